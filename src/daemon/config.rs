@@ -38,7 +38,7 @@ pub use relay::{
     PublishConfig, QueueConfig, RedisSinkConfig, RelayConfig, RelayRegistryConfig, RelayTlsConfig,
     SinksConfig, StdoutSinkConfig, TelemetryWire,
 };
-pub use security::{LoopbackTrust, SecurityConfig};
+pub use security::{LoopbackTrust, SecurityConfig, WithoutProof};
 pub use session::SessionConfig;
 pub use sinks::http_sink_url;
 pub use span::Span;

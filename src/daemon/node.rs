@@ -18,9 +18,9 @@ use futures_util::future::join_all;
 use omnirelay_store::{Kind, Retention, Store};
 
 use super::audit::files::{AuditFiles, AuditFilesError};
-use super::config::{Config, LoopbackTrust, TlsSource};
+use super::config::{Config, TlsSource, WithoutProof};
 use super::identity::Access;
-use super::identity::authenticate::{self, Hosts, Insecure};
+use super::identity::authenticate::{Hosts, Insecure, Loopback};
 use super::identity::own::IdentityFiles;
 use super::identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
 use super::identity::tls::{Tls, TlsError};
@@ -317,47 +317,29 @@ fn control_surface(mount: &Mount, tokens: Arc<Tokens>) -> SurfaceBuilder {
         true => Hosts::any(),
         false => Hosts::loopback_and(control.hosts.clone()),
     };
-    match loopback(&mount.config) {
-        Loopback::Anyone => {
+    match mount.config.without_proof() {
+        WithoutProof::Anyone => {
             builder.authenticator(Proven::new(tokens, grants, Insecure::default())).hosts(Hosts::any())
         }
-        Loopback::Host => {
-            let otherwise = authenticate::Loopback::default();
+        WithoutProof::Host => {
+            let otherwise = Loopback::default();
             builder.authenticator(Proven::new(tokens, grants, otherwise)).hosts(hosts)
         }
-        Loopback::HostUntilAuthority => {
+        WithoutProof::HostUntilAuthority => {
             let otherwise = UntilAuthority::new(mount.trust.clone());
             builder.authenticator(Proven::new(tokens, grants, otherwise)).hosts(hosts)
         }
-        Loopback::Nobody => builder.authenticator(Proven::new(tokens, grants, ProofNeeded)).hosts(hosts),
-    }
-}
-
-/// Who comes in at the control port without proof, as it is configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Loopback {
-    Anyone,
-    Host,
-    HostUntilAuthority,
-    Nobody,
-}
-
-fn loopback(config: &Config) -> Loopback {
-    match config.security.loopback {
-        _ if config.control.insecure => Loopback::Anyone,
-        Some(LoopbackTrust::Open) => Loopback::Host,
-        None if config.control.listen.ip().is_loopback() => Loopback::HostUntilAuthority,
-        None | Some(LoopbackTrust::Proof) => Loopback::Nobody,
+        WithoutProof::Nobody => builder.authenticator(Proven::new(tokens, grants, ProofNeeded)).hosts(hosts),
     }
 }
 
 /// Who comes in at the control port without proof now.
 pub fn let_in(config: &Config, trust: &Trust) -> LetIn {
-    match loopback(config) {
-        Loopback::Anyone => LetIn::Anyone,
-        Loopback::Host => LetIn::Host,
-        Loopback::HostUntilAuthority if trust.has_authority() == HasAuthority::No => LetIn::Host,
-        Loopback::HostUntilAuthority | Loopback::Nobody => LetIn::Nobody,
+    match config.without_proof() {
+        WithoutProof::Anyone => LetIn::Anyone,
+        WithoutProof::Host => LetIn::Host,
+        WithoutProof::HostUntilAuthority if trust.has_authority() == HasAuthority::No => LetIn::Host,
+        WithoutProof::HostUntilAuthority | WithoutProof::Nobody => LetIn::Nobody,
     }
 }
 

@@ -11,6 +11,11 @@ const WRITABLE_MAX: u64 = 253_402_300_799_000;
 pub struct Millis(pub u64);
 
 impl Millis {
+    /// The instant of a second of the Unix time; the epoch of one before it.
+    pub fn of_unix(seconds: i64) -> Self {
+        Self(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000))
+    }
+
     /// This instant plus `duration`, at most the end of time.
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(whole_ms(duration)))

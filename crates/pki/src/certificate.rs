@@ -1,7 +1,7 @@
 //! What a certificate says: its number, whose it is, from when to when, and for which key.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use omnirelay_core::spiffe::{SpiffeId, SpiffeIdError};
@@ -101,6 +101,25 @@ pub struct Certificate {
 pub struct Names {
     pub dns: Vec<String>,
     pub addresses: Vec<IpAddr>,
+}
+
+impl Names {
+    /// Those by which every host is its own.
+    pub fn of_this_host() -> Self {
+        let addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        Self { dns: vec!["localhost".to_owned()], addresses }
+    }
+
+    /// Adds an address, or a DNS name in small letters, which is not looked at; once.
+    pub fn add(&mut self, name: &str) {
+        match name.parse() {
+            Ok(address) if !self.addresses.contains(&address) => self.addresses.push(address),
+            Err(_) if !self.dns.iter().any(|known| known.eq_ignore_ascii_case(name)) => {
+                self.dns.push(name.to_ascii_lowercase());
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
 }
 
 impl Certificate {

@@ -20,7 +20,7 @@ Examples:
   omnirelay bindings delete token:deploy --yes --reason \"rollout is over\"
   omnirelay bindings delete token:deploy --dry-run";
 
-/// Take away what a principal was given; what its token has stays
+/// Take away what a principal was given; what its proof has stays
 ///
 /// Asks before it removes anything, unless --yes.
 #[derive(Args, Debug)]

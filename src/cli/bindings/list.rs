@@ -3,19 +3,17 @@
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::binding_service;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{COLUMNS, KIND, scopes};
 use crate::cli::frame::args::{TableArgs, WatchArgs};
 use crate::cli::frame::client::count;
-use crate::cli::frame::document::{items, text};
+use crate::cli::frame::document::text;
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Table};
-use crate::cli::frame::time;
 use crate::cli::frame::watch::{self as stream, Feed, Keep};
+use crate::cli::frame::whole_list::WholeList;
 
 pub const LIST: Rpc = binding_service::LIST;
 pub const WATCH: Rpc = binding_service::WATCH;
@@ -45,31 +43,15 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     if args.watch {
         return watch(&args.watching, &args.table, session).await;
     }
-    let mut document = session.call(&Call::of(&LIST, &json!({}))?).await?;
-    if let (Some(by), Some(bindings)) =
-        (&args.table.sort_by, document.get_mut("bindings").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, bindings, by)?;
-    }
-    let bindings = items(&document, "bindings").to_vec();
-    let moment = time::moment(&document, args.table.absolute);
-    // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = Table::of(COLUMNS, &bindings, moment, &args.table.layout())?;
-    if bindings.is_empty() && session.format().is_text() {
-        session.notes().say("There are no bindings: everybody has the scopes of their proof.");
-    } else {
-        let names = bindings.iter().map(|binding| format!("{KIND}/{}", text(binding, "principal"))).collect();
-        let footer =
-            format!("{}, rev {}", count(bindings.len() as u64, "binding"), text(&document, "cursor"));
-        let view =
-            View { document: document.clone(), items: Some(bindings), names, text: Text::Table(table) };
-        session.show(&view)?;
-        if session.format().is_text() {
-            session.notes().say(&footer);
-        }
-    }
-    session.warn_if_stale(&document);
-    Ok(Exit::Ok)
+    let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
+    let list = WholeList {
+        field: "bindings",
+        columns: COLUMNS,
+        name: |binding| format!("{KIND}/{}", text(binding, "principal")),
+        none: "There are no bindings: everybody has the scopes of their proof.",
+        footer: |document, all| format!("{}, rev {}", count(all, "binding"), text(document, "cursor")),
+    };
+    list.show(document, &args.table, session)
 }
 
 /// Watches instead of listing.

@@ -25,7 +25,7 @@ pub static OBJECTS: Kind =
     Kind { name: KIND, list: "bindings", rpc: &LIST, paged: false, of_node: false, known, signs: b"-._:@" };
 
 verbs! {
-    /// Scopes that principals have besides those of their tokens
+    /// Scopes that principals have besides those of their proof
     #[command(alias = "binding", arg_required_else_help = true)]
     "bindings" BindingsArgs {
         List: list::ListArgs,

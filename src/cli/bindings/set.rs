@@ -18,15 +18,16 @@ pub const LEAF: Leaf = Leaf::write("bindings set", &[&SET]).exiting("0 1 2 4 5 6
 const EXAMPLES: &str = "\
 Examples:
   omnirelay bindings set token:deploy mesh.operate --reason \"rollout, INC-4711\"
+  omnirelay bindings set operator:ann mesh.operate mesh.admin
   omnirelay bindings set token:deploy mesh.read mesh.operate --dry-run";
 
-/// Say which scopes a principal has besides those of its token
+/// Say which scopes a principal has besides those of its proof
 ///
 /// Every daemon of the mesh judges by it as soon as it hears of it. Scopes that it was given before are replaced.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct SetArgs {
-    /// Who, as the audit trail names it: token:NAME
+    /// Who, as the audit trail names it: token:NAME, operator:NAME or service:NAME
     #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
     principal: String,
     /// Such as mesh.read, mesh.operate and mesh.admin

@@ -92,9 +92,7 @@ fn read(path: &Path) -> Result<(Certificate, Fingerprint), CliError> {
 }
 
 fn shown((certificate, fingerprint): &(Certificate, Fingerprint)) -> Value {
-    let at = |seconds: i64| {
-        omnirelay_core::time::rfc3339(Millis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000)))
-    };
+    let at = |seconds: i64| omnirelay_core::time::rfc3339(Millis::of_unix(seconds));
     json!({
         "serial": certificate.serial.to_string(),
         "id": certificate.id.to_string(),

@@ -1,6 +1,5 @@
 //! `cert issue`.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -81,7 +80,9 @@ pub async fn run(args: &IssueArgs, session: &mut Session) -> Result<Exit, CliErr
         folder.prepare(args.force || args.csr.is_some())?;
     }
     session.announce_target()?;
-    let made = if args.csr.is_none() { Some(Made::of(&names(&args.name))?) } else { None };
+    let mut names = Names::default();
+    args.name.iter().for_each(|name| names.add(name));
+    let made = if args.csr.is_none() { Some(Made::of(&names)?) } else { None };
     let csr = match (&made, &args.csr) {
         (Some(made), _) => made.csr.clone(),
         (None, path) => read(path.as_deref().unwrap_or(std::path::Path::new("")))?,
@@ -119,17 +120,6 @@ pub async fn run(args: &IssueArgs, session: &mut Session) -> Result<Exit, CliErr
 pub fn told(name: &str, document: &Value) -> String {
     let head = changed::head(&format!("{KIND}/{name}"), document, "issued", "");
     changed::told(&head, changed::lines(document, "issued"))
-}
-
-fn names(given: &[String]) -> Names {
-    let mut names = Names::default();
-    for name in given {
-        match name.parse::<IpAddr>() {
-            Ok(address) => names.addresses.push(address),
-            Err(_) => names.dns.push(name.to_ascii_lowercase()),
-        }
-    }
-    names
 }
 
 fn read(path: &std::path::Path) -> Result<String, CliError> {

@@ -3,18 +3,16 @@
 use clap::{Args, ValueEnum};
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{COLUMNS, KIND, holder};
 use crate::cli::frame::args::TableArgs;
 use crate::cli::frame::client::count;
-use crate::cli::frame::document::{items, text};
+use crate::cli::frame::document::text;
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Table};
-use crate::cli::frame::time;
+use crate::cli::frame::whole_list::WholeList;
 
 pub const LIST: Rpc = certificate_service::LIST;
 pub const LEAF: Leaf = Leaf::read("cert list", &[&LIST]).listing(&COLUMNS, &[]);
@@ -58,29 +56,13 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
         .map(|kind| kind.get_name().to_owned())
         .collect();
     let request = json!({"kinds": kinds, "name": args.name, "all": args.all});
-    let mut document = session.call(&Call::of(&LIST, &request)?).await?;
-    if let (Some(by), Some(certificates)) =
-        (&args.table.sort_by, document.get_mut("certificates").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, certificates, by)?;
-    }
-    let certificates = items(&document, "certificates").to_vec();
-    let moment = time::moment(&document, args.table.absolute);
-    // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = Table::of(COLUMNS, &certificates, moment, &args.table.layout())?;
-    if certificates.is_empty() && session.format().is_text() {
-        session.notes().say("There are no certificates like that.");
-    } else {
-        let names = certificates.iter().map(|one| format!("{KIND}/{}", holder(one))).collect();
-        let footer =
-            format!("{}, rev {}", count(certificates.len() as u64, "certificate"), text(&document, "cursor"));
-        let view =
-            View { document: document.clone(), items: Some(certificates), names, text: Text::Table(table) };
-        session.show(&view)?;
-        if session.format().is_text() {
-            session.notes().say(&footer);
-        }
-    }
-    session.warn_if_stale(&document);
-    Ok(Exit::Ok)
+    let document = session.call(&Call::of(&LIST, &request)?).await?;
+    let list = WholeList {
+        field: "certificates",
+        columns: COLUMNS,
+        name: |one| format!("{KIND}/{}", holder(one)),
+        none: "There are no certificates like that.",
+        footer: |document, all| format!("{}, rev {}", count(all, "certificate"), text(document, "cursor")),
+    };
+    list.show(document, &args.table, session)
 }

@@ -6,13 +6,13 @@ use omnirelay_wire::rpc::certificate_service;
 use serde_json::{Value, json};
 
 use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::{field, items, number, text};
+use crate::cli::frame::document::{field, number, text};
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Column, Table};
+use crate::cli::frame::table::Column;
 use crate::cli::frame::time;
+use crate::cli::frame::whole_list::WholeList;
 
 const LIST: Rpc = certificate_service::LIST_REVOCATIONS;
 pub const LEAF: Leaf = Leaf::read("cert revocations", &[&LIST]).listing(&COLUMNS, &[]);
@@ -44,28 +44,16 @@ fn what(revocation: &Value) -> String {
 }
 
 pub async fn run(args: &RevocationsArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let mut document = session.call(&Call::of(&LIST, &json!({}))?).await?;
-    if let (Some(by), Some(all)) =
-        (&args.table.sort_by, document.get_mut("revocations").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, all, by)?;
-    }
-    let all = items(&document, "revocations").to_vec();
-    let moment = time::moment(&document, args.table.absolute);
-    let table = Table::of(COLUMNS, &all, moment, &args.table.layout())?;
-    if all.is_empty() && session.format().is_text() {
-        session.notes().say("Nothing is revoked.");
-    } else {
-        let (names, known) = (all.iter().map(what).collect(), number(&document, "number"));
-        let enforced = number(&document, "enforcedNumber");
-        let view = View { document: document.clone(), items: Some(all), names, text: Text::Table(table) };
-        session.show(&view)?;
-        if session.format().is_text() {
-            session
-                .notes()
-                .say(&format!("list {known}, {} judges by {enforced}", text(&document, "localNodeId")));
-        }
-    }
-    session.warn_if_stale(&document);
-    Ok(Exit::Ok)
+    let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
+    let list = WholeList {
+        field: "revocations",
+        columns: COLUMNS,
+        name: what,
+        none: "Nothing is revoked.",
+        footer: |document, _| {
+            let [known, enforced] = ["number", "enforcedNumber"].map(|field| number(document, field));
+            format!("list {known}, {} judges by {enforced}", text(document, "localNodeId"))
+        },
+    };
+    list.show(document, &args.table, session)
 }

@@ -5,6 +5,7 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
 use serde_json::{Value, json};
 
+use super::target::shown;
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::changed;
 use crate::cli::frame::document::flag;
@@ -56,19 +57,6 @@ struct Which {
     serial: Option<String>,
 }
 
-impl Which {
-    fn shown(&self) -> String {
-        let all = [
-            ("node", &self.node),
-            ("service", &self.service),
-            ("operator", &self.operator),
-            ("serial", &self.serial),
-        ];
-        let given = all.into_iter().find_map(|(kind, name)| Some(format!("{kind}/{}", name.as_ref()?)));
-        given.unwrap_or_default()
-    }
-}
-
 pub async fn run(args: &RevokeArgs, session: &mut Session) -> Result<Exit, CliError> {
     let Which { node, service, operator, serial } = &args.which;
     let request = json!({
@@ -77,7 +65,7 @@ pub async fn run(args: &RevokeArgs, session: &mut Session) -> Result<Exit, CliEr
     let change = Change {
         rpc: &REVOKE,
         request,
-        shown: &args.which.shown(),
+        shown: &shown([("node", node), ("service", service), ("operator", operator), ("serial", serial)]),
         done: "revoked",
         asks: true,
         write: &args.write,

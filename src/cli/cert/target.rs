@@ -26,8 +26,12 @@ impl Who {
 
     /// `node/node-1`.
     pub fn shown(&self) -> String {
-        let of = |kind: &str, name: &Option<String>| name.as_ref().map(|name| format!("{kind}/{name}"));
-        let named = of("node", &self.node).or_else(|| of("service", &self.service));
-        named.or_else(|| of("operator", &self.operator)).unwrap_or_default()
+        shown([("node", &self.node), ("service", &self.service), ("operator", &self.operator)])
     }
+}
+
+/// `KIND/NAME` of the one that is given.
+pub fn shown<const N: usize>(all: [(&str, &Option<String>); N]) -> String {
+    let given = all.into_iter().find_map(|(kind, name)| Some(format!("{kind}/{}", name.as_ref()?)));
+    given.unwrap_or_default()
 }

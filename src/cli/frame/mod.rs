@@ -26,3 +26,4 @@ pub mod table;
 pub mod time;
 pub mod tls_files;
 pub mod watch;
+pub mod whole_list;

@@ -1,6 +1,6 @@
 //! The host that joins: what it keeps, what it asks for, and what it takes of the answer.
 
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -251,18 +251,9 @@ fn posture(args: &JoinArgs, grant: &JoinGrant) -> Vec<String> {
 
 /// By what it is to be called.
 fn names(args: &JoinArgs) -> Names {
-    let mut names = Names {
-        dns: vec!["localhost".to_owned()],
-        addresses: vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])],
-    };
     let listen = args.listen.map(|listen| listen.ip()).filter(|ip| !ip.is_unspecified());
-    for name in args.name.iter().cloned().chain(listen.map(|ip| ip.to_string())) {
-        match name.parse::<IpAddr>() {
-            Ok(address) if !names.addresses.contains(&address) => names.addresses.push(address),
-            Ok(_) => {}
-            Err(_) => names.dns.push(name.to_ascii_lowercase()),
-        }
-    }
+    let mut names = Names::of_this_host();
+    args.name.iter().cloned().chain(listen.map(|ip| ip.to_string())).for_each(|name| names.add(&name));
     names
 }
 
@@ -276,8 +267,7 @@ fn unusable(error: IdentityError) -> CliError {
 
 impl Joined {
     pub fn document(&self) -> Value {
-        let until =
-            omnirelay_core::time::Millis(u64::try_from(self.not_after).unwrap_or(0).saturating_mul(1000));
+        let until = omnirelay_core::time::Millis::of_unix(self.not_after);
         json!({
             "schemaVersion": "v1", "nodeId": self.node_id, "id": self.id,
             "notAfter": omnirelay_core::time::rfc3339(until), "dataDir": self.data_dir, "config": self.config,

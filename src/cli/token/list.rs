@@ -3,18 +3,16 @@
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::enrollment_service;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{COLUMNS, KIND};
 use crate::cli::frame::args::TableArgs;
 use crate::cli::frame::client::count;
-use crate::cli::frame::document::{items, text};
+use crate::cli::frame::document::text;
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Table};
-use crate::cli::frame::time;
+use crate::cli::frame::whole_list::WholeList;
 
 const LIST: Rpc = enrollment_service::LIST_TOKENS;
 pub const LEAF: Leaf = Leaf::read("token list", &[&LIST]).listing(&COLUMNS, &[]);
@@ -36,27 +34,13 @@ pub struct ListArgs {
 }
 
 pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let mut document = session.call(&Call::of(&LIST, &json!({"all": args.all}))?).await?;
-    if let (Some(by), Some(tokens)) =
-        (&args.table.sort_by, document.get_mut("tokens").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, tokens, by)?;
-    }
-    let tokens = items(&document, "tokens").to_vec();
-    let moment = time::moment(&document, args.table.absolute);
-    // Made before the emptiness check, so that a wrong --columns is an error in any case.
-    let table = Table::of(COLUMNS, &tokens, moment, &args.table.layout())?;
-    if tokens.is_empty() && session.format().is_text() {
-        session.notes().say("There are no join tokens.");
-    } else {
-        let names = tokens.iter().map(|token| format!("{KIND}/{}", text(token, "tokenId"))).collect();
-        let footer = format!("{}, rev {}", count(tokens.len() as u64, "token"), text(&document, "cursor"));
-        let view = View { document: document.clone(), items: Some(tokens), names, text: Text::Table(table) };
-        session.show(&view)?;
-        if session.format().is_text() {
-            session.notes().say(&footer);
-        }
-    }
-    session.warn_if_stale(&document);
-    Ok(Exit::Ok)
+    let document = session.call(&Call::of(&LIST, &json!({"all": args.all}))?).await?;
+    let list = WholeList {
+        field: "tokens",
+        columns: COLUMNS,
+        name: |token| format!("{KIND}/{}", text(token, "tokenId")),
+        none: "There are no join tokens.",
+        footer: |document, all| format!("{}, rev {}", count(all, "token"), text(document, "cursor")),
+    };
+    list.show(document, &args.table, session)
 }

@@ -32,6 +32,29 @@ pub enum LoopbackTrust {
     Proof,
 }
 
+/// Who comes in at the control port without proof, as it is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutProof {
+    Anyone,
+    /// Callers on this host.
+    Host,
+    /// They, as long as the mesh has no certificate authority.
+    HostUntilAuthority,
+    Nobody,
+}
+
+impl Config {
+    /// Who comes in at the control port without proof.
+    pub fn without_proof(&self) -> WithoutProof {
+        match self.security.loopback {
+            _ if self.control.insecure => WithoutProof::Anyone,
+            Some(LoopbackTrust::Open) => WithoutProof::Host,
+            None if self.control.listen.ip().is_loopback() => WithoutProof::HostUntilAuthority,
+            None | Some(LoopbackTrust::Proof) => WithoutProof::Nobody,
+        }
+    }
+}
+
 impl Section for SecurityConfig {
     fn check(&self, all: &Config) -> Result<(), Invalid> {
         if all.control.insecure && self.loopback == Some(LoopbackTrust::Proof) {

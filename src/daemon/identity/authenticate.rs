@@ -1,14 +1,12 @@
 //! Who the caller is proven to be, and which hosts a browser may call us by.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use http::{HeaderMap, Uri};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons::{self, Reason};
 
-use super::caller::{self, PeerInfo, Principal, Scope, Scopes};
+use super::caller::{self, PeerInfo, Principal, Provisional, Scope, Scopes};
 
 /// By which a browser says, in each request, whether the page that caused it is of the address that is called.
 const SEC_FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");
@@ -25,28 +23,6 @@ pub trait Authenticator: Send + Sync + 'static {
     /// only as long as nothing else is known. `None` for those who are proven.
     fn provisional(&self, _: &Principal) -> Option<Provisional> {
         None
-    }
-}
-
-/// Asks again whether somebody is who they were taken for.
-#[derive(Clone)]
-pub struct Provisional(Arc<dyn Fn() -> Result<(), Fault> + Send + Sync>);
-
-impl Provisional {
-    pub fn new(holds: impl Fn() -> Result<(), Fault> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(holds))
-    }
-
-    /// # Errors
-    /// When they are not.
-    pub fn check(&self) -> Result<(), Fault> {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Provisional {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Provisional").finish_non_exhaustive()
     }
 }
 

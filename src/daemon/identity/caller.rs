@@ -12,7 +12,6 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
-use super::authenticate::Provisional;
 use crate::daemon::chance::random_secret;
 
 pub(in crate::daemon) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -148,6 +147,28 @@ impl fmt::Display for Scopes {
 pub struct Principal {
     pub name: Arc<str>,
     pub scopes: Scopes,
+}
+
+/// Asks again whether somebody is who they were taken for.
+#[derive(Clone)]
+pub struct Provisional(Arc<dyn Fn() -> Result<(), Fault> + Send + Sync>);
+
+impl Provisional {
+    pub fn new(holds: impl Fn() -> Result<(), Fault> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(holds))
+    }
+
+    /// # Errors
+    /// When they are not.
+    pub fn check(&self) -> Result<(), Fault> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Provisional {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provisional").finish_non_exhaustive()
+    }
 }
 
 /// What is known of the other end of a connection before it says anything: what an authenticator judges.

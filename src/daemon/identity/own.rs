@@ -1,8 +1,8 @@
 //! The identity of a node: its key, its certificate and what leads from there to a root; and the files that keep it.
 
 use std::fmt;
-use std::fs::DirBuilder;
-use std::io;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::permissions::{is_open_to_others, is_own, mode};
+use super::permissions::{Unsafe, check_private};
 use crate::daemon::chance::random_secret;
 
 /// The folder of a node's identity in its data directory.
@@ -253,31 +253,35 @@ impl IdentityFiles {
 
 /// A file that nobody else may read; `None` when it is not there.
 fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
-    let Some(bytes) = read_short(path)? else { return Ok(None) };
-    let refuse = |source| IdentityError::Use { path: path.to_owned(), source };
-    let metadata = std::fs::metadata(path).map_err(refuse)?;
-    if is_open_to_others(&metadata) {
-        return Err(IdentityError::Open { path: path.to_owned(), mode: mode(&metadata) });
-    }
-    if !is_own(&metadata) {
-        return Err(IdentityError::Foreign { path: path.to_owned() });
-    }
-    Ok(Some(Zeroizing::new(bytes)))
+    let Some(file) = open(path)? else { return Ok(None) };
+    let metadata = file.metadata().map_err(|source| IdentityError::Use { path: path.to_owned(), source })?;
+    check_private(&metadata).map_err(|why| match (why, path.to_owned()) {
+        (Unsafe::Open(mode), path) => IdentityError::Open { path, mode },
+        (Unsafe::Foreign, path) => IdentityError::Foreign { path },
+    })?;
+    read(file, path).map(Zeroizing::new).map(Some)
 }
 
-/// A file that is not too long; `None` when it is not there.
+/// A file; `None` when it is not there.
 fn read_short(path: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
-    use std::io::Read as _;
+    open(path)?.map(|file| read(file, path)).transpose()
+}
+
+fn open(path: &Path) -> Result<Option<File>, IdentityError> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some).map_err(|source| IdentityError::Use { path: path.to_owned(), source }),
+    }
+}
+
+/// What it holds, if that is not too long.
+fn read(file: File, path: &Path) -> Result<Vec<u8>, IdentityError> {
     let refuse = |source| IdentityError::Use { path: path.to_owned(), source };
-    let file = match std::fs::File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(refuse)?,
-    };
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(refuse)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         let what = format!("it is longer than {FILE_BYTES_MAX} bytes");
         return Err(refuse(io::Error::new(io::ErrorKind::InvalidData, what)));
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }

@@ -47,3 +47,24 @@ pub fn make_private(path: &Path) -> io::Result<Option<u32>> {
     std::fs::set_permissions(path, Permissions::from_mode(metadata.mode() & 0o700))?;
     Ok(Some(mode(&metadata)))
 }
+
+/// Why a file with a secret in it is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsafe {
+    /// Others may read or write it; its mode.
+    Open(u32),
+    /// It belongs to another user.
+    Foreign,
+}
+
+/// That nobody else reads or writes what is opened.
+///
+/// # Errors
+/// Why it is not safe.
+pub fn check_private(opened: &Metadata) -> Result<(), Unsafe> {
+    match opened {
+        opened if is_open_to_others(opened) => Err(Unsafe::Open(mode(opened))),
+        opened if !is_own(opened) => Err(Unsafe::Foreign),
+        _ => Ok(()),
+    }
+}

@@ -12,8 +12,8 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use ring::hmac;
 
-use super::authenticate::{Authenticator, Loopback, Provisional};
-use super::caller::{PeerInfo, Principal, Scope, Scopes};
+use super::authenticate::{Authenticator, Loopback};
+use super::caller::{PeerInfo, Principal, Provisional, Scope, Scopes};
 use super::trust::{HasAuthority, Trust};
 
 /// A secret that proves who sends it.

@@ -12,7 +12,7 @@ use omnirelay_core::names::check_node_name;
 use omnirelay_store::whole_file::write_whole;
 
 use super::caller::{Scope, Scopes};
-use super::permissions::{is_open_to_others, is_own, mode};
+use super::permissions::{Unsafe, check_private};
 use super::proof::Token;
 use crate::daemon::chance::random_secret;
 
@@ -51,12 +51,10 @@ pub fn read(path: &Path) -> Result<Vec<Token>, TokenFileError> {
     let refuse = |source| TokenFileError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(refuse)?;
     let metadata = file.metadata().map_err(refuse)?;
-    if is_open_to_others(&metadata) {
-        return Err(TokenFileError::Open { path: path.to_owned(), mode: mode(&metadata) });
-    }
-    if !is_own(&metadata) {
-        return Err(TokenFileError::Foreign { path: path.to_owned() });
-    }
+    check_private(&metadata).map_err(|why| match (why, path.to_owned()) {
+        (Unsafe::Open(mode), path) => TokenFileError::Open { path, mode },
+        (Unsafe::Foreign, path) => TokenFileError::Foreign { path },
+    })?;
     if metadata.len() > FILE_BYTES_MAX {
         let what = format!("it is longer than {FILE_BYTES_MAX} bytes");
         return Err(refuse(io::Error::new(io::ErrorKind::InvalidData, what)));
@@ -191,7 +189,7 @@ mod tests {
         assert_eq!((first.len(), first[0].name.as_str(), first[0].secret.len()), (1, NAME, 64));
         assert_eq!(read_or_make(place.path()).unwrap()[0].secret, first[0].secret);
         let metadata = std::fs::metadata(place.path().join(FILE)).unwrap();
-        assert_eq!(mode(&metadata), 0o600);
+        assert_eq!(crate::daemon::identity::permissions::mode(&metadata), 0o600);
         let other = tempfile::tempdir().unwrap();
         assert_ne!(read_or_make(other.path()).unwrap()[0].secret, first[0].secret);
     }

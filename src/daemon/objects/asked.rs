@@ -1,8 +1,8 @@
-//! What callers ask of one record: what the mutations of peers, scopes and bindings have in common.
+//! What callers ask of records: what their mutations have in common.
 
 use std::sync::Arc;
 
-use omnirelay_store::RecordId;
+use omnirelay_store::{Kind, RecordId};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::rpc::Rpc;
 
@@ -26,7 +26,7 @@ pub struct Asked<'a> {
     pub hash: u64,
 }
 
-/// The answer of a mutation of one record, which tells what was changed.
+/// The answer of a mutation, which tells what was changed.
 pub trait Told: Answer {
     /// Says what changes, a line each.
     fn set_changes(&mut self, changes: &[String]);
@@ -43,12 +43,27 @@ impl Asked<'_> {
         record: RecordId,
         decide: impl Fn(Option<&Arc<ViewRecord>>) -> Result<Decision<A>, Fault>,
     ) -> Result<A, Fault> {
+        let found = record.clone();
+        self.of_records(registry, record, &[], |reader| decide(reader.get(&found).as_ref())).await
+    }
+
+    /// The same of a record and of others that change with it, which are of the kinds `also`.
+    ///
+    /// # Errors
+    /// As of [`Self::of_record`].
+    pub async fn of_records<A: Told>(
+        &self,
+        registry: &Registry,
+        record: RecordId,
+        also: &'static [Kind],
+        decide: impl Fn(&Reader<'_>) -> Result<Decision<A>, Fault>,
+    ) -> Result<A, Fault> {
         check_reason(&self.reason)?;
         let mutation = Mutation {
             caller: self.caller,
             action: self.rpc.audit_action,
-            object: record.clone(),
-            also: &[],
+            object: record,
+            also,
             reason: &self.reason,
             expected: expected(self.caller, self.expected_version)?,
             dry_run: self.dry_run,
@@ -56,7 +71,7 @@ impl Asked<'_> {
         };
         registry
             .mutate(mutation, |reader: &Reader<'_>| {
-                let mut decision = decide(reader.get(&record).as_ref())?;
+                let mut decision = decide(reader)?;
                 decision.answer.set_changes(&decision.changes);
                 Ok(decision)
             })
@@ -65,9 +80,21 @@ impl Asked<'_> {
 }
 
 /// Implements [`Answer`] and [`Told`] for the answer of a mutation: in which field it shows the object, the kind of the
-/// object's record, and which times of the record it shows.
+/// object's record, and which times of the record it shows. One that shows no object has the first line alone.
 macro_rules! answers {
+    ($answer:ty) => {
+        $crate::daemon::objects::asked::answers! { @impl $answer, |_, _| {} }
+    };
     ($answer:ty: $shown:ident of $kind:expr, $($at:ident),+) => {
+        $crate::daemon::objects::asked::answers! { @impl $answer, |answer: &mut $answer, entry| {
+            let record = $crate::daemon::objects::written(entry, &$kind);
+            if let (Some(shown), Some(record)) = (&mut answer.$shown, record) {
+                shown.version = record.version.0;
+                $(shown.$at = Some($crate::daemon::objects::timestamp(record.$at));)+
+            }
+        } }
+    };
+    (@impl $answer:ty, $show:expr) => {
         impl $crate::daemon::registry::mutate::Answer for $answer {
             fn set_cursor(&mut self, cursor: $crate::daemon::registry::cursor::Cursor) {
                 self.cursor = cursor.to_string();
@@ -81,11 +108,8 @@ macro_rules! answers {
                 self.set_cursor(outcome.cursor);
                 self.changed = outcome.changed;
                 self.dry_run = outcome.dry_run;
-                let record = $crate::daemon::objects::written(entry, &$kind);
-                if let (Some(shown), Some(record)) = (&mut self.$shown, record) {
-                    shown.version = record.version.0;
-                    $(shown.$at = Some($crate::daemon::objects::timestamp(record.$at));)+
-                }
+                let show: fn(&mut $answer, Option<&omnirelay_store::LogEntry>) = $show;
+                show(self, entry);
             }
         }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::request::is_dns_name;
+use omnirelay_store::redis::url::{Address, RedisUrl};
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -14,13 +15,13 @@ use crate::daemon::config::Config;
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::certificates::has_authority;
-use crate::daemon::objects::certificates::join::controls_of;
+use crate::daemon::objects::certificates::join::JoinStore;
 use crate::daemon::objects::certificates::own::{Expiries, Keeper};
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::{
     AUTHORITY, CERTIFICATE, Certificates, Controls, Enrollment, Gate, JOIN_TOKEN, REVOCATION,
 };
-use crate::daemon::objects::peers::PEER;
+use crate::daemon::objects::peers;
 use crate::daemon::readiness::item;
 use crate::daemon::registry::Registry;
 
@@ -47,8 +48,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         },
         names: names(&config, node.addresses.control.ip()),
         controls: controls(&registry),
-        failed: std::sync::Mutex::default(),
-        renewed: std::sync::Mutex::default(),
+        tried: Default::default(),
     };
     keeper.load();
     let keeper = Arc::new(keeper);
@@ -65,8 +65,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         signer,
         trust,
         cluster: config.node.cluster.clone(),
-        store_url: shared_store(&config),
-        controls: controls(&node.registry),
+        store: join_store(&config),
         gate: Gate::default(),
         joining: tokio::sync::Mutex::default(),
     });
@@ -80,32 +79,30 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
 /// The control ports of other nodes that live, as the registry has them.
 fn controls(registry: &Arc<Registry>) -> Controls {
     let registry = registry.clone();
-    Box::new(move |max| controls_of(&registry, &PEER, max))
+    Box::new(move |max| peers::controls(&registry, max))
 }
 
-/// Where the registry is, for nodes that join; `None`: in a store of one host.
-fn shared_store(config: &Config) -> Option<String> {
-    let url = &config.store.url;
-    let is_shared = !matches!(url.split_once(':'), Some(("embedded" | "memory", _)) | None);
-    is_shared.then(|| url.clone())
+/// Where the registry is, for nodes that join.
+fn join_store(config: &Config) -> JoinStore {
+    let url = config.store.url.parse::<RedisUrl>().ok();
+    let is_here = |address: &Address| match address.host.parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
+        Err(_) => address.host == "localhost",
+    };
+    let is_reachable = url.as_ref().is_some_and(|url| !url.addresses().iter().any(is_here));
+    JoinStore { url: url.is_some().then(|| config.store.url.clone()), is_reachable }
 }
 
 /// By what clients call the node: its addresses, as far as they are known, and what is configured.
 fn names(config: &Config, listen: IpAddr) -> Names {
     let advertised = config.mesh.advertise.as_deref().and_then(|address| address.rsplit_once(':'));
     let configured = config.control.hosts.iter().map(String::as_str).chain(advertised.map(|(host, _)| host));
-    let mut names = Names {
-        dns: vec!["localhost".to_owned()],
-        addresses: vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])],
-    };
-    if !listen.is_unspecified() && !names.addresses.contains(&listen) {
-        names.addresses.push(listen);
-    }
-    for host in configured.map(str::to_ascii_lowercase) {
-        match host.trim_start_matches('[').trim_end_matches(']').parse() {
-            Ok(address) if !names.addresses.contains(&address) => names.addresses.push(address),
-            Err(_) if is_dns_name(&host) && !names.dns.contains(&host) => names.dns.push(host),
-            Ok(_) | Err(_) => {}
+    let listen = (!listen.is_unspecified()).then(|| listen.to_string());
+    let mut names = Names::of_this_host();
+    for host in configured.map(str::to_owned).chain(listen) {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.parse::<IpAddr>().is_ok() || is_dns_name(&host.to_ascii_lowercase()) {
+            names.add(host);
         }
     }
     names

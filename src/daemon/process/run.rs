@@ -24,7 +24,7 @@ use super::signals::EndSignals;
 use super::store_choice::Stores;
 use super::store_tool;
 use crate::daemon::audit::files::AuditFiles;
-use crate::daemon::config::{self, Config, ConfigError, Loaded, LoopbackTrust};
+use crate::daemon::config::{self, Config, ConfigError, Loaded, WithoutProof};
 use crate::daemon::data_dir::{self, DataDir};
 use crate::daemon::identity::Access;
 use crate::daemon::identity::own::{IDENTITY_FOLDER, IdentityFiles};
@@ -262,15 +262,15 @@ async fn live(
 /// Says who comes in at the control port without proof, and what else there is.
 fn say_who_comes_in(spec: &NodeSpec) {
     let config = &spec.config;
-    match config.security.loopback {
-        _ if config.control.insecure => {
+    match config.without_proof() {
+        WithoutProof::Anyone => {
             warn!(listen = %config.control.listen, "control port open to whoever reaches it");
         }
-        Some(LoopbackTrust::Open) => info!("control port open to every user of this host"),
-        None if config.control.listen.ip().is_loopback() => {
+        WithoutProof::Host => info!("control port open to every user of this host"),
+        WithoutProof::HostUntilAuthority => {
             info!("control port open to every user of this host until the mesh has an authority");
         }
-        None | Some(LoopbackTrust::Proof) => info!("control port needs proof"),
+        WithoutProof::Nobody => info!("control port needs proof"),
     }
     if let Some(socket) = &spec.access.socket {
         let (path, mode) = (socket.path().display(), config.control.socket_mode);

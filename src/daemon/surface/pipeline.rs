@@ -198,7 +198,7 @@ impl Pipeline {
         }
         let conditions = Conditions::from_headers(headers)?;
         let unnamed = self.names_changes && method.mutates() && conditions.idempotency_key.is_none();
-        let provisional = self.authenticator.provisional(&principal);
+        let provisional = if method.mutates() { self.authenticator.provisional(&principal) } else { None };
         Ok(Some(Caller {
             provisional,
             principal: principal.name,

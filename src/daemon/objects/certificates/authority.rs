@@ -17,10 +17,11 @@ use prost::Message as _;
 use tonic::Response;
 
 use super::issue::{LIFETIME, Order, Others, issue_by, requested};
-use super::{CERTIFICATE, Certificates, authority_id, pb};
+use super::{AUTHORITY, CERTIFICATE, Certificates, ONLY, authority_id, pb};
 use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, envelope, head_cursor, timestamp};
-use crate::daemon::registry::mutate::{Decision, Mutation, request_hash};
+use crate::daemon::objects::asked::{Asked, answers};
+use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
+use crate::daemon::registry::mutate::{Decision, request_hash};
 use crate::daemon::registry::view::ViewRecord;
 
 /// The trust domain of an authority whose maker names none.
@@ -55,24 +56,15 @@ impl Certificates {
         caller: &Caller,
         asked: pb::InitAuthorityRequest,
     ) -> Result<pb::AuthorityChange, Fault> {
-        let request_hash = request_hash(&asked);
-        check_reason(&asked.reason)?;
-        let now = self.now();
+        let (hash, now) = (request_hash(&asked), self.now());
         let (domain, root, issuer) = checked(&asked, now)?;
         let first = first_operator(&asked)?;
+        let pb::InitAuthorityRequest { reason, dry_run, .. } = asked;
+        let (rpc, id) = (INIT_AUTHORITY, ONLY.to_owned());
+        let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
         const ALSO: &[Kind] = &[CERTIFICATE];
-        let mutation = Mutation {
-            caller,
-            action: INIT_AUTHORITY.audit_action,
-            object: authority_id(),
-            also: ALSO,
-            reason: &asked.reason,
-            expected: None,
-            dry_run: asked.dry_run,
-            request_hash,
-        };
-        self.registry
-            .mutate(mutation, |reader| {
+        asked
+            .of_records(&self.registry, authority_id(), ALSO, |reader| {
                 if let Some(found) = reader.get(&authority_id()) {
                     return Err(exists(&found));
                 }
@@ -101,9 +93,9 @@ impl Certificates {
                 let answer = pb::AuthorityChange {
                     schema_version: SCHEMA_VERSION.to_owned(),
                     authority: Some(shown(&value)),
-                    changes: changes.clone(),
                     certificate: issued.certificate,
-                    chain_pem: if asked.dry_run { String::new() } else { issued.chain_pem },
+                    // With a dry run nobody has it.
+                    chain_pem: if dry_run { String::new() } else { issued.chain_pem },
                     bundle_pem: bundle_pem(&value),
                     ..Default::default()
                 };
@@ -202,5 +194,7 @@ fn certificate(of: &SigningValue) -> pb::AuthorityCertificate {
 
 /// A second of the Unix time.
 pub fn at(seconds: i64) -> omnirelay_wire::timestamp::Timestamp {
-    timestamp(omnirelay_core::time::Millis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000)))
+    timestamp(omnirelay_core::time::Millis::of_unix(seconds))
 }
+
+answers! { pb::AuthorityChange: authority of AUTHORITY, created_at, updated_at }

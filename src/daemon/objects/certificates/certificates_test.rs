@@ -45,8 +45,7 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         node: Holder::Node { cluster: "default".into(), role: "worker".into(), node: node_id.into() },
         names: Names { dns: vec!["localhost".into()], addresses: Vec::new() },
         controls: Box::new(|_| Vec::new()),
-        failed: std::sync::Mutex::default(),
-        renewed: std::sync::Mutex::default(),
+        tried: Default::default(),
     };
     keeper.load();
     tasks.spawn(async move { keeper.run().await });
@@ -55,8 +54,7 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         signer,
         trust: trust.clone(),
         cluster: "default".into(),
-        store_url: Some("redis://10.0.0.1:1".into()),
-        controls: Box::new(|_| Vec::new()),
+        store: JoinStore { url: Some("redis://10.0.0.1:1".into()), is_reachable: true },
         gate: Gate::default(),
         joining: tokio::sync::Mutex::default(),
     };

@@ -6,7 +6,7 @@ use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::{Certificate, Names, to_pem};
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::{BACKDATED, Revocations, Revoked};
-use omnirelay_store::{Kind, LogEntry, Write};
+use omnirelay_store::{Kind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue};
 use omnirelay_wire::reasons;
@@ -19,10 +19,10 @@ use super::revoke::{GRACE, known};
 use super::signer::{Signer, not_made};
 use super::{Certificates, REVOCATION, authority_in, held_in, pb, revocation_id};
 use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::{SCHEMA_VERSION, check_reason};
+use crate::daemon::objects::SCHEMA_VERSION;
+use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
+use crate::daemon::registry::mutate::{Decision, request_hash};
 use pb::certificate::Status;
 
 const HOUR: u32 = 3600;
@@ -70,32 +70,34 @@ impl Certificates {
         caller: &Caller,
         asked: pb::IssueCertificateRequest,
     ) -> Result<pb::IssuedCertificate, Fault> {
-        let request_hash = request_hash(&asked);
-        let pb::IssueCertificateRequest { node, operator, service, role, cluster, csr, reason, .. } = &asked;
-        check_reason(reason)?;
+        let hash = request_hash(&asked);
+        let pb::IssueCertificateRequest { node, operator, service, role, cluster, csr, .. } = &asked;
         let holder = Named { node, operator, service, cluster, role }.holder(&self.cluster)?;
         let holder = holder.ok_or_else(|| {
             Fault::invalid("none of the fields `node`, `operator` and `service` says who it is for")
         })?;
-        let lifetime = lifetime(asked.lifetime_seconds)?;
-        let request = requested(csr)?;
+        let (lifetime, request) = (lifetime(asked.lifetime_seconds)?, requested(csr)?);
+        let (others, record) = (Others::replaced(asked.replace), record_of(&holder));
+        let (id, reason, dry_run) = (record.key.clone(), asked.reason, asked.dry_run);
+        let asked = Asked { caller, rpc: ISSUE, id, reason, expected_version: None, dry_run, hash };
         const ALSO: &[Kind] = &[REVOCATION];
-        let object = record_of(&holder);
-        let (action, dry_run) = (ISSUE.audit_action, asked.dry_run);
-        let mutation =
-            Mutation { caller, action, object, also: ALSO, reason, expected: None, dry_run, request_hash };
-        self.registry
-            .mutate(mutation, |reader| {
+        asked
+            .of_records(&self.registry, record, ALSO, |reader| {
                 let order = Order {
                     names: with_own(&holder, request.names.clone()),
                     holder: holder.clone(),
                     request: &request,
                     lifetime,
-                    others: Others::replaced(asked.replace),
+                    others,
                     by: &caller.principal,
                     now: self.now(),
                 };
-                issue(&self.signer, reader, &order)
+                let mut issued = issue(&self.signer, reader, &order)?;
+                if dry_run {
+                    // It was signed to find out whether it can be; nobody has it.
+                    issued.answer.chain_pem.clear();
+                }
+                Ok(issued)
             })
             .await
     }
@@ -106,26 +108,18 @@ impl Certificates {
         caller: &Caller,
         asked: pb::RenewCertificateRequest,
     ) -> Result<pb::IssuedCertificate, Fault> {
-        let request_hash = request_hash(&asked);
+        let hash = request_hash(&asked);
         let before = caller.certificate.clone().ok_or_else(|| {
             Fault::new(reasons::CERTIFICATE_NEEDED, "only a certificate can be renewed, and none was shown")
                 .hint("call under TLS with the certificate that is to be renewed")
         })?;
         let request = requested(&asked.csr)?;
         let names = renewed_names(&before, &request.names)?;
-        let (holder, object) = (before.id.holder().clone(), record_of(before.id.holder()));
-        let mutation = Mutation {
-            caller,
-            action: RENEW.audit_action,
-            object,
-            also: &[],
-            reason: "",
-            expected: None,
-            dry_run: false,
-            request_hash,
-        };
-        self.registry
-            .mutate(mutation, |reader| {
+        let (holder, record) = (before.id.holder().clone(), record_of(before.id.holder()));
+        let (id, reason) = (record.key.clone(), String::new());
+        let asked = Asked { caller, rpc: RENEW, id, reason, expected_version: None, dry_run: false, hash };
+        asked
+            .of_records(&self.registry, record, &[], |reader| {
                 let now = self.now();
                 // The certificate may have been revoked since the handshake.
                 if known(super::revoked_in(reader).as_deref())?.of(&before).is_some()
@@ -193,19 +187,17 @@ pub fn issue_by(
         key: order.request.key,
     };
     let value = remembered(&certificate, order.by);
-    let changes = told(&certificate);
     let answer = pb::IssuedCertificate {
         schema_version: SCHEMA_VERSION.to_owned(),
         certificate: Some(show(&value, Status::Valid)),
         chain_pem: to_pem(&issued.der) + &to_pem(issuer.certificate()),
         bundle_pem: bundle_pem(authority),
-        changes: changes.clone(),
         ..Default::default()
     };
     let value = Bytes::from(with(held.as_deref(), value, now).encode_to_vec());
     let mut writes = vec![Write::Put { id: record, value, group: None }];
     writes.extend(replaced(signer, authority, revoked, &others, now)?);
-    Ok(Decision { writes, changes, answer })
+    Ok(Decision { writes, changes: told(&certificate), answer })
 }
 
 fn check_key(order: &Order<'_>, revoked: &Revocations) -> Result<(), Fault> {
@@ -270,7 +262,7 @@ fn told(certificate: &Certificate) -> Vec<String> {
     let Certificate { serial, id, names, not_after, key, .. } = certificate;
     let names: Vec<String> =
         names.dns.iter().cloned().chain(names.addresses.iter().map(ToString::to_string)).collect();
-    let until = omnirelay_core::time::Millis(u64::try_from(*not_after).unwrap_or(0).saturating_mul(1000));
+    let until = omnirelay_core::time::Millis::of_unix(*not_after);
     let mut lines = vec![
         format!("serial: none -> {serial}"),
         format!("id: {id}"),
@@ -334,17 +326,4 @@ fn renewed_names(before: &Certificate, asked: &Names) -> Result<Names, Fault> {
     }
 }
 
-impl Answer for pb::IssuedCertificate {
-    fn settle(&mut self, outcome: &Settled, _: Option<&LogEntry>) {
-        self.set_cursor(outcome.cursor);
-        (self.changed, self.dry_run) = (outcome.changed, outcome.dry_run);
-        if outcome.dry_run {
-            // It was signed to find out whether it can be; nobody has it.
-            self.chain_pem.clear();
-        }
-    }
-
-    fn set_cursor(&mut self, cursor: Cursor) {
-        self.cursor = cursor.to_string();
-    }
-}
+answers! { pb::IssuedCertificate }

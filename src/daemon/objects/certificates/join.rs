@@ -9,7 +9,6 @@ use omnirelay_pki::join_token::{TokenId, TokenVerifier};
 use omnirelay_pki::request::Request;
 use omnirelay_store::{Kind, LogEntry, RecordId, Write};
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status as PeerStatus;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, JoinTokenUse, JoinTokenValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::enrollment_service::JOIN;
@@ -30,8 +29,14 @@ use pb::join_token::Status;
 
 /// As what grants are signed.
 pub const GRANT: &str = "join 1";
-/// How many control ports a node is told of.
-const CONTROLS_MAX: usize = 8;
+
+/// The store of the registry, for nodes that join.
+pub struct JoinStore {
+    /// Where it is; `None` for a store that only daemons of this host can use.
+    pub url: Option<String>,
+    /// Whether other hosts reach it.
+    pub is_reachable: bool,
+}
 
 /// What a host asks for, as far as it could be read.
 struct Asked {
@@ -134,8 +139,7 @@ impl Certificates {
             role: holder.role,
             trust_domain: authority.trust_domain.clone(),
             bundle_pem: bundle_pem(&authority),
-            store_url: self.store_url.clone().unwrap_or_default(),
-            controls: (self.controls)(CONTROLS_MAX),
+            store_url: self.store.url.clone().unwrap_or_default(),
             at_ms: self.registry.view().now().0,
         };
         let grant = grant.encode_to_vec();
@@ -147,7 +151,7 @@ impl Certificates {
     /// A store of one host can be used from that host only.
     fn check_store(&self, caller: &Caller) -> Result<(), Fault> {
         let own = caller.remote.ip().to_canonical();
-        if self.store_url.as_deref().is_some_and(is_reachable) || own.is_loopback() || own.is_unspecified() {
+        if self.store.is_reachable || own.is_loopback() || own.is_unspecified() {
             return Ok(());
         }
         let message = "the registry of this mesh is in a store of one host, which another host cannot use";
@@ -165,14 +169,6 @@ impl Certificates {
             bundle_pem: bundle_pem(&authority),
         })
     }
-}
-
-/// Whether another host can reach a store: none that is on this one alone.
-fn is_reachable(url: &str) -> bool {
-    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
-    let hosts = authority.split('/').next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
-    let is_here = |host: &str| ["localhost", "127.", "[::1]"].iter().any(|here| host.starts_with(here));
-    !hosts.is_empty() && !hosts.split(',').any(is_here)
 }
 
 /// What is asked, before anybody knows who asks.
@@ -285,17 +281,6 @@ fn names(token: &JoinTokenValue, of: &Asked) -> Result<Names, Fault> {
         names.addresses.push(from);
     }
     Ok(names)
-}
-
-/// The control ports of other nodes that are alive, at most so many.
-pub fn controls_of(registry: &crate::daemon::registry::Registry, peers: &Kind, max: usize) -> Vec<String> {
-    use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
-    let records = registry.view().list(peers).records;
-    let others = records.iter().filter(|record| record.record.id.key != registry.node_id());
-    let alive = others.filter_map(|record| record.value::<PeerValue>());
-    let alive = alive.filter(|peer| peer.status == PeerStatus::Alive as i32);
-    let controls = alive.filter_map(|peer| peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone());
-    controls.take(max).collect()
 }
 
 impl Answer for pb::JoinResponse {

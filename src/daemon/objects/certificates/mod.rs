@@ -18,20 +18,18 @@ mod tokens;
 use std::sync::Arc;
 
 use omnirelay_core::spiffe::TrustDomain;
-use omnirelay_store::{Kind, LogEntry, RecordId};
+use omnirelay_store::{Kind, RecordId};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, RevocationValue};
 use omnirelay_wire::reasons;
 
 use super::serve::serve;
-use super::{timestamp, written};
 use crate::daemon::identity::trust::{HasAuthority, Trust};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Answer, Settled};
 pub use gate::Gate;
+use join::JoinStore;
 use pb::certificate_service_server::CertificateService;
 use pb::enrollment_service_server::EnrollmentService;
 use signer::Signer;
@@ -68,9 +66,7 @@ pub struct Certificates {
     pub trust: Arc<Trust>,
     /// The cluster of the daemon.
     pub cluster: String,
-    /// Where the registry is, for nodes that join; `None`: in a store of one host.
-    pub store_url: Option<String>,
-    pub controls: Controls,
+    pub store: JoinStore,
     pub gate: Gate,
     /// One join after the other: those with one token would only be in each other's way.
     pub joining: tokio::sync::Mutex<()>,
@@ -89,22 +85,6 @@ serve! {
         revoke(RevokeCertificateRequest) -> RevocationChange: |of, caller, asked| of.revoke_one(caller, asked);
         reinstate(ReinstateHolderRequest) -> RevocationChange: |of, caller, asked| of.reinstate_one(caller, asked);
         list_revocations(ListRevocationsRequest) -> ListRevocationsResponse: |of, _, asked| of.show_revoked(asked);
-    }
-}
-
-impl Answer for pb::AuthorityChange {
-    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>) {
-        self.set_cursor(outcome.cursor);
-        (self.changed, self.dry_run) = (outcome.changed, outcome.dry_run);
-        if let (Some(shown), Some(record)) = (&mut self.authority, written(entry, &AUTHORITY)) {
-            shown.version = record.version.0;
-            shown.created_at = Some(timestamp(record.created_at));
-            shown.updated_at = Some(timestamp(record.updated_at));
-        }
-    }
-
-    fn set_cursor(&mut self, cursor: Cursor) {
-        self.cursor = cursor.to_string();
     }
 }
 

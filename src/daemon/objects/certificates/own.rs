@@ -1,7 +1,7 @@
 //! The node's own identity: issued where the node can, kept in its data directory, and renewed in time; and whom it trusts,
 //! as the registry says.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,10 +52,16 @@ pub struct Keeper {
     pub names: Names,
     /// The control ports of others, for a node that cannot issue.
     pub controls: Controls,
-    /// Why the certificate was not renewed when it was tried last.
-    pub failed: Mutex<Option<String>>,
+    pub tried: Mutex<Tried>,
+}
+
+/// What came of renewing the certificate.
+#[derive(Debug, Default)]
+pub struct Tried {
+    /// Why it was not renewed when it was tried last.
+    failed: Option<String>,
     /// When it was renewed last, in this life.
-    pub renewed: Mutex<Option<Instant>>,
+    renewed: Option<Instant>,
 }
 
 /// Why nothing was issued or written.
@@ -144,10 +150,8 @@ impl Keeper {
             let renewal = Instant::now() + Duration::from_secs(left.min(3600));
             return Some(again.map_or(renewal, |again: Instant| again.min(renewal)));
         }
-        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(earliest) =
-            renewed.map(|renewed| renewed + BETWEEN).filter(|earliest| *earliest > Instant::now())
-        {
+        let earliest = self.tried().renewed.map(|renewed| renewed + BETWEEN);
+        if let Some(earliest) = earliest.filter(|earliest| *earliest > Instant::now()) {
             // Its clock may be so wrong that whatever is issued has ended.
             return Some(earliest);
         }
@@ -165,7 +169,7 @@ impl Keeper {
             );
             error.to_string()
         });
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+        self.tried().failed = failed;
         Some(Instant::now() + AGAIN)
     }
 
@@ -183,9 +187,10 @@ impl Keeper {
         if left < 0 {
             return Some("the certificate of this node has ended".to_owned());
         }
-        let why = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let why = self.tried().failed.clone();
         is_behind(own, now).then(|| {
-            let left = short(Duration::from_secs(u64::try_from(left).unwrap_or(0)));
+            let minutes = u64::try_from(left / 60).unwrap_or(0);
+            let left = humantime::format_duration(Duration::from_secs(minutes * 60));
             let why = why.unwrap_or_else(|| "nobody has tried".to_owned());
             format!("the certificate of this node ends in {left} and was not renewed: {why}")
         })
@@ -202,6 +207,10 @@ impl Keeper {
             root: trusted.bundle.as_ref().and_then(|bundle| bundle.roots().iter().filter_map(ends).min()),
             behind: own.is_some_and(|own| is_behind(own, now)),
         }
+    }
+
+    fn tried(&self) -> MutexGuard<'_, Tried> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who this node is, while that can be shown to somebody.
@@ -263,41 +272,34 @@ impl Keeper {
         let Some(bundle) = &trusted.bundle else { return Ok(()) };
         let now = unix_now();
         let theirs = match value {
-            Some(value) => {
-                match signed_list(bundle, value, now).filter(|_| is_sound(&trusted.revocations, value)) {
-                    Some(list) => list,
-                    None => {
-                        error!(
-                            "the list of revocations in the registry is not signed by the authority; it is passed over"
-                        );
-                        return Ok(());
-                    }
-                }
-            }
-            None => Revocations::default(),
+            Some(value) => signed_list(bundle, value, now).filter(|_| is_sound(&trusted.revocations, value)),
+            None => Some(Revocations::default()),
+        };
+        let Some(mut list) = theirs else {
+            error!(
+                "the list of revocations in the registry is not signed by the authority; it is passed over"
+            );
+            return Ok(());
         };
         let own = &trusted.revocations;
-        let has_all = theirs.has_all_of(own, now);
-        let mut united = if has_all { theirs.clone() } else { own.clone() };
-        united.unite(&theirs, now);
-        if united != *own {
-            info!(number = united.number(), "revocations taken over");
-            self.trust.update(|trusted| trusted.revocations = united.clone());
+        let has_lost = !list.has_all_of(own, now);
+        if has_lost {
+            list.unite(own, now);
         }
-        if has_all {
-            if let Some(value) = value
-                && united != *own
-                && let Err(error) = self.files.keep_revocations(&value.encode_to_vec())
-            {
+        if list != *own {
+            info!(number = list.number(), "revocations taken over");
+            self.trust.update(|trusted| trusted.revocations = list.clone());
+            // What the registry has lost is signed once it has it again.
+            let kept = value.filter(|_| !has_lost).map(|value| value.encode_to_vec());
+            if let Some(Err(error)) = kept.map(|signed| self.files.keep_revocations(&signed)) {
                 let error = &error as &dyn std::error::Error;
                 error!(error, "revocations not kept; a restart without the store has them not");
             }
-            return Ok(());
         }
-        if !self.signer.can_issue(authority) {
-            return Ok(());
+        match has_lost && self.signer.can_issue(authority) {
+            true => self.restore(&list).await,
+            false => Ok(()),
         }
-        self.restore(&united).await
     }
 
     /// Writes what this node knows to be revoked, together with what the registry has by then.
@@ -363,7 +365,7 @@ impl Keeper {
         info!(id = %own.leaf.id, serial = %own.leaf.serial, "certificate of this node issued");
         let own = Arc::new(own);
         self.trust.update(|trusted| trusted.own = Some(own.clone()));
-        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.tried().renewed = Some(Instant::now());
         if let Err(error) = self.files.keep_identity(&own) {
             error!(
                 error = &error as &dyn std::error::Error,
@@ -388,14 +390,6 @@ pub struct Expiries {
 /// Whether an identity should have been renewed long ago: a tenth of its life, when it was tried many times.
 fn is_behind(own: &OwnIdentity, now: i64) -> bool {
     now > renewal(own) + (own.leaf.not_after - own.leaf.not_before) / 10
-}
-
-/// A time of hours or minutes, for people.
-fn short(time: Duration) -> String {
-    match time.as_secs() {
-        seconds @ 0..3600 => format!("{}min", seconds / 60),
-        seconds => format!("{}h", seconds / 3600),
-    }
 }
 
 /// When an identity is to be renewed: at two thirds of its life, and up to a tenth of it later, so that nodes that began

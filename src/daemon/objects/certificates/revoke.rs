@@ -5,7 +5,7 @@ use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_pki::certificate::{Certificate, Serial};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::revocation::{Revocation, Revocations, Revoked};
-use omnirelay_store::{Kind, LogEntry, RecordId, Write};
+use omnirelay_store::{Kind, RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::revoked_value::What;
@@ -13,18 +13,19 @@ use omnirelay_wire::pb::omnirelay::store::v1::{
     CertificateValue, RevocationList, RevocationValue, RevokedValue,
 };
 use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::Rpc;
 use omnirelay_wire::rpc::certificate_service::{REINSTATE, REVOKE};
 use prost::Message as _;
 use tonic::Response;
 
 use super::authority::at;
 use super::holder::{Named, certificate_of, record_of};
-use super::{CERTIFICATE, Certificates, authority_in, held_in, pb, revocation_id, revoked_in};
+use super::{CERTIFICATE, Certificates, ONLY, authority_in, held_in, pb, revocation_id, revoked_in};
 use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, envelope, head_cursor};
+use crate::daemon::objects::asked::{Asked, answers};
+use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor};
 use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
+use crate::daemon::registry::mutate::{Decision, request_hash};
 
 /// How long a revocation is remembered after the end of what it is about, in seconds: clocks differ.
 pub const GRACE: i64 = 24 * 3600;
@@ -44,8 +45,7 @@ impl Certificates {
         asked: pb::RevokeCertificateRequest,
     ) -> Result<pb::RevocationChange, Fault> {
         let hash = request_hash(&asked);
-        let pb::RevokeCertificateRequest { serial, node, operator, service, cluster, reason, dry_run } =
-            &asked;
+        let pb::RevokeCertificateRequest { serial, node, operator, service, cluster, reason, .. } = &asked;
         let named = Named { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
         let target = match (serial.as_str(), named) {
             ("", Some(holder)) => Target::Holder(record_of(&holder)),
@@ -61,8 +61,7 @@ impl Certificates {
             }
             (_, Some(_)) => return Err(Fault::invalid("field `serial` and one that names a holder")),
         };
-        let change = Change { caller, action: REVOKE.audit_action, reason, dry_run: *dry_run, hash };
-        self.change(change, |reader, list, now| match &target {
+        self.change(of_list(caller, REVOKE, reason, asked.dry_run, hash), |reader, list, now| match &target {
             Target::Serial(serial) => {
                 let known = self.certificate(serial);
                 let until = known.map_or(now + LIFETIME_MAX, |certificate| certificate.not_after) + GRACE;
@@ -85,13 +84,12 @@ impl Certificates {
         asked: pb::ReinstateHolderRequest,
     ) -> Result<pb::RevocationChange, Fault> {
         let hash = request_hash(&asked);
-        let pb::ReinstateHolderRequest { node, operator, service, cluster, reason, dry_run } = &asked;
+        let pb::ReinstateHolderRequest { node, operator, service, cluster, reason, .. } = &asked;
         let named = Named { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
         let holder = named
             .ok_or_else(|| Fault::invalid("none of the fields `node`, `operator` and `service` is given"))?;
         let record = record_of(&holder);
-        let change = Change { caller, action: REINSTATE.audit_action, reason, dry_run: *dry_run, hash };
-        self.change(change, |reader, list, now| {
+        self.change(of_list(caller, REINSTATE, reason, asked.dry_run, hash), |reader, list, now| {
             let held = held_in(reader, &record).ok_or_else(|| no_holder(&record))?;
             // Its certificates stay out by their numbers and their keys; only who it is, is let back in.
             for certificate in held.issued.iter().filter_map(certificate_of) {
@@ -106,24 +104,12 @@ impl Certificates {
     /// Commits what becomes of the list, signed, and what else `change` says.
     async fn change(
         &self,
-        asked: Change<'_>,
+        asked: Asked<'_>,
         change: impl Fn(&Reader<'_>, &mut Revocations, i64) -> Result<Vec<Write>, Fault>,
     ) -> Result<pb::RevocationChange, Fault> {
-        check_reason(asked.reason)?;
-        let Change { caller, action, reason, dry_run, hash } = asked;
         const ALSO: &[Kind] = &[CERTIFICATE];
-        let mutation = Mutation {
-            caller,
-            action,
-            object: revocation_id(),
-            also: ALSO,
-            reason,
-            expected: None,
-            dry_run,
-            request_hash: hash,
-        };
-        self.registry
-            .mutate(mutation, |reader| {
+        asked
+            .of_records(&self.registry, revocation_id(), ALSO, |reader| {
                 let (authority, now) = (authority_in(reader)?, self.now());
                 let before = known(revoked_in(reader).as_deref())?;
                 let mut list = before.clone();
@@ -138,7 +124,6 @@ impl Certificates {
                 let answer = pb::RevocationChange {
                     schema_version: SCHEMA_VERSION.to_owned(),
                     number: list.number(),
-                    changes: changes.clone(),
                     ..Default::default()
                 };
                 Ok(Decision { writes, changes, answer })
@@ -174,13 +159,10 @@ impl Certificates {
     }
 }
 
-/// What all changes of the list are asked with.
-struct Change<'a> {
-    caller: &'a Caller,
-    action: &'static str,
-    reason: &'a str,
-    dry_run: bool,
-    hash: u64,
+/// What a change of the list is asked with.
+fn of_list<'a>(caller: &'a Caller, rpc: Rpc, reason: &str, dry_run: bool, hash: u64) -> Asked<'a> {
+    let (id, reason) = (ONLY.to_owned(), reason.to_owned());
+    Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash }
 }
 
 /// Puts a holder out: under every name it was issued a certificate for, and with every key.
@@ -279,13 +261,4 @@ fn entry(value: RevokedValue) -> Option<(Revoked, Revocation)> {
     Some((what, Revocation { since, until, reason, reinstated }))
 }
 
-impl Answer for pb::RevocationChange {
-    fn settle(&mut self, outcome: &Settled, _: Option<&LogEntry>) {
-        self.set_cursor(outcome.cursor);
-        (self.changed, self.dry_run) = (outcome.changed, outcome.dry_run);
-    }
-
-    fn set_cursor(&mut self, cursor: Cursor) {
-        self.cursor = cursor.to_string();
-    }
-}
+answers! { pb::RevocationChange }

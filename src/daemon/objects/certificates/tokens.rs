@@ -5,7 +5,7 @@ use omnirelay_core::spiffe::Holder;
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_pki::join_token::{TokenId, TokenVerifier};
 use omnirelay_pki::request::is_dns_name;
-use omnirelay_store::{LogEntry, RecordId, Write};
+use omnirelay_store::{RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::JoinTokenValue;
@@ -17,9 +17,9 @@ use tonic::Response;
 use super::authority::at;
 use super::{Certificates, JOIN_TOKEN, pb};
 use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, envelope, timestamp, written};
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
+use crate::daemon::objects::asked::{Asked, answers};
+use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
+use crate::daemon::registry::mutate::{Decision, request_hash};
 use crate::daemon::registry::view::ViewRecord;
 use pb::join_token::Status;
 
@@ -70,27 +70,16 @@ impl Certificates {
         caller: &Caller,
         asked: pb::CreateJoinTokenRequest,
     ) -> Result<pb::JoinTokenChange, Fault> {
-        let request_hash = request_hash(&asked);
-        check_reason(&asked.reason)?;
-        let id = parsed(&asked.token_id)?;
-        let mut value = checked(&asked, &self.cluster)?;
-        let lifetime = lifetime(asked.lifetime_seconds)?;
+        let hash = request_hash(&asked);
+        let record = token_id(parsed(&asked.token_id)?);
+        let (mut value, lifetime) = (checked(&asked, &self.cluster)?, lifetime(asked.lifetime_seconds)?);
         value.created_by = caller.principal.to_string();
-        let object = token_id(id);
-        let mutation = Mutation {
-            caller,
-            action: CREATE_TOKEN.audit_action,
-            object: object.clone(),
-            also: &[],
-            reason: &asked.reason,
-            expected: None,
-            dry_run: asked.dry_run,
-            request_hash,
-        };
-        self.registry
-            .mutate(mutation, |reader| {
+        let pb::CreateJoinTokenRequest { token_id: id, reason, dry_run, .. } = asked;
+        let asked = Asked { caller, rpc: CREATE_TOKEN, id, reason, expected_version: None, dry_run, hash };
+        asked
+            .of_records(&self.registry, record.clone(), &[], |reader| {
                 super::authority_in(reader)?;
-                if let Some(found) = reader.get(&object) {
+                if let Some(found) = reader.get(&record) {
                     return Err(exists(&found));
                 }
                 let now = self.now();
@@ -98,8 +87,8 @@ impl Certificates {
                 (value.epoch, value.not_after) = (reader.epoch().0, now + i64::from(lifetime));
                 let (mut writes, changes) = (self.forgotten(now)?, told(&value));
                 let put = Bytes::from(value.encode_to_vec());
-                writes.push(Write::Put { id: object.clone(), value: put, group: None });
-                let answer = answer(show(&object.key, &value, Status::Valid), &changes);
+                writes.push(Write::Put { id: record.clone(), value: put, group: None });
+                let answer = answer(show(&record.key, &value, Status::Valid));
                 Ok(Decision { writes, changes, answer })
             })
             .await
@@ -110,31 +99,22 @@ impl Certificates {
         caller: &Caller,
         asked: pb::RevokeJoinTokenRequest,
     ) -> Result<pb::JoinTokenChange, Fault> {
-        let request_hash = request_hash(&asked);
-        check_reason(&asked.reason)?;
-        let object = token_id(parsed(&asked.token_id)?);
-        let mutation = Mutation {
-            caller,
-            action: REVOKE_TOKEN.audit_action,
-            object: object.clone(),
-            also: &[],
-            reason: &asked.reason,
-            expected: None,
-            dry_run: asked.dry_run,
-            request_hash,
-        };
-        self.registry
-            .mutate(mutation, |reader| {
-                let found = reader.get(&object).and_then(|record| record.value::<JoinTokenValue>());
-                let found = found.ok_or_else(|| not_found(&object.key))?;
+        let hash = request_hash(&asked);
+        let record = token_id(parsed(&asked.token_id)?);
+        let pb::RevokeJoinTokenRequest { token_id: id, reason, dry_run } = asked;
+        let asked = Asked { caller, rpc: REVOKE_TOKEN, id, reason, expected_version: None, dry_run, hash };
+        asked
+            .of_record(&self.registry, record.clone(), |found| {
+                let found = found.and_then(|found| found.value::<JoinTokenValue>());
+                let found = found.ok_or_else(|| not_found(&record.key))?;
                 let (mut writes, mut changes) = (Vec::new(), Vec::new());
                 if !found.revoked {
                     let value = JoinTokenValue { revoked: true, ..(*found).clone() };
                     let put = Bytes::from(value.encode_to_vec());
-                    writes.push(Write::Put { id: object.clone(), value: put, group: None });
+                    writes.push(Write::Put { id: record.clone(), value: put, group: None });
                     changes.push("revoked: false -> true".to_owned());
                 }
-                let answer = answer(show(&object.key, &found, Status::Revoked), &changes);
+                let answer = answer(show(&record.key, &found, Status::Revoked));
                 Ok(Decision { writes, changes, answer })
             })
             .await
@@ -184,18 +164,17 @@ fn show(id: &str, value: &JoinTokenValue, status: Status) -> pb::JoinToken {
     }
 }
 
-fn answer(token: pb::JoinToken, changes: &[String]) -> pb::JoinTokenChange {
+fn answer(token: pb::JoinToken) -> pb::JoinTokenChange {
     pb::JoinTokenChange {
         schema_version: SCHEMA_VERSION.to_owned(),
         token: Some(token),
-        changes: changes.to_vec(),
         ..Default::default()
     }
 }
 
 /// What the audit trail says of a token that is made.
 fn told(value: &JoinTokenValue) -> Vec<String> {
-    let until = rfc3339(Millis(u64::try_from(value.not_after).unwrap_or(0).saturating_mul(1000)));
+    let until = rfc3339(Millis::of_unix(value.not_after));
     let mut lines = vec![
         format!("lets in: {} of {}, {} times", value.role, value.cluster, value.uses_max),
         format!("until: {until}"),
@@ -277,17 +256,4 @@ fn not_found(id: &str) -> Fault {
         .hint("omnirelay token list --all")
 }
 
-impl Answer for pb::JoinTokenChange {
-    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>) {
-        self.set_cursor(outcome.cursor);
-        (self.changed, self.dry_run) = (outcome.changed, outcome.dry_run);
-        if let (Some(shown), Some(record)) = (&mut self.token, written(entry, &JOIN_TOKEN)) {
-            shown.version = record.version.0;
-            shown.created_at = Some(timestamp(record.created_at));
-        }
-    }
-
-    fn set_cursor(&mut self, cursor: Cursor) {
-        self.cursor = cursor.to_string();
-    }
-}
+answers! { pb::JoinTokenChange: token of JOIN_TOKEN, created_at }

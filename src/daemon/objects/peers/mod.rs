@@ -47,6 +47,16 @@ const PAGE_SIZE_MAX: usize = 1000;
 /// How far a node's idea of the store's clock may be ahead: as long as a question to the store may take, in ms.
 const AHEAD_MS: u64 = 500;
 
+/// The control ports of other nodes that are alive, at most so many.
+pub fn controls(registry: &Registry, max: usize) -> Vec<String> {
+    let records = registry.view().list(&PEER).records;
+    let others = records.iter().filter(|record| record.record.id.key != registry.node_id());
+    let alive = others.filter_map(|record| record.value::<PeerValue>());
+    let alive = alive.filter(|peer| peer.status == pb::peer::Status::Alive as i32);
+    let controls = alive.filter_map(|peer| peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone());
+    controls.take(max).collect()
+}
+
 /// Serves `PeerControlService` from a registry.
 pub struct Peers {
     registry: Arc<Registry>,
