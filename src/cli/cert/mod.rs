@@ -8,10 +8,13 @@ mod init;
 mod inspect;
 mod issue;
 mod list;
+mod offline;
 mod reinstate;
 mod renew;
+mod retire;
 mod revocations;
 mod revoke;
+mod rotate;
 mod show;
 mod target;
 
@@ -64,6 +67,8 @@ pub static ENTRY: Entry = entry!(
         init::LEAF,
         show::LEAF,
         export::LEAF,
+        rotate::LEAF,
+        retire::LEAF,
         issue::LEAF,
         renew::LEAF,
         list::LEAF,
@@ -74,7 +79,7 @@ pub static ENTRY: Entry = entry!(
     ],
     &[
         message("authority", "cert ca show", "omnirelay.security.v1.GetAuthorityResponse"),
-        message("authority-change", "cert ca init", "omnirelay.security.v1.AuthorityChange"),
+        message("authority-change", "cert ca init, rotate, retire", "omnirelay.security.v1.AuthorityChange"),
         own("certificate", "cert inspect", inspect::schema),
         message("certificates", "cert list", "omnirelay.security.v1.ListCertificatesResponse"),
         message("issued-certificate", "cert issue, renew", "omnirelay.security.v1.IssuedCertificate"),

@@ -16,7 +16,7 @@ use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::certificates::has_authority;
 use crate::daemon::objects::certificates::join::JoinStore;
-use crate::daemon::objects::certificates::own::{Expiries, Keeper};
+use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::{
     AUTHORITY, CERTIFICATE, Certificates, Controls, Enrollment, Gate, JOIN_TOKEN, REVOCATION,
@@ -48,6 +48,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         },
         names: names(&config, node.addresses.control.ip()),
         controls: controls(&registry),
+        move_within: MOVE_WITHIN,
         tried: Default::default(),
     };
     keeper.load();

@@ -74,7 +74,7 @@ pub fn id_of(domain: &TrustDomain, holder: Holder) -> Result<SpiffeId, Fault> {
 }
 
 /// What is remembered of a certificate.
-pub fn remembered(certificate: &Certificate, issued_by: &str) -> IssuedValue {
+pub fn remembered(certificate: &Certificate, issued_by: &str, issuer: &[u8]) -> IssuedValue {
     IssuedValue {
         serial: certificate.serial.as_bytes().to_vec(),
         id: certificate.id.to_string(),
@@ -84,6 +84,7 @@ pub fn remembered(certificate: &Certificate, issued_by: &str) -> IssuedValue {
         dns_names: certificate.names.dns.clone(),
         addresses: certificate.names.addresses.iter().map(ToString::to_string).collect(),
         issued_by: issued_by.to_owned(),
+        issuer: Fingerprint::of(issuer).as_bytes().to_vec(),
     }
 }
 

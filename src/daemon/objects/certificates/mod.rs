@@ -12,6 +12,7 @@ mod list;
 pub mod own;
 pub mod remote;
 mod revoke;
+mod rotate;
 pub mod signer;
 mod tokens;
 
@@ -55,6 +56,8 @@ serve! {
 
 /// The key of records of which there is one.
 const ONLY: &str = "mesh";
+/// The key of the authority's record that holds an issuer which was prepared.
+const NEXT: &str = "next";
 
 /// The control ports of the mesh, at most so many.
 pub type Controls = Box<dyn Fn(usize) -> Vec<String> + Send + Sync>;
@@ -79,6 +82,9 @@ serve! {
     CertificateService for Certificates {
         get_authority(GetAuthorityRequest) -> GetAuthorityResponse: |of, _, asked| of.show_authority(asked);
         init_authority(InitAuthorityRequest) -> AuthorityChange: |of, caller, asked| of.init(caller, asked);
+        prepare_issuer(PrepareIssuerRequest) -> PreparedIssuer: |of, caller, asked| of.prepare(caller, asked);
+        rotate_authority(RotateAuthorityRequest) -> AuthorityChange: |of, caller, asked| of.rotate(caller, asked);
+        retire_root(RetireRootRequest) -> AuthorityChange: |of, caller, asked| of.retire(caller, asked);
         list(ListCertificatesRequest) -> ListCertificatesResponse: |of, _, asked| of.list_all(asked);
         issue(IssueCertificateRequest) -> IssuedCertificate: |of, caller, asked| of.issue_one(caller, asked);
         renew(RenewCertificateRequest) -> IssuedCertificate: |of, caller, asked| of.renew_one(caller, asked);
@@ -90,6 +96,10 @@ serve! {
 
 fn authority_id() -> RecordId {
     RecordId::new(AUTHORITY, ONLY)
+}
+
+fn pending_id() -> RecordId {
+    RecordId::new(AUTHORITY, NEXT)
 }
 
 fn revocation_id() -> RecordId {
@@ -139,6 +149,10 @@ fn unreadable() -> Fault {
 #[cfg(test)]
 #[path = "certificates_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "rotate_test.rs"]
+mod rotate_tests;
 
 #[cfg(test)]
 #[path = "join_test.rs"]
