@@ -77,8 +77,16 @@ struct Cli {
 }
 
 /// The commands of `omnirelay mesh`, in the order of its help.
-static MESH: &[&Entry] =
-    &[&peers::ENTRY, &leaders::ENTRY, &store::ENTRY, &join::ENTRY, &status::ENTRY, &check::ENTRY];
+static MESH: &[&Entry] = &[
+    &peers::ENTRY,
+    &leaders::ENTRY,
+    &store::ENTRY,
+    &join::ENTRY,
+    &join::leave::ENTRY,
+    &join::revoke::ENTRY,
+    &status::ENTRY,
+    &check::ENTRY,
+];
 
 /// Those beside `mesh`.
 static BESIDE: &[&Entry] = &[

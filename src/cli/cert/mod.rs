@@ -30,6 +30,8 @@ use super::frame::table::Column;
 use super::frame::time;
 use super::schema::documents::{message, own};
 
+pub use revoke::Change as Revoking;
+
 /// The kind in the names of certificates.
 const KIND: &str = "certificate";
 

@@ -1,6 +1,8 @@
-//! `mesh join`.
+//! Joining the mesh and leaving it: `mesh join`, `mesh leave`, `mesh revoke`.
 
+pub mod leave;
 mod node;
+pub mod revoke;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -55,7 +55,13 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         signer,
         trust: trust.clone(),
         cluster: "default".into(),
-        store: JoinStore { url: Some("redis://10.0.0.1:1".into()), is_reachable: true },
+        store: Arc::new(StoreAccess::of(
+            "redis://10.0.0.1:1".parse().unwrap(),
+            None,
+            None,
+            ["default", node_id],
+        )),
+        end_session: Box::new(|_| Box::pin(std::future::ready(false))),
         gate: Gate::default(),
         joining: tokio::sync::Mutex::default(),
     };

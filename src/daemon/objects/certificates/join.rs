@@ -30,14 +30,6 @@ use pb::join_token::Status;
 /// As what grants are signed.
 pub const GRANT: &str = "join 1";
 
-/// The store of the registry, for nodes that join.
-pub struct JoinStore {
-    /// Where it is; `None` for a store that only daemons of this host can use.
-    pub url: Option<String>,
-    /// Whether other hosts reach it.
-    pub is_reachable: bool,
-}
-
 /// What a host asks for, as far as it could be read.
 struct Asked {
     body: pb::JoinBody,
@@ -123,15 +115,16 @@ impl Certificates {
             .await?;
         drop(in_turn);
         // Not among what is committed: an answer is kept in the registry, and this has what it takes to use it.
-        self.granted(answer, &of)
+        self.granted(answer, &of).await
     }
 
     /// Adds what the node is configured with, signed.
-    fn granted(&self, mut answer: pb::JoinResponse, of: &Asked) -> Result<pb::JoinResponse, Fault> {
+    async fn granted(&self, mut answer: pb::JoinResponse, of: &Asked) -> Result<pb::JoinResponse, Fault> {
         let record = self.registry.view().get(&super::authority_id()).ok_or_else(no_authority)?;
         let authority = record.value().ok_or_else(super::unreadable)?;
         let issuer = self.signer.issuer(&authority)?;
         let holder = answer.certificate.as_ref().and_then(|issued| issued.holder.clone()).unwrap_or_default();
+        let store_url = self.store.admitted(self.registry.store(), &of.body.node_id).await?;
         let grant = pb::JoinGrant {
             key: of.request.key.as_bytes().to_vec(),
             node_id: of.body.node_id.clone(),
@@ -139,7 +132,7 @@ impl Certificates {
             role: holder.role,
             trust_domain: authority.trust_domain.clone(),
             bundle_pem: bundle_pem(&authority),
-            store_url: self.store.url.clone().unwrap_or_default(),
+            store_url,
             at_ms: self.registry.view().now().0,
         };
         let grant = grant.encode_to_vec();
@@ -151,7 +144,7 @@ impl Certificates {
     /// A store of one host can be used from that host only.
     fn check_store(&self, caller: &Caller) -> Result<(), Fault> {
         let own = caller.remote.ip().to_canonical();
-        if self.store.is_reachable || own.is_loopback() || own.is_unspecified() {
+        if self.store.is_reachable() || own.is_loopback() || own.is_unspecified() {
             return Ok(());
         }
         let message = "the registry of this mesh is in a store of one host, which another host cannot use";

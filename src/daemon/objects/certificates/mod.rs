@@ -4,6 +4,7 @@
 //! a revocation that was made meanwhile.
 
 mod authority;
+mod expel;
 mod gate;
 mod holder;
 mod issue;
@@ -14,6 +15,7 @@ pub mod remote;
 mod revoke;
 mod rotate;
 pub mod signer;
+mod store_access;
 mod tokens;
 
 use std::sync::Arc;
@@ -29,11 +31,12 @@ use super::serve::serve;
 use crate::daemon::identity::trust::{HasAuthority, Trust};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
+pub use expel::{EndSession, credentials_known_to};
 pub use gate::Gate;
-use join::JoinStore;
 use pb::certificate_service_server::CertificateService;
 use pb::enrollment_service_server::EnrollmentService;
 use signer::Signer;
+pub use store_access::StoreAccess;
 
 /// The record of the certificate authority; there is one.
 pub const AUTHORITY: Kind = Kind::of("authority");
@@ -50,6 +53,7 @@ serve! {
         create_token(CreateJoinTokenRequest) -> JoinTokenChange: |of, caller, asked| of.0.create_token(caller, asked);
         revoke_token(RevokeJoinTokenRequest) -> JoinTokenChange: |of, caller, asked| of.0.revoke_token(caller, asked);
         join(JoinRequest) -> JoinResponse: |of, caller, asked| of.0.join_one(caller, asked);
+        revoke_node(RevokeNodeRequest) -> NodeRevocation: |of, caller, asked| of.0.revoke_node(caller, asked);
         get_bundle(GetBundleRequest) -> GetBundleResponse: |of, _, asked| of.0.show_bundle(asked);
     }
 }
@@ -69,7 +73,9 @@ pub struct Certificates {
     pub trust: Arc<Trust>,
     /// The cluster of the daemon.
     pub cluster: String,
-    pub store: JoinStore,
+    pub store: Arc<StoreAccess>,
+    /// Ends the session of a node.
+    pub end_session: EndSession,
     pub gate: Gate,
     /// One join after the other: those with one token would only be in each other's way.
     pub joining: tokio::sync::Mutex<()>,
