@@ -20,6 +20,7 @@ mod explain;
 mod frame;
 mod help;
 mod join;
+mod join_policy;
 mod leaders;
 mod man;
 mod node;
@@ -98,6 +99,7 @@ static BESIDE: &[&Entry] = &[
     &bindings::ENTRY,
     &cert::ENTRY,
     &token::ENTRY,
+    &join_policy::ENTRY,
     &events::ENTRY,
     &audit::ENTRY,
     &context::ENTRY,

@@ -17,15 +17,15 @@ use crate::daemon::objects::certificates::has_authority;
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::{
-    AUTHORITY, CERTIFICATE, Certificates, Controls, EndSession, Enrollment, Gate, JOIN_TOKEN, REVOCATION,
-    StoreAccess, credentials_known_to,
+    AUTHORITY, CERTIFICATE, Certificates, Controls, EndSession, Enrollment, Gate, JOIN_POLICY, JOIN_TOKEN,
+    REVOCATION, StoreAccess, credentials_known_to,
 };
 use crate::daemon::objects::peers;
 use crate::daemon::readiness::item;
 use crate::daemon::registry::Registry;
 
 pub const PART: Part = Part {
-    kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN], ..Kinds::NONE },
+    kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY], ..Kinds::NONE },
     mount,
 };
 
@@ -77,6 +77,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         cluster: config.node.cluster.clone(),
         store,
         end_session: end_session(&node.registry),
+        policy: config.security.join_policy.clone(),
         gate: Gate::default(),
         joining: tokio::sync::Mutex::default(),
     });

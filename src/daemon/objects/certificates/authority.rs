@@ -18,7 +18,7 @@ use tonic::Response;
 
 use super::issue::{LIFETIME, Order, Others, issue_by, requested};
 use super::rotate::Given;
-use super::{AUTHORITY, CERTIFICATE, Certificates, ONLY, authority_id, pb};
+use super::{AUTHORITY, CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
@@ -67,7 +67,7 @@ impl Certificates {
         let pb::InitAuthorityRequest { reason, dry_run, .. } = asked;
         let (rpc, id) = (INIT_AUTHORITY, ONLY.to_owned());
         let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
-        const ALSO: &[Kind] = &[CERTIFICATE];
+        const ALSO: &[Kind] = &[CERTIFICATE, JOIN_POLICY];
         asked
             .of_records(&self.registry, authority_id(), ALSO, |reader| {
                 if let Some(found) = reader.get(&authority_id()) {
@@ -82,6 +82,7 @@ impl Certificates {
                 writes.insert(0, Write::Put { id: authority_id(), value: put, group: None });
                 let mut changes =
                     vec![format!("trustDomain: none -> {domain}"), format!("root: none -> {fingerprint}")];
+                writes.extend(self.seed(reader)?);
                 let mut issued = pb::IssuedCertificate::default();
                 if let Some((operator, request)) = &first {
                     let order = Order {

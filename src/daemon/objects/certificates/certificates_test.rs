@@ -28,7 +28,7 @@ pub(super) struct Node {
 }
 
 pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Node {
-    let kinds = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN];
+    let kinds = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY];
     let registry = Arc::new(Registry::new(node_id, store, &kinds));
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(follow_log(registry.clone()));
@@ -62,6 +62,7 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
             ["default", node_id],
         )),
         end_session: Box::new(|_| Box::pin(std::future::ready(false))),
+        policy: None,
         gate: Gate::default(),
         joining: tokio::sync::Mutex::default(),
     };

@@ -25,10 +25,10 @@ use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::mutate::{Decision, request_hash};
 use pb::certificate::Status;
 
-const HOUR: u32 = 3600;
+pub const HOUR: u32 = 3600;
 /// How long a certificate lives whose request says nothing of it, in seconds.
 pub const LIFETIME: u32 = 24 * HOUR;
-const LIFETIME_MAX: u32 = 7 * 24 * HOUR;
+pub const LIFETIME_MAX: u32 = 7 * 24 * HOUR;
 
 /// What is to be issued, once it is certain that it may be.
 pub struct Order<'a> {

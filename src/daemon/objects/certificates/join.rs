@@ -16,7 +16,8 @@ use prost::Message as _;
 
 use super::authority::bundle_pem;
 use super::holder::record_of;
-use super::issue::{LIFETIME, Order, Others, issue, with_own};
+use super::issue::{Order, Others, issue, with_own};
+use super::policy::admitted;
 use super::signer::not_made;
 use super::tokens::{status, token_id};
 use super::{Certificates, JOIN_TOKEN, REVOCATION, authority_in, no_authority, pb};
@@ -87,11 +88,13 @@ impl Certificates {
             .mutate(mutation, |reader| {
                 let (now, token) = (self.now(), proven(reader, &record, &of, &asked)?);
                 check_token(&token, &of, reader.epoch().0, now)?;
+                let key = of.request.key.as_bytes();
+                let (rule, lifetime) = admitted(reader, &token, &of.body, key, now)?;
                 let order = Order {
                     holder: node(&token.role, &token.cluster),
                     request: &of.request,
                     names: names(&token, &of)?,
-                    lifetime: LIFETIME,
+                    lifetime,
                     others: match is_again(&token, &of) {
                         true => Others::Keep,
                         false => Others::replaced(token.replace),
@@ -110,7 +113,9 @@ impl Certificates {
                     chain_pem: decided.answer.chain_pem,
                     ..Default::default()
                 };
-                Ok(Decision { writes, changes: decided.changes, answer })
+                let mut changes = decided.changes;
+                changes.push(format!("rule: {rule}"));
+                Ok(Decision { writes, changes, answer })
             })
             .await?;
         drop(in_turn);

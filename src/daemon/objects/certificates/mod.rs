@@ -11,6 +11,7 @@ mod issue;
 pub mod join;
 mod list;
 pub mod own;
+pub mod policy;
 pub mod remote;
 mod revoke;
 mod rotate;
@@ -47,12 +48,17 @@ pub const REVOCATION: Kind = Kind::of("revocation");
 /// Records of join tokens; the key is the token's id.
 pub const JOIN_TOKEN: Kind = Kind::of("join-token");
 
+/// The record of the join policy; there is one.
+pub const JOIN_POLICY: Kind = Kind::of("join-policy");
+
 serve! {
     EnrollmentService for Enrollment {
         list_tokens(ListJoinTokensRequest) -> ListJoinTokensResponse: |of, _, asked| of.0.tokens(asked);
         create_token(CreateJoinTokenRequest) -> JoinTokenChange: |of, caller, asked| of.0.create_token(caller, asked);
         revoke_token(RevokeJoinTokenRequest) -> JoinTokenChange: |of, caller, asked| of.0.revoke_token(caller, asked);
         join(JoinRequest) -> JoinResponse: |of, caller, asked| of.0.join_one(caller, asked);
+        get_join_policy(GetJoinPolicyRequest) -> GetJoinPolicyResponse: |of, _, asked| of.0.show_policy(asked);
+        set_join_policy(SetJoinPolicyRequest) -> JoinPolicyChange: |of, caller, asked| of.0.set_policy(caller, asked);
         revoke_node(RevokeNodeRequest) -> NodeRevocation: |of, caller, asked| of.0.revoke_node(caller, asked);
         get_bundle(GetBundleRequest) -> GetBundleResponse: |of, _, asked| of.0.show_bundle(asked);
     }
@@ -76,6 +82,8 @@ pub struct Certificates {
     pub store: Arc<StoreAccess>,
     /// Ends the session of a node.
     pub end_session: EndSession,
+    /// What `security.joinPolicy` says: the policy of an authority that is made here.
+    pub policy: Option<pb::JoinPolicy>,
     pub gate: Gate,
     /// One join after the other: those with one token would only be in each other's way.
     pub joining: tokio::sync::Mutex<()>,
