@@ -6,7 +6,7 @@ use omnirelay_core::join::{JoinPolicy, JoinRule};
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::selector::Selector;
 use omnirelay_core::text::printable;
-use omnirelay_pki::attestation::AttesterKey;
+use omnirelay_pki::public_key::PublicKey;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use pb::join_rule::Effect;
 
@@ -71,7 +71,7 @@ pub fn check(rules: &[pb::JoinRule], attesters: &[pb::Attester]) -> Result<(), S
     for (at, attester) in attesters.iter().enumerate() {
         let of = |what: String| format!("attester {}: {what}", at + 1);
         check_node_name(&attester.name).map_err(|error| of(format!("`name`: {error}")))?;
-        AttesterKey::from_pem(&attester.public_key_pem)
+        PublicKey::from_pem(&attester.public_key_pem)
             .map_err(|error| of(format!("`publicKeyPem`: {error}")))?;
         if attesters[..at].iter().any(|known| known.name == attester.name) {
             return Err(of(format!("there is an attester `{}` already", attester.name)));

@@ -24,7 +24,7 @@ use super::identity::Access;
 use super::identity::own::{IdentityFiles, OwnIdentity};
 use super::identity::trust::Trusted;
 use super::node::{Node, NodeSpec};
-use super::objects::certificates::remote::renew;
+use super::objects::certificates::remote::{Ask, issued};
 use super::objects::peers::own_session;
 use super::parts;
 
@@ -215,17 +215,17 @@ async fn a_certificate_is_renewed_by_another_daemon() {
     let next = Key::make().unwrap();
     // One that does not answer is passed over.
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let chain = renew(&own, &bundle, &csr(&next), vec![gone, address.clone()]).await.unwrap();
+    let chain = issued(&own, &bundle, &Ask::Renew(csr(&next)), vec![gone, address.clone()]).await.unwrap();
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
     let renewed = OwnIdentity::of(&next, chain).expect("a certificate of the key that was sent");
     assert_eq!(renewed.leaf.id, own.leaf.id);
     assert_ne!(renewed.leaf.serial, own.leaf.serial);
-    let nobody = renew(&own, &bundle, &csr(&next), Vec::new()).await.unwrap_err();
+    let nobody = issued(&own, &bundle, &Ask::Renew(csr(&next)), Vec::new()).await.unwrap_err();
     assert!(nobody.to_string().contains("no other daemon"), "{nobody}");
     let other =
         Authority::root("mesh.local".parse().unwrap(), Validity { not_before: 0, not_after: 4_000_000_000 });
     let other = trusted(Bundle::of(vec![other.unwrap().certificate().clone()]).unwrap());
-    let refused = renew(&own, &other, &csr(&next), vec![address]).await.unwrap_err();
+    let refused = issued(&own, &other, &Ask::Renew(csr(&next)), vec![address]).await.unwrap_err();
     assert!(refused.to_string().contains("invalid peer certificate"), "{refused}");
     issuer.stop().await;
 }

@@ -154,7 +154,7 @@ pub fn mesh(request: &Request) -> Reply {
 }
 
 fn is_of_identity(path: &str) -> bool {
-    let nouns = ["authority", "certificates", "join-tokens", "revocations"];
+    let nouns = ["authority", "certificates", "join-tokens", "join-policy", "mesh:revoke", "revocations"];
     nouns.iter().any(|noun| path.starts_with(&format!("/control/{noun}")))
 }
 
@@ -164,6 +164,15 @@ fn identity(request: &Request, path: &str) -> Reply {
         path if path.starts_with("/control/authority") => authority(request),
         path if path.starts_with("/control/certificates") => certificates(request, path),
         path if path.starts_with("/control/join-tokens") => join_tokens(request),
+        "/control/join-policy" => join_policy(request),
+        "/control/mesh:revoke" => changed(
+            request,
+            json!({
+                "number": "4", "changes": ["holder spiffe://mesh.example/mesh/eu-1/worker/relay-b119: valid -> revoked"],
+                "storeAccess": if request.body.contains("\"dryRun\":true") { "unspecified" } else { "deleted" },
+                "sessionEnded": !request.body.contains("\"dryRun\":true"),
+            }),
+        ),
         _ => answer(json!({
             "number": "3", "enforcedNumber": "3",
             "revocations": [
@@ -190,8 +199,23 @@ fn authority(request: &Request) -> Reply {
         "issuers": [signing("b", "2027-11-20T00:00:00Z")], "version": "1", "lastWriterId": "relay-a7f3",
     });
     let bundle = include_str!("../data/root.pem");
-    match request.method.as_str() {
-        "GET" => answer(json!({"authority": authority, "issues": true, "bundlePem": bundle})),
+    let verb = request.path.rsplit_once(':').map_or("", |(_, verb)| verb);
+    let (older, newer) = ("a".repeat(64), "d".repeat(64));
+    let mut rotated = authority.clone();
+    rotated["roots"] = json!([signing("d", "2036-11-17T00:00:00Z"), signing("a", "2036-11-17T00:00:00Z")]);
+    match (request.method.as_str(), verb) {
+        ("GET", _) => answer(json!({"authority": authority, "issues": true, "bundlePem": bundle})),
+        (_, "rotate") => {
+            let changes = [
+                format!("root: {older} -> {newer}"),
+                format!("issuer: {} -> {}", "b".repeat(64), "e".repeat(64)),
+            ];
+            changed(request, json!({"authority": rotated, "bundlePem": bundle, "changes": changes}))
+        }
+        (_, "retireRoot") => changed(
+            request,
+            json!({"authority": authority, "bundlePem": bundle, "changes": [format!("root: {older} -> none")]}),
+        ),
         _ => changed(
             request,
             json!({
@@ -250,6 +274,26 @@ fn join_tokens(request: &Request) -> Reply {
         "GET" => answer(json!({"tokens": [token]})),
         "PUT" => changed(request, json!({"token": token, "changes": ["lets in: gateway of eu-1, 3 times"]})),
         _ => changed(request, json!({"token": token, "changes": ["revoked: false -> true"]})),
+    }
+}
+
+fn join_policy(request: &Request) -> Reply {
+    let policy = json!({
+        "rules": [
+            {"name": "attested", "effect": "allow", "roles": ["gateway"], "claims": {"image": "sha256:1f0e"},
+                "attesters": ["ci"], "needsAttestation": true},
+            {"name": "test", "effect": "deny", "environments": ["test"]},
+            {"name": "workers", "effect": "allow", "roles": ["worker"], "labelSelector": "tier=edge"},
+        ],
+        "attesters": [{"name": "ci", "publicKeyPem": "-----BEGIN PUBLIC KEY-----\n...\n-----END PUBLIC KEY-----\n"}],
+        "version": "2", "lastWriterId": "relay-a7f3",
+    });
+    match request.method.as_str() {
+        "GET" => answer(json!({"policy": policy})),
+        _ => changed(
+            request,
+            json!({"policy": policy, "changes": ["rules: token -> attested, test, workers"]}),
+        ),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SigningKey as _};
 use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
+
+use crate::public_key::signed_as;
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,14 @@ impl Key {
     /// What tells this key from others.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.0.subject_public_key_info())
+    }
+
+    /// Signs `message` as a `what`, so that no signature of one thing stands for another.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness.
+    pub fn sign(&self, what: &str, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.0.sign(&signed_as(what, message)).map_err(KeyError::Make)
     }
 
     pub(crate) fn pair(&self) -> &KeyPair {

@@ -3,11 +3,11 @@
 //! A root signs intermediates, an intermediate signs leaves, and a leaf says by its SPIFFE ID who holds it. Time is an
 //! argument; chance is the operating system's. Nothing here is async or does I/O.
 
-pub mod attestation;
 pub mod authority;
 pub mod certificate;
 pub mod join_token;
 pub mod key;
+pub mod public_key;
 pub mod request;
 pub mod revocation;
 pub mod sealed;

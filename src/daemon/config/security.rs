@@ -22,6 +22,10 @@ pub struct SecurityConfig {
     /// The secret that the key of the certificate authority is sealed with, at least 32 bytes; only nodes that have it
     /// issue certificates. Default `identity/issuer-secret` in the data directory, which making an authority makes.
     pub issuer_secret_file: Option<PathBuf>,
+    /// Whether this daemon makes the certificate authority of a mesh that has none, for trust domain `mesh.local`, as
+    /// `omnirelay up` does. Default: no; an operator makes it (`omnirelay cert ca init`). For development: whoever begins
+    /// first is the issuer.
+    pub make_authority: bool,
     /// Who may join, as of an authority that is made on this daemon: `rules` and `attesters`. From then on it is a record
     /// of the registry (`omnirelay join-policy set`). Default: whoever has a token.
     pub join_policy: Option<JoinPolicy>,

@@ -83,6 +83,14 @@ impl OwnIdentity {
         PrivateKeyDer::from_pem_slice(self.key.as_bytes()).ok()
     }
 
+    /// Signs `message` as a `what` by its key.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness.
+    pub fn sign(&self, what: &str, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        Key::from_pem(&self.key)?.sign(what, message)
+    }
+
     /// As it is kept.
     fn to_pem(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(self.key.to_string());
@@ -229,9 +237,17 @@ impl IdentityFiles {
         let (high, low) = (random_secret().map_err(refuse)?, random_secret().map_err(refuse)?);
         let secret = Zeroizing::new(format!("{high}{low}\n"));
         self.make_folder()?;
-        write_whole(path, secret.as_bytes()).map_err(refuse)?;
-        let made = SealingKey::of(secret.trim().as_bytes());
-        made.map_err(|source| IdentityError::Secret { path: path.clone(), source })
+        // Nodes that share the file may make it at once: what the first has sealed must open for all.
+        let own = path.with_extension(&high[..16]);
+        write_whole(&own, secret.as_bytes()).map_err(refuse)?;
+        let linked = std::fs::hard_link(&own, path);
+        std::fs::remove_file(&own).map_err(refuse)?;
+        match linked {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(refuse(error)),
+            Ok(()) | Err(_) => {}
+        }
+        let gone = || refuse(io::ErrorKind::NotFound.into());
+        self.sealing_key()?.ok_or_else(gone)
     }
 
     /// Where the secret of the issuer is, or would be.
@@ -284,4 +300,31 @@ fn read(file: File, path: &Path) -> Result<Vec<u8>, IdentityError> {
         return Err(refuse(io::Error::new(io::ErrorKind::InvalidData, what)));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_make_the_secret_at_once_have_the_same() {
+        for _ in 0..20 {
+            let place = tempfile::tempdir().unwrap();
+            let secret = place.path().join("issuer-secret");
+            let sealed: Vec<_> = std::thread::scope(|scope| {
+                let make = |number: usize| {
+                    let files = IdentityFiles::of(&place.path().join(number.to_string()), Some(&secret));
+                    move || files.make_sealing_key().unwrap().seal("key", b"secret").unwrap()
+                };
+                let making: Vec<_> = (0..4).map(|number| scope.spawn(make(number))).collect();
+                making.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let files = IdentityFiles::of(place.path(), Some(&secret));
+            let key = files.sealing_key().unwrap().unwrap();
+            assert!(sealed.iter().all(|sealed| key.open("key", sealed).is_ok()));
+            let left = std::fs::read_dir(place.path()).unwrap();
+            let files = left.filter(|entry| entry.as_ref().unwrap().path().is_file());
+            assert_eq!(files.count(), 1, "something else is left");
+        }
+    }
 }

@@ -47,6 +47,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         },
         names: names(&config, node.addresses.control.ip()),
         controls: controls(&registry),
+        makes_authority: config.security.make_authority,
         move_within: MOVE_WITHIN,
         tried: Default::default(),
     };

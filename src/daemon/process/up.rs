@@ -36,13 +36,14 @@ const PORT_STEP: u16 = 10;
 const FIRST_RELAY_PORTS: [u16; 2] = [50051, 2112];
 
 /// What it decides for each node itself.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "control.listen",
     "control.socket",
     "node.id",
     "node.dataDir",
     "relay.listen",
     "relay.httpListen",
+    "security.makeAuthority",
     "security.tokenFile",
     "store.url",
 ];
@@ -216,6 +217,7 @@ fn configured(options: &UpOptions) -> Result<Config, UpError> {
     }
     // A mesh for trying things out is open to its host, whether or not it has an authority.
     loaded.config.security.loopback.get_or_insert(LoopbackTrust::Open);
+    loaded.config.security.make_authority = true;
     Ok(loaded.config)
 }
 

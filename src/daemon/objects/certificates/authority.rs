@@ -26,7 +26,7 @@ use crate::daemon::registry::mutate::{Decision, request_hash};
 use crate::daemon::registry::view::ViewRecord;
 
 /// The trust domain of an authority whose maker names none.
-const DOMAIN: &str = "mesh.local";
+pub const DOMAIN: &str = "mesh.local";
 const DAY: i64 = 86_400;
 const ROOT_DAYS: u32 = 3650;
 const ROOT_DAYS_MAX: u32 = 36_500;

@@ -45,6 +45,7 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         node: Holder::Node { cluster: "default".into(), role: "worker".into(), node: node_id.into() },
         names: Names { dns: vec!["localhost".into()], addresses: Vec::new() },
         controls: Box::new(|_| Vec::new()),
+        makes_authority: false,
         move_within: 0,
         tried: Default::default(),
     };
@@ -98,6 +99,22 @@ fn of_node(name: &str, key: &Key) -> pb::IssueCertificateRequest {
 
 fn of_operator(name: &str, key: &Key) -> pb::IssueCertificateRequest {
     pb::IssueCertificateRequest { node: String::new(), operator: name.into(), ..of_node("", key) }
+}
+
+/// The authority of the node's mesh.
+pub(super) fn authority(node: &Node) -> Arc<omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue> {
+    node.served.registry.view().get(&authority_id()).unwrap().value().unwrap()
+}
+
+/// Writes a record of the object as a daemon would.
+pub(super) async fn remember(registry: &Registry, id: RecordId, value: Vec<u8>) {
+    use crate::daemon::registry::act::{Act, Authority};
+    let act = Act::new("test.put", [id.kind.clone()], Authority::Unfenced);
+    let write = omnirelay_store::Write::Put { id: id.clone(), value: value.into(), group: None };
+    let put = async |reader: Reader<'_>| {
+        Ok::<_, omnirelay_store::CommitError>(Some((reader.plan().write([write.clone()]), ())))
+    };
+    registry.act(&act, put).await.unwrap();
 }
 
 /// A certificate of an operator, for a new key.

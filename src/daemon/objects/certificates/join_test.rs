@@ -327,7 +327,7 @@ async fn the_policy_decides_who_joins_of_those_that_have_a_token() {
 
 #[tokio::test]
 async fn evidence_is_verified_and_of_the_key_that_joins() {
-    use omnirelay_pki::attestation;
+    use omnirelay_pki::public_key;
     use ring::signature::{Ed25519KeyPair, KeyPair as _};
     let mesh = mesh(|asked| asked.uses_max = 9).await;
     let pair = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
@@ -350,7 +350,7 @@ async fn evidence_is_verified_and_of_the_key_that_joins() {
         let claims = [("image".to_owned(), image.to_owned())].into();
         let body = pb::EvidenceBody { key: of.fingerprint().as_bytes().to_vec(), claims, not_after: until };
         let body = body.encode_to_vec();
-        let signature = pair.sign(&attestation::signed(&body)).as_ref().to_vec();
+        let signature = pair.sign(&public_key::signed(&body)).as_ref().to_vec();
         pb::Evidence { attester: "ci".into(), body, signature }
     };
     let later = unix_now() + 60;
@@ -371,4 +371,64 @@ async fn evidence_is_verified_and_of_the_key_that_joins() {
         assert!(refused.message().contains(expected), "{what}: {}", refused.message());
     }
     mesh.join(ask(Some(good))).await.unwrap();
+}
+
+/// A certificate that has ended, of a node whose key this is, as the mesh remembers it.
+async fn ended(mesh: &Mesh, key: &Key, ago: i64) -> Vec<Vec<u8>> {
+    use omnirelay_pki::authority::Validity;
+    let registry = &mesh.node.served.registry;
+    let (authority, now) = (super::tests::authority(&mesh.node), unix_now());
+    let issuer = mesh.node.served.signer.issuer(&authority).unwrap();
+    let holder = omnirelay_core::spiffe::Holder::Node {
+        cluster: "default".into(),
+        role: "worker".into(),
+        node: "b".into(),
+    };
+    let id = omnirelay_core::spiffe::SpiffeId::new(issuer.trust_domain().clone(), holder.clone()).unwrap();
+    let request = Csr::read(&Csr::make(key, None, &Names::default()).unwrap()).unwrap();
+    // The issuer is as young as the test.
+    let validity = Validity { not_before: now - 300, not_after: now - ago };
+    let issued = issuer.issue(&request, &id, &Names::default(), validity).unwrap();
+    let leaf = omnirelay_pki::certificate::Certificate::read(&issued.der).unwrap();
+    let remembered = super::holder::remembered(&leaf, "test", issuer.certificate());
+    let value = super::holder::with(None, remembered, leaf.not_after).encode_to_vec();
+    super::tests::remember(registry, super::holder::record_of(&holder), value).await;
+    vec![issued.der.to_vec(), issuer.certificate().to_vec()]
+}
+
+fn again(chain: Vec<Vec<u8>>, by: &Key, next: &Key, at: i64) -> Request<pb::RejoinRequest> {
+    let csr = Csr::make(next, None, &Names::default()).unwrap();
+    let body = pb::RejoinBody { chain, csr, at }.encode_to_vec();
+    let signature = by.sign(super::rejoin::SIGNED, &body).unwrap();
+    let mut request = Request::new(pb::RejoinRequest { body, signature });
+    request.extensions_mut().insert(Caller { scopes: Scopes::NONE, ..Caller::of_tests("-") });
+    request
+}
+
+#[tokio::test]
+async fn a_node_whose_certificate_has_ended_proves_by_its_key_who_it_was() {
+    let mesh = mesh(|_| {}).await;
+    let [key, next, stranger] = [(); 3].map(|()| Key::make().unwrap());
+    let chain = ended(&mesh, &key, 10).await;
+    let now = unix_now();
+    let cases = [
+        ("of another key", again(chain.clone(), &stranger, &next, now)),
+        ("signed long ago", again(chain.clone(), &key, &next, now - 3600)),
+        ("nothing that leads to a root", again(chain[..1].to_vec(), &key, &next, now)),
+        ("no certificate", again(vec![b"x".to_vec()], &key, &next, now)),
+        ("nothing", again(Vec::new(), &key, &next, now)),
+    ];
+    for (what, asked) in cases {
+        assert_eq!(reason(mesh.enrollment.rejoin(asked).await), "JOIN_REFUSED", "{what}");
+    }
+    let ask = |next: &Key| again(chain.clone(), &key, next, now);
+    let issued = mesh.enrollment.rejoin(ask(&next)).await.unwrap().into_inner();
+    judged(&mesh.node, &issued).unwrap();
+    assert_eq!(issued.certificate.unwrap().id, "spiffe://mesh.local/mesh/default/worker/b");
+    // The answer may have been lost; for another key what has ended proves nothing any more.
+    mesh.enrollment.rejoin(ask(&next)).await.unwrap();
+    assert_eq!(reason(mesh.enrollment.rejoin(ask(&Key::make().unwrap())).await), "JOIN_REFUSED");
+    let revoke = pb::RevokeNodeRequest { node: "b".into(), ..Default::default() };
+    mesh.enrollment.revoke_node(called(revoke)).await.unwrap();
+    assert_eq!(reason(mesh.enrollment.rejoin(ask(&next)).await), "JOIN_REFUSED");
 }

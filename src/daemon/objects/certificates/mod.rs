@@ -12,6 +12,7 @@ pub mod join;
 mod list;
 pub mod own;
 pub mod policy;
+mod rejoin;
 pub mod remote;
 mod revoke;
 mod rotate;
@@ -60,6 +61,7 @@ serve! {
         get_join_policy(GetJoinPolicyRequest) -> GetJoinPolicyResponse: |of, _, asked| of.0.show_policy(asked);
         set_join_policy(SetJoinPolicyRequest) -> JoinPolicyChange: |of, caller, asked| of.0.set_policy(caller, asked);
         revoke_node(RevokeNodeRequest) -> NodeRevocation: |of, caller, asked| of.0.revoke_node(caller, asked);
+        rejoin(RejoinRequest) -> IssuedCertificate: |of, caller, asked| of.0.rejoin_one(caller, asked);
         get_bundle(GetBundleRequest) -> GetBundleResponse: |of, _, asked| of.0.show_bundle(asked);
     }
 }

@@ -20,14 +20,15 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::authority::{lives, unix};
+use super::authority::{DOMAIN, lives, unix};
 use super::issue::{LIFETIME, Order, Others, issue, with_own};
-use super::remote::{self, RenewalError};
+use super::rejoin::{GRACE, SIGNED};
+use super::remote::{self, Ask, RenewalError};
 use super::revoke::known;
 use super::rotate::{Before, Next, rotated};
 use super::signer::{REVOCATIONS, Signer};
 use super::{
-    AUTHORITY, CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, revocation_id, revoked_in,
+    AUTHORITY, CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, pb, revocation_id, revoked_in,
 };
 use crate::daemon::identity::own::{IdentityFiles, OwnIdentity};
 use crate::daemon::identity::trust::{Refused, Trust, unix_now};
@@ -57,6 +58,8 @@ pub struct Keeper {
     pub names: Names,
     /// The control ports of others, for a node that cannot issue.
     pub controls: Controls,
+    /// Whether it makes the authority of a mesh that has none.
+    pub makes_authority: bool,
     /// Within how many seconds of a new root this node has a certificate that leads to it.
     pub move_within: i64,
     pub tried: Mutex<Tried>,
@@ -140,7 +143,10 @@ impl Keeper {
 
     async fn look(&self) -> Option<Instant> {
         let view = self.registry.view();
-        let authority = view.get(&authority_id()).and_then(|record| record.value::<AuthorityValue>())?;
+        let Some(authority) = view.get(&authority_id()).and_then(|record| record.value::<AuthorityValue>())
+        else {
+            return self.make_authority().await;
+        };
         self.take_roots(&authority);
         let revoked = view.get(&revocation_id()).and_then(|record| record.value::<RevocationValue>());
         let mut again = None;
@@ -170,9 +176,10 @@ impl Keeper {
         }
         let tried = match self.signer.can_issue(&authority) {
             true => self.issue_own().await,
-            false => match self.renewable() {
-                Some(own) => self.renew(&own).await,
-                None => return again,
+            false => match (self.renewable(), self.ended()) {
+                (Some(own), _) => self.renew(&own).await,
+                (None, Some(own)) => self.rejoin(&own).await,
+                (None, None) => return again,
             },
         };
         let failed = tried.err().map(|error| {
@@ -184,6 +191,36 @@ impl Keeper {
         });
         self.tried().failed = failed;
         Some(Instant::now() + AGAIN)
+    }
+
+    /// Makes the authority of a mesh that has none, where that is this daemon's to do; when to try again.
+    async fn make_authority(&self) -> Option<Instant> {
+        // Before the registry was read nobody knows that there is none.
+        if !self.makes_authority || !self.registry.view().head().caught_up {
+            return None;
+        }
+        let act = Act::new("authority.init", [AUTHORITY], Authority::Unfenced);
+        let act = Act { tries: 5, ..act };
+        let made = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+            if reader.get(&authority_id()).is_some() {
+                return Ok(None);
+            }
+            let now = unix(&self.registry);
+            let [root, issuer] = lives(0, 0, now)?;
+            let domain = DOMAIN.parse().map_err(|_| KeepError::Pair)?;
+            let value = Bytes::from(self.signer.make(domain, root, issuer, now)?.encode_to_vec());
+            let changes = vec![format!("trustDomain: none -> {DOMAIN}")];
+            let body = own_body(self.registry.node_id(), act.action, authority_id().to_string(), changes);
+            let write = Write::Put { id: authority_id(), value, group: None };
+            Ok(Some((reader.plan().write([write]).audit([body]), ())))
+        });
+        match made.await {
+            Ok(_) => None,
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "no authority made; it is tried again");
+                Some(Instant::now() + AGAIN)
+            }
+        }
     }
 
     /// What is wrong with the identity of this node; `None`: nothing, or the mesh has no authority.
@@ -234,13 +271,34 @@ impl Keeper {
         is_valid.then_some(own)
     }
 
+    /// Who this node was, while its key still proves that.
+    fn ended(&self) -> Option<Arc<OwnIdentity>> {
+        let (trusted, now) = (self.trust.current(), unix_now());
+        let own = trusted.own.clone()?;
+        let is_in_time = own.leaf.not_after < now && now <= own.leaf.not_after.saturating_add(GRACE);
+        (is_in_time && trusted.revocations.of(&own.leaf).is_none()).then_some(own)
+    }
+
+    /// Has another daemon issue a certificate to a node whose own has ended.
+    async fn rejoin(&self, own: &OwnIdentity) -> Result<(), KeepError> {
+        // That of a try whose answer was lost, if there was one: for the same key it is given again.
+        let key = self.files.pending_key()?;
+        let csr = Request::make(&key, None, &Names::default()).map_err(|_| KeepError::Pair)?;
+        let chain = own.chain.iter().map(|one| one.to_vec()).collect();
+        let body = pb::RejoinBody { chain, csr, at: unix_now() }.encode_to_vec();
+        let ask = Ask::Rejoin(pb::RejoinRequest { signature: own.sign(SIGNED, &body)?, body });
+        let chain = remote::issued(own, &self.trust.current(), &ask, (self.controls)(ASKED_MAX)).await?;
+        self.take_own(&key, &chain)?;
+        Ok(self.files.forget_pending_key()?)
+    }
+
     /// Has another daemon renew it.
     async fn renew(&self, own: &OwnIdentity) -> Result<(), KeepError> {
         let trusted = self.trust.current();
         let key = Key::make()?;
         let csr = Request::make(&key, None, &Names::default()).map_err(|_| KeepError::Pair)?;
         let csr = omnirelay_pki::request::to_pem(&csr);
-        let chain = remote::renew(own, &trusted, &csr, (self.controls)(ASKED_MAX)).await?;
+        let chain = remote::issued(own, &trusted, &Ask::Renew(csr), (self.controls)(ASKED_MAX)).await?;
         self.take_own(&key, &chain)
     }
 

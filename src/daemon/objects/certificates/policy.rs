@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use omnirelay_core::join::{Attested, Candidate, Decision as Judged, JoinPolicy};
 use omnirelay_core::text::printable;
-use omnirelay_pki::attestation::AttesterKey;
+use omnirelay_pki::public_key::{PublicKey, signed};
 use omnirelay_store::{RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -152,8 +152,8 @@ fn verified(
     let Some(attester) = policy.attesters.iter().find(|known| known.name == evidence.attester) else {
         return wrong("the join policy knows no such attester");
     };
-    let known = AttesterKey::from_pem(&attester.public_key_pem);
-    if !known.is_ok_and(|known| known.has_signed(&evidence.body, &evidence.signature)) {
+    let known = PublicKey::from_pem(&attester.public_key_pem);
+    if !known.is_ok_and(|known| known.has_signed(&signed(&evidence.body), &evidence.signature)) {
         return wrong("the signature is not of its key");
     }
     match pb::EvidenceBody::decode(&*evidence.body) {

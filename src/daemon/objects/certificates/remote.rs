@@ -15,6 +15,7 @@ use super::pb;
 use crate::daemon::identity::own::OwnIdentity;
 use crate::daemon::identity::trust::{Trusted, unix_now};
 use pb::certificate_service_client::CertificateServiceClient;
+use pb::enrollment_service_client::EnrollmentServiceClient;
 
 /// How long one daemon may take.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -30,20 +31,33 @@ pub enum RenewalError {
     Daemon { address: String, what: String },
 }
 
-/// Has a certificate renewed by one of these daemons, for the key of a request; answers its chain.
+/// What another daemon is asked for.
+pub enum Ask {
+    /// To renew the certificate that is shown, for the key of this request in PEM.
+    Renew(String),
+    /// To issue a node another one whose own has ended.
+    Rejoin(pb::RejoinRequest),
+}
+
+/// Has one of these daemons issue a certificate; answers its chain.
 ///
 /// # Errors
 /// What the last daemon said that was asked.
-pub async fn renew(
+pub async fn issued(
     own: &OwnIdentity,
     trusted: &Arc<Trusted>,
-    csr: &str,
+    ask: &Ask,
     controls: Vec<String>,
 ) -> Result<String, RenewalError> {
-    let config = Arc::new(client(own, trusted)?);
+    let shown = match ask {
+        Ask::Renew(_) => Some(own),
+        // Nobody takes a certificate that has ended.
+        Ask::Rejoin(_) => None,
+    };
+    let config = Arc::new(client(shown, trusted)?);
     let mut last = RenewalError::Nobody;
     for address in controls {
-        match ask(&address, config.clone(), trusted.clone(), csr).await {
+        match asked(&address, config.clone(), trusted.clone(), ask).await {
             Ok(chain) => return Ok(chain),
             Err(what) => last = RenewalError::Daemon { address, what },
         }
@@ -51,23 +65,41 @@ pub async fn renew(
     Err(last)
 }
 
-/// Shows who this node is, and believes the authority of the mesh.
-fn client(own: &OwnIdentity, trusted: &Trusted) -> Result<ClientConfig, rustls::Error> {
+async fn asked(
+    address: &str,
+    config: Arc<ClientConfig>,
+    trusted: Arc<Trusted>,
+    ask: &Ask,
+) -> Result<String, String> {
+    let channel = channel(address, config, trusted)?;
+    let answered = match ask {
+        Ask::Renew(csr) => {
+            let asked = pb::RenewCertificateRequest { csr: csr.clone() };
+            CertificateServiceClient::new(channel).renew(asked).await
+        }
+        Ask::Rejoin(asked) => EnrollmentServiceClient::new(channel).rejoin(asked.clone()).await,
+    };
+    answered.map(|answer| answer.into_inner().chain_pem).map_err(|status| Fault::from(&status).message)
+}
+
+/// Shows who this node is, where it is to, and believes the authority of the mesh.
+fn client(own: Option<&OwnIdentity>, trusted: &Trusted) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     for root in trusted.bundle.iter().flat_map(Bundle::roots) {
         roots.add(root.clone())?;
     }
-    let key = own.private_key().ok_or_else(|| rustls::Error::General("the key is none".to_owned()))?;
-    let identity = Some((own.chain.clone(), key));
+    let identity = match own {
+        Some(own) => {
+            let no_key = || rustls::Error::General("the key is none".to_owned());
+            Some((own.chain.clone(), own.private_key().ok_or_else(no_key)?))
+        }
+        None => None,
+    };
     ClientTls { roots: Some(roots), identity, ..ClientTls::default() }.config()
 }
 
-async fn ask(
-    address: &str,
-    config: Arc<ClientConfig>,
-    trusted: Arc<Trusted>,
-    csr: &str,
-) -> Result<String, String> {
+/// The way to a daemon that is a node of the mesh.
+fn channel(address: &str, config: Arc<ClientConfig>, trusted: Arc<Trusted>) -> Result<Channel, String> {
     let told = |error: tonic::transport::Error| omnirelay_core::text::chain(&error);
     let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(told)?.timeout(WITHIN);
     let connector = tower::service_fn(move |place: Uri| {
@@ -84,8 +116,5 @@ async fn ask(
             }
         }
     });
-    let channel: Channel = endpoint.connect_with_connector_lazy(connector);
-    let asked = pb::RenewCertificateRequest { csr: csr.to_owned() };
-    let answered = CertificateServiceClient::new(channel).renew(asked).await;
-    answered.map(|answer| answer.into_inner().chain_pem).map_err(|status| Fault::from(&status).message)
+    Ok(endpoint.connect_with_connector_lazy(connector))
 }
