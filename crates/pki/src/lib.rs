@@ -6,6 +6,7 @@
 pub mod authority;
 pub mod certificate;
 pub mod join_token;
+pub mod jwt;
 pub mod key;
 pub mod request;
 pub mod revocation;
