@@ -1,11 +1,13 @@
 //! Trust: whose certificates a node believes, which of them are out, and who the node is itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::{Certificate, key_of};
+use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::revocation::{Revocations, Revoked};
 use omnirelay_pki::trust::{Bundle, TrustError, Usage};
 use rustls::pki_types::CertificateDer;
@@ -24,6 +26,8 @@ pub struct Trusted {
     /// Of the node. Nodes of other clusters are nobody here.
     pub cluster: String,
     pub revocations: Revocations,
+    /// What tokens of the mesh are verified by, by the names that they have for it.
+    pub token_keys: BTreeMap<String, VerifyingKey>,
     /// Who the node is; `None` before it is enrolled.
     pub own: Option<Arc<OwnIdentity>>,
 }
@@ -114,6 +118,11 @@ impl Trust {
     /// Changes it; connections of those who are out by then end.
     pub fn update(&self, change: impl FnOnce(&mut Trusted)) {
         self.current.send_modify(|current| change(Arc::make_mut(current)));
+    }
+
+    /// Hears when it changes.
+    pub fn changes(&self) -> watch::Receiver<Arc<Trusted>> {
+        self.current.subscribe()
     }
 
     /// Asks there what the registry says of an authority, from now on; the first is kept.

@@ -105,9 +105,9 @@ pub fn certificate_of(issued: &IssuedValue) -> Option<Certificate> {
 /// The record with one more; what has ended by `now`, or is too much, is forgotten.
 pub fn with(known: Option<&CertificateValue>, issued: IssuedValue, now: i64) -> CertificateValue {
     let known = known.cloned().unwrap_or_default();
-    let kept = known.issued.into_iter().filter(|one| one.not_after >= now);
+    let kept = known.issued.iter().cloned().filter(|one| one.not_after >= now);
     let issued = std::iter::once(issued).chain(kept).take(REMEMBERED).collect();
-    CertificateValue { issued, barred: known.barred }
+    CertificateValue { issued, ..known }
 }
 
 /// A certificate as it is shown.

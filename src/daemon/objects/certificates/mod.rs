@@ -4,6 +4,7 @@
 //! a revocation that was made meanwhile.
 
 mod authority;
+pub mod bearer;
 mod gate;
 mod holder;
 mod issue;
@@ -13,6 +14,7 @@ pub mod own;
 pub mod remote;
 mod revoke;
 pub mod signer;
+mod token_keys;
 mod tokens;
 
 use std::sync::Arc;

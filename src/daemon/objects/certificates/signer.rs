@@ -4,18 +4,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_pki::authority::{Authority, AuthorityError, Validity};
+use omnirelay_pki::jwt::signing::SigningKey;
 use omnirelay_pki::key::Key;
 use omnirelay_pki::revocation::Revocations;
-use omnirelay_pki::sealed::SealingKey;
+use omnirelay_pki::sealed::{SealError, SealingKey};
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RevocationValue, SigningValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{
+    AuthorityValue, RevocationValue, SigningValue, TokenKeyValue,
+};
 use omnirelay_wire::reasons;
 use rustls::pki_types::CertificateDer;
 use tracing::error;
 use zeroize::Zeroizing;
 
 use super::revoke::encoded;
-use super::{trust_domain, unreadable};
+use super::{token_keys, trust_domain, unreadable};
 use crate::daemon::identity::own::{IdentityError, IdentityFiles};
 
 /// As what the keys of authorities are sealed.
@@ -29,12 +32,14 @@ pub struct Signer {
     files: IdentityFiles,
     /// Of the issuer with this certificate.
     opened: Mutex<Option<(Vec<u8>, Arc<Authority>)>>,
+    /// The key of tokens with this public key.
+    tokens: Mutex<Option<(Vec<u8>, Arc<SigningKey>)>>,
 }
 
 impl Signer {
     /// One that finds the secret in these files.
     pub fn new(files: IdentityFiles) -> Self {
-        Self { files, opened: Mutex::default() }
+        Self { files, opened: Mutex::default(), tokens: Mutex::default() }
     }
 
     /// Whether this node can issue for the authority.
@@ -54,14 +59,45 @@ impl Signer {
         {
             return Ok(Arc::clone(issuer_of));
         }
-        let key = self.files.sealing_key().map_err(|error| not_usable(&error))?;
-        let key = key.ok_or_else(|| self.no_issuer("has not the secret that its key is sealed with"))?;
-        let pem = key.open(ISSUER, &issuer.sealed_key);
+        let pem = self.sealing_key()?.open(ISSUER, &issuer.sealed_key);
         let pem = pem.map_err(|_| self.no_issuer("has a secret, but its key was sealed with another"))?;
         let made = opened_as(trust_domain(authority)?, issuer, &pem).map_err(|error| not_made(&error))?;
         let made = Arc::new(made);
         *opened = Some((issuer.certificate.clone(), Arc::clone(&made)));
         Ok(made)
+    }
+
+    /// What signs tokens.
+    ///
+    /// # Errors
+    /// `NOT_AN_ISSUER` where this node has not the secret, or another; `TOKEN_KEY_MISSING`.
+    pub fn token_key(&self, authority: &AuthorityValue) -> Result<Arc<SigningKey>, Fault> {
+        let kept = authority.token_keys.first().ok_or_else(no_token_key)?;
+        let mut opened = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((public, key)) = &*opened
+            && *public == kept.public_key
+        {
+            return Ok(Arc::clone(key));
+        }
+        let pkcs8 = self.sealing_key()?.open(token_keys::TOKEN_KEY, &kept.sealed_key);
+        let pkcs8 = pkcs8.map_err(|_| self.no_issuer("has a secret, but its key was sealed with another"))?;
+        let key = SigningKey::kept(&pkcs8).ok().filter(|key| key.public() == kept.public_key);
+        let key = Arc::new(key.ok_or_else(unreadable)?);
+        *opened = Some((kept.public_key.clone(), Arc::clone(&key)));
+        Ok(key)
+    }
+
+    /// A key of tokens for an authority that is there.
+    ///
+    /// # Errors
+    /// As of [`Self::issuer`].
+    pub fn make_token_key(&self, authority: &AuthorityValue) -> Result<TokenKeyValue, Fault> {
+        token_keys::make(&self.sealing_key()?, &*self.issuer(authority)?)
+    }
+
+    fn sealing_key(&self) -> Result<SealingKey, Fault> {
+        let key = self.files.sealing_key().map_err(|error| not_usable(&error))?;
+        key.ok_or_else(|| self.no_issuer("has not the secret that its key is sealed with"))
     }
 
     /// A new authority: a root, and an issuer that it signed.
@@ -80,7 +116,8 @@ impl Signer {
         let issuer = root.intermediate(issuer).map_err(|error| not_made(&error))?;
         let roots = vec![sealed(&sealing, ROOT, &root)?];
         let issuers = vec![sealed(&sealing, ISSUER, &issuer)?];
-        Ok(AuthorityValue { trust_domain, roots, issuers })
+        let token_keys = vec![token_keys::make(&sealing, &issuer)?];
+        Ok(AuthorityValue { trust_domain, roots, issuers, token_keys })
     }
 
     /// A list of revocations, signed.
@@ -108,11 +145,18 @@ fn opened_as(domain: TrustDomain, kept: &SigningValue, pem: &[u8]) -> Result<Aut
 }
 
 fn sealed(key: &SealingKey, what: &str, authority: &Authority) -> Result<SigningValue, Fault> {
-    let sealed_key = key.seal(what, authority.key_pem().as_bytes()).map_err(|error| {
-        error!(%error, "key not sealed");
-        Fault::new(reasons::INTERNAL, "the key of the authority could not be sealed")
-    })?;
+    let sealed_key = key.seal(what, authority.key_pem().as_bytes()).map_err(|error| not_sealed(&error))?;
     Ok(SigningValue { certificate: authority.certificate().to_vec(), sealed_key })
+}
+
+pub fn not_sealed(error: &SealError) -> Fault {
+    error!(%error, "key not sealed");
+    Fault::new(reasons::INTERNAL, "the key of the authority could not be sealed")
+}
+
+fn no_token_key() -> Fault {
+    Fault::new(reasons::TOKEN_KEY_MISSING, "the mesh has no key yet by which it signs tokens")
+        .hint("try again in a moment: a daemon that can issue certificates makes it")
 }
 
 /// What is wrong with a file is for the log of this host.
