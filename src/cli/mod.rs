@@ -21,6 +21,8 @@ mod frame;
 mod help;
 mod join;
 mod leaders;
+mod login;
+mod logout;
 mod man;
 mod node;
 mod ops;
@@ -35,6 +37,7 @@ mod tests;
 mod token;
 mod up;
 mod version;
+mod whoami;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -90,6 +93,9 @@ static BESIDE: &[&Entry] = &[
     &bindings::ENTRY,
     &cert::ENTRY,
     &token::ENTRY,
+    &login::ENTRY,
+    &logout::ENTRY,
+    &whoami::ENTRY,
     &events::ENTRY,
     &audit::ENTRY,
     &context::ENTRY,

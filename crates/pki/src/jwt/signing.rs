@@ -16,6 +16,9 @@ use super::Algorithm;
 use super::keys::VerifyingKey;
 use crate::key::Fingerprint;
 
+/// What the id of a key of a mesh begins with.
+pub const KID_BEGINS: &str = "omnirelay-";
+
 /// Why there is no key to sign with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SigningKeyError {
@@ -81,5 +84,5 @@ pub fn verifier(public: &[u8]) -> Option<(String, VerifyingKey)> {
 /// Of the fingerprint enough to tell the keys of one mesh apart.
 fn kid(public: &[u8]) -> String {
     let fingerprint = Fingerprint::of(public).to_string();
-    format!("omnirelay-{}", &fingerprint[..32])
+    format!("{KID_BEGINS}{}", &fingerprint[..32])
 }
