@@ -154,7 +154,7 @@ pub fn mesh(request: &Request) -> Reply {
 }
 
 fn is_of_identity(path: &str) -> bool {
-    let nouns = ["authority", "certificates", "join-tokens", "revocations"];
+    let nouns = ["authority", "certificates", "join-tokens", "revocations", "whoami"];
     nouns.iter().any(|noun| path.starts_with(&format!("/control/{noun}")))
 }
 
@@ -164,6 +164,10 @@ fn identity(request: &Request, path: &str) -> Reply {
         path if path.starts_with("/control/authority") => authority(request),
         path if path.starts_with("/control/certificates") => certificates(request, path),
         path if path.starts_with("/control/join-tokens") => join_tokens(request),
+        "/control/whoami" => answer(json!({
+            "principal": "operator:ann", "scopes": ["mesh.read", "mesh.operate"], "proof": "token",
+            "tokenId": "9f0c9a7b3e1d24865f0c9a7b3e1d2486", "expiresAt": "2026-11-20T14:01:00Z", "roles": [],
+        })),
         _ => answer(json!({
             "number": "3", "enforcedNumber": "3",
             "revocations": [
