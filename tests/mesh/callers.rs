@@ -4,8 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +17,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1::WhoAmIRequest;
 use omnirelay_wire::pb::omnirelay::security::v1::token_service_client::TokenServiceClient;
 use omnirelay_wire::tls;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
 use tonic::transport::{Endpoint, Uri};
 
@@ -212,24 +214,25 @@ fn a_token_falls_with_its_holder_and_is_known_to_a_daemon_that_has_no_store() ->
 struct Issuer {
     keys: Arc<Mutex<Vec<Value>>>,
     port: u16,
-    asked: Arc<Mutex<usize>>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Issuer {
     fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
-        let (keys, asked): (Arc<Mutex<Vec<Value>>>, Arc<Mutex<usize>>) = Default::default();
+        let (keys, asked): (Arc<Mutex<Vec<Value>>>, Arc<AtomicUsize>) = Default::default();
         let (served, counted) = (keys.clone(), asked.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                *counted.lock().unwrap() += 1;
+                counted.fetch_add(1, Ordering::Relaxed);
                 let mut reader = BufReader::new(&stream);
                 let mut line = String::new();
                 while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
                     line.clear();
                 }
-                let body = json!({ "keys": *served.lock().unwrap() }).to_string();
+                let body =
+                    json!({ "keys": *served.lock().unwrap_or_else(PoisonError::into_inner) }).to_string();
                 let head =
                     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
                 let _ = (&stream).write_all([head, body].concat().as_bytes());
@@ -240,11 +243,11 @@ impl Issuer {
 
     /// Publishes these keys and no others.
     fn publish(&self, keys: &[Value]) {
-        *self.keys.lock().unwrap() = keys.to_vec();
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys.to_vec();
     }
 
     fn asked(&self) -> usize {
-        *self.asked.lock().unwrap()
+        self.asked.load(Ordering::Relaxed)
     }
 }
 
@@ -368,6 +371,63 @@ fn what_openssl_signs_by_rsa_is_taken_and_a_short_key_is_not() -> Result<()> {
     expect(&run(&mesh, "logout --context prod")?, &["forgotten here, and not revoked"])?;
     let unbound = curl(&mesh, Some(&by_long), &[], "/control/peers")?;
     expect(&unbound, &["HTTP/2 403", "needs scope mesh.read", "oidc:ann@example has none"])?;
+    Ok(())
+}
+
+/// A server of the keys under TLS, as `openssl` is one; killed when it is dropped.
+struct UnderTls {
+    server: Child,
+    url: String,
+    /// What it says: it ends when nobody hears it.
+    _said: BufReader<ChildStdout>,
+}
+
+impl UnderTls {
+    fn start(folder: &Path) -> Result<Self> {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec!["localhost".to_owned()])?;
+        std::fs::write(folder.join("tls.pem"), cert.pem())?;
+        std::fs::write(folder.join("tls.key"), signing_key.serialize_pem())?;
+        let mut server = Command::new("openssl")
+            .args(["s_server", "-accept", "127.0.0.1:0", "-cert", "tls.pem", "-key", "tls.key", "-WWW"])
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut said = BufReader::new(server.stdout.take().context("no output")?);
+        let mut line = String::new();
+        while said.read_line(&mut line)? > 0 {
+            if let Some(port) = line.trim().strip_prefix("ACCEPT ").and_then(|at| at.rsplit(':').next()) {
+                let url = format!("https://localhost:{port}/keys.json");
+                return Ok(Self { server, url, _said: said });
+            }
+            line.clear();
+        }
+        anyhow::bail!("openssl does not listen")
+    }
+}
+
+impl Drop for UnderTls {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn keys_are_read_under_tls_from_a_server_that_is_known_and_from_no_other() -> Result<()> {
+    let (folder, key) = (tempfile::tempdir()?, SigningKey::make()?.0);
+    std::fs::write(folder.path().join("keys.json"), json!({ "keys": [published(&key)] }).to_string())?;
+    let server = UnderTls::start(folder.path())?;
+    let keys = format!("security.oidc.jwksUrl={}", server.url);
+    let ca = format!("security.oidc.caFile={}", folder.path().join("tls.pem").display());
+    for (settings, expected) in [(vec![&keys, &ca], "HTTP/2 200"), (vec![&keys], "ISSUER_KEYS_UNKNOWN")] {
+        let mut arguments = vec!["--set", "security.oidc.issuer=https://issuer.test"];
+        arguments.extend(["--set", "security.oidc.audience=mesh"]);
+        arguments.extend(settings.into_iter().flat_map(|setting| ["--set", setting.as_str()]));
+        let mesh = start(&arguments)?;
+        expect(&curl(&mesh, Some(&key.sign(&claims()?)), &[], "/control/whoami")?, &[expected])?;
+    }
     Ok(())
 }
 

@@ -135,11 +135,11 @@ mod tests {
             ("no keys", "security.oidc.jwksUrl", |oidc| oidc.jwks_url = None),
             ("two places of keys", "security.oidc.jwksUrl", |oidc| oidc.jwks_file = Some("keys".into())),
             ("keys in plaintext", "security.oidc.jwksUrl", |oidc| {
-                oidc.jwks_url = Some("http://issuer/k".into())
+                oidc.jwks_url = Some("http://issuer/k".into());
             }),
             ("keys nowhere", "security.oidc.jwksUrl", |oidc| oidc.jwks_url = Some("issuer".into())),
             ("a password", "security.oidc.jwksUrl", |oidc| {
-                oidc.jwks_url = Some("https://a:b@issuer/k".into())
+                oidc.jwks_url = Some("https://a:b@issuer/k".into());
             }),
             ("a shared secret", "security.oidc.algorithms", |oidc| oidc.algorithms = vec!["HS256".into()]),
             ("no algorithm", "security.oidc.algorithms", |oidc| oidc.algorithms.clear()),

@@ -39,7 +39,7 @@ pub struct Bearer {
     pub roles: Vec<Arc<str>>,
     /// The scopes that it was narrowed to; `None`: all that its holder has.
     pub narrowed: Option<Scopes>,
-    /// The last second in which it holds.
+    /// The last second in which it holds, with what clocks may differ.
     pub until: i64,
     /// What the mesh has issued; `None`: another issuer did.
     pub issued: Option<Issued>,

@@ -62,7 +62,7 @@ impl Seeds {
         for seed in &self.seeds {
             match self.enter(seed).await {
                 Ok(true) => {
-                    info!(principal = seed.principal, scopes = %seed.scopes, "binding of the configuration entered")
+                    info!(principal = seed.principal, scopes = %seed.scopes, "binding of the configuration entered");
                 }
                 Ok(false) => {}
                 Err(error) => {
@@ -110,3 +110,7 @@ impl Seeds {
         Ok(done.await?.is_some_and(|(_, is_new)| is_new))
     }
 }
+
+#[cfg(test)]
+#[path = "seed_test.rs"]
+mod tests;

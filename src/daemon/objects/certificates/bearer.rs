@@ -7,6 +7,7 @@ use omnirelay_core::spiffe::{Holder, SpiffeId};
 use omnirelay_core::text::shown;
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_pki::certificate::{Certificate, Serial};
+use omnirelay_pki::jwt::claims::LEEWAY;
 use omnirelay_pki::revocation::Revoked;
 use omnirelay_store::Write;
 use omnirelay_wire::envelope::Enveloped as _;
@@ -69,7 +70,7 @@ impl Certificates {
         let bearer = caller.proof.bearer();
         let ends = match (&caller.proof, &caller.certificate) {
             (Proof::Certificate, Some(certificate)) => Some(certificate.not_after),
-            _ => bearer.map(|bearer| bearer.until),
+            _ => bearer.map(|bearer| bearer.until - LEEWAY),
         };
         let told = pb::WhoAmIResponse {
             principal: caller.principal.to_string(),
