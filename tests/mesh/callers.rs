@@ -135,7 +135,7 @@ fn a_login_lasts_until_the_logout_and_what_it_has_under_way_ends_with_it() -> Re
     over_grpc(&mesh, &token, "operator:admin")?;
 
     let mut watch = curl_of(&mesh, Some(&token))
-        .args(["-sS", "-N", "-H", "accept: text/event-stream"])
+        .args(["-sS", "-N", "--max-time", "15", "-H", "accept: text/event-stream"])
         .arg(format!("{}/control/peers", mesh.url()))
         .stdout(Stdio::piped())
         .spawn()?;
