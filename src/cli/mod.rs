@@ -22,6 +22,8 @@ mod help;
 mod join;
 mod join_policy;
 mod leaders;
+mod login;
+mod logout;
 mod man;
 mod node;
 mod ops;
@@ -36,6 +38,7 @@ mod tests;
 mod token;
 mod up;
 mod version;
+mod whoami;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -100,6 +103,9 @@ static BESIDE: &[&Entry] = &[
     &cert::ENTRY,
     &token::ENTRY,
     &join_policy::ENTRY,
+    &login::ENTRY,
+    &logout::ENTRY,
+    &whoami::ENTRY,
     &events::ENTRY,
     &audit::ENTRY,
     &context::ENTRY,

@@ -12,8 +12,10 @@ mod leadership;
 mod lines;
 mod mesh;
 mod node;
+mod oidc;
 mod origin;
 mod peers;
+mod rate_limit;
 mod registers;
 mod relay;
 mod relay_check;
@@ -31,14 +33,16 @@ pub use layers::{ConfigError, Loaded, Source, load};
 pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
 pub use mesh::MeshConfig;
 pub use node::NodeConfig;
+pub use oidc::OidcConfig;
 pub use peers::PeersConfig;
+pub use rate_limit::RateLimitConfig;
 pub use registers::{PeerServiceError, RegistersConfig, peer_service};
 pub use relay::{
     AcknowledgeWhen, AeroRegistryConfig, Backpressure, Compression, FileSinkConfig, HttpSinkConfig,
     PublishConfig, QueueConfig, RedisSinkConfig, RelayConfig, RelayRegistryConfig, RelayTlsConfig,
     SinksConfig, StdoutSinkConfig, TelemetryWire,
 };
-pub use security::{LoopbackTrust, SecurityConfig, WithoutProof};
+pub use security::{BindingConfig, LoopbackTrust, SecurityConfig, WithoutProof};
 pub use session::SessionConfig;
 pub use sinks::http_sink_url;
 pub use span::Span;

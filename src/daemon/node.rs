@@ -21,6 +21,8 @@ use super::audit::files::{AuditFiles, AuditFilesError};
 use super::config::{Config, TlsSource, WithoutProof};
 use super::identity::Access;
 use super::identity::authenticate::{Hosts, Insecure, Loopback};
+use super::identity::bearer::Bearers;
+use super::identity::bearer::oidc::Oidc;
 use super::identity::own::IdentityFiles;
 use super::identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
 use super::identity::tls::{Tls, TlsError};
@@ -215,7 +217,13 @@ impl Mount {
             registry: registry.clone(),
         };
         let (config, access) = (mount.config.clone(), spec.access);
-        let surface = control_surface(&mount, access.tokens).routes(probes(mount.probed()));
+        let oidc = config.security.oidc.as_ref().and_then(|oidc| oidc.settings().ok());
+        let oidc = oidc.map(|settings| Arc::new(Oidc::new(settings)));
+        if let Some(oidc) = &oidc {
+            mount.run(Phase::End, oidc.clone().keep());
+        }
+        let bearers = Arc::new(Bearers::new(mount.trust.clone(), oidc));
+        let surface = control_surface(&mount, access.tokens, bearers).routes(probes(mount.probed()));
         let (limits, tls) = (limits(&config), control_tls(&config, &mount.trust)?);
         if let Some(tls) = &tls {
             mount.run(Phase::End, tls.clone().keep());
@@ -309,9 +317,9 @@ fn control_tls(config: &Config, trust: &Arc<Trust>) -> Result<Option<Arc<Tls>>, 
 }
 
 /// The surface of the control port, with nothing served yet.
-fn control_surface(mount: &Mount, tokens: Arc<Tokens>) -> SurfaceBuilder {
-    let builder = Surface::builder([OMNIRELAY]);
+fn control_surface(mount: &Mount, tokens: Arc<Tokens>, bearers: Arc<Bearers>) -> SurfaceBuilder {
     let (control, grants) = (&mount.config.control, mount.grants.clone());
+    let builder = Surface::builder([OMNIRELAY]).call_rates(control.rate_limit.rates());
     // Under TLS a page that calls the daemon by a name of its own finds no certificate of that name.
     let hosts = match control.tls.source.is_demanded() {
         true => Hosts::any(),
@@ -319,17 +327,21 @@ fn control_surface(mount: &Mount, tokens: Arc<Tokens>) -> SurfaceBuilder {
     };
     match mount.config.without_proof() {
         WithoutProof::Anyone => {
-            builder.authenticator(Proven::new(tokens, grants, Insecure::default())).hosts(Hosts::any())
+            let proven = Proven::new(tokens, grants, Insecure::default()).with_bearers(bearers);
+            builder.authenticator(proven).hosts(Hosts::any())
         }
         WithoutProof::Host => {
             let otherwise = Loopback::default();
-            builder.authenticator(Proven::new(tokens, grants, otherwise)).hosts(hosts)
+            builder.authenticator(Proven::new(tokens, grants, otherwise).with_bearers(bearers)).hosts(hosts)
         }
         WithoutProof::HostUntilAuthority => {
             let otherwise = UntilAuthority::new(mount.trust.clone());
-            builder.authenticator(Proven::new(tokens, grants, otherwise)).hosts(hosts)
+            builder.authenticator(Proven::new(tokens, grants, otherwise).with_bearers(bearers)).hosts(hosts)
         }
-        WithoutProof::Nobody => builder.authenticator(Proven::new(tokens, grants, ProofNeeded)).hosts(hosts),
+        WithoutProof::Nobody => {
+            let proven = Proven::new(tokens, grants, ProofNeeded).with_bearers(bearers);
+            builder.authenticator(proven).hosts(hosts)
+        }
     }
 }
 

@@ -154,7 +154,8 @@ pub fn mesh(request: &Request) -> Reply {
 }
 
 fn is_of_identity(path: &str) -> bool {
-    let nouns = ["authority", "certificates", "join-tokens", "join-policy", "mesh:revoke", "revocations"];
+    let nouns =
+        ["authority", "certificates", "join-tokens", "join-policy", "mesh:revoke", "revocations", "whoami"];
     nouns.iter().any(|noun| path.starts_with(&format!("/control/{noun}")))
 }
 
@@ -173,6 +174,10 @@ fn identity(request: &Request, path: &str) -> Reply {
                 "sessionEnded": !request.body.contains("\"dryRun\":true"),
             }),
         ),
+        "/control/whoami" => answer(json!({
+            "principal": "operator:ann", "scopes": ["mesh.read", "mesh.operate"], "proof": "token",
+            "tokenId": "9f0c9a7b3e1d24865f0c9a7b3e1d2486", "expiresAt": "2026-11-20T14:01:00Z", "roles": [],
+        })),
         _ => answer(json!({
             "number": "3", "enforcedNumber": "3",
             "revocations": [

@@ -7,6 +7,7 @@ mod abuse;
 mod audit;
 mod background;
 mod bindings;
+mod callers;
 mod check;
 mod daemon;
 mod events;

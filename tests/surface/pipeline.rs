@@ -31,7 +31,7 @@ impl Authenticator for Readers {
             return Err(Fault::new(NO_TOKEN, "a token is needed"));
         }
         let scopes: Scopes = [Scope::MeshRead].into_iter().collect();
-        Ok(Principal { name: "reader".into(), scopes })
+        Ok(Principal::unproven("reader", scopes))
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod authority;
 pub mod certificate;
 pub mod join_token;
+pub mod jwt;
 pub mod key;
 pub mod public_key;
 pub mod request;

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
+use tonic::metadata::MetadataMap;
 use tonic_types::{ErrorDetails, StatusExt};
 
 pub use crate::code::{Code, Exit};
@@ -51,6 +53,24 @@ impl Fault {
         self
     }
 
+    /// Says after what time the same may be tried again.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.detail(RETRY_AFTER_MS, millis)
+    }
+
+    /// After what time the same may be tried again; `None`: nothing is said of it.
+    pub fn retried_after(&self) -> Option<Duration> {
+        self.details.get(RETRY_AFTER_MS)?.parse().ok().map(Duration::from_millis)
+    }
+
+    /// The same in whole seconds, as the header `retry-after` has it: one at least.
+    pub fn retried_after_seconds(&self) -> Option<u64> {
+        let wait = self.retried_after()?;
+        Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).map(|seconds| seconds.max(1))
+    }
+
     /// A request that can never succeed as it is.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(reasons::INVALID_ARGUMENT, message)
@@ -78,17 +98,26 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// The detail that says when the same may be tried again, in milliseconds.
+const RETRY_AFTER_MS: &str = "retryAfterMs";
+
 /// The name under which a hint travels in `google.rpc.ErrorInfo`.
 const HINT: &str = "hint";
 
 impl From<Fault> for tonic::Status {
     fn from(fault: Fault) -> Self {
+        let (wait, seconds) = (fault.retried_after(), fault.retried_after_seconds());
         let mut metadata: std::collections::HashMap<String, String> = fault.details.into_iter().collect();
         if let Some(hint) = fault.hint {
             metadata.insert(HINT.to_owned(), hint);
         }
-        let details = ErrorDetails::with_error_info(fault.reason, ERROR_DOMAIN, metadata);
-        tonic::Status::with_error_details(fault.code.grpc(), fault.message, details)
+        let mut details = ErrorDetails::with_error_info(fault.reason, ERROR_DOMAIN, metadata);
+        let mut headers = MetadataMap::new();
+        if let (Some(wait), Some(seconds)) = (wait, seconds) {
+            details.set_retry_info(Some(wait));
+            headers.insert("retry-after", seconds.into());
+        }
+        tonic::Status::with_error_details_and_metadata(fault.code.grpc(), fault.message, details, headers)
     }
 }
 

@@ -225,6 +225,9 @@ reasons! {
     INVALID_PAGE_TOKEN: InvalidArgument,
         "the page token is of another list, or damaged",
         "begin with the first page";
+    ISSUER_KEYS_UNKNOWN: Unauthenticated,
+        "the keys of the issuer of tokens are not known: it does not answer, or has not for too long",
+        "look whether security.oidc.jwksUrl answers; the log of the daemon says what failed";
     ISSUER_NOT_PREPARED: FailedPrecondition,
         "no issuer was prepared, or another one since: the certificate is for none whose key this mesh has",
         "begin again: omnirelay cert ca rotate --offline-root DIR";
@@ -462,12 +465,27 @@ reasons! {
     TLS_NEEDED: FailedPrecondition,
         "the port speaks TLS only, and was called without",
         "call it as https://HOST:PORT";
+    TOKEN_ENDED: Unauthenticated,
+        "a token was sent that has ended or was revoked",
+        "omnirelay login, which asks for another; or have the issuer give you one";
     TOKEN_EXISTS: AlreadyExists,
         "there is a join token of that id already",
         "make another: omnirelay token create";
     TOKEN_FILE: InvalidArgument,
         "the file that should hold a token cannot be read, or holds none",
         "name the token file of the daemon with --token-file: control-token in its data directory";
+    TOKEN_KEY_MISSING: FailedPrecondition,
+        "the mesh has no key yet by which it signs tokens",
+        "try again: a daemon that can issue certificates makes it";
+    TOKEN_NEEDS_A_CERTIFICATE: FailedPrecondition,
+        "tokens are given to operators and services that show their certificate, and none was shown",
+        "call with --tls-cert FILE --tls-key FILE, or through the control socket with --operator NAME";
+    TOKEN_NOT_OWN: PermissionDenied,
+        "only the holder of a token, or an administrator, can revoke it",
+        "ask an administrator: omnirelay cert revoke SERIAL";
+    TOKEN_REFUSED: Unauthenticated,
+        "a token was sent that proves nobody here: not signed by a key that is known, or not meant for this mesh",
+        "look at its issuer, audience and key: omnirelay login makes a new one";
     TOKEN_UNKNOWN: Unauthenticated,
         "a token was sent that the daemon does not know, or does not know any more",
         "send one that its token file holds now; the daemon reads it at its start and on SIGHUP";
@@ -480,6 +498,9 @@ reasons! {
     TOO_MANY_BINDINGS: ResourceExhausted,
         "there are as many role bindings as there may be",
         "remove those that nobody needs: omnirelay bindings delete PRINCIPAL";
+    TOO_MANY_CALLS: ResourceExhausted,
+        "the caller calls more often than control.rateLimit allows",
+        "wait as long as Retry-After says; spread the calls, or raise the limit";
     TOO_MANY_COMMANDS: ResourceExhausted,
         "the relay remembers, or the agent's stream holds, as many commands as it can",
         "try again later";

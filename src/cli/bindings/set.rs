@@ -27,7 +27,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct SetArgs {
-    /// Who, as the audit trail names it: token:NAME, operator:NAME or service:NAME
+    /// Who, as the audit trail names it: token:NAME, operator:NAME, service:NAME, oidc:NAME or role:NAME
     #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
     principal: String,
     /// Such as mesh.read, mesh.operate and mesh.admin

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use omnirelay_wire::reasons;
 use serde_json::Value;
 
+use super::address::Address;
 use super::client::Client;
 use super::document::{field, flag, number};
 use super::error::CliError;
@@ -22,12 +23,20 @@ pub struct Session {
     client: OnceCell<Client>,
     /// It was said whom a change goes to.
     announced: Cell<bool>,
+    /// It was said that whoever answers is believed.
+    believes_told: Cell<bool>,
 }
 
 impl Session {
     pub fn new(settings: Settings) -> Self {
         let out = Out::new(settings.format, settings.screen);
-        Self { settings, out, client: OnceCell::new(), announced: Cell::default() }
+        Self {
+            settings,
+            out,
+            client: OnceCell::new(),
+            announced: Cell::default(),
+            believes_told: Cell::default(),
+        }
     }
 
     pub fn notes(&self) -> Notes {
@@ -55,6 +64,7 @@ impl Session {
             return Ok(client);
         }
         self.warn_of_config();
+        self.warn_of_belief(self.target()?);
         self.warn_of_token(self.target()?);
         let client = Client::new(&self.settings, self.target()?.clone())?;
         Ok(self.client.get_or_init(|| client))
@@ -67,6 +77,7 @@ impl Session {
     /// # Errors
     /// When the HTTP client cannot be built.
     pub fn turn_to(&mut self, target: Target) -> Result<(), CliError> {
+        self.warn_of_belief(&target);
         self.client = OnceCell::from(Client::new(&self.settings, target.clone())?);
         self.settings.target = Ok(target);
         Ok(())
@@ -149,13 +160,26 @@ impl Session {
         Err(CliError::new(reasons::DECLINED, "not confirmed; nothing was changed"))
     }
 
+    /// Says each time, and at once, that whoever answers is believed; no `--quiet` keeps it back.
+    fn warn_of_belief(&self, target: &Target) {
+        let is_tls = target.addresses.iter().any(Address::is_tls);
+        if self.settings.believes_anybody && is_tls && !self.believes_told.replace(true) {
+            self.notes().write(
+                "warning: --insecure-skip-tls-verify: whoever answers is believed, is shown what is sent, the token \
+                 included, and can answer anything",
+            );
+        }
+    }
+
     fn warn_of_token(&self, target: &Target) {
         let Some(path) = &target.token_file else { return };
         if std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0) {
             let path = path.display();
             self.notes().warn(&format!("{path} can be used by others (chmod 600 {path})"));
         }
-        if let Some(address) = target.addresses.iter().find(|address| !address.is_loopback()) {
+        if let Some(address) =
+            target.addresses.iter().find(|address| !address.is_loopback() && !address.is_tls())
+        {
             self.notes().warn(&format!("{address} gets no token: it would go there in plaintext"));
         }
     }

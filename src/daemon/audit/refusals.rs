@@ -11,6 +11,7 @@ use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_store::{CommitError, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
+use omnirelay_wire::reasons;
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
@@ -130,9 +131,10 @@ impl Refusals {
         Ok(Self { state, faults_told: FaultLimiter::default() })
     }
 
-    /// Takes note of a call that is over, if it was refused for who the caller is.
+    /// Takes note of a call that is over, if it was refused for who the caller is, or because they call too often.
     pub fn note(&self, call: &FinishedCall<'_>) {
-        let refused = matches!(call.code, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied);
+        let refused = matches!(call.code, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied)
+            || call.reason == reasons::TOO_MANY_CALLS.name;
         if let Some(action) = call.audit_action.filter(|_| refused) {
             let reason = if call.reason.is_empty() { "REFUSED" } else { call.reason };
             self.note_at(call.principal, action, reason, wall_ms());

@@ -49,6 +49,36 @@ impl Place {
     }
 }
 
+/// A call that is over, with this code and for this reason.
+fn noted(refusals: &Refusals, code: tonic::Code, reason: &str) {
+    use crate::daemon::identity::caller::{Protocol, RequestId};
+    refusals.note(&FinishedCall {
+        method: "/a.B/C",
+        protocol: Protocol::Grpc,
+        code,
+        duration: Duration::ZERO,
+        streamed: false,
+        audit_action: Some("peers.cordon"),
+        reason,
+        request_id: &RequestId::of_static("r"),
+        principal: "bob",
+    });
+}
+
+#[test]
+fn who_a_caller_is_and_how_often_it_calls_is_noted_and_nothing_else() {
+    let refusals = Refusals::default();
+    noted(&refusals, tonic::Code::Unauthenticated, "TOKEN_ENDED");
+    noted(&refusals, tonic::Code::PermissionDenied, "MISSING_SCOPE");
+    noted(&refusals, tonic::Code::ResourceExhausted, "TOO_MANY_CALLS");
+    noted(&refusals, tonic::Code::ResourceExhausted, "TOO_MANY_BINDINGS");
+    noted(&refusals, tonic::Code::Aborted, "VERSION_CONFLICT");
+    let state = refusals.state.lock().unwrap();
+    let reasons: std::collections::BTreeSet<&str> =
+        state.sorts.keys().map(|sort| sort.reason.as_str()).collect();
+    assert_eq!(reasons.into_iter().collect::<Vec<_>>(), ["MISSING_SCOPE", "TOKEN_ENDED", "TOO_MANY_CALLS"]);
+}
+
 #[tokio::test]
 async fn alike_refusals_of_a_minute_are_one_record_once_it_is_over() {
     let place = Place::new().await;

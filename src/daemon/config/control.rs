@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::check::{Invalid, Section, count, is_host, within};
-use super::{Config, Span};
+use super::{Config, RateLimitConfig, Span};
 use crate::daemon::identity::socket::PATH_BYTES_MAX;
 
 /// The port of the API.
@@ -37,6 +37,8 @@ pub struct ControlConfig {
     pub connections_per_address_max: Option<usize>,
     /// 1 to 100000 open watches per object.
     pub watches_max: usize,
+    /// How often callers may call.
+    pub rate_limit: RateLimitConfig,
     /// How long running calls may take to end when the daemon stops. Too low: they are cut off.
     pub drain_grace: Span,
 }
@@ -130,6 +132,7 @@ impl Default for ControlConfig {
             connections_max: 16_384,
             connections_per_address_max: None,
             watches_max: 16_384,
+            rate_limit: RateLimitConfig::default(),
             drain_grace: Span(Duration::from_secs(10)),
         }
     }
@@ -163,6 +166,7 @@ impl Section for ControlConfig {
         if let Some(max) = self.connections_per_address_max {
             count("control.connectionsPerAddressMax", max, 1, 100_000)?;
         }
+        self.rate_limit.check()?;
         count("control.watchesMax", self.watches_max, 1, 100_000)
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::lines::{line_of, lines_of};
 use super::sinks::without_query;
-use super::{Config, SinksConfig as RelaySinks, foreign, origin};
+use super::{Config, OidcConfig, SinksConfig as RelaySinks, foreign, origin};
 use crate::daemon::identity::tokens;
 
 /// The prefix of every variable, and those that name a part of the mesh section directly.
@@ -133,6 +133,7 @@ pub fn load(
 /// A tree of every setting with a value of its kind, also those that have none by default.
 fn schema() -> Value {
     let mut config = Config::default();
+    config.security.oidc = Some(OidcConfig::default());
     let relay = &mut config.relay;
     relay.publish.database = Some(0);
     relay.sinks.file.enabled = Some(true);

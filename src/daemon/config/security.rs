@@ -1,13 +1,19 @@
 //! Who is let in, and by what proof.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use omnirelay_wire::pb::omnirelay::security::v1::JoinPolicy;
 use serde::{Deserialize, Serialize};
 
-use super::Config;
 use super::check::{Invalid, Section};
+use super::{Config, OidcConfig};
 use crate::core::join_policy;
+use crate::daemon::identity::bound::{Given, is_bound};
+use crate::daemon::identity::caller::{Scope, Scopes};
+
+/// How many bindings a file may name.
+const BINDINGS_MAX: usize = 256;
 
 /// What callers must prove.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +35,49 @@ pub struct SecurityConfig {
     /// Who may join, as of an authority that is made on this daemon: `rules` and `attesters`. From then on it is a record
     /// of the registry (`omnirelay join-policy set`). Default: whoever has a token.
     pub join_policy: Option<JoinPolicy>,
+    /// An issuer outside whose tokens are taken; nobody may do anything by one without a binding of its name or its roles.
+    pub oidc: Option<OidcConfig>,
+    /// What principals and roles may do besides what their proof says. Until the mesh has a certificate authority they hold
+    /// on this daemon; then they are entered into the registry, each once, and what is there holds from then on.
+    pub bindings: Vec<BindingConfig>,
+}
+
+/// What somebody may do besides what their proof says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BindingConfig {
+    /// Who: `operator:NAME`, `service:NAME`, `token:NAME` or `oidc:NAME`.
+    pub principal: Option<String>,
+    /// Or whoever has this role by the token of an issuer outside.
+    pub role: Option<String>,
+    /// Of `mesh.connect`, `mesh.read`, `mesh.operate` and `mesh.admin`; each stands for itself.
+    pub scopes: Vec<String>,
+}
+
+impl BindingConfig {
+    /// As bindings have it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn seed(&self) -> Result<Given, String> {
+        let principal = match (&self.principal, &self.role) {
+            (Some(principal), None) => principal.clone(),
+            (None, Some(role)) => format!("role:{role}"),
+            _ => return Err("each names either a principal or a role".to_owned()),
+        };
+        if !is_bound(&principal) {
+            let principal = omnirelay_core::text::shown(&principal, 64);
+            return Err(format!(
+                "`{principal}` is nobody who can be given scopes: write operator:NAME, service:NAME, token:NAME or oidc:NAME"
+            ));
+        }
+        let scopes: Option<Scopes> = self.scopes.iter().map(|word| Scope::from_word(word)).collect();
+        let scopes = scopes.filter(|scopes| *scopes != Scopes::NONE).ok_or_else(|| {
+            let all = Scope::ALL.map(Scope::word).join(", ");
+            format!("the scopes of `{principal}` are none, or one is unknown: choose from {all}")
+        })?;
+        Ok(Given { principal, scopes })
+    }
 }
 
 /// What a caller on this host is without proof.
@@ -75,6 +124,19 @@ impl Section for SecurityConfig {
             join_policy::check(&policy.rules, &policy.attesters)
                 .map_err(|what| ("security.joinPolicy", what))?;
         }
+        if let Some(oidc) = &self.oidc {
+            oidc.settings()?;
+        }
+        if self.bindings.len() > BINDINGS_MAX {
+            return Err(("security.bindings", format!("there are more than {BINDINGS_MAX}")));
+        }
+        let mut seen = BTreeSet::new();
+        for binding in &self.bindings {
+            let seed = binding.seed().map_err(|what| ("security.bindings", what))?;
+            if !seen.insert(seed.principal.clone()) {
+                return Err(("security.bindings", format!("`{}` stands there twice", seed.principal)));
+            }
+        }
         Ok(())
     }
 }
@@ -82,6 +144,34 @@ impl Section for SecurityConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bindings_that_could_not_be_are_refused() {
+        let of = |principal: Option<&str>, role: Option<&str>, scopes: &[&str]| BindingConfig {
+            principal: principal.map(str::to_owned),
+            role: role.map(str::to_owned),
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        };
+        let ann = || of(Some("operator:ann"), None, &["mesh.read"]);
+        let cases = [
+            ("nobody", vec![of(None, None, &["mesh.read"])], "either"),
+            ("two", vec![of(Some("operator:ann"), Some("admins"), &["mesh.read"])], "either"),
+            ("who has proved nothing", vec![of(Some("local"), None, &["mesh.read"])], "`local`"),
+            ("a role of no name", vec![of(None, Some(""), &["mesh.read"])], "nobody"),
+            ("no scope", vec![of(Some("oidc:ann"), None, &[])], "none"),
+            ("an unknown scope", vec![of(Some("oidc:ann"), None, &["mesh.fly"])], "unknown"),
+            ("twice", vec![ann(), ann()], "twice"),
+        ];
+        for (what, bindings, expected) in cases {
+            let mut config = Config::default();
+            config.security.bindings = bindings;
+            let (key, text) = config.check().unwrap_err();
+            assert!(key == "security.bindings" && text.contains(expected), "{what}: {text}");
+        }
+        let mut config = Config::default();
+        config.security.bindings = vec![ann(), of(None, Some("admins"), &["mesh.operate", "mesh.admin"])];
+        assert_eq!(config.check(), Ok(()));
+    }
 
     #[test]
     fn proof_and_no_proof_contradict_each_other() {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Uri};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons::{self, Reason};
@@ -24,6 +25,16 @@ pub trait Authenticator: Send + Sync + 'static {
     fn provisional(&self, _: &Principal) -> Option<Provisional> {
         None
     }
+
+    /// What has to be waited for before a request can be judged, such as keys that are read anew; `None`: nothing.
+    fn awaits(&self, _: &HeaderMap) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+
+    /// What ends what this principal has under way, and is told then; `None`: it ends by itself, or with its connection.
+    fn ends(&self, _: &Principal) -> Option<BoxFuture<'static, Fault>> {
+        None
+    }
 }
 
 /// Takes everyone who comes over the loopback interface for `local`, with all scopes.
@@ -32,7 +43,7 @@ pub struct Loopback(Principal);
 
 impl Default for Loopback {
     fn default() -> Self {
-        Self(Principal { name: "local".into(), scopes: Scopes::all() })
+        Self(Principal::unproven("local", Scopes::all()))
     }
 }
 
@@ -54,7 +65,7 @@ pub struct Insecure(Principal);
 
 impl Default for Insecure {
     fn default() -> Self {
-        Self(Principal { name: "anonymous".into(), scopes: Scopes::all() })
+        Self(Principal::unproven("anonymous", Scopes::all()))
     }
 }
 
@@ -79,8 +90,8 @@ impl HostAndAgents {
         let agent = [Scope::MeshConnect, Scope::MeshRead].into_iter().collect();
         Self {
             trusts_host: Box::new(trusts_host),
-            local: Principal { name: "local".into(), scopes: Scopes::all() },
-            agent: Principal { name: "agent".into(), scopes: agent },
+            local: Principal::unproven("local", Scopes::all()),
+            agent: Principal::unproven("agent", agent),
         }
     }
 }

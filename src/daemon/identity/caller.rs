@@ -12,6 +12,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
+use super::bearer::Bearer;
 use crate::daemon::chance::random_secret;
 
 pub(in crate::daemon) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -110,7 +111,13 @@ impl Scopes {
         self.0 & scope.bit() != 0
     }
 
-    /// Those of both.
+    /// Those that are in both.
+    #[must_use]
+    pub fn intersection(self, others: Self) -> Self {
+        Self(self.0 & others.0)
+    }
+
+    /// Those of either.
     #[must_use]
     pub fn union(self, others: Self) -> Self {
         Self(self.0 | others.0)
@@ -147,6 +154,53 @@ impl fmt::Display for Scopes {
 pub struct Principal {
     pub name: Arc<str>,
     pub scopes: Scopes,
+    /// What proves it.
+    pub proof: Proof,
+}
+
+impl Principal {
+    /// Somebody who has proved nothing, and is taken for this.
+    pub fn unproven(name: impl Into<Arc<str>>, scopes: Scopes) -> Self {
+        Self { name: name.into(), scopes, proof: Proof::Nothing }
+    }
+}
+
+/// What proves who somebody is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Proof {
+    /// Where they call from is taken for it.
+    #[default]
+    Nothing,
+    /// Nothing does, and this is why: they call what anybody may call.
+    Refused(Box<Fault>),
+    /// A line of the token file.
+    TokenFile,
+    /// A token that the mesh or another issuer has signed.
+    Bearer(Arc<Bearer>),
+    Certificate,
+    /// The system says which user has opened the control socket.
+    Socket,
+}
+
+impl Proof {
+    /// As answers have it: `none`, `token-file`, `token`, `certificate` or `socket`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Nothing | Self::Refused(_) => "none",
+            Self::TokenFile => "token-file",
+            Self::Bearer(_) => "token",
+            Self::Certificate => "certificate",
+            Self::Socket => "socket",
+        }
+    }
+
+    /// The token that was sent, if that is what proves it.
+    pub fn bearer(&self) -> Option<&Arc<Bearer>> {
+        match self {
+            Self::Bearer(bearer) => Some(bearer),
+            Self::Nothing | Self::Refused(_) | Self::TokenFile | Self::Certificate | Self::Socket => None,
+        }
+    }
 }
 
 /// Asks again whether somebody is who they were taken for.
@@ -281,6 +335,8 @@ pub struct Caller {
     /// The proven identity, such as `local`.
     pub principal: Arc<str>,
     pub scopes: Scopes,
+    /// What proves the principal.
+    pub proof: Proof,
     /// What the caller has shown under TLS, whether or not it is what proves the principal.
     pub certificate: Option<Arc<Certificate>>,
     /// What is asked again before anything is committed for it.
@@ -330,6 +386,7 @@ impl Caller {
         Self {
             principal: principal.into(),
             scopes: Scopes::all(),
+            proof: Proof::Nothing,
             certificate: None,
             provisional: None,
             remote: SocketAddr::from(([127, 0, 0, 1], 5)),

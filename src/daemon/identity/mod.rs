@@ -1,6 +1,9 @@
 //! Identity: who calls, what proves it, and by what callers are let in: tokens, the control socket, TLS.
 
 pub mod authenticate;
+pub mod bearer;
+pub mod bound;
+pub mod buckets;
 pub mod caller;
 mod client_judge;
 pub mod own;

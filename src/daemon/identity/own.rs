@@ -27,6 +27,8 @@ const PENDING: &str = "pending-key.pem";
 const BUNDLE: &str = "bundle.pem";
 /// The list of revocations as it was signed.
 const REVOCATIONS: &str = "revocations";
+/// What tokens of the mesh are verified by.
+const TOKEN_KEYS: &str = "token-keys";
 /// What the issuer's key is sealed with, where the configuration names no other file.
 pub const ISSUER_SECRET: &str = "issuer-secret";
 /// Longer files are not ours.
@@ -209,6 +211,22 @@ impl IdentityFiles {
     /// Those of the file system.
     pub fn keep_revocations(&self, signed: &[u8]) -> Result<(), IdentityError> {
         self.write(REVOCATIONS, signed)
+    }
+
+    /// What tokens were verified by last; empty if nothing was kept.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn token_keys(&self) -> Result<Vec<u8>, IdentityError> {
+        Ok(read_short(&self.folder.join(TOKEN_KEYS))?.unwrap_or_default())
+    }
+
+    /// Keeps what tokens are verified by, as it was vouched for.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn keep_token_keys(&self, keys: &[u8]) -> Result<(), IdentityError> {
+        self.write(TOKEN_KEYS, keys)
     }
 
     /// What the issuer's key is sealed with; `None` where this node has none and so cannot issue.

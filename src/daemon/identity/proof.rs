@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use omnirelay_core::spiffe::Holder;
@@ -13,7 +14,8 @@ use omnirelay_wire::reasons;
 use ring::hmac;
 
 use super::authenticate::{Authenticator, Loopback};
-use super::caller::{PeerInfo, Principal, Provisional, Scope, Scopes};
+use super::bearer::{Bearer, Bearers};
+use super::caller::{PeerInfo, Principal, Proof, Provisional, Scope, Scopes};
 use super::trust::{HasAuthority, Trust};
 
 /// A secret that proves who sends it.
@@ -62,7 +64,7 @@ impl Tokens {
     pub fn replace(&self, tokens: &[Token]) {
         let known = tokens.iter().map(|token| {
             let name = format!("token:{}", token.name);
-            let principal = Principal { name: name.into(), scopes: token.scopes };
+            let principal = Principal { name: name.into(), scopes: token.scopes, proof: Proof::TokenFile };
             (hmac::sign(&self.key, token.secret.as_bytes()), principal)
         });
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
@@ -100,31 +102,59 @@ impl Grants {
     }
 
     fn added_to(&self, principal: Principal) -> Principal {
-        let granted = self.0.get().map_or(Scopes::NONE, |granted| granted(&principal.name));
+        let granted = self.of(&principal.name);
         Principal { scopes: principal.scopes.union(granted), ..principal }
+    }
+
+    /// Those of a principal or a role.
+    fn of(&self, name: &str) -> Scopes {
+        self.0.get().map_or(Scopes::NONE, |granted| granted(name))
+    }
+
+    /// Who has sent a token, with what its holder may do by now, and no more than it was narrowed to.
+    fn of_bearer(&self, bearer: Arc<Bearer>) -> Principal {
+        let own = bearer.issued.as_ref().map_or(Scopes::NONE, |issued| of_holder(issued.id.holder()).scopes);
+        let names = bearer.roles.iter().chain([&bearer.name]);
+        let held = names.fold(own, |scopes, name| scopes.union(self.of(name)));
+        let scopes = bearer.narrowed.map_or(held, |narrowed| held.intersection(narrowed));
+        Principal { name: Arc::clone(&bearer.name), scopes, proof: Proof::Bearer(bearer) }
     }
 }
 
 /// Asks for proof, and leaves whoever has none to another authenticator.
 ///
-/// A token counts more than a certificate or a user, since it is sent on purpose and may be of fewer scopes. One that is not known
-/// proves nothing, and what else is proven counts.
+/// A token counts more than a certificate or a user, since it is sent on purpose and may be of fewer scopes. One that is
+/// not known proves nothing, and what else is proven counts; but whoever sends a signed one that does not hold, where
+/// signed ones are taken, is refused: it may have been of fewer scopes than what else is proven.
 pub struct Proven<A> {
     tokens: Arc<Tokens>,
+    /// `None`: no token is taken that somebody has signed.
+    bearers: Option<Arc<Bearers>>,
     grants: Arc<Grants>,
     otherwise: A,
 }
 
 impl<A> Proven<A> {
     pub fn new(tokens: Arc<Tokens>, grants: Arc<Grants>, otherwise: A) -> Self {
-        Self { tokens, grants, otherwise }
+        Self { tokens, bearers: None, grants, otherwise }
+    }
+
+    /// Takes signed tokens as well.
+    #[must_use]
+    pub fn with_bearers(self, bearers: Arc<Bearers>) -> Self {
+        Self { bearers: Some(bearers), ..self }
     }
 }
 
 impl<A: Authenticator> Authenticator for Proven<A> {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
-        if let Some(holder) = bearer(headers).and_then(|secret| self.tokens.holder(secret)) {
-            return Ok(self.grants.added_to(holder));
+        if let Some(secret) = bearer(headers) {
+            if let Some(holder) = self.tokens.holder(secret) {
+                return Ok(self.grants.added_to(holder));
+            }
+            if let Some(judged) = self.bearers.as_ref().and_then(|bearers| bearers.judge(secret)) {
+                return judged.map(|bearer| self.grants.of_bearer(bearer));
+            }
         }
         if let Some(certificate) = &peer.certificate {
             let holder = certificate.id.holder();
@@ -137,7 +167,10 @@ impl<A: Authenticator> Authenticator for Proven<A> {
         }
         match &peer.user {
             // Whoever could open the socket was let in by its mode; the name is for the audit trail.
-            Some(user) => Ok(Principal { name: format!("uid:{user}").into(), scopes: Scopes::all() }),
+            Some(user) => {
+                let name = format!("uid:{user}").into();
+                Ok(Principal { name, scopes: Scopes::all(), proof: Proof::Socket })
+            }
             None => self.otherwise.authenticate(peer, headers),
         }
     }
@@ -147,16 +180,26 @@ impl<A: Authenticator> Authenticator for Proven<A> {
         let is_proven = principal.name.contains(':');
         if is_proven { None } else { self.otherwise.provisional(principal) }
     }
+
+    fn awaits(&self, headers: &HeaderMap) -> Option<BoxFuture<'static, ()>> {
+        self.bearers.as_ref()?.awaits(bearer(headers)?)
+    }
+
+    fn ends(&self, principal: &Principal) -> Option<BoxFuture<'static, Fault>> {
+        let (bearers, bearer) = (self.bearers.as_ref()?, principal.proof.bearer()?);
+        Some(Box::pin(Arc::clone(bearers).ends(Arc::clone(bearer))))
+    }
 }
 
 /// Who shows a certificate of this holder, and what may be done with it alone.
-fn of_holder(holder: &Holder) -> Principal {
+pub fn of_holder(holder: &Holder) -> Principal {
     let scopes: &[Scope] = match holder {
         Holder::Operator(_) => &[Scope::MeshRead],
         Holder::Node { .. } | Holder::Service(_) => &[Scope::MeshConnect, Scope::MeshRead],
     };
     let name = format!("{}:{}", holder.kind(), holder.name());
-    Principal { name: name.into(), scopes: scopes.iter().copied().collect() }
+    let scopes = scopes.iter().copied().collect();
+    Principal { name: name.into(), scopes, proof: Proof::Certificate }
 }
 
 /// Takes whoever is on this host until the mesh has an authority, and nobody from then on. Before that is known they are
@@ -290,7 +333,7 @@ mod tests {
             until.authenticate(&peer, &HeaderMap::new()).map(|who| who.scopes.to_string())
         };
         assert_eq!(scopes("127.0.0.1:5").unwrap(), Scopes::all().to_string());
-        let who = |name: &str| Principal { name: name.into(), scopes: Scopes::all() };
+        let who = |name: &str| Principal::unproven(name, Scopes::all());
         let provisional = until.provisional(&who("local")).expect("it is not known");
         provisional.check().unwrap();
         *said.lock().unwrap() = HasAuthority::No;

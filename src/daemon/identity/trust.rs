@@ -1,11 +1,13 @@
 //! Trust: whose certificates a node believes, which of them are out, and who the node is itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::{Certificate, key_of};
+use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::revocation::{Revocations, Revoked};
 use omnirelay_pki::trust::{Bundle, TrustError, Usage};
 use rustls::pki_types::CertificateDer;
@@ -24,6 +26,8 @@ pub struct Trusted {
     /// Of the node. Nodes of other clusters are nobody here.
     pub cluster: String,
     pub revocations: Revocations,
+    /// What tokens of the mesh are verified by, by the names that they have for it.
+    pub token_keys: BTreeMap<String, VerifyingKey>,
     /// Who the node is; `None` before it is enrolled.
     pub own: Option<Arc<OwnIdentity>>,
 }
@@ -52,14 +56,14 @@ impl Trusted {
         if matches!(certificate.id.holder(), Holder::Node { cluster, .. } if *cluster != self.cluster) {
             return Err(Refused::Cluster);
         }
-        if self.has_revoked(&certificate, chain) {
+        if self.is_out(&certificate, chain) {
             return Err(Refused::Revoked);
         }
         Ok(certificate)
     }
 
     /// Whether a certificate is out, or what is between it and its root: an issuer whose key was stolen.
-    fn has_revoked(&self, certificate: &Certificate, chain: &[CertificateDer]) -> bool {
+    fn is_out(&self, certificate: &Certificate, chain: &[CertificateDer]) -> bool {
         let is_out =
             |issuer| key_of(issuer).is_ok_and(|key| self.revocations.about(&Revoked::Key(key)).is_some());
         self.revocations.of(certificate).is_some() || chain.iter().skip(1).any(|issuer| is_out(issuer))
@@ -73,7 +77,7 @@ impl Trusted {
         chain: &[CertificateDer],
         now: i64,
     ) -> Option<&'static str> {
-        if self.revocations.number() != before.revocations.number() && self.has_revoked(certificate, chain) {
+        if self.revocations.number() != before.revocations.number() && self.is_out(certificate, chain) {
             return Some("its certificate was revoked");
         }
         if certificate.not_after < now {
@@ -124,6 +128,11 @@ impl Trust {
     /// Changes it; connections of those who are out by then end.
     pub fn update(&self, change: impl FnOnce(&mut Trusted)) {
         self.current.send_modify(|current| change(Arc::make_mut(current)));
+    }
+
+    /// Hears when it changes.
+    pub fn changes(&self) -> watch::Receiver<Arc<Trusted>> {
+        self.current.subscribe()
     }
 
     /// Asks there what the registry says of an authority, from now on; the first is kept.

@@ -1,17 +1,27 @@
-//! The part of role bindings: has callers judged by them, and serves them.
+//! The part of role bindings: has callers judged by them, enters those of the configuration, and serves them.
+
+use std::sync::Arc;
 
 use omnirelay_wire::pb::omnirelay::security::v1::binding_service_server::BindingServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName};
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::bindings::seed::{BINDING_SEED, Seeds};
 use crate::daemon::objects::bindings::{BINDING, Bindings, granted};
 
-pub const PART: Part = Part { kinds: Kinds { mirrored: &[BINDING], ..Kinds::NONE }, mount };
+pub const PART: Part = Part { kinds: Kinds { mirrored: &[BINDING, BINDING_SEED], ..Kinds::NONE }, mount };
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
-    let registry = node.registry.clone();
+    let (registry, trust) = (node.registry.clone(), node.trust.clone());
     let bindings = Bindings::new(registry.clone(), node.config.control.watches_max);
-    node.grants.ask(move |principal| granted(registry.view(), principal));
+    // What could not be was refused with the configuration.
+    let seeds = node.config.security.bindings.iter().filter_map(|binding| binding.seed().ok()).collect();
+    let seeds = Arc::new(Seeds { registry: registry.clone(), trust, seeds });
+    let local = seeds.clone();
+    node.grants.ask(move |principal| granted(registry.view(), principal).union(local.granted(principal)));
+    if !seeds.seeds.is_empty() {
+        node.run(Phase::End, seeds.run());
+    }
     let bindings = BindingServiceServer::new(bindings).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, bindings);
     Ok(())

@@ -8,11 +8,13 @@ use omnirelay_pki::certificate::Names;
 use omnirelay_pki::request::is_dns_name;
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
+use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::Config;
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::certificates::bearer::Callers;
 use crate::daemon::objects::certificates::has_authority;
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
@@ -83,8 +85,10 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         joining: tokio::sync::Mutex::default(),
     });
     let enrollment = EnrollmentServiceServer::new(Enrollment(certificates.clone()));
+    let callers = TokenServiceServer::new(Callers(certificates.clone()));
     let certificates = CertificateServiceServer::from_arc(certificates);
     node.serve(PortName::Control, certificates.send_compressed(Gzip).accept_compressed(Gzip));
+    node.serve(PortName::Control, callers.send_compressed(Gzip).accept_compressed(Gzip));
     node.serve(PortName::Control, enrollment.send_compressed(Gzip).accept_compressed(Gzip));
     Ok(())
 }

@@ -6,7 +6,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::problem::{self, Problem};
@@ -44,6 +44,7 @@ impl Refusal {
 
     /// The problem document this is.
     pub(super) fn answer(self, request_id: &RequestId) -> Response<Body> {
+        let wait = self.fault.retried_after_seconds();
         let problem =
             Problem { status: self.status.as_u16(), fault: self.fault, request_id: request_id.to_string() };
         let mut response = Response::new(Body::from(problem.to_json()));
@@ -52,6 +53,9 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = wait {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         stamp(headers, request_id);
         response

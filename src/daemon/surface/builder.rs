@@ -18,10 +18,12 @@ use super::method::{self, Definition, Method};
 use super::observe::{RequestObserver, Unobserved};
 use super::openapi::Document;
 use super::pipeline::{Defined, GrpcService, Open, Pipeline, Target};
+use super::rates::Rates;
 use super::reflection::Reflection;
 use super::routes::Routes;
 use super::{Parts, Surface};
 use crate::daemon::identity::authenticate::{Authenticator, Hosts, Loopback};
+use crate::daemon::identity::buckets::CallRates;
 use crate::daemon::identity::caller::RequestIds;
 
 /// Why a surface cannot be built: always a mistake in a definition, found at start.
@@ -73,6 +75,7 @@ pub struct SurfaceBuilder {
     definitions: Vec<Definition>,
     services: HashMap<&'static str, Arc<dyn GrpcService>>,
     authenticator: Arc<dyn Authenticator>,
+    rates: Rates,
     observer: Arc<dyn RequestObserver>,
     hosts: Hosts,
     deadlines: Deadlines,
@@ -90,6 +93,7 @@ impl SurfaceBuilder {
             definitions: definitions.into_iter().collect(),
             services: HashMap::new(),
             authenticator: Arc::new(Loopback::default()),
+            rates: Rates::default(),
             observer: Arc::new(Unobserved),
             hosts: Hosts::default(),
             deadlines: Deadlines::default(),
@@ -118,6 +122,13 @@ impl SurfaceBuilder {
     #[must_use]
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Arc::new(authenticator);
+        self
+    }
+
+    /// Says how often callers may call; without it as often as they like.
+    #[must_use]
+    pub fn call_rates(mut self, rates: CallRates) -> Self {
+        self.rates = Rates::of(rates);
         self
     }
 
@@ -200,6 +211,7 @@ impl SurfaceBuilder {
             methods,
             open,
             authenticator: self.authenticator,
+            rates: self.rates,
             observer: self.observer,
             lines: Arc::default(),
             deadlines: self.deadlines,

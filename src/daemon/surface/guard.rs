@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http_body::Frame;
 use omnirelay_wire::codec::undecodable;
@@ -79,6 +80,8 @@ pub(super) struct Guarded {
     watched: Option<Watched>,
     deadline: Option<Pin<Box<Sleep>>>,
     draining: Draining,
+    /// What its caller is told as soon as nothing proves who that is; `None`: that ends with the connection.
+    unproven: Option<BoxFuture<'static, Fault>>,
 }
 
 impl Guarded {
@@ -88,7 +91,14 @@ impl Guarded {
             watched: Some(watched),
             deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
             draining,
+            unproven: None,
         }
+    }
+
+    /// Ends the stream as soon as this is ready.
+    #[must_use]
+    pub(super) fn until(self, unproven: Option<BoxFuture<'static, Fault>>) -> Self {
+        Self { unproven, ..self }
     }
 
     /// Lets an operation that hears of the end from its own stream say what is due.
@@ -110,6 +120,10 @@ impl Guarded {
     fn why_end_now(&mut self, watched: &str, cx: &mut Context<'_>) -> Option<Fault> {
         if self.draining.poll(cx).is_ready() {
             return Some(draining());
+        }
+        if let Some(Poll::Ready(fault)) = self.unproven.as_mut().map(|unproven| unproven.as_mut().poll(cx)) {
+            self.unproven = None;
+            return Some(fault);
         }
         let elapsed = self.deadline.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready());
         elapsed.then(|| deadline::elapsed(watched, false, None))

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 
 use crate::daemon::identity::caller::RequestId;
 use crate::daemon::log::{LogLimiter, Turn};
@@ -23,7 +24,8 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// Tells of a call that was refused for who its caller is, or where it comes from; of no other.
+    /// Tells of a call that was refused for who its caller is, where it comes from, or how often; of
+    /// no other.
     pub(super) fn refused(
         &self,
         call: &str,
@@ -32,7 +34,7 @@ impl Lines {
         remote: SocketAddr,
         id: &RequestId,
     ) {
-        if is_refusal(fault.code.grpc())
+        if (is_refusal(fault.code.grpc()) || fault.is(reasons::TOO_MANY_CALLS))
             && let Some(Turn { left_out }) = self.refused.turn()
         {
             let (reason, error) = (fault.reason.as_ref(), fault.message.as_str());

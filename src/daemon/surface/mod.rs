@@ -23,6 +23,7 @@ mod pipeline;
 mod places;
 mod preface;
 mod query;
+mod rates;
 mod received;
 mod reflection;
 mod required;

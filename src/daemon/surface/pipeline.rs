@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
@@ -26,11 +27,12 @@ use super::in_flight::InFlight;
 use super::lines::Lines;
 use super::method::Method;
 use super::observe::{RequestObserver, Watched};
+use super::rates::Rates;
 use super::received::{self, Received};
 use crate::daemon::identity::authenticate::Authenticator;
 use crate::daemon::identity::caller::Protocol;
 use crate::daemon::identity::caller::{
-    Caller, Conditions, PeerInfo, Principal, REQUEST_ID, RequestId, Scope, Scopes, generated_key,
+    Caller, Conditions, PeerInfo, Principal, Proof, REQUEST_ID, RequestId, Scope, Scopes, generated_key,
 };
 use crate::daemon::stalls::doing;
 
@@ -113,6 +115,7 @@ pub(super) struct Pipeline {
     /// By service name: health and reflection, which anyone may call.
     pub open: HashMap<&'static str, Target>,
     pub authenticator: Arc<dyn Authenticator>,
+    pub rates: Rates,
     pub observer: Arc<dyn RequestObserver>,
     pub lines: Arc<Lines>,
     pub deadlines: Deadlines,
@@ -137,6 +140,7 @@ impl Pipeline {
             return fault_response(unknown_method(request.uri().path()), &request_id);
         };
         let mut watched = self.watch(&target.method, Protocol::Grpc, peer, request_id);
+        self.await_proof(&target.method, request.headers()).await;
         let caller = match self.admit(&target.method, request.headers(), peer, &mut watched) {
             Ok(caller) => caller,
             Err(fault) => return watched.refuse(fault),
@@ -176,6 +180,37 @@ impl Pipeline {
         Watched::begin(self, method, protocol, peer.remote, request_id)
     }
 
+    /// Waits for what its caller is judged by, where that may be other by now.
+    pub(super) async fn await_proof(&self, method: &Method, headers: &HeaderMap) {
+        let awaited = method.policy.and_then(|_| self.authenticator.awaits(headers));
+        if let Some(awaited) = awaited {
+            awaited.await;
+        }
+    }
+
+    /// Who calls, if not too often. Of those who call what anybody may call that is shown by what they ask.
+    fn principal(
+        &self,
+        scope: Option<Scope>,
+        headers: &HeaderMap,
+        peer: &PeerInfo,
+    ) -> Result<Principal, Fault> {
+        match (self.authenticator.authenticate(peer, headers), scope) {
+            (Ok(principal), _) => {
+                self.rates.proven(&principal.name)?;
+                Ok(principal)
+            }
+            (Err(fault), Some(_)) => {
+                self.rates.unproven(peer)?;
+                Err(fault)
+            }
+            (Err(fault), None) => {
+                let (name, proof) = (Arc::clone(&self.unknown), Proof::Refused(Box::new(fault)));
+                Ok(Principal { name, scopes: Scopes::NONE, proof })
+            }
+        }
+    }
+
     /// Lets a caller in, or says why not. `None` for a method that anyone may call.
     pub(super) fn admit(
         &self,
@@ -185,13 +220,7 @@ impl Pipeline {
         watched: &mut Watched,
     ) -> Result<Option<Caller>, Fault> {
         let Some(policy) = method.policy else { return Ok(None) };
-        let authenticated = self.authenticator.authenticate(peer, headers);
-        let principal = match policy.scope {
-            Some(_) => authenticated?,
-            // Who it is, if anybody, is proven by what is asked.
-            None => authenticated
-                .unwrap_or_else(|_| Principal { name: Arc::clone(&self.unknown), scopes: Scopes::NONE }),
-        };
+        let principal = self.principal(policy.scope, headers, peer)?;
         watched.principal = Arc::clone(&principal.name);
         if let Some(scope) = policy.scope.filter(|scope| !principal.scopes.contains(*scope)) {
             return Err(missing_scope(method.path, scope, &principal));
@@ -203,6 +232,7 @@ impl Pipeline {
             provisional,
             principal: principal.name,
             scopes: principal.scopes,
+            proof: principal.proof,
             certificate: peer.certificate.clone(),
             remote: peer.remote,
             request_id: watched.request_id.clone(),
@@ -226,6 +256,7 @@ impl Pipeline {
     ) -> Response<Body> {
         let method = &target.method;
         let deadline = caller.as_ref().and_then(|caller| caller.deadline);
+        let unproven = caller.as_ref().filter(|_| method.streams).and_then(|caller| self.ends(caller));
         // Even a stream that may run for days has to begin.
         let begin_by = deadline.unwrap_or_else(|| tokio::time::Instant::now() + self.deadlines.default);
         if let Some(caller) = &caller {
@@ -244,7 +275,14 @@ impl Pipeline {
                 return watched.refuse(deadline::elapsed(method.path, method.mutates(), caller.as_ref()));
             }
         };
-        self.finish(method, deadline, watched, response)
+        self.finish(method, (deadline, unproven), watched, response)
+    }
+
+    /// What ends what this caller has under way.
+    fn ends(&self, caller: &Caller) -> Option<BoxFuture<'static, Fault>> {
+        let Caller { principal, scopes, proof, .. } = caller;
+        let principal = Principal { name: Arc::clone(principal), scopes: *scopes, proof: proof.clone() };
+        self.authenticator.ends(&principal)
     }
 
     /// The answer of a unary call, counted until it is sent.
@@ -267,7 +305,7 @@ impl Pipeline {
     fn finish(
         &self,
         method: &Method,
-        deadline: Option<tokio::time::Instant>,
+        (deadline, unproven): (Option<tokio::time::Instant>, Option<BoxFuture<'static, Fault>>),
         mut watched: Watched,
         mut response: Response<Body>,
     ) -> Response<Body> {
@@ -303,7 +341,7 @@ impl Pipeline {
         let draining = Draining::new(self.draining.subscribe());
         let last_words = method.hears_of_drain();
         response.map(|body| {
-            let guarded = Guarded::new(body, watched, deadline, draining);
+            let guarded = Guarded::new(body, watched, deadline, draining).until(unproven);
             Body::new(if last_words { guarded.with_last_words() } else { guarded })
         })
     }
@@ -345,14 +383,36 @@ fn unknown_method(path: &str) -> Fault {
 }
 
 fn missing_scope(method: &str, needed: Scope, principal: &Principal) -> Fault {
+    let rule = rule(needed, principal);
     let needed = needed.word();
     Fault::new(
         reasons::MISSING_SCOPE,
         format!("{method} needs scope {needed}; {} has {}", principal.name, principal.scopes),
     )
-    .hint(format!("ask an owner of the mesh to grant {needed} to {}", principal.name))
+    .hint(format!("ask an owner of the mesh to grant {needed} to {}: {rule}", principal.name))
+    .detail("rule", rule)
     .detail("method", method)
     .detail("missingScope", needed)
     .detail("principal", &principal.name)
     .detail("scopes", principal.scopes)
+}
+
+/// By what rule a principal has the scopes that it has, and so not this one.
+fn rule(needed: Scope, principal: &Principal) -> &'static str {
+    match &principal.proof {
+        Proof::Bearer(bearer) if bearer.narrowed.is_some_and(|narrowed| !narrowed.contains(needed)) => {
+            "its token was narrowed to fewer scopes than its holder has; one without --scope has all of them"
+        }
+        Proof::Bearer(bearer) if bearer.issued.is_none() => {
+            "a token of an issuer outside has the scopes that bindings of its name and its roles give, and no others"
+        }
+        Proof::Bearer(_) | Proof::Certificate if principal.name.starts_with("node:") => {
+            "what a node may do is the same for all nodes"
+        }
+        Proof::Bearer(_) | Proof::Certificate => {
+            "its certificate alone gives mesh.read, its binding what is more (omnirelay bindings set)"
+        }
+        Proof::TokenFile => "its line in the token file and its binding say what it may do",
+        Proof::Nothing | Proof::Refused(_) | Proof::Socket => "nobody who has proved nothing has it here",
+    }
 }

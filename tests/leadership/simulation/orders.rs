@@ -90,6 +90,7 @@ fn request<T>(number: u64, asked: T) -> Request<T> {
         principal: "operator".into(),
         scopes: Scopes::all(),
         certificate: None,
+        proof: Default::default(),
         provisional: None,
         remote: ([127, 0, 0, 1], 5).into(),
         request_id: RequestId::of_static("simulated"),

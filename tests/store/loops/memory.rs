@@ -124,6 +124,7 @@ fn caller() -> Caller {
         principal: "local".into(),
         scopes: Scopes::all(),
         certificate: None,
+        proof: Default::default(),
         provisional: None,
         remote: ([127, 0, 0, 1], 5).into(),
         request_id: RequestId::of_static("loops"),

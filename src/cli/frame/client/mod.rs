@@ -17,6 +17,7 @@ use serde_json::Value;
 use tonic::transport::Channel;
 
 use self::line::Lines;
+pub use self::line::token_of;
 use super::address::Address;
 use super::error::{self, CliError};
 use super::failure::{Failure, FailureKind};

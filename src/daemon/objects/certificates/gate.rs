@@ -1,24 +1,25 @@
 //! The gate before enrolment: how often one address may ask.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
-use tokio::time::Instant;
 
-/// How many joins an address has at once, after a while without any.
-const BURST: f64 = 256.0;
-/// How many more it has each second.
-const EACH_SECOND: f64 = 20.0;
-/// How many addresses are remembered; those that have all again are forgotten first.
-const REMEMBERED: usize = 4096;
+use crate::daemon::identity::buckets::{Buckets, Rate, network};
+
+/// How many joins an address has at once, after a while without any, and how many more each second.
+const RATE: Rate = Rate { burst: 256.0, each_second: 20.0 };
 
 /// How often each address may still ask.
-#[derive(Debug, Default)]
-pub struct Gate(Mutex<HashMap<IpAddr, (f64, Instant)>>);
+#[derive(Debug)]
+pub struct Gate(Buckets<IpAddr>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Buckets::new(RATE))
+    }
+}
 
 impl Gate {
     /// Counts one.
@@ -26,42 +27,22 @@ impl Gate {
     /// # Errors
     /// `TOO_MANY_JOINS` when the address, or its network of 64 bits, has asked too often.
     pub fn pass(&self, address: IpAddr) -> Result<(), Fault> {
-        let (now, address) = (Instant::now(), network(address));
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
-            known.retain(|_, (left, since)| refilled(*left, now - *since) < BURST);
-        }
-        if known.len() >= REMEMBERED && !known.contains_key(&address) {
-            // Nobody can tell those apart that are too many to be remembered.
-            return Err(too_many());
-        }
-        let entry = known.entry(address).or_insert((BURST, now));
-        let left = refilled(entry.0, now - entry.1);
-        *entry = ((left - 1.0).max(0.0), now);
-        if left < 1.0 { Err(too_many()) } else { Ok(()) }
+        self.0.take(&network(address)).map_err(too_many)
     }
 }
 
-fn refilled(left: f64, since: Duration) -> f64 {
-    (left + since.as_secs_f64() * EACH_SECOND).min(BURST)
-}
-
-/// One host may have all addresses of a network of 64 bits.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX)).into(),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
-fn too_many() -> Fault {
+fn too_many(wait: Duration) -> Fault {
     Fault::new(reasons::TOO_MANY_JOINS, "too many hosts ask to join from this address")
         .hint("wait a second, then try again")
+        .retry_after(wait)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
+    use crate::daemon::identity::buckets::REMEMBERED;
 
     #[tokio::test(start_paused = true)]
     async fn an_address_that_asks_too_often_waits_and_no_other_does() {
@@ -90,9 +71,9 @@ mod tests {
         let gate = Gate::default();
         let of = |number: u32| IpAddr::from(std::net::Ipv4Addr::from(number));
         let passed = (0..5000).filter(|number| gate.pass(of(*number)).is_ok()).count();
-        assert_eq!((passed, gate.0.lock().unwrap().len()), (REMEMBERED, REMEMBERED));
+        assert_eq!((passed, gate.0.remembered()), (REMEMBERED, REMEMBERED));
         tokio::time::sleep(Duration::from_secs(1)).await;
         gate.pass(of(9000)).unwrap();
-        assert_eq!(gate.0.lock().unwrap().len(), 1);
+        assert_eq!(gate.0.remembered(), 1);
     }
 }

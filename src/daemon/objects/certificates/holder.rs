@@ -106,7 +106,7 @@ pub fn certificate_of(issued: &IssuedValue) -> Option<Certificate> {
 /// The record with one more; what has ended by `now`, or is too much, is forgotten.
 pub fn with(known: Option<&CertificateValue>, issued: IssuedValue, now: i64) -> CertificateValue {
     let known = known.cloned().unwrap_or_default();
-    let kept = known.issued.clone().into_iter().filter(|one| one.not_after >= now);
+    let kept = known.issued.iter().filter(|one| one.not_after >= now).cloned();
     let issued = std::iter::once(issued).chain(kept).take(REMEMBERED).collect();
     CertificateValue { issued, ..known }
 }

@@ -252,7 +252,7 @@ fn replaced(
     Ok(Some(Write::Put { id: revocation_id(), value, group: None }))
 }
 
-fn barred(id: &SpiffeId) -> Fault {
+pub fn barred(id: &SpiffeId) -> Fault {
     Fault::new(reasons::HOLDER_REVOKED, format!("`{id}` was revoked and gets no certificate"))
         .hint("an administrator can let it back in: omnirelay cert reinstate")
 }

@@ -4,6 +4,7 @@
 //! a revocation that was made meanwhile.
 
 mod authority;
+pub mod bearer;
 mod expel;
 mod gate;
 mod holder;
@@ -18,6 +19,7 @@ mod revoke;
 mod rotate;
 pub mod signer;
 mod store_access;
+mod token_keys;
 mod tokens;
 
 use std::sync::Arc;

@@ -76,7 +76,7 @@ pub struct Tried {
 
 /// Why nothing was issued or written.
 #[derive(Debug, thiserror::Error)]
-enum KeepError {
+pub(super) enum KeepError {
     #[error("{}", .0.message)]
     Refused(Fault),
     #[error("the registry did not take it")]
@@ -116,10 +116,14 @@ impl Keeper {
         }
         let bundle = bundle.ok().filter(|roots| !roots.is_empty()).and_then(|roots| Bundle::of(roots).ok());
         let list = bundle.as_ref().and_then(|bundle| self.kept_list(bundle));
+        let revocations = list.unwrap_or_default();
+        let token_keys = bundle.as_ref().map(|bundle| self.kept_token_keys(bundle, &revocations));
+        let token_keys = token_keys.unwrap_or_default();
         self.trust.update(|trusted| {
             trusted.own = identity.ok().flatten().map(Arc::new);
             trusted.bundle = bundle;
-            trusted.revocations = list.unwrap_or_default();
+            trusted.revocations = revocations;
+            trusted.token_keys = token_keys;
         });
     }
 
@@ -160,6 +164,14 @@ impl Keeper {
         if let Err(error) = self.rotate_issuer(&authority).await {
             let error = &error as &dyn std::error::Error;
             warn!(error, "no new issuer for the mesh; it is tried again");
+            again = Some(Instant::now() + AGAIN);
+        }
+        self.take_token_keys(&authority);
+        if authority.token_keys.is_empty()
+            && self.signer.can_issue(&authority)
+            && let Err(error) = self.make_token_key().await
+        {
+            warn!(error = &error as &dyn std::error::Error, "key of tokens not made; it is tried again");
             again = Some(Instant::now() + AGAIN);
         }
         let due = self.due(&authority);

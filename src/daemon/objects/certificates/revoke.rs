@@ -1,7 +1,7 @@
 //! Revoking: what is out before its time, as one signed list.
 
 use bytes::Bytes;
-use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
 use omnirelay_pki::certificate::{Certificate, Serial};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::revocation::{Revocation, Revocations, Revoked};
@@ -19,8 +19,10 @@ use prost::Message as _;
 use tonic::Response;
 
 use super::authority::at;
-use super::holder::{Named, certificate_of, record_of};
-use super::{CERTIFICATE, Certificates, ONLY, authority_in, held_in, pb, revocation_id, revoked_in};
+use super::holder::{Named, certificate_of, id_of, record_of};
+use super::{
+    CERTIFICATE, Certificates, ONLY, authority_in, held_in, pb, revocation_id, revoked_in, trust_domain,
+};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor};
@@ -35,7 +37,7 @@ const LIFETIME_MAX: i64 = 7 * 24 * 3600;
 /// What is to be revoked or let back in.
 enum Target {
     Serial(Serial),
-    Holder(RecordId),
+    Holder(Holder, RecordId),
 }
 
 impl Certificates {
@@ -48,7 +50,10 @@ impl Certificates {
         let pb::RevokeCertificateRequest { serial, node, operator, service, cluster, reason, .. } = &asked;
         let named = Named { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
         let target = match (serial.as_str(), named) {
-            ("", Some(holder)) => Target::Holder(record_of(&holder)),
+            ("", Some(holder)) => {
+                let record = record_of(&holder);
+                Target::Holder(holder, record)
+            }
             ("", None) => {
                 return Err(Fault::invalid(
                     "none of the fields `serial`, `node`, `operator` and `service` is given",
@@ -68,9 +73,14 @@ impl Certificates {
                 list.revoke(Revoked::Serial(serial.clone()), now, until, reason);
                 Ok(Vec::new())
             }
-            Target::Holder(record) => {
+            Target::Holder(holder, record) => {
                 let held = held_in(reader, record).ok_or_else(|| no_holder(record))?;
                 bar(&held, Bar::Holder, list, now, reason);
+                if let Some(id) = id_without_role(reader, holder)? {
+                    // Of whom only tokens may be known.
+                    let until = now + LIFETIME_MAX + GRACE;
+                    list.revoke(Revoked::Holder(id), now, until, reason);
+                }
                 let barred = CertificateValue { barred: true, ..(*held).clone() };
                 Ok(if held.barred { Vec::new() } else { vec![put(record, &barred)] })
             }
@@ -92,6 +102,9 @@ impl Certificates {
         self.change(of_list(caller, REINSTATE, reason, asked.dry_run, hash), |reader, list, now| {
             let held = held_in(reader, &record).ok_or_else(|| no_holder(&record))?;
             // Its certificates stay out by their numbers and their keys; only who it is, is let back in.
+            if let Some(id) = id_without_role(reader, &holder)? {
+                list.reinstate(&Revoked::Holder(id), now);
+            }
             for certificate in held.issued.iter().filter_map(certificate_of) {
                 list.reinstate(&Revoked::Holder(certificate.id), now);
             }
@@ -163,6 +176,16 @@ impl Certificates {
 pub fn of_list<'a>(caller: &'a Caller, rpc: Rpc, reason: &str, dry_run: bool, hash: u64) -> Asked<'a> {
     let (id, reason) = (ONLY.to_owned(), reason.to_owned());
     Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash }
+}
+
+/// The id of a holder that has only one, whatever was issued to it; `None` for nodes, in whose ids their roles are.
+fn id_without_role(reader: &Reader<'_>, holder: &Holder) -> Result<Option<SpiffeId>, Fault> {
+    match holder {
+        Holder::Node { .. } => Ok(None),
+        Holder::Operator(_) | Holder::Service(_) => {
+            id_of(&trust_domain(&*authority_in(reader)?)?, holder.clone()).map(Some)
+        }
+    }
 }
 
 /// What of a holder is put out.

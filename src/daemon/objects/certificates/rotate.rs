@@ -27,7 +27,7 @@ use super::revoke::{GRACE, known};
 use super::signer::Signer;
 use super::{
     CERTIFICATE, Certificates, ONLY, REVOCATION, authority_id, authority_in, pb, pending_id, revocation_id,
-    revoked_in, trust_domain, unreadable,
+    revoked_in, token_keys, trust_domain, unreadable,
 };
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::SCHEMA_VERSION;
@@ -238,11 +238,17 @@ pub fn rotated(
         changes.push(format!("root: {} -> {}", fingerprint(&authority.roots), of(root)));
     }
     changes.push(format!("issuer: {} -> {}", fingerprint(&authority.issuers), of(&issuer)));
-    let value = AuthorityValue {
+    let mut value = AuthorityValue {
         roots: followed(root, &authority.roots, now, ROOTS_MAX),
         issuers: followed(Some(issuer), &authority.issuers, now, ISSUERS_MAX),
         ..(*authority).clone()
     };
+    match before {
+        // The root that they lead to may be retired.
+        Before::Kept => token_keys::vouch_anew(&*signer.issuer(&value)?, &mut value.token_keys)?,
+        // Whoever has the issuer's key has theirs.
+        Before::Revoked => value.token_keys.clear(),
+    }
     let revoke = |list: &mut Revocations| {
         let issuers = authority.issuers.iter().filter(|_| before == Before::Revoked);
         for (key, (_, end)) in
@@ -349,8 +355,12 @@ impl Given {
     ) -> Result<(AuthorityValue, Vec<Write>), Fault> {
         let (root, issuer) = self.checked(domain, Vec::new(), reader, now)?;
         let root = root.ok_or_else(|| Fault::invalid("field `rootPem` is empty"))?;
-        let value =
-            AuthorityValue { trust_domain: domain.to_string(), roots: vec![root], issuers: vec![issuer] };
+        let value = AuthorityValue {
+            trust_domain: domain.to_string(),
+            roots: vec![root],
+            issuers: vec![issuer],
+            ..Default::default()
+        };
         Ok((value, vec![Write::Delete { id: pending_id() }]))
     }
 

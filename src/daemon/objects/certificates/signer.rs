@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_pki::authority::{Authority, AuthorityError, Validity};
 use omnirelay_pki::certificate::Names;
+use omnirelay_pki::jwt::signing::SigningKey;
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::sealed::{SealError, SealingKey};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{
-    AuthorityValue, PendingIssuerValue, RevocationValue, SigningValue,
+    AuthorityValue, PendingIssuerValue, RevocationValue, SigningValue, TokenKeyValue,
 };
 use omnirelay_wire::reasons;
 use rustls::pki_types::CertificateDer;
@@ -19,7 +20,7 @@ use tracing::error;
 use zeroize::Zeroizing;
 
 use super::revoke::encoded;
-use super::{trust_domain, unreadable};
+use super::{token_keys, trust_domain, unreadable};
 use crate::daemon::identity::own::{IdentityError, IdentityFiles};
 
 /// As what the keys of authorities are sealed.
@@ -33,12 +34,14 @@ pub struct Signer {
     files: IdentityFiles,
     /// Of the issuer with this certificate.
     opened: Mutex<Option<(Vec<u8>, Arc<Authority>)>>,
+    /// The key of tokens with this public key.
+    tokens: Mutex<Option<(Vec<u8>, Arc<SigningKey>)>>,
 }
 
 impl Signer {
     /// One that finds the secret in these files.
     pub fn new(files: IdentityFiles) -> Self {
-        Self { files, opened: Mutex::default() }
+        Self { files, opened: Mutex::default(), tokens: Mutex::default() }
     }
 
     /// Whether this node can issue for the authority.
@@ -63,6 +66,39 @@ impl Signer {
         Ok(made)
     }
 
+    /// What signs tokens.
+    ///
+    /// # Errors
+    /// `NOT_AN_ISSUER` where this node has not the secret, or another; `TOKEN_KEY_MISSING`.
+    pub fn token_key(&self, authority: &AuthorityValue) -> Result<Arc<SigningKey>, Fault> {
+        let kept = authority.token_keys.first().ok_or_else(no_token_key)?;
+        let mut opened = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((public, key)) = &*opened
+            && *public == kept.public_key
+        {
+            return Ok(Arc::clone(key));
+        }
+        let pkcs8 = self.sealing_key()?.open(token_keys::TOKEN_KEY, &kept.sealed_key);
+        let pkcs8 = pkcs8.map_err(|_| self.no_issuer("has a secret, but its key was sealed with another"))?;
+        let key = SigningKey::kept(&pkcs8).ok().filter(|key| key.public() == kept.public_key);
+        let key = Arc::new(key.ok_or_else(unreadable)?);
+        *opened = Some((kept.public_key.clone(), Arc::clone(&key)));
+        Ok(key)
+    }
+
+    /// A key of tokens for an authority that is there.
+    ///
+    /// # Errors
+    /// As of [`Self::issuer`].
+    pub fn make_token_key(&self, authority: &AuthorityValue) -> Result<TokenKeyValue, Fault> {
+        token_keys::make(&self.sealing_key()?, &*self.issuer(authority)?)
+    }
+
+    fn sealing_key(&self) -> Result<SealingKey, Fault> {
+        let key = self.files.sealing_key().map_err(|error| not_usable(&error))?;
+        key.ok_or_else(|| self.no_issuer("has not the secret that its key is sealed with"))
+    }
+
     /// A new authority: a root, and an issuer that it signed.
     ///
     /// # Errors
@@ -80,7 +116,8 @@ impl Signer {
         let issuer = root.intermediate(issuer).map_err(|error| not_made(&error))?;
         let roots = vec![sealed(&sealing, ROOT, &root, now)?];
         let issuers = vec![sealed(&sealing, ISSUER, &issuer, now)?];
-        Ok(AuthorityValue { trust_domain, roots, issuers })
+        let token_keys = vec![token_keys::make(&sealing, &issuer)?];
+        Ok(AuthorityValue { trust_domain, roots, issuers, token_keys })
     }
 
     /// The key of an issuer that somebody else is to certify, sealed, and the request for it.
@@ -94,7 +131,7 @@ impl Signer {
         let sealing = self.files.make_sealing_key().map_err(|error| not_usable(&error))?;
         let key = Key::make().map_err(|error| not_made(&error.into()))?;
         let csr = Request::make(&key, None, &Names::default()).map_err(|error| not_made(&error.into()))?;
-        let sealed_key = sealing.seal(ISSUER, key.to_pem().as_bytes()).map_err(not_sealed)?;
+        let sealed_key = sealing.seal(ISSUER, key.to_pem().as_bytes()).map_err(|error| not_sealed(&error))?;
         Ok(PendingIssuerValue { sealed_key, csr })
     }
 
@@ -151,8 +188,7 @@ impl Signer {
         what: &str,
         kept: &SigningValue,
     ) -> Result<(SealingKey, Authority), Fault> {
-        let key = self.files.sealing_key().map_err(|error| not_usable(&error))?;
-        let key = key.ok_or_else(|| self.no_issuer("has not the secret that its key is sealed with"))?;
+        let key = self.sealing_key()?;
         let pem = key.open(what, &kept.sealed_key);
         let pem = pem.map_err(|_| self.no_issuer("has a secret, but its key was sealed with another"))?;
         let opened = opened_as(trust_domain(authority)?, kept, &pem).map_err(|error| not_made(&error))?;
@@ -184,14 +220,19 @@ fn opened_as(domain: TrustDomain, kept: &SigningValue, pem: &[u8]) -> Result<Aut
 }
 
 fn sealed(key: &SealingKey, what: &str, authority: &Authority, now: i64) -> Result<SigningValue, Fault> {
-    let sealed_key = key.seal(what, authority.key_pem().as_bytes()).map_err(not_sealed)?;
+    let sealed_key = key.seal(what, authority.key_pem().as_bytes()).map_err(|error| not_sealed(&error))?;
     let certificate = authority.certificate().to_vec();
     Ok(SigningValue { certificate, sealed_key, across: Vec::new(), since: now })
 }
 
-fn not_sealed(error: SealError) -> Fault {
+pub fn not_sealed(error: &SealError) -> Fault {
     error!(%error, "key not sealed");
     Fault::new(reasons::INTERNAL, "the key of the authority could not be sealed")
+}
+
+fn no_token_key() -> Fault {
+    Fault::new(reasons::TOKEN_KEY_MISSING, "the mesh has no key yet by which it signs tokens")
+        .hint("try again in a moment: a daemon that can issue certificates makes it")
 }
 
 /// What is wrong with a file is for the log of this host.

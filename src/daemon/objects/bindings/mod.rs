@@ -1,5 +1,7 @@
 //! Role bindings: what principals may do besides what their proof says.
 
+pub mod seed;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,12 +16,13 @@ use omnirelay_wire::rpc::binding_service::{DELETE, SET};
 use prost::Message as _;
 use tonic::Response;
 
-use super::asked::{Asked, answers};
-use super::feed::{Events, Frame, Noun, Shown, Watches};
-use super::serve::serve;
-use super::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
 use crate::core::peer::difference;
+use crate::daemon::identity::bound::{PRINCIPAL_BYTES_MAX, is_bound};
 use crate::daemon::identity::caller::{Caller, Scope, Scopes};
+use crate::daemon::objects::asked::{Asked, answers};
+use crate::daemon::objects::feed::{Events, Frame, Noun, Shown, Watches};
+use crate::daemon::objects::serve::serve;
+use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::{Decision, request_hash};
 use crate::daemon::registry::view::{View, ViewRecord};
@@ -30,14 +33,8 @@ use pb::binding_service_server::BindingService;
 pub const BINDING: Kind = Kind::of("binding");
 /// How many there may be.
 const BINDINGS_MAX: usize = 1000;
-/// The longest name of a principal in bytes.
-const PRINCIPAL_BYTES_MAX: usize = 200;
 /// How much of a word that is no scope an error shows, in characters.
 const WORD_CHARS_SHOWN: usize = 40;
-/// What the names of those begin with who can be given something: whoever comes through the control socket has every
-/// scope, whoever proves nothing is nobody, and what a node may do is the same for all nodes.
-const BOUND: [&str; 3] = ["token:", "operator:", "service:"];
-
 /// The scopes that a principal was given; none while nobody has said so.
 pub fn granted(view: &View, principal: &str) -> Scopes {
     view.get(&binding_id(principal)).map_or(Scopes::NONE, |record| scopes(&record))
@@ -206,14 +203,12 @@ fn checked(words: &[String]) -> Result<Scopes, Fault> {
 }
 
 fn check_principal(principal: &str) -> Result<(), Fault> {
-    let visible = principal.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-    let bound = BOUND.iter().any(|of| principal.strip_prefix(of).is_some_and(|name| !name.is_empty()));
-    if principal.len() <= PRINCIPAL_BYTES_MAX && visible && bound {
+    if is_bound(principal) {
         return Ok(());
     }
     Err(Fault::invalid(format!(
-        "field `principal` is nobody who can be given scopes: operator:NAME, service:NAME or token:NAME, at most \
-         {PRINCIPAL_BYTES_MAX} visible characters without `/`"
+        "field `principal` is nobody who can be given scopes: operator:NAME, service:NAME, token:NAME, oidc:NAME or \
+         role:NAME, at most {PRINCIPAL_BYTES_MAX} visible characters without `/`"
     )))
 }
 

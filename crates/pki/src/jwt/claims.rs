@@ -1,0 +1,129 @@
+//! What a token claims, and whether that holds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::JwtError;
+
+/// How far the clocks of issuers and daemons may differ, in seconds.
+pub const LEEWAY: i64 = 60;
+
+/// An object of JSON in which no name is twice.
+pub(super) type Object = BTreeMap<String, Value>;
+
+struct Strict(Object);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Strict;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Strict, A::Error> {
+                let mut object = Object::new();
+                while let Some((name, value)) = members.next_entry::<String, Value>()? {
+                    if object.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a name is twice in it"));
+                    }
+                }
+                Ok(Strict(object))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// The object that this text is; `None` when it is something else, or has a name twice.
+pub(super) fn object(json: &[u8]) -> Option<Object> {
+    serde_json::from_slice::<Strict>(json).ok().map(|strict| strict.0)
+}
+
+/// What a token says whose signature was right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claims(Object);
+
+/// What must be in a token for it to be one of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    pub issuer: &'a str,
+    pub audience: &'a str,
+    /// The second of the Unix time.
+    pub now: i64,
+}
+
+impl Claims {
+    pub(super) fn of(object: Object) -> Self {
+        Self(object)
+    }
+
+    /// That it is of the issuer, for the audience, and holds now; answers the last second in which it does.
+    ///
+    /// # Errors
+    /// What of that is not so. A token without an end is refused.
+    pub fn check(&self, expected: &Expected<'_>) -> Result<i64, JwtError> {
+        let now = expected.now;
+        if self.text("iss") != Some(expected.issuer) {
+            return Err(JwtError::Issuer);
+        }
+        let is_for = |value: &Value| value.as_str() == Some(expected.audience);
+        let heard = match self.0.get("aud") {
+            Some(Value::Array(several)) => several.iter().any(is_for),
+            Some(one) => is_for(one),
+            None => false,
+        };
+        if !heard {
+            return Err(JwtError::Audience);
+        }
+        let end = self.second("exp")?.ok_or(JwtError::Claim("exp"))?;
+        for begin in ["nbf", "iat"] {
+            if self.second(begin)?.is_some_and(|begin| begin > now.saturating_add(LEEWAY)) {
+                return Err(JwtError::NotYet);
+            }
+        }
+        match end.saturating_add(LEEWAY) {
+            until if until < now => Err(JwtError::Expired),
+            until => Ok(until),
+        }
+    }
+
+    /// The text that it claims under a name.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// The texts that it claims under a name: several, or one; none when they are something else. A name with dots in it
+    /// leads into objects, if there is none that is called so as a whole.
+    pub fn texts(&self, name: &str) -> Vec<&str> {
+        let whole = self.0.get(name).or_else(|| {
+            let mut steps = name.split('.');
+            let first = self.0.get(steps.next()?)?;
+            steps.try_fold(first, |value, step| value.as_object()?.get(step))
+        });
+        match whole {
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A second of the Unix time; parts of it are dropped.
+    ///
+    /// # Errors
+    /// [`JwtError::Claim`] when it is no number of seconds.
+    pub fn second(&self, name: &'static str) -> Result<Option<i64>, JwtError> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let whole = value.as_i64().or_else(|| {
+            let seconds = value.as_f64().filter(|seconds| (0.0..1e15).contains(seconds))?;
+            Some(seconds as i64)
+        });
+        whole.filter(|second| *second >= 0).map(Some).ok_or(JwtError::Claim(name))
+    }
+}

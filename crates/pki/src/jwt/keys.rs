@@ -1,0 +1,213 @@
+//! Keys that verify, and the sets of them that issuers publish (JWKS).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+};
+use serde::Deserialize;
+
+use super::{Algorithm, KID_BYTES_MAX};
+
+/// Longer sets are not read.
+pub const SET_BYTES_MAX: usize = 256 * 1024;
+/// How many keys of a set are taken.
+const KEYS_MAX: usize = 64;
+/// The shortest key of RSA, in bits.
+const RSA_BITS_MIN: usize = 2048;
+const COORDINATE_BYTES: usize = 32;
+pub(super) const ED25519_BYTES: usize = 32;
+
+/// A public key. By what it verifies is its own property, and no token's.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VerifyingKey(Material);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Material {
+    /// Modulus and exponent, without zeros before them.
+    Rsa(Vec<u8>, Vec<u8>),
+    /// The point, uncompressed.
+    P256(Vec<u8>),
+    Ed25519(Vec<u8>),
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("VerifyingKey").field(&self.algorithm()).finish()
+    }
+}
+
+impl VerifyingKey {
+    /// The key of Ed25519 with these bytes; `None` if they are not 32.
+    pub fn ed25519(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == ED25519_BYTES).then(|| Self(Material::Ed25519(bytes.to_vec())))
+    }
+
+    pub fn algorithm(&self) -> Algorithm {
+        match &self.0 {
+            Material::Rsa(..) => Algorithm::Rs256,
+            Material::P256(_) => Algorithm::Es256,
+            Material::Ed25519(_) => Algorithm::EdDsa,
+        }
+    }
+
+    pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let verified = match &self.0 {
+            Material::Rsa(n, e) => {
+                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+            }
+            Material::P256(point) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
+            }
+            Material::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature),
+        };
+        verified.is_ok()
+    }
+}
+
+/// Why a text is no set of keys.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeySetError {
+    #[error("it is no set of keys in JSON (JWKS): {0}")]
+    Json(String),
+    #[error("it has more than {KEYS_MAX} keys")]
+    TooMany,
+    #[error("none of its {0} keys can be used{1}")]
+    NoneOfUse(usize, String),
+}
+
+/// The keys of an issuer, by their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeySet {
+    keys: BTreeMap<String, VerifyingKey>,
+    /// Why each of those was passed over that cannot be used.
+    pub passed_over: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: Option<String>,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+impl KeySet {
+    /// Reads a set, and keeps of it what verifies by one of `algorithms`.
+    ///
+    /// # Errors
+    /// [`KeySetError`]; nothing of such a set is to be used.
+    pub fn read(json: &[u8], algorithms: &[Algorithm]) -> Result<Self, KeySetError> {
+        let set: Set = serde_json::from_slice(json).map_err(|error| KeySetError::Json(error.to_string()))?;
+        let found = set.keys.len();
+        if found > KEYS_MAX {
+            return Err(KeySetError::TooMany);
+        }
+        let (mut known, mut doubled) = (Self::default(), BTreeSet::new());
+        for (at, value) in set.keys.into_iter().enumerate() {
+            match key(value, algorithms) {
+                Ok((kid, key)) => {
+                    if known.keys.insert(kid.clone(), key).is_some() {
+                        doubled.insert(kid);
+                    }
+                }
+                Err(why) => known.passed_over.push(format!("key {}: {why}", at + 1)),
+            }
+        }
+        for kid in doubled {
+            // Nobody can say which of them is meant.
+            known.keys.remove(&kid);
+            known.passed_over.push("two keys have one id".to_owned());
+        }
+        match known.keys.is_empty() {
+            true => {
+                let why = known.passed_over.first().map(|first| format!(": {first}")).unwrap_or_default();
+                Err(KeySetError::NoneOfUse(found, why))
+            }
+            false => Ok(known),
+        }
+    }
+
+    /// The key with this id.
+    pub fn get(&self, kid: &str) -> Option<&VerifyingKey> {
+        self.keys.get(kid)
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+fn key(value: serde_json::Value, algorithms: &[Algorithm]) -> Result<(String, VerifyingKey), &'static str> {
+    let jwk: Jwk = serde_json::from_value(value).map_err(|_| "it is no key in JSON")?;
+    if jwk.usage.as_deref().is_some_and(|usage| usage != "sig") {
+        return Err("it is not for signatures");
+    }
+    if jwk.key_ops.as_ref().is_some_and(|operations| !operations.iter().any(|one| one == "verify")) {
+        return Err("it is not for signatures");
+    }
+    let material = material(&jwk)?;
+    let key = VerifyingKey(material);
+    if jwk.alg.as_deref().is_some_and(|word| word != key.algorithm().word()) {
+        return Err("it is for an algorithm that is not taken");
+    }
+    if !algorithms.contains(&key.algorithm()) {
+        return Err("its algorithm is not one that is configured");
+    }
+    let kid = jwk.kid.filter(|kid| (1..=KID_BYTES_MAX).contains(&kid.len())).ok_or("it has no id")?;
+    Ok((kid, key))
+}
+
+fn material(jwk: &Jwk) -> Result<Material, &'static str> {
+    let bytes = |text: &Option<String>| {
+        text.as_ref()
+            .and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok())
+            .ok_or("a part of it is missing")
+    };
+    match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("RSA", _) => {
+            let (n, e) = (number(&bytes(&jwk.n)?), number(&bytes(&jwk.e)?));
+            let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
+            if bits < RSA_BITS_MIN {
+                return Err("it is of RSA with fewer than 2048 bits");
+            }
+            Ok(Material::Rsa(n, e))
+        }
+        ("EC", Some("P-256")) => {
+            let (x, y) = (bytes(&jwk.x)?, bytes(&jwk.y)?);
+            if x.len() != COORDINATE_BYTES || y.len() != COORDINATE_BYTES {
+                return Err("it is no point of P-256");
+            }
+            Ok(Material::P256([&[4][..], &x, &y].concat()))
+        }
+        ("OKP", Some("Ed25519")) => {
+            let x = bytes(&jwk.x)?;
+            if x.len() == ED25519_BYTES { Ok(Material::Ed25519(x)) } else { Err("it is no key of Ed25519") }
+        }
+        _ => Err("it is of a kind that is not taken"),
+    }
+}
+
+/// Without the zeros before it.
+fn number(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().copied().skip_while(|byte| *byte == 0).collect()
+}

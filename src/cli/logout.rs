@@ -1,0 +1,91 @@
+//! `omnirelay logout`: a context forgets its token, and the mesh takes it no more.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::token_service;
+use serde_json::{Value, json};
+
+use super::entry::{Entry, entry};
+use super::frame::args::WriteArgs;
+use super::frame::document::flag;
+use super::frame::error::CliError;
+use super::frame::output::View;
+use super::frame::rpc::{Call, Leaf, Rpc};
+use super::frame::session::Session;
+use super::login::kept::{Kept, is_of_mesh};
+use super::schema::documents::message;
+
+const REVOKE: Rpc = token_service::REVOKE_TOKEN;
+const LEAF: Leaf = Leaf::write("logout", &[&REVOKE]).exiting("0 1 2 4 5 6 8 9 10 11");
+pub static ENTRY: Entry = entry!(
+    "logout",
+    LogoutArgs,
+    asking,
+    &[LEAF],
+    &[message("token-revocation", "logout", "omnirelay.security.v1.TokenRevocation")]
+);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay logout
+  omnirelay logout --context prod-eu --keep";
+
+/// Forget the token of the context, and have the mesh take it no more
+///
+/// A token of an issuer outside is forgotten here and holds on until it ends.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct LogoutArgs {
+    /// Only forget it here; whoever has it can use it until it ends
+    #[arg(long)]
+    keep: bool,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+async fn run(args: &LogoutArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let (kept, write) = (Kept::of(session)?, &args.write);
+    let (context, dry_run) = (kept.context().to_owned(), write.is_dry_run());
+    let Some(token) = kept.token()? else {
+        if !dry_run {
+            kept.forget()?;
+        }
+        let lines = format!("context/{context} has no token\n");
+        let document = json!({"schemaVersion": "v1", "changed": false, "dryRun": dry_run});
+        session.show(&View::lines(document, format!("context/{context}"), lines))?;
+        return Ok(Exit::Ok);
+    };
+    let revoked =
+        if args.keep || !is_of_mesh(&token) { None } else { revoke(write, &token, session).await? };
+    if !dry_run {
+        kept.forget()?;
+    }
+    let (done, would) = if dry_run { ("would be logged out", " would be") } else { ("logged out", " is") };
+    let what = match &revoked {
+        Some(_) => format!("token{would} revoked"),
+        None => format!("token{would} forgotten here, and not revoked"),
+    };
+    let document =
+        revoked.unwrap_or_else(|| json!({"schemaVersion": "v1", "changed": !dry_run, "dryRun": dry_run}));
+    session.show(&View::lines(
+        document,
+        format!("context/{context}"),
+        format!("context/{context} {done}\n  {what}\n"),
+    ))?;
+    Ok(if write.exit_code { Exit::Negative } else { Exit::Ok })
+}
+
+/// Puts the token out; `None` when it is out already.
+async fn revoke(write: &WriteArgs, token: &str, session: &Session) -> Result<Option<Value>, CliError> {
+    write.check(session, 1)?;
+    write.without_version("a token")?;
+    session.announce_target()?;
+    let request = json!({"reason": write.reason_text(), "dryRun": write.is_dry_run()});
+    let mut call = Call::of(&REVOKE, &request)?.keyed(&write.key()?, "");
+    call.headers.push(("authorization".to_owned(), format!("Bearer {token}")));
+    match session.call(&call).await {
+        Ok(document) => Ok(Some(document).filter(|document| flag(document, "changed"))),
+        Err(error) if error.exit() == Exit::Unauthenticated => Ok(None),
+        Err(error) => Err(error.hint("omnirelay logout --keep forgets it here; it holds until it ends")),
+    }
+}

@@ -1,0 +1,76 @@
+//! `omnirelay whoami`: who the daemon takes you for, by what, and what you may do.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::token_service;
+use serde_json::{Value, json};
+
+use super::entry::{Entry, entry};
+use super::frame::document::{items, text};
+use super::frame::error::CliError;
+use super::frame::output::View;
+use super::frame::rpc::{Call, Leaf, Rpc};
+use super::frame::screen::printable;
+use super::frame::session::Session;
+use super::schema::documents::message;
+
+/// Who the caller is to the daemon.
+pub const WHO: Rpc = token_service::WHO_AM_I;
+const LEAF: Leaf = Leaf::read("whoami", &[&WHO]).exiting("0 1 2 6 8 9 10 11");
+pub static ENTRY: Entry = entry!(
+    "whoami",
+    WhoamiArgs,
+    asking,
+    &[LEAF],
+    &[message("caller", "whoami", "omnirelay.security.v1.WhoAmIResponse")]
+);
+
+const SCOPES: [&str; 4] = ["mesh.connect", "mesh.read", "mesh.operate", "mesh.admin"];
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay whoami
+  omnirelay whoami --can mesh.operate";
+
+/// Show who the daemon takes you for, by what, and what you may do
+///
+/// Exits with 9 when you prove nothing, and says what is missing.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct WhoamiArgs {
+    /// Say whether you have this scope: exits with 0 if so, else with 10
+    #[arg(long, value_name = "SCOPE", value_parser = SCOPES)]
+    can: Option<String>,
+}
+
+async fn run(args: &WhoamiArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let document = session.call(&Call::of(&WHO, &json!({}))?).await?;
+    let (name, mut lines) = (text(&document, "principal").to_owned(), told(&document));
+    let mut exit = Exit::Ok;
+    if let Some(scope) = &args.can {
+        let has = items(&document, "scopes").iter().any(|held| held == scope);
+        (exit, lines) = match has {
+            true => (Exit::Ok, format!("yes: {} has {scope}\n", printable(&name))),
+            false => (Exit::Negative, format!("no: {} has not {scope}\n", printable(&name))),
+        };
+    }
+    session.show(&View::lines(document, name, lines))?;
+    Ok(exit)
+}
+
+/// A line for each thing that is known of the caller.
+pub fn told(document: &Value) -> String {
+    let words =
+        |name: &str| items(document, name).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    let scopes = words("scopes");
+    let rows = [
+        ("proof", text(document, "proof").to_owned()),
+        ("scopes", if scopes.is_empty() { "none".to_owned() } else { scopes }),
+        ("roles", words("roles")),
+        ("token", text(document, "tokenId").to_owned()),
+        ("until", text(document, "expiresAt").to_owned()),
+    ];
+    let rows = rows.iter().filter(|(_, value)| !value.is_empty());
+    let rows: String = rows.map(|(name, value)| format!("  {name}: {}\n", printable(value))).collect();
+    format!("{}\n{rows}", printable(text(document, "principal")))
+}

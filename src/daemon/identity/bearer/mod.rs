@@ -1,0 +1,198 @@
+//! Bearer tokens: who has signed one that was sent, whom it proves, and whether it still does.
+//!
+//! A token is judged in full once, and by what may have changed with each call: its end, its revocation, its key.
+
+pub mod mesh;
+pub mod oidc;
+#[cfg(test)]
+#[path = "../bearer_test.rs"]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use omnirelay_pki::jwt::keys::VerifyingKey;
+use omnirelay_pki::jwt::{Jwt, JwtError, is_jwt};
+use omnirelay_pki::key::Fingerprint;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
+
+use self::mesh::Issued;
+use self::oidc::Oidc;
+use super::caller::Scopes;
+use super::trust::{Trust, Trusted, unix_now};
+
+/// How many tokens are remembered that were judged. Beyond that each is judged anew, which costs a signature.
+const REMEMBERED: usize = 4096;
+/// How often it is looked whether a token has ended: clocks of hosts jump.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+/// A token that proves somebody, as far as what it says does not change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bearer {
+    /// Whom: the principal.
+    pub name: Arc<str>,
+    /// What an issuer outside says that they are, as bindings name it: `role:NAME`.
+    pub roles: Vec<Arc<str>>,
+    /// The scopes that it was narrowed to; `None`: all that its holder has.
+    pub narrowed: Option<Scopes>,
+    /// The last second in which it holds, with what clocks may differ.
+    pub until: i64,
+    /// What the mesh has issued; `None`: another issuer did.
+    pub issued: Option<Issued>,
+    kid: String,
+    key: VerifyingKey,
+}
+
+/// Judges the tokens that are sent.
+pub struct Bearers {
+    trust: Arc<Trust>,
+    oidc: Option<Arc<Oidc>>,
+    /// By their digest: a token is not kept.
+    judged: Mutex<HashMap<Fingerprint, Arc<Bearer>>>,
+}
+
+impl fmt::Debug for Bearers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bearers").field("oidc", &self.oidc).finish_non_exhaustive()
+    }
+}
+
+impl Bearers {
+    /// Takes tokens of the mesh, and those of an issuer outside where there is one.
+    pub fn new(trust: Arc<Trust>, oidc: Option<Arc<Oidc>>) -> Self {
+        Self { trust, oidc, judged: Mutex::default() }
+    }
+
+    /// Whom a token proves. `None`: it is nothing of this kind, or nobody could have issued one.
+    ///
+    /// # Errors
+    /// `TOKEN_REFUSED`, which tells nobody more who has not signed it; `TOKEN_ENDED`; `ISSUER_KEYS_UNKNOWN`.
+    pub fn judge(&self, secret: &[u8]) -> Option<Result<Arc<Bearer>, Fault>> {
+        if !is_jwt(secret) {
+            return None;
+        }
+        let trusted = self.trust.current();
+        let is_judged = trusted.bundle.is_some() || self.oidc.is_some();
+        is_judged.then(|| self.judged(&trusted, secret, unix_now()))
+    }
+
+    fn judged(&self, trusted: &Trusted, secret: &[u8], now: i64) -> Result<Arc<Bearer>, Fault> {
+        let digest = Fingerprint::of(secret);
+        let known = self.lock().get(&digest).cloned();
+        let bearer = match known {
+            Some(known) => known,
+            None => Arc::new(self.read(trusted, secret, now)?),
+        };
+        if let Some(why) = self.over(trusted, &bearer, now) {
+            self.lock().remove(&digest);
+            return Err(ended(why));
+        }
+        let mut judged = self.lock();
+        if judged.len() >= REMEMBERED && !judged.contains_key(&digest) {
+            judged.retain(|_, known| known.until >= now);
+            if judged.len() >= REMEMBERED {
+                judged.clear();
+            }
+        }
+        judged.entry(digest).or_insert_with(|| Arc::clone(&bearer));
+        drop(judged);
+        Ok(bearer)
+    }
+
+    fn read(&self, trusted: &Trusted, secret: &[u8], now: i64) -> Result<Bearer, Fault> {
+        let text = std::str::from_utf8(secret).map_err(|_| unproven())?;
+        let jwt = Jwt::read(text).map_err(|error| refused(&error))?;
+        match (trusted.token_keys.get(jwt.kid()), &self.oidc) {
+            (Some(key), _) => mesh::read(&jwt, key, trusted, now),
+            (None, Some(oidc)) => oidc.read(&jwt, now),
+            (None, None) => Err(unproven()),
+        }
+    }
+
+    /// Why a token that was judged before proves nobody any more; `None`: it does.
+    fn over(&self, trusted: &Trusted, bearer: &Bearer, now: i64) -> Option<&'static str> {
+        if bearer.until < now {
+            return Some("has ended");
+        }
+        let key = match &bearer.issued {
+            Some(issued) if trusted.has_revoked(issued) => return Some("was revoked"),
+            Some(_) => trusted.token_keys.get(&bearer.kid) == Some(&bearer.key),
+            None => self.oidc.as_ref().is_some_and(|oidc| oidc.has(&bearer.kid, &bearer.key)),
+        };
+        (!key).then_some("is of a key that is not trusted any more")
+    }
+
+    /// What has to be waited for before a token can be judged: the keys of its issuer, if they may be other ones by now.
+    pub fn awaits(&self, secret: &[u8]) -> Option<BoxFuture<'static, ()>> {
+        let oidc = self.oidc.as_ref().filter(|_| is_jwt(secret))?;
+        if self.lock().contains_key(&Fingerprint::of(secret)) {
+            return None;
+        }
+        let jwt = std::str::from_utf8(secret).ok().and_then(|text| Jwt::read(text).ok())?;
+        let is_own = self.trust.current().token_keys.contains_key(jwt.kid());
+        if is_own { None } else { oidc.awaits(jwt.kid()) }
+    }
+
+    /// Returns once a token proves nobody any more, with what its bearer is told.
+    pub async fn ends(self: Arc<Self>, bearer: Arc<Bearer>) -> Fault {
+        let mut trust = self.trust.changes();
+        let mut keys = self.oidc.as_ref().map(|oidc| oidc.changes());
+        loop {
+            let trusted = trust.borrow_and_update().clone();
+            if let Some(keys) = &mut keys {
+                keys.mark_unchanged();
+            }
+            let now = unix_now();
+            if let Some(why) = self.over(&trusted, &bearer, now) {
+                return ended(why);
+            }
+            let left = u64::try_from(bearer.until.saturating_sub(now)).unwrap_or(0);
+            let look = LOOK_EVERY.min(Duration::from_secs(left + 1));
+            let keys = async {
+                let Some(keys) = &mut keys else { return std::future::pending().await };
+                if keys.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                _ = trust.changed() => {}
+                () = keys => {}
+                () = tokio::time::sleep(look) => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Fingerprint, Arc<Bearer>>> {
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a bearer is told whose token held once.
+fn ended(why: &str) -> Fault {
+    Fault::new(reasons::TOKEN_ENDED, format!("the token that was sent {why}"))
+        .hint("ask for another: omnirelay login; or leave it out: omnirelay logout")
+}
+
+/// What is told of a token that nobody has signed who is known: which part of it is wrong helps only who made it up.
+fn unproven() -> Fault {
+    Fault::new(reasons::TOKEN_REFUSED, "the token that was sent proves nobody here")
+        .hint("ask for another: omnirelay login; or leave it out: omnirelay logout")
+}
+
+/// What is told of a token: more where its signature was right, as whoever sends it was given it.
+fn refused(error: &JwtError) -> Fault {
+    let hint = match error {
+        JwtError::Malformed(_) | JwtError::Algorithm | JwtError::Signature => return unproven(),
+        JwtError::Expired => return ended("has ended"),
+        JwtError::NotYet => "see whether the clocks of its issuer and of this daemon agree",
+        JwtError::Issuer | JwtError::Audience | JwtError::Claim(_) => {
+            "have the issuer make one that is meant for this mesh, as its configuration names it"
+        }
+    };
+    Fault::new(reasons::TOKEN_REFUSED, format!("the token that was sent proves nobody here: {error}"))
+        .hint(hint)
+}

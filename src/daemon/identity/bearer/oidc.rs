@@ -1,0 +1,282 @@
+//! Tokens of an issuer outside: its keys, as it publishes them, and whom they prove.
+//!
+//! The keys are read at the start, every few minutes, and when a token names one that is not known. What the issuer has
+//! taken out of its set is gone with the next reading, and what it has signed with it. When it does not answer, the keys
+//! that are known go on for a day.
+
+mod source;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use omnirelay_pki::jwt::claims::{Claims, Expected};
+use omnirelay_pki::jwt::keys::{KeySet, VerifyingKey};
+use omnirelay_pki::jwt::{Algorithm, Jwt};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
+use reqwest::Url;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{Bearer, refused, unproven};
+use crate::daemon::log::LogLimiter;
+use source::Source;
+pub use source::SourceError;
+
+/// How often the keys are read anew.
+const READ_EVERY: Duration = Duration::from_secs(300);
+/// How soon again after a failure.
+const AGAIN: Duration = Duration::from_secs(15);
+/// How often they are read because a token names a key that is not known, at most: anybody can name one.
+const ASKED_EVERY: Duration = Duration::from_secs(10);
+/// How long a call waits for that.
+const WAIT: Duration = Duration::from_secs(3);
+/// How long the keys are believed of an issuer that does not answer.
+pub const BELIEVED_FOR: Duration = Duration::from_secs(24 * 3600);
+/// The longest name of a principal or a role, in bytes; together with what stands before it, a binding can have it.
+const NAME_BYTES_MAX: usize = 190;
+/// How many roles of a token are looked at.
+const ROLES_MAX: usize = 64;
+/// How often is told, at most, that the keys cannot be read.
+const TOLD_EVERY: Duration = Duration::from_secs(600);
+
+/// Whose tokens are taken, and what in them says who somebody is.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What `iss` must be, to the letter.
+    pub issuer: String,
+    /// What `aud` must be, or hold.
+    pub audience: String,
+    pub keys: KeysAt,
+    /// The claim that names the principal.
+    pub principal_claim: String,
+    /// The claim that names its roles; `None`: nobody has any.
+    pub roles_claim: Option<String>,
+    pub algorithms: Vec<Algorithm>,
+}
+
+/// Where the keys of an issuer are published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysAt {
+    /// An address, and the authorities of its server in PEM; `None`: the public ones.
+    Url(Url, Option<PathBuf>),
+    File(PathBuf),
+}
+
+/// The keys that are known.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    set: Arc<KeySet>,
+    /// When they were read; `None`: never.
+    since: Option<Instant>,
+}
+
+impl Known {
+    fn are_believed(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() < BELIEVED_FOR)
+    }
+}
+
+/// Knows an issuer and its keys.
+pub struct Oidc {
+    settings: Settings,
+    known: watch::Sender<Known>,
+    /// How often they were read, or could not be.
+    readings: watch::Sender<u64>,
+    /// Somebody wants them read.
+    asked: Notify,
+    /// When that was last, and how many readings there had been.
+    asked_last: Mutex<Option<(Instant, u64)>>,
+}
+
+impl fmt::Debug for Oidc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Oidc").field("issuer", &self.settings.issuer).finish_non_exhaustive()
+    }
+}
+
+impl Oidc {
+    /// One whose keys are not known yet: [`Self::keep`] reads them.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            known: watch::Sender::default(),
+            readings: watch::Sender::default(),
+            asked: Notify::new(),
+            asked_last: Mutex::default(),
+        }
+    }
+
+    /// Reads the keys, and reads them again, for ever.
+    pub async fn keep(self: Arc<Self>) {
+        let told = LogLimiter::new(1, TOLD_EVERY);
+        let mut source = None;
+        loop {
+            let again = match self.read_keys(&mut source).await {
+                Ok(set) => {
+                    self.take(set);
+                    READ_EVERY
+                }
+                Err(error) => {
+                    if told.turn().is_some() {
+                        let (issuer, error) = (&self.settings.issuer, &error as &dyn std::error::Error);
+                        warn!(
+                            issuer,
+                            error,
+                            "keys of the issuer of tokens not read; those that are known go on for a day"
+                        );
+                    }
+                    self.forget_old();
+                    AGAIN
+                }
+            };
+            self.readings.send_modify(|readings| *readings += 1);
+            tokio::select! {
+                () = tokio::time::sleep(again) => {}
+                () = self.asked.notified() => {}
+            }
+        }
+    }
+
+    async fn read_keys(&self, kept: &mut Option<Source>) -> Result<KeySet, SourceError> {
+        let source = match kept {
+            Some(source) => source,
+            // Made here, since the file of its authorities may be put in place later.
+            None => kept.insert(Source::of(&self.settings.keys).await?),
+        };
+        let json = source.read().await?;
+        Ok(KeySet::read(&json, &self.settings.algorithms)?)
+    }
+
+    fn take(&self, set: KeySet) {
+        let is_new = *self.known.borrow().set != set;
+        if is_new {
+            let (issuer, keys, passed_over) = (&self.settings.issuer, set.len(), set.passed_over.join("; "));
+            info!(issuer, keys, passed_over, "keys of the issuer of tokens taken over");
+        }
+        let known = Known { set: Arc::new(set), since: Some(Instant::now()) };
+        // Whoever watches has nothing to look at when they are the same.
+        self.known.send_if_modified(|current| {
+            *current = known;
+            is_new
+        });
+    }
+
+    fn forget_old(&self) {
+        self.known.send_if_modified(|current| {
+            let is_over = current.since.is_some() && !current.are_believed();
+            if is_over {
+                warn!(issuer = self.settings.issuer, "keys of the issuer of tokens not believed any more");
+                *current = Known::default();
+            }
+            is_over
+        });
+    }
+
+    /// Hears when the keys change.
+    pub(super) fn changes(&self) -> watch::Receiver<impl Sized + use<>> {
+        self.known.subscribe()
+    }
+
+    /// Whether this is a key of the issuer, under this id.
+    pub(super) fn has(&self, kid: &str, key: &VerifyingKey) -> bool {
+        let known = self.known.borrow();
+        known.are_believed() && known.set.get(kid) == Some(key)
+    }
+
+    /// What has to be waited for before it is certain that there is no such key; `None`: there is, or it was asked a moment
+    /// ago.
+    pub(super) fn awaits(self: &Arc<Self>, kid: &str) -> Option<BoxFuture<'static, ()>> {
+        if self.known.borrow().set.get(kid).is_some() {
+            return None;
+        }
+        let (now, readings) = (Instant::now(), *self.readings.borrow());
+        let mut last = self.asked_last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_under_way = last.is_some_and(|(at, before)| before == readings && now - at < WAIT);
+        if !is_under_way {
+            if last.is_some_and(|(at, _)| now - at < ASKED_EVERY) {
+                return None;
+            }
+            *last = Some((now, readings));
+            self.asked.notify_one();
+        }
+        let mut heard = self.readings.subscribe();
+        Some(Box::pin(async move {
+            // When it takes too long, the call goes on with what is known.
+            let _ = tokio::time::timeout(WAIT, heard.wait_for(|now| *now > readings)).await;
+        }))
+    }
+
+    /// Whom a token proves.
+    pub(super) fn read(&self, jwt: &Jwt<'_>, now: i64) -> Result<Bearer, Fault> {
+        let Settings { issuer, audience, principal_claim, algorithms, .. } = &self.settings;
+        let known = self.known.borrow().clone();
+        if !known.are_believed() {
+            return Err(keys_unknown());
+        }
+        let key = known.set.get(jwt.kid()).filter(|_| algorithms.contains(&jwt.algorithm()));
+        let key = key.ok_or_else(unproven)?;
+        let claims = jwt.verify(key).map_err(|error| refused(&error))?;
+        let expected = Expected { issuer, audience, now };
+        let until = claims.check(&expected).map_err(|error| refused(&error))?;
+        let named = claims.texts(principal_claim);
+        let name = match named.as_slice() {
+            [name] if is_name(name) => format!("oidc:{name}"),
+            _ => return Err(nameless(principal_claim)),
+        };
+        Ok(Bearer {
+            name: name.into(),
+            roles: self.roles(&claims),
+            narrowed: None,
+            until,
+            issued: None,
+            kid: jwt.kid().to_owned(),
+            key: key.clone(),
+        })
+    }
+
+    /// Those that could have a binding.
+    fn roles(&self, claims: &Claims) -> Vec<Arc<str>> {
+        let claim = self.settings.roles_claim.as_deref();
+        let roles = claim.map(|claim| claims.texts(claim)).unwrap_or_default();
+        let roles = roles.into_iter().filter(|role| is_name(role)).take(ROLES_MAX);
+        roles.map(|role| format!("role:{role}").into()).collect()
+    }
+}
+
+/// Whether a name can be that of a principal, in a log, an address and a binding.
+fn is_name(text: &str) -> bool {
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && visible
+}
+
+fn nameless(claim: &str) -> Fault {
+    let message = format!(
+        "the token that was sent names nobody: its claim `{claim}` is not one name of at most {NAME_BYTES_MAX} visible \
+         characters without `/`"
+    );
+    Fault::new(reasons::TOKEN_REFUSED, message).hint("name another claim: security.oidc.principalClaim")
+}
+
+fn keys_unknown() -> Fault {
+    Fault::new(reasons::ISSUER_KEYS_UNKNOWN, "the keys of the issuer of the token are not known here")
+        .hint("try again in a moment; if that does not help, the daemon's log says why they cannot be read")
+}
+
+#[cfg(test)]
+impl Oidc {
+    /// Has it know these keys.
+    pub(super) fn taught(self, json: &[u8]) -> Self {
+        self.take(KeySet::read(json, &self.settings.algorithms).unwrap());
+        self
+    }
+
+    /// The same of one that is used already.
+    pub(super) fn teach(&self, json: &[u8]) {
+        self.take(KeySet::read(json, &self.settings.algorithms).unwrap());
+    }
+}

@@ -1,0 +1,48 @@
+//! How often callers may call: each principal, and each address whose callers prove nothing.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
+
+use crate::daemon::identity::buckets::{Buckets, CallRates, network};
+use crate::daemon::identity::caller::PeerInfo;
+
+/// Counts the calls of each. Without rates nobody is counted.
+#[derive(Default)]
+pub(super) struct Rates(Option<Counted>);
+
+struct Counted {
+    proven: Buckets<Arc<str>>,
+    unproven: Buckets<IpAddr>,
+}
+
+impl Rates {
+    pub(super) fn of(rates: CallRates) -> Self {
+        let CallRates { proven, unproven } = rates;
+        Self(Some(Counted { proven: Buckets::new(proven), unproven: Buckets::new(unproven) }))
+    }
+
+    /// Counts a call of somebody who has proved who they are, or is taken for somebody.
+    pub(super) fn proven(&self, name: &Arc<str>) -> Result<(), Fault> {
+        let Some(counted) = &self.0 else { return Ok(()) };
+        counted.proven.take(name).map_err(|wait| too_many(name, wait))
+    }
+
+    /// Counts a call that proved nothing, by where it came from.
+    pub(super) fn unproven(&self, peer: &PeerInfo) -> Result<(), Fault> {
+        let Some(counted) = &self.0 else { return Ok(()) };
+        let address = network(peer.remote.ip());
+        counted.unproven.take(&address).map_err(|wait| too_many("callers of one address without proof", wait))
+    }
+}
+
+fn too_many(who: &str, wait: Duration) -> Fault {
+    let message =
+        format!("too many calls: {who} may call as often as control.rateLimit says, and calls more often");
+    Fault::new(reasons::TOO_MANY_CALLS, message)
+        .hint("wait as long as Retry-After says, then try again; spread the calls, or raise the limit")
+        .retry_after(wait)
+}
