@@ -1,13 +1,14 @@
 //! Who may do what, proven: certificates of operators on the control port, as other software sees it.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process::PATIENCE;
 use crate::process::secured::{Secured, ended};
+use crate::process::{PATIENCE, until};
 
 /// How long a revoked caller may go on.
 const REVOKED_WITHIN: Duration = Duration::from_secs(5);
@@ -152,4 +153,64 @@ fn whoever_is_revoked_is_out_with_what_is_under_way() -> Result<()> {
     ensure!(refused.code == Some(9) && refused.complaint.contains("revoked"), "{}", refused.complaint);
     ensure!(mesh.by("admin", "mesh peers list")?.code == Some(0));
     Ok(())
+}
+
+/// How many handshakes the control port has refused, by why.
+fn refused(metrics: &str) -> BTreeMap<String, u32> {
+    let of_control = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("mesh_tls_handshakes_refused_total{port=\"control\",reason=\""));
+    let rows = of_control.filter_map(|line| line.split_once("\"} "));
+    let rows = rows.filter_map(|(reason, count)| Some((reason.to_owned(), count.parse().ok()?)));
+    rows.filter(|(_, count)| *count > 0).collect()
+}
+
+/// Who is not let in leaves a count, a line and what goes into the trail, by name where there is one.
+#[tokio::test]
+async fn refused_handshakes_are_counted_and_told() -> Result<()> {
+    let mesh = start()?;
+    ensure!(mesh.by("admin", "cert issue --operator bob --out bob")?.code == Some(0));
+    ensure!(mesh.by("admin", "cert revoke --operator bob --yes --reason stolen")?.code == Some(0));
+    for _ in 0..3 {
+        ensure!(mesh.by("bob", "mesh peers list")?.code == Some(9));
+    }
+    let other = Secured::start("b", "127.0.0.1:0", &[])?;
+    std::fs::create_dir(mesh.path("foreign"))?;
+    for name in ["chain.pem", "key.pem"] {
+        std::fs::copy(other.path("admin").join(name), mesh.path("foreign").join(name))?;
+    }
+    std::fs::copy(mesh.path("admin").join("bundle.pem"), mesh.path("foreign").join("bundle.pem"))?;
+    ensure!(mesh.by("foreign", "mesh peers list")?.code == Some(9));
+    let control = mesh.daemon.control.as_str();
+    let (done, told) = openssl(&["s_client", "-connect", control, "-tls1_2"], "")?;
+    ensure!(!done, "{told}");
+    // What looks like a handshake and is none; and somebody who goes away, who is refused nothing.
+    for begun in [&b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"[..], b"\x16\x03\x01"] {
+        std::net::TcpStream::connect(control)?.write_all(begun)?;
+    }
+    // Whoever is refused may have tried more than once.
+    let expected = [("malformed", 1), ("protocol_version", 1), ("revoked", 3), ("unknown_authority", 1)];
+    until("all are counted, and nothing else", async || {
+        let counted = refused(&mesh.daemon.text("/metrics").await?);
+        let enough = |(reason, least): (&str, u32)| counted.get(reason).is_some_and(|count| *count >= least);
+        ensure!(
+            counted.keys().all(|known| expected.iter().any(|(reason, _)| reason == known)),
+            "{counted:?}"
+        );
+        Ok(expected.into_iter().all(enough))
+    })
+    .await
+    .with_context(|| mesh.place.log())?;
+    let log = mesh.place.log();
+    let line = log.lines().find(|line| line.contains("TLS handshake refused") && line.contains("revoked"));
+    ensure!(line.is_some_and(|line| line.contains("/operator/bob")), "{log}");
+    // What is spooled is in the trail once the minute is over; it may be by now.
+    until("the trail will tell", async || {
+        let spooled = std::fs::read_to_string(mesh.place.data_dir().join("audit/a/refusals.json"))?;
+        let told =
+            format!("{spooled}{}", mesh.by("admin", "audit list --action tls.handshake -o json")?.output);
+        let all = ["certificate/operator/bob", "REVOKED", "UNKNOWN_AUTHORITY", "address:127.0.0.1"];
+        Ok(all.iter().all(|word| told.contains(word)))
+    })
+    .await
 }

@@ -3,6 +3,7 @@
 pub mod authenticate;
 pub mod caller;
 mod client_judge;
+pub mod handshake;
 pub mod own;
 pub mod permissions;
 pub mod proof;
