@@ -214,3 +214,64 @@ async fn refused_handshakes_are_counted_and_told() -> Result<()> {
     })
     .await
 }
+
+#[test]
+fn what_a_server_shows_is_read_whether_or_not_it_is_believed() -> Result<()> {
+    let mesh = start()?;
+    let line = format!("cert inspect {} -o json", mesh.daemon.control);
+    let read = |ended: crate::process::secured::Ended| -> Result<serde_json::Value> {
+        ensure!(ended.code == Some(0), "{}", ended.complaint);
+        Ok(serde_json::from_str(&ended.output)?)
+    };
+    let believed = read(mesh.by_nobody(&line)?)?;
+    let presented = &believed["presented"];
+    ensure!(presented["believed"] == true && presented["protocol"] == "TLSv1.3", "{believed}");
+    ensure!(believed["certificate"]["id"].as_str().is_some_and(|id| id.ends_with("/a")), "{believed}");
+    ensure!(presented["chain"][0]["isAuthority"] == true, "{believed}");
+    let unknown = read(ended(&mut crate::process::secured::command(&line, mesh.folder.path()))?)?;
+    let why = unknown["presented"]["why"].as_str().unwrap_or_default();
+    ensure!(unknown["presented"]["believed"] == false && why.contains("no authority"), "{unknown}");
+    // Of a node: the same, and what the registry remembers.
+    let node = read(mesh.by("admin", "cert inspect a -o json")?)?;
+    ensure!(node["node"] == "a" && node["presented"]["believed"] == true, "{node}");
+    ensure!(node["remembered"][0]["serial"] == node["certificate"]["serial"], "{node}");
+    let nowhere = mesh.by("admin", "cert inspect 127.0.0.1:1")?;
+    ensure!(
+        nowhere.code == Some(6) && nowhere.complaint.contains("shows no certificate"),
+        "{}",
+        nowhere.complaint
+    );
+    Ok(())
+}
+
+/// The files of an operator and those of a node, fit and with something done to them.
+#[test]
+fn the_doctor_reads_what_was_issued() -> Result<()> {
+    let mesh = start()?;
+    let doctor = |folder: &std::path::Path| {
+        let line = format!("cert doctor {} -o json", folder.display());
+        ended(&mut crate::process::secured::command(&line, mesh.folder.path()))
+    };
+    for folder in [mesh.path("admin"), mesh.place.data_dir().join("identity")] {
+        let fit = doctor(&folder)?;
+        ensure!(fit.code == Some(0), "{}: {}{}", folder.display(), fit.output, fit.complaint);
+    }
+    let key = mesh.path("admin").join("key.pem");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    let open = doctor(&mesh.path("admin"))?;
+    ensure!(open.code == Some(10), "{}", open.output);
+    let report: serde_json::Value = serde_json::from_str(&open.output)?;
+    let checks = report["categories"][0]["checks"].as_array().context("no checks")?;
+    let failed: Vec<_> =
+        checks.iter().filter(|check| check["result"] == "fail").map(|check| &check["id"]).collect();
+    ensure!(failed == ["cert-private"], "{failed:?}");
+    // A copy that has ended is explained, by a clock that is a week ahead.
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let line = format!("cert doctor {}", mesh.path("admin").display());
+    let later = crate::process::faketime("+7d")?;
+    let mut command = crate::process::secured::command(&line, mesh.folder.path());
+    let over = ended(command.envs(later))?;
+    ensure!(over.code == Some(10) && over.output.contains("the certificate ended at"), "{}", over.output);
+    ensure!(over.output.contains("try: omnirelay cert issue --operator admin"), "{}", over.output);
+    Ok(())
+}

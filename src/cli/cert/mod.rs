@@ -2,12 +2,14 @@
 
 mod ca;
 pub mod checks;
+pub mod doctor;
 mod export;
 mod files;
 mod init;
 mod inspect;
 mod issue;
 mod list;
+mod presented;
 mod reinstate;
 mod renew;
 mod revocations;
@@ -26,6 +28,7 @@ use super::frame::session::Session;
 use super::frame::table::Column;
 use super::frame::time;
 use super::schema::documents::{message, own};
+use super::schema::schemas;
 
 /// The kind in the names of certificates.
 const KIND: &str = "certificate";
@@ -50,6 +53,7 @@ enum Verb {
     Renew(Box<renew::RenewArgs>),
     List(Box<list::ListArgs>),
     Inspect(Box<inspect::InspectArgs>),
+    Doctor(Box<doctor::DoctorArgs>),
     Revoke(Box<revoke::RevokeArgs>),
     Reinstate(Box<reinstate::ReinstateArgs>),
     Revocations(Box<revocations::RevocationsArgs>),
@@ -68,6 +72,7 @@ pub static ENTRY: Entry = entry!(
         renew::LEAF,
         list::LEAF,
         inspect::LEAF,
+        doctor::LEAF,
         revoke::LEAF,
         reinstate::LEAF,
         revocations::LEAF,
@@ -76,6 +81,7 @@ pub static ENTRY: Entry = entry!(
         message("authority", "cert ca show", "omnirelay.security.v1.GetAuthorityResponse"),
         message("authority-change", "cert ca init", "omnirelay.security.v1.AuthorityChange"),
         own("certificate", "cert inspect", inspect::schema),
+        own("certificate-report", "cert doctor", schemas::check),
         message("certificates", "cert list", "omnirelay.security.v1.ListCertificatesResponse"),
         message("issued-certificate", "cert issue, renew", "omnirelay.security.v1.IssuedCertificate"),
         message("revocation-change", "cert revoke, reinstate", "omnirelay.security.v1.RevocationChange"),
@@ -90,6 +96,7 @@ async fn run(of: &CertArgs, session: &mut Session) -> Result<Exit, CliError> {
         Verb::Renew(args) => renew::run(args, session).await,
         Verb::List(args) => list::run(args, session).await,
         Verb::Inspect(args) => inspect::run(args, session).await,
+        Verb::Doctor(args) => doctor::run(args, session).await,
         Verb::Revoke(args) => revoke::run(args, session).await,
         Verb::Reinstate(args) => reinstate::run(args, session).await,
         Verb::Revocations(args) => revocations::run(args, session).await,
