@@ -4,6 +4,7 @@
 mod process;
 
 mod abuse;
+mod alerts;
 mod audit;
 mod background;
 mod bindings;
