@@ -10,6 +10,7 @@ mod background;
 mod bindings;
 mod check;
 mod daemon;
+mod deploy;
 mod events;
 mod identity;
 mod lifecycle;
