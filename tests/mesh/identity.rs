@@ -275,3 +275,52 @@ fn the_doctor_reads_what_was_issued() -> Result<()> {
     ensure!(over.output.contains("try: omnirelay cert issue --operator admin"), "{}", over.output);
     Ok(())
 }
+
+/// The steps of docs/security/lost-root.md, on one host.
+#[test]
+fn a_lost_issuer_secret_is_put_back_or_the_mesh_begins_anew() -> Result<()> {
+    let mesh = start()?;
+    let identity = mesh.place.data_dir().join("identity");
+    let (secret, kept) = (identity.join("issuer-secret"), mesh.path("kept"));
+    std::fs::rename(&secret, &kept)?;
+    let Secured { place, daemon, folder } = mesh;
+    daemon.kill()?;
+    let mesh = Secured { daemon: place.start()?, place, folder };
+    ensure!(mesh.by("admin", "mesh peers list")?.code == Some(0), "what was issued lives on");
+    let refused = mesh.at_socket("cert issue --operator bob --out bob")?;
+    ensure!(refused.code == Some(4) && refused.complaint.contains("issuer-secret"), "{}", refused.complaint);
+    let another = mesh.at_socket("cert ca init --yes --out other")?;
+    ensure!(
+        another.code == Some(4) && another.complaint.contains("has a certificate authority"),
+        "{}",
+        another.complaint
+    );
+    std::fs::copy(&kept, &secret)?;
+    let issued = mesh.at_socket("cert issue --operator bob --out bob")?;
+    ensure!(issued.code == Some(0), "{}", issued.complaint);
+
+    let Secured { place, daemon, folder } = mesh;
+    daemon.kill()?;
+    let lost = place.directory.path().join("lost");
+    std::fs::create_dir(&lost)?;
+    for entry in std::fs::read_dir(place.data_dir())? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).context("no UTF-8")?;
+        if name == "identity" || name.starts_with("registry.") {
+            std::fs::rename(&path, lost.join(name))?;
+        }
+    }
+    let mesh = Secured { daemon: place.start()?, place, folder };
+    let made = mesh.at_socket("cert ca init --yes --trust-domain mesh2.example --operator ann --out ann2")?;
+    ensure!(made.code == Some(0), "{}", made.complaint);
+    mesh.await_identity()?;
+    let listed = mesh.by("ann2", "mesh peers list -o name")?;
+    ensure!((listed.code, listed.output.as_str()) == (Some(0), "peer/a\n"), "{}", listed.complaint);
+    // Who believes the new roots and shows the old certificate.
+    std::fs::copy(mesh.path("ann2").join("bundle.pem"), mesh.path("admin").join("bundle.pem"))?;
+    ensure!(mesh.by("admin", "mesh peers list")?.code == Some(9), "what the old authority has issued");
+    let line = format!("cert doctor {}", identity.display());
+    let fit = ended(&mut crate::process::secured::command(&line, mesh.folder.path()))?;
+    ensure!(fit.code == Some(0) && fit.output.contains("the root of mesh2.example"), "{}", fit.output);
+    Ok(())
+}

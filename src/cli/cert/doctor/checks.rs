@@ -303,8 +303,8 @@ fn why(refused: Option<TrustError>) -> String {
 
 /// What tells which roots the mesh has now.
 fn export(papers: &Papers) -> String {
-    let fingerprints = papers.roots.iter().flatten().map(|root| fingerprint(&root.der));
-    match fingerprints.last() {
+    let mut fingerprints = papers.roots.iter().flatten().map(|root| fingerprint(&root.der));
+    match fingerprints.next_back() {
         Some(kept) => format!("omnirelay cert ca show    # the root that is kept here is {kept}"),
         None => "omnirelay cert ca show".to_owned(),
     }
