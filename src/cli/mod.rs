@@ -20,6 +20,7 @@ mod explain;
 mod frame;
 mod help;
 mod join;
+mod join_policy;
 mod leaders;
 mod man;
 mod node;
@@ -77,8 +78,16 @@ struct Cli {
 }
 
 /// The commands of `omnirelay mesh`, in the order of its help.
-static MESH: &[&Entry] =
-    &[&peers::ENTRY, &leaders::ENTRY, &store::ENTRY, &join::ENTRY, &status::ENTRY, &check::ENTRY];
+static MESH: &[&Entry] = &[
+    &peers::ENTRY,
+    &leaders::ENTRY,
+    &store::ENTRY,
+    &join::ENTRY,
+    &join::leave::ENTRY,
+    &join::revoke::ENTRY,
+    &status::ENTRY,
+    &check::ENTRY,
+];
 
 /// Those beside `mesh`.
 static BESIDE: &[&Entry] = &[
@@ -90,6 +99,7 @@ static BESIDE: &[&Entry] = &[
     &bindings::ENTRY,
     &cert::ENTRY,
     &token::ENTRY,
+    &join_policy::ENTRY,
     &events::ENTRY,
     &audit::ENTRY,
     &context::ENTRY,

@@ -95,6 +95,89 @@ fn a_host_joins_with_a_token_and_is_a_node_from_then_on() -> Result<()> {
     until("b has heard of it", || Ok(at_b("mesh peers list")?.complaint.contains("revoked")))
 }
 
+/// Two daemons, one of which has joined.
+fn both(mesh: &Secured) -> Result<Joined> {
+    token(mesh, " --node b")?;
+    let joined = ended(&mut join(mesh, "b"))?;
+    ensure!(joined.code == Some(0), "{}", joined.complaint);
+    let listen = format!("127.0.0.3:{}", mesh.daemon.control.rsplit_once(':').context("no port")?.1);
+    let b = Joined::start(mesh, "b", &listen)?;
+    until("both live", || Ok(mesh.by("admin", "mesh peers list -o name")?.output == "peer/a\npeer/b\n"))?;
+    Ok(b)
+}
+
+fn status_of_b(mesh: &Secured) -> Result<String> {
+    Ok(mesh.by("admin", "mesh peers list -o json")?.output)
+}
+
+#[test]
+fn a_node_that_is_put_out_writes_nothing_though_its_daemon_goes_on() -> Result<()> {
+    const USER: &str = "omnirelay_default_b";
+    let server = RedisServer::start(&[])?;
+    let mesh = first(&server)?;
+    let mut b = both(&mesh)?;
+    let of_user = || -> Result<usize> {
+        let clients = server.cli::<String>(&["CLIENT", "LIST"])?;
+        Ok(clients.lines().filter(|client| client.contains(&format!("user={USER} "))).count())
+    };
+    ensure!(of_user()? > 0, "b does not use credentials of its own");
+    let others = server.cli_as::<String>("omnirelay_default_b:wrong@", &["GET", "secret"]);
+    ensure!(others.is_err(), "its user takes any password");
+    let dry = mesh.by("admin", "mesh revoke b --dry-run")?;
+    ensure!(dry.code == Some(0) && of_user()? > 0, "{}", dry.complaint);
+    let revoked = mesh.by("admin", "mesh revoke b --yes --reason stolen")?;
+    let told = &revoked.output;
+    ensure!(revoked.code == Some(0) && told.contains("credentials of the store were deleted"), "{told}");
+    ensure!(told.contains("its session was ended"), "{told}");
+    ensure!(
+        !server.cli::<Vec<String>>(&["ACL", "USERS"])?.iter().any(|user| user == USER),
+        "it is there still"
+    );
+    ensure!(of_user()? == 0, "its connections go on");
+    until("b is judged", || {
+        Ok({
+            let peers: serde_json::Value = serde_json::from_str(&status_of_b(&mesh)?)?;
+            let peer =
+                peers["peers"].as_array().context("no peers")?.iter().find(|peer| peer["nodeId"] == "b");
+            peer.is_some_and(|peer| peer["status"] != "alive")
+        })
+    })?;
+    ensure!(b.0.try_wait()?.is_none(), "its daemon is to go on");
+    let refused = server.cli::<Vec<redis::Value>>(&["ACL", "LOG"])?;
+    ensure!(!refused.is_empty(), "its daemon does not even try");
+    ensure!(of_user()? == 0);
+    let check = mesh.by("admin", "mesh check --category identity")?;
+    ensure!(!check.output.contains("knows the credentials"), "{}", check.output);
+    let denied = mesh.by("admin", "cert issue --node b --out b2")?;
+    ensure!(denied.code == Some(5), "{}", denied.complaint);
+    Ok(())
+}
+
+/// Where the daemons' user may make no others.
+#[test]
+fn shared_credentials_are_said_to_be_known_until_they_are_others() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    for password in ["one", "two"] {
+        let user = ["ACL", "SETUSER", "mesh", "on", &format!(">{password}"), "~*", "&*", "+@all", "-acl"];
+        server.cli::<String>(&user)?;
+    }
+    let url = |password: &str| format!("redis://mesh:{password}@{}", server.address());
+    let mesh = Secured::start("a", "127.0.0.2:0", &[&TLS[..], &["--store", &url("one")]].concat())?;
+    let b = both(&mesh)?;
+    drop(b);
+    let revoked = mesh.by("admin", "mesh revoke b --yes")?;
+    ensure!(revoked.output.contains("change those now"), "{} {}", revoked.output, revoked.complaint);
+    let check = |mesh: &Secured| mesh.by("admin", "mesh check --category identity");
+    until("it is said", || Ok(check(&mesh)?.output.contains("knows the credentials")))?;
+    ensure!(check(&mesh)?.code == Some(10), "{:?}", check(&mesh)?.code);
+    let Secured { mut place, daemon, folder } = mesh;
+    daemon.kill()?;
+    let argument = place.arguments.iter_mut().find(|argument| **argument == url("one"));
+    *argument.context("no store")? = url("two");
+    let mesh = Secured { daemon: place.start()?, place, folder };
+    until("they are others", || Ok(!check(&mesh)?.output.contains("knows the credentials")))
+}
+
 /// Many hosts at once, each a process of its own, and one token for one of them.
 #[test]
 fn of_many_hosts_with_one_token_one_joins() -> Result<()> {

@@ -4,7 +4,7 @@ use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
 use omnirelay_core::text::printable;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType, SerialNumber, SigningKey as _,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SigningKey as _,
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustls_pki_types::CertificateDer;
@@ -57,6 +57,32 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
+/// What an authority signs.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Issuers, and the root that follows.
+    Root,
+    /// Leaves.
+    Issuer,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Issuer => "issuer",
+        }
+    }
+
+    /// How many authorities may be between one that somebody else has certified and a leaf.
+    fn below(self) -> u8 {
+        match self {
+            Self::Root => 1,
+            Self::Issuer => 0,
+        }
+    }
+}
+
 /// A leaf that was issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issued {
@@ -72,8 +98,9 @@ impl Authority {
     /// When the operating system has no randomness, or a time is out of range.
     pub fn root(trust_domain: TrustDomain, validity: Validity) -> Result<Self, AuthorityError> {
         let key = Key::make()?;
-        let mut params = authority_params(&trust_domain, "root", &key, validity)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        let mut params = authority_params(&trust_domain, Kind::Root, key.fingerprint(), validity)?;
+        // One more than it has below it: the root that follows it, which it certifies as well.
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(2));
         let certificate = params.self_signed(key.pair())?.der().clone();
         Ok(Self { trust_domain, validity, certificate, issuer: Issuer::new(params, key.into_pair()) })
     }
@@ -83,14 +110,44 @@ impl Authority {
     /// # Errors
     /// When the operating system has no randomness, or a time is out of range.
     pub fn intermediate(&self, validity: Validity) -> Result<Self, AuthorityError> {
-        let validity = self.within(validity)?;
         let key = Key::make()?;
-        let mut params = authority_params(&self.trust_domain, "issuer", &key, validity)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        let certificate = self.certify(Kind::Issuer, key.fingerprint(), key.pair(), validity)?;
+        Self::kept(self.trust_domain.clone(), certificate, key)
+    }
+
+    /// The certificate of an intermediate of this root whose key is elsewhere.
+    ///
+    /// # Errors
+    /// As of [`Self::intermediate`].
+    pub fn certify_issuer(
+        &self,
+        request: &Request,
+        validity: Validity,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        self.certify(Kind::Issuer, request.key, request.public_key(), validity)
+    }
+
+    /// A certificate for the key of the root that follows this one: whoever trusts this one alone believes by it what leads
+    /// to the other.
+    ///
+    /// # Errors
+    /// As of [`Self::intermediate`].
+    pub fn certify_root(&self, next: &Self) -> Result<CertificateDer<'static>, AuthorityError> {
+        let key = next.issuer.key();
+        self.certify(Kind::Root, Fingerprint::of(&key.subject_public_key_info()), key, next.validity)
+    }
+
+    fn certify(
+        &self,
+        kind: Kind,
+        key: Fingerprint,
+        public_key: &impl PublicKeyData,
+        validity: Validity,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        let mut params = authority_params(&self.trust_domain, kind, key, self.within(validity)?)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(kind.below()));
         params.use_authority_key_identifier_extension = true;
-        let certificate = params.signed_by(key.pair(), &self.issuer)?.der().clone();
-        let trust_domain = self.trust_domain.clone();
-        Ok(Self { trust_domain, validity, certificate, issuer: Issuer::new(params, key.into_pair()) })
+        Ok(params.signed_by(public_key, &self.issuer)?.der().clone())
     }
 
     /// The authority with this certificate and key, as they were kept.
@@ -222,13 +279,13 @@ fn params(common_name: &str, validity: Validity) -> Result<CertificateParams, Au
 /// Each authority has a subject of its own, so that what verifies a chain need not try several.
 fn authority_params(
     trust_domain: &TrustDomain,
-    kind: &str,
-    key: &Key,
+    kind: Kind,
+    key: Fingerprint,
     validity: Validity,
 ) -> Result<CertificateParams, AuthorityError> {
-    let which = &key.fingerprint().to_string()[..8];
+    let which = &key.to_string()[..8];
     let domain: String = trust_domain.as_str().chars().take(40).collect();
-    let mut params = params(&format!("{domain} {kind} {which}"), validity)?;
+    let mut params = params(&format!("{domain} {} {which}", kind.word()), validity)?;
     params.serial_number = Some(SerialNumber::from_slice(serial()?.as_bytes()));
     params.subject_alt_names = vec![SanType::URI(id_of(trust_domain).try_into()?)];
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -238,6 +295,15 @@ fn authority_params(
 /// The SPIFFE ID of the authorities of a trust domain.
 fn id_of(trust_domain: &TrustDomain) -> String {
     format!("spiffe://{trust_domain}")
+}
+
+/// Whether a certificate is of an authority of this trust domain that issues leaves, and no further authority.
+pub fn is_issuer(certificate: &X509Certificate, trust_domain: &TrustDomain) -> bool {
+    let constraints = certificate.basic_constraints().ok().flatten().map(|found| found.value);
+    let usage = certificate.key_usage().ok().flatten();
+    is_of(certificate, trust_domain)
+        && constraints.is_some_and(|of| of.ca && of.path_len_constraint == Some(0))
+        && usage.is_some_and(|usage| usage.value.key_cert_sign())
 }
 
 /// Whether a certificate is of an authority of this trust domain.
@@ -274,6 +340,10 @@ mod tests {
 
     fn id(text: &str) -> SpiffeId {
         text.parse().unwrap()
+    }
+
+    fn one<'a>(certificate: &'a CertificateDer<'static>) -> &'a [CertificateDer<'static>] {
+        std::slice::from_ref(certificate)
     }
 
     fn request() -> Request {
@@ -314,6 +384,49 @@ mod tests {
         assert!(matches!(verify(&elsewhere, NOW), Err(TrustError::TrustDomain { .. })));
     }
 
+    #[test]
+    fn whoever_trusts_one_root_believes_what_leads_to_the_next_one_too() {
+        let root = Authority::root(domain(), days(3650)).unwrap();
+        let next = Authority::root(domain(), days(3650)).unwrap();
+        let issuer = next.intermediate(days(365)).unwrap();
+        let issued = issuer.issue(&request(), &node(), &Names::default(), days(1)).unwrap();
+        let across = root.certify_root(&next).unwrap();
+        let chain = [issued.der.clone(), issuer.certificate().clone(), across.clone()];
+        let bundle = |roots: &[&Authority]| {
+            let roots = roots.iter().map(|root| root.certificate().clone()).collect();
+            Bundle::new(domain(), roots).unwrap()
+        };
+        let signature = issuer.sign("list", b"message").unwrap();
+        for trusted in [bundle(&[&root]), bundle(&[&next]), bundle(&[&next, &root])] {
+            trusted.verify(&chain, NOW, Usage::Client).unwrap();
+            trusted.verify_signed("list", b"message", &signature, &chain[1..], NOW).unwrap();
+        }
+        let before = bundle(&[&root]);
+        assert_eq!(before.verify(&chain[..2], NOW, Usage::Client), Err(TrustError::UnknownIssuer));
+        let alone = before.verify_signed("list", b"message", &signature, &chain[1..2], NOW);
+        assert_eq!(alone, Err(TrustError::UnknownIssuer));
+        // What certifies across is no root, and nothing that nobody trusts is led to by it.
+        assert_eq!(Bundle::new(domain(), vec![across]), Err(CertificateError::NoRoot));
+        let stranger = Authority::root(domain(), days(3650)).unwrap();
+        let forged = [chain[0].clone(), chain[1].clone(), stranger.certify_root(&next).unwrap()];
+        assert_eq!(before.verify(&forged, NOW, Usage::Client), Err(TrustError::UnknownIssuer));
+        let by_stranger = before.verify_signed("list", b"message", &signature, &forged[1..], NOW);
+        assert_eq!(by_stranger, Err(TrustError::UnknownIssuer));
+    }
+
+    #[test]
+    fn an_issuer_whose_key_is_elsewhere_is_certified_for_its_request() {
+        let root = Authority::root(domain(), days(3650)).unwrap();
+        let key = Key::make().unwrap();
+        let asked = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
+        let certificate = root.certify_issuer(&asked, days(365)).unwrap();
+        let issuer = Authority::kept(domain(), certificate.clone(), key).unwrap();
+        let issued = issuer.issue(&request(), &node(), &Names::default(), days(1)).unwrap();
+        let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
+        bundle.verify(&[issued.der, certificate.clone()], NOW, Usage::Client).unwrap();
+        bundle.verify_authority(&[certificate], NOW).unwrap();
+    }
+
     /// Whoever comes by the key of a root that has ended signs what lives longer.
     #[test]
     fn a_root_that_has_ended_is_trusted_no_more() {
@@ -328,7 +441,7 @@ mod tests {
         assert_eq!(verify(NOW + 31 * DAY), Err(TrustError::UnknownIssuer));
         let signature = issuer.sign("list", b"message").unwrap();
         let late = NOW + 31 * DAY;
-        let refused = bundle.verify_signed("list", b"message", &signature, issuer.certificate(), late);
+        let refused = bundle.verify_signed("list", b"message", &signature, one(issuer.certificate()), late);
         assert_eq!(refused, Err(TrustError::UnknownIssuer));
     }
 
@@ -392,7 +505,7 @@ mod tests {
         let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
         let signature = issuer.sign("list", b"message").unwrap();
         let verify = |what: &str, message: &[u8], by: &Authority, now| {
-            bundle.verify_signed(what, message, &signature, by.certificate(), now)
+            bundle.verify_signed(what, message, &signature, one(by.certificate()), now)
         };
         assert_eq!(verify("list", b"message", &issuer, NOW), Ok(()));
         assert_eq!(verify("token", b"message", &issuer, NOW), Err(TrustError::Signature));
@@ -401,14 +514,15 @@ mod tests {
         assert_eq!(verify("list", b"message", &issuer, NOW + 11 * DAY), Err(TrustError::Expired));
         let stranger = Authority::root(domain(), days(30)).unwrap().intermediate(days(30)).unwrap();
         let by_stranger = stranger.sign("list", b"message").unwrap();
-        let refused = bundle.verify_signed("list", b"message", &by_stranger, stranger.certificate(), NOW);
+        let refused =
+            bundle.verify_signed("list", b"message", &by_stranger, one(stranger.certificate()), NOW);
         assert_eq!(refused, Err(TrustError::UnknownIssuer));
         // A node signs with its own key, and is no authority.
         let key = Key::make().unwrap();
         let request = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
         let leaf = issuer.issue(&request, &node(), &Names::default(), days(1)).unwrap();
         let forged = key.pair().sign(&to_be_signed("list", &domain(), b"message")).unwrap();
-        let refused = bundle.verify_signed("list", b"message", &forged, &leaf.der, NOW);
+        let refused = bundle.verify_signed("list", b"message", &forged, one(&leaf.der), NOW);
         assert_eq!(refused, Err(TrustError::NoAuthority));
     }
 

@@ -3,6 +3,7 @@
 //! A root signs intermediates, an intermediate signs leaves, and a leaf says by its SPIFFE ID who holds it. Time is an
 //! argument; chance is the operating system's. Nothing here is async or does I/O.
 
+pub mod attestation;
 pub mod authority;
 pub mod certificate;
 pub mod join_token;

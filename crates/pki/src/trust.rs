@@ -123,7 +123,8 @@ impl Bundle {
         }
     }
 
-    /// That the authority with this certificate, one of these roots or one that they signed, signed `message` as a `what`.
+    /// That the authority at the head of `chain` signed `message` as a `what`, and leads to one of these roots: they signed
+    /// it, or a root behind it in the chain that they certified.
     ///
     /// # Errors
     /// Why it is not trusted.
@@ -132,28 +133,39 @@ impl Bundle {
         what: &str,
         message: &[u8],
         signature: &[u8],
-        authority: &CertificateDer,
+        chain: &[CertificateDer],
         now: i64,
     ) -> Result<(), TrustError> {
-        let signer = parsed(authority)?;
-        if !signer.is_ca() {
-            return Err(TrustError::NoAuthority);
-        }
-        if now < signer.validity().not_before.timestamp() {
-            return Err(TrustError::NotYet);
-        }
-        if now > signer.validity().not_after.timestamp() {
-            return Err(TrustError::Expired);
-        }
-        let roots = self.living(now).filter_map(|root| parsed(root).ok());
-        let is_of = |root: X509Certificate| signer.verify_signature(Some(root.public_key())).is_ok();
-        if !roots.into_iter().any(is_of) {
-            return Err(TrustError::UnknownIssuer);
-        }
+        let signer = self.verify_authority(chain, now)?;
         let key =
             UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &signer.public_key().subject_public_key.data);
         let signed = to_be_signed(what, &self.trust_domain, message);
         key.verify(&signed, signature).map_err(|_| TrustError::Signature)
+    }
+
+    /// That the authority at the head of `chain` leads to one of these roots at the second `now`.
+    ///
+    /// # Errors
+    /// Why it is not trusted.
+    pub fn verify_authority<'a>(
+        &self,
+        chain: &'a [CertificateDer],
+        now: i64,
+    ) -> Result<X509Certificate<'a>, TrustError> {
+        let (authority, between) = chain.split_first().ok_or(TrustError::Empty)?;
+        let authority = authority_at(authority, now)?;
+        let is_signed_by =
+            |one: &X509Certificate, by: &X509Certificate| one.verify_signature(Some(by.public_key())).is_ok();
+        let roots: Vec<_> = self.living(now).filter_map(|root| parsed(root).ok()).collect();
+        let is_rooted = |one: &X509Certificate| roots.iter().any(|root| is_signed_by(one, root));
+        let is_between = |one: &CertificateDer| {
+            authority_at(one, now).is_ok_and(|one| is_signed_by(&authority, &one) && is_rooted(&one))
+        };
+        if is_rooted(&authority) || between.iter().any(is_between) {
+            Ok(authority)
+        } else {
+            Err(TrustError::UnknownIssuer)
+        }
     }
 
     /// The roots that have begun and have not ended: nobody else looks at that.
@@ -187,6 +199,22 @@ fn is_root(der: &CertificateDer) -> bool {
         && root.subject() == root.issuer()
         && root.verify_signature(None).is_ok()
         && anchor_from_trusted_cert(der).is_ok()
+}
+
+/// An authority's certificate, which is valid at the second `now`.
+fn authority_at<'a>(der: &'a CertificateDer, now: i64) -> Result<X509Certificate<'a>, TrustError> {
+    let found = parsed(der)?;
+    let validity = found.validity();
+    if !found.is_ca() {
+        return Err(TrustError::NoAuthority);
+    }
+    if now < validity.not_before.timestamp() {
+        return Err(TrustError::NotYet);
+    }
+    if now > validity.not_after.timestamp() {
+        return Err(TrustError::Expired);
+    }
+    Ok(found)
 }
 
 fn parsed<'a>(der: &'a CertificateDer) -> Result<X509Certificate<'a>, CertificateError> {

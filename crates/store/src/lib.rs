@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 
+mod access;
 pub mod chance;
 pub mod clock;
 pub mod embedded;
@@ -26,6 +27,7 @@ mod switch;
 pub mod whole_file;
 
 pub use self::redis::RedisStore;
+pub use access::Credentials;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
 pub use error::{CommitError, StoreError};
@@ -508,6 +510,25 @@ pub trait Store: Send + Sync + 'static {
     async fn switch(&self, order: &SwitchOrder) -> Result<Switched, SwitchError> {
         let _ = order;
         Err(SwitchError::alone("the store is in one place"))
+    }
+
+    /// Gives the node `who` credentials of its own, or other ones if it has some. `None`: it uses the store as all do, since
+    /// there is nothing to prove, or this process may not say who does.
+    ///
+    /// # Errors
+    /// Those of a reading.
+    async fn admit(&self, who: &str) -> Result<Option<Credentials>, StoreError> {
+        let _ = who;
+        Ok(None)
+    }
+
+    /// Takes a node's own credentials away, and cuts the connections that were opened with them. False: it has none.
+    ///
+    /// # Errors
+    /// Those of a reading. It may have them still.
+    async fn expel(&self, who: &str) -> Result<bool, StoreError> {
+        let _ = who;
+        Ok(false)
     }
 
     /// What is risky about how the store is set up: what, why, and what to set, a line each.

@@ -66,6 +66,9 @@ reasons! {
     AUTHORITY_UNREADABLE: DataLoss,
         "the registry holds something in the place of the certificate authority, or of what it has revoked, that is neither; somebody else wrote it",
         "restore the store; omnirelay audit list says who changed it last";
+    AUTHORITY_ROTATING: FailedPrecondition,
+        "the mesh trusts two roots already, and the older one has to be retired before there is a third",
+        "omnirelay cert ca retire, once nothing leads to the older one alone";
     BINDING_NOT_FOUND: NotFound,
         "the principal was given nothing",
         "omnirelay bindings list";
@@ -222,6 +225,9 @@ reasons! {
     INVALID_PAGE_TOKEN: InvalidArgument,
         "the page token is of another list, or damaged",
         "begin with the first page";
+    ISSUER_NOT_PREPARED: FailedPrecondition,
+        "no issuer was prepared, or another one since: the certificate is for none whose key this mesh has",
+        "begin again: omnirelay cert ca rotate --offline-root DIR";
     JOIN_DENIED: PermissionDenied,
         "the join token does not let in who asks: it was used up, has ended, or is for other nodes",
         "have an administrator of the mesh make another: omnirelay token create";
@@ -396,6 +402,15 @@ reasons! {
     REQUEST_TIMEOUT: DeadlineExceeded,
         "the daemon did not answer in time",
         "repeat with a longer --request-timeout";
+    ROOT_IN_USE: FailedPrecondition,
+        "there are valid certificates that lead to that root alone, or it is the one that issues",
+        "have their holders renew them (nodes do by themselves), or say --force";
+    ROOT_KEY_ELSEWHERE: FailedPrecondition,
+        "the key of the root is not in the registry",
+        "say where it is: omnirelay cert ca rotate --offline-root DIR";
+    ROOT_NOT_FOUND: NotFound,
+        "the mesh trusts no root with that fingerprint",
+        "omnirelay cert ca show";
     ROUTE_UNKNOWN: Unimplemented,
         "the daemon serves nothing at that path",
         "omnirelay api GET /control/openapi.json";

@@ -3,11 +3,11 @@
 use clap::{Args, Subcommand};
 use omnirelay_wire::fault::Exit;
 
-use super::{export, init, show};
+use super::{export, init, retire, rotate, show};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::session::Session;
 
-/// Make and look at the certificate authority
+/// Make, look at and rotate the certificate authority
 #[derive(Args, Debug)]
 #[command(arg_required_else_help = true, alias = "authority")]
 pub struct CaArgs {
@@ -20,6 +20,8 @@ enum Verb {
     Init(Box<init::InitArgs>),
     Show(Box<show::ShowArgs>),
     Export(Box<export::ExportArgs>),
+    Rotate(Box<rotate::RotateArgs>),
+    Retire(Box<retire::RetireArgs>),
 }
 
 pub async fn run(of: &CaArgs, session: &mut Session) -> Result<Exit, CliError> {
@@ -27,5 +29,7 @@ pub async fn run(of: &CaArgs, session: &mut Session) -> Result<Exit, CliError> {
         Verb::Init(args) => init::run(args, session).await,
         Verb::Show(args) => show::run(args, session).await,
         Verb::Export(args) => export::run(args, session).await,
+        Verb::Rotate(args) => rotate::run(args, session).await,
+        Verb::Retire(args) => retire::run(args, session).await,
     }
 }

@@ -5,8 +5,9 @@ use crate::cli::check::finding::{Category, Check, Finding, Judge};
 use crate::cli::frame::client::some_of;
 use crate::cli::frame::document::{field, number};
 
-/// The item of a node's readiness.
+/// The items of a node's readiness.
 const ITEM: &str = "identity";
+const CREDENTIALS: &str = "store-credentials";
 
 pub static CATEGORY: Category = Category {
     name: "identity",
@@ -26,9 +27,23 @@ pub static CATEGORY: Category = Category {
          may be cut off from the store, or not believe who has signed the list.",
             Judge::Nodes(revocations),
         ),
+        Check::new(
+            "identity-store-credentials",
+            "nobody who was put out of the mesh knows the credentials of the store",
+            "A node was revoked that used the store with the same credentials as this one: it can read and write the registry \
+         until they are others.",
+            Judge::Nodes(credentials),
+        ),
     ],
-    items: &[ITEM],
+    items: &[ITEM, CREDENTIALS],
 };
+
+fn credentials(facts: &Facts) -> Finding {
+    match facts.trouble(CREDENTIALS) {
+        Some(trouble) => Finding::fail(trouble).hint("omnirelay explain identity-store-credentials"),
+        None => Finding::of_item(facts, CREDENTIALS, "nobody else knows them", "the daemon does not say"),
+    }
+}
 
 fn certificate(facts: &Facts) -> Finding {
     match facts.trouble(ITEM) {

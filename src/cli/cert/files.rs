@@ -9,6 +9,7 @@ use omnirelay_pki::certificate::Names;
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
 use omnirelay_wire::reasons;
+use zeroize::Zeroizing;
 
 use crate::cli::frame::error::CliError;
 
@@ -64,8 +65,7 @@ impl Folder {
     /// # Errors
     /// When the folder cannot be written to, or there is a key and `force` is not given.
     pub fn prepare(&self, force: bool) -> Result<(), CliError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
-        made.map_err(|error| refuse(&self.0, &error))?;
+        make_folder(&self.0)?;
         let key = self.key();
         if !force && key.try_exists().map_err(|error| refuse(&key, &error))? {
             let message = format!("{} is there already, and would be lost", key.display());
@@ -99,8 +99,26 @@ impl Folder {
     }
 }
 
+/// Makes a folder for nobody but its owner, if it is not there.
+///
+/// # Errors
+/// Those of the file system.
+pub fn make_folder(path: &Path) -> Result<(), CliError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| refuse(path, &error))
+}
+
+/// A private key in PEM, wiped from memory after its use.
+///
+/// # Errors
+/// Those of the file system.
+pub fn read_key(path: &Path) -> Result<Zeroizing<String>, CliError> {
+    let read = std::fs::read_to_string(path).map(Zeroizing::new);
+    read.map_err(|error| CliError::local(reasons::FILE, format!("cannot read {}", path.display()), &error))
+}
+
 /// Writes files with these modes, all beside their places first.
-fn put(files: &[(PathBuf, &[u8], u32)]) -> Result<(), CliError> {
+pub fn put(files: &[(PathBuf, &[u8], u32)]) -> Result<(), CliError> {
     for (path, bytes, mode) in files {
         write_new(&beside(path), bytes, *mode).map_err(|error| refuse(path, &error))?;
     }

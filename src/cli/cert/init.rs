@@ -9,6 +9,8 @@ use omnirelay_wire::rpc::{binding_service, certificate_service};
 use serde_json::{Value, json};
 
 use super::files::{Folder, Made};
+use super::offline::OfflineRoot;
+use super::rotate::{PREPARE, prepared};
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::changed;
 use crate::cli::frame::document::{field, text};
@@ -20,8 +22,11 @@ use crate::cli::frame::session::Session;
 const INIT: Rpc = certificate_service::INIT_AUTHORITY;
 const GET: Rpc = certificate_service::GET_AUTHORITY;
 const BIND: Rpc = binding_service::SET;
-pub const LEAF: Leaf = Leaf::write("cert ca init", &[&INIT, &GET, &BIND]).exiting("0 1 2 4 5 6 8 9 10 11");
+pub const LEAF: Leaf =
+    Leaf::write("cert ca init", &[&INIT, &GET, &BIND, &PREPARE]).exiting("0 1 2 4 5 6 8 9 10 11");
 
+/// The trust domain of an authority whose maker names none.
+const DOMAIN: &str = "mesh.local";
 /// All that there is.
 const SCOPES: [&str; 4] = ["mesh.connect", "mesh.read", "mesh.operate", "mesh.admin"];
 
@@ -29,6 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   omnirelay --addr unix:/run/omnirelay/control.sock cert ca init --trust-domain mesh.example
   omnirelay cert ca init --operator ann --out ~/.omnirelay/ann --yes
+  omnirelay cert ca init --offline-root /media/root --trust-domain mesh.example
   omnirelay cert ca init --dry-run";
 
 /// Make the certificate authority of the mesh, and a first operator
@@ -48,6 +54,9 @@ pub struct InitArgs {
     /// Folder for that certificate [default: certs/OPERATOR beside the file of contexts]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Folder in which the root and its key are made and stay; the registry has the issuer's alone
+    #[arg(long, value_name = "DIR")]
+    offline_root: Option<PathBuf>,
     /// How many days the root lives [default: 3650]
     #[arg(long, value_name = "DAYS")]
     root_days: Option<u32>,
@@ -85,10 +94,21 @@ pub async fn run(args: &InitArgs, session: &mut Session) -> Result<Exit, CliErro
     if !dry_run {
         bind(args, session).await?;
     }
-    let request = json!({
+    let mut request = json!({
         "trustDomain": args.trust_domain, "rootDays": args.root_days, "issuerDays": args.issuer_days,
         "operator": args.operator, "csr": made.csr, "reason": write.reason_text(), "dryRun": dry_run,
     });
+    let root = match &args.offline_root {
+        Some(folder) if !dry_run => {
+            let domain = args.trust_domain.as_deref().unwrap_or(DOMAIN);
+            let root = OfflineRoot::open_or_make(folder, domain, args.root_days)?;
+            let csr = prepared(write, session).await?;
+            request["rootPem"] = json!(root.pem());
+            request["issuerPem"] = json!(root.certify(&csr, args.issuer_days)?);
+            Some(root)
+        }
+        Some(_) | None => None,
+    };
     let document = session.call(&Call::of(&INIT, &request)?.keyed(&write.key()?, "")).await?;
     if !dry_run {
         folder.write(&made, text(&document, "chainPem"), text(&document, "bundlePem"))?;
@@ -98,6 +118,10 @@ pub async fn run(args: &InitArgs, session: &mut Session) -> Result<Exit, CliErro
     session.show(&View::lines(document, "authority/mesh", lines))?;
     if !dry_run {
         say_next(&folder, session);
+        if let Some(root) = root {
+            let key = root.key().display();
+            session.notes().say(&format!("The root's key is {key}; take it away from here, and keep it."));
+        }
     }
     Ok(if write.exit_code { Exit::Negative } else { Exit::Ok })
 }

@@ -9,11 +9,14 @@ mod init;
 mod inspect;
 mod issue;
 mod list;
+mod offline;
 mod presented;
 mod reinstate;
 mod renew;
+mod retire;
 mod revocations;
 mod revoke;
+mod rotate;
 mod show;
 mod target;
 
@@ -29,6 +32,8 @@ use super::frame::table::Column;
 use super::frame::time;
 use super::schema::documents::{message, own};
 use super::schema::schemas;
+
+pub use revoke::Change as Revoking;
 
 /// The kind in the names of certificates.
 const KIND: &str = "certificate";
@@ -68,6 +73,8 @@ pub static ENTRY: Entry = entry!(
         init::LEAF,
         show::LEAF,
         export::LEAF,
+        rotate::LEAF,
+        retire::LEAF,
         issue::LEAF,
         renew::LEAF,
         list::LEAF,
@@ -79,7 +86,7 @@ pub static ENTRY: Entry = entry!(
     ],
     &[
         message("authority", "cert ca show", "omnirelay.security.v1.GetAuthorityResponse"),
-        message("authority-change", "cert ca init", "omnirelay.security.v1.AuthorityChange"),
+        message("authority-change", "cert ca init, rotate, retire", "omnirelay.security.v1.AuthorityChange"),
         own("certificate", "cert inspect", inspect::schema),
         own("certificate-report", "cert doctor", schemas::check),
         message("certificates", "cert list", "omnirelay.security.v1.ListCertificatesResponse"),

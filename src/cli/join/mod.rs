@@ -1,6 +1,8 @@
-//! `mesh join`.
+//! Joining the mesh and leaving it: `mesh join`, `mesh leave`, `mesh revoke`.
 
+pub mod leave;
 mod node;
+pub mod revoke;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -68,6 +70,18 @@ pub struct JoinArgs {
     /// A DNS name or an address that it is called by (repeatable)
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
+    /// The environment it is for, as the join policy may ask
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+    /// A namespace that it wants to serve, as the join policy may ask (repeatable)
+    #[arg(long, value_name = "NAME")]
+    namespace: Vec<String>,
+    /// A label by which the join policy may judge it (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// A program that attests this host: it is given the hash of the key in hex, and prints attester, body and signature
+    #[arg(long, value_name = "PROGRAM")]
+    evidence_command: Option<PathBuf>,
     /// Join anew, with another key, although it is a node already; write over the configuration
     #[arg(long)]
     force: bool,

@@ -1,7 +1,9 @@
 //! The host that joins: what it keeps, what it asks for, and what it takes of the answer.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -11,7 +13,7 @@ use omnirelay_pki::key::{Fingerprint, Key};
 use omnirelay_pki::request::Request;
 use omnirelay_pki::trust::{Bundle, Usage};
 use omnirelay_store::whole_file::write_whole;
-use omnirelay_wire::pb::omnirelay::security::v1::{JoinBody, JoinGrant};
+use omnirelay_wire::pb::omnirelay::security::v1::{Evidence, JoinBody, JoinGrant};
 use omnirelay_wire::reasons;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
@@ -134,7 +136,10 @@ impl Host {
             node_id: self.node_id.clone(),
             csr,
             role: args.role.clone().unwrap_or_default(),
-            ..JoinBody::default()
+            environment: args.environment.clone().unwrap_or_default(),
+            namespaces: args.namespace.clone(),
+            labels: labels(&args.label)?,
+            evidence: args.evidence_command.as_deref().map(|by| evidence(by, &key)).transpose()?,
         };
         let body = body.encode_to_vec();
         let signature = token.sign(&body).map_err(|error| unmade(error.to_string()))?;
@@ -166,9 +171,8 @@ impl Host {
                 .cause(error.to_string())
                 .hint("compare the clock of this host with others")
         })?;
-        let issuer = chain.get(1).ok_or_else(|| forged("its chain"))?;
         bundle
-            .verify_signed(GRANT, &grant, &signature, issuer, unix_now())
+            .verify_signed(GRANT, &grant, &signature, &chain[1..], unix_now())
             .map_err(|error| forged("its grant").cause(error.to_string()))?;
         let grant = JoinGrant::decode(&*grant).map_err(|_| forged("its grant"))?;
         let is_ours = grant.key == asked.key.fingerprint().as_bytes()
@@ -228,6 +232,32 @@ impl Host {
             false => Ok(Vec::new()),
         }
     }
+}
+
+/// `tier=edge`, by its two halves.
+fn labels(given: &[String]) -> Result<BTreeMap<String, String>, CliError> {
+    let halves = |label: &String| {
+        let (key, value) = label.split_once('=').filter(|(key, _)| !key.is_empty())?;
+        Some((key.to_owned(), value.to_owned()))
+    };
+    let read =
+        |label| halves(label).ok_or_else(|| CliError::usage(format!("--label {label}: it is no KEY=VALUE")));
+    given.iter().map(read).collect()
+}
+
+/// What a program attests of this host, for this key.
+fn evidence(program: &Path, key: &Key) -> Result<Evidence, CliError> {
+    let shown = program.display();
+    let refuse = |cause: String| CliError::usage(format!("{shown} attests nothing")).cause(cause);
+    let run = Command::new(program).arg(key.fingerprint().to_string()).stderr(Stdio::inherit()).output();
+    let output = run.map_err(|error| refuse(error.to_string()))?;
+    if !output.status.success() {
+        return Err(refuse(format!("it ended with {}", output.status)));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| {
+        let what = format!("it printed no {{\"attester\", \"body\", \"signature\"}}: {error}");
+        refuse(what)
+    })
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {

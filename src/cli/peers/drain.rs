@@ -85,6 +85,20 @@ pub async fn run(args: &DrainArgs, session: &mut Session) -> Result<Exit, CliErr
     }
 }
 
+/// Drains one peer, and waits until it leads nothing.
+///
+/// # Errors
+/// What keeps it from being drained, in time.
+pub async fn wait(
+    session: &mut Session,
+    write: &WriteArgs,
+    id: &str,
+    timeout: Duration,
+) -> Result<(), CliError> {
+    let ordered = drain(write).one(session, id, &write.key()?, true, None).await?;
+    Wait::until(timeout).drained(session, ordered).await.map(drop)
+}
+
 fn drain(write: &WriteArgs) -> Change<'_> {
     Change {
         rpc: &DRAIN,

@@ -4,7 +4,7 @@ mod change;
 pub mod checks;
 mod columns;
 mod cordon;
-mod drain;
+pub mod drain;
 mod force_leave;
 mod forget;
 pub mod get;

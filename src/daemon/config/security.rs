@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use omnirelay_wire::pb::omnirelay::security::v1::JoinPolicy;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
 use super::check::{Invalid, Section};
+use crate::core::join_policy;
 
 /// What callers must prove.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +22,9 @@ pub struct SecurityConfig {
     /// The secret that the key of the certificate authority is sealed with, at least 32 bytes; only nodes that have it
     /// issue certificates. Default `identity/issuer-secret` in the data directory, which making an authority makes.
     pub issuer_secret_file: Option<PathBuf>,
+    /// Who may join, as of an authority that is made on this daemon: `rules` and `attesters`. From then on it is a record
+    /// of the registry (`omnirelay join-policy set`). Default: whoever has a token.
+    pub join_policy: Option<JoinPolicy>,
 }
 
 /// What a caller on this host is without proof.
@@ -61,6 +66,10 @@ impl Section for SecurityConfig {
             let what =
                 "`proof` contradicts `control.insecure`, which lets everybody in; leave one of them out";
             return Err(("security.loopback", what.to_owned()));
+        }
+        if let Some(policy) = &self.join_policy {
+            join_policy::check(&policy.rules, &policy.attesters)
+                .map_err(|what| ("security.joinPolicy", what))?;
         }
         Ok(())
     }

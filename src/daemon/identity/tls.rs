@@ -88,8 +88,15 @@ struct Pair {
 /// A client that shook hands.
 pub struct Shaken {
     pub stream: TlsStream<TcpStream>,
-    /// What it showed, judged; `None`: it showed nothing.
-    pub certificate: Option<Arc<Certificate>>,
+    /// What it showed; `None`: nothing.
+    pub shown: Option<Shown>,
+}
+
+/// What a client has shown, judged.
+pub struct Shown {
+    pub certificate: Arc<Certificate>,
+    chain: Vec<CertificateDer<'static>>,
+    judged_by: Arc<Trusted>,
 }
 
 /// Tells one state of the files from another.
@@ -186,7 +193,8 @@ impl Tls {
     /// # Errors
     /// When the client does not shake hands, is refused, or there is nothing to show it yet.
     pub async fn accept(&self, stream: TcpStream) -> Result<Shaken, Unshaken> {
-        let accepting = TlsAcceptor::from(self.config()?).accept(stream).into_fallible();
+        let (config, trusted) = self.config()?;
+        let accepting = TlsAcceptor::from(config).accept(stream).into_fallible();
         let stream = shake(async {
             match accepting.await {
                 Ok(stream) => Ok(stream),
@@ -197,24 +205,32 @@ impl Tls {
             }
         });
         let stream = stream.await?;
-        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let certificate = match shown {
-            Some(leaf) => Some(Arc::new(Certificate::read(leaf).map_err(io::Error::other)?)),
+        let chain = stream.get_ref().1.peer_certificates().zip(trusted);
+        let shown = match chain.and_then(|(chain, trusted)| Some((chain.first()?, chain, trusted))) {
+            Some((leaf, chain, judged_by)) => {
+                let certificate = Arc::new(Certificate::read(leaf).map_err(io::Error::other)?);
+                Some(Shown {
+                    certificate,
+                    chain: chain.iter().map(|one| one.clone().into_owned()).collect(),
+                    judged_by,
+                })
+            }
             None => None,
         };
-        Ok(Shaken { stream, certificate })
+        Ok(Shaken { stream, shown })
     }
 
-    /// Returns once a certificate that was judged here proves nobody any more, and says why.
-    pub async fn ended(&self, certificate: &Certificate) -> &'static str {
+    /// Returns once what was shown here proves nobody any more, and says why.
+    pub async fn ended(&self, shown: Shown) -> &'static str {
+        let Shown { certificate, chain, judged_by } = shown;
         match &self.trust {
-            Some(trust) => trust.ended(certificate).await,
+            Some(trust) => trust.ended(judged_by, &certificate, &chain).await,
             None => std::future::pending().await,
         }
     }
 
     /// What connections begin with now. All of it is new when anything is, so that no session of before is resumed.
-    fn config(&self) -> io::Result<Arc<ServerConfig>> {
+    fn config(&self) -> io::Result<(Arc<ServerConfig>, Option<Arc<Trusted>>)> {
         let trusted = self.trust.as_ref().map(|trust| trust.current());
         let is_current = |current: &Current| match (&current.trusted, &trusted) {
             (Some(made_for), Some(trusted)) => Arc::ptr_eq(made_for, trusted),
@@ -224,7 +240,7 @@ impl Tls {
         {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(config) = current.config.as_ref().filter(|_| is_current(&current)) {
-                return Ok(Arc::clone(config));
+                return Ok((Arc::clone(config), trusted));
             }
         }
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
@@ -233,8 +249,8 @@ impl Tls {
         let pair = pair
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "this node has no certificate yet"))?;
         let made = config(pair, trusted.as_ref(), Path::new("identity.pem")).map_err(io::Error::other)?;
-        (current.config, current.trusted) = (Some(Arc::clone(&made)), trusted);
-        Ok(made)
+        (current.config, current.trusted) = (Some(Arc::clone(&made)), trusted.clone());
+        Ok((made, trusted))
     }
 }
 
@@ -374,8 +390,8 @@ mod tests {
             let _guard = captured(tracing_subscriber::registry().with(told.clone()));
             let tls = Arc::new(Tls::open(&paths[0], &paths[1]).unwrap());
             let keeping = tokio::spawn(tls.clone().keep());
-            let first = tls.config().unwrap();
-            let is_first = || Arc::ptr_eq(&first, &tls.config().unwrap());
+            let first = tls.config().unwrap().0;
+            let is_first = || Arc::ptr_eq(&first, &tls.config().unwrap().0);
             look().await;
             assert!(is_first() && told.take().is_empty(), "nothing is new");
             let newer = pair();

@@ -52,26 +52,36 @@ impl Trusted {
         if matches!(certificate.id.holder(), Holder::Node { cluster, .. } if *cluster != self.cluster) {
             return Err(Refused::Cluster);
         }
-        // What was between leaf and root may be revoked as well: an issuer whose key was stolen.
-        let by = chain.iter().skip(1).any(|issuer| {
-            key_of(issuer).is_ok_and(|key| self.revocations.about(&Revoked::Key(key)).is_some())
-        });
-        if by || self.revocations.of(&certificate).is_some() {
+        if self.has_revoked(&certificate, chain) {
             return Err(Refused::Revoked);
         }
         Ok(certificate)
     }
 
-    /// Whether a certificate that was judged before is none any more, and why.
-    fn ends(&self, certificate: &Certificate, now: i64) -> Option<&'static str> {
-        if self.revocations.of(certificate).is_some() {
+    /// Whether a certificate is out, or what is between it and its root: an issuer whose key was stolen.
+    fn has_revoked(&self, certificate: &Certificate, chain: &[CertificateDer]) -> bool {
+        let is_out =
+            |issuer| key_of(issuer).is_ok_and(|key| self.revocations.about(&Revoked::Key(key)).is_some());
+        self.revocations.of(certificate).is_some() || chain.iter().skip(1).any(|issuer| is_out(issuer))
+    }
+
+    /// Whether a chain that was judged by `before` proves nobody any more, and why.
+    fn ends(
+        &self,
+        before: &Self,
+        certificate: &Certificate,
+        chain: &[CertificateDer],
+        now: i64,
+    ) -> Option<&'static str> {
+        if self.revocations.number() != before.revocations.number() && self.has_revoked(certificate, chain) {
             return Some("its certificate was revoked");
         }
         if certificate.not_after < now {
             return Some("its certificate has ended");
         }
-        let domain = self.bundle.as_ref().map(Bundle::trust_domain);
-        (domain != Some(certificate.id.trust_domain())).then_some("its authority is not trusted any more")
+        let leads = |bundle: &Bundle| bundle.verify(chain, now, Usage::Client).is_ok();
+        let is_trusted = self.bundle == before.bundle || self.bundle.as_ref().is_some_and(leads);
+        (!is_trusted).then_some("its authority is not trusted any more")
     }
 }
 
@@ -129,14 +139,20 @@ impl Trust {
         }
     }
 
-    /// Returns once a certificate proves nobody any more, and says why.
-    pub async fn ended(&self, certificate: &Certificate) -> &'static str {
-        let mut changes = self.current.subscribe();
+    /// Returns once a chain that was judged by `before` proves nobody any more, and says why.
+    pub async fn ended(
+        &self,
+        before: Arc<Trusted>,
+        certificate: &Certificate,
+        chain: &[CertificateDer<'_>],
+    ) -> &'static str {
+        let (mut changes, mut before) = (self.current.subscribe(), before);
         loop {
-            let ends = changes.borrow_and_update().ends(certificate, unix_now());
-            if let Some(why) = ends {
+            let now = changes.borrow_and_update().clone();
+            if let Some(why) = now.ends(&before, certificate, chain, unix_now()) {
                 return why;
             }
+            before = now;
             let left = u64::try_from(certificate.not_after.saturating_sub(unix_now())).unwrap_or(0);
             let look = LOOK_EVERY.min(Duration::from_secs(left + 1));
             tokio::select! {

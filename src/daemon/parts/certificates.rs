@@ -6,7 +6,6 @@ use std::sync::Arc;
 use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::request::is_dns_name;
-use omnirelay_store::redis::url::{Address, RedisUrl};
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -14,11 +13,11 @@ use tonic::codec::CompressionEncoding::Gzip;
 use crate::daemon::config::Config;
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::certificates::join::JoinStore;
-use crate::daemon::objects::certificates::own::{Expiries, Keeper};
+use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::{
-    AUTHORITY, CERTIFICATE, Certificates, Controls, Enrollment, Gate, JOIN_TOKEN, REVOCATION,
+    AUTHORITY, CERTIFICATE, Certificates, Controls, EndSession, Enrollment, Gate, JOIN_POLICY, JOIN_TOKEN,
+    REVOCATION, StoreAccess, credentials_known_to,
 };
 use crate::daemon::objects::certificates::{has_authority, revocations_number};
 use crate::daemon::objects::peers;
@@ -27,7 +26,7 @@ use crate::daemon::registry::Registry;
 use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver};
 
 pub const PART: Part = Part {
-    kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN], ..Kinds::NONE },
+    kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY], ..Kinds::NONE },
     mount,
 };
 
@@ -49,6 +48,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         },
         names: names(&config, node.addresses.control.ip()),
         controls: controls(&registry),
+        move_within: MOVE_WITHIN,
         tried: Default::default(),
     };
     keeper.load();
@@ -64,12 +64,24 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         metrics.read_revocations(judging.current().revocations.number(), revocations_number(&revoked));
     });
     node.run(Phase::End, async move { keeper.run().await });
+    let store = Arc::new(store_access(&config, node.registry.node_id()));
+    let (known, access) = (node.registry.clone(), store.clone());
+    node.readiness.add(move || {
+        let told = credentials_known_to(&known, &access).map(|who| {
+            format!(
+                "{who} was put out of the mesh and knows the credentials of the store that this node uses"
+            )
+        });
+        vec![item("store-credentials", false, told)]
+    });
     let certificates = Arc::new(Certificates {
         registry,
         signer,
         trust,
         cluster: config.node.cluster.clone(),
-        store: join_store(&config),
+        store,
+        end_session: end_session(&node.registry),
+        policy: config.security.join_policy.clone(),
         gate: Gate::default(),
         joining: tokio::sync::Mutex::default(),
     });
@@ -97,15 +109,20 @@ fn controls(registry: &Arc<Registry>) -> Controls {
     Box::new(move |max| peers::controls(&registry, max))
 }
 
-/// Where the registry is, for nodes that join.
-fn join_store(config: &Config) -> JoinStore {
-    let url = config.store.url.parse::<RedisUrl>().ok();
-    let is_here = |address: &Address| match address.host.parse::<IpAddr>() {
-        Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
-        Err(_) => address.host == "localhost",
-    };
-    let is_reachable = url.as_ref().is_some_and(|url| !url.addresses().iter().any(is_here));
-    JoinStore { url: url.is_some().then(|| config.store.url.clone()), is_reachable }
+/// Where the registry is, and by what this daemon uses it. What cannot be read was refused when the store was opened.
+fn store_access(config: &Config, node_id: &str) -> StoreAccess {
+    let Ok(Some((url, options))) = config.store.redis() else { return StoreAccess::of_this_host() };
+    let password = options.password.map(|password| password.reveal().to_owned());
+    StoreAccess::of(url, options.username, password, [&config.node.cluster, node_id])
+}
+
+/// Ends sessions of other nodes.
+fn end_session(registry: &Arc<Registry>) -> EndSession {
+    let registry = registry.clone();
+    Box::new(move |node| {
+        let registry = registry.clone();
+        Box::pin(async move { peers::end_session(&registry, &node).await })
+    })
 }
 
 /// By what clients call the node: its addresses, as far as they are known, and what is configured.

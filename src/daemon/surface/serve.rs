@@ -372,7 +372,7 @@ async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, mut peer: PeerInfo
         () = line.surface.draining() => return,
         () = tokio::time::sleep(line.limits.header_read_timeout) => Err(Unshaken::too_slow()),
     };
-    let Shaken { stream, certificate } = match shaken {
+    let Shaken { stream, shown } = match shaken {
         Ok(shaken) => shaken,
         Err(unshaken) => return line.refuse(remote, &unshaken),
     };
@@ -380,13 +380,14 @@ async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, mut peer: PeerInfo
         Some(b"h2") => Version::Http2,
         _ => Version::Http1,
     };
+    let certificate = shown.as_ref().map(|shown| shown.certificate.clone());
     peer.certificate.clone_from(&certificate);
     let served = speak(line, version, stream, Arc::new(peer), watcher);
-    let Some(certificate) = certificate else { return served.await };
+    let Some((certificate, shown)) = certificate.zip(shown) else { return served.await };
     // What it calls ends with it: whoever is out has nothing answered any more.
     tokio::select! {
         () = served => {}
-        why = tls.ended(&certificate) => {
+        why = tls.ended(shown) => {
             tracing::info!(%remote, id = %certificate.id, serial = %certificate.serial, why, "connection cut");
         }
     }

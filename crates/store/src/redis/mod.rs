@@ -13,6 +13,7 @@ pub mod link;
 mod reply;
 mod scripts;
 pub mod url;
+pub mod users;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,10 +25,10 @@ use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
 use super::{
-    Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Committed, Confirmation, Epoch, Grace,
-    GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup, Opened, Pulse,
-    REPLACED_MAX, RecordId, Retention, Revision, Scan, ScanPage, Store, StoreError, SwitchError, SwitchOrder,
-    Switched, limits, rules,
+    Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Committed, Confirmation, Credentials,
+    Epoch, Grace, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup, Opened,
+    Pulse, REPLACED_MAX, RecordId, Retention, Revision, Scan, ScanPage, Store, StoreError, SwitchError,
+    SwitchOrder, Switched, limits, rules,
 };
 use greeting::{Greeting, Seen, TURNED_AWAY};
 use link::{Link, LinkError, RedisOptions};
@@ -57,6 +58,8 @@ pub struct RedisStore {
     may_not_wait: AtomicBool,
     meta: String,
     log: String,
+    prefix: String,
+    mesh: String,
 }
 
 impl RedisStore {
@@ -69,8 +72,10 @@ impl RedisStore {
         let seen = Arc::new(Seen::default());
         let greeting =
             Greeting { meta: meta.clone(), seen: Arc::clone(&seen), script: Script::greet(), quarantine };
+        let (prefix, mesh) = (url.prefix.clone(), mesh.to_owned());
         let link = Link::new(url, options, Arc::new(greeting));
-        Self { link, scripts: Scripts::new(), seen, may_not_wait: AtomicBool::new(false), meta, log }
+        let (scripts, may_not_wait) = (Scripts::new(), AtomicBool::new(false));
+        Self { link, scripts, seen, may_not_wait, meta, log, prefix, mesh }
     }
 
     /// The way to the servers.
@@ -419,6 +424,16 @@ impl Store for RedisStore {
 
     async fn switch(&self, order: &SwitchOrder) -> Result<Switched, SwitchError> {
         self.link.switch(order).await
+    }
+
+    async fn admit(&self, who: &str) -> Result<Option<Credentials>, StoreError> {
+        let made = users::make(&self.link, [&self.prefix, &self.mesh, who]).await;
+        made.map_err(|error| self.failure(error, StoreError::Unavailable))
+    }
+
+    async fn expel(&self, who: &str) -> Result<bool, StoreError> {
+        let deleted = users::delete(&self.link, [&self.prefix, &self.mesh, who]).await;
+        deleted.map_err(|error| self.failure(error, StoreError::Unavailable))
     }
 
     fn advice(&self) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 pub use redact::redacted;
 
@@ -118,6 +118,19 @@ impl RedisUrl {
     /// The URL without its secrets: what an operator calls the store.
     pub fn name(&self) -> String {
         self.to_string()
+    }
+
+    /// The URL with these credentials in it, as a daemon is configured with it: it is to be shown to nobody else.
+    pub fn revealing(&self, username: Option<&str>, password: Option<&str>) -> String {
+        let text = self.to_string();
+        if username.is_none() && password.is_none() {
+            return text;
+        }
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let user = username.map(encode).unwrap_or_default();
+        let password = password.map(|password| format!(":{}", encode(password))).unwrap_or_default();
+        let (scheme, rest) = text.split_once("://").unwrap_or(("redis", &text));
+        format!("{scheme}://{user}{password}@{rest}")
     }
 
     /// Every server of the URL, in its order.

@@ -17,7 +17,8 @@ use prost::Message as _;
 use tonic::Response;
 
 use super::issue::{LIFETIME, Order, Others, issue_by, requested};
-use super::{AUTHORITY, CERTIFICATE, Certificates, ONLY, authority_id, pb};
+use super::rotate::Given;
+use super::{AUTHORITY, CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
@@ -50,30 +51,38 @@ impl Certificates {
         Ok(at_cursor(shown.within(envelope(&self.registry)), &cursor))
     }
 
-    /// Makes the authority once.
+    /// Makes the authority once: its keys here, or of a root whose key is elsewhere.
     pub(super) async fn init(
         &self,
         caller: &Caller,
         asked: pb::InitAuthorityRequest,
     ) -> Result<pb::AuthorityChange, Fault> {
         let (hash, now) = (request_hash(&asked), self.now());
-        let (domain, root, issuer) = checked(&asked, now)?;
+        let given = Given::of(&asked.root_pem, &asked.issuer_pem, "")?;
+        let (mut domain, root, issuer) = checked(&asked, now)?;
+        if let Some(given) = given.as_ref().filter(|_| asked.trust_domain.is_empty()) {
+            domain = given.trust_domain()?;
+        }
         let first = first_operator(&asked)?;
         let pb::InitAuthorityRequest { reason, dry_run, .. } = asked;
         let (rpc, id) = (INIT_AUTHORITY, ONLY.to_owned());
         let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
-        const ALSO: &[Kind] = &[CERTIFICATE];
+        const ALSO: &[Kind] = &[CERTIFICATE, JOIN_POLICY];
         asked
             .of_records(&self.registry, authority_id(), ALSO, |reader| {
                 if let Some(found) = reader.get(&authority_id()) {
                     return Err(exists(&found));
                 }
-                let value = self.signer.make(domain.clone(), root, issuer)?;
+                let (value, mut writes) = match &given {
+                    Some(given) => given.installed(reader, &domain, now)?,
+                    None => (self.signer.make(domain.clone(), root, issuer, now)?, Vec::new()),
+                };
                 let fingerprint = Fingerprint::of(&value.roots[0].certificate);
                 let put = Bytes::from(value.encode_to_vec());
-                let mut writes = vec![Write::Put { id: authority_id(), value: put, group: None }];
+                writes.insert(0, Write::Put { id: authority_id(), value: put, group: None });
                 let mut changes =
                     vec![format!("trustDomain: none -> {domain}"), format!("root: none -> {fingerprint}")];
+                writes.extend(self.seed(reader)?);
                 let mut issued = pb::IssuedCertificate::default();
                 if let Some((operator, request)) = &first {
                     let order = Order {
@@ -140,9 +149,15 @@ pub fn unix(registry: &crate::daemon::registry::Registry) -> i64 {
 fn checked(asked: &pb::InitAuthorityRequest, now: i64) -> Result<(TrustDomain, Validity, Validity), Fault> {
     let domain = if asked.trust_domain.is_empty() { DOMAIN } else { &asked.trust_domain };
     let domain = domain.parse().map_err(|error| Fault::invalid(format!("field `trustDomain`: {error}")))?;
+    let [root, issuer] = lives(asked.root_days, asked.issuer_days, now)?;
+    Ok((domain, root, issuer))
+}
+
+/// From when to when a root and its issuer live, by their days; 0: as many as others.
+pub fn lives(root_days: u32, issuer_days: u32, now: i64) -> Result<[Validity; 2], Fault> {
     let or = |given: u32, default: u32| if given == 0 { default } else { given };
-    let root = or(asked.root_days, ROOT_DAYS);
-    let issuer = or(asked.issuer_days, ISSUER_DAYS.min(root));
+    let root = or(root_days, ROOT_DAYS);
+    let issuer = or(issuer_days, ISSUER_DAYS.min(root));
     if root > ROOT_DAYS_MAX {
         return Err(Fault::invalid(format!(
             "field `rootDays` is {root}: at most {ROOT_DAYS_MAX} are allowed"
@@ -154,7 +169,14 @@ fn checked(asked: &pb::InitAuthorityRequest, now: i64) -> Result<(TrustDomain, V
     }
     let not_before = now - BACKDATED;
     let of = |days: u32| Validity { not_before, not_after: now + i64::from(days) * DAY };
-    Ok((domain, of(root), of(issuer)))
+    Ok([of(root), of(issuer)])
+}
+
+/// A leaf and what leads from it to a root, in PEM: its issuer, and a root that the one before has certified.
+pub fn chain_pem(leaf: &[u8], value: &AuthorityValue) -> String {
+    let issuer = value.issuers.first().map(|issuer| &issuer.certificate);
+    let across = value.roots.iter().map(|root| &root.across).filter(|across| !across.is_empty());
+    to_pem(leaf) + &issuer.into_iter().chain(across).map(|der| to_pem(der)).collect::<String>()
 }
 
 /// The roots in PEM.
@@ -162,7 +184,7 @@ pub fn bundle_pem(value: &AuthorityValue) -> String {
     value.roots.iter().map(|root| to_pem(&root.certificate)).collect()
 }
 
-fn shown(value: &AuthorityValue) -> pb::Authority {
+pub fn shown(value: &AuthorityValue) -> pb::Authority {
     pb::Authority {
         trust_domain: value.trust_domain.clone(),
         roots: value.roots.iter().map(certificate).collect(),

@@ -28,7 +28,7 @@ pub(super) struct Node {
 }
 
 pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Node {
-    let kinds = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN];
+    let kinds = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY];
     let registry = Arc::new(Registry::new(node_id, store, &kinds));
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(follow_log(registry.clone()));
@@ -45,6 +45,7 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         node: Holder::Node { cluster: "default".into(), role: "worker".into(), node: node_id.into() },
         names: Names { dns: vec!["localhost".into()], addresses: Vec::new() },
         controls: Box::new(|_| Vec::new()),
+        move_within: 0,
         tried: Default::default(),
     };
     keeper.load();
@@ -54,7 +55,14 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         signer,
         trust: trust.clone(),
         cluster: "default".into(),
-        store: JoinStore { url: Some("redis://10.0.0.1:1".into()), is_reachable: true },
+        store: Arc::new(StoreAccess::of(
+            "redis://10.0.0.1:1".parse().unwrap(),
+            None,
+            None,
+            ["default", node_id],
+        )),
+        end_session: Box::new(|_| Box::pin(std::future::ready(false))),
+        policy: None,
         gate: Gate::default(),
         joining: tokio::sync::Mutex::default(),
     };
@@ -92,7 +100,13 @@ fn of_operator(name: &str, key: &Key) -> pb::IssueCertificateRequest {
     pb::IssueCertificateRequest { node: String::new(), operator: name.into(), ..of_node("", key) }
 }
 
-fn chain(issued: &pb::IssuedCertificate) -> Vec<CertificateDer<'static>> {
+/// A certificate of an operator, for a new key.
+pub(super) async fn issued_to(node: &Node, operator: &str) -> pb::IssuedCertificate {
+    let asked = called(of_operator(operator, &Key::make().unwrap()));
+    node.served.issue(asked).await.unwrap().into_inner()
+}
+
+pub(super) fn chain(issued: &pb::IssuedCertificate) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(issued.chain_pem.as_bytes()).map(Result::unwrap).collect()
 }
 

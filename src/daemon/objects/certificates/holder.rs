@@ -74,7 +74,7 @@ pub fn id_of(domain: &TrustDomain, holder: Holder) -> Result<SpiffeId, Fault> {
 }
 
 /// What is remembered of a certificate.
-pub fn remembered(certificate: &Certificate, issued_by: &str) -> IssuedValue {
+pub fn remembered(certificate: &Certificate, issued_by: &str, issuer: &[u8]) -> IssuedValue {
     IssuedValue {
         serial: certificate.serial.as_bytes().to_vec(),
         id: certificate.id.to_string(),
@@ -84,6 +84,7 @@ pub fn remembered(certificate: &Certificate, issued_by: &str) -> IssuedValue {
         dns_names: certificate.names.dns.clone(),
         addresses: certificate.names.addresses.iter().map(ToString::to_string).collect(),
         issued_by: issued_by.to_owned(),
+        issuer: Fingerprint::of(issuer).as_bytes().to_vec(),
     }
 }
 
@@ -105,9 +106,9 @@ pub fn certificate_of(issued: &IssuedValue) -> Option<Certificate> {
 /// The record with one more; what has ended by `now`, or is too much, is forgotten.
 pub fn with(known: Option<&CertificateValue>, issued: IssuedValue, now: i64) -> CertificateValue {
     let known = known.cloned().unwrap_or_default();
-    let kept = known.issued.into_iter().filter(|one| one.not_after >= now);
+    let kept = known.issued.clone().into_iter().filter(|one| one.not_after >= now);
     let issued = std::iter::once(issued).chain(kept).take(REMEMBERED).collect();
-    CertificateValue { issued, barred: known.barred }
+    CertificateValue { issued, ..known }
 }
 
 /// A certificate as it is shown.

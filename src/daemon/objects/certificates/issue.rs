@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use omnirelay_core::spiffe::{Holder, SpiffeId};
 use omnirelay_pki::authority::Validity;
-use omnirelay_pki::certificate::{Certificate, Names, to_pem};
+use omnirelay_pki::certificate::{Certificate, Names};
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::{BACKDATED, Revocations, Revoked};
 use omnirelay_store::{Kind, Write};
@@ -13,7 +13,7 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::{ISSUE, RENEW};
 use prost::Message as _;
 
-use super::authority::bundle_pem;
+use super::authority::{bundle_pem, chain_pem};
 use super::holder::{Named, certificate_of, id_of, record_of, remembered, show, with};
 use super::revoke::{GRACE, known};
 use super::signer::{Signer, not_made};
@@ -25,10 +25,10 @@ use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::mutate::{Decision, request_hash};
 use pb::certificate::Status;
 
-const HOUR: u32 = 3600;
+pub const HOUR: u32 = 3600;
 /// How long a certificate lives whose request says nothing of it, in seconds.
 pub const LIFETIME: u32 = 24 * HOUR;
-const LIFETIME_MAX: u32 = 7 * 24 * HOUR;
+pub const LIFETIME_MAX: u32 = 7 * 24 * HOUR;
 
 /// What is to be issued, once it is certain that it may be.
 pub struct Order<'a> {
@@ -186,11 +186,11 @@ pub fn issue_by(
         not_after: issued.validity.not_after,
         key: order.request.key,
     };
-    let value = remembered(&certificate, order.by);
+    let value = remembered(&certificate, order.by, issuer.certificate());
     let answer = pb::IssuedCertificate {
         schema_version: SCHEMA_VERSION.to_owned(),
         certificate: Some(show(&value, Status::Valid)),
-        chain_pem: to_pem(&issued.der) + &to_pem(issuer.certificate()),
+        chain_pem: chain_pem(&issued.der, authority),
         bundle_pem: bundle_pem(authority),
         ..Default::default()
     };

@@ -16,7 +16,8 @@ use prost::Message as _;
 
 use super::authority::bundle_pem;
 use super::holder::record_of;
-use super::issue::{LIFETIME, Order, Others, issue, with_own};
+use super::issue::{Order, Others, issue, with_own};
+use super::policy::admitted;
 use super::signer::not_made;
 use super::tokens::{status, token_id};
 use super::{Certificates, JOIN_TOKEN, REVOCATION, authority_in, no_authority, pb};
@@ -29,14 +30,6 @@ use pb::join_token::Status;
 
 /// As what grants are signed.
 pub const GRANT: &str = "join 1";
-
-/// The store of the registry, for nodes that join.
-pub struct JoinStore {
-    /// Where it is; `None` for a store that only daemons of this host can use.
-    pub url: Option<String>,
-    /// Whether other hosts reach it.
-    pub is_reachable: bool,
-}
 
 /// What a host asks for, as far as it could be read.
 struct Asked {
@@ -95,11 +88,13 @@ impl Certificates {
             .mutate(mutation, |reader| {
                 let (now, token) = (self.now(), proven(reader, &record, &of, &asked)?);
                 check_token(&token, &of, reader.epoch().0, now)?;
+                let key = of.request.key.as_bytes();
+                let (rule, lifetime) = admitted(reader, &token, &of.body, key, now)?;
                 let order = Order {
                     holder: node(&token.role, &token.cluster),
                     request: &of.request,
                     names: names(&token, &of)?,
-                    lifetime: LIFETIME,
+                    lifetime,
                     others: match is_again(&token, &of) {
                         true => Others::Keep,
                         false => Others::replaced(token.replace),
@@ -118,20 +113,23 @@ impl Certificates {
                     chain_pem: decided.answer.chain_pem,
                     ..Default::default()
                 };
-                Ok(Decision { writes, changes: decided.changes, answer })
+                let mut changes = decided.changes;
+                changes.push(format!("rule: {rule}"));
+                Ok(Decision { writes, changes, answer })
             })
             .await?;
         drop(in_turn);
         // Not among what is committed: an answer is kept in the registry, and this has what it takes to use it.
-        self.granted(answer, &of)
+        self.granted(answer, &of).await
     }
 
     /// Adds what the node is configured with, signed.
-    fn granted(&self, mut answer: pb::JoinResponse, of: &Asked) -> Result<pb::JoinResponse, Fault> {
+    async fn granted(&self, mut answer: pb::JoinResponse, of: &Asked) -> Result<pb::JoinResponse, Fault> {
         let record = self.registry.view().get(&super::authority_id()).ok_or_else(no_authority)?;
         let authority = record.value().ok_or_else(super::unreadable)?;
         let issuer = self.signer.issuer(&authority)?;
         let holder = answer.certificate.as_ref().and_then(|issued| issued.holder.clone()).unwrap_or_default();
+        let store_url = self.store.admitted(self.registry.store(), &of.body.node_id).await?;
         let grant = pb::JoinGrant {
             key: of.request.key.as_bytes().to_vec(),
             node_id: of.body.node_id.clone(),
@@ -139,7 +137,7 @@ impl Certificates {
             role: holder.role,
             trust_domain: authority.trust_domain.clone(),
             bundle_pem: bundle_pem(&authority),
-            store_url: self.store.url.clone().unwrap_or_default(),
+            store_url,
             at_ms: self.registry.view().now().0,
         };
         let grant = grant.encode_to_vec();
@@ -151,7 +149,7 @@ impl Certificates {
     /// A store of one host can be used from that host only.
     fn check_store(&self, caller: &Caller) -> Result<(), Fault> {
         let own = caller.remote.ip().to_canonical();
-        if self.store.is_reachable || own.is_loopback() || own.is_unspecified() {
+        if self.store.is_reachable() || own.is_loopback() || own.is_unspecified() {
             return Ok(());
         }
         let message = "the registry of this mesh is in a store of one host, which another host cannot use";

@@ -98,7 +98,7 @@ async fn a_host_with_a_token_becomes_a_node_once() {
     let chain: Vec<CertificateDer> =
         CertificateDer::pem_slice_iter(joined.chain_pem.as_bytes()).map(Result::unwrap).collect();
     let bundle = mesh.node.trust.current().bundle.clone().unwrap();
-    bundle.verify_signed(GRANT, &joined.grant, &joined.grant_signature, &chain[1], unix_now()).unwrap();
+    bundle.verify_signed(GRANT, &joined.grant, &joined.grant_signature, &chain[1..], unix_now()).unwrap();
     let issued = pb::IssuedCertificate { chain_pem: joined.chain_pem.clone(), ..Default::default() };
     let leaf = judged(&mesh.node, &issued).unwrap();
     assert_eq!(leaf.id.to_string(), "spiffe://mesh.local/mesh/default/gateway/b");
@@ -273,4 +273,102 @@ async fn what_is_asked_of_a_token_is_checked() {
     assert_eq!(reason(mesh.enrollment.create_token(called(sound)).await), "TOKEN_EXISTS");
     let gone = pb::RevokeJoinTokenRequest { token_id: fresh().id().to_string(), ..Default::default() };
     assert_eq!(reason(mesh.enrollment.revoke_token(called(gone)).await), "JOIN_TOKEN_NOT_FOUND");
+}
+
+fn rules(rules: Vec<pb::JoinRule>, attesters: Vec<pb::Attester>) -> Request<pb::SetJoinPolicyRequest> {
+    called(pb::SetJoinPolicyRequest { rules, attesters, ..Default::default() })
+}
+
+fn rule(name: &str, change: impl FnOnce(&mut pb::JoinRule)) -> pb::JoinRule {
+    let effect = pb::join_rule::Effect::Allow as i32;
+    let mut rule = pb::JoinRule { name: name.to_owned(), effect, ..Default::default() };
+    change(&mut rule);
+    rule
+}
+
+#[tokio::test]
+async fn the_policy_decides_who_joins_of_those_that_have_a_token() {
+    let mesh = mesh(|asked| asked.uses_max = 9).await;
+    let shown = mesh.enrollment.get_join_policy(called(pb::GetJoinPolicyRequest::default())).await;
+    assert_eq!(shown.unwrap().into_inner().policy.unwrap().rules[0].name, "token");
+    let prod = rule("prod", |rule| {
+        rule.environments = vec!["prod".into()];
+        rule.label_selector = "tier=edge".into();
+        rule.lifetime_seconds = 3600;
+    });
+    let set = mesh.enrollment.set_join_policy(rules(vec![prod.clone()], Vec::new())).await.unwrap();
+    let set = set.into_inner();
+    assert_eq!((set.changes, set.policy.unwrap().version), (vec!["rules: token -> prod".to_owned()], 1));
+    let again = mesh.enrollment.set_join_policy(rules(vec![prod], Vec::new())).await.unwrap().into_inner();
+    assert!(!again.changed && again.policy.unwrap().version == 1);
+    let asked = |node: &str, environment: &str, tier: &str| {
+        let (key, labels) = (Key::make().unwrap(), [("tier".to_owned(), tier.to_owned())].into());
+        let environment = environment.to_owned();
+        signed(&mesh.token, &pb::JoinBody { environment, labels, ..body(&mesh.token, node, &key) })
+    };
+    for (environment, tier) in [("test", "edge"), ("prod", "core"), ("", "edge")] {
+        let refused = mesh.join(asked("b", environment, tier)).await.unwrap_err();
+        assert!(refused.message().contains("no rule"), "{}", refused.message());
+    }
+    assert!(mesh.uses().await.is_empty(), "a use is counted once the policy has allowed it");
+    let joined = mesh.join(asked("b", "prod", "edge")).await.unwrap().into_inner().certificate.unwrap();
+    let [begin, end] = [joined.not_before, joined.not_after].map(|at| at.unwrap().seconds);
+    assert_eq!(end - begin, 3600 + 300);
+    assert_eq!(mesh.uses().await, ["b"]);
+    let nobody = mesh.enrollment.set_join_policy(rules(Vec::new(), Vec::new())).await.unwrap();
+    assert!(nobody.into_inner().changed);
+    assert_eq!(reason(mesh.join(asked("c", "prod", "edge")).await), "JOIN_DENIED");
+    let wrong = rule("x", |rule| rule.attesters = vec!["ci".into()]);
+    assert_eq!(
+        reason(mesh.enrollment.set_join_policy(rules(vec![wrong], Vec::new())).await),
+        "INVALID_ARGUMENT"
+    );
+}
+
+#[tokio::test]
+async fn evidence_is_verified_and_of_the_key_that_joins() {
+    use omnirelay_pki::attestation;
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+    let mesh = mesh(|asked| asked.uses_max = 9).await;
+    let pair = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+    let pair = Ed25519KeyPair::from_pkcs8(pair.as_ref()).unwrap();
+    let spki = [
+        &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00],
+        pair.public_key().as_ref(),
+    ];
+    let pem = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, spki.concat());
+    let public_key_pem = format!("-----BEGIN PUBLIC KEY-----\n{pem}\n-----END PUBLIC KEY-----\n");
+    let ci = pb::Attester { name: "ci".into(), public_key_pem };
+    let image = rule("image", |rule| {
+        rule.attesters = vec!["ci".into()];
+        rule.claims = [("image".to_owned(), "sha256:1".to_owned())].into();
+        rule.needs_attestation = true;
+    });
+    mesh.enrollment.set_join_policy(rules(vec![image], vec![ci])).await.unwrap();
+    let key = Key::make().unwrap();
+    let evidence = |of: &Key, image: &str, until: i64| {
+        let claims = [("image".to_owned(), image.to_owned())].into();
+        let body = pb::EvidenceBody { key: of.fingerprint().as_bytes().to_vec(), claims, not_after: until };
+        let body = body.encode_to_vec();
+        let signature = pair.sign(&attestation::signed(&body)).as_ref().to_vec();
+        pb::Evidence { attester: "ci".into(), body, signature }
+    };
+    let later = unix_now() + 60;
+    let good = evidence(&key, "sha256:1", later);
+    let mut forged = good.clone();
+    forged.body = evidence(&key, "sha256:2", later).body;
+    let cases = [
+        ("none", None, "no rule"),
+        ("of another image", Some(evidence(&key, "sha256:2", later)), "no rule"),
+        ("of another key", Some(evidence(&Key::make().unwrap(), "sha256:1", later)), "another key"),
+        ("ended", Some(evidence(&key, "sha256:1", unix_now() - 1)), "has ended"),
+        ("forged", Some(forged), "signature"),
+        ("of nobody", Some(pb::Evidence { attester: "x".into(), ..good.clone() }), "no such attester"),
+    ];
+    let ask = |evidence| signed(&mesh.token, &pb::JoinBody { evidence, ..body(&mesh.token, "b", &key) });
+    for (what, evidence, expected) in cases {
+        let refused = mesh.join(ask(evidence)).await.unwrap_err();
+        assert!(refused.message().contains(expected), "{what}: {}", refused.message());
+    }
+    mesh.join(ask(Some(good))).await.unwrap();
 }

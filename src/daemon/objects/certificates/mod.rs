@@ -4,15 +4,19 @@
 //! a revocation that was made meanwhile.
 
 mod authority;
+mod expel;
 mod gate;
 mod holder;
 mod issue;
 pub mod join;
 mod list;
 pub mod own;
+pub mod policy;
 pub mod remote;
 mod revoke;
+mod rotate;
 pub mod signer;
+mod store_access;
 mod tokens;
 
 use std::sync::Arc;
@@ -28,12 +32,13 @@ use super::serve::serve;
 use crate::daemon::identity::trust::{HasAuthority, Trust};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
+pub use expel::{EndSession, credentials_known_to};
 pub use gate::Gate;
 pub use holder::record_of;
-use join::JoinStore;
 use pb::certificate_service_server::CertificateService;
 use pb::enrollment_service_server::EnrollmentService;
 use signer::Signer;
+pub use store_access::StoreAccess;
 
 /// The record of the certificate authority; there is one.
 pub const AUTHORITY: Kind = Kind::of("authority");
@@ -44,18 +49,26 @@ pub const REVOCATION: Kind = Kind::of("revocation");
 /// Records of join tokens; the key is the token's id.
 pub const JOIN_TOKEN: Kind = Kind::of("join-token");
 
+/// The record of the join policy; there is one.
+pub const JOIN_POLICY: Kind = Kind::of("join-policy");
+
 serve! {
     EnrollmentService for Enrollment {
         list_tokens(ListJoinTokensRequest) -> ListJoinTokensResponse: |of, _, asked| of.0.tokens(asked);
         create_token(CreateJoinTokenRequest) -> JoinTokenChange: |of, caller, asked| of.0.create_token(caller, asked);
         revoke_token(RevokeJoinTokenRequest) -> JoinTokenChange: |of, caller, asked| of.0.revoke_token(caller, asked);
         join(JoinRequest) -> JoinResponse: |of, caller, asked| of.0.join_one(caller, asked);
+        get_join_policy(GetJoinPolicyRequest) -> GetJoinPolicyResponse: |of, _, asked| of.0.show_policy(asked);
+        set_join_policy(SetJoinPolicyRequest) -> JoinPolicyChange: |of, caller, asked| of.0.set_policy(caller, asked);
+        revoke_node(RevokeNodeRequest) -> NodeRevocation: |of, caller, asked| of.0.revoke_node(caller, asked);
         get_bundle(GetBundleRequest) -> GetBundleResponse: |of, _, asked| of.0.show_bundle(asked);
     }
 }
 
 /// The key of records of which there is one.
 const ONLY: &str = "mesh";
+/// The key of the authority's record that holds an issuer which was prepared.
+const NEXT: &str = "next";
 
 /// The control ports of the mesh, at most so many.
 pub type Controls = Box<dyn Fn(usize) -> Vec<String> + Send + Sync>;
@@ -67,7 +80,11 @@ pub struct Certificates {
     pub trust: Arc<Trust>,
     /// The cluster of the daemon.
     pub cluster: String,
-    pub store: JoinStore,
+    pub store: Arc<StoreAccess>,
+    /// Ends the session of a node.
+    pub end_session: EndSession,
+    /// What `security.joinPolicy` says: the policy of an authority that is made here.
+    pub policy: Option<pb::JoinPolicy>,
     pub gate: Gate,
     /// One join after the other: those with one token would only be in each other's way.
     pub joining: tokio::sync::Mutex<()>,
@@ -80,6 +97,9 @@ serve! {
     CertificateService for Certificates {
         get_authority(GetAuthorityRequest) -> GetAuthorityResponse: |of, _, asked| of.show_authority(asked);
         init_authority(InitAuthorityRequest) -> AuthorityChange: |of, caller, asked| of.init(caller, asked);
+        prepare_issuer(PrepareIssuerRequest) -> PreparedIssuer: |of, caller, asked| of.prepare(caller, asked);
+        rotate_authority(RotateAuthorityRequest) -> AuthorityChange: |of, caller, asked| of.rotate(caller, asked);
+        retire_root(RetireRootRequest) -> AuthorityChange: |of, caller, asked| of.retire(caller, asked);
         list(ListCertificatesRequest) -> ListCertificatesResponse: |of, _, asked| of.list_all(asked);
         issue(IssueCertificateRequest) -> IssuedCertificate: |of, caller, asked| of.issue_one(caller, asked);
         renew(RenewCertificateRequest) -> IssuedCertificate: |of, caller, asked| of.renew_one(caller, asked);
@@ -91,6 +111,10 @@ serve! {
 
 fn authority_id() -> RecordId {
     RecordId::new(AUTHORITY, ONLY)
+}
+
+fn pending_id() -> RecordId {
+    RecordId::new(AUTHORITY, NEXT)
 }
 
 fn revocation_id() -> RecordId {
@@ -147,6 +171,10 @@ fn unreadable() -> Fault {
 #[cfg(test)]
 #[path = "certificates_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "rotate_test.rs"]
+mod rotate_tests;
 
 #[cfg(test)]
 #[path = "join_test.rs"]

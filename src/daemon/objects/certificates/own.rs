@@ -13,19 +13,22 @@ use omnirelay_pki::revocation::{Revocations, Revoked};
 use omnirelay_pki::trust::{Bundle, Usage};
 use omnirelay_store::{CommitError, Version, Write};
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RevocationValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RevocationValue, SigningValue};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::authority::unix;
+use super::authority::{lives, unix};
 use super::issue::{LIFETIME, Order, Others, issue, with_own};
 use super::remote::{self, RenewalError};
 use super::revoke::known;
+use super::rotate::{Before, Next, rotated};
 use super::signer::{REVOCATIONS, Signer};
-use super::{CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, revocation_id, revoked_in};
+use super::{
+    AUTHORITY, CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, revocation_id, revoked_in,
+};
 use crate::daemon::identity::own::{IdentityFiles, OwnIdentity};
 use crate::daemon::identity::trust::{Refused, Trust, unix_now};
 use crate::daemon::registry::Registry;
@@ -39,6 +42,8 @@ const ASKED_MAX: usize = 8;
 const BETWEEN: Duration = Duration::from_secs(600);
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
+/// Within how many seconds of a new root the nodes of a mesh go over to it, each at its own time.
+pub const MOVE_WITHIN: i64 = 60;
 
 /// Keeps who a node is, and whom it trusts.
 pub struct Keeper {
@@ -52,6 +57,8 @@ pub struct Keeper {
     pub names: Names,
     /// The control ports of others, for a node that cannot issue.
     pub controls: Controls,
+    /// Within how many seconds of a new root this node has a certificate that leads to it.
+    pub move_within: i64,
     pub tried: Mutex<Tried>,
 }
 
@@ -144,14 +151,20 @@ impl Keeper {
             );
             again = Some(Instant::now() + AGAIN);
         }
-        let due = self.due();
+        if let Err(error) = self.rotate_issuer(&authority).await {
+            let error = &error as &dyn std::error::Error;
+            warn!(error, "no new issuer for the mesh; it is tried again");
+            again = Some(Instant::now() + AGAIN);
+        }
+        let due = self.due(&authority);
         if due > unix_now() {
             let left = u64::try_from(due - unix_now()).unwrap_or(0);
             let renewal = Instant::now() + Duration::from_secs(left.min(3600));
             return Some(again.map_or(renewal, |again: Instant| again.min(renewal)));
         }
         let earliest = self.tried().renewed.map(|renewed| renewed + BETWEEN);
-        if let Some(earliest) = earliest.filter(|earliest| *earliest > Instant::now()) {
+        let is_early = |earliest: &Instant| *earliest > Instant::now() && self.is_by_issuer(&authority);
+        if let Some(earliest) = earliest.filter(is_early) {
             // Its clock may be so wrong that whatever is issued has ended.
             return Some(earliest);
         }
@@ -232,15 +245,58 @@ impl Keeper {
     }
 
     /// When the certificate of this node is to be renewed, by the second of the Unix time; 0: at once.
-    fn due(&self) -> i64 {
+    fn due(&self, authority: &AuthorityValue) -> i64 {
         let (trusted, now) = (self.trust.current(), unix_now());
         let Some(own) = &trusted.own else { return 0 };
         match trusted.judge(&own.chain, now, Usage::Server) {
-            Ok(_) => renewal(own),
+            Ok(_) if is_of_newest_root(own, authority) => renewal(own),
+            // The root before can be retired once nobody has a certificate that leads to it alone.
+            Ok(_) => renewal(own).min(self.moved(own, authority)),
             // It gets no other, until somebody says so.
-            Err(Refused::Revoked) => now.saturating_add(3600),
+            Err(Refused::Revoked) if trusted.revocations.of(&own.leaf).is_some() => now.saturating_add(3600),
             Err(_) => 0,
         }
+    }
+
+    /// When an identity that leads to a root of before is renewed: soon, and not all at once.
+    fn moved(&self, own: &OwnIdentity, authority: &AuthorityValue) -> i64 {
+        let since = authority.roots.first().map_or(0, |root| root.since);
+        since + self.move_within * i64::from(drawn(own)) / 255
+    }
+
+    /// Whether the certificate of this node is of the issuer that issues now: another one would be like it.
+    fn is_by_issuer(&self, authority: &AuthorityValue) -> bool {
+        let own = self.trust.current().own.clone();
+        let by = own.as_ref().and_then(|own| own.chain.get(1)).map(|issuer| issuer.as_ref());
+        by == authority.issuers.first().map(|issuer| issuer.certificate.as_slice())
+    }
+
+    /// Has the issuer followed by another in time, where this node can and the root's key is in the registry.
+    async fn rotate_issuer(&self, authority: &AuthorityValue) -> Result<(), KeepError> {
+        let (Some(issuer), Some(root)) = (authority.issuers.first(), authority.roots.first()) else {
+            return Ok(());
+        };
+        let due = |issuer: &SigningValue| is_due(issuer, unix(&self.registry));
+        if root.sealed_key.is_empty() || !due(issuer) || !self.signer.can_issue(authority) {
+            return Ok(());
+        }
+        let act = Act::new("authority.rotate", [AUTHORITY, REVOCATION], Authority::Unfenced);
+        let act = Act { tries: 5, ..act };
+        let written = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+            let now = unix(&self.registry);
+            if !authority_in(&reader)?.issuers.first().is_some_and(due) {
+                return Ok(None);
+            }
+            let [_, validity] = lives(0, 0, now)?;
+            let rotated = rotated(&self.signer, &reader, &Next::Issuer(validity), Before::Kept, now)?;
+            let body =
+                own_body(self.registry.node_id(), act.action, authority_id().to_string(), rotated.changes);
+            Ok(Some((reader.plan().write(rotated.writes).audit([body]), ())))
+        });
+        if written.await?.is_some() {
+            info!("issuer of the mesh followed by another");
+        }
+        Ok(())
     }
 
     fn take_roots(&self, authority: &AuthorityValue) {
@@ -387,6 +443,23 @@ pub struct Expiries {
     pub behind: bool,
 }
 
+/// Whether what proves an identity leads to the root that was made last.
+fn is_of_newest_root(own: &OwnIdentity, authority: &AuthorityValue) -> bool {
+    let Some(root) = authority.roots.first() else { return true };
+    let root = Bundle::of(vec![CertificateDer::from(root.certificate.clone())]);
+    root.is_ok_and(|root| root.verify(&own.chain, own.leaf.not_after, Usage::Server).is_ok())
+}
+
+/// Whether an issuer has lived two thirds of its time.
+fn is_due(issuer: &SigningValue, now: i64) -> bool {
+    validity_of(&issuer.certificate).is_ok_and(|(begin, end)| now >= begin + (end - begin) * 2 / 3)
+}
+
+/// A number that is the same for one certificate and another for the next.
+fn drawn(own: &OwnIdentity) -> u8 {
+    own.leaf.serial.as_bytes().last().copied().unwrap_or(0)
+}
+
 /// Whether an identity should have been renewed long ago: a tenth of its life, when it was tried many times.
 fn is_behind(own: &OwnIdentity, now: i64) -> bool {
     now > renewal(own) + (own.leaf.not_after - own.leaf.not_before) / 10
@@ -396,13 +469,12 @@ fn is_behind(own: &OwnIdentity, now: i64) -> bool {
 /// together do not all come at once.
 fn renewal(own: &OwnIdentity) -> i64 {
     let life = own.leaf.not_after - own.leaf.not_before;
-    let drawn = own.leaf.serial.as_bytes().last().copied().unwrap_or(0);
-    own.leaf.not_before + life * 2 / 3 + life / 10 * i64::from(drawn) / 255
+    own.leaf.not_before + life * 2 / 3 + life / 10 * i64::from(drawn(own)) / 255
 }
 
 /// The list, if the authority signed it.
 fn signed_list(bundle: &Bundle, value: &RevocationValue, now: i64) -> Option<Revocations> {
-    let signer = CertificateDer::from(value.signer.as_slice());
+    let signer = [CertificateDer::from(value.signer.as_slice())];
     bundle.verify_signed(REVOCATIONS, &value.body, &value.signature, &signer, now).ok()?;
     known(Some(value)).ok()
 }

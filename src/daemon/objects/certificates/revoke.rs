@@ -70,7 +70,7 @@ impl Certificates {
             }
             Target::Holder(record) => {
                 let held = held_in(reader, record).ok_or_else(|| no_holder(record))?;
-                bar(&held, list, now, reason);
+                bar(&held, Bar::Holder, list, now, reason);
                 let barred = CertificateValue { barred: true, ..(*held).clone() };
                 Ok(if held.barred { Vec::new() } else { vec![put(record, &barred)] })
             }
@@ -102,7 +102,7 @@ impl Certificates {
     }
 
     /// Commits what becomes of the list, signed, and what else `change` says.
-    async fn change(
+    pub(super) async fn change(
         &self,
         asked: Asked<'_>,
         change: impl Fn(&Reader<'_>, &mut Revocations, i64) -> Result<Vec<Write>, Fault>,
@@ -160,17 +160,28 @@ impl Certificates {
 }
 
 /// What a change of the list is asked with.
-fn of_list<'a>(caller: &'a Caller, rpc: Rpc, reason: &str, dry_run: bool, hash: u64) -> Asked<'a> {
+pub fn of_list<'a>(caller: &'a Caller, rpc: Rpc, reason: &str, dry_run: bool, hash: u64) -> Asked<'a> {
     let (id, reason) = (ONLY.to_owned(), reason.to_owned());
     Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash }
 }
 
-/// Puts a holder out: under every name it was issued a certificate for, and with every key.
-fn bar(held: &CertificateValue, list: &mut Revocations, now: i64, reason: &str) {
+/// What of a holder is put out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bar {
+    /// Under every name it was issued a certificate for, and with every key.
+    Holder,
+    /// What it has: it may have others.
+    Keys,
+}
+
+/// Puts a holder out.
+pub fn bar(held: &CertificateValue, how: Bar, list: &mut Revocations, now: i64, reason: &str) {
     let certificates: Vec<Certificate> = held.issued.iter().filter_map(certificate_of).collect();
     let until = certificates.iter().map(|one| one.not_after).max().unwrap_or(now) + GRACE;
     for certificate in certificates {
-        list.revoke(Revoked::Holder(certificate.id), now, until, reason);
+        if how == Bar::Holder {
+            list.revoke(Revoked::Holder(certificate.id), now, until, reason);
+        }
         list.revoke(Revoked::Key(certificate.key), now, until, reason);
         list.revoke(Revoked::Serial(certificate.serial), now, until, reason);
     }
@@ -195,7 +206,7 @@ fn word(what: &Revoked) -> String {
     }
 }
 
-fn put(id: &RecordId, value: &CertificateValue) -> Write {
+pub fn put(id: &RecordId, value: &CertificateValue) -> Write {
     Write::Put { id: id.clone(), value: Bytes::from(value.encode_to_vec()), group: None }
 }
 
@@ -214,7 +225,7 @@ fn show((what, revocation): (&Revoked, &Revocation)) -> pb::Revocation {
     shown
 }
 
-fn no_holder(record: &RecordId) -> Fault {
+pub fn no_holder(record: &RecordId) -> Fault {
     Fault::new(reasons::CERTIFICATE_NOT_FOUND, format!("nothing was issued to `{}`", record.key))
         .hint("omnirelay cert list --all")
 }

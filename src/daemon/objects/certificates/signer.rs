@@ -4,11 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_pki::authority::{Authority, AuthorityError, Validity};
+use omnirelay_pki::certificate::Names;
 use omnirelay_pki::key::Key;
+use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::Revocations;
-use omnirelay_pki::sealed::SealingKey;
+use omnirelay_pki::sealed::{SealError, SealingKey};
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RevocationValue, SigningValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{
+    AuthorityValue, PendingIssuerValue, RevocationValue, SigningValue,
+};
 use omnirelay_wire::reasons;
 use rustls::pki_types::CertificateDer;
 use tracing::error;
@@ -54,12 +58,7 @@ impl Signer {
         {
             return Ok(Arc::clone(issuer_of));
         }
-        let key = self.files.sealing_key().map_err(|error| not_usable(&error))?;
-        let key = key.ok_or_else(|| self.no_issuer("has not the secret that its key is sealed with"))?;
-        let pem = key.open(ISSUER, &issuer.sealed_key);
-        let pem = pem.map_err(|_| self.no_issuer("has a secret, but its key was sealed with another"))?;
-        let made = opened_as(trust_domain(authority)?, issuer, &pem).map_err(|error| not_made(&error))?;
-        let made = Arc::new(made);
+        let made = Arc::new(self.open(authority, ISSUER, issuer)?.1);
         *opened = Some((issuer.certificate.clone(), Arc::clone(&made)));
         Ok(made)
     }
@@ -73,14 +72,91 @@ impl Signer {
         domain: TrustDomain,
         root: Validity,
         issuer: Validity,
+        now: i64,
     ) -> Result<AuthorityValue, Fault> {
         let sealing = self.files.make_sealing_key().map_err(|error| not_usable(&error))?;
         let trust_domain = domain.to_string();
         let root = Authority::root(domain, root).map_err(|error| not_made(&error))?;
         let issuer = root.intermediate(issuer).map_err(|error| not_made(&error))?;
-        let roots = vec![sealed(&sealing, ROOT, &root)?];
-        let issuers = vec![sealed(&sealing, ISSUER, &issuer)?];
+        let roots = vec![sealed(&sealing, ROOT, &root, now)?];
+        let issuers = vec![sealed(&sealing, ISSUER, &issuer, now)?];
         Ok(AuthorityValue { trust_domain, roots, issuers })
+    }
+
+    /// The key of an issuer that somebody else is to certify, sealed, and the request for it.
+    ///
+    /// # Errors
+    /// `NOT_AN_ISSUER` where this node has not the secret of `authority`; one that there is none of makes the secret.
+    pub fn prepare(&self, authority: Option<&AuthorityValue>) -> Result<PendingIssuerValue, Fault> {
+        if let Some(authority) = authority {
+            self.issuer(authority)?;
+        }
+        let sealing = self.files.make_sealing_key().map_err(|error| not_usable(&error))?;
+        let key = Key::make().map_err(|error| not_made(&error.into()))?;
+        let csr = Request::make(&key, None, &Names::default()).map_err(|error| not_made(&error.into()))?;
+        let sealed_key = sealing.seal(ISSUER, key.to_pem().as_bytes()).map_err(not_sealed)?;
+        Ok(PendingIssuerValue { sealed_key, csr })
+    }
+
+    /// Another issuer of the newest root.
+    ///
+    /// # Errors
+    /// `ROOT_KEY_ELSEWHERE`, or as of [`Self::issuer`].
+    pub fn next_issuer(
+        &self,
+        authority: &AuthorityValue,
+        validity: Validity,
+        now: i64,
+    ) -> Result<SigningValue, Fault> {
+        let (sealing, root) = self.root(authority)?;
+        let issuer = root.intermediate(validity).map_err(|error| not_made(&error))?;
+        sealed(&sealing, ISSUER, &issuer, now)
+    }
+
+    /// Another root, which the one before certifies, and its issuer.
+    ///
+    /// # Errors
+    /// As of [`Self::next_issuer`].
+    pub fn next_root(
+        &self,
+        authority: &AuthorityValue,
+        [root, issuer]: [Validity; 2],
+        now: i64,
+    ) -> Result<[SigningValue; 2], Fault> {
+        let (sealing, before) = self.root(authority)?;
+        let root = Authority::root(trust_domain(authority)?, root).map_err(|error| not_made(&error))?;
+        let across = before.certify_root(&root).map_err(|error| not_made(&error))?;
+        let issuer = root.intermediate(issuer).map_err(|error| not_made(&error))?;
+        let root = SigningValue { across: across.to_vec(), ..sealed(&sealing, ROOT, &root, now)? };
+        Ok([root, sealed(&sealing, ISSUER, &issuer, now)?])
+    }
+
+    /// The newest root, and what its key was sealed with.
+    fn root(&self, authority: &AuthorityValue) -> Result<(SealingKey, Authority), Fault> {
+        let root = authority.roots.first().ok_or_else(unreadable)?;
+        if root.sealed_key.is_empty() {
+            return Err(Fault::new(
+                reasons::ROOT_KEY_ELSEWHERE,
+                "the key of the root is not in the registry",
+            )
+            .hint("say where it is: omnirelay cert ca rotate --offline-root DIR"));
+        }
+        self.open(authority, ROOT, root)
+    }
+
+    /// What signs by a key that was sealed as `what`.
+    fn open(
+        &self,
+        authority: &AuthorityValue,
+        what: &str,
+        kept: &SigningValue,
+    ) -> Result<(SealingKey, Authority), Fault> {
+        let key = self.files.sealing_key().map_err(|error| not_usable(&error))?;
+        let key = key.ok_or_else(|| self.no_issuer("has not the secret that its key is sealed with"))?;
+        let pem = key.open(what, &kept.sealed_key);
+        let pem = pem.map_err(|_| self.no_issuer("has a secret, but its key was sealed with another"))?;
+        let opened = opened_as(trust_domain(authority)?, kept, &pem).map_err(|error| not_made(&error))?;
+        Ok((key, opened))
     }
 
     /// A list of revocations, signed.
@@ -107,12 +183,15 @@ fn opened_as(domain: TrustDomain, kept: &SigningValue, pem: &[u8]) -> Result<Aut
     Authority::kept(domain, CertificateDer::from(kept.certificate.clone()), Key::from_pem(&pem)?)
 }
 
-fn sealed(key: &SealingKey, what: &str, authority: &Authority) -> Result<SigningValue, Fault> {
-    let sealed_key = key.seal(what, authority.key_pem().as_bytes()).map_err(|error| {
-        error!(%error, "key not sealed");
-        Fault::new(reasons::INTERNAL, "the key of the authority could not be sealed")
-    })?;
-    Ok(SigningValue { certificate: authority.certificate().to_vec(), sealed_key })
+fn sealed(key: &SealingKey, what: &str, authority: &Authority, now: i64) -> Result<SigningValue, Fault> {
+    let sealed_key = key.seal(what, authority.key_pem().as_bytes()).map_err(not_sealed)?;
+    let certificate = authority.certificate().to_vec();
+    Ok(SigningValue { certificate, sealed_key, across: Vec::new(), since: now })
+}
+
+fn not_sealed(error: SealError) -> Fault {
+    error!(%error, "key not sealed");
+    Fault::new(reasons::INTERNAL, "the key of the authority could not be sealed")
 }
 
 /// What is wrong with a file is for the log of this host.

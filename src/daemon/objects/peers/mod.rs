@@ -23,6 +23,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::millis;
 use tonic::Response;
+use tracing::warn;
 
 use super::events::topic::{CHANGES, Told, Topic};
 use super::feed::{Events, Frame, Noun, Shown, Watches};
@@ -171,6 +172,16 @@ pub fn peer_id(node_id: &str) -> RecordId {
 /// The group that carries a node's presence and its leases.
 pub fn session_id(node_id: &str) -> GroupId {
     GroupId(format!("session/{node_id}"))
+}
+
+/// Ends the session of a node, whoever holds it; whether it had one. Best effort: it may begin another.
+pub async fn end_session(registry: &Registry, node_id: &str) -> bool {
+    let group = registry.view().group(&session_id(node_id)).filter(|group| !group.closed);
+    let Some(group) = group else { return false };
+    let ended = registry.end_group(registry.view().head().epoch, group.of.clone()).await;
+    ended
+        .inspect_err(|error| warn!(peer = node_id, %error, "session of a node that was put out not ended"))
+        .is_ok()
 }
 
 /// The session that this daemon's node holds, as far as the store has not called it over.

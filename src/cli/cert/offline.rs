@@ -1,0 +1,125 @@
+//! A root whose key is kept outside of the mesh, in a folder: `root.pem` and `root-key.pem`.
+
+use std::path::{Path, PathBuf};
+
+use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_pki::authority::{Authority, AuthorityError, Validity};
+use omnirelay_pki::certificate::to_pem;
+use omnirelay_pki::key::Key;
+use omnirelay_pki::request::Request;
+use omnirelay_pki::revocation::BACKDATED;
+use omnirelay_pki::trust::Bundle;
+use omnirelay_wire::reasons;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::files::{make_folder, put, read_key};
+use crate::cli::frame::error::CliError;
+use crate::daemon::identity::trust::unix_now;
+
+const CERTIFICATE: &str = "root.pem";
+const KEY: &str = "root-key.pem";
+const DAY: i64 = 86_400;
+const ROOT_DAYS: u32 = 3650;
+const ISSUER_DAYS: u32 = 365;
+
+/// The root of a folder.
+pub struct OfflineRoot {
+    root: Authority,
+    key: PathBuf,
+}
+
+impl OfflineRoot {
+    /// The one that is there.
+    ///
+    /// # Errors
+    /// When there is none, or its files are not of each other.
+    pub fn open(folder: &Path) -> Result<Self, CliError> {
+        let (path, key_path) = (folder.join(CERTIFICATE), folder.join(KEY));
+        let unusable = |path: &Path, cause: String| {
+            CliError::new(reasons::FILE, format!("cannot use {}", path.display())).cause(cause)
+        };
+        let pem = std::fs::read(&path).map_err(|error| unusable(&path, error.to_string()))?;
+        let certificate = CertificateDer::from_pem_slice(&pem);
+        let certificate = certificate.map_err(|error| unusable(&path, error.to_string()))?;
+        let bundle = Bundle::of(vec![certificate.clone()]);
+        let bundle = bundle.map_err(|error| unusable(&path, error.to_string()))?;
+        let key = Key::from_pem(&read_key(&key_path)?);
+        let key = key.map_err(|error| unusable(&key_path, error.to_string()))?;
+        let root = Authority::kept(bundle.trust_domain().clone(), certificate, key);
+        Ok(Self { root: root.map_err(|error| unusable(&key_path, error.to_string()))?, key: key_path })
+    }
+
+    /// The one that is there, as after a try that did not come to its end, or a new one.
+    ///
+    /// # Errors
+    /// As of [`Self::open`]; when it is of another trust domain, or cannot be written.
+    pub fn open_or_make(folder: &Path, domain: &str, days: Option<u32>) -> Result<Self, CliError> {
+        let domain: TrustDomain =
+            domain.parse().map_err(|error| CliError::usage(format!("the trust domain: {error}")))?;
+        if !folder.join(CERTIFICATE).exists() && !folder.join(KEY).exists() {
+            return Self::make(folder, domain, days.unwrap_or(ROOT_DAYS));
+        }
+        let found = Self::open(folder)?;
+        if *found.root.trust_domain() == domain {
+            return Ok(found);
+        }
+        let message = format!(
+            "the root in {} is of `{}`, and not of `{domain}`",
+            folder.display(),
+            found.root.trust_domain()
+        );
+        Err(CliError::usage(message).hint("choose another folder with --offline-root"))
+    }
+
+    fn make(folder: &Path, domain: TrustDomain, days: u32) -> Result<Self, CliError> {
+        make_folder(folder)?;
+        let root = Authority::root(domain, for_days(days)).map_err(not_made)?;
+        let key = folder.join(KEY);
+        put(&[
+            (folder.join(CERTIFICATE), to_pem(root.certificate()).as_bytes(), 0o644),
+            (key.clone(), root.key_pem().as_bytes(), 0o600),
+        ])?;
+        Ok(Self { root, key })
+    }
+
+    /// Where its key is.
+    pub fn key(&self) -> &Path {
+        &self.key
+    }
+
+    /// Its certificate in PEM.
+    pub fn pem(&self) -> String {
+        to_pem(self.root.certificate())
+    }
+
+    /// A certificate for the issuer whose request this is, in PEM.
+    ///
+    /// # Errors
+    /// When it is no request, or the root has ended.
+    pub fn certify(&self, csr: &str, days: Option<u32>) -> Result<String, CliError> {
+        let request = Request::from_pem(csr).map_err(|error| {
+            CliError::new(reasons::CLIENT, "the daemon has answered with no request").cause(error.to_string())
+        })?;
+        let issuer = self.root.certify_issuer(&request, for_days(days.unwrap_or(ISSUER_DAYS)));
+        Ok(to_pem(&issuer.map_err(not_made)?))
+    }
+
+    /// The key of the root that follows this one, certified by this one, in PEM.
+    ///
+    /// # Errors
+    /// When this root has ended.
+    pub fn across(&self, next: &Self) -> Result<String, CliError> {
+        Ok(to_pem(&self.root.certify_root(&next.root).map_err(not_made)?))
+    }
+}
+
+/// From now on for so many days.
+fn for_days(days: u32) -> Validity {
+    let now = unix_now();
+    Validity { not_before: now - BACKDATED, not_after: now + i64::from(days) * DAY }
+}
+
+fn not_made(error: AuthorityError) -> CliError {
+    CliError::new(reasons::CLIENT, "the certificate could not be made").cause(error.to_string())
+}

@@ -1,0 +1,135 @@
+//! `cert ca rotate`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::certificate_service;
+use serde_json::{Value, json};
+
+use super::offline::OfflineRoot;
+use super::show::{GET, no_authority};
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::changed;
+use crate::cli::frame::document::{flag, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+const ROTATE: Rpc = certificate_service::ROTATE_AUTHORITY;
+pub const PREPARE: Rpc = certificate_service::PREPARE_ISSUER;
+pub const LEAF: Leaf =
+    Leaf::write("cert ca rotate", &[&ROTATE, &PREPARE, &GET]).exiting("0 1 2 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay cert ca rotate --reason \"yearly\"
+  omnirelay cert ca rotate --root --reason \"new root\"
+  omnirelay cert ca rotate --offline-root /media/root
+  omnirelay cert ca rotate --root --offline-root /media/root-2 --root-before /media/root
+  omnirelay cert ca rotate --revoke-before --yes --reason \"issuer secret stolen, INC-4711\"";
+
+/// Have another issuer issue, under the same root or a new one
+///
+/// What was issued before is believed until it ends, and whoever trusts the root before believes what is issued under the
+/// new one. Nodes go over to a new root within minutes; operators renew theirs (cert renew). Then the root before can be
+/// retired. A daemon that issues does the first of these by itself at two thirds of the issuer's life.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct RotateArgs {
+    /// A new root too
+    #[arg(long)]
+    root: bool,
+    /// Folder with the root's key, if that is not in the registry; with --root the new one is made there
+    #[arg(long, value_name = "DIR")]
+    offline_root: Option<PathBuf>,
+    /// Folder with the key of the root before, which certifies the new one
+    #[arg(long, value_name = "DIR", requires = "root", requires = "offline_root")]
+    root_before: Option<PathBuf>,
+    /// How many days a new root lives [default: 3650]
+    #[arg(long, value_name = "DAYS", requires = "root")]
+    root_days: Option<u32>,
+    /// How many days the issuer lives [default: 365]
+    #[arg(long, value_name = "DAYS")]
+    issuer_days: Option<u32>,
+    /// Revoke the issuers before and all that they have issued: their key was stolen
+    #[arg(long)]
+    revoke_before: bool,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &RotateArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let (write, dry_run) = (&args.write, args.write.is_dry_run());
+    write.check(session, 1)?;
+    write.without_version("the authority")?;
+    if dry_run && args.offline_root.is_some() {
+        return Err(CliError::usage(
+            "--dry-run: a root whose key is elsewhere signs, and that is done or not",
+        )
+        .hint("leave out --offline-root to see what would change"));
+    }
+    if args.revoke_before && !dry_run {
+        let question = "Revoke all that was issued? Nodes have to join again.";
+        write.confirm(session, question)?;
+    }
+    session.announce_target()?;
+    let mut request = json!({
+        "root": args.root, "rootDays": args.root_days, "issuerDays": args.issuer_days,
+        "revokeBefore": args.revoke_before, "reason": write.reason_text(), "dryRun": dry_run,
+    });
+    if args.offline_root.is_some() {
+        certify(args, &mut request, session).await?;
+    }
+    let document = session.call(&Call::of(&ROTATE, &request)?.keyed(&write.key()?, "")).await?;
+    let head = changed::head("authority/mesh", &document, "rotated", "");
+    let lines = changed::told(&head, changed::lines(&document, "rotated"));
+    session.show(&View::lines(document.clone(), "authority/mesh", lines))?;
+    if !dry_run {
+        say_next(&document, session);
+    }
+    Ok(if write.exit_code { Exit::Negative } else { Exit::Ok })
+}
+
+/// Has the issuer prepared, and signs what is needed by the root's key, which stays where it is.
+async fn certify(args: &RotateArgs, request: &mut Value, session: &mut Session) -> Result<(), CliError> {
+    let Some(folder) = &args.offline_root else { return Ok(()) };
+    let known = session.call(&Call::of(&GET, &json!({}))?).await?;
+    let domain = text(&known, "authority.trustDomain");
+    if domain.is_empty() {
+        return Err(no_authority());
+    }
+    let before = args.root_before.as_deref().map(OfflineRoot::open).transpose()?;
+    let root = match args.root {
+        true => OfflineRoot::open_or_make(folder, domain, args.root_days)?,
+        false => OfflineRoot::open(folder)?,
+    };
+    let csr = prepared(&args.write, session).await?;
+    request["issuerPem"] = json!(root.certify(&csr, args.issuer_days)?);
+    if args.root {
+        request["rootPem"] = json!(root.pem());
+        request["acrossPem"] = json!(before.map(|before| before.across(&root)).transpose()?);
+    }
+    Ok(())
+}
+
+/// Has the daemon make the key of the next issuer; answers the request for its certificate.
+pub async fn prepared(write: &WriteArgs, session: &mut Session) -> Result<String, CliError> {
+    let request = json!({"reason": write.reason_text()});
+    let prepared = session.call(&Call::of(&PREPARE, &request)?.keyed(&write.key()?, "/issuer")).await?;
+    Ok(text(&prepared, "csrPem").to_owned())
+}
+
+fn say_next(document: &Value, session: &Session) {
+    if !flag(document, "changed") {
+        return;
+    }
+    if let [_, older, ..] = items(document, "authority.roots") {
+        let fingerprint = text(older, "fingerprint");
+        session
+            .notes()
+            .say("hint: once operators have renewed their certificates (omnirelay cert renew DIR),");
+        session.notes().say(&format!("      omnirelay cert ca retire {fingerprint}"));
+    }
+}

@@ -1,0 +1,118 @@
+//! Putting a node out of the mesh: by its certificates, by the store's credentials, and by its session.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use omnirelay_core::text::chain;
+use omnirelay_store::{CommitError, RecordId, Write};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
+use omnirelay_wire::rpc::enrollment_service::REVOKE_NODE;
+use prost::Message as _;
+use tracing::{info, warn};
+
+use super::holder::{Named, record_of};
+use super::revoke::{Bar, bar, no_holder, of_list, put};
+use super::{CERTIFICATE, Certificates, held_in, pb};
+use crate::daemon::identity::caller::Caller;
+use crate::daemon::objects::SCHEMA_VERSION;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::{Act, Authority, Reader};
+use crate::daemon::registry::audit_record::own_body;
+use crate::daemon::registry::mutate::request_hash;
+use pb::node_revocation::StoreAccess as Had;
+
+/// Ends the session of a node; whether it had one.
+pub type EndSession = Box<dyn Fn(String) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+
+impl Certificates {
+    /// Revokes a node, takes from it what it has of the store, and ends its session. Repeated, it does the rest of what was
+    /// not done.
+    pub(super) async fn revoke_node(
+        &self,
+        caller: &Caller,
+        asked: pb::RevokeNodeRequest,
+    ) -> Result<pb::NodeRevocation, Fault> {
+        let hash = request_hash(&asked);
+        let pb::RevokeNodeRequest { node, cluster, leaves, reason, dry_run } = &asked;
+        let named = Named { node, operator: "", service: "", cluster, role: "" }.holder(&self.cluster)?;
+        let holder = named.ok_or_else(|| Fault::invalid("field `node` is empty"))?;
+        let (record, how) = (record_of(&holder), if *leaves { Bar::Keys } else { Bar::Holder });
+        let asked = of_list(caller, REVOKE_NODE, reason, *dry_run, hash);
+        let changed = self.change(asked, |reader, list, now| {
+            let held = held_in(reader, &record).ok_or_else(|| no_holder(&record))?;
+            bar(&held, how, list, now, reason);
+            let barred = CertificateValue { barred: held.barred || how == Bar::Holder, ..(*held).clone() };
+            Ok(if barred == *held { Vec::new() } else { vec![put(&record, &barred)] })
+        });
+        let changed = changed.await?;
+        let mut told = pb::NodeRevocation {
+            schema_version: SCHEMA_VERSION.to_owned(),
+            cursor: changed.cursor,
+            changed: changed.changed,
+            dry_run: changed.dry_run,
+            changes: changed.changes,
+            number: changed.number,
+            ..Default::default()
+        };
+        if !dry_run {
+            told.set_store_access(self.take_store_access(node, &record).await);
+            told.session_ended = (self.end_session)(node.clone()).await;
+        }
+        Ok(told)
+    }
+
+    async fn take_store_access(&self, node: &str, record: &RecordId) -> Had {
+        if !self.store.is_shared() {
+            return Had::None;
+        }
+        match self.registry.store().expel(node).await {
+            Ok(true) => {
+                info!(peer = node, "credentials of the store deleted");
+                Had::Deleted
+            }
+            Ok(false) => {
+                self.note_known_credentials(record).await;
+                Had::Shared
+            }
+            Err(error) => {
+                warn!(peer = node, error = %chain(&error), "credentials of the store not deleted");
+                Had::Unknown
+            }
+        }
+    }
+
+    /// Notes that whoever is out knows the credentials that this daemon uses: `mesh check` says so until they are others.
+    async fn note_known_credentials(&self, record: &RecordId) {
+        let digest = self.store.digest(&record.key);
+        let act = Act::new("certificates.note-credentials", [CERTIFICATE], Authority::Unfenced);
+        let act = Act { tries: 5, ..act };
+        let node_id = self.registry.node_id();
+        let noted = self.registry.act::<_, CommitError, _>(&act, async |reader: Reader<'_>| {
+            let held = held_in(&reader, record).filter(|held| held.known_credentials != digest);
+            let Some(held) = held else { return Ok(None) };
+            let value = CertificateValue { known_credentials: digest.clone(), ..(*held).clone() };
+            let put = Bytes::from(value.encode_to_vec());
+            let changes = vec!["knows the credentials of the store".to_owned()];
+            let body = own_body(node_id, act.action, record.to_string(), changes);
+            let write = Write::Put { id: record.clone(), value: put, group: None };
+            Ok(Some((reader.plan().write([write]).audit([body]), ())))
+        });
+        if let Err(error) = noted.await {
+            warn!(error = %chain(&error), "not noted that a revoked node knows credentials of the store");
+        }
+    }
+}
+
+/// Who was put out and knows the credentials of the store that this daemon uses; `None`: nobody.
+pub fn credentials_known_to(registry: &Registry, access: &super::StoreAccess) -> Option<String> {
+    let records = registry.view().list(&CERTIFICATE).records;
+    let knows = |key: &str, value: &CertificateValue| {
+        !value.known_credentials.is_empty() && value.known_credentials == access.digest(key)
+    };
+    let found = records.iter().find(|record| {
+        let key = &record.record.id.key;
+        record.value::<CertificateValue>().is_some_and(|value| knows(key, &value))
+    })?;
+    Some(found.record.id.key.clone())
+}

@@ -1,0 +1,181 @@
+//! Another issuer, another root, and a root whose key is elsewhere.
+
+use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_pki::authority::{Authority, Validity};
+use omnirelay_pki::certificate::{Names, to_pem};
+use omnirelay_pki::key::Key;
+use omnirelay_pki::request::Request as Csr;
+use omnirelay_pki::trust::{Bundle, Usage};
+use omnirelay_store::{MemoryStore, Store};
+
+use super::tests::{Node, called, chain, initialised, issued_to, judged, node, reason, until};
+use super::*;
+use crate::daemon::identity::trust::{Refused, unix_now};
+
+async fn one() -> (Node, tempfile::TempDir) {
+    let (node, _, place) = with_store().await;
+    (node, place)
+}
+
+async fn with_store() -> (Node, Arc<dyn Store>, tempfile::TempDir) {
+    let (store, place) = (Arc::new(MemoryStore::system()), tempfile::tempdir().unwrap());
+    (node("node-1", store.clone(), place.path()).await, store, place)
+}
+
+async fn rotated(node: &Node, asked: pb::RotateAuthorityRequest) -> pb::Authority {
+    node.served.rotate_authority(called(asked)).await.unwrap().into_inner().authority.unwrap()
+}
+
+fn new_root() -> pb::RotateAuthorityRequest {
+    pb::RotateAuthorityRequest { root: true, ..Default::default() }
+}
+
+fn retired(fingerprint: &str, force: bool) -> tonic::Request<pb::RetireRootRequest> {
+    called(pb::RetireRootRequest { fingerprint: fingerprint.to_owned(), force, ..Default::default() })
+}
+
+fn bundle(pems: &[&str]) -> Bundle {
+    use rustls::pki_types::pem::PemObject as _;
+    let der = |pem: &&str| rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    Bundle::of(pems.iter().map(der).collect()).unwrap()
+}
+
+#[tokio::test]
+async fn whoever_knows_one_root_believes_what_is_issued_until_the_other_is_retired() {
+    let (node, _place) = one().await;
+    initialised(&node).await;
+    let before = issued_to(&node, "ann").await;
+    let first = rotated(&node, pb::RotateAuthorityRequest::default()).await;
+    assert_eq!((first.roots.len(), first.issuers.len()), (1, 2));
+    assert!(first.issuers[0].key_in_registry && !first.issuers[1].key_in_registry, "{first:?}");
+    let second = rotated(&node, new_root()).await;
+    let [newest, older] = &second.roots[..] else { panic!("{second:?}") };
+    assert!(newest.key_in_registry && !older.key_in_registry);
+    let after = issued_to(&node, "bob").await;
+    for trusted in [bundle(&[&newest.pem]), bundle(&[&older.pem])] {
+        trusted.verify(&chain(&after), unix_now(), Usage::Client).unwrap();
+    }
+    until("the node goes over to the new root", || {
+        let own = node.trust.current().own.clone().unwrap();
+        bundle(&[&newest.pem]).verify(&own.chain[..2], unix_now(), Usage::Server).is_ok()
+    })
+    .await;
+    assert!(judged(&node, &before).is_ok() && judged(&node, &after).is_ok());
+    assert_eq!(reason(node.served.rotate_authority(called(new_root())).await), "AUTHORITY_ROTATING");
+    assert_eq!(reason(node.served.retire_root(retired(&newest.fingerprint, true)).await), "ROOT_IN_USE");
+    assert_eq!(reason(node.served.retire_root(retired("00", false)).await), "ROOT_NOT_FOUND");
+    let refused = node.served.retire_root(retired(&older.fingerprint, false)).await.unwrap_err();
+    assert!(refused.message().contains("/operator/ann"), "{}", refused.message());
+    node.served.retire_root(retired(&older.fingerprint, true)).await.unwrap();
+    until("the root is trusted no more", || judged(&node, &before).is_err()).await;
+    judged(&node, &after).unwrap();
+    assert_eq!(chain(&issued_to(&node, "eve").await).len(), 2, "nothing leads across any more");
+}
+
+/// The list of revocations leads to a root that is trusted, whatever was retired.
+#[tokio::test]
+async fn what_was_revoked_stays_so_through_a_new_root() {
+    let (node, store, place) = with_store().await;
+    initialised(&node).await;
+    let stolen = issued_to(&node, "bob").await;
+    let revoke = pb::RevokeCertificateRequest { operator: "bob".into(), ..Default::default() };
+    node.served.revoke(called(revoke)).await.unwrap();
+    let older = rotated(&node, new_root()).await.roots[1].fingerprint.clone();
+    node.served.retire_root(retired(&older, true)).await.unwrap();
+    // A daemon that has never seen the root before judges by the list.
+    let other = super::tests::node("node-2", store, place.path()).await;
+    until("node-2 has the list", || other.trust.current().revocations.number() > 0).await;
+    assert!(judged(&other, &stolen).is_err());
+}
+
+#[tokio::test]
+async fn a_stolen_issuer_is_out_with_all_that_it_has_issued() {
+    let (node, _place) = one().await;
+    initialised(&node).await;
+    let before = issued_to(&node, "ann").await;
+    let own = || node.trust.current().own.clone().unwrap().leaf.serial.clone();
+    let first = own();
+    rotated(&node, pb::RotateAuthorityRequest { revoke_before: true, ..Default::default() }).await;
+    until("it is out", || judged(&node, &before) == Err(Refused::Revoked)).await;
+    judged(&node, &issued_to(&node, "bob").await).unwrap();
+    until("the node that issues has another certificate", || own() != first).await;
+}
+
+/// A root as it is kept elsewhere, and its issuer.
+fn elsewhere(csr: &str, domain: &str) -> (String, String) {
+    let domain: TrustDomain = domain.parse().unwrap();
+    let life = Validity { not_before: unix_now() - 300, not_after: unix_now() + 86_400 };
+    let root = Authority::root(domain, life).unwrap();
+    let issuer = root.certify_issuer(&Csr::from_pem(csr).unwrap(), life).unwrap();
+    (to_pem(root.certificate()), to_pem(&issuer))
+}
+
+async fn prepared(node: &Node) -> String {
+    let asked = called(pb::PrepareIssuerRequest::default());
+    node.served.prepare_issuer(asked).await.unwrap().into_inner().csr_pem
+}
+
+#[tokio::test]
+async fn a_root_whose_key_is_elsewhere_certifies_the_issuer() {
+    let (node, _place) = one().await;
+    let (root_pem, issuer_pem) = elsewhere(&prepared(&node).await, "mesh.example");
+    let init = |root_pem: &str, issuer_pem: &str| {
+        let (root_pem, issuer_pem) = (root_pem.to_owned(), issuer_pem.to_owned());
+        called(pb::InitAuthorityRequest { root_pem, issuer_pem, ..Default::default() })
+    };
+    let foreign = Key::make().unwrap();
+    let foreign = Csr::make(&foreign, None, &Names::default()).unwrap();
+    let foreign = elsewhere(&omnirelay_pki::request::to_pem(&foreign), "mesh.example");
+    let cases = [
+        ("no root", init("", &issuer_pem), "INVALID_ARGUMENT"),
+        ("no issuer", init(&root_pem, ""), "INVALID_ARGUMENT"),
+        ("an issuer of another root", init(&foreign.0, &issuer_pem), "INVALID_ARGUMENT"),
+        ("a key that was not prepared", init(&foreign.0, &foreign.1), "ISSUER_NOT_PREPARED"),
+        ("an issuer for a root", init(&issuer_pem, &issuer_pem), "INVALID_ARGUMENT"),
+        ("a root for an issuer", init(&root_pem, &root_pem), "ISSUER_NOT_PREPARED"),
+    ];
+    for (what, asked, expected) in cases {
+        assert_eq!(reason(node.served.init_authority(asked).await), expected, "{what}");
+    }
+    let made = node.served.init_authority(init(&root_pem, &issuer_pem)).await.unwrap().into_inner();
+    let authority = made.authority.unwrap();
+    assert_eq!(
+        (authority.trust_domain.as_str(), authority.roots[0].key_in_registry),
+        ("mesh.example", false)
+    );
+    until("the node has an identity", || node.trust.current().own.is_some()).await;
+    let alone = node.served.rotate_authority(called(pb::RotateAuthorityRequest::default())).await;
+    assert_eq!(reason(alone), "ROOT_KEY_ELSEWHERE");
+    let old = issuer_pem;
+    let csr = prepared(&node).await;
+    let asked = |issuer_pem: &str| {
+        called(pb::RotateAuthorityRequest { issuer_pem: issuer_pem.to_owned(), ..Default::default() })
+    };
+    assert_eq!(reason(node.served.rotate_authority(asked(&old)).await), "ISSUER_NOT_PREPARED");
+    let other = elsewhere(&csr, "mesh.example");
+    let wrong = node.served.rotate_authority(asked(&other.1)).await;
+    assert_eq!(reason(wrong), "INVALID_ARGUMENT", "of a root that is not trusted");
+    let root = pb::RotateAuthorityRequest {
+        root: true,
+        root_pem: other.0,
+        issuer_pem: other.1,
+        ..Default::default()
+    };
+    let authority = rotated(&node, root).await;
+    assert_eq!((authority.roots.len(), authority.issuers.len()), (2, 2));
+    let issued = issued_to(&node, "ann").await;
+    until("the new root is trusted", || judged(&node, &issued).is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_node_without_the_secret_rotates_nothing() {
+    let (node, store, _place) = with_store().await;
+    initialised(&node).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = super::tests::node("node-2", store, elsewhere.path()).await;
+    until("node-2 trusts the authority", || other.trust.current().bundle.is_some()).await;
+    let asked = || called(pb::RotateAuthorityRequest::default());
+    assert_eq!(reason(other.served.rotate_authority(asked()).await), "NOT_AN_ISSUER");
+    let asked = called(pb::PrepareIssuerRequest::default());
+    assert_eq!(reason(other.served.prepare_issuer(asked).await), "NOT_AN_ISSUER");
+}
