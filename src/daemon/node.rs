@@ -238,8 +238,9 @@ impl Mount {
     /// Serves its ports.
     fn listen(&mut self) -> Result<(), NodeError> {
         let observer = Arc::new(Observers(mem::take(&mut self.observers)));
-        for AtPort { port, served, drained } in mem::take(&mut self.ports).into_values() {
+        for (name, AtPort { port, served, drained }) in mem::take(&mut self.ports) {
             let Some(mut port) = port else { continue };
+            port.surface.name_port(name.word());
             port.surface.name_changes(!self.registry.store().is_in_process());
             served.into_iter().for_each(|serve| serve(&mut port.surface));
             let mut serving = Serving::begin(self.stopping.until(Phase::End), port, observer.clone())?;

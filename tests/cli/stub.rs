@@ -113,7 +113,7 @@ pub fn mesh(request: &Request) -> Reply {
             "scopes": ["mesh.read", "mesh.operate", "mesh.admin"], "ready": true,
             "readiness": [{"name": "store-settings", "ok": true}, {"name": "history", "ok": true},
                 {"name": "leaders-replicas", "ok": true}, {"name": "leaders-split", "ok": true}],
-            "clientVersionMin": "0.1.0",
+            "clientVersionMin": "0.1.0", "hostTime": "2026-11-20T06:01:00.012Z", "revocationsEnforcedNumber": "3",
         })),
         ("GET", path) if path.starts_with("/control/audit") => audit(request, path),
         ("GET", path) if path.starts_with("/control/events") => happenings(request),

@@ -1,13 +1,14 @@
 //! Who may do what, proven: certificates of operators on the control port, as other software sees it.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process::PATIENCE;
 use crate::process::secured::{Secured, ended};
+use crate::process::{PATIENCE, until};
 
 /// How long a revoked caller may go on.
 const REVOKED_WITHIN: Duration = Duration::from_secs(5);
@@ -151,5 +152,175 @@ fn whoever_is_revoked_is_out_with_what_is_under_way() -> Result<()> {
     let refused = mesh.by("bob", "mesh peers list")?;
     ensure!(refused.code == Some(9) && refused.complaint.contains("revoked"), "{}", refused.complaint);
     ensure!(mesh.by("admin", "mesh peers list")?.code == Some(0));
+    Ok(())
+}
+
+/// How many handshakes the control port has refused, by why.
+fn refused(metrics: &str) -> BTreeMap<String, u32> {
+    let of_control = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("mesh_tls_handshakes_refused_total{port=\"control\",reason=\""));
+    let rows = of_control.filter_map(|line| line.split_once("\"} "));
+    let rows = rows.filter_map(|(reason, count)| Some((reason.to_owned(), count.parse().ok()?)));
+    rows.filter(|(_, count)| *count > 0).collect()
+}
+
+/// Who is not let in leaves a count, a line and what goes into the trail, by name where there is one.
+#[tokio::test]
+async fn refused_handshakes_are_counted_and_told() -> Result<()> {
+    let mesh = start()?;
+    ensure!(mesh.by("admin", "cert issue --operator bob --out bob")?.code == Some(0));
+    ensure!(mesh.by("admin", "cert revoke --operator bob --yes --reason stolen")?.code == Some(0));
+    for _ in 0..3 {
+        ensure!(mesh.by("bob", "mesh peers list")?.code == Some(9));
+    }
+    let other = Secured::start("b", "127.0.0.1:0", &[])?;
+    std::fs::create_dir(mesh.path("foreign"))?;
+    for name in ["chain.pem", "key.pem"] {
+        std::fs::copy(other.path("admin").join(name), mesh.path("foreign").join(name))?;
+    }
+    std::fs::copy(mesh.path("admin").join("bundle.pem"), mesh.path("foreign").join("bundle.pem"))?;
+    ensure!(mesh.by("foreign", "mesh peers list")?.code == Some(9));
+    let control = mesh.daemon.control.as_str();
+    let (done, told) = openssl(&["s_client", "-connect", control, "-tls1_2"], "")?;
+    ensure!(!done, "{told}");
+    // What looks like a handshake and is none; and somebody who goes away, who is refused nothing.
+    for begun in [&b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"[..], b"\x16\x03\x01"] {
+        std::net::TcpStream::connect(control)?.write_all(begun)?;
+    }
+    // Whoever is refused may have tried more than once.
+    let expected = [("malformed", 1), ("protocol_version", 1), ("revoked", 3), ("unknown_authority", 1)];
+    until("all are counted, and nothing else", async || {
+        let counted = refused(&mesh.daemon.text("/metrics").await?);
+        let enough = |(reason, least): (&str, u32)| counted.get(reason).is_some_and(|count| *count >= least);
+        ensure!(
+            counted.keys().all(|known| expected.iter().any(|(reason, _)| reason == known)),
+            "{counted:?}"
+        );
+        Ok(expected.into_iter().all(enough))
+    })
+    .await
+    .with_context(|| mesh.place.log())?;
+    let log = mesh.place.log();
+    let line = log.lines().find(|line| line.contains("TLS handshake refused") && line.contains("revoked"));
+    ensure!(line.is_some_and(|line| line.contains("/operator/bob")), "{log}");
+    // What is spooled is in the trail once the minute is over; it may be by now.
+    until("the trail will tell", async || {
+        let spooled = std::fs::read_to_string(mesh.place.data_dir().join("audit/a/refusals.json"))?;
+        let told =
+            format!("{spooled}{}", mesh.by("admin", "audit list --action tls.handshake -o json")?.output);
+        let all = ["certificate/operator/bob", "REVOKED", "UNKNOWN_AUTHORITY", "address:127.0.0.1"];
+        Ok(all.iter().all(|word| told.contains(word)))
+    })
+    .await
+}
+
+#[test]
+fn what_a_server_shows_is_read_whether_or_not_it_is_believed() -> Result<()> {
+    let mesh = start()?;
+    let line = format!("cert inspect {} -o json", mesh.daemon.control);
+    let read = |ended: crate::process::secured::Ended| -> Result<serde_json::Value> {
+        ensure!(ended.code == Some(0), "{}", ended.complaint);
+        Ok(serde_json::from_str(&ended.output)?)
+    };
+    let believed = read(mesh.by_nobody(&line)?)?;
+    let presented = &believed["presented"];
+    ensure!(presented["believed"] == true && presented["protocol"] == "TLSv1.3", "{believed}");
+    ensure!(believed["certificate"]["id"].as_str().is_some_and(|id| id.ends_with("/a")), "{believed}");
+    ensure!(presented["chain"][0]["isAuthority"] == true, "{believed}");
+    let unknown = read(ended(&mut crate::process::secured::command(&line, mesh.folder.path()))?)?;
+    let why = unknown["presented"]["why"].as_str().unwrap_or_default();
+    ensure!(unknown["presented"]["believed"] == false && why.contains("no authority"), "{unknown}");
+    // Of a node: the same, and what the registry remembers.
+    let node = read(mesh.by("admin", "cert inspect a -o json")?)?;
+    ensure!(node["node"] == "a" && node["presented"]["believed"] == true, "{node}");
+    ensure!(node["remembered"][0]["serial"] == node["certificate"]["serial"], "{node}");
+    let nowhere = mesh.by("admin", "cert inspect 127.0.0.1:1")?;
+    ensure!(
+        nowhere.code == Some(6) && nowhere.complaint.contains("shows no certificate"),
+        "{}",
+        nowhere.complaint
+    );
+    Ok(())
+}
+
+/// The files of an operator and those of a node, fit and with something done to them.
+#[test]
+fn the_doctor_reads_what_was_issued() -> Result<()> {
+    let mesh = start()?;
+    let doctor = |folder: &std::path::Path| {
+        let line = format!("cert doctor {} -o json", folder.display());
+        ended(&mut crate::process::secured::command(&line, mesh.folder.path()))
+    };
+    for folder in [mesh.path("admin"), mesh.place.data_dir().join("identity")] {
+        let fit = doctor(&folder)?;
+        ensure!(fit.code == Some(0), "{}: {}{}", folder.display(), fit.output, fit.complaint);
+    }
+    let key = mesh.path("admin").join("key.pem");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    let open = doctor(&mesh.path("admin"))?;
+    ensure!(open.code == Some(10), "{}", open.output);
+    let report: serde_json::Value = serde_json::from_str(&open.output)?;
+    let checks = report["categories"][0]["checks"].as_array().context("no checks")?;
+    let failed: Vec<_> =
+        checks.iter().filter(|check| check["result"] == "fail").map(|check| &check["id"]).collect();
+    ensure!(failed == ["cert-private"], "{failed:?}");
+    // A copy that has ended is explained, by a clock that is a week ahead.
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let line = format!("cert doctor {}", mesh.path("admin").display());
+    let later = crate::process::faketime("+7d")?;
+    let mut command = crate::process::secured::command(&line, mesh.folder.path());
+    let over = ended(command.envs(later))?;
+    ensure!(over.code == Some(10) && over.output.contains("the certificate ended at"), "{}", over.output);
+    ensure!(over.output.contains("try: omnirelay cert issue --operator admin"), "{}", over.output);
+    Ok(())
+}
+
+/// The steps of docs/security/lost-root.md, on one host.
+#[test]
+fn a_lost_issuer_secret_is_put_back_or_the_mesh_begins_anew() -> Result<()> {
+    let mesh = start()?;
+    let identity = mesh.place.data_dir().join("identity");
+    let (secret, kept) = (identity.join("issuer-secret"), mesh.path("kept"));
+    std::fs::rename(&secret, &kept)?;
+    let Secured { place, daemon, folder } = mesh;
+    daemon.kill()?;
+    let mesh = Secured { daemon: place.start()?, place, folder };
+    ensure!(mesh.by("admin", "mesh peers list")?.code == Some(0), "what was issued lives on");
+    let refused = mesh.at_socket("cert issue --operator bob --out bob")?;
+    ensure!(refused.code == Some(4) && refused.complaint.contains("issuer-secret"), "{}", refused.complaint);
+    let another = mesh.at_socket("cert ca init --yes --out other")?;
+    ensure!(
+        another.code == Some(4) && another.complaint.contains("has a certificate authority"),
+        "{}",
+        another.complaint
+    );
+    std::fs::copy(&kept, &secret)?;
+    let issued = mesh.at_socket("cert issue --operator bob --out bob")?;
+    ensure!(issued.code == Some(0), "{}", issued.complaint);
+
+    let Secured { place, daemon, folder } = mesh;
+    daemon.kill()?;
+    let lost = place.directory.path().join("lost");
+    std::fs::create_dir(&lost)?;
+    for entry in std::fs::read_dir(place.data_dir())? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).context("no UTF-8")?;
+        if name == "identity" || name.starts_with("registry.") {
+            std::fs::rename(&path, lost.join(name))?;
+        }
+    }
+    let mesh = Secured { daemon: place.start()?, place, folder };
+    let made = mesh.at_socket("cert ca init --yes --trust-domain mesh2.example --operator ann --out ann2")?;
+    ensure!(made.code == Some(0), "{}", made.complaint);
+    mesh.await_identity()?;
+    let listed = mesh.by("ann2", "mesh peers list -o name")?;
+    ensure!((listed.code, listed.output.as_str()) == (Some(0), "peer/a\n"), "{}", listed.complaint);
+    // Who believes the new roots and shows the old certificate.
+    std::fs::copy(mesh.path("ann2").join("bundle.pem"), mesh.path("admin").join("bundle.pem"))?;
+    ensure!(mesh.by("admin", "mesh peers list")?.code == Some(9), "what the old authority has issued");
+    let line = format!("cert doctor {}", identity.display());
+    let fit = ended(&mut crate::process::secured::command(&line, mesh.folder.path()))?;
+    ensure!(fit.code == Some(0) && fit.output.contains("the root of mesh2.example"), "{}", fit.output);
     Ok(())
 }

@@ -4,12 +4,14 @@
 mod process;
 
 mod abuse;
+mod alerts;
 mod audit;
 mod background;
 mod bindings;
 mod callers;
 mod check;
 mod daemon;
+mod deploy;
 mod events;
 mod identity;
 mod lifecycle;

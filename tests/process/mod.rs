@@ -62,9 +62,10 @@ impl Place {
     /// Under a clock that is off, such as `+3600s`. What measures durations is left alone, as it is by
     /// whoever sets a clock.
     pub fn with_clock(self, shift: &str) -> Result<Self> {
-        let library = libfaketime()?;
-        let library = library.to_str().context("no UTF-8")?;
-        Ok(self.with(&[("LD_PRELOAD", library), ("FAKETIME", shift), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]))
+        let variables = faketime(shift)?;
+        let pairs: Vec<(&str, &str)> =
+            variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Ok(self.with(&pairs))
     }
 
     pub fn ready_file(&self) -> PathBuf {
@@ -268,6 +269,12 @@ impl Daemon {
         Ok(serde_json::from_slice(&body)?)
     }
 
+    /// What is answered, as text.
+    pub async fn text(&self, path: &str) -> Result<String> {
+        let client = reqwest::Client::builder().tls_backend_preconfigured(nobody()).build()?;
+        Ok(client.get(self.url(path)).send().await?.error_for_status()?.text().await?)
+    }
+
     /// Posts JSON; returns the status and the answer.
     pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
         let request = reqwest::Client::builder()
@@ -287,6 +294,13 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The variables under which the clock of a program is off, such as `+3600s`; what measures durations is left alone.
+pub fn faketime(shift: &str) -> Result<[(&'static str, String); 3]> {
+    let library = libfaketime()?.to_str().context("no UTF-8")?.to_owned();
+    let monotonic = ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned());
+    Ok([("LD_PRELOAD", library), ("FAKETIME", shift.to_owned()), monotonic])
 }
 
 /// The library that moves the clocks of a program.

@@ -39,7 +39,8 @@ impl Secured {
         Ok(secured)
     }
 
-    fn await_identity(&self) -> Result<()> {
+    /// Waits until the daemon has a certificate.
+    pub fn await_identity(&self) -> Result<()> {
         let path = self.place.data_dir().join("identity/identity.pem");
         let begun = std::time::Instant::now();
         while !path.exists() {

@@ -16,6 +16,7 @@ mod linked;
 mod migrating;
 mod outages;
 mod published;
+mod revocation;
 mod rights;
 mod skew;
 mod standalone;

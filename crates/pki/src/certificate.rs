@@ -145,6 +145,72 @@ impl Certificate {
     }
 }
 
+/// What any certificate says, whoever it is of: of a mesh or not, of an authority or not. It proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnyCertificate {
+    pub serial: Serial,
+    pub subject: String,
+    pub issuer: String,
+    /// The first SPIFFE ID among its names.
+    pub id: Option<SpiffeId>,
+    /// Its DNS names and addresses; other names are passed over.
+    pub names: Names,
+    /// The first second of its life, of the Unix time.
+    pub not_before: i64,
+    /// The last second of its life.
+    pub not_after: i64,
+    /// Of its public key.
+    pub key: Fingerprint,
+    /// Whether it may sign others.
+    pub is_authority: bool,
+}
+
+impl AnyCertificate {
+    /// The certificate with this DER.
+    ///
+    /// # Errors
+    /// [`CertificateError::Malformed`].
+    pub fn read(der: &[u8]) -> Result<Self, CertificateError> {
+        let (rest, found) = X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+        if !rest.is_empty() {
+            return Err(CertificateError::Malformed);
+        }
+        let named = found.subject_alternative_name().ok().flatten();
+        let (mut id, mut names) = (None, Names::default());
+        for name in named.map_or(&[][..], |named| named.value.general_names.as_slice()) {
+            match name {
+                GeneralName::URI(uri) => id = id.or_else(|| uri.parse().ok()),
+                GeneralName::DNSName(dns) => names.dns.push((*dns).to_owned()),
+                GeneralName::IPAddress(bytes) => names.addresses.extend(address(bytes)),
+                _ => {}
+            }
+        }
+        Ok(Self {
+            serial: Serial::of(found.raw_serial()),
+            subject: found.subject().to_string(),
+            issuer: found.issuer().to_string(),
+            id,
+            names,
+            not_before: found.validity().not_before.timestamp(),
+            not_after: found.validity().not_after.timestamp(),
+            key: Fingerprint::of(found.public_key().raw),
+            is_authority: found.is_ca(),
+        })
+    }
+}
+
+/// Whether the holder of one certificate has signed another, whenever that was.
+pub fn is_signed_by(signed: &[u8], signer: &[u8]) -> bool {
+    let (Ok((_, signed)), Ok((_, signer))) =
+        (X509Certificate::from_der(signed), X509Certificate::from_der(signer))
+    else {
+        return false;
+    };
+    signer.is_ca()
+        && signed.issuer() == signer.subject()
+        && signed.verify_signature(Some(signer.public_key())).is_ok()
+}
+
 /// The fingerprint of the key of any certificate, an authority's too.
 ///
 /// # Errors

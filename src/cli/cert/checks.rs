@@ -1,7 +1,9 @@
 //! What `mesh check` asks of the identity of nodes.
 
-use crate::cli::check::facts::Facts;
+use crate::cli::check::facts::{Facts, NAMED_MAX};
 use crate::cli::check::finding::{Category, Check, Finding, Judge};
+use crate::cli::frame::client::some_of;
+use crate::cli::frame::document::{field, number};
 
 /// The items of a node's readiness.
 const ITEM: &str = "identity";
@@ -9,7 +11,7 @@ const CREDENTIALS: &str = "store-credentials";
 
 pub static CATEGORY: Category = Category {
     name: "identity",
-    page: "security/threat-model.md",
+    page: "runbooks/identity.md",
     checks: &[
         Check::new(
             "identity-certificate",
@@ -17,6 +19,13 @@ pub static CATEGORY: Category = Category {
             "The mesh has a certificate authority, and a node has no certificate of it, or one that was revoked, has ended, or \
          should have been renewed long ago: soon nobody believes who it is.",
             Judge::Nodes(certificate),
+        ),
+        Check::new(
+            "identity-revocations",
+            "every node judges by the newest list of revocations",
+            "A node has not taken over what was revoked last, so that whoever was put out meanwhile is still let in there. It \
+         may be cut off from the store, or not believe who has signed the list.",
+            Judge::Nodes(revocations),
         ),
         Check::new(
             "identity-store-credentials",
@@ -40,5 +49,28 @@ fn certificate(facts: &Facts) -> Finding {
     match facts.trouble(ITEM) {
         Some(trouble) => Finding::warn(trouble).hint("omnirelay cert list --kind node --all"),
         None => Finding::of_item(facts, ITEM, "certificates live and are renewed", "the daemon does not say"),
+    }
+}
+
+/// What each node says of revocations: the number of the newest list that it knows of, and of the one that it judges by.
+/// Daemons that do not say it are older.
+fn revocations(facts: &Facts) -> Finding {
+    let says = |(id, node)| {
+        let is_said = !field(node, "revocationsEnforcedNumber").is_null();
+        is_said.then(|| (id, number(node, "revocationsNumber"), number(node, "revocationsEnforcedNumber")))
+    };
+    let told: Vec<(&str, u64, u64)> = facts.nodes().filter_map(says).collect();
+    let newest = told.iter().map(|(_, known, enforced)| *known.max(enforced)).max();
+    let Some(newest) = newest else { return Finding::skip("the daemons do not say") };
+    let behind = told.iter().filter(|(_, _, enforced)| *enforced < newest);
+    let behind: Vec<String> = behind.map(|(id, _, enforced)| format!("{id} by list {enforced}")).collect();
+    match (newest, behind.as_slice()) {
+        (0, _) => Finding::pass(format!("nothing was revoked{}", facts.coverage())),
+        (_, []) => Finding::pass(format!("every node judges by list {newest}{}", facts.coverage())),
+        (_, behind) => Finding::fail(format!(
+            "list {newest} is not judged by everywhere: {}",
+            some_of(behind, NAMED_MAX)
+        ))
+        .hint("omnirelay --addr NODE:PORT cert revocations    # is its store away (stale)? what does its log say?"),
     }
 }

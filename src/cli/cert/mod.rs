@@ -2,6 +2,7 @@
 
 mod ca;
 pub mod checks;
+pub mod doctor;
 mod export;
 mod files;
 mod init;
@@ -9,6 +10,7 @@ mod inspect;
 mod issue;
 mod list;
 mod offline;
+mod presented;
 mod reinstate;
 mod renew;
 mod retire;
@@ -29,6 +31,7 @@ use super::frame::session::Session;
 use super::frame::table::Column;
 use super::frame::time;
 use super::schema::documents::{message, own};
+use super::schema::schemas;
 
 pub use revoke::Change as Revoking;
 
@@ -55,6 +58,7 @@ enum Verb {
     Renew(Box<renew::RenewArgs>),
     List(Box<list::ListArgs>),
     Inspect(Box<inspect::InspectArgs>),
+    Doctor(Box<doctor::DoctorArgs>),
     Revoke(Box<revoke::RevokeArgs>),
     Reinstate(Box<reinstate::ReinstateArgs>),
     Revocations(Box<revocations::RevocationsArgs>),
@@ -75,6 +79,7 @@ pub static ENTRY: Entry = entry!(
         renew::LEAF,
         list::LEAF,
         inspect::LEAF,
+        doctor::LEAF,
         revoke::LEAF,
         reinstate::LEAF,
         revocations::LEAF,
@@ -83,6 +88,7 @@ pub static ENTRY: Entry = entry!(
         message("authority", "cert ca show", "omnirelay.security.v1.GetAuthorityResponse"),
         message("authority-change", "cert ca init, rotate, retire", "omnirelay.security.v1.AuthorityChange"),
         own("certificate", "cert inspect", inspect::schema),
+        own("certificate-report", "cert doctor", schemas::check),
         message("certificates", "cert list", "omnirelay.security.v1.ListCertificatesResponse"),
         message("issued-certificate", "cert issue, renew", "omnirelay.security.v1.IssuedCertificate"),
         message("revocation-change", "cert revoke, reinstate", "omnirelay.security.v1.RevocationChange"),
@@ -97,6 +103,7 @@ async fn run(of: &CertArgs, session: &mut Session) -> Result<Exit, CliError> {
         Verb::Renew(args) => renew::run(args, session).await,
         Verb::List(args) => list::run(args, session).await,
         Verb::Inspect(args) => inspect::run(args, session).await,
+        Verb::Doctor(args) => doctor::run(args, session).await,
         Verb::Revoke(args) => revoke::run(args, session).await,
         Verb::Reinstate(args) => reinstate::run(args, session).await,
         Verb::Revocations(args) => revocations::run(args, session).await,

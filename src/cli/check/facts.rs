@@ -35,8 +35,6 @@ pub struct NodeSaid {
     /// Where it was asked; empty when nobody knows.
     pub address: String,
     pub said: Result<Value, CliError>,
-    /// This machine's time then, half of the round trip taken off.
-    pub now_ms: Option<i64>,
 }
 
 /// What was found out, or why it could not be.

@@ -98,13 +98,8 @@ async fn ask_others(session: &Session, facts: &Facts) -> (Vec<NodeSaid>, usize) 
 async fn ask_node(session: &Session, peer: &Value) -> NodeSaid {
     let id = text(peer, "nodeId").to_owned();
     let address = text(peer, "metadata.endpoints.control").to_owned();
-    let began = Instant::now();
     let said = say(session, &id, peer).await;
-    let took_ms = elapsed_ms(began);
-    let half_ms = i64::try_from(took_ms / 2).unwrap_or(0);
-    // What took long says nothing of a clock.
-    let now_ms = time::now_ms().filter(|_| took_ms <= ASKING_MAX_MS).map(|now| now - half_ms);
-    NodeSaid { id, address, said, now_ms }
+    NodeSaid { id, address, said }
 }
 
 async fn say(session: &Session, id: &str, peer: &Value) -> Result<Value, CliError> {

@@ -34,8 +34,9 @@ pub static CATEGORY: Category = Category {
         ),
         Check::new(
             "nodes-clocks",
-            "the clocks of the nodes agree",
-            "Leases hold whatever clocks say, but logs, ages and audit records of different nodes do not line up.",
+            "the clocks of the nodes' hosts agree with the store's",
+            "Leases hold whatever clocks say. But certificates begin and end by the clock of the host that judges them, and \
+             logs of different nodes do not line up.",
             Judge::Nodes(clocks),
         ),
     ],
@@ -138,18 +139,34 @@ fn fit(facts: &Facts) -> Finding {
     Finding::warn(told.join("; ")).hint("journalctl -u omnirelayd    # on that host")
 }
 
+/// How far the clocks of the hosts are from the store's, which each node knows, in milliseconds: what an answer takes on its
+/// way changes nothing of it. Daemons that do not say it are older.
+fn skews(facts: &Facts) -> Vec<(&str, i64)> {
+    let skew = |(id, node)| {
+        let host = time::millis(field(node, "hostTime"))?;
+        Some((id, host - time::millis(field(node, "generatedAt"))?))
+    };
+    facts.nodes().filter_map(skew).collect()
+}
+
 fn clocks(facts: &Facts) -> Finding {
-    let skews = asked(facts).filter_map(|(node, said)| {
-        let theirs = time::millis(field(said, "generatedAt"))?;
-        Some((node.id.as_str(), (node.now_ms? - theirs) - facts.skew_ms().unwrap_or(0)))
-    });
-    let Some((id, skew)) = skews.max_by_key(|(_, skew)| skew.abs()) else {
-        return Finding::skip("no other node could be asked");
+    let skews = skews(facts);
+    let Some((id, skew)) = skews.iter().max_by_key(|(_, skew)| skew.abs()) else {
+        return Finding::skip("no node says what time it is on its host");
     };
     let ms = skew.abs();
-    let text = format!(
-        "the clock of {id} is {ms}ms off the one of the daemon that answers (limit {SKEW_WARN_MS}ms)"
-    );
+    let fine = format!("clocks of hosts are at most {ms}ms off the store's{}", facts.coverage());
+    let (least, most) = skews
+        .iter()
+        .fold((i64::MAX, i64::MIN), |(least, most), (_, skew)| (least.min(*skew), most.max(*skew)));
+    if skews.len() > 1 && most - least < SKEW_WARN_MS {
+        let text = format!(
+            "the clocks of all hosts agree, and the store's is {ms}ms off them (limit {SKEW_WARN_MS}ms)"
+        );
+        return Finding::of_skew(ms, text, fine, "chronyc tracking    # on the store's host");
+    }
+    let which = if *skew < 0 { "behind" } else { "before" };
+    let text = format!("the clock of {id} is {ms}ms {which} the store's (limit {SKEW_WARN_MS}ms)");
     let hint = "omnirelay doctor    # on that host: what keeps its clock";
-    Finding::of_skew(ms, text, format!("clocks of nodes are at most {ms}ms apart"), hint)
+    Finding::of_skew(ms, text, fine, hint)
 }

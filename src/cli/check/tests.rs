@@ -32,6 +32,7 @@ fn node() -> Value {
             {"name": "registry", "ok": true, "message": "", "required": false},
         ],
         "clientVersionMin": "0.1.0", "letIn": "nobody",
+        "hostTime": "2026-11-20T06:00:00.005Z", "revocationsNumber": "3", "revocationsEnforcedNumber": "3",
     })
 }
 
@@ -47,12 +48,7 @@ fn scope(name: &str, leader: &str, flaps: u64) -> Value {
 fn other() -> NodeSaid {
     let mut said = node();
     said["localNodeId"] = json!("node-2");
-    NodeSaid {
-        id: "node-2".into(),
-        address: "127.0.0.1:2".into(),
-        said: Ok(said),
-        now_ms: time::millis(&json!("2026-11-20T06:00:00.010Z")),
-    }
+    NodeSaid { id: "node-2".into(), address: "127.0.0.1:2".into(), said: Ok(said) }
 }
 
 fn facts() -> Facts {
@@ -241,15 +237,21 @@ fn bad_cases_of_nodes() -> Vec<Case> {
     let silent = with_other(|other| other.said = Err(away));
     let later = |text: &str| {
         let text = text.to_owned();
-        with_other(move |other| other.said.as_mut().unwrap()["generatedAt"] = json!(text))
+        with_other(move |other| other.said.as_mut().unwrap()["hostTime"] = json!(text))
+    };
+    let all_later = || {
+        let mut facts = with_node(|node| node["hostTime"] = json!("2026-11-20T06:01:00Z"));
+        facts.others[0].said.as_mut().unwrap()["hostTime"] = json!("2026-11-20T06:01:00.100Z");
+        facts
     };
     vec![
         ("nodes-answer", silent, Verdict::Warn, "node-2 at 127.0.0.1:2: connection refused"),
         ("nodes-ready", with_other_trouble("view", "being loaded"), Verdict::Fail, "node-2: view: being"),
         ("nodes-fit", with_other_trouble("later", "no part yet"), Verdict::Warn, "later on node-2: no part"),
         ("nodes-fit", with_trouble("later", "no part yet"), Verdict::Warn, "later on node-1: no part"),
-        ("nodes-clocks", later("2026-11-20T06:00:01Z"), Verdict::Warn, "node-2 is 1000ms"),
-        ("nodes-clocks", later("2026-11-20T05:00:00Z"), Verdict::Fail, "node-2 is 3600000ms"),
+        ("nodes-clocks", later("2026-11-20T06:00:01Z"), Verdict::Warn, "node-2 is 1000ms before"),
+        ("nodes-clocks", later("2026-11-20T05:00:00Z"), Verdict::Fail, "node-2 is 3600000ms behind"),
+        ("nodes-clocks", all_later(), Verdict::Fail, "the store's is 60100ms off"),
     ]
 }
 
@@ -285,6 +287,18 @@ fn bad_cases_of_parts() -> Vec<Case> {
         ("relays-published", with_trouble("publication", "old"), Verdict::Warn, "node-1: old"),
         ("audit-trail", with_trouble("audit-trail", "once"), Verdict::Warn, "node-1: once"),
         ("audit-sealed", with_other_trouble("audit", "no disk"), Verdict::Fail, "node-2: no disk"),
+        (
+            "identity-revocations",
+            with_other(|other| other.said.as_mut().unwrap()["revocationsEnforcedNumber"] = json!("2")),
+            Verdict::Fail,
+            "node-2 by list 2",
+        ),
+        (
+            "identity-revocations",
+            with_node(|node| node["revocationsNumber"] = json!("4")),
+            Verdict::Fail,
+            "node-1 by list 3",
+        ),
         (
             "identity-certificate",
             with_other_trouble("identity", "it ended"),

@@ -1,5 +1,6 @@
-//! The checks of `mesh check` and of `doctor`, and what each means.
+//! The checks of `mesh check`, of `doctor` and of `cert doctor`, and what each means.
 
+use crate::cli::cert::doctor as papers;
 use crate::cli::check;
 use crate::cli::check::finding::{Category, Check};
 use crate::cli::doctor;
@@ -26,7 +27,9 @@ pub fn explained() -> impl Iterator<Item = Explained> {
     let of_machine = doctor::checks::CATEGORIES
         .iter()
         .flat_map(|category| category.checks.iter().map(|check| Explained::of(category, check)));
-    check::all().map(|(category, check)| Explained::of(category, check)).chain(of_machine)
+    let of_papers =
+        papers::checks::CATEGORY.checks.iter().map(|check| Explained::of(&papers::checks::CATEGORY, check));
+    check::all().map(|(category, check)| Explained::of(category, check)).chain(of_machine).chain(of_papers)
 }
 
 #[cfg(test)]
@@ -42,7 +45,7 @@ mod tests {
     }
 
     fn page_of_all() -> String {
-        let mut page = "# What `mesh check` and `doctor` ask\n\n\
+        let mut page = "# What `mesh check`, `doctor` and `cert doctor` ask\n\n\
             Each check by its id, which scripts may name in `mesh check --skip`. `omnirelay explain ID` says the same. Exit code 10 says \
             that\none of them failed; what could not be asked is `unknown`, and the exit code says why.\n"
             .to_owned();

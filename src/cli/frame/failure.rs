@@ -202,11 +202,15 @@ impl Failure {
 
 /// Why a certificate proves nothing.
 fn distrust(why: &rustls::CertificateError) -> String {
-    let why = match why {
+    format!("its certificate proves nothing: {}", untrusted(why))
+}
+
+/// What is wrong with a certificate that is not believed.
+pub fn untrusted(why: &rustls::CertificateError) -> String {
+    match why {
         rustls::CertificateError::UnknownIssuer => "no authority that is trusted has signed it".to_owned(),
         why => why.to_string(),
-    };
-    format!("its certificate proves nothing: {why}")
+    }
 }
 
 fn describe_io(kind: Option<io::ErrorKind>, error: &(dyn Error + 'static)) -> String {

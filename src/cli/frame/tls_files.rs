@@ -1,16 +1,20 @@
 //! TLS of the command line: whom it believes and what it shows, in files.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use omnirelay_wire::reasons;
 use omnirelay_wire::tls::{ClientTls, nobody, public_authorities};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Map, Value, json};
 
 use super::env::{self, Env};
 use super::error::{CliError, chain};
+use super::failure::untrusted;
 use super::global::GlobalArgs;
 
 /// Longer files hold neither certificates nor keys.
@@ -85,27 +89,44 @@ impl TlsFiles {
     /// # Errors
     /// `TLS_FILE`, with the file that cannot be used.
     pub fn config(&self, believes_anybody: bool) -> Result<ClientConfig, CliError> {
-        let mut roots = RootCertStore::empty();
-        match &self.ca {
-            Some(path) => {
-                for authority in certificates(path)? {
-                    roots.add(authority).map_err(|error| refuse(path, chain(&error)))?;
-                }
-            }
-            None => roots = public_authorities(),
-        }
-        let name = self.server_name.clone().map(|name| {
-            let message = format!("`{name}` is no name of a server");
-            ServerName::try_from(name).map_err(|_| CliError::usage(message))
-        });
         let shown = self.cert.as_deref();
         let tls = ClientTls {
-            roots: Some(roots),
+            roots: Some(self.roots()?),
             identity: shown.map(|cert| self.identity(cert)).transpose()?,
-            server_name: name.transpose()?,
+            server_name: self.server_name.clone().map(server_name).transpose()?,
             believes_anybody,
         };
         tls.config().map_err(|error| refuse(shown.unwrap_or(Path::new("")), chain(&error)))
+    }
+
+    /// Why a server that is called `host` and shows this chain would not be believed; `None`: it would be. Blocks.
+    ///
+    /// # Errors
+    /// `TLS_FILE`, with the file that cannot be used.
+    pub fn distrust(&self, chain_of: &[CertificateDer<'_>], host: &str) -> Result<Option<String>, CliError> {
+        let Some((leaf, between)) = chain_of.split_first() else {
+            return Ok(Some("it shows none".to_owned()));
+        };
+        let name = server_name(self.server_name.clone().unwrap_or_else(|| host.to_owned()))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let built = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider).build();
+        let judge =
+            built.map_err(|error| refuse(self.ca.as_deref().unwrap_or(Path::new("")), chain(&error)))?;
+        let judged = judge.verify_server_cert(leaf, between, &name, &[], UnixTime::now());
+        Ok(judged.err().map(|error| match error {
+            rustls::Error::InvalidCertificate(why) => untrusted(&why),
+            other => chain(&other),
+        }))
+    }
+
+    /// Whom a server's certificate must lead to.
+    fn roots(&self) -> Result<RootCertStore, CliError> {
+        let Some(path) = &self.ca else { return Ok(public_authorities()) };
+        let mut roots = RootCertStore::empty();
+        for authority in certificates(path)? {
+            roots.add(authority).map_err(|error| refuse(path, chain(&error)))?;
+        }
+        Ok(roots)
     }
 
     fn identity(
@@ -122,6 +143,11 @@ impl TlsFiles {
 /// What connections without TLS begin with: to look for the authorities of the system takes longer than most commands.
 pub fn plaintext() -> ClientConfig {
     nobody()
+}
+
+fn server_name(name: String) -> Result<ServerName<'static>, CliError> {
+    let message = format!("`{name}` is no name of a server");
+    ServerName::try_from(name).map_err(|_| CliError::usage(message))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CliError> {

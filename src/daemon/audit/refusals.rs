@@ -1,9 +1,10 @@
-//! Calls that were refused for who the caller is: counted by the minute, and then entered in the trail.
+//! Calls and handshakes that were refused for who the caller is: counted by the minute, and then entered in the trail.
 //!
 //! Whoever is refused may call as often as it likes. So what is remembered is bounded, in memory as in the
 //! file, and alike refusals of one minute are one record.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -18,15 +19,18 @@ use tracing::{debug, warn};
 
 use super::files::{AuditFiles, AuditFilesError};
 use super::store::record_of;
+use crate::daemon::identity::handshake::Cause;
 use crate::daemon::log::FaultLimiter;
-use crate::daemon::objects::timestamp;
+use crate::daemon::objects::{certificates, timestamp};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::audit_record::record_key;
-use crate::daemon::surface::FinishedCall;
+use crate::daemon::surface::{FailedHandshake, FinishedCall};
 
 /// The most sorts of refusals that are kept apart; what comes beyond is counted together.
 const SORTS_MAX: usize = 1024;
+/// Of them, of handshakes: whoever shakes no hands has proven nothing, and must not keep out what the proven do.
+const HANDSHAKE_SORTS_MAX: usize = 256;
 /// The most records of one commit.
 const BATCH_MAX: usize = 64;
 /// The longest principal that is kept, in characters.
@@ -39,6 +43,8 @@ const KEYS_FOR_MS: u64 = 10 * MINUTE_MS;
 
 /// What refusals beyond [`SORTS_MAX`] are called.
 const DROPPED: &str = "audit.dropped";
+/// What a handshake is called.
+const HANDSHAKE: &str = "tls.handshake";
 
 /// Refusals that are alike and of one minute.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,6 +53,9 @@ struct Sort {
     principal: String,
     action: String,
     reason: String,
+    /// Of a handshake: the holder of the certificate that was shown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    object: String,
 }
 
 /// How many there were, and when, by the clock of this node.
@@ -141,15 +150,27 @@ impl Refusals {
         }
     }
 
+    /// Takes note of a handshake that came to nothing, if the node has refused the client.
+    pub fn note_handshake(&self, handshake: &FailedHandshake<'_>) {
+        if handshake.cause.is_refusal() {
+            self.note_sort(Sort::of_handshake(handshake, wall_ms()), wall_ms());
+        }
+    }
+
     fn note_at(&self, principal: &str, action: &str, reason: &str, now_ms: u64) {
         let sort = Sort {
             minute: now_ms / MINUTE_MS,
             principal: principal.chars().take(PRINCIPAL_CHARS_MAX).collect(),
             action: action.to_owned(),
             reason: reason.to_owned(),
+            object: String::new(),
         };
+        self.note_sort(sort, now_ms);
+    }
+
+    fn note_sort(&self, sort: Sort, now_ms: u64) {
         let mut state = self.lock();
-        let full = state.sorts.len() >= SORTS_MAX && !state.sorts.contains_key(&sort);
+        let full = !state.sorts.contains_key(&sort) && state.is_full_of(&sort);
         // One for all minutes: an outage of the store may last for many.
         let sort = if full { dropped(*state.dropped.get_or_insert(sort.minute)) } else { sort };
         let seen = state.sorts.entry(sort);
@@ -203,6 +224,35 @@ impl Refusals {
     }
 }
 
+impl Sort {
+    /// Who shook no hands is known by where it is, and by the holder of what it has shown: by the record of its
+    /// certificates, unless it is of another mesh.
+    fn of_handshake(handshake: &FailedHandshake<'_>, now_ms: u64) -> Self {
+        let host = handshake.host;
+        let network = if matches!(host, IpAddr::V6(host) if !host.is_loopback()) { "/64" } else { "" };
+        let object = match handshake.shown {
+            Some(id) if handshake.cause == Cause::OtherTrustDomain => id.to_string(),
+            Some(id) => certificates::record_of(id.holder()).to_string(),
+            None => String::new(),
+        };
+        Self {
+            minute: now_ms / MINUTE_MS,
+            principal: format!("address:{host}{network}"),
+            action: HANDSHAKE.to_owned(),
+            reason: handshake.cause.word().to_ascii_uppercase(),
+            object: object.chars().take(PRINCIPAL_CHARS_MAX).collect(),
+        }
+    }
+}
+
+impl State {
+    /// Whether there is no room for another sort such as this.
+    fn is_full_of(&self, sort: &Sort) -> bool {
+        let handshakes = || self.sorts.keys().filter(|known| known.action == HANDSHAKE).count();
+        self.sorts.len() >= SORTS_MAX || (sort.action == HANDSHAKE && handshakes() >= HANDSHAKE_SORTS_MAX)
+    }
+}
+
 impl Batch {
     fn keyed(rows: Vec<Row>, now: Millis) -> Self {
         let keys = rows.iter().map(|row| record_key(now, row.sort.principal.as_bytes())).collect();
@@ -212,7 +262,8 @@ impl Batch {
 
 /// Where refusals are counted that are of too many sorts.
 fn dropped(minute: u64) -> Sort {
-    Sort { minute, principal: String::new(), action: DROPPED.to_owned(), reason: "TOO_MANY".to_owned() }
+    let (action, reason) = (DROPPED.to_owned(), "TOO_MANY".to_owned());
+    Sort { minute, principal: String::new(), action, reason, object: String::new() }
 }
 
 fn wall_ms() -> u64 {
@@ -294,6 +345,7 @@ fn value_of(row: &Row, node_id: &str) -> AuditValue {
     AuditValue {
         actor: row.sort.principal.clone(),
         action: row.sort.action.clone(),
+        object: row.sort.object.clone(),
         node_id: node_id.to_owned(),
         refused: true,
         count: row.seen.count,

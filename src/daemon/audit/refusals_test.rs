@@ -145,6 +145,56 @@ async fn a_batch_that_is_old_gets_new_keys_unless_it_was_entered() {
     }
 }
 
+fn handshake(host: &str, cause: Cause) -> FailedHandshake<'static> {
+    FailedHandshake { port: "control", cause, host: host.parse().unwrap(), shown: None }
+}
+
+#[tokio::test]
+async fn a_refused_handshake_is_told_by_where_it_came_from_and_what_it_showed() {
+    let place = Place::new().await;
+    let refusals = Refusals::default();
+    let [ours, theirs] =
+        ["mesh", "other"].map(|domain| format!("spiffe://{domain}/operator/ann").parse().unwrap());
+    let revoked = FailedHandshake { shown: Some(&ours), ..handshake("10.0.0.7", Cause::Revoked) };
+    let foreign =
+        FailedHandshake { shown: Some(&theirs), ..handshake("2001:db8::", Cause::OtherTrustDomain) };
+    for told in [revoked, revoked, foreign, handshake("10.0.0.7", Cause::Malformed)] {
+        refusals.note_handshake(&told);
+    }
+    // Nobody was refused by this node.
+    for cause in [Cause::TooSlow, Cause::ClientRefused, Cause::NotReady] {
+        refusals.note_handshake(&handshake("10.0.0.9", cause));
+    }
+    place.enter(&refusals, u64::MAX).await;
+    let entered = place.entered().await;
+    let mut told: Vec<_> =
+        entered.iter().map(|value| (&*value.actor, &*value.refusal, &*value.object, value.count)).collect();
+    told.sort_unstable();
+    let expected = [
+        ("address:10.0.0.7", "MALFORMED", "", 1),
+        ("address:10.0.0.7", "REVOKED", "certificate/operator/ann", 2),
+        ("address:2001:db8::/64", "OTHER_TRUST_DOMAIN", "spiffe://other/operator/ann", 1),
+    ];
+    assert_eq!(told, expected);
+    assert!(entered.iter().all(|value| value.refused && value.action == HANDSHAKE));
+}
+
+#[tokio::test]
+async fn a_flood_of_handshakes_keeps_no_refused_call_out() {
+    let refusals = Refusals::default();
+    for number in 0..10_000u32 {
+        let host = std::net::Ipv4Addr::from_bits(number).to_string();
+        refusals.note_handshake(&handshake(&host, Cause::Malformed));
+    }
+    refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", wall_ms());
+    let state = refusals.lock();
+    let dropped: u32 =
+        state.sorts.iter().filter(|(sort, _)| sort.action == DROPPED).map(|(_, seen)| seen.count).sum();
+    assert!(state.sorts.len() <= 2 * HANDSHAKE_SORTS_MAX + 2, "{}", state.sorts.len());
+    assert!(dropped >= 10_000 - 2 * HANDSHAKE_SORTS_MAX as u32);
+    assert!(state.sorts.keys().any(|sort| sort.principal == "bob"));
+}
+
 #[tokio::test]
 async fn too_many_sorts_are_counted_together() {
     let place = Place::new().await;
@@ -202,7 +252,13 @@ async fn of_a_spool_that_is_too_long_the_newest_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let files = AuditFiles::open(directory.path(), "a").unwrap();
     let rows = (0..2 * SORTS_MAX as u64).map(|minute| Row {
-        sort: Sort { minute, principal: "p".into(), action: "call".into(), reason: "R".into() },
+        sort: Sort {
+            minute,
+            principal: "p".into(),
+            action: "call".into(),
+            reason: "R".into(),
+            object: String::new(),
+        },
         seen: Seen { count: 1, first_ms: 0, last_ms: 0 },
     });
     let text = serde_json::to_vec(&Spool { rows: rows.collect(), batch: None }).unwrap();

@@ -14,6 +14,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 
+use super::handshake;
 use super::trust::{Refused, Trusted};
 
 /// Takes clients without a certificate, and those whose certificate the node believes.
@@ -54,7 +55,10 @@ impl ClientCertVerifier for ClientJudge {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         match self.trusted.judge(&chain, now, Usage::Client) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
-            Err(refused) => Err(Error::InvalidCertificate(alert(refused))),
+            Err(refused) => {
+                handshake::note(&refused, leaf);
+                Err(Error::InvalidCertificate(alert(refused)))
+            }
         }
     }
 

@@ -6,6 +6,7 @@ pub mod bound;
 pub mod buckets;
 pub mod caller;
 mod client_judge;
+pub mod handshake;
 pub mod own;
 pub mod permissions;
 pub mod proof;

@@ -9,11 +9,13 @@ use omnirelay_pki::certificate::Certificate;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::client_judge::ClientJudge;
+use super::handshake::{Unshaken, shake};
 use super::trust::{Trust, Trusted};
 
 /// Longer files are neither certificates nor keys.
@@ -21,6 +23,11 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a client that is refused may take to read why.
+const WHY_WITHIN: Duration = Duration::from_secs(1);
+/// How much of what it has sent meanwhile is taken for that, in bytes.
+const WHY_BYTES_MAX: usize = 64 * 1024;
 
 /// What is agreed on with clients, the best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -184,10 +191,20 @@ impl Tls {
     /// Takes a client in.
     ///
     /// # Errors
-    /// When the client does not shake hands, or there is nothing to show it yet.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<Shaken> {
+    /// When the client does not shake hands, is refused, or there is nothing to show it yet.
+    pub async fn accept(&self, stream: TcpStream) -> Result<Shaken, Unshaken> {
         let (config, trusted) = self.config()?;
-        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let accepting = TlsAcceptor::from(config).accept(stream).into_fallible();
+        let stream = shake(async {
+            match accepting.await {
+                Ok(stream) => Ok(stream),
+                Err((error, stream)) => {
+                    say_why(stream).await;
+                    Err(error)
+                }
+            }
+        });
+        let stream = stream.await?;
         let chain = stream.get_ref().1.peer_certificates().zip(trusted);
         let shown = match chain.and_then(|(chain, trusted)| Some((chain.first()?, chain, trusted))) {
             Some((leaf, chain, judged_by)) => {
@@ -229,11 +246,30 @@ impl Tls {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let own = trusted.as_ref().and_then(|trusted| Pair::of_node(trusted));
         let pair = current.pair.as_ref().or(own.as_ref());
-        let pair = pair.ok_or_else(|| io::Error::other("this node has no certificate yet"))?;
+        let pair = pair
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "this node has no certificate yet"))?;
         let made = config(pair, trusted.as_ref(), Path::new("identity.pem")).map_err(io::Error::other)?;
         (current.config, current.trusted) = (Some(Arc::clone(&made)), trusted.clone());
         Ok((made, trusted))
     }
+}
+
+/// Lets a client read why it is refused: what it has sent meanwhile would have its system throw that away.
+async fn say_why(mut stream: TcpStream) {
+    let mut rest = [0; 1024];
+    // Whoever does not read it has no use for it.
+    let _ = tokio::time::timeout(WHY_WITHIN, async {
+        stream.shutdown().await?;
+        let mut left = WHY_BYTES_MAX;
+        while left > 0 {
+            match stream.read(&mut rest).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        Ok::<_, io::Error>(())
+    })
+    .await;
 }
 
 impl Pair {

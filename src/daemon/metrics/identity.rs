@@ -1,13 +1,20 @@
 //! What a node tells of certificates.
 
-use prometheus::{IntGauge, IntGaugeVec};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::registrar::Registrar as _;
+use super::registrar::{Registrar as _, level};
+use crate::daemon::identity::handshake::Cause;
 
-/// When certificates end.
+/// The ports that may speak TLS.
+const PORTS: [&str; 2] = ["control", "relay"];
+
+/// When certificates end, what is revoked, and who was not let in.
 pub struct IdentityMetrics {
     expiry: IntGaugeVec,
     behind: IntGauge,
+    revocations: IntGauge,
+    revocations_registry: IntGauge,
+    refused: IntCounterVec,
 }
 
 impl IdentityMetrics {
@@ -23,7 +30,24 @@ impl IdentityMetrics {
             "mesh_certificate_rotation_behind",
             "1 while the certificate of this node should have been renewed long ago",
         )?;
-        Ok(Self { expiry, behind })
+        let revocations = all.gauge(
+            "mesh_revocations_enforced_number",
+            "The number of the list of revocations by which this node judges; 0 while nothing was revoked",
+        )?;
+        let revocations_registry = all.gauge(
+            "mesh_revocations_number",
+            "The number of the list of revocations in the registry, as this node has it",
+        )?;
+        let refused = all.counters(
+            "mesh_tls_handshakes_refused_total",
+            "TLS handshakes that came to nothing, by port and why; clients that went away are not counted",
+            &["port", "reason"],
+        )?;
+        // All are there from the beginning: what rises from nothing is not seen to rise.
+        for (port, cause) in PORTS.into_iter().flat_map(|port| Cause::ALL.map(|cause| (port, cause))) {
+            refused.with_label_values(&[port, cause.word()]).inc_by(0);
+        }
+        Ok(Self { expiry, behind, revocations, revocations_registry, refused })
     }
 
     /// Takes over what is so now; what is not there has no series.
@@ -36,5 +60,16 @@ impl IdentityMetrics {
             }
         }
         self.behind.set(i64::from(behind));
+    }
+
+    /// Takes over by which list of revocations this node judges, and which one the registry has.
+    pub fn read_revocations(&self, enforced: u64, registry: u64) {
+        self.revocations.set(level(enforced));
+        self.revocations_registry.set(level(registry));
+    }
+
+    /// Counts a handshake that came to nothing. Both are words of a few.
+    pub fn count_refused(&self, port: &str, reason: &str) {
+        self.refused.with_label_values(&[port, reason]).inc();
     }
 }

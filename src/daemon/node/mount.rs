@@ -26,7 +26,7 @@ use crate::daemon::operations::Operations;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
 use crate::daemon::stalls::doing;
-use crate::daemon::surface::{FinishedCall, RequestObserver, Servable, SurfaceBuilder};
+use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver, Servable, SurfaceBuilder};
 
 /// One capability of a node. A node is its parts, in their order.
 #[derive(Clone, Copy, Debug)]
@@ -209,5 +209,9 @@ pub(super) struct Observers(pub Vec<Arc<dyn RequestObserver>>);
 impl RequestObserver for Observers {
     fn finished(&self, call: &FinishedCall<'_>) {
         self.0.iter().for_each(|observer| observer.finished(call));
+    }
+
+    fn unshaken(&self, handshake: &FailedHandshake<'_>) {
+        self.0.iter().for_each(|observer| observer.unshaken(handshake));
     }
 }

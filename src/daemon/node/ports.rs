@@ -21,6 +21,16 @@ pub enum PortName {
     Relay,
 }
 
+impl PortName {
+    /// As metrics have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Relay => "relay",
+        }
+    }
+}
+
 /// A port that is about to be served.
 pub struct Port {
     pub listener: TcpListener,

@@ -40,6 +40,15 @@ impl LetIn {
     }
 }
 
+/// The numbers of lists of revocations; 0: there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revoked {
+    /// Of the one in the registry.
+    pub known: u64,
+    /// Of the one by which certificates are judged.
+    pub enforced: u64,
+}
+
 /// Serves `NodeService`.
 pub struct Node {
     pub registry: Arc<Registry>,
@@ -48,6 +57,9 @@ pub struct Node {
     pub started_at: Millis,
     /// Who comes in without proof, now.
     pub let_in: Box<dyn Fn() -> LetIn + Send + Sync>,
+    /// The time by the clock of the host.
+    pub clock: fn() -> Millis,
+    pub revocations: Box<dyn Fn() -> Revoked + Send + Sync>,
     /// Whether its process is one of `omnirelay up`.
     pub development: bool,
 }
@@ -58,6 +70,7 @@ impl Node {
         let view = self.registry.view();
         let head = view.head();
         let cursor = Cursor::at(head.epoch, head.revision).to_string();
+        let Revoked { known, enforced } = (self.revocations)();
         let response = pb::GetNodeResponse {
             cursor: cursor.clone(),
             cluster_id: self.cluster_id.clone(),
@@ -72,6 +85,9 @@ impl Node {
             client_version_min: CLIENT_VERSION_MIN.to_owned(),
             let_in: (self.let_in)().word().to_owned(),
             development: self.development,
+            host_time: Some(timestamp((self.clock)())),
+            revocations_number: known,
+            revocations_enforced_number: enforced,
             ..Default::default()
         }
         .within(envelope);

@@ -18,7 +18,7 @@ use crate::daemon::metrics::AuditMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::surface::{FinishedCall, RequestObserver};
+use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver};
 
 pub const PART: Part = Part { kinds: Kinds { followed: &[AUDIT, AUDIT_SEAL], ..Kinds::NONE }, mount };
 
@@ -59,11 +59,15 @@ async fn seal_last(registry: Arc<Registry>, heads: Arc<Heads>) {
     }
 }
 
-/// Notes refused calls for the trail.
+/// Notes refused calls and handshakes for the trail.
 struct Refused(Arc<Refusals>);
 
 impl RequestObserver for Refused {
     fn finished(&self, call: &FinishedCall<'_>) {
         self.0.note(call);
+    }
+
+    fn unshaken(&self, handshake: &FailedHandshake<'_>) {
+        self.0.note_handshake(handshake);
     }
 }

@@ -15,16 +15,17 @@ use crate::daemon::config::Config;
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::certificates::bearer::Callers;
-use crate::daemon::objects::certificates::has_authority;
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::{
     AUTHORITY, CERTIFICATE, Certificates, Controls, EndSession, Enrollment, Gate, JOIN_POLICY, JOIN_TOKEN,
     REVOCATION, StoreAccess, credentials_known_to,
 };
+use crate::daemon::objects::certificates::{has_authority, revocations_number};
 use crate::daemon::objects::peers;
 use crate::daemon::readiness::item;
 use crate::daemon::registry::Registry;
+use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver};
 
 pub const PART: Part = Part {
     kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY], ..Kinds::NONE },
@@ -56,11 +57,14 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     keeper.load();
     let keeper = Arc::new(keeper);
     let (asked, counted, metrics) =
-        (keeper.clone(), keeper.clone(), IdentityMetrics::new(node.metrics.all())?);
+        (keeper.clone(), keeper.clone(), Arc::new(IdentityMetrics::new(node.metrics.all())?));
+    node.observe(Arc::new(Refused(metrics.clone())));
+    let (judging, revoked) = (trust.clone(), registry.clone());
     node.readiness.add(move || vec![item("identity", false, asked.trouble())]);
     node.metrics.before_scrape(move || {
         let Expiries { node, issuer, root, behind } = counted.expiries();
         metrics.read([("node", node), ("issuer", issuer), ("root", root)], behind);
+        metrics.read_revocations(judging.current().revocations.number(), revocations_number(&revoked));
     });
     node.run(Phase::End, async move { keeper.run().await });
     let store = Arc::new(store_access(&config, node.registry.node_id()));
@@ -91,6 +95,17 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.serve(PortName::Control, callers.send_compressed(Gzip).accept_compressed(Gzip));
     node.serve(PortName::Control, enrollment.send_compressed(Gzip).accept_compressed(Gzip));
     Ok(())
+}
+
+/// Counts handshakes that came to nothing.
+struct Refused(Arc<IdentityMetrics>);
+
+impl RequestObserver for Refused {
+    fn finished(&self, _: &FinishedCall<'_>) {}
+
+    fn unshaken(&self, handshake: &FailedHandshake<'_>) {
+        self.0.count_refused(handshake.port, handshake.cause.word());
+    }
 }
 
 /// The control ports of other nodes that live, as the registry has them.

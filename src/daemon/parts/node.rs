@@ -5,17 +5,24 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::node_service_server::NodeS
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName, let_in};
-use crate::daemon::objects::node::Node;
+use crate::daemon::objects::certificates::revocations_number;
+use crate::daemon::objects::node::{Node, Revoked};
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (config, trust) = (node.config.clone(), node.trust.clone());
+    let (judging, registry) = (node.trust.clone(), node.registry.clone());
     let told = Node {
         registry: node.registry.clone(),
         readiness: node.readiness.clone(),
         cluster_id: node.config.node.cluster.clone(),
-        started_at: started_at(),
+        started_at: wall_time(),
+        clock: wall_time,
+        revocations: Box::new(move || Revoked {
+            known: revocations_number(&registry),
+            enforced: judging.current().revocations.number(),
+        }),
         let_in: Box::new(move || let_in(&config, &trust)),
         development: node.process.is_some(),
     };
@@ -24,8 +31,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// By the wall clock, because the store has not been asked yet.
-fn started_at() -> Millis {
+/// The time by the clock of the host: the store has not been asked yet when the daemon starts.
+fn wall_time() -> Millis {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Millis(whole_ms(since))
 }

@@ -72,6 +72,7 @@ impl<S> Servable for S where
 
 /// Gathers what a [`Surface`] serves.
 pub struct SurfaceBuilder {
+    port: &'static str,
     definitions: Vec<Definition>,
     services: HashMap<&'static str, Arc<dyn GrpcService>>,
     authenticator: Arc<dyn Authenticator>,
@@ -90,6 +91,7 @@ const IN_FLIGHT_BYTES_MAX: usize = 256 * 1024 * 1024;
 impl SurfaceBuilder {
     pub(super) fn new(definitions: impl IntoIterator<Item = Definition>) -> Self {
         Self {
+            port: "",
             definitions: definitions.into_iter().collect(),
             services: HashMap::new(),
             authenticator: Arc::new(Loopback::default()),
@@ -162,6 +164,11 @@ impl SurfaceBuilder {
         self
     }
 
+    /// Says what its port is called, where it is told of.
+    pub fn name_port(&mut self, port: &'static str) {
+        self.port = port;
+    }
+
     /// Says whether a change whose caller gave no idempotency key is given one, under which its answer is kept: worth its
     /// price only where that answer can be lost between the daemon and its store.
     pub fn name_changes(&mut self, names_changes: bool) {
@@ -223,7 +230,8 @@ impl SurfaceBuilder {
         let extra = self.extra.fallback(no_route);
         let document = Document::lazy(&self.definitions, described);
         let request_ids = RequestIds::new();
-        let parts = Parts { pipeline, routes, hosts: self.hosts, request_ids, extra, health, document };
+        let (port, hosts) = (self.port, self.hosts);
+        let parts = Parts { port, pipeline, routes, hosts, request_ids, extra, health, document };
         Ok(Surface { parts: Arc::new(parts) })
     }
 }

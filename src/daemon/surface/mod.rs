@@ -37,6 +37,7 @@ mod unread;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -54,16 +55,18 @@ use tower::ServiceExt as _;
 pub use builder::{Servable, SurfaceBuilder, SurfaceError};
 pub use deadline::Deadlines;
 pub use method::{Definition, OMNIRELAY};
-pub use observe::{FinishedCall, RequestObserver};
+pub use observe::{FailedHandshake, FinishedCall, RequestObserver};
 pub use openapi::openapi;
 pub use serve::{Drained, Limits, serve, serve_with};
 pub use unix::serve_unix;
 
+use omnirelay_core::spiffe::SpiffeId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
 use crate::daemon::identity::authenticate::Hosts;
 use crate::daemon::identity::caller::{PeerInfo, Protocol, RequestId, RequestIds};
+use crate::daemon::identity::handshake::Cause;
 
 use answer::Refusal;
 use builder::NoRoute;
@@ -78,6 +81,8 @@ pub struct Surface {
 }
 
 struct Parts {
+    /// What its port is called.
+    port: &'static str,
     pipeline: Pipeline,
     routes: Routes,
     hosts: Hosts,
@@ -110,6 +115,12 @@ impl Surface {
     async fn draining(&self) {
         // The sender lives as long as the surface.
         let _ = self.parts.pipeline.draining.subscribe().wait_for(|draining| *draining).await;
+    }
+
+    /// Tells of a handshake that came to nothing.
+    fn tell_of_handshake(&self, cause: Cause, host: IpAddr, shown: Option<&SpiffeId>) {
+        let (port, parts) = (self.parts.port, &self.parts.pipeline);
+        parts.observer.unshaken(&FailedHandshake { port, cause, host, shown });
     }
 
     /// Serves one request of the peer.

@@ -1,11 +1,12 @@
 //! What is said of each call when it is over: one log line, and whatever an observer makes of it.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Response};
+use omnirelay_core::spiffe::SpiffeId;
 use omnirelay_wire::fault::Fault;
 use tonic::body::Body;
 
@@ -13,11 +14,27 @@ use super::lines::{Lines, is_refusal};
 use super::method::Method;
 use super::pipeline::{Pipeline, fault_response, grpc_code};
 use crate::daemon::identity::caller::{Protocol, RequestId};
+use crate::daemon::identity::handshake::Cause;
 use crate::daemon::log::Turn;
 
 /// Hears of every finished call, on the task that served it: it must not wait.
 pub trait RequestObserver: Send + Sync + 'static {
     fn finished(&self, call: &FinishedCall<'_>);
+
+    /// Hears of a handshake that came to nothing, so that there was no call.
+    fn unshaken(&self, _handshake: &FailedHandshake<'_>) {}
+}
+
+/// A handshake that came to nothing, and not because the client went away.
+#[derive(Clone, Copy, Debug)]
+pub struct FailedHandshake<'a> {
+    /// What the port is called.
+    pub port: &'static str,
+    pub cause: Cause,
+    /// Where it came from; of IPv6 the network, as one host has all of its addresses.
+    pub host: IpAddr,
+    /// Whom the certificate names that was shown; nobody has proven to have its key.
+    pub shown: Option<&'a SpiffeId>,
 }
 
 /// One call that is over; for a stream, the stream with it.

@@ -62,7 +62,7 @@ impl Drop for Place {
 }
 
 /// What all addresses of one host have in common.
-fn host_of(address: IpAddr) -> IpAddr {
+pub(super) fn host_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {
             Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - HOST_BITS))).into()

@@ -21,10 +21,11 @@ use tokio::task::JoinSet;
 use tonic::body::Body;
 
 use super::Surface;
-use super::places::{Place, Places};
+use super::places::{Place, Places, host_of};
 use super::preface::{self, Peek, Version};
 use super::unread::{self, Metered, Unread};
 use crate::daemon::identity::caller::PeerInfo;
+use crate::daemon::identity::handshake::{Cause, Unshaken};
 use crate::daemon::identity::tls::{Shaken, Tls};
 use crate::daemon::log::{LogLimiter, Turn};
 
@@ -85,6 +86,9 @@ pub struct Drained {
 
 /// How often is told, at most, that connections are turned away.
 const REFUSED_EVERY: Duration = Duration::from_secs(10);
+
+/// How often is told, at most, that a handshake came to nothing, once many did.
+const UNSHAKEN_EVERY: Duration = Duration::from_secs(3);
 
 /// How long somebody who does not speak TLS may take to read that.
 const AWAY_WITHIN: Duration = Duration::from_secs(2);
@@ -241,6 +245,8 @@ pub(super) struct Line {
     tls: Option<Arc<Tls>>,
     /// Of lines about connections that were cut because nobody reads.
     cut: LogLimiter,
+    /// Of lines about handshakes that came to nothing.
+    unshaken: LogLimiter,
 }
 
 impl Line {
@@ -251,7 +257,22 @@ impl Line {
             limits,
             tls,
             cut: LogLimiter::of_requests(),
+            unshaken: LogLimiter::new(20, UNSHAKEN_EVERY),
         })
+    }
+
+    /// Tells of a handshake that came to nothing.
+    fn refuse(&self, remote: SocketAddr, unshaken: &Unshaken) {
+        let Unshaken { cause, shown, .. } = unshaken;
+        let error = unshaken as &dyn std::error::Error;
+        let Some(cause) = *cause else {
+            return tracing::debug!(%remote, error, "connection closed during its handshake");
+        };
+        self.surface.tell_of_handshake(cause, host_of(remote.ip()), shown.as_ref());
+        if let Some(Turn { left_out }) = self.unshaken.turn() {
+            let (reason, id) = (cause.word(), shown.as_ref().map(tracing::field::display));
+            tracing::warn!(%remote, reason, id, error, left_out, "TLS handshake refused");
+        }
     }
 }
 
@@ -296,7 +317,10 @@ async fn connection(line: Arc<Line>, admitted: Admitted, watcher: Watcher) {
         // Boxed so that connections without TLS do not keep room for it.
         Some(true) => Box::pin(encrypted(&line, tls, stream, peer, watcher)).await,
         Some(false) if tls.is_beside_plaintext() => converse(&line, stream, Arc::new(peer), watcher).await,
-        Some(false) => send_away(stream).await,
+        Some(false) => {
+            line.surface.tell_of_handshake(Cause::Plaintext, host_of(remote.ip()), None);
+            send_away(stream).await;
+        }
         None => tracing::debug!(%remote, "connection closed: it said nothing"),
     }
 }
@@ -346,11 +370,11 @@ async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, mut peer: PeerInfo
     let shaken = tokio::select! {
         shaken = tls.accept(stream) => shaken,
         () = line.surface.draining() => return,
-        () = tokio::time::sleep(line.limits.header_read_timeout) => Err(io::ErrorKind::TimedOut.into()),
+        () = tokio::time::sleep(line.limits.header_read_timeout) => Err(Unshaken::too_slow()),
     };
     let Shaken { stream, shown } = match shaken {
         Ok(shaken) => shaken,
-        Err(error) => return tracing::debug!(%remote, %error, "connection closed: no TLS"),
+        Err(unshaken) => return line.refuse(remote, &unshaken),
     };
     let version = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Version::Http2,

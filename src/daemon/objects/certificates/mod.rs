@@ -37,6 +37,7 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
 pub use expel::{EndSession, credentials_known_to};
 pub use gate::Gate;
+pub use holder::record_of;
 use pb::certificate_service_server::CertificateService;
 use pb::enrollment_service_server::EnrollmentService;
 use signer::Signer;
@@ -132,6 +133,13 @@ pub fn has_authority(registry: &Registry) -> HasAuthority {
         (true, Some(_)) => HasAuthority::Yes,
         (true, None) => HasAuthority::No,
     }
+}
+
+/// The number of the list of revocations that the registry has; 0 when it has none.
+pub fn revocations_number(registry: &Registry) -> u64 {
+    let view = registry.view();
+    let kept = view.get(&revocation_id()).and_then(|record| record.value::<RevocationValue>());
+    revoke::known(kept.as_deref()).map_or(0, |list| list.number())
 }
 
 /// The authority as a decision reads it.

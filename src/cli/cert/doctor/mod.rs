@@ -1,0 +1,102 @@
+//! `cert doctor`: are the files of a certificate fit, when do they end, and what is to be rotated first.
+
+pub mod checks;
+mod life;
+mod papers;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, ValueHint};
+use omnirelay_wire::fault::Exit;
+
+use self::checks::{CATEGORY, Examine};
+use self::papers::{Papers, Places};
+use crate::cli::check::finding::{Category, Check, Finding};
+use crate::cli::check::report::{Report, Row};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
+use crate::daemon::data_dir;
+use crate::daemon::identity::own::IDENTITY_FOLDER;
+
+pub const LEAF: Leaf = Leaf::local("cert doctor", "looks at files of this machine only").exiting("0 1 2 10");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay cert doctor
+  omnirelay cert doctor ~/.omnirelay/ann
+  omnirelay cert doctor /var/lib/omnirelay/identity --short
+  omnirelay cert doctor ann -o json | jq -e .success";
+
+/// Where the data directory of an installed daemon is.
+const INSTALLED: &str = "/var/lib/omnirelay";
+
+/// Check the files of a certificate, and say what to rotate first
+///
+/// It asks no daemon, and works when everything has ended. Exits with 10 when a check fails. DIR holds what `cert issue --out`
+/// writes (key.pem, chain.pem, bundle.pem), or is the folder identity of a daemon's data directory.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct DoctorArgs {
+    /// Folder of a certificate, or a daemon's identity [default: the files of the context, else the identity of the
+    /// daemon of this host]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    dir: Option<PathBuf>,
+    /// Print only what did not pass, and the result
+    #[arg(long)]
+    short: bool,
+    /// Leave these checks out
+    #[arg(long, value_name = "ID,...", value_delimiter = ',', value_parser = skippable)]
+    skip: Vec<String>,
+    /// Count warnings as failures
+    #[arg(long)]
+    strict: bool,
+}
+
+fn skippable(text: &str) -> Result<String, String> {
+    Category::skippable(text, all())
+}
+
+fn all() -> impl Iterator<Item = (&'static Category<Examine>, &'static Check<Examine>)> + Clone {
+    CATEGORY.checks.iter().map(|check| (&CATEGORY, check))
+}
+
+/// # Errors
+/// When standard output does not take the report.
+pub async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let began = Instant::now();
+    let now = time::now_ms().unwrap_or(0) / 1000;
+    let papers = Papers::read(&places(args.dir.as_deref(), session), now);
+    let rows = all().map(|(category, check)| {
+        let left_out = category.is_left_out(check, &args.skip);
+        let finding = if left_out { Finding::skip("left out") } else { (check.judge)(&papers) };
+        Row::of(category, check, finding, 0)
+    });
+    let rows = rows.collect();
+    let report = Report { kind: "CertificateReport", rows, took: began.elapsed(), strict: args.strict };
+    report.show(args.short, session)?;
+    Ok(if report.success() { Exit::Ok } else { Exit::Negative })
+}
+
+/// Where the files are: in the folder that is given, or where the context has them, or where the daemon of this host does.
+fn places(given: Option<&Path>, session: &Session) -> Places {
+    if let Some(folder) = given {
+        return Places::in_folder(folder);
+    }
+    let shown = session.target().ok().map(|target| target.tls.clone());
+    if let Some((cert, tls)) = shown.and_then(|tls| Some((tls.cert.clone()?, tls))) {
+        let folder = cert.parent().unwrap_or(Path::new(".")).to_owned();
+        let key = tls.key.unwrap_or_else(|| cert.clone());
+        let bundle = tls.ca.unwrap_or_else(|| folder.join("bundle.pem"));
+        return Places { folder, key, chain: cert, bundle };
+    }
+    let installed = Path::new(INSTALLED).join(IDENTITY_FOLDER);
+    match installed.exists() {
+        true => Places::in_folder(&installed),
+        false => Places::in_folder(&data_dir::default_path().join(IDENTITY_FOLDER)),
+    }
+}

@@ -1,0 +1,127 @@
+//! What a server shows in a TLS handshake, without believing it, and whether it would be believed.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
+use omnirelay_wire::tls::ClientTls;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::cli::frame::error::{CliError, chain};
+use crate::cli::frame::tls_files::TlsFiles;
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Without brackets.
+    host: String,
+    port: u16,
+}
+
+impl FromStr for Endpoint {
+    type Err = ();
+
+    /// `HOST:PORT`, `[ADDRESS]:PORT`, or an `https://` URL of these.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let bare = text.strip_prefix("https://").unwrap_or(text).trim_end_matches('/');
+        let (host, port) = bare.rsplit_once(':').ok_or(())?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let is_host = !host.is_empty() && !host.contains(['/', ' ', '@']);
+        let port = port.parse().ok().filter(|_| is_host).ok_or(())?;
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// What a server has shown.
+pub struct Presented {
+    /// The certificate first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Such as `TLSv1.3`.
+    pub version: String,
+    /// Why a command with these files would not believe it.
+    pub distrust: Option<String>,
+}
+
+/// Asks a server for what it shows. Nothing is shown to it, and nothing is sent but the handshake.
+///
+/// # Errors
+/// When there is nobody, or no TLS is spoken there; when the files of whom to believe cannot be used.
+pub async fn ask(endpoint: &Endpoint, tls: &TlsFiles, patience: Duration) -> Result<Presented, CliError> {
+    let asked = tokio::time::timeout(patience, shake(endpoint)).await;
+    let (chain, version) = asked.unwrap_or_else(|_| {
+        let within = humantime::format_duration(patience);
+        Err(refuse(endpoint, format!("no handshake within {within}")))
+    })?;
+    let distrust = tls.distrust(&chain, &endpoint.host)?;
+    Ok(Presented { chain, version, distrust })
+}
+
+async fn shake(endpoint: &Endpoint) -> Result<(Vec<CertificateDer<'static>>, String), CliError> {
+    let tls = ClientTls { believes_anybody: true, ..ClientTls::default() };
+    let config = tls.config().map_err(|error| refuse(endpoint, chain(&error)))?;
+    let name = ServerName::try_from(endpoint.host.clone())
+        .map_err(|_| CliError::usage(format!("`{}` is no name of a host", endpoint.host)))?;
+    let place = (endpoint.host.as_str(), endpoint.port);
+    let stream = TcpStream::connect(place).await.map_err(|error| refuse(endpoint, chain(&error)))?;
+    let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    let stream = shaken.map_err(|error| refuse(endpoint, no_tls(&error)))?;
+    let (_, connection) = stream.get_ref();
+    let shown = connection.peer_certificates().unwrap_or_default().iter().map(|one| one.clone().into_owned());
+    let version = connection.protocol_version().and_then(|version| version.as_str());
+    Ok((shown.collect(), version.unwrap_or("TLS").replace('_', ".")))
+}
+
+fn no_tls(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => "it closed the connection: no TLS is spoken there".to_owned(),
+        _ => chain(error),
+    }
+}
+
+fn refuse(endpoint: &Endpoint, cause: String) -> CliError {
+    CliError::new(reasons::CONNECT_FAILED, format!("{endpoint} shows no certificate"))
+        .cause(cause)
+        .hint("name the port that speaks TLS; plaintext ports show nothing")
+}
+
+/// Whether a failure says that nobody could be asked, and not that the question was wrong.
+pub fn is_unreachable(error: &CliError) -> bool {
+    error.exit() != Exit::Usage
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_host_and_a_port() {
+        for (text, expected) in [
+            ("eu-1:17420", Some("eu-1:17420")),
+            ("https://eu-1.example:17420/", Some("eu-1.example:17420")),
+            ("[2001:db8::1]:443", Some("[2001:db8::1]:443")),
+            ("10.0.0.1:1", Some("10.0.0.1:1")),
+            ("node-1", None),
+            ("certs/a:b", None),
+            ("a/b:17420", None),
+            (":17420", None),
+            ("eu-1:99999", None),
+        ] {
+            let read = text.parse::<Endpoint>().map(|endpoint| endpoint.to_string());
+            assert_eq!(read.as_deref().ok(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Handshakes that came to nothing: why, and what the client had shown.
+
+use std::cell::RefCell;
+use std::io;
+
+use omnirelay_core::spiffe::SpiffeId;
+use omnirelay_pki::certificate::Certificate;
+use omnirelay_pki::trust::TrustError;
+use rustls::pki_types::CertificateDer;
+use rustls::{CertificateError, Error, PeerIncompatible};
+
+use super::trust::Refused;
+
+/// Why a handshake came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// The client has shown no certificate where one is needed.
+    NoCertificate,
+    Expired,
+    NotYetValid,
+    /// No authority that is trusted has signed it.
+    UnknownAuthority,
+    OtherTrustDomain,
+    /// Of a node of another cluster.
+    OtherCluster,
+    Revoked,
+    /// It cannot be read, or says of nobody who it is of.
+    NoIdentity,
+    /// A signature on it is wrong, or it is not for clients.
+    Invalid,
+    /// The client does not have its key.
+    NotItsKey,
+    /// An older version of TLS than is served.
+    ProtocolVersion,
+    /// No cipher, group or protocol that both know.
+    NoAgreement,
+    /// What came is no handshake.
+    Malformed,
+    /// The client speaks no TLS, where nothing else is served.
+    Plaintext,
+    /// The client does not take what the node has shown.
+    ClientRefused,
+    TooSlow,
+    /// The node has nothing to show yet.
+    NotReady,
+    Other,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::NoCertificate,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::UnknownAuthority,
+        Self::OtherTrustDomain,
+        Self::OtherCluster,
+        Self::Revoked,
+        Self::NoIdentity,
+        Self::Invalid,
+        Self::NotItsKey,
+        Self::ProtocolVersion,
+        Self::NoAgreement,
+        Self::Malformed,
+        Self::Plaintext,
+        Self::ClientRefused,
+        Self::TooSlow,
+        Self::NotReady,
+        Self::Other,
+    ];
+
+    /// As metrics and the log have it; the audit trail has it in capitals.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no_certificate",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::UnknownAuthority => "unknown_authority",
+            Self::OtherTrustDomain => "other_trust_domain",
+            Self::OtherCluster => "other_cluster",
+            Self::Revoked => "revoked",
+            Self::NoIdentity => "no_identity",
+            Self::Invalid => "invalid",
+            Self::NotItsKey => "not_its_key",
+            Self::ProtocolVersion => "protocol_version",
+            Self::NoAgreement => "no_agreement",
+            Self::Malformed => "malformed",
+            Self::Plaintext => "plaintext",
+            Self::ClientRefused => "client_refused",
+            Self::TooSlow => "too_slow",
+            Self::NotReady => "not_ready",
+            Self::Other => "other",
+        }
+    }
+
+    /// Whether the node has turned the client away for what it has sent: the trail tells of these.
+    pub fn is_refusal(self) -> bool {
+        !matches!(self, Self::ClientRefused | Self::TooSlow | Self::NotReady)
+    }
+
+    /// Why a failure of a handshake is one of ours; `None`: the client went away.
+    fn of(error: &io::Error) -> Option<Self> {
+        let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+            return match error.kind() {
+                io::ErrorKind::TimedOut => Some(Self::TooSlow),
+                io::ErrorKind::NotConnected => Some(Self::NotReady),
+                io::ErrorKind::InvalidData | io::ErrorKind::Other => Some(Self::Other),
+                _ => None,
+            };
+        };
+        Some(match tls {
+            Error::NoCertificatesPresented => Self::NoCertificate,
+            Error::InvalidCertificate(CertificateError::BadSignature) => Self::NotItsKey,
+            Error::InvalidCertificate(_) => Self::Invalid,
+            Error::PeerIncompatible(
+                PeerIncompatible::SupportedVersionsExtensionRequired
+                | PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+            ) => Self::ProtocolVersion,
+            Error::PeerIncompatible(_) | Error::NoApplicationProtocol => Self::NoAgreement,
+            Error::AlertReceived(_) => Self::ClientRefused,
+            Error::InvalidMessage(_)
+            | Error::InappropriateMessage { .. }
+            | Error::InappropriateHandshakeMessage { .. }
+            | Error::PeerMisbehaved(_)
+            | Error::DecryptError
+            | Error::PeerSentOversizedRecord => Self::Malformed,
+            _ => Self::Other,
+        })
+    }
+}
+
+impl From<&Refused> for Cause {
+    fn from(refused: &Refused) -> Self {
+        match refused {
+            Refused::Revoked => Self::Revoked,
+            Refused::Cluster => Self::OtherCluster,
+            Refused::NoAuthority
+            | Refused::Untrusted(TrustError::UnknownIssuer | TrustError::NoAuthority) => {
+                Self::UnknownAuthority
+            }
+            Refused::Untrusted(TrustError::Empty) => Self::NoCertificate,
+            Refused::Untrusted(TrustError::Certificate(_)) => Self::NoIdentity,
+            Refused::Untrusted(TrustError::TrustDomain { .. }) => Self::OtherTrustDomain,
+            Refused::Untrusted(TrustError::Expired) => Self::Expired,
+            Refused::Untrusted(TrustError::NotYet) => Self::NotYetValid,
+            Refused::Untrusted(TrustError::Invalid(_) | TrustError::Signature) => Self::Invalid,
+        }
+    }
+}
+
+/// A handshake that came to nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the handshake came to nothing")]
+pub struct Unshaken {
+    /// `None`: the client went away.
+    pub cause: Option<Cause>,
+    /// Whom the certificate names that was judged. Nobody has proven to have its key.
+    pub shown: Option<SpiffeId>,
+    source: io::Error,
+}
+
+impl Unshaken {
+    /// One that took too long.
+    pub fn too_slow() -> Self {
+        io::Error::from(io::ErrorKind::TimedOut).into()
+    }
+}
+
+impl From<io::Error> for Unshaken {
+    fn from(source: io::Error) -> Self {
+        Self { cause: Cause::of(&source), shown: None, source }
+    }
+}
+
+/// What was found of a certificate that is not believed.
+struct Judged {
+    cause: Cause,
+    shown: Option<SpiffeId>,
+}
+
+tokio::task_local! {
+    /// Of the handshake that is under way: what judges within it has no other way to say more than the client is told.
+    static JUDGED: RefCell<Option<Judged>>;
+}
+
+/// Notes why the certificate of the handshake under way is not believed.
+pub(super) fn note(refused: &Refused, leaf: &CertificateDer<'_>) {
+    let judged = Judged { cause: refused.into(), shown: Certificate::read(leaf).ok().map(|read| read.id) };
+    // Outside of a handshake nobody asks.
+    let _ = JUDGED.try_with(|of| of.replace(Some(judged)));
+}
+
+/// Shakes hands, and says why not.
+///
+/// # Errors
+/// With what was noted of the client's certificate meanwhile.
+pub(super) async fn shake<T>(hands: impl Future<Output = io::Result<T>>) -> Result<T, Unshaken> {
+    let shaken = async {
+        let error = match hands.await {
+            Ok(shaken) => return Ok(shaken),
+            Err(error) => error,
+        };
+        let unshaken = Unshaken::from(error);
+        Err(match JUDGED.with(RefCell::take) {
+            Some(Judged { cause, shown }) => Unshaken { cause: Some(cause), shown, ..unshaken },
+            None => unshaken,
+        })
+    };
+    JUDGED.scope(RefCell::default(), shaken).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_cause_has_a_word_of_its_own() {
+        let words: BTreeSet<&str> = Cause::ALL.iter().map(|cause| cause.word()).collect();
+        assert_eq!(words.len(), Cause::ALL.len());
+        let distinct: BTreeSet<Cause> = Cause::ALL.into();
+        assert_eq!(distinct.len(), Cause::ALL.len());
+    }
+
+    #[test]
+    fn whoever_goes_away_is_refused_nothing() {
+        let cases = [
+            ("a closed connection", io::ErrorKind::UnexpectedEof.into(), None),
+            ("a reset", io::ErrorKind::ConnectionReset.into(), None),
+            ("too slow", io::ErrorKind::TimedOut.into(), Some(Cause::TooSlow)),
+            ("no certificate yet", io::ErrorKind::NotConnected.into(), Some(Cause::NotReady)),
+            (
+                "an old version",
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    Error::PeerIncompatible(PeerIncompatible::SupportedVersionsExtensionRequired),
+                ),
+                Some(Cause::ProtocolVersion),
+            ),
+            (
+                "a stolen certificate",
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    Error::InvalidCertificate(CertificateError::BadSignature),
+                ),
+                Some(Cause::NotItsKey),
+            ),
+        ];
+        for (what, error, cause) in cases {
+            assert_eq!(Unshaken::from(error).cause, cause, "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_noted_belongs_to_its_own_handshake() {
+        let leaf = CertificateDer::from(vec![0]);
+        let refused = shake(async {
+            note(&Refused::Revoked, &leaf);
+            Err::<(), _>(io::ErrorKind::InvalidData.into())
+        });
+        assert_eq!(refused.await.unwrap_err().cause, Some(Cause::Revoked));
+        let other = shake(async { Err::<(), _>(io::ErrorKind::UnexpectedEof.into()) });
+        assert_eq!(other.await.unwrap_err().cause, None);
+        note(&Refused::Revoked, &leaf);
+    }
+}
