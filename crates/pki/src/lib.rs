@@ -7,6 +7,7 @@ pub mod authority;
 pub mod certificate;
 pub mod join_token;
 pub mod key;
+pub mod pkcs12;
 pub mod request;
 pub mod revocation;
 pub mod sealed;
