@@ -141,6 +141,7 @@ mod published;
 mod python_agent;
 mod register;
 mod registry;
+mod secured;
 mod shapes;
 mod stream;
 mod watch;

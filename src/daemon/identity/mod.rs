@@ -2,10 +2,13 @@
 
 pub mod authenticate;
 pub mod caller;
+pub mod client;
 mod client_judge;
+mod files;
 pub mod own;
 pub mod permissions;
 pub mod proof;
+pub mod provided;
 pub mod socket;
 pub mod tls;
 pub mod tokens;
@@ -15,6 +18,7 @@ pub mod users;
 use std::sync::Arc;
 
 use self::proof::Tokens;
+use self::provided::Provision;
 use self::socket::ControlSocket;
 
 /// By what a node lets callers in, besides its ports.
@@ -24,4 +28,6 @@ pub struct Access {
     pub socket: Option<ControlSocket>,
     /// The tokens that prove somebody.
     pub tokens: Arc<Tokens>,
+    /// Where the node's own identity comes from.
+    pub provision: Provision,
 }

@@ -21,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 pub struct Trusted {
     /// The roots of the mesh; `None` while it has no authority.
     pub bundle: Option<Bundle>,
+    /// The roots that the identity provider of this node brings; `None`: it brings none.
+    pub provided: Option<Bundle>,
     /// Of the node. Nodes of other clusters are nobody here.
     pub cluster: String,
     pub revocations: Revocations,
@@ -47,8 +49,7 @@ impl Trusted {
     /// # Errors
     /// Why it proves nobody.
     pub fn judge(&self, chain: &[CertificateDer], now: i64, usage: Usage) -> Result<Certificate, Refused> {
-        let bundle = self.bundle.as_ref().ok_or(Refused::NoAuthority)?;
-        let certificate = bundle.verify(chain, now, usage)?;
+        let certificate = self.verify(chain, now, usage)?;
         if matches!(certificate.id.holder(), Holder::Node { cluster, .. } if *cluster != self.cluster) {
             return Err(Refused::Cluster);
         }
@@ -62,6 +63,30 @@ impl Trusted {
         Ok(certificate)
     }
 
+    /// All that is believed, each for its own trust domain.
+    pub fn bundles(&self) -> impl Iterator<Item = &Bundle> {
+        self.bundle.iter().chain(&self.provided)
+    }
+
+    /// Whether a chain leads to the authority of the mesh, and not only to roots that are believed besides.
+    pub fn is_of_mesh(&self, chain: &[CertificateDer], now: i64) -> bool {
+        self.bundle.as_ref().is_some_and(|bundle| bundle.verify(chain, now, Usage::Server).is_ok())
+    }
+
+    /// Verifies a chain against the roots of its trust domain, and no others.
+    fn verify(&self, chain: &[CertificateDer], now: i64, usage: Usage) -> Result<Certificate, Refused> {
+        let mut refused = None;
+        for bundle in self.bundles() {
+            match (bundle.verify(chain, now, usage), &refused) {
+                (Ok(certificate), _) => return Ok(certificate),
+                // That it is of another trust domain says less than anything else.
+                (Err(error), None | Some(TrustError::TrustDomain { .. })) => refused = Some(error),
+                (Err(_), Some(_)) => {}
+            }
+        }
+        Err(refused.map_or(Refused::NoAuthority, Refused::Untrusted))
+    }
+
     /// Whether a certificate that was judged before is none any more, and why.
     fn ends(&self, certificate: &Certificate, now: i64) -> Option<&'static str> {
         if self.revocations.of(certificate).is_some() {
@@ -70,8 +95,8 @@ impl Trusted {
         if certificate.not_after < now {
             return Some("its certificate has ended");
         }
-        let domain = self.bundle.as_ref().map(Bundle::trust_domain);
-        (domain != Some(certificate.id.trust_domain())).then_some("its authority is not trusted any more")
+        let is_known = self.bundles().any(|bundle| bundle.trust_domain() == certificate.id.trust_domain());
+        (!is_known).then_some("its authority is not trusted any more")
     }
 }
 

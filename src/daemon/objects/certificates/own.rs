@@ -27,6 +27,7 @@ use super::revoke::known;
 use super::signer::{REVOCATIONS, Signer};
 use super::{CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, revocation_id, revoked_in};
 use crate::daemon::identity::own::{IdentityFiles, OwnIdentity};
+use crate::daemon::identity::provided::Provision;
 use crate::daemon::identity::trust::{Refused, Trust, unix_now};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Reader};
@@ -46,6 +47,8 @@ pub struct Keeper {
     pub signer: Arc<Signer>,
     pub trust: Arc<Trust>,
     pub files: IdentityFiles,
+    /// Whether the authority of the mesh is to say who the node is.
+    pub provision: Provision,
     /// Who the node is to be.
     pub node: Holder,
     /// By what it can be called, besides its id.
@@ -107,7 +110,9 @@ impl Keeper {
         let bundle = bundle.ok().filter(|roots| !roots.is_empty()).and_then(|roots| Bundle::of(roots).ok());
         let list = bundle.as_ref().and_then(|bundle| self.kept_list(bundle));
         self.trust.update(|trusted| {
-            trusted.own = identity.ok().flatten().map(Arc::new);
+            if self.provision.is_of_mesh() {
+                trusted.own = identity.ok().flatten().map(Arc::new);
+            }
             trusted.bundle = bundle;
             trusted.revocations = list.unwrap_or_default();
         });
@@ -144,6 +149,9 @@ impl Keeper {
             );
             again = Some(Instant::now() + AGAIN);
         }
+        if !self.provision.is_of_mesh() {
+            return Some(Instant::now() + AGAIN);
+        }
         let due = self.due();
         if due > unix_now() {
             let left = u64::try_from(due - unix_now()).unwrap_or(0);
@@ -158,7 +166,7 @@ impl Keeper {
         let tried = match self.signer.can_issue(&authority) {
             true => self.issue_own().await,
             false => match self.renewable() {
-                Some(own) => self.renew(&own).await,
+                Some(_) => self.renew().await,
                 None => return again,
             },
         };
@@ -222,12 +230,11 @@ impl Keeper {
     }
 
     /// Has another daemon renew it.
-    async fn renew(&self, own: &OwnIdentity) -> Result<(), KeepError> {
-        let trusted = self.trust.current();
+    async fn renew(&self) -> Result<(), KeepError> {
         let key = Key::make()?;
         let csr = Request::make(&key, None, &Names::default()).map_err(|_| KeepError::Pair)?;
         let csr = omnirelay_pki::request::to_pem(&csr);
-        let chain = remote::renew(own, &trusted, &csr, (self.controls)(ASKED_MAX)).await?;
+        let chain = remote::renew(&self.trust, &csr, (self.controls)(ASKED_MAX)).await?;
         self.take_own(&key, &chain)
     }
 
@@ -236,6 +243,8 @@ impl Keeper {
         let (trusted, now) = (self.trust.current(), unix_now());
         let Some(own) = &trusted.own else { return 0 };
         match trusted.judge(&own.chain, now, Usage::Server) {
+            // What files gave goes on until the mesh has issued one.
+            Ok(_) if !trusted.is_of_mesh(&own.chain, now) => 0,
             Ok(_) => renewal(own),
             // It gets no other, until somebody says so.
             Err(Refused::Revoked) => now.saturating_add(3600),

@@ -4,16 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_core::spiffe::Holder;
-use omnirelay_pki::trust::{Bundle, Usage};
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::tls::{self, ClientTls};
-use rustls::{ClientConfig, RootCertStore};
+use omnirelay_wire::tls;
+use rustls::ClientConfig;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::pb;
-use crate::daemon::identity::own::OwnIdentity;
-use crate::daemon::identity::trust::{Trusted, unix_now};
+use crate::daemon::identity::client::{Believes, OwnClient, Servers, Shows};
+use crate::daemon::identity::trust::Trust;
 use pb::certificate_service_client::CertificateServiceClient;
 
 /// How long one daemon may take.
@@ -30,20 +28,16 @@ pub enum RenewalError {
     Daemon { address: String, what: String },
 }
 
-/// Has a certificate renewed by one of these daemons, for the key of a request; answers its chain.
+/// Has the certificate of this node renewed by one of these daemons, for the key of a request; answers its chain.
 ///
 /// # Errors
 /// What the last daemon said that was asked.
-pub async fn renew(
-    own: &OwnIdentity,
-    trusted: &Arc<Trusted>,
-    csr: &str,
-    controls: Vec<String>,
-) -> Result<String, RenewalError> {
-    let config = Arc::new(client(own, trusted)?);
+pub async fn renew(trust: &Arc<Trust>, csr: &str, controls: Vec<String>) -> Result<String, RenewalError> {
+    let client = OwnClient::new(Believes::Mesh(Servers::Nodes), Shows::Node, trust.clone());
+    let config = Arc::new(client.config()?);
     let mut last = RenewalError::Nobody;
     for address in controls {
-        match ask(&address, config.clone(), trusted.clone(), csr).await {
+        match ask(&address, config.clone(), csr).await {
             Ok(chain) => return Ok(chain),
             Err(what) => last = RenewalError::Daemon { address, what },
         }
@@ -51,38 +45,12 @@ pub async fn renew(
     Err(last)
 }
 
-/// Shows who this node is, and believes the authority of the mesh.
-fn client(own: &OwnIdentity, trusted: &Trusted) -> Result<ClientConfig, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    for root in trusted.bundle.iter().flat_map(Bundle::roots) {
-        roots.add(root.clone())?;
-    }
-    let key = own.private_key().ok_or_else(|| rustls::Error::General("the key is none".to_owned()))?;
-    let identity = Some((own.chain.clone(), key));
-    ClientTls { roots: Some(roots), identity, ..ClientTls::default() }.config()
-}
-
-async fn ask(
-    address: &str,
-    config: Arc<ClientConfig>,
-    trusted: Arc<Trusted>,
-    csr: &str,
-) -> Result<String, String> {
+async fn ask(address: &str, config: Arc<ClientConfig>, csr: &str) -> Result<String, String> {
     let told = |error: tonic::transport::Error| omnirelay_core::text::chain(&error);
     let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(told)?.timeout(WITHIN);
     let connector = tower::service_fn(move |place: Uri| {
-        let (config, trusted) = (config.clone(), trusted.clone());
-        async move {
-            let connecting = tokio::time::timeout(WITHIN, tls::connect_with(place, config));
-            let stream = connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-            let shown = stream.inner().get_ref().1.peer_certificates().unwrap_or_default();
-            // Besides the name that was called: a node, and none that is out.
-            let shown = trusted.judge(shown, unix_now(), Usage::Server).map_err(io::Error::other)?;
-            match shown.id.holder() {
-                Holder::Node { .. } => Ok(stream),
-                Holder::Operator(_) | Holder::Service(_) => Err(io::Error::other("it is no node")),
-            }
-        }
+        let connecting = tokio::time::timeout(WITHIN, tls::connect_with(place, config.clone()));
+        async { connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) }
     });
     let channel: Channel = endpoint.connect_with_connector_lazy(connector);
     let asked = pb::RenewCertificateRequest { csr: csr.to_owned() };
