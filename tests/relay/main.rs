@@ -127,6 +127,7 @@ mod servers;
 mod tables;
 
 mod agent;
+mod calls;
 mod command_line;
 mod control;
 mod coverage;
