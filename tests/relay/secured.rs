@@ -372,6 +372,17 @@ async fn an_identity_in_pkcs12_is_served_and_replaced() -> Result<()> {
     until("the new one is shown", async || Ok(serial(folder, &relay)? != first)).await?;
     stream.delivers(2..=20).await?;
     drop(daemon);
+    // Whether the files can be used is known before the daemon is started.
+    let validated = |password: &str| -> Result<(Option<i32>, String)> {
+        std::fs::write(corporate.path("password"), password)?;
+        let set = settings.iter().flat_map(|setting| ["--set", setting]);
+        let line: Vec<&str> = ["config", "validate"].into_iter().chain(set).collect();
+        crate::process::run(&line).map(|(code, _, complaint)| (code, complaint))
+    };
+    let (code, complaint) = validated("wrong\n")?;
+    ensure!(code == Some(10) && complaint.contains("node.p12"), "{code:?} {complaint}");
+    let (code, complaint) = validated("correct horse\n")?;
+    ensure!(code == Some(0), "{code:?} {complaint}");
     // Of another node it is none.
     corporate.issue("other", "spiffe://corp.example/mesh/default/worker/other")?;
     let error = place.start().err().context("it has started")?.to_string();

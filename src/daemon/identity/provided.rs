@@ -174,9 +174,10 @@ impl Provider {
         let mut chosen = self.provision.0.subscribe();
         let mut of = (chosen.borrow_and_update().clone(), self.opened.clone());
         loop {
+            let has_files = of.0.has_files();
             tokio::select! {
                 changed = chosen.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(LOOK_EVERY), if has_files => {}
             }
             let provided = chosen.borrow_and_update().clone();
             let looking = Arc::clone(&self);
@@ -320,6 +321,18 @@ impl Form {
 }
 
 impl Provided {
+    /// That the files, if there are any, hold what they should, whoever the node is. Blocks.
+    ///
+    /// # Errors
+    /// [`ProvidedError`], with the file that cannot be used.
+    pub fn check(&self) -> Result<(), ProvidedError> {
+        self.read().map(drop)
+    }
+
+    fn has_files(&self) -> bool {
+        self.source != Source::Mesh || self.bundle.is_some()
+    }
+
     fn stamp(&self) -> Stamp {
         let of_form: [Option<&Path>; 2] = match &self.source {
             Source::Mesh => [None, None],

@@ -89,6 +89,7 @@ fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
     let checked = loaded.and_then(|loaded| {
         loaded.redis()?;
         loaded.check_tokens()?;
+        loaded.check_identity()?;
         Ok(loaded.warnings)
     });
     match checked {
