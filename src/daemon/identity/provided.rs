@@ -91,9 +91,9 @@ pub enum ProvidedError {
     Read { path: PathBuf, source: io::Error },
     #[error("`{path}` holds no certificate in PEM")]
     NoCertificate { path: PathBuf },
-    #[error("`{path}`: {source}")]
+    #[error("`{path}` cannot be opened as PKCS#12")]
     Pkcs12 { path: PathBuf, source: Pkcs12Error },
-    #[error("`{path}`: {source}")]
+    #[error("the certificate in `{path}` is none of a mesh")]
     Certificate { path: PathBuf, source: CertificateError },
     #[error("`{key}` is not the private key of the certificate in `{cert}`, or none that TLS can use")]
     Pair { cert: PathBuf, key: PathBuf },
@@ -116,8 +116,8 @@ pub enum ProvidedError {
          name); say it as security.identity.trustDomain"
     )]
     NoTrustDomain { path: PathBuf },
-    #[error("`{path}` does not prove who this node is: {source}")]
-    Unbelieved { path: PathBuf, source: Refused },
+    #[error("`{path}` does not prove who this node is")]
+    Unbelieved { path: PathBuf, source: Box<Refused> },
 }
 
 /// What was read.
@@ -241,8 +241,10 @@ impl Provider {
         }
         let of = Trusted { provided: bundle.cloned(), cluster: self.cluster.clone(), ..Trusted::default() };
         for usage in [Usage::Server, Usage::Client] {
-            of.judge(&own.chain, unix_now(), usage)
-                .map_err(|source| ProvidedError::Unbelieved { path: path.clone(), source })?;
+            of.judge(&own.chain, unix_now(), usage).map_err(|source| ProvidedError::Unbelieved {
+                path: path.clone(),
+                source: Box::new(source),
+            })?;
         }
         Ok(())
     }
