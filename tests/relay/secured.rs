@@ -396,6 +396,7 @@ async fn an_identity_in_pkcs12_is_served_and_replaced() -> Result<()> {
 /// From files to the authority of the mesh and back, as `docs/security/identity-providers.md` has it. Nothing that is under
 /// way ends, and nobody who comes is turned away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "the steps of one move, in their order")]
 async fn an_identity_moves_to_the_mesh_and_back() -> Result<()> {
     let corporate = Corporate::new()?;
     corporate.issue("node", "spiffe://corp.example/mesh/default/worker/a")?;
