@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 mod audit;
 mod check;
+mod client_tls;
 mod control;
 mod foreign;
 mod history;
@@ -15,10 +16,12 @@ mod node;
 mod oidc;
 mod origin;
 mod peers;
+mod plaintext;
 mod rate_limit;
 mod registers;
 mod relay;
 mod relay_check;
+mod relay_port;
 mod security;
 mod session;
 mod sinks;
@@ -26,6 +29,7 @@ mod span;
 mod store;
 
 pub use audit::AuditConfig;
+pub use client_tls::{ClientIdentity, ClientTlsConfig, ClientTrust};
 pub use control::{ControlConfig, ControlTlsConfig, FileMode, TlsSource};
 pub use foreign::is_foreign;
 pub use history::HistoryConfig;
@@ -39,10 +43,13 @@ pub use rate_limit::RateLimitConfig;
 pub use registers::{PeerServiceError, RegistersConfig, peer_service};
 pub use relay::{
     AcknowledgeWhen, AeroRegistryConfig, Backpressure, Compression, FileSinkConfig, HttpSinkConfig,
-    PublishConfig, QueueConfig, RedisSinkConfig, RelayConfig, RelayRegistryConfig, RelayTlsConfig,
-    SinksConfig, StdoutSinkConfig, TelemetryWire,
+    PublishConfig, QueueConfig, RedisSinkConfig, RelayConfig, RelayRegistryConfig, SinksConfig,
+    StdoutSinkConfig, TelemetryWire,
 };
-pub use security::{BindingConfig, LoopbackTrust, SecurityConfig, WithoutProof};
+pub use relay_port::{RelayAllowConfig, RelayClients, RelayTlsConfig, RelayTlsSource};
+pub use security::{
+    BindingConfig, IdentityConfig, IdentitySource, LoopbackTrust, SecurityConfig, WithoutProof,
+};
 pub use session::SessionConfig;
 pub use sinks::http_sink_url;
 pub use span::Span;

@@ -25,7 +25,8 @@ use super::identity::bearer::Bearers;
 use super::identity::bearer::oidc::Oidc;
 use super::identity::own::IdentityFiles;
 use super::identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
-use super::identity::tls::{Tls, TlsError};
+use super::identity::provided::ProvidedError;
+use super::identity::tls::{Clients, Tls, TlsError};
 use super::identity::trust::{HasAuthority, Trust};
 use super::metrics::Metrics;
 use super::objects::dev::Process;
@@ -36,6 +37,7 @@ use super::readiness::Readiness;
 use super::registry::Registry;
 use super::registry::follow::follow_log;
 use super::relay::assembly::RelayError;
+use super::resync::ForeignError;
 use super::surface::{
     FinishedCall, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceBuilder, SurfaceError,
 };
@@ -97,10 +99,12 @@ pub enum NodeError {
     RelayRegistry(#[source] tonic::transport::Error),
     #[error("cannot serve a port under TLS")]
     Tls(#[from] TlsError),
+    #[error("cannot take the identity of this node from its files")]
+    Identity(#[from] ProvidedError),
     #[error("cannot keep the audit trail")]
     Audit(#[from] AuditFilesError),
     #[error("cannot push to the pools of others")]
-    Resync(#[from] reqwest::Error),
+    Resync(#[from] ForeignError),
     #[error("cannot count")]
     Metrics(#[from] prometheus::Error),
 }
@@ -204,6 +208,7 @@ impl Mount {
             grants: Arc::default(),
             trust: Arc::default(),
             identity_files: spec.identity,
+            provision: spec.access.provision.clone(),
             session_secret: spec.session_secret,
             audit_files: spec.audit,
             audit_key,
@@ -308,11 +313,14 @@ fn limits(config: &Config) -> Limits {
 /// TLS of the control port; `None`: there is none.
 fn control_tls(config: &Config, trust: &Arc<Trust>) -> Result<Option<Arc<Tls>>, TlsError> {
     let tls = &config.control.tls;
+    let of_node = || Tls::of_node(trust.clone()).judging(trust.clone(), Clients::May);
     Ok(match (tls.source, &tls.cert, &tls.key) {
         (TlsSource::Off, ..) => None,
-        (TlsSource::Files, Some(cert), Some(key)) => Some(Tls::open(cert, key)?.judging(trust.clone())),
-        (TlsSource::Mesh | TlsSource::Files, ..) => Some(Tls::of_node(trust.clone())),
-        (TlsSource::Auto, ..) => Some(Tls::of_node(trust.clone()).beside_plaintext()),
+        (TlsSource::Files, Some(cert), Some(key)) => {
+            Some(Tls::open(cert, key)?.judging(trust.clone(), Clients::May))
+        }
+        (TlsSource::Mesh | TlsSource::Files, ..) => Some(of_node()),
+        (TlsSource::Auto, ..) => Some(of_node().beside_plaintext()),
     }
     .map(Arc::new))
 }

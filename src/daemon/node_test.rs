@@ -22,7 +22,7 @@ use super::audit::files::AuditFiles;
 use super::config::Config;
 use super::identity::Access;
 use super::identity::own::{IdentityFiles, OwnIdentity};
-use super::identity::trust::Trusted;
+use super::identity::trust::{Trust, Trusted};
 use super::node::{Node, NodeSpec};
 use super::objects::certificates::remote::{Ask, issued};
 use super::objects::peers::own_session;
@@ -205,9 +205,13 @@ async fn a_certificate_is_renewed_by_another_daemon() {
         let pem = made[field].as_str().unwrap().as_bytes();
         CertificateDer::pem_slice_iter(pem).map(Result::unwrap).collect()
     };
-    let own = OwnIdentity::of(&key, certificates("chainPem")).unwrap();
-    let trusted =
-        |bundle| Arc::new(Trusted { bundle: Some(bundle), cluster: "default".into(), ..Trusted::default() });
+    let own = Arc::new(OwnIdentity::of(&key, certificates("chainPem")).unwrap());
+    let trusted = |bundle| {
+        let trust = Arc::new(Trust::default());
+        let (own, cluster) = (Some(own.clone()), "default".to_owned());
+        trust.update(|of| *of = Trusted { bundle: Some(bundle), cluster, own, ..Trusted::default() });
+        trust
+    };
     let bundle = trusted(Bundle::of(certificates("bundlePem")).unwrap());
     while item(&get(&issuer, "/readyz").await, "identity")["ok"] != true {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -215,17 +219,17 @@ async fn a_certificate_is_renewed_by_another_daemon() {
     let next = Key::make().unwrap();
     // One that does not answer is passed over.
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let chain = issued(&own, &bundle, &Ask::Renew(csr(&next)), vec![gone, address.clone()]).await.unwrap();
+    let chain = issued(&bundle, &Ask::Renew(csr(&next)), vec![gone, address.clone()]).await.unwrap();
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
     let renewed = OwnIdentity::of(&next, chain).expect("a certificate of the key that was sent");
     assert_eq!(renewed.leaf.id, own.leaf.id);
     assert_ne!(renewed.leaf.serial, own.leaf.serial);
-    let nobody = issued(&own, &bundle, &Ask::Renew(csr(&next)), Vec::new()).await.unwrap_err();
+    let nobody = issued(&bundle, &Ask::Renew(csr(&next)), Vec::new()).await.unwrap_err();
     assert!(nobody.to_string().contains("no other daemon"), "{nobody}");
     let other =
         Authority::root("mesh.local".parse().unwrap(), Validity { not_before: 0, not_after: 4_000_000_000 });
     let other = trusted(Bundle::of(vec![other.unwrap().certificate().clone()]).unwrap());
-    let refused = issued(&own, &other, &Ask::Renew(csr(&next)), vec![address]).await.unwrap_err();
+    let refused = issued(&other, &Ask::Renew(csr(&next)), vec![address]).await.unwrap_err();
     assert!(refused.to_string().contains("invalid peer certificate"), "{refused}");
     issuer.stop().await;
 }

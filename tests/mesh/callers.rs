@@ -175,7 +175,9 @@ fn called(mesh: &Secured, token: &str) -> Result<Result<String, tonic::Status>> 
     runtime.block_on(async {
         let bundle = mesh.path("admin/bundle.pem");
         let roots = tls::authorities(Some(&bundle)).await?;
-        let connector = tower::service_fn(move |place: Uri| tls::connect(place, roots.clone()));
+        let config = tls::ClientTls { roots: Some(roots), ..Default::default() }.config()?;
+        let config = std::sync::Arc::new(config);
+        let connector = tower::service_fn(move |place: Uri| tls::connect_with(place, config.clone()));
         let channel = Endpoint::from_shared(mesh.url())?.connect_with_connector(connector).await?;
         let mut request = tonic::Request::new(WhoAmIRequest {});
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);

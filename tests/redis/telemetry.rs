@@ -34,7 +34,7 @@ fn config(server: &RedisServer, entries_max: usize) -> SinksConfig {
 
 fn open(config: &SinksConfig) -> Result<Sinks> {
     let metrics = Arc::new(SinkMetrics::new(&prometheus::Registry::new())?);
-    Ok(Sinks::open(config, AcknowledgeWhen::Written, Path::new("unused"), metrics)?)
+    Ok(Sinks::open(config, AcknowledgeWhen::Written, Path::new("unused"), metrics, &Arc::default())?)
 }
 
 fn batch(seqs: std::ops::Range<u64>) -> Arc<Batch> {

@@ -1,11 +1,12 @@
 //! What operators see is what others read.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use omnirelay_wire::pb::aeroarc::agent::v1::operation_context_command_ack::Status as Outcome;
 use omnirelay_wire::pb::aeroarc::agent::v1::relay_stream_message::Payload;
-use omnirelay_wire::tls;
+use omnirelay_wire::tls::{self, ClientTls};
 use serde_json::{Value, json};
 use tonic::transport::{Channel, Endpoint};
 
@@ -83,9 +84,10 @@ fn refused(mut command: Command) -> Result<(Option<i32>, String)> {
 
 /// A connection under TLS, as the released agent has one.
 async fn under_tls(relay: &Relay, authority: &Authority) -> Result<Channel> {
-    let roots = tls::authorities(Some(&authority.ca())).await?;
+    let roots = Some(tls::authorities(Some(&authority.ca())).await?);
+    let config = Arc::new(ClientTls { roots, ..ClientTls::default() }.config()?);
     let endpoint = Endpoint::from_shared(format!("https://localhost:{}", relay.port))?;
-    let connector = tower::service_fn(move |place| tls::connect(place, roots.clone()));
+    let connector = tower::service_fn(move |place| tls::connect_with(place, config.clone()));
     Ok(endpoint.connect_with_connector(connector).await?)
 }
 

@@ -127,6 +127,7 @@ mod servers;
 mod tables;
 
 mod agent;
+mod calls;
 mod command_line;
 mod control;
 mod coverage;
@@ -141,6 +142,7 @@ mod published;
 mod python_agent;
 mod register;
 mod registry;
+mod secured;
 mod shapes;
 mod stream;
 mod watch;

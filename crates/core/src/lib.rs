@@ -12,5 +12,6 @@ pub mod replicas;
 pub mod scope;
 pub mod selector;
 pub mod spiffe;
+pub mod spiffe_pattern;
 pub mod text;
 pub mod time;

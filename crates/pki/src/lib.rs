@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod join_token;
 pub mod jwt;
 pub mod key;
+pub mod pkcs12;
 pub mod public_key;
 pub mod request;
 pub mod revocation;

@@ -12,9 +12,15 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::authority::to_be_signed;
 use crate::certificate::{Certificate, CertificateError};
 
-/// The algorithms that an authority of a mesh may sign with.
-static SIGNATURES: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm] =
-    &[webpki::ring::ECDSA_P256_SHA256, webpki::ring::ECDSA_P384_SHA384];
+/// The algorithms that an authority may sign with. One of a mesh takes the first; RSA has 2048 bits at least.
+static SIGNATURES: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm] = &[
+    webpki::ring::ECDSA_P256_SHA256,
+    webpki::ring::ECDSA_P384_SHA384,
+    webpki::ring::ED25519,
+    webpki::ring::RSA_PKCS1_2048_8192_SHA256,
+    webpki::ring::RSA_PKCS1_2048_8192_SHA384,
+    webpki::ring::RSA_PKCS1_2048_8192_SHA512,
+];
 
 /// Why a chain is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -180,7 +186,7 @@ impl Bundle {
 }
 
 /// The trust domain of an authority's certificate, by its one name.
-fn trust_domain_of(der: &CertificateDer) -> Option<TrustDomain> {
+pub fn trust_domain_of(der: &CertificateDer) -> Option<TrustDomain> {
     let certificate = parsed(der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     match names.value.general_names[..] {
@@ -190,7 +196,7 @@ fn trust_domain_of(der: &CertificateDer) -> Option<TrustDomain> {
 }
 
 /// Whether a certificate is of an authority that signed itself. Whatever is trusted may sign: a leaf must not be.
-fn is_root(der: &CertificateDer) -> bool {
+pub fn is_root(der: &CertificateDer) -> bool {
     let Ok((rest, root)) = X509Certificate::from_der(der) else { return false };
     let signs = root.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
     rest.is_empty()

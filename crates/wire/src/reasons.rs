@@ -201,6 +201,9 @@ reasons! {
     IDEMPOTENCY_KEY_REUSED: FailedPrecondition,
         "the key was used for another request",
         "leave --idempotency-key out, or repeat the very same command";
+    IDENTITY_NOT_ALLOWED: PermissionDenied,
+        "the relay's configuration lists whose certificates a service of its port takes, and the caller's is none of them",
+        "have it added to the setting that is named, or show another certificate";
     INPUT: Unknown,
         "standard input or a file named could not be read",
         "check the file";

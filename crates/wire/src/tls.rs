@@ -181,21 +181,10 @@ pub async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, P
     Ok(found)
 }
 
-/// Connects and agrees on TLS, for HTTP/2 and nothing else. The server must show a certificate of the name in `place`
-/// that one of `roots` has signed.
+/// Connects and agrees on TLS, as this configuration has it. The server must show a certificate of the name in `place`.
 ///
 /// # Errors
 /// Those of the connection; a [`rustls::Error`] is inside where TLS was not agreed on.
-pub async fn connect(place: Uri, roots: RootCertStore) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
-    let mut config = builder().map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    connect_with(place, Arc::new(config)).await
-}
-
-/// As [`connect`], as this configuration has it.
-///
-/// # Errors
-/// As of [`connect`].
 pub async fn connect_with(
     place: Uri,
     config: Arc<ClientConfig>,

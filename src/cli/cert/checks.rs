@@ -8,6 +8,7 @@ use crate::cli::frame::document::{field, number};
 /// The items of a node's readiness.
 const ITEM: &str = "identity";
 const CREDENTIALS: &str = "store-credentials";
+const PLAINTEXT: &str = "plaintext";
 
 pub static CATEGORY: Category = Category {
     name: "identity",
@@ -16,26 +17,33 @@ pub static CATEGORY: Category = Category {
         Check::new(
             "identity-certificate",
             "every node has a certificate that lives and is renewed",
-            "The mesh has a certificate authority, and a node has no certificate of it, or one that was revoked, has ended, or \
-         should have been renewed long ago: soon nobody believes who it is.",
+            "A node has no certificate of the mesh's authority, or of its files, or one that was revoked, has ended, or \
+             should have been renewed long ago: soon nobody believes who it is.",
             Judge::Nodes(certificate),
         ),
         Check::new(
             "identity-revocations",
             "every node judges by the newest list of revocations",
             "A node has not taken over what was revoked last, so that whoever was put out meanwhile is still let in there. It \
-         may be cut off from the store, or not believe who has signed the list.",
+             may be cut off from the store, or not believe who has signed the list.",
             Judge::Nodes(revocations),
         ),
         Check::new(
             "identity-store-credentials",
             "nobody who was put out of the mesh knows the credentials of the store",
             "A node was revoked that used the store with the same credentials as this one: it can read and write the registry \
-         until they are others.",
+             until they are others.",
             Judge::Nodes(credentials),
         ),
+        Check::new(
+            "identity-plaintext",
+            "nothing leaves a node in plaintext",
+            "A relay's port beyond loopback has no TLS, or a node calls a registry, a peer service or a collector of \
+             telemetry on another host by http://: whoever is on the way reads and changes what is said.",
+            Judge::Nodes(plaintext),
+        ),
     ],
-    items: &[ITEM, CREDENTIALS],
+    items: &[ITEM, CREDENTIALS, PLAINTEXT],
 };
 
 fn credentials(facts: &Facts) -> Finding {
@@ -73,4 +81,9 @@ fn revocations(facts: &Facts) -> Finding {
         ))
         .hint("omnirelay --addr NODE:PORT cert revocations    # is its store away (stale)? what does its log say?"),
     }
+}
+
+fn plaintext(facts: &Facts) -> Finding {
+    let found = Finding::of_item(facts, PLAINTEXT, "nothing leaves in plaintext", "the daemon does not say");
+    found.next("set relay.tls.source, or the address to https://, in the configuration of omnirelayd")
 }

@@ -1,6 +1,7 @@
 //! The relays that are asked: one, or all that the registry knows to live.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
@@ -8,7 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use omnirelay_wire::reasons;
 use omnirelay_wire::tls::authorities;
-use rustls::RootCertStore;
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 
 use super::LIST;
@@ -114,18 +115,19 @@ impl Fleet {
     }
 }
 
-/// Whom relays under TLS must prove who they are to.
+/// To whom relays under TLS must prove who they are, and what is shown to those that ask.
 ///
 /// # Errors
-/// When the file that is named holds no authorities.
-async fn trusted(args: &RelayArgs, session: &Session) -> Result<RootCertStore, CliError> {
+/// When the file that is named holds no authorities, or what is to be shown cannot be.
+async fn trusted(args: &RelayArgs, session: &Session) -> Result<Arc<ClientConfig>, CliError> {
     let variable = session.settings.env.get(env::RELAY_CA).map(PathBuf::from);
     let ca = args.relay_ca.clone().or(variable);
-    authorities(ca.as_deref()).await.map_err(|error| {
+    let roots = authorities(ca.as_deref()).await.map_err(|error| {
         CliError::new(reasons::CA_FILE, "cannot tell which relays to trust")
             .cause(chain(&error))
             .hint("name a PEM file with whoever signed the relays' certificates, with --relay-ca")
-    })
+    })?;
+    session.target()?.tls.towards(roots).map(Arc::new)
 }
 
 /// A client of one relay.
@@ -133,7 +135,7 @@ fn reach(
     session: &Session,
     target: Target,
     patience: Duration,
-    trusted: &RootCertStore,
+    trusted: &Arc<ClientConfig>,
 ) -> Result<Client, CliError> {
     let client = session.client()?.towards(target, patience)?;
     if client.address().is_tls() { client.trusting(trusted.clone()) } else { Ok(client) }
@@ -149,7 +151,7 @@ impl Site {
         relay: &Value,
         session: &Session,
         patience: Duration,
-        trusted: &RootCertStore,
+        trusted: &Arc<ClientConfig>,
     ) -> Result<Self, CliError> {
         let (relay_id, address) = (text(relay, "relayId").to_owned(), address_of(relay));
         let client = match address.parse::<Address>() {

@@ -99,6 +99,17 @@ impl TlsFiles {
         tls.config().map_err(|error| refuse(shown.unwrap_or(Path::new("")), chain(&error)))
     }
 
+    /// What connections to somebody else than the daemon begin with, whom `roots` vouch for: they show the same. Blocks.
+    ///
+    /// # Errors
+    /// `TLS_FILE`, with the file that cannot be used.
+    pub fn towards(&self, roots: RootCertStore) -> Result<ClientConfig, CliError> {
+        let shown = self.cert.as_deref();
+        let identity = shown.map(|cert| self.identity(cert)).transpose()?;
+        let tls = ClientTls { roots: Some(roots), identity, ..ClientTls::default() };
+        tls.config().map_err(|error| refuse(shown.unwrap_or(Path::new("")), chain(&error)))
+    }
+
     /// Why a server that is called `host` and shows this chain would not be believed; `None`: it would be. Blocks.
     ///
     /// # Errors

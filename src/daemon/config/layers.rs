@@ -359,6 +359,15 @@ impl Loaded {
         tokens::read(path).map(drop).map_err(|error| self.refuse("security.tokenFile", chain(&error)))
     }
 
+    /// Checks the files that the node's identity comes from, if there are any.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the file that cannot be used, and why.
+    pub fn check_identity(&self) -> Result<(), ConfigError> {
+        let provided = self.config.security.identity.provided();
+        provided.check().map_err(|error| self.refuse("security.identity.source", chain(&error)))
+    }
+
     fn refuse(&self, key: &str, what: String) -> ConfigError {
         ConfigError::Value { key: key.to_owned(), origin: source_of(&self.sources, key), what }
     }

@@ -6,7 +6,8 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, Section, within};
-use super::{Config, Span};
+use super::client_tls::ClientTlsKeys;
+use super::{ClientTlsConfig, Config, Span};
 
 /// The most pools of others.
 const PEER_SERVICES_MAX: usize = 16;
@@ -23,15 +24,31 @@ pub struct RegistersConfig {
     /// long.
     pub resync_interval: Span,
     /// Pools of others that are kept up to date as well, each the address of a peer service such as
-    /// `http://peer-service:8080`; at most 16, default none. They are pushed to at least every half
+    /// `https://peer-service:8080` or `http://`; at most 16, default none. They are pushed to at least every half
     /// `advertisementTtl`.
     pub peer_services: Vec<String>,
+    /// TLS with those of them that are `https://` addresses, and with those that a resync names.
+    pub peer_services_tls: ClientTlsConfig,
 }
+
+const PEER_SERVICES_TLS: ClientTlsKeys = ClientTlsKeys {
+    trust: "registers.peerServicesTls.trust",
+    ca: "registers.peerServicesTls.ca",
+    identity: "registers.peerServicesTls.identity",
+    cert: "registers.peerServicesTls.cert",
+    key: "registers.peerServicesTls.key",
+    address: "registers.peerServices",
+};
 
 impl Default for RegistersConfig {
     fn default() -> Self {
         let five_minutes = Span(Duration::from_secs(300));
-        Self { advertisement_ttl: five_minutes, resync_interval: five_minutes, peer_services: Vec::new() }
+        Self {
+            advertisement_ttl: five_minutes,
+            resync_interval: five_minutes,
+            peer_services: Vec::new(),
+            peer_services_tls: ClientTlsConfig::default(),
+        }
     }
 }
 
@@ -64,22 +81,22 @@ impl Section for RegistersConfig {
         let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
         within("registers.advertisementTtl", self.advertisement_ttl, second * 2, day)?;
         within("registers.resyncInterval", self.resync_interval, second, day)?;
-        self.check_peer_services()
+        self.check_peer_services()?;
+        // A resync may name any other pool.
+        self.peer_services_tls.check(&PEER_SERVICES_TLS, true)
     }
 }
 
 /// Why a text is not the address of a peer service. The text is repeated only where it can hold no password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerServiceError {
-    #[error("it is no address of a peer service: write http://HOST:PORT")]
+    #[error("it is no address of a peer service: write https://HOST:PORT or http://HOST:PORT")]
     Syntax,
     #[error("an address of a peer service must not hold a user or a password")]
     UserInfo,
     #[error("`{0}`: an address of a peer service has neither `?` nor `#`")]
     Query(String),
-    #[error("`{0}`: TLS to peer services is not in this version: write http://")]
-    Tls(String),
-    #[error("`{0}://` is not spoken to peer services: write http://HOST:PORT")]
+    #[error("`{0}://` is not spoken to peer services: write https://HOST:PORT or http://HOST:PORT")]
     Scheme(String),
 }
 
@@ -93,8 +110,7 @@ pub fn peer_service(text: &str) -> Result<Url, PeerServiceError> {
         return Err(PeerServiceError::UserInfo);
     }
     match url.scheme() {
-        "http" => {}
-        "https" => return Err(PeerServiceError::Tls(url.to_string())),
+        "http" | "https" => {}
         other => return Err(PeerServiceError::Scheme(other.to_owned())),
     }
     if url.host_str().is_none_or(str::is_empty) {
@@ -159,9 +175,9 @@ mod tests {
             ("one", "[http://peer-service:8080]", Ok(1)),
             ("with a path", "[http://gateway/api/peer]", Ok(1)),
             ("IPv6", "['http://[::1]:8080/']", Ok(1)),
-            ("TLS", "[https://peer:8443]", Err("TLS to peer services is not in this version")),
+            ("TLS", "[https://peer:8443]", Ok(1)),
             ("another scheme", "[ftp://peer]", Err("`ftp://` is not spoken")),
-            ("no scheme", "['peer-service']", Err("write http://HOST:PORT")),
+            ("no scheme", "['peer-service']", Err("write https://HOST:PORT")),
             ("a host and a port", "['peer:80']", Err("`peer://` is not spoken")),
             ("a password", "['http://me:secret@peer']", Err("must not hold a user or a password")),
             ("a query", "['http://peer?a=b']", Err("neither `?` nor `#`")),

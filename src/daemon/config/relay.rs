@@ -7,7 +7,8 @@ use std::time::Duration;
 use omnirelay_store::redis::url::Secret;
 use serde::{Deserialize, Serialize};
 
-use super::Span;
+use super::relay_port::{RelayAllowConfig, RelayTlsConfig};
+use super::{ClientTlsConfig, Span};
 
 /// The relay: its ports, its sessions, where telemetry goes, and who is told which agents it holds. It runs when
 /// `node.services` has `relay`.
@@ -29,6 +30,7 @@ pub struct RelayConfig {
     /// Too low: agents behind one gateway are turned away; too high: one host keeps all agents out.
     pub connections_per_address_max: Option<usize>,
     pub tls: RelayTlsConfig,
+    pub allow: RelayAllowConfig,
     /// Whether callers of this host may do everything on the relay's port; default true. Must be false where a proxy or
     /// a sidecar of this host brings others: nobody has more than `mesh.connect` and `mesh.read` there then.
     pub trust_local: bool,
@@ -47,16 +49,6 @@ pub struct RelayConfig {
     pub sinks: SinksConfig,
     pub publish: PublishConfig,
     pub registry: RelayRegistryConfig,
-}
-
-/// The certificate of the relay's port, in PEM; without it the port is plaintext.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct RelayTlsConfig {
-    /// The certificate with its chain.
-    pub cert: Option<PathBuf>,
-    /// The private key of `cert`.
-    pub key: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,8 +158,9 @@ pub struct RedisSinkConfig {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HttpSinkConfig {
-    /// An `http://` address; the sink is on when it is given.
+    /// An `http://` or `https://` address; the sink is on when it is given.
     pub url: Option<String>,
+    pub tls: ClientTlsConfig,
     /// How long the server may take to answer, 100 ms to 5 min.
     pub timeout: Span,
     /// 1 to 10000 frames of one request.
@@ -202,8 +195,9 @@ pub struct PublishConfig {
 pub struct RelayRegistryConfig {
     /// `http://HOST:PORT`, or `https://HOST:PORT` for TLS, of another registry; default the one of this daemon.
     pub address: Option<String>,
-    /// Whoever may have signed the registry's certificate, in PEM; default the public authorities.
+    /// The same as `tls.ca`.
     pub ca: Option<PathBuf>,
+    pub tls: ClientTlsConfig,
     /// 100 ms to 1 h, at most half of the registry's time to live. Too low: needless work; too high: one that is
     /// lost on the way ends what lives.
     pub heartbeat_interval: Span,
@@ -237,6 +231,7 @@ impl Default for RelayConfig {
             connections_max: 16_384,
             connections_per_address_max: None,
             tls: RelayTlsConfig::default(),
+            allow: RelayAllowConfig::default(),
             trust_local: true,
             telemetry_wire: TelemetryWire::default(),
             acknowledge_when: AcknowledgeWhen::default(),
@@ -287,14 +282,16 @@ impl Default for RedisSinkConfig {
 impl Default for HttpSinkConfig {
     fn default() -> Self {
         let timeout = Span(Duration::from_secs(10));
-        Self { url: None, timeout, batch_frames: 500, queue: QueueConfig::default() }
+        let (tls, queue) = (ClientTlsConfig::default(), QueueConfig::default());
+        Self { url: None, tls, timeout, batch_frames: 500, queue }
     }
 }
 
 impl Default for RelayRegistryConfig {
     fn default() -> Self {
         let seconds = |count| Span(Duration::from_secs(count));
-        Self { address: None, ca: None, heartbeat_interval: seconds(10), request_timeout: seconds(5) }
+        let tls = ClientTlsConfig::default();
+        Self { address: None, ca: None, tls, heartbeat_interval: seconds(10), request_timeout: seconds(5) }
     }
 }
 

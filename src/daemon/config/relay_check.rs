@@ -3,15 +3,27 @@
 use std::time::Duration;
 
 use super::check::{Invalid, Section, count, is_host, is_host_and_port, within};
-use super::{AeroRegistryConfig, Config, RelayConfig, RelayRegistryConfig, Span};
+use super::client_tls::ClientTlsKeys;
+use super::{AeroRegistryConfig, ClientTlsConfig, Config, RelayConfig, RelayRegistryConfig, Span};
 use omnirelay_core::names::{ID_BYTES_MAX, check_id};
 
 const MIB: usize = 1024 * 1024;
+
+const REGISTRY_TLS: ClientTlsKeys = ClientTlsKeys {
+    trust: "relay.registry.tls.trust",
+    ca: "relay.registry.tls.ca",
+    identity: "relay.registry.tls.identity",
+    cert: "relay.registry.tls.cert",
+    key: "relay.registry.tls.key",
+    address: "relay.registry.address",
+};
 
 impl Section for RelayConfig {
     fn check(&self, all: &Config) -> Result<(), Invalid> {
         let second = Duration::from_secs(1);
         self.check_names()?;
+        self.tls.check()?;
+        self.allow.check(&self.tls)?;
         count("relay.connectionsMax", self.connections_max, 1, 100_000)?;
         if let Some(max) = self.connections_per_address_max {
             count("relay.connectionsPerAddressMax", max, 1, 100_000)?;
@@ -37,11 +49,6 @@ impl RelayConfig {
         if let Some(address) = self.advertise.as_ref().filter(|address| !reachable(address)) {
             return Err(("relay.advertise", format!("`{address}` is no address; write HOST or HOST:PORT")));
         }
-        match (&self.tls.cert, &self.tls.key) {
-            (Some(_), None) => return Err(("relay.tls.cert", "is given without `relay.tls.key`".to_owned())),
-            (None, Some(_)) => return Err(("relay.tls.key", "is given without `relay.tls.cert`".to_owned())),
-            (Some(_), Some(_)) | (None, None) => {}
-        }
         match &self.publish.address {
             Some(address) if !address.is_empty() && !is_host_and_port(address) => {
                 let what =
@@ -54,9 +61,15 @@ impl RelayConfig {
 }
 
 impl RelayRegistryConfig {
+    /// TLS with that registry.
+    pub fn client_tls(&self) -> ClientTlsConfig {
+        let ca = self.ca.clone().or_else(|| self.tls.ca.clone());
+        ClientTlsConfig { ca, ..self.tls.clone() }
+    }
+
     fn check(&self, all: &Config) -> Result<(), Invalid> {
         let (ms, second) = (Duration::from_millis, Duration::from_secs(1));
-        let Self { address, ca, heartbeat_interval, request_timeout } = self;
+        let Self { address, ca, tls: own, heartbeat_interval, request_timeout } = self;
         let after = |scheme| address.as_ref().and_then(|address| address.strip_prefix(scheme));
         let (plain, tls) = (after("http://"), after("https://"));
         if let Some(address) = address
@@ -71,6 +84,13 @@ impl RelayRegistryConfig {
             let what = "it means nothing here: `relay.registry.address` is no https:// address".to_owned();
             return Err(("relay.registry.ca", what));
         }
+        if ca.is_some() && own.ca.is_some() {
+            return Err((
+                "relay.registry.ca",
+                "it is the same as `relay.registry.tls.ca`; leave it out".to_owned(),
+            ));
+        }
+        self.client_tls().check(&REGISTRY_TLS, tls.is_some())?;
         let hour = Span(second * 3600);
         // What another registry's times to live are, only that one knows.
         let own = all.serves("relay") && address.is_none();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_wire::pb::omnirelay::security::v1::JoinPolicy;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use crate::daemon::identity::caller::{Scope, Scopes};
 
 /// How many bindings a file may name.
 const BINDINGS_MAX: usize = 256;
+use crate::daemon::identity::provided::{Form, Provided, Source};
 
 /// What callers must prove.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,7 @@ pub struct SecurityConfig {
     /// What principals and roles may do besides what their proof says. Until the mesh has a certificate authority they hold
     /// on this daemon; then they are entered into the registry, each once, and what is there holds from then on.
     pub bindings: Vec<BindingConfig>,
+    pub identity: IdentityConfig,
 }
 
 /// What somebody may do besides what their proof says.
@@ -77,6 +80,87 @@ impl BindingConfig {
             format!("the scopes of `{principal}` are none, or one is unknown: choose from {all}")
         })?;
         Ok(Given { principal, scopes })
+    }
+}
+
+/// Where the node's own identity comes from. Read again on SIGHUP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct IdentityConfig {
+    pub source: IdentitySource,
+    /// The certificate with its chain, in PEM, of `files`. Its SPIFFE ID must be that of this node.
+    pub cert: Option<PathBuf>,
+    /// The private key of `cert`.
+    pub key: Option<PathBuf>,
+    /// The roots that such certificates lead to, in PEM. Whoever they certify is believed, beside those that the mesh's
+    /// own authority does; with `mesh` too, for as long as others still have theirs from files.
+    pub bundle: Option<PathBuf>,
+    /// Of which trust domain these roots are, where they do not say so themselves; default that of the certificate of
+    /// `files`.
+    pub trust_domain: Option<String>,
+    /// Key, certificate and chain in one file, in place of `cert` and `key`; the roots in it count where there is no
+    /// `bundle`.
+    pub pkcs12: Option<PathBuf>,
+    /// A file whose first line is the password of `pkcs12`.
+    pub password_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentitySource {
+    /// The mesh's certificate authority.
+    #[default]
+    Mesh,
+    /// Files that somebody else keeps; looked at every few seconds.
+    Files,
+}
+
+impl IdentityConfig {
+    /// What is chosen; what contradicts itself was refused with the configuration.
+    pub fn provided(&self) -> Provided {
+        let pem = self.cert.clone().zip(self.key.clone()).map(|(cert, key)| Form::Pem { cert, key });
+        let pkcs12 = self.pkcs12.clone().zip(self.password_file.clone());
+        let form = pkcs12.map(|(file, password)| Form::Pkcs12 { file, password }).or(pem);
+        let source = match (self.source, form) {
+            (IdentitySource::Files, Some(form)) => Source::Files(form),
+            (IdentitySource::Files, None) | (IdentitySource::Mesh, _) => Source::Mesh,
+        };
+        let trust_domain = self.trust_domain.as_deref().and_then(|domain| domain.parse().ok());
+        Provided { source, bundle: self.bundle.clone(), trust_domain }
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        const SOURCE: &str = "security.identity.source";
+        if let Some(Err(error)) = self.trust_domain.as_deref().map(str::parse::<TrustDomain>) {
+            let what = format!("it is no trust domain: {error}; write a name such as corp.example");
+            return Err(("security.identity.trustDomain", what));
+        }
+        let given = |one: &Option<PathBuf>| one.is_some();
+        let (pem, pkcs12) =
+            ([&self.cert, &self.key].map(given), [&self.pkcs12, &self.password_file].map(given));
+        let without = |key, what: &str| Err((key, what.to_owned()));
+        match (self.source, pem, pkcs12) {
+            (IdentitySource::Mesh, [false, false], [false, false]) => Ok(()),
+            (IdentitySource::Mesh, ..) => {
+                without(SOURCE, "`mesh` has no files but `bundle`; set it to files, or leave them out")
+            }
+            (IdentitySource::Files, [true, true], [false, false]) if self.bundle.is_none() => {
+                without("security.identity.bundle", "the roots that the certificate leads to are missing")
+            }
+            (IdentitySource::Files, [true, true], [false, false])
+            | (IdentitySource::Files, [false, false], [true, true]) => Ok(()),
+            (IdentitySource::Files, [false, false], [true, false]) => without(
+                "security.identity.passwordFile",
+                "the file with the password of security.identity.pkcs12 is missing",
+            ),
+            (IdentitySource::Files, [true, false], [false, false]) => {
+                without("security.identity.key", "the private key of security.identity.cert is missing")
+            }
+            (IdentitySource::Files, ..) => without(
+                SOURCE,
+                "`files` needs cert, key and bundle, or pkcs12 and passwordFile, and not both",
+            ),
+        }
     }
 }
 
@@ -137,7 +221,7 @@ impl Section for SecurityConfig {
                 return Err(("security.bindings", format!("`{}` stands there twice", seed.principal)));
             }
         }
-        Ok(())
+        self.identity.check()
     }
 }
 
@@ -171,6 +255,37 @@ mod tests {
         let mut config = Config::default();
         config.security.bindings = vec![ann(), of(None, Some("admins"), &["mesh.operate", "mesh.admin"])];
         assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn an_identity_comes_from_one_place() {
+        let fits: [&[&str]; 5] = [
+            &[],
+            &["bundle=b"],
+            &["source=files", "cert=c", "key=k", "bundle=b"],
+            &["source=files", "pkcs12=p", "passwordFile=w"],
+            &["source=files", "pkcs12=p", "passwordFile=w", "bundle=b"],
+        ];
+        let fits = fits.map(|set| (set, None));
+        let refused: [(&[&str], _); 8] = [
+            (&["bundle=b", "trustDomain=Corp Example"], Some("identity.trustDomain")),
+            (&["cert=c", "key=k", "bundle=b"], Some("identity.source")),
+            (&["source=files"], Some("needs cert, key and bundle")),
+            (&["source=files", "cert=c", "key=k"], Some("identity.bundle")),
+            (&["source=files", "cert=c", "bundle=b"], Some("identity.key")),
+            (&["source=files", "pkcs12=p"], Some("identity.passwordFile")),
+            (&["source=files", "pkcs12=p", "passwordFile=w", "cert=c"], Some("and not both")),
+            (&["source=spire"], Some("identity.source")),
+        ];
+        for (set, expected) in fits.into_iter().chain(refused) {
+            let set: Vec<String> = set.iter().map(|set| format!("security.identity.{set}")).collect();
+            let said = super::super::layers::load(None, std::iter::empty(), &set, &[]);
+            match (said.map(drop).map_err(|error| error.to_string()), expected) {
+                (Ok(()), None) => {}
+                (Err(error), Some(words)) => assert!(error.contains(words), "{set:?}: {error}"),
+                (said, expected) => panic!("{set:?}: {said:?}, not {expected:?}"),
+            }
+        }
     }
 
     #[test]

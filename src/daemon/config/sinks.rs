@@ -8,6 +8,7 @@ use omnirelay_store::redis::url::{RedisUrl, Secret, redacted};
 use reqwest::Url;
 
 use super::check::{Invalid, count, within};
+use super::client_tls::ClientTlsKeys;
 use super::store::password;
 use super::{HttpSinkConfig, QueueConfig, RedisSinkConfig, SinksConfig};
 
@@ -19,6 +20,15 @@ const FILE_QUEUE: [&str; 2] = ["relay.sinks.file.queue.size", "relay.sinks.file.
 const REDIS_QUEUE: [&str; 2] = ["relay.sinks.redis.queue.size", "relay.sinks.redis.queue.bytesMax"];
 const HTTP_QUEUE: [&str; 2] = ["relay.sinks.http.queue.size", "relay.sinks.http.queue.bytesMax"];
 const STDOUT_QUEUE: [&str; 2] = ["relay.sinks.stdout.queue.size", "relay.sinks.stdout.queue.bytesMax"];
+
+const HTTP_TLS: ClientTlsKeys = ClientTlsKeys {
+    trust: "relay.sinks.http.tls.trust",
+    ca: "relay.sinks.http.tls.ca",
+    identity: "relay.sinks.http.tls.identity",
+    cert: "relay.sinks.http.tls.cert",
+    key: "relay.sinks.http.tls.key",
+    address: "relay.sinks.http.url",
+};
 
 impl SinksConfig {
     /// Checks what can be said without looking into files: the first key that is wrong, and why.
@@ -37,9 +47,8 @@ impl SinksConfig {
             return Err(("relay.sinks.redis.stream", what));
         }
         count("relay.sinks.redis.entriesMax", redis.entries_max, 1, 100_000_000)?;
-        if let Some(url) = &http.url {
-            http_sink_url(url)?;
-        }
+        let url = http.url.as_deref().map(http_sink_url).transpose()?;
+        http.tls.check(&HTTP_TLS, url.is_some_and(|url| url.scheme() == "https"))?;
         within(
             "relay.sinks.http.timeout",
             http.timeout,
@@ -147,9 +156,10 @@ impl fmt::Debug for RedisSinkConfig {
 /// Without the token that the URL may hold.
 impl fmt::Debug for HttpSinkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url, timeout, batch_frames, queue } = self;
+        let Self { url, tls, timeout, batch_frames, queue } = self;
         f.debug_struct("HttpSinkConfig")
             .field("url", &url.as_deref().map(without_query))
+            .field("tls", tls)
             .field("timeout", timeout)
             .field("batch_frames", batch_frames)
             .field("queue", queue)
@@ -187,16 +197,17 @@ fn redis_sink_url(text: &str) -> Result<RedisUrl, Invalid> {
 /// The key of the setting, and why it is no address.
 pub fn http_sink_url(text: &str) -> Result<Url, Invalid> {
     let wrong = |what: String| ("relay.sinks.http.url", what);
-    let syntax = || wrong("it is no address of a server: write http://HOST:PORT/PATH".to_owned());
+    let syntax = || wrong("it is no address of a server: write https://HOST:PORT/PATH or http://".to_owned());
     let url = Url::parse(text).map_err(|_| syntax())?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(wrong("an address of a server must not hold a user or a password".to_owned()));
     }
     match url.scheme() {
-        "http" => {}
-        "https" => return Err(wrong("TLS to servers is not in this version: write http://".to_owned())),
+        "http" | "https" => {}
         other => {
-            return Err(wrong(format!("`{other}://` is not spoken to servers: write http://HOST:PORT/PATH")));
+            let what =
+                format!("`{other}://` is not spoken to servers: write https://HOST:PORT/PATH or http://");
+            return Err(wrong(what));
         }
     }
     if url.host_str().is_none_or(str::is_empty) {
@@ -234,7 +245,7 @@ mod tests {
             ("redis.passwordFile", |c| c.redis.password_file = Some("x".into()), "means nothing here"),
             ("redis.stream", |c| c.redis.stream = "a\nb".to_owned(), "no key"),
             ("redis.entriesMax", |c| c.redis.entries_max = 0, "1 to 100000000"),
-            ("http.url", |c| c.http.url = Some("https://a".to_owned()), "TLS to servers is not in this"),
+            ("http.tls.ca", |c| c.http.tls.ca = Some("x".into()), "no https:// address"),
             ("http.timeout", |c| c.http.timeout = Span(Duration::from_secs(301)), "100ms to 5m"),
             ("http.batchFrames", |c| c.http.batch_frames = 10_001, "1 to 10000"),
         ];
@@ -284,7 +295,7 @@ mod tests {
     fn addresses_of_servers_are_told_without_their_secrets() {
         let cases = [
             ("ftp://a", "`ftp://` is not spoken"),
-            ("collector", "write http://HOST:PORT"),
+            ("collector", "write https://HOST:PORT"),
             ("http://me:secret@a", "must not hold a user or a password"),
         ];
         for (text, expected) in cases {

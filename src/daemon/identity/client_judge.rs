@@ -17,15 +17,25 @@ use rustls::{
 use super::handshake;
 use super::trust::{Refused, Trusted};
 
-/// Takes clients without a certificate, and those whose certificate the node believes.
+/// Whether clients have to show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// Those who show none are served as well.
+    May,
+    Must,
+}
+
+/// Takes those clients whose certificate the node believes, and perhaps those that show none.
 pub struct ClientJudge {
     trusted: Arc<Trusted>,
+    clients: Clients,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ClientJudge {
-    pub fn of(trusted: &Arc<Trusted>, provider: &CryptoProvider) -> Self {
-        Self { trusted: Arc::clone(trusted), algorithms: provider.signature_verification_algorithms }
+    pub fn of(trusted: &Arc<Trusted>, clients: Clients, provider: &CryptoProvider) -> Self {
+        let algorithms = provider.signature_verification_algorithms;
+        Self { trusted: Arc::clone(trusted), clients, algorithms }
     }
 }
 
@@ -37,7 +47,7 @@ impl fmt::Debug for ClientJudge {
 
 impl ClientCertVerifier for ClientJudge {
     fn client_auth_mandatory(&self) -> bool {
-        false
+        self.clients == Clients::Must
     }
 
     /// None: clients have one identity, and send it.
@@ -86,7 +96,7 @@ impl ClientCertVerifier for ClientJudge {
 }
 
 /// By which the client is told: what helps the honest and tells an attacker nothing.
-fn alert(refused: Refused) -> CertificateError {
+pub(super) fn alert(refused: Refused) -> CertificateError {
     use omnirelay_pki::trust::TrustError;
     match refused {
         Refused::Revoked => CertificateError::Revoked,

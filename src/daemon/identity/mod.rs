@@ -5,11 +5,14 @@ pub mod bearer;
 pub mod bound;
 pub mod buckets;
 pub mod caller;
+pub mod client;
 mod client_judge;
+mod files;
 pub mod handshake;
 pub mod own;
 pub mod permissions;
 pub mod proof;
+pub mod provided;
 pub mod socket;
 pub mod tls;
 pub mod tokens;
@@ -19,6 +22,7 @@ pub mod users;
 use std::sync::Arc;
 
 use self::proof::Tokens;
+use self::provided::Provision;
 use self::socket::ControlSocket;
 
 /// By what a node lets callers in, besides its ports.
@@ -28,4 +32,6 @@ pub struct Access {
     pub socket: Option<ControlSocket>,
     /// The tokens that prove somebody.
     pub tokens: Arc<Tokens>,
+    /// Where the node's own identity comes from.
+    pub provision: Provision,
 }

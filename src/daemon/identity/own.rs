@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use omnirelay_pki::certificate::{Certificate, CertificateError, to_pem};
-use omnirelay_pki::key::{Key, KeyError};
+use omnirelay_pki::key::{Fingerprint, Key, KeyError};
 use omnirelay_pki::sealed::{SealError, SealingKey};
 use omnirelay_store::whole_file::write_whole;
 use rustls::pki_types::pem::PemObject;
@@ -80,6 +80,12 @@ impl OwnIdentity {
         (leaf.key == key.fingerprint()).then(|| Self { leaf, chain, key: key.to_pem() })
     }
 
+    /// The same of any key that TLS can use, as PEM; `None` when they are not of each other.
+    pub fn provided(key: Zeroizing<String>, chain: Vec<CertificateDer<'static>>) -> Option<Self> {
+        let leaf = Certificate::read(chain.first()?).ok()?;
+        (leaf.key == public_key_of(&key)?).then_some(Self { leaf, chain, key })
+    }
+
     /// The private key, as TLS wants it; `None` never, as it was one.
     pub fn private_key(&self) -> Option<PrivateKeyDer<'static>> {
         PrivateKeyDer::from_pem_slice(self.key.as_bytes()).ok()
@@ -101,6 +107,13 @@ impl OwnIdentity {
         }
         text
     }
+}
+
+/// The fingerprint of the public key that belongs to a private one; `None` when TLS cannot use it.
+pub fn public_key_of(key: &str) -> Option<Fingerprint> {
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).ok()?;
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).ok()?;
+    Some(Fingerprint::of(key.public_key()?.as_ref()))
 }
 
 /// Where a node keeps who it is and whom it trusts.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use omnirelay_pki::certificate::Certificate;
 use rustls::ServerConfig;
@@ -15,14 +15,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::client_judge::ClientJudge;
+pub use super::client_judge::Clients;
+use super::files::{self, LOOK_EVERY, Stamp};
 use super::handshake::{Unshaken, shake};
 use super::trust::{Trust, Trusted};
-
-/// Longer files are neither certificates nor keys.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
-
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long a client that is refused may take to read why.
 const WHY_WITHIN: Duration = Duration::from_secs(1);
@@ -37,8 +33,6 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 pub enum TlsError {
     #[error("cannot read `{path}`")]
     Read { path: PathBuf, source: io::Error },
-    #[error("`{path}` is too long for a certificate or a key")]
-    TooLong { path: PathBuf },
     #[error("`{path}` holds no certificate in PEM")]
     NoCertificate { path: PathBuf },
     #[error("`{path}` is no certificate in PEM")]
@@ -53,8 +47,10 @@ pub enum TlsError {
 pub struct Tls {
     /// What it shows; `None`: the identity of the node, as soon as there is one.
     files: Option<Files>,
-    /// By what certificates of clients are judged; `None`: they are asked for none.
+    /// Who the node is, and by what certificates of clients are judged; `None`: neither matters here.
     trust: Option<Arc<Trust>>,
+    /// Whether clients are asked for a certificate; `None`: they are not.
+    clients: Option<Clients>,
     /// Whether clients that speak no TLS are served as well.
     beside_plaintext: bool,
     current: RwLock<Current>,
@@ -99,9 +95,6 @@ pub struct Shown {
     judged_by: Arc<Trusted>,
 }
 
-/// Tells one state of the files from another.
-type Stamp = [Option<(SystemTime, u64)>; 2];
-
 impl Tls {
     /// Reads both files, in PEM. Clients are asked for no certificate.
     ///
@@ -109,24 +102,25 @@ impl Tls {
     /// [`TlsError`], with the file that cannot be used.
     pub fn open(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         // Before they are read: whoever replaces them meanwhile has them read again.
-        let opened = stamp(cert, key);
+        let opened = Stamp::of([cert, key]);
         let pair = read_pair(cert, key)?;
-        let config = Some(config(&pair, None, cert)?);
+        let config = Some(config(&pair, None, None, cert)?);
         let current = RwLock::new(Current { pair: Some(pair), trusted: None, config });
         let files = Files { cert: cert.to_owned(), key: key.to_owned(), opened };
-        Ok(Self { files: Some(files), trust: None, beside_plaintext: false, current })
+        Ok(Self { files: Some(files), trust: None, clients: None, beside_plaintext: false, current })
     }
 
-    /// Shows the identity of the node, and judges certificates of clients.
+    /// Shows the identity of the node. Clients are asked for no certificate, and by no version before 1.3 served.
     pub fn of_node(trust: Arc<Trust>) -> Self {
-        Self { files: None, trust: Some(trust), beside_plaintext: false, current: RwLock::default() }
+        let (files, clients, current) = (None, None, RwLock::default());
+        Self { files, trust: Some(trust), clients, beside_plaintext: false, current }
     }
 
     /// Judges certificates of clients too. Nobody is served by a version before 1.3 then.
     #[must_use]
-    pub fn judging(mut self, trust: Arc<Trust>) -> Self {
+    pub fn judging(mut self, trust: Arc<Trust>, clients: Clients) -> Self {
         self.current.get_mut().unwrap_or_else(PoisonError::into_inner).config = None;
-        Self { trust: Some(trust), ..self }
+        Self { trust: Some(trust), clients: Some(clients), ..self }
     }
 
     /// Serves clients that speak no TLS as well.
@@ -149,12 +143,13 @@ impl Tls {
     /// told once, and the old goes on. Ends at once where there are no files.
     pub async fn keep(self: Arc<Self>) {
         let Some(files) = &self.files else { return };
-        let mut seen = files.opened;
+        let mut seen = files.opened.clone();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let looking = Arc::clone(&self);
             // Files may be far away, and then connections must not wait for them.
-            let looked = tokio::task::spawn_blocking(move || looking.look(seen));
+            let before = seen.clone();
+            let looked = tokio::task::spawn_blocking(move || looking.look(&before));
             let Ok(Some((now, read))) = looked.await else { continue };
             seen = now;
             match read {
@@ -168,10 +163,10 @@ impl Tls {
     }
 
     /// Reads the files again if they are not those that were seen. Blocks.
-    fn look(&self, seen: Stamp) -> Option<(Stamp, Result<(), TlsError>)> {
+    fn look(&self, seen: &Stamp) -> Option<(Stamp, Result<(), TlsError>)> {
         let files = self.files.as_ref()?;
-        let now = stamp(&files.cert, &files.key);
-        (now != seen).then(|| (now, self.reload()))
+        let now = Stamp::of([files.cert.as_path(), files.key.as_path()]);
+        (now != *seen).then(|| (now, self.reload()))
     }
 
     /// Reads the files again, for connections that begin later. Blocks.
@@ -182,7 +177,7 @@ impl Tls {
         let Some(Files { cert, key, .. }) = &self.files else { return Ok(()) };
         let pair = read_pair(cert, key)?;
         let trusted = self.trust.as_ref().map(|trust| trust.current());
-        let config = Some(config(&pair, trusted.as_ref(), cert)?);
+        let config = Some(config(&pair, trusted.as_ref(), self.clients, cert)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) =
             Current { pair: Some(pair), trusted, config };
         Ok(())
@@ -248,7 +243,8 @@ impl Tls {
         let pair = current.pair.as_ref().or(own.as_ref());
         let pair = pair
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "this node has no certificate yet"))?;
-        let made = config(pair, trusted.as_ref(), Path::new("identity.pem")).map_err(io::Error::other)?;
+        let made = config(pair, trusted.as_ref(), self.clients, Path::new("identity.pem"));
+        let made = made.map_err(io::Error::other)?;
         (current.config, current.trusted) = (Some(Arc::clone(&made)), trusted.clone());
         Ok((made, trusted))
     }
@@ -279,13 +275,6 @@ impl Pair {
     }
 }
 
-fn stamp(cert: &Path, key: &Path) -> Stamp {
-    [cert, key].map(|path| {
-        let file = std::fs::metadata(path).ok()?;
-        Some((file.modified().ok()?, file.len()))
-    })
-}
-
 fn read_pair(cert: &Path, key: &Path) -> Result<Pair, TlsError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(cert)?).collect();
     let chain = chain.map_err(|source| TlsError::Certificate { path: cert.to_owned(), source })?;
@@ -298,7 +287,12 @@ fn read_pair(cert: &Path, key: &Path) -> Result<Pair, TlsError> {
 }
 
 /// What shows `pair`, and judges certificates of clients where it is said by what.
-fn config(pair: &Pair, trusted: Option<&Arc<Trusted>>, cert: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+fn config(
+    pair: &Pair,
+    trusted: Option<&Arc<Trusted>>,
+    clients: Option<Clients>,
+    cert: &Path,
+) -> Result<Arc<ServerConfig>, TlsError> {
     // The provider is given here and not installed for the whole process.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let refuse = |source| TlsError::Pair { cert: cert.to_owned(), source };
@@ -308,8 +302,14 @@ fn config(pair: &Pair, trusted: Option<&Arc<Trusted>>, cert: &Path) -> Result<Ar
         None => builder.with_safe_default_protocol_versions(),
     };
     let builder = builder.map_err(refuse)?;
-    let builder = match trusted.filter(|trusted| trusted.bundle.is_some()) {
-        Some(trusted) => builder.with_client_cert_verifier(Arc::new(ClientJudge::of(trusted, &provider))),
+    let judge = match (trusted, clients) {
+        (Some(trusted), Some(clients)) if clients == Clients::Must || trusted.bundles().next().is_some() => {
+            Some(ClientJudge::of(trusted, clients, &provider))
+        }
+        (_, _) => None,
+    };
+    let builder = match judge {
+        Some(judge) => builder.with_client_cert_verifier(Arc::new(judge)),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(pair.chain.clone(), pair.key.clone_key()).map_err(refuse)?;
@@ -323,11 +323,7 @@ fn config(pair: &Pair, trusted: Option<&Arc<Trusted>>, cert: &Path) -> Result<Ar
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let refuse = |source| TlsError::Read { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(refuse)?.len() > FILE_BYTES_MAX {
-        return Err(TlsError::TooLong { path: path.to_owned() });
-    }
-    std::fs::read(path).map_err(refuse)
+    files::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 pub struct Trusted {
     /// The roots of the mesh; `None` while it has no authority.
     pub bundle: Option<Bundle>,
+    /// The roots that the identity provider of this node brings; `None`: it brings none.
+    pub provided: Option<Bundle>,
     /// Of the node. Nodes of other clusters are nobody here.
     pub cluster: String,
     pub revocations: Revocations,
@@ -51,8 +53,7 @@ impl Trusted {
     /// # Errors
     /// Why it proves nobody.
     pub fn judge(&self, chain: &[CertificateDer], now: i64, usage: Usage) -> Result<Certificate, Refused> {
-        let bundle = self.bundle.as_ref().ok_or(Refused::NoAuthority)?;
-        let certificate = bundle.verify(chain, now, usage)?;
+        let certificate = self.verify(chain, now, usage)?;
         if matches!(certificate.id.holder(), Holder::Node { cluster, .. } if *cluster != self.cluster) {
             return Err(Refused::Cluster);
         }
@@ -60,6 +61,30 @@ impl Trusted {
             return Err(Refused::Revoked);
         }
         Ok(certificate)
+    }
+
+    /// All that is believed, each for its own trust domain.
+    pub fn bundles(&self) -> impl Iterator<Item = &Bundle> {
+        self.bundle.iter().chain(&self.provided)
+    }
+
+    /// Whether a chain leads to the authority of the mesh, and not only to roots that are believed besides.
+    pub fn is_of_mesh(&self, chain: &[CertificateDer], now: i64) -> bool {
+        self.bundle.as_ref().is_some_and(|bundle| bundle.verify(chain, now, Usage::Server).is_ok())
+    }
+
+    /// Verifies a chain against the roots of its trust domain, and no others.
+    fn verify(&self, chain: &[CertificateDer], now: i64, usage: Usage) -> Result<Certificate, Refused> {
+        let mut refused = None;
+        for bundle in self.bundles() {
+            match (bundle.verify(chain, now, usage), &refused) {
+                (Ok(certificate), _) => return Ok(certificate),
+                // That it is of another trust domain says less than anything else.
+                (Err(error), None | Some(TrustError::TrustDomain { .. })) => refused = Some(error),
+                (Err(_), Some(_)) => {}
+            }
+        }
+        Err(refused.map_or(Refused::NoAuthority, Refused::Untrusted))
     }
 
     /// Whether a certificate is out, or what is between it and its root: an issuer whose key was stolen.
@@ -83,8 +108,8 @@ impl Trusted {
         if certificate.not_after < now {
             return Some("its certificate has ended");
         }
-        let leads = |bundle: &Bundle| bundle.verify(chain, now, Usage::Client).is_ok();
-        let is_trusted = self.bundle == before.bundle || self.bundle.as_ref().is_some_and(leads);
+        let leads = || self.verify(chain, now, Usage::Client).is_ok();
+        let is_trusted = self.bundles().eq(before.bundles()) || leads();
         (!is_trusted).then_some("its authority is not trusted any more")
     }
 }

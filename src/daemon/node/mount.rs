@@ -17,6 +17,7 @@ use crate::daemon::audit::files::{AuditFiles, AuditKey};
 use crate::daemon::config::Config;
 use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::identity::proof::Grants;
+use crate::daemon::identity::provided::Provision;
 use crate::daemon::identity::trust::Trust;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::objects::dev::Process;
@@ -96,6 +97,8 @@ pub struct Mount {
     pub trust: Arc<Trust>,
     /// Where both are kept.
     pub identity_files: IdentityFiles,
+    /// Where the node's own identity comes from.
+    pub provision: Provision,
     pub session_secret: String,
     pub audit_files: AuditFiles,
     pub audit_key: Arc<AuditKey>,

@@ -12,6 +12,7 @@ use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServ
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::Config;
+use crate::daemon::identity::provided::Provider;
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::certificates::bearer::Callers;
@@ -43,6 +44,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         signer: signer.clone(),
         trust: trust.clone(),
         files: node.identity_files.clone(),
+        provision: node.provision.clone(),
         node: Holder::Node {
             cluster: config.node.cluster.clone(),
             role: config.node.role.clone(),
@@ -55,17 +57,10 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         tried: Default::default(),
     };
     keeper.load();
+    let provider = Arc::new(provider(node)?);
+    node.run(Phase::End, provider.clone().run());
     let keeper = Arc::new(keeper);
-    let (asked, counted, metrics) =
-        (keeper.clone(), keeper.clone(), Arc::new(IdentityMetrics::new(node.metrics.all())?));
-    node.observe(Arc::new(Refused(metrics.clone())));
-    let (judging, revoked) = (trust.clone(), registry.clone());
-    node.readiness.add(move || vec![item("identity", false, asked.trouble())]);
-    node.metrics.before_scrape(move || {
-        let Expiries { node, issuer, root, behind } = counted.expiries();
-        metrics.read([("node", node), ("issuer", issuer), ("root", root)], behind);
-        metrics.read_revocations(judging.current().revocations.number(), revocations_number(&revoked));
-    });
+    tell(node, &keeper, provider)?;
     node.run(Phase::End, async move { keeper.run().await });
     let store = Arc::new(store_access(&config, node.registry.node_id()));
     let (known, access) = (node.registry.clone(), store.clone());
@@ -106,6 +101,38 @@ impl RequestObserver for Refused {
     fn unshaken(&self, handshake: &FailedHandshake<'_>) {
         self.0.count_refused(handshake.port, handshake.cause.word());
     }
+}
+
+/// What says who the node is, where that are files, and whom it believes besides.
+fn provider(node: &Mount) -> Result<Provider, NodeError> {
+    let (files, config) = (node.identity_files.clone(), &node.config);
+    // What is wrong with it was told when it was loaded.
+    let kept = move || files.identity().ok().flatten();
+    let own = (config.node.cluster.as_str(), node.registry.node_id());
+    Ok(Provider::open(node.provision.clone(), node.trust.clone(), own, kept)?)
+}
+
+/// Says what is wrong with the identity, what leaves the host in plaintext, and when certificates end.
+fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Result<(), NodeError> {
+    let (asked, of_files, plaintext) = (keeper.clone(), provider.clone(), node.config.plaintext());
+    let plaintext = (!plaintext.is_empty()).then(|| format!("others can read: {}", plaintext.join(", ")));
+    node.readiness.add(move || {
+        let trouble = match of_files.is_of_mesh() {
+            true => asked.trouble().or_else(|| of_files.failure()),
+            false => of_files.trouble(),
+        };
+        vec![item("identity", false, trouble), item("plaintext", false, plaintext.clone())]
+    });
+    let (counted, metrics) = (keeper.clone(), Arc::new(IdentityMetrics::new(node.metrics.all())?));
+    node.observe(Arc::new(Refused(metrics.clone())));
+    let (judging, revoked) = (node.trust.clone(), node.registry.clone());
+    node.metrics.before_scrape(move || {
+        let Expiries { node, issuer, root, behind } = counted.expiries();
+        let behind = if provider.is_of_mesh() { behind } else { provider.is_behind() };
+        metrics.read([("node", node), ("issuer", issuer), ("root", root)], behind);
+        metrics.read_revocations(judging.current().revocations.number(), revocations_number(&revoked));
+    });
+    Ok(())
 }
 
 /// The control ports of other nodes that live, as the registry has them.

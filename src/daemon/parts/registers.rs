@@ -7,6 +7,7 @@ use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::Regis
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::peer_service;
+use crate::daemon::identity::client::Servers;
 use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::advertisements::pool::{LocalCounts, Pool, PoolSettings};
@@ -74,6 +75,7 @@ fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
         pool: pool.clone(),
         operations: node.operations.clone(),
         metrics,
+        tls: registers.peer_services_tls.client(Servers::NodesAndServices, &node.trust),
         session: Arc::new(move || {
             presence.get().filter(|presence| presence.is_registered())?;
             own_session(&sessions).map(|session| session.instance)

@@ -8,9 +8,12 @@ use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_server::RelayControlServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::config::{Config, RelayConfig, RelayTlsConfig};
+use crate::daemon::config::{Config, RelayClients, RelayConfig, RelayTlsConfig, RelayTlsSource};
 use crate::daemon::identity::authenticate::{HostAndAgents, Hosts};
-use crate::daemon::identity::tls::Tls;
+use crate::daemon::identity::client::Servers;
+use crate::daemon::identity::proof::{ProofNeeded, Proven};
+use crate::daemon::identity::tls::{Clients, Tls};
+use crate::daemon::identity::trust::Trust;
 use crate::daemon::metrics::AeroMetrics;
 use crate::daemon::node::{
     Kinds, Mount, NodeError, Part, Phase, Port, PortName, RELAY_REGISTRY_SERVICE, RELAY_SERVICE,
@@ -22,6 +25,7 @@ use crate::daemon::objects::agents::{self, AGENT};
 use crate::daemon::objects::node::LetIn;
 use crate::daemon::objects::relays::{self, RELAY};
 use crate::daemon::readiness::item;
+use crate::daemon::relay::allow::{Allowed, Rule};
 use crate::daemon::relay::assembly::Relay;
 use crate::daemon::relay::http::serve_probes;
 use crate::daemon::relay::identity::{advertised, relay_id};
@@ -52,7 +56,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let relay = node.config.serves(RELAY_SERVICE).then(|| start(node, at.grpc, &registry)).transpose()?;
     open_ports(node, relay.as_ref())?;
     if node.config.serves(RELAY_REGISTRY_SERVICE) {
-        node.serve(PortName::Relay, server);
+        let rule = Rule::of("relay.allow.relays", &node.config.relay.allow.relays);
+        node.serve(PortName::Relay, Allowed::new(server, rule));
     }
     if let Some(relay) = relay {
         attach(node, relay);
@@ -80,7 +85,8 @@ fn start(node: &Mount, bound: SocketAddr, registry: &AeroRegistry) -> Result<Rel
         Some(address) => {
             let timeout = config.registry.request_timeout.0;
             let other = if address.starts_with("https://") {
-                OtherRegistry::under_tls(address, timeout, config.registry.ca.as_deref())
+                let tls = config.registry.client_tls().client(Servers::Nodes, &node.trust);
+                OtherRegistry::under_tls(address, timeout, tls)
             } else {
                 OtherRegistry::new(address, timeout)
             };
@@ -93,11 +99,12 @@ fn start(node: &Mount, bound: SocketAddr, registry: &AeroRegistry) -> Result<Rel
         relay_id: relay_id(config),
         address,
         grpc_port: port.into(),
-        tls: config.tls.cert.is_some(),
+        tls: config.tls.source() != RelayTlsSource::Off,
         ..pb::Relay::default()
     };
     let reports = Arc::new(Reports::new(relay, &config.registry, told, config.sessions_max));
-    Ok(Relay::start(config, &node.telemetry, node.registry.clone(), reports, &node.metrics)?)
+    let (registry, trust) = (node.registry.clone(), &node.trust);
+    Ok(Relay::start(config, &node.telemetry, registry, reports, &node.metrics, trust)?)
 }
 
 /// Opens both ports: gRPC for agents and relays, HTTP for whoever watches them.
@@ -107,12 +114,19 @@ fn open_ports(node: &mut Mount, relay: Option<&Relay>) -> Result<(), NodeError> 
     // Where being on this host is no proof, it is none on this port either.
     let (trust, own) = (node.trust.clone(), config.clone());
     let trusts_host = move || own.relay.trust_local && let_in(&own, &trust) != LetIn::Nobody;
-    let tls = tls(&config.relay.tls)?;
+    let tls = tls(&config.relay.tls, &node.trust)?;
     if let Some(tls) = &tls {
         node.run(Phase::End, tls.clone().keep());
     }
-    let surface =
-        Surface::builder([OMNIRELAY]).authenticator(HostAndAgents::new(trusts_host)).hosts(Hosts::any());
+    // Whoever shows a certificate is who it says; tokens are for the control port.
+    let (tokens, grants) = (Arc::default(), node.grants.clone());
+    let surface = Surface::builder([OMNIRELAY]).hosts(Hosts::any());
+    let surface = match config.relay.tls.clients {
+        RelayClients::Required => surface.authenticator(Proven::new(tokens, grants, ProofNeeded)),
+        RelayClients::None | RelayClients::Optional => {
+            surface.authenticator(Proven::new(tokens, grants, HostAndAgents::new(trusts_host)))
+        }
+    };
     let port = Port { listener: listeners.grpc, socket: None, tls, limits: limits(&config), surface };
     node.open(PortName::Relay, port);
     // A sink that nobody waits for is no reason to send agents elsewhere.
@@ -124,11 +138,13 @@ fn open_ports(node: &mut Mount, relay: Option<&Relay>) -> Result<(), NodeError> 
 
 /// Serves the relay, says what it needs, and stops it once its streams have ended.
 fn attach(node: &mut Mount, relay: Relay) {
+    let allow = &node.config.relay.allow;
+    let operators = Rule::of("relay.allow.operators", &allow.operators);
+    let agents = Rule::of("relay.allow.agents", &allow.agents);
     // What operators and services ask of the relay, on every port.
-    for port in [PortName::Control, PortName::Relay] {
-        node.serve(port, RelayControlServer::new(relay.control()));
-    }
-    node.serve(PortName::Relay, AgentGatewayServer::new(relay.gateway()));
+    node.serve(PortName::Control, RelayControlServer::new(relay.control()));
+    node.serve(PortName::Relay, Allowed::new(RelayControlServer::new(relay.control()), operators));
+    node.serve(PortName::Relay, Allowed::new(AgentGatewayServer::new(relay.gateway()), agents));
     let (sinks, published, registry) =
         (relay.sink_trouble(), relay.publish_trouble(), relay.registry_trouble());
     node.readiness.add(move || {
@@ -150,10 +166,16 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn tls(config: &RelayTlsConfig) -> Result<Option<Arc<Tls>>, NodeError> {
-    match (&config.cert, &config.key) {
-        (Some(cert), Some(key)) => Ok(Some(Arc::new(Tls::open(cert, key)?))),
-        // One without the other was refused with the configuration.
-        (_, _) => Ok(None),
-    }
+fn tls(config: &RelayTlsConfig, trust: &Arc<Trust>) -> Result<Option<Arc<Tls>>, NodeError> {
+    let tls = match (config.source(), &config.cert, &config.key) {
+        (RelayTlsSource::Off, ..) => return Ok(None),
+        (RelayTlsSource::Files, Some(cert), Some(key)) => Tls::open(cert, key)?,
+        // `files` without both was refused with the configuration.
+        (RelayTlsSource::Mesh | RelayTlsSource::Files, ..) => Tls::of_node(trust.clone()),
+    };
+    Ok(Some(Arc::new(match config.clients {
+        RelayClients::None => tls,
+        RelayClients::Optional => tls.judging(trust.clone(), Clients::May),
+        RelayClients::Required => tls.judging(trust.clone(), Clients::Must),
+    })))
 }

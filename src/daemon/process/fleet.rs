@@ -25,6 +25,7 @@ use crate::daemon::audit::files::AuditFiles;
 use crate::daemon::config::Config;
 use crate::daemon::identity::Access;
 use crate::daemon::identity::own::IdentityFiles;
+use crate::daemon::identity::provided::Provision;
 use crate::daemon::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use crate::daemon::objects::dev::{Decree, Fate, Process};
 use crate::daemon::parts;
@@ -332,7 +333,10 @@ impl Member {
             store: self.stores.of_node(),
             session_secret: self.session_secret.clone(),
             listener,
-            access: Access::default(),
+            access: Access {
+                provision: Provision::of(self.config.security.identity.provided()),
+                ..Access::default()
+            },
             relay,
             audit: self.audit.clone(),
             identity: self.identity.clone(),

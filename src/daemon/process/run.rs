@@ -24,11 +24,12 @@ use super::signals::EndSignals;
 use super::store_choice::Stores;
 use super::store_tool;
 use crate::daemon::audit::files::AuditFiles;
-use crate::daemon::config::{self, Config, ConfigError, Loaded, WithoutProof};
+use crate::daemon::config::{self, Config, ConfigError, IdentityConfig, Loaded, WithoutProof};
 use crate::daemon::data_dir::{self, DataDir};
 use crate::daemon::identity::Access;
 use crate::daemon::identity::own::{IDENTITY_FOLDER, IdentityFiles};
 use crate::daemon::identity::proof::{Token, Tokens};
+use crate::daemon::identity::provided::Provision;
 use crate::daemon::identity::socket::ControlSocket;
 use crate::daemon::identity::tokens::{self, TokenFileError};
 use crate::daemon::log::{self, LogControl};
@@ -88,6 +89,7 @@ fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
     let checked = loaded.and_then(|loaded| {
         loaded.redis()?;
         loaded.check_tokens()?;
+        loaded.check_identity()?;
         Ok(loaded.warnings)
     });
     match checked {
@@ -176,7 +178,8 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let runtime = builder.build()?;
     runtime.spawn(service::show_life(stalls.clone()));
     stalls.watch()?;
-    let reloaded = Reloaded { log, directory: directory.path(), tokens: spec.access.tokens.clone() };
+    let (tokens, provision) = (spec.access.tokens.clone(), spec.access.provision.clone());
+    let reloaded = Reloaded { log, directory: directory.path(), tokens, provision };
     let outcome = runtime.block_on(doing("live", live(spec, args, &reloaded, end)));
     runtime.shutdown_background();
     outcome
@@ -210,7 +213,8 @@ fn access(config: &Config, directory: &Path) -> Result<Access, Failure> {
     let control = &config.control;
     let open =
         |path: &PathBuf| ControlSocket::open(path, control.socket_mode.0, control.socket_group.as_deref());
-    Ok(Access { socket: control.socket.as_ref().map(open).transpose()?, tokens })
+    let provision = Provision::of(config.security.identity.provided());
+    Ok(Access { socket: control.socket.as_ref().map(open).transpose()?, tokens, provision })
 }
 
 /// The tokens of the file that is configured, or of the one in the data directory.
@@ -227,6 +231,7 @@ struct Reloaded<'a> {
     /// The data directory.
     directory: &'a Path,
     tokens: Arc<Tokens>,
+    provision: Provision,
 }
 
 async fn live(
@@ -367,7 +372,8 @@ pub fn withdraw_ready(path: Option<&Path>) {
 
 /// Reads the tokens and the configuration again, and takes over what can be changed while running. The tokens come
 /// first: whoever takes one away relies on it, whatever else is wrong.
-fn reload(args: &DaemonArgs, running: &Config, Reloaded { log, directory, tokens }: &Reloaded<'_>) {
+fn reload(args: &DaemonArgs, running: &Config, reloaded: &Reloaded<'_>) {
+    let Reloaded { log, directory, tokens, provision } = reloaded;
     match read_tokens(running, directory) {
         Ok(read) => {
             tokens.replace(&read);
@@ -382,16 +388,19 @@ fn reload(args: &DaemonArgs, running: &Config, Reloaded { log, directory, tokens
     if let Err(error) = log.set_filter(&loaded.log.filter) {
         return error!(error = %chain(&error), "configuration not reloaded; the old one stays");
     }
+    provision.choose(loaded.security.identity.provided());
     let fixed = |config: &Config| {
         let mut config = config.clone();
         config.log.filter = String::new();
+        config.security.identity = IdentityConfig::default();
         config
     };
     if fixed(&loaded) == fixed(running) {
         info!("configuration reloaded");
     } else {
         warn!(
-            "configuration reloaded: only `log.filter` and tokens change while running, the rest needs a restart"
+            "configuration reloaded: only `log.filter`, `security.identity` and tokens change while running, the rest \
+             needs a restart"
         );
     }
 }

@@ -16,6 +16,7 @@ use super::sessions::{SessionSettings, Sessions};
 use super::sinks::{SinkError, Sinks};
 use super::stream::{Intake, IntakeSettings};
 use crate::daemon::config::{RelayConfig, TelemetryWire};
+use crate::daemon::identity::trust::Trust;
 use crate::daemon::metrics::{Metrics, PublishMetrics, RelayMetrics, ReportsMetrics, SinkMetrics};
 use crate::daemon::publish::Publications;
 use crate::daemon::registry::Registry;
@@ -60,12 +61,14 @@ impl Relay {
         registry: Arc<Registry>,
         reports: Arc<Reports>,
         metrics: &Metrics,
+        trust: &Arc<Trust>,
     ) -> Result<Self, RelayError> {
         let counted = RelayMetrics::new(metrics.all())?;
         let reports_metrics = ReportsMetrics::new(metrics.all())?;
         let sink_metrics = Arc::new(SinkMetrics::new(metrics.all())?);
         let publish_metrics = Arc::new(PublishMetrics::new(metrics.all())?);
-        let sinks = Arc::new(Sinks::open(&config.sinks, config.acknowledge_when, folder, sink_metrics)?);
+        let sinks =
+            Arc::new(Sinks::open(&config.sinks, config.acknowledge_when, folder, sink_metrics, trust)?);
         let (ttl, sessions_max) = (config.session_ttl.0, config.sessions_max);
         let publications = Arc::new(Publications::new(&config.publish, ttl, sessions_max, publish_metrics));
         let settings = SessionSettings { relay_id: relay_id(config), ttl, sessions_max };
@@ -197,7 +200,9 @@ mod tests {
             ..SinksConfig::default()
         };
         let metrics = Arc::new(SinkMetrics::new(&prometheus::Registry::new()).unwrap());
-        let sinks = Arc::new(Sinks::open(&config, AcknowledgeWhen::Written, folder, metrics).unwrap());
+        let sinks = Arc::new(
+            Sinks::open(&config, AcknowledgeWhen::Written, folder, metrics, &Arc::default()).unwrap(),
+        );
         let frame = Frame { message: TelemetryFrame::default(), raw: bytes::Bytes::new() };
         let batch = Batch { agent_id: "a".into(), received_unix_ns: 1, frames: vec![frame] };
         let handed = sinks.take(Arc::new(batch)).await;

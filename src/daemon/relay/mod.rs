@@ -3,6 +3,7 @@
 //! Sessions live in memory only, and are the truth while the process lives. Nothing here waits for the registry or
 //! for the Redis that keys are published in.
 
+pub mod allow;
 pub mod assembly;
 pub mod batch;
 pub mod commands;

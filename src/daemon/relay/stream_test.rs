@@ -39,7 +39,9 @@ impl Rig {
         let metrics = RelayMetrics::new(&all).unwrap();
         let sink_metrics = Arc::new(SinkMetrics::new(&all).unwrap());
         let written = AcknowledgeWhen::Written;
-        let sinks = Sinks::open(&SinksConfig::default(), written, folder.path(), sink_metrics).unwrap();
+        let sinks =
+            Sinks::open(&SinksConfig::default(), written, folder.path(), sink_metrics, &Arc::default())
+                .unwrap();
         let settings = IntakeSettings { inflight_max: 1000, inflight_bytes_max: ROOM, shape: None };
         let commands = Arc::new(Commands::default());
         let intake = Arc::new(Intake::new(settings, Arc::new(sinks), metrics, commands));

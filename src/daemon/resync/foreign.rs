@@ -1,6 +1,5 @@
 //! A pool of others, behind the HTTP API of a peer service.
 
-use omnirelay_wire::tls::nobody;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +18,7 @@ use tracing::debug;
 use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
 use crate::core::register::check_register_id;
 use crate::core::strays::Dared;
+use crate::daemon::identity::client::OwnClient;
 use crate::daemon::registry::Registry;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -70,12 +70,22 @@ pub enum Beside {
 /// What this daemon has pushed there since it started, by id.
 type Sent = BTreeMap<String, pb::AdvertisedRegister>;
 
+/// Why there is no client for the pools of others.
+#[derive(Debug, thiserror::Error)]
+pub enum ForeignError {
+    #[error("an HTTP client could not be made")]
+    Http(#[from] reqwest::Error),
+    #[error("a client of TLS could not be made")]
+    Tls(#[from] rustls::Error),
+}
+
 /// A pool of others.
 pub struct Foreign {
     registry: Arc<Registry>,
     name: String,
     url: Url,
     http: Client,
+    tls: Arc<OwnClient>,
     every: Duration,
     sent: Mutex<Sent>,
 }
@@ -85,9 +95,14 @@ impl Foreign {
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
-    pub fn new(registry: Arc<Registry>, url: Url, every: Duration) -> Result<Self, reqwest::Error> {
+    pub fn new(
+        registry: Arc<Registry>,
+        url: Url,
+        tls: Arc<OwnClient>,
+        every: Duration,
+    ) -> Result<Self, ForeignError> {
         let http = Client::builder()
-            .tls_backend_preconfigured(nobody())
+            .tls_backend_preconfigured(tls.config()?)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             // What is advertised goes to the host that was named, and to no other.
@@ -96,7 +111,7 @@ impl Foreign {
             .user_agent(concat!("omnirelayd/", env!("CARGO_PKG_VERSION")))
             .build()?;
         let name = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { registry, name, url, http, every, sent: Mutex::default() })
+        Ok(Self { registry, name, url, http, tls, every, sent: Mutex::default() })
     }
 
     /// Pushes of the catalogue, in one call.
@@ -145,6 +160,10 @@ impl Foreign {
 
     async fn post(&self, path: &str, body: Vec<u8>) -> Result<Vec<u8>, Trouble> {
         let url = self.url.join(path).map_err(|error| Trouble::away(error.to_string()))?;
+        if url.scheme() == "https" {
+            let refreshed = self.tls.refresh().await;
+            refreshed.map_err(|error| Trouble::away(error.to_string()))?;
+        }
         let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
         let response = request.send().await.map_err(|error| unanswered(&error))?;
         let status = response.status();

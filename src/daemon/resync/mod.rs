@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::client::OwnClient;
 use crate::daemon::metrics::{CountPool, RegistersMetrics};
 use crate::daemon::objects::advertisements::Resyncs;
 use crate::daemon::objects::{envelope, head_cursor, registers};
@@ -38,6 +39,7 @@ use crate::daemon::registry::watch::{Watch, WatchEvent};
 use demand::{Job, WAITING_MAX};
 use drive::{Brought, Line};
 use foreign::Foreign;
+pub use foreign::ForeignError;
 use local::Local;
 pub use local::{LOCAL, LocalPool};
 use target::Target;
@@ -65,6 +67,8 @@ pub struct ResyncParts {
     pub pool: Arc<dyn LocalPool>,
     pub operations: Arc<Operations>,
     pub metrics: Arc<RegistersMetrics>,
+    /// TLS with the pools of others.
+    pub tls: Arc<OwnClient>,
     pub session: Session,
     pub count_pool: CountPool,
 }
@@ -98,12 +102,13 @@ impl Resync {
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
-    pub fn new(parts: ResyncParts, settings: &ResyncSettings) -> Result<Self, reqwest::Error> {
+    pub fn new(parts: ResyncParts, settings: &ResyncSettings) -> Result<Self, ForeignError> {
         let local = Local::new(parts.registry.clone(), parts.pool.clone(), settings.resync_interval);
         let mut lines = vec![Arc::new(Line::new(Arc::new(local), parts.metrics.clone()))];
         let mut foreign = BTreeMap::new();
         for url in &settings.peer_services {
-            let pool = Foreign::new(parts.registry.clone(), url.clone(), settings.push_every)?;
+            let pool =
+                Foreign::new(parts.registry.clone(), url.clone(), parts.tls.clone(), settings.push_every)?;
             let pool = Arc::new(pool);
             lines.push(Arc::new(Line::new(pool.clone(), parts.metrics.clone())));
             foreign.insert(Target::name(pool.as_ref()).to_owned(), pool);

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,8 @@ use omnirelay_wire::json::MethodJson;
 use omnirelay_wire::problem::{CONTENT_TYPE, Problem};
 use omnirelay_wire::raw::Raw;
 use omnirelay_wire::reasons;
-use omnirelay_wire::tls;
-use rustls::{ClientConfig, RootCertStore};
+use omnirelay_wire::tls::connect_with;
+use rustls::ClientConfig;
 use serde_json::{Map, Value, json};
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
@@ -63,14 +64,14 @@ pub fn transport(
 pub fn under_tls(
     address: &Address,
     connect_timeout: Duration,
-    authorities: RootCertStore,
+    tls: Arc<ClientConfig>,
 ) -> Result<Channel, CliError> {
     let refuse = |error| CliError::local(reasons::CLIENT, "cannot prepare the gRPC client", &error);
     let endpoint = Endpoint::from_shared(address.base().to_owned())
         .and_then(|endpoint| endpoint.user_agent(concat!("omnirelay/", env!("CARGO_PKG_VERSION"))))
         .map_err(refuse)?
         .connect_timeout(connect_timeout);
-    let connector = tower::service_fn(move |place| tls::connect(place, authorities.clone()));
+    let connector = tower::service_fn(move |place| connect_with(place, tls.clone()));
     Ok(endpoint.connect_with_connector_lazy(connector))
 }
 

@@ -4,6 +4,7 @@ pub mod grpc;
 mod line;
 mod verdict;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use omnirelay_core::backoff::Backoff;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use reqwest::header::{self, HeaderMap, HeaderValue};
-use rustls::RootCertStore;
+use rustls::ClientConfig;
 use serde_json::Value;
 use tonic::transport::Channel;
 
@@ -130,13 +131,12 @@ impl Client {
         self.towards(target, self.request_timeout)
     }
 
-    /// The same, whose target is one address under TLS: who answers there must prove it to one of `authorities`. Must
-    /// be called inside a runtime.
+    /// The same, whose target is one address under TLS, as `tls` has it. Must be called inside a runtime.
     ///
     /// # Errors
     /// When the gRPC client cannot be built.
-    pub fn trusting(self, authorities: RootCertStore) -> Result<Self, CliError> {
-        let channel = grpc::under_tls(self.address(), self.lines.connect_timeout(), authorities)?;
+    pub fn trusting(self, tls: Arc<ClientConfig>) -> Result<Self, CliError> {
+        let channel = grpc::under_tls(self.address(), self.lines.connect_timeout(), tls)?;
         Ok(Self { under_tls: Some(channel), ..self })
     }
 

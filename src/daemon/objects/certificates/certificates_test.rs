@@ -42,6 +42,7 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         signer: signer.clone(),
         trust: trust.clone(),
         files,
+        provision: Default::default(),
         node: Holder::Node { cluster: "default".into(), role: "worker".into(), node: node_id.into() },
         names: Names { dns: vec!["localhost".into()], addresses: Vec::new() },
         controls: Box::new(|_| Vec::new()),

@@ -31,6 +31,7 @@ use super::{
     AUTHORITY, CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, pb, revocation_id, revoked_in,
 };
 use crate::daemon::identity::own::{IdentityFiles, OwnIdentity};
+use crate::daemon::identity::provided::Provision;
 use crate::daemon::identity::trust::{Refused, Trust, unix_now};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Reader};
@@ -52,6 +53,8 @@ pub struct Keeper {
     pub signer: Arc<Signer>,
     pub trust: Arc<Trust>,
     pub files: IdentityFiles,
+    /// Whether the authority of the mesh is to say who the node is.
+    pub provision: Provision,
     /// Who the node is to be.
     pub node: Holder,
     /// By what it can be called, besides its id.
@@ -120,7 +123,9 @@ impl Keeper {
         let token_keys = bundle.as_ref().map(|bundle| self.kept_token_keys(bundle, &revocations));
         let token_keys = token_keys.unwrap_or_default();
         self.trust.update(|trusted| {
-            trusted.own = identity.ok().flatten().map(Arc::new);
+            if self.provision.is_of_mesh() {
+                trusted.own = identity.ok().flatten().map(Arc::new);
+            }
             trusted.bundle = bundle;
             trusted.revocations = revocations;
             trusted.token_keys = token_keys;
@@ -174,6 +179,9 @@ impl Keeper {
             warn!(error = &error as &dyn std::error::Error, "key of tokens not made; it is tried again");
             again = Some(Instant::now() + AGAIN);
         }
+        if !self.provision.is_of_mesh() {
+            return Some(Instant::now() + AGAIN);
+        }
         let due = self.due(&authority);
         if due > unix_now() {
             let left = u64::try_from(due - unix_now()).unwrap_or(0);
@@ -189,7 +197,7 @@ impl Keeper {
         let tried = match self.signer.can_issue(&authority) {
             true => self.issue_own().await,
             false => match (self.renewable(), self.ended()) {
-                (Some(own), _) => self.renew(&own).await,
+                (Some(_), _) => self.renew().await,
                 (None, Some(own)) => self.rejoin(&own).await,
                 (None, None) => return again,
             },
@@ -299,18 +307,17 @@ impl Keeper {
         let chain = own.chain.iter().map(|one| one.to_vec()).collect();
         let body = pb::RejoinBody { chain, csr, at: unix_now() }.encode_to_vec();
         let ask = Ask::Rejoin(pb::RejoinRequest { signature: own.sign(SIGNED, &body)?, body });
-        let chain = remote::issued(own, &self.trust.current(), &ask, (self.controls)(ASKED_MAX)).await?;
+        let chain = remote::issued(&self.trust, &ask, (self.controls)(ASKED_MAX)).await?;
         self.take_own(&key, &chain)?;
         Ok(self.files.forget_pending_key()?)
     }
 
     /// Has another daemon renew it.
-    async fn renew(&self, own: &OwnIdentity) -> Result<(), KeepError> {
-        let trusted = self.trust.current();
+    async fn renew(&self) -> Result<(), KeepError> {
         let key = Key::make()?;
         let csr = Request::make(&key, None, &Names::default()).map_err(|_| KeepError::Pair)?;
         let csr = omnirelay_pki::request::to_pem(&csr);
-        let chain = remote::issued(own, &trusted, &Ask::Renew(csr), (self.controls)(ASKED_MAX)).await?;
+        let chain = remote::issued(&self.trust, &Ask::Renew(csr), (self.controls)(ASKED_MAX)).await?;
         self.take_own(&key, &chain)
     }
 
@@ -319,6 +326,8 @@ impl Keeper {
         let (trusted, now) = (self.trust.current(), unix_now());
         let Some(own) = &trusted.own else { return 0 };
         match trusted.judge(&own.chain, now, Usage::Server) {
+            // What files gave goes on until the mesh has issued one.
+            Ok(_) if !trusted.is_of_mesh(&own.chain, now) => 0,
             Ok(_) if is_of_newest_root(own, authority) => renewal(own),
             // The root before can be retired once nobody has a certificate that leads to it alone.
             Ok(_) => renewal(own).min(self.moved(own, authority)),

@@ -4,16 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_core::spiffe::Holder;
-use omnirelay_pki::trust::{Bundle, Usage};
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::tls::{self, ClientTls};
-use rustls::{ClientConfig, RootCertStore};
+use omnirelay_wire::tls;
+use rustls::ClientConfig;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::pb;
-use crate::daemon::identity::own::OwnIdentity;
-use crate::daemon::identity::trust::{Trusted, unix_now};
+use crate::daemon::identity::client::{Believes, OwnClient, Servers, Shows};
+use crate::daemon::identity::trust::Trust;
 use pb::certificate_service_client::CertificateServiceClient;
 use pb::enrollment_service_client::EnrollmentServiceClient;
 
@@ -39,25 +37,21 @@ pub enum Ask {
     Rejoin(pb::RejoinRequest),
 }
 
-/// Has one of these daemons issue a certificate; answers its chain.
+/// Has one of these daemons issue a certificate to this node; answers its chain.
 ///
 /// # Errors
 /// What the last daemon said that was asked.
-pub async fn issued(
-    own: &OwnIdentity,
-    trusted: &Arc<Trusted>,
-    ask: &Ask,
-    controls: Vec<String>,
-) -> Result<String, RenewalError> {
-    let shown = match ask {
-        Ask::Renew(_) => Some(own),
+pub async fn issued(trust: &Arc<Trust>, ask: &Ask, controls: Vec<String>) -> Result<String, RenewalError> {
+    let shows = match ask {
+        Ask::Renew(_) => Shows::Node,
         // Nobody takes a certificate that has ended.
-        Ask::Rejoin(_) => None,
+        Ask::Rejoin(_) => Shows::Nothing,
     };
-    let config = Arc::new(client(shown, trusted)?);
+    let client = OwnClient::new(Believes::Mesh(Servers::Nodes), shows, trust.clone());
+    let config = Arc::new(client.config()?);
     let mut last = RenewalError::Nobody;
     for address in controls {
-        match asked(&address, config.clone(), trusted.clone(), ask).await {
+        match asked(&address, config.clone(), ask).await {
             Ok(chain) => return Ok(chain),
             Err(what) => last = RenewalError::Daemon { address, what },
         }
@@ -65,13 +59,8 @@ pub async fn issued(
     Err(last)
 }
 
-async fn asked(
-    address: &str,
-    config: Arc<ClientConfig>,
-    trusted: Arc<Trusted>,
-    ask: &Ask,
-) -> Result<String, String> {
-    let channel = channel(address, config, trusted)?;
+async fn asked(address: &str, config: Arc<ClientConfig>, ask: &Ask) -> Result<String, String> {
+    let channel = channel(address, config)?;
     let answered = match ask {
         Ask::Renew(csr) => {
             let asked = pb::RenewCertificateRequest { csr: csr.clone() };
@@ -82,39 +71,13 @@ async fn asked(
     answered.map(|answer| answer.into_inner().chain_pem).map_err(|status| Fault::from(&status).message)
 }
 
-/// Shows who this node is, where it is to, and believes the authority of the mesh.
-fn client(own: Option<&OwnIdentity>, trusted: &Trusted) -> Result<ClientConfig, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    for root in trusted.bundle.iter().flat_map(Bundle::roots) {
-        roots.add(root.clone())?;
-    }
-    let identity = match own {
-        Some(own) => {
-            let no_key = || rustls::Error::General("the key is none".to_owned());
-            Some((own.chain.clone(), own.private_key().ok_or_else(no_key)?))
-        }
-        None => None,
-    };
-    ClientTls { roots: Some(roots), identity, ..ClientTls::default() }.config()
-}
-
 /// The way to a daemon that is a node of the mesh.
-fn channel(address: &str, config: Arc<ClientConfig>, trusted: Arc<Trusted>) -> Result<Channel, String> {
+fn channel(address: &str, config: Arc<ClientConfig>) -> Result<Channel, String> {
     let told = |error: tonic::transport::Error| omnirelay_core::text::chain(&error);
     let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(told)?.timeout(WITHIN);
     let connector = tower::service_fn(move |place: Uri| {
-        let (config, trusted) = (config.clone(), trusted.clone());
-        async move {
-            let connecting = tokio::time::timeout(WITHIN, tls::connect_with(place, config));
-            let stream = connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-            let shown = stream.inner().get_ref().1.peer_certificates().unwrap_or_default();
-            // Besides the name that was called: a node, and none that is out.
-            let shown = trusted.judge(shown, unix_now(), Usage::Server).map_err(io::Error::other)?;
-            match shown.id.holder() {
-                Holder::Node { .. } => Ok(stream),
-                Holder::Operator(_) | Holder::Service(_) => Err(io::Error::other("it is no node")),
-            }
-        }
+        let connecting = tokio::time::timeout(WITHIN, tls::connect_with(place, config.clone()));
+        async { connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) }
     });
     Ok(endpoint.connect_with_connector_lazy(connector))
 }

@@ -1,21 +1,18 @@
 //! The registry that is told: the one of this process, or another.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use hyper_util::rt::TokioIo;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
-use omnirelay_wire::tls::{self, authorities};
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use omnirelay_wire::tls;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
 use super::heartbeats::HeartbeatStream;
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::client::OwnClient;
 use pb::aero_registry_client::AeroRegistryClient;
 use pb::aero_registry_server::AeroRegistry;
 
@@ -101,18 +98,22 @@ impl OtherRegistry {
         Ok(Self::on(endpoint(address, timeout)?.connect_lazy()))
     }
 
-    /// The same at `https://HOST:PORT`. Its certificate is signed by an authority of the file `ca`, by default by a
-    /// public one; the file is read for each connection, so that a new one can be put in place.
+    /// The same at `https://HOST:PORT`, as this client has it.
     ///
     /// # Errors
     /// As of [`Self::new`].
     pub fn under_tls(
         address: &str,
         timeout: Duration,
-        ca: Option<&Path>,
+        tls: Arc<OwnClient>,
     ) -> Result<Self, tonic::transport::Error> {
-        let ca = ca.map(Path::to_owned);
-        let connector = tower::service_fn(move |place: Uri| connect(place, ca.clone()));
+        let connector = tower::service_fn(move |place: Uri| {
+            let tls = tls.clone();
+            async move {
+                tls.refresh().await?;
+                tls::connect_with(place, Arc::new(tls.config().map_err(io::Error::other)?)).await
+            }
+        });
         let channel = endpoint(address, timeout)?.connect_with_connector_lazy(connector);
         Ok(Self::on(channel))
     }
@@ -131,12 +132,6 @@ fn endpoint(address: &str, timeout: Duration) -> Result<Endpoint, tonic::transpo
         .http2_keep_alive_interval(KEEPALIVE_EVERY)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true))
-}
-
-/// Connects under TLS; the file is read for each connection.
-async fn connect(place: Uri, ca: Option<PathBuf>) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
-    let roots = authorities(ca.as_deref()).await.map_err(io::Error::other)?;
-    tls::connect(place, roots).await
 }
 
 #[async_trait]

@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -5,6 +7,7 @@ use tonic::Code;
 
 use super::*;
 use crate::daemon::identity::authenticate::{HostAndAgents, Hosts};
+use crate::daemon::identity::client::{Believes, Shows};
 use crate::daemon::identity::tls::Tls;
 use crate::daemon::surface::{Limits, OMNIRELAY, Surface, serve_with};
 
@@ -46,7 +49,9 @@ async fn another_registry_is_reached_under_tls() {
         ("no file", "localhost", Some(Path::new("/nowhere")), Code::Unavailable),
     ];
     for (what, host, ca, code) in cases {
-        let registry = OtherRegistry::under_tls(&format!("https://{host}:{port}"), TIMEOUT, ca).unwrap();
+        let believes = ca.map_or(Believes::Public, |ca| Believes::File(ca.to_owned()));
+        let tls = OwnClient::new(believes, Shows::Nothing, Arc::default());
+        let registry = OtherRegistry::under_tls(&format!("https://{host}:{port}"), TIMEOUT, tls).unwrap();
         let status = registry.heartbeat_relay("r").await.unwrap_err();
         // The listener has no registry: that it says so shows that it was reached.
         assert_eq!(status.code(), code, "{what}: {status:?}");

@@ -153,6 +153,7 @@ fn told_by(relay_id: &str, fake: Arc<Fake>) -> World {
         Relay { relay_id: relay_id.to_owned(), address: "a".to_owned(), grpc_port: 1, ..Relay::default() };
     let config = RelayRegistryConfig {
         ca: None,
+        tls: Default::default(),
         address: None,
         heartbeat_interval: Span(INTERVAL),
         request_timeout: Span(Duration::from_secs(1)),

@@ -1,6 +1,6 @@
 //! Lines that are posted to an HTTP server.
 
-use omnirelay_wire::tls::nobody;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use reqwest::{Client, StatusCode, Url};
 use super::envelope::Item;
 use super::queue::Bounds;
 use super::worker::{WriteError, Writer};
+use crate::daemon::identity::client::OwnClient;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// About the most bytes of frames in one request.
@@ -23,6 +24,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Posts batches of lines.
 pub(super) struct HttpWriter {
     http: Client,
+    tls: Arc<OwnClient>,
     url: Url,
     timeout: Duration,
     batch_frames: usize,
@@ -35,9 +37,14 @@ pub(super) struct HttpWriter {
 impl HttpWriter {
     /// # Errors
     /// When the HTTP client cannot be made.
-    pub fn open(url: Url, timeout: Duration, batch_frames: usize) -> Result<Self, reqwest::Error> {
+    pub fn open(
+        url: Url,
+        tls: Arc<OwnClient>,
+        timeout: Duration,
+        batch_frames: usize,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let http = Client::builder()
-            .tls_backend_preconfigured(nobody())
+            .tls_backend_preconfigured(tls.config()?)
             .connect_timeout(CONNECT_TIMEOUT.min(timeout))
             .timeout(timeout)
             // Telemetry goes to the host that was named, and to no other.
@@ -46,10 +53,14 @@ impl HttpWriter {
             .user_agent(concat!("omnirelayd/", env!("CARGO_PKG_VERSION")))
             .build()?;
         let batch_frames = batch_frames.max(1);
-        Ok(Self { http, url, timeout, batch_frames, posted: 0, asked_to_wait: None })
+        Ok(Self { http, tls, url, timeout, batch_frames, posted: 0, asked_to_wait: None })
     }
 
     async fn post(&mut self, lines: Vec<u8>) -> Result<(), WriteError> {
+        if self.url.scheme() == "https" {
+            let refreshed = self.tls.refresh().await;
+            refreshed.map_err(|error| WriteError::Failed(error.to_string()))?;
+        }
         let request =
             self.http.post(self.url.clone()).header(CONTENT_TYPE, "application/x-ndjson").body(lines);
         // The address may hold what others must not see.

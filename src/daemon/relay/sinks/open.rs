@@ -12,6 +12,8 @@ use super::stdout::StdoutWriter;
 use super::worker::Writer;
 use super::{Kind, Sink, Sinks};
 use crate::daemon::config::{AcknowledgeWhen, FileSinkConfig, QueueConfig, SinksConfig};
+use crate::daemon::identity::client::Servers;
+use crate::daemon::identity::trust::Trust;
 use crate::daemon::metrics::SinkMetrics;
 
 /// How long what is on this host may do nothing before those who wait give up; a server has as long beyond its timeout.
@@ -36,7 +38,7 @@ struct Opening<'a> {
 
 impl Sinks {
     /// Opens the sinks that are configured; where none is, files in `default_folder`. A server that cannot be reached
-    /// is no error. To be called within a runtime, which the sinks then use.
+    /// is no error. `trust` is by what the node judges certificates. To be called within a runtime, which the sinks then use.
     ///
     /// # Errors
     /// [`SinkError`].
@@ -45,6 +47,7 @@ impl Sinks {
         when: AcknowledgeWhen,
         default_folder: &Path,
         metrics: Arc<SinkMetrics>,
+        trust: &Arc<Trust>,
     ) -> Result<Self, SinkError> {
         let SinksConfig { file, redis, http, stdout } = config;
         let has_file = config.has_file();
@@ -59,7 +62,8 @@ impl Sinks {
             opening.start(("redis", "RedisSink"), redis::PATIENCE, writer, &redis.queue);
         }
         if let Some(url) = http.server().map_err(setting)? {
-            let writer = HttpWriter::open(url, http.timeout.0, http.batch_frames);
+            let tls = http.tls.client(Servers::NodesAndServices, trust);
+            let writer = HttpWriter::open(url, tls, http.timeout.0, http.batch_frames);
             let writer = writer.map_err(|error| setting(("relay.sinks.http.url", error.to_string())))?;
             let patience = http.timeout.0 + PATIENCE;
             opening.start(("http", "HTTPSink"), patience, Box::new(writer), &http.queue);

@@ -176,7 +176,6 @@ async fn what_cannot_be_meant_is_refused() {
             pb::ResyncRequest { peer: "http://peer".to_owned(), from_file: true, full: true, ..request() },
             "INVALID_ARGUMENT",
         ),
-        ("TLS", pb::ResyncRequest { peer: "https://peer".to_owned(), ..request() }, "INVALID_ARGUMENT"),
         ("no address", pb::ResyncRequest { peer: "peer".to_owned(), ..request() }, "INVALID_ARGUMENT"),
         ("a reason", pb::ResyncRequest { reason: "a\nb".to_owned(), ..request() }, "INVALID_ARGUMENT"),
     ];

@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::core::register::{Held, Rest, Stored, plan};
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::client::OwnClient;
 use crate::daemon::metrics::PoolCounts;
 use crate::daemon::objects::advertisements::pool::{Producer, Push, Pushed};
 use crate::daemon::objects::registers::{REGISTER, register_record};
@@ -188,6 +189,7 @@ async fn unregistered(peer_services: &[&str], every: Duration) -> Daemon {
     let seen = session.clone();
     let (pool, operations) = (Arc::<FakePool>::default(), Arc::new(Operations::new(registry.clone())));
     let parts = ResyncParts {
+        tls: OwnClient::public(),
         registry: registry.clone(),
         pool: pool.clone(),
         operations: operations.clone(),

@@ -40,7 +40,7 @@ async fn a_burst_is_in_the_file_when_it_is_acknowledged() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("deep/telemetry");
     let config = SinksConfig::default();
-    let sinks = Sinks::open(&config, AcknowledgeWhen::Written, &folder, metrics()).unwrap();
+    let sinks = Sinks::open(&config, AcknowledgeWhen::Written, &folder, metrics(), &Arc::default()).unwrap();
     let mut handed = Vec::new();
     for at in 0..100 {
         handed.push(sinks.take(batch("a", at * 10..at * 10 + 10)).await);
@@ -65,7 +65,8 @@ async fn a_folder_that_cannot_be_made_is_told() {
         file: FileSinkConfig { path: Some(folder.clone()), ..FileSinkConfig::default() },
         ..SinksConfig::default()
     };
-    let refused = Sinks::open(&config, AcknowledgeWhen::Written, Path::new("/nowhere"), metrics());
+    let refused =
+        Sinks::open(&config, AcknowledgeWhen::Written, Path::new("/nowhere"), metrics(), &Arc::default());
     let said = refused.err().unwrap().to_string();
     assert!(said.contains(&*folder.to_string_lossy()) && said.contains("relay.sinks.file.path"), "{said}");
 }

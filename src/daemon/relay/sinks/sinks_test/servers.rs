@@ -97,7 +97,7 @@ fn config(server: &Server, with_file: bool) -> SinksConfig {
 }
 
 fn open(config: &SinksConfig, folder: &Path) -> Sinks {
-    Sinks::open(config, AcknowledgeWhen::Written, folder, metrics()).unwrap()
+    Sinks::open(config, AcknowledgeWhen::Written, folder, metrics(), &Arc::default()).unwrap()
 }
 
 #[tokio::test]

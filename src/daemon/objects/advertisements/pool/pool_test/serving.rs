@@ -5,6 +5,7 @@ use omnirelay_wire::timestamp::millis;
 use tonic::Request;
 
 use super::*;
+use crate::daemon::identity::client::OwnClient;
 use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
 use crate::daemon::objects::advertisements::Advertisements;
 use crate::daemon::operations::Operations;
@@ -17,6 +18,7 @@ const READS: [&str; 2] = ["available", "list"];
 /// What serves the reads of a daemon. It pushes nothing by itself.
 fn service(of: &Daemon) -> Advertisements {
     let parts = ResyncParts {
+        tls: OwnClient::public(),
         registry: of.registry.clone(),
         pool: of.pool.clone(),
         operations: Arc::new(Operations::new(of.registry.clone())),

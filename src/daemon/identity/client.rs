@@ -1,0 +1,311 @@
+//! TLS of the clients that a daemon is itself: whom they believe and what they show, as it is when they connect.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use omnirelay_core::spiffe::Holder;
+use omnirelay_pki::trust::{Bundle, Usage};
+use omnirelay_wire::tls::public_authorities;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+};
+
+use super::client_judge::alert;
+use super::files::{self, Stamp};
+use super::own::OwnIdentity;
+use super::trust::Trust;
+
+/// Whom a client believes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Believes {
+    /// The authorities that browsers believe.
+    #[default]
+    Public,
+    /// Those of a file in PEM.
+    File(PathBuf),
+    /// The authority of the mesh, and what the identity provider of this node brings: as the node itself is, revocations
+    /// included.
+    Mesh(Servers),
+}
+
+/// Of whom a certificate of the mesh must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Servers {
+    Nodes,
+    NodesAndServices,
+}
+
+/// What a client shows to whoever asks for a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Shows {
+    #[default]
+    Nothing,
+    /// Who the node is, once it is somebody.
+    Node,
+    /// A certificate with its chain, and its key, in PEM.
+    Files { cert: PathBuf, key: PathBuf },
+}
+
+/// TLS of a client. What changes, be it files or who is believed, counts for the connections that begin from then on; those
+/// that are open go on.
+pub struct OwnClient {
+    believes: Believes,
+    shows: Shows,
+    trust: Arc<Trust>,
+    read: RwLock<Read>,
+    provider: Arc<CryptoProvider>,
+}
+
+/// What the files held when they were read last.
+#[derive(Default)]
+struct Read {
+    stamp: Option<Stamp>,
+    /// Judges servers, where that is not the mesh's to do; or why nobody can.
+    judge: Option<Result<Arc<WebPkiServerVerifier>, String>>,
+    shown: Option<Arc<CertifiedKey>>,
+    /// Why nothing can be shown although there should be something.
+    no_show: Option<String>,
+}
+
+impl fmt::Debug for OwnClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnClient")
+            .field("believes", &self.believes)
+            .field("shows", &self.shows)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OwnClient {
+    /// Files are read by [`Self::refresh`], so that none of them stops a daemon from starting.
+    pub fn new(believes: Believes, shows: Shows, trust: Arc<Trust>) -> Arc<Self> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        Arc::new(Self { believes, shows, trust, read: RwLock::default(), provider })
+    }
+
+    /// One that believes the public authorities and shows nothing.
+    pub fn public() -> Arc<Self> {
+        Self::new(Believes::default(), Shows::default(), Arc::default())
+    }
+
+    /// Reads the files again if they have changed; to be called before something is connected to.
+    ///
+    /// # Errors
+    /// What of the files cannot be used.
+    pub async fn refresh(self: &Arc<Self>) -> io::Result<()> {
+        let has_files = !self.paths().is_empty();
+        if has_files || self.read.read().unwrap_or_else(PoisonError::into_inner).stamp.is_none() {
+            let reading = Arc::clone(self);
+            // Files may be far away, and then nothing else must wait for them.
+            let read = tokio::task::spawn_blocking(move || reading.read_again());
+            read.await.map_err(io::Error::other)?;
+        }
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        let why = read.judge.as_ref().and_then(|judge| judge.as_ref().err()).or(read.no_show.as_ref());
+        why.map_or(Ok(()), |why| Err(io::Error::other(why.clone())))
+    }
+
+    /// The configuration of connections, for as long as the daemon runs: what changes is asked for in each handshake, and no
+    /// session of before is resumed.
+    ///
+    /// # Errors
+    /// Never with the provider that is built in.
+    pub fn config(self: &Arc<Self>) -> Result<ClientConfig, Error> {
+        let builder = ClientConfig::builder_with_provider(self.provider.clone());
+        let builder = match self.believes {
+            Believes::Mesh(_) => builder.with_protocol_versions(&[&rustls::version::TLS13]),
+            Believes::Public | Believes::File(_) => builder.with_safe_default_protocol_versions(),
+        };
+        let builder = builder?.dangerous().with_custom_certificate_verifier(Arc::new(Judge(self.clone())));
+        let mut config = builder.with_client_cert_resolver(Arc::new(Shown(self.clone())));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    fn paths(&self) -> Vec<&Path> {
+        let mut paths = Vec::new();
+        if let Believes::File(ca) = &self.believes {
+            paths.push(ca.as_path());
+        }
+        if let Shows::Files { cert, key } = &self.shows {
+            paths.extend([cert.as_path(), key.as_path()]);
+        }
+        paths
+    }
+
+    fn read_again(&self) {
+        let stamp = Some(Stamp::of(self.paths()));
+        if self.read.read().unwrap_or_else(PoisonError::into_inner).stamp == stamp {
+            return;
+        }
+        let judge = match &self.believes {
+            Believes::Mesh(_) => None,
+            Believes::Public => Some(self.judge_by(public_authorities())),
+            Believes::File(ca) => Some(authorities(ca).and_then(|roots| self.judge_by(roots))),
+        };
+        let shown = match &self.shows {
+            Shows::Nothing | Shows::Node => Ok(None),
+            Shows::Files { cert, key } => self.pair(cert, key).map(|pair| Some(Arc::new(pair))),
+        };
+        let (shown, no_show) = shown.map_or_else(|why| (None, Some(why)), |shown| (shown, None));
+        let read = Read { stamp, judge, shown, no_show };
+        *self.read.write().unwrap_or_else(PoisonError::into_inner) = read;
+    }
+
+    fn judge_by(&self, roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, String> {
+        let built =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build();
+        built.map_err(|error| error.to_string())
+    }
+
+    fn pair(&self, cert: &Path, key: &Path) -> Result<CertifiedKey, String> {
+        let read = |path: &Path| files::read(path).map_err(|error| unread(path, &error));
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(cert)?).collect();
+        let chain = chain.ok().filter(|chain| !chain.is_empty());
+        let chain = chain.ok_or_else(|| format!("`{}` holds no certificate in PEM", cert.display()))?;
+        let private = PrivateKeyDer::from_pem_slice(&read(key)?)
+            .map_err(|_| format!("`{}` is no private key in PEM", key.display()))?;
+        CertifiedKey::from_der(chain, private, &self.provider).map_err(|error| {
+            format!("`{}` and `{}` are not of each other: {error}", cert.display(), key.display())
+        })
+    }
+
+    fn own(&self, own: &OwnIdentity) -> Option<Arc<CertifiedKey>> {
+        let pair = CertifiedKey::from_der(own.chain.clone(), own.private_key()?, &self.provider);
+        pair.ok().map(Arc::new)
+    }
+
+    fn verify(
+        &self,
+        (leaf, between): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Believes::Mesh(servers) = &self.believes else {
+            let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+            return match &read.judge {
+                Some(Ok(judge)) => judge.verify_server_cert(leaf, between, name, &[], now),
+                Some(Err(why)) => Err(Error::General(why.clone())),
+                None => Err(Error::General("nobody is believed yet".to_owned())),
+            };
+        };
+        let trusted = self.trust.current();
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(trusted.bundles().flat_map(Bundle::roots).cloned());
+        if roots.is_empty() {
+            return Err(Error::General("this daemon trusts no authority of the mesh yet".to_owned()));
+        }
+        let judge = self.judge_by(roots).map_err(Error::General)?;
+        judge.verify_server_cert(leaf, between, name, &[], now)?;
+        let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        // Besides the name that was called: by the roots of its own trust domain, and none that is out.
+        let shown = trusted.judge(&chain, now, Usage::Server);
+        let shown = shown.map_err(|refused| Error::InvalidCertificate(alert(refused)))?;
+        let other = |what: &str| {
+            let source = OtherError(Arc::new(io::Error::other(what.to_owned())));
+            Err(Error::InvalidCertificate(CertificateError::Other(source)))
+        };
+        match (shown.id.holder(), servers) {
+            (Holder::Node { .. }, _) | (Holder::Service(_), Servers::NodesAndServices) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            (Holder::Service(_), Servers::Nodes) => other("it is of a service, and a node was called"),
+            (Holder::Operator(_), _) => other("it is of an operator, who serves nothing"),
+        }
+    }
+}
+
+/// Judges servers as the client does by then.
+#[derive(Debug)]
+struct Judge(Arc<OwnClient>);
+
+impl Judge {
+    fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.0.provider.signature_verification_algorithms
+    }
+}
+
+impl ServerCertVerifier for Judge {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        called: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.0.verify((leaf, between), called, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, signed, self.algorithms())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, signed, self.algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms().supported_schemes()
+    }
+}
+
+/// Shows what the client shows by then.
+#[derive(Debug)]
+struct Shown(Arc<OwnClient>);
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        match self.0.shows {
+            Shows::Nothing => None,
+            Shows::Node => self.0.own(self.0.trust.current().own.as_ref()?),
+            Shows::Files { .. } => self.0.read.read().unwrap_or_else(PoisonError::into_inner).shown.clone(),
+        }
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.shows != Shows::Nothing
+    }
+}
+
+/// The authorities of a file.
+fn authorities(path: &Path) -> Result<RootCertStore, String> {
+    let bytes = files::read(path).map_err(|error| unread(path, &error))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let found = found.ok().filter(|found| !found.is_empty());
+    let found = found.ok_or_else(|| format!("`{}` holds no certificate in PEM", path.display()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in found {
+        let added = roots.add(certificate);
+        added.map_err(|error| {
+            format!("`{}` holds what is no authority's certificate: {error}", path.display())
+        })?;
+    }
+    Ok(roots)
+}
+
+fn unread(path: &Path, error: &io::Error) -> String {
+    format!("cannot read `{}`: {error}", path.display())
+}

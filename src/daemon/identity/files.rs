@@ -1,0 +1,68 @@
+//! Files that somebody else keeps and replaces while the daemon runs: certificates, keys, passwords.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use zeroize::Zeroizing;
+
+use super::permissions::mode;
+
+/// Longer files are neither certificates nor keys.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How often files are looked at that are used without being asked for.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The bits of everybody of this host who is neither owner nor of the group.
+const EVERYBODY: u32 = 0o007;
+
+/// Tells one state of some files from another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamp(Vec<Option<(SystemTime, u64, u64)>>);
+
+impl Stamp {
+    /// The state that they are in. Blocks.
+    pub fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
+        let stamps = paths.into_iter().map(|path| {
+            let file = std::fs::metadata(path).ok()?;
+            Some((file.modified().ok()?, file.len(), file.ino()))
+        });
+        Self(stamps.collect())
+    }
+}
+
+/// What a file holds. Blocks.
+///
+/// # Errors
+/// Those of the file system; that it is too long.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_open(File::open(path)?)
+}
+
+/// The same of a file with a secret in it, which not everybody of this host may read or write. Its group may, as that is
+/// how secrets are mounted into containers.
+///
+/// # Errors
+/// As of [`read`]; that everybody may.
+pub fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path)?;
+    let mode = mode(&file.metadata()?);
+    if mode & EVERYBODY != 0 {
+        let what = format!("it holds a secret and is open to everybody (mode {mode:04o}); chmod o= it");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+    }
+    read_open(file).map(Zeroizing::new)
+}
+
+fn read_open(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let what = format!("it is longer than {FILE_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,428 @@
+//! Where a node's identity comes from: the authority of the mesh, or files that somebody else keeps.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use omnirelay_core::spiffe::{Holder, TrustDomain};
+use omnirelay_core::text::chain;
+use omnirelay_pki::certificate::{Certificate, CertificateError, key_of};
+use omnirelay_pki::pkcs12::{self, Pkcs12Error};
+use omnirelay_pki::trust::{Bundle, Usage, is_root, trust_domain_of};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::sync::watch;
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use super::files::{self, LOOK_EVERY, Stamp};
+use super::own::{OwnIdentity, public_key_of};
+use super::trust::{Refused, Trust, Trusted, unix_now};
+
+/// What is left of a certificate's life when its files should have been replaced, at most: they may live for years.
+const DUE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The same as a part of its life: one of so many.
+const DUE_PART: i64 = 5;
+
+/// Where the identity of a node comes from. The workload API of SPIFFE and the identity services of clouds would be
+/// further variants, which end in [`Trust`] as these do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The authority of the mesh issues and renews it.
+    Mesh,
+    /// Files, which are looked at every few seconds.
+    Files(Form),
+}
+
+/// How the files hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The certificate with its chain, and its key, in PEM.
+    Pem { cert: PathBuf, key: PathBuf },
+    /// Both, and perhaps the roots, in PKCS#12, under the password in another file.
+    Pkcs12 { file: PathBuf, password: PathBuf },
+}
+
+/// The source, and the roots that are believed beside those of the mesh's authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provided {
+    pub source: Source,
+    /// In PEM. Of PKCS#12 the roots in it count, where this is not given.
+    pub bundle: Option<PathBuf>,
+    /// Of which trust domain they are, where they do not say so; default that of the certificate beside them.
+    pub trust_domain: Option<TrustDomain>,
+}
+
+/// What was chosen by now; others may choose anew while the node runs.
+#[derive(Clone, Debug)]
+pub struct Provision(watch::Sender<Provided>);
+
+impl Default for Provision {
+    fn default() -> Self {
+        Self::of(Provided { source: Source::Mesh, bundle: None, trust_domain: None })
+    }
+}
+
+impl Provision {
+    pub fn of(provided: Provided) -> Self {
+        Self(watch::Sender::new(provided))
+    }
+
+    /// Takes the identity from there, from now on.
+    pub fn choose(&self, provided: Provided) {
+        self.0.send_if_modified(|current| {
+            let is_new = *current != provided;
+            *current = provided;
+            is_new
+        });
+    }
+
+    /// Whether the authority of the mesh issues it.
+    pub fn is_of_mesh(&self) -> bool {
+        self.0.borrow().source == Source::Mesh
+    }
+}
+
+/// Why files give no identity, or no roots. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvidedError {
+    #[error("cannot read `{path}`")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("`{path}` holds no certificate in PEM")]
+    NoCertificate { path: PathBuf },
+    #[error("`{path}` cannot be opened as PKCS#12")]
+    Pkcs12 { path: PathBuf, source: Pkcs12Error },
+    #[error("the certificate in `{path}` is none of a mesh")]
+    Certificate { path: PathBuf, source: CertificateError },
+    #[error("`{key}` is not the private key of the certificate in `{cert}`, or none that TLS can use")]
+    Pair { cert: PathBuf, key: PathBuf },
+    #[error(
+        "`{path}` is of {holder}, and this node is {node} of cluster {cluster}; its SPIFFE ID has to end in \
+             /mesh/{cluster}/ROLE/{node}"
+    )]
+    Holder { path: PathBuf, holder: String, node: String, cluster: String },
+    #[error("`{path}` holds a certificate that signed itself and is no authority, or no root at all")]
+    NoRoot { path: PathBuf },
+    #[error("`{path}` holds no root; name a file with the roots as security.identity.bundle")]
+    NoBundle { path: PathBuf },
+    #[error(
+        "the roots in `{path}` are of trust domain `{roots}`, and not of `{own}`, as the certificate is, or as \
+         security.identity.trustDomain says"
+    )]
+    TrustDomain { path: PathBuf, roots: TrustDomain, own: TrustDomain },
+    #[error(
+        "the roots in `{path}` do not say of which trust domain they are (a SPIFFE ID without a path as their only \
+         name); say it as security.identity.trustDomain"
+    )]
+    NoTrustDomain { path: PathBuf },
+    #[error("`{path}` does not prove who this node is")]
+    Unbelieved { path: PathBuf, source: Box<Refused> },
+}
+
+/// What was read.
+struct Found {
+    own: Option<OwnIdentity>,
+    bundle: Option<Bundle>,
+}
+
+/// Brings who the node is, and whom it believes besides the authority of the mesh, from where it was chosen.
+pub struct Provider {
+    provision: Provision,
+    trust: Arc<Trust>,
+    cluster: String,
+    node: String,
+    /// What the node was issued by the mesh's authority, as far as it was kept.
+    kept: Box<dyn Fn() -> Option<OwnIdentity> + Send + Sync>,
+    /// The state of the files when they were read first.
+    opened: Stamp,
+    /// Why what was chosen last could not be taken.
+    failed: Mutex<Option<String>>,
+}
+
+impl Provider {
+    /// Reads the files, if there are any. Blocks.
+    ///
+    /// # Errors
+    /// [`ProvidedError`], with the file that cannot be used.
+    pub fn open(
+        provision: Provision,
+        trust: Arc<Trust>,
+        (cluster, node): (&str, &str),
+        kept: impl Fn() -> Option<OwnIdentity> + Send + Sync + 'static,
+    ) -> Result<Self, ProvidedError> {
+        let (cluster, node, kept) = (cluster.to_owned(), node.to_owned(), Box::new(kept));
+        let mut opening = Self {
+            provision,
+            trust,
+            cluster,
+            node,
+            kept,
+            opened: Stamp::default(),
+            failed: Mutex::default(),
+        };
+        let provided = opening.provision.0.borrow().clone();
+        // Before they are read: whoever replaces them meanwhile has them read again.
+        opening.opened = provided.stamp();
+        opening.take(&provided)?;
+        Ok(opening)
+    }
+
+    /// Looks at the files now and then and takes what they hold, and does so anew when something else is chosen. What cannot
+    /// be used is told once, and the old goes on.
+    pub async fn run(self: Arc<Self>) {
+        let mut chosen = self.provision.0.subscribe();
+        let mut of = (chosen.borrow_and_update().clone(), self.opened.clone());
+        loop {
+            let has_files = of.0.has_files();
+            tokio::select! {
+                changed = chosen.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(LOOK_EVERY), if has_files => {}
+            }
+            let provided = chosen.borrow_and_update().clone();
+            let looking = Arc::clone(&self);
+            let before = of.clone();
+            // Files may be far away.
+            let looked = tokio::task::spawn_blocking(move || {
+                let now = (provided.clone(), provided.stamp());
+                (now != before).then(|| (now, looking.take(&provided)))
+            });
+            let Ok(Some((now, taken))) = looked.await else { continue };
+            of = now;
+            *self.failed() = taken.as_ref().err().map(|error| chain(error));
+            match taken {
+                Ok(()) => self.tell(),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(error, "identity not taken from its files; the old one goes on");
+                }
+            }
+        }
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<String>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        let trusted = self.trust.current();
+        let id = trusted.own.as_ref().map(|own| own.leaf.id.to_string()).unwrap_or_default();
+        let from = if self.provision.is_of_mesh() { "mesh" } else { "files" };
+        info!(id, from, "identity of this node taken over");
+    }
+
+    fn take(&self, provided: &Provided) -> Result<(), ProvidedError> {
+        let Found { own, bundle } = provided.read()?;
+        if let (Some(own), Source::Files(form)) = (&own, &provided.source) {
+            self.check(own, bundle.as_ref(), form.path())?;
+        }
+        let own = match provided.source {
+            Source::Files(_) => own,
+            // The one of the files goes on until the mesh has issued one.
+            Source::Mesh => (self.kept)(),
+        };
+        self.trust.update(|trusted| {
+            trusted.provided = bundle;
+            if let Some(own) = own {
+                trusted.own = Some(Arc::new(own));
+            }
+        });
+        Ok(())
+    }
+
+    /// That it is believed who this node is, by its own bundle, as client and as server.
+    fn check(&self, own: &OwnIdentity, bundle: Option<&Bundle>, path: &Path) -> Result<(), ProvidedError> {
+        let path = path.to_owned();
+        let holder = own.leaf.id.holder();
+        if !matches!(holder, Holder::Node { cluster, node, .. } if *cluster == self.cluster && *node == self.node)
+        {
+            let (holder, node, cluster) = (own.leaf.id.to_string(), self.node.clone(), self.cluster.clone());
+            return Err(ProvidedError::Holder { path, holder, node, cluster });
+        }
+        let of = Trusted { provided: bundle.cloned(), cluster: self.cluster.clone(), ..Trusted::default() };
+        for usage in [Usage::Server, Usage::Client] {
+            of.judge(&own.chain, unix_now(), usage).map_err(|source| ProvidedError::Unbelieved {
+                path: path.clone(),
+                source: Box::new(source),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Why what was chosen last could not be taken; `None`: it was.
+    pub fn failure(&self) -> Option<String> {
+        let why = self.failed();
+        let why = why.as_ref()?;
+        Some(format!("the files of this node's identity cannot be used, and what was before goes on: {why}"))
+    }
+
+    /// What is wrong with the identity that files give; `None`: nothing.
+    pub fn trouble(&self) -> Option<String> {
+        if let Some(why) = self.failure() {
+            return Some(why);
+        }
+        let (trusted, now) = (self.trust.current(), unix_now());
+        let Some(own) = &trusted.own else {
+            return Some("this node has no certificate: its files were not read".to_owned());
+        };
+        if trusted.revocations.of(&own.leaf).is_some() {
+            return Some("the certificate of this node was revoked".to_owned());
+        }
+        let left = own.leaf.not_after - now;
+        if left < 0 {
+            return Some(
+                "the certificate of this node has ended, and its files were not replaced".to_owned(),
+            );
+        }
+        is_due(own, now).then(|| {
+            let minutes = u64::try_from(left / 60).unwrap_or(0);
+            let left = humantime::format_duration(Duration::from_secs(minutes * 60));
+            format!("the certificate of this node ends in {left}, and its files were not replaced")
+        })
+    }
+
+    /// Whether the authority of the mesh gives the identity.
+    pub fn is_of_mesh(&self) -> bool {
+        self.provision.is_of_mesh()
+    }
+
+    /// Whether the files should have been replaced by now.
+    pub fn is_behind(&self) -> bool {
+        self.trust.current().own.as_ref().is_some_and(|own| is_due(own, unix_now()))
+    }
+}
+
+/// Whether files should have been replaced by now.
+fn is_due(own: &OwnIdentity, now: i64) -> bool {
+    let life = own.leaf.not_after - own.leaf.not_before;
+    let due = (life / DUE_PART).min(i64::try_from(DUE_MAX.as_secs()).unwrap_or(i64::MAX));
+    own.leaf.not_after - now < due
+}
+
+impl Form {
+    /// The file that has the certificate.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Pem { cert, .. } => cert,
+            Self::Pkcs12 { file, .. } => file,
+        }
+    }
+
+    fn read(&self) -> Result<(Zeroizing<String>, Vec<CertificateDer<'static>>), ProvidedError> {
+        match self {
+            Self::Pem { cert, key } => Ok((read_text(key)?, read_pem(cert)?)),
+            Self::Pkcs12 { file, password } => {
+                let password = read_text(password)?;
+                let bytes = files::read_secret(file).map_err(|source| unread(file, source))?;
+                let found = pkcs12::open(&bytes, password.trim_end_matches(['\n', '\r']));
+                let found = found.map_err(|source| ProvidedError::Pkcs12 { path: file.clone(), source })?;
+                Ok((found.key_pem, found.certificates))
+            }
+        }
+    }
+}
+
+impl Provided {
+    /// That the files, if there are any, hold what they should, whoever the node is. Blocks.
+    ///
+    /// # Errors
+    /// [`ProvidedError`], with the file that cannot be used.
+    pub fn check(&self) -> Result<(), ProvidedError> {
+        self.read().map(drop)
+    }
+
+    fn has_files(&self) -> bool {
+        self.source != Source::Mesh || self.bundle.is_some()
+    }
+
+    fn stamp(&self) -> Stamp {
+        let of_form: [Option<&Path>; 2] = match &self.source {
+            Source::Mesh => [None, None],
+            Source::Files(Form::Pem { cert, key }) => [Some(cert), Some(key)],
+            Source::Files(Form::Pkcs12 { file, password }) => [Some(file), Some(password)],
+        };
+        Stamp::of(of_form.into_iter().flatten().chain(self.bundle.as_deref()))
+    }
+
+    /// Reads what there is. Blocks.
+    fn read(&self) -> Result<Found, ProvidedError> {
+        let mut roots = match &self.bundle {
+            Some(path) => Some((path.clone(), read_pem(path)?)),
+            None => None,
+        };
+        let Source::Files(form) = &self.source else {
+            let of = self.trust_domain.as_ref();
+            let bundle = roots.map(|(path, roots)| bundle_of(&path, roots, of)).transpose()?;
+            return Ok(Found { own: None, bundle });
+        };
+        let (key, certificates) = form.read()?;
+        let (own, between) = own_of(form, key, certificates)?;
+        if roots.is_none() && matches!(form, Form::Pkcs12 { .. }) {
+            roots = Some((form.path().to_owned(), between)).filter(|(_, roots)| !roots.is_empty());
+        }
+        let (path, roots) = roots.ok_or_else(|| ProvidedError::NoBundle { path: form.path().to_owned() })?;
+        let domain = self.trust_domain.as_ref().unwrap_or(own.leaf.id.trust_domain());
+        let bundle = bundle_of(&path, roots, Some(domain))?;
+        Ok(Found { own: Some(own), bundle: Some(bundle) })
+    }
+}
+
+/// The identity of these, its certificate first and without the roots; and the roots.
+fn own_of(
+    form: &Form,
+    key: Zeroizing<String>,
+    certificates: Vec<CertificateDer<'static>>,
+) -> Result<(OwnIdentity, Vec<CertificateDer<'static>>), ProvidedError> {
+    let path = form.path().to_owned();
+    let (roots, mut chain): (Vec<_>, Vec<_>) = certificates.into_iter().partition(is_root);
+    let named = match form {
+        Form::Pem { key, .. } => key,
+        Form::Pkcs12 { file, .. } => file,
+    };
+    let pair = || ProvidedError::Pair { cert: path.clone(), key: named.clone() };
+    let public = public_key_of(&key).ok_or_else(pair)?;
+    let is_leaf = |der: &CertificateDer<'_>| key_of(der).is_ok_and(|key| key == public);
+    let at = chain.iter().position(is_leaf).ok_or_else(pair)?;
+    chain[..=at].rotate_right(1);
+    Certificate::read(&chain[0])
+        .map_err(|source| ProvidedError::Certificate { path: path.clone(), source })?;
+    let own = OwnIdentity::provided(key, chain).ok_or_else(pair)?;
+    Ok((own, roots))
+}
+
+/// The bundle of these roots: of the trust domain that they say they are of, else of the one that is expected.
+fn bundle_of(
+    path: &Path,
+    roots: Vec<CertificateDer<'static>>,
+    expected: Option<&TrustDomain>,
+) -> Result<Bundle, ProvidedError> {
+    let path = path.to_owned();
+    if !roots.iter().all(is_root) {
+        return Err(ProvidedError::NoRoot { path });
+    }
+    let said: Vec<TrustDomain> = roots.iter().filter_map(trust_domain_of).collect();
+    let Some(domain) = expected.or(said.first()).cloned() else {
+        return Err(ProvidedError::NoTrustDomain { path });
+    };
+    if let Some(roots) = said.into_iter().find(|said| *said != domain) {
+        return Err(ProvidedError::TrustDomain { path, roots, own: domain });
+    }
+    Bundle::new(domain, roots).map_err(|_| ProvidedError::NoRoot { path })
+}
+
+fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, ProvidedError> {
+    let bytes = files::read(path).map_err(|source| unread(path, source))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let found = found.ok().filter(|found| !found.is_empty());
+    found.ok_or_else(|| ProvidedError::NoCertificate { path: path.to_owned() })
+}
+
+/// A key or a password.
+fn read_text(path: &Path) -> Result<Zeroizing<String>, ProvidedError> {
+    let bytes = files::read_secret(path).map_err(|source| unread(path, source))?;
+    Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn unread(path: &Path, source: io::Error) -> ProvidedError {
+    ProvidedError::Read { path: path.to_owned(), source }
+}

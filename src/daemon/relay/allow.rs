@@ -1,0 +1,142 @@
+//! Who may call a service of the relay's port, by the identity in their certificate.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::Either;
+use http::{Request, Response};
+use omnirelay_core::spiffe_pattern::SpiffePattern;
+use omnirelay_wire::bounded::Bounded;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
+use tonic::body::Body;
+use tonic::server::NamedService;
+
+use crate::daemon::identity::caller::Caller;
+
+/// The identities that a setting allows.
+#[derive(Debug)]
+pub struct Rule {
+    /// The setting, such as `relay.allow.agents`.
+    key: &'static str,
+    patterns: Vec<SpiffePattern>,
+}
+
+impl Rule {
+    /// The rule of a setting; `None` where its list is empty, and whoever has the scope may call. What is no pattern was
+    /// refused with the configuration, and allows nobody.
+    pub fn of(key: &'static str, patterns: &[String]) -> Option<Arc<Self>> {
+        let parsed = patterns.iter().filter_map(|pattern| pattern.parse().ok());
+        (!patterns.is_empty()).then(|| Arc::new(Self { key, patterns: parsed.collect() }))
+    }
+
+    fn check(&self, caller: Option<&Caller>) -> Result<(), Fault> {
+        let certificate = caller.and_then(|caller| caller.certificate.as_deref());
+        if certificate.is_some_and(|shown| self.patterns.iter().any(|pattern| pattern.matches(&shown.id))) {
+            return Ok(());
+        }
+        let principal = caller.map_or("-", |caller| &caller.principal);
+        let who = match certificate {
+            Some(shown) => format!("{principal} ({})", shown.id),
+            None => format!("{principal}, who has shown no certificate,"),
+        };
+        let message = format!("{who} is none of those whom {} lets in", self.key);
+        let fault = Fault::new(reasons::IDENTITY_NOT_ALLOWED, message);
+        let hint =
+            format!("have a pattern of this identity added to {} of the relay's configuration", self.key);
+        Err(fault.hint(hint).detail("principal", principal).detail("rule", self.key))
+    }
+}
+
+/// A service that only those call whom a rule allows; without a rule, whoever is let in.
+#[derive(Clone)]
+pub struct Allowed<S> {
+    service: S,
+    rule: Option<Arc<Rule>>,
+}
+
+impl<S> Allowed<S> {
+    pub fn new(service: S, rule: Option<Arc<Rule>>) -> Self {
+        Self { service, rule }
+    }
+}
+
+impl<S> tower::Service<Request<Body>> for Allowed<S>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Result<Response<Body>, Infallible>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let checked = self.rule.as_ref().map_or(Ok(()), |rule| rule.check(request.extensions().get()));
+        match checked {
+            Ok(()) => Either::Left(self.service.call(request)),
+            Err(fault) => Either::Right(ready(Ok(tonic::Status::from(fault).into_http()))),
+        }
+    }
+}
+
+impl<S: NamedService> NamedService for Allowed<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S: Bounded> Bounded for Allowed<S> {
+    fn with_message_bytes_max(self, bytes: usize) -> Self {
+        Self { service: self.service.with_message_bytes_max(bytes), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use omnirelay_pki::certificate::{Certificate, Serial};
+    use omnirelay_pki::key::Fingerprint;
+
+    use super::*;
+
+    fn shown(id: Option<&str>) -> Caller {
+        let certificate = id.map(|id| {
+            Arc::new(Certificate {
+                serial: Serial::of(&[1]),
+                id: id.parse().unwrap(),
+                names: Default::default(),
+                not_before: 0,
+                not_after: 1,
+                key: Fingerprint::of(b"key"),
+            })
+        });
+        Caller { certificate, ..Caller::of_tests("service:drone-7") }
+    }
+
+    #[test]
+    fn whoever_is_not_allowed_is_told_who_they_are_and_by_which_rule() {
+        let list = ["spiffe://m/service/drone-*".to_owned(), "spiffe://m/operator/ann".to_owned()];
+        let rule = Rule::of("relay.allow.agents", &list).unwrap();
+        assert!(Rule::of("relay.allow.agents", &[]).is_none());
+        for (id, allowed) in [
+            (Some("spiffe://m/service/drone-7"), true),
+            (Some("spiffe://m/operator/ann"), true),
+            (Some("spiffe://m/service/billing"), false),
+            (Some("spiffe://other/service/drone-7"), false),
+            (None, false),
+        ] {
+            match rule.check(Some(&shown(id))) {
+                Ok(()) => assert!(allowed, "{id:?}"),
+                Err(fault) => {
+                    assert!(!allowed && fault.reason == "IDENTITY_NOT_ALLOWED", "{id:?}: {fault:?}");
+                    for words in ["service:drone-7", "relay.allow.agents", id.unwrap_or("no certificate")] {
+                        assert!(fault.message.contains(words), "{words} is not in {}", fault.message);
+                    }
+                }
+            }
+        }
+        assert!(rule.check(None).is_err());
+    }
+}
