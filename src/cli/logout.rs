@@ -6,6 +6,7 @@ use omnirelay_wire::rpc::token_service;
 use serde_json::{Value, json};
 
 use super::entry::{Entry, entry};
+use super::frame::address::Address;
 use super::frame::args::WriteArgs;
 use super::frame::document::flag;
 use super::frame::error::CliError;
@@ -80,6 +81,14 @@ async fn revoke(write: &WriteArgs, token: &str, session: &Session) -> Result<Opt
     write.check(session, 1)?;
     write.without_version("a token")?;
     session.announce_target()?;
+    let target = session.target()?;
+    let is_plain = |address: &&Address| !address.is_loopback() && !address.is_tls();
+    if let Some(address) = target.addresses.iter().find(is_plain) {
+        return Err(CliError::usage(format!("{address} gets no token: it would go there in plaintext"))
+            .hint(
+                "name an address that begins with https://, or forget it here alone: omnirelay logout --keep",
+            ));
+    }
     let request = json!({"reason": write.reason_text(), "dryRun": write.is_dry_run()});
     let mut call = Call::of(&REVOKE, &request)?.keyed(&write.key()?, "");
     call.headers.push(("authorization".to_owned(), format!("Bearer {token}")));

@@ -201,6 +201,10 @@ fn methods() -> BTreeMap<String, MethodDescriptor> {
 
 /// Methods without a command, and why.
 const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
+    (
+        "omnirelay.security.v1.EnrollmentService/Rejoin",
+        "daemons ask it by the key of a certificate that has ended",
+    ),
     ("aeroarc.agent.v1.AgentGateway/Register", "agents speak it, and it would end the session of one"),
     ("aeroarc.agent.v1.AgentGateway/TelemetryStream", "agents speak it"),
     ("aeroarc.registry.v1.AeroRegistry/RegisterRelay", "relays say it of themselves"),

@@ -250,8 +250,17 @@ impl Daemon {
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> Result<u64> {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// What of it is memory that the daemon has asked for, and no page of its program.
+    pub fn resident_anonymous(&self) -> Result<u64> {
+        self.status_bytes("RssAnon:")
+    }
+
+    fn status_bytes(&self, field: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+        let line = status.lines().find(|line| line.starts_with(field)).context("no such field")?;
         let kib: u64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
         Ok(kib * 1024)
     }

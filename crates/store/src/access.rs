@@ -9,6 +9,17 @@ pub struct Credentials {
     pub password: String,
 }
 
+/// What became of credentials that were to be taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expelled {
+    /// They are gone, and what was opened with them is cut.
+    Deleted,
+    /// There are none.
+    Absent,
+    /// This process may not say who uses the store.
+    Denied,
+}
+
 /// Without the password.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

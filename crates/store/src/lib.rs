@@ -27,7 +27,7 @@ mod switch;
 pub mod whole_file;
 
 pub use self::redis::RedisStore;
-pub use access::Credentials;
+pub use access::{Credentials, Expelled};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
 pub use error::{CommitError, StoreError};
@@ -522,13 +522,13 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Takes a node's own credentials away, and cuts the connections that were opened with them. False: it has none.
+    /// Takes a node's own credentials away, and cuts the connections that were opened with them.
     ///
     /// # Errors
     /// Those of a reading. It may have them still.
-    async fn expel(&self, who: &str) -> Result<bool, StoreError> {
+    async fn expel(&self, who: &str) -> Result<Expelled, StoreError> {
         let _ = who;
-        Ok(false)
+        Ok(Expelled::Absent)
     }
 
     /// What is risky about how the store is set up: what, why, and what to set, a line each.

@@ -63,12 +63,12 @@ reasons! {
     AUTHORITY_EXISTS: AlreadyExists,
         "there is a certificate authority already, and a mesh has one",
         "look at it with omnirelay cert ca show";
-    AUTHORITY_UNREADABLE: DataLoss,
-        "the registry holds something in the place of the certificate authority, or of what it has revoked, that is neither; somebody else wrote it",
-        "restore the store; omnirelay audit list says who changed it last";
     AUTHORITY_ROTATING: FailedPrecondition,
         "the mesh trusts two roots already, and the older one has to be retired before there is a third",
         "omnirelay cert ca retire, once nothing leads to the older one alone";
+    AUTHORITY_UNREADABLE: DataLoss,
+        "the registry holds something in the place of the certificate authority, or of what it has revoked, that is neither; somebody else wrote it",
+        "restore the store; omnirelay audit list says who changed it last";
     BINDING_NOT_FOUND: NotFound,
         "the principal was given nothing",
         "omnirelay bindings list";

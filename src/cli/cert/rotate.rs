@@ -28,7 +28,7 @@ Examples:
   omnirelay cert ca rotate --root --reason \"new root\"
   omnirelay cert ca rotate --offline-root /media/root
   omnirelay cert ca rotate --root --offline-root /media/root-2 --root-before /media/root
-  omnirelay cert ca rotate --revoke-before --yes --reason \"issuer secret stolen, INC-4711\"";
+  omnirelay cert ca rotate --root --revoke-before --yes --reason \"issuer secret stolen, INC-4711\"";
 
 /// Have another issuer issue, under the same root or a new one
 ///
@@ -53,7 +53,7 @@ pub struct RotateArgs {
     /// How many days the issuer lives [default: 365]
     #[arg(long, value_name = "DAYS")]
     issuer_days: Option<u32>,
-    /// Revoke the issuers before and all that they have issued: their key was stolen
+    /// Revoke the issuers before and all that they have issued, as their key was stolen; then retire the root before
     #[arg(long)]
     revoke_before: bool,
     #[command(flatten)]

@@ -26,6 +26,7 @@ fn node() -> Value {
             {"name": "audit", "ok": true, "message": "", "required": false},
             {"name": "audit-trail", "ok": true, "message": "", "required": false},
             {"name": "identity", "ok": true, "message": "", "required": false},
+            {"name": "store-credentials", "ok": true, "message": "", "required": false},
             {"name": "plaintext", "ok": true, "message": "", "required": false},
             {"name": "registers", "ok": true, "message": "", "required": false},
             {"name": "sinks", "ok": true, "message": "", "required": false},
@@ -305,6 +306,12 @@ fn bad_cases_of_parts() -> Vec<Case> {
             with_other_trouble("identity", "it ended"),
             Verdict::Warn,
             "node-2: it ended",
+        ),
+        (
+            "identity-store-credentials",
+            with_trouble("store-credentials", "node/b knows"),
+            Verdict::Fail,
+            "node-1: node/b knows",
         ),
         ("identity-plaintext", with_trouble("plaintext", "read"), Verdict::Warn, "node-1: read"),
     ]

@@ -24,12 +24,12 @@ pub static ENTRY: Entry = entry!("leave", LeaveArgs, asking, &[LEAF], &[]);
 const EXAMPLES: &str = "\
 Examples:
   omnirelay mesh leave --peer relay-b --yes --reason \"host retired\"
-  omnirelay --addr https://relay-b:17420 mesh leave --yes && ssh relay-b systemctl stop omnirelayd
+  omnirelay --addr https://relay-b:17420 mesh leave --yes
   omnirelay mesh leave --peer relay-b --dry-run";
 
-/// Have a node leave the mesh: it hands over what it leads, and its certificates end
+/// Have a node hand over what it leads and leave the mesh
 ///
-/// Its daemon is to be stopped then. The id may join again, with another token. One that was taken over is put out with
+/// Its certificates and its credentials of the store end. Its daemon is to be stopped then. The id may join again, with another token. One that was taken over is put out with
 /// omnirelay mesh revoke instead. Asks before, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]

@@ -98,6 +98,7 @@ pub async fn run(args: &JoinArgs, session: &mut Session) -> Result<Exit, CliErro
         ))?;
         return Ok(Exit::Ok);
     }
+    host.check_config(args.force)?;
     let address = address(&args.server)?;
     host.keep_bundle(&bundle(session, &address).await?, &token)?;
     let own = TlsFiles { ca: Some(host.bundle_path()), ..session.settings.own_tls() };

@@ -107,6 +107,16 @@ impl Host {
         Ok(Some(joined.document()))
     }
 
+    /// That the configuration can be written, before anything is asked: the answer has credentials that are in no other place.
+    pub fn check_config(&self, force: bool) -> Result<(), CliError> {
+        if force || !self.config.exists() {
+            return Ok(());
+        }
+        let message = format!("{} is there already", self.config.display());
+        Err(CliError::new(reasons::FILE_EXISTS, message)
+            .hint("add --force to write over it, or name another with --config-file"))
+    }
+
     /// Keeps the roots, if the one that the token names is among them; no other is kept.
     pub fn keep_bundle(&self, pem: &str, token: &JoinToken) -> Result<(), CliError> {
         let roots = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
@@ -201,12 +211,6 @@ impl Host {
     /// Writes the configuration, unless there is one; returns what has to be said of it.
     fn write_config(&self, args: &JoinArgs, grant: &JoinGrant) -> Result<Vec<String>, CliError> {
         let path = &self.config;
-        if !args.force && path.exists() {
-            return Ok(vec![format!(
-                "{} is there already and is left as it is (--force writes it)",
-                path.display()
-            )]);
-        }
         let directory = std::path::absolute(self.directory.path()).unwrap_or_default();
         let mut config = json!({
             "node": {

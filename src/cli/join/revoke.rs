@@ -99,7 +99,9 @@ pub async fn put_out(
         "deleted" => "  its credentials of the store were deleted\n",
         "none" => "",
         "shared" => "  it knows the credentials of the store that others use: change those now\n",
-        "unknown" => "  the store was not reached: repeat this, or delete its credentials there\n",
+        "unknown" => {
+            "  its credentials of the store were not deleted: repeat this at a daemon that may, or delete them there\n"
+        }
         _ => "",
     };
     lines.push_str(access);

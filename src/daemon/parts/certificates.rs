@@ -6,6 +6,9 @@ use std::sync::Arc;
 use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::request::is_dns_name;
+use omnirelay_store::Credentials;
+use omnirelay_store::redis::url::Address;
+use omnirelay_store::redis::users::node_user;
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServiceServer;
@@ -144,8 +147,24 @@ fn controls(registry: &Arc<Registry>) -> Controls {
 /// Where the registry is, and by what this daemon uses it. What cannot be read was refused when the store was opened.
 fn store_access(config: &Config, node_id: &str) -> StoreAccess {
     let Ok(Some((url, options))) = config.store.redis() else { return StoreAccess::of_this_host() };
-    let password = options.password.map(|password| password.reveal().to_owned());
-    StoreAccess::of(url, options.username, password, [&config.node.cluster, node_id])
+    let is_here = |address: &Address| match address.host.parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
+        Err(_) => address.host == "localhost",
+    };
+    let username = options.username.or_else(|| url.username.clone());
+    let password = options.password.or_else(|| url.password.clone());
+    let own = node_user(&url.prefix, &config.node.cluster, node_id);
+    let is_given = username.is_some() || password.is_some();
+    StoreAccess {
+        is_shared: true,
+        is_reachable: !url.addresses().iter().any(is_here),
+        is_own: username.as_ref() == Some(&own),
+        credentials: is_given.then(|| Credentials {
+            username: username.unwrap_or_default(),
+            password: password.map(|password| password.reveal().to_owned()).unwrap_or_default(),
+        }),
+        url: Box::new(move |credentials| url.revealing(credentials)),
+    }
 }
 
 /// Ends sessions of other nodes.

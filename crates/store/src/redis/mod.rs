@@ -26,9 +26,9 @@ use tokio::time::Instant;
 
 use super::{
     Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Committed, Confirmation, Credentials,
-    Epoch, Grace, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup, Opened,
-    Pulse, REPLACED_MAX, RecordId, Retention, Revision, Scan, ScanPage, Store, StoreError, SwitchError,
-    SwitchOrder, Switched, limits, rules,
+    Epoch, Expelled, Grace, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup,
+    Opened, Pulse, REPLACED_MAX, RecordId, Retention, Revision, Scan, ScanPage, Store, StoreError,
+    SwitchError, SwitchOrder, Switched, limits, rules,
 };
 use greeting::{Greeting, Seen, TURNED_AWAY};
 use link::{Link, LinkError, RedisOptions};
@@ -431,7 +431,7 @@ impl Store for RedisStore {
         made.map_err(|error| self.failure(error, StoreError::Unavailable))
     }
 
-    async fn expel(&self, who: &str) -> Result<bool, StoreError> {
+    async fn expel(&self, who: &str) -> Result<Expelled, StoreError> {
         let deleted = users::delete(&self.link, [&self.prefix, &self.mesh, who]).await;
         deleted.map_err(|error| self.failure(error, StoreError::Unavailable))
     }

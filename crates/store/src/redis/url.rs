@@ -11,6 +11,8 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 
 pub use redact::redacted;
 
+use crate::Credentials;
+
 /// What the keys of a store begin with, unless the URL says otherwise.
 const PREFIX_DEFAULT: &str = "omnirelay";
 const REDIS_PORT: u16 = 6379;
@@ -121,16 +123,13 @@ impl RedisUrl {
     }
 
     /// The URL with these credentials in it, as a daemon is configured with it: it is to be shown to nobody else.
-    pub fn revealing(&self, username: Option<&str>, password: Option<&str>) -> String {
+    pub fn revealing(&self, credentials: Option<&Credentials>) -> String {
         let text = self.to_string();
-        if username.is_none() && password.is_none() {
-            return text;
-        }
+        let Some(Credentials { username, password }) = credentials else { return text };
         let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let user = username.map(encode).unwrap_or_default();
-        let password = password.map(|password| format!(":{}", encode(password))).unwrap_or_default();
+        let password = if password.is_empty() { String::new() } else { format!(":{}", encode(password)) };
         let (scheme, rest) = text.split_once("://").unwrap_or(("redis", &text));
-        format!("{scheme}://{user}{password}@{rest}")
+        format!("{scheme}://{}{password}@{rest}", encode(username))
     }
 
     /// Every server of the URL, in its order.
@@ -464,6 +463,19 @@ mod tests {
         let url = read(text).unwrap();
         for shown in [url.name(), format!("{url:?}"), format!("{:?}", url.password), redacted(text)] {
             assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn credentials_come_back_out_of_the_url_that_they_were_put_into() {
+        for text in ["redis://a:1", "rediss://a:1,b:2/3?prefix=eu", "redis+sentinel://[::1]:3/mesh"] {
+            let url: RedisUrl = text.parse().unwrap();
+            let credentials =
+                Credentials { username: "omnirelay_eu-1_b".into(), password: "p:@/?#%\u{e9}".into() };
+            let back: RedisUrl = url.revealing(Some(&credentials)).parse().unwrap();
+            assert_eq!(back.username.as_deref(), Some("omnirelay_eu-1_b"), "{text}");
+            assert_eq!(back.password.as_ref().map(Secret::reveal), Some("p:@/?#%\u{e9}"), "{text}");
+            assert_eq!((back.to_string(), url.revealing(None)), (url.to_string(), url.to_string()));
         }
     }
 }

@@ -3,7 +3,7 @@
 use redis::{Cmd, cmd};
 
 use super::link::{Info, Link, LinkError};
-use crate::Credentials;
+use crate::{Credentials, Expelled};
 
 /// What a daemon does on a server, as `docs/guides/storage.md` has it.
 pub const COMMANDS: &[&str] = &[
@@ -48,6 +48,10 @@ pub async fn make(link: &Link, [prefix, mesh, who]: [&str; 3]) -> Result<Option<
         return Ok(None);
     }
     let Some(password) = password() else { return Ok(None) };
+    // One that there is has connections, which a new password does not end.
+    if delete(link, [prefix, mesh, who]).await? == Expelled::Denied {
+        return Ok(None);
+    }
     let username = node_user(prefix, mesh, who);
     let mut command = cmd("ACL");
     command.arg("SETUSER").arg(&username).arg("reset").arg("on").arg(format!(">{password}"));
@@ -60,19 +64,20 @@ pub async fn make(link: &Link, [prefix, mesh, who]: [&str; 3]) -> Result<Option<
     Ok(Some(Credentials { username, password }))
 }
 
-/// Deletes the user of `who`; the server cuts its connections. False: there is none, or this daemon may not.
-pub async fn delete(link: &Link, [prefix, mesh, who]: [&str; 3]) -> Result<bool, LinkError> {
+/// Deletes the user of `who`; the server cuts its connections.
+pub async fn delete(link: &Link, [prefix, mesh, who]: [&str; 3]) -> Result<Expelled, LinkError> {
     let mut command = cmd("ACL");
     command.arg("DELUSER").arg(node_user(prefix, mesh, who));
     match link.call(&command).await {
         Ok(answer) => {
             let deleted = redis::from_redis_value::<u64>(answer).is_ok_and(|deleted| deleted > 0);
-            if deleted {
-                keep(link).await;
+            if !deleted {
+                return Ok(Expelled::Absent);
             }
-            Ok(deleted)
+            keep(link).await;
+            Ok(Expelled::Deleted)
         }
-        Err(error) if is_denied(&error) => Ok(false),
+        Err(error) if is_denied(&error) => Ok(Expelled::Denied),
         Err(error) => Err(error),
     }
 }

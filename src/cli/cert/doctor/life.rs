@@ -14,8 +14,11 @@ const DAY: i64 = 86_400;
 const ISSUER_SOON: i64 = 30 * DAY;
 /// A root that ends sooner is to be rotated: it takes a while until everybody has the next.
 const ROOT_SOON: i64 = 90 * DAY;
-/// What is read when an authority ends.
-const LOST: &str = "docs/security/lost-root.md";
+/// What is run when an issuer or a root ends, and when a root has ended.
+const ROTATE: &str =
+    "omnirelay cert ca rotate    # with --offline-root DIR where the root's key is elsewhere";
+const ROTATE_ROOT: &str = "omnirelay cert ca rotate --root";
+const LOST: &str = "omnirelay cert ca show    # then docs/security/lost-root.md";
 
 /// How a certificate stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,22 +95,22 @@ pub fn issuer(papers: &Papers) -> Finding {
     let Some(issuer) = between.first() else {
         return Finding::skip("the chain holds no issuer of the certificate");
     };
-    authority(issuer, "issuer", papers.now, ISSUER_SOON)
+    authority(issuer, "issuer", papers.now, ISSUER_SOON, [ROTATE; 2])
 }
 
 pub fn root(papers: &Papers) -> Finding {
     let Some(root) = papers.root() else {
         return Finding::skip("the chain leads to no root that is kept here");
     };
-    authority(root, "root", papers.now, ROOT_SOON)
+    authority(root, "root", papers.now, ROOT_SOON, [ROTATE_ROOT, LOST])
 }
 
-fn authority(paper: &Paper, what: &str, now: i64, soon: i64) -> Finding {
+/// How an authority stands; what to run while it lives, and once it has ended.
+fn authority(paper: &Paper, what: &str, now: i64, soon: i64, [due, ended]: [&str; 2]) -> Finding {
     let ends = day(paper.says.not_after);
-    let hint = format!("omnirelay cert ca show    # then {LOST}");
     match stands(paper, now, soon) {
-        Stands::Ended => Finding::fail(format!("the {what} ended at {ends}, and all below it")).hint(hint),
-        Stands::Due => Finding::warn(format!("the {what} ends at {ends}")).hint(hint),
+        Stands::Ended => Finding::fail(format!("the {what} ended at {ends}, and all below it")).hint(ended),
+        Stands::Due => Finding::warn(format!("the {what} ends at {ends}")).hint(due),
         Stands::NotYet => Finding::fail(format!("the {what} begins at {} only", day(paper.says.not_before)))
             .hint("timedatectl    # is the clock of this host right?"),
         Stands::Well => Finding::pass(format!("the {what} ends at {ends}")),

@@ -57,12 +57,12 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         signer,
         trust: trust.clone(),
         cluster: "default".into(),
-        store: Arc::new(StoreAccess::of(
-            "redis://10.0.0.1:1".parse().unwrap(),
-            None,
-            None,
-            ["default", node_id],
-        )),
+        store: Arc::new(StoreAccess {
+            is_shared: true,
+            is_reachable: true,
+            url: Box::new(|_| "redis://10.0.0.1:1".to_owned()),
+            ..StoreAccess::of_this_host()
+        }),
         end_session: Box::new(|_| Box::pin(std::future::ready(false))),
         policy: None,
         gate: Gate::default(),

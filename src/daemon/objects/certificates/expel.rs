@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
-use omnirelay_store::{CommitError, RecordId, Write};
+use omnirelay_store::{CommitError, Expelled, RecordId, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use omnirelay_wire::rpc::enrollment_service::REVOKE_NODE;
@@ -55,23 +55,39 @@ impl Certificates {
             number: changed.number,
             ..Default::default()
         };
-        if !dry_run {
-            told.set_store_access(self.take_store_access(node, &record).await);
+        // Credentials and sessions are of the nodes of one cluster, those that share the store.
+        let is_here = cluster.is_empty() || *cluster == self.cluster;
+        if !dry_run && is_here {
+            told.set_store_access(self.take_store_access(node, &record, told.changed).await);
             told.session_ended = (self.end_session)(node.clone()).await;
         }
         Ok(told)
     }
 
-    async fn take_store_access(&self, node: &str, record: &RecordId) -> Had {
-        if !self.store.is_shared() {
+    /// `is_first`: whether the node was not put out before.
+    async fn take_store_access(&self, node: &str, record: &RecordId, is_first: bool) -> Had {
+        if !self.store.is_shared {
             return Had::None;
         }
+        let knows_shared = || {
+            let held = self.registry.view().get(record).and_then(|found| found.value::<CertificateValue>());
+            held.is_some_and(|held| !held.known_credentials.is_empty())
+        };
         match self.registry.store().expel(node).await {
-            Ok(true) => {
+            Ok(Expelled::Deleted) => {
                 info!(peer = node, "credentials of the store deleted");
                 Had::Deleted
             }
-            Ok(false) => {
+            Ok(Expelled::Absent) if !is_first && !knows_shared() => Had::Deleted,
+            // What this daemon has of its own no other node was given.
+            Ok(Expelled::Absent) if self.store.is_own => Had::Unknown,
+            Ok(Expelled::Absent) => {
+                self.note_known_credentials(record).await;
+                Had::Shared
+            }
+            // Whether the node shares what this daemon has cannot be said here.
+            Ok(Expelled::Denied) if self.store.is_own => Had::Unknown,
+            Ok(Expelled::Denied) => {
                 self.note_known_credentials(record).await;
                 Had::Shared
             }

@@ -127,12 +127,12 @@ impl Certificates {
                 {
                     return Err(barred(&before.id));
                 }
-                let lifetime = u32::try_from(before.not_after - before.not_before - BACKDATED);
+                check_remembered(held_in(reader, &record_of(&holder)).as_deref(), &before)?;
                 let order = Order {
                     holder: holder.clone(),
                     request: &request,
                     names: names.clone(),
-                    lifetime: lifetime.unwrap_or(LIFETIME).clamp(HOUR, LIFETIME_MAX),
+                    lifetime: renewed_lifetime(&before),
                     others: Others::Keep,
                     by: &caller.principal,
                     now,
@@ -141,6 +141,22 @@ impl Certificates {
             })
             .await
     }
+}
+
+/// That the certificate before is one of those that the mesh remembers of its holder, so that what replaces or revokes the holder reaches it.
+/// Of a holder that it has issued nothing to, the first certificate may be from files.
+fn check_remembered(held: Option<&CertificateValue>, before: &Certificate) -> Result<(), Fault> {
+    let issued: Vec<Certificate> =
+        held.into_iter().flat_map(|held| &held.issued).filter_map(certificate_of).collect();
+    let is_of_mesh = issued.iter().any(|known| known.id.trust_domain() == before.id.trust_domain());
+    if is_of_mesh && !issued.iter().any(|known| known.serial == before.serial) {
+        return Err(Fault::new(
+            reasons::CERTIFICATE_NEEDED,
+            "the certificate was followed by too many others to be renewed",
+        )
+        .hint("renew the newest one, or have an administrator issue another"));
+    }
+    Ok(())
 }
 
 /// Issues what is ordered, and remembers it.
@@ -309,6 +325,12 @@ pub fn with_own(holder: &Holder, mut names: Names) -> Names {
         }
     }
     names
+}
+
+/// As long as the certificate before lives, in seconds.
+pub fn renewed_lifetime(before: &Certificate) -> u32 {
+    let lifetime = u32::try_from(before.not_after - before.not_before - BACKDATED);
+    lifetime.unwrap_or(LIFETIME).clamp(HOUR, LIFETIME_MAX)
 }
 
 /// The names of the certificate before, or as many of them as the request asks for.

@@ -149,7 +149,7 @@ impl Certificates {
     /// A store of one host can be used from that host only.
     fn check_store(&self, caller: &Caller) -> Result<(), Fault> {
         let own = caller.remote.ip().to_canonical();
-        if self.store.is_reachable() || own.is_loopback() || own.is_unspecified() {
+        if self.store.is_reachable || own.is_loopback() || own.is_unspecified() {
             return Ok(());
         }
         let message = "the registry of this mesh is in a store of one host, which another host cannot use";

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::spiffe::Holder;
+use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::{Names, key_of, validity_of};
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
-use omnirelay_pki::revocation::{Revocations, Revoked};
+use omnirelay_pki::revocation::{BACKDATED, Revocations, Revoked};
 use omnirelay_pki::trust::{Bundle, Usage};
 use omnirelay_store::{CommitError, Version, Write};
 use omnirelay_wire::fault::Fault;
@@ -308,17 +309,27 @@ impl Keeper {
         let body = pb::RejoinBody { chain, csr, at: unix_now() }.encode_to_vec();
         let ask = Ask::Rejoin(pb::RejoinRequest { signature: own.sign(SIGNED, &body)?, body });
         let chain = remote::issued(&self.trust, &ask, (self.controls)(ASKED_MAX)).await?;
-        self.take_own(&key, &chain)?;
-        Ok(self.files.forget_pending_key()?)
+        self.take_asked(&key, &chain)
+    }
+
+    /// Takes over what was issued for the key that is kept for it, which stays until the identity is kept with it.
+    fn take_asked(&self, key: &Key, chain: &str) -> Result<(), KeepError> {
+        self.take_own(key, chain)?;
+        let kept = self.files.identity()?;
+        match kept.is_some_and(|kept| kept.leaf.key == key.fingerprint()) {
+            true => Ok(self.files.forget_pending_key()?),
+            false => Ok(()),
+        }
     }
 
     /// Has another daemon renew it.
     async fn renew(&self) -> Result<(), KeepError> {
-        let key = Key::make()?;
+        // That of a try whose answer was lost, if there was one: it proves who this node is should the certificate end.
+        let key = self.files.pending_key()?;
         let csr = Request::make(&key, None, &Names::default()).map_err(|_| KeepError::Pair)?;
         let csr = omnirelay_pki::request::to_pem(&csr);
         let chain = remote::issued(&self.trust, &Ask::Renew(csr), (self.controls)(ASKED_MAX)).await?;
-        self.take_own(&key, &chain)
+        self.take_asked(&key, &chain)
     }
 
     /// When the certificate of this node is to be renewed, by the second of the Unix time; 0: at once.
@@ -355,7 +366,9 @@ impl Keeper {
         let (Some(issuer), Some(root)) = (authority.issuers.first(), authority.roots.first()) else {
             return Ok(());
         };
-        let due = |issuer: &SigningValue| is_due(issuer, unix(&self.registry));
+        // A clock that jumps makes no issuer that nobody believes once it is right again.
+        let due =
+            |issuer: &SigningValue| [unix(&self.registry), unix_now()].iter().all(|now| is_due(issuer, *now));
         if root.sealed_key.is_empty() || !due(issuer) || !self.signer.can_issue(authority) {
             return Ok(());
         }
@@ -366,7 +379,10 @@ impl Keeper {
             if !authority_in(&reader)?.issuers.first().is_some_and(due) {
                 return Ok(None);
             }
-            let [_, validity] = lives(0, 0, now)?;
+            // As long as the one before, as somebody has chosen it.
+            let (begin, end) = validity_of(&issuer.certificate).unwrap_or((now, now));
+            let validity =
+                Validity { not_before: now - BACKDATED, not_after: now + (end - begin - BACKDATED) };
             let rotated = rotated(&self.signer, &reader, &Next::Issuer(validity), Before::Kept, now)?;
             let body =
                 own_body(self.registry.node_id(), act.action, authority_id().to_string(), rotated.changes);
@@ -424,12 +440,15 @@ impl Keeper {
         if list != *own {
             info!(number = list.number(), "revocations taken over");
             self.trust.update(|trusted| trusted.revocations = list.clone());
-            // What the registry has lost is signed once it has it again.
-            let kept = value.filter(|_| !has_lost).map(|value| value.encode_to_vec());
-            if let Some(Err(error)) = kept.map(|signed| self.files.keep_revocations(&signed)) {
-                let error = &error as &dyn std::error::Error;
-                error!(error, "revocations not kept; a restart without the store has them not");
-            }
+        }
+        // What the registry has lost is signed once it has it again. The same list may be signed by another issuer, which
+        // alone leads to a root that is still trusted.
+        let signed = value.filter(|_| !has_lost).map(|value| value.encode_to_vec());
+        let is_new = |signed: &Vec<u8>| self.files.revocations().ok().as_ref() != Some(signed);
+        let kept = signed.filter(is_new).map(|signed| self.files.keep_revocations(&signed));
+        if let Some(Err(error)) = kept {
+            let error = &error as &dyn std::error::Error;
+            error!(error, "revocations not kept; a restart without the store has them not");
         }
         match has_lost && self.signer.can_issue(authority) {
             true => self.restore(&list).await,

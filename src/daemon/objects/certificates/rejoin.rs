@@ -14,7 +14,7 @@ use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 
 use super::holder::{certificate_of, record_of};
-use super::issue::{LIFETIME, Order, Others, issue};
+use super::issue::{Order, Others, issue, renewed_lifetime};
 use super::revoke::known;
 use super::{Certificates, REVOCATION, held_in, pb, revoked_in};
 use crate::daemon::identity::caller::Caller;
@@ -75,7 +75,7 @@ impl Certificates {
                     holder: holder.clone(),
                     request,
                     names: before.names.clone(),
-                    lifetime: LIFETIME,
+                    lifetime: renewed_lifetime(before),
                     others: Others::Keep,
                     by: &caller.principal,
                     now: self.now(),

@@ -29,8 +29,11 @@ use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor};
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::mutate::{Decision, request_hash};
 
-/// How long a revocation is remembered after the end of what it is about, in seconds: clocks differ.
-pub const GRACE: i64 = 24 * 3600;
+/// How long a revocation is remembered after the end of what it is about, in seconds: longer than what has ended still proves
+/// anything, and clocks differ.
+pub const GRACE: i64 = super::rejoin::GRACE + 24 * 3600;
+/// How long a certificate is taken to live that the mesh does not remember, in seconds.
+const FOREIGN_MAX: i64 = 10 * 366 * 24 * 3600;
 /// The longest that a certificate lives, in seconds.
 const LIFETIME_MAX: i64 = 7 * 24 * 3600;
 
@@ -69,15 +72,17 @@ impl Certificates {
         self.change(of_list(caller, REVOKE, reason, asked.dry_run, hash), |reader, list, now| match &target {
             Target::Serial(serial) => {
                 let known = self.certificate(serial);
-                let until = known.map_or(now + LIFETIME_MAX, |certificate| certificate.not_after) + GRACE;
+                // One that the mesh has not issued, as from files, may live for as long as it likes.
+                let end = known.map_or(now + FOREIGN_MAX, |certificate| certificate.not_after.max(now));
+                let until = end + GRACE;
                 list.revoke(Revoked::Serial(serial.clone()), now, until, reason);
                 Ok(Vec::new())
             }
             Target::Holder(holder, record) => {
                 let held = held_in(reader, record).ok_or_else(|| no_holder(record))?;
                 bar(&held, Bar::Holder, list, now, reason);
-                if let Some(id) = id_without_role(reader, holder)? {
-                    // Of whom only tokens may be known.
+                for id in self.ids_without_role(reader, holder)? {
+                    // Of whom only tokens may be known, or what files have brought.
                     let until = now + LIFETIME_MAX + GRACE;
                     list.revoke(Revoked::Holder(id), now, until, reason);
                 }
@@ -102,7 +107,7 @@ impl Certificates {
         self.change(of_list(caller, REINSTATE, reason, asked.dry_run, hash), |reader, list, now| {
             let held = held_in(reader, &record).ok_or_else(|| no_holder(&record))?;
             // Its certificates stay out by their numbers and their keys; only who it is, is let back in.
-            if let Some(id) = id_without_role(reader, &holder)? {
+            for id in self.ids_without_role(reader, &holder)? {
                 list.reinstate(&Revoked::Holder(id), now);
             }
             for certificate in held.issued.iter().filter_map(certificate_of) {
@@ -112,6 +117,20 @@ impl Certificates {
             Ok(if held.barred { vec![put(&record, &free)] } else { Vec::new() })
         })
         .await
+    }
+
+    /// The ids of a holder, in each trust domain that is believed here, whatever was issued to it; none of nodes, in whose ids
+    /// their roles are.
+    fn ids_without_role(&self, reader: &Reader<'_>, holder: &Holder) -> Result<Vec<SpiffeId>, Fault> {
+        if matches!(holder, Holder::Node { .. }) {
+            return Ok(Vec::new());
+        }
+        let trusted = self.trust.current();
+        let mut domains = vec![trust_domain(&*authority_in(reader)?)?];
+        domains.extend(trusted.bundles().map(|bundle| bundle.trust_domain().clone()));
+        domains.sort();
+        domains.dedup();
+        domains.iter().map(|domain| id_of(domain, holder.clone())).collect()
     }
 
     /// Commits what becomes of the list, signed, and what else `change` says.
@@ -176,16 +195,6 @@ impl Certificates {
 pub fn of_list<'a>(caller: &'a Caller, rpc: Rpc, reason: &str, dry_run: bool, hash: u64) -> Asked<'a> {
     let (id, reason) = (ONLY.to_owned(), reason.to_owned());
     Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash }
-}
-
-/// The id of a holder that has only one, whatever was issued to it; `None` for nodes, in whose ids their roles are.
-fn id_without_role(reader: &Reader<'_>, holder: &Holder) -> Result<Option<SpiffeId>, Fault> {
-    match holder {
-        Holder::Node { .. } => Ok(None),
-        Holder::Operator(_) | Holder::Service(_) => {
-            id_of(&trust_domain(&*authority_in(reader)?)?, holder.clone()).map(Some)
-        }
-    }
 }
 
 /// What of a holder is put out.

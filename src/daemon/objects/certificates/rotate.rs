@@ -215,6 +215,7 @@ pub fn rotated(
     now: i64,
 ) -> Result<Rotated, Fault> {
     let authority = authority_in(reader)?;
+    check_revocation(&authority, next, before)?;
     let mut writes = Vec::new();
     let (root, issuer) = match next {
         Next::Issuer(validity) => (None, signer.next_issuer(&authority, *validity, now)?),
@@ -263,6 +264,22 @@ pub fn rotated(
         changes.push("issuers before: valid -> revoked".to_owned());
     }
     Ok(Rotated { authority: value, writes, changes })
+}
+
+/// Whoever has the issuer's key has that of a root that is sealed with the same secret, and makes issuers that nobody knows of.
+fn check_revocation(authority: &AuthorityValue, next: &Next, before: Before) -> Result<(), Fault> {
+    let is_new_root = match next {
+        Next::Root(_) => true,
+        Next::Issuer(_) => false,
+        Next::Given(given) => given.root.is_some(),
+    };
+    let is_sealed = authority.roots.first().is_some_and(|root| !root.sealed_key.is_empty());
+    if before == Before::Revoked && is_sealed && !is_new_root {
+        return Err(Fault::invalid(
+            "field `revokeBefore`: the key of the root is sealed with the same secret, and has to be followed by another: set `root` too",
+        ));
+    }
+    Ok(())
 }
 
 /// The newest in front of those before that have not ended. Nothing signs by their keys any more, which are thrown away.
@@ -391,8 +408,12 @@ impl Given {
             }
         };
         let trusted = match &self.root {
+            Some(root) if roots.iter().any(|known| key_of(known).ok() == key_of(root).ok()) => {
+                return Err(Fault::invalid("field `rootPem` is of a root that is trusted already"));
+            }
             Some(root) => bundle_of("rootPem", vec![root.clone()])?,
-            None => bundle_of("issuerPem", roots.clone())?,
+            // Under another one than the newest it would be where the mesh comes from.
+            None => bundle_of("issuerPem", roots.iter().take(1).cloned().collect())?,
         };
         let wrong = |field: &str, error| Fault::invalid(format!("field `{field}`: {error}"));
         let issuer = trusted.verify_authority(std::slice::from_ref(&self.issuer), now);

@@ -95,7 +95,10 @@ async fn a_stolen_issuer_is_out_with_all_that_it_has_issued() {
     let before = issued_to(&node, "ann").await;
     let own = || node.trust.current().own.clone().unwrap().leaf.serial.clone();
     let first = own();
-    rotated(&node, pb::RotateAuthorityRequest { revoke_before: true, ..Default::default() }).await;
+    let issuer_alone = pb::RotateAuthorityRequest { revoke_before: true, ..Default::default() };
+    let refused = node.served.rotate_authority(called(issuer_alone)).await;
+    assert_eq!(reason(refused), "INVALID_ARGUMENT", "the root's key is sealed with the same secret");
+    rotated(&node, pb::RotateAuthorityRequest { revoke_before: true, ..new_root() }).await;
     until("it is out", || judged(&node, &before) == Err(Refused::Revoked)).await;
     judged(&node, &issued_to(&node, "bob").await).unwrap();
     until("the node that issues has another certificate", || own() != first).await;

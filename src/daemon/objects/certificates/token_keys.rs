@@ -98,16 +98,19 @@ impl Keeper {
                 "a key of tokens in the registry is not one that the authority vouches for; it is passed over"
             );
         }
-        if keys == trusted.token_keys {
-            return;
-        }
         // Their secrets, sealed as they are, are for the registry.
         let unsealed = |key: &TokenKeyValue| TokenKeyValue { sealed_key: Vec::new(), ..key.clone() };
         let token_keys = authority.token_keys.iter().map(unsealed).collect();
         let kept = AuthorityValue { token_keys, ..AuthorityValue::default() }.encode_to_vec();
-        if let Err(error) = self.files.keep_token_keys(&kept) {
+        // The same keys may be vouched for by another issuer, which alone leads to a root that is still trusted.
+        if self.files.token_keys().ok().as_ref() != Some(&kept)
+            && let Err(error) = self.files.keep_token_keys(&kept)
+        {
             let error = &error as &dyn std::error::Error;
             error!(error, "keys of tokens not kept; a restart without the store takes no token");
+        }
+        if keys == trusted.token_keys {
+            return;
         }
         info!(keys = keys.len(), "keys of tokens taken over");
         self.trust.update(|trusted| trusted.token_keys = keys);

@@ -11,6 +11,7 @@ mod roster;
 pub mod verdicts;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::Millis;
@@ -45,6 +46,9 @@ pub const PEER: Kind = Kind::of("peer");
 /// What to do when a peer is judged, for whoever reads the log.
 const PEERS_RUNBOOK: &str = "docs/runbooks/peers.md";
 const PAGE_SIZE_MAX: usize = 1000;
+/// How often, and how long apart, it is looked for the session of a node that is to be ended.
+const SESSION_LOOKS: usize = 10;
+const SESSION_LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How far a node's idea of the store's clock may be ahead: as long as a question to the store may take, in ms.
 const AHEAD_MS: u64 = 500;
 
@@ -176,7 +180,15 @@ pub fn session_id(node_id: &str) -> GroupId {
 
 /// Ends the session of a node, whoever holds it; whether it had one. Best effort: it may begin another.
 pub async fn end_session(registry: &Registry, node_id: &str) -> bool {
-    let group = registry.view().group(&session_id(node_id)).filter(|group| !group.closed);
+    let id = session_id(node_id);
+    // The view hears of a session that has just begun with the next beat.
+    for _ in 0..SESSION_LOOKS {
+        if registry.view().group(&id).is_some() {
+            break;
+        }
+        tokio::time::sleep(SESSION_LOOK_EVERY).await;
+    }
+    let group = registry.view().group(&id).filter(|group| !group.closed);
     let Some(group) = group else { return false };
     let ended = registry.end_group(registry.view().head().epoch, group.of.clone()).await;
     ended
