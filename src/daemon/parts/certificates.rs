@@ -55,6 +55,10 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         },
         names: names(&config, node.addresses.control.ip()),
         controls: controls(&registry),
+        is_entered: {
+            let presence = node.presence.clone();
+            Box::new(move || presence.get().is_none_or(|presence| presence.is_registered()))
+        },
         makes_authority: config.security.make_authority,
         move_within: MOVE_WITHIN,
         tried: Default::default(),

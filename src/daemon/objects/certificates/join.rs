@@ -107,12 +107,7 @@ impl Certificates {
                 if !is_again(&token, &of) {
                     writes.push(counted(&record, &token, &of));
                 }
-                let answer = pb::JoinResponse {
-                    schema_version: SCHEMA_VERSION.to_owned(),
-                    certificate: decided.answer.certificate,
-                    chain_pem: decided.answer.chain_pem,
-                    ..Default::default()
-                };
+                let answer = answer(decided.answer);
                 let mut changes = decided.changes;
                 changes.push(format!("rule: {rule}"));
                 Ok(Decision { writes, changes, answer })
@@ -166,6 +161,16 @@ impl Certificates {
             trust_domain: authority.trust_domain.clone(),
             bundle_pem: bundle_pem(&authority),
         })
+    }
+}
+
+/// What the host gets, but for what it is configured with.
+fn answer(issued: pb::IssuedCertificate) -> pb::JoinResponse {
+    pb::JoinResponse {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        certificate: issued.certificate,
+        chain_pem: issued.chain_pem,
+        ..Default::default()
     }
 }
 

@@ -45,6 +45,8 @@ const ASKED_MAX: usize = 8;
 const BETWEEN: Duration = Duration::from_secs(600);
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(15);
+/// How soon it is looked again whether this node is entered in the registry.
+const ENTERED_WITHIN: Duration = Duration::from_millis(100);
 /// Within how many seconds of a new root the nodes of a mesh go over to it, each at its own time.
 pub const MOVE_WITHIN: i64 = 60;
 
@@ -62,6 +64,8 @@ pub struct Keeper {
     pub names: Names,
     /// The control ports of others, for a node that cannot issue.
     pub controls: Controls,
+    /// Whether this node is entered in the registry: before, others do not know by what its audit records are sealed.
+    pub is_entered: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether it makes the authority of a mesh that has none.
     pub makes_authority: bool,
     /// Within how many seconds of a new root this node has a certificate that leads to it.
@@ -155,7 +159,10 @@ impl Keeper {
         let view = self.registry.view();
         let Some(authority) = view.get(&authority_id()).and_then(|record| record.value::<AuthorityValue>())
         else {
-            return self.make_authority().await;
+            return match (self.is_entered)() {
+                true => self.make_authority().await,
+                false => self.makes_authority.then(|| Instant::now() + ENTERED_WITHIN),
+            };
         };
         self.take_roots(&authority);
         let revoked = view.get(&revocation_id()).and_then(|record| record.value::<RevocationValue>());
@@ -167,12 +174,15 @@ impl Keeper {
             );
             again = Some(Instant::now() + AGAIN);
         }
+        self.take_token_keys(&authority);
+        if !(self.is_entered)() {
+            return Some(Instant::now() + ENTERED_WITHIN);
+        }
         if let Err(error) = self.rotate_issuer(&authority).await {
             let error = &error as &dyn std::error::Error;
             warn!(error, "no new issuer for the mesh; it is tried again");
             again = Some(Instant::now() + AGAIN);
         }
-        self.take_token_keys(&authority);
         if authority.token_keys.is_empty()
             && self.signer.can_issue(&authority)
             && let Err(error) = self.make_token_key().await
@@ -450,7 +460,7 @@ impl Keeper {
             let error = &error as &dyn std::error::Error;
             error!(error, "revocations not kept; a restart without the store has them not");
         }
-        match has_lost && self.signer.can_issue(authority) {
+        match has_lost && (self.is_entered)() && self.signer.can_issue(authority) {
             true => self.restore(&list).await,
             false => Ok(()),
         }

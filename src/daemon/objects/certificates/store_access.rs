@@ -7,6 +7,9 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tracing::warn;
 
+/// The URL of the store for whoever uses it by some credentials.
+type UrlOf = Box<dyn Fn(Option<&Credentials>) -> String + Send + Sync>;
+
 /// The store of the registry, as this daemon uses it.
 pub struct StoreAccess {
     /// Whether daemons of other processes use it.
@@ -18,7 +21,7 @@ pub struct StoreAccess {
     /// By what it uses the store.
     pub credentials: Option<Credentials>,
     /// The URL for whoever uses the store by these credentials.
-    pub url: Box<dyn Fn(Option<&Credentials>) -> String + Send + Sync>,
+    pub url: UrlOf,
 }
 
 impl StoreAccess {
