@@ -15,6 +15,9 @@ use tokio::sync::watch;
 
 use super::own::OwnIdentity;
 
+/// How long what is under way may take to be answered before a connection is cut.
+const LAST_ANSWER: Duration = Duration::from_millis(100);
+
 /// How often it is looked whether a certificate has ended: clocks of hosts jump.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
@@ -184,6 +187,8 @@ impl Trust {
         loop {
             let now = changes.borrow_and_update().clone();
             if let Some(why) = now.ends(&before, certificate, chain, unix_now()) {
+                // Whoever has put out themselves hears that it is done.
+                tokio::time::sleep(LAST_ANSWER).await;
                 return why;
             }
             before = now;
