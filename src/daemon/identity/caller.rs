@@ -368,6 +368,12 @@ impl Caller {
         tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == wanted)
     }
 
+    /// The same call, of somebody who is known by what the request itself proves. No answer of before is given again: whether
+    /// that still holds is asked anew.
+    pub fn proven_by_request(&self, principal: String) -> Self {
+        Self { principal: principal.into(), idempotency_key: None, generated_key: None, ..self.clone() }
+    }
+
     /// The key under which a mutation may be repeated: the caller's, or the one made for it.
     pub fn repeat_key(&self) -> Option<&str> {
         self.idempotency_key.as_deref().or(self.generated_key.as_deref())

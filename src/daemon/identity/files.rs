@@ -39,7 +39,7 @@ impl Stamp {
 /// # Errors
 /// Those of the file system; that it is too long.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    read_open(File::open(path)?)
+    read_open(File::open(path)?, FILE_BYTES_MAX)
 }
 
 /// The same of a file with a secret in it, which not everybody of this host may read or write. Its group may, as that is
@@ -54,14 +54,15 @@ pub fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
         let what = format!("it holds a secret and is open to everybody (mode {mode:04o}); chmod o= it");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
-    read_open(file).map(Zeroizing::new)
+    read_open(file, FILE_BYTES_MAX).map(Zeroizing::new)
 }
 
-fn read_open(file: File) -> io::Result<Vec<u8>> {
+/// What an open file holds, if that is not longer than so many bytes. Blocks.
+pub(super) fn read_open(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        let what = format!("it is longer than {FILE_BYTES_MAX} bytes");
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        let what = format!("it is longer than {bytes_max} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
     Ok(bytes)

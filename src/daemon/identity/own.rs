@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{DirBuilder, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
+use super::files::read_open;
 use super::permissions::{Unsafe, check_private};
 use crate::daemon::chance::random_secret;
 
@@ -321,16 +322,8 @@ fn open(path: &Path) -> Result<Option<File>, IdentityError> {
     }
 }
 
-/// What it holds, if that is not too long.
 fn read(file: File, path: &Path) -> Result<Vec<u8>, IdentityError> {
-    let refuse = |source| IdentityError::Use { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(refuse)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        let what = format!("it is longer than {FILE_BYTES_MAX} bytes");
-        return Err(refuse(io::Error::new(io::ErrorKind::InvalidData, what)));
-    }
-    Ok(bytes)
+    read_open(file, FILE_BYTES_MAX).map_err(|source| IdentityError::Use { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

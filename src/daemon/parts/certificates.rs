@@ -62,6 +62,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         makes_authority: config.security.make_authority,
         move_within: MOVE_WITHIN,
         tried: Default::default(),
+        kept: Default::default(),
     };
     keeper.load();
     let provider = Arc::new(provider(node)?);

@@ -50,6 +50,7 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         makes_authority: false,
         move_within: 0,
         tried: Default::default(),
+        kept: Default::default(),
     };
     keeper.load();
     tasks.spawn(async move { keeper.run().await });

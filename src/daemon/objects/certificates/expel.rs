@@ -13,11 +13,11 @@ use tracing::{info, warn};
 
 use super::holder::{Named, record_of};
 use super::revoke::{Bar, bar, no_holder, of_list, put};
-use super::{CERTIFICATE, Certificates, held_in, pb};
+use super::{CERTIFICATE, Certificates, held_in, own_act, pb};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::SCHEMA_VERSION;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Reader};
+use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::audit_record::own_body;
 use crate::daemon::registry::mutate::request_hash;
 use pb::node_revocation::StoreAccess as Had;
@@ -79,15 +79,9 @@ impl Certificates {
                 Had::Deleted
             }
             Ok(Expelled::Absent) if !is_first && !knows_shared() => Had::Deleted,
-            // What this daemon has of its own no other node was given.
-            Ok(Expelled::Absent) if self.store.is_own => Had::Unknown,
-            Ok(Expelled::Absent) => {
-                self.note_known_credentials(record).await;
-                Had::Shared
-            }
-            // Whether the node shares what this daemon has cannot be said here.
-            Ok(Expelled::Denied) if self.store.is_own => Had::Unknown,
-            Ok(Expelled::Denied) => {
+            // What this daemon has of its own no other node was given; what that one has cannot be said here.
+            Ok(Expelled::Absent | Expelled::Denied) if self.store.is_own => Had::Unknown,
+            Ok(Expelled::Absent | Expelled::Denied) => {
                 self.note_known_credentials(record).await;
                 Had::Shared
             }
@@ -101,8 +95,7 @@ impl Certificates {
     /// Notes that whoever is out knows the credentials that this daemon uses: `mesh check` says so until they are others.
     async fn note_known_credentials(&self, record: &RecordId) {
         let digest = self.store.digest(&record.key);
-        let act = Act::new("certificates.note-credentials", [CERTIFICATE], Authority::Unfenced);
-        let act = Act { tries: 5, ..act };
+        let act = own_act("certificates.note-credentials", [CERTIFICATE]);
         let node_id = self.registry.node_id();
         let noted = self.registry.act::<_, CommitError, _>(&act, async |reader: Reader<'_>| {
             let held = held_in(&reader, record).filter(|held| held.known_credentials != digest);

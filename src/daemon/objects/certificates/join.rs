@@ -52,13 +52,7 @@ impl Certificates {
         let of = read(&asked, caller)?;
         let record = token_id(of.token);
         // Whoever proves to have the token is called by it; until then it is nobody.
-        // No answer of before is given again: whether the token still holds is asked anew.
-        let caller = Caller {
-            principal: format!("join-token:{}", of.token).into(),
-            idempotency_key: None,
-            generated_key: None,
-            ..caller.clone()
-        };
+        let caller = caller.proven_by_request(format!("join-token:{}", of.token));
         const ALSO: &[Kind] = &[JOIN_TOKEN, REVOCATION];
         let node = |role: &str, cluster: &str| Holder::Node {
             cluster: cluster.to_owned(),

@@ -10,6 +10,7 @@ mod gate;
 mod holder;
 mod issue;
 pub mod join;
+mod keeping;
 mod list;
 pub mod own;
 pub mod policy;
@@ -34,7 +35,7 @@ use omnirelay_wire::reasons;
 use super::serve::serve;
 use crate::daemon::identity::trust::{HasAuthority, Trust};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
+use crate::daemon::registry::act::{Act, Authority, Reader};
 pub use expel::{EndSession, credentials_known_to};
 pub use gate::Gate;
 pub use holder::record_of;
@@ -69,6 +70,8 @@ serve! {
     }
 }
 
+/// How often what a daemon does by itself is decided again when somebody else was faster.
+const OWN_TRIES: usize = 5;
 /// The key of records of which there is one.
 const ONLY: &str = "mesh";
 /// The key of the authority's record that holds an issuer which was prepared.
@@ -140,6 +143,11 @@ pub fn revocations_number(registry: &Registry) -> u64 {
     let view = registry.view();
     let kept = view.get(&revocation_id()).and_then(|record| record.value::<RevocationValue>());
     revoke::known(kept.as_deref()).map_or(0, |list| list.number())
+}
+
+/// What a daemon does by itself to records of these kinds, which are of nobody else.
+fn own_act(action: &'static str, kinds: impl IntoIterator<Item = Kind>) -> Act {
+    Act { tries: OWN_TRIES, ..Act::new(action, kinds, Authority::Unfenced) }
 }
 
 /// The authority as a decision reads it.

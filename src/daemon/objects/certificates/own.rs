@@ -6,36 +6,34 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::spiffe::Holder;
-use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::{Names, key_of, validity_of};
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
-use omnirelay_pki::revocation::{BACKDATED, Revocations, Revoked};
+use omnirelay_pki::revocation::{Revocations, Revoked};
 use omnirelay_pki::trust::{Bundle, Usage};
 use omnirelay_store::{CommitError, Version, Write};
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RevocationValue, SigningValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RevocationValue};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::authority::{DOMAIN, lives, unix};
+use super::authority::unix;
 use super::issue::{LIFETIME, Order, Others, issue, with_own};
 use super::rejoin::{GRACE, SIGNED};
 use super::remote::{self, Ask, RenewalError};
 use super::revoke::known;
-use super::rotate::{Before, Next, rotated};
 use super::signer::{REVOCATIONS, Signer};
 use super::{
-    AUTHORITY, CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, pb, revocation_id, revoked_in,
+    CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, own_act, pb, revocation_id, revoked_in,
 };
-use crate::daemon::identity::own::{IdentityFiles, OwnIdentity};
+use crate::daemon::identity::own::{IdentityError, IdentityFiles, OwnIdentity};
 use crate::daemon::identity::provided::Provision;
 use crate::daemon::identity::trust::{Refused, Trust, unix_now};
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Reader};
+use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::audit_record::own_body;
 use crate::daemon::registry::view::View;
 
@@ -44,7 +42,7 @@ const ASKED_MAX: usize = 8;
 /// How long a new certificate is used at least, whatever this host's clock says of it.
 const BETWEEN: Duration = Duration::from_secs(600);
 /// How long after a failure it is tried again.
-const AGAIN: Duration = Duration::from_secs(15);
+pub(super) const AGAIN: Duration = Duration::from_secs(15);
 /// How soon it is looked again whether this node is entered in the registry.
 const ENTERED_WITHIN: Duration = Duration::from_millis(100);
 /// Within how many seconds of a new root the nodes of a mesh go over to it, each at its own time.
@@ -71,6 +69,37 @@ pub struct Keeper {
     /// Within how many seconds of a new root this node has a certificate that leads to it.
     pub move_within: i64,
     pub tried: Mutex<Tried>,
+    pub kept: Kept,
+}
+
+/// What was written to the files of the identity, in this life.
+#[derive(Debug, Default)]
+pub struct Kept {
+    revocations: Written,
+    pub(super) token_keys: Written,
+}
+
+/// What a file was given last, so that it is not read to find out.
+#[derive(Debug, Default)]
+pub(super) struct Written(Mutex<Option<Vec<u8>>>);
+
+impl Written {
+    /// Has the file written, unless it was given the same last.
+    ///
+    /// # Errors
+    /// Those of `write`, which is tried again then.
+    pub fn keep(
+        &self,
+        bytes: Vec<u8>,
+        write: impl FnOnce(&[u8]) -> Result<(), IdentityError>,
+    ) -> Result<(), IdentityError> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref() != Some(&bytes) {
+            write(&bytes)?;
+            *last = Some(bytes);
+        }
+        Ok(())
+    }
 }
 
 /// What came of renewing the certificate.
@@ -90,7 +119,7 @@ pub(super) enum KeepError {
     #[error("the registry did not take it")]
     Commit(#[from] CommitError),
     #[error("{0}")]
-    Files(#[from] crate::daemon::identity::own::IdentityError),
+    Files(#[from] IdentityError),
     #[error("{0}")]
     Key(#[from] omnirelay_pki::key::KeyError),
     #[error("what was issued is no certificate of its key")]
@@ -224,36 +253,6 @@ impl Keeper {
         Some(Instant::now() + AGAIN)
     }
 
-    /// Makes the authority of a mesh that has none, where that is this daemon's to do; when to try again.
-    async fn make_authority(&self) -> Option<Instant> {
-        // Before the registry was read nobody knows that there is none.
-        if !self.makes_authority || !self.registry.view().head().caught_up {
-            return None;
-        }
-        let act = Act::new("authority.init", [AUTHORITY], Authority::Unfenced);
-        let act = Act { tries: 5, ..act };
-        let made = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
-            if reader.get(&authority_id()).is_some() {
-                return Ok(None);
-            }
-            let now = unix(&self.registry);
-            let [root, issuer] = lives(0, 0, now)?;
-            let domain = DOMAIN.parse().map_err(|_| KeepError::Pair)?;
-            let value = Bytes::from(self.signer.make(domain, root, issuer, now)?.encode_to_vec());
-            let changes = vec![format!("trustDomain: none -> {DOMAIN}")];
-            let body = own_body(self.registry.node_id(), act.action, authority_id().to_string(), changes);
-            let write = Write::Put { id: authority_id(), value, group: None };
-            Ok(Some((reader.plan().write([write]).audit([body]), ())))
-        });
-        match made.await {
-            Ok(_) => None,
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "no authority made; it is tried again");
-                Some(Instant::now() + AGAIN)
-            }
-        }
-    }
-
     /// What is wrong with the identity of this node; `None`: nothing, or the mesh has no authority.
     pub fn trouble(&self) -> Option<String> {
         let (trusted, now) = (self.trust.current(), unix_now());
@@ -312,13 +311,25 @@ impl Keeper {
 
     /// Has another daemon issue a certificate to a node whose own has ended.
     async fn rejoin(&self, own: &OwnIdentity) -> Result<(), KeepError> {
-        // That of a try whose answer was lost, if there was one: for the same key it is given again.
+        let chain = own.chain.iter().map(|one| one.to_vec()).collect();
+        self.ask_others(|csr| {
+            let body = pb::RejoinBody { chain, csr, at: unix_now() }.encode_to_vec();
+            Ok(Ask::Rejoin(pb::RejoinRequest { signature: own.sign(SIGNED, &body)?, body }))
+        })
+        .await
+    }
+
+    /// Has another daemon renew it.
+    async fn renew(&self) -> Result<(), KeepError> {
+        self.ask_others(|csr| Ok(Ask::Renew(omnirelay_pki::request::to_pem(&csr)))).await
+    }
+
+    /// Has another daemon issue a certificate for the key that is kept for it: that of a try whose answer was lost, if there was
+    /// one. For the same key the answer is given again, and it proves who this node is should the certificate end.
+    async fn ask_others(&self, ask: impl FnOnce(Vec<u8>) -> Result<Ask, KeepError>) -> Result<(), KeepError> {
         let key = self.files.pending_key()?;
         let csr = Request::make(&key, None, &Names::default()).map_err(|_| KeepError::Pair)?;
-        let chain = own.chain.iter().map(|one| one.to_vec()).collect();
-        let body = pb::RejoinBody { chain, csr, at: unix_now() }.encode_to_vec();
-        let ask = Ask::Rejoin(pb::RejoinRequest { signature: own.sign(SIGNED, &body)?, body });
-        let chain = remote::issued(&self.trust, &ask, (self.controls)(ASKED_MAX)).await?;
+        let chain = remote::issued(&self.trust, &ask(csr)?, (self.controls)(ASKED_MAX)).await?;
         self.take_asked(&key, &chain)
     }
 
@@ -330,16 +341,6 @@ impl Keeper {
             true => Ok(self.files.forget_pending_key()?),
             false => Ok(()),
         }
-    }
-
-    /// Has another daemon renew it.
-    async fn renew(&self) -> Result<(), KeepError> {
-        // That of a try whose answer was lost, if there was one: it proves who this node is should the certificate end.
-        let key = self.files.pending_key()?;
-        let csr = Request::make(&key, None, &Names::default()).map_err(|_| KeepError::Pair)?;
-        let csr = omnirelay_pki::request::to_pem(&csr);
-        let chain = remote::issued(&self.trust, &Ask::Renew(csr), (self.controls)(ASKED_MAX)).await?;
-        self.take_asked(&key, &chain)
     }
 
     /// When the certificate of this node is to be renewed, by the second of the Unix time; 0: at once.
@@ -369,39 +370,6 @@ impl Keeper {
         let own = self.trust.current().own.clone();
         let by = own.as_ref().and_then(|own| own.chain.get(1)).map(|issuer| issuer.as_ref());
         by == authority.issuers.first().map(|issuer| issuer.certificate.as_slice())
-    }
-
-    /// Has the issuer followed by another in time, where this node can and the root's key is in the registry.
-    async fn rotate_issuer(&self, authority: &AuthorityValue) -> Result<(), KeepError> {
-        let (Some(issuer), Some(root)) = (authority.issuers.first(), authority.roots.first()) else {
-            return Ok(());
-        };
-        // A clock that jumps makes no issuer that nobody believes once it is right again.
-        let due =
-            |issuer: &SigningValue| [unix(&self.registry), unix_now()].iter().all(|now| is_due(issuer, *now));
-        if root.sealed_key.is_empty() || !due(issuer) || !self.signer.can_issue(authority) {
-            return Ok(());
-        }
-        let act = Act::new("authority.rotate", [AUTHORITY, REVOCATION], Authority::Unfenced);
-        let act = Act { tries: 5, ..act };
-        let written = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
-            let now = unix(&self.registry);
-            if !authority_in(&reader)?.issuers.first().is_some_and(due) {
-                return Ok(None);
-            }
-            // As long as the one before, as somebody has chosen it.
-            let (begin, end) = validity_of(&issuer.certificate).unwrap_or((now, now));
-            let validity =
-                Validity { not_before: now - BACKDATED, not_after: now + (end - begin - BACKDATED) };
-            let rotated = rotated(&self.signer, &reader, &Next::Issuer(validity), Before::Kept, now)?;
-            let body =
-                own_body(self.registry.node_id(), act.action, authority_id().to_string(), rotated.changes);
-            Ok(Some((reader.plan().write(rotated.writes).audit([body]), ())))
-        });
-        if written.await?.is_some() {
-            info!("issuer of the mesh followed by another");
-        }
-        Ok(())
     }
 
     fn take_roots(&self, authority: &AuthorityValue) {
@@ -454,8 +422,8 @@ impl Keeper {
         // What the registry has lost is signed once it has it again. The same list may be signed by another issuer, which
         // alone leads to a root that is still trusted.
         let signed = value.filter(|_| !has_lost).map(|value| value.encode_to_vec());
-        let is_new = |signed: &Vec<u8>| self.files.revocations().ok().as_ref() != Some(signed);
-        let kept = signed.filter(is_new).map(|signed| self.files.keep_revocations(&signed));
+        let kept = signed
+            .map(|signed| self.kept.revocations.keep(signed, |signed| self.files.keep_revocations(signed)));
         if let Some(Err(error)) = kept {
             let error = &error as &dyn std::error::Error;
             error!(error, "revocations not kept; a restart without the store has them not");
@@ -468,8 +436,7 @@ impl Keeper {
 
     /// Writes what this node knows to be revoked, together with what the registry has by then.
     async fn restore(&self, own: &Revocations) -> Result<(), KeepError> {
-        let act = Act::new("certificates.restore-revocations", [REVOCATION], Authority::Unfenced);
-        let act = Act { tries: 5, ..act };
+        let act = own_act("certificates.restore-revocations", [REVOCATION]);
         let written = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
             let authority = authority_in(&reader)?;
             let theirs = known(revoked_in(&reader).as_deref())?;
@@ -494,8 +461,7 @@ impl Keeper {
         let key = Key::make()?;
         let request = Request::make(&key, None, &self.names).ok().and_then(|der| Request::read(&der).ok());
         let request = request.ok_or(KeepError::Pair)?;
-        let act = Act::new("certificates.issue", [CERTIFICATE], Authority::Unfenced);
-        let act = Act { tries: 5, ..act };
+        let act = own_act("certificates.issue", [CERTIFICATE]);
         let node_id = self.registry.node_id();
         let issued = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
             let order = Order {
@@ -556,11 +522,6 @@ fn is_of_newest_root(own: &OwnIdentity, authority: &AuthorityValue) -> bool {
     let Some(root) = authority.roots.first() else { return true };
     let root = Bundle::of(vec![CertificateDer::from(root.certificate.clone())]);
     root.is_ok_and(|root| root.verify(&own.chain, own.leaf.not_after, Usage::Server).is_ok())
-}
-
-/// Whether an issuer has lived two thirds of its time.
-fn is_due(issuer: &SigningValue, now: i64) -> bool {
-    validity_of(&issuer.certificate).is_ok_and(|(begin, end)| now >= begin + (end - begin) * 2 / 3)
 }
 
 /// A number that is the same for one certificate and another for the next.

@@ -49,13 +49,7 @@ impl Certificates {
         let of = self.proven(&asked, now)?;
         let Asked { before, request } = &of;
         let holder = before.id.holder().clone();
-        // Whoever proves to have the key is called by what it proves.
-        let caller = Caller {
-            principal: format!("node:{}", holder.name()).into(),
-            idempotency_key: None,
-            generated_key: None,
-            ..caller.clone()
-        };
+        let caller = caller.proven_by_request(format!("node:{}", holder.name()));
         const ALSO: &[Kind] = &[REVOCATION];
         let record = record_of(&holder);
         let mutation = Mutation {

@@ -290,8 +290,7 @@ fn followed(
     max: usize,
 ) -> Vec<SigningValue> {
     let has_next = newest.is_some();
-    let living = before.iter().filter(|one| has_ended(one, now).is_some_and(|ended| !ended));
-    let kept = living.cloned().map(|mut one| {
+    let kept = before.iter().filter(|one| lives_at(one, now)).cloned().map(|mut one| {
         if has_next {
             one.sealed_key.clear();
         }
@@ -300,14 +299,14 @@ fn followed(
     newest.into_iter().chain(kept).take(max).collect()
 }
 
-/// `None`: it is no certificate.
-fn has_ended(one: &SigningValue, now: i64) -> Option<bool> {
-    validity_of(&one.certificate).ok().map(|(_, end)| end < now)
+/// Whether a root or an issuer has not ended.
+fn lives_at(one: &SigningValue, now: i64) -> bool {
+    validity_of(&one.certificate).is_ok_and(|(_, end)| end >= now)
 }
 
 /// That a root may be added.
 fn check_room(authority: &AuthorityValue, now: i64) -> Result<(), Fault> {
-    let living = authority.roots.iter().filter(|root| has_ended(root, now) == Some(false)).count();
+    let living = authority.roots.iter().filter(|root| lives_at(root, now)).count();
     if living < ROOTS_MAX {
         return Ok(());
     }

@@ -20,8 +20,8 @@ use tracing::{error, info, warn};
 
 use super::own::{KeepError, Keeper};
 use super::signer::{not_made, not_sealed};
-use super::{AUTHORITY, authority_id, authority_in};
-use crate::daemon::registry::act::{Act, Authority as Right, Reader};
+use super::{AUTHORITY, authority_id, authority_in, own_act};
+use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::audit_record::own_body;
 
 /// As what a key of tokens is sealed, and as what an issuer vouches for it.
@@ -103,9 +103,8 @@ impl Keeper {
         let token_keys = authority.token_keys.iter().map(unsealed).collect();
         let kept = AuthorityValue { token_keys, ..AuthorityValue::default() }.encode_to_vec();
         // The same keys may be vouched for by another issuer, which alone leads to a root that is still trusted.
-        if self.files.token_keys().ok().as_ref() != Some(&kept)
-            && let Err(error) = self.files.keep_token_keys(&kept)
-        {
+        let written = self.kept.token_keys.keep(kept, |kept| self.files.keep_token_keys(kept));
+        if let Err(error) = written {
             let error = &error as &dyn std::error::Error;
             error!(error, "keys of tokens not kept; a restart without the store takes no token");
         }
@@ -118,8 +117,7 @@ impl Keeper {
 
     /// Gives an authority a key that has none, as one has that was made by a version before.
     pub(super) async fn make_token_key(&self) -> Result<(), KeepError> {
-        let act = Act::new("authority.make-token-key", [AUTHORITY], Right::Unfenced);
-        let act = Act { tries: 5, ..act };
+        let act = own_act("authority.make-token-key", [AUTHORITY]);
         let made = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
             let authority = authority_in(&reader)?;
             if !authority.token_keys.is_empty() {
