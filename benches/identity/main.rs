@@ -1,0 +1,113 @@
+//! What proof costs: certificates that are issued, calls that are proven, handshakes, hosts that join, and rotations under
+//! load.
+//!
+//! `cargo bench --bench identity` starts daemons and a Redis of its own; each figure stands beside what was asked for, and
+//! where there is one, beside what does the same with nothing around it in the same run. Nothing is asserted but that
+//! nothing fails which must not. Behind it the names of some parts: `issuing`, `calls`, `handshakes`, `enrolments`,
+//! `rotations`; `rounds=N` and `seconds=N` set how often and for how long each is measured, `roots=N` how often the root is
+//! rotated, a minute each.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a benchmark prints, and stops at the first surprise"
+)]
+
+#[path = "../../tests/process/mod.rs"]
+mod process;
+#[path = "../../tests/servers/mod.rs"]
+mod servers;
+
+mod bare;
+mod calls;
+mod enrolments;
+mod handshakes;
+mod issuing;
+mod load;
+mod mesh;
+mod rotations;
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+/// How many files this process and its daemons may have open.
+const FILES: usize = 20_000;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub rounds: usize,
+    /// How long each subject is measured in a round.
+    pub turn: Duration,
+    /// How often the root is rotated under load.
+    pub roots: usize,
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    // `cargo test --benches` only wants to know that it starts.
+    if arguments.iter().any(|argument| argument == "--test") {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let [first, folder] = arguments.as_slice()
+        && first == bare::SUBCOMMAND
+    {
+        return runtime.block_on(bare::serve(folder.as_ref()));
+    }
+    let number = |name: &str| arguments.iter().find_map(|argument| argument.strip_prefix(name)?.parse().ok());
+    let plan = Plan {
+        rounds: number("rounds=").unwrap_or(5).max(1) as usize,
+        turn: Duration::from_secs(number("seconds=").unwrap_or(2).max(1)),
+        roots: number("roots=").unwrap_or(3).max(1) as usize,
+    };
+    let named: Vec<&String> = arguments.iter().filter(|argument| !argument.contains('=')).collect();
+    let asked = |part: &str| named.is_empty() || named.iter().any(|name| *name == part);
+    raise_limit()?;
+    if asked("issuing") {
+        runtime.block_on(issuing::all(plan))?;
+    }
+    if asked("calls") {
+        runtime.block_on(calls::all(plan))?;
+    }
+    if asked("handshakes") {
+        runtime.block_on(handshakes::all(plan))?;
+    }
+    if asked("enrolments") {
+        runtime.block_on(enrolments::all(plan))?;
+    }
+    if asked("rotations") {
+        runtime.block_on(rotations::all(plan))?;
+    }
+    Ok(())
+}
+
+fn raise_limit() -> Result<()> {
+    let limit = format!("--nofile={FILES}:{FILES}");
+    let raised = Command::new("prlimit").args(["--pid", &std::process::id().to_string(), &limit]).status();
+    ensure!(raised.is_ok_and(|status| status.success()), "the limit of open files cannot be raised");
+    Ok(())
+}
+
+/// A figure that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// Prints a figure, beside what was asked for.
+pub fn say(what: &str, figure: f64, unit: &str, asked: Option<Asked>) {
+    let digits = if figure.abs() >= 100.0 { 0 } else { 2 };
+    let beside = asked.map_or_else(String::new, |asked| {
+        let (word, limit, is_met) = match asked {
+            Asked::AtLeast(limit) => ("at least", limit, figure >= limit),
+            Asked::AtMost(limit) => ("at most", limit, figure <= limit),
+        };
+        format!("  (asked: {word} {limit}{})", if is_met { "" } else { ": MISSED" })
+    });
+    println!("{what:<62} {figure:>9.digits$} {unit}{beside}");
+}
