@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::PATIENCE;
 use crate::process::secured::{Ended, Secured, command, ended};
-use crate::servers::RedisServer;
+use crate::servers::{Authority, RedisServer};
 
 const TLS: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
 
@@ -34,11 +34,16 @@ struct Joined(Child);
 
 impl Joined {
     fn start(mesh: &Secured, node: &str, listen: &str) -> Result<Self> {
+        Self::with(mesh, node, listen, &[])
+    }
+
+    /// The same, with these arguments besides.
+    fn with(mesh: &Secured, node: &str, listen: &str, arguments: &[&str]) -> Result<Self> {
         let folder = mesh.folder.path().join(node);
         let log = std::fs::File::create(folder.join("log"))?;
         let mut daemon = crate::process::omnirelayd();
         daemon.arg("--config").arg(folder.join("omnirelayd.yaml")).args(["--control-listen", listen]);
-        daemon.args(["--set", "mesh.leadership.enabled=false"]);
+        daemon.args(["--set", "mesh.leadership.enabled=false"]).args(arguments);
         Ok(Self(daemon.stdout(Stdio::null()).stderr(log).spawn()?))
     }
 }
@@ -222,4 +227,26 @@ fn a_server_of_another_mesh_is_told_nothing() -> Result<()> {
     ensure!(refused.complaint.contains("its authority is another"), "{}", refused.complaint);
     ensure!(!other.place.log().contains("join"), "{}", other.place.log());
     Ok(())
+}
+
+/// Who has signed the certificates of the store's servers comes with what the host is configured with.
+#[test]
+fn a_host_that_joins_believes_the_servers_of_the_store() -> Result<()> {
+    let authority = Authority::new()?;
+    let server = authority.server(tempfile::tempdir()?, &[])?;
+    let (cert, key) = authority.client();
+    let shown = [("store.tls.cert", cert), ("store.tls.key", key)];
+    let shown = shown.map(|(name, path)| format!("{name}={}", path.display()));
+    let ca = format!("store.tls.ca={}", authority.ca().display());
+    let store = format!("rediss://127.0.0.1:{}", server.tls_port());
+    let own = ["--store", &store, "--set", &ca, "--set", &shown[0], "--set", &shown[1]];
+    let mesh = Secured::start("a", "127.0.0.2:0", &[&TLS[..], &own].concat())?;
+    token(&mesh, " --node b")?;
+    let joined = ended(&mut join(&mesh, "b"))?;
+    ensure!(joined.code == Some(0) && joined.complaint.contains("store.tls.cert"), "{}", joined.complaint);
+    let given = std::fs::read(mesh.path("b/store-ca.pem"))?;
+    ensure!(given == std::fs::read(authority.ca())?, "b believes somebody else");
+    let listen = format!("127.0.0.3:{}", mesh.daemon.control.rsplit_once(':').context("no port")?.1);
+    let _b = Joined::with(&mesh, "b", &listen, &["--set", &shown[0], "--set", &shown[1]])?;
+    until("both live", || Ok(mesh.by("admin", "mesh peers list -o name")?.output == "peer/a\npeer/b\n"))
 }

@@ -3,6 +3,7 @@
 pub mod leave;
 mod node;
 pub mod revoke;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
-use super::JoinArgs;
+use super::{JoinArgs, store};
 use crate::cli::frame::document::text;
 use crate::cli::frame::error::{CliError, chain};
 use crate::cli::frame::listing::listing;
@@ -221,20 +221,19 @@ impl Host {
         if let Some(listen) = args.listen {
             config["control"]["listen"] = json!(listen.to_string());
         }
-        if !grant.store_url.is_empty() {
-            config["store"] = json!({"url": grant.store_url});
+        let mut warnings = Vec::new();
+        match &grant.store {
+            Some(store) => config["store"] = store::section(store, &directory, &mut warnings)?,
+            None => warnings.push(
+                "the registry is in a store of one host: the daemon of this node needs a Redis that it shares with others"
+                    .to_owned(),
+            ),
         }
         let yaml = serde_yaml::to_string(&config).unwrap_or_default();
         let written =
             format!("# Of `omnirelay mesh join`. Who can read this file can use the registry.\n{yaml}");
         write_whole(path, written.as_bytes()).map_err(|error| cannot_write(path, &error))?;
-        match grant.store_url.is_empty() {
-            true => Ok(vec![
-                "the registry is in a store of one host: the daemon of this node needs a Redis that it shares with others"
-                    .to_owned(),
-            ]),
-            false => Ok(Vec::new()),
-        }
+        Ok(warnings)
     }
 }
 
@@ -264,7 +263,7 @@ fn evidence(program: &Path, key: &Key) -> Result<Evidence, CliError> {
     })
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
+pub fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
     CliError::local(reasons::FILE, format!("cannot write {}", path.display()), error)
 }
 

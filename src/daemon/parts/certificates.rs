@@ -9,6 +9,7 @@ use omnirelay_pki::request::is_dns_name;
 use omnirelay_store::Credentials;
 use omnirelay_store::redis::url::Address;
 use omnirelay_store::redis::users::node_user;
+use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServiceServer;
@@ -160,6 +161,16 @@ fn store_access(config: &Config, node_id: &str) -> StoreAccess {
     let password = options.password.or_else(|| url.password.clone());
     let own = node_user(&url.prefix, &config.node.cluster, node_id);
     let is_given = username.is_some() || password.is_some();
+    let told = JoinStore {
+        sentinel_username: options.sentinel_username.unwrap_or_default(),
+        sentinel_password: options
+            .sentinel_password
+            .map(|password| password.reveal().to_owned())
+            .unwrap_or_default(),
+        leaders_need_replicas: options.leaders_need,
+        needs_certificate: options.tls.cert.is_some(),
+        ..JoinStore::default()
+    };
     StoreAccess {
         is_shared: true,
         is_reachable: !url.addresses().iter().any(is_here),
@@ -168,7 +179,8 @@ fn store_access(config: &Config, node_id: &str) -> StoreAccess {
             username: username.unwrap_or_default(),
             password: password.map(|password| password.reveal().to_owned()).unwrap_or_default(),
         }),
-        url: Box::new(move |credentials| url.revealing(credentials)),
+        ca: options.tls.ca,
+        told: Box::new(move |credentials| JoinStore { url: url.revealing(credentials), ..told.clone() }),
     }
 }
 

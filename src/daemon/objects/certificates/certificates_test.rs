@@ -62,7 +62,7 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         store: Arc::new(StoreAccess {
             is_shared: true,
             is_reachable: true,
-            url: Box::new(|_| "redis://10.0.0.1:1".to_owned()),
+            told: Box::new(|_| pb::JoinStore { url: "redis://10.0.0.1:1".to_owned(), ..Default::default() }),
             ..StoreAccess::of_this_host()
         }),
         end_session: Box::new(|_| Box::pin(std::future::ready(false))),

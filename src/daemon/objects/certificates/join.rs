@@ -118,7 +118,7 @@ impl Certificates {
         let authority = record.value().ok_or_else(super::unreadable)?;
         let issuer = self.signer.issuer(&authority)?;
         let holder = answer.certificate.as_ref().and_then(|issued| issued.holder.clone()).unwrap_or_default();
-        let store_url = self.store.admitted(self.registry.store(), &of.body.node_id).await?;
+        let store = self.store.admitted(self.registry.store(), &of.body.node_id).await?;
         let grant = pb::JoinGrant {
             key: of.request.key.as_bytes().to_vec(),
             node_id: of.body.node_id.clone(),
@@ -126,7 +126,7 @@ impl Certificates {
             role: holder.role,
             trust_domain: authority.trust_domain.clone(),
             bundle_pem: bundle_pem(&authority),
-            store_url,
+            store,
             at_ms: self.registry.view().now().0,
         };
         let grant = grant.encode_to_vec();

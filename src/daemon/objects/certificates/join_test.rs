@@ -92,7 +92,7 @@ async fn a_host_with_a_token_becomes_a_node_once() {
         ("b", "gateway", "default")
     );
     assert_eq!(
-        (grant.key.as_slice(), grant.store_url.as_str()),
+        (grant.key.as_slice(), grant.store.as_ref().map_or("", |store| store.url.as_str())),
         (&key.fingerprint().as_bytes()[..], "redis://10.0.0.1:1")
     );
     let chain: Vec<CertificateDer> =

@@ -1,14 +1,17 @@
 //! Access to the store: what a node that joins is given, and what one that was put out knows.
 
+use std::path::PathBuf;
+
 use omnirelay_core::text::chain;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_store::{Credentials, Store};
 use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
 use omnirelay_wire::reasons;
 use tracing::warn;
 
-/// The URL of the store for whoever uses it by some credentials.
-type UrlOf = Box<dyn Fn(Option<&Credentials>) -> String + Send + Sync>;
+/// The store, as whoever uses it by some credentials is told of it.
+type ToldOf = Box<dyn Fn(Option<&Credentials>) -> JoinStore + Send + Sync>;
 
 /// The store of the registry, as this daemon uses it.
 pub struct StoreAccess {
@@ -20,40 +23,48 @@ pub struct StoreAccess {
     pub is_own: bool,
     /// By what it uses the store.
     pub credentials: Option<Credentials>,
-    /// The URL for whoever uses the store by these credentials.
-    pub url: UrlOf,
+    /// What whoever uses the store by these credentials is told of it, but for what is in `ca`.
+    pub told: ToldOf,
+    /// Who has signed the certificates of its servers, where they are not those of the public authorities.
+    pub ca: Option<PathBuf>,
 }
 
 impl StoreAccess {
     /// A store of one host.
     pub fn of_this_host() -> Self {
-        let url = Box::new(|_: Option<&Credentials>| String::new());
-        Self { is_shared: false, is_reachable: false, is_own: false, credentials: None, url }
+        let told = Box::new(|_: Option<&Credentials>| JoinStore::default());
+        Self { is_shared: false, is_reachable: false, is_own: false, credentials: None, told, ca: None }
     }
 
-    /// With what URL `node` uses the store: with credentials of its own where they can be given, else with those of this
-    /// daemon. Empty: it is a store of one host.
+    /// By what `node` uses the store: with credentials of its own where they can be given, else with those of this daemon.
+    /// `None`: it is a store of one host.
     ///
     /// # Errors
     /// `STORE_UNAVAILABLE`; `NOT_AN_ISSUER` where this daemon has credentials of its own alone, which are nobody else's.
-    pub async fn admitted(&self, store: &dyn Store, node: &str) -> Result<String, Fault> {
+    pub async fn admitted(&self, store: &dyn Store, node: &str) -> Result<Option<JoinStore>, Fault> {
         if !self.is_shared {
-            return Ok(String::new());
+            return Ok(None);
         }
-        match store.admit(node).await {
-            Ok(Some(own)) => Ok((self.url)(Some(&own))),
-            Ok(None) if self.is_own => {
+        let not_now = |why: &str| {
+            warn!(error = why, peer = node, "a node that joins cannot be told how the store is used");
+            Fault::new(reasons::STORE_UNAVAILABLE, "the host cannot be given access to the store now")
+                .hint("repeat the command: the use of the token is counted once")
+        };
+        let mut told = match store.admit(node).await.map_err(|error| not_now(&chain(&error)))? {
+            Some(own) => (self.told)(Some(&own)),
+            None if self.is_own => {
                 let message = "this daemon cannot give the host access to the store: it has credentials of its own alone";
-                Err(Fault::new(reasons::NOT_AN_ISSUER, message)
-                    .hint("ask a daemon whose user of the store may make others (+acl|setuser)"))
+                return Err(Fault::new(reasons::NOT_AN_ISSUER, message)
+                    .hint("ask a daemon whose user of the store may make others (+acl|setuser)"));
             }
-            Ok(None) => Ok((self.url)(self.credentials.as_ref())),
-            Err(error) => {
-                warn!(error = %chain(&error), peer = node, "no credentials of the store for a node that joins");
-                Err(Fault::new(reasons::STORE_UNAVAILABLE, "the store gives the host no credentials now")
-                    .hint("repeat the command: the use of the token is counted once"))
-            }
+            None => (self.told)(self.credentials.as_ref()),
+        };
+        if let Some(ca) = &self.ca {
+            told.ca_pem = tokio::fs::read_to_string(ca)
+                .await
+                .map_err(|error| not_now(&format!("{}: {error}", ca.display())))?;
         }
+        Ok(Some(told))
     }
 
     /// What tells the credentials of this daemon from others, for one who knows `salt`; empty where there is no store to
