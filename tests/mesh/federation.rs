@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
-use crate::process::secured::{Ended, Secured};
+use crate::process::secured::{Ended, Secured, command, ended};
 use crate::process::{until, within};
 use crate::servers::free_port;
 
@@ -170,6 +170,16 @@ async fn federated_meshes_exchange_advertisements_and_nothing_else() -> Result<(
     let told = meshes.curl(&[], "/control/whoami")?;
     let who = ["\"principal\":\"node:west/b\"", "\"federatedCluster\":\"west\"", "\"scopes\":[]"];
     ensure!(who.iter().all(|part| told.contains(part)), "{told}");
+
+    let line = format!(
+        "whoami --addr {} --tls-ca {}/east.pem --tls-cert {identity} --tls-key {identity}",
+        east.of.url(),
+        meshes.files.path().display(),
+        identity = west.identity().display()
+    );
+    let told = ended(&mut command(&line, meshes.files.path()))?;
+    let reach = "reaches: the exchange of advertisements, for the federated cluster west";
+    ensure!(told.output.contains(reach) && told.output.contains("scopes: none"), "{}", told.output);
 
     let channel = meshes.channel().await?;
     everything_else_is_refused(&meshes, &channel).await?;
