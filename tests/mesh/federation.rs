@@ -30,10 +30,9 @@ const EXCHANGE: [&str; 4] = [
     "/omnirelay.security.v1.TokenService/WhoAmI",
 ];
 
-/// A mesh of one node, and its configuration.
+/// A mesh of one node.
 struct Mesh {
     of: Secured,
-    config: String,
 }
 
 /// What both meshes are configured by, and the roots that they have given each other.
@@ -74,7 +73,7 @@ impl Meshes {
             let of = Secured::start_of(Some(&domain), node, &listen, &["--config", &config])?;
             let roots = of.by("admin", "cert ca export")?;
             std::fs::write(files.path().join(format!("{own}.pem")), roots.output)?;
-            Ok::<_, anyhow::Error>(Mesh { of, config })
+            Ok::<_, anyhow::Error>(Mesh { of })
         };
         let east_mesh = start("east", "a", east, ("west", west))?;
         let west_mesh = start("west", "b", west, ("east", east))?;

@@ -166,6 +166,15 @@ impl Principal {
     }
 }
 
+/// What the names of all nodes of one federated cluster begin with, such as `node:west/`; `None`: it is of this mesh.
+///
+/// Their authority names as many nodes as it likes, so that what is bounded for each caller is bounded for all of them.
+pub fn federated_kin(principal: &str) -> Option<&str> {
+    const NODE: &str = "node:";
+    let end = principal.strip_prefix(NODE)?.find('/')?;
+    principal.get(..=NODE.len() + end)
+}
+
 /// What proves who somebody is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Proof {

@@ -102,17 +102,24 @@ impl Federations {
     pub async fn run(self: Arc<Self>) {
         let mut chosen = self.federation.0.subscribe();
         loop {
-            let has_files = !chosen.borrow_and_update().is_empty();
-            tokio::select! {
-                changed = chosen.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(LOOK_EVERY), if has_files => {}
-            }
             let named = chosen.borrow_and_update().clone();
-            // Before any file is looked at: they may be far away.
+            let has_files = !named.is_empty();
             self.drop_others(&named);
             let looking = Arc::clone(&self);
-            // What panics there is told by the runtime.
-            let _ = tokio::task::spawn_blocking(move || looking.look(named)).await;
+            // Files may be far away, and whoever is named no longer must not wait for them.
+            let looked = tokio::task::spawn_blocking(move || looking.look(named));
+            let again = async {
+                // What panics there is told by the runtime.
+                let _ = looked.await;
+                match has_files {
+                    true => tokio::time::sleep(LOOK_EVERY).await,
+                    false => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = chosen.changed() => if changed.is_err() { return },
+                () = again => {}
+            }
         }
     }
 
@@ -136,8 +143,11 @@ impl Federations {
             let known = before.iter().position(|known| known.named == named);
             looked_at(named, known.map(|at| before.swap_remove(at)))
         });
-        let looked: Vec<Seen> = looked.collect();
+        let mut looked: Vec<Seen> = looked.collect();
         let mut seen = self.seen();
+        // Others may be named by now.
+        let chosen = self.federation.0.borrow();
+        looked.retain(|one| chosen.contains(&one.named));
         *seen = looked;
         self.tell(&seen);
     }
