@@ -33,7 +33,7 @@ pub struct RegistersConfig {
 
 /// A pool of others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "an address, or `{url: https://HOST:PORT, cluster: NAME}`")]
+#[serde(untagged, expecting = "write an address, or `{url: https://HOST:PORT, cluster: NAME}`")]
 pub enum PeerServiceConfig {
     Address(String),
     Node(FederatedNodeConfig),
