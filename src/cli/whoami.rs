@@ -66,6 +66,7 @@ pub fn told(document: &Value) -> String {
     let rows = [
         ("proof", text(document, "proof").to_owned()),
         ("scopes", if scopes.is_empty() { "none".to_owned() } else { scopes }),
+        ("reaches", reach(text(document, "federatedCluster"))),
         ("roles", words("roles")),
         ("token", text(document, "tokenId").to_owned()),
         ("until", text(document, "expiresAt").to_owned()),
@@ -73,4 +74,12 @@ pub fn told(document: &Value) -> String {
     let rows = rows.iter().filter(|(_, value)| !value.is_empty());
     let rows: String = rows.map(|(name, value)| format!("  {name}: {}\n", printable(value))).collect();
     format!("{}\n{rows}", printable(text(document, "principal")))
+}
+
+/// What somebody of another mesh reaches; empty for those of this one.
+fn reach(cluster: &str) -> String {
+    match cluster {
+        "" => String::new(),
+        cluster => format!("the exchange of advertisements, for the federated cluster {cluster}"),
+    }
 }

@@ -6,6 +6,7 @@ mod audit;
 mod check;
 mod client_tls;
 mod control;
+mod federated;
 mod foreign;
 mod history;
 mod layers;
@@ -31,6 +32,7 @@ mod store;
 pub use audit::AuditConfig;
 pub use client_tls::{ClientIdentity, ClientTlsConfig, ClientTrust};
 pub use control::{ControlConfig, ControlTlsConfig, FileMode, TlsSource};
+pub use federated::FederatedClusterConfig;
 pub use foreign::is_foreign;
 pub use history::HistoryConfig;
 pub use layers::{ConfigError, Loaded, Source, load};
@@ -40,7 +42,7 @@ pub use node::NodeConfig;
 pub use oidc::OidcConfig;
 pub use peers::PeersConfig;
 pub use rate_limit::RateLimitConfig;
-pub use registers::{PeerServiceError, RegistersConfig, peer_service};
+pub use registers::{PeerServiceConfig, PeerServiceError, RegistersConfig, peer_service};
 pub use relay::{
     AcknowledgeWhen, AeroRegistryConfig, Backpressure, Compression, FileSinkConfig, HttpSinkConfig,
     PublishConfig, QueueConfig, RedisSinkConfig, RelayConfig, RelayRegistryConfig, SinksConfig,

@@ -209,6 +209,7 @@ impl Mount {
             trust: Arc::default(),
             identity_files: spec.identity,
             provision: spec.access.provision.clone(),
+            federation: spec.access.federation.clone(),
             session_secret: spec.session_secret,
             audit_files: spec.audit,
             audit_key,
@@ -313,11 +314,11 @@ fn limits(config: &Config) -> Limits {
 /// TLS of the control port; `None`: there is none.
 fn control_tls(config: &Config, trust: &Arc<Trust>) -> Result<Option<Arc<Tls>>, TlsError> {
     let tls = &config.control.tls;
-    let of_node = || Tls::of_node(trust.clone()).judging(trust.clone(), Clients::May);
+    let of_node = || Tls::of_node(trust.clone()).judging(trust.clone(), Clients::May).exchanging();
     Ok(match (tls.source, &tls.cert, &tls.key) {
         (TlsSource::Off, ..) => None,
         (TlsSource::Files, Some(cert), Some(key)) => {
-            Some(Tls::open(cert, key)?.judging(trust.clone(), Clients::May))
+            Some(Tls::open(cert, key)?.judging(trust.clone(), Clients::May).exchanging())
         }
         (TlsSource::Mesh | TlsSource::Files, ..) => Some(of_node()),
         (TlsSource::Auto, ..) => Some(of_node().beside_plaintext()),

@@ -209,7 +209,10 @@ fn authority(request: &Request) -> Reply {
     let mut rotated = authority.clone();
     rotated["roots"] = json!([signing("d", "2036-11-17T00:00:00Z"), signing("a", "2036-11-17T00:00:00Z")]);
     match (request.method.as_str(), verb) {
-        ("GET", _) => answer(json!({"authority": authority, "issues": true, "bundlePem": bundle})),
+        ("GET", _) => answer(json!({
+            "authority": authority, "issues": true, "bundlePem": bundle,
+            "federated": [{"cluster": "us-1", "trustDomain": "us.example", "roots": [signing("c", "2031-01-09T00:00:00Z")]}],
+        })),
         (_, "rotate") => {
             let changes = [
                 format!("root: {older} -> {newer}"),

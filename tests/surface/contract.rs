@@ -1,6 +1,7 @@
 //! The contract with every client there is: what was accepted once stays.
 //!
-//! `docs/reference/contract.txt` holds one line for each field, enum value and method. A line that is there
+//! `docs/reference/contract.txt` holds one line for each field, enum value and method, and
+//! for each method that federated clusters reach. A line that is there
 //! and no longer true breaks somebody: whoever means to do that takes the line out by hand, where a review
 //! sees it. New lines are written by the generator.
 
@@ -16,6 +17,8 @@ use prost_reflect::{
 use crate::generated;
 
 const FILE: &str = "contract.txt";
+/// The field of a method's policy that lets federated clusters call it.
+const EXCHANGE: &str = "exchange";
 
 /// One line for each thing a client can depend on.
 fn contract(descriptors: &[u8]) -> BTreeSet<String> {
@@ -32,6 +35,7 @@ fn contract(descriptors: &[u8]) -> BTreeSet<String> {
     }
     for service in pool.services().filter(|service| ours(service.package_name())) {
         lines.extend(service.methods().map(|method| method_line(&method)));
+        lines.extend(service.methods().filter_map(|method| exchange_line(&method)));
     }
     lines
 }
@@ -93,9 +97,18 @@ fn method_line(method: &MethodDescriptor) -> String {
     line
 }
 
+/// Whether federated clusters may call it: a line of its own, as it breaks nobody to let them.
+fn exchange_line(method: &MethodDescriptor) -> Option<String> {
+    let policy = method.parent_pool().get_extension_by_name("omnirelay.api.v1.policy").unwrap();
+    let (options, name) = (method.options(), method.full_name());
+    let exchanges = options.get_extension(&policy).as_message()?.get_field_by_name(EXCHANGE)?.as_bool()?;
+    exchanges.then(|| format!("exchange {name}"))
+}
+
 /// What an option says, field by field.
 fn shown(message: &DynamicMessage) -> String {
-    let fields = message.fields().map(|(field, value)| format!("{}={}", field.name(), shown_value(value)));
+    let fields = message.fields().filter(|(field, _)| field.name() != EXCHANGE);
+    let fields = fields.map(|(field, value)| format!("{}={}", field.name(), shown_value(value)));
     fields.collect::<Vec<_>>().join(" ")
 }
 

@@ -168,6 +168,9 @@ reasons! {
     FAILOVER_REFUSED: FailedPrecondition,
         "no Sentinel began the failover of a planned switch; nothing was changed",
         "the message has the answer of each Sentinel; try again in a minute";
+    FEDERATED_CALLER: PermissionDenied,
+        "the caller is a node of a federated cluster, which reaches the exchange of advertisements and nothing else",
+        "call with an identity of this mesh; omnirelay whoami says whom the daemon takes you for";
     FENCED: FailedPrecondition,
         "another node leads by now; nothing was changed",
         "ask the node that leads";

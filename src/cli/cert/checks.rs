@@ -9,6 +9,7 @@ use crate::cli::frame::document::{field, number};
 const ITEM: &str = "identity";
 const CREDENTIALS: &str = "store-credentials";
 const PLAINTEXT: &str = "plaintext";
+const FEDERATION: &str = "federation";
 
 pub static CATEGORY: Category = Category {
     name: "identity",
@@ -42,8 +43,16 @@ pub static CATEGORY: Category = Category {
              telemetry on another host by http://: whoever is on the way reads and changes what is said.",
             Judge::Nodes(plaintext),
         ),
+        Check::new(
+            "identity-federation",
+            "the roots of federated clusters can be read, count and live",
+            "A node of a federated cluster is let in by roots that are in a file. The file cannot be read, or holds what is no \
+             root, the roots have ended or end within two weeks, or they are said to be of the trust domain of this mesh, \
+             whose own count. Nothing is exchanged with that cluster then, or soon.",
+            Judge::Nodes(federation),
+        ),
     ],
-    items: &[ITEM, CREDENTIALS, PLAINTEXT],
+    items: &[ITEM, CREDENTIALS, PLAINTEXT, FEDERATION],
 };
 
 fn credentials(facts: &Facts) -> Finding {
@@ -81,6 +90,14 @@ fn revocations(facts: &Facts) -> Finding {
         ))
         .hint("omnirelay --addr NODE:PORT cert revocations    # is its store away (stale)? what does its log say?"),
     }
+}
+
+fn federation(facts: &Facts) -> Finding {
+    let found =
+        Finding::of_item(facts, FEDERATION, "they are, where there are any", "the daemon does not say");
+    found.next(
+        "omnirelay cert ca show; then put a new file in the place of that of security.federatedClusters",
+    )
 }
 
 fn plaintext(facts: &Facts) -> Finding {

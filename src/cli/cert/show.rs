@@ -62,5 +62,11 @@ fn describe(document: &Value, moment: Moment) -> String {
             rows.push((name, format!("{} ends in {ends}, {kept}", text(certificate, "fingerprint"))));
         }
     }
+    for cluster in items(document, "federated") {
+        let roots = items(cluster, "roots").iter();
+        let ends = roots.map(|root| time::left(field(root, "notAfter"), moment)).collect::<Vec<_>>();
+        let (name, domain) = (text(cluster, "cluster"), text(cluster, "trustDomain"));
+        rows.push(("federated", format!("{name} of {domain}, roots end in {}", ends.join(", "))));
+    }
     listing(&rows)
 }

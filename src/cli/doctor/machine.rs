@@ -23,7 +23,7 @@ use crate::cli::frame::session::Session;
 use crate::cli::frame::settings::{Source, Target};
 use crate::cli::frame::tls_files::TlsFiles;
 use crate::cli::node::NODE;
-use crate::daemon::config::{self, Config};
+use crate::daemon::config::{self, Config, PeerServiceConfig};
 use crate::daemon::data_dir;
 use crate::daemon::identity::permissions::{is_writable_by_all, mode};
 use crate::daemon::identity::users::{Uid, user_name};
@@ -206,8 +206,9 @@ fn hosts(config: &Config) -> Vec<String> {
         })
         .map(|server| server.host)
         .collect();
-    let urls = relay.sinks.http.url.iter().chain(&config.registers.peer_services);
-    hosts.extend(urls.filter_map(|url| host_of(url)));
+    let peers = config.registers.peer_services.iter().map(PeerServiceConfig::url);
+    let urls = relay.sinks.http.url.as_deref().into_iter().chain(peers);
+    hosts.extend(urls.filter_map(host_of));
     // These have no scheme, or may have none.
     let plain = config.mesh.seeds.iter().chain(&relay.registry.address);
     let bare = plain.map(|address| address.split_once("://").map_or(address.as_str(), |(_, rest)| rest));

@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 
 use super::files::{AuditFiles, AuditFilesError};
 use super::store::record_of;
+use crate::daemon::identity::caller::federated_kin;
 use crate::daemon::identity::handshake::Cause;
 use crate::daemon::log::FaultLimiter;
 use crate::daemon::objects::{certificates, timestamp};
@@ -29,8 +30,9 @@ use crate::daemon::surface::{FailedHandshake, FinishedCall};
 
 /// The most sorts of refusals that are kept apart; what comes beyond is counted together.
 const SORTS_MAX: usize = 1024;
-/// Of them, of handshakes: whoever shakes no hands has proven nothing, and must not keep out what the proven do.
-const HANDSHAKE_SORTS_MAX: usize = 256;
+/// Of them, of strangers: whoever shakes no hands has proven nothing, and the nodes of federated clusters are named by others.
+/// Neither must keep out what those of this mesh do.
+const STRANGE_SORTS_MAX: usize = 256;
 /// The most records of one commit.
 const BATCH_MAX: usize = 64;
 /// The longest principal that is kept, in characters.
@@ -225,6 +227,10 @@ impl Refusals {
 }
 
 impl Sort {
+    fn is_of_stranger(&self) -> bool {
+        self.action == HANDSHAKE || federated_kin(&self.principal).is_some()
+    }
+
     /// Who shook no hands is known by where it is, and by the holder of what it has shown: by the record of its
     /// certificates, unless it is of another mesh.
     fn of_handshake(handshake: &FailedHandshake<'_>, now_ms: u64) -> Self {
@@ -248,8 +254,8 @@ impl Sort {
 impl State {
     /// Whether there is no room for another sort such as this.
     fn is_full_of(&self, sort: &Sort) -> bool {
-        let handshakes = || self.sorts.keys().filter(|known| known.action == HANDSHAKE).count();
-        self.sorts.len() >= SORTS_MAX || (sort.action == HANDSHAKE && handshakes() >= HANDSHAKE_SORTS_MAX)
+        let strange = || self.sorts.keys().filter(|known| known.is_of_stranger()).count();
+        self.sorts.len() >= SORTS_MAX || (sort.is_of_stranger() && strange() >= STRANGE_SORTS_MAX)
     }
 }
 

@@ -190,8 +190,8 @@ async fn a_flood_of_handshakes_keeps_no_refused_call_out() {
     let state = refusals.lock();
     let dropped: u32 =
         state.sorts.iter().filter(|(sort, _)| sort.action == DROPPED).map(|(_, seen)| seen.count).sum();
-    assert!(state.sorts.len() <= 2 * HANDSHAKE_SORTS_MAX + 2, "{}", state.sorts.len());
-    assert!(dropped >= 10_000 - 2 * HANDSHAKE_SORTS_MAX as u32);
+    assert!(state.sorts.len() <= 2 * STRANGE_SORTS_MAX + 2, "{}", state.sorts.len());
+    assert!(dropped >= 10_000 - 2 * STRANGE_SORTS_MAX as u32);
     assert!(state.sorts.keys().any(|sort| sort.principal == "bob"));
 }
 
@@ -224,6 +224,18 @@ async fn refusals_are_spooled_before_the_registry_was_loaded() {
     tokio::time::sleep(LOOK_EVERY * 3).await;
     let spooled = Refusals::open(&files).unwrap();
     assert_eq!(spooled.lock().sorts.len(), 1);
+}
+
+#[test]
+fn whoever_is_of_a_federated_cluster_keeps_nobody_of_this_mesh_out_of_the_trail() {
+    let refusals = Refusals::default();
+    for number in 0..SORTS_MAX * 2 {
+        refusals.note_at(&format!("node:west/n{number}"), "peers.cordon", "FEDERATED_CALLER", at(MINUTE));
+    }
+    refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", at(MINUTE));
+    let state = refusals.lock();
+    assert_eq!(state.sorts.len(), STRANGE_SORTS_MAX + 2, "and one for what is dropped, and one for bob");
+    assert!(state.sorts.keys().any(|sort| sort.principal == "bob"));
 }
 
 #[tokio::test]

@@ -359,13 +359,16 @@ impl Loaded {
         tokens::read(path).map(drop).map_err(|error| self.refuse("security.tokenFile", chain(&error)))
     }
 
-    /// Checks the files that the node's identity comes from, if there are any.
+    /// Checks the files that the node's identity comes from, and those with the roots of federated clusters, if there are any.
     ///
     /// # Errors
     /// [`ConfigError`], with the file that cannot be used, and why.
     pub fn check_identity(&self) -> Result<(), ConfigError> {
         let provided = self.config.security.identity.provided();
-        provided.check().map_err(|error| self.refuse("security.identity.source", chain(&error)))
+        provided.check().map_err(|error| self.refuse("security.identity.source", chain(&error)))?;
+        let federated = self.config.federated();
+        let read = federated.iter().try_for_each(|named| named.read().map(drop));
+        read.map_err(|error| self.refuse("security.federatedClusters", chain(&error)))
     }
 
     fn refuse(&self, key: &str, what: String) -> ConfigError {

@@ -18,7 +18,7 @@ impl Config {
         }
         let registry = relay.registry.address.as_deref().filter(|_| has_relay);
         let sink = relay.sinks.http.url.as_deref().filter(|_| has_relay);
-        let peers = self.registers.peer_services.iter().map(|url| (url.as_str(), "registers.peerServices"));
+        let peers = self.registers.peer_services.iter().map(|peer| (peer.url(), "registers.peerServices"));
         let called = registry.map(|url| (url, "relay.registry.address"));
         let called = called.into_iter().chain(sink.map(|url| (url, "relay.sinks.http.url"))).chain(peers);
         let out = called.filter(|(url, _)| leaves_in_plaintext(url));
@@ -38,6 +38,7 @@ fn leaves_in_plaintext(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PeerServiceConfig;
     use super::*;
 
     #[test]
@@ -64,11 +65,19 @@ mod tests {
             ),
             (
                 "a peer service",
-                |c| c.registers.peer_services = vec!["http://peer:1".to_owned()],
+                |c| c.registers.peer_services = vec![PeerServiceConfig::Address("http://peer:1".to_owned())],
                 &["http://peer:1 (registers.peerServices)"],
             ),
-            ("one here", |c| c.registers.peer_services = vec!["http://[::1]:1".to_owned()], &[]),
-            ("one under TLS", |c| c.registers.peer_services = vec!["https://peer:1".to_owned()], &[]),
+            (
+                "one here",
+                |c| c.registers.peer_services = vec![PeerServiceConfig::Address("http://[::1]:1".to_owned())],
+                &[],
+            ),
+            (
+                "one under TLS",
+                |c| c.registers.peer_services = vec![PeerServiceConfig::Address("https://peer:1".to_owned())],
+                &[],
+            ),
             (
                 "a registry and a collector",
                 |c| {

@@ -24,11 +24,57 @@ pub struct RegistersConfig {
     /// long.
     pub resync_interval: Span,
     /// Pools of others that are kept up to date as well, each the address of a peer service such as
-    /// `https://peer-service:8080` or `http://`; at most 16, default none. They are pushed to at least every half
-    /// `advertisementTtl`.
-    pub peer_services: Vec<String>,
+    /// `https://peer-service:8080` or `http://`, or `{url: https://HOST:PORT, cluster: NAME}` where it is a node of a
+    /// federated cluster; at most 16, default none. They are pushed to at least every half `advertisementTtl`.
+    pub peer_services: Vec<PeerServiceConfig>,
     /// TLS with those of them that are `https://` addresses, and with those that a resync names.
     pub peer_services_tls: ClientTlsConfig,
+}
+
+/// A pool of others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "write an address, or `{url: https://HOST:PORT, cluster: NAME}`")]
+pub enum PeerServiceConfig {
+    Address(String),
+    Node(FederatedNodeConfig),
+}
+
+/// A node of a federated cluster: it is believed by the roots of that cluster and by no others, and shown who this node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FederatedNodeConfig {
+    /// The address of its control port, `https://HOST:PORT`.
+    pub url: String,
+    /// Of `security.federatedClusters`; while it is not among them nothing is pushed there.
+    pub cluster: String,
+}
+
+impl PeerServiceConfig {
+    /// Its address.
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Address(url) => url,
+            Self::Node(node) => &node.url,
+        }
+    }
+
+    /// The federated cluster that it is a node of; `None`: it is none.
+    pub fn cluster(&self) -> Option<&str> {
+        match self {
+            Self::Address(_) => None,
+            Self::Node(node) => Some(&node.cluster),
+        }
+    }
+
+    fn read(&self) -> Result<Url, String> {
+        let url = peer_service(self.url()).map_err(|error| error.to_string())?;
+        match self.cluster() {
+            Some(cluster) if url.scheme() != "https" => {
+                Err(format!("`{url}`: a node of cluster `{cluster}` proves who it is by https:// only"))
+            }
+            _ => Ok(url),
+        }
+    }
 }
 
 const PEER_SERVICES_TLS: ClientTlsKeys = ClientTlsKeys {
@@ -65,8 +111,8 @@ impl RegistersConfig {
             return Err((KEY, what));
         }
         let mut seen: Vec<Url> = Vec::new();
-        for text in &self.peer_services {
-            let url = peer_service(text).map_err(|error| (KEY, error.to_string()))?;
+        for service in &self.peer_services {
+            let url = service.read().map_err(|what| (KEY, what))?;
             if seen.contains(&url) {
                 return Err((KEY, format!("`{url}` stands there twice")));
             }
@@ -176,6 +222,9 @@ mod tests {
             ("with a path", "[http://gateway/api/peer]", Ok(1)),
             ("IPv6", "['http://[::1]:8080/']", Ok(1)),
             ("TLS", "[https://peer:8443]", Ok(1)),
+            ("a federated node", "[{url: 'https://peer:8443', cluster: west}]", Ok(1)),
+            ("one in plaintext", "[{url: 'http://peer:8443', cluster: west}]", Err("by https:// only")),
+            ("one of no cluster", "[{url: 'https://peer:8443'}]", Err("{url: https://HOST:PORT")),
             ("another scheme", "[ftp://peer]", Err("`ftp://` is not spoken")),
             ("no scheme", "['peer-service']", Err("write https://HOST:PORT")),
             ("a host and a port", "['peer:80']", Err("`peer://` is not spoken")),

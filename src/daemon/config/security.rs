@@ -8,10 +8,12 @@ use omnirelay_wire::pb::omnirelay::security::v1::JoinPolicy;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, Section};
-use super::{Config, OidcConfig};
+use super::federated::named;
+use super::{Config, FederatedClusterConfig, OidcConfig};
 use crate::core::join_policy;
 use crate::daemon::identity::bound::{Given, is_bound};
 use crate::daemon::identity::caller::{Scope, Scopes};
+use crate::daemon::identity::federation::Named;
 
 /// How many bindings a file may name.
 const BINDINGS_MAX: usize = 256;
@@ -43,6 +45,8 @@ pub struct SecurityConfig {
     /// on this daemon; then they are entered into the registry, each once, and what is there holds from then on.
     pub bindings: Vec<BindingConfig>,
     pub identity: IdentityConfig,
+    /// Clusters of other meshes that advertisements are exchanged with; at most 64, default none.
+    pub federated_clusters: Vec<FederatedClusterConfig>,
 }
 
 /// What somebody may do besides what their proof says.
@@ -186,6 +190,11 @@ pub enum WithoutProof {
 }
 
 impl Config {
+    /// The clusters that are federated; what is wrong with them was refused with the configuration, and federates nobody.
+    pub fn federated(&self) -> Vec<Named> {
+        named(&self.security.federated_clusters, &self.node.cluster).unwrap_or_default()
+    }
+
     /// Who comes in at the control port without proof.
     pub fn without_proof(&self) -> WithoutProof {
         match self.security.loopback {
@@ -221,6 +230,7 @@ impl Section for SecurityConfig {
                 return Err(("security.bindings", format!("`{}` stands there twice", seed.principal)));
             }
         }
+        named(&self.federated_clusters, &all.node.cluster)?;
         self.identity.check()
     }
 }

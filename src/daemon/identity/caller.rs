@@ -13,6 +13,7 @@ use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
 use super::bearer::Bearer;
+use super::trust::Standing;
 use crate::daemon::chance::random_secret;
 
 pub(in crate::daemon) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -165,6 +166,15 @@ impl Principal {
     }
 }
 
+/// What the names of all nodes of one federated cluster begin with, such as `node:west/`; `None`: it is of this mesh.
+///
+/// Their authority names as many nodes as it likes, so that what is bounded for each caller is bounded for all of them.
+pub fn federated_kin(principal: &str) -> Option<&str> {
+    const NODE: &str = "node:";
+    let end = principal.strip_prefix(NODE)?.find('/')?;
+    principal.get(..=NODE.len() + end)
+}
+
 /// What proves who somebody is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Proof {
@@ -178,6 +188,8 @@ pub enum Proof {
     /// A token that the mesh or another issuer has signed.
     Bearer(Arc<Bearer>),
     Certificate,
+    /// A certificate of a node of this federated cluster.
+    Federated(Arc<str>),
     /// The system says which user has opened the control socket.
     Socket,
 }
@@ -189,7 +201,7 @@ impl Proof {
             Self::Nothing | Self::Refused(_) => "none",
             Self::TokenFile => "token-file",
             Self::Bearer(_) => "token",
-            Self::Certificate => "certificate",
+            Self::Certificate | Self::Federated(_) => "certificate",
             Self::Socket => "socket",
         }
     }
@@ -198,7 +210,25 @@ impl Proof {
     pub fn bearer(&self) -> Option<&Arc<Bearer>> {
         match self {
             Self::Bearer(bearer) => Some(bearer),
-            Self::Nothing | Self::Refused(_) | Self::TokenFile | Self::Certificate | Self::Socket => None,
+            Self::Nothing
+            | Self::Refused(_)
+            | Self::TokenFile
+            | Self::Certificate
+            | Self::Federated(_)
+            | Self::Socket => None,
+        }
+    }
+
+    /// The federated cluster that it is of; `None`: it is of this mesh.
+    pub fn federated(&self) -> Option<&str> {
+        match self {
+            Self::Federated(cluster) => Some(cluster),
+            Self::Nothing
+            | Self::Refused(_)
+            | Self::TokenFile
+            | Self::Bearer(_)
+            | Self::Certificate
+            | Self::Socket => None,
         }
     }
 }
@@ -236,12 +266,14 @@ pub struct PeerInfo {
     pub user: Option<Arc<str>>,
     /// What it has shown under TLS, judged.
     pub certificate: Option<Arc<Certificate>>,
+    /// What that makes of it.
+    pub standing: Standing,
 }
 
 impl PeerInfo {
     /// A peer at an address.
     pub fn at(remote: SocketAddr, local: Option<SocketAddr>) -> Self {
-        Self { remote, local, user: None, certificate: None }
+        Self { remote, local, user: None, certificate: None, standing: Standing::Member }
     }
 
     /// A peer behind a unix socket.

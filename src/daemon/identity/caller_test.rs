@@ -12,6 +12,21 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 #[test]
+fn nodes_of_a_federated_cluster_are_kin() {
+    let cases = [
+        ("node:west/a", Some("node:west/")),
+        ("node:west/b", Some("node:west/")),
+        ("node:west", None),
+        ("operator:west/a", None),
+        ("oidc:node:west/a", None),
+        ("local", None),
+    ];
+    for (principal, kin) in cases {
+        assert_eq!(federated_kin(principal), kin, "{principal}");
+    }
+}
+
+#[test]
 fn if_match_takes_each_spelling_of_a_version() {
     let cases = [
         ("\"12\"", Some(IfMatch::Version(12))),

@@ -36,6 +36,8 @@ pub enum Believes {
     /// The authority of the mesh, and what the identity provider of this node brings: as the node itself is, revocations
     /// included.
     Mesh(Servers),
+    /// Nodes of this federated cluster, by its roots and no others; nobody while it is not federated.
+    Cluster(String),
 }
 
 /// Of whom a certificate of the mesh must be.
@@ -110,6 +112,11 @@ impl OwnClient {
             let read = tokio::task::spawn_blocking(move || reading.read_again());
             read.await.map_err(io::Error::other)?;
         }
+        if let Believes::Cluster(cluster) = &self.believes
+            && self.trust.current().roots_of(cluster).is_empty()
+        {
+            return Err(io::Error::other(not_federated(cluster)));
+        }
         let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
         let why = read.judge.as_ref().and_then(|judge| judge.as_ref().err()).or(read.no_show.as_ref());
         why.map_or(Ok(()), |why| Err(io::Error::other(why.clone())))
@@ -123,7 +130,9 @@ impl OwnClient {
     pub fn config(self: &Arc<Self>) -> Result<ClientConfig, Error> {
         let builder = ClientConfig::builder_with_provider(self.provider.clone());
         let builder = match self.believes {
-            Believes::Mesh(_) => builder.with_protocol_versions(&[&rustls::version::TLS13]),
+            Believes::Mesh(_) | Believes::Cluster(_) => {
+                builder.with_protocol_versions(&[&rustls::version::TLS13])
+            }
             Believes::Public | Believes::File(_) => builder.with_safe_default_protocol_versions(),
         };
         let builder = builder?.dangerous().with_custom_certificate_verifier(Arc::new(Judge(self.clone())));
@@ -150,7 +159,7 @@ impl OwnClient {
             return;
         }
         let judge = match &self.believes {
-            Believes::Mesh(_) => None,
+            Believes::Mesh(_) | Believes::Cluster(_) => None,
             Believes::Public => Some(self.judge_by(public_authorities())),
             Believes::File(ca) => Some(authorities(ca).and_then(|roots| self.judge_by(roots))),
         };
@@ -192,39 +201,70 @@ impl OwnClient {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Believes::Mesh(servers) = &self.believes else {
-            let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
-            return match &read.judge {
-                Some(Ok(judge)) => judge.verify_server_cert(leaf, between, name, &[], now),
-                Some(Err(why)) => Err(Error::General(why.clone())),
-                None => Err(Error::General("nobody is believed yet".to_owned())),
-            };
-        };
         let trusted = self.trust.current();
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(trusted.bundles().flat_map(Bundle::roots).cloned());
+        let nobody = match &self.believes {
+            Believes::Public | Believes::File(_) => {
+                let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+                return match &read.judge {
+                    Some(Ok(judge)) => judge.verify_server_cert(leaf, between, name, &[], now),
+                    Some(Err(why)) => Err(Error::General(why.clone())),
+                    None => Err(Error::General("nobody is believed yet".to_owned())),
+                };
+            }
+            Believes::Mesh(_) => {
+                roots.add_parsable_certificates(trusted.bundles().flat_map(Bundle::roots).cloned());
+                "this daemon trusts no authority of the mesh yet".to_owned()
+            }
+            Believes::Cluster(cluster) => {
+                roots.add_parsable_certificates(trusted.roots_of(cluster));
+                not_federated(cluster)
+            }
+        };
         if roots.is_empty() {
-            return Err(Error::General("this daemon trusts no authority of the mesh yet".to_owned()));
+            return Err(Error::General(nobody));
         }
         let judge = self.judge_by(roots).map_err(Error::General)?;
         judge.verify_server_cert(leaf, between, name, &[], now)?;
         let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         // Besides the name that was called: by the roots of its own trust domain, and none that is out.
-        let shown = trusted.judge(&chain, now, Usage::Server);
-        let shown = shown.map_err(|refused| Error::InvalidCertificate(alert(refused)))?;
-        let other = |what: &str| {
-            let source = OtherError(Arc::new(io::Error::other(what.to_owned())));
-            Err(Error::InvalidCertificate(CertificateError::Other(source)))
-        };
-        match (shown.id.holder(), servers) {
-            (Holder::Node { .. }, _) | (Holder::Service(_), Servers::NodesAndServices) => {
-                Ok(ServerCertVerified::assertion())
+        let shown = match self.believes {
+            Believes::Cluster(_) => {
+                trusted.judge_exchange(&chain, now, Usage::Server).map(|(shown, _)| shown)
             }
-            (Holder::Service(_), Servers::Nodes) => other("it is of a service, and a node was called"),
-            (Holder::Operator(_), _) => other("it is of an operator, who serves nothing"),
+            Believes::Mesh(_) | Believes::Public | Believes::File(_) => {
+                trusted.judge(&chain, now, Usage::Server)
+            }
+        };
+        let shown = shown.map_err(|refused| Error::InvalidCertificate(alert(refused)))?;
+        match self.believes.takes(shown.id.holder()) {
+            Ok(()) => Ok(ServerCertVerified::assertion()),
+            Err(what) => {
+                let source = OtherError(Arc::new(io::Error::other(what)));
+                Err(Error::InvalidCertificate(CertificateError::Other(source)))
+            }
         }
     }
+}
+
+impl Believes {
+    /// Whether a server of this holder is whom the client means, once its certificate is believed.
+    fn takes(&self, holder: &Holder) -> Result<(), String> {
+        match (holder, self) {
+            (Holder::Node { cluster, .. }, Self::Cluster(called)) if cluster == called => Ok(()),
+            (_, Self::Cluster(called)) => Err(format!("it is not of a node of cluster {called}")),
+            (Holder::Service(_), Self::Mesh(Servers::Nodes)) => {
+                Err("it is of a service, and a node was called".to_owned())
+            }
+            (Holder::Operator(_), _) => Err("it is of an operator, who serves nothing".to_owned()),
+            (Holder::Node { .. } | Holder::Service(_), _) => Ok(()),
+        }
+    }
+}
+
+fn not_federated(cluster: &str) -> String {
+    format!("cluster `{cluster}` is not federated; name it in security.federatedClusters")
 }
 
 /// Judges servers as the client does by then.
@@ -308,4 +348,72 @@ fn authorities(path: &Path) -> Result<RootCertStore, String> {
 
 fn unread(path: &Path, error: &io::Error) -> String {
     format!("cannot read `{}`: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use omnirelay_pki::authority::{Authority, Validity};
+    use omnirelay_pki::certificate::Names;
+    use omnirelay_pki::key::Key;
+    use omnirelay_pki::request::Request;
+
+    use super::*;
+    use crate::daemon::identity::trust::{Federated, unix_now};
+
+    /// What a server on this host shows whom this authority certifies.
+    fn shown(root: &Authority, id: &str) -> Vec<CertificateDer<'static>> {
+        let (names, key) = (Names::of_this_host(), Key::make().unwrap());
+        let asked = Request::read(&Request::make(&key, None, &names).unwrap()).unwrap();
+        let issuer = root.intermediate(root.validity()).unwrap();
+        let issued = issuer.issue(&asked, &id.parse().unwrap(), &names, root.validity()).unwrap();
+        vec![issued.der, issuer.certificate().clone()]
+    }
+
+    #[test]
+    fn a_server_is_taken_for_what_was_called_and_for_nothing_else() {
+        let now = unix_now();
+        let validity = Validity { not_before: now - 60, not_after: now + 3600 };
+        let root = |domain: &str| Authority::root(domain.parse().unwrap(), validity).unwrap();
+        let (east, west, north) = (root("east.example"), root("west.example"), root("north.example"));
+        let of = |root: &Authority| Bundle::of(vec![root.certificate().clone()]).unwrap();
+        let federated =
+            |cluster: &str, root: &Authority| Federated { cluster: cluster.to_owned(), bundle: of(root) };
+        let trust = Arc::new(Trust::default());
+        trust.update(|trusted| {
+            (trusted.bundle, trusted.cluster) = (Some(of(&east)), "east".to_owned());
+            trusted.federated = vec![federated("west", &west), federated("north", &north)];
+        });
+        let node = |domain: &str, cluster: &str| format!("spiffe://{domain}.example/mesh/{cluster}/worker/a");
+        let mesh = || Believes::Mesh(Servers::NodesAndServices);
+        let called = |cluster: &str| Believes::Cluster(cluster.to_owned());
+        let cases = [
+            ("a node of ours", mesh(), shown(&east, &node("east", "east")), true),
+            ("one of west, and ours was called", mesh(), shown(&west, &node("west", "west")), false),
+            ("one of west", called("west"), shown(&west, &node("west", "west")), true),
+            ("one of ours, and west was called", called("west"), shown(&east, &node("east", "east")), false),
+            (
+                "one of north, and west was called",
+                called("west"),
+                shown(&north, &node("north", "north")),
+                false,
+            ),
+            ("another cluster of west", called("west"), shown(&west, &node("west", "south")), false),
+            ("a service of west", called("west"), shown(&west, "spiffe://west.example/service/a"), false),
+            ("nobody is federated so", called("south"), shown(&west, &node("west", "south")), false),
+        ];
+        let (name, at) = (ServerName::try_from("localhost").unwrap(), UnixTime::now());
+        for (what, believes, chain, expected) in cases {
+            let client = OwnClient::new(believes, Shows::Nothing, trust.clone());
+            let judged = client.verify((&chain[0], &chain[1..]), &name, at);
+            assert_eq!(judged.is_ok(), expected, "{what}: {judged:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_federated_no_longer_is_not_called_again() {
+        let trust = Arc::new(Trust::default());
+        let client = OwnClient::new(Believes::Cluster("west".to_owned()), Shows::Nothing, trust);
+        let refused = client.refresh().await.unwrap_err();
+        assert!(refused.to_string().contains("`west` is not federated"), "{refused}");
+    }
 }

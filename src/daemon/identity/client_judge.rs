@@ -25,17 +25,28 @@ pub enum Clients {
     Must,
 }
 
+/// Whom a listener is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Those of this mesh.
+    #[default]
+    Mesh,
+    /// Nodes of federated clusters as well: advertisements are exchanged there.
+    Exchange,
+}
+
 /// Takes those clients whose certificate the node believes, and perhaps those that show none.
 pub struct ClientJudge {
     trusted: Arc<Trusted>,
     clients: Clients,
+    reach: Reach,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ClientJudge {
-    pub fn of(trusted: &Arc<Trusted>, clients: Clients, provider: &CryptoProvider) -> Self {
+    pub fn of(trusted: &Arc<Trusted>, (clients, reach): (Clients, Reach), provider: &CryptoProvider) -> Self {
         let algorithms = provider.signature_verification_algorithms;
-        Self { trusted: Arc::clone(trusted), clients, algorithms }
+        Self { trusted: Arc::clone(trusted), clients, reach, algorithms }
     }
 }
 
@@ -63,8 +74,12 @@ impl ClientCertVerifier for ClientJudge {
     ) -> Result<ClientCertVerified, Error> {
         let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        match self.trusted.judge(&chain, now, Usage::Client) {
-            Ok(_) => Ok(ClientCertVerified::assertion()),
+        let judged = match self.reach {
+            Reach::Mesh => self.trusted.judge(&chain, now, Usage::Client).map(drop),
+            Reach::Exchange => self.trusted.judge_exchange(&chain, now, Usage::Client).map(drop),
+        };
+        match judged {
+            Ok(()) => Ok(ClientCertVerified::assertion()),
             Err(refused) => {
                 handshake::note(&refused, leaf);
                 Err(Error::InvalidCertificate(alert(refused)))

@@ -7,6 +7,7 @@ pub mod buckets;
 pub mod caller;
 pub mod client;
 mod client_judge;
+pub mod federation;
 mod files;
 pub mod handshake;
 pub mod own;
@@ -21,6 +22,7 @@ pub mod users;
 
 use std::sync::Arc;
 
+use self::federation::Federation;
 use self::proof::Tokens;
 use self::provided::Provision;
 use self::socket::ControlSocket;
@@ -34,4 +36,6 @@ pub struct Access {
     pub tokens: Arc<Tokens>,
     /// Where the node's own identity comes from.
     pub provision: Provision,
+    /// Clusters of other meshes that advertisements are exchanged with.
+    pub federation: Federation,
 }

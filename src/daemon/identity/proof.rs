@@ -16,7 +16,7 @@ use ring::hmac;
 use super::authenticate::{Authenticator, Loopback};
 use super::bearer::{Bearer, Bearers};
 use super::caller::{PeerInfo, Principal, Proof, Provisional, Scope, Scopes};
-use super::trust::{HasAuthority, Trust};
+use super::trust::{HasAuthority, Standing, Trust};
 
 /// A secret that proves who sends it.
 #[derive(Clone)]
@@ -148,6 +148,10 @@ impl<A> Proven<A> {
 
 impl<A: Authenticator> Authenticator for Proven<A> {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
+        // Before any token: whoever calls from another mesh is nobody of this one, whatever they send.
+        if let Some(federated) = federated(peer) {
+            return Ok(federated);
+        }
         if let Some(secret) = bearer(headers) {
             if let Some(holder) = self.tokens.holder(secret) {
                 return Ok(self.grants.added_to(holder));
@@ -200,6 +204,14 @@ pub fn of_holder(holder: &Holder) -> Principal {
     let name = format!("{}:{}", holder.kind(), holder.name());
     let scopes = scopes.iter().copied().collect();
     Principal { name: name.into(), scopes, proof: Proof::Certificate }
+}
+
+/// Who shows a certificate of a federated cluster; `None`: another certificate is shown, or none. No scope comes of it.
+fn federated(peer: &PeerInfo) -> Option<Principal> {
+    let certificate = peer.certificate.as_ref().filter(|_| peer.standing == Standing::Federated)?;
+    let Holder::Node { cluster, node, .. } = certificate.id.holder() else { return None };
+    let name = format!("node:{cluster}/{node}").into();
+    Some(Principal { name, scopes: Scopes::NONE, proof: Proof::Federated(cluster.as_str().into()) })
 }
 
 /// Takes whoever is on this host until the mesh has an authority, and nobody from then on. Before that is known they are
@@ -373,6 +385,30 @@ mod tests {
         assert_eq!(shown("spiffe://m/operator/ann"), format!("operator:ann {all}"));
         assert_eq!(shown("spiffe://m/service/billing"), format!("service:billing {all}"));
         assert_eq!(shown("spiffe://m/mesh/default/worker/a"), "node:a mesh.connect, mesh.read");
+    }
+
+    #[test]
+    fn whoever_is_of_a_federated_cluster_is_nobody_else_whatever_they_send() {
+        let grants = Arc::new(Grants::default());
+        grants.ask(|_| Scopes::all());
+        let proven = Proven::new(tokens(), grants, Loopback::default());
+        let certificate = omnirelay_pki::certificate::Certificate {
+            serial: omnirelay_pki::certificate::Serial::of(&[1]),
+            id: "spiffe://west.example/mesh/west/worker/a".parse().unwrap(),
+            names: Default::default(),
+            not_before: 0,
+            not_after: 1,
+            key: omnirelay_pki::key::Fingerprint::of(b"key"),
+        };
+        let near = PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
+        let certificate = Some(Arc::new(certificate));
+        let peer = PeerInfo { certificate, standing: Standing::Federated, ..near };
+        let held = format!("Bearer {SECRET}");
+        for value in [None, Some(held.as_str()), Some("Bearer other")] {
+            let who = proven.authenticate(&peer, &sent(value)).unwrap();
+            assert_eq!((who.name.as_ref(), who.scopes), ("node:west/a", Scopes::NONE), "{value:?}");
+            assert_eq!((who.proof.federated(), who.proof.word()), (Some("west"), "certificate"));
+        }
     }
 
     #[test]

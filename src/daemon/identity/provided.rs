@@ -107,8 +107,8 @@ pub enum ProvidedError {
     #[error("`{path}` holds no root; name a file with the roots as security.identity.bundle")]
     NoBundle { path: PathBuf },
     #[error(
-        "the roots in `{path}` are of trust domain `{roots}`, and not of `{own}`, as the certificate is, or as \
-         security.identity.trustDomain says"
+        "the roots in `{path}` are of trust domain `{roots}`, and not of `{own}`, as the certificate is, or as the \
+         trustDomain beside the file says"
     )]
     TrustDomain { path: PathBuf, roots: TrustDomain, own: TrustDomain },
     #[error(
@@ -391,7 +391,7 @@ fn own_of(
 }
 
 /// The bundle of these roots: of the trust domain that they say they are of, else of the one that is expected.
-fn bundle_of(
+pub(super) fn bundle_of(
     path: &Path,
     roots: Vec<CertificateDer<'static>>,
     expected: Option<&TrustDomain>,
@@ -410,7 +410,7 @@ fn bundle_of(
     Bundle::new(domain, roots).map_err(|_| ProvidedError::NoRoot { path })
 }
 
-fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, ProvidedError> {
+pub(super) fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, ProvidedError> {
     let bytes = files::read(path).map_err(|source| unread(path, source))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let found = found.ok().filter(|found| !found.is_empty());

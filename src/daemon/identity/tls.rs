@@ -15,10 +15,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::client_judge::ClientJudge;
-pub use super::client_judge::Clients;
+pub use super::client_judge::{Clients, Reach};
 use super::files::{self, LOOK_EVERY, Stamp};
 use super::handshake::{Unshaken, shake};
-use super::trust::{Trust, Trusted};
+use super::trust::{Standing, Trust, Trusted};
 
 /// How long a client that is refused may take to read why.
 const WHY_WITHIN: Duration = Duration::from_secs(1);
@@ -51,6 +51,7 @@ pub struct Tls {
     trust: Option<Arc<Trust>>,
     /// Whether clients are asked for a certificate; `None`: they are not.
     clients: Option<Clients>,
+    reach: Reach,
     /// Whether clients that speak no TLS are served as well.
     beside_plaintext: bool,
     current: RwLock<Current>,
@@ -91,6 +92,7 @@ pub struct Shaken {
 /// What a client has shown, judged.
 pub struct Shown {
     pub certificate: Arc<Certificate>,
+    pub standing: Standing,
     chain: Vec<CertificateDer<'static>>,
     judged_by: Arc<Trusted>,
 }
@@ -104,16 +106,17 @@ impl Tls {
         // Before they are read: whoever replaces them meanwhile has them read again.
         let opened = Stamp::of([cert, key]);
         let pair = read_pair(cert, key)?;
-        let config = Some(config(&pair, None, None, cert)?);
+        let config = Some(config(&pair, None, None, Reach::Mesh, cert)?);
         let current = RwLock::new(Current { pair: Some(pair), trusted: None, config });
         let files = Files { cert: cert.to_owned(), key: key.to_owned(), opened };
-        Ok(Self { files: Some(files), trust: None, clients: None, beside_plaintext: false, current })
+        let (trust, clients, reach) = (None, None, Reach::Mesh);
+        Ok(Self { files: Some(files), trust, clients, reach, beside_plaintext: false, current })
     }
 
     /// Shows the identity of the node. Clients are asked for no certificate, and by no version before 1.3 served.
     pub fn of_node(trust: Arc<Trust>) -> Self {
-        let (files, clients, current) = (None, None, RwLock::default());
-        Self { files, trust: Some(trust), clients, beside_plaintext: false, current }
+        let (files, clients, reach, current) = (None, None, Reach::Mesh, RwLock::default());
+        Self { files, trust: Some(trust), clients, reach, beside_plaintext: false, current }
     }
 
     /// Judges certificates of clients too. Nobody is served by a version before 1.3 then.
@@ -121,6 +124,13 @@ impl Tls {
     pub fn judging(mut self, trust: Arc<Trust>, clients: Clients) -> Self {
         self.current.get_mut().unwrap_or_else(PoisonError::into_inner).config = None;
         Self { trust: Some(trust), clients: Some(clients), ..self }
+    }
+
+    /// Lets nodes of federated clusters in as well, for what the surface opens to them.
+    #[must_use]
+    pub fn exchanging(mut self) -> Self {
+        self.current.get_mut().unwrap_or_else(PoisonError::into_inner).config = None;
+        Self { reach: Reach::Exchange, ..self }
     }
 
     /// Serves clients that speak no TLS as well.
@@ -177,7 +187,7 @@ impl Tls {
         let Some(Files { cert, key, .. }) = &self.files else { return Ok(()) };
         let pair = read_pair(cert, key)?;
         let trusted = self.trust.as_ref().map(|trust| trust.current());
-        let config = Some(config(&pair, trusted.as_ref(), self.clients, cert)?);
+        let config = Some(config(&pair, trusted.as_ref(), self.clients, self.reach, cert)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) =
             Current { pair: Some(pair), trusted, config };
         Ok(())
@@ -204,8 +214,10 @@ impl Tls {
         let shown = match chain.and_then(|(chain, trusted)| Some((chain.first()?, chain, trusted))) {
             Some((leaf, chain, judged_by)) => {
                 let certificate = Arc::new(Certificate::read(leaf).map_err(io::Error::other)?);
+                let standing = judged_by.standing(&certificate.id);
                 Some(Shown {
                     certificate,
+                    standing,
                     chain: chain.iter().map(|one| one.clone().into_owned()).collect(),
                     judged_by,
                 })
@@ -217,7 +229,7 @@ impl Tls {
 
     /// Returns once what was shown here proves nobody any more, and says why.
     pub async fn ended(&self, shown: Shown) -> &'static str {
-        let Shown { certificate, chain, judged_by } = shown;
+        let Shown { certificate, chain, judged_by, .. } = shown;
         match &self.trust {
             Some(trust) => trust.ended(judged_by, &certificate, &chain).await,
             None => std::future::pending().await,
@@ -243,7 +255,7 @@ impl Tls {
         let pair = current.pair.as_ref().or(own.as_ref());
         let pair = pair
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "this node has no certificate yet"))?;
-        let made = config(pair, trusted.as_ref(), self.clients, Path::new("identity.pem"));
+        let made = config(pair, trusted.as_ref(), self.clients, self.reach, Path::new("identity.pem"));
         let made = made.map_err(io::Error::other)?;
         (current.config, current.trusted) = (Some(Arc::clone(&made)), trusted.clone());
         Ok((made, trusted))
@@ -291,6 +303,7 @@ fn config(
     pair: &Pair,
     trusted: Option<&Arc<Trusted>>,
     clients: Option<Clients>,
+    reach: Reach,
     cert: &Path,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     // The provider is given here and not installed for the whole process.
@@ -303,8 +316,8 @@ fn config(
     };
     let builder = builder.map_err(refuse)?;
     let judge = match (trusted, clients) {
-        (Some(trusted), Some(clients)) if clients == Clients::Must || trusted.bundles().next().is_some() => {
-            Some(ClientJudge::of(trusted, clients, &provider))
+        (Some(trusted), Some(clients)) if clients == Clients::Must || believes_anybody(trusted, reach) => {
+            Some(ClientJudge::of(trusted, (clients, reach), &provider))
         }
         (_, _) => None,
     };
@@ -320,6 +333,12 @@ fn config(
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     }
     Ok(Arc::new(config))
+}
+
+/// Whether somebody's certificate is worth asking for.
+fn believes_anybody(trusted: &Trusted, reach: Reach) -> bool {
+    let exchanges = reach == Reach::Exchange && !trusted.federated.is_empty();
+    exchanges || trusted.bundles().next().is_some()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use omnirelay_core::spiffe::Holder;
+use omnirelay_core::spiffe::{Holder, SpiffeId};
 use omnirelay_pki::certificate::{Certificate, key_of};
 use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::revocation::{Revocations, Revoked};
@@ -28,13 +28,33 @@ pub struct Trusted {
     pub bundle: Option<Bundle>,
     /// The roots that the identity provider of this node brings; `None`: it brings none.
     pub provided: Option<Bundle>,
-    /// Of the node. Nodes of other clusters are nobody here.
+    /// Clusters of other meshes that advertisements are exchanged with, each with the roots of its nodes.
+    pub federated: Vec<Federated>,
+    /// Of the node. Nodes of other clusters are nobody here, but in the exchange with those that are federated.
     pub cluster: String,
     pub revocations: Revocations,
     /// What tokens of the mesh are verified by, by the names that they have for it.
     pub token_keys: BTreeMap<String, VerifyingKey>,
     /// Who the node is; `None` before it is enrolled.
     pub own: Option<Arc<OwnIdentity>>,
+}
+
+/// A cluster of another mesh that advertisements are exchanged with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Federated {
+    pub cluster: String,
+    /// What certificates of its nodes lead to, of their trust domain.
+    pub bundle: Bundle,
+}
+
+/// What a certificate that is believed makes of its holder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// One of this mesh.
+    #[default]
+    Member,
+    /// A node of a federated cluster: it reaches the exchange of advertisements and nothing else.
+    Federated,
 }
 
 /// Why a certificate proves nobody.
@@ -66,7 +86,91 @@ impl Trusted {
         Ok(certificate)
     }
 
-    /// All that is believed, each for its own trust domain.
+    /// The same where advertisements are exchanged: nodes of federated clusters are let in there as well. Each chain is
+    /// verified by the roots of one mesh, which its trust domain and its cluster name, and never by a pool of all.
+    ///
+    /// # Errors
+    /// Why it proves nobody.
+    pub fn judge_exchange(
+        &self,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: Usage,
+    ) -> Result<(Certificate, Standing), Refused> {
+        let id = chain.first().and_then(|leaf| Certificate::read(leaf).ok()).map(|leaf| leaf.id);
+        let Some(federated) = id.as_ref().and_then(|id| self.federated_of(id)) else {
+            // A node of a trust domain that is federated is told from those of others by its cluster.
+            let is_known = id.as_ref().is_some_and(|id| self.is_neighbour(id));
+            return match self.judge(chain, now, usage) {
+                Err(Refused::Untrusted(TrustError::TrustDomain { .. })) if is_known => Err(Refused::Cluster),
+                judged => Ok((judged?, Standing::Member)),
+            };
+        };
+        let certificate = self.verify_federated(federated, chain, now, usage)?;
+        if self.is_out(&certificate, chain) {
+            return Err(Refused::Revoked);
+        }
+        Ok((certificate, Standing::Federated))
+    }
+
+    /// What this identity is here, once its certificate is believed.
+    pub fn standing(&self, id: &SpiffeId) -> Standing {
+        if self.federated_of(id).is_some() { Standing::Federated } else { Standing::Member }
+    }
+
+    /// The federated cluster that a node is of. Operators and services are of no cluster, so that none is.
+    fn federated_of(&self, id: &SpiffeId) -> Option<&Federated> {
+        let Holder::Node { cluster, .. } = id.holder() else { return None };
+        let is_named = |known: &&Federated| {
+            known.cluster == *cluster && known.bundle.trust_domain() == id.trust_domain()
+        };
+        self.federated.iter().find(is_named).filter(|_| *cluster != self.cluster)
+    }
+
+    /// Whether it is of a node whose trust domain is that of a federated cluster.
+    fn is_neighbour(&self, id: &SpiffeId) -> bool {
+        let is_node = matches!(id.holder(), Holder::Node { .. });
+        is_node && self.federated.iter().any(|known| known.bundle.trust_domain() == id.trust_domain())
+    }
+
+    /// Verifies the chain of a node of a federated cluster.
+    fn verify_federated(
+        &self,
+        federated: &Federated,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: Usage,
+    ) -> Result<Certificate, Refused> {
+        match self.is_of_own_domain(federated) {
+            true => self.verify(chain, now, usage),
+            false => Ok(federated.bundle.verify(chain, now, usage)?),
+        }
+    }
+
+    /// Whether a cluster is of a trust domain that is believed here anyhow: its own roots count for that, whatever else is
+    /// said to be.
+    fn is_of_own_domain(&self, federated: &Federated) -> bool {
+        self.bundles().any(|own| own.trust_domain() == federated.bundle.trust_domain())
+    }
+
+    /// Whether it brings roots that count for nothing, as they are said to be of a trust domain of our own.
+    pub fn overrules(&self, federated: &Federated) -> bool {
+        let is_own = |root: &CertificateDer<'_>| self.bundles().any(|own| own.roots().contains(root));
+        self.is_of_own_domain(federated) && !federated.bundle.roots().iter().all(is_own)
+    }
+
+    /// The roots that servers of a federated cluster lead to; none where it is not federated.
+    pub fn roots_of(&self, cluster: &str) -> Vec<CertificateDer<'static>> {
+        let Some(federated) = self.federated.iter().find(|known| known.cluster == cluster) else {
+            return Vec::new();
+        };
+        match self.is_of_own_domain(federated) {
+            true => self.bundles().flat_map(Bundle::roots).cloned().collect(),
+            false => federated.bundle.roots().to_vec(),
+        }
+    }
+
+    /// All that is believed of members, each for its own trust domain.
     pub fn bundles(&self) -> impl Iterator<Item = &Bundle> {
         self.bundle.iter().chain(&self.provided)
     }
@@ -111,8 +215,13 @@ impl Trusted {
         if certificate.not_after < now {
             return Some("its certificate has ended");
         }
-        let leads = || self.verify(chain, now, Usage::Client).is_ok();
-        let is_trusted = self.bundles().eq(before.bundles()) || leads();
+        let was = before.standing(&certificate.id);
+        let leads = || {
+            let judged = self.judge_exchange(chain, now, Usage::Client);
+            judged.is_ok_and(|(_, standing)| standing == was)
+        };
+        let is_alike = self.bundles().eq(before.bundles()) && self.federated == before.federated;
+        let is_trusted = is_alike || leads();
         (!is_trusted).then_some("its authority is not trusted any more")
     }
 }

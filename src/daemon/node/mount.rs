@@ -15,6 +15,7 @@ use super::NodeError;
 use super::ports::{Addresses, Port, PortName, RelayListeners};
 use crate::daemon::audit::files::{AuditFiles, AuditKey};
 use crate::daemon::config::Config;
+use crate::daemon::identity::federation::Federation;
 use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::identity::proof::Grants;
 use crate::daemon::identity::provided::Provision;
@@ -99,6 +100,8 @@ pub struct Mount {
     pub identity_files: IdentityFiles,
     /// Where the node's own identity comes from.
     pub provision: Provision,
+    /// Clusters of other meshes that advertisements are exchanged with.
+    pub federation: Federation,
     pub session_secret: String,
     pub audit_files: AuditFiles,
     pub audit_key: Arc<AuditKey>,

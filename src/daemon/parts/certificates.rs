@@ -16,6 +16,7 @@ use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServ
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::Config;
+use crate::daemon::identity::federation::Federations;
 use crate::daemon::identity::provided::Provider;
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
@@ -68,6 +69,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     keeper.load();
     let provider = Arc::new(provider(node)?);
     node.run(Phase::End, provider.clone().run());
+    federate(node)?;
     let keeper = Arc::new(keeper);
     tell(node, &keeper, provider)?;
     node.run(Phase::End, async move { keeper.run().await });
@@ -119,6 +121,15 @@ fn provider(node: &Mount) -> Result<Provider, NodeError> {
     let kept = move || files.identity().ok().flatten();
     let own = (config.node.cluster.as_str(), node.registry.node_id());
     Ok(Provider::open(node.provision.clone(), node.trust.clone(), own, kept)?)
+}
+
+/// Has nodes of the clusters that are named let in, as their files say, and says what keeps them out.
+fn federate(node: &mut Mount) -> Result<(), NodeError> {
+    let federations = Arc::new(Federations::open(node.federation.clone(), node.trust.clone())?);
+    let asked = federations.clone();
+    node.readiness.add(move || vec![item("federation", false, asked.trouble())]);
+    node.run(Phase::End, federations.run());
+    Ok(())
 }
 
 /// Says what is wrong with the identity, what leaves the host in plaintext, and when certificates end.

@@ -7,7 +7,7 @@ use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::Regis
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::peer_service;
-use crate::daemon::identity::client::Servers;
+use crate::daemon::identity::client::{Believes, OwnClient, Servers, Shows};
 use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::advertisements::pool::{LocalCounts, Pool, PoolSettings};
@@ -16,7 +16,7 @@ use crate::daemon::objects::peers::own_session;
 use crate::daemon::objects::registers::{REGISTER, Registers, catalogue};
 use crate::daemon::objects::{advertisements, registers};
 use crate::daemon::readiness::item;
-use crate::daemon::resync::{Resync, ResyncParts, ResyncSettings};
+use crate::daemon::resync::{PeerService, Resync, ResyncParts, ResyncSettings};
 
 pub const PART: Part = Part { kinds: Kinds { mirrored: &[REGISTER, ADVERTISEMENT], ..Kinds::NONE }, mount };
 
@@ -70,23 +70,32 @@ fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
         read.set_pool(count());
     });
     let (presence, sessions) = (node.presence.clone(), node.registry.clone());
+    let tls = registers.peer_services_tls.client(Servers::NodesAndServices, &node.trust);
+    let peer_services = registers.peer_services.iter().filter_map(|peer| {
+        // Those that are none were refused with the configuration.
+        let url = peer_service(peer.url()).ok()?;
+        let federated = |cluster: &str| {
+            OwnClient::new(Believes::Cluster(cluster.to_owned()), Shows::Node, node.trust.clone())
+        };
+        let tls = peer.cluster().map_or_else(|| tls.clone(), federated);
+        Some(PeerService { url, tls })
+    });
+    let settings = ResyncSettings {
+        resync_interval: registers.resync_interval.0,
+        push_every: registers.push_every(),
+        peer_services: peer_services.collect(),
+    };
     let parts = ResyncParts {
         registry: node.registry.clone(),
         pool: pool.clone(),
         operations: node.operations.clone(),
         metrics,
-        tls: registers.peer_services_tls.client(Servers::NodesAndServices, &node.trust),
+        tls,
         session: Arc::new(move || {
             presence.get().filter(|presence| presence.is_registered())?;
             own_session(&sessions).map(|session| session.instance)
         }),
         count_pool: Arc::new(count_pool),
-    };
-    let settings = ResyncSettings {
-        resync_interval: registers.resync_interval.0,
-        push_every: registers.push_every(),
-        // Those that are none were refused with the configuration.
-        peer_services: registers.peer_services.iter().filter_map(|url| peer_service(url).ok()).collect(),
     };
     Ok(Resync::new(parts, &settings)?)
 }

@@ -24,6 +24,7 @@ use super::store_choice::Stores;
 use crate::daemon::audit::files::AuditFiles;
 use crate::daemon::config::Config;
 use crate::daemon::identity::Access;
+use crate::daemon::identity::federation::Federation;
 use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::identity::provided::Provision;
 use crate::daemon::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
@@ -335,6 +336,7 @@ impl Member {
             listener,
             access: Access {
                 provision: Provision::of(self.config.security.identity.provided()),
+                federation: Federation::of(self.config.federated()),
                 ..Access::default()
             },
             relay,

@@ -27,6 +27,7 @@ use crate::daemon::audit::files::AuditFiles;
 use crate::daemon::config::{self, Config, ConfigError, IdentityConfig, Loaded, WithoutProof};
 use crate::daemon::data_dir::{self, DataDir};
 use crate::daemon::identity::Access;
+use crate::daemon::identity::federation::Federation;
 use crate::daemon::identity::own::{IDENTITY_FOLDER, IdentityFiles};
 use crate::daemon::identity::proof::{Token, Tokens};
 use crate::daemon::identity::provided::Provision;
@@ -178,8 +179,9 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let runtime = builder.build()?;
     runtime.spawn(service::show_life(stalls.clone()));
     stalls.watch()?;
-    let (tokens, provision) = (spec.access.tokens.clone(), spec.access.provision.clone());
-    let reloaded = Reloaded { log, directory: directory.path(), tokens, provision };
+    let Access { tokens, provision, federation, .. } = &spec.access;
+    let (tokens, provision, federation) = (tokens.clone(), provision.clone(), federation.clone());
+    let reloaded = Reloaded { log, directory: directory.path(), tokens, provision, federation };
     let outcome = runtime.block_on(doing("live", live(spec, args, &reloaded, end)));
     runtime.shutdown_background();
     outcome
@@ -214,7 +216,8 @@ fn access(config: &Config, directory: &Path) -> Result<Access, Failure> {
     let open =
         |path: &PathBuf| ControlSocket::open(path, control.socket_mode.0, control.socket_group.as_deref());
     let provision = Provision::of(config.security.identity.provided());
-    Ok(Access { socket: control.socket.as_ref().map(open).transpose()?, tokens, provision })
+    let federation = Federation::of(config.federated());
+    Ok(Access { socket: control.socket.as_ref().map(open).transpose()?, tokens, provision, federation })
 }
 
 /// The tokens of the file that is configured, or of the one in the data directory.
@@ -232,6 +235,7 @@ struct Reloaded<'a> {
     directory: &'a Path,
     tokens: Arc<Tokens>,
     provision: Provision,
+    federation: Federation,
 }
 
 async fn live(
@@ -373,7 +377,7 @@ pub fn withdraw_ready(path: Option<&Path>) {
 /// Reads the tokens and the configuration again, and takes over what can be changed while running. The tokens come
 /// first: whoever takes one away relies on it, whatever else is wrong.
 fn reload(args: &DaemonArgs, running: &Config, reloaded: &Reloaded<'_>) {
-    let Reloaded { log, directory, tokens, provision } = reloaded;
+    let Reloaded { log, directory, tokens, provision, federation } = reloaded;
     match read_tokens(running, directory) {
         Ok(read) => {
             tokens.replace(&read);
@@ -389,18 +393,20 @@ fn reload(args: &DaemonArgs, running: &Config, reloaded: &Reloaded<'_>) {
         return error!(error = %chain(&error), "configuration not reloaded; the old one stays");
     }
     provision.choose(loaded.security.identity.provided());
+    federation.choose(loaded.federated());
     let fixed = |config: &Config| {
         let mut config = config.clone();
         config.log.filter = String::new();
         config.security.identity = IdentityConfig::default();
+        config.security.federated_clusters = Vec::new();
         config
     };
     if fixed(&loaded) == fixed(running) {
         info!("configuration reloaded");
     } else {
         warn!(
-            "configuration reloaded: only `log.filter`, `security.identity` and tokens change while running, the rest \
-             needs a restart"
+            "configuration reloaded: only `log.filter`, `security.identity`, `security.federatedClusters` and tokens \
+             change while running, the rest needs a restart"
         );
     }
 }

@@ -57,8 +57,15 @@ pub struct ResyncSettings {
     pub resync_interval: Duration,
     /// How often pools of others are pushed to.
     pub push_every: Duration,
-    /// The pools of others; the path of each ends with a slash.
-    pub peer_services: Vec<Url>,
+    pub peer_services: Vec<PeerService>,
+}
+
+/// A pool of others that is kept up to date.
+#[derive(Clone, Debug)]
+pub struct PeerService {
+    /// Its path ends with a slash.
+    pub url: Url,
+    pub tls: Arc<OwnClient>,
 }
 
 /// What resyncs are made with.
@@ -67,7 +74,7 @@ pub struct ResyncParts {
     pub pool: Arc<dyn LocalPool>,
     pub operations: Arc<Operations>,
     pub metrics: Arc<RegistersMetrics>,
-    /// TLS with the pools of others.
+    /// TLS with pools of others that a resync names.
     pub tls: Arc<OwnClient>,
     pub session: Session,
     pub count_pool: CountPool,
@@ -106,9 +113,8 @@ impl Resync {
         let local = Local::new(parts.registry.clone(), parts.pool.clone(), settings.resync_interval);
         let mut lines = vec![Arc::new(Line::new(Arc::new(local), parts.metrics.clone()))];
         let mut foreign = BTreeMap::new();
-        for url in &settings.peer_services {
-            let pool =
-                Foreign::new(parts.registry.clone(), url.clone(), parts.tls.clone(), settings.push_every)?;
+        for PeerService { url, tls } in &settings.peer_services {
+            let pool = Foreign::new(parts.registry.clone(), url.clone(), tls.clone(), settings.push_every)?;
             let pool = Arc::new(pool);
             lines.push(Arc::new(Line::new(pool.clone(), parts.metrics.clone())));
             foreign.insert(Target::name(pool.as_ref()).to_owned(), pool);

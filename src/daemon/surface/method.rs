@@ -51,6 +51,11 @@ impl Method {
         self.audit_action.is_some()
     }
 
+    /// Whether it is of the exchange of advertisements, which nodes of federated clusters reach.
+    pub(super) fn is_exchange(&self) -> bool {
+        self.policy.is_some_and(|policy| policy.exchange)
+    }
+
     /// Whether its operation hears from the client's stream that the daemon drains, and ends by itself.
     pub(super) fn hears_of_drain(&self) -> bool {
         self.client_streams && self.policy.is_some()
@@ -71,6 +76,8 @@ pub(super) struct Policy {
     pub ignore_unknown_fields: bool,
     /// Whether its answers have an ETag and `If-None-Match` is heard.
     pub cacheable: bool,
+    /// Whether nodes of federated clusters may call it, without any scope.
+    pub exchange: bool,
 }
 
 /// A method with its descriptor: what routes and the OpenAPI document are made of.
@@ -189,6 +196,7 @@ impl Options {
             },
             ignore_unknown_fields: flag("ignore_unknown_fields").unwrap_or(false),
             cacheable: flag("cacheable").unwrap_or(false),
+            exchange: flag("exchange").unwrap_or(false),
         })
     }
 

@@ -67,11 +67,12 @@ use omnirelay_wire::reasons;
 use crate::daemon::identity::authenticate::Hosts;
 use crate::daemon::identity::caller::{PeerInfo, Protocol, RequestId, RequestIds};
 use crate::daemon::identity::handshake::Cause;
+use crate::daemon::identity::trust::Standing;
 
 use answer::Refusal;
 use builder::NoRoute;
 use openapi::LazyDocument;
-use pipeline::{Pipeline, fault_response, stamp};
+use pipeline::{Pipeline, beyond_exchange, fault_response, stamp};
 use routes::{Found, Routes};
 
 /// Everything a listener serves. Cheap to clone; all clones are one.
@@ -197,6 +198,10 @@ impl Surface {
             }
             Found::WrongVerb(verbs) if parts.method == http::Method::OPTIONS => options(&verbs, &request_id),
             Found::WrongVerb(verbs) => wrong_verb(&parts.method, &path, &verbs, &request_id),
+            Found::Nothing if peer.standing == Standing::Federated => {
+                let route = shape::shortened(&path);
+                Refusal::from(beyond_exchange(&route, "the caller")).answer(&request_id)
+            }
             Found::Nothing if routes::canonical(&path) == openapi::PATH => {
                 self.document(&parts.method, &parts.headers, &request_id)
             }

@@ -34,6 +34,7 @@ use crate::daemon::identity::caller::Protocol;
 use crate::daemon::identity::caller::{
     Caller, Conditions, PeerInfo, Principal, Proof, REQUEST_ID, RequestId, Scope, Scopes, generated_key,
 };
+use crate::daemon::identity::trust::Standing;
 use crate::daemon::stalls::doing;
 
 /// Says which version of the daemon answers.
@@ -219,11 +220,20 @@ impl Pipeline {
         peer: &PeerInfo,
         watched: &mut Watched,
     ) -> Result<Option<Caller>, Fault> {
-        let Some(policy) = method.policy else { return Ok(None) };
-        let principal = self.principal(policy.scope, headers, peer)?;
+        if method.policy.is_none() && peer.standing == Standing::Member {
+            return Ok(None);
+        }
+        let scope = method.policy.and_then(|policy| policy.scope);
+        let principal = self.principal(scope, headers, peer)?;
         watched.principal = Arc::clone(&principal.name);
-        if let Some(scope) = policy.scope.filter(|scope| !principal.scopes.contains(*scope)) {
-            return Err(missing_scope(method.path, scope, &principal));
+        match peer.standing {
+            Standing::Federated if method.is_exchange() => {}
+            Standing::Federated => return Err(beyond_exchange(method.path, &principal.name)),
+            Standing::Member => {
+                if let Some(scope) = scope.filter(|scope| !principal.scopes.contains(*scope)) {
+                    return Err(missing_scope(method.path, scope, &principal));
+                }
+            }
         }
         let conditions = Conditions::from_headers(headers)?;
         let unnamed = self.names_changes && method.mutates() && conditions.idempotency_key.is_none();
@@ -382,6 +392,17 @@ fn unknown_method(path: &str) -> Fault {
         .hint("list the services it has by reflection; a newer daemon may have this one")
 }
 
+/// The fault of a node of a federated cluster that asks for more than it may.
+pub(super) fn beyond_exchange(what: &str, principal: &str) -> Fault {
+    Fault::new(
+        reasons::FEDERATED_CALLER,
+        format!("{principal} is of a federated cluster, and {what} is not of the exchange of advertisements"),
+    )
+    .hint("call it by an identity of this mesh: omnirelay whoami says which one is shown")
+    .detail("principal", principal)
+    .detail("method", what)
+}
+
 fn missing_scope(method: &str, needed: Scope, principal: &Principal) -> Fault {
     let rule = rule(needed, principal);
     let needed = needed.word();
@@ -409,6 +430,7 @@ fn rule(needed: Scope, principal: &Principal) -> &'static str {
         Proof::Bearer(_) | Proof::Certificate if principal.name.starts_with("node:") => {
             "what a node may do is the same for all nodes"
         }
+        Proof::Federated(_) => "whoever is of a federated cluster has no scopes here",
         Proof::Bearer(_) | Proof::Certificate => {
             "its certificate alone gives mesh.read, its binding what is more (omnirelay bindings set)"
         }

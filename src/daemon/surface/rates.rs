@@ -8,7 +8,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
 use crate::daemon::identity::buckets::{Buckets, CallRates, network};
-use crate::daemon::identity::caller::PeerInfo;
+use crate::daemon::identity::caller::{PeerInfo, federated_kin};
 
 /// Counts the calls of each. Without rates nobody is counted.
 #[derive(Default)]
@@ -25,10 +25,12 @@ impl Rates {
         Self(Some(Counted { proven: Buckets::new(proven), unproven: Buckets::new(unproven) }))
     }
 
-    /// Counts a call of somebody who has proved who they are, or is taken for somebody.
+    /// Counts a call of somebody who has proved who they are, or is taken for somebody. Nodes of a federated cluster are counted
+    /// together.
     pub(super) fn proven(&self, name: &Arc<str>) -> Result<(), Fault> {
         let Some(counted) = &self.0 else { return Ok(()) };
-        counted.proven.take(name).map_err(|wait| too_many(name, wait))
+        let who = federated_kin(name).map_or_else(|| Arc::clone(name), Arc::from);
+        counted.proven.take(&who).map_err(|wait| too_many(&who, wait))
     }
 
     /// Counts a call that proved nothing, by where it came from.
@@ -45,4 +47,19 @@ fn too_many(who: &str, wait: Duration) -> Fault {
     Fault::new(reasons::TOO_MANY_CALLS, message)
         .hint("wait as long as Retry-After says, then try again; spread the calls, or raise the limit")
         .retry_after(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::identity::buckets::Rate;
+
+    #[test]
+    fn a_federated_cluster_has_one_rate_however_many_nodes_it_names() {
+        let rate = Rate { burst: 3.0, each_second: 0.001 };
+        let rates = Rates::of(CallRates { proven: rate, unproven: rate });
+        let calls = |name: String| rates.proven(&name.into()).is_ok();
+        assert_eq!((0..9).filter(|n| calls(format!("node:west/{n}"))).count(), 3);
+        assert!(calls("node:west".to_owned()) && calls("node:east/1".to_owned()));
+    }
 }

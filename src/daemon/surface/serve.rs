@@ -27,6 +27,7 @@ use super::unread::{self, Metered, Unread};
 use crate::daemon::identity::caller::PeerInfo;
 use crate::daemon::identity::handshake::{Cause, Unshaken};
 use crate::daemon::identity::tls::{Shaken, Tls};
+use crate::daemon::identity::trust::Standing;
 use crate::daemon::log::{LogLimiter, Turn};
 
 /// What one listener allows.
@@ -382,6 +383,7 @@ async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, mut peer: PeerInfo
     };
     let certificate = shown.as_ref().map(|shown| shown.certificate.clone());
     peer.certificate.clone_from(&certificate);
+    peer.standing = shown.as_ref().map_or_else(Standing::default, |shown| shown.standing);
     let served = speak(line, version, stream, Arc::new(peer), watcher);
     let Some((certificate, shown)) = certificate.zip(shown) else { return served.await };
     // What it calls ends with it: whoever is out has nothing answered any more.

@@ -20,6 +20,7 @@ use super::issue::{LIFETIME, Order, Others, issue_by, requested};
 use super::rotate::Given;
 use super::{AUTHORITY, CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb};
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::trust::Federated;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use crate::daemon::registry::mutate::{Decision, request_hash};
@@ -46,6 +47,7 @@ impl Certificates {
             issues: value.as_ref().is_some_and(|value| self.signer.can_issue(value)),
             bundle_pem: value.as_ref().map(|value| bundle_pem(value)).unwrap_or_default(),
             authority: record.as_ref().zip(value.as_ref()).map(|(record, value)| show(record, value)),
+            federated: self.trust.current().federated.iter().map(federated).collect(),
             ..Default::default()
         };
         Ok(at_cursor(shown.within(envelope(&self.registry)), &cursor))
@@ -203,14 +205,27 @@ fn show(record: &ViewRecord, value: &AuthorityValue) -> pb::Authority {
     }
 }
 
+fn federated(of: &Federated) -> pb::FederatedCluster {
+    pb::FederatedCluster {
+        cluster: of.cluster.clone(),
+        trust_domain: of.bundle.trust_domain().to_string(),
+        roots: of.bundle.roots().iter().map(|root| public(root)).collect(),
+    }
+}
+
 fn certificate(of: &SigningValue) -> pb::AuthorityCertificate {
-    let (not_before, not_after) = validity_of(&of.certificate).unwrap_or_default();
+    pb::AuthorityCertificate { key_in_registry: !of.sealed_key.is_empty(), ..public(&of.certificate) }
+}
+
+/// An authority's certificate whose key is elsewhere.
+fn public(der: &[u8]) -> pb::AuthorityCertificate {
+    let (not_before, not_after) = validity_of(der).unwrap_or_default();
     pb::AuthorityCertificate {
-        fingerprint: Fingerprint::of(&of.certificate).to_string(),
-        pem: to_pem(&of.certificate),
+        fingerprint: Fingerprint::of(der).to_string(),
+        pem: to_pem(der),
         not_before: Some(at(not_before)),
         not_after: Some(at(not_after)),
-        key_in_registry: !of.sealed_key.is_empty(),
+        key_in_registry: false,
     }
 }
 

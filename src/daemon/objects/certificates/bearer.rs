@@ -69,7 +69,7 @@ impl Certificates {
         }
         let bearer = caller.proof.bearer();
         let ends = match (&caller.proof, &caller.certificate) {
-            (Proof::Certificate, Some(certificate)) => Some(certificate.not_after),
+            (Proof::Certificate | Proof::Federated(_), Some(certificate)) => Some(certificate.not_after),
             _ => bearer.map(|bearer| bearer.until - LEEWAY),
         };
         let told = pb::WhoAmIResponse {
@@ -80,6 +80,7 @@ impl Certificates {
                 .and_then(|bearer| Some(bearer.issued.as_ref()?.number.to_string()))
                 .unwrap_or_default(),
             expires_at: ends.map(at),
+            federated_cluster: caller.proof.federated().unwrap_or_default().to_owned(),
             roles: bearer
                 .map(|bearer| bearer.roles.iter().map(ToString::to_string).collect())
                 .unwrap_or_default(),

@@ -203,6 +203,7 @@ async fn unregistered(peer_services: &[&str], every: Duration) -> Daemon {
         peer_services: peer_services
             .iter()
             .map(|url| crate::daemon::config::peer_service(url).unwrap())
+            .map(|url| PeerService { url, tls: OwnClient::public() })
             .collect(),
     };
     let resync = Arc::new(Resync::new(parts, &settings).unwrap());

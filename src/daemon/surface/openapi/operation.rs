@@ -51,6 +51,9 @@ pub(super) fn operation(bindings: &[Bound<'_>], comments: &Comments, schemas: &m
         insert("description", json!(text));
     }
     insert("x-omnirelay-scope", json!(main.policy.scope.map_or(NO_SCOPE, Scope::word)));
+    if main.policy.exchange {
+        insert("x-omnirelay-exchange", json!(true));
+    }
     insert("x-omnirelay-method", json!(main.method.path));
     if let (Some(_), Some((stream, _))) = (unary, stream) {
         insert("x-omnirelay-stream-method", json!(stream.method.path));

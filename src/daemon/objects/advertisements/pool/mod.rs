@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use super::{ADVERTISEMENT, parts};
 use crate::core::register::Held;
+use crate::daemon::identity::caller::federated_kin;
 use crate::daemon::log::FaultLimiter;
 use crate::daemon::objects::peers::own_session;
 use crate::daemon::registry::Registry;
@@ -41,6 +42,8 @@ pub const BATCH: usize = 64;
 pub const ENTRIES_MAX: usize = 100_000;
 /// The most producers of one node.
 const PRODUCERS_MAX: usize = 64;
+/// Of them, those that are nodes of federated clusters; together they have no more entries than one producer may.
+const FEDERATED_MAX: usize = 32;
 /// The longest name of a producer in bytes.
 const PRODUCER_BYTES_MAX: usize = 256;
 /// How many entries of the store are compared at a time.
@@ -89,6 +92,11 @@ impl Producer {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is a node of a federated cluster.
+    fn is_federated(&self) -> bool {
+        self.0.strip_prefix("http:").is_some_and(|principal| federated_kin(principal).is_some())
     }
 
     fn keeping(&self) -> Keeping {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::memory::{Memory, Step, Trail};
 use super::write::{Outcome, Refused};
-use super::{ADVERTISEMENT, BATCH_MAX, ENTRIES_MAX, PRODUCERS_MAX, Pool, Producer};
+use super::{ADVERTISEMENT, BATCH_MAX, ENTRIES_MAX, FEDERATED_MAX, PRODUCERS_MAX, Pool, Producer};
 use crate::core::register::{Plan, Rest};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::audit_record;
@@ -241,12 +241,24 @@ fn has_room(memory: &Memory, push: &Push<'_>) -> Result<(), Fault> {
     if known.is_none() && memory.shelves.len() >= PRODUCERS_MAX {
         return refuse(format!("this node advertises for {PRODUCERS_MAX} producers already"));
     }
+    let is_other = |other: &&Producer| other.is_federated() && **other != push.producer;
+    let others = || memory.shelves.keys().filter(is_other);
+    if known.is_none() && push.producer.is_federated() && others().count() >= FEDERATED_MAX {
+        return refuse(format!(
+            "this node advertises for {FEDERATED_MAX} nodes of federated clusters already"
+        ));
+    }
     let entries = known.map(|shelf| &shelf.entries);
     let held = entries.filter(|_| push.rest != Rest::WithdrawAll);
     let new = push.items.iter().filter(|item| held.is_none_or(|held| !held.contains_key(&item.register_id)));
     // Of a set that is larger only if ids are repeated, nothing is lost by asking for less.
-    if held.map_or(0, BTreeMap::len) + new.count() > ENTRIES_MAX {
+    let all = held.map_or(0, BTreeMap::len) + new.count();
+    if all > ENTRIES_MAX {
         return refuse(format!("a producer may have {ENTRIES_MAX} advertisements on one node"));
+    }
+    let kept = others().filter_map(|other| Some(memory.shelves.get(other)?.entries.len()));
+    if push.producer.is_federated() && kept.sum::<usize>() + all > ENTRIES_MAX {
+        return refuse(format!("federated clusters may have {ENTRIES_MAX} advertisements on one node"));
     }
     Ok(())
 }

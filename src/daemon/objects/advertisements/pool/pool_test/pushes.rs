@@ -209,6 +209,25 @@ async fn there_is_an_end_to_what_fits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn federated_clusters_leave_room_for_this_mesh() {
+    let a = daemon(memory(), "a").await;
+    let of = |n: usize| Producer::http(&format!("node:west/n{n}")).unwrap();
+    for n in 0..FEDERATED_MAX {
+        a.push(&of(n), &["r"], Rest::Stays).await;
+    }
+    let refused = a.try_push(&of(FEDERATED_MAX), &items(&["r"]), Rest::Stays).await.unwrap_err();
+    assert_eq!(refused.reason, "TOO_MANY_ADVERTISEMENTS");
+    assert!(refused.message.contains("federated clusters"), "{}", refused.message);
+    // Who is there goes on, until all of them together have as much as one may have.
+    a.push(&of(0), &["s"], Rest::Stays).await;
+    let most = ENTRIES_MAX - FEDERATED_MAX - 1;
+    let many: Vec<AdvertisedRegister> = (0..=most).map(|n| item(&format!("x{n}"))).collect();
+    let refused = a.try_push(&of(1), &many, Rest::Stays).await.unwrap_err();
+    assert!(refused.message.contains("federated clusters may have"), "{}", refused.message);
+    a.push(&outside(), &["t"], Rest::Stays).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_daemon_with_anothers_node_id_is_refused_and_told() {
     let store = memory();
     let a = daemon(store.clone(), "a").await;

@@ -1,0 +1,233 @@
+//! Federation: clusters of other meshes that advertisements are exchanged with, and the files that their roots are in.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_core::text::chain;
+use omnirelay_pki::certificate::validity_of;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::files::{LOOK_EVERY, Stamp};
+use super::provided::{ProvidedError, bundle_of, read_pem};
+use super::trust::{Federated, Trust, Trusted, unix_now};
+
+/// What is left of the life of roots when their end is told of.
+const ENDING: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// A cluster of another mesh, and the file with its roots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub cluster: String,
+    pub trust_domain: TrustDomain,
+    /// In PEM.
+    pub bundle: PathBuf,
+}
+
+impl Named {
+    /// What the file holds. Blocks.
+    ///
+    /// # Errors
+    /// [`ProvidedError`], with the file that cannot be used.
+    pub fn read(&self) -> Result<Federated, ProvidedError> {
+        let bundle = bundle_of(&self.bundle, read_pem(&self.bundle)?, Some(&self.trust_domain))?;
+        Ok(Federated { cluster: self.cluster.clone(), bundle })
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp::of([self.bundle.as_path()])
+    }
+}
+
+/// The clusters that are named by now; others may be named while the node runs.
+#[derive(Clone, Debug)]
+pub struct Federation(watch::Sender<Vec<Named>>);
+
+impl Default for Federation {
+    fn default() -> Self {
+        Self::of(Vec::new())
+    }
+}
+
+impl Federation {
+    pub fn of(named: Vec<Named>) -> Self {
+        Self(watch::Sender::new(named))
+    }
+
+    /// These and no others, from now on.
+    pub fn choose(&self, named: Vec<Named>) {
+        self.0.send_if_modified(|current| {
+            let is_new = *current != named;
+            *current = named;
+            is_new
+        });
+    }
+}
+
+/// A cluster with what was last read of its file.
+#[derive(Clone)]
+struct Seen {
+    named: Named,
+    stamp: Stamp,
+    /// `None`: the file could never be used, and nobody of that cluster is let in.
+    roots: Option<Federated>,
+    /// Why the file cannot be used as it is now.
+    failed: Option<String>,
+}
+
+/// Keeps who is federated as the configuration and the files say.
+pub struct Federations {
+    federation: Federation,
+    trust: Arc<Trust>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+impl Federations {
+    /// Reads the files. Blocks.
+    ///
+    /// # Errors
+    /// [`ProvidedError`], with the file that cannot be used.
+    pub fn open(federation: Federation, trust: Arc<Trust>) -> Result<Self, ProvidedError> {
+        let opened = Self { federation, trust, seen: Mutex::default() };
+        let named = opened.federation.0.borrow().clone();
+        named.iter().try_for_each(|one| one.read().map(drop))?;
+        opened.look(named);
+        Ok(opened)
+    }
+
+    /// Looks at the files now and then and takes what they hold, and does so at once when other clusters are named. Those that
+    /// are named no longer are out with what they have under way. Of a file that cannot be used what it held before goes on.
+    pub async fn run(self: Arc<Self>) {
+        let mut chosen = self.federation.0.subscribe();
+        loop {
+            let named = chosen.borrow_and_update().clone();
+            let has_files = !named.is_empty();
+            self.drop_others(&named);
+            let looking = Arc::clone(&self);
+            // Files may be far away, and whoever is named no longer must not wait for them.
+            let looked = tokio::task::spawn_blocking(move || looking.look(named));
+            let again = async {
+                // What panics there is told by the runtime.
+                let _ = looked.await;
+                match has_files {
+                    true => tokio::time::sleep(LOOK_EVERY).await,
+                    false => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = chosen.changed() => if changed.is_err() { return },
+                () = again => {}
+            }
+        }
+    }
+
+    /// Puts out who is named no longer.
+    fn drop_others(&self, named: &[Named]) {
+        let mut seen = self.seen();
+        seen.retain(|known| {
+            let stays = named.contains(&known.named);
+            if !stays {
+                info!(cluster = known.named.cluster, "federation ended");
+            }
+            stays
+        });
+        self.tell(&seen);
+    }
+
+    /// Takes what the files of these clusters hold. Blocks.
+    fn look(&self, named: Vec<Named>) {
+        let mut before = self.seen().clone();
+        let looked = named.into_iter().map(|named| {
+            let known = before.iter().position(|known| known.named == named);
+            looked_at(named, known.map(|at| before.swap_remove(at)))
+        });
+        let mut looked: Vec<Seen> = looked.collect();
+        let mut seen = self.seen();
+        // Others may be named by now.
+        let chosen = self.federation.0.borrow();
+        looked.retain(|one| chosen.contains(&one.named));
+        *seen = looked;
+        self.tell(&seen);
+    }
+
+    /// Has certificates judged by what is known now.
+    fn tell(&self, seen: &[Seen]) {
+        let federated: Vec<Federated> = seen.iter().filter_map(|one| one.roots.clone()).collect();
+        if self.trust.current().federated != federated {
+            self.trust.update(|trusted| trusted.federated = federated);
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What keeps federated clusters from being let in, or will soon; `None`: nothing.
+    pub fn trouble(&self) -> Option<String> {
+        let (now, trusted) = (unix_now(), self.trust.current());
+        let told: Vec<String> = self.seen().iter().filter_map(|one| one.trouble(&trusted, now)).collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+}
+
+/// A cluster as its file is now; one that cannot be used is told once.
+fn looked_at(named: Named, known: Option<Seen>) -> Seen {
+    // Before it is read: whoever replaces it meanwhile has it read again.
+    let stamp = named.stamp();
+    let known = match known {
+        Some(known) if known.stamp == stamp => return known,
+        known => known.and_then(|known| known.roots),
+    };
+    let (cluster, path) = (&named.cluster, named.bundle.display());
+    match named.read() {
+        Ok(roots) => {
+            info!(cluster, %path, roots = roots.bundle.roots().len(), "roots of a federated cluster taken over");
+            Seen { named, stamp, roots: Some(roots), failed: None }
+        }
+        Err(error) => {
+            let failed = Some(chain(&error));
+            let error = &error as &dyn std::error::Error;
+            warn!(cluster, %path, error, "roots of a federated cluster not taken over; what was before goes on");
+            Seen { named, stamp, roots: known, failed }
+        }
+    }
+}
+
+impl Seen {
+    fn trouble(&self, trusted: &Trusted, now: i64) -> Option<String> {
+        let cluster = &self.named.cluster;
+        match (&self.failed, &self.roots) {
+            (Some(why), Some(_)) => {
+                Some(format!("the roots of cluster {cluster} cannot be read, and the old ones go on: {why}"))
+            }
+            (Some(why), None) => Some(format!("cluster {cluster} is not let in: {why}")),
+            (None, Some(roots)) if trusted.overrules(roots) => Some(format!(
+                "cluster {cluster} is of the trust domain of this mesh, whose own roots count, and not those in {}",
+                self.named.bundle.display()
+            )),
+            (None, roots) => {
+                let end = roots.as_ref()?.end()?;
+                let left = u64::try_from(end - now).unwrap_or(0);
+                let days = left / (24 * 3600);
+                match (end < now, left < ENDING.as_secs()) {
+                    (true, _) => Some(format!("the roots of cluster {cluster} have ended")),
+                    (false, true) => Some(format!("the last root of cluster {cluster} ends in {days} days")),
+                    (false, false) => None,
+                }
+            }
+        }
+    }
+}
+
+impl Federated {
+    /// When the last of its roots ends, in seconds of the Unix time.
+    pub fn end(&self) -> Option<i64> {
+        self.bundle.roots().iter().filter_map(|root| Some(validity_of(root).ok()?.1)).max()
+    }
+}
+
+#[cfg(test)]
+#[path = "federation_test.rs"]
+mod tests;
