@@ -330,6 +330,80 @@ async fn keys_that_nobody_has_make_nobody_ask_the_issuer_without_pause() {
     keeping.abort();
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_takes_all_keys_back_proves_nobody_from_then_on() {
+    let issuer = Issuer::new();
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("keys.json");
+    std::fs::write(&path, keys(&[&issuer])).unwrap();
+    let oidc = Arc::new(Oidc::new(Settings { keys: KeysAt::File(path.clone()), ..settings() }));
+    let bearers = Bearers::new(Arc::default(), Some(oidc.clone()));
+    let keeping = tokio::spawn(oidc.clone().keep());
+    let token = issuer.token(json!({}));
+    let judged = || reason(bearers.judge(token.as_bytes()));
+    let until = async |expected: Result<&str, &str>, what: &str| {
+        let expected = expected.map(str::to_owned).map_err(str::to_owned);
+        for _ in 0..40 {
+            if judged() == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(15)).await;
+        }
+        panic!("{what}: {:?}", judged());
+    };
+    until(Ok("oidc:ann"), "read at the start").await;
+    for malformed in ["", "{}", "<html>"] {
+        std::fs::write(&path, malformed).unwrap();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(judged(), Ok("oidc:ann".to_owned()), "{malformed:?} is no answer");
+    }
+    for emptied in [keys(&[]), json!({"keys": [{"kty": "oct", "kid": "k", "k": "AAAA"}]}).to_string().into()]
+    {
+        std::fs::write(&path, emptied).unwrap();
+        until(Err("TOKEN_REFUSED"), "no key of use").await;
+        std::fs::write(&path, keys(&[&issuer])).unwrap();
+        until(Ok("oidc:ann"), "given back").await;
+    }
+    std::fs::remove_file(&path).unwrap();
+    until(Err("ISSUER_KEYS_UNKNOWN"), "the file is gone").await;
+    assert!(oidc.keys_age().is_none());
+    keeping.abort();
+}
+
+/// A reading that is under way may have asked the issuer before it had the key that a token names.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_keys_waits_for_a_reading_that_began_later() {
+    let (old, new) = (Issuer::new(), Issuer::new());
+    let place = tempfile::tempdir().unwrap();
+    // What is read of a pipe is there when somebody writes it.
+    let path = place.path().join("keys");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let oidc = Arc::new(Oidc::new(Settings { keys: KeysAt::File(path.clone()), ..settings() }));
+    let bearers = Bearers::new(Arc::default(), Some(oidc.clone()));
+    let keeping = tokio::spawn(oidc.clone().keep());
+    let written = |by: &Issuer| {
+        let (path, keys) = (path.clone(), keys(&[by]));
+        tokio::task::spawn_blocking(move || std::fs::write(path, keys).unwrap())
+    };
+    // Until the first reading is under way nobody else has the pipe open.
+    let pipe = path.clone();
+    let opened =
+        tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe).unwrap());
+    let first = opened.await.unwrap();
+    let token = new.token(json!({}));
+    let mut awaited = bearers.awaits(token.as_bytes()).expect("a key that is not known");
+    std::io::Write::write_all(&mut &first, &keys(&[&old])).unwrap();
+    drop(first);
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut awaited).await;
+    assert!(early.is_err() && oidc.keys() == 1, "the reading before");
+    written(&new).await.unwrap();
+    awaited.await;
+    assert_eq!(reason(bearers.judge(token.as_bytes())), Ok("oidc:ann".to_owned()));
+    keeping.abort();
+    // The next reading, if it waits for the pipe already, ends.
+    drop(std::fs::File::options().read(true).write(true).open(&path));
+}
+
 #[test]
 fn what_is_remembered_is_bounded_and_garbage_is_not_remembered() {
     let mesh = mesh(None);
