@@ -37,7 +37,6 @@ use super::readiness::Readiness;
 use super::registry::Registry;
 use super::registry::follow::follow_log;
 use super::relay::assembly::RelayError;
-use super::resync::ForeignError;
 use super::surface::{
     FinishedCall, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceBuilder, SurfaceError,
 };
@@ -103,8 +102,6 @@ pub enum NodeError {
     Identity(#[from] ProvidedError),
     #[error("cannot keep the audit trail")]
     Audit(#[from] AuditFilesError),
-    #[error("cannot push to the pools of others")]
-    Resync(#[from] ForeignError),
     #[error("cannot count")]
     Metrics(#[from] prometheus::Error),
 }

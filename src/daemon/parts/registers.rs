@@ -88,5 +88,5 @@ fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
         // Those that are none were refused with the configuration.
         peer_services: registers.peer_services.iter().filter_map(|url| peer_service(url).ok()).collect(),
     };
-    Ok(Resync::new(parts, &settings)?)
+    Ok(Resync::new(parts, &settings))
 }

@@ -205,7 +205,7 @@ async fn unregistered(peer_services: &[&str], every: Duration) -> Daemon {
             .map(|url| crate::daemon::config::peer_service(url).unwrap())
             .collect(),
     };
-    let resync = Arc::new(Resync::new(parts, &settings).unwrap());
+    let resync = Arc::new(Resync::new(parts, &settings));
     tasks.spawn(resync.clone().run());
     Daemon { registry, store, clock, pool, operations, resync, session, _tasks: tasks }
 }
