@@ -125,6 +125,23 @@ fn whatever_revokes_a_token_puts_it_out_although_it_was_judged_before() {
         mesh.trust.update(|trusted| trusted.revocations.revoke(what.clone(), now, now + HOUR, ""));
         assert_eq!(mesh.judged(&claims), Err("TOKEN_ENDED".to_owned()), "{what:?}");
     }
+    // Asked for with a certificate of roots that are believed besides: it falls with either name.
+    let foreign: SpiffeId = "spiffe://corp.test/operator/ann".parse().unwrap();
+    for (what, is_out) in
+        [(foreign.clone(), true), (ann(), true), ("spiffe://other.test/operator/ann".parse().unwrap(), false)]
+    {
+        let shown = Certificate { id: foreign.clone(), ..certificate(7, b"shown") };
+        let (mesh, id, number) = (mesh(None), ann(), Serial::of(&[9; 16]));
+        let (issued_at, expires_at) = (now, now + HOUR);
+        let claims =
+            Grant { id: &id, number: &number, shown: Some(&shown), scopes: &[], issued_at, expires_at }
+                .claims();
+        assert_eq!(mesh.judged(&claims), Ok("operator:ann".to_owned()));
+        mesh.trust.update(|trusted| {
+            trusted.revocations.revoke(Revoked::Holder(what.clone()), now, now + HOUR, "");
+        });
+        assert_eq!(mesh.judged(&claims).is_err(), is_out, "{what}");
+    }
     let mesh = mesh(None);
     mesh.trust.update(|trusted| {
         trusted.revocations.revoke(Revoked::Holder(ann()), now - 10, now + HOUR, "");
@@ -200,8 +217,7 @@ impl Issuer {
     }
 
     fn token(&self, changes: Value) -> String {
-        let mut claims =
-            json!({"iss": "https://issuer", "aud": ["mesh"], "sub": "ann", "exp": unix_now() + HOUR});
+        let mut claims = json!({"iss": "https://issuer", "aud": ["mesh"], "sub": "ann", "iat": unix_now(), "exp": unix_now() + HOUR});
         for (name, value) in changes.as_object().unwrap() {
             claims[name] = value.clone();
         }
@@ -225,6 +241,7 @@ fn settings() -> Settings {
         principal_claim: "sub".to_owned(),
         roles_claim: Some("realm.roles".to_owned()),
         algorithms: Algorithm::ALL.to_vec(),
+        max_lifetime: Duration::from_secs(24 * 3600),
     }
 }
 
@@ -239,6 +256,9 @@ fn whom_an_issuer_outside_names_has_a_name_and_roles_and_no_scope_by_that() {
     assert_eq!(bearer.roles.iter().map(AsRef::as_ref).collect::<Vec<_>>(), ["role:sre", "role:on-call"]);
     let many: Vec<String> = (0..100).map(|number| format!("r{number}")).collect();
     assert_eq!(judged(json!({"realm": {"roles": many}})).unwrap().roles.len(), 64);
+    judged(json!({"iat": unix_now() - HOUR, "exp": unix_now() + 23 * HOUR})).expect("a day is not too long");
+    let long = judged(json!({"exp": unix_now() + 30 * HOUR})).unwrap_err();
+    assert!(long.message.contains("lives for 108000 s") && long.hint.unwrap().contains("maxLifetime"));
     let own = claims(json!({}));
     assert_eq!(mesh.judged(&own), Ok("operator:ann".to_owned()), "those of the mesh beside them");
     for (what, changes) in [
@@ -251,6 +271,8 @@ fn whom_an_issuer_outside_names_has_a_name_and_roles_and_no_scope_by_that() {
         ("another issuer", json!({"iss": "https://issuer/"})),
         ("another audience", json!({"aud": ["other"]})),
         ("no audience", json!({"aud": null})),
+        ("it does not say since when", json!({"iat": null})),
+        ("for longer than a day", json!({"iat": unix_now() - HOUR, "exp": unix_now() + 23 * HOUR + 1})),
         (
             "the issuer of the mesh",
             json!({"iss": format!("spiffe://{DOMAIN}"), "aud": DOMAIN, "sub": ann().to_string()}),

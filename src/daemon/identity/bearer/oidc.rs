@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use omnirelay_pki::jwt::claims::{Claims, Expected};
+use omnirelay_pki::jwt::claims::{Claims, Expected, LEEWAY};
 use omnirelay_pki::jwt::keys::{KeySet, VerifyingKey};
-use omnirelay_pki::jwt::{Algorithm, Jwt};
+use omnirelay_pki::jwt::{Algorithm, Jwt, JwtError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use reqwest::Url;
@@ -59,6 +59,8 @@ pub struct Settings {
     /// The claim that names its roles; `None`: nobody has any.
     pub roles_claim: Option<String>,
     pub algorithms: Vec<Algorithm>,
+    /// How long a token may live, from when it was issued to its end: the mesh can revoke none.
+    pub max_lifetime: Duration,
 }
 
 /// Where the keys of an issuer are published.
@@ -255,6 +257,7 @@ impl Oidc {
         let claims = jwt.verify(key).map_err(|error| refused(&error))?;
         let expected = Expected { issuer, audience, now };
         let until = claims.check(&expected).map_err(|error| refused(&error))?;
+        self.check_lifetime(&claims, until)?;
         let named = claims.texts(principal_claim);
         let name = match named.as_slice() {
             [name] if is_name(name) => format!("oidc:{name}"),
@@ -269,6 +272,16 @@ impl Oidc {
             kid: jwt.kid().to_owned(),
             key: key.clone(),
         })
+    }
+
+    fn check_lifetime(&self, claims: &Claims, until: i64) -> Result<(), Fault> {
+        let issued = claims.second("iat").and_then(|issued| issued.ok_or(JwtError::Claim("iat")));
+        let lives = until.saturating_sub(LEEWAY).saturating_sub(issued.map_err(|error| refused(&error))?);
+        let longest = self.settings.max_lifetime;
+        match u64::try_from(lives).is_ok_and(|lives| lives > longest.as_secs()) {
+            true => Err(lives_too_long(lives, longest)),
+            false => Ok(()),
+        }
     }
 
     /// Those that could have a binding.
@@ -292,6 +305,16 @@ fn nameless(claim: &str) -> Fault {
          characters without `/`"
     );
     Fault::new(reasons::TOKEN_REFUSED, message).hint("name another claim: security.oidc.principalClaim")
+}
+
+fn lives_too_long(seconds: i64, longest: Duration) -> Fault {
+    let message = format!(
+        "the token that was sent lives for {seconds} s, and nobody here could revoke it: those of its issuer may live for \
+         {} s",
+        longest.as_secs()
+    );
+    Fault::new(reasons::TOKEN_REFUSED, message)
+        .hint("have the issuer give tokens that end sooner, or raise security.oidc.maxLifetime")
 }
 
 fn keys_unknown() -> Fault {
