@@ -163,6 +163,68 @@ fn a_login_lasts_until_the_logout_and_what_it_has_under_way_ends_with_it() -> Re
     Ok(())
 }
 
+/// A call that waits for a revision nobody will write.
+fn waiting(mesh: &Secured, token: &str) -> Result<Child> {
+    let listed = curl(mesh, Some(token), &[], "/control/peers")?;
+    let cursor = listed.split("\"cursor\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    let (epoch, revision) = cursor.and_then(|cursor| cursor.split_once(':')).context("no cursor")?;
+    let later = revision.parse::<u64>()? + 1000;
+    Ok(curl_of(mesh, Some(token))
+        .args(["-sS", "--max-time", "20", "-H", "omnirelay-timeout: 60s"])
+        .arg(format!("{}/control/peers?minRevision={epoch}:{later}", mesh.url()))
+        .stdout(Stdio::piped())
+        .spawn()?)
+}
+
+/// A call and a watch that a token has under way, and what each says when it ends, in time.
+#[test]
+fn what_is_under_way_ends_with_the_binding_that_it_needs_and_with_the_token() -> Result<()> {
+    let (issuer, key) = (Issuer::start()?, SigningKey::make()?.0);
+    issuer.publish(&[published(&key)]);
+    let keys = format!("security.oidc.jwksUrl=http://127.0.0.1:{}/keys", issuer.port);
+    let settings = [
+        "security.oidc.issuer=https://issuer.test",
+        "security.oidc.audience=mesh",
+        "security.oidc.rolesClaim=groups",
+        &keys,
+        "security.bindings=[{role: sre, scopes: [mesh.read]}]",
+    ];
+    let arguments: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    let mesh = start(&arguments)?;
+    let outside = key.sign(&claims()?).to_string();
+    eventually("the role has its binding", || {
+        Ok(curl(&mesh, Some(&outside), &[], "/control/whoami")?.contains("mesh.read"))
+    })?;
+    run(&mesh, "login --context prod")?;
+    let own = kept(&mesh)?;
+    let cases = [
+        (&outside, "bindings delete role:sre --yes --context prod", "MISSING_SCOPE"),
+        (&own, "logout --context prod", "TOKEN_ENDED"),
+    ];
+    for (token, ends, reason) in cases {
+        let mut watch = curl_of(&mesh, Some(token))
+            .args(["-sS", "-N", "--max-time", "20", "-H", "accept: text/event-stream"])
+            .arg(format!("{}/control/peers", mesh.url()))
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut events = BufReader::new(watch.stdout.take().context("no output")?);
+        ensure!(events.read_line(&mut String::new())? > 0, "the watch says nothing");
+        let mut call = waiting(&mesh, token)?;
+        std::thread::sleep(Duration::from_millis(300));
+        ensure!(call.try_wait()?.is_none(), "it does not wait");
+        run(&mesh, ends)?;
+        let (out, mut said, mut told) = (Instant::now(), String::new(), String::new());
+        events.read_to_string(&mut said)?;
+        wait(&mut watch, out)?;
+        call.stdout.take().context("no output")?.read_to_string(&mut told)?;
+        wait(&mut call, out)?;
+        ensure!(out.elapsed() < OUT_WITHIN, "{ends}: after {:?}", out.elapsed());
+        expect(&said, &[reason])?;
+        expect(&told, &[reason])?;
+    }
+    Ok(())
+}
+
 /// Who a gRPC client is that sends this token.
 fn over_grpc(mesh: &Secured, token: &str, expected: &str) -> Result<()> {
     let told = called(mesh, token)?.map_err(|status| anyhow::anyhow!("{status}"))?;
@@ -256,7 +318,7 @@ impl Issuer {
 fn claims() -> Result<Value> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
     Ok(
-        json!({"iss": "https://issuer.test", "aud": "mesh", "sub": "ann@example", "groups": ["sre"], "exp": now + 600}),
+        json!({"iss": "https://issuer.test", "aud": "mesh", "sub": "ann@example", "groups": ["sre"], "iat": now, "exp": now + 600}),
     )
 }
 

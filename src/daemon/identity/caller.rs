@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use omnirelay_pki::certificate::Certificate;
+use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::time::Instant;
@@ -173,8 +174,8 @@ pub enum Proof {
     Nothing,
     /// Nothing does, and this is why: they call what anybody may call.
     Refused(Box<Fault>),
-    /// A line of the token file.
-    TokenFile,
+    /// A line of the token file, by what tells its secret from others.
+    TokenFile(Fingerprint),
     /// A token that the mesh or another issuer has signed.
     Bearer(Arc<Bearer>),
     Certificate,
@@ -187,7 +188,7 @@ impl Proof {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Nothing | Self::Refused(_) => "none",
-            Self::TokenFile => "token-file",
+            Self::TokenFile(_) => "token-file",
             Self::Bearer(_) => "token",
             Self::Certificate => "certificate",
             Self::Socket => "socket",
@@ -198,7 +199,7 @@ impl Proof {
     pub fn bearer(&self) -> Option<&Arc<Bearer>> {
         match self {
             Self::Bearer(bearer) => Some(bearer),
-            Self::Nothing | Self::Refused(_) | Self::TokenFile | Self::Certificate | Self::Socket => None,
+            Self::Nothing | Self::Refused(_) | Self::TokenFile(_) | Self::Certificate | Self::Socket => None,
         }
     }
 }
