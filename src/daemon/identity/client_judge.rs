@@ -66,7 +66,7 @@ impl ClientCertVerifier for ClientJudge {
         match self.trusted.judge(&chain, now, Usage::Client) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(refused) => {
-                handshake::note(&refused, leaf);
+                handshake::note(&refused, leaf, self.trusted.has_signed(&chain));
                 Err(Error::InvalidCertificate(alert(refused)))
             }
         }
