@@ -8,6 +8,7 @@ mod client_tls;
 mod control;
 mod foreign;
 mod history;
+mod key_files;
 mod layers;
 mod leadership;
 mod lines;

@@ -9,6 +9,7 @@ use crate::cli::frame::document::{field, number};
 const ITEM: &str = "identity";
 const CREDENTIALS: &str = "store-credentials";
 const PLAINTEXT: &str = "plaintext";
+const KEY_FILES: &str = "key-files";
 
 pub static CATEGORY: Category = Category {
     name: "identity",
@@ -42,8 +43,15 @@ pub static CATEGORY: Category = Category {
              telemetry on another host by http://: whoever is on the way reads and changes what is said.",
             Judge::Nodes(plaintext),
         ),
+        Check::new(
+            "identity-keys",
+            "no private key of a node is open to everybody of its host",
+            "A file that the configuration names for a private key may be read or written by every user of that host, and so \
+             has to be taken for known: close it (chmod o=), then have another key certified.",
+            Judge::Nodes(keys),
+        ),
     ],
-    items: &[ITEM, CREDENTIALS, PLAINTEXT],
+    items: &[ITEM, CREDENTIALS, PLAINTEXT, KEY_FILES],
 };
 
 fn credentials(facts: &Facts) -> Finding {
@@ -81,6 +89,12 @@ fn revocations(facts: &Facts) -> Finding {
         ))
         .hint("omnirelay --addr NODE:PORT cert revocations    # is its store away (stale)? what does its log say?"),
     }
+}
+
+fn keys(facts: &Facts) -> Finding {
+    let found =
+        Finding::of_item(facts, KEY_FILES, "no private key is open to everybody", "the daemon does not say");
+    found.next("chmod o= the file, then replace the key")
 }
 
 fn plaintext(facts: &Facts) -> Finding {

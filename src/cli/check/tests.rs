@@ -28,6 +28,7 @@ fn node() -> Value {
             {"name": "identity", "ok": true, "message": "", "required": false},
             {"name": "store-credentials", "ok": true, "message": "", "required": false},
             {"name": "plaintext", "ok": true, "message": "", "required": false},
+            {"name": "key-files", "ok": true, "message": "", "required": false},
             {"name": "registers", "ok": true, "message": "", "required": false},
             {"name": "sinks", "ok": true, "message": "", "required": false},
             {"name": "publication", "ok": true, "message": "", "required": false},
@@ -314,6 +315,7 @@ fn bad_cases_of_parts() -> Vec<Case> {
             "node-1: node/b knows",
         ),
         ("identity-plaintext", with_trouble("plaintext", "read"), Verdict::Warn, "node-1: read"),
+        ("identity-keys", with_trouble("key-files", "k.pem"), Verdict::Warn, "node-1: k.pem"),
     ]
 }
 
