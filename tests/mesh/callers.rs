@@ -106,8 +106,10 @@ fn wait(child: &mut Child, since: Instant) -> Result<ExitStatus> {
 #[test]
 fn a_login_lasts_until_the_logout_and_what_it_has_under_way_ends_with_it() -> Result<()> {
     let mesh = start(&[])?;
-    let said = run(&mesh, "login --context prod --scope mesh.read --scope mesh.operate --ttl 5m -o json")?;
+    let line = "login --context prod --scope mesh.read --scope mesh.operate --ttl 5m -o json -vvv";
+    let Ended { output: said, complaint: traced, .. } = ask(&mesh, line)?;
     let token = kept(&mesh)?;
+    ensure!(traced.contains("(redacted)") && !traced.contains(&token), "{traced}");
     ensure!(!said.contains(&token) && said.contains("\"principal\":\"operator:admin\""), "{said}");
     let mode = std::fs::metadata(mesh.path(KEPT))?.permissions().mode() & 0o777;
     ensure!(mode == 0o600, "{mode:o}");
@@ -497,7 +499,12 @@ fn keys_are_read_under_tls_from_a_server_that_is_known_and_from_no_other() -> Re
 
 #[test]
 fn whoever_calls_too_often_is_told_when_to_try_again() -> Result<()> {
-    let settings = ["control.rateLimit.callsPerSecond=1", "control.rateLimit.burst=8"];
+    let settings = [
+        "control.rateLimit.callsPerSecond=1",
+        "control.rateLimit.burst=8",
+        "control.rateLimit.unprovenPerSecond=1",
+        "control.rateLimit.unprovenBurst=8",
+    ];
     let arguments: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     let mesh = start(&arguments)?;
     run(&mesh, "login --context prod")?;
@@ -526,5 +533,11 @@ fn whoever_calls_too_often_is_told_when_to_try_again() -> Result<()> {
     ensure!(told.code() == tonic::Code::ResourceExhausted, "{told}");
     ensure!(told.metadata().get("retry-after").is_some_and(|value| value == "1"), "{told:?}");
     ensure!(Fault::from(&told).retried_after().is_some(), "{told:?}");
+    // What has to be judged is counted before it is, also where anybody may call.
+    let stranger = SigningKey::make()?.0.sign(&claims()?);
+    let answers = (0..20).map(|_| curl(&mesh, Some(&stranger), &[], "/control/whoami"));
+    let answers = answers.collect::<Result<Vec<_>>>()?;
+    let counted = |status: &str| answers.iter().filter(|answer| answer.starts_with(status)).count();
+    ensure!(counted("HTTP/2 401") > 0 && counted("HTTP/2 429") > 0, "{answers:?}");
     Ok(())
 }
