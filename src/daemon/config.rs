@@ -9,6 +9,7 @@ mod control;
 mod federated;
 mod foreign;
 mod history;
+mod key_files;
 mod layers;
 mod leadership;
 mod lines;

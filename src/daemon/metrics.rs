@@ -20,7 +20,7 @@ use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, TextE
 
 pub use aero::AeroMetrics;
 pub use audit::AuditMetrics;
-pub use identity::IdentityMetrics;
+pub use identity::{IdentityMetrics, IssuerMetrics};
 pub use leadership::LeadershipMetrics;
 pub use peers::PeersMetrics;
 pub use publish::PublishMetrics;

@@ -28,7 +28,7 @@ use super::identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
 use super::identity::provided::ProvidedError;
 use super::identity::tls::{Clients, Tls, TlsError};
 use super::identity::trust::{HasAuthority, Trust};
-use super::metrics::Metrics;
+use super::metrics::{IssuerMetrics, Metrics};
 use super::objects::dev::Process;
 use super::objects::node::LetIn;
 use super::objects::peers::presence::Presence;
@@ -37,7 +37,6 @@ use super::readiness::Readiness;
 use super::registry::Registry;
 use super::registry::follow::follow_log;
 use super::relay::assembly::RelayError;
-use super::resync::ForeignError;
 use super::surface::{
     FinishedCall, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceBuilder, SurfaceError,
 };
@@ -103,8 +102,6 @@ pub enum NodeError {
     Identity(#[from] ProvidedError),
     #[error("cannot keep the audit trail")]
     Audit(#[from] AuditFilesError),
-    #[error("cannot push to the pools of others")]
-    Resync(#[from] ForeignError),
     #[error("cannot count")]
     Metrics(#[from] prometheus::Error),
 }
@@ -227,6 +224,8 @@ impl Mount {
         let oidc = oidc.map(|settings| Arc::new(Oidc::new(settings)));
         if let Some(oidc) = &oidc {
             mount.run(Phase::End, oidc.clone().keep());
+            let (asked, told) = (oidc.clone(), IssuerMetrics::new(mount.metrics.all())?);
+            mount.metrics.before_scrape(move || told.read(asked.keys_age(), asked.keys()));
         }
         let bearers = Arc::new(Bearers::new(mount.trust.clone(), oidc));
         let surface = control_surface(&mount, access.tokens, bearers).routes(probes(mount.probed()));

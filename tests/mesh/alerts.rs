@@ -107,7 +107,11 @@ fn metrics(expression: &str) -> impl Iterator<Item = &str> {
 
 #[tokio::test]
 async fn a_daemon_exposes_every_metric_that_a_rule_names() -> Result<()> {
-    let mesh = Secured::start("a", "127.0.0.1:0", &["--set", "mesh.leadership.enabled=false"])?;
+    let issuer =
+        ["security.oidc.issuer=https://i", "security.oidc.audience=a", "security.oidc.jwksFile=/nowhere"];
+    let settings = [&["mesh.leadership.enabled=false"], &issuer[..]].concat();
+    let arguments: Vec<&str> = settings.into_iter().flat_map(|setting| ["--set", setting]).collect();
+    let mesh = Secured::start("a", "127.0.0.1:0", &arguments)?;
     let text = mesh.daemon.text("/metrics").await?;
     let exposed: BTreeSet<&str> =
         text.lines().filter_map(|line| line.split(['{', ' ']).next()).filter(|name| *name != "#").collect();

@@ -106,8 +106,10 @@ fn wait(child: &mut Child, since: Instant) -> Result<ExitStatus> {
 #[test]
 fn a_login_lasts_until_the_logout_and_what_it_has_under_way_ends_with_it() -> Result<()> {
     let mesh = start(&[])?;
-    let said = run(&mesh, "login --context prod --scope mesh.read --scope mesh.operate --ttl 5m -o json")?;
+    let line = "login --context prod --scope mesh.read --scope mesh.operate --ttl 5m -o json -vvv";
+    let Ended { output: said, complaint: traced, .. } = ask(&mesh, line)?;
     let token = kept(&mesh)?;
+    ensure!(traced.contains("(redacted)") && !traced.contains(&token), "{traced}");
     ensure!(!said.contains(&token) && said.contains("\"principal\":\"operator:admin\""), "{said}");
     let mode = std::fs::metadata(mesh.path(KEPT))?.permissions().mode() & 0o777;
     ensure!(mode == 0o600, "{mode:o}");
@@ -160,6 +162,68 @@ fn a_login_lasts_until_the_logout_and_what_it_has_under_way_ends_with_it() -> Re
         &["\"action\":\"tokens.issue\"", "\"action\":\"tokens.revoke\"", "\"actor\":\"operator:admin\""],
     )?;
     ensure!(!trail.contains(&token), "the token is in the trail");
+    Ok(())
+}
+
+/// A call that waits for a revision nobody will write.
+fn waiting(mesh: &Secured, token: &str) -> Result<Child> {
+    let listed = curl(mesh, Some(token), &[], "/control/peers")?;
+    let cursor = listed.split("\"cursor\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    let (epoch, revision) = cursor.and_then(|cursor| cursor.split_once(':')).context("no cursor")?;
+    let later = revision.parse::<u64>()? + 1000;
+    Ok(curl_of(mesh, Some(token))
+        .args(["-sS", "--max-time", "20", "-H", "omnirelay-timeout: 60s"])
+        .arg(format!("{}/control/peers?minRevision={epoch}:{later}", mesh.url()))
+        .stdout(Stdio::piped())
+        .spawn()?)
+}
+
+/// A call and a watch that a token has under way, and what each says when it ends, in time.
+#[test]
+fn what_is_under_way_ends_with_the_binding_that_it_needs_and_with_the_token() -> Result<()> {
+    let (issuer, key) = (Issuer::start()?, SigningKey::make()?.0);
+    issuer.publish(&[published(&key)]);
+    let keys = format!("security.oidc.jwksUrl=http://127.0.0.1:{}/keys", issuer.port);
+    let settings = [
+        "security.oidc.issuer=https://issuer.test",
+        "security.oidc.audience=mesh",
+        "security.oidc.rolesClaim=groups",
+        &keys,
+        "security.bindings=[{role: sre, scopes: [mesh.read]}]",
+    ];
+    let arguments: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    let mesh = start(&arguments)?;
+    let outside = key.sign(&claims()?).to_string();
+    eventually("the role has its binding", || {
+        Ok(curl(&mesh, Some(&outside), &[], "/control/whoami")?.contains("mesh.read"))
+    })?;
+    run(&mesh, "login --context prod")?;
+    let own = kept(&mesh)?;
+    let cases = [
+        (&outside, "bindings delete role:sre --yes --context prod", "MISSING_SCOPE"),
+        (&own, "logout --context prod", "TOKEN_ENDED"),
+    ];
+    for (token, ends, reason) in cases {
+        let mut watch = curl_of(&mesh, Some(token))
+            .args(["-sS", "-N", "--max-time", "20", "-H", "accept: text/event-stream"])
+            .arg(format!("{}/control/peers", mesh.url()))
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut events = BufReader::new(watch.stdout.take().context("no output")?);
+        ensure!(events.read_line(&mut String::new())? > 0, "the watch says nothing");
+        let mut call = waiting(&mesh, token)?;
+        std::thread::sleep(Duration::from_millis(300));
+        ensure!(call.try_wait()?.is_none(), "it does not wait");
+        run(&mesh, ends)?;
+        let (out, mut said, mut told) = (Instant::now(), String::new(), String::new());
+        events.read_to_string(&mut said)?;
+        wait(&mut watch, out)?;
+        call.stdout.take().context("no output")?.read_to_string(&mut told)?;
+        wait(&mut call, out)?;
+        ensure!(out.elapsed() < OUT_WITHIN, "{ends}: after {:?}", out.elapsed());
+        expect(&said, &[reason])?;
+        expect(&told, &[reason])?;
+    }
     Ok(())
 }
 
@@ -256,7 +320,7 @@ impl Issuer {
 fn claims() -> Result<Value> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
     Ok(
-        json!({"iss": "https://issuer.test", "aud": "mesh", "sub": "ann@example", "groups": ["sre"], "exp": now + 600}),
+        json!({"iss": "https://issuer.test", "aud": "mesh", "sub": "ann@example", "groups": ["sre"], "iat": now, "exp": now + 600}),
     )
 }
 
@@ -435,7 +499,12 @@ fn keys_are_read_under_tls_from_a_server_that_is_known_and_from_no_other() -> Re
 
 #[test]
 fn whoever_calls_too_often_is_told_when_to_try_again() -> Result<()> {
-    let settings = ["control.rateLimit.callsPerSecond=1", "control.rateLimit.burst=8"];
+    let settings = [
+        "control.rateLimit.callsPerSecond=1",
+        "control.rateLimit.burst=8",
+        "control.rateLimit.unprovenPerSecond=1",
+        "control.rateLimit.unprovenBurst=8",
+    ];
     let arguments: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     let mesh = start(&arguments)?;
     run(&mesh, "login --context prod")?;
@@ -464,5 +533,11 @@ fn whoever_calls_too_often_is_told_when_to_try_again() -> Result<()> {
     ensure!(told.code() == tonic::Code::ResourceExhausted, "{told}");
     ensure!(told.metadata().get("retry-after").is_some_and(|value| value == "1"), "{told:?}");
     ensure!(Fault::from(&told).retried_after().is_some(), "{told:?}");
+    // What has to be judged is counted before it is, also where anybody may call.
+    let stranger = SigningKey::make()?.0.sign(&claims()?);
+    let answers = (0..20).map(|_| curl(&mesh, Some(&stranger), &[], "/control/whoami"));
+    let answers = answers.collect::<Result<Vec<_>>>()?;
+    let counted = |status: &str| answers.iter().filter(|answer| answer.starts_with(status)).count();
+    ensure!(counted("HTTP/2 401") > 0 && counted("HTTP/2 429") > 0, "{answers:?}");
     Ok(())
 }

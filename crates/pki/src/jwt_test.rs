@@ -165,8 +165,8 @@ fn a_claim_that_is_there_twice_is_refused() {
     for claims in [r#"{"sub":"ann","sub":"root"}"#, r#"{"exp":1,"exp":9999999999}"#, "[]", "{", ""] {
         assert!(matches!(verified(claims), Err(JwtError::Malformed(_))), "{claims}");
     }
-    let only = KeySet::read(jwk.as_bytes(), &[Algorithm::Rs256]);
-    assert!(matches!(only, Err(KeySetError::NoneOfUse(1, _))), "an algorithm that is not configured");
+    let only = KeySet::read(jwk.as_bytes(), &[Algorithm::Rs256]).unwrap();
+    assert!(only.is_empty() && only.passed_over.len() == 1, "an algorithm that is not configured");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn keys_that_cannot_be_used_are_passed_over() {
     }
     let doubled = read(json!([rsa("good", 256), rsa("twice", 256), rsa("twice", 384)])).unwrap();
     assert!(doubled.get("twice").is_none() && doubled.get("good").is_some());
-    assert!(matches!(read(json!([])), Err(KeySetError::NoneOfUse(0, _))));
+    assert!(read(json!([])).unwrap().is_empty(), "an issuer that takes back all that it has signed");
     let many: Vec<Value> = (0..65).map(|number| rsa(&number.to_string(), 256)).collect();
     assert_eq!(read(json!(many)), Err(KeySetError::TooMany));
     for text in ["", "[]", r#"{"keys":{}}"#] {

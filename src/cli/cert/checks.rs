@@ -10,6 +10,7 @@ const ITEM: &str = "identity";
 const CREDENTIALS: &str = "store-credentials";
 const PLAINTEXT: &str = "plaintext";
 const FEDERATION: &str = "federation";
+const KEY_FILES: &str = "key-files";
 
 pub static CATEGORY: Category = Category {
     name: "identity",
@@ -51,8 +52,15 @@ pub static CATEGORY: Category = Category {
              whose own count. Nothing is exchanged with that cluster then, or soon.",
             Judge::Nodes(federation),
         ),
+        Check::new(
+            "identity-keys",
+            "no private key of a node is open to everybody of its host",
+            "A file that the configuration names for a private key may be read or written by every user of that host, and so \
+             has to be taken for known: close it (chmod o=), then have another key certified.",
+            Judge::Nodes(keys),
+        ),
     ],
-    items: &[ITEM, CREDENTIALS, PLAINTEXT, FEDERATION],
+    items: &[ITEM, CREDENTIALS, PLAINTEXT, FEDERATION, KEY_FILES],
 };
 
 fn credentials(facts: &Facts) -> Finding {
@@ -98,6 +106,12 @@ fn federation(facts: &Facts) -> Finding {
     found.next(
         "omnirelay cert ca show; then put a new file in the place of that of security.federatedClusters",
     )
+}
+
+fn keys(facts: &Facts) -> Finding {
+    let found =
+        Finding::of_item(facts, KEY_FILES, "no private key is open to everybody", "the daemon does not say");
+    found.next("chmod o= the file, then replace the key")
 }
 
 fn plaintext(facts: &Facts) -> Finding {

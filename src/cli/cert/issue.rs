@@ -15,7 +15,7 @@ use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::changed;
 use crate::cli::frame::document::text;
 use crate::cli::frame::error::{CliError, chain};
-use crate::cli::frame::global::Span;
+use crate::cli::frame::global::Lifetime;
 use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
@@ -56,7 +56,7 @@ pub struct IssueArgs {
     csr: Option<PathBuf>,
     /// How long it lives, 1h to 7d [default: 24h]
     #[arg(long, value_name = "DURATION")]
-    lifetime: Option<Span>,
+    lifetime: Option<Lifetime>,
     /// Although the holder has a valid certificate of another key
     #[arg(long)]
     replace: bool,
@@ -91,7 +91,7 @@ pub async fn run(args: &IssueArgs, session: &mut Session) -> Result<Exit, CliErr
     request["role"] = json!(args.role);
     request["cluster"] = json!(args.cluster);
     request["csr"] = json!(csr);
-    request["lifetimeSeconds"] = json!(args.lifetime.map(|span| span.0.as_secs()));
+    request["lifetimeSeconds"] = json!(args.lifetime.map(|lifetime| lifetime.0));
     request["replace"] = json!(args.replace);
     request["reason"] = json!(write.reason_text());
     request["dryRun"] = json!(dry_run);

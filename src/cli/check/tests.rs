@@ -29,6 +29,7 @@ fn node() -> Value {
             {"name": "store-credentials", "ok": true, "message": "", "required": false},
             {"name": "plaintext", "ok": true, "message": "", "required": false},
             {"name": "federation", "ok": true, "message": "", "required": false},
+            {"name": "key-files", "ok": true, "message": "", "required": false},
             {"name": "registers", "ok": true, "message": "", "required": false},
             {"name": "sinks", "ok": true, "message": "", "required": false},
             {"name": "publication", "ok": true, "message": "", "required": false},
@@ -316,6 +317,7 @@ fn bad_cases_of_parts() -> Vec<Case> {
         ),
         ("identity-plaintext", with_trouble("plaintext", "read"), Verdict::Warn, "node-1: read"),
         ("identity-federation", with_trouble("federation", "west"), Verdict::Warn, "node-1: west"),
+        ("identity-keys", with_trouble("key-files", "k.pem"), Verdict::Warn, "node-1: k.pem"),
     ]
 }
 

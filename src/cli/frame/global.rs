@@ -22,6 +22,21 @@ impl FromStr for Span {
     }
 }
 
+/// How long something that is made holds, in whole seconds: less than one would be taken for the default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime(pub u64);
+
+impl FromStr for Lifetime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<Span>()?.0.as_secs() {
+            0 => Err(format!("`{text}` is less than a second")),
+            seconds => Ok(Self(seconds)),
+        }
+    }
+}
+
 /// A request id or an idempotency key, short enough for what is appended to it.
 pub fn token(text: &str) -> Result<String, String> {
     const CHARS_MAX: usize = 56;
@@ -164,4 +179,19 @@ pub struct GlobalArgs {
     /// Never ask; fail where a question would be needed
     #[arg(long, global = true, help_heading = "Connection options", hide_short_help = true)]
     pub no_input: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_for_less_than_a_second_is_refused_and_not_taken_for_the_default() {
+        assert_eq!("5m".parse(), Ok(Lifetime(300)));
+        assert_eq!("1500ms".parse(), Ok(Lifetime(1)));
+        for text in ["500ms", "0s", "999ms"] {
+            assert!(text.parse::<Lifetime>().unwrap_err().contains("less than a second"), "{text}");
+        }
+        assert!("5".parse::<Lifetime>().is_err());
+    }
 }

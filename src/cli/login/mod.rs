@@ -16,7 +16,7 @@ use super::frame::args::WriteArgs;
 use super::frame::changed;
 use super::frame::document::text;
 use super::frame::error::CliError;
-use super::frame::global::Span;
+use super::frame::global::Lifetime;
 use super::frame::output::View;
 use super::frame::rpc::{Call, Leaf, Rpc};
 use super::frame::session::Session;
@@ -58,7 +58,7 @@ pub struct LoginArgs {
     operator: Option<String>,
     /// How long it holds, 5m to 24h [default: 8h]
     #[arg(long, value_name = "DURATION")]
-    ttl: Option<Span>,
+    ttl: Option<Lifetime>,
     /// Narrow it to this scope, such as mesh.read (repeatable) [default: all that its holder has]
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
@@ -77,7 +77,7 @@ async fn run(args: &LoginArgs, session: &mut Session) -> Result<Exit, CliError> 
     without_token(session)?;
     session.announce_target()?;
     let request = json!({
-        "operator": args.operator, "lifetimeSeconds": args.ttl.map(|span| span.0.as_secs()), "scopes": args.scope,
+        "operator": args.operator, "lifetimeSeconds": args.ttl.map(|lifetime| lifetime.0), "scopes": args.scope,
         "reason": write.reason_text(), "dryRun": dry_run,
     });
     let mut document = session.call(&Call::of(&ISSUE, &request)?.keyed(&write.key()?, "")).await?;

@@ -19,7 +19,7 @@ use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::changed;
 use crate::cli::frame::document::text;
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::global::Span;
+use crate::cli::frame::global::Lifetime;
 use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
@@ -48,7 +48,7 @@ pub struct CreateArgs {
     cluster: Option<String>,
     /// How long it lets nodes in, 1m to 7d [default: 1h]
     #[arg(long, value_name = "DURATION")]
-    ttl: Option<Span>,
+    ttl: Option<Lifetime>,
     /// How many nodes may join with it, 1 to 1000
     #[arg(long, value_name = "N", default_value_t = 1)]
     uses: u32,
@@ -78,7 +78,7 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
     let id = token.id().to_string();
     let request = json!({
         "tokenId": id, "verifier": BASE64_STANDARD.encode(verifier.as_bytes()), "cluster": args.cluster,
-        "role": args.role, "lifetimeSeconds": args.ttl.map(|span| span.0.as_secs()), "usesMax": args.uses,
+        "role": args.role, "lifetimeSeconds": args.ttl.map(|lifetime| lifetime.0), "usesMax": args.uses,
         "nodes": args.node, "names": args.name, "replace": args.replace,
         "reason": write.reason_text(), "dryRun": dry_run,
     });

@@ -20,7 +20,6 @@ use tracing::{debug, warn};
 use super::files::{AuditFiles, AuditFilesError};
 use super::store::record_of;
 use crate::daemon::identity::caller::federated_kin;
-use crate::daemon::identity::handshake::Cause;
 use crate::daemon::log::FaultLimiter;
 use crate::daemon::objects::{certificates, timestamp};
 use crate::daemon::registry::Registry;
@@ -35,6 +34,8 @@ const SORTS_MAX: usize = 1024;
 const STRANGE_SORTS_MAX: usize = 256;
 /// The most records of one commit.
 const BATCH_MAX: usize = 64;
+/// Of those, of one network: of 24 bits, of IPv6 64. What comes beyond is told by the network.
+const NETWORK_SORTS_MAX: usize = 16;
 /// The longest principal that is kept, in characters.
 const PRINCIPAL_CHARS_MAX: usize = 256;
 const MINUTE_MS: u64 = 60_000;
@@ -47,6 +48,8 @@ const KEYS_FOR_MS: u64 = 10 * MINUTE_MS;
 const DROPPED: &str = "audit.dropped";
 /// What a handshake is called.
 const HANDSHAKE: &str = "tls.handshake";
+/// What the calls that change nothing are called together; their method follows.
+const READS: &str = "reads";
 
 /// Refusals that are alike and of one minute.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -146,9 +149,10 @@ impl Refusals {
     pub fn note(&self, call: &FinishedCall<'_>) {
         let refused = matches!(call.code, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied)
             || call.reason == reasons::TOO_MANY_CALLS.name;
-        if let Some(action) = call.audit_action.filter(|_| refused) {
+        if refused {
             let reason = if call.reason.is_empty() { "REFUSED" } else { call.reason };
-            self.note_at(call.principal, action, reason, wall_ms());
+            let action = call.audit_action.map_or_else(|| read_of(call.method), str::to_owned);
+            self.note_at(call.principal, &action, reason, wall_ms());
         }
     }
 
@@ -172,6 +176,7 @@ impl Refusals {
 
     fn note_sort(&self, sort: Sort, now_ms: u64) {
         let mut state = self.lock();
+        let sort = if state.sorts.contains_key(&sort) { sort } else { state.together(sort) };
         let full = !state.sorts.contains_key(&sort) && state.is_full_of(&sort);
         // One for all minutes: an outage of the store may last for many.
         let sort = if full { dropped(*state.dropped.get_or_insert(sort.minute)) } else { sort };
@@ -231,16 +236,13 @@ impl Sort {
         self.action == HANDSHAKE || federated_kin(&self.principal).is_some()
     }
 
-    /// Who shook no hands is known by where it is, and by the holder of what it has shown: by the record of its
-    /// certificates, unless it is of another mesh.
+    /// Who shook no hands is known by where it is, and by the record of the certificates of whoever an authority that is
+    /// believed has named in what it has shown: any other name is made up as easily as another.
     fn of_handshake(handshake: &FailedHandshake<'_>, now_ms: u64) -> Self {
         let host = handshake.host;
         let network = if matches!(host, IpAddr::V6(host) if !host.is_loopback()) { "/64" } else { "" };
-        let object = match handshake.shown {
-            Some(id) if handshake.cause == Cause::OtherTrustDomain => id.to_string(),
-            Some(id) => certificates::record_of(id.holder()).to_string(),
-            None => String::new(),
-        };
+        let object = handshake.named.map(|id| certificates::record_of(id.holder()).to_string());
+        let object = object.unwrap_or_default();
         Self {
             minute: now_ms / MINUTE_MS,
             principal: format!("address:{host}{network}"),
@@ -252,11 +254,44 @@ impl Sort {
 }
 
 impl State {
+    /// The sort by which a handshake is told: by its network, where many addresses of that are known already.
+    fn together(&self, sort: Sort) -> Sort {
+        let Some(network) = network_of(&sort).filter(|_| sort.action == HANDSHAKE) else { return sort };
+        let of_network = |known: &&Sort| {
+            known.minute == sort.minute
+                && known.action == HANDSHAKE
+                && network_of(known).as_ref() == Some(&network)
+        };
+        match self.sorts.keys().filter(of_network).count() >= NETWORK_SORTS_MAX {
+            true => Sort { principal: network, object: String::new(), ..sort },
+            false => sort,
+        }
+    }
+
     /// Whether there is no room for another sort such as this.
     fn is_full_of(&self, sort: &Sort) -> bool {
         let strange = || self.sorts.keys().filter(|known| known.is_of_stranger()).count();
         self.sorts.len() >= SORTS_MAX || (sort.is_of_stranger() && strange() >= STRANGE_SORTS_MAX)
     }
+}
+
+/// The network of a handshake's address, as principals have it: of 24 bits, of IPv6 64.
+fn network_of(sort: &Sort) -> Option<String> {
+    let address = sort.principal.strip_prefix("address:")?;
+    match address.parse().ok() {
+        Some(IpAddr::V4(address)) => {
+            let [first, second, third, _] = address.octets();
+            Some(format!("address:{first}.{second}.{third}.0/24"))
+        }
+        Some(IpAddr::V6(_)) | None => Some(sort.principal.clone()),
+    }
+}
+
+/// What the trail calls a call that would have changed nothing: `reads.PeerService.List`.
+fn read_of(method: &str) -> String {
+    let (service, method) = method.trim_start_matches('/').rsplit_once('/').unwrap_or(("", method));
+    let service = service.rsplit('.').next().unwrap_or(service);
+    format!("{READS}.{service}.{method}")
 }
 
 impl Batch {

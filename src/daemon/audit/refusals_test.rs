@@ -5,6 +5,7 @@ use prost::Message as _;
 
 use super::*;
 use crate::daemon::audit::store::stored;
+use crate::daemon::identity::handshake::Cause;
 use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::registry::lab::LabRegistry;
 
@@ -51,14 +52,18 @@ impl Place {
 
 /// A call that is over, with this code and for this reason.
 fn noted(refusals: &Refusals, code: tonic::Code, reason: &str) {
+    noted_of(refusals, Some("peers.cordon"), code, reason);
+}
+
+fn noted_of(refusals: &Refusals, audit_action: Option<&str>, code: tonic::Code, reason: &str) {
     use crate::daemon::identity::caller::{Protocol, RequestId};
     refusals.note(&FinishedCall {
-        method: "/a.B/C",
+        method: "/omnirelay.a.v1.PeerService/List",
         protocol: Protocol::Grpc,
         code,
         duration: Duration::ZERO,
         streamed: false,
-        audit_action: Some("peers.cordon"),
+        audit_action,
         reason,
         request_id: &RequestId::of_static("r"),
         principal: "bob",
@@ -77,6 +82,19 @@ fn who_a_caller_is_and_how_often_it_calls_is_noted_and_nothing_else() {
     let reasons: std::collections::BTreeSet<&str> =
         state.sorts.keys().map(|sort| sort.reason.as_str()).collect();
     assert_eq!(reasons.into_iter().collect::<Vec<_>>(), ["MISSING_SCOPE", "TOKEN_ENDED", "TOO_MANY_CALLS"]);
+}
+
+#[test]
+fn a_refused_read_is_noted_by_its_method() {
+    let refusals = Refusals::default();
+    for _ in 0..3 {
+        noted_of(&refusals, None, tonic::Code::Unauthenticated, "PROOF_NEEDED");
+    }
+    noted_of(&refusals, None, tonic::Code::Ok, "");
+    let state = refusals.state.lock().unwrap();
+    let told: Vec<_> =
+        state.sorts.iter().map(|(sort, seen)| (&*sort.action, &*sort.reason, seen.count)).collect();
+    assert_eq!(told, [("reads.PeerService.List", "PROOF_NEEDED", 3)]);
 }
 
 #[tokio::test]
@@ -146,18 +164,16 @@ async fn a_batch_that_is_old_gets_new_keys_unless_it_was_entered() {
 }
 
 fn handshake(host: &str, cause: Cause) -> FailedHandshake<'static> {
-    FailedHandshake { port: "control", cause, host: host.parse().unwrap(), shown: None }
+    FailedHandshake { port: "control", cause, host: host.parse().unwrap(), named: None }
 }
 
 #[tokio::test]
 async fn a_refused_handshake_is_told_by_where_it_came_from_and_what_it_showed() {
     let place = Place::new().await;
     let refusals = Refusals::default();
-    let [ours, theirs] =
-        ["mesh", "other"].map(|domain| format!("spiffe://{domain}/operator/ann").parse().unwrap());
-    let revoked = FailedHandshake { shown: Some(&ours), ..handshake("10.0.0.7", Cause::Revoked) };
-    let foreign =
-        FailedHandshake { shown: Some(&theirs), ..handshake("2001:db8::", Cause::OtherTrustDomain) };
+    let ours = "spiffe://mesh/operator/ann".parse().unwrap();
+    let revoked = FailedHandshake { named: Some(&ours), ..handshake("10.0.0.7", Cause::Revoked) };
+    let foreign = handshake("2001:db8::", Cause::OtherTrustDomain);
     for told in [revoked, revoked, foreign, handshake("10.0.0.7", Cause::Malformed)] {
         refusals.note_handshake(&told);
     }
@@ -173,7 +189,7 @@ async fn a_refused_handshake_is_told_by_where_it_came_from_and_what_it_showed() 
     let expected = [
         ("address:10.0.0.7", "MALFORMED", "", 1),
         ("address:10.0.0.7", "REVOKED", "certificate/operator/ann", 2),
-        ("address:2001:db8::/64", "OTHER_TRUST_DOMAIN", "spiffe://other/operator/ann", 1),
+        ("address:2001:db8::/64", "OTHER_TRUST_DOMAIN", "", 1),
     ];
     assert_eq!(told, expected);
     assert!(entered.iter().all(|value| value.refused && value.action == HANDSHAKE));
@@ -183,7 +199,7 @@ async fn a_refused_handshake_is_told_by_where_it_came_from_and_what_it_showed() 
 async fn a_flood_of_handshakes_keeps_no_refused_call_out() {
     let refusals = Refusals::default();
     for number in 0..10_000u32 {
-        let host = std::net::Ipv4Addr::from_bits(number).to_string();
+        let host = std::net::Ipv4Addr::from_bits(number << 8).to_string();
         refusals.note_handshake(&handshake(&host, Cause::Malformed));
     }
     refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", wall_ms());
@@ -193,6 +209,22 @@ async fn a_flood_of_handshakes_keeps_no_refused_call_out() {
     assert!(state.sorts.len() <= 2 * STRANGE_SORTS_MAX + 2, "{}", state.sorts.len());
     assert!(dropped >= 10_000 - 2 * STRANGE_SORTS_MAX as u32);
     assert!(state.sorts.keys().any(|sort| sort.principal == "bob"));
+}
+
+/// Of the slots that handshakes have one network takes a few.
+#[test]
+fn one_network_leaves_room_for_the_others() {
+    let refusals = Refusals::default();
+    for (number, cause) in (0..=255).flat_map(|number| [(number, Cause::Malformed), (number, Cause::Revoked)])
+    {
+        refusals.note_handshake(&handshake(&format!("10.0.0.{number}"), cause));
+    }
+    refusals.note_handshake(&handshake("10.0.1.1", Cause::Revoked));
+    let state = refusals.lock();
+    let told = |principal: &str| state.sorts.keys().filter(|sort| sort.principal == principal).count();
+    assert!(state.sorts.len() <= 2 * (NETWORK_SORTS_MAX + 2) + 1, "{}", state.sorts.len());
+    assert!(told("address:10.0.0.0/24") >= 2 && told("address:10.0.1.1") == 1);
+    assert!(!state.sorts.keys().any(|sort| sort.action == DROPPED));
 }
 
 #[tokio::test]

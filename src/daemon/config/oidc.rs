@@ -1,13 +1,18 @@
 //! The issuer outside whose tokens are taken.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use omnirelay_pki::jwt::Algorithm;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::check::Invalid;
+use super::span::Span;
 use crate::daemon::identity::bearer::oidc::{KeysAt, Settings};
+
+const LIFETIME_MIN: Duration = Duration::from_secs(60);
+const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// An issuer of tokens, such as a provider of OpenID Connect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +33,9 @@ pub struct OidcConfig {
     pub roles_claim: Option<String>,
     /// Of `RS256`, `ES256` and `EdDSA`; default all three.
     pub algorithms: Vec<String>,
+    /// How long its tokens may live, by `iat` and `exp`; 1 minute to 30 days, default 1 day. Too low: none is taken; too high:
+    /// whoever has got hold of one has it for as long, since the mesh cannot revoke it.
+    pub max_lifetime: Span,
     /// The authorities of the server of the keys, in PEM; default the public ones.
     pub ca_file: Option<PathBuf>,
 }
@@ -42,6 +50,7 @@ impl Default for OidcConfig {
             principal_claim: "sub".to_owned(),
             roles_claim: None,
             algorithms: Algorithm::ALL.map(|algorithm| algorithm.word().to_owned()).to_vec(),
+            max_lifetime: Span(Duration::from_secs(24 * 3600)),
             ca_file: None,
         }
     }
@@ -74,6 +83,10 @@ impl OidcConfig {
                 format!("there is one that is not taken, or none: choose from {all}"),
             )
         })?;
+        if !(LIFETIME_MIN..=LIFETIME_MAX).contains(&self.max_lifetime.0) {
+            let what = format!("{} is not from 1 minute to 30 days", self.max_lifetime);
+            return Err(("security.oidc.maxLifetime", what));
+        }
         Ok(Settings {
             issuer: self.issuer.clone(),
             audience: self.audience.clone(),
@@ -81,6 +94,7 @@ impl OidcConfig {
             principal_claim: self.principal_claim.clone(),
             roles_claim: self.roles_claim.clone().filter(|claim| !claim.is_empty()),
             algorithms,
+            max_lifetime: self.max_lifetime.0,
         })
     }
 
@@ -128,7 +142,11 @@ mod tests {
     #[test]
     fn an_issuer_that_could_not_be_believed_is_refused() {
         type Change = fn(&mut OidcConfig);
-        let cases: [(&str, &str, Change); 10] = [
+        let cases: [(&str, &str, Change); 12] = [
+            ("no life at all", "security.oidc.maxLifetime", |oidc| oidc.max_lifetime = Span(Duration::ZERO)),
+            ("a life of a year", "security.oidc.maxLifetime", |oidc| {
+                oidc.max_lifetime = Span(365 * Duration::from_secs(24 * 3600));
+            }),
             ("no issuer", "security.oidc.issuer", |oidc| oidc.issuer.clear()),
             ("no audience", "security.oidc.audience", |oidc| oidc.audience.clear()),
             ("no claim", "security.oidc.principalClaim", |oidc| oidc.principal_claim.clear()),

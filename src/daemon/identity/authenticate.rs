@@ -12,6 +12,9 @@ use super::caller::{self, PeerInfo, Principal, Provisional, Scope, Scopes};
 /// By which a browser says, in each request, whether the page that caused it is of the address that is called.
 const SEC_FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");
 
+/// What becomes of a principal whose calls end: why they are nobody, or who they are with fewer scopes.
+pub type Ended = Result<Principal, Fault>;
+
 /// Proves who calls. Nothing a caller can simply set in a header may grant anything.
 pub trait Authenticator: Send + Sync + 'static {
     /// Names the principal behind a request, with its scopes.
@@ -26,13 +29,19 @@ pub trait Authenticator: Send + Sync + 'static {
         None
     }
 
+    /// Whether judging a request costs more than a look: a signature, or a question to somebody else.
+    fn costs(&self, _: &HeaderMap) -> bool {
+        false
+    }
+
     /// What has to be waited for before a request can be judged, such as keys that are read anew; `None`: nothing.
     fn awaits(&self, _: &HeaderMap) -> Option<BoxFuture<'static, ()>> {
         None
     }
 
-    /// What ends what this principal has under way, and is told then; `None`: it ends by itself, or with its connection.
-    fn ends(&self, _: &Principal) -> Option<BoxFuture<'static, Fault>> {
+    /// What ends what this principal has under way that needs a scope: why they are nobody any more, or who they are by then,
+    /// without that scope. `None`: it ends by itself, or with its connection.
+    fn ends(&self, _: &Principal, _needed: Option<Scope>) -> Option<BoxFuture<'static, Ended>> {
         None
     }
 }

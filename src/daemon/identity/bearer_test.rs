@@ -125,6 +125,23 @@ fn whatever_revokes_a_token_puts_it_out_although_it_was_judged_before() {
         mesh.trust.update(|trusted| trusted.revocations.revoke(what.clone(), now, now + HOUR, ""));
         assert_eq!(mesh.judged(&claims), Err("TOKEN_ENDED".to_owned()), "{what:?}");
     }
+    // Asked for with a certificate of roots that are believed besides: it falls with either name.
+    let foreign: SpiffeId = "spiffe://corp.test/operator/ann".parse().unwrap();
+    for (what, is_out) in
+        [(foreign.clone(), true), (ann(), true), ("spiffe://other.test/operator/ann".parse().unwrap(), false)]
+    {
+        let shown = Certificate { id: foreign.clone(), ..certificate(7, b"shown") };
+        let (mesh, id, number) = (mesh(None), ann(), Serial::of(&[9; 16]));
+        let (issued_at, expires_at) = (now, now + HOUR);
+        let claims =
+            Grant { id: &id, number: &number, shown: Some(&shown), scopes: &[], issued_at, expires_at }
+                .claims();
+        assert_eq!(mesh.judged(&claims), Ok("operator:ann".to_owned()));
+        mesh.trust.update(|trusted| {
+            trusted.revocations.revoke(Revoked::Holder(what.clone()), now, now + HOUR, "");
+        });
+        assert_eq!(mesh.judged(&claims).is_err(), is_out, "{what}");
+    }
     let mesh = mesh(None);
     mesh.trust.update(|trusted| {
         trusted.revocations.revoke(Revoked::Holder(ann()), now - 10, now + HOUR, "");
@@ -200,8 +217,7 @@ impl Issuer {
     }
 
     fn token(&self, changes: Value) -> String {
-        let mut claims =
-            json!({"iss": "https://issuer", "aud": ["mesh"], "sub": "ann", "exp": unix_now() + HOUR});
+        let mut claims = json!({"iss": "https://issuer", "aud": ["mesh"], "sub": "ann", "iat": unix_now(), "exp": unix_now() + HOUR});
         for (name, value) in changes.as_object().unwrap() {
             claims[name] = value.clone();
         }
@@ -225,6 +241,7 @@ fn settings() -> Settings {
         principal_claim: "sub".to_owned(),
         roles_claim: Some("realm.roles".to_owned()),
         algorithms: Algorithm::ALL.to_vec(),
+        max_lifetime: Duration::from_secs(24 * 3600),
     }
 }
 
@@ -239,6 +256,9 @@ fn whom_an_issuer_outside_names_has_a_name_and_roles_and_no_scope_by_that() {
     assert_eq!(bearer.roles.iter().map(AsRef::as_ref).collect::<Vec<_>>(), ["role:sre", "role:on-call"]);
     let many: Vec<String> = (0..100).map(|number| format!("r{number}")).collect();
     assert_eq!(judged(json!({"realm": {"roles": many}})).unwrap().roles.len(), 64);
+    judged(json!({"iat": unix_now() - HOUR, "exp": unix_now() + 23 * HOUR})).expect("a day is not too long");
+    let long = judged(json!({"exp": unix_now() + 30 * HOUR})).unwrap_err();
+    assert!(long.message.contains("lives for 108000 s") && long.hint.unwrap().contains("maxLifetime"));
     let own = claims(json!({}));
     assert_eq!(mesh.judged(&own), Ok("operator:ann".to_owned()), "those of the mesh beside them");
     for (what, changes) in [
@@ -251,6 +271,8 @@ fn whom_an_issuer_outside_names_has_a_name_and_roles_and_no_scope_by_that() {
         ("another issuer", json!({"iss": "https://issuer/"})),
         ("another audience", json!({"aud": ["other"]})),
         ("no audience", json!({"aud": null})),
+        ("it does not say since when", json!({"iat": null})),
+        ("for longer than a day", json!({"iat": unix_now() - HOUR, "exp": unix_now() + 23 * HOUR + 1})),
         (
             "the issuer of the mesh",
             json!({"iss": format!("spiffe://{DOMAIN}"), "aud": DOMAIN, "sub": ann().to_string()}),
@@ -328,6 +350,80 @@ async fn keys_that_nobody_has_make_nobody_ask_the_issuer_without_pause() {
     tokio::time::advance(Duration::from_secs(11)).await;
     assert!(bearers.awaits(garbage.as_bytes()).is_some());
     keeping.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_takes_all_keys_back_proves_nobody_from_then_on() {
+    let issuer = Issuer::new();
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("keys.json");
+    std::fs::write(&path, keys(&[&issuer])).unwrap();
+    let oidc = Arc::new(Oidc::new(Settings { keys: KeysAt::File(path.clone()), ..settings() }));
+    let bearers = Bearers::new(Arc::default(), Some(oidc.clone()));
+    let keeping = tokio::spawn(oidc.clone().keep());
+    let token = issuer.token(json!({}));
+    let judged = || reason(bearers.judge(token.as_bytes()));
+    let until = async |expected: Result<&str, &str>, what: &str| {
+        let expected = expected.map(str::to_owned).map_err(str::to_owned);
+        for _ in 0..40 {
+            if judged() == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(15)).await;
+        }
+        panic!("{what}: {:?}", judged());
+    };
+    until(Ok("oidc:ann"), "read at the start").await;
+    for malformed in ["", "{}", "<html>"] {
+        std::fs::write(&path, malformed).unwrap();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(judged(), Ok("oidc:ann".to_owned()), "{malformed:?} is no answer");
+    }
+    for emptied in [keys(&[]), json!({"keys": [{"kty": "oct", "kid": "k", "k": "AAAA"}]}).to_string().into()]
+    {
+        std::fs::write(&path, emptied).unwrap();
+        until(Err("TOKEN_REFUSED"), "no key of use").await;
+        std::fs::write(&path, keys(&[&issuer])).unwrap();
+        until(Ok("oidc:ann"), "given back").await;
+    }
+    std::fs::remove_file(&path).unwrap();
+    until(Err("ISSUER_KEYS_UNKNOWN"), "the file is gone").await;
+    assert!(oidc.keys_age().is_none());
+    keeping.abort();
+}
+
+/// A reading that is under way may have asked the issuer before it had the key that a token names.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_keys_waits_for_a_reading_that_began_later() {
+    let (old, new) = (Issuer::new(), Issuer::new());
+    let place = tempfile::tempdir().unwrap();
+    // What is read of a pipe is there when somebody writes it.
+    let path = place.path().join("keys");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let oidc = Arc::new(Oidc::new(Settings { keys: KeysAt::File(path.clone()), ..settings() }));
+    let bearers = Bearers::new(Arc::default(), Some(oidc.clone()));
+    let keeping = tokio::spawn(oidc.clone().keep());
+    let written = |by: &Issuer| {
+        let (path, keys) = (path.clone(), keys(&[by]));
+        tokio::task::spawn_blocking(move || std::fs::write(path, keys).unwrap())
+    };
+    // Until the first reading is under way nobody else has the pipe open.
+    let pipe = path.clone();
+    let opened =
+        tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe).unwrap());
+    let first = opened.await.unwrap();
+    let token = new.token(json!({}));
+    let mut awaited = bearers.awaits(token.as_bytes()).expect("a key that is not known");
+    std::io::Write::write_all(&mut &first, &keys(&[&old])).unwrap();
+    drop(first);
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut awaited).await;
+    assert!(early.is_err() && oidc.keys() == 1, "the reading before");
+    written(&new).await.unwrap();
+    awaited.await;
+    assert_eq!(reason(bearers.judge(token.as_bytes())), Ok("oidc:ann".to_owned()));
+    keeping.abort();
+    // The next reading, if it waits for the pipe already, ends.
+    drop(std::fs::File::options().read(true).write(true).open(&path));
 }
 
 #[test]

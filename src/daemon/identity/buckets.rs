@@ -84,6 +84,14 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         Ok(())
     }
 
+    /// Gives one back that was counted for nothing.
+    pub fn give_back(&self, who: &K) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((left, _)) = known.left.get_mut(who) {
+            *left = (*left + 1.0).min(self.rate.burst);
+        }
+    }
+
     #[cfg(test)]
     pub fn remembered(&self) -> usize {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).left.len()
@@ -115,5 +123,8 @@ mod tests {
         buckets.take(&"ann").unwrap();
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!((0..5).filter(|_| buckets.take(&"ann").is_ok()).count(), 3, "no more than at once");
+        buckets.give_back(&"ann");
+        buckets.take(&"ann").unwrap();
+        buckets.take(&"ann").unwrap_err();
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use omnirelay_pki::certificate::Certificate;
+use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::time::Instant;
@@ -183,8 +184,8 @@ pub enum Proof {
     Nothing,
     /// Nothing does, and this is why: they call what anybody may call.
     Refused(Box<Fault>),
-    /// A line of the token file.
-    TokenFile,
+    /// A line of the token file, by what tells its secret from others.
+    TokenFile(Fingerprint),
     /// A token that the mesh or another issuer has signed.
     Bearer(Arc<Bearer>),
     Certificate,
@@ -199,7 +200,7 @@ impl Proof {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Nothing | Self::Refused(_) => "none",
-            Self::TokenFile => "token-file",
+            Self::TokenFile(_) => "token-file",
             Self::Bearer(_) => "token",
             Self::Certificate | Self::Federated(_) => "certificate",
             Self::Socket => "socket",
@@ -212,7 +213,7 @@ impl Proof {
             Self::Bearer(bearer) => Some(bearer),
             Self::Nothing
             | Self::Refused(_)
-            | Self::TokenFile
+            | Self::TokenFile(_)
             | Self::Certificate
             | Self::Federated(_)
             | Self::Socket => None,
@@ -225,7 +226,7 @@ impl Proof {
             Self::Federated(cluster) => Some(cluster),
             Self::Nothing
             | Self::Refused(_)
-            | Self::TokenFile
+            | Self::TokenFile(_)
             | Self::Bearer(_)
             | Self::Certificate
             | Self::Socket => None,

@@ -58,8 +58,8 @@ pub enum Shows {
     Files { cert: PathBuf, key: PathBuf },
 }
 
-/// TLS of a client. What changes, be it files or who is believed, counts for the connections that begin from then on; those
-/// that are open go on.
+/// TLS of a client. What changes, be it files or who is believed, counts for the connections that begin from then on. Those
+/// that are open go on, unless the mesh judges them: see [`OwnConnector`](super::connector::OwnConnector).
 pub struct OwnClient {
     believes: Believes,
     shows: Shows,
@@ -140,6 +140,21 @@ impl OwnClient {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.resumption = Resumption::disabled();
         Ok(config)
+    }
+
+    /// Whom it believes.
+    pub(super) fn believes(&self) -> &Believes {
+        &self.believes
+    }
+
+    /// What it shows.
+    pub(super) fn shows(&self) -> &Shows {
+        &self.shows
+    }
+
+    /// By what it judges where it believes the mesh.
+    pub(super) fn trust(&self) -> &Arc<Trust> {
+        &self.trust
     }
 
     fn paths(&self) -> Vec<&Path> {

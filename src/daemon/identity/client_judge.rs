@@ -81,7 +81,7 @@ impl ClientCertVerifier for ClientJudge {
         match judged {
             Ok(()) => Ok(ClientCertVerified::assertion()),
             Err(refused) => {
-                handshake::note(&refused, leaf);
+                handshake::note(&refused, leaf, self.trusted.has_signed(&chain));
                 Err(Error::InvalidCertificate(alert(refused)))
             }
         }

@@ -8,16 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-use super::permissions::mode;
+use super::permissions::{EVERYBODY, mode};
 
 /// Longer files are neither certificates nor keys.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How often files are looked at that are used without being asked for.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// The bits of everybody of this host who is neither owner nor of the group.
-const EVERYBODY: u32 = 0o007;
 
 /// Tells one state of some files from another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

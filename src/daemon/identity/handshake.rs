@@ -158,6 +158,8 @@ pub struct Unshaken {
     pub cause: Option<Cause>,
     /// Whom the certificate names that was judged. Nobody has proven to have its key.
     pub shown: Option<SpiffeId>,
+    /// Whether an authority that is believed has signed that certificate; if not, whoever made it has made up the name.
+    pub is_signed: bool,
     source: io::Error,
 }
 
@@ -170,7 +172,7 @@ impl Unshaken {
 
 impl From<io::Error> for Unshaken {
     fn from(source: io::Error) -> Self {
-        Self { cause: Cause::of(&source), shown: None, source }
+        Self { cause: Cause::of(&source), shown: None, is_signed: false, source }
     }
 }
 
@@ -178,6 +180,7 @@ impl From<io::Error> for Unshaken {
 struct Judged {
     cause: Cause,
     shown: Option<SpiffeId>,
+    is_signed: bool,
 }
 
 tokio::task_local! {
@@ -185,9 +188,10 @@ tokio::task_local! {
     static JUDGED: RefCell<Option<Judged>>;
 }
 
-/// Notes why the certificate of the handshake under way is not believed.
-pub(super) fn note(refused: &Refused, leaf: &CertificateDer<'_>) {
-    let judged = Judged { cause: refused.into(), shown: Certificate::read(leaf).ok().map(|read| read.id) };
+/// Notes why the certificate of the handshake under way is not believed, and whether it is signed although.
+pub(super) fn note(refused: &Refused, leaf: &CertificateDer<'_>, is_signed: bool) {
+    let shown = Certificate::read(leaf).ok().map(|read| read.id);
+    let judged = Judged { cause: refused.into(), shown, is_signed };
     // Outside of a handshake nobody asks.
     let _ = JUDGED.try_with(|of| of.replace(Some(judged)));
 }
@@ -204,7 +208,9 @@ pub(super) async fn shake<T>(hands: impl Future<Output = io::Result<T>>) -> Resu
         };
         let unshaken = Unshaken::from(error);
         Err(match JUDGED.with(RefCell::take) {
-            Some(Judged { cause, shown }) => Unshaken { cause: Some(cause), shown, ..unshaken },
+            Some(Judged { cause, shown, is_signed }) => {
+                Unshaken { cause: Some(cause), shown, is_signed, ..unshaken }
+            }
             None => unshaken,
         })
     };
@@ -258,12 +264,12 @@ mod tests {
     async fn what_is_noted_belongs_to_its_own_handshake() {
         let leaf = CertificateDer::from(vec![0]);
         let refused = shake(async {
-            note(&Refused::Revoked, &leaf);
+            note(&Refused::Revoked, &leaf, true);
             Err::<(), _>(io::ErrorKind::InvalidData.into())
         });
         assert_eq!(refused.await.unwrap_err().cause, Some(Cause::Revoked));
         let other = shake(async { Err::<(), _>(io::ErrorKind::UnexpectedEof.into()) });
         assert_eq!(other.await.unwrap_err().cause, None);
-        note(&Refused::Revoked, &leaf);
+        note(&Refused::Revoked, &leaf, true);
     }
 }

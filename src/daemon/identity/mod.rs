@@ -7,6 +7,7 @@ pub mod buckets;
 pub mod caller;
 pub mod client;
 mod client_judge;
+pub mod connector;
 pub mod federation;
 mod files;
 pub mod handshake;

@@ -7,6 +7,9 @@ use std::path::Path;
 
 use super::users::Uid;
 
+/// The bits of everybody of this host who is neither owner nor of the group.
+pub(super) const EVERYBODY: u32 = 0o007;
+
 /// The permission bits of a file.
 pub fn mode(metadata: &Metadata) -> u32 {
     metadata.mode() & 0o7777
@@ -25,6 +28,13 @@ pub fn is_writable_by_group(metadata: &Metadata) -> bool {
 /// Whether others than its owner may read or write it.
 pub fn is_open_to_others(metadata: &Metadata) -> bool {
     mode(metadata) & 0o077 != 0
+}
+
+/// The mode of a file that everybody of this host may read or write, neither its owner nor of its group; `None` for any
+/// other, and where there is none. Blocks.
+pub fn open_to_everybody(path: &Path) -> Option<u32> {
+    let mode = mode(&std::fs::metadata(path).ok()?);
+    (mode & EVERYBODY != 0).then_some(mode)
 }
 
 /// Whether it belongs to this process's user or to root, who may do anything anyway.

@@ -9,11 +9,13 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use omnirelay_core::spiffe::Holder;
+use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use ring::hmac;
+use tokio::sync::watch;
 
-use super::authenticate::{Authenticator, Loopback};
+use super::authenticate::{Authenticator, Ended, Loopback};
 use super::bearer::{Bearer, Bearers};
 use super::caller::{PeerInfo, Principal, Proof, Provisional, Scope, Scopes};
 use super::trust::{HasAuthority, Standing, Trust};
@@ -41,6 +43,7 @@ pub struct Tokens {
     /// Random, so that nobody can choose what is compared.
     key: hmac::Key,
     known: RwLock<Vec<(hmac::Tag, Principal)>>,
+    changes: watch::Sender<()>,
 }
 
 impl fmt::Debug for Tokens {
@@ -55,19 +58,29 @@ impl Default for Tokens {
         let mut key = [0; 32];
         // Without chance the key can be known, and what is compared still does not tell a token.
         let _ = getrandom::fill(&mut key);
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), known: RwLock::default() }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        Self { key, known: RwLock::default(), changes: watch::Sender::default() }
     }
 }
 
 impl Tokens {
-    /// Takes these from now on, and no others. Calls that have begun go on.
+    /// Takes these from now on, and no others; what others have under way ends.
     pub fn replace(&self, tokens: &[Token]) {
         let known = tokens.iter().map(|token| {
             let name = format!("token:{}", token.name);
-            let principal = Principal { name: name.into(), scopes: token.scopes, proof: Proof::TokenFile };
-            (hmac::sign(&self.key, token.secret.as_bytes()), principal)
+            let tag = hmac::sign(&self.key, token.secret.as_bytes());
+            let proof = Proof::TokenFile(Fingerprint::of(tag.as_ref()));
+            (tag, Principal { name: name.into(), scopes: token.scopes, proof })
         });
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
+        self.changes.send_replace(());
+    }
+
+    /// Somebody whom a token has proven, as they are by now; `None`: it is of nobody any more.
+    fn again(&self, principal: &Principal) -> Option<Principal> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut known = known.iter().map(|(_, known)| known);
+        known.find(|known| known.proof == principal.proof && known.name == principal.name).cloned()
     }
 
     /// Whose token this is. How long it takes does not tell how much of it is right.
@@ -87,7 +100,10 @@ type Granted = Box<dyn Fn(&str) -> Scopes + Send + Sync>;
 
 /// What those who have sent a token may do besides what its line says, by their role bindings: nothing until somebody knows.
 #[derive(Default)]
-pub struct Grants(OnceLock<Granted>);
+pub struct Grants {
+    asked: OnceLock<Granted>,
+    changes: watch::Sender<()>,
+}
 
 impl fmt::Debug for Grants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,7 +114,12 @@ impl fmt::Debug for Grants {
 impl Grants {
     /// Asks there from now on; the first is kept.
     pub fn ask(&self, granted: impl Fn(&str) -> Scopes + Send + Sync + 'static) {
-        self.0.get_or_init(|| Box::new(granted));
+        self.asked.get_or_init(|| Box::new(granted));
+    }
+
+    /// Has what is under way looked at again: what somebody may do may be something else by now.
+    pub fn tell(&self) {
+        self.changes.send_replace(());
     }
 
     fn added_to(&self, principal: Principal) -> Principal {
@@ -108,7 +129,7 @@ impl Grants {
 
     /// Those of a principal or a role.
     fn of(&self, name: &str) -> Scopes {
-        self.0.get().map_or(Scopes::NONE, |granted| granted(name))
+        self.asked.get().map_or(Scopes::NONE, |granted| granted(name))
     }
 
     /// Who has sent a token, with what its holder may do by now, and no more than it was narrowed to.
@@ -185,21 +206,96 @@ impl<A: Authenticator> Authenticator for Proven<A> {
         if is_proven { None } else { self.otherwise.provisional(principal) }
     }
 
+    fn costs(&self, headers: &HeaderMap) -> bool {
+        self.bearers.as_ref().zip(bearer(headers)).is_some_and(|(bearers, secret)| bearers.costs(secret))
+    }
+
     fn awaits(&self, headers: &HeaderMap) -> Option<BoxFuture<'static, ()>> {
         self.bearers.as_ref()?.awaits(bearer(headers)?)
     }
 
-    fn ends(&self, principal: &Principal) -> Option<BoxFuture<'static, Fault>> {
-        let (bearers, bearer) = (self.bearers.as_ref()?, principal.proof.bearer()?);
-        Some(Box::pin(Arc::clone(bearers).ends(Arc::clone(bearer))))
+    fn ends(&self, principal: &Principal, needed: Option<Scope>) -> Option<BoxFuture<'static, Ended>> {
+        let needed = needed.filter(|needed| !own_scopes(principal).contains(*needed));
+        let nobody: BoxFuture<'static, Fault> = match &principal.proof {
+            Proof::Bearer(bearer) => Box::pin(Arc::clone(self.bearers.as_ref()?).ends(Arc::clone(bearer))),
+            Proof::TokenFile(_) => Box::pin(taken_away(Arc::clone(&self.tokens), principal.clone())),
+            // Its connection ends with it.
+            Proof::Certificate if needed.is_some() => Box::pin(std::future::pending()),
+            Proof::Certificate | Proof::Federated(_) | Proof::Nothing | Proof::Refused(_) | Proof::Socket => {
+                return None;
+            }
+        };
+        let fewer = fewer(Arc::clone(&self.grants), Arc::clone(&self.tokens), principal.clone(), needed);
+        Some(Box::pin(async move {
+            tokio::select! {
+                fault = nobody => Err(fault),
+                principal = fewer => Ok(principal),
+            }
+        }))
     }
 }
 
+/// Returns once a line of the token file is gone, with what whoever has sent its token is told.
+async fn taken_away(tokens: Arc<Tokens>, principal: Principal) -> Fault {
+    let mut changes = tokens.changes.subscribe();
+    while tokens.again(&principal).is_some() {
+        // The sender is in what is held here.
+        let _ = changes.changed().await;
+    }
+    Fault::new(reasons::TOKEN_ENDED, "the token that was sent is not one of this daemon any more")
+        .hint("send one that its token file holds now (omnirelay --token-file FILE)")
+}
+
+/// Returns once somebody does not have a scope any more, with those that they have; never without one.
+async fn fewer(
+    grants: Arc<Grants>,
+    tokens: Arc<Tokens>,
+    principal: Principal,
+    needed: Option<Scope>,
+) -> Principal {
+    let Some(needed) = needed else { return std::future::pending().await };
+    let mut changes = grants.changes.subscribe();
+    let mut lines = tokens.changes.subscribe();
+    loop {
+        let now = match &principal.proof {
+            Proof::Bearer(bearer) => grants.of_bearer(Arc::clone(bearer)),
+            Proof::TokenFile(_) => {
+                grants.added_to(tokens.again(&principal).unwrap_or_else(|| principal.clone()))
+            }
+            Proof::Certificate | Proof::Federated(_) | Proof::Nothing | Proof::Refused(_) | Proof::Socket => {
+                grants.added_to(Principal { scopes: own_scopes(&principal), ..principal.clone() })
+            }
+        };
+        if !now.scopes.contains(needed) {
+            return now;
+        }
+        tokio::select! {
+            _ = changes.changed() => {}
+            _ = lines.changed() => {}
+        }
+    }
+}
+
+/// What somebody may do by what proves them alone, which no binding takes away.
+fn own_scopes(principal: &Principal) -> Scopes {
+    match &principal.proof {
+        Proof::Certificate if principal.name.starts_with("operator:") => OPERATORS.iter().copied().collect(),
+        Proof::Certificate => CONNECTED.iter().copied().collect(),
+        Proof::Bearer(_) | Proof::TokenFile(_) | Proof::Federated(_) => Scopes::NONE,
+        Proof::Nothing | Proof::Refused(_) | Proof::Socket => principal.scopes,
+    }
+}
+
+/// What operators may do by their certificate alone.
+const OPERATORS: &[Scope] = &[Scope::MeshRead];
+/// What nodes and services may.
+const CONNECTED: &[Scope] = &[Scope::MeshConnect, Scope::MeshRead];
+
 /// Who shows a certificate of this holder, and what may be done with it alone.
 pub fn of_holder(holder: &Holder) -> Principal {
-    let scopes: &[Scope] = match holder {
-        Holder::Operator(_) => &[Scope::MeshRead],
-        Holder::Node { .. } | Holder::Service(_) => &[Scope::MeshConnect, Scope::MeshRead],
+    let scopes = match holder {
+        Holder::Operator(_) => OPERATORS,
+        Holder::Node { .. } | Holder::Service(_) => CONNECTED,
     };
     let name = format!("{}:{}", holder.kind(), holder.name());
     let scopes = scopes.iter().copied().collect();
@@ -447,6 +543,43 @@ mod tests {
         tokens.replace(&[]);
         let fault = proven.authenticate(&PeerInfo::unknown(), &headers).unwrap_err();
         assert_eq!((fault.code, fault.reason.as_ref()), (Code::Unauthenticated, "TOKEN_UNKNOWN"));
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_ends_with_the_scope_that_it_needs_or_with_the_proof() {
+        use std::sync::Mutex;
+        let bound = Arc::new(Mutex::new(Scopes::all()));
+        let (grants, asked, tokens) = (Arc::new(Grants::default()), bound.clone(), tokens());
+        grants.ask(move |_| *asked.lock().unwrap());
+        let proven = Proven::new(tokens.clone(), grants.clone(), ProofNeeded);
+        let watcher =
+            proven.authenticate(&PeerInfo::unknown(), &sent(Some(&format!("Bearer {SECRET}")))).unwrap();
+        let ann = of_holder(&Holder::Operator("ann".to_owned()));
+        let begun = |who: &Principal, needed| tokio::spawn(proven.ends(who, Some(needed)).unwrap());
+        let ended = async |call: tokio::task::JoinHandle<Ended>| {
+            let ended = tokio::time::timeout(std::time::Duration::from_secs(5), call).await.expect("at once");
+            ended.unwrap().map(|who| who.scopes.to_string()).map_err(|fault| fault.reason.into_owned())
+        };
+        let (mut reading, of_watcher, of_ann) = (
+            begun(&watcher, Scope::MeshRead),
+            begun(&watcher, Scope::MeshOperate),
+            begun(&ann, Scope::MeshOperate),
+        );
+        grants.tell();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(!of_watcher.is_finished() && !of_ann.is_finished(), "nothing was taken away");
+        *bound.lock().unwrap() = Scopes::NONE;
+        grants.tell();
+        assert_eq!(ended(of_watcher).await, Ok("mesh.read".to_owned()));
+        assert_eq!(ended(of_ann).await, Ok("mesh.read".to_owned()));
+        let waited = tokio::time::timeout(std::time::Duration::from_millis(50), &mut reading).await;
+        waited.expect_err("its line gives that scope");
+        tokens.replace(&[]);
+        assert_eq!(ended(reading).await, Err("TOKEN_ENDED".to_owned()));
+        assert!(
+            proven.ends(&ann, Some(Scope::MeshRead)).is_none(),
+            "its connection ends with the certificate"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use omnirelay_pki::certificate::Certificate;
+use omnirelay_pki::trust::Usage;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -231,7 +232,7 @@ impl Tls {
     pub async fn ended(&self, shown: Shown) -> &'static str {
         let Shown { certificate, chain, judged_by, .. } = shown;
         match &self.trust {
-            Some(trust) => trust.ended(judged_by, &certificate, &chain).await,
+            Some(trust) => trust.ended(judged_by, &certificate, &chain, Usage::Client).await,
             None => std::future::pending().await,
         }
     }

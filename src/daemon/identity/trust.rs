@@ -170,6 +170,13 @@ impl Trusted {
         }
     }
 
+    /// Whether somebody who is believed has signed a client's certificate, be it that it is out or has ended.
+    pub fn has_signed(&self, chain: &[CertificateDer]) -> bool {
+        let Some(leaf) = chain.first().and_then(|leaf| Certificate::read(leaf).ok()) else { return false };
+        // Whoever has signed it lived at its end; of one that is new perhaps at its begin alone.
+        [leaf.not_after, leaf.not_before].into_iter().any(|at| self.verify(chain, at, Usage::Client).is_ok())
+    }
+
     /// All that is believed of members, each for its own trust domain.
     pub fn bundles(&self) -> impl Iterator<Item = &Bundle> {
         self.bundle.iter().chain(&self.provided)
@@ -207,7 +214,7 @@ impl Trusted {
         before: &Self,
         certificate: &Certificate,
         chain: &[CertificateDer],
-        now: i64,
+        (now, usage): (i64, Usage),
     ) -> Option<&'static str> {
         if self.revocations.number() != before.revocations.number() && self.is_out(certificate, chain) {
             return Some("its certificate was revoked");
@@ -217,7 +224,7 @@ impl Trusted {
         }
         let was = before.standing(&certificate.id);
         let leads = || {
-            let judged = self.judge_exchange(chain, now, Usage::Client);
+            let judged = self.judge_exchange(chain, now, usage);
             judged.is_ok_and(|(_, standing)| standing == was)
         };
         let is_alike = self.bundles().eq(before.bundles()) && self.federated == before.federated;
@@ -285,17 +292,18 @@ impl Trust {
         }
     }
 
-    /// Returns once a chain that was judged by `before` proves nobody any more, and says why.
+    /// Returns once a chain that was judged by `before`, as shown for `usage`, proves nobody any more, and says why.
     pub async fn ended(
         &self,
         before: Arc<Trusted>,
         certificate: &Certificate,
         chain: &[CertificateDer<'_>],
+        usage: Usage,
     ) -> &'static str {
         let (mut changes, mut before) = (self.current.subscribe(), before);
         loop {
             let now = changes.borrow_and_update().clone();
-            if let Some(why) = now.ends(&before, certificate, chain, unix_now()) {
+            if let Some(why) = now.ends(&before, certificate, chain, (unix_now(), usage)) {
                 // Whoever has put out themselves hears that it is done.
                 tokio::time::sleep(LAST_ANSWER).await;
                 return why;
@@ -306,6 +314,28 @@ impl Trust {
             tokio::select! {
                 _ = changes.changed() => {}
                 () = tokio::time::sleep(look) => {}
+            }
+        }
+    }
+}
+
+impl Trust {
+    /// Returns once the node is nobody any more, or what it has shown was revoked, and says which.
+    pub async fn own_ended(&self, shown: &Certificate) -> &'static str {
+        let mut changes = self.current.subscribe();
+        loop {
+            {
+                let now = changes.borrow_and_update();
+                if now.own.is_none() {
+                    return "this node is nobody any more";
+                }
+                if now.revocations.of(shown).is_some() {
+                    return "its own certificate was revoked";
+                }
+            }
+            if changes.changed().await.is_err() {
+                // Whoever changes it is gone, and so is the daemon.
+                std::future::pending::<()>().await;
             }
         }
     }

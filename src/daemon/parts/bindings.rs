@@ -8,6 +8,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::bindings::seed::{BINDING_SEED, Seeds};
 use crate::daemon::objects::bindings::{BINDING, Bindings, granted};
+use crate::daemon::registry::view::View;
 
 pub const PART: Part = Part { kinds: Kinds { mirrored: &[BINDING, BINDING_SEED], ..Kinds::NONE }, mount };
 
@@ -18,7 +19,17 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let seeds = node.config.security.bindings.iter().filter_map(|binding| binding.seed().ok()).collect();
     let seeds = Arc::new(Seeds { registry: registry.clone(), trust, seeds });
     let local = seeds.clone();
-    node.grants.ask(move |principal| granted(registry.view(), principal).union(local.granted(principal)));
+    let (view, grants, changed) = (registry.clone(), node.grants.clone(), registry);
+    grants.ask(move |principal| granted(view.view(), principal).union(local.granted(principal)));
+    // What is under way with a binding that was taken away ends.
+    node.run(Phase::End, async move {
+        let sense = |view: &View| view.changed(&BINDING);
+        let look = || {
+            grants.tell();
+            async { None }
+        };
+        changed.react(sense, look).await;
+    });
     if !seeds.seeds.is_empty() {
         node.run(Phase::End, seeds.run());
     }

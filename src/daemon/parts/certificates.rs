@@ -136,12 +136,20 @@ fn federate(node: &mut Mount) -> Result<(), NodeError> {
 fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Result<(), NodeError> {
     let (asked, of_files, plaintext) = (keeper.clone(), provider.clone(), node.config.plaintext());
     let plaintext = (!plaintext.is_empty()).then(|| format!("others can read: {}", plaintext.join(", ")));
+    for file in node.config.open_key_files() {
+        tracing::warn!(file, "private key is open to everybody of this host; chmod o= it");
+    }
+    let config = node.config.clone();
     node.readiness.add(move || {
         let trouble = match of_files.is_of_mesh() {
             true => asked.trouble().or_else(|| of_files.failure()),
             false => of_files.trouble(),
         };
-        vec![item("identity", false, trouble), item("plaintext", false, plaintext.clone())]
+        vec![
+            item("identity", false, trouble),
+            item("plaintext", false, plaintext.clone()),
+            item("key-files", false, open_keys(&config)),
+        ]
     });
     let (counted, metrics) = (keeper.clone(), Arc::new(IdentityMetrics::new(node.metrics.all())?));
     node.observe(Arc::new(Refused(metrics.clone())));
@@ -153,6 +161,12 @@ fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Resu
         metrics.read_revocations(judging.current().revocations.number(), revocations_number(&revoked));
     });
     Ok(())
+}
+
+/// What of the files of private keys everybody may read.
+fn open_keys(config: &Config) -> Option<String> {
+    let open = config.open_key_files();
+    (!open.is_empty()).then(|| format!("open to everybody of the host: {}", open.join(", ")))
 }
 
 /// The control ports of other nodes that live, as the registry has them.

@@ -97,5 +97,5 @@ fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
         }),
         count_pool: Arc::new(count_pool),
     };
-    Ok(Resync::new(parts, &settings)?)
+    Ok(Resync::new(parts, &settings))
 }

@@ -230,12 +230,7 @@ impl Resync {
             return Ok(known.clone());
         }
         let every = self.lines.first().map(|line| line.target.every()).unwrap_or_default();
-        let pool = Foreign::new(self.parts.registry.clone(), url, self.parts.tls.clone(), every);
-        let pool = pool.map_err(|error| {
-            warn!(error = %chain(&error), "an HTTP client could not be made");
-            Fault::new(reasons::INTERNAL, "cannot prepare the call of a peer service")
-        })?;
-        Ok(Arc::new(pool))
+        Ok(Arc::new(Foreign::new(self.parts.registry.clone(), url, self.parts.tls.clone(), every)))
     }
 
     async fn plan(&self, order: &Order) -> Result<pb::ResyncPlan, Fault> {

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use omnirelay_core::text::{chain, is_unseen};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::reasons;
-use reqwest::header::CONTENT_TYPE;
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::Url;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::debug;
@@ -19,6 +21,7 @@ use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
 use crate::core::register::check_register_id;
 use crate::core::strays::Dared;
 use crate::daemon::identity::client::OwnClient;
+use crate::daemon::identity::connector::{OwnHttp, PostError};
 use crate::daemon::registry::Registry;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -70,48 +73,22 @@ pub enum Beside {
 /// What this daemon has pushed there since it started, by id.
 type Sent = BTreeMap<String, pb::AdvertisedRegister>;
 
-/// Why there is no client for the pools of others.
-#[derive(Debug, thiserror::Error)]
-pub enum ForeignError {
-    #[error("an HTTP client could not be made")]
-    Http(#[from] reqwest::Error),
-    #[error("a client of TLS could not be made")]
-    Tls(#[from] rustls::Error),
-}
-
 /// A pool of others.
 pub struct Foreign {
     registry: Arc<Registry>,
     name: String,
     url: Url,
-    http: Client,
-    tls: Arc<OwnClient>,
+    http: OwnHttp,
     every: Duration,
     sent: Mutex<Sent>,
 }
 
 impl Foreign {
     /// The pool at an address that was checked; its path ends with a slash.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be made.
-    pub fn new(
-        registry: Arc<Registry>,
-        url: Url,
-        tls: Arc<OwnClient>,
-        every: Duration,
-    ) -> Result<Self, ForeignError> {
-        let http = Client::builder()
-            .tls_backend_preconfigured(tls.config()?)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT)
-            // What is advertised goes to the host that was named, and to no other.
-            .redirect(Policy::none())
-            .no_proxy()
-            .user_agent(concat!("omnirelayd/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+    pub fn new(registry: Arc<Registry>, url: Url, tls: Arc<OwnClient>, every: Duration) -> Self {
+        let http = OwnHttp::new(tls, CONNECT_TIMEOUT);
         let name = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { registry, name, url, http, tls, every, sent: Mutex::default() })
+        Self { registry, name, url, http, every, sent: Mutex::default() }
     }
 
     /// Pushes of the catalogue, in one call.
@@ -160,14 +137,12 @@ impl Foreign {
 
     async fn post(&self, path: &str, body: Vec<u8>) -> Result<Vec<u8>, Trouble> {
         let url = self.url.join(path).map_err(|error| Trouble::away(error.to_string()))?;
-        if url.scheme() == "https" {
-            let refreshed = self.tls.refresh().await;
-            refreshed.map_err(|error| Trouble::away(error.to_string()))?;
-        }
-        let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
-        let response = request.send().await.map_err(|error| unanswered(&error))?;
-        let status = response.status();
-        let answer = read_some(response).await?;
+        let exchanged = tokio::time::timeout(CALL_TIMEOUT, async {
+            let response = self.http.post(&url, "application/json", body).await;
+            let (head, body) = response.map_err(|error| unanswered(&error))?.into_parts();
+            Ok((head.status, read_some(body).await?))
+        });
+        let (status, answer) = exchanged.await.map_err(|_| late(CALL_TIMEOUT))??;
         if !status.is_success() {
             let message = format!("the peer service answered {status}: {}", shown(&answer));
             let of_content = status.is_client_error()
@@ -282,25 +257,29 @@ fn item_of(item: &pb::AdvertisedRegister) -> Item<'_> {
     }
 }
 
+fn late(within: Duration) -> Trouble {
+    Trouble::away(format!("the peer service did not answer within {} s", within.as_secs()))
+}
+
 /// What a call came to that was not answered.
-fn unanswered(error: &reqwest::Error) -> Trouble {
-    if error.is_timeout() {
-        let seconds = if error.is_connect() { CONNECT_TIMEOUT } else { CALL_TIMEOUT }.as_secs();
-        return Trouble::away(format!("the peer service did not answer within {seconds} s"));
-    }
+fn unanswered(error: &PostError) -> Trouble {
+    let what = if error.is_connect() { "cannot be reached" } else { "broke off" };
     // The innermost cause says what happened, the outer ones only where in the client.
     let mut cause: &dyn Error = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    let what = if error.is_connect() { "cannot be reached" } else { "broke off" };
-    Trouble::away(format!("the peer service {what}: {cause}"))
+    match cause.downcast_ref::<io::Error>() {
+        Some(error) if error.kind() == io::ErrorKind::TimedOut => late(CONNECT_TIMEOUT),
+        _ => Trouble::away(format!("the peer service {what}: {cause}")),
+    }
 }
 
-async fn read_some(mut response: Response) -> Result<Vec<u8>, Trouble> {
+async fn read_some(mut body: Incoming) -> Result<Vec<u8>, Trouble> {
     let mut answer = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| unanswered(&error))? {
-        answer.extend_from_slice(&piece);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Trouble::away(format!("the peer service broke off: {error}")))?;
+        answer.extend_from_slice(frame.data_ref().map_or(&[][..], |piece| piece));
         if answer.len() > ANSWER_BYTES_MAX {
             answer.truncate(ANSWER_BYTES_MAX);
             break;

@@ -39,7 +39,6 @@ use crate::daemon::registry::watch::{Watch, WatchEvent};
 use demand::{Job, WAITING_MAX};
 use drive::{Brought, Line};
 use foreign::Foreign;
-pub use foreign::ForeignError;
 use local::Local;
 pub use local::{LOCAL, LocalPool};
 use target::Target;
@@ -106,21 +105,18 @@ struct Seen {
 
 impl Resync {
     /// Nothing is pushed until [`Self::run`] is.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be made.
-    pub fn new(parts: ResyncParts, settings: &ResyncSettings) -> Result<Self, ForeignError> {
+    pub fn new(parts: ResyncParts, settings: &ResyncSettings) -> Self {
         let local = Local::new(parts.registry.clone(), parts.pool.clone(), settings.resync_interval);
         let mut lines = vec![Arc::new(Line::new(Arc::new(local), parts.metrics.clone()))];
         let mut foreign = BTreeMap::new();
         for PeerService { url, tls } in &settings.peer_services {
-            let pool = Foreign::new(parts.registry.clone(), url.clone(), tls.clone(), settings.push_every)?;
+            let pool = Foreign::new(parts.registry.clone(), url.clone(), tls.clone(), settings.push_every);
             let pool = Arc::new(pool);
             lines.push(Arc::new(Line::new(pool.clone(), parts.metrics.clone())));
             foreign.insert(Target::name(pool.as_ref()).to_owned(), pool);
         }
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
-        Ok(Self {
+        Self {
             parts,
             lines,
             foreign,
@@ -129,7 +125,7 @@ impl Resync {
             jobs,
             places: Arc::new(Semaphore::new(WAITING_MAX)),
             waiting: Mutex::new(waiting),
-        })
+        }
     }
 
     /// The newest commit of the node's catalogue that the pool in this daemon shows, in the present epoch.

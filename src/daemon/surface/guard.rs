@@ -111,7 +111,7 @@ impl Guarded {
     /// Ends the stream with a fault of the pipeline's own.
     fn end(&mut self, fault: Fault) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
         if let Some(watched) = self.watched.take() {
-            watched.finish(fault.code.grpc());
+            watched.fail(&fault);
         }
         self.body = Body::empty();
         Poll::Ready(Some(trailers(fault)))

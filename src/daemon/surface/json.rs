@@ -104,8 +104,7 @@ async fn run(
     };
     let protocol = Protocol::of_http(call.parts.version);
     let mut watched = pipeline.watch(method, protocol, call.peer, call.request_id.clone());
-    pipeline.await_proof(method, &call.parts.headers).await;
-    let admitted = pipeline.admit(method, &call.parts.headers, call.peer, &mut watched);
+    let admitted = pipeline.admit(method, &call.parts.headers, call.peer, &mut watched).await;
     // Held until the operation has answered.
     let share = pipeline.in_flight.share();
     let prepared = match admitted {

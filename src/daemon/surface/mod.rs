@@ -119,9 +119,9 @@ impl Surface {
     }
 
     /// Tells of a handshake that came to nothing.
-    fn tell_of_handshake(&self, cause: Cause, host: IpAddr, shown: Option<&SpiffeId>) {
+    fn tell_of_handshake(&self, cause: Cause, host: IpAddr, named: Option<&SpiffeId>) {
         let (port, parts) = (self.parts.port, &self.parts.pipeline);
-        parts.observer.unshaken(&FailedHandshake { port, cause, host, shown });
+        parts.observer.unshaken(&FailedHandshake { port, cause, host, named });
     }
 
     /// Serves one request of the peer.

@@ -33,8 +33,9 @@ pub struct FailedHandshake<'a> {
     pub cause: Cause,
     /// Where it came from; of IPv6 the network, as one host has all of its addresses.
     pub host: IpAddr,
-    /// Whom the certificate names that was shown; nobody has proven to have its key.
-    pub shown: Option<&'a SpiffeId>,
+    /// Whom the certificate names that was shown, where an authority that is believed has signed it; nobody has proven to
+    /// have its key.
+    pub named: Option<&'a SpiffeId>,
 }
 
 /// One call that is over; for a stream, the stream with it.

@@ -141,8 +141,7 @@ impl Pipeline {
             return fault_response(unknown_method(request.uri().path()), &request_id);
         };
         let mut watched = self.watch(&target.method, Protocol::Grpc, peer, request_id);
-        self.await_proof(&target.method, request.headers()).await;
-        let caller = match self.admit(&target.method, request.headers(), peer, &mut watched) {
+        let caller = match self.admit(&target.method, request.headers(), peer, &mut watched).await {
             Ok(caller) => caller,
             Err(fault) => return watched.refuse(fault),
         };
@@ -181,28 +180,34 @@ impl Pipeline {
         Watched::begin(self, method, protocol, peer.remote, request_id)
     }
 
-    /// Waits for what its caller is judged by, where that may be other by now.
-    pub(super) async fn await_proof(&self, method: &Method, headers: &HeaderMap) {
-        let awaited = method.policy.and_then(|_| self.authenticator.awaits(headers));
-        if let Some(awaited) = awaited {
-            awaited.await;
-        }
-    }
-
-    /// Who calls, if not too often. Of those who call what anybody may call that is shown by what they ask.
-    fn principal(
+    /// Who calls, if not too often: what costs something to judge is counted before, where it comes from. Of those who call
+    /// what anybody may call that is shown by what they ask.
+    async fn principal(
         &self,
         scope: Option<Scope>,
         headers: &HeaderMap,
         peer: &PeerInfo,
     ) -> Result<Principal, Fault> {
+        let costs = self.authenticator.costs(headers);
+        if costs {
+            self.rates.unproven(peer)?;
+        }
+        if let Some(awaited) = self.authenticator.awaits(headers) {
+            // What they are judged by may be other by now.
+            awaited.await;
+        }
         match (self.authenticator.authenticate(peer, headers), scope) {
             (Ok(principal), _) => {
+                if costs {
+                    self.rates.has_proved(peer);
+                }
                 self.rates.proven(&principal.name)?;
                 Ok(principal)
             }
             (Err(fault), Some(_)) => {
-                self.rates.unproven(peer)?;
+                if !costs {
+                    self.rates.unproven(peer)?;
+                }
                 Err(fault)
             }
             (Err(fault), None) => {
@@ -213,7 +218,7 @@ impl Pipeline {
     }
 
     /// Lets a caller in, or says why not. `None` for a method that anyone may call.
-    pub(super) fn admit(
+    pub(super) async fn admit(
         &self,
         method: &Method,
         headers: &HeaderMap,
@@ -224,7 +229,7 @@ impl Pipeline {
             return Ok(None);
         }
         let scope = method.policy.and_then(|policy| policy.scope);
-        let principal = self.principal(scope, headers, peer)?;
+        let principal = self.principal(scope, headers, peer).await?;
         watched.principal = Arc::clone(&principal.name);
         match peer.standing {
             Standing::Federated if method.is_exchange() => {}
@@ -266,7 +271,7 @@ impl Pipeline {
     ) -> Response<Body> {
         let method = &target.method;
         let deadline = caller.as_ref().and_then(|caller| caller.deadline);
-        let unproven = caller.as_ref().filter(|_| method.streams).and_then(|caller| self.ends(caller));
+        let mut unproven = caller.as_ref().and_then(|caller| self.ends(method, caller));
         // Even a stream that may run for days has to begin.
         let begin_by = deadline.unwrap_or_else(|| tokio::time::Instant::now() + self.deadlines.default);
         if let Some(caller) = &caller {
@@ -274,7 +279,12 @@ impl Pipeline {
         }
         let call = AssertUnwindSafe(target.service.call(request, message_bytes_max)).catch_unwind();
         let call = tokio::time::timeout_at(begin_by, doing(method.path, call));
-        let response = match call.await {
+        let call = tokio::select! {
+            biased;
+            call = call => call,
+            fault = until(unproven.as_mut()) => return watched.refuse(cut_short(fault, method)),
+        };
+        let response = match call {
             Ok(Ok(response)) => response,
             Ok(Err(panic)) => {
                 let cause = panic_text(panic.as_ref());
@@ -288,11 +298,20 @@ impl Pipeline {
         self.finish(method, (deadline, unproven), watched, response)
     }
 
-    /// What ends what this caller has under way.
-    fn ends(&self, caller: &Caller) -> Option<BoxFuture<'static, Fault>> {
+    /// What ends a call of this caller, and what is said then.
+    fn ends(&self, method: &Method, caller: &Caller) -> Option<BoxFuture<'static, Fault>> {
         let Caller { principal, scopes, proof, .. } = caller;
         let principal = Principal { name: Arc::clone(principal), scopes: *scopes, proof: proof.clone() };
-        self.authenticator.ends(&principal)
+        let (path, needed) = (method.path, method.policy.and_then(|policy| policy.scope));
+        let ended = self.authenticator.ends(&principal, needed)?;
+        Some(Box::pin(async move {
+            match (ended.await, needed) {
+                (Ok(principal), Some(needed)) => missing_scope(path, needed, &principal),
+                (Err(fault), _) => fault,
+                // Who needs no scope lacks none.
+                (Ok(_), None) => std::future::pending().await,
+            }
+        }))
     }
 
     /// The answer of a unary call, counted until it is sent.
@@ -355,6 +374,23 @@ impl Pipeline {
             Body::new(if last_words { guarded.with_last_words() } else { guarded })
         })
     }
+}
+
+/// Never returns where there is nothing to wait for.
+async fn until(ends: Option<&mut BoxFuture<'static, Fault>>) -> Fault {
+    match ends {
+        Some(ends) => ends.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a caller is told whose call was ended because they are nobody any more, or may less.
+fn cut_short(mut fault: Fault, method: &Method) -> Fault {
+    if method.mutates() {
+        let said = std::mem::take(&mut fault.message);
+        fault.message = format!("{said}; the call was under way, and whether it was applied is not known");
+    }
+    fault
 }
 
 /// The code in headers or trailers, if they hold one.
@@ -434,7 +470,7 @@ fn rule(needed: Scope, principal: &Principal) -> &'static str {
         Proof::Bearer(_) | Proof::Certificate => {
             "its certificate alone gives mesh.read, its binding what is more (omnirelay bindings set)"
         }
-        Proof::TokenFile => "its line in the token file and its binding say what it may do",
+        Proof::TokenFile(_) => "its line in the token file and its binding say what it may do",
         Proof::Nothing | Proof::Refused(_) | Proof::Socket => "nobody who has proved nothing has it here",
     }
 }

@@ -39,6 +39,13 @@ impl Rates {
         let address = network(peer.remote.ip());
         counted.unproven.take(&address).map_err(|wait| too_many("callers of one address without proof", wait))
     }
+
+    /// Takes back what [`Self::unproven`] has counted: the call has proved somebody.
+    pub(super) fn has_proved(&self, peer: &PeerInfo) {
+        if let Some(counted) = &self.0 {
+            counted.unproven.give_back(&network(peer.remote.ip()));
+        }
+    }
 }
 
 fn too_many(who: &str, wait: Duration) -> Fault {

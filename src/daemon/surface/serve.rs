@@ -264,12 +264,12 @@ impl Line {
 
     /// Tells of a handshake that came to nothing.
     fn refuse(&self, remote: SocketAddr, unshaken: &Unshaken) {
-        let Unshaken { cause, shown, .. } = unshaken;
+        let Unshaken { cause, shown, is_signed, .. } = unshaken;
         let error = unshaken as &dyn std::error::Error;
         let Some(cause) = *cause else {
             return tracing::debug!(%remote, error, "connection closed during its handshake");
         };
-        self.surface.tell_of_handshake(cause, host_of(remote.ip()), shown.as_ref());
+        self.surface.tell_of_handshake(cause, host_of(remote.ip()), shown.as_ref().filter(|_| *is_signed));
         if let Some(Turn { left_out }) = self.unshaken.turn() {
             let (reason, id) = (cause.word(), shown.as_ref().map(tracing::field::display));
             tracing::warn!(%remote, reason, id, error, left_out, "TLS handshake refused");

@@ -75,8 +75,6 @@ pub enum KeySetError {
     Json(String),
     #[error("it has more than {KEYS_MAX} keys")]
     TooMany,
-    #[error("none of its {0} keys can be used{1}")]
-    NoneOfUse(usize, String),
 }
 
 /// The keys of an issuer, by their ids.
@@ -108,14 +106,13 @@ struct Jwk {
 }
 
 impl KeySet {
-    /// Reads a set, and keeps of it what verifies by one of `algorithms`.
+    /// Reads a set, and keeps of it what verifies by one of `algorithms`: perhaps nothing, and then it is empty.
     ///
     /// # Errors
     /// [`KeySetError`]; nothing of such a set is to be used.
     pub fn read(json: &[u8], algorithms: &[Algorithm]) -> Result<Self, KeySetError> {
         let set: Set = serde_json::from_slice(json).map_err(|error| KeySetError::Json(error.to_string()))?;
-        let found = set.keys.len();
-        if found > KEYS_MAX {
+        if set.keys.len() > KEYS_MAX {
             return Err(KeySetError::TooMany);
         }
         let (mut known, mut doubled) = (Self::default(), BTreeSet::new());
@@ -134,13 +131,7 @@ impl KeySet {
             known.keys.remove(&kid);
             known.passed_over.push("two keys have one id".to_owned());
         }
-        match known.keys.is_empty() {
-            true => {
-                let why = known.passed_over.first().map(|first| format!(": {first}")).unwrap_or_default();
-                Err(KeySetError::NoneOfUse(found, why))
-            }
-            false => Ok(known),
-        }
+        Ok(known)
     }
 
     /// The key with this id.

@@ -352,7 +352,7 @@ impl Client {
             let headers = answer.headers.iter().map(|(name, value)| {
                 format!("< {name}: {}", redacted(name.as_str(), value.to_str().unwrap_or("(binary)")))
             });
-            let body = String::from_utf8_lossy(&answer.body).into_owned();
+            let body = without_secrets(&answer.body);
             headers.chain([format!("< {body}")]).collect::<Vec<_>>().join("\n")
         });
     }
@@ -428,6 +428,31 @@ fn redacted<'a>(name: &str, value: &'a str) -> &'a str {
     }
 }
 
+/// The fields of answers that hold a secret: a token, and the credentials of the store.
+const SECRETS: [&str; 2] = ["token", "grant"];
+
+/// A body as it may be shown: without what others must not see.
+fn without_secrets(body: &[u8]) -> String {
+    let shown = || String::from_utf8_lossy(body).into_owned();
+    let Ok(mut document) = serde_json::from_slice(body) else { return shown() };
+    if redact(&mut document) { document.to_string() } else { shown() }
+}
+
+/// Takes the secrets out, however deep they are; whether there was one.
+fn redact(document: &mut Value) -> bool {
+    match document {
+        Value::Object(fields) => fields.iter_mut().fold(false, |found, (name, value)| {
+            if SECRETS.contains(&name.as_str()) && value.is_string() {
+                *value = Value::from("(redacted)");
+                return true;
+            }
+            redact(value) || found
+        }),
+        Value::Array(items) => items.iter_mut().fold(false, |found, item| redact(item) || found),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
 /// `a, b and 12 more`: the first of them, at most so many.
 pub fn some_of<T: AsRef<str>>(all: &[T], named_max: usize) -> String {
     let named: Vec<&str> = all.iter().take(named_max).map(AsRef::as_ref).collect();
@@ -441,4 +466,23 @@ pub fn some_of<T: AsRef<str>>(all: &[T], named_max: usize) -> String {
 pub fn count(number: impl Into<u64>, noun: &str) -> String {
     let number = number.into();
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_an_answer_has_no_secret_in_it() {
+        let cases = [
+            (r#"{"tokenId":"7f","token":"eyJ.a.b"}"#, r#"{"tokenId":"7f","token":"(redacted)"}"#),
+            (r#"{"items":[{"grant":"c2VjcmV0"}]}"#, r#"{"items":[{"grant":"(redacted)"}]}"#),
+            // What has none is shown to the letter.
+            (r#"{ "peers": [] , "nextPageToken": "t" }"#, r#"{ "peers": [] , "nextPageToken": "t" }"#),
+            ("no JSON", "no JSON"),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(without_secrets(body.as_bytes()), expected);
+        }
+    }
 }

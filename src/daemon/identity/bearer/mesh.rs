@@ -17,9 +17,11 @@ use crate::daemon::identity::caller::{Scope, Scopes};
 use crate::daemon::identity::proof::of_holder;
 use crate::daemon::identity::trust::Trusted;
 
-/// The claims that only our tokens have: the number and the key of the certificate that asked for it.
+/// The claims that only our tokens have: the number and the key of the certificate that asked for it, and whom it names
+/// where that is another id than the token's, of roots that are believed besides the mesh's.
 const CERTIFICATE: &str = "crt";
 const CERTIFICATE_KEY: &str = "crk";
+const CERTIFICATE_ID: &str = "cri";
 
 /// What a token is issued for.
 #[derive(Clone, Debug)]
@@ -49,6 +51,9 @@ impl Grant<'_> {
         if let Some(shown) = self.shown {
             claims[CERTIFICATE] = json!(shown.serial.to_string());
             claims[CERTIFICATE_KEY] = json!(BASE64_URL_SAFE_NO_PAD.encode(shown.key.as_bytes()));
+            if shown.id != *self.id {
+                claims[CERTIFICATE_ID] = json!(shown.id.to_string());
+            }
         }
         claims
     }
@@ -72,7 +77,13 @@ impl Trusted {
     pub fn has_revoked(&self, token: &Issued) -> bool {
         use omnirelay_pki::revocation::Revoked;
         let number = Revoked::Serial(token.number.clone());
-        self.revocations.about(&number).is_some() || self.revocations.of(&token.certificate).is_some()
+        let by_its_own_id = || {
+            let own = Certificate { id: token.id.clone(), ..token.certificate.clone() };
+            token.certificate.id != token.id && self.revocations.of(&own).is_some()
+        };
+        self.revocations.about(&number).is_some()
+            || self.revocations.of(&token.certificate).is_some()
+            || by_its_own_id()
     }
 }
 
@@ -117,9 +128,11 @@ fn issued(claims: &Claims, until: i64) -> Result<Issued, &'static str> {
         (None, None) => (number.clone(), Fingerprint::of(b"")),
         _ => return Err(CERTIFICATE),
     };
+    let shown =
+        claims.text(CERTIFICATE_ID).map(|shown| shown.parse().map_err(|_| CERTIFICATE_ID)).transpose()?;
     let certificate = Certificate {
         serial,
-        id: id.clone(),
+        id: shown.unwrap_or_else(|| id.clone()),
         names: Names::default(),
         // As certificates begin, so that one that was issued after its holder was let back in holds.
         not_before: issued_at - BACKDATED,

@@ -126,6 +126,11 @@ impl Bearers {
         (!key).then_some("is of a key that is not trusted any more")
     }
 
+    /// Whether a token would have to be judged in full: its signature may have to be looked at.
+    pub fn costs(&self, secret: &[u8]) -> bool {
+        is_jwt(secret) && !self.lock().contains_key(&Fingerprint::of(secret))
+    }
+
     /// What has to be waited for before a token can be judged: the keys of its issuer, if they may be other ones by now.
     pub fn awaits(&self, secret: &[u8]) -> Option<BoxFuture<'static, ()>> {
         let oidc = self.oidc.as_ref().filter(|_| is_jwt(secret))?;

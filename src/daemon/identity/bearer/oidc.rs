@@ -1,20 +1,22 @@
 //! Tokens of an issuer outside: its keys, as it publishes them, and whom they prove.
 //!
 //! The keys are read at the start, every few minutes, and when a token names one that is not known. What the issuer has
-//! taken out of its set is gone with the next reading, and what it has signed with it. When it does not answer, the keys
-//! that are known go on for a day.
+//! taken out of its set is gone with the next reading, and what it has signed with it: all of it where the set is empty, or
+//! the file of the keys is not there any more. When the issuer does not answer, or with something else, the keys that are
+//! known go on for a day.
 
 mod source;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use omnirelay_pki::jwt::claims::{Claims, Expected};
+use omnirelay_pki::jwt::claims::{Claims, Expected, LEEWAY};
 use omnirelay_pki::jwt::keys::{KeySet, VerifyingKey};
-use omnirelay_pki::jwt::{Algorithm, Jwt};
+use omnirelay_pki::jwt::{Algorithm, Jwt, JwtError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use reqwest::Url;
@@ -57,6 +59,8 @@ pub struct Settings {
     /// The claim that names its roles; `None`: nobody has any.
     pub roles_claim: Option<String>,
     pub algorithms: Vec<Algorithm>,
+    /// How long a token may live, from when it was issued to its end: the mesh can revoke none.
+    pub max_lifetime: Duration,
 }
 
 /// Where the keys of an issuer are published.
@@ -85,11 +89,13 @@ impl Known {
 pub struct Oidc {
     settings: Settings,
     known: watch::Sender<Known>,
-    /// How often they were read, or could not be.
+    /// How many readings have begun.
+    begun: AtomicU64,
+    /// How many of them are over: the keys were read, or could not be.
     readings: watch::Sender<u64>,
     /// Somebody wants them read.
     asked: Notify,
-    /// When that was last, and how many readings there had been.
+    /// When that was last, and which reading answers it: one that began later.
     asked_last: Mutex<Option<(Instant, u64)>>,
 }
 
@@ -105,6 +111,7 @@ impl Oidc {
         Self {
             settings,
             known: watch::Sender::default(),
+            begun: AtomicU64::new(0),
             readings: watch::Sender::default(),
             asked: Notify::new(),
             asked_last: Mutex::default(),
@@ -116,10 +123,15 @@ impl Oidc {
         let told = LogLimiter::new(1, TOLD_EVERY);
         let mut source = None;
         loop {
+            self.begun.fetch_add(1, Ordering::SeqCst);
             let again = match self.read_keys(&mut source).await {
                 Ok(set) => {
                     self.take(set);
                     READ_EVERY
+                }
+                Err(error) if error.is_gone() && self.known.borrow().since.is_some() => {
+                    self.forget("their file is gone");
+                    AGAIN
                 }
                 Err(error) => {
                     if told.turn().is_some() {
@@ -157,6 +169,12 @@ impl Oidc {
         if is_new {
             let (issuer, keys, passed_over) = (&self.settings.issuer, set.len(), set.passed_over.join("; "));
             info!(issuer, keys, passed_over, "keys of the issuer of tokens taken over");
+            if keys == 0 {
+                warn!(
+                    issuer,
+                    "issuer of tokens publishes no key that can be used; none of its tokens is taken"
+                );
+            }
         }
         let known = Known { set: Arc::new(set), since: Some(Instant::now()) };
         // Whoever watches has nothing to look at when they are the same.
@@ -167,14 +185,26 @@ impl Oidc {
     }
 
     fn forget_old(&self) {
-        self.known.send_if_modified(|current| {
-            let is_over = current.since.is_some() && !current.are_believed();
-            if is_over {
-                warn!(issuer = self.settings.issuer, "keys of the issuer of tokens not believed any more");
-                *current = Known::default();
-            }
-            is_over
-        });
+        let is_over = self.known.borrow().since.is_some_and(|since| since.elapsed() >= BELIEVED_FOR);
+        if is_over {
+            self.forget("they could not be read for a day");
+        }
+    }
+
+    /// Believes no key any more; what they have signed ends.
+    fn forget(&self, why: &str) {
+        warn!(issuer = self.settings.issuer, why, "keys of the issuer of tokens not believed any more");
+        self.known.send_replace(Known::default());
+    }
+
+    /// How long ago the keys were read; `None`: never, or they were forgotten since.
+    pub fn keys_age(&self) -> Option<Duration> {
+        self.known.borrow().since.map(|since| since.elapsed())
+    }
+
+    /// How many keys are known.
+    pub fn keys(&self) -> usize {
+        self.known.borrow().set.len()
     }
 
     /// Hears when the keys change.
@@ -194,20 +224,24 @@ impl Oidc {
         if self.known.borrow().set.get(kid).is_some() {
             return None;
         }
-        let (now, readings) = (Instant::now(), *self.readings.borrow());
+        let (now, over) = (Instant::now(), *self.readings.borrow());
         let mut last = self.asked_last.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_under_way = last.is_some_and(|(at, before)| before == readings && now - at < WAIT);
-        if !is_under_way {
-            if last.is_some_and(|(at, _)| now - at < ASKED_EVERY) {
-                return None;
+        let under_way = last.filter(|(at, answer)| over < *answer && now - *at < WAIT);
+        let answer = match under_way {
+            Some((_, answer)) => answer,
+            None if last.is_some_and(|(at, _)| now - at < ASKED_EVERY) => return None,
+            None => {
+                // One that is under way may have asked the issuer before it had the key.
+                let answer = self.begun.load(Ordering::SeqCst) + 1;
+                *last = Some((now, answer));
+                self.asked.notify_one();
+                answer
             }
-            *last = Some((now, readings));
-            self.asked.notify_one();
-        }
+        };
         let mut heard = self.readings.subscribe();
         Some(Box::pin(async move {
             // When it takes too long, the call goes on with what is known.
-            let _ = tokio::time::timeout(WAIT, heard.wait_for(|now| *now > readings)).await;
+            let _ = tokio::time::timeout(WAIT, heard.wait_for(|over| *over >= answer)).await;
         }))
     }
 
@@ -223,6 +257,7 @@ impl Oidc {
         let claims = jwt.verify(key).map_err(|error| refused(&error))?;
         let expected = Expected { issuer, audience, now };
         let until = claims.check(&expected).map_err(|error| refused(&error))?;
+        self.check_lifetime(&claims, until)?;
         let named = claims.texts(principal_claim);
         let name = match named.as_slice() {
             [name] if is_name(name) => format!("oidc:{name}"),
@@ -237,6 +272,16 @@ impl Oidc {
             kid: jwt.kid().to_owned(),
             key: key.clone(),
         })
+    }
+
+    fn check_lifetime(&self, claims: &Claims, until: i64) -> Result<(), Fault> {
+        let issued = claims.second("iat").and_then(|issued| issued.ok_or(JwtError::Claim("iat")));
+        let lives = until.saturating_sub(LEEWAY).saturating_sub(issued.map_err(|error| refused(&error))?);
+        let longest = self.settings.max_lifetime;
+        match u64::try_from(lives).is_ok_and(|lives| lives > longest.as_secs()) {
+            true => Err(lives_too_long(lives, longest)),
+            false => Ok(()),
+        }
     }
 
     /// Those that could have a binding.
@@ -260,6 +305,16 @@ fn nameless(claim: &str) -> Fault {
          characters without `/`"
     );
     Fault::new(reasons::TOKEN_REFUSED, message).hint("name another claim: security.oidc.principalClaim")
+}
+
+fn lives_too_long(seconds: i64, longest: Duration) -> Fault {
+    let message = format!(
+        "the token that was sent lives for {seconds} s, and nobody here could revoke it: those of its issuer may live for \
+         {} s",
+        longest.as_secs()
+    );
+    Fault::new(reasons::TOKEN_REFUSED, message)
+        .hint("have the issuer give tokens that end sooner, or raise security.oidc.maxLifetime")
 }
 
 fn keys_unknown() -> Fault {

@@ -1,18 +1,17 @@
 //! The registry that is told: the one of this process, or another.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
-use omnirelay_wire::tls;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::heartbeats::HeartbeatStream;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::client::OwnClient;
+use crate::daemon::identity::connector::OwnConnector;
 use pb::aero_registry_client::AeroRegistryClient;
 use pb::aero_registry_server::AeroRegistry;
 
@@ -107,14 +106,8 @@ impl OtherRegistry {
         timeout: Duration,
         tls: Arc<OwnClient>,
     ) -> Result<Self, tonic::transport::Error> {
-        let connector = tower::service_fn(move |place: Uri| {
-            let tls = tls.clone();
-            async move {
-                tls.refresh().await?;
-                tls::connect_with(place, Arc::new(tls.config().map_err(io::Error::other)?)).await
-            }
-        });
-        let channel = endpoint(address, timeout)?.connect_with_connector_lazy(connector);
+        let channel =
+            endpoint(address, timeout)?.connect_with_connector_lazy(OwnConnector::new(tls, timeout));
         Ok(Self::on(channel))
     }
 

@@ -1,19 +1,20 @@
 //! Lines that are posted to an HTTP server.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::StatusCode;
+use http::header::{HeaderMap, RETRY_AFTER};
+use http_body_util::BodyExt as _;
 use omnirelay_core::text::chain;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::Url;
 
 use super::envelope::Item;
 use super::queue::Bounds;
 use super::worker::{WriteError, Writer};
 use crate::daemon::identity::client::OwnClient;
+use crate::daemon::identity::connector::{OwnHttp, PostError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// About the most bytes of frames in one request.
@@ -23,8 +24,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Posts batches of lines.
 pub(super) struct HttpWriter {
-    http: Client,
-    tls: Arc<OwnClient>,
+    http: OwnHttp,
     url: Url,
     timeout: Duration,
     batch_frames: usize,
@@ -35,42 +35,26 @@ pub(super) struct HttpWriter {
 }
 
 impl HttpWriter {
-    /// # Errors
-    /// When the HTTP client cannot be made.
-    pub fn open(
-        url: Url,
-        tls: Arc<OwnClient>,
-        timeout: Duration,
-        batch_frames: usize,
-    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let http = Client::builder()
-            .tls_backend_preconfigured(tls.config()?)
-            .connect_timeout(CONNECT_TIMEOUT.min(timeout))
-            .timeout(timeout)
-            // Telemetry goes to the host that was named, and to no other.
-            .redirect(Policy::none())
-            .no_proxy()
-            .user_agent(concat!("omnirelayd/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+    pub fn open(url: Url, tls: Arc<OwnClient>, timeout: Duration, batch_frames: usize) -> Self {
+        let http = OwnHttp::new(tls, CONNECT_TIMEOUT.min(timeout));
         let batch_frames = batch_frames.max(1);
-        Ok(Self { http, tls, url, timeout, batch_frames, posted: 0, asked_to_wait: None })
+        Self { http, url, timeout, batch_frames, posted: 0, asked_to_wait: None }
     }
 
     async fn post(&mut self, lines: Vec<u8>) -> Result<(), WriteError> {
-        if self.url.scheme() == "https" {
-            let refreshed = self.tls.refresh().await;
-            refreshed.map_err(|error| WriteError::Failed(error.to_string()))?;
-        }
-        let request =
-            self.http.post(self.url.clone()).header(CONTENT_TYPE, "application/x-ndjson").body(lines);
-        // The address may hold what others must not see.
-        let failed = |error: reqwest::Error| WriteError::Failed(chain(&error.without_url()));
-        let mut response = request.send().await.map_err(failed)?;
-        let status = response.status();
-        self.asked_to_wait = wait_of(response.headers());
-        // A little of the answer is read so that the connection can be used again; the timeout is over all of it.
-        let _ = response.chunk().await;
-        outcome(status)
+        let exchanged = tokio::time::timeout(self.timeout, async {
+            let response = self.http.post(&self.url, "application/x-ndjson", lines).await?;
+            let (head, mut body) = response.into_parts();
+            // A little of the answer is read so that the connection can be used again.
+            let _ = body.frame().await;
+            Ok::<_, PostError>(head)
+        });
+        let late =
+            || WriteError::Failed(format!("the request timed out after {} ms", self.timeout.as_millis()));
+        let head = exchanged.await.map_err(|_| late())?;
+        let head = head.map_err(|error| WriteError::Failed(chain(&error)))?;
+        self.asked_to_wait = wait_of(&head.headers);
+        outcome(head.status)
     }
 }
 

@@ -64,7 +64,6 @@ impl Sinks {
         if let Some(url) = http.server().map_err(setting)? {
             let tls = http.tls.client(Servers::NodesAndServices, trust);
             let writer = HttpWriter::open(url, tls, http.timeout.0, http.batch_frames);
-            let writer = writer.map_err(|error| setting(("relay.sinks.http.url", error.to_string())))?;
             let patience = http.timeout.0 + PATIENCE;
             opening.start(("http", "HTTPSink"), patience, Box::new(writer), &http.queue);
         }

@@ -206,7 +206,7 @@ async fn unregistered(peer_services: &[&str], every: Duration) -> Daemon {
             .map(|url| PeerService { url, tls: OwnClient::public() })
             .collect(),
     };
-    let resync = Arc::new(Resync::new(parts, &settings).unwrap());
+    let resync = Arc::new(Resync::new(parts, &settings));
     tasks.spawn(resync.clone().run());
     Daemon { registry, store, clock, pool, operations, resync, session, _tasks: tasks }
 }

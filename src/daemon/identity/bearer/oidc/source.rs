@@ -33,6 +33,13 @@ pub enum SourceError {
     Keys(#[from] KeySetError),
 }
 
+impl SourceError {
+    /// Whether there is no file of the keys: whoever has taken it away takes none of their tokens.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// A place that is read again and again.
 pub(super) enum Source {
     Server(Client, Url),

@@ -27,7 +27,7 @@ fn service(of: &Daemon) -> Advertisements {
         count_pool: Arc::new(PoolCounts::default),
     };
     let settings = ResyncSettings { resync_interval: TTL, push_every: TTL, peer_services: Vec::new() };
-    Advertisements::new(of.pool.clone(), Arc::new(Resync::new(parts, &settings).unwrap()), 1)
+    Advertisements::new(of.pool.clone(), Arc::new(Resync::new(parts, &settings)), 1)
 }
 
 /// How many milliseconds are left of each entry that is shown; `None`: that is not known.

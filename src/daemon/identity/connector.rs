@@ -1,0 +1,253 @@
+//! Connections that a daemon itself opens: each ends as soon as whoever is at its other end is put out, or the node itself.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::uri::Scheme;
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use omnirelay_pki::certificate::Certificate;
+use omnirelay_pki::trust::Usage;
+use omnirelay_wire::tls::connect_with;
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::client::{Believes, OwnClient, Shows};
+use super::trust::Trusted;
+
+/// Of an `http://` address without one.
+const HTTP_PORT: u16 = 80;
+
+/// Opens connections to `http://` and `https://` addresses, TLS as a client has it by then.
+#[derive(Clone, Debug)]
+pub struct OwnConnector {
+    tls: Arc<OwnClient>,
+    within: Duration,
+}
+
+impl OwnConnector {
+    /// One whose connections have so long to be open, TLS included.
+    pub fn new(tls: Arc<OwnClient>, within: Duration) -> Self {
+        Self { tls, within }
+    }
+
+    async fn connect(self, place: Uri) -> io::Result<OwnConnection> {
+        if place.scheme() != Some(&Scheme::HTTPS) {
+            let host = place.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+            let stream = TcpStream::connect((host, place.port_u16().unwrap_or(HTTP_PORT))).await?;
+            stream.set_nodelay(true)?;
+            return Ok(OwnConnection { io: Io::Plain(stream), over: None, cut: None });
+        }
+        self.tls.refresh().await?;
+        let judged_by = self.tls.trust().current();
+        let config = Arc::new(self.tls.config().map_err(io::Error::other)?);
+        let stream = connect_with(place, config).await?.into_inner();
+        let over = over(&self.tls, judged_by, stream.get_ref().1.peer_certificates());
+        Ok(OwnConnection { io: Io::Tls(Box::new(stream)), over, cut: None })
+    }
+}
+
+impl tower::Service<Uri> for OwnConnector {
+    type Response = TokioIo<OwnConnection>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<TokioIo<OwnConnection>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, place: Uri) -> Self::Future {
+        let (within, connecting) = (self.within, self.clone().connect(place));
+        Box::pin(async move {
+            let connected = tokio::time::timeout(within, connecting).await;
+            connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(TokioIo::new)
+        })
+    }
+}
+
+/// Becomes ready once a connection has to end, and says why. `None`: neither end was judged by the mesh.
+fn over(
+    tls: &OwnClient,
+    judged_by: Arc<Trusted>,
+    chain: Option<&[CertificateDer<'static>]>,
+) -> Option<BoxFuture<'static, &'static str>> {
+    let believed =
+        matches!(tls.believes(), Believes::Mesh(_) | Believes::Cluster(_)).then_some(chain).flatten();
+    let server = believed.and_then(|chain| Some((Certificate::read(chain.first()?).ok()?, chain.to_vec())));
+    let own = judged_by.own.clone().filter(|_| *tls.shows() == Shows::Node);
+    if server.is_none() && own.is_none() {
+        return None;
+    }
+    let trust = tls.trust().clone();
+    Some(Box::pin(async move {
+        let server = async {
+            let Some((certificate, chain)) = &server else { return std::future::pending().await };
+            trust.ended(judged_by, certificate, chain, Usage::Server).await
+        };
+        let own = async {
+            let Some(own) = own else { return std::future::pending().await };
+            trust.own_ended(&own.leaf).await
+        };
+        tokio::select! {
+            why = server => why,
+            why = own => why,
+        }
+    }))
+}
+
+/// A connection that was opened.
+pub struct OwnConnection {
+    io: Io,
+    over: Option<BoxFuture<'static, &'static str>>,
+    /// Why it was ended here.
+    cut: Option<&'static str>,
+}
+
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl fmt::Debug for OwnConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnConnection").field("cut", &self.cut).finish_non_exhaustive()
+    }
+}
+
+impl OwnConnection {
+    /// What it is read and written by.
+    ///
+    /// # Errors
+    /// When it has to end.
+    fn io(self: Pin<&mut Self>, cx: &mut Context<'_>) -> io::Result<Pin<&mut (dyn Both + 'static)>> {
+        let this = self.get_mut();
+        if let Some(Poll::Ready(why)) = this.over.as_mut().map(|over| over.as_mut().poll(cx)) {
+            tracing::info!(why, "connection of this daemon's own cut");
+            (this.over, this.cut) = (None, Some(why));
+        }
+        if let Some(why) = this.cut {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                format!("it was ended here: {why}"),
+            ));
+        }
+        Ok(match &mut this.io {
+            Io::Plain(stream) => Pin::new(stream),
+            Io::Tls(stream) => Pin::new(stream.as_mut()),
+        })
+    }
+}
+
+trait Both: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Both for T {}
+
+impl AsyncRead for OwnConnection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.io(cx)?.poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for OwnConnection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.io(cx)?.poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io(cx)?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io(cx)?.poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.io(cx)?.poll_write_vectored(cx, bytes)
+    }
+}
+
+impl Connection for OwnConnection {
+    fn connected(&self) -> Connected {
+        let is_http2 = match &self.io {
+            Io::Plain(_) => false,
+            Io::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        };
+        if is_http2 { Connected::new().negotiated_h2() } else { Connected::new() }
+    }
+}
+
+/// Posts to HTTP servers. Connections are used again while both ends are who they were.
+#[derive(Clone, Debug)]
+pub struct OwnHttp(Client<OwnConnector, Full<Bytes>>);
+
+impl OwnHttp {
+    /// A client whose connections have so long to be open.
+    pub fn new(tls: Arc<OwnClient>, connect_within: Duration) -> Self {
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new());
+        Self(builder.build(OwnConnector::new(tls, connect_within)))
+    }
+
+    /// Answers once the head of the answer is there; how long that may take is the caller's to say.
+    ///
+    /// # Errors
+    /// When nobody answers. The address is not repeated.
+    pub async fn post(
+        &self,
+        url: &reqwest::Url,
+        content_type: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, PostError> {
+        let request = Request::post(url.as_str())
+            .header(CONTENT_TYPE, content_type)
+            .header(USER_AGENT, concat!("omnirelayd/", env!("CARGO_PKG_VERSION")))
+            .body(Full::from(body))?;
+        Ok(self.0.request(request).await?)
+    }
+}
+
+/// Why a post was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    #[error("the address is none of HTTP")]
+    Address(#[from] http::Error),
+    #[error("the server did not answer")]
+    Unanswered(#[from] Error),
+}
+
+impl PostError {
+    /// Whether there was no connection.
+    pub fn is_connect(&self) -> bool {
+        match self {
+            Self::Address(_) => true,
+            Self::Unanswered(error) => error.is_connect(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "connector_test.rs"]
+mod tests;
