@@ -448,7 +448,7 @@ fn redact(document: &mut Value) -> bool {
             }
             redact(value) || found
         }),
-        Value::Array(items) => items.iter_mut().fold(false, |found, item| redact(item) || found),
+        Value::Array(items) => items.iter_mut().map(redact).filter(|found| *found).count() > 0,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
