@@ -9,6 +9,7 @@ pub mod client;
 mod client_judge;
 mod files;
 pub mod handshake;
+pub mod operator_files;
 pub mod own;
 pub mod permissions;
 pub mod proof;

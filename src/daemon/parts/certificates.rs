@@ -19,6 +19,7 @@ use crate::daemon::identity::provided::Provider;
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::certificates::bearer::Callers;
+use crate::daemon::objects::certificates::operator::OperatorKeeper;
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::{
@@ -55,10 +56,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         },
         names: names(&config, node.addresses.control.ip()),
         controls: controls(&registry),
-        is_entered: {
-            let presence = node.presence.clone();
-            Box::new(move || presence.get().is_none_or(|presence| presence.is_registered()))
-        },
+        is_entered: is_entered(node),
         makes_authority: config.security.make_authority,
         move_within: MOVE_WITHIN,
         tried: Default::default(),
@@ -72,6 +70,11 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.run(Phase::End, async move { keeper.run().await });
     let store = Arc::new(store_access(&config, node.registry.node_id()));
     let (known, access) = (node.registry.clone(), store.clone());
+    if let Some(files) = node.identity_files.operator.clone() {
+        let (registry, signer, is_entered) = (registry.clone(), signer.clone(), is_entered(node));
+        let keeper = OperatorKeeper { registry, signer, files, is_entered };
+        node.run(Phase::End, async move { keeper.run().await });
+    }
     node.readiness.add(move || {
         let told = credentials_known_to(&known, &access).map(|who| {
             format!(
@@ -102,6 +105,12 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
 
 /// Counts handshakes that came to nothing.
 struct Refused(Arc<IdentityMetrics>);
+/// Whether the node is entered in the registry.
+fn is_entered(node: &Mount) -> Box<dyn Fn() -> bool + Send + Sync> {
+    let presence = node.presence.clone();
+    Box::new(move || presence.get().is_none_or(|presence| presence.is_registered()))
+}
+
 
 impl RequestObserver for Refused {
     fn finished(&self, _: &FinishedCall<'_>) {}

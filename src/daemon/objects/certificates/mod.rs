@@ -13,6 +13,7 @@ pub mod join;
 mod keeping;
 mod list;
 pub mod own;
+pub mod operator;
 pub mod policy;
 mod rejoin;
 pub mod remote;

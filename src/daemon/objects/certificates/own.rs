@@ -44,7 +44,7 @@ const BETWEEN: Duration = Duration::from_secs(600);
 /// How long after a failure it is tried again.
 pub(super) const AGAIN: Duration = Duration::from_secs(15);
 /// How soon it is looked again whether this node is entered in the registry.
-const ENTERED_WITHIN: Duration = Duration::from_millis(100);
+pub(super) const ENTERED_WITHIN: Duration = Duration::from_millis(100);
 /// Within how many seconds of a new root the nodes of a mesh go over to it, each at its own time.
 pub const MOVE_WITHIN: i64 = 60;
 
