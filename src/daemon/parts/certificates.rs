@@ -26,7 +26,7 @@ use crate::daemon::objects::certificates::{
     AUTHORITY, CERTIFICATE, Certificates, Controls, EndSession, Enrollment, Gate, JOIN_POLICY, JOIN_TOKEN,
     REVOCATION, StoreAccess, credentials_known_to,
 };
-use crate::daemon::objects::certificates::{has_authority, revocations_number};
+use crate::daemon::objects::certificates::{has_authority, issuers, revocations_number};
 use crate::daemon::objects::peers;
 use crate::daemon::readiness::item;
 use crate::daemon::registry::Registry;
@@ -39,7 +39,9 @@ pub const PART: Part = Part {
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
-    let signer = Arc::new(Signer::new(node.identity_files.clone()));
+    let known = registry.clone();
+    let naming = move |refused| issuers::named(&known, refused);
+    let signer = Arc::new(Signer::new(node.identity_files.clone()).naming(naming));
     trust.update(|trusted| trusted.cluster.clone_from(&config.node.cluster));
     let read = registry.clone();
     trust.ask(move || has_authority(&read));
@@ -103,14 +105,14 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Counts handshakes that came to nothing.
-struct Refused(Arc<IdentityMetrics>);
 /// Whether the node is entered in the registry.
 fn is_entered(node: &Mount) -> Box<dyn Fn() -> bool + Send + Sync> {
     let presence = node.presence.clone();
     Box::new(move || presence.get().is_none_or(|presence| presence.is_registered()))
 }
 
+/// Counts handshakes that came to nothing.
+struct Refused(Arc<IdentityMetrics>);
 
 impl RequestObserver for Refused {
     fn finished(&self, _: &FinishedCall<'_>) {}
@@ -155,7 +157,7 @@ fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Resu
 /// The control ports of other nodes that live, as the registry has them.
 fn controls(registry: &Arc<Registry>) -> Controls {
     let registry = registry.clone();
-    Box::new(move |max| peers::controls(&registry, max))
+    Box::new(move |max| issuers::controls(&registry, max))
 }
 
 /// Where the registry is, and by what this daemon uses it. What cannot be read was refused when the store was opened.

@@ -36,17 +36,25 @@ pub struct Signer {
     opened: Mutex<Option<(Vec<u8>, Arc<Authority>)>>,
     /// The key of tokens with this public key.
     tokens: Mutex<Option<(Vec<u8>, Arc<SigningKey>)>>,
+    /// Adds to a refusal who else can do what this node cannot.
+    name: Box<dyn Fn(Fault) -> Fault + Send + Sync>,
 }
 
 impl Signer {
     /// One that finds the secret in these files.
     pub fn new(files: IdentityFiles) -> Self {
-        Self { files, opened: Mutex::default(), tokens: Mutex::default() }
+        Self { files, opened: Mutex::default(), tokens: Mutex::default(), name: Box::new(|refused| refused) }
+    }
+
+    /// With what adds to a refusal who else can do what this node cannot.
+    #[must_use]
+    pub fn naming(self, name: impl Fn(Fault) -> Fault + Send + Sync + 'static) -> Self {
+        Self { name: Box::new(name), ..self }
     }
 
     /// Whether this node can issue for the authority.
     pub fn can_issue(&self, authority: &AuthorityValue) -> bool {
-        self.issuer(authority).is_ok()
+        self.opened(authority).is_ok()
     }
 
     /// What issues.
@@ -54,6 +62,10 @@ impl Signer {
     /// # Errors
     /// `NOT_AN_ISSUER` where this node has not the secret, or another.
     pub fn issuer(&self, authority: &AuthorityValue) -> Result<Arc<Authority>, Fault> {
+        self.opened(authority).map_err(&self.name)
+    }
+
+    fn opened(&self, authority: &AuthorityValue) -> Result<Arc<Authority>, Fault> {
         let issuer = authority.issuers.first().ok_or_else(unreadable)?;
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((certificate, issuer_of)) = &*opened
@@ -78,8 +90,9 @@ impl Signer {
         {
             return Ok(Arc::clone(key));
         }
-        let pkcs8 = self.sealing_key()?.open(token_keys::TOKEN_KEY, &kept.sealed_key);
-        let pkcs8 = pkcs8.map_err(|_| self.no_issuer("has a secret, but its key was sealed with another"))?;
+        let pkcs8 = self.sealing_key().map_err(&self.name)?.open(token_keys::TOKEN_KEY, &kept.sealed_key);
+        let pkcs8 = pkcs8
+            .map_err(|_| (self.name)(self.no_issuer("has a secret, but its key was sealed with another")))?;
         let key = SigningKey::kept(&pkcs8).ok().filter(|key| key.public() == kept.public_key);
         let key = Arc::new(key.ok_or_else(unreadable)?);
         *opened = Some((kept.public_key.clone(), Arc::clone(&key)));
@@ -178,7 +191,7 @@ impl Signer {
             )
             .hint("say where it is: omnirelay cert ca rotate --offline-root DIR"));
         }
-        self.open(authority, ROOT, root)
+        self.open(authority, ROOT, root).map_err(&self.name)
     }
 
     /// What signs by a key that was sealed as `what`.
