@@ -230,7 +230,8 @@ impl Host {
         write_whole(path, written.as_bytes()).map_err(|error| cannot_write(path, &error))?;
         match grant.store_url.is_empty() {
             true => Ok(vec![
-                "the registry is in a store of one host: the daemon of this node needs a Redis that it shares with others"
+                "it was told of no store: that of the mesh is of one host, or of another cluster; set store.url to the Redis \
+                 that the daemons of its cluster share"
                     .to_owned(),
             ]),
             false => Ok(Vec::new()),
