@@ -65,7 +65,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         kept: Default::default(),
     };
     keeper.load();
-    let provider = Arc::new(provider(node)?);
+    let provider = Arc::new(provider(node));
     node.run(Phase::End, provider.clone().run());
     let keeper = Arc::new(keeper);
     tell(node, &keeper, provider)?;
@@ -123,12 +123,12 @@ impl RequestObserver for Refused {
 }
 
 /// What says who the node is, where that are files, and whom it believes besides.
-fn provider(node: &Mount) -> Result<Provider, NodeError> {
+fn provider(node: &Mount) -> Provider {
     let (files, config) = (node.identity_files.clone(), &node.config);
     // What is wrong with it was told when it was loaded.
     let kept = move || files.identity().ok().flatten();
     let own = (config.node.cluster.as_str(), node.registry.node_id());
-    Ok(Provider::open(node.provision.clone(), node.trust.clone(), own, kept)?)
+    Provider::open(node.provision.clone(), node.trust.clone(), own, kept)
 }
 
 /// Says what is wrong with the identity, what leaves the host in plaintext, and when certificates end.
@@ -140,7 +140,8 @@ fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Resu
             true => asked.trouble().or_else(|| of_files.failure()),
             false => of_files.trouble(),
         };
-        vec![item("identity", false, trouble), item("plaintext", false, plaintext.clone())]
+        // Others are not to count on a node that is nobody.
+        vec![item("identity", of_files.is_missing(), trouble), item("plaintext", false, plaintext.clone())]
     });
     let (counted, metrics) = (keeper.clone(), Arc::new(IdentityMetrics::new(node.metrics.all())?));
     node.observe(Arc::new(Refused(metrics.clone())));
