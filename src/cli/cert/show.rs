@@ -62,5 +62,12 @@ fn describe(document: &Value, moment: Moment) -> String {
             rows.push((name, format!("{} ends in {ends}, {kept}", text(certificate, "fingerprint"))));
         }
     }
+    let prepared = text(document, "preparedKeyFingerprint");
+    if !prepared.is_empty() {
+        rows.push((
+            "prepared",
+            format!("a next issuer with the key {prepared}, which no root has certified"),
+        ));
+    }
     listing(&rows)
 }

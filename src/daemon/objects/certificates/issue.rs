@@ -264,7 +264,7 @@ fn replaced(
         list.revoke(Revoked::Serial(serial.clone()), now, not_after + GRACE, "replaced");
     }
     list.prune(now);
-    let value = Bytes::from(signer.signed(authority, &list)?.encode_to_vec());
+    let value = Bytes::from(signer.signed(authority, &list, now)?.encode_to_vec());
     Ok(Some(Write::Put { id: revocation_id(), value, group: None }))
 }
 

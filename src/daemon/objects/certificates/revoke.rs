@@ -149,7 +149,7 @@ impl Certificates {
                 let changes = differences(&before, &list);
                 if list != before {
                     list.prune(now);
-                    let signed = self.signer.signed(&authority, &list)?;
+                    let signed = self.signer.signed(&authority, &list, now)?;
                     let value = Bytes::from(signed.encode_to_vec());
                     writes.push(Write::Put { id: revocation_id(), value, group: None });
                 }
