@@ -12,7 +12,7 @@ use prost::Message as _;
 use tracing::{info, warn};
 
 use super::holder::{Named, record_of};
-use super::revoke::{Bar, bar, no_holder, of_list, put};
+use super::revoke::{Bar, bar, of_list, put};
 use super::{CERTIFICATE, Certificates, held_in, own_act, pb};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::SCHEMA_VERSION;
@@ -40,10 +40,10 @@ impl Certificates {
         let (record, how) = (record_of(&holder), if *leaves { Bar::Keys } else { Bar::Holder });
         let asked = of_list(caller, REVOKE_NODE, reason, *dry_run, hash);
         let changed = self.change(asked, |reader, list, now| {
-            let held = held_in(reader, &record).ok_or_else(|| no_holder(&record))?;
-            bar(&held, how, list, now, reason);
-            let barred = CertificateValue { barred: held.barred || how == Bar::Holder, ..(*held).clone() };
-            Ok(if barred == *held { Vec::new() } else { vec![put(&record, &barred)] })
+            let held = self.held_or_known(reader, &holder, &record)?;
+            bar(&held, &holder, how, list, now, reason);
+            let barred = CertificateValue { barred: held.barred || how == Bar::Holder, ..held.clone() };
+            Ok(if barred == held { Vec::new() } else { vec![put(&record, &barred)] })
         });
         let changed = changed.await?;
         let mut told = pb::NodeRevocation {
