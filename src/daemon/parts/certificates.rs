@@ -24,7 +24,7 @@ use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::{
     AUTHORITY, CERTIFICATE, Certificates, Controls, EndSession, Enrollment, Gate, JOIN_POLICY, JOIN_TOKEN,
-    REVOCATION, StoreAccess, credentials_known_to,
+    KnownCredentials, REVOCATION, StoreAccess,
 };
 use crate::daemon::objects::certificates::{has_authority, issuers, revocations_number};
 use crate::daemon::objects::peers;
@@ -70,15 +70,15 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let keeper = Arc::new(keeper);
     tell(node, &keeper, provider)?;
     node.run(Phase::End, async move { keeper.run().await });
-    let store = Arc::new(store_access(&config, node.registry.node_id()));
-    let (known, access) = (node.registry.clone(), store.clone());
     if let Some(files) = node.identity_files.operator.clone() {
         let (registry, signer, is_entered) = (registry.clone(), signer.clone(), is_entered(node));
         let keeper = OperatorKeeper { registry, signer, files, is_entered };
         node.run(Phase::End, async move { keeper.run().await });
     }
+    let store = Arc::new(store_access(&config, node.registry.node_id()));
+    let (known, access, credentials) = (node.registry.clone(), store.clone(), KnownCredentials::default());
     node.readiness.add(move || {
-        let told = credentials_known_to(&known, &access).map(|who| {
+        let told = credentials.to(&known, &access).map(|who| {
             format!(
                 "{who} was put out of the mesh and knows the credentials of the store that this node uses"
             )

@@ -1,10 +1,11 @@
 //! Putting a node out of the mesh: by its certificates, by the store's credentials, and by its session.
 
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
-use omnirelay_store::{CommitError, Expelled, RecordId, Write};
+use omnirelay_store::{CommitError, Epoch, Expelled, RecordId, Revision, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use omnirelay_wire::rpc::enrollment_service::REVOKE_NODE;
@@ -113,8 +114,32 @@ impl Certificates {
     }
 }
 
-/// Who was put out and knows the credentials of the store that this daemon uses; `None`: nobody.
-pub fn credentials_known_to(registry: &Registry, access: &super::StoreAccess) -> Option<String> {
+/// Who was put out and knows the credentials of the store that this daemon uses. It is looked for once for each commit: whoever
+/// waits until a daemon is ready asks all the time.
+#[derive(Default)]
+pub struct KnownCredentials(Mutex<Option<((Epoch, Revision), Option<String>)>>);
+
+impl KnownCredentials {
+    /// `None`: nobody.
+    pub fn to(&self, registry: &Registry, access: &super::StoreAccess) -> Option<String> {
+        if !access.is_shared {
+            return None;
+        }
+        let head = registry.view().head();
+        let at = (head.epoch, head.revision);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known_at, found)) = &*last
+            && *known_at == at
+        {
+            return found.clone();
+        }
+        let found = credentials_known_to(registry, access);
+        *last = Some((at, found.clone()));
+        found
+    }
+}
+
+fn credentials_known_to(registry: &Registry, access: &super::StoreAccess) -> Option<String> {
     let records = registry.view().list(&CERTIFICATE).records;
     let knows = |key: &str, value: &CertificateValue| {
         !value.known_credentials.is_empty() && value.known_credentials == access.digest(key)

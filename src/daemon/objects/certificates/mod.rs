@@ -38,7 +38,7 @@ use super::serve::serve;
 use crate::daemon::identity::trust::{HasAuthority, Trust};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Reader};
-pub use expel::{EndSession, credentials_known_to};
+pub use expel::{EndSession, KnownCredentials};
 pub use gate::Gate;
 pub use holder::record_of;
 use pb::certificate_service_server::CertificateService;
