@@ -95,7 +95,7 @@ fn a_mesh_whose_issuer_secret_is_lost_gets_another_from_its_root() -> Result<()>
     let shown = rotated.complaint.lines().find_map(|line| line.strip_prefix("The key of the issuer is "));
     let key = shown.unwrap_or_default().trim_end_matches('.');
     let log = mesh.place.log();
-    let prepared = log.lines().filter(|line| line.contains("next issuer prepared")).next_back();
+    let prepared = log.lines().rfind(|line| line.contains("next issuer prepared"));
     ensure!(!key.is_empty() && prepared.is_some_and(|line| line.contains(key)), "{key}: {log}");
     let issued = mesh.by("bob", "cert ca show")?;
     ensure!(

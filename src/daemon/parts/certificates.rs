@@ -6,9 +6,9 @@ use std::sync::Arc;
 use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::request::is_dns_name;
-use omnirelay_store::Credentials;
 use omnirelay_store::redis::url::Address;
 use omnirelay_store::redis::users::node_user;
+use omnirelay_store::{Credentials, RecordId};
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServiceServer;
@@ -18,8 +18,9 @@ use crate::daemon::config::Config;
 use crate::daemon::identity::provided::Provider;
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::bindings::seed::BINDING_SEED;
 use crate::daemon::objects::certificates::bearer::Callers;
-use crate::daemon::objects::certificates::operator::OperatorKeeper;
+use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::{
@@ -72,7 +73,9 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.run(Phase::End, async move { keeper.run().await });
     if let Some(files) = node.identity_files.operator.clone() {
         let (registry, signer, is_entered) = (registry.clone(), signer.clone(), is_entered(node));
-        let keeper = OperatorKeeper { registry, signer, files, is_entered };
+        let (known, bound) = (registry.clone(), RecordId::new(BINDING_SEED, format!("operator:{OPERATOR}")));
+        let may_begin = Box::new(move || is_entered() && known.view().get(&bound).is_some());
+        let keeper = OperatorKeeper { registry, signer, files, may_begin };
         node.run(Phase::End, async move { keeper.run().await });
     }
     let store = Arc::new(store_access(&config, node.registry.node_id()));

@@ -117,7 +117,13 @@ impl Certificates {
 /// Who was put out and knows the credentials of the store that this daemon uses. It is looked for once for each commit: whoever
 /// waits until a daemon is ready asks all the time.
 #[derive(Default)]
-pub struct KnownCredentials(Mutex<Option<((Epoch, Revision), Option<String>)>>);
+pub struct KnownCredentials(Mutex<Option<Looked>>);
+
+/// What was found when the registry was there.
+struct Looked {
+    at: (Epoch, Revision),
+    found: Option<String>,
+}
 
 impl KnownCredentials {
     /// `None`: nobody.
@@ -128,13 +134,11 @@ impl KnownCredentials {
         let head = registry.view().head();
         let at = (head.epoch, head.revision);
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known_at, found)) = &*last
-            && *known_at == at
-        {
-            return found.clone();
+        if let Some(looked) = last.as_ref().filter(|looked| looked.at == at) {
+            return looked.found.clone();
         }
         let found = credentials_known_to(registry, access);
-        *last = Some((at, found.clone()));
+        *last = Some(Looked { at, found: found.clone() });
         found
     }
 }

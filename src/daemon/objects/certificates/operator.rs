@@ -33,8 +33,8 @@ pub struct OperatorKeeper {
     pub registry: Arc<Registry>,
     pub signer: Arc<Signer>,
     pub files: OperatorFiles,
-    /// Whether this node is entered in the registry.
-    pub is_entered: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Whether this node is entered in the registry, and what the operator may do: whoever finds the certificate uses it.
+    pub may_begin: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// What was issued: by which version of the authority, and when it is to be renewed, by the second of the Unix time.
@@ -52,7 +52,7 @@ impl OperatorKeeper {
 
     async fn look(&self, issued: Issued) -> (Issued, Option<Instant>) {
         let by = authority(self.registry.view());
-        if by == Version(0) || !(self.is_entered)() {
+        if by == Version(0) || !(self.may_begin)() {
             return (Issued::default(), Some(Instant::now() + ENTERED_WITHIN));
         }
         let left = u64::try_from(issued.due - unix_now()).unwrap_or(0);
