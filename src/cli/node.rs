@@ -67,7 +67,7 @@ impl Session {
             self.stay()?;
             return Ok(id);
         }
-        let address = control_address(&id, peer)?;
+        let address = control_address(&id, peer, self.client()?.address())?;
         let target = Target { addresses: vec![address], source: Source::Peer, ..self.target()?.clone() };
         self.turn_to(target)?;
         let node = self.call(&Call::of(&NODE, &json!({}))?).await?;
@@ -78,11 +78,11 @@ impl Session {
     }
 }
 
-/// Where the daemon of `peer` says it can be asked.
+/// Where the daemon of `peer` says it can be asked: under TLS if the one that was `asked` is.
 ///
 /// # Errors
 /// When it does not live, or says no address.
-pub fn control_address(id: &str, peer: &Value) -> Result<Address, CliError> {
+pub fn control_address(id: &str, peer: &Value, asked: &Address) -> Result<Address, CliError> {
     let status = text(peer, "status");
     if status != "alive" {
         return Err(CliError::new(
@@ -101,7 +101,11 @@ pub fn control_address(id: &str, peer: &Value) -> Result<Address, CliError> {
     if control.is_empty() {
         return Err(unusable("it has registered without metadata.endpoints.control".to_owned()));
     }
-    control.parse().map_err(|error| unusable(format!("metadata.endpoints.control: {error}")))
+    let given = match asked.is_tls() && !control.contains("://") {
+        true => format!("https://{control}"),
+        false => control.to_owned(),
+    };
+    given.parse().map_err(|error| unusable(format!("metadata.endpoints.control: {error}")))
 }
 
 fn another(id: &str, found: &str, address: &Address) -> CliError {
@@ -121,9 +125,13 @@ mod tests {
     fn address_is_that_of_an_alive_node_that_says_one() {
         let peer = |status: &str, control: &str| {
             let peer = json!({"status": status, "metadata": {"endpoints": {"control": control}}});
-            control_address("node-2", &peer).map_err(|error| (error.exit() as u8, error.reason().to_owned()))
+            control_address("node-2", &peer, &Address::built_in())
+                .map_err(|error| (error.exit() as u8, error.reason().to_owned()))
         };
         assert_eq!(peer("alive", "10.0.2.7:17420").unwrap().as_str(), "http://10.0.2.7:17420");
+        let secure = "https://10.0.2.6:17420".parse().unwrap();
+        let one = json!({"status": "alive", "metadata": {"endpoints": {"control": "10.0.2.7:17420"}}});
+        assert_eq!(control_address("node-2", &one, &secure).unwrap().as_str(), "https://10.0.2.7:17420");
         let cases = [
             ("dead", "10.0.2.7:17420", "NODE_NOT_ALIVE"),
             ("suspect", "10.0.2.7:17420", "NODE_NOT_ALIVE"),

@@ -25,7 +25,6 @@ use super::identity::bearer::Bearers;
 use super::identity::bearer::oidc::Oidc;
 use super::identity::own::IdentityFiles;
 use super::identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
-use super::identity::provided::ProvidedError;
 use super::identity::tls::{Clients, Tls, TlsError};
 use super::identity::trust::{HasAuthority, Trust};
 use super::metrics::{IssuerMetrics, Metrics};
@@ -98,8 +97,6 @@ pub enum NodeError {
     RelayRegistry(#[source] tonic::transport::Error),
     #[error("cannot serve a port under TLS")]
     Tls(#[from] TlsError),
-    #[error("cannot take the identity of this node from its files")]
-    Identity(#[from] ProvidedError),
     #[error("cannot keep the audit trail")]
     Audit(#[from] AuditFilesError),
     #[error("cannot count")]

@@ -1,9 +1,10 @@
-//! A registry whose file is gone: refused, and accepted in so many words.
+//! What is lost: a registry whose file is gone, which is refused, and accepted in so many words; the secret of the issuer.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::process::api::Api;
+use crate::process::secured::Secured;
 use crate::process::{Place, clean, until};
 
 const FILE: &str = "registry.redb";
@@ -59,5 +60,51 @@ async fn a_lost_registry_is_refused_and_its_loss_accepted_in_so_many_words() -> 
         let peer = Api::new(&daemon.control)?.peer("a").await?;
         ensure!(peer["cordonReason"] == json!("again"), "{lost}: {peer}");
     }
+    Ok(())
+}
+
+/// As docs/security/lost-root.md says.
+#[test]
+fn a_mesh_whose_issuer_secret_is_lost_gets_another_from_its_root() -> Result<()> {
+    let init = "cert ca init --yes --out admin --offline-root root";
+    let mesh = Secured::made_by(init, "a", "127.0.0.1:0", &["--set", "control.tls.source=mesh"])?;
+    let vouched = mesh.at_socket("cert ca rotate --offline-root root")?;
+    ensure!(vouched.code == Some(0), "the issuer before vouches for the next one: {}", vouched.complaint);
+    ensure!(mesh.by("admin", "cert issue --operator bob --out bob")?.code == Some(0));
+    let Secured { place, daemon, folder } = mesh;
+    daemon.signal("TERM")?;
+    ensure!(daemon.wait()?.success());
+    std::fs::remove_file(place.data_dir().join("identity/issuer-secret"))?;
+    let daemon = place.start()?;
+    let mesh = Secured { place, daemon, folder };
+    let cases = [
+        ("cert issue --operator eve --out eve", "has not the secret"),
+        ("cert ca rotate --offline-root root", "has not the secret"),
+        ("cert ca rotate --offline-root root --new-secret", "add --yes"),
+    ];
+    for (line, expected) in cases {
+        let refused = mesh.at_socket(line)?;
+        ensure!(
+            refused.code != Some(0) && refused.complaint.contains(expected),
+            "{line}: {}",
+            refused.complaint
+        );
+    }
+    let rotated = mesh.at_socket("cert ca rotate --offline-root root --new-secret --yes")?;
+    ensure!(rotated.code == Some(0), "{}", rotated.complaint);
+    let shown = rotated.complaint.lines().find_map(|line| line.strip_prefix("The key of the issuer is "));
+    let key = shown.unwrap_or_default().trim_end_matches('.');
+    let log = mesh.place.log();
+    let prepared = log.lines().rfind(|line| line.contains("next issuer prepared"));
+    ensure!(!key.is_empty() && prepared.is_some_and(|line| line.contains(key)), "{key}: {log}");
+    let issued = mesh.by("bob", "cert ca show")?;
+    ensure!(
+        issued.code == Some(0) && issued.output.contains("yes, a"),
+        "what was issued is believed: {}",
+        issued.complaint
+    );
+    let issued = mesh.by("admin", "cert issue --operator eve --out eve")?;
+    ensure!(issued.code == Some(0), "{}", issued.complaint);
+    ensure!(mesh.by("eve", "whoami")?.code == Some(0));
     Ok(())
 }

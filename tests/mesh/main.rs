@@ -19,6 +19,7 @@ mod lifecycle;
 mod local_users;
 mod lost;
 mod relay;
+mod secure;
 mod service;
 mod up;
 mod up_redis;

@@ -25,16 +25,11 @@ pub struct Secured {
 impl Secured {
     /// Starts it and makes the authority, and the certificate of `admin`.
     pub fn start(node_id: &str, listen: &str, arguments: &[&str]) -> Result<Self> {
-        Self::start_of(None, node_id, listen, arguments)
+        Self::made_by("cert ca init --yes --out admin", node_id, listen, arguments)
     }
 
-    /// The same, with an authority of this trust domain.
-    pub fn start_of(
-        trust_domain: Option<&str>,
-        node_id: &str,
-        listen: &str,
-        arguments: &[&str],
-    ) -> Result<Self> {
+    /// The same, with the line that makes both.
+    pub fn made_by(init: &str, node_id: &str, listen: &str, arguments: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let socket = folder.path().join("control.sock");
         let socket = socket.to_str().context("no UTF-8")?;
@@ -43,8 +38,7 @@ impl Secured {
         listen.clone_into(&mut place.listen);
         let daemon = place.start()?;
         let secured = Self { place, daemon, folder };
-        let of = trust_domain.map(|domain| format!(" --trust-domain {domain}")).unwrap_or_default();
-        let made = secured.at_socket(&format!("cert ca init --yes --out admin{of}"))?;
+        let made = secured.at_socket(init)?;
         ensure!(made.code == Some(0), "{}", made.complaint);
         secured.await_identity()?;
         Ok(secured)

@@ -95,6 +95,15 @@ fn a_host_joins_with_a_token_and_is_a_node_from_then_on() -> Result<()> {
     until("b serves", || Ok(at_b("mesh peers list")?.code == Some(0)))?;
     let cannot = at_b("cert issue --operator x --out x")?;
     ensure!(cannot.code == Some(4) && cannot.complaint.contains("cannot issue"), "{}", cannot.complaint);
+    let next = format!("--addr https://{}", mesh.daemon.control);
+    ensure!(cannot.complaint.contains(&next), "{}", cannot.complaint);
+    // A host that asks b is let in by a, which b has named.
+    token(&mesh, "-c --node c")?;
+    let by_b = format!(
+        "mesh join --server {listen} --tls-server-name b --token-file token-c --node-id c --data-dir c"
+    );
+    let joined = ended(&mut command(&by_b, mesh.folder.path()))?;
+    ensure!(joined.code == Some(0) && joined.output.contains("worker/c"), "{}", joined.complaint);
     ensure!(mesh.by("admin", "cert revoke --operator admin --serial 1 --yes")?.code == Some(2));
     ensure!(mesh.by("admin", "cert revoke --operator admin --yes --reason lost")?.code == Some(0));
     until("b has heard of it", || Ok(at_b("mesh peers list")?.complaint.contains("revoked")))

@@ -486,3 +486,29 @@ async fn an_identity_moves_to_the_mesh_and_back() -> Result<()> {
     ensure!(checked.output.contains("\"identity-plaintext\""), "{}", checked.output);
     Ok(())
 }
+
+#[test]
+fn a_daemon_whose_identity_cannot_be_read_starts_and_is_ready_once_it_can() -> Result<()> {
+    let corporate = Corporate::new()?;
+    corporate.issue("first", "spiffe://corp.example/mesh/default/worker/a")?;
+    let settings = [
+        "security.identity.source=files".to_owned(),
+        corporate.set("pkcs12", "node.p12"),
+        corporate.set("passwordFile", "password"),
+        "control.tls.source=mesh".to_owned(),
+    ];
+    let arguments = arguments(&settings.each_ref().map(String::as_str));
+    let arguments: Vec<&str> =
+        ["--node-id", "a"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
+    std::fs::write(corporate.path("password"), "wrong\n")?;
+    let place = Place::new(&arguments)?;
+    let daemon = place.start_unready()?;
+    let log = place.log();
+    ensure!(log.contains("identity not taken from its files") && log.contains("node.p12"), "{log}");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    ensure!(!place.ready_file().exists(), "a node that is nobody is ready");
+    std::fs::write(corporate.path("password"), "correct horse\n")?;
+    let daemon = place.ready(daemon)?;
+    ensure!(serial(corporate.folder.path(), &daemon.control)?.contains("serial="), "it shows no certificate");
+    Ok(())
+}

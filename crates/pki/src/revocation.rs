@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay_core::spiffe::SpiffeId;
+use omnirelay_core::spiffe::{Holder, SpiffeId};
 
 use crate::certificate::{Certificate, Serial};
 use crate::key::Fingerprint;
@@ -19,6 +19,20 @@ pub enum Revoked {
     Key(Fingerprint),
     /// Every certificate of a holder, until an administrator lets it back in.
     Holder(SpiffeId),
+    /// The same of a node, in whatever role and of whatever trust domain.
+    Node { cluster: String, node: String },
+}
+
+impl Revoked {
+    /// The node that this is, whatever its role; `None` for somebody else.
+    pub fn node(holder: &Holder) -> Option<Self> {
+        match holder {
+            Holder::Node { cluster, node, .. } => {
+                Some(Self::Node { cluster: cluster.clone(), node: node.clone() })
+            }
+            Holder::Operator(_) | Holder::Service(_) => None,
+        }
+    }
 }
 
 /// For how long it is remembered that somebody was let back in, in seconds: a list that was kept somewhere since before
@@ -80,15 +94,20 @@ impl Revocations {
         if self.entries.is_empty() {
             return None;
         }
-        let holder = Revoked::Holder(certificate.id.clone());
         let ways = [Revoked::Serial(certificate.serial.clone()), Revoked::Key(certificate.key)];
-        let one = ways.iter().chain([&holder]).find_map(|way| self.about(way));
-        // A holder that was let back in is so with what it gets from then on: nobody remembers all that it had.
-        one.or_else(|| {
-            let known = self.entries.get(&holder)?;
-            let reinstated = known.reinstated?;
-            (certificate.not_before < reinstated - BACKDATED).then_some(known)
-        })
+        ways.iter().find_map(|way| self.about(way)).or_else(|| self.of_holder(certificate))
+    }
+
+    fn of_holder(&self, certificate: &Certificate) -> Option<&Revocation> {
+        let holders = [Some(Revoked::Holder(certificate.id.clone())), Revoked::node(certificate.id.holder())];
+        let known = holders.iter().flatten().filter_map(|holder| self.entries.get(holder));
+        let is_out = |known: &&Revocation| match known.reinstated {
+            _ if known.holds() => true,
+            // A holder that was let back in is so with what it gets from then on: nobody remembers all that it had.
+            Some(reinstated) => certificate.not_before < reinstated - BACKDATED,
+            None => false,
+        };
+        known.into_iter().find(is_out)
     }
 
     /// Whether all of `other` that matters at the second `now` is in this list.
@@ -175,7 +194,7 @@ fn is_over(what: &Revoked, revocation: &Revocation, now: i64) -> bool {
         (Revoked::Serial(_), _) => revocation.until < now,
         (_, Some(at)) => !revocation.holds() && at.saturating_add(REINSTATED_FOR) < now,
         (Revoked::Key(_), None) => revocation.until.saturating_add(KEYS_FOR) < now,
-        (Revoked::Holder(_), None) => false,
+        (Revoked::Holder(_) | Revoked::Node { .. }, None) => false,
     }
 }
 
@@ -193,6 +212,26 @@ mod tests {
             not_after: 100,
             key: Fingerprint::of(b"key"),
         }
+    }
+
+    #[test]
+    fn a_node_is_out_in_whatever_role_until_it_is_let_back_in() {
+        let of = |id: &str| Certificate { id: id.parse().unwrap(), ..certificate(1) };
+        let mut list = Revocations::default();
+        let node = Revoked::node(certificate(1).id.holder()).unwrap();
+        list.revoke(node.clone(), 0, 100, "stolen");
+        for (id, is_out) in [
+            ("spiffe://m/mesh/default/worker/node-1", true),
+            ("spiffe://corp.example/mesh/default/gateway/node-1", true),
+            ("spiffe://m/mesh/other/worker/node-1", false),
+            ("spiffe://m/mesh/default/worker/node-2", false),
+            ("spiffe://m/operator/node-1", false),
+        ] {
+            assert_eq!(list.of(&of(id)).is_some(), is_out, "{id}");
+        }
+        list.reinstate(&node, 1000);
+        assert!(list.of(&certificate(1)).is_some(), "it was issued before");
+        assert!(list.of(&Certificate { not_before: 1000, ..certificate(1) }).is_none());
     }
 
     fn at(since: i64, until: i64) -> Revocation {

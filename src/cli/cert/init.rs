@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::files::{Folder, Made};
 use super::offline::OfflineRoot;
-use super::rotate::{PREPARE, prepared};
+use super::prepared::{PREPARE, prepared};
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::changed;
 use crate::cli::frame::document::{field, text};
@@ -102,9 +102,10 @@ pub async fn run(args: &InitArgs, session: &mut Session) -> Result<Exit, CliErro
         Some(folder) if !dry_run => {
             let domain = args.trust_domain.as_deref().unwrap_or(DOMAIN);
             let root = OfflineRoot::open_or_make(folder, domain, args.root_days)?;
-            let csr = prepared(write, session).await?;
+            let prepared = prepared(write, false, session).await?;
+            prepared.check(None, write, session)?;
             request["rootPem"] = json!(root.pem());
-            request["issuerPem"] = json!(root.certify(&csr, args.issuer_days)?);
+            request["issuerPem"] = json!(root.certify(&prepared.csr, args.issuer_days)?);
             Some(root)
         }
         Some(_) | None => None,

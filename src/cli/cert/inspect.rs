@@ -109,9 +109,9 @@ async fn of_node(given: &str, session: &Session) -> Result<Value, CliError> {
     let id = text(peer, "nodeId").to_owned();
     let remembered = json!({"kinds": ["node"], "name": id, "all": true});
     let remembered = session.call(&Call::of(&LIST, &remembered)?).await?;
-    let asked = match control_address(&id, peer).map(|address| address.as_str().to_owned()) {
+    let asked = match control_address(&id, peer, session.client()?.address()) {
         Ok(address) => {
-            let bare = address.strip_prefix("http://").unwrap_or(&address);
+            let bare = address.as_str().split_once("://").map_or(address.as_str(), |(_, bare)| bare);
             match bare.parse::<Endpoint>() {
                 Ok(endpoint) => of_server(&endpoint, session).await,
                 Err(()) => Err(CliError::usage(format!("`{address}` is no HOST:PORT"))),

@@ -10,6 +10,7 @@ mod inspect;
 mod issue;
 mod list;
 mod offline;
+mod prepared;
 mod presented;
 mod reinstate;
 mod renew;

@@ -38,7 +38,7 @@ static COLUMNS: &[Column] = &[
 ];
 
 fn what(revocation: &Value) -> String {
-    let all = [("holder", "id"), ("key", "keyFingerprint"), ("serial", "serial")];
+    let all = [("holder", "id"), ("node", "node"), ("key", "keyFingerprint"), ("serial", "serial")];
     let given = all.into_iter().find(|(_, path)| !text(revocation, path).is_empty());
     given.map(|(kind, path)| format!("{kind}/{}", text(revocation, path))).unwrap_or_default()
 }

@@ -8,6 +8,7 @@ use omnirelay_wire::rpc::certificate_service;
 use serde_json::{Value, json};
 
 use super::offline::OfflineRoot;
+use super::prepared::{PREPARE, prepared};
 use super::show::{GET, no_authority};
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::changed;
@@ -18,7 +19,6 @@ use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 
 const ROTATE: Rpc = certificate_service::ROTATE_AUTHORITY;
-pub const PREPARE: Rpc = certificate_service::PREPARE_ISSUER;
 pub const LEAF: Leaf =
     Leaf::write("cert ca rotate", &[&ROTATE, &PREPARE, &GET]).exiting("0 1 2 4 5 6 8 9 10 11");
 
@@ -27,6 +27,7 @@ Examples:
   omnirelay cert ca rotate --reason \"yearly\"
   omnirelay cert ca rotate --root --reason \"new root\"
   omnirelay cert ca rotate --offline-root /media/root
+  omnirelay cert ca rotate --offline-root /media/root --new-secret --reason \"secret lost\"
   omnirelay cert ca rotate --root --offline-root /media/root-2 --root-before /media/root
   omnirelay cert ca rotate --root --revoke-before --yes --reason \"issuer secret stolen, INC-4711\"";
 
@@ -44,6 +45,9 @@ pub struct RotateArgs {
     /// Folder with the root's key, if that is not in the registry; with --root the new one is made there
     #[arg(long, value_name = "DIR")]
     offline_root: Option<PathBuf>,
+    /// Seal the issuer's key with the secret that this daemon has, or makes: that of before is lost, or is to be another
+    #[arg(long, requires = "offline_root")]
+    new_secret: bool,
     /// Folder with the key of the root before, which certifies the new one
     #[arg(long, value_name = "DIR", requires = "root", requires = "offline_root")]
     root_before: Option<PathBuf>,
@@ -105,20 +109,16 @@ async fn certify(args: &RotateArgs, request: &mut Value, session: &mut Session) 
         true => OfflineRoot::open_or_make(folder, domain, args.root_days)?,
         false => OfflineRoot::open(folder)?,
     };
-    let csr = prepared(&args.write, session).await?;
-    request["issuerPem"] = json!(root.certify(&csr, args.issuer_days)?);
+    let prepared = prepared(&args.write, args.new_secret, session).await?;
+    // The issuer of now leads to the root before.
+    let vouching = if args.root { before.as_ref() } else { Some(&root) };
+    prepared.check(vouching, &args.write, session)?;
+    request["issuerPem"] = json!(root.certify(&prepared.csr, args.issuer_days)?);
     if args.root {
         request["rootPem"] = json!(root.pem());
         request["acrossPem"] = json!(before.map(|before| before.across(&root)).transpose()?);
     }
     Ok(())
-}
-
-/// Has the daemon make the key of the next issuer; answers the request for its certificate.
-pub async fn prepared(write: &WriteArgs, session: &mut Session) -> Result<String, CliError> {
-    let request = json!({"reason": write.reason_text()});
-    let prepared = session.call(&Call::of(&PREPARE, &request)?.keyed(&write.key()?, "/issuer")).await?;
-    Ok(text(&prepared, "csrPem").to_owned())
 }
 
 fn say_next(document: &Value, session: &Session) {

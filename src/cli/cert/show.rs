@@ -68,5 +68,12 @@ fn describe(document: &Value, moment: Moment) -> String {
         let (name, domain) = (text(cluster, "cluster"), text(cluster, "trustDomain"));
         rows.push(("federated", format!("{name} of {domain}, roots end in {}", ends.join(", "))));
     }
+    let prepared = text(document, "preparedKeyFingerprint");
+    if !prepared.is_empty() {
+        rows.push((
+            "prepared",
+            format!("a next issuer with the key {prepared}, which no root has certified"),
+        ));
+    }
     listing(&rows)
 }

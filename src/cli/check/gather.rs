@@ -103,7 +103,7 @@ async fn ask_node(session: &Session, peer: &Value) -> NodeSaid {
 }
 
 async fn say(session: &Session, id: &str, peer: &Value) -> Result<Value, CliError> {
-    let address = control_address(id, peer)?;
+    let address = control_address(id, peer, session.client()?.address())?;
     let target = Target { addresses: vec![address], source: Source::Peer, ..session.target()?.clone() };
     let patience = PATIENCE.min(session.settings.request_timeout);
     session.client()?.towards(target, patience)?.call(&Call::of(NODE.rpc, &json!({}))?).await

@@ -26,6 +26,7 @@ use super::frame::tls_files::TlsFiles;
 use super::schema::documents::own;
 use super::schema::schemas;
 use crate::cli::frame::context_file::Context;
+use crate::daemon::identity::operator_files::OperatorFiles;
 
 /// Why the verbs that only touch the file call no method.
 const LOCAL: &str = "reads and writes the file of contexts on this machine";
@@ -51,7 +52,8 @@ verbs! {
 }
 
 /// Writes the context `name` with these addresses, all of this machine, and makes it the current one if none is. One that
-/// somebody else wrote stays as it is: it is protected, has a token, another cluster or leads to another machine.
+/// somebody else wrote stays as it is: it is protected, has a token, another cluster, a certificate of somebody else than
+/// the operator of such a mesh, or leads to another machine.
 ///
 /// `path` is the file of contexts, see [`file::path`]. Returns whether it is the current one now
 /// because of this call or was so before.
@@ -63,6 +65,7 @@ pub fn put_context(
     name: &str,
     addresses: Vec<Address>,
     cluster: &str,
+    tls: TlsFiles,
 ) -> Result<bool, CliError> {
     let context = Context {
         name: name.to_owned(),
@@ -70,7 +73,7 @@ pub fn put_context(
         cluster: Some(cluster.to_owned()).filter(|cluster| !cluster.is_empty()),
         protected: false,
         token_file: None,
-        tls: TlsFiles::default(),
+        tls,
     };
     edit::edit(path, |file| {
         let foreign = |known: &&Context| !is_like(known, cluster);
@@ -91,7 +94,13 @@ pub fn put_context(
 /// Whether a context is as those that are written for nodes of this machine.
 fn is_like(known: &Context, cluster: &str) -> bool {
     let here = known.addresses.iter().all(Address::is_loopback);
-    here && !known.protected && known.token_file.is_none() && known.cluster.as_deref() == Some(cluster)
+    let is_ours = match (&known.tls.cert, &known.tls.key) {
+        (Some(cert), Some(key)) => OperatorFiles::are(cert, key),
+        (None, None) => known.tls == TlsFiles::default(),
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    let is_plain = !known.protected && known.token_file.is_none() && is_ours;
+    here && is_plain && known.cluster.as_deref() == Some(cluster)
 }
 
 /// Takes the context `name` out, if it still leads to these addresses and no others.
@@ -208,11 +217,33 @@ mod tests {
     fn context_that_is_put_becomes_current_only_if_none_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.yaml");
-        let put = |name: &str| put_context(&path, name, vec![Address::built_in()], "default").unwrap();
+        let tls = TlsFiles::default;
+        let put = |name: &str| put_context(&path, name, vec![Address::built_in()], "default", tls()).unwrap();
         assert!(put("dev"));
         assert!(!put("other"));
         assert!(put("dev"), "it still is");
         let file = ContextFile::load(&path).unwrap();
         assert_eq!((file.current.as_deref(), file.contexts.len()), (Some("dev"), 2));
+    }
+
+    #[test]
+    fn a_certificate_of_somebody_else_is_left_in_its_context() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        let of = |folder: &str| {
+            let file = |name: &str| Some(PathBuf::from(folder).join(name));
+            TlsFiles {
+                ca: file("bundle.pem"),
+                cert: file("chain.pem"),
+                key: file("key.pem"),
+                server_name: None,
+            }
+        };
+        let put = |tls| put_context(&path, "dev", vec![Address::built_in()], "default", tls);
+        put(of("/tmp/a/operator")).unwrap();
+        put(of("/tmp/b/operator")).unwrap();
+        put(TlsFiles::default()).unwrap();
+        put(of("/home/ann/certs")).unwrap();
+        assert!(put(of("/tmp/b/operator")).unwrap_err().to_text().contains("left as it is"));
     }
 }

@@ -225,7 +225,8 @@ impl Host {
         match &grant.store {
             Some(store) => config["store"] = store::section(store, &directory, &mut warnings)?,
             None => warnings.push(
-                "the registry is in a store of one host: the daemon of this node needs a Redis that it shares with others"
+                "it was told of no store: that of the mesh is of one host, or of another cluster; set store.url to the Redis \
+                 that the daemons of its cluster share"
                     .to_owned(),
             ),
         }

@@ -25,6 +25,8 @@ use super::frame::rpc::Leaf;
 use super::frame::session::Session;
 use super::frame::table::{Column, Layout, Moment, Table};
 use super::frame::time;
+use super::frame::tls_files::TlsFiles;
+use crate::daemon::identity::operator_files::OperatorFiles;
 use crate::daemon::log::LogFormat;
 use crate::daemon::process::fleet::FleetError;
 use crate::daemon::process::up::{self, Up, UpError, UpNode, UpOptions};
@@ -37,6 +39,7 @@ Examples:
   omnirelay up
   omnirelay up -d
   omnirelay up --nodes 5 --data ./mesh
+  omnirelay up --secure
   omnirelay up --store redis://127.0.0.1:6379
   omnirelay up --data ./mesh --ready-file ./mesh/ready.json";
 
@@ -45,6 +48,8 @@ Examples:
 /// Starts complete nodes that share one store, embedded or in Redis, writes a context with their addresses, and prints
 /// what to try next. Ctrl-C, or `omnirelay down`, is a clean leave of all of them. The context goes with them, but for
 /// nodes of a folder (`--data`): they come back to where they were, and until then a command says that they are gone.
+/// Any program of this machine may call them, unless `--secure` asks for proof: the context then has an administrator's
+/// certificate.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct UpArgs {
@@ -71,6 +76,9 @@ pub struct UpArgs {
     /// Store that the nodes share: embedded:, memory: or the URL of a Redis store [default: embedded:]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+    /// Serve the control API under TLS, to callers that prove who they are; the context does
+    #[arg(long)]
+    secure: bool,
     /// Services to switch on besides the control plane, such as relay
     #[arg(long = "service", value_name = "NAME")]
     services: Vec<String>,
@@ -175,6 +183,7 @@ fn options(args: &UpArgs, session: &Session) -> UpOptions {
         ready_file: args.ready_file.as_ref().map(absolute),
         store: args.store.clone(),
         services: args.services.clone(),
+        secure: args.secure,
         set: args.set.clone(),
         log_format: match args.log_format {
             LogFormatArg::Text => LogFormat::Text,
@@ -195,8 +204,12 @@ pub fn sweep(contexts: &Path) {
 
 /// Enters where the nodes are, and that they are not where they were to be.
 fn tell_of_nodes(record: &mut Record, mesh: &Up) {
-    let node =
-        |node: &UpNode| NodeAt { node_id: node.node_id.clone(), address: format!("http://{}", node.control) };
+    record.operator = mesh.operator().map(|files| files.folder().to_owned());
+    let scheme = if record.operator.is_some() { "https" } else { "http" };
+    let node = |node: &UpNode| NodeAt {
+        node_id: node.node_id.clone(),
+        address: format!("{scheme}://{}", node.control),
+    };
     record.nodes = mesh.nodes().iter().map(node).collect();
     let moved = mesh.moved().iter().map(|moved| {
         format!(
@@ -211,6 +224,18 @@ fn tell_of_nodes(record: &mut Record, mesh: &Up) {
 fn keep(session: &Session, held: Option<&mut Held>, record: &Record) {
     if let Some(Err(error)) = held.map(|held| held.write(record)) {
         session.notes().warn(&format!("others cannot find this mesh: {error}"));
+    }
+}
+
+/// What callers show, and whom they believe.
+fn tls(record: &Record) -> TlsFiles {
+    let files = record.operator.clone().map(OperatorFiles::of);
+    let of = |path: fn(&OperatorFiles) -> PathBuf| files.as_ref().map(path);
+    TlsFiles {
+        ca: of(OperatorFiles::bundle),
+        cert: of(OperatorFiles::chain),
+        key: of(OperatorFiles::key),
+        server_name: None,
     }
 }
 
@@ -230,7 +255,7 @@ impl Context {
     fn write(session: &Session, record: &mut Record) -> Option<Self> {
         let path = session.settings.config_path.clone();
         let addresses = record.addresses();
-        match put_context(&path, &record.name, addresses.clone(), CLUSTER) {
+        match put_context(&path, &record.name, addresses.clone(), CLUSTER, tls(record)) {
             Ok(_) => {
                 record.context = Some(record.name.clone());
                 record.data.is_none().then(|| Self { path, name: record.name.clone(), addresses })
@@ -291,6 +316,12 @@ fn tell(session: &mut Session, record: &Record) -> Result<(), CliError> {
         (false, _) => {
             let first = record.nodes.first().map(|node| node.address.as_str()).unwrap_or_default();
             notes.say(&format!("In another shell:\n  export OMNIRELAY_ADDR={first}"));
+            let TlsFiles { ca, cert, key, .. } = tls(record);
+            for (variable, path) in [(env::TLS_CA, ca), (env::TLS_CERT, cert), (env::TLS_KEY, key)] {
+                if let Some(path) = path {
+                    notes.say(&format!("  export {}={}", variable.name, path.display()));
+                }
+            }
         }
     }
     notes.say(
@@ -302,10 +333,23 @@ fn tell(session: &mut Session, record: &Record) -> Result<(), CliError> {
             "  omnirelay mesh peers cordon {last} --reason test\n  omnirelay dev kill {first}"
         ));
     }
+    tell_of_curl(session, record);
     if record.log.is_some() {
-        notes.say("It runs in the background: omnirelay up status, omnirelay down");
+        session.notes().say("It runs in the background: omnirelay up status, omnirelay down");
     }
     Ok(())
+}
+
+/// Says how another client proves who it is, where that is asked for.
+fn tell_of_curl(session: &Session, record: &Record) {
+    let TlsFiles { ca: Some(ca), cert: Some(cert), key: Some(key), .. } = tls(record) else { return };
+    let first = record.nodes.first().map(|node| node.address.as_str()).unwrap_or_default();
+    session.notes().say(&format!(
+        "  curl --cacert {} --cert {} --key {} {first}/control/peers",
+        ca.display(),
+        cert.display(),
+        key.display()
+    ));
 }
 
 fn running_already(found: &Record) -> CliError {

@@ -29,6 +29,9 @@ pub struct Record {
     /// Where its store, ids and ports are kept; `None`: nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// Where its operator's certificate is, which callers have to show; `None`: they prove nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<PathBuf>,
     /// Where a mesh in the background logs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<PathBuf>,
@@ -43,7 +46,7 @@ pub struct Record {
 #[serde(rename_all = "camelCase")]
 pub struct NodeAt {
     pub node_id: String,
-    /// `http://HOST:PORT`
+    /// `http://HOST:PORT`, or `https://` where there is an operator.
     pub address: String,
 }
 

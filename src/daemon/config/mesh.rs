@@ -13,7 +13,7 @@ use super::{Config, LeadershipConfig};
 pub struct MeshConfig {
     /// Where the mesh listens.
     pub listen: SocketAddr,
-    /// The address other nodes reach it at; default the listen address.
+    /// The address other nodes reach it at; default the listen address. Its host is told as that of the control port too.
     pub advertise: Option<String>,
     /// Other nodes to join, each `host:port`.
     pub seeds: Vec<String>,

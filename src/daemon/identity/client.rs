@@ -19,6 +19,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
+use tracing::warn;
 
 use super::client_judge::alert;
 use super::files::{self, Stamp};
@@ -182,9 +183,17 @@ impl OwnClient {
             Shows::Nothing | Shows::Node => Ok(None),
             Shows::Files { cert, key } => self.pair(cert, key).map(|pair| Some(Arc::new(pair))),
         };
-        let (shown, no_show) = shown.map_or_else(|why| (None, Some(why)), |shown| (shown, None));
-        let read = Read { stamp, judge, shown, no_show };
-        *self.read.write().unwrap_or_else(PoisonError::into_inner) = read;
+        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        let (shown, no_show) = match (shown, read.shown.take()) {
+            (Ok(shown), _) => (shown, None),
+            // Two files are not replaced at once; until both fit, what was shown goes on.
+            (Err(error), Some(before)) => {
+                warn!(error, "certificate of a client not taken from its files; the old one goes on");
+                (Some(before), None)
+            }
+            (Err(why), None) => (None, Some(why)),
+        };
+        *read = Read { stamp, judge, shown, no_show };
     }
 
     fn judge_by(&self, roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, String> {
@@ -368,9 +377,10 @@ fn unread(path: &Path, error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use omnirelay_pki::authority::{Authority, Validity};
-    use omnirelay_pki::certificate::Names;
+    use omnirelay_pki::certificate::{Names, to_pem};
     use omnirelay_pki::key::Key;
     use omnirelay_pki::request::Request;
+    use omnirelay_store::whole_file::write_whole;
 
     use super::*;
     use crate::daemon::identity::trust::{Federated, unix_now};
@@ -430,5 +440,43 @@ mod tests {
         let client = OwnClient::new(Believes::Cluster("west".to_owned()), Shows::Nothing, trust);
         let refused = client.refresh().await.unwrap_err();
         assert!(refused.to_string().contains("`west` is not federated"), "{refused}");
+    }
+
+    /// A certificate and its key, in PEM.
+    fn issued(by: &Authority) -> [String; 2] {
+        let key = Key::make().unwrap();
+        let request = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
+        let id = "spiffe://m/service/relay".parse().unwrap();
+        let issued = by.issue(&request, &id, &Names::default(), by.validity()).unwrap();
+        [to_pem(&issued.der), key.to_pem().to_string()]
+    }
+
+    #[tokio::test]
+    async fn a_pair_of_which_one_file_is_new_is_shown_as_it_was() {
+        let place = tempfile::tempdir().unwrap();
+        let (cert, key) = (place.path().join("cert.pem"), place.path().join("key.pem"));
+        let life = Validity { not_before: unix_now() - 60, not_after: unix_now() + 3600 };
+        let issuer = Authority::root("m".parse().unwrap(), life).unwrap().intermediate(life).unwrap();
+        let shows = Shows::Files { cert: cert.clone(), key: key.clone() };
+        let client = OwnClient::new(Believes::Mesh(Servers::Nodes), shows, Arc::default());
+        let put = |path: &Path, text: &str| write_whole(path, text.as_bytes()).unwrap();
+        let shown = || {
+            let read = client.read.read().unwrap_or_else(PoisonError::into_inner);
+            read.shown.as_ref().map(|shown| to_pem(&shown.cert[0]))
+        };
+        let [first, second] = [issued(&issuer), issued(&issuer)];
+        put(&cert, &first[0]);
+        put(&key, &second[1]);
+        client.refresh().await.unwrap_err();
+        assert_eq!(shown(), None, "there is none of before");
+        put(&key, &first[1]);
+        client.refresh().await.unwrap();
+        assert_eq!(shown().as_ref(), Some(&first[0]));
+        put(&cert, &second[0]);
+        client.refresh().await.unwrap();
+        assert_eq!(shown().as_ref(), Some(&first[0]));
+        put(&key, &second[1]);
+        client.refresh().await.unwrap();
+        assert_eq!(shown().as_ref(), Some(&second[0]));
     }
 }

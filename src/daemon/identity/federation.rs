@@ -85,16 +85,12 @@ pub struct Federations {
 }
 
 impl Federations {
-    /// Reads the files. Blocks.
-    ///
-    /// # Errors
-    /// [`ProvidedError`], with the file that cannot be used.
-    pub fn open(federation: Federation, trust: Arc<Trust>) -> Result<Self, ProvidedError> {
+    /// Reads the files; what cannot be used of them is told, and [`Self::run`] goes on looking. Blocks.
+    pub fn open(federation: Federation, trust: Arc<Trust>) -> Self {
         let opened = Self { federation, trust, seen: Mutex::default() };
         let named = opened.federation.0.borrow().clone();
-        named.iter().try_for_each(|one| one.read().map(drop))?;
         opened.look(named);
-        Ok(opened)
+        opened
     }
 
     /// Looks at the files now and then and takes what they hold, and does so at once when other clusters are named. Those that

@@ -192,7 +192,7 @@ impl Kept {
         let (place, trust) = (tempfile::tempdir().unwrap(), Arc::new(Trust::default()));
         std::fs::write(place.path().join("west.pem"), pem).unwrap();
         let federation = Federation::of(vec![named(&place, "west")]);
-        let federations = Arc::new(Federations::open(federation.clone(), trust.clone()).unwrap());
+        let federations = Arc::new(Federations::open(federation.clone(), trust.clone()));
         let keeping = tokio::spawn(federations.clone().run());
         Self { place, trust, federation, federations, keeping }
     }
@@ -263,7 +263,7 @@ fn the_end_of_roots_is_told_before() {
         let (place, trust) = (tempfile::tempdir().unwrap(), Arc::new(Trust::default()));
         let root = Authority::root("west.example".parse().unwrap(), days(-10, left)).unwrap();
         std::fs::write(place.path().join("west.pem"), pem(&root)).unwrap();
-        let federations = Federations::open(Federation::of(vec![named(&place, "west")]), trust).unwrap();
+        let federations = Federations::open(Federation::of(vec![named(&place, "west")]), trust);
         let told = federations.trouble();
         assert_eq!(told.is_some(), expected.is_some(), "{left} days: {told:?}");
         assert!(told.unwrap_or_default().contains(expected.unwrap_or_default()), "{left} days");
@@ -278,7 +278,7 @@ fn roots_that_do_not_count_are_told_of() {
     let own = |cluster: &str, root: &Authority| {
         let named = Named { trust_domain: "east.example".parse().unwrap(), ..named(&place, cluster) };
         std::fs::write(&named.bundle, pem(root)).unwrap();
-        Federations::open(Federation::of(vec![named]), trust.clone()).unwrap().trouble()
+        Federations::open(Federation::of(vec![named]), trust.clone()).trouble()
     };
     assert_eq!(own("north", &east), None);
     let told = own("west", &authority("east.example")).unwrap();
@@ -286,8 +286,10 @@ fn roots_that_do_not_count_are_told_of() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_keeps_the_daemon_from_starting() {
+fn a_file_that_cannot_be_used_keeps_its_cluster_out_and_no_daemon_from_starting() {
     let (place, trust) = (tempfile::tempdir().unwrap(), Arc::new(Trust::default()));
-    let refused = Federations::open(Federation::of(vec![named(&place, "west")]), trust);
-    assert!(matches!(refused.map(drop), Err(ProvidedError::Read { .. })));
+    let federations = Federations::open(Federation::of(vec![named(&place, "west")]), trust.clone());
+    let told = federations.trouble().unwrap();
+    assert!(told.contains("cluster west is not let in") && told.contains("west.pem"), "{told}");
+    assert!(trust.current().federated.is_empty());
 }

@@ -11,6 +11,7 @@ pub mod connector;
 pub mod federation;
 mod files;
 pub mod handshake;
+pub mod operator_files;
 pub mod own;
 pub mod permissions;
 pub mod proof;

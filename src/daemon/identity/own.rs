@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::files::read_open;
+use super::operator_files::OperatorFiles;
 use super::permissions::{Unsafe, check_private};
 use crate::daemon::chance::random_secret;
 
@@ -122,13 +123,15 @@ pub fn public_key_of(key: &str) -> Option<Fingerprint> {
 pub struct IdentityFiles {
     folder: PathBuf,
     issuer_secret: PathBuf,
+    /// Where the node keeps a certificate for the operator; `None`: it keeps none.
+    pub operator: Option<OperatorFiles>,
 }
 
 impl IdentityFiles {
     /// Those in this folder, which is made when it is needed. The secret of the issuer may be elsewhere.
     pub fn of(folder: &Path, issuer_secret: Option<&Path>) -> Self {
         let issuer_secret = issuer_secret.map_or_else(|| folder.join(ISSUER_SECRET), Path::to_owned);
-        Self { folder: folder.to_owned(), issuer_secret }
+        Self { folder: folder.to_owned(), issuer_secret, operator: None }
     }
 
     /// Who the node is; `None` before it was enrolled.
@@ -174,9 +177,8 @@ impl IdentityFiles {
     pub fn pending_key(&self) -> Result<Key, IdentityError> {
         let path = self.folder.join(PENDING);
         let refuse = |source| IdentityError::Key { path: path.clone(), source };
-        if let Some(kept) = read_private(&path)? {
-            let text = Zeroizing::new(String::from_utf8_lossy(&kept).into_owned());
-            return Key::from_pem(&text).map_err(refuse);
+        if let Some(key) = key_in(&path)? {
+            return Ok(key);
         }
         let key = Key::make().map_err(refuse)?;
         self.write(PENDING, key.to_pem().as_bytes())?;
@@ -297,6 +299,17 @@ impl IdentityFiles {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         made.map_err(|source| IdentityError::Use { path: self.folder.clone(), source })
     }
+}
+
+/// The key in a file that nobody else may read; `None` when it is not there.
+///
+/// # Errors
+/// [`IdentityError`], with the file.
+pub fn key_in(path: &Path) -> Result<Option<Key>, IdentityError> {
+    let Some(kept) = read_private(path)? else { return Ok(None) };
+    let text = Zeroizing::new(String::from_utf8_lossy(&kept).into_owned());
+    let key = Key::from_pem(&text);
+    key.map(Some).map_err(|source| IdentityError::Key { path: path.to_owned(), source })
 }
 
 /// A file that nobody else may read; `None` when it is not there.

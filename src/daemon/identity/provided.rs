@@ -141,16 +141,13 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Reads the files, if there are any. Blocks.
-    ///
-    /// # Errors
-    /// [`ProvidedError`], with the file that cannot be used.
+    /// Reads the files, if there are any; what cannot be used of them is told, and [`Self::run`] goes on looking. Blocks.
     pub fn open(
         provision: Provision,
         trust: Arc<Trust>,
         (cluster, node): (&str, &str),
         kept: impl Fn() -> Option<OwnIdentity> + Send + Sync + 'static,
-    ) -> Result<Self, ProvidedError> {
+    ) -> Self {
         let (cluster, node, kept) = (cluster.to_owned(), node.to_owned(), Box::new(kept));
         let mut opening = Self {
             provision,
@@ -164,12 +161,12 @@ impl Provider {
         let provided = opening.provision.0.borrow().clone();
         // Before they are read: whoever replaces them meanwhile has them read again.
         opening.opened = provided.stamp();
-        opening.take(&provided)?;
-        Ok(opening)
+        opening.note(opening.take(&provided));
+        opening
     }
 
     /// Looks at the files now and then and takes what they hold, and does so anew when something else is chosen. What cannot
-    /// be used is told once, and the old goes on.
+    /// be used is told once, and the old goes on; it is tried again, since what has not begun yet does so by itself.
     pub async fn run(self: Arc<Self>) {
         let mut chosen = self.provision.0.subscribe();
         let mut of = (chosen.borrow_and_update().clone(), self.opened.clone());
@@ -185,19 +182,26 @@ impl Provider {
             // Files may be far away.
             let looked = tokio::task::spawn_blocking(move || {
                 let now = (provided.clone(), provided.stamp());
-                (now != before).then(|| (now, looking.take(&provided)))
+                let is_due = now != before || looking.failed().is_some();
+                is_due.then(|| (now, looking.take(&provided)))
             });
             let Ok(Some((now, taken))) = looked.await else { continue };
             of = now;
-            *self.failed() = taken.as_ref().err().map(|error| chain(error));
-            match taken {
-                Ok(()) => self.tell(),
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    warn!(error, "identity not taken from its files; the old one goes on");
-                }
+            if taken.is_ok() {
+                self.tell();
             }
+            self.note(taken);
         }
+    }
+
+    /// Remembers why the files could not be used, and tells it once.
+    fn note(&self, taken: Result<(), ProvidedError>) {
+        let why = taken.err().map(|error| chain(&error));
+        let mut failed = self.failed();
+        if let Some(error) = why.as_ref().filter(|why| failed.as_ref() != Some(*why)) {
+            warn!(error, "identity not taken from its files");
+        }
+        *failed = why;
     }
 
     fn failed(&self) -> MutexGuard<'_, Option<String>> {
@@ -253,7 +257,11 @@ impl Provider {
     pub fn failure(&self) -> Option<String> {
         let why = self.failed();
         let why = why.as_ref()?;
-        Some(format!("the files of this node's identity cannot be used, and what was before goes on: {why}"))
+        let goes_on = match self.trust.current().own {
+            Some(_) => ", and what was before goes on",
+            None => "",
+        };
+        Some(format!("the files of this node's identity cannot be used{goes_on}: {why}"))
     }
 
     /// What is wrong with the identity that files give; `None`: nothing.
@@ -279,6 +287,11 @@ impl Provider {
             let left = humantime::format_duration(Duration::from_secs(minutes * 60));
             format!("the certificate of this node ends in {left}, and its files were not replaced")
         })
+    }
+
+    /// Whether the node is nobody until its files can be used.
+    pub fn is_missing(&self) -> bool {
+        !self.provision.is_of_mesh() && self.trust.current().own.is_none()
     }
 
     /// Whether the authority of the mesh gives the identity.
@@ -425,4 +438,53 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, ProvidedError> {
 
 fn unread(path: &Path, source: io::Error) -> ProvidedError {
     ProvidedError::Read { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use omnirelay_pki::authority::{Authority, Validity};
+    use omnirelay_pki::certificate::{Names, to_pem};
+    use omnirelay_pki::key::Key;
+    use omnirelay_pki::request::Request;
+    use omnirelay_store::whole_file::write_whole;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_cannot_be_used_are_taken_once_they_can() {
+        let place = tempfile::tempdir().unwrap();
+        let now = unix_now();
+        let life = Validity { not_before: now - 7200, not_after: now + 7200 };
+        let root = Authority::root("m".parse().unwrap(), life).unwrap();
+        let issuer = root.intermediate(life).unwrap();
+        let [cert, key_file, bundle] =
+            ["cert.pem", "key.pem", "bundle.pem"].map(|name| place.path().join(name));
+        let put = |path: &Path, text: &str| write_whole(path, text.as_bytes()).unwrap();
+        let key = Key::make().unwrap();
+        let request = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
+        let until = |not_after: i64| {
+            let validity = Validity { not_before: now - 3600, not_after };
+            let id = "spiffe://m/mesh/c/worker/a".parse().unwrap();
+            let leaf = issuer.issue(&request, &id, &Names::default(), validity).unwrap();
+            to_pem(&leaf.der) + &to_pem(issuer.certificate())
+        };
+        put(&bundle, &to_pem(root.certificate()));
+        put(&key_file, &key.to_pem());
+        put(&cert, &until(now - 60));
+        let source = Source::Files(Form::Pem { cert: cert.clone(), key: key_file });
+        let provided = Provided { source, bundle: Some(bundle), trust_domain: None };
+        let trust: Arc<Trust> = Arc::default();
+        let provider = Provider::open(Provision::of(provided), trust.clone(), ("c", "a"), || None);
+        let provider = Arc::new(provider);
+        assert!(provider.is_missing());
+        let trouble = provider.trouble().unwrap();
+        assert!(trouble.contains("cert.pem") && !trouble.contains("goes on"), "{trouble}");
+        let running = tokio::spawn(provider.clone().run());
+        put(&cert, &until(now + 3600));
+        while provider.is_missing() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        assert_eq!(provider.trouble(), None);
+        running.abort();
+    }
 }

@@ -50,9 +50,24 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Where others reach the node; `relay` is the address that the relay is told by.
-    pub fn endpoints(&self, relay: Option<String>) -> PeerEndpoints {
-        PeerEndpoints { control: Some(self.control.to_string()), mesh: None, relay }
+    /// Where others reach the node: at the host that `mesh.advertise` names, where there is one. `relay` is the address that
+    /// the relay is told by.
+    pub fn endpoints(&self, advertise: Option<&str>, relay: Option<String>) -> PeerEndpoints {
+        let host = advertise.and_then(|address| address.rsplit_once(':')).map(|(host, _)| host);
+        let port = self.control.port();
+        let control = host.map_or_else(|| self.control.to_string(), |host| format!("{host}:{port}"));
+        PeerEndpoints { control: Some(control), mesh: None, relay }
+    }
+
+    /// What keeps others from reaching the control port; `None`: nothing that is known here.
+    pub fn trouble(&self, advertise: Option<&str>) -> Option<String> {
+        let is_told = advertise.is_some() || !self.control.ip().is_unspecified();
+        (!is_told).then(|| {
+            format!(
+                "others are told that this node is at {}, which is no address; set mesh.advertise",
+                self.control
+            )
+        })
     }
 }
 
@@ -116,5 +131,27 @@ impl RelayListeners {
     /// Those of the system.
     pub fn addresses(&self) -> io::Result<RelayAddresses> {
         Ok(RelayAddresses { grpc: self.grpc.local_addr()?, http: self.http.local_addr()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_told_an_address_at_which_they_reach_the_node() {
+        let cases = [
+            // what               listens at         advertise                  told                  is trouble
+            ("one address", "10.0.0.1:17420", None, "10.0.0.1:17420", false),
+            ("all, and a name", "0.0.0.0:17420", Some("eu-1.example:17421"), "eu-1.example:17420", false),
+            ("all of IPv6", "[::]:17420", Some("[fd00::1]:17421"), "[fd00::1]:17420", false),
+            ("one, and a name", "10.0.0.1:17420", Some("eu-1.example:17421"), "eu-1.example:17420", false),
+            ("all", "0.0.0.0:17420", None, "0.0.0.0:17420", true),
+        ];
+        for (what, control, advertise, told, is_trouble) in cases {
+            let addresses = Addresses { control: control.parse().unwrap(), relay: None };
+            assert_eq!(addresses.endpoints(advertise, None).control.as_deref(), Some(told), "{what}");
+            assert_eq!(addresses.trouble(advertise).is_some(), is_trouble, "{what}");
+        }
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::request::is_dns_name;
-use omnirelay_store::Credentials;
 use omnirelay_store::redis::url::Address;
 use omnirelay_store::redis::users::node_user;
+use omnirelay_store::{Credentials, RecordId};
 use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
@@ -20,14 +20,16 @@ use crate::daemon::identity::federation::Federations;
 use crate::daemon::identity::provided::Provider;
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::bindings::seed::BINDING_SEED;
 use crate::daemon::objects::certificates::bearer::Callers;
+use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::{
     AUTHORITY, CERTIFICATE, Certificates, Controls, EndSession, Enrollment, Gate, JOIN_POLICY, JOIN_TOKEN,
-    REVOCATION, StoreAccess, credentials_known_to,
+    KnownCredentials, REVOCATION, StoreAccess,
 };
-use crate::daemon::objects::certificates::{has_authority, revocations_number};
+use crate::daemon::objects::certificates::{has_authority, issuers, revocations_number};
 use crate::daemon::objects::peers;
 use crate::daemon::readiness::item;
 use crate::daemon::registry::Registry;
@@ -40,7 +42,9 @@ pub const PART: Part = Part {
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
-    let signer = Arc::new(Signer::new(node.identity_files.clone()));
+    let known = registry.clone();
+    let naming = move |refused| issuers::named(&known, refused);
+    let signer = Arc::new(Signer::new(node.identity_files.clone()).naming(naming));
     trust.update(|trusted| trusted.cluster.clone_from(&config.node.cluster));
     let read = registry.clone();
     trust.ask(move || has_authority(&read));
@@ -57,26 +61,30 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         },
         names: names(&config, node.addresses.control.ip()),
         controls: controls(&registry),
-        is_entered: {
-            let presence = node.presence.clone();
-            Box::new(move || presence.get().is_none_or(|presence| presence.is_registered()))
-        },
+        is_entered: is_entered(node),
         makes_authority: config.security.make_authority,
         move_within: MOVE_WITHIN,
         tried: Default::default(),
         kept: Default::default(),
     };
     keeper.load();
-    let provider = Arc::new(provider(node)?);
+    let provider = Arc::new(provider(node));
     node.run(Phase::End, provider.clone().run());
-    federate(node)?;
+    federate(node);
     let keeper = Arc::new(keeper);
     tell(node, &keeper, provider)?;
     node.run(Phase::End, async move { keeper.run().await });
+    if let Some(files) = node.identity_files.operator.clone() {
+        let (registry, signer, is_entered) = (registry.clone(), signer.clone(), is_entered(node));
+        let (known, bound) = (registry.clone(), RecordId::new(BINDING_SEED, format!("operator:{OPERATOR}")));
+        let may_begin = Box::new(move || is_entered() && known.view().get(&bound).is_some());
+        let keeper = OperatorKeeper { registry, signer, files, may_begin };
+        node.run(Phase::End, async move { keeper.run().await });
+    }
     let store = Arc::new(store_access(&config, node.registry.node_id()));
-    let (known, access) = (node.registry.clone(), store.clone());
+    let (known, access, credentials) = (node.registry.clone(), store.clone(), KnownCredentials::default());
     node.readiness.add(move || {
-        let told = credentials_known_to(&known, &access).map(|who| {
+        let told = credentials.to(&known, &access).map(|who| {
             format!(
                 "{who} was put out of the mesh and knows the credentials of the store that this node uses"
             )
@@ -103,6 +111,12 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// Whether the node is entered in the registry.
+fn is_entered(node: &Mount) -> Box<dyn Fn() -> bool + Send + Sync> {
+    let presence = node.presence.clone();
+    Box::new(move || presence.get().is_none_or(|presence| presence.is_registered()))
+}
+
 /// Counts handshakes that came to nothing.
 struct Refused(Arc<IdentityMetrics>);
 
@@ -115,21 +129,20 @@ impl RequestObserver for Refused {
 }
 
 /// What says who the node is, where that are files, and whom it believes besides.
-fn provider(node: &Mount) -> Result<Provider, NodeError> {
+fn provider(node: &Mount) -> Provider {
     let (files, config) = (node.identity_files.clone(), &node.config);
     // What is wrong with it was told when it was loaded.
     let kept = move || files.identity().ok().flatten();
     let own = (config.node.cluster.as_str(), node.registry.node_id());
-    Ok(Provider::open(node.provision.clone(), node.trust.clone(), own, kept)?)
+    Provider::open(node.provision.clone(), node.trust.clone(), own, kept)
 }
 
 /// Has nodes of the clusters that are named let in, as their files say, and says what keeps them out.
-fn federate(node: &mut Mount) -> Result<(), NodeError> {
-    let federations = Arc::new(Federations::open(node.federation.clone(), node.trust.clone())?);
+fn federate(node: &mut Mount) {
+    let federations = Arc::new(Federations::open(node.federation.clone(), node.trust.clone()));
     let asked = federations.clone();
     node.readiness.add(move || vec![item("federation", false, asked.trouble())]);
     node.run(Phase::End, federations.run());
-    Ok(())
 }
 
 /// Says what is wrong with the identity, what leaves the host in plaintext, and when certificates end.
@@ -146,7 +159,8 @@ fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Resu
             false => of_files.trouble(),
         };
         vec![
-            item("identity", false, trouble),
+            // Others are not to count on a node that is nobody.
+            item("identity", of_files.is_missing(), trouble),
             item("plaintext", false, plaintext.clone()),
             item("key-files", false, open_keys(&config)),
         ]
@@ -172,7 +186,7 @@ fn open_keys(config: &Config) -> Option<String> {
 /// The control ports of other nodes that live, as the registry has them.
 fn controls(registry: &Arc<Registry>) -> Controls {
     let registry = registry.clone();
-    Box::new(move |max| peers::controls(&registry, max))
+    Box::new(move |max| issuers::controls(&registry, max))
 }
 
 /// Where the registry is, and by what this daemon uses it. What cannot be read was refused when the store was opened.

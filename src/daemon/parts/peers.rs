@@ -10,6 +10,7 @@ use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers, statuses, topic};
 use crate::daemon::presence::keep_present;
+use crate::daemon::readiness::item;
 use crate::daemon::registry::view::View;
 use crate::daemon::relay::identity::endpoint;
 use pb::peer::Status;
@@ -27,6 +28,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let withdrawn = presence.clone();
     node.at(Phase::Withdraw, async move { withdrawn.withdraw().await });
     node.at(Phase::Leave, async move { presence.leave().await });
+    let untold = node.addresses.trouble(node.config.mesh.advertise.as_deref());
+    node.readiness.add(move || vec![item("address", false, untold.clone())]);
     let (metrics, counted) = (PeersMetrics::new(node.metrics.all())?, registry.clone());
     node.metrics.before_scrape(move || count(&metrics, counted.view()));
     node.topics.add(topic(registry.clone()));
@@ -53,7 +56,7 @@ fn presence(node: &Mount) -> Presence {
         mesh_version: env!("CARGO_PKG_VERSION").to_owned(),
         http3_support: false,
         endpoint: None,
-        endpoints: Some(node.addresses.endpoints(relay)),
+        endpoints: Some(node.addresses.endpoints(config.mesh.advertise.as_deref(), relay)),
         metadata_version: 0,
         labels: config.node.labels.clone(),
         audit_key: node.audit_key.public().to_vec(),

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use omnirelay_store::embedded::{Missing, OpenError};
 use omnirelay_store::whole_file::write_whole;
@@ -18,12 +19,15 @@ use super::signals::EndSignals;
 use super::store_choice::Stores;
 use crate::daemon::audit::files::{AuditFiles, AuditFilesError};
 use crate::daemon::chance::{random_secret, random_u64};
-use crate::daemon::config::{self, Config, ConfigError, LoopbackTrust};
+use crate::daemon::config::{self, BindingConfig, Config, ConfigError, LoopbackTrust, TlsSource};
 use crate::daemon::data_dir::{DataDir, DataDirError, UP_STATE};
+use crate::daemon::identity::caller::Scope;
+use crate::daemon::identity::operator_files::{OPERATOR_FOLDER, OperatorFiles};
 use crate::daemon::identity::own::{IDENTITY_FOLDER, ISSUER_SECRET, IdentityFiles};
 use crate::daemon::log::{self, LogError};
 use crate::daemon::log::{LogConfig, LogFormat};
 use crate::daemon::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
+use crate::daemon::objects::certificates::operator::OPERATOR;
 
 /// The most nodes of one process; each is a thread.
 pub const NODES_MAX: u16 = 64;
@@ -48,6 +52,14 @@ const OWN: [&str; 9] = [
     "store.url",
 ];
 
+/// The same where the control API asks for proof.
+const OWN_SECURE: [&str; 5] =
+    ["control.insecure", "control.tls.cert", "control.tls.key", "control.tls.source", "security.loopback"];
+
+/// How long the first node may take to issue a certificate to the operator.
+const OPERATOR_WITHIN: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct UpOptions {
@@ -63,6 +75,8 @@ pub struct UpOptions {
     pub store: Option<String>,
     /// Services to switch on.
     pub services: Vec<String>,
+    /// Whether callers of the control API have to prove who they are, and the API is under TLS.
+    pub secure: bool,
     /// Settings of all nodes, each `KEY=VALUE` as of `omnirelayd --set`.
     pub set: Vec<String>,
     pub log_format: LogFormat,
@@ -75,7 +89,9 @@ pub struct UpOptions {
 pub enum UpError {
     #[error("--nodes is {0}; a process runs 1 to {NODES_MAX} nodes")]
     Nodes(u16),
-    #[error("--set {0}: that is for `up` to decide, for each node; see --nodes, --data and --store")]
+    #[error(
+        "--set {0}: that is for `up` to decide, for each node; see --nodes, --data, --store and --secure"
+    )]
     Own(String),
     #[error("cannot use the settings")]
     Config(#[from] ConfigError),
@@ -91,6 +107,11 @@ pub enum UpError {
     Audit(#[from] AuditFilesError),
     #[error("--store: {0}")]
     Store(String),
+    #[error(
+        "the operator got no certificate within {}s; the authority of the mesh in this store may be of another directory",
+        OPERATOR_WITHIN.as_secs()
+    )]
+    Operator,
     #[error("cannot open the store")]
     OpenStore(#[from] OpenError),
     #[error("cannot begin to log")]
@@ -142,6 +163,7 @@ pub struct Up {
     fleet: Arc<Fleet>,
     end: EndSignals,
     ready_file: Option<PathBuf>,
+    operator: Option<OperatorFiles>,
     // In this order: the store is closed before its directory is unlocked and removed.
     _directory: Directory,
 }
@@ -174,10 +196,14 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
             "relays are called as their nodes: one id cannot name several"
         );
     }
+    let operator = operator(&directory, options.secure)?;
     let identities = directory.data.path().join(IDENTITY_FOLDER);
     let issuer_secret = identities.join(ISSUER_SECRET);
     let mut members = Vec::new();
     for (node, (listener, relay)) in nodes.iter().zip(listeners) {
+        let mut identity = IdentityFiles::of(&identities.join(&node.node_id), Some(&issuer_secret));
+        // One node is enough, and two would be in each other's way.
+        identity.operator = operator.clone().filter(|_| members.is_empty());
         let audit = AuditFiles::open(directory.data.path(), &node.node_id)?;
         if options.store.as_deref() == Some("memory:") {
             audit.begin_anew()?;
@@ -185,7 +211,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
         members.push(MemberSpec {
             node_id: node.node_id.clone(),
             config: Arc::new(of_node(&config, node, nodes.len())),
-            identity: IdentityFiles::of(&identities.join(&node.node_id), Some(&issuer_secret)),
+            identity,
             telemetry: directory.data.path().join(TELEMETRY_FOLDER).join(&node.node_id),
             session_secret: node.secret.clone(),
             control: node.control,
@@ -195,14 +221,34 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
         });
     }
     let fleet = Fleet::start(members, &stores, end.asked())?;
-    Ok(Up { nodes, moved, fleet, end, ready_file: options.ready_file.clone(), _directory: directory })
+    let ready_file = options.ready_file.clone();
+    let up = Up { nodes, moved, fleet, end, ready_file, operator, _directory: directory };
+    // Nobody can say how long a store is away.
+    if up.awaited().is_none() && !up.has_operator(OPERATOR_WITHIN) {
+        return Err(UpError::Operator);
+    }
+    Ok(up)
+}
+
+/// Where the operator's certificate is to be; what a former life left of it is taken away.
+fn operator(directory: &Directory, secure: bool) -> Result<Option<OperatorFiles>, UpError> {
+    let files = OperatorFiles::of(directory.data.path().join(OPERATOR_FOLDER));
+    let refuse = |source| UpError::Directory { path: files.folder().to_owned(), source };
+    if secure {
+        files.forget_chain().map_err(refuse)?;
+        return Ok(Some(files));
+    }
+    match std::fs::remove_dir_all(files.folder()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(refuse(error)),
+        Ok(()) | Err(_) => Ok(None),
+    }
 }
 
 /// The settings that all nodes share.
 fn configured(options: &UpOptions) -> Result<Config, UpError> {
     let environment = std::env::vars_os().filter(|(name, _)| config::is_foreign(name));
-    if let Some(set) = options.set.iter().find(|set| OWN.contains(&set.split('=').next().unwrap_or_default()))
-    {
+    let is_own = |key: &str| OWN.contains(&key) || options.secure && OWN_SECURE.contains(&key);
+    if let Some(set) = options.set.iter().find(|set| is_own(set.split('=').next().unwrap_or_default())) {
         return Err(UpError::Own(set.clone()));
     }
     let services = serde_json::to_string(&options.services).unwrap_or_default();
@@ -215,9 +261,18 @@ fn configured(options: &UpOptions) -> Result<Config, UpError> {
     if let Some(url) = &options.store {
         loaded.config.store.url.clone_from(url);
     }
+    let security = &mut loaded.config.security;
+    security.make_authority = true;
+    if options.secure {
+        security.loopback = Some(LoopbackTrust::Proof);
+        loaded.config.control.insecure = false;
+        loaded.config.control.tls.source = TlsSource::Mesh;
+        let scopes = Scope::ALL.map(|scope| scope.word().to_owned()).to_vec();
+        let principal = Some(format!("operator:{OPERATOR}"));
+        security.bindings.push(BindingConfig { principal, scopes, ..BindingConfig::default() });
+    }
     // A mesh for trying things out is open to its host, whether or not it has an authority.
-    loaded.config.security.loopback.get_or_insert(LoopbackTrust::Open);
-    loaded.config.security.make_authority = true;
+    security.loopback.get_or_insert(LoopbackTrust::Open);
     Ok(loaded.config)
 }
 
@@ -246,6 +301,24 @@ impl Up {
     /// Why the store was away at the start, if it was: the nodes wait for it.
     pub fn awaited(&self) -> Option<&str> {
         self.fleet.awaited()
+    }
+
+    /// Where the operator has what proves who they are; `None`: nobody has to.
+    pub fn operator(&self) -> Option<&OperatorFiles> {
+        self.operator.as_ref()
+    }
+
+    /// Waits so long for the operator's certificate; whether it is there, or none is to be.
+    fn has_operator(&self, within: Duration) -> bool {
+        let Some(files) = &self.operator else { return true };
+        let begun = Instant::now();
+        while !files.chain().exists() {
+            if begun.elapsed() > within {
+                return false;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        true
     }
 
     /// Serves until Ctrl-C or SIGTERM, then lets every node leave. A second signal ends at once. That the nodes are

@@ -111,3 +111,23 @@ fn password() -> Option<String> {
     getrandom::fill(&mut bytes).ok()?;
     Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_node_may_do_what_the_guide_lets_a_daemon_do() {
+        let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guides/storage.md");
+        let guide = std::fs::read_to_string(guide).unwrap();
+        let own: BTreeSet<&str> = COMMANDS.iter().copied().collect();
+        for heading in ["# servers\n", "# nodes of a Cluster\n"] {
+            let block = guide.split(heading).nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+            let words = block.split_whitespace().filter(|word| word.starts_with('+'));
+            let told: BTreeSet<&str> = words.filter(|word| *word != "+cluster|slots").collect();
+            assert_eq!(told, own, "{heading}");
+        }
+    }
+}

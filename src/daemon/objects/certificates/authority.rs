@@ -10,7 +10,7 @@ use omnirelay_pki::revocation::BACKDATED;
 use omnirelay_store::{Kind, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, SigningValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, PendingIssuerValue, SigningValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::INIT_AUTHORITY;
 use prost::Message as _;
@@ -18,7 +18,7 @@ use tonic::Response;
 
 use super::issue::{LIFETIME, Order, Others, issue_by, requested};
 use super::rotate::Given;
-use super::{AUTHORITY, CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb};
+use super::{AUTHORITY, CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb, pending_id};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::trust::Federated;
 use crate::daemon::objects::asked::{Asked, answers};
@@ -41,9 +41,13 @@ impl Certificates {
         self.registry.ready_for(&asked.min_revision).await?;
         let record = self.registry.look(|view| view.get(&authority_id())).await;
         let value = record.as_ref().and_then(|record| record.value::<AuthorityValue>());
+        let prepared = self.registry.view().get(&pending_id());
+        let prepared = prepared.and_then(|record| record.value::<PendingIssuerValue>());
+        let prepared = prepared.and_then(|pending| Request::read(&pending.csr).ok());
         let cursor = head_cursor(self.registry.view());
         let shown = pb::GetAuthorityResponse {
             cursor: cursor.clone(),
+            prepared_key_fingerprint: prepared.map(|csr| csr.key.to_string()).unwrap_or_default(),
             issues: value.as_ref().is_some_and(|value| self.signer.can_issue(value)),
             bundle_pem: value.as_ref().map(|value| bundle_pem(value)).unwrap_or_default(),
             authority: record.as_ref().zip(value.as_ref()).map(|(record, value)| show(record, value)),

@@ -233,7 +233,7 @@ async fn what_is_issued_is_believed_until_it_is_revoked() {
     let revoked =
         pb::RevokeCertificateRequest { node: "b".into(), reason: "stolen".into(), ..Default::default() };
     let change = node.served.revoke(called(revoked.clone())).await.unwrap().into_inner();
-    assert!(change.changed && change.changes.len() == 3, "{:?}", change.changes);
+    assert!(change.changed && change.changes.len() == 4, "{:?}", change.changes);
     until("it is out", || judged(&node, &replaced) == Err(Refused::Revoked)).await;
     assert_eq!(judged(&node, &issued), Err(Refused::Revoked));
     judged(&node, &operator).unwrap();
@@ -400,4 +400,52 @@ async fn put(node: &Node, store: &dyn Store, value: Option<bytes::Bytes>) {
         writer: "somebody".into(),
     };
     store.commit(commit).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_the_mesh_has_issued_nothing_to_is_revoked_by_its_name() {
+    let (store, place) = (Arc::new(MemoryStore::system()), tempfile::tempdir().unwrap());
+    let node = node("node-1", store, place.path()).await;
+    initialised(&node).await;
+    let revoke = || called(pb::RevokeCertificateRequest { node: "b".into(), ..Default::default() });
+    assert_eq!(reason(node.served.revoke(revoke()).await), "CERTIFICATE_NOT_FOUND", "nobody knows it");
+    // Its certificate is from files.
+    let bundle = node.trust.current().bundle.clone();
+    node.trust.update(|trusted| trusted.provided = bundle);
+    node.served.revoke(revoke()).await.unwrap();
+    let is_out = |role: &str| {
+        let id = format!("spiffe://corp.example/mesh/default/{role}/b").parse().unwrap();
+        let holder = omnirelay_pki::revocation::Revoked::node(omnirelay_core::spiffe::SpiffeId::holder(&id));
+        node.trust.current().revocations.about(&holder.unwrap()).is_some()
+    };
+    until("it is out", || is_out("gateway")).await;
+    assert!(is_out("worker"), "whatever its role");
+    let key = Key::make().unwrap();
+    assert_eq!(reason(node.served.issue(called(of_node("b", &key))).await), "HOLDER_REVOKED");
+    let back = called(pb::ReinstateHolderRequest { node: "b".into(), ..Default::default() });
+    node.served.reinstate(back).await.unwrap();
+    node.served.issue(called(of_node("b", &key))).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_issuer_that_has_ended_signs_no_list_and_those_that_it_signed_hold() {
+    use omnirelay_pki::authority::{Authority, Validity};
+    use omnirelay_pki::trust::Bundle;
+    let (store, place) = (Arc::new(MemoryStore::system()), tempfile::tempdir().unwrap());
+    let node = node("node-1", store, place.path()).await;
+    initialised(&node).await;
+    let (list, year) = (Revocations::default(), 366 * 24 * 3600);
+    let signed = |now| node.served.signer.signed(&authority(&node), &list, now);
+    assert!(signed(unix_now()).is_ok());
+    assert_eq!(signed(unix_now() + year).unwrap_err().reason, "AUTHORITY_ENDED");
+    let life = |not_after| Validity { not_before: unix_now() - 7200, not_after };
+    let root = Authority::root("m".parse().unwrap(), life(unix_now() + year)).unwrap();
+    let issuer = root.intermediate(life(unix_now() - 3600)).unwrap();
+    let body = super::revoke::encoded(issuer.trust_domain(), &list);
+    let signature = issuer.sign(super::signer::REVOCATIONS, &body).unwrap();
+    let value = RevocationValue { body, signature, signer: issuer.certificate().to_vec() };
+    let bundle = Bundle::of(vec![root.certificate().clone()]).unwrap();
+    assert_eq!(super::own::signed_list(&bundle, &value), Some(list.clone()));
+    let forged = RevocationValue { signature: Vec::new(), ..value };
+    assert_eq!(super::own::signed_list(&bundle, &forged), None);
 }

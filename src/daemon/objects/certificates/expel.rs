@@ -1,10 +1,11 @@
 //! Putting a node out of the mesh: by its certificates, by the store's credentials, and by its session.
 
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
-use omnirelay_store::{CommitError, Expelled, RecordId, Write};
+use omnirelay_store::{CommitError, Epoch, Expelled, RecordId, Revision, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use omnirelay_wire::rpc::enrollment_service::REVOKE_NODE;
@@ -12,7 +13,7 @@ use prost::Message as _;
 use tracing::{info, warn};
 
 use super::holder::{Named, record_of};
-use super::revoke::{Bar, bar, no_holder, of_list, put};
+use super::revoke::{Bar, bar, of_list, put};
 use super::{CERTIFICATE, Certificates, held_in, own_act, pb};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::SCHEMA_VERSION;
@@ -40,10 +41,10 @@ impl Certificates {
         let (record, how) = (record_of(&holder), if *leaves { Bar::Keys } else { Bar::Holder });
         let asked = of_list(caller, REVOKE_NODE, reason, *dry_run, hash);
         let changed = self.change(asked, |reader, list, now| {
-            let held = held_in(reader, &record).ok_or_else(|| no_holder(&record))?;
-            bar(&held, how, list, now, reason);
-            let barred = CertificateValue { barred: held.barred || how == Bar::Holder, ..(*held).clone() };
-            Ok(if barred == *held { Vec::new() } else { vec![put(&record, &barred)] })
+            let held = self.held_or_known(reader, &holder, &record)?;
+            bar(&held, &holder, how, list, now, reason);
+            let barred = CertificateValue { barred: held.barred || how == Bar::Holder, ..held.clone() };
+            Ok(if barred == held { Vec::new() } else { vec![put(&record, &barred)] })
         });
         let changed = changed.await?;
         let mut told = pb::NodeRevocation {
@@ -113,8 +114,36 @@ impl Certificates {
     }
 }
 
-/// Who was put out and knows the credentials of the store that this daemon uses; `None`: nobody.
-pub fn credentials_known_to(registry: &Registry, access: &super::StoreAccess) -> Option<String> {
+/// Who was put out and knows the credentials of the store that this daemon uses. It is looked for once for each commit: whoever
+/// waits until a daemon is ready asks all the time.
+#[derive(Default)]
+pub struct KnownCredentials(Mutex<Option<Looked>>);
+
+/// What was found when the registry was there.
+struct Looked {
+    at: (Epoch, Revision),
+    found: Option<String>,
+}
+
+impl KnownCredentials {
+    /// `None`: nobody.
+    pub fn to(&self, registry: &Registry, access: &super::StoreAccess) -> Option<String> {
+        if !access.is_shared {
+            return None;
+        }
+        let head = registry.view().head();
+        let at = (head.epoch, head.revision);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(looked) = last.as_ref().filter(|looked| looked.at == at) {
+            return looked.found.clone();
+        }
+        let found = credentials_known_to(registry, access);
+        *last = Some(Looked { at, found: found.clone() });
+        found
+    }
+}
+
+fn credentials_known_to(registry: &Registry, access: &super::StoreAccess) -> Option<String> {
     let records = registry.view().list(&CERTIFICATE).records;
     let knows = |key: &str, value: &CertificateValue| {
         !value.known_credentials.is_empty() && value.known_credentials == access.digest(key)

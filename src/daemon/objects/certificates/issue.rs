@@ -231,7 +231,8 @@ fn check_holder(
     held: Option<&CertificateValue>,
     revoked: &Revocations,
 ) -> Result<Vec<Certificate>, Fault> {
-    if revoked.about(&Revoked::Holder(id.clone())).is_some() || held.is_some_and(|held| held.barred) {
+    let ways = [Some(Revoked::Holder(id.clone())), Revoked::node(id.holder())];
+    if ways.iter().flatten().any(|way| revoked.about(way).is_some()) || held.is_some_and(|held| held.barred) {
         return Err(barred(id));
     }
     let issued = held.into_iter().flat_map(|held| &held.issued).filter_map(certificate_of);
@@ -264,7 +265,7 @@ fn replaced(
         list.revoke(Revoked::Serial(serial.clone()), now, not_after + GRACE, "replaced");
     }
     list.prune(now);
-    let value = Bytes::from(signer.signed(authority, &list)?.encode_to_vec());
+    let value = Bytes::from(signer.signed(authority, &list, now)?.encode_to_vec());
     Ok(Some(Write::Put { id: revocation_id(), value, group: None }))
 }
 

@@ -4,23 +4,30 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use omnirelay_core::spiffe::Holder;
+use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::join_token::{TokenId, TokenVerifier};
+use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;
+use omnirelay_pki::revocation::Revoked;
 use omnirelay_store::{Kind, LogEntry, RecordId, Write};
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, JoinTokenUse, JoinTokenValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{
+    AuthorityValue, CertificateValue, JoinTokenUse, JoinTokenValue, RevocationValue,
+};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::enrollment_service::JOIN;
 use prost::Message as _;
+use tracing::warn;
 
 use super::authority::bundle_pem;
 use super::holder::record_of;
 use super::issue::{Order, Others, issue, with_own};
 use super::policy::admitted;
+use super::revoke::known;
 use super::signer::not_made;
 use super::tokens::{status, token_id};
-use super::{Certificates, JOIN_TOKEN, REVOCATION, authority_in, no_authority, pb};
+use super::{Certificates, JOIN_TOKEN, REVOCATION, authority_in, no_authority, pb, revocation_id};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::SCHEMA_VERSION;
 use crate::daemon::registry::act::Reader;
@@ -118,7 +125,7 @@ impl Certificates {
         let authority = record.value().ok_or_else(super::unreadable)?;
         let issuer = self.signer.issuer(&authority)?;
         let holder = answer.certificate.as_ref().and_then(|issued| issued.holder.clone()).unwrap_or_default();
-        let store = self.store.admitted(self.registry.store(), &of.body.node_id).await?;
+        let store = self.admitted(&of.body.node_id, &holder.cluster, of.request.key).await?;
         let grant = pb::JoinGrant {
             key: of.request.key.as_bytes().to_vec(),
             node_id: of.body.node_id.clone(),
@@ -133,6 +140,41 @@ impl Certificates {
         answer.grant_signature = issuer.sign(GRANT, &grant).map_err(|error| not_made(&error))?;
         answer.grant = grant;
         Ok(answer)
+    }
+
+    /// By what the host uses the store, if that is the store of its cluster: a node of another one that is called alike
+    /// has its own user here, and keeps it.
+    pub(super) async fn admitted(
+        &self,
+        node: &str,
+        cluster: &str,
+        key: Fingerprint,
+    ) -> Result<Option<pb::JoinStore>, Fault> {
+        if cluster != self.cluster {
+            return Ok(None);
+        }
+        let store = self.store.admitted(self.registry.store(), node).await?;
+        // A revocation takes the user away that is there by then. One that came since the commit found none, but it was
+        // committed before it looked.
+        self.registry.see_all().await;
+        if !self.is_out(node, cluster, key)? {
+            return Ok(store);
+        }
+        if let Err(error) = self.registry.store().expel(node).await {
+            warn!(peer = node, error = %chain(&error), "credentials of the store not deleted");
+        }
+        Err(not_let_in(&format!("the node `{node}` was revoked meanwhile")))
+    }
+
+    /// Whether a node is out by who it is, or by this key.
+    fn is_out(&self, node: &str, cluster: &str, key: Fingerprint) -> Result<bool, Fault> {
+        let (role, cluster, node) = (String::new(), cluster.to_owned(), node.to_owned());
+        let view = self.registry.view();
+        let held = view.get(&record_of(&Holder::Node { cluster, role, node }));
+        let is_barred =
+            held.and_then(|held| held.value::<CertificateValue>()).is_some_and(|held| held.barred);
+        let list = view.get(&revocation_id()).and_then(|record| record.value::<RevocationValue>());
+        Ok(is_barred || known(list.as_deref())?.about(&Revoked::Key(key)).is_some())
     }
 
     /// A store of one host can be used from that host only.

@@ -432,3 +432,30 @@ async fn a_node_whose_certificate_has_ended_proves_by_its_key_who_it_was() {
     mesh.enrollment.revoke_node(called(revoke)).await.unwrap();
     assert_eq!(reason(mesh.enrollment.rejoin(ask(&next)).await), "JOIN_REFUSED");
 }
+
+/// A revocation may come between the commit of a join and the user of the store that is made for it.
+#[tokio::test]
+async fn who_was_put_out_meanwhile_is_told_of_no_store() {
+    let mesh = mesh(|_| {}).await;
+    let key = Key::make().unwrap();
+    mesh.join(signed(&mesh.token, &body(&mesh.token, "b", &key))).await.unwrap();
+    let of = |cluster: &'static str, key: &Key| {
+        let (served, key) = (mesh.node.served.clone(), key.fingerprint());
+        async move {
+            Ok::<_, omnirelay_wire::fault::Fault>(
+                served.admitted("b", cluster, key).await?.unwrap_or_default().url,
+            )
+        }
+    };
+    assert_eq!(of("default", &key).await.unwrap(), "redis://10.0.0.1:1");
+    assert_eq!(of("other", &key).await.unwrap(), "", "b of another cluster is another node");
+    // It leaves: it may come back with another key.
+    let leave = pb::RevokeNodeRequest { node: "b".into(), leaves: true, ..Default::default() };
+    mesh.enrollment.revoke_node(called(leave)).await.unwrap();
+    assert!(of("default", &key).await.unwrap_err().is(omnirelay_wire::reasons::JOIN_DENIED));
+    let another = Key::make().unwrap();
+    assert!(of("default", &another).await.is_ok());
+    let revoke = pb::RevokeNodeRequest { node: "b".into(), ..Default::default() };
+    mesh.enrollment.revoke_node(called(revoke)).await.unwrap();
+    assert!(of("default", &another).await.is_err());
+}

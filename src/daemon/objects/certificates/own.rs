@@ -44,7 +44,7 @@ const BETWEEN: Duration = Duration::from_secs(600);
 /// How long after a failure it is tried again.
 pub(super) const AGAIN: Duration = Duration::from_secs(15);
 /// How soon it is looked again whether this node is entered in the registry.
-const ENTERED_WITHIN: Duration = Duration::from_millis(100);
+pub(super) const ENTERED_WITHIN: Duration = Duration::from_millis(100);
 /// Within how many seconds of a new root the nodes of a mesh go over to it, each at its own time.
 pub const MOVE_WITHIN: i64 = 60;
 
@@ -170,9 +170,7 @@ impl Keeper {
         let bytes = self.files.revocations();
         let bytes = bytes.inspect_err(|error| warn!(%error, "list of revocations not read")).ok()?;
         let value = RevocationValue::decode(&*bytes).ok().filter(|value| !value.body.is_empty())?;
-        // Until when its signer was valid does not matter: it was taken while it was.
-        let begun = omnirelay_pki::certificate::validity_of(&value.signer).ok()?.0;
-        let list = signed_list(bundle, &value, begun);
+        let list = signed_list(bundle, &value);
         if list.is_none() {
             warn!("the list of revocations that was kept is not signed by the authority");
         }
@@ -401,7 +399,7 @@ impl Keeper {
         let Some(bundle) = &trusted.bundle else { return Ok(()) };
         let now = unix_now();
         let theirs = match value {
-            Some(value) => signed_list(bundle, value, now).filter(|_| is_sound(&trusted.revocations, value)),
+            Some(value) => signed_list(bundle, value).filter(|_| is_sound(&trusted.revocations, value)),
             None => Some(Revocations::default()),
         };
         let Some(mut list) = theirs else {
@@ -444,7 +442,8 @@ impl Keeper {
             if !united.unite(own, unix_now()) {
                 return Ok(None);
             }
-            let value = Bytes::from(self.signer.signed(&authority, &united)?.encode_to_vec());
+            let value =
+                Bytes::from(self.signer.signed(&authority, &united, unix(&self.registry))?.encode_to_vec());
             let changes = vec![format!("number: {} -> {}", theirs.number(), united.number())];
             let body = own_body(self.registry.node_id(), act.action, revocation_id().to_string(), changes);
             let write = Write::Put { id: revocation_id(), value, group: None };
@@ -541,10 +540,12 @@ fn renewal(own: &OwnIdentity) -> i64 {
     own.leaf.not_before + life * 2 / 3 + life / 10 * i64::from(drawn(own)) / 255
 }
 
-/// The list, if the authority signed it.
-fn signed_list(bundle: &Bundle, value: &RevocationValue, now: i64) -> Option<Revocations> {
+/// The list, if the authority signed it. Until when its signer was valid does not matter: it signs none once it has ended,
+/// and what was revoked does not come back with its end.
+pub(super) fn signed_list(bundle: &Bundle, value: &RevocationValue) -> Option<Revocations> {
+    let begun = validity_of(&value.signer).ok()?.0;
     let signer = [CertificateDer::from(value.signer.as_slice())];
-    bundle.verify_signed(REVOCATIONS, &value.body, &value.signature, &signer, now).ok()?;
+    bundle.verify_signed(REVOCATIONS, &value.body, &value.signature, &signer, begun).ok()?;
     known(Some(value)).ok()
 }
 

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::asked::{Asked, answers};
+use crate::daemon::objects::peers;
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor};
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::mutate::{Decision, request_hash};
@@ -79,18 +80,40 @@ impl Certificates {
                 Ok(Vec::new())
             }
             Target::Holder(holder, record) => {
-                let held = held_in(reader, record).ok_or_else(|| no_holder(record))?;
-                bar(&held, Bar::Holder, list, now, reason);
+                let held = self.held_or_known(reader, holder, record)?;
+                bar(&held, holder, Bar::Holder, list, now, reason);
                 for id in self.ids_without_role(reader, holder)? {
                     // Of whom only tokens may be known, or what files have brought.
                     let until = now + LIFETIME_MAX + GRACE;
                     list.revoke(Revoked::Holder(id), now, until, reason);
                 }
-                let barred = CertificateValue { barred: true, ..(*held).clone() };
+                let barred = CertificateValue { barred: true, ..held.clone() };
                 Ok(if held.barred { Vec::new() } else { vec![put(record, &barred)] })
             }
         })
         .await
+    }
+
+    /// What was issued to a holder; nothing, where it is known otherwise: as a peer, or perhaps from files.
+    pub(super) fn held_or_known(
+        &self,
+        reader: &Reader<'_>,
+        holder: &Holder,
+        record: &RecordId,
+    ) -> Result<CertificateValue, Fault> {
+        if let Some(held) = held_in(reader, record) {
+            return Ok((*held).clone());
+        }
+        let is_peer = match holder {
+            Holder::Node { cluster, node, .. } => {
+                *cluster == self.cluster && peers::is_known(&self.registry, node)
+            }
+            Holder::Operator(_) | Holder::Service(_) => false,
+        };
+        match is_peer || self.trust.current().provided.is_some() {
+            true => Ok(CertificateValue::default()),
+            false => Err(no_holder(record)),
+        }
     }
 
     pub(super) async fn reinstate_one(
@@ -109,6 +132,9 @@ impl Certificates {
             // Its certificates stay out by their numbers and their keys; only who it is, is let back in.
             for id in self.ids_without_role(reader, &holder)? {
                 list.reinstate(&Revoked::Holder(id), now);
+            }
+            if let Some(node) = Revoked::node(&holder) {
+                list.reinstate(&node, now);
             }
             for certificate in held.issued.iter().filter_map(certificate_of) {
                 list.reinstate(&Revoked::Holder(certificate.id), now);
@@ -149,7 +175,7 @@ impl Certificates {
                 let changes = differences(&before, &list);
                 if list != before {
                     list.prune(now);
-                    let signed = self.signer.signed(&authority, &list)?;
+                    let signed = self.signer.signed(&authority, &list, now)?;
                     let value = Bytes::from(signed.encode_to_vec());
                     writes.push(Write::Put { id: revocation_id(), value, group: None });
                 }
@@ -207,9 +233,19 @@ pub enum Bar {
 }
 
 /// Puts a holder out.
-pub fn bar(held: &CertificateValue, how: Bar, list: &mut Revocations, now: i64, reason: &str) {
+pub fn bar(
+    held: &CertificateValue,
+    holder: &Holder,
+    how: Bar,
+    list: &mut Revocations,
+    now: i64,
+    reason: &str,
+) {
     let certificates: Vec<Certificate> = held.issued.iter().filter_map(certificate_of).collect();
     let until = certificates.iter().map(|one| one.not_after).max().unwrap_or(now) + GRACE;
+    if let Some(node) = Revoked::node(holder).filter(|_| how == Bar::Holder) {
+        list.revoke(node, now, until, reason);
+    }
     for certificate in certificates {
         if how == Bar::Holder {
             list.revoke(Revoked::Holder(certificate.id), now, until, reason);
@@ -235,6 +271,7 @@ fn word(what: &Revoked) -> String {
         Revoked::Serial(serial) => format!("serial {serial}"),
         Revoked::Key(key) => format!("key {key}"),
         Revoked::Holder(id) => format!("holder {id}"),
+        Revoked::Node { cluster, node } => format!("node {cluster}/{node}"),
     }
 }
 
@@ -253,6 +290,7 @@ fn show((what, revocation): (&Revoked, &Revocation)) -> pb::Revocation {
         Revoked::Serial(serial) => shown.serial = serial.to_string(),
         Revoked::Key(key) => shown.key_fingerprint = key.to_string(),
         Revoked::Holder(id) => shown.id = id.to_string(),
+        Revoked::Node { cluster, node } => shown.node = format!("{cluster}/{node}"),
     }
     shown
 }
@@ -269,6 +307,7 @@ pub fn encoded(domain: &TrustDomain, list: &Revocations) -> Vec<u8> {
             Revoked::Serial(serial) => What::Serial(serial.as_bytes().to_vec()),
             Revoked::Key(key) => What::Key(key.as_bytes().to_vec()),
             Revoked::Holder(id) => What::Holder(id.to_string()),
+            Revoked::Node { cluster, node } => What::Node(format!("{cluster}/{node}")),
         }),
         since: revocation.since,
         until: revocation.until,
@@ -300,6 +339,10 @@ fn entry(value: RevokedValue) -> Option<(Revoked, Revocation)> {
         What::Serial(bytes) => Revoked::Serial(Serial::of(&bytes)),
         What::Key(bytes) => Revoked::Key(Fingerprint::from_bytes(&bytes)?),
         What::Holder(id) => Revoked::Holder(id.parse().ok()?),
+        What::Node(node) => {
+            let (cluster, node) = node.split_once('/')?;
+            Revoked::Node { cluster: cluster.to_owned(), node: node.to_owned() }
+        }
     };
     Some((what, Revocation { since, until, reason, reinstated }))
 }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_pki::authority::Validity;
-use omnirelay_pki::certificate::{key_of, validity_of};
+use omnirelay_pki::certificate::{key_of, to_pem as certificate_pem, validity_of};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::{Request, to_pem};
 use omnirelay_pki::revocation::{Revocations, Revoked};
@@ -21,10 +21,11 @@ use omnirelay_wire::rpc::certificate_service::{PREPARE_ISSUER, RETIRE_ROOT, ROTA
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tracing::info;
 
 use super::authority::{bundle_pem, lives, shown};
 use super::revoke::{GRACE, known};
-use super::signer::Signer;
+use super::signer::{Prepared, Secret, Signer};
 use super::{
     CERTIFICATE, Certificates, ONLY, REVOCATION, authority_id, authority_in, pb, pending_id, revocation_id,
     revoked_in, token_keys, trust_domain, unreadable,
@@ -75,13 +76,16 @@ impl Certificates {
         asked: pb::PrepareIssuerRequest,
     ) -> Result<pb::PreparedIssuer, Fault> {
         let hash = request_hash(&asked);
-        let pb::PrepareIssuerRequest { reason, dry_run } = asked;
+        let pb::PrepareIssuerRequest { reason, dry_run, new_secret } = asked;
+        let secret = if new_secret { Secret::New } else { Secret::Same };
         let (rpc, id) = (PREPARE_ISSUER, ONLY.to_owned());
         let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
-        asked
+        let prepared = asked
             .of_records(&self.registry, pending_id(), &[], |reader| {
                 let authority = reader.get(&authority_id()).and_then(|found| found.value());
-                let pending = self.signer.prepare(authority.as_deref())?;
+                let Prepared { value: pending, proven } =
+                    self.signer.prepare(authority.as_deref(), secret)?;
+                let (signature, signer) = proven.unwrap_or_default();
                 let key = Request::read(&pending.csr).map_err(|_| unreadable())?.key.to_string();
                 let value = Bytes::from(pending.encode_to_vec());
                 let answer = pb::PreparedIssuer {
@@ -89,12 +93,19 @@ impl Certificates {
                     // With a dry run nobody keeps its key.
                     csr_pem: if dry_run { String::new() } else { to_pem(&pending.csr) },
                     key_fingerprint: key.clone(),
+                    signer_pem: if signer.is_empty() { String::new() } else { certificate_pem(&signer) },
+                    signature,
                     ..Default::default()
                 };
                 let writes = vec![Write::Put { id: pending_id(), value, group: None }];
                 Ok(Decision { writes, changes: vec![format!("key: none -> {key}")], answer })
             })
-            .await
+            .await?;
+        if !dry_run {
+            // Whoever keeps the root compares it, on this host.
+            info!(key = prepared.key_fingerprint, "next issuer prepared");
+        }
+        Ok(prepared)
     }
 
     /// Has another issuer issue from now on.
@@ -246,7 +257,12 @@ pub fn rotated(
     };
     match before {
         // The root that they lead to may be retired.
-        Before::Kept => token_keys::vouch_anew(&*signer.issuer(&value)?, &mut value.token_keys)?,
+        Before::Kept => {
+            token_keys::vouch_anew(&*signer.issuer(&value)?, &mut value.token_keys)?;
+            // What the keys before have signed holds until it ends; nobody signs by them any more.
+            let next = signer.make_token_key(&value)?;
+            token_keys::follow(&mut value.token_keys, next);
+        }
         // Whoever has the issuer's key has theirs.
         Before::Revoked => value.token_keys.clear(),
     }
@@ -330,7 +346,7 @@ fn signed_anew(
     if before.is_none() && list.number() == 0 {
         return Ok(None);
     }
-    let value = Bytes::from(signer.signed(authority, &list)?.encode_to_vec());
+    let value = Bytes::from(signer.signed(authority, &list, now)?.encode_to_vec());
     Ok(Some(Write::Put { id: revocation_id(), value, group: None }))
 }
 

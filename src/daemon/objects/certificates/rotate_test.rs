@@ -8,7 +8,7 @@ use omnirelay_pki::request::Request as Csr;
 use omnirelay_pki::trust::{Bundle, Usage};
 use omnirelay_store::{MemoryStore, Store};
 
-use super::tests::{Node, called, chain, initialised, issued_to, judged, node, reason, until};
+use super::tests::{Node, authority, called, chain, initialised, issued_to, judged, node, reason, until};
 use super::*;
 use crate::daemon::identity::trust::{Refused, unix_now};
 
@@ -181,4 +181,48 @@ async fn a_node_without_the_secret_rotates_nothing() {
     assert_eq!(reason(other.served.rotate_authority(asked()).await), "NOT_AN_ISSUER");
     let asked = called(pb::PrepareIssuerRequest::default());
     assert_eq!(reason(other.served.prepare_issuer(asked).await), "NOT_AN_ISSUER");
+}
+
+/// The secret of the issuer is lost, or is to be another: a node that has not the one of before has a root that is elsewhere
+/// certify another issuer.
+#[tokio::test]
+async fn a_root_that_is_elsewhere_gives_the_mesh_another_secret() {
+    let (node, store, _place) = with_store().await;
+    let domain: TrustDomain = "mesh.example".parse().unwrap();
+    let life = Validity { not_before: unix_now() - 300, not_after: unix_now() + 86_400 };
+    let root = Authority::root(domain, life).unwrap();
+    let certified = |csr: &str| to_pem(&root.certify_issuer(&Csr::from_pem(csr).unwrap(), life).unwrap());
+    let (root_pem, issuer_pem) = (to_pem(root.certificate()), certified(&prepared(&node).await));
+    let init = pb::InitAuthorityRequest { root_pem, issuer_pem, ..Default::default() };
+    node.served.init_authority(called(init)).await.unwrap();
+    let before = issued_to(&node, "ann").await;
+    let revoke = pb::RevokeCertificateRequest { operator: "bob".into(), ..Default::default() };
+    let stolen = issued_to(&node, "bob").await;
+    node.served.revoke(called(revoke)).await.unwrap();
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = super::tests::node("node-2", store, elsewhere.path()).await;
+    until("node-2 has the list", || other.trust.current().revocations.number() > 0).await;
+    let asked = |new_secret| called(pb::PrepareIssuerRequest { new_secret, ..Default::default() });
+    assert_eq!(reason(other.served.prepare_issuer(asked(false)).await), "NOT_AN_ISSUER");
+    let known = node.served.prepare_issuer(asked(false)).await.unwrap().into_inner();
+    assert!(!known.signature.is_empty(), "who issues vouches for the next issuer");
+    let made = other.served.prepare_issuer(asked(true)).await.unwrap().into_inner();
+    assert!(made.signature.is_empty(), "nobody can");
+    let shown = other.served.get_authority(called(pb::GetAuthorityRequest::default())).await.unwrap();
+    assert_eq!(shown.into_inner().prepared_key_fingerprint, made.key_fingerprint);
+    let issuer_pem = certified(&made.csr_pem);
+    rotated(&other, pb::RotateAuthorityRequest { issuer_pem, ..Default::default() }).await;
+
+    until("the first one issues no more", || !node.served.signer.can_issue(&authority(&node))).await;
+    judged(&other, &before).unwrap();
+    judged(&node, &issued_to(&other, "eve").await).unwrap();
+    assert_eq!(judged(&other, &stolen), Err(Refused::Revoked), "what was revoked stays so");
+    let keys = authority(&other).token_keys.clone();
+    assert!(other.served.signer.token_key(&authority(&other)).is_ok(), "it is of the new secret");
+    assert!(
+        keys.len() > 1 && keys[1..].iter().all(|key| key.sealed_key.is_empty()),
+        "nobody signs by those before"
+    );
+    until("tokens of before hold", || other.trust.current().token_keys.len() == keys.len()).await;
 }

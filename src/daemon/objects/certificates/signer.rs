@@ -26,8 +26,26 @@ use crate::daemon::identity::own::{IdentityError, IdentityFiles};
 /// As what the keys of authorities are sealed.
 const ROOT: &str = "root key";
 const ISSUER: &str = "issuer key";
+/// As what an issuer proves the request of the next one.
+pub const NEXT_ISSUER: &str = "next issuer 1";
 /// As what lists of revocations are signed.
 pub const REVOCATIONS: &str = "revocations 1";
+
+/// With what secret the key of the next issuer is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// That of the issuer of now.
+    Same,
+    /// Whichever this node has: that of before is lost, or is to be another.
+    New,
+}
+
+/// The next issuer, before somebody has certified it.
+pub struct Prepared {
+    pub value: PendingIssuerValue,
+    /// What the issuer of now has signed, and its certificate; `None`: this node is none.
+    pub proven: Option<(Vec<u8>, Vec<u8>)>,
+}
 
 /// Signs for the mesh, if this node may.
 pub struct Signer {
@@ -36,17 +54,25 @@ pub struct Signer {
     opened: Mutex<Option<(Vec<u8>, Arc<Authority>)>>,
     /// The key of tokens with this public key.
     tokens: Mutex<Option<(Vec<u8>, Arc<SigningKey>)>>,
+    /// Adds to a refusal who else can do what this node cannot.
+    name: Box<dyn Fn(Fault) -> Fault + Send + Sync>,
 }
 
 impl Signer {
     /// One that finds the secret in these files.
     pub fn new(files: IdentityFiles) -> Self {
-        Self { files, opened: Mutex::default(), tokens: Mutex::default() }
+        Self { files, opened: Mutex::default(), tokens: Mutex::default(), name: Box::new(|refused| refused) }
+    }
+
+    /// With what adds to a refusal who else can do what this node cannot.
+    #[must_use]
+    pub fn naming(self, name: impl Fn(Fault) -> Fault + Send + Sync + 'static) -> Self {
+        Self { name: Box::new(name), ..self }
     }
 
     /// Whether this node can issue for the authority.
     pub fn can_issue(&self, authority: &AuthorityValue) -> bool {
-        self.issuer(authority).is_ok()
+        self.opened(authority).is_ok()
     }
 
     /// What issues.
@@ -54,6 +80,10 @@ impl Signer {
     /// # Errors
     /// `NOT_AN_ISSUER` where this node has not the secret, or another.
     pub fn issuer(&self, authority: &AuthorityValue) -> Result<Arc<Authority>, Fault> {
+        self.opened(authority).map_err(&self.name)
+    }
+
+    fn opened(&self, authority: &AuthorityValue) -> Result<Arc<Authority>, Fault> {
         let issuer = authority.issuers.first().ok_or_else(unreadable)?;
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((certificate, issuer_of)) = &*opened
@@ -78,8 +108,9 @@ impl Signer {
         {
             return Ok(Arc::clone(key));
         }
-        let pkcs8 = self.sealing_key()?.open(token_keys::TOKEN_KEY, &kept.sealed_key);
-        let pkcs8 = pkcs8.map_err(|_| self.no_issuer("has a secret, but its key was sealed with another"))?;
+        let pkcs8 = self.sealing_key().map_err(&self.name)?.open(token_keys::TOKEN_KEY, &kept.sealed_key);
+        let pkcs8 = pkcs8
+            .map_err(|_| (self.name)(self.no_issuer("has a secret, but its key was sealed with another")))?;
         let key = SigningKey::kept(&pkcs8).ok().filter(|key| key.public() == kept.public_key);
         let key = Arc::new(key.ok_or_else(unreadable)?);
         *opened = Some((kept.public_key.clone(), Arc::clone(&key)));
@@ -120,19 +151,26 @@ impl Signer {
         Ok(AuthorityValue { trust_domain, roots, issuers, token_keys })
     }
 
-    /// The key of an issuer that somebody else is to certify, sealed, and the request for it.
+    /// The key of an issuer that somebody else is to certify, sealed, and the request for it; a daemon without a secret makes
+    /// one. What it is proven by is the issuer of now, where this node is one.
     ///
     /// # Errors
-    /// `NOT_AN_ISSUER` where this node has not the secret of `authority`; one that there is none of makes the secret.
-    pub fn prepare(&self, authority: Option<&AuthorityValue>) -> Result<PendingIssuerValue, Fault> {
-        if let Some(authority) = authority {
-            self.issuer(authority)?;
-        }
+    /// `NOT_AN_ISSUER` where this node has not the secret of `authority`, unless it is to be another.
+    pub fn prepare(&self, authority: Option<&AuthorityValue>, secret: Secret) -> Result<Prepared, Fault> {
+        let issuer = match (authority, secret) {
+            (None, _) => None,
+            (Some(authority), Secret::Same) => Some(self.issuer(authority)?),
+            (Some(authority), Secret::New) => self.opened(authority).ok(),
+        };
         let sealing = self.files.make_sealing_key().map_err(|error| not_usable(&error))?;
         let key = Key::make().map_err(|error| not_made(&error.into()))?;
         let csr = Request::make(&key, None, &Names::default()).map_err(|error| not_made(&error.into()))?;
         let sealed_key = sealing.seal(ISSUER, key.to_pem().as_bytes()).map_err(|error| not_sealed(&error))?;
-        Ok(PendingIssuerValue { sealed_key, csr })
+        let proven = issuer.map(|issuer| {
+            let signature = issuer.sign(NEXT_ISSUER, &csr).map_err(|error| not_made(&error))?;
+            Ok::<_, Fault>((signature, issuer.certificate().to_vec()))
+        });
+        Ok(Prepared { proven: proven.transpose()?, value: PendingIssuerValue { sealed_key, csr } })
     }
 
     /// Another issuer of the newest root.
@@ -178,7 +216,7 @@ impl Signer {
             )
             .hint("say where it is: omnirelay cert ca rotate --offline-root DIR"));
         }
-        self.open(authority, ROOT, root)
+        self.open(authority, ROOT, root).map_err(&self.name)
     }
 
     /// What signs by a key that was sealed as `what`.
@@ -198,9 +236,17 @@ impl Signer {
     /// A list of revocations, signed.
     ///
     /// # Errors
-    /// As of [`Self::issuer`].
-    pub fn signed(&self, authority: &AuthorityValue, list: &Revocations) -> Result<RevocationValue, Fault> {
+    /// As of [`Self::issuer`]; `AUTHORITY_ENDED`: nobody would believe it.
+    pub fn signed(
+        &self,
+        authority: &AuthorityValue,
+        list: &Revocations,
+        now: i64,
+    ) -> Result<RevocationValue, Fault> {
         let issuer = self.issuer(authority)?;
+        if issuer.validity().not_after < now {
+            return Err(not_made(&AuthorityError::Ended));
+        }
         let body = encoded(issuer.trust_domain(), list);
         let signature = issuer.sign(REVOCATIONS, &body).map_err(|error| not_made(&error))?;
         Ok(RevocationValue { body, signature, signer: issuer.certificate().to_vec() })
@@ -245,9 +291,8 @@ fn not_usable(error: &IdentityError) -> Fault {
 /// What was asked for was checked before.
 pub fn not_made(error: &AuthorityError) -> Fault {
     match error {
-        AuthorityError::Ended => {
-            Fault::new(reasons::AUTHORITY_ENDED, "the authority has ended").hint("omnirelay cert ca show")
-        }
+        AuthorityError::Ended => Fault::new(reasons::AUTHORITY_ENDED, "the authority has ended")
+            .hint("omnirelay cert ca show, then omnirelay cert ca rotate"),
         AuthorityError::DnsName(_) | AuthorityError::TooManyNames(_) => {
             Fault::invalid(format!("the names of the certificate: {error}"))
         }

@@ -42,6 +42,13 @@ pub fn make(sealing: &SealingKey, issuer: &Authority) -> Result<TokenKeyValue, F
     Ok(TokenKeyValue { public_key, sealed_key, signature, signer })
 }
 
+/// Puts another key in front of those before, by which nobody signs any more.
+pub fn follow(keys: &mut Vec<TokenKeyValue>, next: TokenKeyValue) {
+    keys.iter_mut().for_each(|key| key.sealed_key.clear());
+    keys.insert(0, next);
+    keys.truncate(KEYS_MAX);
+}
+
 /// Has another issuer vouch for keys that were made before it.
 ///
 /// # Errors

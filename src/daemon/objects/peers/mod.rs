@@ -52,14 +52,22 @@ const SESSION_LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How far a node's idea of the store's clock may be ahead: as long as a question to the store may take, in ms.
 const AHEAD_MS: u64 = 500;
 
-/// The control ports of other nodes that are alive, at most so many.
-pub fn controls(registry: &Registry, max: usize) -> Vec<String> {
+/// The other nodes that are alive, each with its control port.
+pub fn controls(registry: &Registry) -> Vec<(String, String)> {
     let records = registry.view().list(&PEER).records;
     let others = records.iter().filter(|record| record.record.id.key != registry.node_id());
-    let alive = others.filter_map(|record| record.value::<PeerValue>());
-    let alive = alive.filter(|peer| peer.status == pb::peer::Status::Alive as i32);
-    let controls = alive.filter_map(|peer| peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone());
-    controls.take(max).collect()
+    let controls = others.filter_map(|record| {
+        let peer = record.value::<PeerValue>()?;
+        let control = peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone()?;
+        let is_alive = peer.status == pb::peer::Status::Alive as i32;
+        is_alive.then(|| (record.record.id.key.clone(), control))
+    });
+    controls.collect()
+}
+
+/// Whether there is a record of a node, live or not.
+pub fn is_known(registry: &Registry, node_id: &str) -> bool {
+    registry.view().get(&RecordId::new(PEER, node_id)).is_some()
 }
 
 /// Serves `PeerControlService` from a registry.

@@ -1,0 +1,130 @@
+//! What a daemon prepares for a root whose key is elsewhere, and how the keeper of that root knows that it is of the mesh.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use omnirelay_pki::certificate::validity_of;
+use omnirelay_pki::key::Fingerprint;
+use omnirelay_pki::request::Request;
+use omnirelay_pki::trust::Bundle;
+use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::certificate_service;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
+use serde_json::json;
+
+use super::offline::OfflineRoot;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Rpc};
+use crate::cli::frame::session::Session;
+use crate::daemon::objects::certificates::signer::NEXT_ISSUER;
+
+pub const PREPARE: Rpc = certificate_service::PREPARE_ISSUER;
+
+/// What a daemon has prepared for a root whose key is elsewhere.
+pub struct Prepared {
+    /// In PEM.
+    pub csr: String,
+    /// SHA-256 of the key that is to be certified, as the request has it.
+    key: Fingerprint,
+    /// By the issuer of now, with its certificate.
+    proof: Option<(Vec<u8>, CertificateDer<'static>)>,
+}
+
+/// Has the daemon make the key of the next issuer.
+pub async fn prepared(
+    write: &WriteArgs,
+    new_secret: bool,
+    session: &mut Session,
+) -> Result<Prepared, CliError> {
+    let request = json!({"reason": write.reason_text(), "newSecret": new_secret});
+    let prepared = session.call(&Call::of(&PREPARE, &request)?.keyed(&write.key()?, "/issuer")).await?;
+    let csr = text(&prepared, "csrPem").to_owned();
+    let request = Request::from_pem(&csr).map_err(|error| {
+        CliError::new(reasons::CLIENT, "the daemon has answered with no request").cause(error.to_string())
+    })?;
+    let signer = CertificateDer::from_pem_slice(text(&prepared, "signerPem").as_bytes()).ok();
+    let proof = BASE64_STANDARD.decode(text(&prepared, "signature")).ok().zip(signer);
+    Ok(Prepared { csr, key: request.key, proof })
+}
+
+impl Prepared {
+    /// That the key is that of an issuer of the mesh, before the root certifies it: whoever has the root certify theirs
+    /// issues for whomever they like. An issuer of before, which leads to `root`, vouches for it; else whoever runs this says so.
+    ///
+    /// # Errors
+    /// When nobody says so.
+    pub fn check(
+        &self,
+        root: Option<&OfflineRoot>,
+        write: &WriteArgs,
+        session: &Session,
+    ) -> Result<(), CliError> {
+        if root.is_some_and(|root| self.is_proven(root)) {
+            return Ok(());
+        }
+        session.notes().say(&format!("The key of the issuer is {}.", self.key));
+        session
+            .notes()
+            .say("Compare it with the log of the daemon, on its own host: `next issuer prepared`.");
+        write.confirm(session, "Have the root certify this key?")
+    }
+
+    /// Whether an issuer that leads to `root` has signed the request.
+    fn is_proven(&self, root: &OfflineRoot) -> bool {
+        let (Some((signature, signer)), Some(csr)) = (&self.proof, csr_der(&self.csr)) else { return false };
+        let bundle = CertificateDer::from_pem_slice(root.pem().as_bytes()).ok();
+        let bundle = bundle.and_then(|root| Bundle::of(vec![root]).ok());
+        let signer = std::slice::from_ref(signer);
+        // Whether it has ended does not matter to who it was.
+        let Ok((begun, _)) = validity_of(&signer[0]) else { return false };
+        bundle.is_some_and(|bundle| bundle.verify_signed(NEXT_ISSUER, &csr, signature, signer, begun).is_ok())
+    }
+}
+
+fn csr_der(pem: &str) -> Option<CertificateSigningRequestDer<'static>> {
+    CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use omnirelay_pki::authority::{Authority, Validity};
+    use omnirelay_pki::certificate::Names;
+    use omnirelay_pki::key::Key;
+
+    use super::*;
+    use crate::daemon::identity::trust::unix_now;
+
+    #[test]
+    fn an_issuer_of_the_root_vouches_for_the_next_one_and_nobody_else_does() {
+        let place = tempfile::tempdir().unwrap();
+        let [root, other] = ["a", "b"]
+            .map(|name| OfflineRoot::open_or_make(&place.path().join(name), "mesh.example", None).unwrap());
+        let issuer = Key::make().unwrap();
+        let csr = omnirelay_pki::request::to_pem(&Request::make(&issuer, None, &Names::default()).unwrap());
+        let certificate = root.certify(&csr, None).unwrap();
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let issuer = Authority::kept("mesh.example".parse().unwrap(), certificate.clone(), issuer).unwrap();
+        let next = Key::make().unwrap();
+        let next = Request::make(&next, None, &Names::default()).unwrap();
+        let prepared = |signed: &[u8], what: &str| Prepared {
+            csr: omnirelay_pki::request::to_pem(&next),
+            key: Request::read(&next).unwrap().key,
+            proof: Some((issuer.sign(what, signed).unwrap(), certificate.clone())),
+        };
+        assert!(prepared(&next, NEXT_ISSUER).is_proven(&root));
+        assert!(!prepared(&next, NEXT_ISSUER).is_proven(&other), "it is of another root");
+        assert!(!prepared(b"another", NEXT_ISSUER).is_proven(&root));
+        assert!(!prepared(&next, "revocations 1").is_proven(&root));
+        assert!(!Prepared { proof: None, ..prepared(&next, NEXT_ISSUER) }.is_proven(&root));
+        let leaf = Authority::root("mesh.example".parse().unwrap(), life()).unwrap();
+        let signature = leaf.sign(NEXT_ISSUER, &next).unwrap();
+        let proof = Some((signature, leaf.certificate().clone()));
+        assert!(!Prepared { proof, ..prepared(&next, NEXT_ISSUER) }.is_proven(&root), "anybody makes a root");
+    }
+
+    fn life() -> Validity {
+        Validity { not_before: unix_now() - 60, not_after: unix_now() + 3600 }
+    }
+}

@@ -1,0 +1,105 @@
+//! The operator of a mesh that runs for one user alone, as that of `omnirelay up`: a node that can issue keeps a certificate
+//! for them in a folder, and renews it in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay_core::spiffe::Holder;
+use omnirelay_pki::certificate::{Names, validity_of};
+use omnirelay_pki::request::Request;
+use omnirelay_store::Version;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::authority::unix;
+use super::issue::{LIFETIME_MAX, Order, Others, issue};
+use super::own::{AGAIN, ENTERED_WITHIN, KeepError};
+use super::signer::Signer;
+use super::{CERTIFICATE, authority_id, own_act};
+use crate::daemon::identity::operator_files::OperatorFiles;
+use crate::daemon::identity::trust::unix_now;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::Reader;
+use crate::daemon::registry::audit_record::own_body;
+use crate::daemon::registry::view::View;
+
+/// What the operator is called.
+pub const OPERATOR: &str = "admin";
+
+/// Keeps the certificate of the operator.
+pub struct OperatorKeeper {
+    pub registry: Arc<Registry>,
+    pub signer: Arc<Signer>,
+    pub files: OperatorFiles,
+    /// Whether this node is entered in the registry, and what the operator may do: whoever finds the certificate uses it.
+    pub may_begin: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// What was issued: by which version of the authority, and when it is to be renewed, by the second of the Unix time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Issued {
+    by: Version,
+    due: i64,
+}
+
+impl OperatorKeeper {
+    /// Does so for ever; whatever was there is replaced first. After each change of the authority it issues anew.
+    pub async fn run(self) {
+        self.registry.react_with(Issued::default(), authority, |issued| self.look(issued)).await;
+    }
+
+    async fn look(&self, issued: Issued) -> (Issued, Option<Instant>) {
+        let by = authority(self.registry.view());
+        if by == Version(0) || !(self.may_begin)() {
+            return (Issued::default(), Some(Instant::now() + ENTERED_WITHIN));
+        }
+        let left = u64::try_from(issued.due - unix_now()).unwrap_or(0);
+        if issued.by == by && left > 0 {
+            return (issued, Some(Instant::now() + Duration::from_secs(left.min(3600))));
+        }
+        match self.issue().await {
+            Ok(due) => (Issued { by, due }, Some(Instant::now() + AGAIN)),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(error, "no certificate for the operator; it is tried again");
+                (issued, Some(Instant::now() + AGAIN))
+            }
+        }
+    }
+
+    /// Issues it; answers when it is to be renewed.
+    async fn issue(&self) -> Result<i64, KeepError> {
+        let key = self.files.key_or_new()?;
+        let request = Request::make(&key, None, &Names::default()).ok();
+        let request = request.and_then(|der| Request::read(&der).ok()).ok_or(KeepError::Pair)?;
+        let (act, node_id) = (own_act("certificates.issue", [CERTIFICATE]), self.registry.node_id());
+        let issued = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+            let order = Order {
+                holder: Holder::Operator(OPERATOR.to_owned()),
+                request: &request,
+                names: Names::default(),
+                lifetime: LIFETIME_MAX,
+                others: Others::Keep,
+                by: node_id,
+                now: unix(&self.registry),
+            };
+            let decided = issue(&self.signer, &reader, &order)?;
+            let object = decided.writes.first().map(|write| write.id().to_string());
+            let body = own_body(node_id, act.action, object.unwrap_or_default(), decided.changes);
+            Ok(Some((reader.plan().write(decided.writes).audit([body]), decided.answer)))
+        });
+        let Some((_, issued)) = issued.await? else { return Ok(0) };
+        let leaf = CertificateDer::from_pem_slice(issued.chain_pem.as_bytes());
+        let (begin, end) = leaf.ok().and_then(|leaf| validity_of(&leaf).ok()).ok_or(KeepError::Pair)?;
+        self.files.keep(&issued.chain_pem, &issued.bundle_pem)?;
+        info!(operator = OPERATOR, folder = %self.files.folder().display(), "certificate of the operator issued");
+        Ok(begin + (end - begin) * 2 / 3)
+    }
+}
+
+/// The version of the authority; 0: there is none.
+fn authority(view: &View) -> Version {
+    view.get(&authority_id()).map_or(Version(0), |found| found.record.version)
+}
