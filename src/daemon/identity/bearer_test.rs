@@ -392,6 +392,15 @@ async fn an_issuer_that_takes_all_keys_back_proves_nobody_from_then_on() {
     keeping.abort();
 }
 
+/// A pipe that keys are read of. At the end whoever waits for it goes on, so that the test does.
+struct Pipe(std::path::PathBuf);
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        drop(std::fs::File::options().read(true).write(true).open(&self.0));
+    }
+}
+
 /// A reading that is under way may have asked the issuer before it had the key that a token names.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_waits_for_keys_waits_for_a_reading_that_began_later() {
@@ -400,6 +409,7 @@ async fn whoever_waits_for_keys_waits_for_a_reading_that_began_later() {
     // What is read of a pipe is there when somebody writes it.
     let path = place.path().join("keys");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let _pipe = Pipe(path.clone());
     let oidc = Arc::new(Oidc::new(Settings { keys: KeysAt::File(path.clone()), ..settings() }));
     let bearers = Bearers::new(Arc::default(), Some(oidc.clone()));
     let keeping = tokio::spawn(oidc.clone().keep());
@@ -422,8 +432,6 @@ async fn whoever_waits_for_keys_waits_for_a_reading_that_began_later() {
     awaited.await;
     assert_eq!(reason(bearers.judge(token.as_bytes())), Ok("oidc:ann".to_owned()));
     keeping.abort();
-    // The next reading, if it waits for the pipe already, ends.
-    drop(std::fs::File::options().read(true).write(true).open(&path));
 }
 
 #[test]
