@@ -71,6 +71,11 @@ fn a_mesh_whose_issuer_secret_is_lost_gets_another_from_its_root() -> Result<()>
     let vouched = mesh.at_socket("cert ca rotate --offline-root root")?;
     ensure!(vouched.code == Some(0), "the issuer before vouches for the next one: {}", vouched.complaint);
     ensure!(mesh.by("admin", "cert issue --operator bob --out bob")?.code == Some(0));
+    let kept = mesh.at_socket("cert ca rotate --offline-root root --new-secret --yes")?;
+    ensure!(kept.code == Some(4) && kept.complaint.contains("secret of now"), "{}", kept.complaint);
+    // Whose key it is nobody says who is not there: the issuer that is to be out does not vouch for it.
+    let revoking = mesh.by("admin", "cert ca rotate --offline-root root --revoke-before --yes")?;
+    ensure!(revoking.code == Some(2) && revoking.complaint.contains("whose key"), "{}", revoking.complaint);
     let Secured { place, daemon, folder } = mesh;
     daemon.signal("TERM")?;
     ensure!(daemon.wait()?.success());

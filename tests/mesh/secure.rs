@@ -94,7 +94,7 @@ fn a_mesh_of_a_folder_becomes_secure_and_open_again() -> Result<()> {
     up(&[])?;
     assert_eq!(peers()?, "peer/node-1\n");
     assert_eq!(context(&mesh)?.get("tls"), None);
-    assert!(!mesh.path("mesh").join("operator").exists(), "nobody needs it");
+    assert!(!mesh.path("mesh").join("up-operator").exists(), "nobody needs it");
     mesh.run(&["down"])?;
     Ok(())
 }

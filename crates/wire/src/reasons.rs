@@ -237,6 +237,9 @@ reasons! {
     ISSUER_NOT_PREPARED: FailedPrecondition,
         "no issuer was prepared, or another one since: the certificate is for none whose key this mesh has",
         "begin again: omnirelay cert ca rotate --offline-root DIR";
+    ISSUER_SECRET_IN_USE: FailedPrecondition,
+        "the daemon that was to make another secret for its issuers has the one of now still",
+        "move the file away that its message names, then repeat the command";
     JOIN_DENIED: PermissionDenied,
         "the join token does not let in who asks: it was used up, has ended, or is for other nodes",
         "have an administrator of the mesh make another: omnirelay token create";

@@ -114,6 +114,9 @@ pub async fn run(args: &InitArgs, session: &mut Session) -> Result<Exit, CliErro
     if !dry_run {
         folder.write(&made, text(&document, "chainPem"), text(&document, "bundlePem"))?;
     }
+    if let Some(root) = &root {
+        root.note_issuer(request["issuerPem"].as_str().unwrap_or_default())?;
+    }
     let head = changed::head("authority/mesh", &document, "made", "");
     let lines = changed::told(&head, changed::lines(&document, "made"));
     session.show(&View::lines(document, "authority/mesh", lines))?;

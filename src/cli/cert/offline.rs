@@ -1,4 +1,5 @@
-//! A root whose key is kept outside of the mesh, in a folder: `root.pem` and `root-key.pem`.
+//! A root whose key is kept outside of the mesh, in a folder: `root.pem` and `root-key.pem`, and `issuer.pem`, the issuer that it
+//! has certified last.
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use crate::daemon::identity::trust::unix_now;
 
 const CERTIFICATE: &str = "root.pem";
 const KEY: &str = "root-key.pem";
+const ISSUER: &str = "issuer.pem";
 const DAY: i64 = 86_400;
 const ROOT_DAYS: u32 = 3650;
 const ISSUER_DAYS: u32 = 365;
@@ -103,6 +105,19 @@ impl OfflineRoot {
         })?;
         let issuer = self.root.certify_issuer(&request, for_days(days.unwrap_or(ISSUER_DAYS)));
         Ok(to_pem(&issuer.map_err(not_made)?))
+    }
+
+    /// The issuer that the mesh took last of those that this root has certified; `None`: that is not known.
+    pub fn issuer(&self) -> Option<CertificateDer<'static>> {
+        CertificateDer::from_pem_file(self.key.with_file_name(ISSUER)).ok()
+    }
+
+    /// Notes that the mesh has taken this issuer, in PEM: it alone vouches for the next one.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn note_issuer(&self, pem: &str) -> Result<(), CliError> {
+        put(&[(self.key.with_file_name(ISSUER), pem.as_bytes(), 0o644)])
     }
 
     /// The key of the root that follows this one, certified by this one, in PEM.

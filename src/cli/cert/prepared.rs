@@ -51,29 +51,40 @@ pub async fn prepared(
 
 impl Prepared {
     /// That the key is that of an issuer of the mesh, before the root certifies it: whoever has the root certify theirs
-    /// issues for whomever they like. An issuer of before, which leads to `root`, vouches for it; else whoever runs this says so.
+    /// issues for whomever they like. The issuer that `vouching` has certified last vouches for it; else whoever runs this says
+    /// so. `--yes` says it where the daemon itself is asked, at its socket, and nobody can stand between.
     ///
     /// # Errors
     /// When nobody says so.
     pub fn check(
         &self,
-        root: Option<&OfflineRoot>,
+        vouching: Option<&OfflineRoot>,
         write: &WriteArgs,
         session: &Session,
     ) -> Result<(), CliError> {
-        if root.is_some_and(|root| self.is_proven(root)) {
+        if vouching.is_some_and(|root| self.is_proven(root)) {
             return Ok(());
         }
         session.notes().say(&format!("The key of the issuer is {}.", self.key));
         session
             .notes()
             .say("Compare it with the log of the daemon, on its own host: `next issuer prepared`.");
+        let at_socket = session.target()?.addresses.iter().all(|address| address.socket().is_some());
+        if write.yes && !at_socket {
+            let message =
+                "--yes does not say whose key the root is to certify, and nobody else vouches for it";
+            return Err(CliError::usage(message)
+                .hint("run it at the control socket of the daemon (--addr unix:PATH), or without --yes"));
+        }
         write.confirm(session, "Have the root certify this key?")
     }
 
-    /// Whether an issuer that leads to `root` has signed the request.
+    /// Whether the issuer that `root` has certified last has signed the request. One before it may be out: its key was stolen.
     fn is_proven(&self, root: &OfflineRoot) -> bool {
         let (Some((signature, signer)), Some(csr)) = (&self.proof, csr_der(&self.csr)) else { return false };
+        if root.issuer().as_ref() != Some(signer) {
+            return false;
+        }
         let bundle = CertificateDer::from_pem_slice(root.pem().as_bytes()).ok();
         let bundle = bundle.and_then(|root| Bundle::of(vec![root]).ok());
         let signer = std::slice::from_ref(signer);
@@ -113,6 +124,10 @@ mod tests {
             key: Request::read(&next).unwrap().key,
             proof: Some((issuer.sign(what, signed).unwrap(), certificate.clone())),
         };
+        assert!(!prepared(&next, NEXT_ISSUER).is_proven(&root), "the mesh has not taken it");
+        let pem = omnirelay_pki::certificate::to_pem(&certificate);
+        root.note_issuer(&pem).unwrap();
+        other.note_issuer(&pem).unwrap();
         assert!(prepared(&next, NEXT_ISSUER).is_proven(&root));
         assert!(!prepared(&next, NEXT_ISSUER).is_proven(&other), "it is of another root");
         assert!(!prepared(b"another", NEXT_ISSUER).is_proven(&root));
@@ -122,6 +137,30 @@ mod tests {
         let signature = leaf.sign(NEXT_ISSUER, &next).unwrap();
         let proof = Some((signature, leaf.certificate().clone()));
         assert!(!Prepared { proof, ..prepared(&next, NEXT_ISSUER) }.is_proven(&root), "anybody makes a root");
+    }
+
+    #[test]
+    fn an_issuer_that_another_has_followed_vouches_for_nobody() {
+        let place = tempfile::tempdir().unwrap();
+        let root = OfflineRoot::open_or_make(&place.path().join("a"), "mesh.example", None).unwrap();
+        let certified = || {
+            let key = Key::make().unwrap();
+            let csr = Request::make(&key, None, &Names::default()).unwrap();
+            let pem = root.certify(&omnirelay_pki::request::to_pem(&csr), None).unwrap();
+            let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+            let issuer = Authority::kept("mesh.example".parse().unwrap(), certificate, key).unwrap();
+            root.note_issuer(&pem).unwrap();
+            issuer
+        };
+        let [stolen, present] = [certified(), certified()];
+        let csr = Request::make(&Key::make().unwrap(), None, &Names::default()).unwrap();
+        let by = |issuer: &Authority| Prepared {
+            csr: omnirelay_pki::request::to_pem(&csr),
+            key: Request::read(&csr).unwrap().key,
+            proof: Some((issuer.sign(NEXT_ISSUER, &csr).unwrap(), issuer.certificate().clone())),
+        };
+        assert!(by(&present).is_proven(&root));
+        assert!(!by(&stolen).is_proven(&root));
     }
 
     fn life() -> Validity {

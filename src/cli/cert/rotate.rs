@@ -1,6 +1,6 @@
 //! `cert ca rotate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
@@ -83,10 +83,14 @@ pub async fn run(args: &RotateArgs, session: &mut Session) -> Result<Exit, CliEr
         "root": args.root, "rootDays": args.root_days, "issuerDays": args.issuer_days,
         "revokeBefore": args.revoke_before, "reason": write.reason_text(), "dryRun": dry_run,
     });
-    if args.offline_root.is_some() {
-        certify(args, &mut request, session).await?;
-    }
+    let root = match &args.offline_root {
+        Some(folder) => Some(certify(folder, args, &mut request, session).await?),
+        None => None,
+    };
     let document = session.call(&Call::of(&ROTATE, &request)?.keyed(&write.key()?, "")).await?;
+    if let Some(root) = root {
+        root.note_issuer(request["issuerPem"].as_str().unwrap_or_default())?;
+    }
     let head = changed::head("authority/mesh", &document, "rotated", "");
     let lines = changed::told(&head, changed::lines(&document, "rotated"));
     session.show(&View::lines(document.clone(), "authority/mesh", lines))?;
@@ -97,8 +101,12 @@ pub async fn run(args: &RotateArgs, session: &mut Session) -> Result<Exit, CliEr
 }
 
 /// Has the issuer prepared, and signs what is needed by the root's key, which stays where it is.
-async fn certify(args: &RotateArgs, request: &mut Value, session: &mut Session) -> Result<(), CliError> {
-    let Some(folder) = &args.offline_root else { return Ok(()) };
+async fn certify(
+    folder: &Path,
+    args: &RotateArgs,
+    request: &mut Value,
+    session: &mut Session,
+) -> Result<OfflineRoot, CliError> {
     let known = session.call(&Call::of(&GET, &json!({}))?).await?;
     let domain = text(&known, "authority.trustDomain");
     if domain.is_empty() {
@@ -110,15 +118,16 @@ async fn certify(args: &RotateArgs, request: &mut Value, session: &mut Session) 
         false => OfflineRoot::open(folder)?,
     };
     let prepared = prepared(&args.write, args.new_secret, session).await?;
-    // The issuer of now leads to the root before.
+    // The issuer of now leads to the root before. Where it is to be out its key was stolen, or somebody may have its secret.
     let vouching = if args.root { before.as_ref() } else { Some(&root) };
+    let vouching = vouching.filter(|_| !args.revoke_before && !args.new_secret);
     prepared.check(vouching, &args.write, session)?;
     request["issuerPem"] = json!(root.certify(&prepared.csr, args.issuer_days)?);
     if args.root {
         request["rootPem"] = json!(root.pem());
         request["acrossPem"] = json!(before.map(|before| before.across(&root)).transpose()?);
     }
-    Ok(())
+    Ok(root)
 }
 
 fn say_next(document: &Value, session: &Session) {

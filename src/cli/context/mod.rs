@@ -240,10 +240,10 @@ mod tests {
             }
         };
         let put = |tls| put_context(&path, "dev", vec![Address::built_in()], "default", tls);
-        put(of("/tmp/a/operator")).unwrap();
-        put(of("/tmp/b/operator")).unwrap();
+        put(of("/tmp/a/up-operator")).unwrap();
+        put(of("/tmp/b/up-operator")).unwrap();
         put(TlsFiles::default()).unwrap();
         put(of("/home/ann/certs")).unwrap();
-        assert!(put(of("/tmp/b/operator")).unwrap_err().to_text().contains("left as it is"));
+        assert!(put(of("/tmp/b/up-operator")).unwrap_err().to_text().contains("left as it is"));
     }
 }

@@ -144,7 +144,11 @@ async fn of_issuer(
         session.notes().step(1, || format!("asking {address}, which can issue"));
         session.turn_to(at(address.clone(), own.clone()))?;
         match session.call(call).await {
-            Err(error) if error.exit() == Exit::Unavailable => {
+            // It may have had the secret, and has not that of now.
+            Err(error)
+                if error.exit() == Exit::Unavailable
+                    || error.body().reason == reasons::NOT_AN_ISSUER.name =>
+            {
                 refused = refused.cause(format!("{address}: {}", error.body().message));
             }
             answered => return answered,

@@ -27,6 +27,8 @@ use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::audit_record::record_key;
 use crate::daemon::surface::{FailedHandshake, FinishedCall};
 
+/// The principal of whoever has proven nothing.
+const NOBODY: &str = "-";
 /// The most sorts of refusals that are kept apart; what comes beyond is counted together.
 const SORTS_MAX: usize = 1024;
 /// Of them, of strangers: whoever shakes no hands has proven nothing, and the nodes of federated clusters are named by others.
@@ -149,10 +151,10 @@ impl Refusals {
     pub fn note(&self, call: &FinishedCall<'_>) {
         let refused = matches!(call.code, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied)
             || call.reason == reasons::TOO_MANY_CALLS.name;
-        if refused {
+        if refused && !call.cut {
             let reason = if call.reason.is_empty() { "REFUSED" } else { call.reason };
-            let action = call.audit_action.map_or_else(|| read_of(call.method), str::to_owned);
-            self.note_at(call.principal, &action, reason, wall_ms());
+            let (action, principal) = told_as(call);
+            self.note_at(principal, &action, reason, wall_ms());
         }
     }
 
@@ -233,7 +235,8 @@ impl Refusals {
 
 impl Sort {
     fn is_of_stranger(&self) -> bool {
-        self.action == HANDSHAKE || federated_kin(&self.principal).is_some()
+        let is_nobody = self.principal == NOBODY;
+        self.action == HANDSHAKE || is_nobody || federated_kin(&self.principal).is_some()
     }
 
     /// Who shook no hands is known by where it is, and by the record of the certificates of whoever an authority that is
@@ -284,6 +287,17 @@ fn network_of(sort: &Sort) -> Option<String> {
             Some(format!("address:{first}.{second}.{third}.0/24"))
         }
         Some(IpAddr::V6(_)) | None => Some(sort.principal.clone()),
+    }
+}
+
+/// What the trail calls a refused call, and by whom it was. Reads of those who prove nothing, or whom others name, are one
+/// sort: they may try every method there is.
+fn told_as<'a>(call: &FinishedCall<'a>) -> (String, &'a str) {
+    match (call.audit_action, federated_kin(call.principal)) {
+        (Some(action), _) => (action.to_owned(), call.principal),
+        (None, Some(kin)) => (READS.to_owned(), kin),
+        (None, None) if call.principal == NOBODY => (READS.to_owned(), call.principal),
+        (None, None) => (read_of(call.method), call.principal),
     }
 }
 

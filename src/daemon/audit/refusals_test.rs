@@ -65,6 +65,7 @@ fn noted_of(refusals: &Refusals, audit_action: Option<&str>, code: tonic::Code, 
         streamed: false,
         audit_action,
         reason,
+        cut: false,
         request_id: &RequestId::of_static("r"),
         principal: "bob",
     });

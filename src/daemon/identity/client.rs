@@ -80,6 +80,14 @@ struct Read {
     no_show: Option<String>,
 }
 
+impl Read {
+    /// Whether there is nothing else to read. What could not be used may be usable by now, whatever stood in the way.
+    fn is_of(&self, stamp: &Option<Stamp>) -> bool {
+        let failed = self.no_show.is_some() || matches!(self.judge, Some(Err(_)));
+        self.stamp == *stamp && !failed
+    }
+}
+
 impl fmt::Debug for OwnClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnClient")
@@ -171,7 +179,7 @@ impl OwnClient {
 
     fn read_again(&self) {
         let stamp = Some(Stamp::of(self.paths()));
-        if self.read.read().unwrap_or_else(PoisonError::into_inner).stamp == stamp {
+        if self.read.read().unwrap_or_else(PoisonError::into_inner).is_of(&stamp) {
             return;
         }
         let judge = match &self.believes {

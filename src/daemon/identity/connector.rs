@@ -1,5 +1,6 @@
 //! Connections that a daemon itself opens: each ends as soon as whoever is at its other end is put out, or the node itself.
 
+use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -14,22 +15,26 @@ use http::uri::Scheme;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::trust::Usage;
-use omnirelay_wire::tls::connect_with;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::client::{Believes, OwnClient, Shows};
 use super::trust::Trusted;
 
-/// Of an `http://` address without one.
-const HTTP_PORT: u16 = 80;
+/// After so much silence a connection is probed, and so much later again.
+const SILENT: Duration = Duration::from_secs(15);
+/// After so many probes without an answer it has ended.
+const PROBES: u32 = 3;
+/// What was sent and is acknowledged by nobody ends it after so long.
+const UNANSWERED: Duration = Duration::from_secs(30);
 
 /// Opens connections to `http://` and `https://` addresses, TLS as a client has it by then.
 #[derive(Clone, Debug)]
@@ -46,17 +51,40 @@ impl OwnConnector {
 
     async fn connect(self, place: Uri) -> io::Result<OwnConnection> {
         if place.scheme() != Some(&Scheme::HTTPS) {
-            let host = place.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-            let stream = TcpStream::connect((host, place.port_u16().unwrap_or(HTTP_PORT))).await?;
-            stream.set_nodelay(true)?;
+            let stream = self.tcp(place).await?;
             return Ok(OwnConnection { io: Io::Plain(stream), over: None, cut: None });
         }
         self.tls.refresh().await?;
+        let host = place.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(io::Error::other)?;
+        let stream = self.tcp(place).await?;
         let judged_by = self.tls.trust().current();
         let config = Arc::new(self.tls.config().map_err(io::Error::other)?);
-        let stream = connect_with(place, config).await?.into_inner();
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
         let over = over(&self.tls, judged_by, stream.get_ref().1.peer_certificates());
         Ok(OwnConnection { io: Io::Tls(Box::new(stream)), over, cut: None })
+    }
+}
+
+impl OwnConnector {
+    /// A connection that ends by itself once nobody is at the other end. Of the addresses of a host the other family is tried
+    /// soon when one does not answer.
+    async fn tcp(&self, place: Uri) -> io::Result<TcpStream> {
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(self.within));
+        connector.set_keepalive(Some(SILENT));
+        connector.set_keepalive_interval(Some(SILENT));
+        connector.set_keepalive_retries(Some(PROBES));
+        #[cfg(target_os = "linux")]
+        connector.set_tcp_user_timeout(Some(UNANSWERED));
+        let connected = tower::ServiceExt::oneshot(connector, place).await;
+        connected.map(TokioIo::into_inner).map_err(|error| {
+            let kind =
+                error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+            io::Error::new(kind.unwrap_or(io::ErrorKind::Other), error)
+        })
     }
 }
 
@@ -208,6 +236,8 @@ impl OwnHttp {
     pub fn new(tls: Arc<OwnClient>, connect_within: Duration) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
         builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new());
+        // The other end may be gone behind something that acknowledges for it.
+        builder.http2_keep_alive_interval(SILENT).http2_keep_alive_timeout(UNANSWERED);
         Self(builder.build(OwnConnector::new(tls, connect_within)))
     }
 

@@ -134,16 +134,18 @@ impl Federations {
 
     /// Takes what the files of these clusters hold. Blocks.
     fn look(&self, named: Vec<Named>) {
-        let mut before = self.seen().clone();
+        let (asked, mut before) = (named.clone(), self.seen().clone());
         let looked = named.into_iter().map(|named| {
             let known = before.iter().position(|known| known.named == named);
             looked_at(named, known.map(|at| before.swap_remove(at)))
         });
-        let mut looked: Vec<Seen> = looked.collect();
+        let looked: Vec<Seen> = looked.collect();
         let mut seen = self.seen();
-        // Others may be named by now.
         let chosen = self.federation.0.borrow();
-        looked.retain(|one| chosen.contains(&one.named));
+        if *chosen != asked {
+            // Others are named by now, and another look at their files has begun; it may be over.
+            return;
+        }
         *seen = looked;
         self.tell(&seen);
     }
@@ -172,9 +174,11 @@ impl Federations {
 fn looked_at(named: Named, known: Option<Seen>) -> Seen {
     // Before it is read: whoever replaces it meanwhile has it read again.
     let stamp = named.stamp();
-    let known = match known {
-        Some(known) if known.stamp == stamp => return known,
-        known => known.and_then(|known| known.roots),
+    let (known, told) = match known {
+        // What could not be read may be readable by now, whatever stood in the way.
+        Some(known) if known.stamp == stamp && known.failed.is_none() => return known,
+        Some(known) => (known.roots, known.failed),
+        None => (None, None),
     };
     let (cluster, path) = (&named.cluster, named.bundle.display());
     match named.read() {
@@ -185,7 +189,9 @@ fn looked_at(named: Named, known: Option<Seen>) -> Seen {
         Err(error) => {
             let failed = Some(chain(&error));
             let error = &error as &dyn std::error::Error;
-            warn!(cluster, %path, error, "roots of a federated cluster not taken over; what was before goes on");
+            if failed != told {
+                warn!(cluster, %path, error, "roots of a federated cluster not taken over; what was before goes on");
+            }
             Seen { named, stamp, roots: known, failed }
         }
     }

@@ -18,14 +18,16 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Tells one state of some files from another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stamp(Vec<Option<(SystemTime, u64, u64)>>);
+pub struct Stamp(Vec<Option<(SystemTime, (i64, i64), u64, u64)>>);
 
 impl Stamp {
     /// The state that they are in. Blocks.
     pub fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
         let stamps = paths.into_iter().map(|path| {
             let file = std::fs::metadata(path).ok()?;
-            Some((file.modified().ok()?, file.len(), file.ino()))
+            // Who may read it is among what changes.
+            let changed = (file.ctime(), file.ctime_nsec());
+            Some((file.modified().ok()?, changed, file.len(), file.ino()))
         });
         Self(stamps.collect())
     }

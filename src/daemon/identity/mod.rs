@@ -9,7 +9,7 @@ pub mod client;
 mod client_judge;
 pub mod connector;
 pub mod federation;
-mod files;
+pub mod files;
 pub mod handshake;
 pub mod operator_files;
 pub mod own;

@@ -11,7 +11,7 @@ use omnirelay_store::whole_file::write_whole;
 use super::own::{IdentityError, key_in};
 
 /// The folder of an operator in the data directory of a mesh.
-pub const OPERATOR_FOLDER: &str = "operator";
+pub const OPERATOR_FOLDER: &str = "up-operator";
 
 /// Where a key, its certificate and the roots are.
 #[derive(Clone, Debug)]
@@ -85,6 +85,22 @@ impl OperatorFiles {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    /// Takes all of them away, and their folder unless somebody has put something else there.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn forget(&self) -> io::Result<()> {
+        for path in [self.chain(), self.key(), self.bundle()] {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        // What is there besides is not ours.
+        let _ = std::fs::remove_dir(&self.0);
+        Ok(())
     }
 }
 

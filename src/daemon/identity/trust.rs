@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::own::OwnIdentity;
 
 /// How long what is under way may take to be answered before a connection is cut.
-const LAST_ANSWER: Duration = Duration::from_millis(100);
+pub const LAST_ANSWER: Duration = Duration::from_millis(100);
 
 /// How often it is looked whether a certificate has ended: clocks of hosts jump.
 const LOOK_EVERY: Duration = Duration::from_secs(15);

@@ -1,7 +1,7 @@
 //! The part of certificates: issues them where the node can, keeps its own, and has others judged by them.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::Names;
@@ -17,6 +17,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::Config;
 use crate::daemon::identity::federation::Federations;
+use crate::daemon::identity::files::LOOK_EVERY;
 use crate::daemon::identity::provided::Provider;
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
@@ -71,6 +72,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let provider = Arc::new(provider(node));
     node.run(Phase::End, provider.clone().run());
     federate(node);
+    watch_key_files(node);
     let keeper = Arc::new(keeper);
     tell(node, &keeper, provider)?;
     node.run(Phase::End, async move { keeper.run().await });
@@ -152,7 +154,6 @@ fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Resu
     for file in node.config.open_key_files() {
         tracing::warn!(file, "private key is open to everybody of this host; chmod o= it");
     }
-    let config = node.config.clone();
     node.readiness.add(move || {
         let trouble = match of_files.is_of_mesh() {
             true => asked.trouble().or_else(|| of_files.failure()),
@@ -162,7 +163,6 @@ fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Resu
             // Others are not to count on a node that is nobody.
             item("identity", of_files.is_missing(), trouble),
             item("plaintext", false, plaintext.clone()),
-            item("key-files", false, open_keys(&config)),
         ]
     });
     let (counted, metrics) = (keeper.clone(), Arc::new(IdentityMetrics::new(node.metrics.all())?));
@@ -175,6 +175,25 @@ fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Resu
         metrics.read_revocations(judging.current().revocations.number(), revocations_number(&revoked));
     });
     Ok(())
+}
+
+/// Looks now and then who may read the files of private keys, and says what is wrong with them.
+fn watch_key_files(node: &mut Mount) {
+    let (config, told) = (node.config.clone(), Arc::new(Mutex::new(None)));
+    let known = told.clone();
+    node.readiness.add(move || {
+        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        vec![item("key-files", false, known.clone())]
+    });
+    node.run(Phase::End, async move {
+        loop {
+            let looking = config.clone();
+            // Files may be far away.
+            let looked = tokio::task::spawn_blocking(move || open_keys(&looking)).await;
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = looked.ok().flatten();
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    });
 }
 
 /// What of the files of private keys everybody may read.

@@ -45,6 +45,11 @@ impl EndSignals {
         Ok(Self { asked })
     }
 
+    /// Whether one has come.
+    pub fn has_come(&self) -> bool {
+        *self.asked.borrow()
+    }
+
     /// Returns once the process is asked to stop.
     pub async fn asked(&self) {
         // The other side ends with the process only.

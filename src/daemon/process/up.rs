@@ -238,10 +238,8 @@ fn operator(directory: &Directory, secure: bool) -> Result<Option<OperatorFiles>
         files.forget_chain().map_err(refuse)?;
         return Ok(Some(files));
     }
-    match std::fs::remove_dir_all(files.folder()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(refuse(error)),
-        Ok(()) | Err(_) => Ok(None),
-    }
+    files.forget().map_err(refuse)?;
+    Ok(None)
 }
 
 /// The settings that all nodes share.
@@ -308,11 +306,11 @@ impl Up {
         self.operator.as_ref()
     }
 
-    /// Waits so long for the operator's certificate; whether it is there, or none is to be.
+    /// Waits so long for the operator's certificate; whether it is there, or none is to be, or nobody waits for it any more.
     fn has_operator(&self, within: Duration) -> bool {
         let Some(files) = &self.operator else { return true };
         let begun = Instant::now();
-        while !files.chain().exists() {
+        while !files.chain().exists() && !self.end.has_come() {
             if begun.elapsed() > within {
                 return false;
             }

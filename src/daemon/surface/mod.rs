@@ -8,6 +8,7 @@ mod accept;
 mod answer;
 mod body;
 mod builder;
+mod carried;
 mod deadline;
 mod dialect;
 mod distinct;
@@ -196,12 +197,12 @@ impl Surface {
                 let call = json::Call { parts, peer, request_id, values };
                 json::serve(&self.parts.pipeline, choice, call, body).await
             }
-            Found::WrongVerb(verbs) if parts.method == http::Method::OPTIONS => options(&verbs, &request_id),
-            Found::WrongVerb(verbs) => wrong_verb(&parts.method, &path, &verbs, &request_id),
-            Found::Nothing if peer.standing == Standing::Federated => {
+            Found::WrongVerb(_) | Found::Nothing if peer.standing == Standing::Federated => {
                 let route = shape::shortened(&path);
                 Refusal::from(beyond_exchange(&route, "the caller")).answer(&request_id)
             }
+            Found::WrongVerb(verbs) if parts.method == http::Method::OPTIONS => options(&verbs, &request_id),
+            Found::WrongVerb(verbs) => wrong_verb(&parts.method, &path, &verbs, &request_id),
             Found::Nothing if routes::canonical(&path) == openapi::PATH => {
                 self.document(&parts.method, &parts.headers, &request_id)
             }

@@ -51,6 +51,8 @@ pub struct FinishedCall<'a> {
     pub audit_action: Option<&'a str>,
     /// The reason of the fault it ended with, as far as the pipeline knows it; else empty.
     pub reason: &'a str,
+    /// Whether its caller was let in, and proved nothing any more while it was under way: what it does is no refusal.
+    pub cut: bool,
     pub request_id: &'a RequestId,
     pub principal: &'a str,
 }
@@ -76,6 +78,7 @@ pub(super) struct Watched {
     pub principal: Arc<str>,
     remote: SocketAddr,
     lines: Arc<Lines>,
+    cut: bool,
     over: bool,
 }
 
@@ -99,6 +102,7 @@ impl Watched {
             principal: Arc::clone(&pipeline.unknown),
             remote,
             lines: Arc::clone(&pipeline.lines),
+            cut: false,
             over: false,
         }
     }
@@ -134,6 +138,12 @@ impl Watched {
         let response = fault_response(fault, &self.request_id);
         self.finish(grpc_code(response.headers()).unwrap_or(tonic::Code::Unknown));
         response
+    }
+
+    /// Answers a call that was let in, and is under way, with the fault that has ended its caller's proof.
+    pub(super) fn cut(mut self, fault: Fault) -> Response<Body> {
+        self.cut = true;
+        self.refuse(fault)
     }
 
     /// Ends the call with a failure of our own, of which the caller learns nothing.
@@ -177,6 +187,7 @@ impl Watched {
             streamed: self.streamed,
             audit_action: self.audit_action.as_deref(),
             reason: &self.reason,
+            cut: self.cut,
             request_id: &self.request_id,
             principal: &self.principal,
         });

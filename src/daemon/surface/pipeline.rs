@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
+use super::carried::Carried;
 use super::deadline::{self, Deadlines};
 use super::frame::Scan;
 use super::guard::{Draining, Guarded};
@@ -34,6 +35,7 @@ use crate::daemon::identity::caller::Protocol;
 use crate::daemon::identity::caller::{
     Caller, Conditions, PeerInfo, Principal, Proof, REQUEST_ID, RequestId, Scope, Scopes, generated_key,
 };
+use crate::daemon::identity::trust::LAST_ANSWER;
 use crate::daemon::identity::trust::Standing;
 use crate::daemon::stalls::doing;
 
@@ -190,7 +192,7 @@ impl Pipeline {
     ) -> Result<Principal, Fault> {
         let costs = self.authenticator.costs(headers);
         if costs {
-            self.rates.unproven(peer)?;
+            self.rates.judged(peer)?;
         }
         if let Some(awaited) = self.authenticator.awaits(headers) {
             // What they are judged by may be other by now.
@@ -279,10 +281,14 @@ impl Pipeline {
         }
         let call = AssertUnwindSafe(target.service.call(request, message_bytes_max)).catch_unwind();
         let call = tokio::time::timeout_at(begin_by, doing(method.path, call));
+        let call: BoxFuture<'_, _> = match method.mutates() && !method.streams {
+            true => Box::pin(Carried::new(call)),
+            false => Box::pin(call),
+        };
         let call = tokio::select! {
             biased;
             call = call => call,
-            fault = until(unproven.as_mut()) => return watched.refuse(cut_short(fault, method)),
+            fault = until(unproven.as_mut()) => return watched.cut(cut_short(fault, method)),
         };
         let response = match call {
             Ok(Ok(response)) => response,
@@ -306,8 +312,8 @@ impl Pipeline {
         let ended = self.authenticator.ends(&principal, needed)?;
         Some(Box::pin(async move {
             match (ended.await, needed) {
-                (Ok(principal), Some(needed)) => missing_scope(path, needed, &principal),
-                (Err(fault), _) => fault,
+                (Ok(principal), Some(needed)) => last_answer(missing_scope(path, needed, &principal)).await,
+                (Err(fault), _) => last_answer(fault).await,
                 // Who needs no scope lacks none.
                 (Ok(_), None) => std::future::pending().await,
             }
@@ -385,10 +391,17 @@ async fn until(ends: Option<&mut BoxFuture<'static, Fault>>) -> Fault {
 }
 
 /// What a caller is told whose call was ended because they are nobody any more, or may less.
+/// Gives whoever has put out themselves the time to hear that it is done.
+async fn last_answer(fault: Fault) -> Fault {
+    tokio::time::sleep(LAST_ANSWER).await;
+    fault
+}
+
 fn cut_short(mut fault: Fault, method: &Method) -> Fault {
     if method.mutates() {
         let said = std::mem::take(&mut fault.message);
-        fault.message = format!("{said}; the call was under way, and whether it was applied is not known");
+        fault.message =
+            format!("{said}; the call was under way, and goes on: its outcome is in the audit trail");
     }
     fault
 }

@@ -17,12 +17,18 @@ pub(super) struct Rates(Option<Counted>);
 struct Counted {
     proven: Buckets<Arc<str>>,
     unproven: Buckets<IpAddr>,
+    /// Of proofs that cost something to judge.
+    judged: Buckets<IpAddr>,
 }
 
 impl Rates {
     pub(super) fn of(rates: CallRates) -> Self {
         let CallRates { proven, unproven } = rates;
-        Self(Some(Counted { proven: Buckets::new(proven), unproven: Buckets::new(unproven) }))
+        Self(Some(Counted {
+            proven: Buckets::new(proven),
+            unproven: Buckets::new(unproven),
+            judged: Buckets::new(unproven),
+        }))
     }
 
     /// Counts a call of somebody who has proved who they are, or is taken for somebody. Nodes of a federated cluster are counted
@@ -40,10 +46,21 @@ impl Rates {
         counted.unproven.take(&address).map_err(|wait| too_many("callers of one address without proof", wait))
     }
 
-    /// Takes back what [`Self::unproven`] has counted: the call has proved somebody.
+    /// Counts a proof that costs something to judge, by where it came from; apart from calls that bring none, so that those do
+    /// not keep out whoever has a good one.
+    pub(super) fn judged(&self, peer: &PeerInfo) -> Result<(), Fault> {
+        let Some(counted) = &self.0 else { return Ok(()) };
+        let address = network(peer.remote.ip());
+        counted
+            .judged
+            .take(&address)
+            .map_err(|wait| too_many("tokens of one address that are not known", wait))
+    }
+
+    /// Takes back what [`Self::judged`] has counted: the call has proved somebody.
     pub(super) fn has_proved(&self, peer: &PeerInfo) {
         if let Some(counted) = &self.0 {
-            counted.unproven.give_back(&network(peer.remote.ip()));
+            counted.judged.give_back(&network(peer.remote.ip()));
         }
     }
 }

@@ -13,7 +13,7 @@ use omnirelay_pki::revocation::{Revocations, Revoked};
 use omnirelay_pki::trust::{Bundle, Usage};
 use omnirelay_store::{CommitError, Version, Write};
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RevocationValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, RevocationValue};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::authority::unix;
+use super::holder::record_of;
 use super::issue::{LIFETIME, Order, Others, issue, with_own};
 use super::rejoin::{GRACE, SIGNED};
 use super::remote::{self, Ask, RenewalError};
@@ -348,6 +349,8 @@ impl Keeper {
         match trusted.judge(&own.chain, now, Usage::Server) {
             // What files gave goes on until the mesh has issued one.
             Ok(_) if !trusted.is_of_mesh(&own.chain, now) => 0,
+            // Others know by its certificate that it issues.
+            Ok(_) if self.signer.can_issue(authority) && !self.is_by_itself() => 0,
             Ok(_) if is_of_newest_root(own, authority) => renewal(own),
             // The root before can be retired once nobody has a certificate that leads to it alone.
             Ok(_) => renewal(own).min(self.moved(own, authority)),
@@ -361,6 +364,13 @@ impl Keeper {
     fn moved(&self, own: &OwnIdentity, authority: &AuthorityValue) -> i64 {
         let since = authority.roots.first().map_or(0, |root| root.since);
         since + self.move_within * i64::from(drawn(own)) / 255
+    }
+
+    /// Whether this node has issued its newest certificate itself, as far as the registry remembers any.
+    fn is_by_itself(&self) -> bool {
+        let held = self.registry.view().get(&record_of(&self.node));
+        let held = held.and_then(|held| held.value::<CertificateValue>());
+        held.and_then(|held| Some(held.issued.first()?.issued_by == self.registry.node_id())).unwrap_or(true)
     }
 
     /// Whether the certificate of this node is of the issuer that issues now: another one would be like it.

@@ -175,7 +175,7 @@ impl Certificates {
     /// That everybody's newest certificate leads to one of the roots of `authority`.
     fn check_nobody_needs_more(&self, authority: &AuthorityValue, now: i64) -> Result<(), Fault> {
         let der = |one: &SigningValue| CertificateDer::from(one.certificate.clone());
-        let bundle = Bundle::of(authority.roots.iter().map(der).collect()).map_err(|_| unreadable())?;
+        let bundle = bundle_of(&authority.roots)?;
         let leads = |one: &&SigningValue| bundle.verify_authority(&[der(one)], now).is_ok();
         let leading = authority.issuers.iter().filter(leads);
         let leading: Vec<Fingerprint> = leading.map(|one| Fingerprint::of(&one.certificate)).collect();
@@ -258,7 +258,9 @@ pub fn rotated(
     match before {
         // The root that they lead to may be retired.
         Before::Kept => {
-            token_keys::vouch_anew(&*signer.issuer(&value)?, &mut value.token_keys)?;
+            let revoked = known(revoked_in(reader).as_deref())?;
+            let bundle = bundle_of(&authority.roots)?;
+            token_keys::vouch_anew(&*signer.issuer(&value)?, &bundle, &revoked, &mut value.token_keys)?;
             // What the keys before have signed holds until it ends; nobody signs by them any more.
             let next = signer.make_token_key(&value)?;
             token_keys::follow(&mut value.token_keys, next);
@@ -268,9 +270,10 @@ pub fn rotated(
     }
     let revoke = |list: &mut Revocations| {
         let issuers = authority.issuers.iter().filter(|_| before == Before::Revoked);
-        for (key, (_, end)) in
-            issuers.filter_map(|one| key_of(&one.certificate).ok().zip(validity_of(&one.certificate).ok()))
-        {
+        // What it has signed besides certificates is believed after its end too, as long as it leads to a root.
+        let ends = value.roots.iter().filter_map(|root| Some(validity_of(&root.certificate).ok()?.1));
+        let end = ends.max().unwrap_or(now);
+        for key in issuers.filter_map(|one| key_of(&one.certificate).ok()) {
             list.revoke(Revoked::Key(key), now, end + GRACE, "the issuer was replaced");
         }
     };
@@ -280,6 +283,11 @@ pub fn rotated(
         changes.push("issuers before: valid -> revoked".to_owned());
     }
     Ok(Rotated { authority: value, writes, changes })
+}
+
+fn bundle_of(roots: &[SigningValue]) -> Result<Bundle, Fault> {
+    let roots = roots.iter().map(|root| CertificateDer::from(root.certificate.clone()));
+    Bundle::of(roots.collect()).map_err(|_| unreadable())
 }
 
 /// Whoever has the issuer's key has that of a root that is sealed with the same secret, and makes issuers that nobody knows of.

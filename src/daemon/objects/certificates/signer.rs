@@ -152,15 +152,23 @@ impl Signer {
     }
 
     /// The key of an issuer that somebody else is to certify, sealed, and the request for it; a daemon without a secret makes
-    /// one. What it is proven by is the issuer of now, where this node is one.
+    /// one. What it is proven by is the issuer of now, where this node is one and the secret stays.
     ///
     /// # Errors
-    /// `NOT_AN_ISSUER` where this node has not the secret of `authority`, unless it is to be another.
+    /// `NOT_AN_ISSUER` where this node has not the secret of `authority`, unless it is to be another: then
+    /// `ISSUER_SECRET_IN_USE` where it has.
     pub fn prepare(&self, authority: Option<&AuthorityValue>, secret: Secret) -> Result<Prepared, Fault> {
         let issuer = match (authority, secret) {
             (None, _) => None,
             (Some(authority), Secret::Same) => Some(self.issuer(authority)?),
-            (Some(authority), Secret::New) => self.opened(authority).ok(),
+            (Some(authority), Secret::New) => {
+                // As the file is now, whatever was opened by it before.
+                let present = authority.issuers.first().ok_or_else(unreadable)?;
+                if self.open(authority, ISSUER, present).is_ok() {
+                    return Err(self.in_use());
+                }
+                None
+            }
         };
         let sealing = self.files.make_sealing_key().map_err(|error| not_usable(&error))?;
         let key = Key::make().map_err(|error| not_made(&error.into()))?;
@@ -250,6 +258,13 @@ impl Signer {
         let body = encoded(issuer.trust_domain(), list);
         let signature = issuer.sign(REVOCATIONS, &body).map_err(|error| not_made(&error))?;
         Ok(RevocationValue { body, signature, signer: issuer.certificate().to_vec() })
+    }
+
+    fn in_use(&self) -> Fault {
+        let path = self.files.issuer_secret().display();
+        let message = "this daemon has the secret of now still, and would seal the next issuer with it";
+        Fault::new(reasons::ISSUER_SECRET_IN_USE, message)
+            .hint(format!("on its host: mv {path} {path}.before, then repeat the command: it makes another"))
     }
 
     fn no_issuer(&self, why: &str) -> Fault {

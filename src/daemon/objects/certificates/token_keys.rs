@@ -49,11 +49,19 @@ pub fn follow(keys: &mut Vec<TokenKeyValue>, next: TokenKeyValue) {
     keys.truncate(KEYS_MAX);
 }
 
-/// Has another issuer vouch for keys that were made before it.
+/// Has another issuer vouch for the keys of before that are believed. Whoever has only written one into the registry has
+/// nobody vouch for it.
 ///
 /// # Errors
 /// When the operating system has no randomness.
-pub fn vouch_anew(issuer: &Authority, keys: &mut [TokenKeyValue]) -> Result<(), Fault> {
+pub fn vouch_anew(
+    issuer: &Authority,
+    bundle: &Bundle,
+    revoked: &Revocations,
+    keys: &mut Vec<TokenKeyValue>,
+) -> Result<(), Fault> {
+    keys.truncate(KEYS_MAX);
+    keys.retain(|key| is_believed(bundle, revoked, key));
     for key in keys {
         key.signature = issuer.sign(VOUCHED, &key.public_key).map_err(|error| not_made(&error))?;
         key.signer = issuer.certificate().to_vec();
@@ -72,14 +80,16 @@ fn believed(
     revoked: &Revocations,
     keys: &[TokenKeyValue],
 ) -> BTreeMap<String, VerifyingKey> {
-    let vouched = keys.iter().take(KEYS_MAX).filter(|key| {
-        let signer = [CertificateDer::from(key.signer.as_slice())];
-        let is_out = key_of(&signer[0]).map_or(true, |of| revoked.about(&Revoked::Key(of)).is_some());
-        // Until when the issuer was valid does not matter: the key was made while it was.
-        let begun = validity_of(&signer[0]).map_or(0, |(begin, _)| begin);
-        !is_out && bundle.verify_signed(VOUCHED, &key.public_key, &key.signature, &signer, begun).is_ok()
-    });
+    let vouched = keys.iter().take(KEYS_MAX).filter(|key| is_believed(bundle, revoked, key));
     vouched.filter_map(|key| verifier(&key.public_key)).collect()
+}
+
+fn is_believed(bundle: &Bundle, revoked: &Revocations, key: &TokenKeyValue) -> bool {
+    let signer = [CertificateDer::from(key.signer.as_slice())];
+    let is_out = key_of(&signer[0]).map_or(true, |of| revoked.about(&Revoked::Key(of)).is_some());
+    // Until when the issuer was valid does not matter: the key was made while it was.
+    let begun = validity_of(&signer[0]).map_or(0, |(begin, _)| begin);
+    !is_out && bundle.verify_signed(VOUCHED, &key.public_key, &key.signature, &signer, begun).is_ok()
 }
 
 impl Keeper {

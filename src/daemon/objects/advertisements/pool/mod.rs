@@ -40,9 +40,9 @@ pub const BATCH_MAX: usize = COMMIT_WRITES_MAX - 1;
 pub const BATCH: usize = 64;
 /// The most entries of one producer.
 pub const ENTRIES_MAX: usize = 100_000;
-/// The most producers of one node.
+/// The most producers of one node, those of federated clusters not counted.
 const PRODUCERS_MAX: usize = 64;
-/// Of them, those that are nodes of federated clusters; together they have no more entries than one producer may.
+/// The most of one federated cluster; together they have no more entries than one producer may.
 const FEDERATED_MAX: usize = 32;
 /// The longest name of a producer in bytes.
 const PRODUCER_BYTES_MAX: usize = 256;
@@ -94,9 +94,9 @@ impl Producer {
         &self.0
     }
 
-    /// Whether it is a node of a federated cluster.
-    fn is_federated(&self) -> bool {
-        self.0.strip_prefix("http:").is_some_and(|principal| federated_kin(principal).is_some())
+    /// What the nodes of its federated cluster have in common; `None`: it is of this mesh.
+    fn kin(&self) -> Option<&str> {
+        self.0.strip_prefix("http:").and_then(federated_kin)
     }
 
     fn keeping(&self) -> Keeping {

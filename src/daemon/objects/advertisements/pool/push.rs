@@ -238,15 +238,16 @@ fn has_room(memory: &Memory, push: &Push<'_>) -> Result<(), Fault> {
             .hint("withdraw what is not needed, or push to another node"))
     };
     let known = memory.shelves.get(&push.producer);
-    if known.is_none() && memory.shelves.len() >= PRODUCERS_MAX {
-        return refuse(format!("this node advertises for {PRODUCERS_MAX} producers already"));
-    }
-    let is_other = |other: &&Producer| other.is_federated() && **other != push.producer;
+    // Each federated cluster has places of its own, and takes none of others.
+    let kin = push.producer.kin();
+    let is_other = |other: &&Producer| other.kin() == kin && **other != push.producer;
     let others = || memory.shelves.keys().filter(is_other);
-    if known.is_none() && push.producer.is_federated() && others().count() >= FEDERATED_MAX {
-        return refuse(format!(
-            "this node advertises for {FEDERATED_MAX} nodes of federated clusters already"
-        ));
+    let (places, whose) = match kin {
+        Some(_) => (FEDERATED_MAX, "nodes of that cluster"),
+        None => (PRODUCERS_MAX, "producers"),
+    };
+    if known.is_none() && others().count() >= places {
+        return refuse(format!("this node advertises for {places} {whose} already"));
     }
     let entries = known.map(|shelf| &shelf.entries);
     let held = entries.filter(|_| push.rest != Rest::WithdrawAll);
@@ -257,8 +258,8 @@ fn has_room(memory: &Memory, push: &Push<'_>) -> Result<(), Fault> {
         return refuse(format!("a producer may have {ENTRIES_MAX} advertisements on one node"));
     }
     let kept = others().filter_map(|other| Some(memory.shelves.get(other)?.entries.len()));
-    if push.producer.is_federated() && kept.sum::<usize>() + all > ENTRIES_MAX {
-        return refuse(format!("federated clusters may have {ENTRIES_MAX} advertisements on one node"));
+    if kin.is_some() && kept.sum::<usize>() + all > ENTRIES_MAX {
+        return refuse(format!("a federated cluster may have {ENTRIES_MAX} advertisements on one node"));
     }
     Ok(())
 }

@@ -217,14 +217,18 @@ async fn federated_clusters_leave_room_for_this_mesh() {
     }
     let refused = a.try_push(&of(FEDERATED_MAX), &items(&["r"]), Rest::Stays).await.unwrap_err();
     assert_eq!(refused.reason, "TOO_MANY_ADVERTISEMENTS");
-    assert!(refused.message.contains("federated clusters"), "{}", refused.message);
+    assert!(refused.message.contains("nodes of that cluster"), "{}", refused.message);
     // Who is there goes on, until all of them together have as much as one may have.
     a.push(&of(0), &["s"], Rest::Stays).await;
     let most = ENTRIES_MAX - FEDERATED_MAX - 1;
     let many: Vec<AdvertisedRegister> = (0..=most).map(|n| item(&format!("x{n}"))).collect();
     let refused = a.try_push(&of(1), &many, Rest::Stays).await.unwrap_err();
-    assert!(refused.message.contains("federated clusters may have"), "{}", refused.message);
-    a.push(&outside(), &["t"], Rest::Stays).await;
+    assert!(refused.message.contains("a federated cluster may have"), "{}", refused.message);
+    // Others have their places still, of this mesh and of other clusters.
+    a.push(&Producer::http("node:south/n1").unwrap(), &["r"], Rest::Stays).await;
+    for n in 0..PRODUCERS_MAX {
+        a.push(&Producer::http(&format!("p{n}")).unwrap(), &["t"], Rest::Stays).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
