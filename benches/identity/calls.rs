@@ -3,8 +3,9 @@
 //! All calls go over TLS to one daemon, whose loopback is open: those who show nothing are `local`, and nothing is proven.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::GetPeerRequest;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer_control_service_client::PeerControlServiceClient;
 use omnirelay_wire::pb::omnirelay::security::v1::IssueTokenRequest;
@@ -54,16 +55,33 @@ impl Subject {
         }
     }
 
+    /// What a call costs the daemon when many are under way.
     async fn measure(self, plan: Plan, daemon: u32) -> Result<Self> {
-        let mut subject = self;
-        subject.alone.push(load::alone(plan.turn, || subject.call(0)).await?);
-        let shared = Arc::new(subject);
+        let shared = Arc::new(self);
         let calling = Arc::clone(&shared);
         let together = load::together(plan.turn, daemon, move |number| calling.call(number)).await?;
-        let mut subject = Arc::into_inner(shared).expect("all calls have ended");
+        let mut subject = Arc::into_inner(shared).context("a call has not ended")?;
         subject.cost.push(together.cost_us);
         Ok(subject)
     }
+}
+
+/// The time of a call of each, one after another in turns: what is compared are a few microseconds, and what the machine does
+/// otherwise has to be done to all.
+async fn alone(plan: Plan, subjects: &mut [Subject]) -> Result<()> {
+    let mut times = vec![Vec::new(); subjects.len()];
+    let end = Instant::now() + plan.turn * u32::try_from(subjects.len())?;
+    while Instant::now() < end {
+        for (subject, times) in subjects.iter().zip(&mut times) {
+            let begun = Instant::now();
+            subject.call(0).await?;
+            times.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    for (subject, times) in subjects.iter_mut().zip(times) {
+        subject.alone.push(median(times));
+    }
+    Ok(())
 }
 
 pub async fn all(plan: Plan) -> Result<()> {
@@ -85,6 +103,7 @@ pub async fn all(plan: Plan) -> Result<()> {
         Subject::new("a token in a file", address, admin.nobody()?, Some(file)).await?,
     ];
     for _ in 0..plan.rounds {
+        alone(plan, &mut subjects).await?;
         let mut measured = Vec::new();
         for subject in subjects {
             measured.push(subject.measure(plan, daemon).await?);
@@ -94,8 +113,10 @@ pub async fn all(plan: Plan) -> Result<()> {
         subjects = measured;
     }
     subjects.sort_by_key(|subject| subject.token.is_some());
-    let at =
-        subjects.iter().position(|subject| subject.name.starts_with("nothing")).expect("one is unproven");
+    let at = subjects
+        .iter()
+        .position(|subject| subject.name.starts_with("nothing"))
+        .context("nobody is unproven")?;
     let nobody = subjects.remove(at);
     say("one who proves nothing: 1 in flight", median(nobody.alone.clone()), "us", None);
     say("  64 in flight, what a call costs the daemon", median(nobody.cost.clone()), "us", None);

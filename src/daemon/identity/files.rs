@@ -18,16 +18,25 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Tells one state of some files from another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stamp(Vec<Option<(SystemTime, (i64, i64), u64, u64)>>);
+pub struct Stamp(Vec<Option<State>>);
+
+/// The state of a file. Who may read it is among what changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    modified: SystemTime,
+    /// In seconds and nanoseconds of the Unix time.
+    changed: (i64, i64),
+    bytes: u64,
+    inode: u64,
+}
 
 impl Stamp {
     /// The state that they are in. Blocks.
     pub fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
         let stamps = paths.into_iter().map(|path| {
             let file = std::fs::metadata(path).ok()?;
-            // Who may read it is among what changes.
             let changed = (file.ctime(), file.ctime_nsec());
-            Some((file.modified().ok()?, changed, file.len(), file.ino()))
+            Some(State { modified: file.modified().ok()?, changed, bytes: file.len(), inode: file.ino() })
         });
         Self(stamps.collect())
     }
