@@ -66,7 +66,12 @@ pub static CATEGORY: Category = Category {
 fn credentials(facts: &Facts) -> Finding {
     match facts.trouble(CREDENTIALS) {
         Some(trouble) => Finding::fail(trouble).hint("omnirelay explain identity-store-credentials"),
-        None => Finding::of_item(facts, CREDENTIALS, "nobody else knows them", "the daemon does not say"),
+        None => Finding::of_item(
+            facts,
+            CREDENTIALS,
+            "nobody who was put out knows the credentials of the store",
+            "the daemon does not say",
+        ),
     }
 }
 
@@ -101,8 +106,12 @@ fn revocations(facts: &Facts) -> Finding {
 }
 
 fn federation(facts: &Facts) -> Finding {
-    let found =
-        Finding::of_item(facts, FEDERATION, "they are, where there are any", "the daemon does not say");
+    let found = Finding::of_item(
+        facts,
+        FEDERATION,
+        "the roots of all that are named live",
+        "the daemon does not say",
+    );
     found.next(
         "omnirelay cert ca show; then put a new file in the place of that of security.federatedClusters",
     )
