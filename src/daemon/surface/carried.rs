@@ -1,4 +1,4 @@
-//! Calls that change something: once begun, they are carried to their end, whoever still hears of it.
+//! Calls that change something: once begun, they are carried to their end, whoever still hears of it (decision 0036).
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
