@@ -69,7 +69,7 @@ fn credentials(facts: &Facts) -> Finding {
         None => Finding::of_item(
             facts,
             CREDENTIALS,
-            "nobody who was put out knows the credentials of the store",
+            "the credentials of the store are known to nobody who was put out",
             "the daemon does not say",
         ),
     }
