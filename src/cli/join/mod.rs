@@ -145,10 +145,7 @@ async fn of_issuer(
         session.turn_to(at(address.clone(), own.clone()))?;
         match session.call(call).await {
             // It may have had the secret, and has not that of now.
-            Err(error)
-                if error.exit() == Exit::Unavailable
-                    || error.body().reason == reasons::NOT_AN_ISSUER.name =>
-            {
+            Err(error) if error.exit() == Exit::Unavailable || error.is(reasons::NOT_AN_ISSUER) => {
                 refused = refused.cause(format!("{address}: {}", error.body().message));
             }
             answered => return answered,

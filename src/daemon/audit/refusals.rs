@@ -31,13 +31,13 @@ use crate::daemon::surface::{FailedHandshake, FinishedCall};
 const NOBODY: &str = "-";
 /// The most sorts of refusals that are kept apart; what comes beyond is counted together.
 const SORTS_MAX: usize = 1024;
-/// Of them, of strangers: whoever shakes no hands has proven nothing, and the nodes of federated clusters are named by others.
-/// Neither must keep out what those of this mesh do.
+/// Of them, of strangers: whoever shakes no hands or shows nothing has proven nothing, and the nodes of federated clusters are
+/// named by others. Neither must keep out what those of this mesh do.
 const STRANGE_SORTS_MAX: usize = 256;
+/// Of those, of the handshakes of one network: of 24 bits, of IPv6 64. What comes beyond is told by the network.
+const NETWORK_SORTS_MAX: usize = 16;
 /// The most records of one commit.
 const BATCH_MAX: usize = 64;
-/// Of those, of one network: of 24 bits, of IPv6 64. What comes beyond is told by the network.
-const NETWORK_SORTS_MAX: usize = 16;
 /// The longest principal that is kept, in characters.
 const PRINCIPAL_CHARS_MAX: usize = 256;
 const MINUTE_MS: u64 = 60_000;

@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tower::ServiceExt as _;
 
 use super::client::{Believes, OwnClient, Shows};
 use super::trust::Trusted;
@@ -40,13 +41,26 @@ const UNANSWERED: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct OwnConnector {
     tls: Arc<OwnClient>,
+    tcp: HttpConnector,
     within: Duration,
 }
 
 impl OwnConnector {
     /// One whose connections have so long to be open, TLS included.
+    ///
+    /// A connection ends by itself once nobody is at the other end. Of the addresses of a host the other family is tried soon
+    /// when one does not answer.
     pub fn new(tls: Arc<OwnClient>, within: Duration) -> Self {
-        Self { tls, within }
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(within));
+        tcp.set_keepalive(Some(SILENT));
+        tcp.set_keepalive_interval(Some(SILENT));
+        tcp.set_keepalive_retries(Some(PROBES));
+        #[cfg(target_os = "linux")]
+        tcp.set_tcp_user_timeout(Some(UNANSWERED));
+        Self { tls, tcp, within }
     }
 
     async fn connect(self, place: Uri) -> io::Result<OwnConnection> {
@@ -64,22 +78,9 @@ impl OwnConnector {
         let over = over(&self.tls, judged_by, stream.get_ref().1.peer_certificates());
         Ok(OwnConnection { io: Io::Tls(Box::new(stream)), over, cut: None })
     }
-}
 
-impl OwnConnector {
-    /// A connection that ends by itself once nobody is at the other end. Of the addresses of a host the other family is tried
-    /// soon when one does not answer.
     async fn tcp(&self, place: Uri) -> io::Result<TcpStream> {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(self.within));
-        connector.set_keepalive(Some(SILENT));
-        connector.set_keepalive_interval(Some(SILENT));
-        connector.set_keepalive_retries(Some(PROBES));
-        #[cfg(target_os = "linux")]
-        connector.set_tcp_user_timeout(Some(UNANSWERED));
-        let connected = tower::ServiceExt::oneshot(connector, place).await;
+        let connected = self.tcp.clone().oneshot(place).await;
         connected.map(TokioIo::into_inner).map_err(|error| {
             let kind =
                 error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);

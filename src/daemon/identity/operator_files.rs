@@ -81,10 +81,7 @@ impl OperatorFiles {
     /// # Errors
     /// Those of the file system.
     pub fn forget_chain(&self) -> io::Result<()> {
-        match std::fs::remove_file(self.chain()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        remove(&self.chain())
     }
 
     /// Takes all of them away, and their folder unless somebody has put something else there.
@@ -92,15 +89,18 @@ impl OperatorFiles {
     /// # Errors
     /// Those of the file system.
     pub fn forget(&self) -> io::Result<()> {
-        for path in [self.chain(), self.key(), self.bundle()] {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
+        [self.chain(), self.key(), self.bundle()].iter().try_for_each(|path| remove(path))?;
         // What is there besides is not ours.
         let _ = std::fs::remove_dir(&self.0);
         Ok(())
+    }
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -317,9 +317,7 @@ impl Trust {
             }
         }
     }
-}
 
-impl Trust {
     /// Returns once the node is nobody any more, or what it has shown was revoked, and says which.
     pub async fn own_ended(&self, shown: &Certificate) -> &'static str {
         let mut changes = self.current.subscribe();

@@ -151,9 +151,6 @@ fn federate(node: &mut Mount) {
 fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Result<(), NodeError> {
     let (asked, of_files, plaintext) = (keeper.clone(), provider.clone(), node.config.plaintext());
     let plaintext = (!plaintext.is_empty()).then(|| format!("others can read: {}", plaintext.join(", ")));
-    for file in node.config.open_key_files() {
-        tracing::warn!(file, "private key is open to everybody of this host; chmod o= it");
-    }
     node.readiness.add(move || {
         let trouble = match of_files.is_of_mesh() {
             true => asked.trouble().or_else(|| of_files.failure()),
@@ -177,29 +174,31 @@ fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Resu
     Ok(())
 }
 
-/// Looks now and then who may read the files of private keys, and says what is wrong with them.
+/// Looks now and then who may read the files of private keys, and tells of those that everybody may.
 fn watch_key_files(node: &mut Mount) {
-    let (config, told) = (node.config.clone(), Arc::new(Mutex::new(None)));
-    let known = told.clone();
+    let (config, open) = (node.config.clone(), Arc::new(Mutex::new(Vec::<String>::new())));
+    let known = open.clone();
     node.readiness.add(move || {
         let known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        vec![item("key-files", false, known.clone())]
+        let told =
+            (!known.is_empty()).then(|| format!("open to everybody of the host: {}", known.join(", ")));
+        vec![item("key-files", false, told)]
     });
     node.run(Phase::End, async move {
         loop {
             let looking = config.clone();
-            // Files may be far away.
-            let looked = tokio::task::spawn_blocking(move || open_keys(&looking)).await;
-            *told.lock().unwrap_or_else(PoisonError::into_inner) = looked.ok().flatten();
+            // Files may be far away. What panics there is told by the runtime.
+            let looked = tokio::task::spawn_blocking(move || looking.open_key_files()).await;
+            if let Ok(looked) = looked {
+                let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+                for file in looked.iter().filter(|file| !open.contains(file)) {
+                    tracing::warn!(file, "private key is open to everybody of this host; chmod o= it");
+                }
+                *open = looked;
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     });
-}
-
-/// What of the files of private keys everybody may read.
-fn open_keys(config: &Config) -> Option<String> {
-    let open = config.open_key_files();
-    (!open.is_empty()).then(|| format!("open to everybody of the host: {}", open.join(", ")))
 }
 
 /// The control ports of other nodes that live, as the registry has them.

@@ -35,8 +35,7 @@ use crate::daemon::identity::caller::Protocol;
 use crate::daemon::identity::caller::{
     Caller, Conditions, PeerInfo, Principal, Proof, REQUEST_ID, RequestId, Scope, Scopes, generated_key,
 };
-use crate::daemon::identity::trust::LAST_ANSWER;
-use crate::daemon::identity::trust::Standing;
+use crate::daemon::identity::trust::{LAST_ANSWER, Standing};
 use crate::daemon::stalls::doing;
 
 /// Says which version of the daemon answers.
@@ -390,13 +389,13 @@ async fn until(ends: Option<&mut BoxFuture<'static, Fault>>) -> Fault {
     }
 }
 
-/// What a caller is told whose call was ended because they are nobody any more, or may less.
 /// Gives whoever has put out themselves the time to hear that it is done.
 async fn last_answer(fault: Fault) -> Fault {
     tokio::time::sleep(LAST_ANSWER).await;
     fault
 }
 
+/// What a caller is told whose call was ended because they are nobody any more, or may less.
 fn cut_short(mut fault: Fault, method: &Method) -> Fault {
     if method.mutates() {
         let said = std::mem::take(&mut fault.message);

@@ -13,16 +13,13 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::authority::unix;
-use super::issue::{LIFETIME_MAX, Order, Others, issue};
-use super::own::{AGAIN, ENTERED_WITHIN, KeepError};
+use super::authority_id;
+use super::issue::LIFETIME_MAX;
+use super::own::{AGAIN, ENTERED_WITHIN, KeepError, issue_by_itself};
 use super::signer::Signer;
-use super::{CERTIFICATE, authority_id, own_act};
 use crate::daemon::identity::operator_files::OperatorFiles;
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::audit_record::own_body;
 use crate::daemon::registry::view::View;
 
 /// What the operator is called.
@@ -74,23 +71,9 @@ impl OperatorKeeper {
         let key = self.files.key_or_new()?;
         let request = Request::make(&key, None, &Names::default()).ok();
         let request = request.and_then(|der| Request::read(&der).ok()).ok_or(KeepError::Pair)?;
-        let (act, node_id) = (own_act("certificates.issue", [CERTIFICATE]), self.registry.node_id());
-        let issued = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
-            let order = Order {
-                holder: Holder::Operator(OPERATOR.to_owned()),
-                request: &request,
-                names: Names::default(),
-                lifetime: LIFETIME_MAX,
-                others: Others::Keep,
-                by: node_id,
-                now: unix(&self.registry),
-            };
-            let decided = issue(&self.signer, &reader, &order)?;
-            let object = decided.writes.first().map(|write| write.id().to_string());
-            let body = own_body(node_id, act.action, object.unwrap_or_default(), decided.changes);
-            Ok(Some((reader.plan().write(decided.writes).audit([body]), decided.answer)))
-        });
-        let Some((_, issued)) = issued.await? else { return Ok(0) };
+        let order = (Holder::Operator(OPERATOR.to_owned()), Names::default(), LIFETIME_MAX);
+        let issued = issue_by_itself(&self.registry, &self.signer, &request, order).await?;
+        let Some(issued) = issued else { return Ok(0) };
         let leaf = CertificateDer::from_pem_slice(issued.chain_pem.as_bytes());
         let (begin, end) = leaf.ok().and_then(|leaf| validity_of(&leaf).ok()).ok_or(KeepError::Pair)?;
         self.files.keep(&issued.chain_pem, &issued.bundle_pem)?;

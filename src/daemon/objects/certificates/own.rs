@@ -470,25 +470,10 @@ impl Keeper {
         let key = Key::make()?;
         let request = Request::make(&key, None, &self.names).ok().and_then(|der| Request::read(&der).ok());
         let request = request.ok_or(KeepError::Pair)?;
-        let act = own_act("certificates.issue", [CERTIFICATE]);
-        let node_id = self.registry.node_id();
-        let issued = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
-            let order = Order {
-                holder: self.node.clone(),
-                request: &request,
-                names: with_own(&self.node, self.names.clone()),
-                lifetime: LIFETIME,
-                others: Others::Keep,
-                by: node_id,
-                now: unix(&self.registry),
-            };
-            let decided = issue(&self.signer, &reader, &order)?;
-            let object = decided.writes.first().map(|write| write.id().to_string());
-            let body = own_body(node_id, act.action, object.unwrap_or_default(), decided.changes);
-            Ok(Some((reader.plan().write(decided.writes).audit([body]), decided.answer.chain_pem)))
-        });
-        let Some((_, chain)) = issued.await? else { return Ok(()) };
-        self.take_own(&key, &chain)
+        let names = with_own(&self.node, self.names.clone());
+        let order = (self.node.clone(), names, LIFETIME);
+        let issued = issue_by_itself(&self.registry, &self.signer, &request, order).await?;
+        issued.map_or(Ok(()), |issued| self.take_own(&key, &issued.chain_pem))
     }
 
     fn take_own(&self, key: &Key, chain: &str) -> Result<(), KeepError> {
@@ -513,6 +498,33 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// Has this node issue a certificate without being asked: to `holder`, who may be called so and keeps what it has, for as many
+/// seconds. `None`: there was nothing to write.
+pub(super) async fn issue_by_itself(
+    registry: &Registry,
+    signer: &Signer,
+    request: &Request,
+    (holder, names, lifetime): (Holder, Names, u32),
+) -> Result<Option<pb::IssuedCertificate>, KeepError> {
+    let (act, node_id) = (own_act("certificates.issue", [CERTIFICATE]), registry.node_id());
+    let issued = registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
+        let order = Order {
+            holder: holder.clone(),
+            request,
+            names: names.clone(),
+            lifetime,
+            others: Others::Keep,
+            by: node_id,
+            now: unix(registry),
+        };
+        let decided = issue(signer, &reader, &order)?;
+        let object = decided.writes.first().map(|write| write.id().to_string());
+        let body = own_body(node_id, act.action, object.unwrap_or_default(), decided.changes);
+        Ok(Some((reader.plan().write(decided.writes).audit([body]), decided.answer)))
+    });
+    Ok(issued.await?.map(|(_, issued)| issued))
 }
 
 /// When certificates end, in seconds from now; `None`: there is none.
