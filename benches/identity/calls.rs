@@ -14,8 +14,8 @@ use rustls::ClientConfig;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
-use crate::load::{self, median, paired};
-use crate::{Asked, Plan, mesh, say};
+use crate::load::median;
+use crate::{Asked, Plan, mesh, paired, say, together};
 
 const CONNECTIONS: usize = 4;
 
@@ -59,7 +59,7 @@ impl Subject {
     async fn measure(self, plan: Plan, daemon: u32) -> Result<Self> {
         let shared = Arc::new(self);
         let calling = Arc::clone(&shared);
-        let together = load::together(plan.turn, daemon, move |number| calling.call(number)).await?;
+        let together = together(plan.turn, daemon, move |number| calling.call(number)).await?;
         let mut subject = Arc::into_inner(shared).context("a call has not ended")?;
         subject.cost.push(together.cost_us);
         Ok(subject)

@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::bare::{Bare, PREFACE, SETTINGS};
-use crate::load::{self, median, paired};
-use crate::{Asked, Plan, mesh, say};
+use crate::load::{self, median};
+use crate::{Asked, Plan, mesh, paired, say, together};
 
 #[derive(Default)]
 struct Figures {
@@ -29,10 +29,10 @@ pub async fn all(plan: Plan) -> Result<()> {
     for round in 0..plan.rounds {
         for place in [round % 2, (round + 1) % 2] {
             let (address, server) = places[place].clone();
-            let one = load::alone(plan.turn, || handshake(address.clone(), config.clone())).await?;
+            let one = load::alone(plan.turn, |_, _| handshake(address.clone(), config.clone())).await?;
             let config = config.clone();
-            let many = load::together(plan.turn, server, move |_| handshake(address.clone(), config.clone()))
-                .await?;
+            let many =
+                together(plan.turn, server, move |_| handshake(address.clone(), config.clone())).await?;
             let rates = [1e6 / one, many.per_second, 1e6 / many.cost_us];
             figures[place].rates.iter_mut().zip(rates).for_each(|(of, rate)| of.push(rate));
         }

@@ -10,8 +10,8 @@ use omnirelay_pki::authority::{Authority, Validity};
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::request::Request;
 
-use crate::load::{self, IN_FLIGHT, median, paired};
-use crate::{Asked, Plan, mesh, say};
+use crate::load::{self, IN_FLIGHT, median};
+use crate::{Asked, Plan, mesh, paired, say, together};
 
 /// How many connections the administrator has.
 const CONNECTIONS: usize = 4;
@@ -29,7 +29,7 @@ pub async fn all(plan: Plan) -> Result<()> {
         let requests: Vec<String> = (0..REQUESTS).map(|_| Ok(mesh::request()?.1)).collect::<Result<_>>()?;
         let (requests, next) = (Arc::new(requests), Arc::new(AtomicUsize::new(0)));
         let channels = channels.clone();
-        let issued = load::together(plan.turn, mesh.daemon.pid(), move |number| {
+        let issued = together(plan.turn, mesh.daemon.pid(), move |number| {
             let (channel, requests) = (channels[number % CONNECTIONS].clone(), Arc::clone(&requests));
             // A key may be certified for many; names are new.
             let at = next.fetch_add(1, Ordering::Relaxed);
@@ -45,7 +45,7 @@ pub async fn all(plan: Plan) -> Result<()> {
     let alone = {
         let (channel, csr) = (channels[0].clone(), mesh::request()?.1);
         let next = AtomicUsize::new(0);
-        load::alone(plan.turn, || {
+        load::alone(plan.turn, |_, _| {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let (channel, csr) = (channel.clone(), csr.clone());
             async move { mesh::issue(channel, format!("alone-{at}"), csr).await.map(drop) }

@@ -14,6 +14,12 @@
     reason = "a benchmark prints, and stops at the first surprise"
 )]
 
+#[allow(dead_code, reason = "each benchmark uses its own part")]
+#[path = "../versus/load.rs"]
+mod load;
+#[allow(dead_code, reason = "each benchmark uses its own part")]
+#[path = "../versus/process.rs"]
+mod measured;
 #[path = "../../tests/process/mod.rs"]
 mod process;
 #[path = "../../tests/servers/mod.rs"]
@@ -24,14 +30,12 @@ mod calls;
 mod enrolments;
 mod handshakes;
 mod issuing;
-mod load;
 mod mesh;
 mod rotations;
 
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 /// How many files this process and its daemons may have open.
 const FILES: usize = 20_000;
@@ -66,7 +70,7 @@ fn main() -> Result<()> {
     };
     let named: Vec<&String> = arguments.iter().filter(|argument| !argument.contains('=')).collect();
     let asked = |part: &str| named.is_empty() || named.iter().any(|name| *name == part);
-    raise_limit()?;
+    process::raise_open_files(FILES)?;
     if asked("issuing") {
         runtime.block_on(issuing::all(plan))?;
     }
@@ -85,11 +89,29 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn raise_limit() -> Result<()> {
-    let limit = format!("--nofile={FILES}:{FILES}");
-    let raised = Command::new("prlimit").args(["--pid", &std::process::id().to_string(), &limit]).status();
-    ensure!(raised.is_ok_and(|status| status.success()), "the limit of open files cannot be raised");
-    Ok(())
+/// What came of many calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Together {
+    pub per_second: f64,
+    /// How much of the answering process's time each took, in microseconds.
+    pub cost_us: f64,
+}
+
+/// Calls a second when 64 are under way, and what they cost the process that answers. A call hears which of the 64 it is.
+pub async fn together<F, Fut>(turn: Duration, answering: u32, call: F) -> Result<Together>
+where
+    F: Fn(usize) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<()>> + Send,
+{
+    let before = measured::used(answering)?;
+    let (calls, took) = load::counted(turn, move |number, _| call(number)).await?;
+    let cost = measured::used(answering)? - before;
+    Ok(Together { per_second: calls as f64 / took.as_secs_f64(), cost_us: cost * 1e6 / calls as f64 })
+}
+
+/// The median of the ratios or differences of two subjects, round by round.
+pub fn paired(of: &[f64], beside: &[f64], by: impl Fn(f64, f64) -> f64) -> f64 {
+    load::median(of.iter().zip(beside).map(|(of, beside)| by(*of, *beside)).collect())
 }
 
 /// A figure that was asked for.

@@ -5,7 +5,6 @@
 //! certificate again and again, and connects anew with it, as somebody does whose certificate ends. Whom it believes is
 //! what it was told with its certificate.
 
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use tonic::transport::Channel;
 
 use crate::load::IN_FLIGHT;
 use crate::mesh::{self, Identity};
-use crate::process::secured::{Secured, command};
+use crate::process::secured::{Joined, Secured, command, ended};
 use crate::servers::RedisServer;
 use crate::{Asked, Plan, say};
 
@@ -31,36 +30,16 @@ const CALLS: u64 = 40;
 /// How long all nodes may take to go over to a new root.
 const MOVED_WITHIN: Duration = Duration::from_secs(120);
 
-/// A daemon with what `mesh join` has written; ended when it is dropped.
-struct Joined {
-    child: Child,
-    address: String,
-}
-
-impl Joined {
-    fn start(mesh: &Secured, node: &str, address: String) -> Result<Self> {
-        mesh::by_admin(mesh, &format!("token create --node {node} --out token-{node}"))?;
-        let line = format!(
-            "mesh join --server {} --token-file token-{node} --node-id {node} --data-dir {node} --listen {address}",
-            mesh.daemon.control
-        );
-        let joined = command(&line, mesh.folder.path()).stdin(Stdio::null()).output()?;
-        ensure!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
-        let folder = mesh.folder.path().join(node);
-        let log = std::fs::File::create(folder.join("log"))?;
-        let mut daemon = crate::process::omnirelayd();
-        daemon.arg("--config").arg(folder.join("omnirelayd.yaml")).args(["--control-listen", &address]);
-        daemon.args(["--set", "mesh.leadership.enabled=false"]);
-        Ok(Self { child: daemon.stdout(Stdio::null()).stderr(log).spawn()?, address })
-    }
-}
-
-impl Drop for Joined {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Has a host join, and starts its daemon.
+fn joined(mesh: &Secured, node: &str, address: &str) -> Result<Joined> {
+    mesh::by_admin(mesh, &format!("token create --node {node} --out token-{node}"))?;
+    let line = format!(
+        "mesh join --server {} --token-file token-{node} --node-id {node} --data-dir {node} --listen {address}",
+        mesh.daemon.control
+    );
+    let joined = ended(&mut command(&line, mesh.folder.path()))?;
+    ensure!(joined.code == Some(0), "{}", joined.complaint);
+    Joined::start(mesh, node, address, &[])
 }
 
 /// What is counted while it goes on.
@@ -97,10 +76,8 @@ pub async fn all(plan: Plan) -> Result<()> {
     let mesh = mesh::start("a", "127.0.0.1:0", &["--store", &server.url()])?;
     let free =
         || Ok::<_, anyhow::Error>(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string());
-    let others = [Joined::start(&mesh, "b", free()?)?, Joined::start(&mesh, "c", free()?)?];
-    let places: Vec<String> = std::iter::once(mesh.daemon.control.clone())
-        .chain(others.iter().map(|other| other.address.clone()))
-        .collect();
+    let places = [mesh.daemon.control.clone(), free()?, free()?];
+    let _others = [joined(&mesh, "b", &places[1])?, joined(&mesh, "c", &places[2])?];
     let admin = Identity::of(&mesh.path("admin"))?;
     for place in &places {
         connected(place, &admin).await?;

@@ -18,10 +18,9 @@ mod memory;
 mod ratio;
 mod subjects;
 
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 /// How often each is measured unless it is said, and for how long each time.
 const ROUNDS: u64 = 5;
@@ -46,7 +45,7 @@ fn main() -> Result<()> {
     let seconds = Duration::from_secs(number("seconds=").unwrap_or(SECONDS).max(1));
     let named: Vec<&String> = arguments.iter().filter(|argument| !argument.contains('=')).collect();
     let asked = |part: &str| named.is_empty() || named.iter().any(|name| *name == part);
-    raise_limit()?;
+    process::raise_open_files(FILES)?;
     if asked("frames") || asked("latency") {
         for streams in [1, 10, 100] {
             let frames_s = runtime.block_on(frames::throughput(streams, rounds as usize, seconds))?;
@@ -61,12 +60,5 @@ fn main() -> Result<()> {
     if asked("memory") {
         runtime.block_on(memory::of_sessions())?;
     }
-    Ok(())
-}
-
-fn raise_limit() -> Result<()> {
-    let limit = format!("--nofile={FILES}:{FILES}");
-    let raised = Command::new("prlimit").args(["--pid", &std::process::id().to_string(), &limit]).status();
-    ensure!(raised.is_ok_and(|status| status.success()), "the limit of open files cannot be raised");
     Ok(())
 }

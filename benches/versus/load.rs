@@ -51,6 +51,16 @@ where
     F: Fn(usize, u64) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<()>> + Send,
 {
+    let (calls, took) = counted(turn, call).await?;
+    Ok(calls as f64 / took.as_secs_f64())
+}
+
+/// How many calls were answered when 64 are under way, and how long that took.
+pub async fn counted<F, Fut>(turn: Duration, call: F) -> Result<(u64, Duration)>
+where
+    F: Fn(usize, u64) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<()>> + Send,
+{
     let call = Arc::new(call);
     let (begun, mut running) = (Instant::now(), JoinSet::new());
     for number in 0..IN_FLIGHT {
@@ -68,7 +78,7 @@ where
     while let Some(count) = running.join_next().await {
         all += count??;
     }
-    Ok(all as f64 / begun.elapsed().as_secs_f64())
+    Ok((all, begun.elapsed()))
 }
 
 /// Hears from so many watchers.

@@ -76,15 +76,17 @@ pub fn endpoint(address: SocketAddr) -> Result<Endpoint> {
 
 /// How much of one core a process uses, in percent.
 pub async fn processor(id: u32, during: Duration) -> Result<f64> {
+    let before = used(id)?;
+    tokio::time::sleep(during).await;
+    Ok((used(id)? - before) / during.as_secs_f64() * 100.0)
+}
+
+/// How much processor time a process has used, in seconds.
+pub fn used(id: u32) -> Result<f64> {
     /// Clock ticks in a second, as Linux tells them to processes.
     const TICKS: f64 = 100.0;
-    let used = || -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
-        let behind_name = stat.rsplit_once(") ").context("no stat")?.1;
-        let ticks = behind_name.split(' ').skip(11).take(2).map(|field| field.parse::<f64>().unwrap_or(0.0));
-        Ok(ticks.sum::<f64>() / TICKS)
-    };
-    let before = used()?;
-    tokio::time::sleep(during).await;
-    Ok((used()? - before) / during.as_secs_f64() * 100.0)
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+    let behind_name = stat.rsplit_once(") ").context("no stat")?.1;
+    let ticks = behind_name.split(' ').skip(11).take(2).map(|field| field.parse::<f64>().unwrap_or(0.0));
+    Ok(ticks.sum::<f64>() / TICKS)
 }

@@ -178,11 +178,8 @@ fn waiting(mesh: &Secured, token: &str) -> Result<Child> {
         .spawn()?)
 }
 
-/// A call and a watch that a token has under way, and what each says when it ends, in time.
-#[test]
-fn what_is_under_way_ends_with_the_binding_that_it_needs_and_with_the_token() -> Result<()> {
-    let (issuer, key) = (Issuer::start()?, SigningKey::make()?.0);
-    issuer.publish(&[published(&key)]);
+/// A mesh that takes the tokens of this issuer, whose role `sre` may read.
+fn believing(issuer: &Issuer) -> Result<Secured> {
     let keys = format!("security.oidc.jwksUrl=http://127.0.0.1:{}/keys", issuer.port);
     let settings = [
         "security.oidc.issuer=https://issuer.test",
@@ -192,7 +189,15 @@ fn what_is_under_way_ends_with_the_binding_that_it_needs_and_with_the_token() ->
         "security.bindings=[{role: sre, scopes: [mesh.read]}]",
     ];
     let arguments: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-    let mesh = start(&arguments)?;
+    start(&arguments)
+}
+
+/// A call and a watch that a token has under way, and what each says when it ends, in time.
+#[test]
+fn what_is_under_way_ends_with_the_binding_that_it_needs_and_with_the_token() -> Result<()> {
+    let (issuer, key) = (Issuer::start()?, SigningKey::make()?.0);
+    issuer.publish(&[published(&key)]);
+    let mesh = believing(&issuer)?;
     let outside = key.sign(&claims()?).to_string();
     eventually("the role has its binding", || {
         Ok(curl(&mesh, Some(&outside), &[], "/control/whoami")?.contains("mesh.read"))
@@ -363,16 +368,7 @@ fn of_rsa(folder: &Path, bits: &str) -> Result<(Value, String)> {
 fn an_issuer_outside_rotates_its_keys_and_its_old_tokens_go_with_them() -> Result<()> {
     let (issuer, [old, new]) = (Issuer::start()?, [SigningKey::make()?.0, SigningKey::make()?.0]);
     issuer.publish(&[published(&old)]);
-    let keys = format!("security.oidc.jwksUrl=http://127.0.0.1:{}/keys", issuer.port);
-    let settings = [
-        "security.oidc.issuer=https://issuer.test",
-        "security.oidc.audience=mesh",
-        "security.oidc.rolesClaim=groups",
-        &keys,
-        "security.bindings=[{role: sre, scopes: [mesh.read]}]",
-    ];
-    let arguments: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-    let mesh = start(&arguments)?;
+    let mesh = believing(&issuer)?;
     let who = |token: &str| curl(&mesh, Some(token), &[], "/control/whoami");
     let first = old.sign(&claims()?);
     eventually("the role has its binding", || Ok(who(&first)?.contains("\"scopes\":[\"mesh.read\"]")))?;

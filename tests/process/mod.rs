@@ -161,6 +161,14 @@ impl Place {
     }
 }
 
+/// Lets this process, and what it starts, have so many files open.
+pub fn raise_open_files(files: usize) -> Result<()> {
+    let limit = format!("--nofile={files}:{files}");
+    let raised = Command::new("prlimit").args(["--pid", &std::process::id().to_string(), &limit]).status();
+    ensure!(raised.is_ok_and(|status| status.success()), "the limit of open files cannot be raised");
+    Ok(())
+}
+
 /// Waits for something that must come true, and says what if it does not. What fails meanwhile is
 /// not true yet.
 pub async fn until(what: &str, is_true: impl AsyncFnMut() -> Result<bool>) -> Result<()> {

@@ -101,6 +101,29 @@ impl Secured {
     }
 }
 
+/// A daemon of a node that has joined such a mesh, with what `mesh join` has written; killed when it is dropped.
+pub struct Joined(pub Child);
+
+impl Joined {
+    /// `node` is the folder that it has joined with, in that of the operators.
+    pub fn start(mesh: &Secured, node: &str, listen: &str, arguments: &[&str]) -> Result<Self> {
+        let folder = mesh.path(node);
+        let log = std::fs::File::create(folder.join("log"))?;
+        let mut daemon = super::omnirelayd();
+        daemon.arg("--config").arg(folder.join("omnirelayd.yaml")).args(["--control-listen", listen]);
+        daemon.args(["--set", "mesh.leadership.enabled=false"]).args(arguments);
+        Ok(Self(daemon.stdout(Stdio::null()).stderr(log).spawn()?))
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The program with the words of a line, in a folder.
 pub fn command(line: &str, folder: &Path) -> Command {
     let mut command = clean(env!("CARGO_BIN_EXE_omnirelay"));

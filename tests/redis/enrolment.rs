@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use crate::process::PATIENCE;
-use crate::process::secured::{Ended, Secured, command, ended};
+use crate::process::secured::{Ended, Joined, Secured, command, ended};
 use crate::servers::{Authority, RedisServer};
 
 const TLS: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
@@ -27,33 +27,6 @@ fn token(mesh: &Secured, flags: &str) -> Result<()> {
     let made = mesh.by("admin", &format!("token create --out token{flags}"))?;
     ensure!(made.code == Some(0), "{}", made.complaint);
     Ok(())
-}
-
-/// A daemon with what `mesh join` has written.
-struct Joined(Child);
-
-impl Joined {
-    fn start(mesh: &Secured, node: &str, listen: &str) -> Result<Self> {
-        Self::with(mesh, node, listen, &[])
-    }
-
-    /// The same, with these arguments besides.
-    fn with(mesh: &Secured, node: &str, listen: &str, arguments: &[&str]) -> Result<Self> {
-        let folder = mesh.folder.path().join(node);
-        let log = std::fs::File::create(folder.join("log"))?;
-        let mut daemon = crate::process::omnirelayd();
-        daemon.arg("--config").arg(folder.join("omnirelayd.yaml")).args(["--control-listen", listen]);
-        daemon.args(["--set", "mesh.leadership.enabled=false"]).args(arguments);
-        Ok(Self(daemon.stdout(Stdio::null()).stderr(log).spawn()?))
-    }
-}
-
-impl Drop for Joined {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn until(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
@@ -77,7 +50,7 @@ fn a_host_joins_with_a_token_and_is_a_node_from_then_on() -> Result<()> {
     let again = ended(&mut join(&mesh, "b"))?;
     ensure!(again.code == Some(0) && again.output.contains("joined already"), "{}", again.complaint);
     let listen = format!("127.0.0.3:{}", mesh.daemon.control.rsplit_once(':').context("no port")?.1);
-    let _b = Joined::start(&mesh, "b", &listen)?;
+    let _b = Joined::start(&mesh, "b", &listen, &[])?;
     until("both live", || Ok(mesh.by("admin", "mesh peers list -o name")?.output == "peer/a\npeer/b\n"))?;
     // What b shows is believed, by the address that it was called from when it joined or by its name.
     let at_b = |line: &str| -> Result<Ended> {
@@ -115,7 +88,7 @@ fn both(mesh: &Secured) -> Result<Joined> {
     let joined = ended(&mut join(mesh, "b"))?;
     ensure!(joined.code == Some(0), "{}", joined.complaint);
     let listen = format!("127.0.0.3:{}", mesh.daemon.control.rsplit_once(':').context("no port")?.1);
-    let b = Joined::start(mesh, "b", &listen)?;
+    let b = Joined::start(mesh, "b", &listen, &[])?;
     until("both live", || Ok(mesh.by("admin", "mesh peers list -o name")?.output == "peer/a\npeer/b\n"))?;
     Ok(b)
 }
@@ -265,6 +238,6 @@ fn a_host_that_joins_believes_the_servers_of_the_store() -> Result<()> {
     let given = std::fs::read(mesh.path("b/store-ca.pem"))?;
     ensure!(given == std::fs::read(authority.ca())?, "b believes somebody else");
     let listen = format!("127.0.0.3:{}", mesh.daemon.control.rsplit_once(':').context("no port")?.1);
-    let _b = Joined::with(&mesh, "b", &listen, &["--set", &shown[0], "--set", &shown[1]])?;
+    let _b = Joined::start(&mesh, "b", &listen, &["--set", &shown[0], "--set", &shown[1]])?;
     until("both live", || Ok(mesh.by("admin", "mesh peers list -o name")?.output == "peer/a\npeer/b\n"))
 }
