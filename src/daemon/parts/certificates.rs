@@ -45,7 +45,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
     let known = registry.clone();
     let naming = move |refused| issuers::named(&known, refused);
-    let signer = Arc::new(Signer::new(node.identity_files.clone()).naming(naming));
+    let signer = Arc::new(Signer::new(node.identity_files.clone(), trust.clone()).naming(naming));
     trust.update(|trusted| trusted.cluster.clone_from(&config.node.cluster));
     let read = registry.clone();
     trust.ask(move || has_authority(&read));

@@ -7,6 +7,7 @@ use omnirelay_pki::certificate::{to_pem, validity_of};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::BACKDATED;
+use omnirelay_pki::trust::Bundle;
 use omnirelay_store::{Kind, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -14,11 +15,14 @@ use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, PendingIssuerValu
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::INIT_AUTHORITY;
 use prost::Message as _;
+use rustls::pki_types::CertificateDer;
 use tonic::Response;
 
 use super::issue::{LIFETIME, Order, Others, issue_by, requested};
 use super::rotate::Given;
-use super::{AUTHORITY, CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb, pending_id};
+use super::{
+    AUTHORITY, CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb, pending_id, unreadable,
+};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::trust::Federated;
 use crate::daemon::objects::asked::{Asked, answers};
@@ -188,6 +192,15 @@ pub fn chain_pem(leaf: &[u8], value: &AuthorityValue) -> String {
 /// The roots in PEM.
 pub fn bundle_pem(value: &AuthorityValue) -> String {
     value.roots.iter().map(|root| to_pem(&root.certificate)).collect()
+}
+
+/// The roots, as what certificates are verified by.
+///
+/// # Errors
+/// `AUTHORITY_UNREADABLE`.
+pub fn bundle_of(roots: &[SigningValue]) -> Result<Bundle, Fault> {
+    let roots = roots.iter().map(|root| CertificateDer::from(root.certificate.clone()));
+    Bundle::of(roots.collect()).map_err(|_| unreadable())
 }
 
 pub fn shown(value: &AuthorityValue) -> pb::Authority {

@@ -21,8 +21,8 @@ use tonic::Response;
 use super::authority::at;
 use super::holder::{id_of, record_of};
 use super::issue::barred;
-use super::revoke::{GRACE, known, of_list};
-use super::{Certificates, authority_id, authority_in, held_in, pb, revoked_in, trust_domain};
+use super::revoke::{GRACE, of_list};
+use super::{Certificates, authority_id, authority_in, held_in, pb, trust_domain};
 use crate::daemon::identity::bearer::mesh::Grant;
 use crate::daemon::identity::caller::{Caller, Proof, Scope};
 use crate::daemon::objects::asked::{Asked, answers};
@@ -115,7 +115,7 @@ impl Certificates {
         self.signer.token_key(&authority)?;
         let record = record_of(&wanted.holder);
         let id = id_of(&trust_domain(&authority)?, wanted.holder.clone())?;
-        let (held, revoked) = (held_in(reader, &record), known(revoked_in(reader).as_deref())?);
+        let (held, revoked) = (held_in(reader, &record), self.signer.revoked(|id| reader.get(id)));
         let is_out = revoked.about(&Revoked::Holder(id.clone())).is_some();
         if is_out || held.as_ref().is_some_and(|held| held.barred) {
             return Err(barred(&id));

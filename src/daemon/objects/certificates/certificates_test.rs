@@ -9,6 +9,7 @@ use omnirelay_pki::request::Request as Csr;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::Usage;
 use omnirelay_store::{MemoryStore, Store};
+use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tonic::{Request, Response, Status};
@@ -35,7 +36,8 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
     wait_for(registry.view(), omnirelay_store::Revision(0)).await;
     let secret = place.join("issuer-secret");
     let files = IdentityFiles::of(&place.join(node_id), Some(&secret));
-    let (signer, trust) = (Arc::new(Signer::new(files.clone())), Arc::new(Trust::default()));
+    let trust = Arc::new(Trust::default());
+    let signer = Arc::new(Signer::new(files.clone(), trust.clone()));
     trust.update(|trusted| trusted.cluster = "default".to_owned());
     let keeper = Keeper {
         registry: registry.clone(),
@@ -352,7 +354,7 @@ async fn a_registry_that_lost_revocations_gets_them_back() {
     let back = || {
         let record = first.served.registry.view().get(&revocation_id());
         let value = record.and_then(|record| record.value::<RevocationValue>());
-        value.and_then(|value| revoke::known(Some(&value)).ok())
+        value.and_then(|value| revoked::known(Some(&value)).ok())
     };
     until("the list is back", || back().is_some_and(|back| back.iter().eq(list.iter()))).await;
     assert!(back().unwrap().number() >= list.number());
@@ -377,10 +379,42 @@ async fn what_an_authority_of_the_same_name_signs_is_passed_over() {
     other.served.revoke(called(revoked.clone())).await.unwrap();
     until("it is out there", || other.trust.current().revocations.number() > 0).await;
     let forged = other.served.registry.view().get(&revocation_id()).unwrap().record.value.clone();
-    put(&first, store.as_ref(), Some(forged)).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    put(&first, store.as_ref(), Some(forged.clone())).await;
+    until("it was read", || in_registry(&first) == Some(forged.clone())).await;
     judged(&first, &own).unwrap();
     assert_eq!(first.trust.current().revocations.number(), 0);
+
+    // No decision is taken by it, and what is decided is not signed together with it.
+    let again = first.served.issue(called(of_node("b", &key))).await.unwrap().into_inner();
+    let other = issued_to(&first, "ann").await;
+    let revoked_here = pb::RevokeCertificateRequest { operator: "ann".into(), ..Default::default() };
+    first.served.revoke(called(revoked_here)).await.unwrap();
+    until("it is out", || judged(&first, &other) == Err(Refused::Revoked)).await;
+    judged(&first, &again).unwrap();
+
+    // And whoever can sign puts his own in its place.
+    put(&first, store.as_ref(), Some(forged.clone())).await;
+    until("it is replaced", || in_registry(&first).is_some_and(|there| there != forged)).await;
+    let there = RevocationValue::decode(&*in_registry(&first).unwrap()).unwrap();
+    let bundle = first.trust.current().bundle.clone().unwrap();
+    let listed = super::revoked::signed_list(&bundle, &there).unwrap();
+    assert!(listed.iter().eq(first.trust.current().revocations.iter()), "{listed:?}");
+}
+
+fn in_registry(node: &Node) -> Option<bytes::Bytes> {
+    node.served.registry.view().get(&revocation_id()).map(|found| found.record.value.clone())
+}
+
+/// A later version may revoke what this one has no word for.
+#[test]
+fn what_is_revoked_in_an_unknown_way_hides_nothing_else() {
+    use omnirelay_wire::pb::omnirelay::store::v1::{RevocationList, RevokedValue, revoked_value::What};
+    let entry = |what| RevokedValue { what, until: 9, ..Default::default() };
+    let entries =
+        vec![entry(None), entry(Some(What::Node("no cluster".into()))), entry(Some(What::Serial(vec![7])))];
+    let body = RevocationList { number: 3, entries, ..Default::default() }.encode_to_vec();
+    let list = revoked::known(Some(&RevocationValue { body, ..Default::default() })).unwrap();
+    assert_eq!((list.number(), list.iter().count()), (3, 1));
 }
 
 /// Has the store hold something else in the place of the list.
@@ -441,11 +475,11 @@ async fn an_issuer_that_has_ended_signs_no_list_and_those_that_it_signed_hold() 
     let life = |not_after| Validity { not_before: unix_now() - 7200, not_after };
     let root = Authority::root("m".parse().unwrap(), life(unix_now() + year)).unwrap();
     let issuer = root.intermediate(life(unix_now() - 3600)).unwrap();
-    let body = super::revoke::encoded(issuer.trust_domain(), &list);
-    let signature = issuer.sign(super::signer::REVOCATIONS, &body).unwrap();
+    let body = super::revoked::encoded(issuer.trust_domain(), &list);
+    let signature = issuer.sign(super::revoked::REVOCATIONS, &body).unwrap();
     let value = RevocationValue { body, signature, signer: issuer.certificate().to_vec() };
     let bundle = Bundle::of(vec![root.certificate().clone()]).unwrap();
-    assert_eq!(super::own::signed_list(&bundle, &value), Some(list.clone()));
+    assert_eq!(super::revoked::signed_list(&bundle, &value), Some(list.clone()));
     let forged = RevocationValue { signature: Vec::new(), ..value };
-    assert_eq!(super::own::signed_list(&bundle, &forged), None);
+    assert_eq!(super::revoked::signed_list(&bundle, &forged), None);
 }

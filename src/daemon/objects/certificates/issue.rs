@@ -15,7 +15,7 @@ use prost::Message as _;
 
 use super::authority::{bundle_pem, chain_pem};
 use super::holder::{Named, certificate_of, id_of, record_of, remembered, show, with};
-use super::revoke::{GRACE, known};
+use super::revoke::GRACE;
 use super::signer::{Signer, not_made};
 use super::{Certificates, REVOCATION, authority_in, held_in, pb, revocation_id};
 use crate::daemon::identity::caller::Caller;
@@ -122,9 +122,7 @@ impl Certificates {
             .of_records(&self.registry, record, &[], |reader| {
                 let now = self.now();
                 // The certificate may have been revoked since the handshake.
-                if known(super::revoked_in(reader).as_deref())?.of(&before).is_some()
-                    || before.not_after < now
-                {
+                if self.signer.revoked(|id| reader.get(id)).of(&before).is_some() || before.not_after < now {
                     return Err(barred(&before.id));
                 }
                 check_remembered(held_in(reader, &record_of(&holder)).as_deref(), &before)?;
@@ -187,7 +185,7 @@ pub fn issue_by(
     if order.request.id.as_ref().is_some_and(|asked| *asked != id) {
         return Err(Fault::invalid(format!("field `csr` asks for another SPIFFE ID than `{id}`")));
     }
-    let (held, revoked) = (held_in(reader, &record), known(super::revoked_in(reader).as_deref())?);
+    let (held, revoked) = (held_in(reader, &record), signer.revoked(|id| reader.get(id)));
     check_key(order, &revoked)?;
     let others = check_holder(order, &id, held.as_deref(), &revoked)?;
     let Order { now, lifetime, .. } = *order;

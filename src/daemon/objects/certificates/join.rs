@@ -13,7 +13,7 @@ use omnirelay_pki::revocation::Revoked;
 use omnirelay_store::{Kind, LogEntry, RecordId, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{
-    AuthorityValue, CertificateValue, JoinTokenUse, JoinTokenValue, RevocationValue,
+    AuthorityValue, CertificateValue, JoinTokenUse, JoinTokenValue,
 };
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::enrollment_service::JOIN;
@@ -24,10 +24,9 @@ use super::authority::bundle_pem;
 use super::holder::record_of;
 use super::issue::{Order, Others, issue, with_own};
 use super::policy::admitted;
-use super::revoke::known;
 use super::signer::not_made;
 use super::tokens::{status, token_id};
-use super::{Certificates, JOIN_TOKEN, REVOCATION, authority_in, no_authority, pb, revocation_id};
+use super::{Certificates, JOIN_TOKEN, REVOCATION, authority_in, no_authority, pb};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::SCHEMA_VERSION;
 use crate::daemon::registry::act::Reader;
@@ -157,7 +156,7 @@ impl Certificates {
         // A revocation takes the user away that is there by then. One that came since the commit found none, but it was
         // committed before it looked.
         self.registry.see_all().await;
-        if !self.is_out(node, cluster, key)? {
+        if !self.is_out(node, cluster, key) {
             return Ok(store);
         }
         if let Err(error) = self.registry.store().expel(node).await {
@@ -167,14 +166,13 @@ impl Certificates {
     }
 
     /// Whether a node is out by who it is, or by this key.
-    fn is_out(&self, node: &str, cluster: &str, key: Fingerprint) -> Result<bool, Fault> {
+    fn is_out(&self, node: &str, cluster: &str, key: Fingerprint) -> bool {
         let (role, cluster, node) = (String::new(), cluster.to_owned(), node.to_owned());
         let view = self.registry.view();
         let held = view.get(&record_of(&Holder::Node { cluster, role, node }));
         let is_barred =
             held.and_then(|held| held.value::<CertificateValue>()).is_some_and(|held| held.barred);
-        let list = view.get(&revocation_id()).and_then(|record| record.value::<RevocationValue>());
-        Ok(is_barred || known(list.as_deref())?.about(&Revoked::Key(key)).is_some())
+        is_barred || self.signer.revoked(|id| view.get(id)).about(&Revoked::Key(key)).is_some()
     }
 
     /// A store of one host can be used from that host only.

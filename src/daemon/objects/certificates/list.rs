@@ -7,7 +7,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, IssuedValue, Re
 use tonic::Response;
 
 use super::holder::{certificate_of, show};
-use super::revoke::known;
+use super::revoked::known;
 use super::{CERTIFICATE, Certificates, pb, revocation_id};
 use crate::daemon::objects::{at_cursor, envelope};
 use pb::certificate::Status;

@@ -19,6 +19,7 @@ pub mod policy;
 mod rejoin;
 pub mod remote;
 mod revoke;
+mod revoked;
 mod rotate;
 pub mod signer;
 mod store_access;
@@ -144,7 +145,7 @@ pub fn has_authority(registry: &Registry) -> HasAuthority {
 pub fn revocations_number(registry: &Registry) -> u64 {
     let view = registry.view();
     let kept = view.get(&revocation_id()).and_then(|record| record.value::<RevocationValue>());
-    revoke::known(kept.as_deref()).map_or(0, |list| list.number())
+    revoked::known(kept.as_deref()).map_or(0, |list| list.number())
 }
 
 /// What a daemon does by itself to records of these kinds, which are of nobody else.
@@ -160,11 +161,6 @@ fn authority_in(reader: &Reader<'_>) -> Result<Arc<AuthorityValue>, Fault> {
 /// What was issued to a holder, as a decision reads it.
 fn held_in(reader: &Reader<'_>, id: &RecordId) -> Option<Arc<CertificateValue>> {
     reader.get(id).and_then(|record| record.value())
-}
-
-/// What is revoked, as a decision reads it; nothing when there is no list.
-fn revoked_in(reader: &Reader<'_>) -> Option<Arc<RevocationValue>> {
-    reader.get(&revocation_id()).and_then(|record| record.value())
 }
 
 /// Of a record that a daemon wrote.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::spiffe::Holder;
-use omnirelay_pki::certificate::{Names, key_of, validity_of};
+use omnirelay_pki::certificate::{Names, validity_of};
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
-use omnirelay_pki::revocation::{Revocations, Revoked};
+use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::{Bundle, Usage};
 use omnirelay_store::{CommitError, Version, Write};
 use omnirelay_wire::fault::Fault;
@@ -20,16 +20,14 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::authority::unix;
+use super::authority::{bundle_of, unix};
 use super::holder::record_of;
 use super::issue::{LIFETIME, Order, Others, issue, with_own};
 use super::rejoin::{GRACE, SIGNED};
 use super::remote::{self, Ask, RenewalError};
-use super::revoke::known;
-use super::signer::{REVOCATIONS, Signer};
-use super::{
-    CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, own_act, pb, revocation_id, revoked_in,
-};
+use super::revoked::{signed_list, sound_list};
+use super::signer::Signer;
+use super::{CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, own_act, pb, revocation_id};
 use crate::daemon::identity::own::{IdentityError, IdentityFiles, OwnIdentity};
 use crate::daemon::identity::provided::Provision;
 use crate::daemon::identity::trust::{Refused, Trust, unix_now};
@@ -407,18 +405,15 @@ impl Keeper {
     ) -> Result<(), KeepError> {
         let trusted = self.trust.current();
         let Some(bundle) = &trusted.bundle else { return Ok(()) };
-        let now = unix_now();
-        let theirs = match value {
-            Some(value) => signed_list(bundle, value).filter(|_| is_sound(&trusted.revocations, value)),
-            None => Some(Revocations::default()),
-        };
-        let Some(mut list) = theirs else {
+        let (own, now) = (&trusted.revocations, unix_now());
+        let theirs = sound_list(bundle, value, own);
+        if theirs.is_none() {
             error!(
                 "the list of revocations in the registry is not signed by the authority; it is passed over"
             );
-            return Ok(());
-        };
-        let own = &trusted.revocations;
+        }
+        let value = value.filter(|_| theirs.is_some());
+        let mut list = theirs.unwrap_or_default();
         let has_lost = !list.has_all_of(own, now);
         if has_lost {
             list.unite(own, now);
@@ -447,11 +442,12 @@ impl Keeper {
         let act = own_act("certificates.restore-revocations", [REVOCATION]);
         let written = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
             let authority = authority_in(&reader)?;
-            let theirs = known(revoked_in(&reader).as_deref())?;
-            let mut united = theirs.clone();
-            if !united.unite(own, unix_now()) {
+            let (theirs, now) = (self.sound_in(&authority, &reader)?, unix_now());
+            if theirs.has_all_of(own, now) {
                 return Ok(None);
             }
+            let mut united = theirs.clone();
+            united.unite(own, now);
             let value =
                 Bytes::from(self.signer.signed(&authority, &united, unix(&self.registry))?.encode_to_vec());
             let changes = vec![format!("number: {} -> {}", theirs.number(), united.number())];
@@ -463,6 +459,13 @@ impl Keeper {
             warn!(number, "revocations that the registry had lost were restored");
         }
         Ok(())
+    }
+
+    /// The list of the registry, as a decision reads it; an empty one instead of what the authority has not signed.
+    fn sound_in(&self, authority: &AuthorityValue, reader: &Reader<'_>) -> Result<Revocations, KeepError> {
+        let value = reader.get(&revocation_id()).and_then(|found| found.value::<RevocationValue>());
+        let (bundle, enforced) = (bundle_of(&authority.roots)?, &self.trust.current().revocations);
+        Ok(sound_list(&bundle, value.as_deref(), enforced).unwrap_or_default())
     }
 
     /// Issues a certificate to this node itself.
@@ -560,18 +563,4 @@ fn is_behind(own: &OwnIdentity, now: i64) -> bool {
 fn renewal(own: &OwnIdentity) -> i64 {
     let life = own.leaf.not_after - own.leaf.not_before;
     own.leaf.not_before + life * 2 / 3 + life / 10 * i64::from(drawn(own)) / 255
-}
-
-/// The list, if the authority signed it. Until when its signer was valid does not matter: it signs none once it has ended,
-/// and what was revoked does not come back with its end.
-pub(super) fn signed_list(bundle: &Bundle, value: &RevocationValue) -> Option<Revocations> {
-    let begun = validity_of(&value.signer).ok()?.0;
-    let signer = [CertificateDer::from(value.signer.as_slice())];
-    bundle.verify_signed(REVOCATIONS, &value.body, &value.signature, &signer, begun).ok()?;
-    known(Some(value)).ok()
-}
-
-/// Whether the signer of a list is not revoked itself.
-fn is_sound(revoked: &Revocations, value: &RevocationValue) -> bool {
-    key_of(&value.signer).is_ok_and(|key| revoked.about(&Revoked::Key(key)).is_none())
 }

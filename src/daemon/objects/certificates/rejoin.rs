@@ -4,6 +4,7 @@ use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::public_key::PublicKey;
 use omnirelay_pki::request::Request;
+use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::Usage;
 use omnirelay_store::Kind;
 use omnirelay_wire::fault::Fault;
@@ -15,10 +16,8 @@ use rustls::pki_types::CertificateDer;
 
 use super::holder::{certificate_of, record_of};
 use super::issue::{Order, Others, issue, renewed_lifetime};
-use super::revoke::known;
-use super::{Certificates, REVOCATION, held_in, pb, revoked_in};
+use super::{Certificates, REVOCATION, held_in, pb};
 use crate::daemon::identity::caller::Caller;
-use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::mutate::{Mutation, request_hash};
 
 /// How long after its end a certificate still proves who joins again, in seconds.
@@ -64,7 +63,8 @@ impl Certificates {
         };
         self.registry
             .mutate(mutation, |reader| {
-                check_newest(reader, held_in(reader, &record).as_deref(), &of)?;
+                let revoked = self.signer.revoked(|id| reader.get(id));
+                check_newest(held_in(reader, &record).as_deref(), &revoked, &of)?;
                 let order = Order {
                     holder: holder.clone(),
                     request,
@@ -115,14 +115,14 @@ impl Certificates {
 
 /// That the certificate is the last that its holder got, and not out; or the answer to this request was lost.
 fn check_newest(
-    reader: &Reader<'_>,
     held: Option<&CertificateValue>,
+    revoked: &Revocations,
     Asked { before, request }: &Asked,
 ) -> Result<(), Fault> {
     let newest = held.and_then(|held| held.issued.first()).and_then(certificate_of);
     let is_it = |known: &Certificate| known.serial == before.serial && known.key == before.key;
     let is_known = newest.is_some_and(|newest| is_it(&newest) || newest.key == request.key);
-    if !is_known || known(revoked_in(reader).as_deref())?.of(before).is_some() {
+    if !is_known || revoked.of(before).is_some() {
         return Err(refused());
     }
     Ok(())

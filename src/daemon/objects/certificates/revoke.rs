@@ -1,17 +1,13 @@
 //! Revoking: what is out before its time, as one signed list.
 
 use bytes::Bytes;
-use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
+use omnirelay_core::spiffe::{Holder, SpiffeId};
 use omnirelay_pki::certificate::{Certificate, Serial};
-use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::revocation::{Revocation, Revocations, Revoked};
 use omnirelay_store::{Kind, RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::revoked_value::What;
-use omnirelay_wire::pb::omnirelay::store::v1::{
-    CertificateValue, RevocationList, RevocationValue, RevokedValue,
-};
+use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, RevocationValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::Rpc;
 use omnirelay_wire::rpc::certificate_service::{REINSTATE, REVOKE};
@@ -20,9 +16,8 @@ use tonic::Response;
 
 use super::authority::at;
 use super::holder::{Named, certificate_of, id_of, record_of};
-use super::{
-    CERTIFICATE, Certificates, ONLY, authority_in, held_in, pb, revocation_id, revoked_in, trust_domain,
-};
+use super::revoked::known;
+use super::{CERTIFICATE, Certificates, ONLY, authority_in, held_in, pb, revocation_id, trust_domain};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::peers;
@@ -169,7 +164,7 @@ impl Certificates {
         asked
             .of_records(&self.registry, revocation_id(), ALSO, |reader| {
                 let (authority, now) = (authority_in(reader)?, self.now());
-                let before = known(revoked_in(reader).as_deref())?;
+                let before = self.signer.revoked(|id| reader.get(id));
                 let mut list = before.clone();
                 let mut writes = change(reader, &mut list, now)?;
                 let changes = differences(&before, &list);
@@ -298,53 +293,6 @@ fn show((what, revocation): (&Revoked, &Revocation)) -> pb::Revocation {
 pub fn no_holder(record: &RecordId) -> Fault {
     Fault::new(reasons::CERTIFICATE_NOT_FOUND, format!("nothing was issued to `{}`", record.key))
         .hint("omnirelay cert list --all")
-}
-
-/// The list as it is signed and kept.
-pub fn encoded(domain: &TrustDomain, list: &Revocations) -> Vec<u8> {
-    let entries = list.iter().map(|(what, revocation)| RevokedValue {
-        what: Some(match what {
-            Revoked::Serial(serial) => What::Serial(serial.as_bytes().to_vec()),
-            Revoked::Key(key) => What::Key(key.as_bytes().to_vec()),
-            Revoked::Holder(id) => What::Holder(id.to_string()),
-            Revoked::Node { cluster, node } => What::Node(format!("{cluster}/{node}")),
-        }),
-        since: revocation.since,
-        until: revocation.until,
-        reason: revocation.reason.clone(),
-        reinstated: revocation.reinstated,
-    });
-    let (trust_domain, entries) = (domain.to_string(), entries.collect());
-    RevocationList { trust_domain, number: list.number(), entries }.encode_to_vec()
-}
-
-/// The list that was kept; an empty one where there is none.
-///
-/// # Errors
-/// `AUTHORITY_UNREADABLE`, when somebody else wrote it: nobody goes on as if nothing were revoked.
-pub fn known(value: Option<&RevocationValue>) -> Result<Revocations, Fault> {
-    let Some(value) = value else { return Ok(Revocations::default()) };
-    let unreadable = || {
-        let message = "the registry holds something that is no list of revocations";
-        Fault::new(reasons::AUTHORITY_UNREADABLE, message)
-    };
-    let list = RevocationList::decode(&*value.body).map_err(|_| unreadable())?;
-    let entries: Option<Vec<_>> = list.entries.into_iter().map(entry).collect();
-    Ok(Revocations::new(list.number, entries.ok_or_else(unreadable)?))
-}
-
-fn entry(value: RevokedValue) -> Option<(Revoked, Revocation)> {
-    let RevokedValue { what, since, until, reason, reinstated } = value;
-    let what = match what? {
-        What::Serial(bytes) => Revoked::Serial(Serial::of(&bytes)),
-        What::Key(bytes) => Revoked::Key(Fingerprint::from_bytes(&bytes)?),
-        What::Holder(id) => Revoked::Holder(id.parse().ok()?),
-        What::Node(node) => {
-            let (cluster, node) = node.split_once('/')?;
-            Revoked::Node { cluster: cluster.to_owned(), node: node.to_owned() }
-        }
-    };
-    Some((what, Revocation { since, until, reason, reinstated }))
 }
 
 answers! { pb::RevocationChange }

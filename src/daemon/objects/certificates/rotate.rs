@@ -23,12 +23,12 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tracing::info;
 
-use super::authority::{bundle_pem, lives, shown};
-use super::revoke::{GRACE, known};
+use super::authority::{bundle_of, bundle_pem, lives, shown};
+use super::revoke::GRACE;
 use super::signer::{Prepared, Secret, Signer};
 use super::{
     CERTIFICATE, Certificates, ONLY, REVOCATION, authority_id, authority_in, pb, pending_id, revocation_id,
-    revoked_in, token_keys, trust_domain, unreadable,
+    token_keys, trust_domain, unreadable,
 };
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::SCHEMA_VERSION;
@@ -258,7 +258,7 @@ pub fn rotated(
     match before {
         // The root that they lead to may be retired.
         Before::Kept => {
-            let revoked = known(revoked_in(reader).as_deref())?;
+            let revoked = signer.revoked(|id| reader.get(id));
             let bundle = bundle_of(&authority.roots)?;
             token_keys::vouch_anew(&*signer.issuer(&value)?, &bundle, &revoked, &mut value.token_keys)?;
             // What the keys before have signed holds until it ends; nobody signs by them any more.
@@ -283,11 +283,6 @@ pub fn rotated(
         changes.push("issuers before: valid -> revoked".to_owned());
     }
     Ok(Rotated { authority: value, writes, changes })
-}
-
-fn bundle_of(roots: &[SigningValue]) -> Result<Bundle, Fault> {
-    let roots = roots.iter().map(|root| CertificateDer::from(root.certificate.clone()));
-    Bundle::of(roots.collect()).map_err(|_| unreadable())
 }
 
 /// Whoever has the issuer's key has that of a root that is sealed with the same secret, and makes issuers that nobody knows of.
@@ -347,11 +342,10 @@ fn signed_anew(
     change: impl Fn(&mut Revocations),
     now: i64,
 ) -> Result<Option<Write>, Fault> {
-    let before = revoked_in(reader);
-    let mut list = known(before.as_deref())?;
+    let mut list = signer.revoked(|id| reader.get(id));
     change(&mut list);
     list.prune(now);
-    if before.is_none() && list.number() == 0 {
+    if reader.get(&revocation_id()).is_none() && list.number() == 0 {
         return Ok(None);
     }
     let value = Bytes::from(signer.signed(authority, &list, now)?.encode_to_vec());

@@ -10,6 +10,7 @@ use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::sealed::{SealError, SealingKey};
+use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{
     AuthorityValue, PendingIssuerValue, RevocationValue, SigningValue, TokenKeyValue,
@@ -19,17 +20,18 @@ use rustls::pki_types::CertificateDer;
 use tracing::error;
 use zeroize::Zeroizing;
 
-use super::revoke::encoded;
-use super::{token_keys, trust_domain, unreadable};
+use super::authority::bundle_of;
+use super::revoked::{REVOCATIONS, believed, encoded};
+use super::{authority_id, revocation_id, token_keys, trust_domain, unreadable};
 use crate::daemon::identity::own::{IdentityError, IdentityFiles};
+use crate::daemon::identity::trust::{Trust, unix_now};
+use crate::daemon::registry::view::ViewRecord;
 
 /// As what the keys of authorities are sealed.
 const ROOT: &str = "root key";
 const ISSUER: &str = "issuer key";
 /// As what an issuer proves the request of the next one.
 pub const NEXT_ISSUER: &str = "next issuer 1";
-/// As what lists of revocations are signed.
-pub const REVOCATIONS: &str = "revocations 1";
 
 /// With what secret the key of the next issuer is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct Prepared {
 /// Signs for the mesh, if this node may.
 pub struct Signer {
     files: IdentityFiles,
+    /// What is revoked, and stays so whatever becomes of the registry.
+    trust: Arc<Trust>,
     /// Of the issuer with this certificate.
     opened: Mutex<Option<(Vec<u8>, Arc<Authority>)>>,
     /// The key of tokens with this public key.
@@ -60,8 +64,9 @@ pub struct Signer {
 
 impl Signer {
     /// One that finds the secret in these files.
-    pub fn new(files: IdentityFiles) -> Self {
-        Self { files, opened: Mutex::default(), tokens: Mutex::default(), name: Box::new(|refused| refused) }
+    pub fn new(files: IdentityFiles, trust: Arc<Trust>) -> Self {
+        let (opened, tokens) = (Mutex::default(), Mutex::default());
+        Self { files, trust, opened, tokens, name: Box::new(|refused| refused) }
     }
 
     /// With what adds to a refusal who else can do what this node cannot.
@@ -239,6 +244,14 @@ impl Signer {
         let pem = pem.map_err(|_| self.no_issuer("has a secret, but its key was sealed with another"))?;
         let opened = opened_as(trust_domain(authority)?, kept, &pem).map_err(|error| not_made(&error))?;
         Ok((key, opened))
+    }
+
+    /// What is revoked, by the records that `get` finds: whatever is signed goes by it.
+    pub fn revoked(&self, get: impl Fn(&RecordId) -> Option<Arc<ViewRecord>>) -> Revocations {
+        let authority = get(&authority_id()).and_then(|found| found.value::<AuthorityValue>());
+        let bundle = authority.and_then(|authority| bundle_of(&authority.roots).ok());
+        let value = get(&revocation_id()).and_then(|found| found.value::<RevocationValue>());
+        believed(bundle.as_ref(), value.as_deref(), &self.trust.current().revocations, unix_now())
     }
 
     /// A list of revocations, signed.
