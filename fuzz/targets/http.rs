@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use omnirelay::daemon::identity::Access;
+use omnirelay::daemon::identity::own::IdentityFiles;
 use omnirelay::daemon::audit::files::AuditFiles;
 use omnirelay::daemon::config;
 use omnirelay::daemon::node::{Node, NodeSpec};
@@ -68,6 +69,7 @@ fn daemon() -> Daemon {
         session_secret: "fuzz".to_owned(),
         listener,
         relay: None,
+        identity: IdentityFiles::of(directory.path(), None),
         audit: AuditFiles::open(directory.path(), "fuzz").expect("an audit folder"),
         telemetry: directory.path().join("telemetry"),
         process: None,
