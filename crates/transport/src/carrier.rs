@@ -1,0 +1,118 @@
+//! Carriers: what opens connections of one kind, and what every connection can do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use rustls_pki_types::{CertificateDer, ServerName};
+
+use crate::body::{Body, BoxError};
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    Http3,
+    Http2,
+}
+
+impl Protocol {
+    /// As metrics, logs and answers have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Http3 => "http3",
+            Self::Http2 => "http2",
+        }
+    }
+}
+
+/// Where somebody is, and what TLS calls them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// `host:port`; names are looked up for each connection anew.
+    pub address: String,
+    pub name: ServerName<'static>,
+}
+
+/// Why no connection was opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("`{address}` is not known: {source}")]
+    Name { address: String, source: std::io::Error },
+    #[error("nothing can be shown or believed: {0}")]
+    Tls(BoxError),
+    #[error("no connection: {0}")]
+    Failed(BoxError),
+    #[error("no answer in {} ms", .0.as_millis())]
+    TimedOut(Duration),
+}
+
+/// Why a call was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The other side has not taken it: it may be sent again.
+    #[error("the request was not taken: {0}")]
+    NotSent(BoxError),
+    /// It never will be: its head is larger than the other side takes.
+    #[error("the request was not sent: {0}")]
+    TooLarge(BoxError),
+    /// Nobody knows whether it was carried out.
+    #[error("the connection was lost: {0}")]
+    Lost(BoxError),
+}
+
+/// TLS of a client, asked anew for each connection.
+pub trait ClientTls: Send + Sync {
+    /// What a connection begins with; which protocols are offered is added to it.
+    ///
+    /// # Errors
+    /// What keeps this node from showing or believing anything.
+    fn config(&self) -> Result<rustls::ClientConfig, BoxError>;
+
+    /// Becomes ready once a connection to whoever has shown this chain has to end, and says how.
+    fn ends(&self, chain: &[CertificateDer<'static>]) -> BoxFuture<'static, End>;
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It takes no more calls; those under way go on.
+    Retire(&'static str),
+    /// At once.
+    Cut(&'static str),
+}
+
+/// Opens connections.
+pub trait Carrier: Send + Sync {
+    fn protocol(&self) -> Protocol;
+
+    /// Opens a connection; how long that may take is the caller's to say.
+    fn connect<'a>(
+        &'a self,
+        to: &'a Target,
+        tls: &'a dyn ClientTls,
+    ) -> BoxFuture<'a, Result<Arc<dyn Connection>, ConnectError>>;
+}
+
+/// An open connection. It is closed once nobody has it and its calls are over.
+pub trait Connection: Send + Sync {
+    fn protocol(&self) -> Protocol;
+
+    /// What the other side has shown, the leaf first.
+    fn chain(&self) -> &[CertificateDer<'static>];
+
+    /// How long a packet takes there and back, where the carrier knows.
+    fn rtt(&self) -> Option<Duration>;
+
+    /// Whether it takes calls still, as far as is known.
+    fn is_open(&self) -> bool;
+
+    /// Whether it ended because nothing was heard on it any more.
+    fn is_silent(&self) -> bool;
+
+    /// Sends a request, and answers once the head of its answer is there.
+    fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, CallError>>;
+
+    /// Ends it at once, its calls too.
+    fn cut(&self, why: &'static str);
+}

@@ -1,0 +1,14 @@
+//! HTTP/3 over a QUIC connection, both ends; all that the rest sees of the library for it.
+
+mod client;
+mod receiving;
+mod server;
+
+pub use client::Client;
+pub use server::{Limits, serve};
+
+/// What is agreed on in the TLS handshake.
+pub const ALPN: &[u8] = b"h3";
+
+/// What a connection is closed with that ends as it should.
+pub const NO_ERROR: quinn::VarInt = quinn::VarInt::from_u32(0x100);

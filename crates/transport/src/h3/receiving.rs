@@ -1,0 +1,102 @@
+//! The body of a message while it is received.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, Bytes};
+use h3::error::{Code, StreamError};
+use http::HeaderMap;
+use http_body::Frame;
+
+/// The half of a stream that is read: that of a server and that of a client are two types.
+pub(super) trait Receive: Send + 'static {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>>;
+    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, StreamError>>;
+    fn stop(&mut self);
+}
+
+macro_rules! receive {
+    ($stream:ty) => {
+        impl Receive for $stream {
+            fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+                let polled = self.poll_recv_data(cx);
+                polled.map_ok(|data| data.map(|mut data| data.copy_to_bytes(data.remaining())))
+            }
+
+            fn poll_trailers(
+                &mut self,
+                cx: &mut Context<'_>,
+            ) -> Poll<Result<Option<HeaderMap>, StreamError>> {
+                self.poll_recv_trailers(cx)
+            }
+
+            fn stop(&mut self) {
+                self.stop_sending(Code::H3_REQUEST_CANCELLED);
+            }
+        }
+    };
+}
+receive! { h3::server::RequestStream<h3_quinn::RecvStream, Bytes> }
+receive! { h3::client::RequestStream<h3_quinn::RecvStream, Bytes> }
+
+/// A body that comes in. Whoever drops it before its end has the other side told to send no more.
+pub(super) struct Receiving<S: Receive, K> {
+    stream: S,
+    next: Next,
+    /// What lives as long as it does.
+    _kept: K,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Data,
+    Trailers,
+    Nothing,
+}
+
+impl<S: Receive, K> Receiving<S, K> {
+    pub fn new(stream: S, kept: K) -> Self {
+        Self { stream, next: Next::Data, _kept: kept }
+    }
+}
+
+impl<S: Receive + Unpin, K: Unpin> http_body::Body for Receiving<S, K> {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let this = self.get_mut();
+        while this.next == Next::Data {
+            match std::task::ready!(this.stream.poll_data(cx)) {
+                Ok(Some(data)) if data.is_empty() => {}
+                Ok(Some(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(None) => this.next = Next::Trailers,
+                Err(error) => {
+                    this.next = Next::Nothing;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+        if this.next == Next::Nothing {
+            return Poll::Ready(None);
+        }
+        let trailers = std::task::ready!(this.stream.poll_trailers(cx));
+        this.next = Next::Nothing;
+        Poll::Ready(trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.next == Next::Nothing
+    }
+}
+
+impl<S: Receive, K> Drop for Receiving<S, K> {
+    fn drop(&mut self) {
+        if self.next != Next::Nothing {
+            self.stream.stop();
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The server's end: requests of one connection, each served on its own, until the client or a drain ends it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use h3::error::{Code, ConnectionError, StreamError};
+use h3::server::{RequestResolver, RequestStream};
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::NO_ERROR;
+use super::receiving::Receiving;
+use crate::body::{Body, BoxError, boxed};
+
+/// How long a drained connection stays open for the client to take its last answers, unless it closes before.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// What one connection allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The largest head of a request, in bytes as HTTP/3 counts them. Larger ones are answered with 431.
+    pub head_bytes_max: u64,
+    /// How long the head of a request may take.
+    pub head_within: Duration,
+    /// How long a client may take nothing of an answer before its stream is reset.
+    pub write_within: Duration,
+}
+
+type Sending = RequestStream<h3_quinn::SendStream<Bytes>, Bytes>;
+
+/// Serves a connection until it ends. Once `draining` is ready no further request is taken, those under way are brought to
+/// their end, and the connection is closed.
+///
+/// # Errors
+/// Why it ended otherwise than by a close.
+pub async fn serve<S, F, B>(
+    connection: quinn::Connection,
+    limits: Limits,
+    draining: impl Future<Output = ()>,
+    service: S,
+) -> Result<(), ConnectionError>
+where
+    S: Fn(Request<Body>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let mut builder = h3::server::builder();
+    builder.send_grease(false).max_field_section_size(limits.head_bytes_max);
+    let mut requests = builder.build(h3_quinn::Connection::new(connection.clone())).await?;
+    let mut calls = JoinSet::new();
+    let (mut draining, mut drains) = (std::pin::pin!(draining), false);
+    let ended = loop {
+        if drains && calls.is_empty() {
+            break Ok(());
+        }
+        tokio::select! {
+            accepted = requests.accept() => match accepted {
+                Ok(Some(request)) if drains => { calls.spawn(reject(request, limits)); }
+                Ok(Some(request)) => { calls.spawn(call(request, limits, service.clone())); }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            },
+            Some(_) = calls.join_next() => {}
+            // What it has sent by then is taken; one more may be under way, and is rejected.
+            () = &mut draining, if !drains => {
+                drains = true;
+                requests.shutdown(1).await?;
+            }
+        }
+    };
+    match ended {
+        Ok(()) => {
+            while calls.join_next().await.is_some() {}
+            let _ = timeout(LINGER, connection.closed()).await;
+            connection.close(NO_ERROR, b"");
+            Ok(())
+        }
+        Err(error) if error.is_h3_no_error() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+type Resolver = RequestResolver<h3_quinn::Connection, Bytes>;
+
+/// Tells a client that a request was not taken, so that it may be sent elsewhere.
+async fn reject(request: Resolver, limits: Limits) {
+    if let Ok(Ok((_, mut stream))) = timeout(limits.head_within, request.resolve_request()).await {
+        stream.stop_sending(Code::H3_REQUEST_REJECTED);
+        stream.stop_stream(Code::H3_REQUEST_REJECTED);
+    }
+}
+
+async fn call<S, F, B>(request: Resolver, limits: Limits, service: S)
+where
+    S: Fn(Request<Body>) -> F,
+    F: Future<Output = Response<B>>,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let Ok(Ok((head, stream))) = timeout(limits.head_within, request.resolve_request()).await else {
+        return tracing::debug!("stream ended: its request did not come or was none");
+    };
+    let (mut sending, receiving) = stream.split();
+    let response = service(head.map(|()| boxed(Receiving::new(receiving, ())))).await.map(boxed);
+    if let Err(error) = answer(&mut sending, response, limits).await {
+        tracing::debug!(error = error as BoxError, "answer not sent");
+        // An answer that is not whole must not look as if it were.
+        sending.stop_stream(Code::H3_INTERNAL_ERROR);
+    }
+}
+
+async fn answer(sending: &mut Sending, response: Response<Body>, limits: Limits) -> Result<(), BoxError> {
+    let (head, mut body) = response.into_parts();
+    in_time(limits, sending.send_response(Response::from_parts(head, ()))).await?;
+    // After its trailers a body is not asked again: some have more to say, which would end the connection.
+    while let Some(frame) = body.frame().await {
+        match frame?.into_data() {
+            // An empty frame would be read as the end.
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => in_time(limits, sending.send_data(data)).await?,
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    in_time(limits, sending.send_trailers(trailers)).await?;
+                }
+                break;
+            }
+        }
+    }
+    in_time(limits, sending.finish()).await
+}
+
+async fn in_time(
+    limits: Limits,
+    sent: impl Future<Output = Result<(), StreamError>>,
+) -> Result<(), BoxError> {
+    match timeout(limits.write_within, sent).await {
+        Ok(sent) => Ok(sent?),
+        Err(_) => Err("the client does not read".into()),
+    }
+}

@@ -1,0 +1,184 @@
+//! Negotiation: HTTP/3 first, HTTP/2 when it does not come up in time, and for how long that is remembered.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long HTTP/3 is waited for before HTTP/2 is tried beside it.
+pub const HEAD_START: Duration = Duration::from_millis(300);
+/// For how long it is remembered that HTTP/3 did not come up; twice as long each time, up to [`BLOCKED_MAX`].
+const BLOCKED: Duration = Duration::from_secs(10);
+const BLOCKED_MAX: Duration = Duration::from_secs(300);
+
+/// Why a call did not go over HTTP/3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Downgrade {
+    /// The other node does not serve it, or this one does not use it.
+    NotOffered,
+    /// Nothing was heard in time: UDP may be blocked.
+    NoAnswer,
+    /// The other side, or something between, answered that it does not.
+    Refused,
+    /// Nothing was heard any more on a connection that was open.
+    Lost,
+    /// Large transfers are faster over TCP.
+    Bulk,
+}
+
+impl Downgrade {
+    pub const ALL: [Self; 5] = [Self::NotOffered, Self::NoAnswer, Self::Refused, Self::Lost, Self::Bulk];
+
+    /// As metrics and answers have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NotOffered => "not_offered",
+            Self::NoAnswer => "no_answer",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
+/// What is remembered of HTTP/3 with one other node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    blocked: Option<Blocked>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Blocked {
+    why: Downgrade,
+    since: Instant,
+    /// When it is tried again.
+    until: Instant,
+}
+
+impl Memory {
+    /// Why HTTP/3 is not tried now; `None`: it is.
+    pub fn is_blocked(&self, now: Instant) -> Option<Downgrade> {
+        self.blocked.filter(|blocked| now < blocked.until).map(|blocked| blocked.why)
+    }
+
+    /// Why it did not come up the last time; `None`: it did, or was not tried.
+    pub fn why(&self) -> Option<Downgrade> {
+        self.blocked.map(|blocked| blocked.why)
+    }
+
+    /// Notes that it did not come up.
+    pub fn note_failure(&mut self, why: Downgrade, now: Instant) {
+        let last = self.blocked.map_or(Duration::ZERO, |blocked| blocked.until - blocked.since);
+        let next = (last * 2).clamp(BLOCKED, BLOCKED_MAX);
+        self.blocked = Some(Blocked { why, since: now, until: now + next });
+    }
+
+    /// Notes that it did.
+    pub fn note_success(&mut self) {
+        self.blocked = None;
+    }
+
+    /// Has it tried again at once, as where the other node has another address.
+    pub fn forget(&mut self) {
+        self.blocked = None;
+    }
+}
+
+/// What came of a race.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Raced<A, B, E, F> {
+    First(A),
+    /// With why the first one failed; `None`: it has not answered.
+    Second(B, Option<E>),
+    Neither(E, F),
+}
+
+/// Waits for the first for so long, then for either; whoever comes up wins. The second begins at once when the first fails.
+pub async fn race<A, B, E, F>(
+    first: impl Future<Output = Result<A, E>>,
+    second: impl Future<Output = Result<B, F>>,
+    head_start: Duration,
+) -> Raced<A, B, E, F> {
+    let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
+    let begun = tokio::time::timeout(head_start, &mut first).await;
+    let failed = match begun {
+        Ok(Ok(won)) => return Raced::First(won),
+        Ok(Err(error)) => Some(error),
+        Err(_elapsed) => None,
+    };
+    if let Some(error) = failed {
+        return match second.await {
+            Ok(won) => Raced::Second(won, Some(error)),
+            Err(other) => Raced::Neither(error, other),
+        };
+    }
+    tokio::select! {
+        biased;
+        first = &mut first => match first {
+            Ok(won) => Raced::First(won),
+            Err(error) => match second.await {
+                Ok(won) => Raced::Second(won, Some(error)),
+                Err(other) => Raced::Neither(error, other),
+            },
+        },
+        other = &mut second => match other {
+            Ok(won) => Raced::Second(won, None),
+            Err(other) => match first.await {
+                Ok(won) => Raced::First(won),
+                Err(error) => Raced::Neither(error, other),
+            },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn after<T>(millis: u64, outcome: T) -> T {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        outcome
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_wins_unless_it_is_late_or_fails() {
+        type Outcome = Raced<u8, u8, &'static str, &'static str>;
+        #[rustfmt::skip]
+        let cases: [(&str, (u64, Result<u8, &str>), (u64, Result<u8, &str>), u64, Outcome); 7] = [
+            ("it comes up", (5, Ok(1)), (0, Ok(2)), 5, Raced::First(1)),
+            ("it fails at once", (5, Err("no")), (2, Ok(2)), 7, Raced::Second(2, Some("no"))),
+            ("it says nothing", (9_000, Ok(1)), (2, Ok(2)), 302, Raced::Second(2, None)),
+            ("it is late, and the second later", (310, Ok(1)), (50, Ok(2)), 310, Raced::First(1)),
+            ("it fails late", (310, Err("no")), (50, Ok(2)), 350, Raced::Second(2, Some("no"))),
+            ("the second fails", (900, Ok(1)), (5, Err("shut")), 900, Raced::First(1)),
+            ("neither", (900, Err("no")), (5, Err("shut")), 900, Raced::Neither("no", "shut")),
+        ];
+        for (what, (late, first), (delay, second), took, expected) in cases {
+            let begun = Instant::now();
+            let raced = race(after(late, first), after(delay, second), HEAD_START).await;
+            assert_eq!(raced, expected, "{what}");
+            assert_eq!(begun.elapsed(), Duration::from_millis(took), "{what}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_did_not_come_up_is_tried_again_and_ever_more_seldom() {
+        let (mut memory, begun) = (Memory::default(), Instant::now());
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            memory.note_failure(Downgrade::NoAnswer, Instant::now());
+            assert_eq!(memory.is_blocked(Instant::now()), Some(Downgrade::NoAnswer));
+            let asked = Instant::now();
+            while memory.is_blocked(Instant::now()).is_some() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            waits.push(asked.elapsed().as_secs());
+        }
+        assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(memory.why(), Some(Downgrade::NoAnswer));
+        memory.note_success();
+        assert_eq!((memory.why(), memory.is_blocked(begun)), (None, None));
+        memory.note_failure(Downgrade::Lost, Instant::now());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(memory.is_blocked(Instant::now()), None, "it begins anew");
+    }
+}

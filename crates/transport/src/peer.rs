@@ -1,0 +1,441 @@
+//! A peer: one other node, and the connections to it. Calls share them; whatever ends one has the next call open another.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use tokio::time::{Instant, timeout};
+
+use crate::body::{Body, BoxError, boxed};
+use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Protocol, Target};
+use crate::negotiate::{Downgrade, HEAD_START, Memory, Raced, race};
+
+/// How long a connection may take to be opened.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How soon after neither carrier came up it is tried again at the earliest; twice as late each time, up to [`AGAIN_MAX`].
+const AGAIN: Duration = Duration::from_millis(100);
+const AGAIN_MAX: Duration = Duration::from_secs(2);
+/// How much of a request is kept so that it can be sent again, in bytes.
+const KEPT_MAX: usize = 64 * 1024;
+/// How often a request that was not taken is sent.
+const TRIES: usize = 3;
+
+/// What opens connections to other nodes.
+pub struct Carriers {
+    /// `None`: this node uses no HTTP/3.
+    pub http3: Option<Arc<dyn Carrier>>,
+    pub http2: Arc<dyn Carrier>,
+}
+
+/// Hears what becomes of the connections to a peer.
+pub trait Observer: Send + Sync {
+    /// A call goes over HTTP/2 from now on.
+    fn downgraded(&self, why: Downgrade);
+    /// A connection is open.
+    fn connected(&self, protocol: Protocol);
+}
+
+/// One other node.
+pub struct Peer {
+    carriers: Arc<Carriers>,
+    tls: Arc<dyn ClientTls>,
+    observer: Box<dyn Observer>,
+    state: Mutex<State>,
+    /// One after the other: all calls use what comes of it.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+struct State {
+    target: Target,
+    /// Whether the other node says that it serves HTTP/3.
+    offers: bool,
+    http3: Option<Arc<dyn Connection>>,
+    http2: Option<Arc<dyn Connection>>,
+    memory: Memory,
+    failed: Option<Failed>,
+    /// HTTP/3 is being tried again beside calls over HTTP/2.
+    retries: bool,
+}
+
+/// That neither carrier came up.
+struct Failed {
+    what: String,
+    until: Instant,
+    wait: Duration,
+}
+
+/// How a call is to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Whether the same is meant when it arrives twice, so that it may be sent again when nobody knows whether it did.
+    pub repeatable: bool,
+    /// Whether it moves much: HTTP/2 is used.
+    pub bulk: bool,
+}
+
+/// By what calls go now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// `None`: no connection is open.
+    pub protocol: Option<Protocol>,
+    /// Why it is not HTTP/3.
+    pub why: Option<Downgrade>,
+    pub rtt: Option<Duration>,
+}
+
+/// Why a call to a peer was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// It was not sent.
+    #[error("cannot be reached: {0}")]
+    Unreachable(String),
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl Peer {
+    pub fn new(
+        carriers: Arc<Carriers>,
+        tls: Arc<dyn ClientTls>,
+        target: Target,
+        offers: bool,
+        observer: Box<dyn Observer>,
+    ) -> Arc<Self> {
+        let state = State {
+            target,
+            offers,
+            http3: None,
+            http2: None,
+            memory: Memory::default(),
+            failed: None,
+            retries: false,
+        };
+        let (state, connecting) = (Mutex::new(state), tokio::sync::Mutex::default());
+        Arc::new(Self { carriers, tls, observer, state, connecting })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says where the peer is now, and whether it serves HTTP/3. Connections to where it was take no more calls.
+    pub fn is_at(&self, target: Target, offers: bool) {
+        let mut state = self.state();
+        if state.target != target || state.offers != offers {
+            (state.http3, state.http2, state.failed) = (None, None, None);
+            state.memory.forget();
+            (state.target, state.offers) = (target, offers);
+        }
+    }
+
+    /// By what calls go now.
+    pub fn used(&self) -> Used {
+        let state = self.state();
+        let open = [&state.http3, &state.http2].into_iter().flatten().find(|open| open.is_open());
+        let protocol = open.map(|open| open.protocol());
+        let why = match protocol {
+            Some(Protocol::Http3) => None,
+            Some(Protocol::Http2) | None => {
+                state.memory.why().or((!self.may_http3(&state)).then_some(Downgrade::NotOffered))
+            }
+        };
+        Used { protocol, why, rtt: open.and_then(|open| open.rtt()) }
+    }
+
+    /// Sends a request, and answers once the head of its answer is there, whose extensions have the [`Protocol`]. What the peer
+    /// has not taken is sent again, and what it may have taken where that is the same.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn call(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        way: Way,
+    ) -> Result<Response<Body>, PeerError> {
+        let (head, body) = request.into_parts();
+        let mut body = Sending::of(body).await;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let connection = self.connection(way).await?;
+            let Some((now, kept)) = body.next() else {
+                return Err(PeerError::Unreachable("the request can be sent only once".to_owned()));
+            };
+            body = kept;
+            let answered = connection.call(Request::from_parts(head.clone(), now)).await;
+            let error = match answered {
+                Ok(mut response) => {
+                    response.extensions_mut().insert(connection.protocol());
+                    return Ok(response);
+                }
+                Err(error) => error,
+            };
+            self.note(&connection, &error);
+            let again = match &error {
+                CallError::NotSent(_) => true,
+                CallError::TooLarge(_) => false,
+                CallError::Lost(_) => way.repeatable && !connection.is_open(),
+            };
+            if !again || tries >= TRIES || body.is_sent() {
+                return Err(error.into());
+            }
+        }
+    }
+
+    /// Notes what a failed call says of its connection.
+    fn note(&self, connection: &Arc<dyn Connection>, error: &CallError) {
+        let is_gone = matches!(error, CallError::NotSent(_)) || !connection.is_open();
+        if !is_gone {
+            return;
+        }
+        let mut state = self.state();
+        let is_it = |known: &Option<Arc<dyn Connection>>| {
+            known.as_ref().is_some_and(|known| Arc::ptr_eq(known, connection))
+        };
+        if is_it(&state.http3) {
+            state.http3 = None;
+            if connection.is_silent() {
+                state.memory.note_failure(Downgrade::Lost, Instant::now());
+                drop(state);
+                self.observer.downgraded(Downgrade::Lost);
+            }
+        } else if is_it(&state.http2) {
+            state.http2 = None;
+        }
+    }
+
+    fn may_http3(&self, state: &State) -> bool {
+        state.offers && self.carriers.http3.is_some()
+    }
+
+    /// The connection for a call: one that is open, else a new one.
+    async fn connection(self: &Arc<Self>, way: Way) -> Result<Arc<dyn Connection>, PeerError> {
+        if let Some(open) = self.open(way) {
+            return Ok(open);
+        }
+        let _one = self.connecting.lock().await;
+        if let Some(open) = self.open(way) {
+            return Ok(open);
+        }
+        let (target, tries) = {
+            let state = self.state();
+            if let Some(failed) = state.failed.as_ref().filter(|failed| Instant::now() < failed.until) {
+                return Err(PeerError::Unreachable(failed.what.clone()));
+            }
+            let tries =
+                self.may_http3(&state) && !way.bulk && state.memory.is_blocked(Instant::now()).is_none();
+            (state.target.clone(), tries)
+        };
+        let opened =
+            if tries { self.negotiate(&target).await } else { self.connect(Protocol::Http2, &target).await };
+        match opened {
+            Ok(open) => Ok(self.keep(&target, open)),
+            Err(error) => Err(self.note_unreachable(&error)),
+        }
+    }
+
+    /// An open connection that a call of this kind may use.
+    fn open(self: &Arc<Self>, way: Way) -> Option<Arc<dyn Connection>> {
+        let mut state = self.state();
+        let is_open = |known: &Option<Arc<dyn Connection>>| known.clone().filter(|open| open.is_open());
+        let http2 = is_open(&state.http2);
+        if way.bulk {
+            return http2;
+        }
+        if let Some(http3) = is_open(&state.http3) {
+            return Some(http3);
+        }
+        let http2 = http2?;
+        if self.may_http3(&state) && state.memory.is_blocked(Instant::now()).is_none() && !state.retries {
+            // Beside the calls, which nobody has wait for what may not come up.
+            state.retries = true;
+            tokio::spawn(Arc::clone(self).try_http3(state.target.clone()));
+        }
+        Some(http2)
+    }
+
+    async fn try_http3(self: Arc<Self>, target: Target) {
+        let opened = self.connect(Protocol::Http3, &target).await;
+        let mut state = self.state();
+        state.retries = false;
+        match opened {
+            Ok(open) => {
+                state.memory.note_success();
+                drop(state);
+                self.keep(&target, open);
+            }
+            Err(error) => {
+                // It was so before, and is told no second time.
+                state.memory.note_failure(why(&error), Instant::now());
+            }
+        }
+    }
+
+    async fn negotiate(&self, target: &Target) -> Result<Arc<dyn Connection>, ConnectError> {
+        let http3 = self.connect(Protocol::Http3, target);
+        let http2 = self.connect(Protocol::Http2, target);
+        let downgraded = |why: Downgrade| {
+            self.state().memory.note_failure(why, Instant::now());
+            self.observer.downgraded(why);
+        };
+        match race(http3, http2, HEAD_START).await {
+            Raced::First(open) => {
+                self.state().memory.note_success();
+                Ok(open)
+            }
+            Raced::Second(open, error) => {
+                downgraded(error.as_ref().map_or(Downgrade::NoAnswer, why));
+                Ok(open)
+            }
+            Raced::Neither(_, error) => Err(error),
+        }
+    }
+
+    async fn connect(
+        &self,
+        protocol: Protocol,
+        target: &Target,
+    ) -> Result<Arc<dyn Connection>, ConnectError> {
+        let carrier = match (protocol, &self.carriers.http3) {
+            (Protocol::Http3, Some(http3)) => http3,
+            (Protocol::Http3, None) => return Err(ConnectError::Failed("this node uses no HTTP/3".into())),
+            (Protocol::Http2, _) => &self.carriers.http2,
+        };
+        let opened = timeout(CONNECT_WITHIN, carrier.connect(target, &*self.tls)).await;
+        opened.unwrap_or(Err(ConnectError::TimedOut(CONNECT_WITHIN)))
+    }
+
+    /// Opens a connection of this kind beside what is used, as to measure it.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn measured(&self, protocol: Protocol) -> Result<Arc<dyn Connection>, ConnectError> {
+        let target = self.state().target.clone();
+        self.connect(protocol, &target).await
+    }
+
+    /// Has calls use a connection, until it has to end.
+    fn keep(self: &Arc<Self>, target: &Target, open: Arc<dyn Connection>) -> Arc<dyn Connection> {
+        {
+            let mut state = self.state();
+            state.failed = None;
+            // It may be elsewhere by now.
+            if state.target == *target {
+                match open.protocol() {
+                    Protocol::Http3 => state.http3 = Some(open.clone()),
+                    Protocol::Http2 => state.http2 = Some(open.clone()),
+                }
+            }
+        }
+        self.observer.connected(open.protocol());
+        let (ends, peer, watched) =
+            (self.tls.ends(open.chain()), Arc::downgrade(self), Arc::downgrade(&open));
+        tokio::spawn(async move {
+            let end = ends.await;
+            let Some(open) = watched.upgrade() else { return };
+            if let Some(peer) = peer.upgrade() {
+                peer.retire(&open);
+            }
+            match end {
+                End::Retire(why) => tracing::debug!(why, "connection to a peer retired"),
+                End::Cut(why) => {
+                    tracing::info!(why, "connection of this daemon's own cut");
+                    open.cut(why);
+                }
+            }
+        });
+        open
+    }
+
+    /// Has a connection take no more calls.
+    fn retire(&self, open: &Arc<dyn Connection>) {
+        let mut state = self.state();
+        if state.http3.as_ref().is_some_and(|known| Arc::ptr_eq(known, open)) {
+            state.http3 = None;
+        }
+        if state.http2.as_ref().is_some_and(|known| Arc::ptr_eq(known, open)) {
+            state.http2 = None;
+        }
+    }
+
+    fn note_unreachable(&self, error: &ConnectError) -> PeerError {
+        let what = error.to_string();
+        let mut state = self.state();
+        let wait = state.failed.as_ref().map_or(AGAIN, |failed| (failed.wait * 2).min(AGAIN_MAX));
+        // Not all at once.
+        let jitter = RandomState::new().build_hasher().finish() % 256;
+        let until = Instant::now()
+            + wait / 2
+            + (wait / 2).mul_f64(f64::from(u8::try_from(jitter).unwrap_or(0)) / 255.0);
+        state.failed = Some(Failed { what: what.clone(), until, wait });
+        PeerError::Unreachable(what)
+    }
+}
+
+/// What a connection that was not opened says of HTTP/3.
+fn why(error: &ConnectError) -> Downgrade {
+    match error {
+        ConnectError::TimedOut(_) => Downgrade::NoAnswer,
+        ConnectError::Name { .. } | ConnectError::Tls(_) | ConnectError::Failed(_) => Downgrade::Refused,
+    }
+}
+
+/// A body that may have to be sent again.
+enum Sending {
+    Whole(Bytes),
+    /// It is sent as it comes, once.
+    Once(Body),
+    Sent,
+}
+
+impl Sending {
+    /// Takes what is there already, which is all of a call with one message.
+    async fn of(body: Body) -> Self {
+        let (mut body, mut taken) = (body, BytesMut::new());
+        while taken.len() <= KEPT_MAX {
+            let Some(next) = body.frame().now_or_never() else {
+                return Self::rest(taken, body);
+            };
+            match next {
+                None => return Self::Whole(taken.freeze()),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => taken.extend_from_slice(&data),
+                    // No client of ours sends trailers.
+                    Err(_) => return Self::Whole(taken.freeze()),
+                },
+                Some(Err(error)) => {
+                    let failed =
+                        futures_util::stream::iter([Err::<http_body::Frame<Bytes>, BoxError>(error)]);
+                    return Self::Once(boxed(StreamBody::new(failed)));
+                }
+            }
+        }
+        Self::rest(taken, body)
+    }
+
+    fn rest(taken: BytesMut, body: Body) -> Self {
+        use futures_util::StreamExt as _;
+        let first = http_body::Frame::data(taken.freeze());
+        let first = futures_util::stream::iter([Ok::<_, BoxError>(first)]);
+        let rest = http_body_util::BodyStream::new(body);
+        Self::Once(boxed(StreamBody::new(first.chain(rest))))
+    }
+
+    /// What is sent now, and what is left for another time.
+    fn next(self) -> Option<(Body, Self)> {
+        match self {
+            Self::Whole(bytes) => Some((boxed(Full::new(bytes.clone())), Self::Whole(bytes))),
+            Self::Once(body) => Some((body, Self::Sent)),
+            Self::Sent => None,
+        }
+    }
+
+    fn is_sent(&self) -> bool {
+        matches!(self, Self::Sent)
+    }
+}

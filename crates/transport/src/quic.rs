@@ -1,0 +1,229 @@
+//! QUIC: the UDP socket of a node, and the connections that it opens.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use rustls_pki_types::CertificateDer;
+use tokio::time::Instant;
+
+use crate::body::Body;
+use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, Protocol, Target};
+use crate::h3;
+
+/// How much the system holds of what is received, in bytes, where it lets: packets of many nodes come at once.
+const SOCKET_BYTES: usize = 4 * 1024 * 1024;
+/// How long a connection on which nothing comes stays open.
+const IDLE: Duration = Duration::from_secs(15);
+/// How often a client shows that it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How long nothing may be heard while a call is sent, which is sent again meanwhile.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Streams of one direction that the other side may open: HTTP/3 needs three.
+const ONE_WAY_STREAMS: u32 = 8;
+
+/// What one connection allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Calls that the other side may have under way; each has some room kept for it from the start.
+    pub streams_max: u32,
+    /// How much of one stream the other side may send before it is read, in bytes.
+    pub stream_bytes_max: u32,
+    /// How much may be on its way to the other side, in bytes, over all streams.
+    pub send_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { streams_max: 128, stream_bytes_max: 1024 * 1024, send_bytes_max: 2 * 1024 * 1024 }
+    }
+}
+
+/// Takes a UDP port.
+///
+/// # Errors
+/// Those of the system.
+pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address)?;
+    let raw = socket2::SockRef::from(&socket);
+    // The system gives as much as it is configured to.
+    let _ = raw.set_recv_buffer_size(SOCKET_BYTES);
+    let _ = raw.set_send_buffer_size(SOCKET_BYTES);
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// What connections are opened and accepted by at a socket. To be called within a runtime.
+///
+/// # Errors
+/// Those of the system.
+pub fn endpoint(socket: UdpSocket) -> io::Result<Endpoint> {
+    Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(quinn::TokioRuntime))
+}
+
+fn transport(limits: Limits) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(limits.streams_max.into())
+        .max_concurrent_uni_streams(ONE_WAY_STREAMS.into())
+        .stream_receive_window(limits.stream_bytes_max.into())
+        .receive_window(VarInt::from_u32(limits.stream_bytes_max.saturating_mul(4)))
+        .send_window(limits.send_bytes_max)
+        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok());
+    transport
+}
+
+/// What a connection is accepted with. Its address stays what it was, and nothing is sent before the handshake is over.
+///
+/// # Errors
+/// When the configuration has no TLS 1.3.
+pub fn server_config(
+    mut tls: rustls::ServerConfig,
+    limits: Limits,
+) -> Result<quinn::ServerConfig, quinn::crypto::rustls::NoInitialCipherSuite> {
+    tls.alpn_protocols = vec![h3::ALPN.to_vec()];
+    tls.max_early_data_size = 0;
+    tls.send_half_rtt_data = false;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    config.migration(false).transport_config(Arc::new(transport(limits)));
+    Ok(config)
+}
+
+/// Opens connections that speak HTTP/3.
+pub struct Quic {
+    endpoint: Endpoint,
+    limits: Limits,
+}
+
+impl Quic {
+    /// By the socket of `endpoint`.
+    pub fn new(endpoint: Endpoint, limits: Limits) -> Self {
+        Self { endpoint, limits }
+    }
+
+    async fn open(&self, to: &Target, tls: &dyn ClientTls) -> Result<Arc<dyn Connection>, ConnectError> {
+        let mut config = tls.config().map_err(ConnectError::Tls)?;
+        config.alpn_protocols = vec![h3::ALPN.to_vec()];
+        config.enable_early_data = false;
+        let config = QuicClientConfig::try_from(config).map_err(|error| ConnectError::Tls(error.into()))?;
+        let mut config = quinn::ClientConfig::new(Arc::new(config));
+        let mut transport = transport(self.limits);
+        transport.keep_alive_interval(Some(KEEP_ALIVE));
+        config.transport_config(Arc::new(transport));
+        let address = resolve(&to.address, self.endpoint.local_addr().ok()).await?;
+        let failed = |error: crate::body::BoxError| ConnectError::Failed(error);
+        let connecting = self.endpoint.connect_with(config, address, &to.name.to_str());
+        let connection = connecting.map_err(|error| failed(error.into()))?.await;
+        let connection = connection.map_err(|error| failed(error.into()))?;
+        let shown = connection.peer_identity().and_then(|shown| shown.downcast::<Vec<_>>().ok());
+        let client = h3::Client::begin(connection.clone()).await.map_err(failed)?;
+        let (chain, is_silent) = (shown.map(|shown| *shown).unwrap_or_default(), Arc::default());
+        Ok(Arc::new(Open { connection, is_silent, client, chain }))
+    }
+}
+
+/// The first address of a host that a socket of `own` can reach.
+async fn resolve(address: &str, own: Option<SocketAddr>) -> Result<SocketAddr, ConnectError> {
+    let unknown = |source| ConnectError::Name { address: address.to_owned(), source };
+    let found: Vec<_> = tokio::net::lookup_host(address).await.map_err(unknown)?.collect();
+    // A socket of all addresses of IPv6 reaches IPv4 too, by addresses that are mapped.
+    let reaches =
+        |to: &&SocketAddr| own.is_none_or(|own| own.is_ipv6() == to.is_ipv6() || own.ip().is_unspecified());
+    let first = found.iter().find(reaches).copied();
+    let first = first.ok_or_else(|| unknown(io::ErrorKind::AddrNotAvailable.into()))?;
+    Ok(match (first, own) {
+        (SocketAddr::V4(v4), Some(SocketAddr::V6(_))) => {
+            SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+        }
+        (first, _) => first,
+    })
+}
+
+impl Carrier for Quic {
+    fn protocol(&self) -> Protocol {
+        Protocol::Http3
+    }
+
+    fn connect<'a>(
+        &'a self,
+        to: &'a Target,
+        tls: &'a dyn ClientTls,
+    ) -> BoxFuture<'a, Result<Arc<dyn Connection>, ConnectError>> {
+        Box::pin(self.open(to, tls))
+    }
+}
+
+/// Becomes ready once something was sent and nothing has been heard for [`SILENCE`]: whatever is between lets UDP through no
+/// more. A server that only takes long acknowledges what it has got.
+async fn silence(connection: &quinn::Connection) {
+    let counts = || {
+        let stats = connection.stats();
+        (stats.udp_rx.datagrams, stats.udp_tx.datagrams)
+    };
+    let (mut heard, mut sent) = counts();
+    let mut since = Instant::now();
+    loop {
+        tokio::time::sleep(SILENCE / 4).await;
+        let (heard_now, sent_now) = counts();
+        if heard_now != heard || sent_now == sent {
+            (heard, sent, since) = (heard_now, sent_now, Instant::now());
+        } else if since.elapsed() >= SILENCE {
+            return;
+        }
+    }
+}
+
+struct Open {
+    connection: quinn::Connection,
+    is_silent: Arc<AtomicBool>,
+    client: h3::Client,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl Connection for Open {
+    fn protocol(&self) -> Protocol {
+        Protocol::Http3
+    }
+
+    fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    fn rtt(&self) -> Option<Duration> {
+        Some(self.connection.rtt())
+    }
+
+    fn is_open(&self) -> bool {
+        self.connection.close_reason().is_none()
+    }
+
+    fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
+    }
+
+    fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, CallError>> {
+        let (client, connection, is_silent) =
+            (self.client.clone(), self.connection.clone(), self.is_silent.clone());
+        Box::pin(async move {
+            let mut call = std::pin::pin!(client.call(request));
+            tokio::select! {
+                biased;
+                answered = &mut call => return answered,
+                () = silence(&connection) => {}
+            }
+            is_silent.store(true, Ordering::Relaxed);
+            connection.close(h3::NO_ERROR, b"silent");
+            call.await
+        })
+    }
+
+    fn cut(&self, why: &'static str) {
+        self.connection.close(h3::NO_ERROR, why.as_bytes());
+    }
+}

@@ -1,0 +1,279 @@
+//! A server that speaks HTTP/3 and HTTP/2 at one port, a client for it, and a proxy for UDP between them.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use omnirelay_transport::body::boxed;
+use omnirelay_transport::carrier::{ClientTls, End, Protocol, Target};
+use omnirelay_transport::negotiate::Downgrade;
+use omnirelay_transport::peer::{Carriers, Observer, Peer};
+use omnirelay_transport::quic::{self, Quic};
+use omnirelay_transport::tcp::Tcp;
+use omnirelay_transport::{Body, BoxError, h3};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// A server. Dropping it ends it as a crash would.
+pub struct Server {
+    pub address: SocketAddr,
+    pub calls: Arc<AtomicUsize>,
+    drain: watch::Sender<bool>,
+    trusted: CertificateDer<'static>,
+    endpoint: quinn::Endpoint,
+    _tasks: JoinSet<()>,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let made = rcgen::generate_simple_self_signed(vec!["node.mesh".to_owned()]).unwrap();
+        let trusted = made.cert.der().clone();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![trusted.clone()], key)
+            .unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let endpoint = quic::endpoint(quic::bind(address).unwrap()).unwrap();
+        endpoint.set_server_config(Some(quic::server_config(tls.clone(), quic::Limits::default()).unwrap()));
+        let (calls, drain) = (Arc::new(AtomicUsize::new(0)), watch::Sender::new(false));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(over_quic(endpoint.clone(), calls.clone(), drain.subscribe()));
+        tasks.spawn(over_tcp(tcp, tls, calls.clone()));
+        Self { address, calls, drain, trusted, endpoint, _tasks: tasks }
+    }
+
+    /// Begins to drain its QUIC connections.
+    pub fn drain(&self) {
+        self.drain.send_replace(true);
+    }
+
+    /// Has connections over QUIC taken again, after a drain.
+    pub fn undrain(&self) {
+        self.drain.send_replace(false);
+    }
+
+    /// Stops answering over UDP.
+    pub fn stop_udp(&self) {
+        self.endpoint.close(0_u32.into(), b"");
+    }
+
+    pub fn tls(&self) -> Arc<Tls> {
+        Arc::new(Tls { trusted: self.trusted.clone(), retired: watch::Sender::new(0) })
+    }
+
+    /// A peer that finds the server at this address.
+    pub fn peer_at(&self, address: SocketAddr) -> (Arc<Peer>, Arc<Told>) {
+        let own = quic::endpoint(quic::bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
+        let http3 = Arc::new(Quic::new(own, quic::Limits::default()));
+        let carriers = Arc::new(Carriers { http3: Some(http3), http2: Arc::new(Tcp) });
+        let told = Arc::new(Told::default());
+        (Peer::new(carriers, self.tls(), target(address), true, Box::new(Tells(told.clone()))), told)
+    }
+
+    pub fn peer(&self) -> (Arc<Peer>, Arc<Told>) {
+        self.peer_at(self.address)
+    }
+}
+
+pub fn target(address: SocketAddr) -> Target {
+    Target { address: address.to_string(), name: ServerName::try_from("node.mesh").unwrap() }
+}
+
+/// What a peer has told of.
+#[derive(Default)]
+pub struct Told(pub Mutex<Vec<String>>);
+
+pub struct Tells(Arc<Told>);
+
+impl Observer for Tells {
+    fn downgraded(&self, why: Downgrade) {
+        self.0.0.lock().unwrap().push(format!("downgraded: {}", why.word()));
+    }
+
+    fn connected(&self, protocol: Protocol) {
+        self.0.0.lock().unwrap().push(protocol.word().to_owned());
+    }
+}
+
+impl Told {
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+pub struct Tls {
+    trusted: CertificateDer<'static>,
+    pub retired: watch::Sender<u32>,
+}
+
+impl ClientTls for Tls {
+    fn config(&self) -> Result<rustls::ClientConfig, BoxError> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.trusted.clone())?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        Ok(rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth())
+    }
+
+    fn ends(&self, chain: &[CertificateDer<'static>]) -> BoxFuture<'static, End> {
+        assert_eq!(chain, std::slice::from_ref(&self.trusted), "what the server has shown");
+        let mut retired = self.retired.subscribe();
+        retired.mark_unchanged();
+        Box::pin(async move {
+            match retired.changed().await {
+                Ok(()) => End::Retire("renewed"),
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+}
+
+async fn over_quic(endpoint: quinn::Endpoint, calls: Arc<AtomicUsize>, drain: watch::Receiver<bool>) {
+    let limits = h3::Limits {
+        head_bytes_max: 16 * 1024,
+        head_within: Duration::from_secs(5),
+        write_within: Duration::from_secs(2),
+    };
+    let mut tasks = JoinSet::new();
+    while let Some(incoming) = endpoint.accept().await {
+        let (calls, mut drain) = (calls.clone(), drain.clone());
+        tasks.spawn(async move {
+            let Ok(connection) = incoming.await else { return };
+            let draining = async move {
+                let _ = drain.wait_for(|drains| *drains).await;
+            };
+            let service = move |request| serve(request, calls.clone());
+            let _ = h3::serve(connection, limits, draining, service).await;
+        });
+    }
+}
+
+async fn over_tcp(listener: TcpListener, mut tls: rustls::ServerConfig, calls: Arc<AtomicUsize>) {
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let mut tasks = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let (acceptor, calls) = (acceptor.clone(), calls.clone());
+        tasks.spawn(async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| {
+                let calls = calls.clone();
+                async move { Ok::<_, std::convert::Infallible>(serve(request.map(boxed), calls).await) }
+            });
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// Answers by the path that is asked for.
+async fn serve(request: Request<Body>, calls: Arc<AtomicUsize>) -> Response<Body> {
+    calls.fetch_add(1, Ordering::Relaxed);
+    let trailers = || {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        Frame::trailers(trailers)
+    };
+    match request.uri().path() {
+        // What came, and trailers.
+        "/echo" => {
+            let bytes = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+            let frames = [Ok::<_, BoxError>(Frame::data(bytes.unwrap_or_default())), Ok(trailers())];
+            Response::new(boxed(StreamBody::new(futures_util::stream::iter(frames))))
+        }
+        // A body that goes on after its trailers.
+        "/endless" => {
+            let frames = std::iter::repeat_with(move || Ok::<_, BoxError>(trailers()));
+            Response::new(boxed(StreamBody::new(futures_util::stream::iter(frames))))
+        }
+        // A body that fails in the middle.
+        "/broken" => {
+            let frames = [Ok(Frame::data(Bytes::from_static(b"half"))), Err(BoxError::from("broken"))];
+            Response::new(boxed(StreamBody::new(futures_util::stream::iter(frames))))
+        }
+        "/slow" => {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            Response::new(boxed(Full::new(Bytes::from_static(b"late"))))
+        }
+        "/never" => std::future::pending().await,
+        // Each frame of the request as one of the answer, while it comes.
+        "/stream" => Response::new(request.into_body()),
+        path => panic!("{path}"),
+    }
+}
+
+/// A proxy for UDP that lets through what it is told to.
+pub struct Proxy {
+    pub address: SocketAddr,
+    pub is_cut: Arc<AtomicBool>,
+    /// One datagram in so many is dropped; 0: none.
+    pub drops: Arc<AtomicUsize>,
+    _task: JoinSet<()>,
+}
+
+impl Proxy {
+    /// At an address at which TCP is passed on as well.
+    pub async fn before(server: SocketAddr) -> Self {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let (front, back) =
+            (UdpSocket::bind(address).await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let (is_cut, drops) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut tasks = JoinSet::new();
+            while let Ok((mut stream, _)) = tcp.accept().await {
+                tasks.spawn(async move {
+                    let mut to = tokio::net::TcpStream::connect(server).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut stream, &mut to).await;
+                });
+            }
+        });
+        let (cut, dropping) = (is_cut.clone(), drops.clone());
+        task.spawn(async move {
+            let (mut a, mut b, mut client, mut seen) = ([0; 65536], [0; 65536], None, 0_usize);
+            let mut passes = || {
+                seen += 1;
+                let every = dropping.load(Ordering::Relaxed);
+                !cut.load(Ordering::Relaxed) && (every == 0 || seen % every != 0)
+            };
+            loop {
+                tokio::select! {
+                    Ok((length, from)) = front.recv_from(&mut a) => {
+                        client = Some(from);
+                        if passes() { let _ = back.send_to(&a[..length], server).await; }
+                    }
+                    Ok((length, _)) = back.recv_from(&mut b) => {
+                        if let Some(client) = client.filter(|_| passes()) {
+                            let _ = front.send_to(&b[..length], client).await;
+                        }
+                    }
+                }
+            }
+        });
+        Self { address, is_cut, drops, _task: task }
+    }
+}
+
+/// A call with a body.
+pub fn asked(path: &str, body: &'static [u8]) -> Request<Body> {
+    let uri = format!("https://node.mesh{path}");
+    Request::post(uri).body(boxed(Full::new(Bytes::from_static(body)))).unwrap()
+}
