@@ -201,6 +201,11 @@ fn methods() -> BTreeMap<String, MethodDescriptor> {
 
 /// Methods without a command, and why.
 const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
+    ("omnirelay.security.v1.RevocationExchangeService/Offer", "nodes call it at each other's mesh port"),
+    (
+        "omnirelay.mesh.transport.v1.MeshTransportService/Hello",
+        "nodes call it at each other's mesh port; `mesh peers ping` has it called",
+    ),
     (
         "omnirelay.security.v1.EnrollmentService/Rejoin",
         "daemons ask it by the key of a certificate that has ended",

@@ -12,11 +12,14 @@ mod registrar;
 mod relay;
 mod reports;
 mod sinks;
+mod transport;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, TextEncoder};
+
+use crate::daemon::identity::caller::Protocol;
 
 pub use aero::AeroMetrics;
 pub use audit::AuditMetrics;
@@ -28,6 +31,7 @@ pub use registers::{CountPool, PoolCounts, RegistersMetrics};
 pub use relay::{RelayMetrics, SourceCounts};
 pub use reports::ReportsMetrics;
 pub use sinks::{SinkCounts, SinkMetrics};
+pub use transport::TransportMetrics;
 
 use super::registry::Registry;
 use registrar::{Registrar, level};
@@ -36,6 +40,7 @@ use registrar::{Registrar, level};
 pub struct Metrics {
     all: prometheus::Registry,
     calls: IntCounterVec,
+    transports: IntCounterVec,
     call_seconds: HistogramVec,
     revision: IntGauge,
     store_silence: Gauge,
@@ -61,6 +66,11 @@ impl Metrics {
             "Finished calls by method, code and protocol",
             &["method", "code", "protocol"],
         )?;
+        let transports = all.counters(
+            "mesh_transport_requests_total",
+            "Finished calls by version of HTTP, encoding and the port they came in by",
+            &["rpc_transport", "rpc_encoding", "endpoint"],
+        )?;
         let call_seconds = all.histograms(
             "omnirelay_rpc_duration_seconds",
             "How long calls took; streams until their end",
@@ -85,6 +95,7 @@ impl Metrics {
         Ok(Self {
             all,
             calls,
+            transports,
             call_seconds,
             revision,
             store_silence,
@@ -97,6 +108,12 @@ impl Metrics {
     }
 
     /// Counts one finished call.
+    /// By which version of HTTP a call came in, and what its messages were.
+    pub fn count_transport(&self, protocol: Protocol, endpoint: &str) {
+        let Protocol { transport, encoding } = protocol;
+        self.transports.with_label_values(&[transport.word(), encoding.word(), endpoint]).inc();
+    }
+
     pub fn count_call(&self, method: &str, code: &str, protocol: &str, took: Duration) {
         self.calls.with_label_values(&[method, code, protocol]).inc();
         self.call_seconds.with_label_values(&[method]).observe(took.as_secs_f64());

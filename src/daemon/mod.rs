@@ -22,3 +22,4 @@ pub mod relay;
 pub mod resync;
 pub mod stalls;
 pub mod surface;
+mod transport;

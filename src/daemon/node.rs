@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 pub mod lab;
+mod mesh_port;
 mod mount;
 mod ports;
 mod probes;
@@ -27,7 +28,7 @@ use super::identity::own::IdentityFiles;
 use super::identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
 use super::identity::tls::{Clients, Tls, TlsError};
 use super::identity::trust::{HasAuthority, Trust};
-use super::metrics::{IssuerMetrics, Metrics};
+use super::metrics::{IssuerMetrics, Metrics, TransportMetrics};
 use super::objects::dev::Process;
 use super::objects::node::LetIn;
 use super::objects::peers::presence::Presence;
@@ -39,11 +40,13 @@ use super::relay::assembly::RelayError;
 use super::surface::{
     FinishedCall, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceBuilder, SurfaceError,
 };
+use super::transport::Transport;
 use crate::core::audit_seal::mac::MacKey;
 
+pub use mesh_port::{LatePort, MeshPort, OpenMeshPort};
 pub use mount::{Kinds, Mount, Part, Phase};
 pub use ports::{
-    Port, PortName, PortTaken, RELAY_REGISTRY_SERVICE, RELAY_SERVICE, RelayAddresses, RelayListeners,
+    Listens, Port, PortName, PortTaken, RELAY_REGISTRY_SERVICE, RELAY_SERVICE, RelayAddresses, RelayListeners,
 };
 pub use serving::{asynchronous, per_address_max};
 
@@ -192,6 +195,9 @@ impl Mount {
         let present = presence.clone();
         let stands = move || present.get().is_some_and(|presence| presence.stands());
         let metrics = Arc::new(Metrics::new()?);
+        let (trust, counted) = (Arc::<Trust>::default(), Arc::new(TransportMetrics::new(metrics.all())?));
+        let http3 = spec.config.mesh.http3_support;
+        let transport = Arc::new(Transport::new(&spec.node_id, trust.clone(), http3, counted));
         let mut mount = Self {
             readiness: Arc::new(Readiness::new(registry.clone(), stands)),
             operations: Arc::new(Operations::new(registry.clone())),
@@ -200,7 +206,8 @@ impl Mount {
             metrics,
             presence,
             grants: Arc::default(),
-            trust: Arc::default(),
+            trust,
+            transport,
             identity_files: spec.identity,
             provision: spec.access.provision.clone(),
             federation: spec.access.federation.clone(),
@@ -230,7 +237,8 @@ impl Mount {
         if let Some(tls) = &tls {
             mount.run(Phase::End, tls.clone().keep());
         }
-        let port = Port { listener: spec.listener, socket: access.socket, tls, limits, surface };
+        let listens = Listens::Taken(spec.listener);
+        let port = Port { listens, socket: access.socket, tls, limits, surface };
         mount.open(PortName::Control, port);
         mount.run(Phase::End, follow_log(registry.clone()));
         mount.run(Phase::End, registry.keep_house(retention(&config), HOUSEKEEPING_EVERY));
@@ -368,5 +376,6 @@ impl RequestObserver for Counted {
     fn finished(&self, call: &FinishedCall<'_>) {
         let code = format!("{:?}", call.code);
         self.0.count_call(call.method, &code, call.protocol.word(), call.duration);
+        self.0.count_transport(call.protocol, call.port);
     }
 }

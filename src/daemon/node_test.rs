@@ -24,6 +24,7 @@ use super::identity::Access;
 use super::identity::own::{IdentityFiles, OwnIdentity};
 use super::identity::trust::{Trust, Trusted};
 use super::node::{Node, NodeSpec};
+use super::objects::certificates::Other;
 use super::objects::certificates::remote::{Ask, issued};
 use super::objects::peers::own_session;
 use super::parts;
@@ -219,17 +220,18 @@ async fn a_certificate_is_renewed_by_another_daemon() {
     let next = Key::make().unwrap();
     // One that does not answer is passed over.
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let chain = issued(&bundle, &Ask::Renew(csr(&next)), vec![gone, address.clone()]).await.unwrap();
+    let at = |control: &str| Other { node: "b".to_owned(), control: control.to_owned() };
+    let chain = issued(None, &bundle, &Ask::Renew(csr(&next)), vec![at(&gone), at(&address)]).await.unwrap();
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
     let renewed = OwnIdentity::of(&next, chain).expect("a certificate of the key that was sent");
     assert_eq!(renewed.leaf.id, own.leaf.id);
     assert_ne!(renewed.leaf.serial, own.leaf.serial);
-    let nobody = issued(&bundle, &Ask::Renew(csr(&next)), Vec::new()).await.unwrap_err();
+    let nobody = issued(None, &bundle, &Ask::Renew(csr(&next)), Vec::new()).await.unwrap_err();
     assert!(nobody.to_string().contains("no other daemon"), "{nobody}");
     let other =
         Authority::root("mesh.local".parse().unwrap(), Validity { not_before: 0, not_after: 4_000_000_000 });
     let other = trusted(Bundle::of(vec![other.unwrap().certificate().clone()]).unwrap());
-    let refused = issued(&other, &Ask::Renew(csr(&next)), vec![address]).await.unwrap_err();
+    let refused = issued(None, &other, &Ask::Renew(csr(&next)), vec![at(&address)]).await.unwrap_err();
     assert!(refused.to_string().contains("invalid peer certificate"), "{refused}");
     issuer.stop().await;
 }

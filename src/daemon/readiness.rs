@@ -80,7 +80,6 @@ impl Readiness {
                 true,
                 (!session).then(|| "this node is not registered yet; see its log".to_owned()),
             ),
-            item("mesh", false, Some("not enrolled".to_owned())),
         ];
         let further = self.further.read().unwrap_or_else(PoisonError::into_inner);
         items.extend(further.iter().flat_map(|further| further()));

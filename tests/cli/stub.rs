@@ -139,6 +139,7 @@ pub fn mesh(request: &Request) -> Reply {
         ("GET", "/control/peers/relay-b119/drain") => {
             answer(json!({"nodeId": "relay-b119", "draining": true, "drained": true, "remaining": []}))
         }
+        ("GET", path) if path.ends_with("/ping") => pinged(path),
         ("PATCH", "/control/peers/relay-b119/labels") => {
             change(true, false, &["label tier: \"std\" -> \"gold\""])
         }
@@ -150,6 +151,38 @@ pub fn mesh(request: &Request) -> Reply {
             answer(json!({ "peer": found }))
         }
         _ => problem("not_found", "PEER_NOT_FOUND", 404),
+    }
+}
+
+/// What a node is reached by: one by both, one over TCP alone, one not at all.
+fn pinged(path: &str) -> Reply {
+    let carrier = |word: &str, connect: f64, rtts: [f64; 3]| {
+        let [min, avg, max] = rtts;
+        json!({
+            "rpcTransport": word, "connectMs": connect, "rttMinMs": min, "rttAvgMs": avg, "rttMaxMs": max,
+            "answered": 3, "lost": 0, "error": "",
+        })
+    };
+    let nothing =
+        |word: &str, error: &str| json!({"rpcTransport": word, "answered": 0, "lost": 0, "error": error});
+    let silent = || nothing("http3", "no answer in 5000 ms");
+    let http2 = || carrier("http2", 1.7, [0.7, 0.8, 0.9]);
+    let ping = |node: &str, address: &str, used: &str, why: &str, carriers: [Value; 2]| {
+        answer(json!({
+            "schemaVersion": "v1", "localNodeId": "relay-a7f3", "nodeId": node, "address": address,
+            "rpcTransport": used, "downgrade": why, "carriers": carriers,
+        }))
+    };
+    match path.split('/').nth(3) {
+        Some("relay-b119") => {
+            let carriers = [carrier("http3", 2.1, [0.8, 0.9, 1.1]), http2()];
+            ping("relay-b119", "10.0.1.2:17421", "http3", "", carriers)
+        }
+        Some("relay-c0de") => ping("relay-c0de", "10.0.2.7:17421", "http2", "no_answer", [silent(), http2()]),
+        _ => {
+            let refused = nothing("http2", "no connection: Connection refused (os error 111)");
+            ping("relay-d44b", "10.0.3.9:17421", "", "no_answer", [silent(), refused])
+        }
     }
 }
 

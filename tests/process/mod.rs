@@ -100,6 +100,8 @@ impl Place {
             .arg("--ready-file")
             .arg(self.ready_file())
             .args(["--control-listen", &self.listen])
+            // Many of them share this host.
+            .args(["--set", "mesh.listen=127.0.0.1:0"])
             .args(&self.arguments)
             .envs(self.environment.iter().cloned())
             .stderr(log);

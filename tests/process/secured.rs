@@ -111,7 +111,9 @@ impl Joined {
         let log = std::fs::File::create(folder.join("log"))?;
         let mut daemon = super::omnirelayd();
         daemon.arg("--config").arg(folder.join("omnirelayd.yaml")).args(["--control-listen", listen]);
-        daemon.args(["--set", "mesh.leadership.enabled=false"]).args(arguments);
+        let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+        daemon.args(["--set", "mesh.leadership.enabled=false", "--set", &format!("mesh.listen={host}:0")]);
+        daemon.args(arguments);
         Ok(Self(daemon.stdout(Stdio::null()).stderr(log).spawn()?))
     }
 }

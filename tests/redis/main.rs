@@ -13,6 +13,7 @@ mod enrolment;
 mod faults;
 mod fencing;
 mod linked;
+mod mesh_port;
 mod migrating;
 mod outages;
 mod published;

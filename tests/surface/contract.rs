@@ -17,8 +17,8 @@ use prost_reflect::{
 use crate::generated;
 
 const FILE: &str = "contract.txt";
-/// The field of a method's policy that lets federated clusters call it.
-const EXCHANGE: &str = "exchange";
+/// The fields of a method's policy that let others call it: federated clusters, and nodes at the mesh port.
+const OPENINGS: [&str; 2] = ["exchange", "mesh"];
 
 /// One line for each thing a client can depend on.
 fn contract(descriptors: &[u8]) -> BTreeSet<String> {
@@ -35,7 +35,7 @@ fn contract(descriptors: &[u8]) -> BTreeSet<String> {
     }
     for service in pool.services().filter(|service| ours(service.package_name())) {
         lines.extend(service.methods().map(|method| method_line(&method)));
-        lines.extend(service.methods().filter_map(|method| exchange_line(&method)));
+        lines.extend(service.methods().flat_map(|method| opening_lines(&method)));
     }
     lines
 }
@@ -97,17 +97,19 @@ fn method_line(method: &MethodDescriptor) -> String {
     line
 }
 
-/// Whether federated clusters may call it: a line of its own, as it breaks nobody to let them.
-fn exchange_line(method: &MethodDescriptor) -> Option<String> {
+/// Who else may call it: a line of its own for each, as it breaks nobody to let them.
+fn opening_lines(method: &MethodDescriptor) -> Vec<String> {
     let policy = method.parent_pool().get_extension_by_name("omnirelay.api.v1.policy").unwrap();
     let (options, name) = (method.options(), method.full_name());
-    let exchanges = options.get_extension(&policy).as_message()?.get_field_by_name(EXCHANGE)?.as_bool()?;
-    exchanges.then(|| format!("exchange {name}"))
+    let value = options.get_extension(&policy);
+    let is_set = |field: &str| value.as_message()?.get_field_by_name(field)?.as_bool();
+    let opened = OPENINGS.iter().filter(|field| is_set(field) == Some(true));
+    opened.map(|field| format!("{field} {name}")).collect()
 }
 
 /// What an option says, field by field.
 fn shown(message: &DynamicMessage) -> String {
-    let fields = message.fields().filter(|(field, _)| field.name() != EXCHANGE);
+    let fields = message.fields().filter(|(field, _)| !OPENINGS.contains(&field.name()));
     let fields = fields.map(|(field, value)| format!("{}={}", field.name(), shown_value(value)));
     fields.collect::<Vec<_>>().join(" ")
 }

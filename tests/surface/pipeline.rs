@@ -341,20 +341,20 @@ async fn every_call_is_told_of_once() {
     let mut expected = Vec::new();
 
     served.get("/fixture/x").await;
-    expected.push(row("Find", Protocol::Http1, Code::Ok, false));
+    expected.push(row("Find", Protocol::of_http(http::Version::HTTP_11), Code::Ok, false));
     served.get("/fixture/missing").await;
-    expected.push(row("Find", Protocol::Http1, Code::NotFound, false));
+    expected.push(row("Find", Protocol::of_http(http::Version::HTTP_11), Code::NotFound, false));
     served.get("/fixture/x?no=1").await;
-    expected.push(row("Find", Protocol::Http1, Code::InvalidArgument, false));
+    expected.push(row("Find", Protocol::of_http(http::Version::HTTP_11), Code::InvalidArgument, false));
     served.grpc().await.find(named("panic")).await.unwrap_err();
-    expected.push(row("Find", Protocol::Grpc, Code::Internal, false));
+    expected.push(row("Find", Protocol::of_grpc(http::Version::HTTP_2), Code::Internal, false));
     let request = CountRequest { up_to: 2, ..CountRequest::default() };
     let mut stream = served.grpc().await.count(request).await.unwrap().into_inner();
     while stream.message().await.unwrap().is_some() {}
-    expected.push(row("Count", Protocol::Grpc, Code::Ok, true));
+    expected.push(row("Count", Protocol::of_grpc(http::Version::HTTP_2), Code::Ok, true));
     let url = served.url("/fixture?upTo=1&failWith=hang");
     drop(served.http.get(url).send().await.unwrap());
-    expected.push(row("Count", Protocol::Http1, Code::Cancelled, true));
+    expected.push(row("Count", Protocol::of_http(http::Version::HTTP_11), Code::Cancelled, true));
     for _ in 0..500 {
         if seen.0.lock().unwrap().len() >= expected.len() {
             break;
@@ -398,10 +398,10 @@ async fn a_refused_change_is_told_of_with_its_reason() {
         ("Put".to_owned(), protocol, reason.to_owned(), principal.to_owned())
     };
     let expected = [
-        row(Protocol::Http1, "NO_TOKEN", "-"),
-        row(Protocol::Http1, "MISSING_SCOPE", "reader"),
-        row(Protocol::Http1, "ORIGIN_NOT_ALLOWED", "-"),
-        row(Protocol::Grpc, "MISSING_SCOPE", "reader"),
+        row(Protocol::of_http(http::Version::HTTP_11), "NO_TOKEN", "-"),
+        row(Protocol::of_http(http::Version::HTTP_11), "MISSING_SCOPE", "reader"),
+        row(Protocol::of_http(http::Version::HTTP_11), "ORIGIN_NOT_ALLOWED", "-"),
+        row(Protocol::of_grpc(http::Version::HTTP_2), "MISSING_SCOPE", "reader"),
     ];
     assert_eq!(*seen.0.lock().unwrap(), expected);
 }

@@ -142,8 +142,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_wins_unless_it_is_late_or_fails() {
         type Outcome = Raced<u8, u8, &'static str, &'static str>;
+        type Side = (u64, Result<u8, &'static str>);
         #[rustfmt::skip]
-        let cases: [(&str, (u64, Result<u8, &str>), (u64, Result<u8, &str>), u64, Outcome); 7] = [
+        let cases: [(&str, Side, Side, u64, Outcome); 7] = [
             ("it comes up", (5, Ok(1)), (0, Ok(2)), 5, Raced::First(1)),
             ("it fails at once", (5, Err("no")), (2, Ok(2)), 7, Raced::Second(2, Some("no"))),
             ("it says nothing", (9_000, Ok(1)), (2, Ok(2)), 302, Raced::Second(2, None)),

@@ -133,6 +133,11 @@ impl Peer {
         }
     }
 
+    /// Where it is, `host:port`.
+    pub fn address(&self) -> String {
+        self.state().target.address.clone()
+    }
+
     /// By what calls go now.
     pub fn used(&self) -> Used {
         let state = self.state();

@@ -327,6 +327,9 @@ reasons! {
     NO_LEADER: FailedPrecondition,
         "nobody leads the scope now, so nobody can hand it over or step down",
         "omnirelay mesh leaders explain SCOPE says why";
+    NO_MESH_PORT: FailedPrecondition,
+        "the node does not say where its mesh port is",
+        "it has one once it was enrolled: omnirelay mesh peers get ID";
     NO_STANDBY: FailedPrecondition,
         "no replica could take over from the master, or one of them does not follow it",
         "redis-cli info replication on the master; repeat when all are online";
@@ -540,6 +543,9 @@ reasons! {
     TOO_MUCH_IN_FLIGHT: ResourceExhausted,
         "requests and unread answers already hold all the memory they may",
         "try again; read answers as they come, and ask for smaller pages";
+    TRANSPORT_VERSION: FailedPrecondition,
+        "two nodes speak no common version at the mesh port",
+        "bring the older one up to date";
     UNEXPECTED_ANSWER: Unknown,
         "something other than omnirelayd answers at that address",
         "omnirelay context current -v";

@@ -24,6 +24,7 @@ pub static COLUMNS: &[Column] = &[
     Column::new("leads", |peer, _| leads(peer)).number(|peer| items(peer, "leads").len() as f64),
     Column::new("endpoint", |peer, _| text(peer, "metadata.endpoint").to_owned()).wide(),
     Column::new("control", |peer, _| text(peer, "metadata.endpoints.control").to_owned()).wide(),
+    Column::new("transport", |peer, _| transport(peer)).wide(),
     Column::new("region", |peer, _| text(peer, "metadata.region").to_owned()).wide(),
     Column::new("last-seen", |peer, moment| time::ago(field(peer, "lastSeen"), moment))
         .ranked(|peer| time::millis(field(peer, "lastSeen")).unwrap_or(0) as f64)
@@ -60,6 +61,15 @@ fn rtt(peer: &Value) -> String {
         Some(ms) if ms >= 10.0 => format!("{ms:.0}ms"),
         Some(ms) => format!("{ms:.1}ms"),
         None => String::new(),
+    }
+}
+
+/// `http3`, or `http2!` where it should be HTTP/3.
+fn transport(peer: &Value) -> String {
+    let attention = if text(peer, "downgrade").is_empty() { "" } else { "!" };
+    match text(peer, "rpcTransport") {
+        "" => String::new(),
+        word => format!("{word}{attention}"),
     }
 }
 

@@ -5,6 +5,7 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
 
+use super::ping::told;
 use super::{KIND, resolve};
 use crate::cli::complete;
 use crate::cli::frame::batch::Batch;
@@ -87,6 +88,7 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("control", text(peer, "metadata.endpoints.control").to_owned()),
         ("mesh", text(peer, "metadata.endpoints.mesh").to_owned()),
         ("relay", text(peer, "metadata.endpoints.relay").to_owned()),
+        ("transport", transport(peer)),
         ("rtt", field(peer, "rttMs").as_f64().map(|ms| format!("{ms}ms")).unwrap_or_default()),
         ("labels", pairs(peer, "metadata.labels")),
         ("version", plain(field(peer, "version"))),
@@ -95,6 +97,15 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("updated", ago("updatedAt")),
     ];
     listing(&rows)
+}
+
+/// `http2: nothing came back over UDP`: by what it is called, and why that is not HTTP/3.
+fn transport(peer: &Value) -> String {
+    match (text(peer, "rpcTransport"), text(peer, "downgrade")) {
+        (word, "") => word.to_owned(),
+        ("", why) => told(why).to_owned(),
+        (word, why) => format!("{word}: {}", told(why)),
+    }
 }
 
 /// `2: global-control, shard/orders/03`: how many scopes it leads, and the first of them.

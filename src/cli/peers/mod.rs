@@ -10,6 +10,7 @@ mod forget;
 pub mod get;
 mod label;
 mod list;
+mod ping;
 mod resolve;
 mod status;
 mod uncordon;
@@ -49,6 +50,7 @@ verbs! {
         Get: get::GetArgs,
         Status: status::StatusArgs,
         Watch: watch::WatchVerbArgs,
+        Ping: ping::PingArgs,
         Cordon: cordon::CordonArgs,
         Uncordon: uncordon::UncordonArgs,
         Drain: drain::DrainArgs,
@@ -61,6 +63,7 @@ verbs! {
         message("peer", "mesh peers get, status", "omnirelay.mesh.control.v1.GetPeerResponse"),
         message("peer-change", "mesh peers cordon, uncordon, drain, undrain, label, force-leave, forget", "omnirelay.mesh.control.v1.PeerChange"),
         message("peer-event", "mesh peers watch, list --watch", "omnirelay.mesh.control.v1.PeerEvent"),
+        message("peer-ping", "mesh peers ping", "omnirelay.mesh.control.v1.PingPeerResponse"),
         message("peers", "mesh peers list", "omnirelay.mesh.control.v1.ListPeersResponse"),
     ]
 }

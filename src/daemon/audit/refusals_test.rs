@@ -59,7 +59,8 @@ fn noted_of(refusals: &Refusals, audit_action: Option<&str>, code: tonic::Code, 
     use crate::daemon::identity::caller::{Protocol, RequestId};
     refusals.note(&FinishedCall {
         method: "/omnirelay.a.v1.PeerService/List",
-        protocol: Protocol::Grpc,
+        protocol: Protocol::of_grpc(http::Version::HTTP_2),
+        port: "control",
         code,
         duration: Duration::ZERO,
         streamed: false,

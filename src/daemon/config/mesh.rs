@@ -15,6 +15,8 @@ pub struct MeshConfig {
     pub listen: SocketAddr,
     /// The address other nodes reach it at; default the listen address. Its host is told as that of the control port too.
     pub advertise: Option<String>,
+    /// Whether it is served over UDP too, for HTTP/3.
+    pub http3_support: bool,
     /// Other nodes to join, each `host:port`.
     pub seeds: Vec<String>,
     pub leadership: LeadershipConfig,
@@ -25,6 +27,7 @@ impl Default for MeshConfig {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 17421)),
             advertise: None,
+            http3_support: true,
             seeds: Vec::new(),
             leadership: LeadershipConfig::default(),
         }

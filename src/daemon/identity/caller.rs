@@ -25,36 +25,86 @@ const KEY_BYTES_MAX: usize = 128;
 /// The longest `If-None-Match` taken from a caller, in bytes.
 const ETAGS_BYTES_MAX: usize = 1024;
 
+/// The version of HTTP that a call came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// HTTP/1.1, or an older version.
+    Http1,
+    Http2,
+    Http3,
+}
+
+impl Transport {
+    pub fn of(version: http::Version) -> Self {
+        match version {
+            http::Version::HTTP_3 => Self::Http3,
+            http::Version::HTTP_2 => Self::Http2,
+            _ => Self::Http1,
+        }
+    }
+
+    /// As answers, metrics and the log have it: `http1`, `http2` or `http3`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Http3 => "http3",
+        }
+    }
+}
+
+/// What the messages of a call are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// As gRPC has them.
+    Protobuf,
+    /// As a whole, or as server-sent events.
+    Json,
+}
+
+impl Encoding {
+    /// As answers, metrics and the log have it: `protobuf` or `json`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Protobuf => "protobuf",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// How the call came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    Grpc,
-    /// JSON or server-sent events over HTTP/1.1, or an older version.
-    Http1,
-    /// JSON or server-sent events over HTTP/2.
-    Http2,
+pub struct Protocol {
+    pub transport: Transport,
+    pub encoding: Encoding,
 }
 
 impl Protocol {
+    /// What a call by gRPC came by.
+    pub fn of_grpc(version: http::Version) -> Self {
+        Self { transport: Transport::of(version), encoding: Encoding::Protobuf }
+    }
+
     /// What a call over HTTP that is no gRPC came by.
-    pub(in crate::daemon) fn of_http(version: http::Version) -> Self {
-        if version < http::Version::HTTP_2 { Self::Http1 } else { Self::Http2 }
+    pub fn of_http(version: http::Version) -> Self {
+        Self { transport: Transport::of(version), encoding: Encoding::Json }
     }
 
     /// The kind of the protocol, as metrics have it: `grpc` or `http`.
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Grpc => "grpc",
-            Self::Http1 | Self::Http2 => "http",
+        match self.encoding {
+            Encoding::Protobuf => "grpc",
+            Encoding::Json => "http",
         }
     }
 
-    /// What client and daemon agreed on: `grpc`, `http/1.1` or `http/2`.
+    /// What client and daemon agreed on: `grpc`, `http/1.1`, `http/2` or `http/3`.
     pub fn negotiated(self) -> &'static str {
-        match self {
-            Self::Grpc => "grpc",
-            Self::Http1 => "http/1.1",
-            Self::Http2 => "http/2",
+        match (self.encoding, self.transport) {
+            (Encoding::Protobuf, _) => "grpc",
+            (Encoding::Json, Transport::Http1) => "http/1.1",
+            (Encoding::Json, Transport::Http2) => "http/2",
+            (Encoding::Json, Transport::Http3) => "http/3",
         }
     }
 }
@@ -430,7 +480,7 @@ impl Caller {
             provisional: None,
             remote: SocketAddr::from(([127, 0, 0, 1], 5)),
             request_id: RequestId::of_static("test"),
-            protocol: Protocol::Http1,
+            protocol: Protocol::of_http(http::Version::HTTP_11),
             idempotency_key: None,
             generated_key: None,
             if_match: None,

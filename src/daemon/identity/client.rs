@@ -24,7 +24,7 @@ use tracing::warn;
 use super::client_judge::alert;
 use super::files::{self, Stamp};
 use super::own::OwnIdentity;
-use super::trust::Trust;
+use super::trust::{Trust, Trusted};
 
 /// Whom a client believes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub enum Believes {
     Mesh(Servers),
     /// Nodes of this federated cluster, by its roots and no others; nobody while it is not federated.
     Cluster(String),
+    /// This node of the mesh, whatever it is called by.
+    Node(String),
 }
 
 /// Of whom a certificate of the mesh must be.
@@ -139,7 +141,7 @@ impl OwnClient {
     pub fn config(self: &Arc<Self>) -> Result<ClientConfig, Error> {
         let builder = ClientConfig::builder_with_provider(self.provider.clone());
         let builder = match self.believes {
-            Believes::Mesh(_) | Believes::Cluster(_) => {
+            Believes::Mesh(_) | Believes::Cluster(_) | Believes::Node(_) => {
                 builder.with_protocol_versions(&[&rustls::version::TLS13])
             }
             Believes::Public | Believes::File(_) => builder.with_safe_default_protocol_versions(),
@@ -183,7 +185,7 @@ impl OwnClient {
             return;
         }
         let judge = match &self.believes {
-            Believes::Mesh(_) | Believes::Cluster(_) => None,
+            Believes::Mesh(_) | Believes::Cluster(_) | Believes::Node(_) => None,
             Believes::Public => Some(self.judge_by(public_authorities())),
             Believes::File(ca) => Some(authorities(ca).and_then(|roots| self.judge_by(roots))),
         };
@@ -244,6 +246,8 @@ impl OwnClient {
                     None => Err(Error::General("nobody is believed yet".to_owned())),
                 };
             }
+            // Who it is stands in its certificate: names are for those who know nothing else.
+            Believes::Node(_) => return self.verify_node(&trusted, (leaf, between), now),
             Believes::Mesh(_) => {
                 roots.add_parsable_certificates(trusted.bundles().flat_map(Bundle::roots).cloned());
                 "this daemon trusts no authority of the mesh yet".to_owned()
@@ -265,12 +269,29 @@ impl OwnClient {
             Believes::Cluster(_) => {
                 trusted.judge_exchange(&chain, now, Usage::Server).map(|(shown, _)| shown)
             }
-            Believes::Mesh(_) | Believes::Public | Believes::File(_) => {
+            Believes::Mesh(_) | Believes::Node(_) | Believes::Public | Believes::File(_) => {
                 trusted.judge(&chain, now, Usage::Server)
             }
         };
         let shown = shown.map_err(|refused| Error::InvalidCertificate(alert(refused)))?;
-        match self.believes.takes(shown.id.holder()) {
+        self.taken(shown.id.holder())
+    }
+
+    fn verify_node(
+        &self,
+        trusted: &Trusted,
+        (leaf, between): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let shown = trusted.judge_node(&chain, now, Usage::Server);
+        let shown = shown.map_err(|refused| Error::InvalidCertificate(alert(refused)))?;
+        self.taken(shown.id.holder())
+    }
+
+    fn taken(&self, holder: &Holder) -> Result<ServerCertVerified, Error> {
+        match self.believes.takes(holder) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
             Err(what) => {
                 let source = OtherError(Arc::new(io::Error::other(what)));
@@ -286,6 +307,10 @@ impl Believes {
         match (holder, self) {
             (Holder::Node { cluster, .. }, Self::Cluster(called)) if cluster == called => Ok(()),
             (_, Self::Cluster(called)) => Err(format!("it is not of a node of cluster {called}")),
+            (Holder::Node { node, .. }, Self::Node(called)) if node == called => Ok(()),
+            (holder, Self::Node(called)) => {
+                Err(format!("it is of {}, and node {called} was called", holder.name()))
+            }
             (Holder::Service(_), Self::Mesh(Servers::Nodes)) => {
                 Err("it is of a service, and a node was called".to_owned())
             }

@@ -14,7 +14,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 
-use super::handshake;
+use super::handshake::{self, Noted};
 use super::trust::{Refused, Trusted};
 
 /// Whether clients have to show a certificate.
@@ -33,6 +33,8 @@ pub enum Reach {
     Mesh,
     /// Nodes of federated clusters as well: advertisements are exchanged there.
     Exchange,
+    /// Nodes of this mesh alone: they call each other there.
+    Nodes,
 }
 
 /// Takes those clients whose certificate the node believes, and perhaps those that show none.
@@ -41,12 +43,20 @@ pub struct ClientJudge {
     clients: Clients,
     reach: Reach,
     algorithms: WebPkiSupportedAlgorithms,
+    /// `None`: the task that shakes hands has it.
+    noted: Option<Noted>,
 }
 
 impl ClientJudge {
     pub fn of(trusted: &Arc<Trusted>, (clients, reach): (Clients, Reach), provider: &CryptoProvider) -> Self {
         let algorithms = provider.signature_verification_algorithms;
-        Self { trusted: Arc::clone(trusted), clients, reach, algorithms }
+        Self { trusted: Arc::clone(trusted), clients, reach, algorithms, noted: None }
+    }
+
+    /// Says there why somebody is refused.
+    #[must_use]
+    pub fn noting(self, noted: Noted) -> Self {
+        Self { noted: Some(noted), ..self }
     }
 }
 
@@ -77,11 +87,16 @@ impl ClientCertVerifier for ClientJudge {
         let judged = match self.reach {
             Reach::Mesh => self.trusted.judge(&chain, now, Usage::Client).map(drop),
             Reach::Exchange => self.trusted.judge_exchange(&chain, now, Usage::Client).map(drop),
+            Reach::Nodes => self.trusted.judge_node(&chain, now, Usage::Client).map(drop),
         };
         match judged {
             Ok(()) => Ok(ClientCertVerified::assertion()),
             Err(refused) => {
-                handshake::note(&refused, leaf, self.trusted.has_signed(&chain));
+                let is_signed = self.trusted.has_signed(&chain);
+                match &self.noted {
+                    Some(noted) => noted.note(&refused, leaf, is_signed),
+                    None => handshake::note(&refused, leaf, is_signed),
+                }
                 Err(Error::InvalidCertificate(alert(refused)))
             }
         }

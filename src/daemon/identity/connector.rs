@@ -113,8 +113,9 @@ fn over(
     judged_by: Arc<Trusted>,
     chain: Option<&[CertificateDer<'static>]>,
 ) -> Option<BoxFuture<'static, &'static str>> {
-    let believed =
-        matches!(tls.believes(), Believes::Mesh(_) | Believes::Cluster(_)).then_some(chain).flatten();
+    let believed = matches!(tls.believes(), Believes::Mesh(_) | Believes::Cluster(_) | Believes::Node(_))
+        .then_some(chain)
+        .flatten();
     let server = believed.and_then(|chain| Some((Certificate::read(chain.first()?).ok()?, chain.to_vec())));
     let own = judged_by.own.clone().filter(|_| *tls.shows() == Shows::Node);
     if server.is_none() && own.is_none() {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use omnirelay_core::spiffe::SpiffeId;
 use omnirelay_pki::certificate::Certificate;
@@ -23,6 +24,8 @@ pub enum Cause {
     OtherTrustDomain,
     /// Of a node of another cluster.
     OtherCluster,
+    /// Of an operator or a service, where nodes call each other.
+    NotANode,
     Revoked,
     /// It cannot be read, or says of nobody who it is of.
     NoIdentity,
@@ -48,13 +51,14 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NoCertificate,
         Self::Expired,
         Self::NotYetValid,
         Self::UnknownAuthority,
         Self::OtherTrustDomain,
         Self::OtherCluster,
+        Self::NotANode,
         Self::Revoked,
         Self::NoIdentity,
         Self::Invalid,
@@ -78,6 +82,7 @@ impl Cause {
             Self::UnknownAuthority => "unknown_authority",
             Self::OtherTrustDomain => "other_trust_domain",
             Self::OtherCluster => "other_cluster",
+            Self::NotANode => "not_a_node",
             Self::Revoked => "revoked",
             Self::NoIdentity => "no_identity",
             Self::Invalid => "invalid",
@@ -136,6 +141,7 @@ impl From<&Refused> for Cause {
         match refused {
             Refused::Revoked => Self::Revoked,
             Refused::Cluster => Self::OtherCluster,
+            Refused::NotANode => Self::NotANode,
             Refused::NoAuthority
             | Refused::Untrusted(TrustError::UnknownIssuer | TrustError::NoAuthority) => {
                 Self::UnknownAuthority
@@ -168,6 +174,29 @@ impl Unshaken {
     pub fn too_slow() -> Self {
         io::Error::from(io::ErrorKind::TimedOut).into()
     }
+
+    fn judged(self, judged: Option<Judged>) -> Self {
+        match judged {
+            Some(Judged { cause, shown, is_signed }) => Self { cause: Some(cause), shown, is_signed, ..self },
+            None => self,
+        }
+    }
+}
+
+/// Where what judges a certificate says more than the client is told, when the handshake is on a task of its own, as over QUIC.
+#[derive(Clone, Debug, Default)]
+pub struct Noted(Arc<Mutex<Option<Judged>>>);
+
+impl Noted {
+    pub(super) fn note(&self, refused: &Refused, leaf: &CertificateDer<'_>, is_signed: bool) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Judged::of(refused, leaf, is_signed));
+    }
+
+    /// The handshake that has failed so, with what was noted of it.
+    pub fn unshaken(&self, error: io::Error) -> Unshaken {
+        let judged = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Unshaken::from(error).judged(judged)
+    }
 }
 
 impl From<io::Error> for Unshaken {
@@ -177,10 +206,18 @@ impl From<io::Error> for Unshaken {
 }
 
 /// What was found of a certificate that is not believed.
+#[derive(Debug)]
 struct Judged {
     cause: Cause,
     shown: Option<SpiffeId>,
     is_signed: bool,
+}
+
+impl Judged {
+    fn of(refused: &Refused, leaf: &CertificateDer<'_>, is_signed: bool) -> Self {
+        let shown = Certificate::read(leaf).ok().map(|read| read.id);
+        Self { cause: refused.into(), shown, is_signed }
+    }
 }
 
 tokio::task_local! {
@@ -190,8 +227,7 @@ tokio::task_local! {
 
 /// Notes why the certificate of the handshake under way is not believed, and whether it is signed although.
 pub(super) fn note(refused: &Refused, leaf: &CertificateDer<'_>, is_signed: bool) {
-    let shown = Certificate::read(leaf).ok().map(|read| read.id);
-    let judged = Judged { cause: refused.into(), shown, is_signed };
+    let judged = Judged::of(refused, leaf, is_signed);
     // Outside of a handshake nobody asks.
     let _ = JUDGED.try_with(|of| of.replace(Some(judged)));
 }
@@ -206,13 +242,7 @@ pub(super) async fn shake<T>(hands: impl Future<Output = io::Result<T>>) -> Resu
             Ok(shaken) => return Ok(shaken),
             Err(error) => error,
         };
-        let unshaken = Unshaken::from(error);
-        Err(match JUDGED.with(RefCell::take) {
-            Some(Judged { cause, shown, is_signed }) => {
-                Unshaken { cause: Some(cause), shown, is_signed, ..unshaken }
-            }
-            None => unshaken,
-        })
+        Err(Unshaken::from(error).judged(JUDGED.with(RefCell::take)))
     };
     JUDGED.scope(RefCell::default(), shaken).await
 }

@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use super::client_judge::ClientJudge;
 pub use super::client_judge::{Clients, Reach};
 use super::files::{self, LOOK_EVERY, Stamp};
-use super::handshake::{Unshaken, shake};
+use super::handshake::{Noted, Unshaken, shake};
 use super::trust::{Standing, Trust, Trusted};
 
 /// How long a client that is refused may take to read why.
@@ -26,8 +26,10 @@ const WHY_WITHIN: Duration = Duration::from_secs(1);
 /// How much of what it has sent meanwhile is taken for that, in bytes.
 const WHY_BYTES_MAX: usize = 64 * 1024;
 
-/// What is agreed on with clients, the best first.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What most listeners agree on with clients, the best first.
+const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// What nodes agree on among each other.
+const AMONG_NODES: &[&[u8]] = &[b"h2"];
 
 /// Why a listener has no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,8 @@ pub struct Tls {
     /// Whether clients are asked for a certificate; `None`: they are not.
     clients: Option<Clients>,
     reach: Reach,
+    /// What is agreed on with clients, the best first.
+    protocols: &'static [&'static [u8]],
     /// Whether clients that speak no TLS are served as well.
     beside_plaintext: bool,
     current: RwLock<Current>,
@@ -98,6 +102,20 @@ pub struct Shown {
     judged_by: Arc<Trusted>,
 }
 
+impl Shown {
+    /// What a chain shows that was judged; `None`: it is empty.
+    ///
+    /// # Errors
+    /// When its leaf cannot be read.
+    pub fn of(chain: &[CertificateDer<'_>], judged_by: Arc<Trusted>) -> io::Result<Option<Self>> {
+        let Some(leaf) = chain.first() else { return Ok(None) };
+        let certificate = Arc::new(Certificate::read(leaf).map_err(io::Error::other)?);
+        let standing = judged_by.standing(&certificate.id);
+        let chain = chain.iter().map(|one| one.clone().into_owned()).collect();
+        Ok(Some(Self { certificate, standing, chain, judged_by }))
+    }
+}
+
 impl Tls {
     /// Reads both files, in PEM. Clients are asked for no certificate.
     ///
@@ -107,17 +125,25 @@ impl Tls {
         // Before they are read: whoever replaces them meanwhile has them read again.
         let opened = Stamp::of([cert, key]);
         let pair = read_pair(cert, key)?;
-        let config = Some(config(&pair, None, None, Reach::Mesh, cert)?);
+        let config = Some(config(&pair, None, None, (Reach::Mesh, PROTOCOLS), cert)?);
         let current = RwLock::new(Current { pair: Some(pair), trusted: None, config });
         let files = Files { cert: cert.to_owned(), key: key.to_owned(), opened };
         let (trust, clients, reach) = (None, None, Reach::Mesh);
-        Ok(Self { files: Some(files), trust, clients, reach, beside_plaintext: false, current })
+        let protocols = PROTOCOLS;
+        Ok(Self { files: Some(files), trust, clients, reach, protocols, beside_plaintext: false, current })
     }
 
     /// Shows the identity of the node. Clients are asked for no certificate, and by no version before 1.3 served.
     pub fn of_node(trust: Arc<Trust>) -> Self {
         let (files, clients, reach, current) = (None, None, Reach::Mesh, RwLock::default());
-        Self { files, trust: Some(trust), clients, reach, beside_plaintext: false, current }
+        let protocols = PROTOCOLS;
+        Self { files, trust: Some(trust), clients, reach, protocols, beside_plaintext: false, current }
+    }
+
+    /// Shows the identity of the node to other nodes of the mesh, and lets in nobody else. None of them speaks HTTP/1.1.
+    pub fn among_nodes(trust: Arc<Trust>) -> Self {
+        let of_node = Self::of_node(trust.clone()).judging(trust, Clients::Must);
+        Self { reach: Reach::Nodes, protocols: AMONG_NODES, ..of_node }
     }
 
     /// Judges certificates of clients too. Nobody is served by a version before 1.3 then.
@@ -188,7 +214,7 @@ impl Tls {
         let Some(Files { cert, key, .. }) = &self.files else { return Ok(()) };
         let pair = read_pair(cert, key)?;
         let trusted = self.trust.as_ref().map(|trust| trust.current());
-        let config = Some(config(&pair, trusted.as_ref(), self.clients, self.reach, cert)?);
+        let config = Some(config(&pair, trusted.as_ref(), self.clients, (self.reach, self.protocols), cert)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) =
             Current { pair: Some(pair), trusted, config };
         Ok(())
@@ -212,20 +238,29 @@ impl Tls {
         });
         let stream = stream.await?;
         let chain = stream.get_ref().1.peer_certificates().zip(trusted);
-        let shown = match chain.and_then(|(chain, trusted)| Some((chain.first()?, chain, trusted))) {
-            Some((leaf, chain, judged_by)) => {
-                let certificate = Arc::new(Certificate::read(leaf).map_err(io::Error::other)?);
-                let standing = judged_by.standing(&certificate.id);
-                Some(Shown {
-                    certificate,
-                    standing,
-                    chain: chain.iter().map(|one| one.clone().into_owned()).collect(),
-                    judged_by,
-                })
-            }
+        let shown = match chain {
+            Some((chain, judged_by)) => Shown::of(chain, judged_by)?,
             None => None,
         };
         Ok(Shaken { stream, shown })
+    }
+
+    /// What one connection over QUIC begins with, and where it is noted why it came to nothing.
+    ///
+    /// # Errors
+    /// When there is nothing to show yet.
+    pub fn quic(&self) -> io::Result<(ServerConfig, Arc<Trusted>, Noted)> {
+        let (base, trusted) = self.config()?;
+        let (trusted, noted) = (trusted.ok_or(io::ErrorKind::NotConnected)?, Noted::default());
+        let provider = base.crypto_provider();
+        let clients = (self.clients.unwrap_or(Clients::Must), self.reach);
+        let judge = ClientJudge::of(&trusted, clients, provider).noting(noted.clone());
+        let builder = ServerConfig::builder_with_provider(provider.clone());
+        let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]).map_err(io::Error::other)?;
+        let builder = builder.with_client_cert_verifier(Arc::new(judge));
+        let mut config = builder.with_cert_resolver(base.cert_resolver.clone());
+        without_sessions(&mut config);
+        Ok((config, trusted, noted))
     }
 
     /// Returns once what was shown here proves nobody any more, and says why.
@@ -256,7 +291,8 @@ impl Tls {
         let pair = current.pair.as_ref().or(own.as_ref());
         let pair = pair
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "this node has no certificate yet"))?;
-        let made = config(pair, trusted.as_ref(), self.clients, self.reach, Path::new("identity.pem"));
+        let allowed = (self.reach, self.protocols);
+        let made = config(pair, trusted.as_ref(), self.clients, allowed, Path::new("identity.pem"));
         let made = made.map_err(io::Error::other)?;
         (current.config, current.trusted) = (Some(Arc::clone(&made)), trusted.clone());
         Ok((made, trusted))
@@ -304,7 +340,7 @@ fn config(
     pair: &Pair,
     trusted: Option<&Arc<Trusted>>,
     clients: Option<Clients>,
-    reach: Reach,
+    (reach, protocols): (Reach, &[&[u8]]),
     cert: &Path,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     // The provider is given here and not installed for the whole process.
@@ -327,13 +363,17 @@ fn config(
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(pair.chain.clone(), pair.key.clone_key()).map_err(refuse)?;
-    config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     if trusted.is_some() {
-        // Whoever resumes a session shows no certificate: nobody would judge it.
-        config.send_tls13_tickets = 0;
-        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        without_sessions(&mut config);
     }
     Ok(Arc::new(config))
+}
+
+/// Whoever resumes a session shows no certificate: nobody would judge it.
+fn without_sessions(config: &mut ServerConfig) {
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
 }
 
 /// Whether somebody's certificate is worth asking for.

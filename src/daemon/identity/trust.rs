@@ -33,6 +33,8 @@ pub struct Trusted {
     /// Of the node. Nodes of other clusters are nobody here, but in the exchange with those that are federated.
     pub cluster: String,
     pub revocations: Revocations,
+    /// The list as the authority has signed it, for other nodes; empty: none is known.
+    pub signed_revocations: Arc<Vec<u8>>,
     /// What tokens of the mesh are verified by, by the names that they have for it.
     pub token_keys: BTreeMap<String, VerifyingKey>,
     /// Who the node is; `None` before it is enrolled.
@@ -68,6 +70,8 @@ pub enum Refused {
     Revoked,
     #[error("it is of a node of another cluster")]
     Cluster,
+    #[error("it is of no node, and nobody else is served there")]
+    NotANode,
 }
 
 impl Trusted {
@@ -84,6 +88,23 @@ impl Trusted {
             return Err(Refused::Revoked);
         }
         Ok(certificate)
+    }
+
+    /// The same where nodes of this mesh call each other: nobody else is let in there.
+    ///
+    /// # Errors
+    /// Why it proves nobody, or no node.
+    pub fn judge_node(
+        &self,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: Usage,
+    ) -> Result<Certificate, Refused> {
+        let certificate = self.judge(chain, now, usage)?;
+        match certificate.id.holder() {
+            Holder::Node { .. } => Ok(certificate),
+            Holder::Operator(_) | Holder::Service(_) => Err(Refused::NotANode),
+        }
     }
 
     /// The same where advertisements are exchanged: nodes of federated clusters are let in there as well. Each chain is

@@ -8,7 +8,7 @@ use super::registrar::{Registrar as _, level};
 use crate::daemon::identity::handshake::Cause;
 
 /// The ports that may speak TLS.
-const PORTS: [&str; 2] = ["control", "relay"];
+const PORTS: [&str; 3] = ["control", "relay", "mesh"];
 
 /// When certificates end, what is revoked, and who was not let in.
 pub struct IdentityMetrics {

@@ -29,6 +29,7 @@ use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
 use crate::daemon::stalls::doing;
 use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver, Servable, SurfaceBuilder};
+use crate::daemon::transport::Transport;
 
 /// One capability of a node. A node is its parts, in their order.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +97,8 @@ pub struct Mount {
     pub grants: Arc<Grants>,
     /// By what certificates are judged, and who the node is by its own.
     pub trust: Arc<Trust>,
+    /// How other nodes are called.
+    pub transport: Arc<Transport>,
     /// Where both are kept.
     pub identity_files: IdentityFiles,
     /// Where the node's own identity comes from.
@@ -124,8 +127,13 @@ impl Mount {
         self.port(name).port = Some(port);
     }
 
-    /// Serves a generated tonic service on a port, if a part opens it.
+    /// Serves a generated tonic service on a port, if a part opens it. What the control port serves, nodes reach at the mesh
+    /// port too, as far as the policies of its methods say so.
     pub fn serve(&mut self, name: PortName, service: impl Servable) {
+        if name == PortName::Control {
+            let service = service.clone();
+            self.port(PortName::Mesh).served.push(Box::new(move |surface| surface.add(service)));
+        }
         self.port(name).served.push(Box::new(move |surface| surface.add(service)));
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerEndpoints;
 use serde::{Deserialize, Serialize};
 
+use super::mesh_port::LatePort;
 use crate::daemon::config::{Config, RelayConfig};
 use crate::daemon::identity::socket::ControlSocket;
 use crate::daemon::identity::tls::Tls;
@@ -19,6 +20,8 @@ pub enum PortName {
     Control,
     /// Where agents and relays connect.
     Relay,
+    /// Where nodes call each other.
+    Mesh,
 }
 
 impl PortName {
@@ -27,13 +30,22 @@ impl PortName {
         match self {
             Self::Control => "control",
             Self::Relay => "relay",
+            Self::Mesh => "mesh",
         }
     }
 }
 
+/// Whether a port is taken.
+pub enum Listens {
+    /// It is, before anything starts.
+    Taken(TcpListener),
+    /// Once the node is somebody.
+    Late(LatePort),
+}
+
 /// A port that is about to be served.
 pub struct Port {
-    pub listener: TcpListener,
+    pub listens: Listens,
     /// The socket for users of this host, which serves the same.
     pub socket: Option<ControlSocket>,
     pub tls: Option<Arc<Tls>>,

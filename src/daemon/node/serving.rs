@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::NodeError;
-use super::ports::Port;
+use super::ports::{Listens, Port};
 use crate::daemon::surface::{Drained, RequestObserver, serve_unix, serve_with};
 
 /// Stops what serves: all listeners of one surface.
@@ -27,11 +27,21 @@ impl Serving {
         port: Port,
         observer: Arc<dyn RequestObserver>,
     ) -> Result<Self, NodeError> {
-        let Port { listener, socket, tls, limits, surface } = port;
-        let (listener, surface) = (asynchronous(listener)?, surface.observer(observer).build()?);
+        let Port { listens, socket, tls, limits, surface } = port;
+        let surface = surface.observer(observer).build()?;
         let shared = surface.clone();
-        let mut serving =
-            Self(vec![Listening::begin(tasks, |stop| serve_with(listener, tls, shared, limits, stop))]);
+        let first = match (listens, tls) {
+            (Listens::Taken(listener), tls) => {
+                let listener = asynchronous(listener)?;
+                Listening::begin(tasks, |stop| serve_with(listener, tls, shared, limits, stop))
+            }
+            (Listens::Late(late), Some(tls)) => {
+                Listening::begin(tasks, |stop| late.serve(tls, shared, limits, stop))
+            }
+            // Nobody has anything to show there.
+            (Listens::Late(_), None) => return Ok(Self(Vec::new())),
+        };
+        let mut serving = Self(vec![first]);
         if let Some(socket) = socket {
             let listener = socket.listener().map_err(NodeError::Listen)?;
             listener.set_nonblocking(true).map_err(NodeError::Listen)?;

@@ -12,6 +12,7 @@ use omnirelay_store::{Credentials, RecordId};
 use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
+use omnirelay_wire::pb::omnirelay::security::v1::revocation_exchange_service_server::RevocationExchangeServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -23,12 +24,13 @@ use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::bindings::seed::BINDING_SEED;
 use crate::daemon::objects::certificates::bearer::Callers;
+use crate::daemon::objects::certificates::exchange::Exchange;
 use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::{
-    AUTHORITY, CERTIFICATE, Certificates, Controls, EndSession, Enrollment, Gate, JOIN_POLICY, JOIN_TOKEN,
-    KnownCredentials, REVOCATION, StoreAccess,
+    AUTHORITY, CERTIFICATE, Certificates, EndSession, Enrollment, Gate, JOIN_POLICY, JOIN_TOKEN,
+    KnownCredentials, Others, REVOCATION, StoreAccess,
 };
 use crate::daemon::objects::certificates::{has_authority, issuers, revocations_number};
 use crate::daemon::objects::peers;
@@ -36,10 +38,29 @@ use crate::daemon::readiness::item;
 use crate::daemon::registry::Registry;
 use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver};
 
+/// How many nodes at a time are remembered to judge by an older list.
+const BEHIND_MAX: usize = 64;
+
 pub const PART: Part = Part {
     kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY], ..Kinds::NONE },
     mount,
 };
+
+/// Has revocations handed to other nodes, and taken from them.
+fn exchange(node: &mut Mount, keeper: Arc<Keeper>) {
+    let exchange = Arc::new(Exchange { keeper, transport: node.transport.clone() });
+    let (tell, mut told) = tokio::sync::mpsc::channel::<String>(BEHIND_MAX);
+    // Whoever is left out is greeted again.
+    node.transport.tell_who_is_behind(move |node| drop(tell.try_send(node.to_owned())));
+    let (offers, brings) = (exchange.clone(), exchange.clone());
+    node.run(Phase::Withdraw, async move { offers.run().await });
+    node.run(Phase::Withdraw, async move {
+        while let Some(node) = told.recv().await {
+            brings.bring_up(&node).await;
+        }
+    });
+    node.serve(PortName::Mesh, RevocationExchangeServiceServer::from_arc(exchange));
+}
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
@@ -61,7 +82,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
             node: registry.node_id().to_owned(),
         },
         names: names(&config, node.addresses.control.ip()),
-        controls: controls(&registry),
+        others: others(&registry),
+        transport: Some(node.transport.clone()),
         is_entered: is_entered(node),
         makes_authority: config.security.make_authority,
         move_within: MOVE_WITHIN,
@@ -75,7 +97,9 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     watch_key_files(node);
     let keeper = Arc::new(keeper);
     tell(node, &keeper, provider)?;
-    node.run(Phase::End, async move { keeper.run().await });
+    let kept = keeper.clone();
+    node.run(Phase::End, async move { kept.run().await });
+    exchange(node, keeper);
     if let Some(files) = node.identity_files.operator.clone() {
         let (registry, signer, is_entered) = (registry.clone(), signer.clone(), is_entered(node));
         let (known, bound) = (registry.clone(), RecordId::new(BINDING_SEED, format!("operator:{OPERATOR}")));
@@ -202,9 +226,9 @@ fn watch_key_files(node: &mut Mount) {
 }
 
 /// The control ports of other nodes that live, as the registry has them.
-fn controls(registry: &Arc<Registry>) -> Controls {
+fn others(registry: &Arc<Registry>) -> Others {
     let registry = registry.clone();
-    Box::new(move |max| issuers::controls(&registry, max))
+    Box::new(move |max| issuers::others(&registry, max))
 }
 
 /// Where the registry is, and by what this daemon uses it. What cannot be read was refused when the store was opened.

@@ -12,12 +12,14 @@ pub mod peers;
 mod registers;
 mod relay;
 mod store;
+mod transport;
 
 use crate::daemon::node::Part;
 
 /// All parts, in the order in which their kinds are brought back after an outage.
 pub const ALL: &[Part] = &[
     peers::PART,
+    transport::PART,
     leaders::PART,
     registers::PART,
     relay::PART,

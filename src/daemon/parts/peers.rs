@@ -33,7 +33,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (metrics, counted) = (PeersMetrics::new(node.metrics.all())?, registry.clone());
     node.metrics.before_scrape(move || count(&metrics, counted.view()));
     node.topics.add(topic(registry.clone()));
-    let peers = Peers::new(registry, node.config.control.watches_max);
+    let peers = Peers::new(registry, node.config.control.watches_max).calling(node.transport.clone());
     let peers = PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, peers);
     Ok(())

@@ -16,7 +16,7 @@ use crate::daemon::identity::tls::{Clients, Tls};
 use crate::daemon::identity::trust::Trust;
 use crate::daemon::metrics::AeroMetrics;
 use crate::daemon::node::{
-    Kinds, Mount, NodeError, Part, Phase, Port, PortName, RELAY_REGISTRY_SERVICE, RELAY_SERVICE,
+    Kinds, Listens, Mount, NodeError, Part, Phase, Port, PortName, RELAY_REGISTRY_SERVICE, RELAY_SERVICE,
     asynchronous, let_in, per_address_max,
 };
 use crate::daemon::objects::aero_registry::watching::topics;
@@ -127,7 +127,8 @@ fn open_ports(node: &mut Mount, relay: Option<&Relay>) -> Result<(), NodeError> 
             surface.authenticator(Proven::new(tokens, grants, HostAndAgents::new(trusts_host)))
         }
     };
-    let port = Port { listener: listeners.grpc, socket: None, tls, limits: limits(&config), surface };
+    let port =
+        Port { listens: Listens::Taken(listeners.grpc), socket: None, tls, limits: limits(&config), surface };
     node.open(PortName::Relay, port);
     // A sink that nobody waits for is no reason to send agents elsewhere.
     let acknowledges = relay.map(|relay| Arc::new(relay.acknowledges()));

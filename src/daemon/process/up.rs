@@ -40,8 +40,9 @@ const PORT_STEP: u16 = 10;
 const FIRST_RELAY_PORTS: [u16; 2] = [50051, 2112];
 
 /// What it decides for each node itself.
-const OWN: [&str; 9] = [
+const OWN: [&str; 10] = [
     "control.listen",
+    "mesh.listen",
     "control.socket",
     "node.id",
     "node.dataDir",
@@ -277,6 +278,8 @@ fn configured(options: &UpOptions) -> Result<Config, UpError> {
 /// The settings of one of so many nodes: its ports, and its name as a relay, which only one that is alone is given.
 fn of_node(shared: &Config, node: &UpNode, nodes: usize) -> Config {
     let mut config = shared.clone();
+    // Whichever is free: others find it in the registry.
+    config.mesh.listen = SocketAddr::new(node.control.ip(), 0);
     let given = config.relay.id.take().filter(|_| nodes == 1);
     config.relay.id = Some(given.unwrap_or_else(|| node.node_id.clone()));
     if let Some(RelayAddresses { grpc, http }) = node.relay {

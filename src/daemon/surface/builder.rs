@@ -82,6 +82,7 @@ pub struct SurfaceBuilder {
     deadlines: Deadlines,
     in_flight_bytes_max: usize,
     names_changes: bool,
+    among_nodes: bool,
     extra: Router,
 }
 
@@ -101,6 +102,7 @@ impl SurfaceBuilder {
             deadlines: Deadlines::default(),
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
             names_changes: false,
+            among_nodes: false,
             extra: Router::new(),
         }
     }
@@ -164,6 +166,12 @@ impl SurfaceBuilder {
         self
     }
 
+    /// Serves only what nodes need from each other, as the policy of each method says, and that by gRPC alone.
+    #[must_use]
+    pub fn among_nodes(self) -> Self {
+        Self { among_nodes: true, ..self }
+    }
+
     /// Says what its port is called, where it is told of.
     pub fn name_port(&mut self, port: &'static str) {
         self.port = port;
@@ -187,7 +195,16 @@ impl SurfaceBuilder {
     /// # Errors
     /// [`SurfaceError`] when a definition cannot be served as it is.
     pub fn build(self) -> Result<Surface, SurfaceError> {
-        let described = method::describe(&self.definitions, |service| self.services.contains_key(service))?;
+        let mut described =
+            method::describe(&self.definitions, |service| self.services.contains_key(service))?;
+        for service in self.services.keys() {
+            if !described.iter().any(|described| described.is_of(service)) {
+                return Err(SurfaceError::Undefined { service });
+            }
+        }
+        if self.among_nodes {
+            described.retain(|described| described.policy.mesh);
+        }
         let routes = Routes::of(&described)?;
         let (health, health_service) = health_reporter();
         let mut served: Vec<_> = self.services.keys().copied().collect();
@@ -208,14 +225,10 @@ impl SurfaceBuilder {
                 methods.insert(described.method.path, target);
             }
         }
-        for service in self.services.keys() {
-            let prefix = format!("/{service}/");
-            if !methods.keys().any(|path: &&str| path.starts_with(&prefix)) {
-                return Err(SurfaceError::Undefined { service });
-            }
-        }
         let pipeline = Pipeline {
             methods,
+            port: self.port,
+            among_nodes: self.among_nodes,
             open,
             authenticator: self.authenticator,
             rates: self.rates,
@@ -230,8 +243,8 @@ impl SurfaceBuilder {
         let extra = self.extra.fallback(no_route);
         let document = Document::lazy(&self.definitions, described);
         let request_ids = RequestIds::new();
-        let (port, hosts) = (self.port, self.hosts);
-        let parts = Parts { port, pipeline, routes, hosts, request_ids, extra, health, document };
+        let hosts = self.hosts;
+        let parts = Parts { pipeline, routes, hosts, request_ids, extra, health, document };
         Ok(Surface { parts: Arc::new(parts) })
     }
 }

@@ -78,6 +78,8 @@ pub(super) struct Policy {
     pub cacheable: bool,
     /// Whether nodes of federated clusters may call it, without any scope.
     pub exchange: bool,
+    /// Whether nodes may call it at each other's mesh port.
+    pub mesh: bool,
 }
 
 /// A method with its descriptor: what routes and the OpenAPI document are made of.
@@ -91,6 +93,11 @@ pub(super) struct DescribedMethod {
 }
 
 impl DescribedMethod {
+    /// Whether it is of the service with this name.
+    pub(super) fn is_of(&self, service: &str) -> bool {
+        self.descriptor.parent_service().full_name() == service
+    }
+
     pub(super) fn input(&self) -> MessageDescriptor {
         self.descriptor.input()
     }
@@ -197,6 +204,7 @@ impl Options {
             ignore_unknown_fields: flag("ignore_unknown_fields").unwrap_or(false),
             cacheable: flag("cacheable").unwrap_or(false),
             exchange: flag("exchange").unwrap_or(false),
+            mesh: flag("mesh").unwrap_or(false),
         })
     }
 

@@ -24,6 +24,7 @@ mod pipeline;
 mod places;
 mod preface;
 mod query;
+mod quic;
 mod rates;
 mod received;
 mod reflection;
@@ -58,6 +59,7 @@ pub use deadline::Deadlines;
 pub use method::{Definition, OMNIRELAY};
 pub use observe::{FailedHandshake, FinishedCall, RequestObserver};
 pub use openapi::openapi;
+pub use quic::serve_quic;
 pub use serve::{Drained, Limits, serve, serve_with};
 pub use unix::serve_unix;
 
@@ -73,7 +75,7 @@ use crate::daemon::identity::trust::Standing;
 use answer::Refusal;
 use builder::NoRoute;
 use openapi::LazyDocument;
-use pipeline::{Pipeline, beyond_exchange, fault_response, stamp};
+use pipeline::{Pipeline, beyond_exchange, fault_response, stamp, stamp_protocol};
 use routes::{Found, Routes};
 
 /// Everything a listener serves. Cheap to clone; all clones are one.
@@ -83,8 +85,6 @@ pub struct Surface {
 }
 
 struct Parts {
-    /// What its port is called.
-    port: &'static str,
     pipeline: Pipeline,
     routes: Routes,
     hosts: Hosts,
@@ -121,14 +121,24 @@ impl Surface {
 
     /// Tells of a handshake that came to nothing.
     fn tell_of_handshake(&self, cause: Cause, host: IpAddr, named: Option<&SpiffeId>) {
-        let (port, parts) = (self.parts.port, &self.parts.pipeline);
-        parts.observer.unshaken(&FailedHandshake { port, cause, host, named });
+        let pipeline = &self.parts.pipeline;
+        pipeline.observer.unshaken(&FailedHandshake { port: pipeline.port, cause, host, named });
     }
 
     /// Serves one request of the peer.
     pub async fn handle(&self, request: Request<Body>, peer: &PeerInfo) -> Response<HttpBody> {
+        let (version, grpc) = (request.version(), is_grpc(&request));
+        let mut response = self.answer(request, peer, grpc).await;
+        let protocol = if grpc { Protocol::of_grpc(version) } else { Protocol::of_http(version) };
+        stamp_protocol(response.headers_mut(), protocol);
+        response
+    }
+
+    async fn answer(&self, request: Request<Body>, peer: &PeerInfo, grpc: bool) -> Response<HttpBody> {
         let request_id = self.parts.request_ids.of(request.headers());
-        let grpc = is_grpc(&request);
+        if !grpc && self.parts.pipeline.among_nodes {
+            return only_grpc().answer(&request_id);
+        }
         if let Err(fault) = self.parts.hosts.check(request.uri(), request.headers()) {
             self.tell_of_stranger(&request, peer, grpc, &fault, &request_id);
             return match grpc {
@@ -156,7 +166,7 @@ impl Surface {
     ) {
         let (pipeline, path) = (&self.parts.pipeline, request.uri().path());
         let found = if grpc {
-            pipeline.find(path).map(|target| (&target.method, Protocol::Grpc))
+            pipeline.find(path).map(|target| (&target.method, Protocol::of_grpc(request.version())))
         } else {
             match self.parts.routes.find(request.method(), path) {
                 Found::Route { choice, .. } => choice.unary.as_ref().or(choice.stream.as_ref()),
@@ -284,6 +294,16 @@ fn is_grpc(request: &Request<Body>) -> bool {
     let rest = media.strip_prefix(b"application/grpc");
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
         && request.method() == http::Method::POST
+}
+
+fn only_grpc() -> Refusal {
+    let mut refusal = Refusal::with(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        reasons::UNSUPPORTED_MEDIA_TYPE,
+        "the mesh port speaks gRPC alone: nodes call each other there".to_owned(),
+    );
+    refusal.fault = refusal.fault.hint("call the control port");
+    refusal
 }
 
 fn unknown_route(path: &str) -> Refusal {

@@ -44,6 +44,8 @@ pub struct FinishedCall<'a> {
     /// `/package.Service/Method`: a bounded set, fit for a metric's label.
     pub method: &'a str,
     pub protocol: Protocol,
+    /// What the port is called.
+    pub port: &'static str,
     pub code: tonic::Code,
     pub duration: Duration,
     pub streamed: bool,
@@ -69,6 +71,7 @@ pub(super) struct Watched {
     observer: Arc<dyn RequestObserver>,
     pub method: &'static str,
     pub protocol: Protocol,
+    port: &'static str,
     streamed: bool,
     audit_action: Option<Arc<str>>,
     reason: Cow<'static, str>,
@@ -94,6 +97,7 @@ impl Watched {
             observer: Arc::clone(&pipeline.observer),
             method: method.path,
             protocol,
+            port: pipeline.port,
             streamed: method.streams,
             audit_action: method.audit_action.clone(),
             reason: Cow::Borrowed(""),
@@ -172,7 +176,9 @@ impl Watched {
         let duration = self.started.elapsed();
         tracing::debug!(
             method = self.method,
-            protocol = self.protocol.word(),
+            port = self.port,
+            rpc_transport = self.protocol.transport.word(),
+            rpc_encoding = self.protocol.encoding.word(),
             code = ?code,
             duration_ms = duration.as_secs_f64() * 1e3,
             request_id = %self.request_id,
@@ -182,6 +188,7 @@ impl Watched {
         self.observer.finished(&FinishedCall {
             method: self.method,
             protocol: self.protocol,
+            port: self.port,
             code,
             duration,
             streamed: self.streamed,
@@ -211,10 +218,12 @@ mod tests {
     #[test]
     fn versions_differ_for_operations_and_not_for_metrics() {
         let cases = [
-            (Protocol::Grpc, "grpc", "grpc"),
+            (Protocol::of_grpc(Version::HTTP_2), "grpc", "grpc"),
+            (Protocol::of_grpc(Version::HTTP_3), "grpc", "grpc"),
             (Protocol::of_http(Version::HTTP_10), "http", "http/1.1"),
             (Protocol::of_http(Version::HTTP_11), "http", "http/1.1"),
             (Protocol::of_http(Version::HTTP_2), "http", "http/2"),
+            (Protocol::of_http(Version::HTTP_3), "http", "http/3"),
         ];
         for (protocol, word, negotiated) in cases {
             assert_eq!((protocol.word(), protocol.negotiated()), (word, negotiated), "{protocol:?}");

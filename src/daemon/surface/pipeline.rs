@@ -114,6 +114,10 @@ pub(super) struct Target {
 pub(super) struct Pipeline {
     /// By path: the methods of our own services.
     pub methods: HashMap<&'static str, Target>,
+    /// What its port is called.
+    pub port: &'static str,
+    /// Whether it serves nodes of the mesh alone, and only what they need from each other.
+    pub among_nodes: bool,
     /// By service name: health and reflection, which anyone may call.
     pub open: HashMap<&'static str, Target>,
     pub authenticator: Arc<dyn Authenticator>,
@@ -139,9 +143,9 @@ impl Pipeline {
         request_id: RequestId,
     ) -> Response<Body> {
         let Some(target) = self.find(request.uri().path()) else {
-            return fault_response(unknown_method(request.uri().path()), &request_id);
+            return fault_response(self.unknown_method(request.uri().path()), &request_id);
         };
-        let mut watched = self.watch(&target.method, Protocol::Grpc, peer, request_id);
+        let mut watched = self.watch(&target.method, Protocol::of_grpc(request.version()), peer, request_id);
         let caller = match self.admit(&target.method, request.headers(), peer, &mut watched).await {
             Ok(caller) => caller,
             Err(fault) => return watched.refuse(fault),
@@ -160,6 +164,19 @@ impl Pipeline {
             }
         });
         self.invoke(target, caller, watched, request, message_bytes_max).await
+    }
+
+    fn unknown_method(&self, path: &str) -> Fault {
+        let shown: String = path.chars().take(200).collect();
+        match self.among_nodes {
+            true => Fault::new(
+                reasons::METHOD_UNKNOWN,
+                format!("the mesh port has no method {shown}: it serves what nodes need from each other"),
+            )
+            .hint("call the control port; a newer daemon may have this one here"),
+            false => Fault::new(reasons::METHOD_UNKNOWN, format!("this daemon has no method {shown}"))
+                .hint("list the services it has by reflection; a newer daemon may have this one"),
+        }
     }
 
     /// The method with this path.
@@ -428,16 +445,17 @@ pub(super) fn stamp(headers: &mut HeaderMap, request_id: &RequestId) {
     headers.insert(SERVER_VERSION.0, SERVER_VERSION.1);
 }
 
+/// Says by what a call came in.
+pub(super) fn stamp_protocol(headers: &mut HeaderMap, protocol: Protocol) {
+    let word = HeaderValue::from_static;
+    headers.insert(HeaderName::from_static("rpc-transport"), word(protocol.transport.word()));
+    headers.insert(HeaderName::from_static("rpc-encoding"), word(protocol.encoding.word()));
+}
+
 /// What a panic said, for the log only.
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     panic.downcast_ref::<&str>().copied().or(owned).unwrap_or("a panic without words")
-}
-
-fn unknown_method(path: &str) -> Fault {
-    let shown: String = path.chars().take(200).collect();
-    Fault::new(reasons::METHOD_UNKNOWN, format!("this daemon has no method {shown}"))
-        .hint("list the services it has by reflection; a newer daemon may have this one")
 }
 
 /// The fault of a node of a federated cluster that asks for more than it may.

@@ -182,7 +182,7 @@ struct Admitted {
 }
 
 impl Door {
-    fn of(limits: &Limits) -> Self {
+    pub(super) fn of(limits: &Limits) -> Self {
         Self {
             places: Places::new(limits.per_address_max),
             refused: LogLimiter::new(10, REFUSED_EVERY),
@@ -231,6 +231,15 @@ impl Door {
         place
     }
 
+    /// A place for a connection from an address, unless too many are open.
+    pub(super) fn let_in(&mut self, remote: SocketAddr, open: usize, limits: &Limits) -> Option<Place> {
+        if open >= limits.connections_max {
+            self.refuse(&remote, open, "too many are open");
+            return None;
+        }
+        self.place(remote, open)
+    }
+
     fn refuse(&self, remote: &impl Debug, open: usize, why: &str) {
         if let Some(Turn { left_out }) = self.refused.turn() {
             tracing::warn!(?remote, open, error = why, left_out, "connection refused");
@@ -241,8 +250,8 @@ impl Door {
 /// What all connections of a listener share.
 pub(super) struct Line {
     servers: Servers,
-    surface: Surface,
-    limits: Limits,
+    pub(super) surface: Surface,
+    pub(super) limits: Limits,
     tls: Option<Arc<Tls>>,
     /// Of lines about connections that were cut because nobody reads.
     cut: LogLimiter,
@@ -263,7 +272,7 @@ impl Line {
     }
 
     /// Tells of a handshake that came to nothing.
-    fn refuse(&self, remote: SocketAddr, unshaken: &Unshaken) {
+    pub(super) fn refuse(&self, remote: SocketAddr, unshaken: &Unshaken) {
         let Unshaken { cause, shown, is_signed, .. } = unshaken;
         let error = unshaken as &dyn std::error::Error;
         let Some(cause) = *cause else {

@@ -94,7 +94,7 @@ fn request<T>(number: u64, asked: T) -> Request<T> {
         provisional: None,
         remote: ([127, 0, 0, 1], 5).into(),
         request_id: RequestId::of_static("simulated"),
-        protocol: Protocol::Grpc,
+        protocol: Protocol::of_grpc(http::Version::HTTP_2),
         idempotency_key: None,
         generated_key: Some(format!("order-{number}")),
         if_match: None,

@@ -128,7 +128,7 @@ fn caller() -> Caller {
         provisional: None,
         remote: ([127, 0, 0, 1], 5).into(),
         request_id: RequestId::of_static("loops"),
-        protocol: Protocol::Grpc,
+        protocol: Protocol::of_grpc(http::Version::HTTP_2),
         idempotency_key: None,
         generated_key: None,
         if_match: None,

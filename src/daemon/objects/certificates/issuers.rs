@@ -6,7 +6,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use omnirelay_wire::reasons;
 
-use super::CERTIFICATE;
+use super::{CERTIFICATE, Other};
 use crate::daemon::objects::peers;
 use crate::daemon::registry::Registry;
 
@@ -26,11 +26,11 @@ fn ids(registry: &Registry) -> BTreeSet<String> {
     issuing.collect()
 }
 
-/// The control ports of other nodes that are alive, at most so many, those that can issue first.
-pub fn controls(registry: &Registry, max: usize) -> Vec<String> {
+/// Other nodes that are alive, at most so many, those that can issue first.
+pub fn others(registry: &Registry, max: usize) -> Vec<Other> {
     let (issuers, mut found) = (ids(registry), peers::controls(registry));
     found.sort_by_key(|(node, _)| !issuers.contains(node));
-    found.into_iter().map(|(_, control)| control).take(max).collect()
+    found.into_iter().map(|(node, control)| Other { node, control }).take(max).collect()
 }
 
 /// A refusal for want of the issuer's secret, with the daemons that have it; another one as it is.

@@ -5,6 +5,7 @@
 
 mod authority;
 pub mod bearer;
+pub mod exchange;
 mod expel;
 mod gate;
 mod holder;
@@ -80,8 +81,16 @@ const ONLY: &str = "mesh";
 /// The key of the authority's record that holds an issuer which was prepared.
 const NEXT: &str = "next";
 
-/// The control ports of the mesh, at most so many.
-pub type Controls = Box<dyn Fn(usize) -> Vec<String> + Send + Sync>;
+/// Another daemon that may be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    pub node: String,
+    /// Its control port, `HOST:PORT`.
+    pub control: String,
+}
+
+/// Other daemons, at most so many.
+pub type Others = Box<dyn Fn(usize) -> Vec<Other> + Send + Sync>;
 
 /// Serves `CertificateService` and `EnrollmentService` from a registry.
 pub struct Certificates {

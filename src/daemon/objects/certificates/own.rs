@@ -27,7 +27,9 @@ use super::rejoin::{GRACE, SIGNED};
 use super::remote::{self, Ask, RenewalError};
 use super::revoked::{signed_list, sound_list};
 use super::signer::Signer;
-use super::{CERTIFICATE, Controls, REVOCATION, authority_id, authority_in, own_act, pb, revocation_id};
+use super::{
+    CERTIFICATE, Others as OtherDaemons, REVOCATION, authority_id, authority_in, own_act, pb, revocation_id,
+};
 use crate::daemon::identity::own::{IdentityError, IdentityFiles, OwnIdentity};
 use crate::daemon::identity::provided::Provision;
 use crate::daemon::identity::trust::{Refused, Trust, unix_now};
@@ -35,6 +37,7 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::audit_record::own_body;
 use crate::daemon::registry::view::View;
+use crate::daemon::transport::Transport;
 
 /// How many daemons are asked for a renewal at a time.
 const ASKED_MAX: usize = 8;
@@ -59,8 +62,10 @@ pub struct Keeper {
     pub node: Holder,
     /// By what it can be called, besides its id.
     pub names: Names,
-    /// The control ports of others, for a node that cannot issue.
-    pub controls: Controls,
+    /// Others, for a node that cannot issue.
+    pub others: OtherDaemons,
+    /// How they are called; `None`: at their control ports alone.
+    pub transport: Option<Arc<Transport>>,
     /// Whether this node is entered in the registry: before, others do not know by what its audit records are sealed.
     pub is_entered: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether it makes the authority of a mesh that has none.
@@ -152,7 +157,7 @@ impl Keeper {
         }
         let bundle = bundle.ok().filter(|roots| !roots.is_empty()).and_then(|roots| Bundle::of(roots).ok());
         let list = bundle.as_ref().and_then(|bundle| self.kept_list(bundle));
-        let revocations = list.unwrap_or_default();
+        let (revocations, signed) = list.unwrap_or_default();
         let token_keys = bundle.as_ref().map(|bundle| self.kept_token_keys(bundle, &revocations));
         let token_keys = token_keys.unwrap_or_default();
         self.trust.update(|trusted| {
@@ -161,11 +166,13 @@ impl Keeper {
             }
             trusted.bundle = bundle;
             trusted.revocations = revocations;
+            trusted.signed_revocations = Arc::new(signed);
             trusted.token_keys = token_keys;
         });
     }
 
-    fn kept_list(&self, bundle: &Bundle) -> Option<Revocations> {
+    /// The list that was kept, and as the authority has signed it.
+    fn kept_list(&self, bundle: &Bundle) -> Option<(Revocations, Vec<u8>)> {
         let bytes = self.files.revocations();
         let bytes = bytes.inspect_err(|error| warn!(%error, "list of revocations not read")).ok()?;
         let value = RevocationValue::decode(&*bytes).ok().filter(|value| !value.body.is_empty())?;
@@ -173,7 +180,7 @@ impl Keeper {
         if list.is_none() {
             warn!("the list of revocations that was kept is not signed by the authority");
         }
-        list
+        Some((list?, bytes))
     }
 
     /// Keeps both for ever.
@@ -326,7 +333,9 @@ impl Keeper {
     async fn ask_others(&self, ask: impl FnOnce(Vec<u8>) -> Result<Ask, KeepError>) -> Result<(), KeepError> {
         let key = self.files.pending_key()?;
         let csr = Request::make(&key, None, &Names::default()).map_err(|_| KeepError::Pair)?;
-        let chain = remote::issued(&self.trust, &ask(csr)?, (self.controls)(ASKED_MAX)).await?;
+        let chain =
+            remote::issued(self.transport.as_deref(), &self.trust, &ask(csr)?, (self.others)(ASKED_MAX))
+                .await?;
         self.take_asked(&key, &chain)
     }
 
@@ -420,20 +429,33 @@ impl Keeper {
         }
         if list != *own {
             info!(number = list.number(), "revocations taken over");
-            self.trust.update(|trusted| trusted.revocations = list.clone());
+            // Another node may have brought some meanwhile.
+            self.trust.update(|trusted| {
+                trusted.revocations.unite(&list, now);
+            });
         }
         // What the registry has lost is signed once it has it again. The same list may be signed by another issuer, which
         // alone leads to a root that is still trusted.
         let signed = value.filter(|_| !has_lost).map(|value| value.encode_to_vec());
-        let kept = signed
-            .map(|signed| self.kept.revocations.keep(signed, |signed| self.files.keep_revocations(signed)));
-        if let Some(Err(error)) = kept {
-            let error = &error as &dyn std::error::Error;
-            error!(error, "revocations not kept; a restart without the store has them not");
+        if let Some(signed) = signed {
+            self.keep_signed(signed);
         }
         match has_lost && (self.is_entered)() && self.signer.can_issue(authority) {
             true => self.restore(&list).await,
             false => Ok(()),
+        }
+    }
+
+    /// Keeps the list as the authority has signed it, for a restart and for others.
+    pub(super) fn keep_signed(&self, signed: Vec<u8>) {
+        if *self.trust.current().signed_revocations != signed {
+            let signed = Arc::new(signed.clone());
+            self.trust.update(|trusted| trusted.signed_revocations = signed);
+        }
+        let kept = self.kept.revocations.keep(signed, |signed| self.files.keep_revocations(signed));
+        if let Err(error) = kept {
+            let error = &error as &dyn std::error::Error;
+            error!(error, "revocations not kept; a restart without the store has them not");
         }
     }
 

@@ -4,14 +4,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_transport::peer::Way;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::tls;
 use rustls::ClientConfig;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tracing::debug;
 
-use super::pb;
+use super::{Other, pb};
 use crate::daemon::identity::client::{Believes, OwnClient, Servers, Shows};
 use crate::daemon::identity::trust::Trust;
+use crate::daemon::transport::Transport;
 use pb::certificate_service_client::CertificateServiceClient;
 use pb::enrollment_service_client::EnrollmentServiceClient;
 
@@ -41,7 +44,12 @@ pub enum Ask {
 ///
 /// # Errors
 /// What the last daemon said that was asked.
-pub async fn issued(trust: &Arc<Trust>, ask: &Ask, controls: Vec<String>) -> Result<String, RenewalError> {
+pub async fn issued(
+    transport: Option<&Transport>,
+    trust: &Arc<Trust>,
+    ask: &Ask,
+    others: Vec<Other>,
+) -> Result<String, RenewalError> {
     let shows = match ask {
         Ask::Renew(_) => Shows::Node,
         // Nobody takes a certificate that has ended.
@@ -50,13 +58,32 @@ pub async fn issued(trust: &Arc<Trust>, ask: &Ask, controls: Vec<String>) -> Res
     let client = OwnClient::new(Believes::Mesh(Servers::Nodes), shows, trust.clone());
     let config = Arc::new(client.config()?);
     let mut last = RenewalError::Nobody;
-    for address in controls {
+    for Other { node, control: address } in others {
+        // One that has no mesh port, or that is not reached there, is asked at its control port.
+        if let (Some(transport), Ask::Renew(csr)) = (transport, ask)
+            && let Some(chain) = renewed(transport, &node, csr).await
+        {
+            return Ok(chain);
+        }
         match asked(&address, config.clone(), ask).await {
             Ok(chain) => return Ok(chain),
             Err(what) => last = RenewalError::Daemon { address, what },
         }
     }
     Err(last)
+}
+
+/// Asks a node at its mesh port. For the same key the answer is given again, so that it may be asked twice.
+async fn renewed(transport: &Transport, node: &str, csr: &str) -> Option<String> {
+    let channel = transport.channel(node, Way { repeatable: true, bulk: false }).ok()?.within(WITHIN);
+    let asked = pb::RenewCertificateRequest { csr: csr.to_owned() };
+    match CertificateServiceClient::new(channel).renew(asked).await {
+        Ok(answer) => Some(answer.into_inner().chain_pem),
+        Err(status) => {
+            debug!(peer = node, error = status.message(), "certificate not renewed at the mesh port");
+            None
+        }
+    }
 }
 
 async fn asked(address: &str, config: Arc<ClientConfig>, ask: &Ask) -> Result<String, String> {

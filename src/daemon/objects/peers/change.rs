@@ -30,6 +30,8 @@ serve! {
     PeerControlService for Peers {
         list(ListPeersRequest) -> Encoded<ListPeersResponse>: |peers, caller, asked| peers.list_page(caller, asked);
         get(GetPeerRequest) -> GetPeerResponse: |peers, caller, asked| peers.get_one(caller, asked);
+        ping(PingPeerRequest) -> PingPeerResponse:
+            |peers, _, asked| super::ping::ping(&peers.registry, peers.transport.as_deref(), asked);
         get_drain(GetDrainRequest) -> GetDrainResponse: |peers, _, asked| draining::get(&peers.registry, asked);
         cordon(CordonPeerRequest) -> PeerChange: |peers, caller, asked| cordon(&peers.registry, caller, asked);
         uncordon(UncordonPeerRequest) -> PeerChange:

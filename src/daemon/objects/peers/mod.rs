@@ -5,6 +5,7 @@ mod drain;
 mod filter;
 #[cfg(test)]
 mod peers_test;
+mod ping;
 pub mod presence;
 pub mod restore;
 mod roster;
@@ -16,6 +17,8 @@ use std::time::Duration;
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{GroupId, GroupRef, Kind, RecordId};
+use omnirelay_transport::carrier::Protocol;
+use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -36,6 +39,7 @@ use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
+use crate::daemon::transport::{Located, Transport};
 use filter::PeerFilter;
 use pb::peer_event::Type;
 pub use roster::{Roster, statuses};
@@ -52,6 +56,15 @@ const SESSION_LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How far a node's idea of the store's clock may be ahead: as long as a question to the store may take, in ms.
 const AHEAD_MS: u64 = 500;
 
+/// The other nodes that are alive.
+pub fn others(registry: &Registry) -> Vec<String> {
+    let records = registry.view().list(&PEER).records;
+    let others = records.iter().filter(|record| record.record.id.key != registry.node_id());
+    let is_alive = |peer: &PeerValue| peer.status == pb::peer::Status::Alive as i32;
+    let alive = others.filter(|record| record.value::<PeerValue>().is_some_and(|peer| is_alive(&peer)));
+    alive.map(|record| record.record.id.key.clone()).collect()
+}
+
 /// The other nodes that are alive, each with its control port.
 pub fn controls(registry: &Registry) -> Vec<(String, String)> {
     let records = registry.view().list(&PEER).records;
@@ -65,6 +78,14 @@ pub fn controls(registry: &Registry) -> Vec<(String, String)> {
     controls.collect()
 }
 
+/// Where the mesh port of a node is, if it says so.
+pub fn mesh_of(registry: &Registry, node_id: &str) -> Option<Located> {
+    let peer = registry.view().get(&peer_id(node_id))?.value::<PeerValue>()?;
+    let metadata = peer.metadata.as_ref()?;
+    let mesh = metadata.endpoints.as_ref()?.mesh.clone()?;
+    Some(Located { mesh, http3: metadata.http3_support })
+}
+
 /// Whether there is a record of a node, live or not.
 pub fn is_known(registry: &Registry, node_id: &str) -> bool {
     registry.view().get(&RecordId::new(PEER, node_id)).is_some()
@@ -73,13 +94,21 @@ pub fn is_known(registry: &Registry, node_id: &str) -> bool {
 /// Serves `PeerControlService` from a registry.
 pub struct Peers {
     registry: Arc<Registry>,
+    /// How they are called; `None`: they are not.
+    transport: Option<Arc<Transport>>,
     watches: Watches<pb::PeerEvent>,
 }
 
 impl Peers {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
-        Self { watches: Watches::new(registry.clone(), watches_max), registry }
+        Self { watches: Watches::new(registry.clone(), watches_max), registry, transport: None }
+    }
+
+    /// Calls them so.
+    #[must_use]
+    pub fn calling(self, transport: Arc<Transport>) -> Self {
+        Self { transport: Some(transport), ..self }
     }
 
     async fn list_page(
@@ -112,7 +141,11 @@ impl Peers {
             ..Default::default()
         }
         .within(envelope);
-        Ok(tagged(with_peers(&response, view, &page.records), &tag, &response.cursor))
+        Ok(tagged(
+            with_peers(&response, (view, self.transport.as_deref()), &page.records),
+            &tag,
+            &response.cursor,
+        ))
     }
 
     async fn get_one(
@@ -130,9 +163,15 @@ impl Peers {
             return Ok(not_modified(&tag, &cursor));
         }
         let envelope = envelope(&self.registry);
+        let linked = linked(self.transport.as_deref(), &asked.node_id);
         let response = pb::GetPeerResponse {
             cursor: cursor.clone(),
-            peer: Some(peer(self.registry.view(), &record)),
+            peer: Some(pb::Peer {
+                rtt_ms: linked.rtt_ms,
+                rpc_transport: linked.rpc_transport,
+                downgrade: linked.downgrade,
+                ..peer(self.registry.view(), &record)
+            }),
             ..Default::default()
         }
         .within(envelope);
@@ -252,7 +291,7 @@ fn peer(view: &View, record: &ViewRecord) -> pb::Peer {
 /// The list `response` with these peers, each put together from what its record says and what moves without it.
 fn with_peers(
     response: &pb::ListPeersResponse,
-    view: &View,
+    (view, transport): (&View, Option<&Transport>),
     records: &[&Arc<ViewRecord>],
 ) -> Encoded<pb::ListPeersResponse> {
     /// The number of the field `peers`.
@@ -260,7 +299,22 @@ fn with_peers(
     let tenancy = view.tenancy();
     let shown = |it: &ViewRecord| Some(recorded(it, it.read()?));
     let peers = records.iter().filter_map(|record| Some((record.shown(shown)?, record)));
-    Encoded::with_items(response, PEERS, peers, |record| present(&tenancy, record))
+    Encoded::with_items(response, PEERS, peers, |record| {
+        let pb::Peer { leads, last_seen, .. } = present(&tenancy, record);
+        pb::Peer { leads, last_seen, ..linked(transport, &record.record.id.key) }
+    })
+}
+
+/// By what this node calls a peer, and how far it is.
+fn linked(transport: Option<&Transport>, node_id: &str) -> pb::Peer {
+    let used = transport.and_then(|transport| Some((transport, transport.used(node_id)?)));
+    let Some((transport, used)) = used else { return pb::Peer::default() };
+    pb::Peer {
+        rtt_ms: transport.rtt(node_id).map(ping::millis),
+        rpc_transport: used.protocol.map(Protocol::word).unwrap_or_default().to_owned(),
+        downgrade: used.why.map(Downgrade::word).unwrap_or_default().to_owned(),
+        ..pb::Peer::default()
+    }
 }
 
 /// The same of a record whose value is this one, or is to be.

@@ -48,7 +48,9 @@ pub struct Presence {
     registry: Arc<Registry>,
     settings: PresenceSettings,
     /// What the node says about itself; the labels are those of its configuration.
-    profile: pb::PeerMetadata,
+    profile: Mutex<pb::PeerMetadata>,
+    /// What it says is another thing than its record has.
+    untold: AtomicBool,
     registered: AtomicBool,
     /// When the session ended in which it was registered; later while the store is silent.
     ended: Mutex<Option<Instant>>,
@@ -66,7 +68,8 @@ impl Presence {
         Self {
             registry,
             settings,
-            profile,
+            profile: Mutex::new(profile),
+            untold: AtomicBool::new(false),
             registered: AtomicBool::new(false),
             ended: Mutex::default(),
             withdrawn: AtomicBool::new(false),
@@ -74,6 +77,21 @@ impl Presence {
             refused: AtomicBool::new(false),
             complaints: LogLimiter::new(1, COMPLAIN_EVERY),
         }
+    }
+
+    /// Whether its record has what the node says of itself.
+    pub fn is_told(&self) -> bool {
+        !self.untold.load(Ordering::Relaxed)
+    }
+
+    /// Has the node say something else of itself, as soon as it is there.
+    pub fn say(&self, change: impl FnOnce(&mut pb::PeerMetadata)) {
+        change(&mut self.profile());
+        self.untold.store(true, Ordering::Relaxed);
+    }
+
+    fn profile(&self) -> MutexGuard<'_, pb::PeerMetadata> {
+        self.profile.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes which groups of this node the store says are over.
@@ -174,7 +192,8 @@ impl Presence {
     /// Opens a session and enters the record as alive, unless it is so already. False: it was not
     /// possible now; try again after the next beat.
     pub async fn join(&self, reason: &str) -> bool {
-        if self.has_session() && self.is_registered() && self.lost().is_none() {
+        let is_told = !self.untold.load(Ordering::Relaxed);
+        if self.has_session() && self.is_registered() && self.lost().is_none() && is_told {
             return true;
         }
         let session = match self.session() {
@@ -184,13 +203,18 @@ impl Presence {
                 None => return false,
             },
         };
+        // Before it is read: what is said meanwhile is told the next time.
+        self.untold.store(false, Ordering::Relaxed);
         match in_time(CALL_TIMEOUT, self.enter(Status::Alive, reason, &session)).await {
             Ok(()) => {
-                self.registered.store(true, Ordering::Relaxed);
-                info!(peer = self.registry.node_id(), session = session.instance, reason, "peer registered");
+                if !self.registered.swap(true, Ordering::Relaxed) || is_told {
+                    let peer = self.registry.node_id();
+                    info!(peer, session = session.instance, reason, "peer registered");
+                }
                 true
             }
             Err(error) => {
+                self.untold.store(true, Ordering::Relaxed);
                 if let CommitError::GroupOver(over) = &error {
                     self.registry.held_groups().drop(over);
                 }
@@ -290,7 +314,7 @@ impl Presence {
         }
         value.session = session.instance;
         let was = value.metadata.take().unwrap_or_default();
-        let mut says = self.profile.clone();
+        let mut says = self.profile().clone();
         says.campaigns &= !self.withdrawn.load(Ordering::Relaxed);
         // Configured labels are a beginning; what an operator set or removed since wins.
         if known {

@@ -1,0 +1,107 @@
+//! `mesh peers ping`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::peer_control_service;
+use serde_json::{Value, json};
+
+use super::{KIND, resolve};
+use crate::cli::complete;
+use crate::cli::frame::document::{field, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::screen::printable;
+use crate::cli::frame::session::Session;
+
+pub const PING: Rpc = peer_control_service::PING;
+pub const LEAF: Leaf = Leaf::read("mesh peers ping", &[&PING]).exiting("0 1 2 3 5 6 7 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers ping node-2
+  omnirelay mesh peers ping node-2 --count 20
+  omnirelay mesh peers ping node-2 -o json | jq -r .rpcTransport";
+
+/// Measure how a peer is reached over HTTP/3 and over HTTP/2
+///
+/// The daemon that is asked opens a connection of each kind to the mesh port of the peer and calls it a few times. Exits with
+/// 10 when the peer is reached by neither.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct PingArgs {
+    /// Id, peer/ID, or its first letters if unique
+    #[arg(value_name = "ID", add = complete::ids(&super::OBJECTS))]
+    id: String,
+    /// How many calls to make over each connection
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    count: u32,
+}
+
+pub async fn run(args: &PingArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let id = args.id.strip_prefix("peer/").unwrap_or(&args.id).to_owned();
+    let document = match ping(session, &id, args.count).await {
+        Err(error) => {
+            let id = resolve::by_prefix(session, &id, error).await?;
+            ping(session, &id, args.count).await?
+        }
+        Ok(document) => document,
+    };
+    let name = format!("{KIND}/{}", text(&document, "nodeId"));
+    session.show(&View::lines(document.clone(), name, describe(&document)))?;
+    let is_reached = items(&document, "carriers").iter().any(|carrier| answered(carrier) > 0);
+    Ok(if is_reached { Exit::Ok } else { Exit::Negative })
+}
+
+async fn ping(session: &Session, id: &str, count: u32) -> Result<Value, CliError> {
+    session.call(&Call::of(&PING, &json!({ "nodeId": id, "count": count }))?).await
+}
+
+fn answered(carrier: &Value) -> u64 {
+    field(carrier, "answered").as_u64().unwrap_or(0)
+}
+
+/// A line for each carrier, and which of them calls use.
+fn describe(document: &Value) -> String {
+    let mut lines =
+        format!("{} at {}\n", printable(text(document, "nodeId")), printable(text(document, "address")));
+    for carrier in items(document, "carriers") {
+        let ms = |name: &str| {
+            field(carrier, name).as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"))
+        };
+        let lost = field(carrier, "lost").as_u64().unwrap_or(0);
+        let measured = match field(carrier, "connectMs").as_f64() {
+            None => "no connection".to_owned(),
+            Some(connect) => format!(
+                "connected in {connect:.1}ms, {} of {} answered, rtt {}/{}/{}ms (min/avg/max)",
+                answered(carrier),
+                answered(carrier) + lost,
+                ms("rttMinMs"),
+                ms("rttAvgMs"),
+                ms("rttMaxMs"),
+            ),
+        };
+        let error = match text(carrier, "error") {
+            "" => String::new(),
+            error => format!(": {}", printable(error)),
+        };
+        lines.push_str(&format!("  {}  {measured}{error}\n", printable(text(carrier, "rpcTransport"))));
+    }
+    lines.push_str(&match (text(document, "rpcTransport"), text(document, "downgrade")) {
+        ("", _) => "calls go nowhere: there is no connection\n".to_owned(),
+        (used, "") => format!("calls go over {used}\n"),
+        (used, why) => format!("calls go over {used}: {}\n", told(why)),
+    });
+    lines
+}
+
+/// Why calls do not go over HTTP/3, in words.
+pub fn told(downgrade: &str) -> &str {
+    match downgrade {
+        "not_offered" => "one of the two nodes does not serve HTTP/3 (mesh.http3Support)",
+        "no_answer" => "nothing came back over UDP: is it blocked between the two?",
+        "refused" => "HTTP/3 was refused",
+        "lost" => "the path over UDP went silent; it is tried again",
+        other => other,
+    }
+}

@@ -1,0 +1,133 @@
+//! The part of the mesh transport: opens the mesh port once the node is somebody, and calls other nodes at theirs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use omnirelay_wire::pb::omnirelay::mesh::transport::v1::mesh_transport_service_server::MeshTransportServiceServer;
+use tokio::sync::watch;
+
+use crate::daemon::identity::authenticate::Hosts;
+use crate::daemon::identity::proof::{ProofNeeded, Proven};
+use crate::daemon::identity::tls::Tls;
+use crate::daemon::identity::trust::HasAuthority;
+use crate::daemon::node::{
+    Kinds, LatePort, Listens, MeshPort, Mount, NodeError, OpenMeshPort, Part, Phase, Port, PortName,
+};
+use crate::daemon::objects::mesh_transport::MeshTransport;
+use crate::daemon::objects::peers;
+use crate::daemon::readiness::item;
+use crate::daemon::surface::{Limits, OMNIRELAY, Surface};
+
+pub const PART: Part = Part { kinds: Kinds::NONE, mount };
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let (registry, transport) = (node.registry.clone(), node.transport.clone());
+    let known = registry.clone();
+    transport.find_by(move |of| peers::mesh_of(&known, of));
+    let state = Arc::new(watch::Sender::new(MeshPort::NotEnrolled));
+    open(node, state.clone());
+    let service = MeshTransport { node_id: registry.node_id().to_owned(), trust: node.trust.clone() };
+    let greets = service.clone();
+    transport.greet_by(Box::new(move |channel| {
+        let greets = greets.clone();
+        Box::pin(async move { greets.greet(channel).await })
+    }));
+    node.serve(PortName::Mesh, MeshTransportServiceServer::new(service));
+    let (standing, trust, presence) = (state.subscribe(), node.trust.clone(), node.presence.clone());
+    // A mesh for trying things out is whole from its start on.
+    let is_required = node.config.security.make_authority && node.provision.is_of_mesh();
+    node.readiness.add(move || {
+        let trouble = match &*standing.borrow() {
+            MeshPort::NotEnrolled if is_required || trust.has_authority() == HasAuthority::Yes => {
+                Some("not enrolled: the mesh port is not open".to_owned())
+            }
+            MeshPort::Taken(why) => Some(why.clone()),
+            MeshPort::Open(_) if presence.get().is_some_and(|presence| !presence.is_told()) => {
+                Some("others are not told yet where the mesh port is".to_owned())
+            }
+            MeshPort::NotEnrolled | MeshPort::Open(_) => None,
+        };
+        vec![item("mesh", is_required, trouble)]
+    });
+    tell(node, state.subscribe());
+    let transport = node.transport.clone();
+    node.run(Phase::Withdraw, async move { transport.keep_in_touch(|| peers::others(&registry)).await });
+    Ok(())
+}
+
+/// Opens the port, as soon as that can be.
+fn open(node: &mut Mount, state: Arc<watch::Sender<MeshPort>>) {
+    let config = node.config.clone();
+    let late = LatePort {
+        address: config.mesh.listen,
+        http3: config.mesh.http3_support,
+        trust: node.trust.clone(),
+        state,
+    };
+    // Whoever shows a certificate is who it says, and nobody else comes in.
+    let proven = Proven::new(Arc::default(), node.grants.clone(), ProofNeeded);
+    let surface = Surface::builder([OMNIRELAY]).authenticator(proven).hosts(Hosts::any()).among_nodes();
+    let limits = Limits { grace: config.control.drain_grace.0, ..Limits::default() };
+    let tls = Some(Arc::new(Tls::among_nodes(node.trust.clone())));
+    node.open(PortName::Mesh, Port { listens: Listens::Late(late), socket: None, tls, limits, surface });
+}
+
+/// Says in the record of the node where its mesh port is, and calls others by its socket.
+fn tell(node: &mut Mount, mut state: watch::Receiver<MeshPort>) {
+    let (transport, presence, config) = (node.transport.clone(), node.presence.clone(), node.config.clone());
+    let control = node.addresses.control;
+    node.run(Phase::End, async move {
+        loop {
+            let open = match &*state.borrow_and_update() {
+                MeshPort::Open(open) => Some(open.clone()),
+                MeshPort::NotEnrolled | MeshPort::Taken(_) => None,
+            };
+            if let Some((OpenMeshPort { address, udp }, presence)) = open.zip(presence.get()) {
+                let told = told(config.mesh.advertise.as_deref(), address, control);
+                let http3 = udp.is_some();
+                transport.use_udp(udp);
+                presence.say(|says| {
+                    says.http3_support = http3;
+                    says.endpoint = Some(told.clone());
+                    says.endpoints.get_or_insert_default().mesh = Some(told);
+                });
+                // Before it is registered it says so by that.
+                if presence.is_registered() {
+                    presence.join("registered").await;
+                }
+            }
+            if state.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Where others reach a port: as the configuration says, else where it is bound, and where it is bound to all addresses at
+/// the host of the control port.
+fn told(advertise: Option<&str>, bound: SocketAddr, control: SocketAddr) -> String {
+    match advertise {
+        Some(advertise) => advertise.to_owned(),
+        None if bound.ip().is_unspecified() => SocketAddr::new(control.ip(), bound.port()).to_string(),
+        None => bound.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_told_where_they_reach_the_port() {
+        let cases = [
+            ("one address", None, "10.0.0.1:17421", "10.0.0.1:17421"),
+            ("all", None, "0.0.0.0:17421", "10.0.0.9:17421"),
+            ("all of IPv6", None, "[::]:17421", "10.0.0.9:17421"),
+            ("a name", Some("eu-1.example:4"), "0.0.0.0:17421", "eu-1.example:4"),
+        ];
+        for (what, advertise, bound, expected) in cases {
+            let control = "10.0.0.9:17420".parse().unwrap();
+            assert_eq!(told(advertise, bound.parse().unwrap(), control), expected, "{what}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The listener over QUIC: connections that speak HTTP/3, bounded, and drained at the end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{Request, Version};
+use omnirelay_transport::{h3, quic};
+use rustls::AlertDescription;
+use tokio::task::JoinSet;
+use tonic::body::Body;
+
+use super::Surface;
+use super::places::Place;
+use super::serve::{Door, Drained, Limits, Line};
+use crate::daemon::identity::caller::PeerInfo;
+use crate::daemon::identity::handshake::{Noted, Unshaken};
+use crate::daemon::identity::tls::{Shown, Tls};
+use crate::daemon::identity::trust::{Standing, Trusted};
+
+/// With more handshakes under way than this whoever begins another has to prove its address first, so that nobody has many
+/// begun under names of others.
+const RETRY_ABOVE: usize = 64;
+
+/// As [`super::serve`], over QUIC: whoever shows no certificate that is taken has no connection.
+pub async fn serve_quic(
+    endpoint: quinn::Endpoint,
+    tls: Arc<Tls>,
+    surface: Surface,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Drained {
+    let line = Line::of(surface, limits, None);
+    match server_config(&tls, &limits) {
+        // Connections are let in by it at all; each is given what is so by then.
+        Ok((config, ..)) => endpoint.set_server_config(Some(config)),
+        Err(error) => {
+            tracing::warn!(%error, "nothing is served over UDP: there is nothing to show");
+            return Drained { cut: 0 };
+        }
+    }
+    let (mut door, mut connections) = (Door::of(&limits), JoinSet::new());
+    let (shaking, mut shutdown) = (Arc::new(AtomicUsize::new(0)), std::pin::pin!(shutdown));
+    loop {
+        let incoming = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
+            incoming = endpoint.accept() => incoming,
+        };
+        let Some(incoming) = incoming else { break };
+        if incoming.may_retry() && shaking.load(Ordering::Relaxed) >= RETRY_ABOVE {
+            // It cannot fail where it may be done.
+            let _ = incoming.retry();
+            continue;
+        }
+        let (remote, open) = (incoming.remote_address(), connections.len());
+        let Some(place) = door.let_in(remote, open, &limits) else {
+            incoming.refuse();
+            continue;
+        };
+        let hands = Hands::of(&shaking);
+        let at = At { remote, local: endpoint.local_addr().ok() };
+        connections.spawn(connection(Arc::clone(&line), Arc::clone(&tls), incoming, (at, place, hands)));
+    }
+    endpoint.set_server_config(None);
+    line.surface.drain();
+    let drained =
+        tokio::time::timeout(limits.grace, async { while connections.join_next().await.is_some() {} });
+    let cut = if drained.await.is_ok() { 0 } else { connections.len() };
+    if cut > 0 {
+        tracing::warn!(cut, "calls outlasted the grace and were cut");
+    }
+    connections.shutdown().await;
+    // What was sent last is given the time to arrive.
+    endpoint.close(h3::NO_ERROR, b"");
+    endpoint.wait_idle().await;
+    Drained { cut }
+}
+
+/// Where a connection is from, and to.
+#[derive(Clone, Copy)]
+struct At {
+    remote: SocketAddr,
+    local: Option<SocketAddr>,
+}
+
+/// A handshake that is under way.
+struct Hands(Arc<AtomicUsize>);
+
+impl Hands {
+    fn of(shaking: &Arc<AtomicUsize>) -> Self {
+        shaking.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(shaking))
+    }
+}
+
+impl Drop for Hands {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn connection(
+    line: Arc<Line>,
+    tls: Arc<Tls>,
+    incoming: quinn::Incoming,
+    (at, _place, hands): (At, Place, Hands),
+) {
+    let (connection, shown) = match shake(&line, &tls, incoming).await {
+        Ok(shaken) => shaken,
+        Err(unshaken) => return line.refuse(at.remote, &unshaken),
+    };
+    drop(hands);
+    let mut peer = PeerInfo::at(at.remote, at.local);
+    peer.certificate = shown.as_ref().map(|shown| shown.certificate.clone());
+    peer.standing = shown.as_ref().map_or_else(Standing::default, |shown| shown.standing);
+    let (surface, peer) = (line.surface.clone(), Arc::new(peer));
+    let service = move |request: Request<omnirelay_transport::Body>| {
+        let (surface, peer) = (surface.clone(), Arc::clone(&peer));
+        async move {
+            let mut request = request.map(Body::new);
+            *request.version_mut() = Version::HTTP_3;
+            surface.handle(request, &peer).await
+        }
+    };
+    let limits = h3::Limits {
+        head_bytes_max: u64::try_from(line.limits.buffer_bytes_max).unwrap_or(u64::MAX),
+        head_within: line.limits.header_read_timeout,
+        write_within: line.limits.write_timeout,
+    };
+    let served = h3::serve(connection.clone(), limits, line.surface.draining(), service);
+    let ended = async {
+        match shown {
+            Some(shown) => {
+                let (id, serial) = (shown.certificate.id.clone(), shown.certificate.serial.clone());
+                (tls.ended(shown).await, id, serial)
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = served => if let Err(error) = served {
+            tracing::debug!(remote = %at.remote, %error, "connection ended");
+        },
+        // What it calls ends with it: whoever is out has nothing answered any more.
+        (why, id, serial) = ended => {
+            tracing::info!(remote = %at.remote, %id, %serial, why, "connection cut");
+            connection.close(h3::NO_ERROR, why.as_bytes());
+        }
+    }
+}
+
+/// Shakes hands, as this node is by now.
+async fn shake(
+    line: &Line,
+    tls: &Tls,
+    incoming: quinn::Incoming,
+) -> Result<(quinn::Connection, Option<Shown>), Unshaken> {
+    let (config, judged_by, noted) = server_config(tls, &line.limits)?;
+    let failed = |error: quinn::ConnectionError, noted: &Noted| noted.unshaken(of_quic(error));
+    let accepted = incoming.accept_with(Arc::new(config)).map_err(|error| failed(error, &noted))?;
+    let connection = tokio::select! {
+        shaken = accepted => shaken.map_err(|error| failed(error, &noted))?,
+        () = tokio::time::sleep(line.limits.header_read_timeout) => return Err(Unshaken::too_slow()),
+    };
+    let chain = connection.peer_identity().and_then(|chain| chain.downcast::<Vec<_>>().ok());
+    let shown = Shown::of(&chain.map(|chain| *chain).unwrap_or_default(), judged_by)?;
+    Ok((connection, shown))
+}
+
+/// What connections begin with now.
+fn server_config(tls: &Tls, limits: &Limits) -> io::Result<(quinn::ServerConfig, Arc<Trusted>, Noted)> {
+    let (config, judged_by, noted) = tls.quic()?;
+    let limits = quic::Limits { stream_bytes_max: limits.receive_bytes_max, ..quic::Limits::default() };
+    let config = quic::server_config(config, limits).map_err(io::Error::other)?;
+    Ok((config, judged_by, noted))
+}
+
+/// What a failed connection is as a failure of a handshake. Of what TLS found wrong QUIC keeps the alert alone.
+fn of_quic(error: quinn::ConnectionError) -> io::Error {
+    use quinn::ConnectionError as Failed;
+    let tls = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    match error {
+        Failed::TimedOut => io::ErrorKind::TimedOut.into(),
+        Failed::ConnectionClosed(closed) => match alert(closed.error_code.into()) {
+            Some(alert) => tls(rustls::Error::AlertReceived(alert)),
+            None => io::ErrorKind::ConnectionReset.into(),
+        },
+        Failed::ApplicationClosed(_) | Failed::Reset | Failed::LocallyClosed => {
+            io::Error::new(io::ErrorKind::ConnectionReset, error)
+        }
+        Failed::TransportError(error) => match alert(error.code.into()) {
+            Some(AlertDescription::CertificateRequired) => tls(rustls::Error::NoCertificatesPresented),
+            Some(AlertDescription::NoApplicationProtocol) => tls(rustls::Error::NoApplicationProtocol),
+            Some(AlertDescription::ProtocolVersion) => {
+                let why = rustls::PeerIncompatible::SupportedVersionsExtensionRequired;
+                tls(rustls::Error::PeerIncompatible(why))
+            }
+            Some(AlertDescription::DecryptError) => {
+                tls(rustls::Error::InvalidCertificate(rustls::CertificateError::BadSignature))
+            }
+            Some(_) | None => io::Error::new(io::ErrorKind::InvalidData, error),
+        },
+        Failed::VersionMismatch | Failed::CidsExhausted => io::Error::other(error),
+    }
+}
+
+/// The alert of TLS that an error of QUIC stands for (RFC 9001, 4.8).
+fn alert(code: u64) -> Option<AlertDescription> {
+    (0x100..0x200)
+        .contains(&code)
+        .then(|| AlertDescription::from(u8::try_from(code & 0xff).unwrap_or_default()))
+}

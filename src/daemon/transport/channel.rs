@@ -1,0 +1,115 @@
+//! Channels: what the generated clients of services call nodes by.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::header::HeaderName;
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Request, Response, Uri};
+use omnirelay_transport::body::boxed;
+use omnirelay_transport::carrier::{CallError, Connection, Protocol};
+use omnirelay_transport::peer::{Peer, PeerError, Way};
+
+use crate::daemon::metrics::TransportMetrics;
+
+/// How long a call may take until its answer begins, unless it says so itself.
+const WITHIN: Duration = Duration::from_secs(10);
+/// What every node is called in requests.
+const AUTHORITY: &str = "node.mesh";
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Calls a node.
+#[derive(Clone)]
+pub struct MeshChannel {
+    over: Over,
+    within: Duration,
+}
+
+#[derive(Clone)]
+enum Over {
+    /// Whichever connection there is.
+    Peer { peer: Arc<Peer>, way: Way, metrics: Arc<TransportMetrics> },
+    /// This one, whatever becomes of it.
+    Connection(Arc<dyn Connection>),
+}
+
+/// Why a call was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("no answer in {} ms", .0.as_millis())]
+    TimedOut(Duration),
+}
+
+impl MeshChannel {
+    pub(super) fn to(peer: Arc<Peer>, way: Way, metrics: Arc<TransportMetrics>) -> Self {
+        Self { over: Over::Peer { peer, way, metrics }, within: WITHIN }
+    }
+
+    pub(super) fn over(connection: Arc<dyn Connection>) -> Self {
+        Self { over: Over::Connection(connection), within: WITHIN }
+    }
+
+    /// With so much time until an answer begins.
+    #[must_use]
+    pub fn within(self, within: Duration) -> Self {
+        Self { within, ..self }
+    }
+}
+
+type Answered = Result<Response<omnirelay_transport::Body>, ChannelError>;
+
+impl Over {
+    async fn call(self, request: Request<omnirelay_transport::Body>) -> Answered {
+        match self {
+            Self::Connection(connection) => Ok(connection.call(request).await?),
+            Self::Peer { peer, way, metrics } => {
+                let answered = peer.call(request, way).await?;
+                if let Some(protocol) = answered.extensions().get::<Protocol>() {
+                    metrics.count_call(*protocol);
+                }
+                Ok(answered)
+            }
+        }
+    }
+}
+
+impl tower::Service<Request<tonic::body::Body>> for MeshChannel {
+    type Response = Response<omnirelay_transport::Body>;
+    type Error = ChannelError;
+    type Future = BoxFuture<'static, Answered>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ChannelError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
+        let Self { over, within } = self.clone();
+        let request = addressed(request, within);
+        Box::pin(async move {
+            let answered = tokio::time::timeout(within, over.call(request)).await;
+            answered.unwrap_or(Err(ChannelError::TimedOut(within)))
+        })
+    }
+}
+
+/// The request as it is sent: with an address, and with the time it has.
+fn addressed(request: Request<tonic::body::Body>, within: Duration) -> Request<omnirelay_transport::Body> {
+    let mut request = request.map(boxed);
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(Scheme::HTTPS);
+    parts.authority = Some(Authority::from_static(AUTHORITY));
+    // It has a path: each method has.
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    if !request.headers().contains_key(GRPC_TIMEOUT)
+        && let Ok(value) = HeaderValue::try_from(format!("{}m", within.as_millis()))
+    {
+        request.headers_mut().insert(GRPC_TIMEOUT, value);
+    }
+    request
+}

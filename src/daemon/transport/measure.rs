@@ -1,0 +1,49 @@
+//! Measuring: how long it takes to reach a node by one carrier.
+
+use std::time::{Duration, Instant};
+
+use omnirelay_transport::carrier::Protocol;
+
+use super::channel::MeshChannel;
+use super::greeting::WITHIN;
+use super::{NotCalled, Transport};
+
+/// How a node was reached by one carrier.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// How long it took to have a connection, greeting included; `None`: there was none.
+    pub connect: Option<Duration>,
+    /// How long each call took that was answered.
+    pub rtts: Vec<Duration>,
+    /// How many calls were not.
+    pub lost: usize,
+    /// Why there was no connection, or why the last call was not answered.
+    pub error: Option<String>,
+}
+
+impl Transport {
+    /// Calls a node so many times over a connection of its own, by this version of HTTP.
+    ///
+    /// # Errors
+    /// [`NotCalled`].
+    pub async fn measure(&self, node: &str, protocol: Protocol, count: usize) -> Result<Measured, NotCalled> {
+        let (peer, begun) = (self.peer(node)?, Instant::now());
+        let connection = match peer.measured(protocol).await {
+            Ok(connection) => connection,
+            Err(error) => return Ok(Measured { error: Some(error.to_string()), ..Measured::default() }),
+        };
+        let mut measured = Measured { connect: Some(begun.elapsed()), ..Measured::default() };
+        let channel = MeshChannel::over(connection).within(WITHIN);
+        for _ in 0..count {
+            let begun = Instant::now();
+            match self.greet(channel.clone()).await {
+                Ok(_) => measured.rtts.push(begun.elapsed()),
+                Err(why) => {
+                    measured.lost += 1;
+                    measured.error = Some(why);
+                }
+            }
+        }
+        Ok(measured)
+    }
+}

@@ -1,0 +1,189 @@
+//! The mesh transport: how this node calls others, over HTTP/3 or HTTP/2, with the identities of the mesh.
+
+pub mod channel;
+mod greeting;
+mod keep;
+pub mod measure;
+mod tls;
+mod udp;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use omnirelay_transport::carrier::{Protocol, Target};
+use omnirelay_transport::negotiate::Downgrade;
+use omnirelay_transport::peer::{Carriers, Observer, Peer, Used, Way};
+use omnirelay_transport::tcp::Tcp;
+use rustls::pki_types::ServerName;
+use tokio::sync::watch;
+
+use super::identity::trust::Trust;
+use super::metrics::TransportMetrics;
+use channel::MeshChannel;
+use greeting::Greeting;
+use tls::NodeTls;
+use udp::LateUdp;
+
+pub use greeting::{Greet, Greeted};
+
+/// What TLS calls nodes; who they are stands in their certificates.
+const NAME: &str = "node.mesh";
+
+/// Where a node says that it is called by others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// `host:port`.
+    pub mesh: String,
+    /// Whether it serves HTTP/3.
+    pub http3: bool,
+}
+
+type Locate = Box<dyn Fn(&str) -> Option<Located> + Send + Sync>;
+type Behind = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Why a node cannot be called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCalled {
+    #[error("node `{0}` does not say where its mesh port is")]
+    Unknown(String),
+    #[error("node `{0}` is this one")]
+    Own(String),
+}
+
+/// Calls other nodes. Connections to one are shared by all calls to it.
+pub struct Transport {
+    node_id: String,
+    trust: Arc<Trust>,
+    carriers: Arc<Carriers>,
+    udp: watch::Sender<Option<quinn::Endpoint>>,
+    greets: Arc<OnceLock<Greet>>,
+    locate: OnceLock<Locate>,
+    behind: OnceLock<Behind>,
+    metrics: Arc<TransportMetrics>,
+    peers: Mutex<HashMap<String, Arc<Peer>>>,
+    /// How far nodes are, and when that was measured.
+    rtts: Mutex<HashMap<String, (Duration, Instant)>>,
+}
+
+impl Transport {
+    /// Of the node with this id. It calls nobody before it is told where others are.
+    pub fn new(node_id: &str, trust: Arc<Trust>, http3: bool, metrics: Arc<TransportMetrics>) -> Self {
+        let (udp, greets) = (watch::Sender::new(None), Arc::<OnceLock<Greet>>::default());
+        let greeted = |carrier| Arc::new(Greeting::new(carrier, greets.clone()));
+        let http3 = http3.then(|| greeted(Arc::new(LateUdp::new(udp.subscribe()))) as _);
+        let carriers = Arc::new(Carriers { http3, http2: greeted(Arc::new(Tcp)) });
+        let (locate, behind, peers, rtts) =
+            (OnceLock::new(), OnceLock::new(), Mutex::default(), Mutex::default());
+        Self {
+            node_id: node_id.to_owned(),
+            trust,
+            carriers,
+            udp,
+            greets,
+            locate,
+            behind,
+            metrics,
+            peers,
+            rtts,
+        }
+    }
+
+    /// Asks there where nodes are, from now on; the first is kept.
+    pub fn find_by(&self, locate: impl Fn(&str) -> Option<Located> + Send + Sync + 'static) {
+        self.locate.get_or_init(|| Box::new(locate));
+    }
+
+    /// Greets others so from now on; the first is kept.
+    pub fn greet_by(&self, greet: Greet) {
+        self.greets.get_or_init(|| greet);
+    }
+
+    async fn greet(&self, channel: MeshChannel) -> Result<Greeted, String> {
+        match self.greets.get() {
+            Some(greet) => greet(channel).await,
+            None => Err("nobody greets yet".to_owned()),
+        }
+    }
+
+    fn revocations_number(&self) -> u64 {
+        self.trust.current().revocations.number()
+    }
+
+    /// Has it told which node judges by an older list of revocations than this one; the first is kept.
+    pub fn tell_who_is_behind(&self, told: impl Fn(&str) + Send + Sync + 'static) {
+        self.behind.get_or_init(|| Box::new(told));
+    }
+
+    /// Calls over this socket from now on.
+    pub fn use_udp(&self, endpoint: Option<quinn::Endpoint>) {
+        self.udp.send_replace(endpoint);
+    }
+
+    /// Another node, where it is now.
+    ///
+    /// # Errors
+    /// [`NotCalled`].
+    pub fn peer(&self, node: &str) -> Result<Arc<Peer>, NotCalled> {
+        if node == self.node_id {
+            return Err(NotCalled::Own(node.to_owned()));
+        }
+        let located = self.locate.get().and_then(|locate| locate(node));
+        let mut peers = self.peers();
+        let Some(Located { mesh: address, http3 }) = located else {
+            peers.remove(node);
+            return Err(NotCalled::Unknown(node.to_owned()));
+        };
+        // A constant that is one.
+        let name = ServerName::try_from(NAME).map_err(|_| NotCalled::Unknown(node.to_owned()))?;
+        let target = Target { address, name };
+        if let Some(known) = peers.get(node) {
+            known.is_at(target, http3);
+            return Ok(known.clone());
+        }
+        let tls = Arc::new(NodeTls::new(node, self.trust.clone()));
+        let observer = Box::new(Observed { node: node.to_owned(), metrics: self.metrics.clone() });
+        let peer = Peer::new(self.carriers.clone(), tls, target, http3, observer);
+        peers.insert(node.to_owned(), peer.clone());
+        Ok(peer)
+    }
+
+    /// What a client of a service is made of that calls a node.
+    ///
+    /// # Errors
+    /// [`NotCalled`].
+    pub fn channel(&self, node: &str, way: Way) -> Result<MeshChannel, NotCalled> {
+        Ok(MeshChannel::to(self.peer(node)?, way, self.metrics.clone()))
+    }
+
+    fn peers(&self) -> MutexGuard<'_, HashMap<String, Arc<Peer>>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rtts(&self) -> MutexGuard<'_, HashMap<String, (Duration, Instant)>> {
+        self.rtts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// By what a node is called now; `None`: it was not called yet.
+    pub fn used(&self, node: &str) -> Option<Used> {
+        self.peers().get(node).map(|peer| peer.used())
+    }
+}
+
+/// Tells what becomes of the connections to a node.
+struct Observed {
+    node: String,
+    metrics: Arc<TransportMetrics>,
+}
+
+impl Observer for Observed {
+    fn downgraded(&self, why: Downgrade) {
+        self.metrics.count_downgrade(why);
+        tracing::warn!(peer = self.node, reason = why.word(), "peer called over HTTP/2 and not over HTTP/3");
+    }
+
+    fn connected(&self, protocol: Protocol) {
+        self.metrics.count_connection(protocol);
+        tracing::info!(peer = self.node, rpc_transport = protocol.word(), "peer connected");
+    }
+}

@@ -1,0 +1,80 @@
+//! TLS with one other node: it has to be that node, and sees who this one is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use omnirelay_pki::certificate::Certificate;
+use omnirelay_pki::trust::Usage;
+use omnirelay_transport::BoxError;
+use omnirelay_transport::carrier::{ClientTls, End};
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+
+use crate::daemon::identity::client::{Believes, OwnClient, Shows};
+use crate::daemon::identity::trust::{Trust, unix_now};
+
+/// How long before a certificate ends, in seconds, a connection that was made with it takes no more calls.
+const RETIRED_BEFORE: i64 = 60;
+
+/// As what a node is called by this one.
+pub struct NodeTls {
+    client: Arc<OwnClient>,
+    trust: Arc<Trust>,
+}
+
+impl NodeTls {
+    /// With the node that has this id.
+    pub fn new(node: &str, trust: Arc<Trust>) -> Self {
+        Self { client: OwnClient::new(Believes::Node(node.to_owned()), Shows::Node, trust.clone()), trust }
+    }
+}
+
+impl ClientTls for NodeTls {
+    fn config(&self) -> Result<ClientConfig, BoxError> {
+        if self.trust.current().own.is_none() {
+            return Err("this node was not enrolled".into());
+        }
+        Ok(self.client.config()?)
+    }
+
+    fn ends(&self, chain: &[CertificateDer<'static>]) -> BoxFuture<'static, End> {
+        let (trust, chain, judged_by) = (self.trust.clone(), chain.to_vec(), self.trust.current());
+        let shown = chain.first().and_then(|leaf| Certificate::read(leaf).ok());
+        let (Some(shown), Some(own)) = (shown, judged_by.own.clone()) else {
+            return Box::pin(async { End::Cut("nobody has shown who they are") });
+        };
+        Box::pin(async move {
+            tokio::select! {
+                why = trust.ended(judged_by, &shown, &chain, Usage::Server) => End::Cut(why),
+                why = trust.own_ended(&own.leaf) => End::Cut(why),
+                () = renewed(&trust, &own.leaf) => End::Retire("this node has another certificate"),
+                () = ends_soon(shown.not_after.min(own.leaf.not_after)) => {
+                    End::Retire("a certificate that it was made with ends soon")
+                }
+            }
+        })
+    }
+}
+
+/// Returns once the node shows another certificate than this one.
+async fn renewed(trust: &Trust, shown: &Certificate) {
+    let mut changes = trust.changes();
+    let is_other =
+        changes.wait_for(|now| now.own.as_ref().is_some_and(|own| own.leaf.serial != shown.serial));
+    if is_other.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Returns shortly before the second of the Unix time `end`, by this host's clock, which may jump.
+async fn ends_soon(end: i64) {
+    const LOOK_EVERY: u64 = 15;
+    loop {
+        let left = u64::try_from(end - RETIRED_BEFORE - unix_now()).unwrap_or(0);
+        if left == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(left.min(LOOK_EVERY))).await;
+    }
+}

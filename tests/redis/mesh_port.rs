@@ -1,0 +1,284 @@
+//! The mesh port between real daemons: who is let in, what goes over HTTP/3 and what over HTTP/2, and what a node learns there
+//! that does not reach the store.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::process::secured::Secured;
+use crate::process::{Daemon, PATIENCE, Place};
+use crate::servers::RedisServer;
+
+const TLS: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
+
+/// A daemon beside the first one, that issues its certificate itself.
+fn beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Result<(Daemon, Place)> {
+    let secret = mesh.place.data_dir().join("identity/issuer-secret");
+    let issues = format!("security.issuerSecretFile={}", secret.display());
+    let own = ["--node-id", id, "--store", store, "--set", &issues];
+    let place = Place::new(&[&TLS[..], &own, more].concat())?;
+    Ok((place.start()?, place))
+}
+
+fn json(mesh: &Secured, line: &str) -> Result<Value> {
+    let ended = mesh.by("admin", line)?;
+    serde_json::from_str(&ended.output).with_context(|| format!("{line}: {}", ended.complaint))
+}
+
+/// Asks until it is so, for as long as `within`; answers what was said last.
+fn until(within: Duration, mut asked: impl FnMut() -> Result<(bool, String)>) -> Result<Duration> {
+    let begun = Instant::now();
+    loop {
+        let (is_so, said) = asked()?;
+        if is_so {
+            return Ok(begun.elapsed());
+        }
+        ensure!(begun.elapsed() < within, "not within {within:?}: {said}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The ping of a node, once both carriers have answered.
+fn pinged(mesh: &Secured, node: &str) -> Result<Value> {
+    let mut last = Value::Null;
+    until(PATIENCE, || {
+        let ended = mesh.by("admin", &format!("mesh peers ping {node} -o json"))?;
+        last = serde_json::from_str(&ended.output).unwrap_or_default();
+        let carriers = last["carriers"].as_array().cloned().unwrap_or_default();
+        let all = carriers.len() == 2 && carriers.iter().all(|carrier| carrier["answered"] == 3);
+        Ok((all, format!("{} {}", ended.output, ended.complaint)))
+    })?;
+    Ok(last)
+}
+
+fn metrics(mesh: &Secured, daemon: &Daemon) -> Result<String> {
+    let identity = mesh.path("admin");
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "-k", "-m", "10", "--noproxy", "*", "--cert"]).arg(identity.join("chain.pem"));
+    curl.arg("--key").arg(identity.join("key.pem")).arg(format!("https://{}/metrics", daemon.control));
+    Ok(String::from_utf8(curl.output()?.stdout)?)
+}
+
+fn metric(text: &str, series: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+}
+
+#[test]
+fn nodes_call_each_other_over_http3_and_nobody_else_is_let_in() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let store = server.url();
+    let mesh = Secured::start("n0", "127.0.0.1:0", &[&TLS[..], &["--store", &store]].concat())?;
+    let (other, _place) = beside(&mesh, "n1", &store, &[])?;
+    let ping = pinged(&mesh, "n1")?;
+    assert_eq!((&ping["rpcTransport"], &ping["downgrade"]), (&"http3".into(), &"".into()), "{ping}");
+    let peers = json(&mesh, "mesh peers list -o json")?;
+    let supports = |peer: &Value| peer["metadata"]["http3Support"] == true;
+    assert!(peers["peers"].as_array().is_some_and(|peers| peers.len() == 2 && peers.iter().all(supports)));
+
+    // Every call among nodes is told, with what it went over.
+    let told = metrics(&mesh, &other)?;
+    let of_mesh =
+        |told: &&str| told.starts_with("mesh_transport_requests_total") && told.contains("endpoint=\"mesh\"");
+    let series: Vec<&str> = told.lines().filter(of_mesh).collect();
+    let known = |line: &&&str| line.contains("protobuf") && !line.contains("http1");
+    assert!(!series.is_empty() && series.iter().filter(known).count() == series.len(), "{series:?}");
+
+    let address = ping["address"].as_str().context("address")?.to_owned();
+    let refused = || -> Result<[f64; 3]> {
+        let told = metrics(&mesh, &other)?;
+        Ok(["not_a_node", "no_certificate", "protocol_version"].map(|reason| {
+            metric(&told, &format!("mesh_tls_handshakes_refused_total{{port=\"mesh\",reason=\"{reason}\"}}"))
+        }))
+    };
+    let before = refused()?;
+    let admin = mesh.path("admin");
+    let [chain, key] = ["chain.pem", "key.pem"].map(|name| admin.join(name).display().to_string());
+    let shake = |more: &[&str]| -> Result<()> {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-connect", &address, "-alpn", "h2"]).args(more);
+        openssl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        Ok(())
+    };
+    shake(&["-tls1_3", "-cert", &chain, "-cert_chain", &chain, "-key", &key])?;
+    shake(&["-tls1_3"])?;
+    shake(&["-tls1_2"])?;
+    until(PATIENCE, || {
+        let now = refused()?;
+        Ok((now.iter().zip(before).all(|(now, before)| *now > before), format!("{before:?} {now:?}")))
+    })?;
+
+    // A node itself has nothing there but what nodes need from each other.
+    let identity = mesh.place.data_dir().join("identity/identity.pem");
+    let curl = |path: &str| -> Result<String> {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-k", "-m", "10", "--noproxy", "*", "--http2", "-w", " %{http_code}", "--cert"]);
+        curl.arg(&identity).arg("--key").arg(&identity).arg(format!("https://{address}{path}"));
+        Ok(String::from_utf8(curl.output()?.stdout)?)
+    };
+    let answer = curl("/control/peers")?;
+    assert!(answer.contains("speaks gRPC alone") && answer.ends_with(" 415"), "{answer}");
+    Ok(())
+}
+
+/// Passes on TCP, and UDP where it is let through.
+struct Between {
+    address: std::net::SocketAddr,
+    is_cut: Arc<AtomicBool>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+    tcp_is_cut: Arc<AtomicBool>,
+}
+
+impl Between {
+    fn before(server: String) -> Result<Self> {
+        let tcp = TcpListener::bind("127.0.0.1:0")?;
+        let address = tcp.local_addr()?;
+        let (is_cut, tcp_is_cut) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let open = Arc::<Mutex<Vec<TcpStream>>>::default();
+        let (kept, cut, to) = (open.clone(), tcp_is_cut.clone(), server.clone());
+        std::thread::spawn(move || {
+            for stream in tcp.incoming().flatten() {
+                let Ok(other) = TcpStream::connect(&to) else { continue };
+                if cut.load(Ordering::Relaxed) {
+                    continue;
+                }
+                for (from, to) in [(&stream, &other), (&other, &stream)] {
+                    let (Ok(mut from), Ok(mut to), Ok(both)) =
+                        (from.try_clone(), to.try_clone(), from.try_clone())
+                    else {
+                        continue;
+                    };
+                    kept.lock().unwrap_or_else(PoisonError::into_inner).push(both);
+                    let _ = to.set_nodelay(true);
+                    std::thread::spawn(move || {
+                        let mut bytes = [0; 16384];
+                        while let Ok(read) = from.read(&mut bytes) {
+                            if read == 0 || to.write_all(&bytes[..read]).is_err() {
+                                break;
+                            }
+                        }
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+            }
+        });
+        Self::pass_udp(UdpSocket::bind(address)?, server, is_cut.clone())?;
+        Ok(Self { address, is_cut, open, tcp_is_cut })
+    }
+
+    fn pass_udp(front: UdpSocket, server: String, is_cut: Arc<AtomicBool>) -> Result<()> {
+        let back = UdpSocket::bind("127.0.0.1:0")?;
+        back.connect(&server)?;
+        let client = Arc::new(Mutex::new(None));
+        let (answers, to, whose, cut) =
+            (back.try_clone()?, front.try_clone()?, client.clone(), is_cut.clone());
+        std::thread::spawn(move || {
+            let mut bytes = [0; 65536];
+            loop {
+                // Where nobody listens the system says so, once for each datagram.
+                let Ok(read) = answers.recv(&mut bytes) else { continue };
+                if let Some(client) = *whose.lock().unwrap_or_else(PoisonError::into_inner)
+                    && !cut.load(Ordering::Relaxed)
+                {
+                    let _ = to.send_to(&bytes[..read], client);
+                }
+            }
+        });
+        std::thread::spawn(move || {
+            let mut bytes = [0; 65536];
+            while let Ok((read, from)) = front.recv_from(&mut bytes) {
+                *client.lock().unwrap_or_else(PoisonError::into_inner) = Some(from);
+                if !is_cut.load(Ordering::Relaxed) {
+                    let _ = back.send(&bytes[..read]);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Ends what is open over TCP, and opens nothing more.
+    fn cut_tcp(&self) {
+        self.tcp_is_cut.store(true, Ordering::Relaxed);
+        for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// A port for TCP and UDP that is free now.
+fn free_port() -> Result<std::net::SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+#[test]
+fn a_node_is_called_over_tcp_while_udp_is_cut_and_told_so() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let store = server.url();
+    let mesh = Secured::start("n0", "127.0.0.1:0", &[&TLS[..], &["--store", &store]].concat())?;
+    let own = free_port()?;
+    let between = Between::before(own.to_string())?;
+    let [listens, told] = [format!("mesh.listen={own}"), format!("mesh.advertise={}", between.address)];
+    let (_other, _place) = beside(&mesh, "n1", &store, &["--set", &listens, "--set", &told])?;
+    let ping = pinged(&mesh, "n1")?;
+    assert_eq!(ping["address"], between.address.to_string(), "{ping}");
+    let used = |expected: &str, why: &str| {
+        until(Duration::from_secs(40), || {
+            let listed = json(&mesh, "mesh peers list -o json")?;
+            let peers = listed["peers"].as_array().cloned().unwrap_or_default();
+            let peer = peers.into_iter().find(|peer| peer["nodeId"] == "n1").unwrap_or_default();
+            Ok((peer["rpcTransport"] == expected && peer["downgrade"] == why, peer.to_string()))
+        })
+    };
+    used("http3", "")?;
+    between.is_cut.store(true, Ordering::Relaxed);
+    let took = used("http2", "lost")?;
+    let wide = mesh.by("admin", "mesh peers list -o wide")?.output;
+    assert!(wide.contains("http2!"), "{wide}");
+    let told = metrics(&mesh, &mesh.daemon)?;
+    assert!(metric(&told, "mesh_transport_downgrades_total{reason=\"lost\"}") >= 1.0, "{told}");
+    between.is_cut.store(false, Ordering::Relaxed);
+    let back = used("http3", "")?;
+    println!("over TCP {took:?} after UDP was cut, over UDP {back:?} after it came back");
+    assert!(mesh.place.log().contains("peer called over HTTP/2 and not over HTTP/3"), "{}", mesh.place.log());
+    Ok(())
+}
+
+/// How long whoever is revoked may go on at a node that does not reach the store.
+const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_node_without_its_store_learns_from_the_others_who_is_out() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let store = server.url();
+    let mesh = Secured::start("n0", "127.0.0.1:0", &[&TLS[..], &["--store", &store]].concat())?;
+    let redis = store.strip_prefix("redis://").context("a URL")?;
+    let between = Between::before(redis.split('/').next().unwrap_or(redis).to_owned())?;
+    let (apart, place) = beside(&mesh, "n1", &format!("redis://{}", between.address), &[])?;
+    pinged(&mesh, "n1")?;
+    let issued = mesh.by("admin", "cert issue --operator bob --out bob")?;
+    ensure!(issued.code == Some(0), "{}", issued.complaint);
+    let bob = mesh.path("bob");
+    let asks = || -> Result<bool> {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-k", "-f", "-m", "10", "--noproxy", "*", "--cert"]).arg(bob.join("chain.pem"));
+        curl.arg("--key").arg(bob.join("key.pem"));
+        curl.args(["-o", "/dev/null"]).arg(format!("https://{}/control/node", apart.control));
+        Ok(curl.stderr(Stdio::null()).status()?.success())
+    };
+    ensure!(asks()?, "bob is let in: {}", place.log());
+    between.cut_tcp();
+    until(PATIENCE, || Ok((place.log().contains("store"), place.log())))?;
+    ensure!(asks()?, "bob is let in without the store");
+    let done = mesh.by("admin", "cert revoke --operator bob --yes --reason stolen")?;
+    ensure!(done.code == Some(0), "{}", done.complaint);
+    let took = until(REVOKED_WITHIN, || Ok((!asks()?, place.log())))?;
+    println!("a node without its store: out after {took:?}");
+    assert!(place.log().contains("revocations taken over from another node"), "{}", place.log());
+    Ok(())
+}
