@@ -38,7 +38,7 @@ pub static CATEGORY: Category = Category {
             Judge::Answer(&NODE, ready),
         ),
     ],
-    items: &["serving", "view", "session", "mesh"],
+    items: &["serving", "view", "session"],
 };
 
 fn reachable(facts: &Facts) -> Finding {

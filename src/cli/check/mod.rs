@@ -74,6 +74,7 @@ pub static CATEGORIES: &[&Category] = &[
     &control_api::CATEGORY,
     &registry::CATEGORY,
     &peers::checks::CATEGORY,
+    &peers::transport::CATEGORY,
     &nodes::CATEGORY,
     &leaders::checks::CATEGORY,
     &registers::checks::CATEGORY,

@@ -25,6 +25,7 @@ fn node() -> Value {
             {"name": "leaders-split", "ok": true, "message": "", "required": false},
             {"name": "audit", "ok": true, "message": "", "required": false},
             {"name": "audit-trail", "ok": true, "message": "", "required": false},
+            {"name": "mesh", "ok": true, "message": "", "required": false},
             {"name": "identity", "ok": true, "message": "", "required": false},
             {"name": "store-credentials", "ok": true, "message": "", "required": false},
             {"name": "plaintext", "ok": true, "message": "", "required": false},
@@ -44,6 +45,14 @@ fn peer(id: &str, status: &str, cordoned: bool, version: &str) -> Value {
     json!({"nodeId": id, "status": status, "cordoned": cordoned, "metadata": {"meshVersion": version}})
 }
 
+/// One that is called at its mesh port.
+fn meshed(id: &str, by: &str, downgrade: &str) -> Value {
+    let mut peer = peer(id, "alive", false, "0.1.0");
+    peer["metadata"]["endpoints"] = json!({"mesh": "10.0.0.2:17421"});
+    (peer["rpcTransport"], peer["downgrade"]) = (json!(by), json!(downgrade));
+    peer
+}
+
 fn scope(name: &str, leader: &str, flaps: u64) -> Value {
     json!({"scope": name, "leaderId": leader, "flapsLastHour": flaps})
 }
@@ -56,7 +65,9 @@ fn other() -> NodeSaid {
 }
 
 fn facts() -> Facts {
-    let peers = json!([peer("node-1", "alive", false, "0.1.0"), peer("node-2", "alive", true, "0.1.0")]);
+    let mut other_peer = meshed("node-2", "http3", "");
+    other_peer["cordoned"] = json!(true);
+    let peers = json!([peer("node-1", "alive", false, "0.1.0"), other_peer]);
     let answer = |said| Answer { said: Ok(said), took_ms: 2 };
     Facts {
         config: Ok(ContextFile::default()),
@@ -286,6 +297,19 @@ fn bad_cases_of_parts() -> Vec<Case> {
             Verdict::Warn,
             "node-2: the pool",
         ),
+        ("transport-port", with_other_trouble("mesh", "taken"), Verdict::Warn, "node-2: taken"),
+        (
+            "transport-reached",
+            with_peers(json!([meshed("b", "", "no_answer")])),
+            Verdict::Warn,
+            "not reached: b",
+        ),
+        (
+            "transport-http3",
+            with_peers(json!([meshed("b", "http2", "no_answer"), meshed("c", "http3", "")])),
+            Verdict::Warn,
+            "over HTTP/2: b (nothing came back over UDP",
+        ),
         ("relays-sinks", with_other_trouble("sinks", "full"), Verdict::Warn, "node-2: full"),
         ("relays-registered", with_trouble("registry", "away"), Verdict::Warn, "node-1: away"),
         ("relays-published", with_trouble("publication", "old"), Verdict::Warn, "node-1: old"),
@@ -381,7 +405,7 @@ fn every_item_of_readiness_is_judged_once() {
     let all = claimed.len();
     claimed.dedup();
     assert_eq!(claimed.len(), all);
-    for item in claimed.iter().filter(|item| **item != "mesh" && **item != "serving") {
+    for item in claimed.iter().filter(|item| **item != "serving") {
         let told = all_bad(&with_other_trouble(item, "planted"));
         assert!(told.iter().any(|text| text.contains("planted")) || *item == "session", "{item}: {told:?}");
     }

@@ -6,8 +6,9 @@ use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
 
 use super::{KIND, done};
+use crate::cli::check::facts::NAMED_MAX;
 use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::client::count;
+use crate::cli::frame::client::{count, some_of};
 use crate::cli::frame::document::{field, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Text, View};
@@ -27,7 +28,7 @@ pub const LEAF: Leaf = Leaf::read("ops list", &[&LIST, &peers::get::GET, &peers:
 const EXAMPLES: &str = "\
 Examples:
   omnirelay ops list
-  omnirelay ops list --state running,pending
+  omnirelay ops list --state running,pending --all-nodes
   omnirelay ops list --node node-2 --action registers.resync
   omnirelay ops list --state running -o name | omnirelay ops wait -";
 
@@ -44,6 +45,9 @@ pub struct ListArgs {
     /// Only those that do this, such as registers.resync
     #[arg(long, value_name = "ACTION,...", value_delimiter = ',', help_heading = "List options")]
     action: Vec<String>,
+    /// Those of the other nodes too
+    #[arg(long, help_heading = "List options")]
+    all_nodes: bool,
     /// Exit with 10 when the list is empty
     #[arg(long, help_heading = "List options")]
     fail_empty: bool,
@@ -78,8 +82,13 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Res
         table::find(COLUMNS, &by.column, "--sort-by")?;
     }
     node.go(session).await?;
-    let call = Call::of(&LIST, &json!({ "state": args.state, "action": args.action }))?;
+    let call =
+        Call::of(&LIST, &json!({ "state": args.state, "action": args.action, "allNodes": args.all_nodes }))?;
     let mut document = session.call(&call).await?;
+    let silent: Vec<&str> = items(&document, "silentNodes").iter().filter_map(Value::as_str).collect();
+    if !silent.is_empty() {
+        session.notes().warn(&format!("not asked: {}", some_of(&silent, NAMED_MAX)));
+    }
     if let (Some(by), Some(found)) =
         (&args.table.sort_by, document.get_mut("operations").and_then(Value::as_array_mut))
     {

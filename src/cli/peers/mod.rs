@@ -13,6 +13,7 @@ mod list;
 mod ping;
 mod resolve;
 mod status;
+pub mod transport;
 mod uncordon;
 mod undrain;
 mod watch;

@@ -1,5 +1,7 @@
 //! Operations: what takes longer than a call, as the daemon that carries it out shows it.
 
+mod elsewhere;
+
 use std::sync::Arc;
 
 use futures_util::stream::unfold;
@@ -19,6 +21,8 @@ use crate::daemon::identity::caller::Caller;
 use crate::daemon::operations::{Cancelled, Followed, Operations, has_ended};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
+use crate::daemon::transport::Transport;
+use crate::daemon::transport::channel::MeshChannel;
 use pb::operation_event::Type;
 use pb::operation_service_server::OperationService;
 
@@ -27,12 +31,20 @@ pub struct OperationCalls {
     registry: Arc<Registry>,
     operations: Arc<Operations>,
     places: Places,
+    /// How other nodes are asked; `None`: they are not.
+    transport: Option<Arc<Transport>>,
 }
 
 impl OperationCalls {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, operations: Arc<Operations>, watches_max: usize) -> Self {
-        Self { registry, operations, places: Places::new(watches_max) }
+        Self { registry, operations, places: Places::new(watches_max), transport: None }
+    }
+
+    /// Asks other nodes for what only they know.
+    #[must_use]
+    pub fn asking(self, transport: Arc<Transport>) -> Self {
+        Self { transport: Some(transport), ..self }
     }
 
     async fn cancel_one(
@@ -77,14 +89,57 @@ impl OperationCalls {
             let state = asked.state.is_empty() || asked.state.contains(&operation.state);
             state && (asked.action.is_empty() || asked.action.contains(&operation.action))
         };
+        let mut operations: Vec<_> = self.operations.list().into_iter().filter(matches).collect();
+        let mut silent_nodes = Vec::new();
+        if asked.all_nodes {
+            let question = pb::ListOperationsRequest { all_nodes: false, ..asked.clone() };
+            let answers = elsewhere::asked(self.others(), |mut client| {
+                let question = question.clone();
+                Box::pin(async move { Ok(client.list(question).await?.into_inner().operations) })
+            });
+            for (node, answer) in answers.await {
+                match answer {
+                    Ok(theirs) => operations.extend(theirs),
+                    Err(_) => silent_nodes.push(node),
+                }
+            }
+            // Their ids are in the order of their making.
+            operations.sort_by(|a, b| b.operation_id.cmp(&a.operation_id));
+        }
         let envelope = envelope(&self.registry);
-        let operations = self.operations.list().into_iter().filter(matches).collect();
-        Ok(pb::ListOperationsResponse { operations, ..Default::default() }.within(envelope))
+        Ok(pb::ListOperationsResponse { operations, silent_nodes, ..Default::default() }.within(envelope))
+    }
+
+    /// The other nodes that can be asked.
+    fn others(&self) -> Vec<(String, MeshChannel)> {
+        self.transport
+            .as_ref()
+            .map(|transport| elsewhere::channels(&self.registry, transport))
+            .unwrap_or_default()
+    }
+
+    /// An operation that another node carries out, and what it is asked by.
+    async fn found_elsewhere(&self, id: &str) -> Option<(pb::Operation, MeshChannel)> {
+        let question = pb::GetOperationRequest { operation_id: id.to_owned(), local: true };
+        let others = self.others();
+        let answers = elsewhere::asked(others.clone(), |mut client| {
+            let question = question.clone();
+            Box::pin(async move { client.get(question).await })
+        });
+        answers
+            .await
+            .into_iter()
+            .zip(others)
+            .find_map(|((_, answer), (_, channel))| Some((answer.ok()?.into_inner().operation?, channel)))
     }
 
     async fn get_one(&self, asked: pb::GetOperationRequest) -> Result<pb::GetOperationResponse, Fault> {
         let id = asked.operation_id;
-        let operation = self.operations.get(&id).ok_or_else(|| not_found(&id))?;
+        let operation = match self.operations.get(&id) {
+            Some(operation) => operation,
+            None if asked.local => return Err(not_found(&id)),
+            None => self.found_elsewhere(&id).await.ok_or_else(|| not_found(&id))?.0,
+        };
         let envelope = envelope(&self.registry);
         Ok(pb::GetOperationResponse { operation: Some(operation), ..Default::default() }.within(envelope))
     }
@@ -94,7 +149,13 @@ impl OperationCalls {
         asked: pb::WatchOperationRequest,
     ) -> Result<Events<pb::OperationEvent>, Fault> {
         let id = asked.operation_id.as_str();
-        let followed = self.operations.follow(id).ok_or_else(|| not_found(id))?;
+        let Some(followed) = self.operations.follow(id) else {
+            if asked.local {
+                return Err(not_found(id));
+            }
+            let (_, channel) = self.found_elsewhere(id).await.ok_or_else(|| not_found(id))?;
+            return elsewhere::watched(id, channel, self.places.take()?).await;
+        };
         let place = self.places.take()?;
         let following = Following { followed, told: Told::Nothing, _place: place };
         let events = unfold(following, |mut following| async move {
@@ -109,7 +170,7 @@ fn not_found(id: &str) -> Fault {
     let id = shown(id, 64);
     Fault::new(reasons::OPERATION_NOT_FOUND, format!("this daemon knows no operation `{id}`"))
         .hint(
-            "each daemon knows its own operations only, and only since its start: ask the one that began it",
+            "each daemon knows its own operations, and only since its start; those of nodes that do not answer are not known",
         )
         .detail("operationId", id)
 }

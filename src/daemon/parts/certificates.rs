@@ -46,8 +46,10 @@ pub const PART: Part = Part {
     mount,
 };
 
-/// Has revocations handed to other nodes, and taken from them.
+/// Keeps who the node is and whom it trusts; has revocations handed to other nodes, and taken from them.
 fn exchange(node: &mut Mount, keeper: Arc<Keeper>) {
+    let kept = keeper.clone();
+    node.run(Phase::End, async move { kept.run().await });
     let exchange = Arc::new(Exchange { keeper, transport: node.transport.clone() });
     let (tell, mut told) = tokio::sync::mpsc::channel::<String>(BEHIND_MAX);
     // Whoever is left out is greeted again.
@@ -97,8 +99,6 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     watch_key_files(node);
     let keeper = Arc::new(keeper);
     tell(node, &keeper, provider)?;
-    let kept = keeper.clone();
-    node.run(Phase::End, async move { kept.run().await });
     exchange(node, keeper);
     if let Some(files) = node.identity_files.operator.clone() {
         let (registry, signer, is_entered) = (registry.clone(), signer.clone(), is_entered(node));

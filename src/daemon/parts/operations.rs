@@ -11,6 +11,7 @@ pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let watches_max = node.config.control.watches_max;
     let operations = OperationCalls::new(node.registry.clone(), node.operations.clone(), watches_max);
+    let operations = operations.asking(node.transport.clone());
     let operations = OperationServiceServer::new(operations).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, operations);
     Ok(())

@@ -84,7 +84,7 @@ async fn a_watch_ends_with_the_operation() {
     let running = served.operations.begin("registers.resync", "bob", "").unwrap();
     let id = running.shown().operation_id;
     let watch = || async {
-        let request = called(pb::WatchOperationRequest { operation_id: id.clone() });
+        let request = called(pb::WatchOperationRequest { operation_id: id.clone(), local: false });
         served.calls.watch(request).await.map(Response::into_inner)
     };
     let mut events = watch().await.unwrap();
@@ -115,7 +115,7 @@ async fn lists_are_filtered_and_newest_first() {
         .collect();
     let _other = served.operations.begin("peers.drain", "bob", "").unwrap();
     let list = async |state: Vec<i32>, action: Vec<String>| {
-        let request = called(pb::ListOperationsRequest { state, action });
+        let request = called(pb::ListOperationsRequest { state, action, all_nodes: false });
         let answer = served.calls.list(request).await.unwrap().into_inner();
         answer.operations.into_iter().map(|operation| operation.operation_id).collect::<Vec<_>>()
     };
