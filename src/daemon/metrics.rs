@@ -12,6 +12,7 @@ mod registrar;
 mod relay;
 mod reports;
 mod sinks;
+mod transport_policy;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub use registers::{CountPool, PoolCounts, RegistersMetrics};
 pub use relay::{RelayMetrics, SourceCounts};
 pub use reports::ReportsMetrics;
 pub use sinks::{SinkCounts, SinkMetrics};
+pub use transport_policy::TransportPolicyMetrics;
 
 use super::registry::Registry;
 use registrar::{Registrar, level};

@@ -540,6 +540,12 @@ reasons! {
     TOO_MUCH_IN_FLIGHT: ResourceExhausted,
         "requests and unread answers already hold all the memory they may",
         "try again; read answers as they come, and ask for smaller pages";
+    TRANSPORT_POLICY_VERSION_NOT_FOUND: NotFound,
+        "there is no such version of the transport policy, or it is not kept any more: the last 16 are",
+        "omnirelay mesh config history";
+    TRANSPORT_POLICY_VIOLATED: FailedPrecondition,
+        "the policy breaks a rule that none may, or an endpoint of the daemon that was asked would break it",
+        "change what the message names; docs/guides/transport-policy.md has the rules";
     UNEXPECTED_ANSWER: Unknown,
         "something other than omnirelayd answers at that address",
         "omnirelay context current -v";

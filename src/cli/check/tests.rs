@@ -30,6 +30,8 @@ fn node() -> Value {
             {"name": "plaintext", "ok": true, "message": "", "required": false},
             {"name": "federation", "ok": true, "message": "", "required": false},
             {"name": "key-files", "ok": true, "message": "", "required": false},
+            {"name": "transport-policy", "ok": true, "message": "", "required": false},
+            {"name": "transport-policy-warnings", "ok": true, "message": "", "required": false},
             {"name": "registers", "ok": true, "message": "", "required": false},
             {"name": "sinks", "ok": true, "message": "", "required": false},
             {"name": "publication", "ok": true, "message": "", "required": false},
@@ -148,6 +150,7 @@ fn bad_cases() -> Vec<Case> {
     cases.extend(bad_cases_of_the_mesh());
     cases.extend(bad_cases_of_nodes());
     cases.extend(bad_cases_of_parts());
+    cases.extend(bad_cases_of_config());
     cases
 }
 
@@ -318,6 +321,23 @@ fn bad_cases_of_parts() -> Vec<Case> {
         ("identity-plaintext", with_trouble("plaintext", "read"), Verdict::Warn, "node-1: read"),
         ("identity-federation", with_trouble("federation", "west"), Verdict::Warn, "node-1: west"),
         ("identity-keys", with_trouble("key-files", "k.pem"), Verdict::Warn, "node-1: k.pem"),
+    ]
+}
+
+fn bad_cases_of_config() -> Vec<Case> {
+    vec![
+        (
+            "config-transport-policy",
+            with_other_trouble("transport-policy", "raw-acl"),
+            Verdict::Fail,
+            "node-2: raw-acl",
+        ),
+        (
+            "config-transport-budgets",
+            with_trouble("transport-policy-warnings", "raw-budget"),
+            Verdict::Warn,
+            "node-1: raw-budget",
+        ),
     ]
 }
 

@@ -17,8 +17,8 @@ const OF_A_POLICY: [&str; 4] = ["categories", "exceptions", "legacy", "budgets"]
 pub struct Given {
     /// `None`: the file says nothing of it.
     pub policy: Option<pb::TransportPolicy>,
-    /// What daemons of that configuration listen at; of a policy alone, what every daemon does.
-    pub endpoints: Vec<pb::TransportEndpoint>,
+    /// What daemons of that configuration listen at; `None`: it is a policy alone.
+    pub endpoints: Option<Vec<pb::TransportEndpoint>>,
 }
 
 impl Given {
@@ -30,7 +30,7 @@ impl Given {
         let document = read(file)?;
         if let Some(policy) = policy_of(&document) {
             let policy = Some(parse(file, policy)?);
-            return Ok(Self { policy, endpoints: Config::default().transport_endpoints() });
+            return Ok(Self { policy, endpoints: None });
         }
         if file.as_os_str() == "-" {
             let what = "it is no policy, and a configuration has to be a file that can be named";
@@ -41,16 +41,38 @@ impl Given {
         let config = loaded.map_err(|error| refuse(file, chain(&error)))?.config;
         // Words that mean nothing are told in the words of the daemon.
         config.judge_transport(Millis(0)).map_err(|what| refuse(file, what))?;
-        Ok(Self { endpoints: config.transport_endpoints(), policy: config.transport.policy })
+        Ok(Self { endpoints: Some(config.transport_endpoints()), policy: config.transport.policy })
     }
 
-    /// Judges it without asking anybody.
+    /// Judges it without asking anybody; a policy alone by what every daemon listens at.
     ///
     /// # Errors
     /// Usage, with what means nothing.
     pub fn judge(&self, file: &Path, now: Millis) -> Result<pb::TransportReport, CliError> {
         let policy = self.policy.clone().unwrap_or_default();
-        transport_policy::evaluate(&policy, &self.endpoints, now).map_err(|what| refuse(file, what))
+        let endpoints = self.endpoints.clone().unwrap_or_else(|| Config::default().transport_endpoints());
+        transport_policy::evaluate(&policy, &endpoints, now).map_err(|what| refuse(file, what))
+    }
+}
+
+/// The policy of a file that is to be set.
+///
+/// # Errors
+/// As of [`Given::of`]; usage, where it says nothing of one.
+pub fn policy_in(file: &Path) -> Result<pb::TransportPolicy, CliError> {
+    let document = read(file)?;
+    let found = policy_of(&document).or_else(|| document.pointer("/transport/policy"));
+    match found {
+        Some(policy) => parse(file, policy),
+        // All of it is as by default.
+        None if document.as_object().is_some_and(serde_json::Map::is_empty) => Ok(Default::default()),
+        None => Err(refuse(
+            file,
+            format!(
+                "it says nothing of a policy: no {}",
+                OF_A_POLICY.map(|name| format!("`{name}`")).join(", ")
+            ),
+        )),
     }
 }
 

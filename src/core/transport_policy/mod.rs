@@ -31,12 +31,14 @@ pub enum Rule {
     ExceptionIncomplete,
     ExceptionOfFixedRule,
     ExceptionExpired,
+    /// Another version wrote it, perhaps; nothing is judged then.
+    UnreadablePolicy,
     RawBudget,
     LegacyBudget,
 }
 
 impl Rule {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::MeshInternalHttp1,
         Self::MeshInternalEncoding,
         Self::MeshInternalProfile,
@@ -49,6 +51,7 @@ impl Rule {
         Self::ExceptionIncomplete,
         Self::ExceptionOfFixedRule,
         Self::ExceptionExpired,
+        Self::UnreadablePolicy,
         Self::RawBudget,
         Self::LegacyBudget,
     ];
@@ -67,6 +70,7 @@ impl Rule {
             Self::ExceptionIncomplete => "exception-incomplete",
             Self::ExceptionOfFixedRule => "exception-of-fixed-rule",
             Self::ExceptionExpired => "exception-expired",
+            Self::UnreadablePolicy => "unreadable-policy",
             Self::RawBudget => "raw-budget",
             Self::LegacyBudget => "legacy-budget",
         }
@@ -89,6 +93,7 @@ impl Rule {
             Self::ExceptionIncomplete => "say `reason`, `approvedBy` and `expiresAt`",
             Self::ExceptionOfFixedRule => "take it out: what is inside of the mesh has no exceptions",
             Self::ExceptionExpired => "take it out, or have it approved anew",
+            Self::UnreadablePolicy => "update this daemon, or bring an older policy back",
             Self::RawBudget => "encode what these carry, or raise `budgets.rawEndpointsMax`",
             Self::LegacyBudget => "move callers to what is preferred, or raise `budgets.legacyPairingsMax`",
         }
@@ -107,14 +112,20 @@ impl Rule {
             | Self::UnknownCategory
             | Self::PreferredNotAllowed
             | Self::ExceptionIncomplete
-            | Self::ExceptionOfFixedRule => &[Level::Violation],
+            | Self::ExceptionOfFixedRule
+            | Self::UnreadablePolicy => &[Level::Violation],
         }
     }
 }
 
+/// What was found of a level.
+pub fn of_level(report: &pb::TransportReport, level: Level) -> impl Iterator<Item = &pb::TransportFinding> {
+    report.findings.iter().filter(move |finding| finding.level() == level)
+}
+
 /// What it is refused for.
 pub fn violations(report: &pb::TransportReport) -> impl Iterator<Item = &pb::TransportFinding> {
-    report.findings.iter().filter(|finding| finding.level() == Level::Violation)
+    of_level(report, Level::Violation)
 }
 
 /// A finding in one line, such as `raw-acl: orders/ingest takes raw ...: name ...`.
@@ -148,6 +159,19 @@ pub fn evaluate(
         legacy_pairings,
         legacy_pairings_max: policy.legacy_pairings_max,
     })
+}
+
+/// What is told of a policy that means nothing to this version.
+pub fn unreadable(what: &str) -> pb::TransportReport {
+    let rule = Rule::UnreadablePolicy;
+    let finding = pb::TransportFinding {
+        level: rule.levels()[0] as i32,
+        rule: rule.word().to_owned(),
+        what: format!("the policy cannot be read: {what}"),
+        remedy: rule.remedy().to_owned(),
+        ..Default::default()
+    };
+    pb::TransportReport { findings: vec![finding], ..Default::default() }
 }
 
 fn count<T>(all: impl Iterator<Item = T>) -> u32 {
@@ -301,11 +325,11 @@ impl Found<'_> {
     fn of_budgets(&mut self, raw_endpoints: u32, legacy_pairings: u32) {
         let (raw_max, legacy_max) = (self.policy.raw_endpoints_max, self.policy.legacy_pairings_max);
         if raw_endpoints > raw_max {
-            let what = format!("{raw_endpoints} endpoints take raw, {raw_max} may");
+            let what = format!("endpoints that take raw: {raw_endpoints}, and {raw_max} may");
             self.policy(Rule::RawBudget, what);
         }
         if legacy_pairings > legacy_max {
-            let what = format!("{legacy_pairings} pairings are legacy, {legacy_max} may be");
+            let what = format!("legacy pairings: {legacy_pairings}, and {legacy_max} may be");
             self.policy(Rule::LegacyBudget, what);
         }
     }

@@ -12,6 +12,7 @@ pub mod peers;
 mod registers;
 mod relay;
 mod store;
+mod transport_policy;
 
 use crate::daemon::node::Part;
 
@@ -23,6 +24,7 @@ pub const ALL: &[Part] = &[
     relay::PART,
     bindings::PART,
     certificates::PART,
+    transport_policy::PART,
     audit::PART,
     operations::PART,
     events::PART,
