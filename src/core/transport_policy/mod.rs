@@ -8,6 +8,9 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
 pub use pairing::{Encoding, Pairing, Transport};
 use pb::transport_finding::Level;
+
+/// How many findings are told in one line.
+const TOLD_MAX: usize = 8;
 pub use policy::{
     CONTROL_PLANE, DIAGNOSTICS, EDGE, MESH_INTERNAL, defaults, differences, effective, read_endpoints, words,
 };
@@ -131,6 +134,15 @@ pub fn violations(report: &pb::TransportReport) -> impl Iterator<Item = &pb::Tra
 /// A finding in one line, such as `raw-acl: orders/ingest takes raw ...: name ...`.
 pub fn line(finding: &pb::TransportFinding) -> String {
     format!("{}: {}; {}", finding.rule, finding.what, finding.remedy)
+}
+
+/// What was found of a level, as one line; `None`: nothing.
+pub fn summary(report: &pb::TransportReport, level: Level) -> Option<String> {
+    let lines: Vec<String> = of_level(report, level).map(line).collect();
+    let more = lines.len().saturating_sub(TOLD_MAX);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let told = lines.into_iter().take(TOLD_MAX).chain(more).collect::<Vec<_>>().join(" | ");
+    (!told.is_empty()).then_some(told)
 }
 
 /// Judges a policy, and endpoints by it; what the policy does not say is as by default.
@@ -359,5 +371,7 @@ impl Endpoint {
     }
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;

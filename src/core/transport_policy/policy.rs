@@ -6,7 +6,7 @@ use omnirelay_core::names::check_node_name;
 use omnirelay_core::text::{is_unseen, shown};
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-use omnirelay_wire::timestamp::millis;
+use omnirelay_wire::timestamp::{Timestamp, millis};
 use prost::Message as _;
 
 use super::pairing::{Encoding, Pairing, Transport};
@@ -28,6 +28,8 @@ const PAIRINGS_MAX: usize = 16;
 const WORDS_MAX: usize = 64;
 const WORDS_BYTES_MAX: usize = 512;
 const NAME_CHARS_SHOWN: usize = 64;
+/// The last second of the year 9999.
+const LAST_SECOND: i64 = 253_402_300_799;
 
 const RAW_ENDPOINTS_MAX: u32 = 0;
 const LEGACY_PAIRINGS_MAX: u32 = 2;
@@ -206,6 +208,9 @@ fn exception(asked: &pb::TransportException) -> Result<Exception, String> {
             return Err(of(format!("`{name}` is longer than {WORDS_BYTES_MAX} bytes, or cannot be seen")));
         }
     }
+    if asked.expires_at.as_ref().is_some_and(|at| !is_told(at)) {
+        return Err(of("`expiresAt` is no time between 1970 and 9999".to_owned()));
+    }
     let has_words = words.iter().all(|(_, words)| !words.trim().is_empty());
     Ok(Exception {
         name: asked.name.clone(),
@@ -215,6 +220,11 @@ fn exception(asked: &pb::TransportException) -> Result<Exception, String> {
         is_complete: has_words && asked.expires_at.is_some(),
         expires_at: asked.expires_at.as_ref().map_or(Millis(u64::MAX), millis),
     })
+}
+
+/// Whether everybody can be told of a time: over gRPC any number can come.
+fn is_told(at: &Timestamp) -> bool {
+    (0..=LAST_SECOND).contains(&at.seconds) && (0..1_000_000_000).contains(&at.nanos)
 }
 
 fn pairings(all: &[pb::TransportPairing]) -> Result<Vec<Pairing>, String> {

@@ -317,6 +317,30 @@ fn what_is_to_go_is_counted() {
 }
 
 #[test]
+fn the_first_findings_are_told_and_how_many_more_there_are() {
+    let one = |number: usize| format!("a{number} outer http2+json");
+    let endpoints: Vec<_> = (0..10).map(|number| endpoint(&one(number))).collect();
+    let judged = evaluate(&pb::TransportPolicy::default(), &endpoints, NOW).unwrap();
+    let told = summary(&judged, Level::Violation).unwrap();
+    assert!(told.contains("orders/a7") && !told.contains("orders/a8"), "{told}");
+    assert!(told.ends_with(" | and 2 more"), "{told}");
+    assert_eq!(summary(&judged, Level::Warning), None);
+}
+
+#[test]
+fn a_time_that_cannot_be_told_is_refused() {
+    let far = |seconds, nanos| {
+        let mut policy = policy(exception(|_| {}));
+        policy.exceptions[0].expires_at = Some(omnirelay_wire::timestamp::Timestamp { seconds, nanos });
+        evaluate(&policy, &[], NOW).map(|judged| judged.fit)
+    };
+    for (seconds, nanos) in [(i64::MAX, 0), (-1, 0), (253_402_300_800, 0), (0, -1), (0, 1_000_000_000)] {
+        assert!(far(seconds, nanos).unwrap_err().contains("`expiresAt`"), "{seconds} {nanos}");
+    }
+    assert_eq!(far(253_402_300_799, 999_999_999), Ok(true));
+}
+
+#[test]
 fn what_means_nothing_is_no_policy() {
     let category = |change: fn(&mut Value)| {
         let mut category = json!({"name": "own", "allowed": []});

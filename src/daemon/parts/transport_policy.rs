@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use omnirelay_wire::pb::omnirelay::mesh::control::v1::TransportReport;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::config_service_server::ConfigServiceServer;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::core::transport_policy::{line, of_level};
+use crate::core::transport_policy::summary;
 use crate::daemon::metrics::TransportPolicyMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::transport_policy::seed::PolicySeed;
@@ -35,7 +34,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.readiness.add(move || {
         let report = asked.judge();
         [(VIOLATIONS, Level::Violation), (WARNINGS, Level::Warning)]
-            .map(|(name, level)| item(name, false, trouble(&report, level)))
+            .map(|(name, level)| item(name, false, summary(&report, level)))
             .to_vec()
     });
     let (judged, metrics) = (own.clone(), TransportPolicyMetrics::new(node.metrics.all())?);
@@ -43,10 +42,4 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let service = ConfigServiceServer::new(MeshConfig(own));
     node.serve(PortName::Control, service.send_compressed(Gzip).accept_compressed(Gzip));
     Ok(())
-}
-
-/// What was found of a level.
-fn trouble(report: &TransportReport, level: Level) -> Option<String> {
-    let found: Vec<String> = of_level(report, level).map(line).collect();
-    (!found.is_empty()).then(|| found.join(" | "))
 }

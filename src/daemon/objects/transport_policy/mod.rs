@@ -18,12 +18,13 @@ use tonic::Response;
 
 use super::certificates::policy::effective_join_policy;
 use super::serve::serve;
-use crate::core::transport_policy::{self, effective, evaluate};
+use crate::core::transport_policy::{effective, evaluate, summary, unreadable, violations};
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::ViewRecord;
 use pb::config_service_server::ConfigService;
 use pb::effective_transport_policy::Source;
+use pb::transport_finding::Level;
 
 /// The record of the transport policy; there is one.
 pub const TRANSPORT_POLICY: Kind = Kind::of("transport-policy");
@@ -31,8 +32,6 @@ pub const TRANSPORT_POLICY: Kind = Kind::of("transport-policy");
 const VERSIONS_MAX: usize = 16;
 /// The key of a record of which there is one.
 const ONLY: &str = "mesh";
-/// How many findings a refusal tells.
-const TOLD_MAX: usize = 8;
 
 /// By what a node judges, and what it listens at.
 pub struct OwnTransport {
@@ -72,7 +71,7 @@ impl OwnTransport {
     /// What this node listens at, judged by the policy that holds.
     pub fn judge(&self) -> pb::TransportReport {
         let judged = evaluate(&self.holding().0, &self.endpoints, self.now());
-        judged.unwrap_or_else(|what| transport_policy::unreadable(&what))
+        judged.unwrap_or_else(|what| unreadable(&what))
     }
 
     fn now(&self) -> Millis {
@@ -132,16 +131,10 @@ impl OwnTransport {
     /// `INVALID_ARGUMENT` where it means nothing, `TRANSPORT_POLICY_VIOLATED` with what breaks it.
     fn accept(&self, policy: &pb::TransportPolicy) -> Result<pb::TransportReport, Fault> {
         let report = evaluate(policy, &self.endpoints, self.now()).map_err(invalid)?;
-        let lines: Vec<String> = transport_policy::violations(&report).map(transport_policy::line).collect();
-        if lines.is_empty() {
-            return Ok(report);
-        }
-        let more = lines.len().saturating_sub(TOLD_MAX);
-        let told = lines.iter().take(TOLD_MAX).map(String::as_str).collect::<Vec<_>>().join(" | ");
-        let more = if more == 0 { String::new() } else { format!(" | and {more} more") };
-        let message = format!("the transport policy would be broken: {told}{more}");
+        let Some(told) = summary(&report, Level::Violation) else { return Ok(report) };
+        let message = format!("the transport policy would be broken: {told}");
         Err(Fault::new(reasons::TRANSPORT_POLICY_VIOLATED, message)
-            .detail("violations", lines.len())
+            .detail("violations", violations(&report).count())
             .hint("omnirelay mesh config validate --remote -f FILE    # says the same, and changes nothing"))
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tonic::{Request, Status};
 
 use super::*;
+use crate::core::transport_policy::{line, violations};
 use crate::daemon::config::Config;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::trust::{HasAuthority, Trust};
@@ -139,7 +140,7 @@ async fn a_policy_that_would_be_broken_is_refused_and_changes_nothing() {
         // Whoever only asks is told the same.
         let asked = pb::ValidateConfigRequest { policy: Some(policy), ..Default::default() };
         let said = config.validate_config(called(asked)).await.unwrap().into_inner().report.unwrap();
-        let lines: Vec<String> = transport_policy::violations(&said).map(transport_policy::line).collect();
+        let lines: Vec<String> = violations(&said).map(line).collect();
         assert!(!said.fit && lines.iter().all(|line| message.contains(line)), "{what}: {lines:?}");
     }
     assert_eq!(config.0.holding(), (pb::TransportPolicy::default(), Source::Default));
