@@ -148,6 +148,15 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_configurations_are_fit() {
+        for name in ["dev", "prod", "redis"] {
+            let path = format!("{}/deploy/config/omnirelayd.{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+            let mut loaded = load(Some(path.as_ref()), std::iter::empty(), &[], &[]).unwrap();
+            assert!(loaded.check_transport(Millis(0)).is_ok() && loaded.warnings.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
     fn what_means_nothing_is_no_configuration() {
         let cases = [
             ("an unknown word", "{policy: {legacy: [{transport: tcp}]}}", "no transport `tcp`"),
