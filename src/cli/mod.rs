@@ -25,6 +25,7 @@ mod leaders;
 mod login;
 mod logout;
 mod man;
+mod mesh_config;
 mod node;
 mod ops;
 mod peers;
@@ -88,6 +89,7 @@ static MESH: &[&Entry] = &[
     &join::ENTRY,
     &join::leave::ENTRY,
     &join::revoke::ENTRY,
+    &mesh_config::ENTRY,
     &status::ENTRY,
     &check::ENTRY,
 ];

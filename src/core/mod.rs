@@ -11,3 +11,4 @@ pub mod lease;
 pub mod peer;
 pub mod register;
 pub mod strays;
+pub mod transport_policy;

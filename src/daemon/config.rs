@@ -14,6 +14,7 @@ mod layers;
 mod leadership;
 mod lines;
 mod mesh;
+mod named_files;
 mod node;
 mod oidc;
 mod origin;
@@ -29,6 +30,7 @@ mod session;
 mod sinks;
 mod span;
 mod store;
+mod transport;
 
 pub use audit::AuditConfig;
 pub use client_tls::{ClientIdentity, ClientTlsConfig, ClientTrust};
@@ -36,7 +38,7 @@ pub use control::{ControlConfig, ControlTlsConfig, FileMode, TlsSource};
 pub use federated::FederatedClusterConfig;
 pub use foreign::is_foreign;
 pub use history::HistoryConfig;
-pub use layers::{ConfigError, Loaded, Source, load};
+pub use layers::{ConfigError, Loaded, Source, load, read};
 pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
 pub use mesh::MeshConfig;
 pub use node::NodeConfig;
@@ -57,6 +59,7 @@ pub use session::SessionConfig;
 pub use sinks::http_sink_url;
 pub use span::Span;
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
+pub use transport::TransportConfig;
 
 use super::log::LogConfig;
 
@@ -76,5 +79,6 @@ pub struct Config {
     pub registers: RegistersConfig,
     pub history: HistoryConfig,
     pub audit: AuditConfig,
+    pub transport: TransportConfig,
     pub log: LogConfig,
 }

@@ -13,6 +13,7 @@ mod relay;
 mod reports;
 mod sinks;
 mod transport;
+mod transport_policy;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use relay::{RelayMetrics, SourceCounts};
 pub use reports::ReportsMetrics;
 pub use sinks::{SinkCounts, SinkMetrics};
 pub use transport::TransportMetrics;
+pub use transport_policy::TransportPolicyMetrics;
 
 use super::registry::Registry;
 use registrar::{Registrar, level};

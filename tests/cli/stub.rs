@@ -118,10 +118,10 @@ pub fn mesh(request: &Request) -> Reply {
         ("GET", path) if path.starts_with("/control/audit") => audit(request, path),
         ("GET", path) if path.starts_with("/control/events") => happenings(request),
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
-        (_, path) if path.starts_with("/control/registers") => registers(request, path),
-        (_, path) if path.starts_with("/control/advertisements") => registers(request, path),
+        (_, path) if is_of(&["registers", "advertisements"], path) => registers(request, path),
         (_, path) if path.starts_with("/control/operations") => operations(request, path),
         (_, path) if path.starts_with("/control/bindings") => bindings(request, path),
+        (_, path) if path.starts_with("/control/config") => config(request, path),
         (_, path) if is_of_identity(path) => identity(request, path),
         ("POST", "/control/store:switch") => switched(&request.body),
         ("GET", "/control/dev/nodes") => dev_nodes(),
@@ -136,9 +136,7 @@ pub fn mesh(request: &Request) -> Reply {
             change(true, true, &["cordoned: false -> true", "draining: false -> true"])
         }
         ("POST", "/control/peers/relay-b119:undrain") => change(true, false, &["draining: true -> false"]),
-        ("GET", "/control/peers/relay-b119/drain") => {
-            answer(json!({"nodeId": "relay-b119", "draining": true, "drained": true, "remaining": []}))
-        }
+        ("GET", "/control/peers/relay-b119/drain") => drained(),
         ("GET", path) if path.ends_with("/ping") => pinged(path),
         ("PATCH", "/control/peers/relay-b119/labels") => {
             change(true, false, &["label tier: \"std\" -> \"gold\""])
@@ -152,6 +150,10 @@ pub fn mesh(request: &Request) -> Reply {
         }
         _ => problem("not_found", "PEER_NOT_FOUND", 404),
     }
+}
+
+fn drained() -> Reply {
+    answer(json!({"nodeId": "relay-b119", "draining": true, "drained": true, "remaining": []}))
 }
 
 /// What a node is reached by: one by both, one over TCP alone, one not at all.
@@ -189,6 +191,10 @@ fn pinged(path: &str) -> Reply {
 fn is_of_identity(path: &str) -> bool {
     let nouns =
         ["authority", "certificates", "join-tokens", "join-policy", "mesh:revoke", "revocations", "whoami"];
+    is_of(&nouns, path)
+}
+
+fn is_of(nouns: &[&str], path: &str) -> bool {
     nouns.iter().any(|noun| path.starts_with(&format!("/control/{noun}")))
 }
 
@@ -334,6 +340,63 @@ fn join_policy(request: &Request) -> Reply {
         _ => changed(
             request,
             json!({"policy": policy, "changes": ["rules: token -> attested, test, workers"]}),
+        ),
+    }
+}
+
+/// By what the mesh is configured, and what it was before.
+fn config(request: &Request, path: &str) -> Reply {
+    let grpc = json!({"transport": "http2", "encoding": "protobuf"});
+    let policy = json!({
+        "categories": [{"name": "partner", "allowed": [grpc], "preferred": grpc, "requiresPreferred": true}],
+        "exceptions": [{"name": "old-scale", "category": "partner", "endpoints": ["orders/scale"],
+            "pairings": [{"transport": "http1", "encoding": "json"}], "reason": "INC-4711", "approvedBy": "operator:ann",
+            "expiresAt": "2027-04-01T00:00:00Z"}],
+        "legacy": [{"transport": "http1", "encoding": ""}], "budgets": {"rawEndpointsMax": 1, "legacyPairingsMax": 2},
+    });
+    let excepted = json!({
+        "level": "excepted", "rule": "pairing-not-allowed", "endpoint": "scale", "namespace": "orders",
+        "what": "`orders/scale` speaks http1+json, and `partner` allows http2+protobuf",
+        "remedy": "exception `old-scale` allows it until 2027-04-01T00:00:00Z",
+    });
+    let report = json!({
+        "fit": true, "findings": [excepted], "endpoints": 2, "rawEndpoints": 0, "rawEndpointsMax": 1,
+        "legacyPairings": 2, "legacyPairingsMax": 2,
+    });
+    let transport = json!({
+        "source": "registry", "policy": policy, "version": "3", "lastWriterId": "relay-a7f3",
+        "updatedAt": "2026-11-20T05:31:00Z",
+    });
+    let version = |number: &str, reason: &str, back: &str| {
+        json!({"version": number, "policy": policy, "setBy": "operator:ann", "setAt": "2026-11-20T05:31:00Z",
+            "reason": reason, "rolledBackTo": back})
+    };
+    match (request.method.as_str(), path) {
+        ("GET", "/control/config") => answer(json!({
+            "transport": transport,
+            "join": {"source": "default", "policy": {"rules": [{"name": "token", "effect": "allow"}]}},
+            "endpoints": [
+                {"name": "control", "namespace": "", "category": "control-plane", "profiles": [grpc], "acl": []},
+                {"name": "scale", "namespace": "orders", "category": "partner",
+                    "profiles": [grpc, {"transport": "http1", "encoding": "json"}], "acl": ["service:shop"]},
+            ],
+            "report": report,
+        })),
+        ("GET", _) => answer(json!({
+            "versions": [version("3", "orders cannot do without", "1"), version("2", "", "0"), version("1", "begin", "0")],
+        })),
+        ("POST", "/control/config:validate") => {
+            Reply::Json(200, json!({"schemaVersion": "v1", "report": report}))
+        }
+        ("PUT", _) if request.body.contains("mesh-internal") => {
+            problem("failed_precondition", "TRANSPORT_POLICY_VIOLATED", 409)
+        }
+        (method, _) => changed(
+            request,
+            json!({
+                "policy": transport, "changes": ["budgets.rawEndpointsMax: 0 -> 1"], "report": report,
+                "rolledBackTo": if method == "POST" { "1" } else { "0" },
+            }),
         ),
     }
 }

@@ -21,6 +21,7 @@ mod lost;
 mod relay;
 mod secure;
 mod service;
+mod transport_policy;
 mod up;
 mod up_redis;
 

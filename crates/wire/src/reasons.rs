@@ -31,8 +31,7 @@ macro_rules! reasons {
 
 reasons! {
     AGENT_MOVED: FailedPrecondition,
-        "another relay holds the agent by now",
-        "ask which with omnirelay agents placement";
+        "another relay holds the agent by now", "ask which with omnirelay agents placement";
     AGENT_NOT_FOUND: NotFound,
         "no live relay holds an agent of that id: it was never registered, or was not heard of for its time to live",
         "omnirelay agents list";
@@ -49,11 +48,9 @@ reasons! {
         "the agent could not carry out a command just now, such as for want of storage",
         "repeat the command with the same --command-id";
     AMBIGUOUS_ID: InvalidArgument,
-        "the beginning of an id fits several objects",
-        "give more of the id";
+        "the beginning of an id fits several objects", "give more of the id";
     AUDIT_RECORD_NOT_FOUND: NotFound,
-        "there is no audit record with this id",
-        "list the ids with omnirelay audit list -o wide";
+        "there is no audit record with this id", "list the ids with omnirelay audit list -o wide";
     AUDIT_UNREADABLE: DataLoss,
         "the store holds something in the audit trail that is no record; somebody else wrote it",
         "omnirelay audit verify names it";
@@ -61,8 +58,7 @@ reasons! {
         "the issuer of the certificate authority has ended, or does before what was asked for would begin",
         "look at it with omnirelay cert ca show";
     AUTHORITY_EXISTS: AlreadyExists,
-        "there is a certificate authority already, and a mesh has one",
-        "look at it with omnirelay cert ca show";
+        "there is a certificate authority already, and a mesh has one", "look at it with omnirelay cert ca show";
     AUTHORITY_ROTATING: FailedPrecondition,
         "the mesh trusts two roots already, and the older one has to be retired before there is a third",
         "omnirelay cert ca retire, once nothing leads to the older one alone";
@@ -70,17 +66,13 @@ reasons! {
         "the registry holds something in the place of the certificate authority, or of what it has revoked, that is neither; somebody else wrote it",
         "restore the store; omnirelay audit list says who changed it last";
     BINDING_NOT_FOUND: NotFound,
-        "the principal was given nothing",
-        "omnirelay bindings list";
+        "the principal was given nothing", "omnirelay bindings list";
     BODY_INCOMPLETE: Cancelled,
-        "the connection ended inside the body of a request",
-        "repeat the request";
+        "the connection ended inside the body of a request", "repeat the request";
     BODY_TOO_LARGE: InvalidArgument,
-        "the body of a request is larger than the daemon takes",
-        "send less at once";
+        "the body of a request is larger than the daemon takes", "send less at once";
     BROKEN_PIPE: Cancelled,
-        "the reader of standard output went away",
-        "nothing";
+        "the reader of standard output went away", "nothing";
     CA_FILE: InvalidArgument,
         "the file with the authorities of relays cannot be read, or holds no certificate",
         "name a PEM file with --relay-ca";
@@ -97,56 +89,40 @@ reasons! {
         "the daemon does not take the certificate that was shown: it was revoked, has ended, or is of another authority",
         "show one that is valid with --tls-cert FILE and --tls-key FILE; omnirelay cert inspect FILE says what one is";
     CLIENT: Unknown,
-        "the HTTP client could not be prepared",
-        "report it as a bug";
+        "the HTTP client could not be prepared", "report it as a bug";
     COMMAND_REUSED: AlreadyExists,
-        "the id of a command was used before, for another agent or another content",
-        "choose another --command-id";
+        "the id of a command was used before, for another agent or another content", "choose another --command-id";
     CONFIG_INVALID: InvalidArgument,
-        "the file of contexts does not say what it should",
-        "correct it, or name another with --config";
+        "the file of contexts does not say what it should", "correct it, or name another with --config";
     CONFIG_LOCKED: Unknown,
-        "another process keeps the file of contexts locked",
-        "wait for it, then repeat the command";
+        "another process keeps the file of contexts locked", "wait for it, then repeat the command";
     CONFIG_UNREADABLE: InvalidArgument,
-        "the file of contexts cannot be read",
-        "check its permissions, or name another with --config";
+        "the file of contexts cannot be read", "check its permissions, or name another with --config";
     CONFIG_UNWRITABLE: Unknown,
         "the file of contexts cannot be written; nothing was changed",
         "check its permissions and the space left, or name another with --config";
     CONNECTION_LOST: Unavailable,
-        "the connection was cut before the answer was complete",
-        "repeat the command; look at the daemon's log";
+        "the connection was cut before the answer was complete", "repeat the command; look at the daemon's log";
     CONNECTION_REFUSED: Unavailable,
-        "nothing listens at that address",
-        "omnirelay up, or omnirelay context current -v";
+        "nothing listens at that address", "omnirelay up, or omnirelay context current -v";
     CONNECT_FAILED: Unavailable,
-        "no connection to that address can be made",
-        "check the network and the address";
+        "no connection to that address can be made", "check the network and the address";
     CONNECT_TIMEOUT: Unavailable,
-        "nothing answered at that address in time",
-        "check firewalls and the address; --connect-timeout waits longer";
+        "nothing answered at that address in time", "check firewalls and the address; --connect-timeout waits longer";
     CONTEXT_EXISTS: AlreadyExists,
-        "there is a context of that name",
-        "omnirelay context set NAME ...";
+        "there is a context of that name", "omnirelay context set NAME ...";
     CONTEXT_UNKNOWN: InvalidArgument,
-        "there is no context of that name",
-        "omnirelay context list";
+        "there is no context of that name", "omnirelay context list";
     CURSOR_FILE: Unknown,
-        "the file of --cursor-file cannot be read or written",
-        "check its permissions and the space left";
+        "the file of --cursor-file cannot be read or written", "check its permissions and the space left";
     DEADLINE_EXCEEDED: DeadlineExceeded,
-        "the daemon could not answer within the time it was given",
-        "repeat with a longer --request-timeout";
+        "the daemon could not answer within the time it was given", "repeat with a longer --request-timeout";
     DECLINED: Cancelled,
-        "the question was not answered with yes; nothing was changed",
-        "nothing";
+        "the question was not answered with yes; nothing was changed", "nothing";
     DESCRIPTORS: Internal,
-        "the descriptors built into this program are damaged",
-        "report it as a bug";
+        "the descriptors built into this program are damaged", "report it as a bug";
     DRAINING: Unavailable,
-        "the daemon is stopping and takes no new work",
-        "ask another daemon of the mesh";
+        "the daemon is stopping and takes no new work", "ask another daemon of the mesh";
     DRAIN_TAKEN_BACK: Aborted,
         "while a drain was waited for, somebody took it back",
         "find out who with omnirelay audit list --object peer/ID, then drain again";
@@ -157,14 +133,12 @@ reasons! {
         "no drone with this id has a session at the relays that were asked",
         "omnirelay drones list shows those that are held";
     ENCODING: Unknown,
-        "a document could not be written in the form asked for",
-        "try -o json; report it as a bug";
+        "a document could not be written in the form asked for", "try -o json; report it as a bug";
     EPOCH_CHANGED: Aborted,
         "the registry began anew, so a version or a cursor of before means nothing",
         "read again, then repeat the change";
     EXPORT_INCOMPLETE: Unavailable,
-        "an export of the audit trail ended too soon; what there is of it cannot be checked",
-        "export again";
+        "an export of the audit trail ended too soon; what there is of it cannot be checked", "export again";
     FAILOVER_REFUSED: FailedPrecondition,
         "no Sentinel began the failover of a planned switch; nothing was changed",
         "the message has the answer of each Sentinel; try again in a minute";
@@ -172,26 +146,20 @@ reasons! {
         "the caller is a node of a federated cluster, which reaches the exchange of advertisements and nothing else",
         "call with an identity of this mesh; omnirelay whoami says whom the daemon takes you for";
     FENCED: FailedPrecondition,
-        "another node leads by now; nothing was changed",
-        "ask the node that leads";
+        "another node leads by now; nothing was changed", "ask the node that leads";
     FILE: Unknown,
-        "a file of registers cannot be read",
-        "see the cause; check its path and its rights";
+        "a file of registers cannot be read", "see the cause; check its path and its rights";
     FILE_EXISTS: AlreadyExists,
-        "a file that is to be written is there already",
-        "name another one, or write over it with --force";
+        "a file that is to be written is there already", "name another one, or write over it with --force";
     GARBLED_TELEMETRY: InvalidArgument,
         "a message on a telemetry stream is none, or is of another shape than those before",
         "send TelemetryFrame or AgentStreamMessage, one of them on a stream";
     GROUP_LIVE: FailedPrecondition,
-        "a session or group is still live, so it cannot be judged gone",
-        "wait until it is over";
+        "a session or group is still live, so it cannot be judged gone", "wait until it is over";
     GROUP_OVER: FailedPrecondition,
-        "the session or group is over and cannot be renewed",
-        "begin a new one";
+        "the session or group is over and cannot be renewed", "begin a new one";
     HEADERS_TOO_LARGE: ResourceExhausted,
-        "the headers of the request, or its metadata, are larger than is taken",
-        "send less of them";
+        "the headers of the request, or its metadata, are larger than is taken", "send less of them";
     HOLDER_HAS_A_CERTIFICATE: FailedPrecondition,
         "the holder has a valid certificate of another key: two hosts may believe to be the same",
         "if the key is lost or the host was replaced, say so with --replace";
@@ -199,38 +167,28 @@ reasons! {
         "the holder was revoked and gets no certificate",
         "if it is to be let back in, an administrator says so: omnirelay cert reinstate";
     HOST_NOT_ALLOWED: PermissionDenied,
-        "the request names a host that this loopback listener does not answer to",
-        "call it as localhost or 127.0.0.1";
+        "the request names a host that this loopback listener does not answer to", "call it as localhost or 127.0.0.1";
     IDEMPOTENCY_KEY_REUSED: FailedPrecondition,
-        "the key was used for another request",
-        "leave --idempotency-key out, or repeat the very same command";
+        "the key was used for another request", "leave --idempotency-key out, or repeat the very same command";
     IDENTITY_NOT_ALLOWED: PermissionDenied,
         "the relay's configuration lists whose certificates a service of its port takes, and the caller's is none of them",
         "have it added to the setting that is named, or show another certificate";
     INPUT: Unknown,
-        "standard input or a file named could not be read",
-        "check the file";
+        "standard input or a file named could not be read", "check the file";
     INTERNAL: Internal,
-        "the daemon failed in a way it did not foresee",
-        "look into its log for the request id; report it as a bug";
+        "the daemon failed in a way it did not foresee", "look into its log for the request id; report it as a bug";
     INTERRUPTED: Cancelled,
-        "the command was interrupted before this was sent",
-        "repeat the command: what is done already stays so";
+        "the command was interrupted before this was sent", "repeat the command: what is done already stays so";
     INVALID_ARGUMENT: InvalidArgument,
-        "the daemon refuses the request as it is",
-        "correct what the message names";
+        "the daemon refuses the request as it is", "correct what the message names";
     INVALID_CURSOR: InvalidArgument,
-        "the text is no cursor",
-        "use the cursor of an answer or an event as it is";
+        "the text is no cursor", "use the cursor of an answer or an event as it is";
     INVALID_FIELD: InvalidArgument,
-        "a field of the request has a value it cannot have",
-        "correct what the message names";
+        "a field of the request has a value it cannot have", "correct what the message names";
     INVALID_HEADER: InvalidArgument,
-        "a header of the request has a value it cannot have",
-        "correct what the message names";
+        "a header of the request has a value it cannot have", "correct what the message names";
     INVALID_PAGE_TOKEN: InvalidArgument,
-        "the page token is of another list, or damaged",
-        "begin with the first page";
+        "the page token is of another list, or damaged", "begin with the first page";
     ISSUER_KEYS_UNKNOWN: Unauthenticated,
         "the keys of the issuer of tokens are not known: it does not answer, or has not for too long",
         "look whether security.oidc.jwksUrl answers; the log of the daemon says what failed";
@@ -250,11 +208,9 @@ reasons! {
         "there is no join token of that id: it never was, or was forgotten a day after its end",
         "omnirelay token list --all";
     KEY_REVOKED: PermissionDenied,
-        "the key of the request was revoked",
-        "make a new key; others may know the one that was revoked";
+        "the key of the request was revoked", "make a new key; others may know the one that was revoked";
     LABEL_TAKEN: FailedPrecondition,
-        "a label has another value",
-        "add --overwrite to change it";
+        "a label has another value", "add --overwrite to change it";
     LAST_NODE: FailedPrecondition,
         "of all nodes of omnirelay up only this one runs, so that nobody could bring any of them back",
         "omnirelay dev resume NODE for another one first; omnirelay down ends the mesh";
@@ -262,26 +218,20 @@ reasons! {
         "the chunks that the body comes in are malformed",
         "send it with a content-length, or in chunks as RFC 9112 has them";
     MALFORMED_GZIP: InvalidArgument,
-        "the body is not gzip, or is cut off",
-        "send it plain";
+        "the body is not gzip, or is cut off", "send it plain";
     MALFORMED_JSON: InvalidArgument,
-        "the body is not JSON",
-        "correct what the message names";
+        "the body is not JSON", "correct what the message names";
     MALFORMED_MESSAGE: InvalidArgument,
-        "the gRPC request holds no message that can be read",
-        "use a client made from the protos the daemon has";
+        "the gRPC request holds no message that can be read", "use a client made from the protos the daemon has";
     MASTER_DIFFERS: FailedPrecondition,
         "another server is the master of the store than the one that was to be replaced",
         "omnirelay mesh store switch --dry-run says who is";
     METHOD_UNKNOWN: Unimplemented,
-        "the daemon does not know this method",
-        "bring the daemon up to date";
+        "the daemon does not know this method", "bring the daemon up to date";
     MISSING_SCOPE: PermissionDenied,
-        "the caller lacks the scope that the method needs",
-        "ask whoever grants scopes";
+        "the caller lacks the scope that the method needs", "ask whoever grants scopes";
     NAME_NOT_RESOLVED: Unavailable,
-        "the host name in the address is not known",
-        "check the address and the resolver";
+        "the host name in the address is not known", "check the address and the resolver";
     NODE_ADDRESS_UNKNOWN: Unavailable,
         "a node registered without an address at which its daemon can be asked",
         "name the address with --addr instead of --node";
@@ -295,14 +245,12 @@ reasons! {
         "a command was to be carried out by a node that is not alive",
         "omnirelay mesh peers status NODE says since when";
     NODE_NOT_FOUND: NotFound,
-        "the process does not run that node",
-        "omnirelay dev list";
+        "the process does not run that node", "omnirelay dev list";
     NODE_NOT_STARTED: FailedPrecondition,
         "a killed node could not be started again; the message says why",
         "remove the cause, such as another process on its port, then omnirelay dev resume NODE";
     NOT_ACCEPTABLE: InvalidArgument,
-        "the method cannot answer in the form that was asked for",
-        "leave the accept header out";
+        "the method cannot answer in the form that was asked for", "leave the accept header out";
     NOT_AN_ISSUER: FailedPrecondition,
         "the daemon that was asked cannot issue certificates: it has not the secret that the issuer's key is sealed with",
         "ask one that can: omnirelay cert ca show says of each whether it issues";
@@ -310,8 +258,7 @@ reasons! {
         "that node may not lead the scope: it is not alive, it is cordoned or draining, or the policy of the scope excludes it",
         "omnirelay mesh leaders explain SCOPE says why, and who may";
     NOT_HTTP: Unavailable,
-        "what answers at that address does not speak HTTP",
-        "check the port; omnirelay context current -v";
+        "what answers at that address does not speak HTTP", "check the port; omnirelay context current -v";
     NOT_LOOPBACK: Unauthenticated,
         "without credentials the daemon serves callers on its own host only",
         "call it on its own host; read SECURITY.md";
@@ -319,8 +266,7 @@ reasons! {
         "an agent opened a stream without having a session; sessions do not outlive the relay",
         "call Register, then open the stream";
     NO_ADDRESS: Internal,
-        "there is no address to ask",
-        "report it as a bug";
+        "there is no address to ask", "report it as a bug";
     NO_AUTHORITY: FailedPrecondition,
         "the mesh has no certificate authority",
         "make one through the control socket of a daemon: omnirelay cert ca init";
@@ -328,8 +274,7 @@ reasons! {
         "nobody leads the scope now, so nobody can hand it over or step down",
         "omnirelay mesh leaders explain SCOPE says why";
     NO_MESH_PORT: FailedPrecondition,
-        "the node does not say where its mesh port is",
-        "it has one once it was enrolled: omnirelay mesh peers get ID";
+        "the node does not say where its mesh port is", "it has one once it was enrolled: omnirelay mesh peers get ID";
     NO_STANDBY: FailedPrecondition,
         "no replica could take over from the master, or one of them does not follow it",
         "redis-cli info replication on the master; repeat when all are online";
@@ -337,8 +282,7 @@ reasons! {
         "somebody cancelled the operation; what it had done stays",
         "omnirelay ops get ID says who began it, omnirelay audit list who stopped it";
     OPERATION_FAILED: Unknown,
-        "the operation did nothing, or could not go on",
-        "see the cause and the details, then repeat the command";
+        "the operation did nothing, or could not go on", "see the cause and the details, then repeat the command";
     OPERATION_FORGOTTEN: DeadlineExceeded,
         "the daemon that carried the operation out does not know it any more, as after a restart",
         "repeat the command; what is done already is left as it is";
@@ -346,8 +290,7 @@ reasons! {
         "the daemon that was asked knows no operation of that id: each knows its own, and only since its start",
         "ask the daemon that began it";
     OPERATION_OUT_OF_SIGHT: DeadlineExceeded,
-        "the daemon that carries the operation out cannot be asked any more",
-        "omnirelay ops get ID once it can";
+        "the daemon that carries the operation out cannot be asked any more", "omnirelay ops get ID once it can";
     OPERATION_TIMEOUT: DeadlineExceeded,
         "the operation has not ended in the time of --timeout; it goes on",
         "omnirelay ops wait ID, or omnirelay ops cancel ID";
@@ -358,8 +301,7 @@ reasons! {
         "the leader has not done yet what was ordered; the order stands, and the next leader heeds it",
         "omnirelay mesh leaders get SCOPE shows it; watch it, or check whether the leader hangs";
     ORIGIN_NOT_ALLOWED: PermissionDenied,
-        "a page of that origin may not call this listener",
-        "add the name to the daemon's allowed hosts";
+        "a page of that origin may not call this listener", "add the name to the daemon's allowed hosts";
     OTHER_NODE: FailedPrecondition,
         "the request means another node than the one whose daemon was asked",
         "ask the daemon of that node; omnirelay mesh peers get says where it listens";
@@ -367,17 +309,13 @@ reasons! {
         "a change was sent and its answer lost: it may have been made or not",
         "repeat the command with the --idempotency-key that was printed";
     OUTPUT: Unknown,
-        "standard output, or the file that was named, does not take the data",
-        "check the space left where it goes";
+        "standard output, or the file that was named, does not take the data", "check the space left where it goes";
     PAGE_TOKEN_EXPIRED: Aborted,
-        "too much has changed since the first page was read",
-        "begin with the first page";
+        "too much has changed since the first page was read", "begin with the first page";
     PARTIAL_FAILURE: Unknown,
-        "some of several objects failed",
-        "look into results[], repeat the command for those";
+        "some of several objects failed", "look into results[], repeat the command for those";
     PEER_NOT_FOUND: NotFound,
-        "there is no peer of that id",
-        "omnirelay mesh peers list";
+        "there is no peer of that id", "omnirelay mesh peers list";
     PEER_NOT_GONE: FailedPrecondition,
         "a peer that is alive or suspect cannot be forgotten, and one that is alive cannot be forced to leave",
         "stop it first, or wait until it is dead";
@@ -385,20 +323,16 @@ reasons! {
         "a peer service elsewhere could not be pushed to, or answered something else than it should",
         "read what it said, then try again";
     PLACEMENT_CHANGED: Aborted,
-        "the agent moved to another relay, or ended, between two questions of one command",
-        "repeat the command";
+        "the agent moved to another relay, or ended, between two questions of one command", "repeat the command";
     PROOF_NEEDED: Unauthenticated,
         "the daemon takes nobody without proof, as the mesh has a certificate authority or security.loopback is proof, and nothing was proven",
         "call its control socket with --addr unix:PATH, show a certificate with --tls-cert FILE --tls-key FILE, or send a token with --token-file FILE";
     RANDOM: Unknown,
-        "the operating system gave no random numbers",
-        "give --idempotency-key; check the system";
+        "the operating system gave no random numbers", "give --idempotency-key; check the system";
     REASON_UNKNOWN: NotFound,
-        "this version does not know that reason",
-        "omnirelay explain";
+        "this version does not know that reason", "omnirelay explain";
     REGISTER_EXISTS: AlreadyExists,
-        "the node hosts a register of that id already",
-        "change it with omnirelay registers update";
+        "the node hosts a register of that id already", "change it with omnirelay registers update";
     REGISTER_NOT_FOUND: NotFound,
         "the node hosts no register of that id; another one may",
         "omnirelay registers list, with --node for another node's";
@@ -415,41 +349,32 @@ reasons! {
         "the resync would withdraw more than ten advertisements that are more than half of all",
         "look at the plan with --dry-run; --yes withdraws them all the same";
     REQUEST_TIMEOUT: DeadlineExceeded,
-        "the daemon did not answer in time",
-        "repeat with a longer --request-timeout";
+        "the daemon did not answer in time", "repeat with a longer --request-timeout";
     ROOT_IN_USE: FailedPrecondition,
         "there are valid certificates that lead to that root alone, or it is the one that issues",
         "have their holders renew them (nodes do by themselves), or say --force";
     ROOT_KEY_ELSEWHERE: FailedPrecondition,
-        "the key of the root is not in the registry",
-        "say where it is: omnirelay cert ca rotate --offline-root DIR";
+        "the key of the root is not in the registry", "say where it is: omnirelay cert ca rotate --offline-root DIR";
     ROOT_NOT_FOUND: NotFound,
-        "the mesh trusts no root with that fingerprint",
-        "omnirelay cert ca show";
+        "the mesh trusts no root with that fingerprint", "omnirelay cert ca show";
     ROUTE_UNKNOWN: Unimplemented,
-        "the daemon serves nothing at that path",
-        "omnirelay api GET /control/openapi.json";
+        "the daemon serves nothing at that path", "omnirelay api GET /control/openapi.json";
     RUNTIME: Unknown,
-        "the program could not prepare to talk to a daemon",
-        "check the limits of the system";
+        "the program could not prepare to talk to a daemon", "check the limits of the system";
     SCHEMA_UNKNOWN: NotFound,
-        "there is no document of that kind",
-        "omnirelay schema";
+        "there is no document of that kind", "omnirelay schema";
     SCOPE_NAME_TAKEN: FailedPrecondition,
         "there is a scope whose name differs from the wanted one by upper and lower case only",
         "use that scope, or choose another name";
     SCOPE_NOT_FOUND: NotFound,
-        "there is no leadership scope of that name",
-        "omnirelay mesh leaders list";
+        "there is no leadership scope of that name", "omnirelay mesh leaders list";
     SESSION_REPLACED: Aborted,
         "the agent began another session before it answered a command",
         "give the same command again: an agent that has obeyed says so";
     SIGNALS: Unknown,
-        "the program could not listen for signals",
-        "report it as a bug";
+        "the program could not listen for signals", "report it as a bug";
     STORE_FULL: ResourceExhausted,
-        "the store has no space left; nothing was changed",
-        "make space, then repeat the change";
+        "the store has no space left; nothing was changed", "make space, then repeat the change";
     STORE_HAS_NO_STANDBY: FailedPrecondition,
         "the store is in one place, or not behind Sentinels, so nothing can be switched",
         "docs/guides/operations.md says how a server is replaced";
@@ -475,20 +400,17 @@ reasons! {
         "a file with certificates or a key, for TLS, cannot be used",
         "name files in PEM with --tls-ca, --tls-cert and --tls-key";
     TLS_NEEDED: FailedPrecondition,
-        "the port speaks TLS only, and was called without",
-        "call it as https://HOST:PORT";
+        "the port speaks TLS only, and was called without", "call it as https://HOST:PORT";
     TOKEN_ENDED: Unauthenticated,
         "a token was sent that has ended or was revoked",
         "omnirelay login, which asks for another; or have the issuer give you one";
     TOKEN_EXISTS: AlreadyExists,
-        "there is a join token of that id already",
-        "make another: omnirelay token create";
+        "there is a join token of that id already", "make another: omnirelay token create";
     TOKEN_FILE: InvalidArgument,
         "the file that should hold a token cannot be read, or holds none",
         "name the token file of the daemon with --token-file: control-token in its data directory";
     TOKEN_KEY_MISSING: FailedPrecondition,
-        "the mesh has no key yet by which it signs tokens",
-        "try again: a daemon that can issue certificates makes it";
+        "the mesh has no key yet by which it signs tokens", "try again: a daemon that can issue certificates makes it";
     TOKEN_NEEDS_A_CERTIFICATE: FailedPrecondition,
         "tokens are given to operators and services that show their certificate, and none was shown",
         "call with --tls-cert FILE --tls-key FILE, or through the control socket with --operator NAME";
@@ -514,17 +436,13 @@ reasons! {
         "the caller calls more often than control.rateLimit allows",
         "wait as long as Retry-After says; spread the calls, or raise the limit";
     TOO_MANY_COMMANDS: ResourceExhausted,
-        "the relay remembers, or the agent's stream holds, as many commands as it can",
-        "try again later";
+        "the relay remembers, or the agent's stream holds, as many commands as it can", "try again later";
     TOO_MANY_JOINS: ResourceExhausted,
-        "too many hosts ask to join from one address",
-        "wait a second, then try again";
+        "too many hosts ask to join from one address", "wait a second, then try again";
     TOO_MANY_OPERATIONS: ResourceExhausted,
-        "the daemon carries out as many operations as it may",
-        "wait until one has ended, or cancel one";
+        "the daemon carries out as many operations as it may", "wait until one has ended, or cancel one";
     TOO_MANY_REGISTERS: ResourceExhausted,
-        "a node may have 100000 registers, and would have more",
-        "delete registers that are not needed";
+        "a node may have 100000 registers, and would have more", "delete registers that are not needed";
     TOO_MANY_RELAYS: ResourceExhausted,
         "as many relays are registered as registry.relaysMax allows",
         "omnirelay relays list shows them; raise registry.relaysMax if all of them are meant to be there";
@@ -532,59 +450,50 @@ reasons! {
         "the mesh has as many scopes as it may have, 10,000",
         "omnirelay mesh leaders delete SCOPE removes one that nobody needs";
     TOO_MANY_SESSIONS: ResourceExhausted,
-        "the relay has as many sessions as it may",
-        "use another relay, or raise relay.sessionsMax";
+        "the relay has as many sessions as it may", "use another relay, or raise relay.sessionsMax";
     TOO_MANY_TOKENS: ResourceExhausted,
         "there are as many join tokens as there may be",
         "they are forgotten a day after their end; make one for several nodes (--uses)";
     TOO_MANY_WATCHES: ResourceExhausted,
-        "the daemon serves as many watches as it can",
-        "close some, or ask another daemon";
+        "the daemon serves as many watches as it can", "close some, or ask another daemon";
     TOO_MUCH_IN_FLIGHT: ResourceExhausted,
         "requests and unread answers already hold all the memory they may",
         "try again; read answers as they come, and ask for smaller pages";
+    TRANSPORT_POLICY_VERSION_NOT_FOUND: NotFound,
+        "there is no such version of the transport policy, or it is not kept any more: the last 16 are",
+        "omnirelay mesh config history";
+    TRANSPORT_POLICY_VIOLATED: FailedPrecondition,
+        "the policy breaks a rule that none may, or an endpoint of the daemon that was asked would break it",
+        "change what the message names; docs/guides/transport-policy.md has the rules";
     TRANSPORT_VERSION: FailedPrecondition,
-        "two nodes speak no common version at the mesh port",
-        "bring the older one up to date";
+        "two nodes speak no common version at the mesh port", "bring the older one up to date";
     UNEXPECTED_ANSWER: Unknown,
-        "something other than omnirelayd answers at that address",
-        "omnirelay context current -v";
+        "something other than omnirelayd answers at that address", "omnirelay context current -v";
     UNKNOWN_FIELD: InvalidArgument,
-        "the body has a field that the method does not know",
-        "correct what the message names";
+        "the body has a field that the method does not know", "correct what the message names";
     UNKNOWN_PARAMETER: InvalidArgument,
-        "the query has a parameter that the method does not know",
-        "correct what the message names";
+        "the query has a parameter that the method does not know", "correct what the message names";
     UNSUPPORTED_MEDIA_TYPE: InvalidArgument,
-        "the body is of a type the daemon does not read",
-        "send application/json";
+        "the body is of a type the daemon does not read", "send application/json";
     UP_FAILED: Unknown,
-        "the development mesh could not be started or served",
-        "read the cause; name another folder with --data";
+        "the development mesh could not be started or served", "read the cause; name another folder with --data";
     UP_NOT_READY: DeadlineExceeded,
         "a mesh of omnirelay up runs in the background and is not ready yet",
         "read its log; omnirelay up status says when it is";
     UP_NOT_STOPPED: DeadlineExceeded,
-        "a mesh of omnirelay up was told to end and still runs",
-        "read its log; omnirelay up status says where";
+        "a mesh of omnirelay up was told to end and still runs", "read its log; omnirelay up status says where";
     UP_RUNNING: AlreadyExists,
-        "a mesh of omnirelay up with this name runs already",
-        "omnirelay up status; omnirelay down, or another --name";
+        "a mesh of omnirelay up with this name runs already", "omnirelay up status; omnirelay down, or another --name";
     USAGE: InvalidArgument,
-        "a flag or an argument is wrong",
-        "omnirelay COMMAND --help";
+        "a flag or an argument is wrong", "omnirelay COMMAND --help";
     VERB_UNKNOWN: Unimplemented,
-        "the daemon does not serve this HTTP method at that path",
-        "omnirelay api GET /control/openapi.json";
+        "the daemon does not serve this HTTP method at that path", "omnirelay api GET /control/openapi.json";
     VERSION_CONFLICT: Aborted,
-        "the object changed since it was read",
-        "read it again, then repeat the change";
+        "the object changed since it was read", "read it again, then repeat the change";
     VERSION_GOES_BACK: FailedPrecondition,
-        "a version of a register is never lowered",
-        "leave it out, or delete the register and create it anew";
+        "a version of a register is never lowered", "leave it out, or delete the register and create it anew";
     WATCH_TIMEOUT: DeadlineExceeded,
-        "a watch did not see in time what it waited for",
-        "wait longer with --timeout";
+        "a watch did not see in time what it waited for", "wait longer with --timeout";
 }
 
 #[cfg(test)]

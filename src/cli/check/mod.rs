@@ -30,7 +30,7 @@ use super::frame::session::Session;
 use super::node::NODE;
 use super::schema::documents::own;
 use super::schema::schemas;
-use super::{audit, cert, leaders, peers, registers, relays};
+use super::{audit, cert, leaders, mesh_config, peers, registers, relays};
 
 const LEAF: Leaf =
     Leaf::read("mesh check", &[&NODE, &peers::LIST, &leaders::LIST]).exiting("0 1 2 5 6 8 9 10 11");
@@ -81,6 +81,7 @@ pub static CATEGORIES: &[&Category] = &[
     &relays::checks::CATEGORY,
     &audit::checks::CATEGORY,
     &cert::checks::CATEGORY,
+    &mesh_config::checks::CATEGORY,
     &versions::CATEGORY,
 ];
 

@@ -31,6 +31,8 @@ fn node() -> Value {
             {"name": "plaintext", "ok": true, "message": "", "required": false},
             {"name": "federation", "ok": true, "message": "", "required": false},
             {"name": "key-files", "ok": true, "message": "", "required": false},
+            {"name": "transport-policy", "ok": true, "message": "", "required": false},
+            {"name": "transport-policy-warnings", "ok": true, "message": "", "required": false},
             {"name": "registers", "ok": true, "message": "", "required": false},
             {"name": "sinks", "ok": true, "message": "", "required": false},
             {"name": "publication", "ok": true, "message": "", "required": false},
@@ -158,7 +160,9 @@ fn bad_cases() -> Vec<Case> {
     let mut cases = bad_cases_of_the_client();
     cases.extend(bad_cases_of_the_mesh());
     cases.extend(bad_cases_of_nodes());
+    cases.extend(bad_cases_of_transport());
     cases.extend(bad_cases_of_parts());
+    cases.extend(bad_cases_of_config());
     cases
 }
 
@@ -270,6 +274,24 @@ fn bad_cases_of_nodes() -> Vec<Case> {
     ]
 }
 
+fn bad_cases_of_transport() -> Vec<Case> {
+    vec![
+        ("transport-port", with_other_trouble("mesh", "taken"), Verdict::Warn, "node-2: taken"),
+        (
+            "transport-reached",
+            with_peers(json!([meshed("b", "", "no_answer")])),
+            Verdict::Warn,
+            "not reached: b",
+        ),
+        (
+            "transport-http3",
+            with_peers(json!([meshed("b", "http2", "no_answer"), meshed("c", "http3", "")])),
+            Verdict::Warn,
+            "over HTTP/2: b (nothing came back over UDP",
+        ),
+    ]
+}
+
 fn bad_cases_of_parts() -> Vec<Case> {
     let led_by = |leader: &str, peers: Value| {
         let mut facts = with_scopes(json!([scope("a", leader, 1)]));
@@ -296,19 +318,6 @@ fn bad_cases_of_parts() -> Vec<Case> {
             with_other_trouble("registers", "the pool x"),
             Verdict::Warn,
             "node-2: the pool",
-        ),
-        ("transport-port", with_other_trouble("mesh", "taken"), Verdict::Warn, "node-2: taken"),
-        (
-            "transport-reached",
-            with_peers(json!([meshed("b", "", "no_answer")])),
-            Verdict::Warn,
-            "not reached: b",
-        ),
-        (
-            "transport-http3",
-            with_peers(json!([meshed("b", "http2", "no_answer"), meshed("c", "http3", "")])),
-            Verdict::Warn,
-            "over HTTP/2: b (nothing came back over UDP",
         ),
         ("relays-sinks", with_other_trouble("sinks", "full"), Verdict::Warn, "node-2: full"),
         ("relays-registered", with_trouble("registry", "away"), Verdict::Warn, "node-1: away"),
@@ -342,6 +351,23 @@ fn bad_cases_of_parts() -> Vec<Case> {
         ("identity-plaintext", with_trouble("plaintext", "read"), Verdict::Warn, "node-1: read"),
         ("identity-federation", with_trouble("federation", "west"), Verdict::Warn, "node-1: west"),
         ("identity-keys", with_trouble("key-files", "k.pem"), Verdict::Warn, "node-1: k.pem"),
+    ]
+}
+
+fn bad_cases_of_config() -> Vec<Case> {
+    vec![
+        (
+            "config-transport-policy",
+            with_other_trouble("transport-policy", "raw-acl"),
+            Verdict::Fail,
+            "node-2: raw-acl",
+        ),
+        (
+            "config-transport-budgets",
+            with_trouble("transport-policy-warnings", "raw-budget"),
+            Verdict::Warn,
+            "node-1: raw-budget",
+        ),
     ]
 }
 

@@ -36,12 +36,13 @@ impl Config {
             registers,
             history,
             audit,
+            transport,
             log,
         } = self;
         // What others are measured by comes before them.
-        let sections: [&dyn Section; 13] = [
+        let sections: [&dyn Section; 14] = [
             node, control, security, store, log, session, mesh, peers, registers, registry, relay, history,
-            audit,
+            audit, transport,
         ];
         sections.iter().try_for_each(|section| section.check(self))
     }

@@ -7,15 +7,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use omnirelay_core::text::chain;
-use omnirelay_store::redis::link::RedisOptions;
-use omnirelay_store::redis::url::{RedisUrl, redacted};
+use omnirelay_store::redis::url::redacted;
 use serde_json::{Map, Value};
 
 use super::lines::{line_of, lines_of};
 use super::sinks::without_query;
 use super::{Config, OidcConfig, SinksConfig as RelaySinks, foreign, origin};
-use crate::daemon::identity::tokens;
 
 /// The prefix of every variable, and those that name a part of the mesh section directly.
 const PREFIXES: [(&str, &[&str]); 3] = [
@@ -86,6 +83,21 @@ pub fn load(
     set: &[String],
     flags: &[(&'static str, &str, String)],
 ) -> Result<Loaded, ConfigError> {
+    let loaded = read(file, variables, set, flags)?;
+    loaded.config.check().map_err(|(key, what)| loaded.refuse(key, what))?;
+    Ok(loaded)
+}
+
+/// The same on another host than that which it is for: what it names need not be there, and its limits are not checked.
+///
+/// # Errors
+/// As [`load`], of what cannot be read.
+pub fn read(
+    file: Option<&Path>,
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    set: &[String],
+    flags: &[(&'static str, &str, String)],
+) -> Result<Loaded, ConfigError> {
     let variables: Vec<_> = variables.collect();
     let schema = schema();
     let (mut sources, mut warnings) = (BTreeMap::new(), Vec::new());
@@ -125,9 +137,7 @@ pub fn load(
         let origin = source_of(&sources, &key);
         ConfigError::Value { key, origin, what: error.into_inner().to_string() }
     })?;
-    let loaded = Loaded { config, sources, warnings };
-    loaded.config.check().map_err(|(key, what)| loaded.refuse(key, what))?;
-    Ok(loaded)
+    Ok(Loaded { config, sources, warnings })
 }
 
 /// A tree of every setting with a value of its kind, also those that have none by default.
@@ -342,36 +352,8 @@ fn source_of(sources: &BTreeMap<String, Source>, key: &str) -> Source {
 }
 
 impl Loaded {
-    /// The Redis store that is configured, with what its files hold; `None` for another store.
-    ///
-    /// # Errors
-    /// [`ConfigError::Value`] for the setting whose file cannot be used.
-    pub fn redis(&self) -> Result<Option<(RedisUrl, RedisOptions)>, ConfigError> {
-        self.config.store.redis().map_err(|(key, what)| self.refuse(key, what))
-    }
-
-    /// Whether the tokens that are configured can be read.
-    ///
-    /// # Errors
-    /// [`ConfigError::Value`], with what is wrong with their file.
-    pub fn check_tokens(&self) -> Result<(), ConfigError> {
-        let Some(path) = &self.config.security.token_file else { return Ok(()) };
-        tokens::read(path).map(drop).map_err(|error| self.refuse("security.tokenFile", chain(&error)))
-    }
-
-    /// Checks the files that the node's identity comes from, and those with the roots of federated clusters, if there are any.
-    ///
-    /// # Errors
-    /// [`ConfigError`], with the file that cannot be used, and why.
-    pub fn check_identity(&self) -> Result<(), ConfigError> {
-        let provided = self.config.security.identity.provided();
-        provided.check().map_err(|error| self.refuse("security.identity.source", chain(&error)))?;
-        let federated = self.config.federated();
-        let read = federated.iter().try_for_each(|named| named.read().map(drop));
-        read.map_err(|error| self.refuse("security.federatedClusters", chain(&error)))
-    }
-
-    fn refuse(&self, key: &str, what: String) -> ConfigError {
+    /// A value that cannot be so, with its place.
+    pub(super) fn refuse(&self, key: &str, what: String) -> ConfigError {
         ConfigError::Value { key: key.to_owned(), origin: source_of(&self.sources, key), what }
     }
 

@@ -21,6 +21,7 @@ pub mod registers;
 pub mod relays;
 pub mod serve;
 pub mod store;
+pub mod transport_policy;
 
 use omnirelay_core::text::is_unseen;
 use omnirelay_store::{Kind, LogEntry, Record};

@@ -13,6 +13,7 @@ mod registers;
 mod relay;
 mod store;
 mod transport;
+mod transport_policy;
 
 use crate::daemon::node::Part;
 
@@ -25,6 +26,7 @@ pub const ALL: &[Part] = &[
     relay::PART,
     bindings::PART,
     certificates::PART,
+    transport_policy::PART,
     audit::PART,
     operations::PART,
     events::PART,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::Missing;
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::fault::Exit;
@@ -33,6 +34,7 @@ use crate::daemon::identity::proof::{Token, Tokens};
 use crate::daemon::identity::provided::Provision;
 use crate::daemon::identity::socket::ControlSocket;
 use crate::daemon::identity::tokens::{self, TokenFileError};
+use crate::daemon::identity::trust::unix_now;
 use crate::daemon::log::{self, LogControl};
 use crate::daemon::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use crate::daemon::parts;
@@ -55,7 +57,10 @@ pub fn main() -> ExitCode {
         }
         Some(DaemonCommand::Store(command)) => look_after(command),
         None => match loaded {
-            Ok(loaded) => serve(&args, &loaded).map(|()| Exit::Ok),
+            Ok(mut loaded) => match loaded.check_transport(now()) {
+                Ok(()) => serve(&args, &loaded).map(|()| Exit::Ok),
+                Err(error) => Err(error.into()),
+            },
             Err(error) => Err(error.into()),
         },
     };
@@ -73,6 +78,11 @@ fn load(args: &SettingArgs) -> Result<Loaded, ConfigError> {
     config::load(args.config.as_deref(), std::env::vars_os(), &args.set, &flags)
 }
 
+/// By the clock of this host: no store has been asked.
+fn now() -> Millis {
+    Millis::of_unix(unix_now())
+}
+
 /// Says what went wrong and every cause, a line each.
 fn complain(error: &dyn std::error::Error) {
     let mut text = format!("error: {error}\n");
@@ -87,10 +97,11 @@ fn complain(error: &dyn std::error::Error) {
 
 fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
     // With the files that it names, on the host that it is for.
-    let checked = loaded.and_then(|loaded| {
+    let checked = loaded.and_then(|mut loaded| {
         loaded.redis()?;
         loaded.check_tokens()?;
         loaded.check_identity()?;
+        loaded.check_transport(now())?;
         Ok(loaded.warnings)
     });
     match checked {

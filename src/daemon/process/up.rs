@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::{Missing, OpenError};
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::fault::Exit;
@@ -24,6 +25,7 @@ use crate::daemon::data_dir::{DataDir, DataDirError, UP_STATE};
 use crate::daemon::identity::caller::Scope;
 use crate::daemon::identity::operator_files::{OPERATOR_FOLDER, OperatorFiles};
 use crate::daemon::identity::own::{IDENTITY_FOLDER, ISSUER_SECRET, IdentityFiles};
+use crate::daemon::identity::trust::unix_now;
 use crate::daemon::log::{self, LogError};
 use crate::daemon::log::{LogConfig, LogFormat};
 use crate::daemon::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
@@ -254,6 +256,7 @@ fn configured(options: &UpOptions) -> Result<Config, UpError> {
     let given = [("--service", "node.services", services)];
     let given = if options.services.is_empty() { &[][..] } else { &given };
     let mut loaded = config::load(None, environment, &options.set, given)?;
+    loaded.check_transport(Millis::of_unix(unix_now()))?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -7,6 +7,8 @@ use omnirelay_pki::public_key::{PublicKey, signed};
 use omnirelay_store::{RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::EffectiveJoinPolicy;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::effective_join_policy::Source;
 use omnirelay_wire::pb::omnirelay::store::v1::{JoinPolicyValue, JoinTokenValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::enrollment_service::SET_JOIN_POLICY;
@@ -21,7 +23,7 @@ use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::ViewRecord;
+use crate::daemon::registry::view::{View, ViewRecord};
 use pb::join_rule::Effect;
 
 fn policy_id() -> RecordId {
@@ -32,6 +34,15 @@ fn policy_id() -> RecordId {
 fn by_token_alone() -> JoinPolicyValue {
     let rule = pb::JoinRule { name: "token".to_owned(), effect: Effect::Allow as i32, ..Default::default() };
     JoinPolicyValue { rules: vec![rule], attesters: Vec::new() }
+}
+
+/// The join policy that holds, and where it is from.
+pub fn effective_join_policy(view: &View) -> EffectiveJoinPolicy {
+    let (source, policy) = match view.get(&policy_id()) {
+        Some(record) => (Source::Registry, show(&record)),
+        None => (Source::Default, shown(by_token_alone())),
+    };
+    EffectiveJoinPolicy { source: source as i32, policy: Some(policy) }
 }
 
 impl Certificates {

@@ -51,7 +51,7 @@ pub(super) async fn watched(
     let told = Client::new(channel).watch(asked).await.map_err(|status| Fault::from(&status))?;
     let events = unfold((told.into_inner(), place), async |(mut told, place)| {
         let event = told.message().await.transpose()?;
-        Some((event.map(Into::into), (told, place)))
+        Some((event, (told, place)))
     });
     Ok(Box::pin(events))
 }

@@ -1,0 +1,44 @@
+//! What set and rollback have in common: how the policy is changed, and what is told of it.
+
+use omnirelay_wire::fault::Exit;
+use serde_json::{Value, json};
+
+use super::{NAME, report};
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::changed;
+use crate::cli::frame::document::{field, flag};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Rpc};
+use crate::cli::frame::session::Session;
+
+/// Sends a change and prints the answer; `fields` are those that only this change has.
+///
+/// # Errors
+/// The daemon's fault; usage, when the flags do not fit.
+pub async fn run(
+    rpc: &Rpc,
+    write: &WriteArgs,
+    fields: Value,
+    done: &'static str,
+    session: &mut Session,
+) -> Result<Exit, CliError> {
+    session.announce_target()?;
+    let mut request = fields;
+    request["reason"] = json!(write.reason_text());
+    request["dryRun"] = json!(write.is_dry_run());
+    if let Some(version) = write.if_match {
+        request["expectedVersion"] = json!(version.to_string());
+    }
+    let part = if write.is_dry_run() { "/dry-run" } else { "" };
+    // That a policy is empty says something: all is as by default.
+    let document = session.call(&Call::exactly(rpc, &request)?.keyed(&write.key()?, part)).await?;
+    let head = changed::head(NAME, &document, done, "it is so already");
+    let mut lines = changed::told(&head, changed::lines(&document, done));
+    if report::warns(field(&document, "report")) {
+        lines.push_str(&report::describe(field(&document, "report")));
+    }
+    let changed = flag(&document, "changed");
+    session.show(&View::lines(document, NAME, lines))?;
+    Ok(if changed && write.exit_code { Exit::Negative } else { Exit::Ok })
+}

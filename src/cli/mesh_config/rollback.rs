@@ -1,0 +1,41 @@
+//! `mesh config rollback`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::config_service;
+use serde_json::json;
+
+use super::change;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+const ROLLBACK: Rpc = config_service::ROLLBACK_TRANSPORT_POLICY;
+pub const LEAF: Leaf = Leaf::write("mesh config rollback", &[&ROLLBACK]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh config rollback --dry-run
+  omnirelay mesh config rollback --reason \"orders cannot do without, INC-4711\"
+  omnirelay mesh config rollback --to 3 --if-match 7";
+
+/// Bring a former transport policy back, exactly as it was
+///
+/// It becomes a new version; `mesh config history` lists those that are kept. Repeated, it goes back and forth between
+/// the last two, unless --to says to which.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct RollbackArgs {
+    /// The version [default: the one before that which holds]
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u64).range(1..))]
+    to: Option<u64>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &RollbackArgs, session: &mut Session) -> Result<Exit, CliError> {
+    args.write.check(session, 1)?;
+    let fields = json!({"toVersion": args.to.map(|version| version.to_string())});
+    change::run(&ROLLBACK, &args.write, fields, "rolled back", session).await
+}

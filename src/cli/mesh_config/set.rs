@@ -1,0 +1,45 @@
+//! `mesh config set`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::config_service;
+use serde_json::json;
+
+use super::change;
+use super::file::policy_in;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+const SET: Rpc = config_service::SET_TRANSPORT_POLICY;
+pub const LEAF: Leaf = Leaf::write("mesh config set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh config set -f policy.yaml --dry-run
+  omnirelay mesh config set -f policy.yaml --reason \"partners have HTTP/3, INC-4711\"
+  echo '{\"budgets\": {\"rawEndpointsMax\": 2}}' | omnirelay mesh config set -f -";
+
+/// Put a transport policy in the place of that which holds
+///
+/// The file is JSON or YAML: a policy by itself, the configuration of a daemon that has one, or what `mesh config get`
+/// prints. What it does not say is as by default. Refused is what breaks a fixed rule, or is broken by an endpoint of the
+/// daemon that is asked. Its schema is `omnirelay schema transport-policy`.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct SetArgs {
+    /// The file; - is standard input
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    file: PathBuf,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    args.write.check(session, 1)?;
+    let policy = policy_in(&args.file)?;
+    change::run(&SET, &args.write, json!({"policy": policy}), "set", session).await
+}

@@ -1,0 +1,377 @@
+//! The transport policy: whether what endpoints speak is fit, and what to do where it is not.
+
+mod pairing;
+mod policy;
+
+use omnirelay_core::time::{Millis, rfc3339};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+
+pub use pairing::{Encoding, Pairing, Transport};
+use pb::transport_finding::Level;
+
+/// How many findings are told in one line.
+const TOLD_MAX: usize = 8;
+pub use policy::{
+    CONTROL_PLANE, DIAGNOSTICS, EDGE, MESH_INTERNAL, defaults, differences, effective, read_endpoints, words,
+};
+use policy::{Endpoint, OF_THE_MESH, Policy};
+
+/// What can be wrong; its word is stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    // No policy loosens these, and there is no exception to them.
+    MeshInternalHttp1,
+    MeshInternalEncoding,
+    MeshInternalProfile,
+    RawAcl,
+    UnsupportedPairing,
+    // These are what the policy says.
+    UnknownCategory,
+    PairingNotAllowed,
+    PreferredMissing,
+    // These are about the policy itself.
+    PreferredNotAllowed,
+    ExceptionIncomplete,
+    ExceptionOfFixedRule,
+    ExceptionExpired,
+    /// Another version wrote it, perhaps; nothing is judged then.
+    UnreadablePolicy,
+    RawBudget,
+    LegacyBudget,
+}
+
+impl Rule {
+    pub const ALL: [Self; 15] = [
+        Self::MeshInternalHttp1,
+        Self::MeshInternalEncoding,
+        Self::MeshInternalProfile,
+        Self::RawAcl,
+        Self::UnsupportedPairing,
+        Self::UnknownCategory,
+        Self::PairingNotAllowed,
+        Self::PreferredMissing,
+        Self::PreferredNotAllowed,
+        Self::ExceptionIncomplete,
+        Self::ExceptionOfFixedRule,
+        Self::ExceptionExpired,
+        Self::UnreadablePolicy,
+        Self::RawBudget,
+        Self::LegacyBudget,
+    ];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::MeshInternalHttp1 => "mesh-internal-http1",
+            Self::MeshInternalEncoding => "mesh-internal-encoding",
+            Self::MeshInternalProfile => "mesh-internal-profile",
+            Self::RawAcl => "raw-acl",
+            Self::UnsupportedPairing => "unsupported-pairing",
+            Self::UnknownCategory => "unknown-category",
+            Self::PairingNotAllowed => "pairing-not-allowed",
+            Self::PreferredMissing => "preferred-missing",
+            Self::PreferredNotAllowed => "preferred-not-allowed",
+            Self::ExceptionIncomplete => "exception-incomplete",
+            Self::ExceptionOfFixedRule => "exception-of-fixed-rule",
+            Self::ExceptionExpired => "exception-expired",
+            Self::UnreadablePolicy => "unreadable-policy",
+            Self::RawBudget => "raw-budget",
+            Self::LegacyBudget => "legacy-budget",
+        }
+    }
+
+    /// What to do where nothing more is known.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::MeshInternalHttp1 => {
+                "take http1 out; what is outside of the mesh belongs into another category"
+            }
+            Self::MeshInternalEncoding => "speak protobuf, or put it into another category",
+            Self::MeshInternalProfile => "have both http3+protobuf and http2+protobuf",
+            Self::RawAcl => "name in `acl` who may call it, such as service:orders",
+            Self::UnsupportedPairing => "speak protobuf over http3 or http2, or json over http1",
+            Self::UnknownCategory => "take one that there is, or add it to `categories` of the policy",
+            Self::PairingNotAllowed => "take one that is allowed, or have an exception approved for a time",
+            Self::PreferredMissing => "offer it as well, or have an exception approved for a time",
+            Self::PreferredNotAllowed => "add it to `allowed`, or prefer another",
+            Self::ExceptionIncomplete => "say `reason`, `approvedBy` and `expiresAt`",
+            Self::ExceptionOfFixedRule => "take it out: what is inside of the mesh has no exceptions",
+            Self::ExceptionExpired => "take it out, or have it approved anew",
+            Self::UnreadablePolicy => "update this daemon, or bring an older policy back",
+            Self::RawBudget => "encode what these carry, or raise `budgets.rawEndpointsMax`",
+            Self::LegacyBudget => "move callers to what is preferred, or raise `budgets.legacyPairingsMax`",
+        }
+    }
+
+    /// Of which levels its findings can be; the first is what it is unless there is an exception.
+    pub fn levels(self) -> &'static [Level] {
+        match self {
+            Self::ExceptionExpired | Self::RawBudget | Self::LegacyBudget => &[Level::Warning],
+            Self::PairingNotAllowed | Self::PreferredMissing => &[Level::Violation, Level::Excepted],
+            Self::MeshInternalHttp1
+            | Self::MeshInternalEncoding
+            | Self::MeshInternalProfile
+            | Self::RawAcl
+            | Self::UnsupportedPairing
+            | Self::UnknownCategory
+            | Self::PreferredNotAllowed
+            | Self::ExceptionIncomplete
+            | Self::ExceptionOfFixedRule
+            | Self::UnreadablePolicy => &[Level::Violation],
+        }
+    }
+}
+
+/// What was found of a level.
+pub fn of_level(report: &pb::TransportReport, level: Level) -> impl Iterator<Item = &pb::TransportFinding> {
+    report.findings.iter().filter(move |finding| finding.level() == level)
+}
+
+/// What it is refused for.
+pub fn violations(report: &pb::TransportReport) -> impl Iterator<Item = &pb::TransportFinding> {
+    of_level(report, Level::Violation)
+}
+
+/// A finding in one line, such as `raw-acl: orders/ingest takes raw ...: name ...`.
+pub fn line(finding: &pb::TransportFinding) -> String {
+    format!("{}: {}; {}", finding.rule, finding.what, finding.remedy)
+}
+
+/// What was found of a level, as one line; `None`: nothing.
+pub fn summary(report: &pb::TransportReport, level: Level) -> Option<String> {
+    let lines: Vec<String> = of_level(report, level).map(line).collect();
+    let more = lines.len().saturating_sub(TOLD_MAX);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let told = lines.into_iter().take(TOLD_MAX).chain(more).collect::<Vec<_>>().join(" | ");
+    (!told.is_empty()).then_some(told)
+}
+
+/// Judges a policy, and endpoints by it; what the policy does not say is as by default.
+///
+/// # Errors
+/// What of them means nothing.
+pub fn evaluate(
+    policy: &pb::TransportPolicy,
+    endpoints: &[pb::TransportEndpoint],
+    now: Millis,
+) -> Result<pb::TransportReport, String> {
+    let (policy, endpoints) = (policy::read(policy)?, read_endpoints(endpoints)?);
+    let mut found = Found { policy: &policy, now, findings: Vec::new() };
+    found.of_policy();
+    endpoints.iter().for_each(|endpoint| found.of_endpoint(endpoint));
+    let raw_endpoints = count(endpoints.iter().filter(|one| one.takes_raw()));
+    let legacy_pairings =
+        count(endpoints.iter().flat_map(|one| &one.profiles).filter(|one| policy.is_legacy(**one)));
+    found.of_budgets(raw_endpoints, legacy_pairings);
+    Ok(pb::TransportReport {
+        fit: found.findings.iter().all(|finding| finding.level() != Level::Violation),
+        findings: found.findings,
+        endpoints: count(endpoints.iter()),
+        raw_endpoints,
+        raw_endpoints_max: policy.raw_endpoints_max,
+        legacy_pairings,
+        legacy_pairings_max: policy.legacy_pairings_max,
+    })
+}
+
+/// What is told of a policy that means nothing to this version.
+pub fn unreadable(what: &str) -> pb::TransportReport {
+    let rule = Rule::UnreadablePolicy;
+    let finding = pb::TransportFinding {
+        level: rule.levels()[0] as i32,
+        rule: rule.word().to_owned(),
+        what: format!("the policy cannot be read: {what}"),
+        remedy: rule.remedy().to_owned(),
+        ..Default::default()
+    };
+    pb::TransportReport { findings: vec![finding], ..Default::default() }
+}
+
+fn count<T>(all: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(all.count()).unwrap_or(u32::MAX)
+}
+
+/// What is found, in the order in which it is.
+struct Found<'a> {
+    policy: &'a Policy,
+    now: Millis,
+    findings: Vec<pb::TransportFinding>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, rule: Rule, level: Level, of: Option<&Endpoint>, what: String, remedy: String) {
+        let (endpoint, namespace) =
+            of.map_or_else(Default::default, |of| (of.name.clone(), of.namespace.clone()));
+        let (level, rule) = (level as i32, rule.word().to_owned());
+        self.findings.push(pb::TransportFinding { level, rule, endpoint, namespace, what, remedy });
+    }
+
+    /// One about the policy.
+    fn policy(&mut self, rule: Rule, what: String) {
+        self.add(rule, rule.levels()[0], None, what, rule.remedy().to_owned());
+    }
+
+    /// One about an endpoint, to which there is no exception.
+    fn fixed(&mut self, rule: Rule, of: &Endpoint, what: String) {
+        self.add(rule, Level::Violation, Some(of), what, rule.remedy().to_owned());
+    }
+
+    /// One about an endpoint, unless an exception allows it.
+    fn unless_excepted(&mut self, rule: Rule, of: &Endpoint, spoken: &[Pairing], what: String) {
+        let concerns = |one: &&policy::Exception| {
+            one.category == of.category
+                && (one.endpoints.is_empty() || one.endpoints.contains(&of.id()))
+                && spoken.iter().any(|pairing| one.pairings.contains(pairing))
+        };
+        let policy = self.policy;
+        let mut concerning =
+            policy.exceptions.iter().filter(concerns).filter(|one| one.is_complete).peekable();
+        let ended =
+            concerning.peek().map(|one| format!("exception `{}` has ended: have it approved anew", one.name));
+        match concerning.find(|one| one.expires_at > self.now) {
+            Some(by) => {
+                let remedy = format!("exception `{}` allows it until {}", by.name, rfc3339(by.expires_at));
+                self.add(rule, Level::Excepted, Some(of), what, remedy);
+            }
+            None => {
+                let remedy = ended.unwrap_or_else(|| rule.remedy().to_owned());
+                self.add(rule, Level::Violation, Some(of), what, remedy);
+            }
+        }
+    }
+
+    fn of_policy(&mut self) {
+        let policy = self.policy;
+        for (name, category) in &policy.categories {
+            for pairing in &category.allowed {
+                let told = format!("category `{name}` allows {pairing}");
+                if !pairing.is_spoken() {
+                    self.policy(Rule::UnsupportedPairing, format!("{told}, which nobody can speak"));
+                } else if let Some(rule) = inside(*pairing).filter(|_| name == MESH_INTERNAL) {
+                    self.policy(rule, told);
+                }
+            }
+            if let Some(preferred) = category.preferred.filter(|one| !category.allowed.contains(one)) {
+                let what = format!("category `{name}` prefers {preferred}, and does not allow it");
+                self.policy(Rule::PreferredNotAllowed, what);
+            }
+            let keeps = OF_THE_MESH.iter().all(|one| category.allowed.contains(one))
+                && category.preferred == Some(OF_THE_MESH[0])
+                && category.requires_preferred;
+            if name == MESH_INTERNAL && !keeps {
+                let what =
+                    "category `mesh-internal` does not require http3+protobuf with http2+protobuf behind it";
+                self.policy(Rule::MeshInternalProfile, what.to_owned());
+            }
+        }
+        for exception in &policy.exceptions {
+            self.of_exception(exception);
+        }
+    }
+
+    fn of_exception(&mut self, exception: &policy::Exception) {
+        let name = &exception.name;
+        if !exception.is_complete {
+            let what = format!("exception `{name}` does not say why, who has agreed, or until when");
+            self.policy(Rule::ExceptionIncomplete, what);
+        }
+        if exception.category == MESH_INTERNAL {
+            let what = format!("exception `{name}` is of `{MESH_INTERNAL}`");
+            self.policy(Rule::ExceptionOfFixedRule, what);
+        }
+        for pairing in exception.pairings.iter().filter(|pairing| !pairing.is_spoken()) {
+            let what = format!("exception `{name}` allows {pairing}, which nobody can speak");
+            self.policy(Rule::UnsupportedPairing, what);
+        }
+        if !self.policy.categories.contains_key(&exception.category) {
+            let what =
+                format!("exception `{name}` is of category `{}`, which there is not", exception.category);
+            self.policy(Rule::UnknownCategory, what);
+        }
+        if exception.expires_at <= self.now {
+            let what = format!("exception `{name}` ended at {}", rfc3339(exception.expires_at));
+            self.policy(Rule::ExceptionExpired, what);
+        }
+    }
+
+    fn of_endpoint(&mut self, endpoint: &Endpoint) {
+        let id = endpoint.id();
+        let is_inside = endpoint.category == MESH_INTERNAL;
+        let policy = self.policy;
+        let category = policy.categories.get(&endpoint.category);
+        for pairing in &endpoint.profiles {
+            let told = format!("`{id}` speaks {pairing}");
+            if let Some(rule) = inside(*pairing).filter(|_| is_inside) {
+                self.fixed(rule, endpoint, format!("{told} inside of the mesh"));
+            } else if !pairing.is_spoken() {
+                self.fixed(Rule::UnsupportedPairing, endpoint, format!("{told}, which nobody can"));
+            } else if let Some(category) = category.filter(|category| !category.allowed.contains(pairing)) {
+                let allowed: Vec<String> = category.allowed.iter().map(ToString::to_string).collect();
+                let allowed = allowed.join(", ");
+                let what = format!("{told}, and `{}` allows {allowed}", endpoint.category);
+                self.unless_excepted(Rule::PairingNotAllowed, endpoint, &[*pairing], what);
+            }
+        }
+        if endpoint.takes_raw() && !endpoint.has_acl && !is_inside {
+            self.fixed(Rule::RawAcl, endpoint, format!("`{id}` takes raw from anybody"));
+        }
+        if is_inside {
+            if OF_THE_MESH.iter().any(|one| !endpoint.profiles.contains(one)) {
+                let what = format!("`{id}` does not offer both http3+protobuf and http2+protobuf");
+                self.fixed(Rule::MeshInternalProfile, endpoint, what);
+            }
+            return;
+        }
+        let Some(category) = category else {
+            let known: Vec<&str> = policy.categories.keys().map(String::as_str).collect();
+            let what =
+                format!("`{id}` is of category `{}`; there are {}", endpoint.category, known.join(", "));
+            return self.fixed(Rule::UnknownCategory, endpoint, what);
+        };
+        let required = category.preferred.filter(|_| category.requires_preferred);
+        if let Some(preferred) = required.filter(|one| !endpoint.profiles.contains(one)) {
+            let what = format!("`{id}` does not offer {preferred}, which `{}` requires", endpoint.category);
+            self.unless_excepted(Rule::PreferredMissing, endpoint, &endpoint.profiles, what);
+        }
+    }
+
+    fn of_budgets(&mut self, raw_endpoints: u32, legacy_pairings: u32) {
+        let (raw_max, legacy_max) = (self.policy.raw_endpoints_max, self.policy.legacy_pairings_max);
+        if raw_endpoints > raw_max {
+            let what = format!("endpoints that take raw: {raw_endpoints}, and {raw_max} may");
+            self.policy(Rule::RawBudget, what);
+        }
+        if legacy_pairings > legacy_max {
+            let what = format!("legacy pairings: {legacy_pairings}, and {legacy_max} may be");
+            self.policy(Rule::LegacyBudget, what);
+        }
+    }
+}
+
+/// Why a pairing may not be spoken inside of the mesh.
+fn inside(pairing: Pairing) -> Option<Rule> {
+    match (pairing.transport, pairing.encoding) {
+        (Transport::Http1, _) => Some(Rule::MeshInternalHttp1),
+        (Transport::Http3 | Transport::Http2, Encoding::Json | Encoding::Raw) => {
+            Some(Rule::MeshInternalEncoding)
+        }
+        (Transport::Http3 | Transport::Http2, Encoding::Protobuf) => None,
+    }
+}
+
+impl Policy {
+    fn is_legacy(&self, pairing: Pairing) -> bool {
+        let fits = |encoding: Option<Encoding>| encoding.is_none_or(|encoding| encoding == pairing.encoding);
+        self.legacy.iter().any(|(transport, encoding)| *transport == pairing.transport && fits(*encoding))
+    }
+}
+
+impl Endpoint {
+    fn takes_raw(&self) -> bool {
+        self.profiles.iter().any(|pairing| pairing.encoding == Encoding::Raw)
+    }
+}
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! The part of the transport policy: has what the node listens at judged by it, begins its record, and serves it.
+
+use std::sync::Arc;
+
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::config_service_server::ConfigServiceServer;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::core::transport_policy::summary;
+use crate::daemon::metrics::TransportPolicyMetrics;
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::transport_policy::seed::PolicySeed;
+use crate::daemon::objects::transport_policy::{MeshConfig, OwnTransport, TRANSPORT_POLICY};
+use crate::daemon::readiness::item;
+
+pub const PART: Part = Part { kinds: Kinds { mirrored: &[TRANSPORT_POLICY], ..Kinds::NONE }, mount };
+
+/// The items of readiness: what is refused, and what somebody should look at.
+const VIOLATIONS: &str = "transport-policy";
+const WARNINGS: &str = "transport-policy-warnings";
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let own = Arc::new(OwnTransport {
+        registry: node.registry.clone(),
+        configured: node.config.transport.policy.clone(),
+        endpoints: node.config.transport_endpoints(),
+    });
+    if let Some(policy) = own.configured.clone() {
+        let seed = PolicySeed { own: own.clone(), trust: node.trust.clone(), policy };
+        node.run(Phase::End, seed.run());
+    }
+    let asked = own.clone();
+    // Not required: a policy that somebody sets elsewhere is not to take nodes out of service.
+    node.readiness.add(move || {
+        let report = asked.judge();
+        [(VIOLATIONS, Level::Violation), (WARNINGS, Level::Warning)]
+            .map(|(name, level)| item(name, false, summary(&report, level)))
+            .to_vec()
+    });
+    let (judged, metrics) = (own.clone(), TransportPolicyMetrics::new(node.metrics.all())?);
+    node.metrics.before_scrape(move || metrics.read(&judged.judge()));
+    let service = ConfigServiceServer::new(MeshConfig(own));
+    node.serve(PortName::Control, service.send_compressed(Gzip).accept_compressed(Gzip));
+    Ok(())
+}
