@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use omnirelay_transport::body::boxed;
-use omnirelay_transport::carrier::{Carrier as _, ClientTls, Connection, End, Protocol, Target};
+use omnirelay_transport::carrier::{Carrier as _, ClientTls, Connection, End, Hands, Protocol, Target};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Carriers, Observer, Peer, Way};
 use omnirelay_transport::quic::{self, Limits, Quic};
@@ -41,12 +41,9 @@ pub struct Node {
 struct Tls(ClientConfig);
 
 impl ClientTls for Tls {
-    fn config(&self) -> Result<ClientConfig, BoxError> {
-        Ok(self.0.clone())
-    }
-
-    fn ends(&self, _chain: &[CertificateDer<'static>]) -> BoxFuture<'static, End> {
-        Box::pin(std::future::pending())
+    fn begin(&self) -> Result<Hands, BoxError> {
+        let ends = Box::new(|_| Box::pin(std::future::pending()) as BoxFuture<'static, End>);
+        Ok(Hands { config: self.0.clone(), ends })
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use omnirelay_store::{Kind, Retention, Store};
+use omnirelay_transport::quic;
 
 use super::audit::files::{AuditFiles, AuditFilesError};
 use super::config::{Config, TlsSource, WithoutProof};
@@ -237,8 +238,10 @@ impl Mount {
         if let Some(tls) = &tls {
             mount.run(Phase::End, tls.clone().keep());
         }
+        let udp = config.control.http3.then(|| quic::bind(control)).transpose().map_err(NodeError::Listen)?;
+        let surface = if udp.is_some() { surface.beside_http3(control.port()) } else { surface };
         let listens = Listens::Taken(spec.listener);
-        let port = Port { listens, socket: access.socket, tls, limits, surface };
+        let port = Port { listens, socket: access.socket, udp, tls, limits, surface };
         mount.open(PortName::Control, port);
         mount.run(Phase::End, follow_log(registry.clone()));
         mount.run(Phase::End, registry.keep_house(retention(&config), HOUSEKEEPING_EVERY));
@@ -303,7 +306,8 @@ fn retention(config: &Config) -> Retention {
     }
 }
 
-fn limits(config: &Config) -> Limits {
+/// What the ports of the daemon allow, but for those of the relay.
+pub fn limits(config: &Config) -> Limits {
     Limits {
         connections_max: config.control.connections_max,
         per_address_max: per_address_max(

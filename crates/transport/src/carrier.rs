@@ -63,15 +63,23 @@ pub enum CallError {
 
 /// TLS of a client, asked anew for each connection.
 pub trait ClientTls: Send + Sync {
-    /// What a connection begins with; which protocols are offered is added to it.
+    /// What a connection begins with.
     ///
     /// # Errors
     /// What keeps this node from showing or believing anything.
-    fn config(&self) -> Result<rustls::ClientConfig, BoxError>;
-
-    /// Becomes ready once a connection to whoever has shown this chain has to end, and says how.
-    fn ends(&self, chain: &[CertificateDer<'static>]) -> BoxFuture<'static, End>;
+    fn begin(&self) -> Result<Hands, BoxError>;
 }
+
+/// What one connection begins with, and what it depends on from then on.
+pub struct Hands {
+    /// Which protocols are offered is added to it.
+    pub config: rustls::ClientConfig,
+    /// Becomes ready once the connection to whoever has shown this chain has to end, and says how.
+    pub ends: Ends,
+}
+
+/// Says how a connection has to end, once it has; given what the other side has shown.
+pub type Ends = Box<dyn FnOnce(Vec<CertificateDer<'static>>) -> BoxFuture<'static, End> + Send>;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +106,11 @@ pub trait Carrier: Send + Sync {
 pub trait Connection: Send + Sync {
     fn protocol(&self) -> Protocol;
 
-    /// What the other side has shown, the leaf first.
-    fn chain(&self) -> &[CertificateDer<'static>];
+    /// Becomes ready once it has to end, and says how. For the first who asks; `None` for all others.
+    fn ends(&self) -> Option<BoxFuture<'static, End>>;
+
+    /// Becomes ready once it is closed, by whomever.
+    fn closed(&self) -> BoxFuture<'static, ()>;
 
     /// How long a packet takes there and back, where the carrier knows.
     fn rtt(&self) -> Option<Duration>;

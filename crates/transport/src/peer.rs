@@ -20,7 +20,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How soon after neither carrier came up it is tried again at the earliest; twice as late each time, up to [`AGAIN_MAX`].
 const AGAIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(2);
-/// How much of a request is kept so that it can be sent again, in bytes.
+/// How much of a request that comes in parts is kept so that it can be sent again, in bytes.
 const KEPT_MAX: usize = 64 * 1024;
 /// How often a request that was not taken is sent.
 const TRIES: usize = 3;
@@ -223,6 +223,13 @@ impl Peer {
         if let Some(open) = self.open(way) {
             return Ok(open);
         }
+        // Whoever asked may go away; what comes of it is noted for the others.
+        let peer = Arc::clone(self);
+        let connecting = tokio::spawn(async move { peer.connect_once(way).await });
+        connecting.await.unwrap_or_else(|_| Err(PeerError::Unreachable("the daemon stops".to_owned())))
+    }
+
+    async fn connect_once(self: &Arc<Self>, way: Way) -> Result<Arc<dyn Connection>, PeerError> {
         let _one = self.connecting.lock().await;
         if let Some(open) = self.open(way) {
             return Ok(open);
@@ -338,10 +345,13 @@ impl Peer {
             }
         }
         self.observer.connected(open.protocol());
-        let (ends, peer, watched) =
-            (self.tls.ends(open.chain()), Arc::downgrade(self), Arc::downgrade(&open));
+        let Some(ends) = open.ends() else { return open };
+        let (closed, peer, watched) = (open.closed(), Arc::downgrade(self), Arc::downgrade(&open));
         tokio::spawn(async move {
-            let end = ends.await;
+            let end = tokio::select! {
+                end = ends => end,
+                () = closed => return,
+            };
             let Some(open) = watched.upgrade() else { return };
             if let Some(peer) = peer.upgrade() {
                 peer.retire(&open);
@@ -401,17 +411,20 @@ enum Sending {
 impl Sending {
     /// Takes what is there already, which is all of a call with one message.
     async fn of(body: Body) -> Self {
-        let (mut body, mut taken) = (body, BytesMut::new());
+        let (mut body, mut first, mut taken) = (body, Bytes::new(), BytesMut::new());
         while taken.len() <= KEPT_MAX {
             let Some(next) = body.frame().now_or_never() else {
-                return Self::rest(taken, body);
+                return Self::rest(first, taken, body);
             };
             match next {
-                None => return Self::Whole(taken.freeze()),
+                None if taken.is_empty() => return Self::Whole(first),
+                None => return Self::Whole([first, taken.freeze()].concat().into()),
                 Some(Ok(frame)) => match frame.into_data() {
+                    // One message is kept as it is, however large.
+                    Ok(data) if first.is_empty() => first = data,
                     Ok(data) => taken.extend_from_slice(&data),
                     // No client of ours sends trailers.
-                    Err(_) => return Self::Whole(taken.freeze()),
+                    Err(_) => return Self::Whole([first, taken.freeze()].concat().into()),
                 },
                 Some(Err(error)) => {
                     let failed =
@@ -420,13 +433,13 @@ impl Sending {
                 }
             }
         }
-        Self::rest(taken, body)
+        Self::rest(first, taken, body)
     }
 
-    fn rest(taken: BytesMut, body: Body) -> Self {
+    fn rest(first: Bytes, taken: BytesMut, body: Body) -> Self {
         use futures_util::StreamExt as _;
-        let first = http_body::Frame::data(taken.freeze());
-        let first = futures_util::stream::iter([Ok::<_, BoxError>(first)]);
+        let taken = [first, taken.freeze()].map(|data| Ok::<_, BoxError>(http_body::Frame::data(data)));
+        let first = futures_util::stream::iter(taken);
         let rest = http_body_util::BodyStream::new(body);
         Self::Once(boxed(StreamBody::new(first.chain(rest))))
     }

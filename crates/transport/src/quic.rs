@@ -2,19 +2,18 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
-use rustls_pki_types::CertificateDer;
 use tokio::time::Instant;
 
 use crate::body::Body;
-use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, Protocol, Target};
+use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Hands, Protocol, Target};
 use crate::h3;
 
 /// How much the system holds of what is received, in bytes, where it lets: packets of many nodes come at once.
@@ -108,7 +107,7 @@ impl Quic {
     }
 
     async fn open(&self, to: &Target, tls: &dyn ClientTls) -> Result<Arc<dyn Connection>, ConnectError> {
-        let mut config = tls.config().map_err(ConnectError::Tls)?;
+        let Hands { mut config, ends } = tls.begin().map_err(ConnectError::Tls)?;
         config.alpn_protocols = vec![h3::ALPN.to_vec()];
         config.enable_early_data = false;
         let config = QuicClientConfig::try_from(config).map_err(|error| ConnectError::Tls(error.into()))?;
@@ -123,8 +122,8 @@ impl Quic {
         let connection = connection.map_err(|error| failed(error.into()))?;
         let shown = connection.peer_identity().and_then(|shown| shown.downcast::<Vec<_>>().ok());
         let client = h3::Client::begin(connection.clone()).await.map_err(failed)?;
-        let (chain, is_silent) = (shown.map(|shown| *shown).unwrap_or_default(), Arc::default());
-        Ok(Arc::new(Open { connection, is_silent, client, chain }))
+        let ends = Mutex::new(Some(ends(shown.map(|shown| *shown).unwrap_or_default())));
+        Ok(Arc::new(Open { connection, is_silent: Arc::default(), client, ends }))
     }
 }
 
@@ -133,8 +132,9 @@ async fn resolve(address: &str, own: Option<SocketAddr>) -> Result<SocketAddr, C
     let unknown = |source| ConnectError::Name { address: address.to_owned(), source };
     let found: Vec<_> = tokio::net::lookup_host(address).await.map_err(unknown)?.collect();
     // A socket of all addresses of IPv6 reaches IPv4 too, by addresses that are mapped.
-    let reaches =
-        |to: &&SocketAddr| own.is_none_or(|own| own.is_ipv6() == to.is_ipv6() || own.ip().is_unspecified());
+    let reaches = |to: &&SocketAddr| {
+        own.is_none_or(|own| own.is_ipv6() == to.is_ipv6() || own.is_ipv6() && own.ip().is_unspecified())
+    };
     let first = found.iter().find(reaches).copied();
     let first = first.ok_or_else(|| unknown(io::ErrorKind::AddrNotAvailable.into()))?;
     Ok(match (first, own) {
@@ -164,7 +164,9 @@ impl Carrier for Quic {
 async fn silence(connection: &quinn::Connection) {
     let counts = || {
         let stats = connection.stats();
-        (stats.udp_rx.datagrams, stats.udp_tx.datagrams)
+        // Of what is sent only that which is acknowledged: an acknowledgement itself is not.
+        let asks = stats.frame_tx.stream + stats.frame_tx.ping + stats.frame_tx.datagram;
+        (stats.udp_rx.datagrams, asks)
     };
     let (mut heard, mut sent) = counts();
     let mut since = Instant::now();
@@ -183,7 +185,7 @@ struct Open {
     connection: quinn::Connection,
     is_silent: Arc<AtomicBool>,
     client: h3::Client,
-    chain: Vec<CertificateDer<'static>>,
+    ends: Mutex<Option<BoxFuture<'static, End>>>,
 }
 
 impl Connection for Open {
@@ -191,8 +193,13 @@ impl Connection for Open {
         Protocol::Http3
     }
 
-    fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.chain
+    fn ends(&self) -> Option<BoxFuture<'static, End>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn closed(&self) -> BoxFuture<'static, ()> {
+        let connection = self.connection.clone();
+        Box::pin(async move { drop(connection.closed().await) })
     }
 
     fn rtt(&self) -> Option<Duration> {

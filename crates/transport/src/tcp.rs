@@ -1,21 +1,21 @@
 //! TCP: connections that speak HTTP/2 under TLS.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls_pki_types::CertificateDer;
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::body::{Body, boxed};
-use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, Protocol, Target};
+use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Hands, Protocol, Target};
 
 /// What is agreed on in the TLS handshake.
 pub const ALPN: &[u8] = b"h2";
@@ -31,7 +31,7 @@ pub struct Tcp;
 
 impl Tcp {
     async fn open(to: &Target, tls: &dyn ClientTls) -> Result<Arc<dyn Connection>, ConnectError> {
-        let mut config = tls.config().map_err(ConnectError::Tls)?;
+        let Hands { mut config, ends } = tls.begin().map_err(ConnectError::Tls)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         let stream = TcpStream::connect(&to.address).await.map_err(|error| failed(error.into()))?;
         // Small calls go out at once; an error here would only make them slower.
@@ -43,7 +43,8 @@ impl Tcp {
             return Err(failed(io::Error::other("the other side speaks no HTTP/2").into()));
         }
         let chain = session.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let tasks = Tasks::default();
+        let mut builder = http2::Builder::new(tasks.clone());
         builder
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE)
@@ -53,22 +54,30 @@ impl Tcp {
             .initial_connection_window_size(STREAM_BYTES_MAX * 4);
         let (sender, connection) =
             builder.handshake(TokioIo::new(stream)).await.map_err(|error| failed(error.into()))?;
-        let (cut, mut is_cut) = watch::channel(None::<&'static str>);
-        let is_open = Arc::new(AtomicBool::new(true));
-        let open = is_open.clone();
+        let open = watch::Sender::new(true);
+        let (is_open, closes) = (open.subscribe(), open.clone());
         // Ends with the connection.
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => match ended {
-                    Ok(()) => tracing::debug!("HTTP/2 connection ended"),
-                    Err(error) => tracing::debug!(%error, "HTTP/2 connection ended"),
-                },
-                // Not when the sender is dropped: calls may be under way.
-                () = async { if is_cut.wait_for(Option::is_some).await.is_err() { std::future::pending().await } } => {}
+        tasks.execute(async move {
+            match connection.await {
+                Ok(()) => tracing::debug!("HTTP/2 connection ended"),
+                Err(error) => tracing::debug!(%error, "HTTP/2 connection ended"),
             }
-            open.store(false, Ordering::Relaxed);
+            closes.send_replace(false);
         });
-        Ok(Arc::new(Open { sender, chain, is_open, cut }))
+        let ends = Mutex::new(Some(ends(chain)));
+        Ok(Arc::new(Open { sender, ends, is_open, open, tasks }))
+    }
+}
+
+/// What runs for one connection, so that all of it can be ended at once.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<Vec<AbortHandle>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(tokio::spawn(async move { drop(task.await) }).abort_handle());
     }
 }
 
@@ -92,9 +101,11 @@ impl Carrier for Tcp {
 
 struct Open {
     sender: SendRequest<Body>,
-    chain: Vec<CertificateDer<'static>>,
-    is_open: Arc<AtomicBool>,
-    cut: watch::Sender<Option<&'static str>>,
+    ends: Mutex<Option<BoxFuture<'static, End>>>,
+    is_open: watch::Receiver<bool>,
+    open: watch::Sender<bool>,
+    /// Whoever drops it has them go on: calls may be under way.
+    tasks: Tasks,
 }
 
 impl Connection for Open {
@@ -102,8 +113,14 @@ impl Connection for Open {
         Protocol::Http2
     }
 
-    fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.chain
+    fn ends(&self) -> Option<BoxFuture<'static, End>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn closed(&self) -> BoxFuture<'static, ()> {
+        let mut is_open = self.is_open.clone();
+        // Whoever would say so is gone with it.
+        Box::pin(async move { drop(is_open.wait_for(|is_open| !is_open).await) })
     }
 
     fn rtt(&self) -> Option<Duration> {
@@ -111,7 +128,7 @@ impl Connection for Open {
     }
 
     fn is_open(&self) -> bool {
-        self.is_open.load(Ordering::Relaxed) && !self.sender.is_closed()
+        *self.is_open.borrow() && !self.sender.is_closed()
     }
 
     fn is_silent(&self) -> bool {
@@ -135,6 +152,8 @@ impl Connection for Open {
     }
 
     fn cut(&self, why: &'static str) {
-        self.cut.send_replace(Some(why));
+        tracing::debug!(why, "HTTP/2 connection cut");
+        self.open.send_replace(false);
+        self.tasks.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(AbortHandle::abort);
     }
 }

@@ -19,6 +19,8 @@ pub struct ControlConfig {
     /// Where the API listens. Beyond loopback it needs `tls.source`, or `insecure`.
     pub listen: SocketAddr,
     pub tls: ControlTlsConfig,
+    /// Whether it is served over UDP too, by the same number, for HTTP/3; with `tls.source` `mesh` or `files`.
+    pub http3: bool,
     /// Serves without authentication on any address: whoever reaches the port may do anything.
     pub insecure: bool,
     /// A unix socket beside the port, an absolute path of at most 107 bytes: whoever can open it may do anything, under
@@ -125,6 +127,7 @@ impl Default for ControlConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 17420)),
             tls: ControlTlsConfig::default(),
             insecure: false,
+            http3: false,
             socket: None,
             socket_mode: FileMode::default(),
             socket_group: None,
@@ -140,7 +143,11 @@ impl Default for ControlConfig {
 
 impl Section for ControlConfig {
     fn check(&self, _: &Config) -> Result<(), Invalid> {
-        let Self { listen, insecure, hosts, tls, .. } = self;
+        let Self { listen, insecure, hosts, tls, http3, .. } = self;
+        if *http3 && !tls.source.is_demanded() {
+            let what = "HTTP/3 is spoken under TLS alone; set control.tls.source to mesh or files";
+            return Err(("control.http3", what.to_owned()));
+        }
         if !listen.ip().is_loopback() && !insecure && !tls.source.is_demanded() {
             let what = format!(
                 "{listen} can be reached by others, and no TLS is configured; set control.tls.source to mesh or files, \

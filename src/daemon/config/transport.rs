@@ -17,6 +17,7 @@ const NAME_CHARS_SHOWN: usize = 64;
 
 const GRPC3: (Transport, Encoding) = (Transport::Http3, Encoding::Protobuf);
 const GRPC: (Transport, Encoding) = (Transport::Http2, Encoding::Protobuf);
+const JSON3: (Transport, Encoding) = (Transport::Http3, Encoding::Json);
 const JSON: (Transport, Encoding) = (Transport::Http2, Encoding::Json);
 const JSON1: (Transport, Encoding) = (Transport::Http1, Encoding::Json);
 
@@ -50,7 +51,10 @@ impl Config {
         };
         // What it speaks where UDP comes through; that it does not is no matter of policy.
         let mut all = vec![own("mesh", MESH_INTERNAL, &[GRPC3, GRPC])];
-        all.push(own("control", CONTROL_PLANE, &[GRPC, JSON, JSON1]));
+        match self.control.http3 {
+            true => all.push(own("control", CONTROL_PLANE, &[GRPC3, JSON3, GRPC, JSON, JSON1])),
+            false => all.push(own("control", CONTROL_PLANE, &[GRPC, JSON, JSON1])),
+        }
         if self.serves("relay") || self.serves("registry") {
             all.push(own("relay", EDGE, &[GRPC]));
             all.push(own("relay-http", EDGE, &[JSON1]));

@@ -176,6 +176,13 @@ impl Tls {
         self.files.is_some() || own()
     }
 
+    /// Returns once there is something to show.
+    pub async fn shows(&self) {
+        let (None, Some(trust)) = (&self.files, &self.trust) else { return };
+        // Whoever changes it lives as long as the node.
+        let _ = trust.changes().wait_for(|trusted| trusted.own.is_some()).await;
+    }
+
     /// Looks at the files now and then, and takes what they hold for new connections. What cannot be used is
     /// told once, and the old goes on. Ends at once where there are no files.
     pub async fn keep(self: Arc<Self>) {

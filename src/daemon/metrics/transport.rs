@@ -19,8 +19,8 @@ impl TransportMetrics {
     pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
         let calls = all.counters(
             "mesh_transport_calls_total",
-            "Calls of this node to others that were answered, by version of HTTP",
-            &["rpc_transport"],
+            "Calls of this node to others that were answered, by version of HTTP, and why it is not HTTP/3",
+            &["rpc_transport", "reason"],
         )?;
         let connections = all.counters(
             "mesh_transport_connections_total",
@@ -33,18 +33,22 @@ impl TransportMetrics {
             &["reason"],
         )?;
         // All are there from the beginning: what rises from nothing is not seen to rise.
+        calls.with_label_values(&[Protocol::Http3.word(), ""]).inc_by(0);
         for protocol in [Protocol::Http3, Protocol::Http2] {
-            calls.with_label_values(&[protocol.word()]).inc_by(0);
             connections.with_label_values(&[protocol.word()]).inc_by(0);
         }
         for why in Downgrade::ALL {
+            calls.with_label_values(&[Protocol::Http2.word(), why.word()]).inc_by(0);
+        }
+        // The others are nothing that happens to a connection.
+        for why in [Downgrade::NoAnswer, Downgrade::Refused, Downgrade::Lost] {
             downgrades.with_label_values(&[why.word()]).inc_by(0);
         }
         Ok(Self { calls, connections, downgrades })
     }
 
-    pub fn count_call(&self, protocol: Protocol) {
-        self.calls.with_label_values(&[protocol.word()]).inc();
+    pub fn count_call(&self, protocol: Protocol, why: Option<Downgrade>) {
+        self.calls.with_label_values(&[protocol.word(), why.map(Downgrade::word).unwrap_or_default()]).inc();
     }
 
     pub fn count_connection(&self, protocol: Protocol) {

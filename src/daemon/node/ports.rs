@@ -1,7 +1,7 @@
 //! The ports of a node by name, and their listeners.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerEndpoints;
@@ -48,6 +48,8 @@ pub struct Port {
     pub listens: Listens,
     /// The socket for users of this host, which serves the same.
     pub socket: Option<ControlSocket>,
+    /// The same port for UDP, where it is served over HTTP/3 too.
+    pub udp: Option<UdpSocket>,
     pub tls: Option<Arc<Tls>>,
     pub limits: Limits,
     pub surface: SurfaceBuilder,

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use omnirelay_transport::quic;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::NodeError;
 use super::ports::{Listens, Port};
-use crate::daemon::surface::{Drained, RequestObserver, serve_unix, serve_with};
+use crate::daemon::surface::{Drained, RequestObserver, serve_quic, serve_unix, serve_with};
 
 /// Stops what serves: all listeners of one surface.
 pub(super) struct Serving(Vec<Listening>);
@@ -27,8 +28,10 @@ impl Serving {
         port: Port,
         observer: Arc<dyn RequestObserver>,
     ) -> Result<Self, NodeError> {
-        let Port { listens, socket, tls, limits, surface } = port;
+        let Port { listens, socket, udp, tls, limits, surface } = port;
+        let udp = udp.map(quic::endpoint).transpose().map_err(NodeError::Listen)?;
         let surface = surface.observer(observer).build()?;
+        let over_udp = udp.zip(tls.clone());
         let shared = surface.clone();
         let first = match (listens, tls) {
             (Listens::Taken(listener), tls) => {
@@ -42,6 +45,10 @@ impl Serving {
             (Listens::Late(_), None) => return Ok(Self(Vec::new())),
         };
         let mut serving = Self(vec![first]);
+        if let Some((udp, tls)) = over_udp {
+            let shared = surface.clone();
+            serving.0.push(Listening::begin(tasks, |stop| serve_quic(udp, tls, shared, limits, stop)));
+        }
         if let Some(socket) = socket {
             let listener = socket.listener().map_err(NodeError::Listen)?;
             listener.set_nonblocking(true).map_err(NodeError::Listen)?;

@@ -12,20 +12,26 @@ use pb::mesh_transport_service_server::MeshTransportService;
 use super::serve::serve;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::trust::Trust;
-use crate::daemon::transport::Greeted;
 use crate::daemon::transport::channel::MeshChannel;
+use crate::daemon::transport::{Greeted, Transport};
 
 /// The versions of what nodes say to each other that this one speaks.
 const VERSIONS: [u32; 2] = [1, 1];
 
-/// Serves `MeshTransportService`, and calls that of others.
+/// Greets others.
 #[derive(Clone)]
-pub struct MeshTransport {
+pub struct Greeter {
     pub node_id: String,
     pub trust: Arc<Trust>,
 }
 
-impl MeshTransport {
+/// Serves `MeshTransportService`. It holds the transport, which holds what greets, and so not this.
+pub struct MeshTransport {
+    pub own: Greeter,
+    pub transport: Arc<Transport>,
+}
+
+impl Greeter {
     /// Greets whoever is at the other end.
     ///
     /// # Errors
@@ -40,7 +46,9 @@ impl MeshTransport {
         agree(&answer.node_id, [answer.version_min, answer.version_max]).map_err(|fault| fault.message)?;
         Ok(Greeted { revocations_number: answer.revocations_number })
     }
+}
 
+impl MeshTransport {
     async fn answer(&self, caller: &Caller, asked: pb::HelloRequest) -> Result<pb::HelloResponse, Fault> {
         let shown = caller.certificate.as_ref().map(|certificate| certificate.id.holder());
         let is_shown =
@@ -51,12 +59,13 @@ impl MeshTransport {
             return Err(Fault::new(reasons::INVALID_ARGUMENT, message));
         }
         agree(&asked.node_id, [asked.version_min, asked.version_max])?;
+        self.transport.note_revocations(&asked.node_id, asked.revocations_number);
         let [version_min, version_max] = VERSIONS;
         Ok(pb::HelloResponse {
-            node_id: self.node_id.clone(),
+            node_id: self.own.node_id.clone(),
             version_min,
             version_max,
-            revocations_number: self.trust.current().revocations.number(),
+            revocations_number: self.own.trust.current().revocations.number(),
         })
     }
 }

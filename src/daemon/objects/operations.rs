@@ -4,7 +4,9 @@ mod elsewhere;
 
 use std::sync::Arc;
 
-use futures_util::stream::unfold;
+use futures_util::future::ready;
+use futures_util::stream::{self, StreamExt as _, unfold};
+use omnirelay_core::spiffe::Holder;
 use omnirelay_core::text::{chain, shown};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -84,20 +86,28 @@ impl OperationCalls {
         })
     }
 
-    async fn list_all(&self, asked: pb::ListOperationsRequest) -> Result<pb::ListOperationsResponse, Fault> {
+    async fn list_all(
+        &self,
+        caller: &Caller,
+        asked: pb::ListOperationsRequest,
+    ) -> Result<pb::ListOperationsResponse, Fault> {
         let matches = |operation: &pb::Operation| {
             let state = asked.state.is_empty() || asked.state.contains(&operation.state);
             state && (asked.action.is_empty() || asked.action.contains(&operation.action))
         };
         let mut operations: Vec<_> = self.operations.list().into_iter().filter(matches).collect();
         let mut silent_nodes = Vec::new();
-        if asked.all_nodes {
+        if asked.all_nodes && !is_node(caller) {
             let question = pb::ListOperationsRequest { all_nodes: false, ..asked.clone() };
-            let answers = elsewhere::asked(self.others(), |mut client| {
+            let asking = self.others().into_iter().map(|(node, channel)| {
                 let question = question.clone();
-                Box::pin(async move { Ok(client.list(question).await?.into_inner().operations) })
+                async move {
+                    let answer = elsewhere::client(&channel).list(question).await;
+                    (node, answer.map(|answer| answer.into_inner().operations))
+                }
             });
-            for (node, answer) in answers.await {
+            let answers: Vec<_> = stream::iter(asking).buffer_unordered(elsewhere::AT_A_TIME).collect().await;
+            for (node, answer) in answers {
                 match answer {
                     Ok(theirs) => operations.extend(theirs),
                     Err(_) => silent_nodes.push(node),
@@ -121,23 +131,27 @@ impl OperationCalls {
     /// An operation that another node carries out, and what it is asked by.
     async fn found_elsewhere(&self, id: &str) -> Option<(pb::Operation, MeshChannel)> {
         let question = pb::GetOperationRequest { operation_id: id.to_owned(), local: true };
-        let others = self.others();
-        let answers = elsewhere::asked(others.clone(), |mut client| {
+        let asking = self.others().into_iter().map(|(_, channel)| {
             let question = question.clone();
-            Box::pin(async move { client.get(question).await })
+            async move {
+                let answer = elsewhere::client(&channel).get(question).await.ok()?.into_inner();
+                Some((answer.operation?, channel))
+            }
         });
-        answers
-            .await
-            .into_iter()
-            .zip(others)
-            .find_map(|((_, answer), (_, channel))| Some((answer.ok()?.into_inner().operation?, channel)))
+        // Whoever knows it has the last word: nobody waits for the others.
+        let found = stream::iter(asking).buffer_unordered(elsewhere::AT_A_TIME).filter_map(ready);
+        std::pin::pin!(found).next().await
     }
 
-    async fn get_one(&self, asked: pb::GetOperationRequest) -> Result<pb::GetOperationResponse, Fault> {
+    async fn get_one(
+        &self,
+        caller: &Caller,
+        asked: pb::GetOperationRequest,
+    ) -> Result<pb::GetOperationResponse, Fault> {
         let id = asked.operation_id;
         let operation = match self.operations.get(&id) {
             Some(operation) => operation,
-            None if asked.local => return Err(not_found(&id)),
+            None if asked.local || is_node(caller) => return Err(not_found(&id)),
             None => self.found_elsewhere(&id).await.ok_or_else(|| not_found(&id))?.0,
         };
         let envelope = envelope(&self.registry);
@@ -146,11 +160,12 @@ impl OperationCalls {
 
     async fn begin_watch(
         &self,
+        caller: &Caller,
         asked: pb::WatchOperationRequest,
     ) -> Result<Events<pb::OperationEvent>, Fault> {
         let id = asked.operation_id.as_str();
         let Some(followed) = self.operations.follow(id) else {
-            if asked.local {
+            if asked.local || is_node(caller) {
                 return Err(not_found(id));
             }
             let (_, channel) = self.found_elsewhere(id).await.ok_or_else(|| not_found(id))?;
@@ -164,6 +179,12 @@ impl OperationCalls {
         });
         Ok(Box::pin(events))
     }
+}
+
+/// Whether a node asks, which asks the others itself.
+fn is_node(caller: &Caller) -> bool {
+    let holder = caller.certificate.as_ref().map(|certificate| certificate.id.holder());
+    matches!(holder, Some(Holder::Node { .. }))
 }
 
 fn not_found(id: &str) -> Fault {
@@ -217,10 +238,10 @@ fn event(kind: Type, operation: pb::Operation) -> pb::OperationEvent {
 
 serve! {
     OperationService for OperationCalls {
-        list(ListOperationsRequest) -> ListOperationsResponse: |of, _, asked| of.list_all(asked);
-        get(GetOperationRequest) -> GetOperationResponse: |of, _, asked| of.get_one(asked);
+        list(ListOperationsRequest) -> ListOperationsResponse: |of, caller, asked| of.list_all(caller, asked);
+        get(GetOperationRequest) -> GetOperationResponse: |of, caller, asked| of.get_one(caller, asked);
         cancel(CancelOperationRequest) -> OperationChange: |of, caller, asked| of.cancel_one(caller, asked);
-        [WatchStream] watch(WatchOperationRequest) -> OperationEvent: |of, _, asked| of.begin_watch(asked);
+        [WatchStream] watch(WatchOperationRequest) -> OperationEvent: |of, caller, asked| of.begin_watch(caller, asked);
     }
 }
 

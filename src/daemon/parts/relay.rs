@@ -127,8 +127,14 @@ fn open_ports(node: &mut Mount, relay: Option<&Relay>) -> Result<(), NodeError> 
             surface.authenticator(Proven::new(tokens, grants, HostAndAgents::new(trusts_host)))
         }
     };
-    let port =
-        Port { listens: Listens::Taken(listeners.grpc), socket: None, tls, limits: limits(&config), surface };
+    let port = Port {
+        listens: Listens::Taken(listeners.grpc),
+        socket: None,
+        udp: None,
+        tls,
+        limits: limits(&config),
+        surface,
+    };
     node.open(PortName::Relay, port);
     // A sink that nobody waits for is no reason to send agents elsewhere.
     let acknowledges = relay.map(|relay| Arc::new(relay.acknowledges()));

@@ -11,12 +11,12 @@ use crate::daemon::identity::proof::{ProofNeeded, Proven};
 use crate::daemon::identity::tls::Tls;
 use crate::daemon::identity::trust::HasAuthority;
 use crate::daemon::node::{
-    Kinds, LatePort, Listens, MeshPort, Mount, NodeError, OpenMeshPort, Part, Phase, Port, PortName,
+    Kinds, LatePort, Listens, MeshPort, Mount, NodeError, OpenMeshPort, Part, Phase, Port, PortName, limits,
 };
-use crate::daemon::objects::mesh_transport::MeshTransport;
+use crate::daemon::objects::mesh_transport::{Greeter, MeshTransport};
 use crate::daemon::objects::peers;
 use crate::daemon::readiness::item;
-use crate::daemon::surface::{Limits, OMNIRELAY, Surface};
+use crate::daemon::surface::{OMNIRELAY, Surface};
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 
@@ -26,12 +26,13 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     transport.find_by(move |of| peers::mesh_of(&known, of));
     let state = Arc::new(watch::Sender::new(MeshPort::NotEnrolled));
     open(node, state.clone());
-    let service = MeshTransport { node_id: registry.node_id().to_owned(), trust: node.trust.clone() };
-    let greets = service.clone();
+    let own = Greeter { node_id: registry.node_id().to_owned(), trust: node.trust.clone() };
+    let greets = own.clone();
     transport.greet_by(Box::new(move |channel| {
         let greets = greets.clone();
         Box::pin(async move { greets.greet(channel).await })
     }));
+    let service = MeshTransport { own, transport: transport.clone() };
     node.serve(PortName::Mesh, MeshTransportServiceServer::new(service));
     let (standing, trust, presence) = (state.subscribe(), node.trust.clone(), node.presence.clone());
     // A mesh for trying things out is whole from its start on.
@@ -67,9 +68,12 @@ fn open(node: &mut Mount, state: Arc<watch::Sender<MeshPort>>) {
     // Whoever shows a certificate is who it says, and nobody else comes in.
     let proven = Proven::new(Arc::default(), node.grants.clone(), ProofNeeded);
     let surface = Surface::builder([OMNIRELAY]).authenticator(proven).hosts(Hosts::any()).among_nodes();
-    let limits = Limits { grace: config.control.drain_grace.0, ..Limits::default() };
+    let (surface, limits) = (surface.call_rates(config.control.rate_limit.rates()), limits(&config));
     let tls = Some(Arc::new(Tls::among_nodes(node.trust.clone())));
-    node.open(PortName::Mesh, Port { listens: Listens::Late(late), socket: None, tls, limits, surface });
+    node.open(
+        PortName::Mesh,
+        Port { listens: Listens::Late(late), socket: None, udp: None, tls, limits, surface },
+    );
 }
 
 /// Says in the record of the node where its mesh port is, and calls others by its socket.

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use omnirelay_wire::bounded::Bounded;
 use tokio::sync::watch;
 use tonic::body::Body;
@@ -83,6 +83,7 @@ pub struct SurfaceBuilder {
     in_flight_bytes_max: usize,
     names_changes: bool,
     among_nodes: bool,
+    alt_svc: Option<HeaderValue>,
     extra: Router,
 }
 
@@ -103,6 +104,7 @@ impl SurfaceBuilder {
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
             names_changes: false,
             among_nodes: false,
+            alt_svc: None,
             extra: Router::new(),
         }
     }
@@ -172,6 +174,13 @@ impl SurfaceBuilder {
         Self { among_nodes: true, ..self }
     }
 
+    /// Says that the same is served over HTTP/3 at a port, and has answers over HTTP/1.1 and HTTP/2 say so (RFC 7838).
+    #[must_use]
+    pub fn beside_http3(self, port: u16) -> Self {
+        let alt_svc = HeaderValue::try_from(format!("h3=\":{port}\"; ma=3600")).ok();
+        Self { alt_svc, ..self }
+    }
+
     /// Says what its port is called, where it is told of.
     pub fn name_port(&mut self, port: &'static str) {
         self.port = port;
@@ -209,14 +218,22 @@ impl SurfaceBuilder {
         let (health, health_service) = health_reporter();
         let mut served: Vec<_> = self.services.keys().copied().collect();
         served.sort_unstable();
-        let open = HashMap::from([
-            open_target("/grpc.health.v1.Health", Open(health_service)),
-            open_target("/grpc.reflection.v1.ServerReflection", Reflection::v1(&self.definitions, &served)),
-            open_target(
-                "/grpc.reflection.v1alpha.ServerReflection",
-                Reflection::v1alpha(&self.definitions, &served),
-            ),
-        ]);
+        // Nodes need neither from each other.
+        let open = if self.among_nodes {
+            HashMap::new()
+        } else {
+            HashMap::from([
+                open_target("/grpc.health.v1.Health", Open(health_service)),
+                open_target(
+                    "/grpc.reflection.v1.ServerReflection",
+                    Reflection::v1(&self.definitions, &served),
+                ),
+                open_target(
+                    "/grpc.reflection.v1alpha.ServerReflection",
+                    Reflection::v1alpha(&self.definitions, &served),
+                ),
+            ])
+        };
         let mut methods = HashMap::new();
         for described in &described {
             let name = described.descriptor.parent_service().full_name().to_owned();
@@ -243,8 +260,8 @@ impl SurfaceBuilder {
         let extra = self.extra.fallback(no_route);
         let document = Document::lazy(&self.definitions, described);
         let request_ids = RequestIds::new();
-        let hosts = self.hosts;
-        let parts = Parts { pipeline, routes, hosts, request_ids, extra, health, document };
+        let (hosts, alt_svc) = (self.hosts, self.alt_svc);
+        let parts = Parts { alt_svc, pipeline, routes, hosts, request_ids, extra, health, document };
         Ok(Surface { parts: Arc::new(parts) })
     }
 }

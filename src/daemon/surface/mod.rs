@@ -47,7 +47,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body as HttpBody;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{ALLOW, ALT_SVC, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 use tonic::body::Body;
@@ -85,6 +85,8 @@ pub struct Surface {
 }
 
 struct Parts {
+    /// Where the same is served over HTTP/3; `None`: nowhere.
+    alt_svc: Option<HeaderValue>,
     pipeline: Pipeline,
     routes: Routes,
     hosts: Hosts,
@@ -131,6 +133,11 @@ impl Surface {
         let mut response = self.answer(request, peer, grpc).await;
         let protocol = if grpc { Protocol::of_grpc(version) } else { Protocol::of_http(version) };
         stamp_protocol(response.headers_mut(), protocol);
+        if let Some(alt_svc) =
+            self.parts.alt_svc.as_ref().filter(|_| !grpc && version != http::Version::HTTP_3)
+        {
+            response.headers_mut().insert(ALT_SVC, alt_svc.clone());
+        }
         response
     }
 

@@ -32,16 +32,21 @@ pub async fn serve_quic(
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
     let line = Line::of(surface, limits, None);
+    let mut shutdown = std::pin::pin!(shutdown);
+    tokio::select! {
+        () = &mut shutdown => return Drained { cut: 0 },
+        () = tls.shows() => {}
+    }
     match server_config(&tls, &limits) {
         // Connections are let in by it at all; each is given what is so by then.
         Ok((config, ..)) => endpoint.set_server_config(Some(config)),
         Err(error) => {
-            tracing::warn!(%error, "nothing is served over UDP: there is nothing to show");
+            tracing::error!(%error, "nothing is served over UDP");
             return Drained { cut: 0 };
         }
     }
     let (mut door, mut connections) = (Door::of(&limits), JoinSet::new());
-    let (shaking, mut shutdown) = (Arc::new(AtomicUsize::new(0)), std::pin::pin!(shutdown));
+    let shaking = Arc::new(AtomicUsize::new(0));
     loop {
         let incoming = tokio::select! {
             biased;
@@ -163,6 +168,7 @@ async fn shake(
     let accepted = incoming.accept_with(Arc::new(config)).map_err(|error| failed(error, &noted))?;
     let connection = tokio::select! {
         shaken = accepted => shaken.map_err(|error| failed(error, &noted))?,
+        () = line.surface.draining() => return Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
         () = tokio::time::sleep(line.limits.header_read_timeout) => return Err(Unshaken::too_slow()),
     };
     let chain = connection.peer_identity().and_then(|chain| chain.downcast::<Vec<_>>().ok());

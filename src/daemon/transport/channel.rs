@@ -1,20 +1,26 @@
 //! Channels: what the generated clients of services call nodes by.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::HeaderName;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
+use http_body::Frame;
+use omnirelay_transport::BoxError;
 use omnirelay_transport::body::boxed;
 use omnirelay_transport::carrier::{CallError, Connection, Protocol};
+use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Peer, PeerError, Way};
+use tokio::time::Sleep;
 
 use crate::daemon::metrics::TransportMetrics;
 
-/// How long a call may take until its answer begins, unless it says so itself.
+/// How long a call may take unless it says so itself.
 const WITHIN: Duration = Duration::from_secs(10);
 /// What every node is called in requests.
 const AUTHORITY: &str = "node.mesh";
@@ -25,6 +31,8 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub struct MeshChannel {
     over: Over,
     within: Duration,
+    /// Whether answers may go on for as long as they like, once they have begun.
+    streams: bool,
 }
 
 #[derive(Clone)]
@@ -48,17 +56,23 @@ pub enum ChannelError {
 
 impl MeshChannel {
     pub(super) fn to(peer: Arc<Peer>, way: Way, metrics: Arc<TransportMetrics>) -> Self {
-        Self { over: Over::Peer { peer, way, metrics }, within: WITHIN }
+        Self { over: Over::Peer { peer, way, metrics }, within: WITHIN, streams: false }
     }
 
     pub(super) fn over(connection: Arc<dyn Connection>) -> Self {
-        Self { over: Over::Connection(connection), within: WITHIN }
+        Self { over: Over::Connection(connection), within: WITHIN, streams: false }
     }
 
-    /// With so much time until an answer begins.
+    /// With so much time for a call.
     #[must_use]
     pub fn within(self, within: Duration) -> Self {
         Self { within, ..self }
+    }
+
+    /// With as much time as it takes for an answer that has begun.
+    #[must_use]
+    pub fn streaming(self) -> Self {
+        Self { streams: true, ..self }
     }
 }
 
@@ -71,7 +85,8 @@ impl Over {
             Self::Peer { peer, way, metrics } => {
                 let answered = peer.call(request, way).await?;
                 if let Some(protocol) = answered.extensions().get::<Protocol>() {
-                    metrics.count_call(*protocol);
+                    let why = (*protocol == Protocol::Http2).then(|| peer.used().why).flatten();
+                    metrics.count_call(*protocol, if way.bulk { Some(Downgrade::Bulk) } else { why });
                 }
                 Ok(answered)
             }
@@ -89,24 +104,64 @@ impl tower::Service<Request<tonic::body::Body>> for MeshChannel {
     }
 
     fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
-        let Self { over, within } = self.clone();
-        let request = addressed(request, within);
+        let Self { over, within, streams } = self.clone();
+        let request = addressed(request, (!streams).then_some(within));
         Box::pin(async move {
-            let answered = tokio::time::timeout(within, over.call(request)).await;
-            answered.unwrap_or(Err(ChannelError::TimedOut(within)))
+            let late = Box::pin(tokio::time::sleep(within));
+            let mut calling = std::pin::pin!(over.call(request));
+            let (answered, late) = {
+                let mut late = late;
+                tokio::select! {
+                    answered = &mut calling => (answered?, late),
+                    () = &mut late => return Err(ChannelError::TimedOut(within)),
+                }
+            };
+            // Whoever sends a head and then nothing is no better than who sends nothing.
+            Ok(if streams { answered } else { answered.map(|body| boxed(Timed { body, late, within })) })
         })
     }
 }
 
+/// A body that has to be whole in time.
+struct Timed {
+    body: omnirelay_transport::Body,
+    late: Pin<Box<Sleep>>,
+    within: Duration,
+}
+
+impl http_body::Body for Timed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        let within = self.within;
+        self.late.as_mut().poll(cx).map(|()| Some(Err(ChannelError::TimedOut(within).into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
 /// The request as it is sent: with an address, and with the time it has.
-fn addressed(request: Request<tonic::body::Body>, within: Duration) -> Request<omnirelay_transport::Body> {
+fn addressed(
+    request: Request<tonic::body::Body>,
+    within: Option<Duration>,
+) -> Request<omnirelay_transport::Body> {
     let mut request = request.map(boxed);
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(Scheme::HTTPS);
     parts.authority = Some(Authority::from_static(AUTHORITY));
     // It has a path: each method has.
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-    if !request.headers().contains_key(GRPC_TIMEOUT)
+    if let Some(within) = within
+        && !request.headers().contains_key(GRPC_TIMEOUT)
         && let Ok(value) = HeaderValue::try_from(format!("{}m", within.as_millis()))
     {
         request.headers_mut().insert(GRPC_TIMEOUT, value);

@@ -39,11 +39,7 @@ impl Transport {
         let begun = Instant::now();
         match self.greet(channel).await {
             Ok(answer) => {
-                if answer.revocations_number < self.revocations_number()
-                    && let Some(behind) = self.behind.get()
-                {
-                    behind(node);
-                }
+                self.note_revocations(node, answer.revocations_number);
                 // Of what QUIC measures itself no call is part.
                 let rtt = self.used(node).and_then(|used| used.rtt).unwrap_or_else(|| begun.elapsed());
                 self.rtts().insert(node.to_owned(), (rtt, Instant::now()));

@@ -8,6 +8,9 @@ use super::channel::MeshChannel;
 use super::greeting::WITHIN;
 use super::{NotCalled, Transport};
 
+/// How long one carrier is measured: no further call is begun after it.
+const BUDGET: Duration = Duration::from_secs(6);
+
 /// How a node was reached by one carrier.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
@@ -27,14 +30,18 @@ impl Transport {
     /// # Errors
     /// [`NotCalled`].
     pub async fn measure(&self, node: &str, protocol: Protocol, count: usize) -> Result<Measured, NotCalled> {
-        let (peer, begun) = (self.peer(node)?, Instant::now());
+        let (peer, started) = (self.peer(node)?, Instant::now());
         let connection = match peer.measured(protocol).await {
             Ok(connection) => connection,
             Err(error) => return Ok(Measured { error: Some(error.to_string()), ..Measured::default() }),
         };
-        let mut measured = Measured { connect: Some(begun.elapsed()), ..Measured::default() };
+        let mut measured = Measured { connect: Some(started.elapsed()), ..Measured::default() };
         let channel = MeshChannel::over(connection).within(WITHIN);
         for _ in 0..count {
+            // Whoever asks waits no longer; what there is, is told.
+            if started.elapsed() > BUDGET {
+                break;
+            }
             let begun = Instant::now();
             match self.greet(channel.clone()).await {
                 Ok(_) => measured.rtts.push(begun.elapsed()),

@@ -115,6 +115,15 @@ impl Transport {
         self.behind.get_or_init(|| Box::new(told));
     }
 
+    /// Notes by which list of revocations a node judges.
+    pub fn note_revocations(&self, node: &str, number: u64) {
+        if number < self.revocations_number()
+            && let Some(behind) = self.behind.get()
+        {
+            behind(node);
+        }
+    }
+
     /// Calls over this socket from now on.
     pub fn use_udp(&self, endpoint: Option<quinn::Endpoint>) {
         self.udp.send_replace(endpoint);

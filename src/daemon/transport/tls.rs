@@ -7,12 +7,12 @@ use futures_util::future::BoxFuture;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::trust::Usage;
 use omnirelay_transport::BoxError;
-use omnirelay_transport::carrier::{ClientTls, End};
-use rustls::ClientConfig;
+use omnirelay_transport::carrier::{ClientTls, End, Hands};
 use rustls::pki_types::CertificateDer;
 
 use crate::daemon::identity::client::{Believes, OwnClient, Shows};
-use crate::daemon::identity::trust::{Trust, unix_now};
+use crate::daemon::identity::own::OwnIdentity;
+use crate::daemon::identity::trust::{Trust, Trusted, unix_now};
 
 /// How long before a certificate ends, in seconds, a connection that was made with it takes no more calls.
 const RETIRED_BEFORE: i64 = 60;
@@ -31,29 +31,35 @@ impl NodeTls {
 }
 
 impl ClientTls for NodeTls {
-    fn config(&self) -> Result<ClientConfig, BoxError> {
-        if self.trust.current().own.is_none() {
-            return Err("this node was not enrolled".into());
-        }
-        Ok(self.client.config()?)
+    fn begin(&self) -> Result<Hands, BoxError> {
+        // Before the handshake: whatever changes from then on counts.
+        let (trust, judged_by) = (self.trust.clone(), self.trust.current());
+        let own = judged_by.own.clone().ok_or("this node was not enrolled")?;
+        let config = self.client.config()?;
+        let ends = Box::new(move |chain: Vec<CertificateDer<'static>>| {
+            Box::pin(ends(trust, judged_by, own, chain)) as BoxFuture<'static, End>
+        });
+        Ok(Hands { config, ends })
     }
+}
 
-    fn ends(&self, chain: &[CertificateDer<'static>]) -> BoxFuture<'static, End> {
-        let (trust, chain, judged_by) = (self.trust.clone(), chain.to_vec(), self.trust.current());
-        let shown = chain.first().and_then(|leaf| Certificate::read(leaf).ok());
-        let (Some(shown), Some(own)) = (shown, judged_by.own.clone()) else {
-            return Box::pin(async { End::Cut("nobody has shown who they are") });
-        };
-        Box::pin(async move {
-            tokio::select! {
-                why = trust.ended(judged_by, &shown, &chain, Usage::Server) => End::Cut(why),
-                why = trust.own_ended(&own.leaf) => End::Cut(why),
-                () = renewed(&trust, &own.leaf) => End::Retire("this node has another certificate"),
-                () = ends_soon(shown.not_after.min(own.leaf.not_after)) => {
-                    End::Retire("a certificate that it was made with ends soon")
-                }
-            }
-        })
+/// Returns once a connection has to end that began while the node was `own`, to whoever has shown this chain.
+async fn ends(
+    trust: Arc<Trust>,
+    judged_by: Arc<Trusted>,
+    own: Arc<OwnIdentity>,
+    chain: Vec<CertificateDer<'static>>,
+) -> End {
+    let Some(shown) = chain.first().and_then(|leaf| Certificate::read(leaf).ok()) else {
+        return End::Cut("nobody has shown who they are");
+    };
+    tokio::select! {
+        why = trust.ended(judged_by, &shown, &chain, Usage::Server) => End::Cut(why),
+        why = trust.own_ended(&own.leaf) => End::Cut(why),
+        () = renewed(&trust, &own.leaf) => End::Retire("this node has another certificate"),
+        () = ends_soon(shown.not_after.min(own.leaf.not_after)) => {
+            End::Retire("a certificate that it was made with ends soon")
+        }
     }
 }
 

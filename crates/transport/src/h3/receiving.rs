@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
-use h3::error::{Code, StreamError};
+use h3::error::StreamError;
 use http::HeaderMap;
 use http_body::Frame;
 
@@ -12,7 +12,6 @@ use http_body::Frame;
 pub(super) trait Receive: Send + 'static {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>>;
     fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, StreamError>>;
-    fn stop(&mut self);
 }
 
 macro_rules! receive {
@@ -29,17 +28,14 @@ macro_rules! receive {
             ) -> Poll<Result<Option<HeaderMap>, StreamError>> {
                 self.poll_recv_trailers(cx)
             }
-
-            fn stop(&mut self) {
-                self.stop_sending(Code::H3_REQUEST_CANCELLED);
-            }
         }
     };
 }
 receive! { h3::server::RequestStream<h3_quinn::RecvStream, Bytes> }
 receive! { h3::client::RequestStream<h3_quinn::RecvStream, Bytes> }
 
-/// A body that comes in. Whoever drops it before its end has the other side told to send no more.
+/// A body that comes in. Whoever drops it before its end has the other side told to send no more, as dropping its stream does;
+/// to say so with a code of HTTP/3 is a panic of the library while something is being read.
 pub(super) struct Receiving<S: Receive, K> {
     stream: S,
     next: Next,
@@ -90,13 +86,5 @@ impl<S: Receive + Unpin, K: Unpin> http_body::Body for Receiving<S, K> {
 
     fn is_end_stream(&self) -> bool {
         self.next == Next::Nothing
-    }
-}
-
-impl<S: Receive, K> Drop for Receiving<S, K> {
-    fn drop(&mut self) {
-        if self.next != Next::Nothing {
-            self.stream.stop();
-        }
     }
 }

@@ -14,8 +14,11 @@ use super::NO_ERROR;
 use super::receiving::Receiving;
 use crate::body::{Body, BoxError, boxed};
 
-/// How long a drained connection stays open for the client to take its last answers, unless it closes before.
-const LINGER: Duration = Duration::from_millis(250);
+/// How long nothing is to be sent or sent again on a drained connection until its last answers count as taken; longer where
+/// packets take long.
+const QUIET: Duration = Duration::from_millis(200);
+/// How much of an answer is sent at a time, in bytes: a client that reads slowly is no client that does not read.
+const PIECE: usize = 64 * 1024;
 
 /// What one connection allows.
 #[derive(Clone, Copy, Debug)]
@@ -48,9 +51,16 @@ where
 {
     let mut builder = h3::server::builder();
     builder.send_grease(false).max_field_section_size(limits.head_bytes_max);
-    let mut requests = builder.build(h3_quinn::Connection::new(connection.clone())).await?;
-    let mut calls = JoinSet::new();
     let (mut draining, mut drains) = (std::pin::pin!(draining), false);
+    let building = builder.build(h3_quinn::Connection::new(connection.clone()));
+    let mut requests = tokio::select! {
+        built = building => built?,
+        () = &mut draining => {
+            connection.close(NO_ERROR, b"");
+            return Ok(());
+        }
+    };
+    let mut calls = JoinSet::new();
     let ended = loop {
         if drains && calls.is_empty() {
             break Ok(());
@@ -73,12 +83,28 @@ where
     match ended {
         Ok(()) => {
             while calls.join_next().await.is_some() {}
-            let _ = timeout(LINGER, connection.closed()).await;
+            taken(&connection).await;
             connection.close(NO_ERROR, b"");
             Ok(())
         }
         Err(error) if error.is_h3_no_error() => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Returns once nothing is sent on a connection any more: what was sent last was acknowledged, or the client is gone.
+async fn taken(connection: &quinn::Connection) {
+    let quiet = QUIET.max(connection.rtt() * 3);
+    let mut sent = connection.stats().frame_tx.stream;
+    loop {
+        if timeout(quiet, connection.closed()).await.is_ok() {
+            return;
+        }
+        let now = connection.stats().frame_tx.stream;
+        if now == sent {
+            return;
+        }
+        sent = now;
     }
 }
 
@@ -118,7 +144,12 @@ async fn answer(sending: &mut Sending, response: Response<Body>, limits: Limits)
         match frame?.into_data() {
             // An empty frame would be read as the end.
             Ok(data) if data.is_empty() => {}
-            Ok(data) => in_time(limits, sending.send_data(data)).await?,
+            Ok(mut data) => {
+                while !data.is_empty() {
+                    let piece = data.split_to(data.len().min(PIECE));
+                    in_time(limits, sending.send_data(piece)).await?;
+                }
+            }
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
                     in_time(limits, sending.send_trailers(trailers)).await?;

@@ -12,7 +12,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use omnirelay_transport::body::boxed;
-use omnirelay_transport::carrier::{ClientTls, End, Protocol, Target};
+use omnirelay_transport::carrier::{ClientTls, End, Hands, Protocol, Target};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Carriers, Observer, Peer};
 use omnirelay_transport::quic::{self, Quic};
@@ -29,7 +29,7 @@ pub struct Server {
     pub address: SocketAddr,
     pub calls: Arc<AtomicUsize>,
     drain: watch::Sender<bool>,
-    trusted: CertificateDer<'static>,
+    pub tls: Arc<Tls>,
     endpoint: quinn::Endpoint,
     _tasks: JoinSet<()>,
 }
@@ -54,7 +54,8 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(over_quic(endpoint.clone(), calls.clone(), drain.subscribe()));
         tasks.spawn(over_tcp(tcp, tls, calls.clone()));
-        Self { address, calls, drain, trusted, endpoint, _tasks: tasks }
+        let tls = Arc::new(Tls { trusted, ended: watch::Sender::new(None) });
+        Self { address, calls, drain, tls, endpoint, _tasks: tasks }
     }
 
     /// Begins to drain its QUIC connections.
@@ -72,17 +73,13 @@ impl Server {
         self.endpoint.close(0_u32.into(), b"");
     }
 
-    pub fn tls(&self) -> Arc<Tls> {
-        Arc::new(Tls { trusted: self.trusted.clone(), retired: watch::Sender::new(0) })
-    }
-
     /// A peer that finds the server at this address.
     pub fn peer_at(&self, address: SocketAddr) -> (Arc<Peer>, Arc<Told>) {
         let own = quic::endpoint(quic::bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
         let http3 = Arc::new(Quic::new(own, quic::Limits::default()));
         let carriers = Arc::new(Carriers { http3: Some(http3), http2: Arc::new(Tcp) });
         let told = Arc::new(Told::default());
-        (Peer::new(carriers, self.tls(), target(address), true, Box::new(Tells(told.clone()))), told)
+        (Peer::new(carriers, self.tls.clone(), target(address), true, Box::new(Tells(told.clone()))), told)
     }
 
     pub fn peer(&self) -> (Arc<Peer>, Arc<Told>) {
@@ -118,30 +115,32 @@ impl Told {
 
 pub struct Tls {
     trusted: CertificateDer<'static>,
-    pub retired: watch::Sender<u32>,
+    /// Has all connections end so.
+    pub ended: watch::Sender<Option<End>>,
 }
 
 impl ClientTls for Tls {
-    fn config(&self) -> Result<rustls::ClientConfig, BoxError> {
+    fn begin(&self) -> Result<Hands, BoxError> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.trusted.clone())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        Ok(rustls::ClientConfig::builder_with_provider(provider)
+        let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots)
-            .with_no_client_auth())
-    }
-
-    fn ends(&self, chain: &[CertificateDer<'static>]) -> BoxFuture<'static, End> {
-        assert_eq!(chain, std::slice::from_ref(&self.trusted), "what the server has shown");
-        let mut retired = self.retired.subscribe();
-        retired.mark_unchanged();
-        Box::pin(async move {
-            match retired.changed().await {
-                Ok(()) => End::Retire("renewed"),
-                Err(_) => std::future::pending().await,
-            }
-        })
+            .with_no_client_auth();
+        let (trusted, mut ended) = (self.trusted.clone(), self.ended.subscribe());
+        ended.mark_unchanged();
+        let ends = Box::new(move |chain: Vec<CertificateDer<'static>>| {
+            assert_eq!(chain, [trusted], "what the server has shown");
+            let ends = async move {
+                match ended.changed().await {
+                    Ok(()) => ended.borrow().unwrap_or(End::Retire("renewed")),
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            Box::pin(ends) as BoxFuture<'static, End>
+        });
+        Ok(Hands { config, ends })
     }
 }
 

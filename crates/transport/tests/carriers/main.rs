@@ -15,7 +15,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use omnirelay_transport::BoxError;
 use omnirelay_transport::body::boxed;
-use omnirelay_transport::carrier::{CallError, Protocol};
+use omnirelay_transport::carrier::{CallError, End, Protocol};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{PeerError, Way};
 
@@ -221,4 +221,50 @@ async fn a_peer_that_is_not_there_is_told_so_and_not_asked_all_the_time() {
     }
     peer.is_at(target(server.address), true);
     peer.call(asked("/echo", b"a"), Way::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_go_on_where_a_connection_retires_and_end_where_it_is_cut() {
+    let server = Server::start().await;
+    for way in [Way::default(), BULK] {
+        let (peer, told) = server.peer();
+        let (tell, kept) = futures_util_channel();
+        let request = Request::post("https://node.mesh/stream").body(boxed(StreamBody::new(kept))).unwrap();
+        let mut stream = peer.call(request, way).await.unwrap().into_body();
+        let says = |word: &'static str| tell.send(Ok::<_, BoxError>(Frame::data(Bytes::from(word)))).unwrap();
+        server.tls.ended.send_replace(Some(End::Retire("renewed")));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        says("on");
+        assert_eq!(stream.frame().await.unwrap().unwrap().into_data().unwrap(), "on", "it is under way");
+        peer.call(asked("/echo", b"a"), way).await.unwrap();
+        assert_eq!(told.take().len(), 2, "by another connection");
+
+        // The stream is on one that nobody watches any more; what is cut is the newest.
+        let (tell, kept) = futures_util_channel();
+        let request = Request::post("https://node.mesh/stream").body(boxed(StreamBody::new(kept))).unwrap();
+        let mut stream = peer.call(request, way).await.unwrap().into_body();
+        server.tls.ended.send_replace(Some(End::Cut("revoked")));
+        let ended = tokio::time::timeout(Duration::from_secs(2), stream.frame()).await.expect("it ends");
+        assert!(matches!(ended, Some(Err(_)) | None), "{ended:?}");
+        drop(tell);
+        peer.call(asked("/echo", b"a"), way).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_slow_call_beside_fast_ones_is_no_silence() {
+    let server = Server::start().await;
+    let (peer, told) = server.peer();
+    let waiting = tokio::spawn({
+        let peer = peer.clone();
+        async move { peer.call(asked("/never", b""), Way::default()).await.map(drop) }
+    });
+    let end = Instant::now() + Duration::from_secs(6);
+    while Instant::now() < end {
+        peer.call(asked("/echo", b"a"), Way::default()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1240)).await;
+    }
+    assert!(!waiting.is_finished());
+    assert_eq!(told.take(), ["http3"]);
+    waiting.abort();
 }

@@ -28,6 +28,8 @@ use pb::revocation_exchange_service_server::RevocationExchangeService;
 /// To how many nodes a list is handed that is news here. They hand it on, and whoever is left out learns of it when it is
 /// greeted the next time.
 const OFFERED_TO: usize = 16;
+/// Larger lists go over HTTP/2, in bytes.
+const BULK: usize = 64 * 1024;
 /// How long one of them may take.
 const WITHIN: Duration = Duration::from_secs(3);
 
@@ -101,7 +103,8 @@ impl Exchange {
         if list.is_empty() {
             return;
         }
-        let Ok(channel) = self.transport.channel(node, Way { repeatable: true, bulk: false }) else { return };
+        let way = Way { repeatable: true, bulk: list.len() > BULK };
+        let Ok(channel) = self.transport.channel(node, way) else { return };
         let asked = pb::OfferRevocationsRequest { list: (**list).clone() };
         let offered = RevocationExchangeServiceClient::new(channel.within(WITHIN)).offer(asked).await;
         if let Err(status) = offered {

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::unfold;
 use omnirelay_transport::peer::Way;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::operation_service_client::OperationServiceClient;
 use tokio::sync::OwnedSemaphorePermit;
-use tonic::Status;
 
 use crate::daemon::objects::feed::Events;
 use crate::daemon::objects::peers;
@@ -20,25 +18,21 @@ use crate::daemon::transport::channel::MeshChannel;
 /// How long one node may take.
 const WITHIN: Duration = Duration::from_secs(2);
 
-type Client = OperationServiceClient<MeshChannel>;
+/// How many of them are asked at a time.
+pub(super) const AT_A_TIME: usize = 16;
 
-/// What other nodes that live and have a mesh port are asked by.
+/// What a node is asked by.
+pub(super) fn client(channel: &MeshChannel) -> OperationServiceClient<MeshChannel> {
+    OperationServiceClient::new(channel.clone())
+}
+
+/// What other nodes are asked by that have a mesh port.
 pub(super) fn channels(registry: &Registry, transport: &Transport) -> Vec<(String, MeshChannel)> {
     let way = Way { repeatable: true, bulk: false };
     let others = peers::others(registry).into_iter();
     others
         .filter_map(|node| Some((node.clone(), transport.channel(&node, way).ok()?.within(WITHIN))))
         .collect()
-}
-
-/// What each of them answers, in their order.
-pub(super) async fn asked<T>(
-    others: Vec<(String, MeshChannel)>,
-    ask: impl Fn(Client) -> BoxFuture<'static, Result<T, Status>>,
-) -> Vec<(String, Result<T, Status>)> {
-    let (nodes, asking): (Vec<_>, Vec<_>) =
-        others.into_iter().map(|(node, channel)| (node, ask(Client::new(channel)))).unzip();
-    nodes.into_iter().zip(join_all(asking).await).collect()
 }
 
 /// What a node tells of one of its operations, as it tells it.
@@ -48,7 +42,7 @@ pub(super) async fn watched(
     place: OwnedSemaphorePermit,
 ) -> Result<Events<pb::OperationEvent>, Fault> {
     let asked = pb::WatchOperationRequest { operation_id: id.to_owned(), local: true };
-    let told = Client::new(channel).watch(asked).await.map_err(|status| Fault::from(&status))?;
+    let told = client(&channel.streaming()).watch(asked).await.map_err(|status| Fault::from(&status))?;
     let events = unfold((told.into_inner(), place), async |(mut told, place)| {
         let event = told.message().await.transpose()?;
         Some((event, (told, place)))

@@ -56,13 +56,13 @@ const SESSION_LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How far a node's idea of the store's clock may be ahead: as long as a question to the store may take, in ms.
 const AHEAD_MS: u64 = 500;
 
-/// The other nodes that are alive.
+/// The other nodes that may be there: whoever does not reach the store is judged suspect, and dead, and lives perhaps.
 pub fn others(registry: &Registry) -> Vec<String> {
     let records = registry.view().list(&PEER).records;
     let others = records.iter().filter(|record| record.record.id.key != registry.node_id());
-    let is_alive = |peer: &PeerValue| peer.status == pb::peer::Status::Alive as i32;
-    let alive = others.filter(|record| record.value::<PeerValue>().is_some_and(|peer| is_alive(&peer)));
-    alive.map(|record| record.record.id.key.clone()).collect()
+    let is_there = |peer: &PeerValue| peer.status != pb::peer::Status::Left as i32;
+    let there = others.filter(|record| record.value::<PeerValue>().is_some_and(|peer| is_there(&peer)));
+    there.map(|record| record.record.id.key.clone()).collect()
 }
 
 /// The other nodes that are alive, each with its control port.

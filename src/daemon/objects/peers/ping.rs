@@ -31,13 +31,17 @@ pub async fn ping(
     check_known(registry, &node_id).await?;
     let transport = transport.ok_or_else(|| not_called(NotCalled::Unknown(node_id.clone())))?;
     let peer = transport.peer(&node_id).map_err(not_called)?;
-    let mut carriers = Vec::new();
-    for protocol in [Protocol::Http3, Protocol::Http2] {
-        let measured = transport.measure(&node_id, protocol, usize::try_from(count).unwrap_or(1)).await;
-        carriers.push(shown(protocol, measured.map_err(not_called)?));
-    }
+    let count = usize::try_from(count).unwrap_or(1);
     // What calls use is decided by a call.
-    transport.touch(&node_id).await;
+    let (http3, http2, ()) = tokio::join!(
+        transport.measure(&node_id, Protocol::Http3, count),
+        transport.measure(&node_id, Protocol::Http2, count),
+        transport.touch(&node_id),
+    );
+    let carriers = vec![
+        shown(Protocol::Http3, http3.map_err(not_called)?),
+        shown(Protocol::Http2, http2.map_err(not_called)?),
+    ];
     let used = peer.used();
     Ok(pb::PingPeerResponse {
         schema_version: SCHEMA_VERSION.to_owned(),
