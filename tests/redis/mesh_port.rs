@@ -84,7 +84,8 @@ fn metric(text: &str, series: &str) -> f64 {
 fn nodes_call_each_other_over_http3_and_nobody_else_is_let_in() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let store = server.url();
-    let mesh = Secured::start("n0", "127.0.0.1:0", &[&TLS[..], &["--store", &store]].concat())?;
+    let own = ["--store", &store, "--set", "control.http3=true"];
+    let mesh = Secured::start("n0", "127.0.0.1:0", &[&TLS[..], &own].concat())?;
     let (other, _place) = beside(&mesh, "n1", &store, &[])?;
     let ping = pinged(&mesh, "n1")?;
     assert_eq!((&ping["rpcTransport"], &ping["downgrade"]), (&"http3".into(), &"".into()), "{ping}");
@@ -135,6 +136,19 @@ fn nodes_call_each_other_over_http3_and_nobody_else_is_let_in() -> Result<()> {
     };
     let answer = curl("/control/peers")?;
     assert!(answer.contains("speaks gRPC alone") && answer.ends_with(" 415"), "{answer}");
+    // The control port speaks HTTP/3 as well, and says so.
+    let read = read_over_http3(&mesh.daemon.control, &identity)?;
+    assert!(read.contains("\"nodeId\":\"n1\""), "{read}");
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "-k", "-i", "-m", "10", "--noproxy", "*"])
+        .arg(format!("{}/control/bundle", mesh.url()));
+    let head = String::from_utf8(curl.output()?.stdout)?;
+    let port = mesh.daemon.control.rsplit(':').next().context("port")?;
+    assert!(
+        head.contains(&format!("alt-svc: h3=\":{port}\"")) && head.contains("rpc-transport: http2"),
+        "{head}"
+    );
+
     // Over either carrier it may read, and neither change anything nor look around.
     let services = "omnirelay.mesh.control.v1.PeerControlService";
     for (path, status) in [
@@ -175,6 +189,24 @@ fn called(address: &str, identity: &std::path::Path, carrier: &str, path: &str) 
         let at_once = status(answer.headers());
         let whole = answer.into_body().collect().await.map_err(anyhow::Error::from_boxed)?;
         at_once.or_else(|| status(whole.trailers()?)).context("no status")
+    })
+}
+
+/// The peers, as JSON over HTTP/3.
+fn read_over_http3(control: &str, identity: &std::path::Path) -> Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let target = Target { address: control.to_owned(), name: ServerName::try_from("localhost")? };
+        let own = quic::endpoint(quic::bind("127.0.0.1:0".parse()?)?)?;
+        let tls = AsNode::of(identity)?;
+        let connection = Quic::new(own, quic::Limits::default()).connect(&target, &tls).await?;
+        let request = http::Request::get("https://localhost/control/peers");
+        let request = request.body(boxed(http_body_util::Empty::<bytes::Bytes>::new()))?;
+        let answer = connection.call(request).await?;
+        let transport = answer.headers().get("rpc-transport").map(|word| word.as_bytes().to_vec());
+        ensure!(transport.as_deref() == Some(b"http3"), "{answer:?}");
+        let whole = answer.into_body().collect().await.map_err(anyhow::Error::from_boxed)?;
+        Ok(String::from_utf8(whole.to_bytes().to_vec())?)
     })
 }
 

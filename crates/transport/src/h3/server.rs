@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 use h3::error::{Code, ConnectionError, StreamError};
 use h3::server::{RequestResolver, RequestStream};
-use http::{Request, Response};
-use http_body_util::BodyExt as _;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, BodyStream, Empty, StreamBody};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -128,11 +129,24 @@ where
         return tracing::debug!("stream ended: its request did not come or was none");
     };
     let (mut sending, receiving) = stream.split();
-    let response = service(head.map(|()| boxed(Receiving::new(receiving, ())))).await.map(boxed);
+    let body = begun(&head, boxed(Receiving::new(receiving, ())), limits).await;
+    let response = service(head.map(|()| body)).await.map(boxed);
     if let Err(error) = answer(&mut sending, response, limits).await {
         tracing::debug!(error = error as BoxError, "answer not sent");
         // An answer that is not whole must not look as if it were.
         sending.stop_stream(Code::H3_INTERNAL_ERROR);
+    }
+}
+
+/// The body of a request. Of one that reads it is waited for whether there is any, as nothing else says so.
+async fn begun(head: &Request<()>, mut body: Body, limits: Limits) -> Body {
+    if !matches!(*head.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return body;
+    }
+    match timeout(limits.head_within, body.frame()).await {
+        Ok(None) => boxed(Empty::new()),
+        Ok(Some(first)) => boxed(StreamBody::new(stream::iter([first]).chain(BodyStream::new(body)))),
+        Err(_) => body,
     }
 }
 
