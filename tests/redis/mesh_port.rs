@@ -192,6 +192,30 @@ fn called(address: &str, identity: &std::path::Path, carrier: &str, path: &str) 
     })
 }
 
+#[test]
+fn an_operation_of_another_node_is_found_from_any() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let store = server.url();
+    let mesh = Secured::start("n0", "127.0.0.1:0", &[&TLS[..], &["--store", &store]].concat())?;
+    let (_other, _place) = beside(&mesh, "n1", &store, &[])?;
+    pinged(&mesh, "n1")?;
+    let begun = mesh.by("admin", "registers resync --node n1 --no-wait --yes --reason test -o name")?;
+    ensure!(begun.code == Some(0), "{}", begun.complaint);
+    let id = begun.output.trim().strip_prefix("operation/").context("an operation")?.to_owned();
+    let found = json(&mesh, &format!("ops get {id} -o json"))?;
+    assert_eq!(found["operation"]["nodeId"], "n1", "{found}");
+    let waited = mesh.by("admin", &format!("ops wait {id}"))?;
+    ensure!(waited.code == Some(0), "{}", waited.complaint);
+    let has = |listed: &Value| {
+        listed["operations"].as_array().is_some_and(|all| all.iter().any(|one| one["operationId"] == *id))
+    };
+    let (own, all) = (json(&mesh, "ops list -o json")?, json(&mesh, "ops list --all-nodes -o json")?);
+    assert!(!has(&own) && has(&all) && all["silentNodes"] == serde_json::json!([]), "{own} {all}");
+    let unknown = mesh.by("admin", "ops get op_00000000000000000000000000")?;
+    assert_eq!(unknown.code, Some(3), "{}", unknown.complaint);
+    Ok(())
+}
+
 /// The peers, as JSON over HTTP/3.
 fn read_over_http3(control: &str, identity: &std::path::Path) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
