@@ -80,6 +80,16 @@ fn metric(text: &str, series: &str) -> f64 {
     line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
 }
 
+/// Every call among nodes is told, with what it went over.
+fn every_call_is_told(told: &str) {
+    let of_mesh =
+        |told: &&str| told.starts_with("mesh_transport_requests_total") && told.contains("endpoint=\"mesh\"");
+    let series: Vec<&str> = told.lines().filter(of_mesh).collect();
+    let known = |line: &&&str| line.contains("protobuf") && !line.contains("http1");
+    assert!(!series.is_empty() && series.iter().filter(known).count() == series.len(), "{series:?}");
+    assert!(series.iter().any(|line| line.contains("http3")), "{series:?}");
+}
+
 #[test]
 fn nodes_call_each_other_over_http3_and_nobody_else_is_let_in() -> Result<()> {
     let server = RedisServer::start(&[])?;
@@ -93,14 +103,7 @@ fn nodes_call_each_other_over_http3_and_nobody_else_is_let_in() -> Result<()> {
     let supports = |peer: &Value| peer["metadata"]["http3Support"] == true;
     assert!(peers["peers"].as_array().is_some_and(|peers| peers.len() == 2 && peers.iter().all(supports)));
 
-    // Every call among nodes is told, with what it went over.
-    let told = metrics(&mesh, &other)?;
-    let of_mesh =
-        |told: &&str| told.starts_with("mesh_transport_requests_total") && told.contains("endpoint=\"mesh\"");
-    let series: Vec<&str> = told.lines().filter(of_mesh).collect();
-    let known = |line: &&&str| line.contains("protobuf") && !line.contains("http1");
-    assert!(!series.is_empty() && series.iter().filter(known).count() == series.len(), "{series:?}");
-    assert!(series.iter().any(|line| line.contains("http3")), "{series:?}");
+    every_call_is_told(&metrics(&mesh, &other)?);
 
     let address = ping["address"].as_str().context("address")?.to_owned();
     let refused = || -> Result<[f64; 3]> {
