@@ -84,7 +84,7 @@ pub fn sound_list(
 /// What a decision goes by: the list of the registry, if it is sound, and in any case what this node enforces, at the second
 /// `now`. Whoever writes to the store and cannot sign adds nothing to it, and takes nothing away.
 pub fn believed(
-    bundle: Option<&Bundle>,
+    bundle: impl FnOnce() -> Option<Bundle>,
     value: Option<&RevocationValue>,
     enforced: &Revocations,
     now: i64,
@@ -93,7 +93,7 @@ pub fn believed(
     if known(value).is_ok_and(|said| said == *enforced) {
         return enforced.clone();
     }
-    let sound = bundle.and_then(|bundle| sound_list(bundle, value, enforced));
+    let sound = bundle().and_then(|bundle| sound_list(&bundle, value, enforced));
     let mut list = sound.unwrap_or_default();
     list.unite(enforced, now);
     list

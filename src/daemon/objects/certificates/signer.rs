@@ -248,10 +248,10 @@ impl Signer {
 
     /// What is revoked, by the records that `get` finds: whatever is signed goes by it.
     pub fn revoked(&self, get: impl Fn(&RecordId) -> Option<Arc<ViewRecord>>) -> Revocations {
-        let authority = get(&authority_id()).and_then(|found| found.value::<AuthorityValue>());
-        let bundle = authority.and_then(|authority| bundle_of(&authority.roots).ok());
         let value = get(&revocation_id()).and_then(|found| found.value::<RevocationValue>());
-        believed(bundle.as_ref(), value.as_deref(), &self.trust.current().revocations, unix_now())
+        // Reading the roots takes longer than most decisions, and is seldom needed.
+        let bundle = || bundle_of(&get(&authority_id())?.value::<AuthorityValue>()?.roots).ok();
+        believed(bundle, value.as_deref(), &self.trust.current().revocations, unix_now())
     }
 
     /// A list of revocations, signed.
