@@ -19,8 +19,10 @@ mod load;
 mod measured;
 #[path = "../../tests/process/mod.rs"]
 mod process;
+#[allow(dead_code, reason = "each uses its own part")]
+#[path = "../../crates/transport/tests/carriers/proxy.rs"]
+mod proxy;
 
-mod between;
 mod node;
 
 use std::sync::Arc;
@@ -31,10 +33,10 @@ use anyhow::{Context as _, Result};
 use omnirelay_transport::carrier::Protocol;
 use omnirelay_transport::peer::Way;
 
-use between::Between;
 use load::{median, quantile_us};
 use node::{Carried, Node};
 use process::secured::Secured;
+use proxy::Proxy;
 
 /// How many files this process and its daemon may have open.
 const FILES: usize = 20_000;
@@ -139,8 +141,8 @@ async fn small_calls(node: &Node, rounds: u64, turn: Duration) -> Result<()> {
 async fn fallback(node: &Node, rounds: u64) -> Result<()> {
     let mut cost = Vec::new();
     for _ in 0..rounds {
-        let between = Between::before(node.address).await?;
-        between.drop_every(1);
+        let between = Proxy::before(node.address).await?;
+        between.drops.store(1, Ordering::Relaxed);
         let plain = node.peer(between.address, false);
         let begun = Instant::now();
         node.call(&plain, Way::default()).await?;
@@ -156,10 +158,10 @@ async fn fallback(node: &Node, rounds: u64) -> Result<()> {
 
 /// Calls while one datagram in fifty is dropped.
 async fn loss(node: &Node, turn: Duration) -> Result<()> {
-    let between = Between::before(node.address).await?;
+    let between = Proxy::before(node.address).await?;
     let peer = node.peer(between.address, true);
     node.call(&peer, Way::default()).await?;
-    between.drop_every(50);
+    between.drops.store(50, Ordering::Relaxed);
     let failed = Arc::new(AtomicUsize::new(0));
     let (mut times, end) = (Vec::new(), Instant::now() + turn);
     while Instant::now() < end {

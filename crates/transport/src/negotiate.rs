@@ -49,7 +49,7 @@ pub struct Memory {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Blocked {
     why: Downgrade,
-    since: Instant,
+    wait: Duration,
     /// When it is tried again.
     until: Instant,
 }
@@ -67,17 +67,11 @@ impl Memory {
 
     /// Notes that it did not come up.
     pub fn note_failure(&mut self, why: Downgrade, now: Instant) {
-        let last = self.blocked.map_or(Duration::ZERO, |blocked| blocked.until - blocked.since);
-        let next = (last * 2).clamp(BLOCKED, BLOCKED_MAX);
-        self.blocked = Some(Blocked { why, since: now, until: now + next });
+        let wait = self.blocked.map_or(BLOCKED, |blocked| (blocked.wait * 2).min(BLOCKED_MAX));
+        self.blocked = Some(Blocked { why, wait, until: now + wait });
     }
 
-    /// Notes that it did.
-    pub fn note_success(&mut self) {
-        self.blocked = None;
-    }
-
-    /// Has it tried again at once, as where the other node has another address.
+    /// Has it tried at once the next time, as where it did, or where the other node has another address.
     pub fn forget(&mut self) {
         self.blocked = None;
     }
@@ -100,32 +94,25 @@ pub async fn race<A, B, E, F>(
 ) -> Raced<A, B, E, F> {
     let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
     let begun = tokio::time::timeout(head_start, &mut first).await;
-    let failed = match begun {
-        Ok(Ok(won)) => return Raced::First(won),
-        Ok(Err(error)) => Some(error),
-        Err(_elapsed) => None,
-    };
-    if let Some(error) = failed {
-        return match second.await {
-            Ok(won) => Raced::Second(won, Some(error)),
-            Err(other) => Raced::Neither(error, other),
-        };
-    }
-    tokio::select! {
-        biased;
-        first = &mut first => match first {
-            Ok(won) => Raced::First(won),
-            Err(error) => match second.await {
-                Ok(won) => Raced::Second(won, Some(error)),
-                Err(other) => Raced::Neither(error, other),
+    let answered = match begun {
+        Ok(answered) => answered,
+        Err(_elapsed) => tokio::select! {
+            biased;
+            answered = &mut first => answered,
+            other = &mut second => return match other {
+                Ok(won) => Raced::Second(won, None),
+                Err(other) => match first.await {
+                    Ok(won) => Raced::First(won),
+                    Err(error) => Raced::Neither(error, other),
+                },
             },
         },
-        other = &mut second => match other {
-            Ok(won) => Raced::Second(won, None),
-            Err(other) => match first.await {
-                Ok(won) => Raced::First(won),
-                Err(error) => Raced::Neither(error, other),
-            },
+    };
+    match answered {
+        Ok(won) => Raced::First(won),
+        Err(error) => match second.await {
+            Ok(won) => Raced::Second(won, Some(error)),
+            Err(other) => Raced::Neither(error, other),
         },
     }
 }
@@ -176,7 +163,7 @@ mod tests {
         }
         assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300, 300]);
         assert_eq!(memory.why(), Some(Downgrade::NoAnswer));
-        memory.note_success();
+        memory.forget();
         assert_eq!((memory.why(), memory.is_blocked(begun)), (None, None));
         memory.note_failure(Downgrade::Lost, Instant::now());
         tokio::time::sleep(Duration::from_secs(10)).await;

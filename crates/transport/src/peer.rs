@@ -62,6 +62,14 @@ struct State {
     retries: bool,
 }
 
+impl State {
+    /// Has a connection take no more calls; whether it took any.
+    fn retire(&mut self, open: &Arc<dyn Connection>) -> bool {
+        let mut known = [&mut self.http3, &mut self.http2].into_iter();
+        known.any(|known| known.take_if(|known| Arc::ptr_eq(known, open)).is_some())
+    }
+}
+
 /// That neither carrier came up.
 struct Failed {
     what: String,
@@ -76,6 +84,11 @@ pub struct Way {
     pub repeatable: bool,
     /// Whether it moves much: HTTP/2 is used.
     pub bulk: bool,
+}
+
+impl Way {
+    /// Of a small call that may arrive twice.
+    pub const REPEATABLE: Self = Self { repeatable: true, bulk: false };
 }
 
 /// By what calls go now.
@@ -199,18 +212,11 @@ impl Peer {
             return;
         }
         let mut state = self.state();
-        let is_it = |known: &Option<Arc<dyn Connection>>| {
-            known.as_ref().is_some_and(|known| Arc::ptr_eq(known, connection))
-        };
-        if is_it(&state.http3) {
-            state.http3 = None;
-            if connection.is_silent() {
-                state.memory.note_failure(Downgrade::Lost, Instant::now());
-                drop(state);
-                self.observer.downgraded(Downgrade::Lost);
-            }
-        } else if is_it(&state.http2) {
-            state.http2 = None;
+        // Of all calls that fail with it one alone tells.
+        if state.retire(connection) && connection.is_silent() {
+            state.memory.note_failure(Downgrade::Lost, Instant::now());
+            drop(state);
+            self.observer.downgraded(Downgrade::Lost);
         }
     }
 
@@ -277,7 +283,7 @@ impl Peer {
         state.retries = false;
         match opened {
             Ok(open) => {
-                state.memory.note_success();
+                state.memory.forget();
                 drop(state);
                 self.keep(&target, open);
             }
@@ -291,17 +297,15 @@ impl Peer {
     async fn negotiate(&self, target: &Target) -> Result<Arc<dyn Connection>, ConnectError> {
         let http3 = self.connect(Protocol::Http3, target);
         let http2 = self.connect(Protocol::Http2, target);
-        let downgraded = |why: Downgrade| {
-            self.state().memory.note_failure(why, Instant::now());
-            self.observer.downgraded(why);
-        };
         match race(http3, http2, HEAD_START).await {
             Raced::First(open) => {
-                self.state().memory.note_success();
+                self.state().memory.forget();
                 Ok(open)
             }
             Raced::Second(open, error) => {
-                downgraded(error.as_ref().map_or(Downgrade::NoAnswer, why));
+                let why = error.as_ref().map_or(Downgrade::NoAnswer, why);
+                self.state().memory.note_failure(why, Instant::now());
+                self.observer.downgraded(why);
                 Ok(open)
             }
             Raced::Neither(_, error) => Err(error),
@@ -354,7 +358,7 @@ impl Peer {
             };
             let Some(open) = watched.upgrade() else { return };
             if let Some(peer) = peer.upgrade() {
-                peer.retire(&open);
+                peer.state().retire(&open);
             }
             match end {
                 End::Retire(why) => tracing::debug!(why, "connection to a peer retired"),
@@ -365,17 +369,6 @@ impl Peer {
             }
         });
         open
-    }
-
-    /// Has a connection take no more calls.
-    fn retire(&self, open: &Arc<dyn Connection>) {
-        let mut state = self.state();
-        if state.http3.as_ref().is_some_and(|known| Arc::ptr_eq(known, open)) {
-            state.http3 = None;
-        }
-        if state.http2.as_ref().is_some_and(|known| Arc::ptr_eq(known, open)) {
-            state.http2 = None;
-        }
     }
 
     fn note_unreachable(&self, error: &ConnectError) -> PeerError {

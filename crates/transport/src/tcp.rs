@@ -55,7 +55,7 @@ impl Tcp {
         let (sender, connection) =
             builder.handshake(TokioIo::new(stream)).await.map_err(|error| failed(error.into()))?;
         let open = watch::Sender::new(true);
-        let (is_open, closes) = (open.subscribe(), open.clone());
+        let closes = open.clone();
         // Ends with the connection.
         tasks.execute(async move {
             match connection.await {
@@ -65,7 +65,7 @@ impl Tcp {
             closes.send_replace(false);
         });
         let ends = Mutex::new(Some(ends(chain)));
-        Ok(Arc::new(Open { sender, ends, is_open, open, tasks }))
+        Ok(Arc::new(Open { sender, ends, open, tasks }))
     }
 }
 
@@ -102,7 +102,6 @@ impl Carrier for Tcp {
 struct Open {
     sender: SendRequest<Body>,
     ends: Mutex<Option<BoxFuture<'static, End>>>,
-    is_open: watch::Receiver<bool>,
     open: watch::Sender<bool>,
     /// Whoever drops it has them go on: calls may be under way.
     tasks: Tasks,
@@ -118,7 +117,7 @@ impl Connection for Open {
     }
 
     fn closed(&self) -> BoxFuture<'static, ()> {
-        let mut is_open = self.is_open.clone();
+        let mut is_open = self.open.subscribe();
         // Whoever would say so is gone with it.
         Box::pin(async move { drop(is_open.wait_for(|is_open| !is_open).await) })
     }
@@ -128,7 +127,7 @@ impl Connection for Open {
     }
 
     fn is_open(&self) -> bool {
-        *self.is_open.borrow() && !self.sender.is_closed()
+        *self.open.borrow() && !self.sender.is_closed()
     }
 
     fn is_silent(&self) -> bool {

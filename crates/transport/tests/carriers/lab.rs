@@ -1,7 +1,7 @@
-//! A server that speaks HTTP/3 and HTTP/2 at one port, a client for it, and a proxy for UDP between them.
+//! A server that speaks HTTP/3 and HTTP/2 at one port, and a client for it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use omnirelay_transport::quic::{self, Quic};
 use omnirelay_transport::tcp::Tcp;
 use omnirelay_transport::{Body, BoxError, h3};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -215,59 +215,6 @@ async fn serve(request: Request<Body>, calls: Arc<AtomicUsize>) -> Response<Body
         // Each frame of the request as one of the answer, while it comes.
         "/stream" => Response::new(request.into_body()),
         path => panic!("{path}"),
-    }
-}
-
-/// A proxy for UDP that lets through what it is told to.
-pub struct Proxy {
-    pub address: SocketAddr,
-    pub is_cut: Arc<AtomicBool>,
-    /// One datagram in so many is dropped; 0: none.
-    pub drops: Arc<AtomicUsize>,
-    _task: JoinSet<()>,
-}
-
-impl Proxy {
-    /// At an address at which TCP is passed on as well.
-    pub async fn before(server: SocketAddr) -> Self {
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = tcp.local_addr().unwrap();
-        let (front, back) =
-            (UdpSocket::bind(address).await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
-        let (is_cut, drops) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            let mut tasks = JoinSet::new();
-            while let Ok((mut stream, _)) = tcp.accept().await {
-                tasks.spawn(async move {
-                    let mut to = tokio::net::TcpStream::connect(server).await.unwrap();
-                    let _ = tokio::io::copy_bidirectional(&mut stream, &mut to).await;
-                });
-            }
-        });
-        let (cut, dropping) = (is_cut.clone(), drops.clone());
-        task.spawn(async move {
-            let (mut a, mut b, mut client, mut seen) = ([0; 65536], [0; 65536], None, 0_usize);
-            let mut passes = || {
-                seen += 1;
-                let every = dropping.load(Ordering::Relaxed);
-                !cut.load(Ordering::Relaxed) && (every == 0 || seen % every != 0)
-            };
-            loop {
-                tokio::select! {
-                    Ok((length, from)) = front.recv_from(&mut a) => {
-                        client = Some(from);
-                        if passes() { let _ = back.send_to(&a[..length], server).await; }
-                    }
-                    Ok((length, _)) = back.recv_from(&mut b) => {
-                        if let Some(client) = client.filter(|_| passes()) {
-                            let _ = front.send_to(&b[..length], client).await;
-                        }
-                    }
-                }
-            }
-        });
-        Self { address, is_cut, drops, _task: task }
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 mod lab;
+mod proxy;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,9 +20,10 @@ use omnirelay_transport::carrier::{CallError, End, Protocol};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{PeerError, Way};
 
-use lab::{Proxy, Server, asked, target};
+use lab::{Server, asked, target};
+use proxy::Proxy;
 
-const REPEATABLE: Way = Way { repeatable: true, bulk: false };
+const REPEATABLE: Way = Way::REPEATABLE;
 const BULK: Way = Way { repeatable: false, bulk: true };
 
 #[tokio::test]
@@ -93,7 +95,7 @@ async fn one_answer_that_is_broken_ends_no_other() {
 #[tokio::test]
 async fn where_no_udp_comes_through_calls_go_over_tcp_and_soon() {
     let server = Server::start().await;
-    let proxy = Proxy::before(server.address).await;
+    let proxy = Proxy::before(server.address).await.unwrap();
     proxy.is_cut.store(true, Ordering::Relaxed);
     let (peer, told) = server.peer_at(proxy.address);
     let begun = Instant::now();
@@ -129,7 +131,7 @@ async fn a_peer_without_http3_is_not_asked_for_it() {
 #[tokio::test]
 async fn a_call_on_a_path_that_is_cut_is_sent_again_where_that_is_the_same() {
     let server = Server::start().await;
-    let proxy = Proxy::before(server.address).await;
+    let proxy = Proxy::before(server.address).await.unwrap();
     let (peer, told) = server.peer_at(proxy.address);
     peer.call(asked("/echo", b"a"), REPEATABLE).await.unwrap();
     assert_eq!(told.take(), ["http3"]);
@@ -156,7 +158,7 @@ async fn a_call_on_a_path_that_is_cut_is_sent_again_where_that_is_the_same() {
 #[tokio::test]
 async fn lost_datagrams_fail_no_call() {
     let server = Server::start().await;
-    let proxy = Proxy::before(server.address).await;
+    let proxy = Proxy::before(server.address).await.unwrap();
     let (peer, told) = server.peer_at(proxy.address);
     peer.call(asked("/echo", b"a"), Way::default()).await.unwrap();
     proxy.drops.store(50, Ordering::Relaxed);

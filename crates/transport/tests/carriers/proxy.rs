@@ -1,27 +1,33 @@
-//! What is between two nodes: it passes TCP on, and of UDP what it is told to.
+//! A proxy between two ends: it passes TCP on, and of UDP what it is told to.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use anyhow::Result;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
-pub struct Between {
+pub struct Proxy {
     pub address: SocketAddr,
+    pub is_cut: Arc<AtomicBool>,
     /// One datagram in so many is dropped; 0: none.
-    drops: Arc<AtomicUsize>,
+    pub drops: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
-impl Between {
-    pub async fn before(server: SocketAddr) -> Result<Self> {
+impl Proxy {
+    /// One that leads to `server`, for TCP and UDP by one number.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub async fn before(server: SocketAddr) -> io::Result<Self> {
         let tcp = TcpListener::bind("127.0.0.1:0").await?;
         let address = tcp.local_addr()?;
         let (front, back) = (UdpSocket::bind(address).await?, UdpSocket::bind("127.0.0.1:0").await?);
         back.connect(server).await?;
-        let (drops, mut tasks) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+        let (is_cut, drops) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut open = JoinSet::new();
             while let Ok((mut from, _)) = tcp.accept().await {
@@ -32,14 +38,14 @@ impl Between {
                 });
             }
         });
-        let every = Arc::clone(&drops);
+        let (cut, every) = (Arc::clone(&is_cut), Arc::clone(&drops));
         tasks.spawn(async move {
             let (mut there, mut back_again) = (vec![0; 65536], vec![0; 65536]);
             let (mut client, mut seen) = (None, 0_usize);
             let mut passes = || {
                 seen += 1;
                 let every = every.load(Ordering::Relaxed);
-                every == 0 || !seen.is_multiple_of(every)
+                !cut.load(Ordering::Relaxed) && (every == 0 || !seen.is_multiple_of(every))
             };
             loop {
                 tokio::select! {
@@ -55,10 +61,6 @@ impl Between {
                 }
             }
         });
-        Ok(Self { address, drops, _tasks: tasks })
-    }
-
-    pub fn drop_every(&self, datagrams: usize) {
-        self.drops.store(datagrams, Ordering::Relaxed);
+        Ok(Self { address, is_cut, drops, _tasks: tasks })
     }
 }
