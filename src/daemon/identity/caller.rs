@@ -14,6 +14,7 @@ use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
 use super::bearer::Bearer;
+use super::tls::Shown;
 use super::trust::Standing;
 use crate::daemon::chance::random_secret;
 
@@ -325,6 +326,13 @@ impl PeerInfo {
     /// A peer at an address.
     pub fn at(remote: SocketAddr, local: Option<SocketAddr>) -> Self {
         Self { remote, local, user: None, certificate: None, standing: Standing::Member }
+    }
+
+    /// Who has shown this in the TLS handshake.
+    #[must_use]
+    pub(in crate::daemon) fn showing(self, shown: Option<&Shown>) -> Self {
+        let Some(Shown { certificate, standing, .. }) = shown else { return self };
+        Self { certificate: Some(Arc::clone(certificate)), standing: *standing, ..self }
     }
 
     /// A peer behind a unix socket.

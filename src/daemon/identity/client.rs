@@ -24,7 +24,7 @@ use tracing::warn;
 use super::client_judge::alert;
 use super::files::{self, Stamp};
 use super::own::OwnIdentity;
-use super::trust::{Trust, Trusted};
+use super::trust::Trust;
 
 /// Whom a client believes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,11 +140,9 @@ impl OwnClient {
     /// Never with the provider that is built in.
     pub fn config(self: &Arc<Self>) -> Result<ClientConfig, Error> {
         let builder = ClientConfig::builder_with_provider(self.provider.clone());
-        let builder = match self.believes {
-            Believes::Mesh(_) | Believes::Cluster(_) | Believes::Node(_) => {
-                builder.with_protocol_versions(&[&rustls::version::TLS13])
-            }
-            Believes::Public | Believes::File(_) => builder.with_safe_default_protocol_versions(),
+        let builder = match self.believes.is_judged_by_mesh() {
+            true => builder.with_protocol_versions(&[&rustls::version::TLS13]),
+            false => builder.with_safe_default_protocol_versions(),
         };
         let builder = builder?.dangerous().with_custom_certificate_verifier(Arc::new(Judge(self.clone())));
         let mut config = builder.with_client_cert_resolver(Arc::new(Shown(self.clone())));
@@ -236,8 +234,7 @@ impl OwnClient {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let trusted = self.trust.current();
-        let mut roots = RootCertStore::empty();
-        let nobody = match &self.believes {
+        let named = match &self.believes {
             Believes::Public | Believes::File(_) => {
                 let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
                 return match &read.judge {
@@ -246,22 +243,23 @@ impl OwnClient {
                     None => Err(Error::General("nobody is believed yet".to_owned())),
                 };
             }
-            // Who it is stands in its certificate: names are for those who know nothing else.
-            Believes::Node(_) => return self.verify_node(&trusted, (leaf, between), now),
             Believes::Mesh(_) => {
-                roots.add_parsable_certificates(trusted.bundles().flat_map(Bundle::roots).cloned());
-                "this daemon trusts no authority of the mesh yet".to_owned()
+                let roots = trusted.bundles().flat_map(Bundle::roots).cloned().collect();
+                Some((roots, "this daemon trusts no authority of the mesh yet".to_owned()))
             }
-            Believes::Cluster(cluster) => {
-                roots.add_parsable_certificates(trusted.roots_of(cluster));
-                not_federated(cluster)
-            }
+            Believes::Cluster(cluster) => Some((trusted.roots_of(cluster), not_federated(cluster))),
+            // Who it is stands in its certificate: names are for those who know nothing else.
+            Believes::Node(_) => None,
         };
-        if roots.is_empty() {
-            return Err(Error::General(nobody));
+        if let Some((certificates, nobody)) = named {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(certificates);
+            if roots.is_empty() {
+                return Err(Error::General(nobody));
+            }
+            let judge = self.judge_by(roots).map_err(Error::General)?;
+            judge.verify_server_cert(leaf, between, name, &[], now)?;
         }
-        let judge = self.judge_by(roots).map_err(Error::General)?;
-        judge.verify_server_cert(leaf, between, name, &[], now)?;
         let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         // Besides the name that was called: by the roots of its own trust domain, and none that is out.
@@ -269,29 +267,13 @@ impl OwnClient {
             Believes::Cluster(_) => {
                 trusted.judge_exchange(&chain, now, Usage::Server).map(|(shown, _)| shown)
             }
-            Believes::Mesh(_) | Believes::Node(_) | Believes::Public | Believes::File(_) => {
+            Believes::Node(_) => trusted.judge_node(&chain, now, Usage::Server),
+            Believes::Mesh(_) | Believes::Public | Believes::File(_) => {
                 trusted.judge(&chain, now, Usage::Server)
             }
         };
         let shown = shown.map_err(|refused| Error::InvalidCertificate(alert(refused)))?;
-        self.taken(shown.id.holder())
-    }
-
-    fn verify_node(
-        &self,
-        trusted: &Trusted,
-        (leaf, between): (&CertificateDer<'_>, &[CertificateDer<'_>]),
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let shown = trusted.judge_node(&chain, now, Usage::Server);
-        let shown = shown.map_err(|refused| Error::InvalidCertificate(alert(refused)))?;
-        self.taken(shown.id.holder())
-    }
-
-    fn taken(&self, holder: &Holder) -> Result<ServerCertVerified, Error> {
-        match self.believes.takes(holder) {
+        match self.believes.takes(shown.id.holder()) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
             Err(what) => {
                 let source = OtherError(Arc::new(io::Error::other(what)));
@@ -302,6 +284,14 @@ impl OwnClient {
 }
 
 impl Believes {
+    /// Whether the mesh judges servers, and goes on to while a connection is open.
+    pub(super) fn is_judged_by_mesh(&self) -> bool {
+        match self {
+            Self::Mesh(_) | Self::Cluster(_) | Self::Node(_) => true,
+            Self::Public | Self::File(_) => false,
+        }
+    }
+
     /// Whether a server of this holder is whom the client means, once its certificate is believed.
     fn takes(&self, holder: &Holder) -> Result<(), String> {
         match (holder, self) {

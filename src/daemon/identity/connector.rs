@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::ServiceExt as _;
 
-use super::client::{Believes, OwnClient, Shows};
+use super::client::{OwnClient, Shows};
 use super::trust::Trusted;
 
 /// After so much silence a connection is probed, and so much later again.
@@ -113,9 +113,7 @@ fn over(
     judged_by: Arc<Trusted>,
     chain: Option<&[CertificateDer<'static>]>,
 ) -> Option<BoxFuture<'static, &'static str>> {
-    let believed = matches!(tls.believes(), Believes::Mesh(_) | Believes::Cluster(_) | Believes::Node(_))
-        .then_some(chain)
-        .flatten();
+    let believed = chain.filter(|_| tls.believes().is_judged_by_mesh());
     let server = believed.and_then(|chain| Some((Certificate::read(chain.first()?).ok()?, chain.to_vec())));
     let own = judged_by.own.clone().filter(|_| *tls.shows() == Shows::Node);
     if server.is_none() && own.is_none() {

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tower::Service as _;
 
 use super::*;
-use crate::daemon::identity::client::Servers;
+use crate::daemon::identity::client::{Believes, Servers};
 use crate::daemon::identity::own::OwnIdentity;
 use crate::daemon::identity::tls::Tls;
 use crate::daemon::identity::trust::{Trust, unix_now};

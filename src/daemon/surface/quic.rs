@@ -13,11 +13,11 @@ use tonic::body::Body;
 
 use super::Surface;
 use super::places::Place;
-use super::serve::{Door, Drained, Limits, Line};
+use super::serve::{Door, Drained, Limits, Line, drain, until_out};
 use crate::daemon::identity::caller::PeerInfo;
 use crate::daemon::identity::handshake::{Noted, Unshaken};
 use crate::daemon::identity::tls::{Shown, Tls};
-use crate::daemon::identity::trust::{Standing, Trusted};
+use crate::daemon::identity::trust::Trusted;
 
 /// With more handshakes under way than this whoever begins another has to prove its address first, so that nobody has many
 /// begun under names of others.
@@ -45,7 +45,7 @@ pub async fn serve_quic(
             return Drained { cut: 0 };
         }
     }
-    let (mut door, mut connections) = (Door::of(&limits), JoinSet::new());
+    let (door, mut connections) = (Door::of(&limits), JoinSet::new());
     let shaking = Arc::new(AtomicUsize::new(0));
     loop {
         let incoming = tokio::select! {
@@ -71,17 +71,11 @@ pub async fn serve_quic(
     }
     endpoint.set_server_config(None);
     line.surface.drain();
-    let drained =
-        tokio::time::timeout(limits.grace, async { while connections.join_next().await.is_some() {} });
-    let cut = if drained.await.is_ok() { 0 } else { connections.len() };
-    if cut > 0 {
-        tracing::warn!(cut, "calls outlasted the grace and were cut");
-    }
-    connections.shutdown().await;
+    let drained = drain(std::future::ready(()), connections, limits.grace).await;
     // What was sent last is given the time to arrive.
     endpoint.close(h3::NO_ERROR, b"");
     endpoint.wait_idle().await;
-    Drained { cut }
+    drained
 }
 
 /// Where a connection is from, and to.
@@ -118,9 +112,7 @@ async fn connection(
         Err(unshaken) => return line.refuse(at.remote, &unshaken),
     };
     drop(hands);
-    let mut peer = PeerInfo::at(at.remote, at.local);
-    peer.certificate = shown.as_ref().map(|shown| shown.certificate.clone());
-    peer.standing = shown.as_ref().map_or_else(Standing::default, |shown| shown.standing);
+    let peer = PeerInfo::at(at.remote, at.local).showing(shown.as_ref());
     let (surface, peer) = (line.surface.clone(), Arc::new(peer));
     let service = move |request: Request<omnirelay_transport::Body>| {
         let (surface, peer) = (surface.clone(), Arc::clone(&peer));
@@ -135,25 +127,14 @@ async fn connection(
         head_within: line.limits.header_read_timeout,
         write_within: line.limits.write_timeout,
     };
-    let served = h3::serve(connection.clone(), limits, line.surface.draining(), service);
-    let ended = async {
-        match shown {
-            Some(shown) => {
-                let (id, serial) = (shown.certificate.id.clone(), shown.certificate.serial.clone());
-                (tls.ended(shown).await, id, serial)
-            }
-            None => std::future::pending().await,
+    let served = async {
+        let served = h3::serve(connection.clone(), limits, line.surface.draining(), service);
+        if let Err(error) = served.await {
+            tracing::debug!(remote = %at.remote, %error, "connection ended");
         }
     };
-    tokio::select! {
-        served = served => if let Err(error) = served {
-            tracing::debug!(remote = %at.remote, %error, "connection ended");
-        },
-        // What it calls ends with it: whoever is out has nothing answered any more.
-        (why, id, serial) = ended => {
-            tracing::info!(remote = %at.remote, %id, %serial, why, "connection cut");
-            connection.close(h3::NO_ERROR, why.as_bytes());
-        }
+    if let Some(why) = until_out(&tls, shown, at.remote, served).await {
+        connection.close(h3::NO_ERROR, why.as_bytes());
     }
 }
 

@@ -26,8 +26,7 @@ use super::preface::{self, Peek, Version};
 use super::unread::{self, Metered, Unread};
 use crate::daemon::identity::caller::PeerInfo;
 use crate::daemon::identity::handshake::{Cause, Unshaken};
-use crate::daemon::identity::tls::{Shaken, Tls};
-use crate::daemon::identity::trust::Standing;
+use crate::daemon::identity::tls::{Shaken, Shown, Tls};
 use crate::daemon::log::{LogLimiter, Turn};
 
 /// What one listener allows.
@@ -162,7 +161,7 @@ where
     }
     drop(accept);
     line.surface.drain();
-    drain(graceful, connections, line.limits.grace).await
+    drain(graceful.shutdown(), connections, line.limits.grace).await
 }
 
 /// Decides on connections as they come.
@@ -198,10 +197,7 @@ impl Door {
         limits: &Limits,
     ) -> Option<(C, A)> {
         let error = match accepted {
-            Ok((_, remote)) if open >= limits.connections_max => {
-                self.refuse(&remote, open, "too many are open");
-                return None;
-            }
+            Ok((_, remote)) if self.is_full(&remote, open, limits) => return None,
             Ok(connection) => {
                 self.starved = false;
                 return Some(connection);
@@ -219,9 +215,16 @@ impl Door {
         tokio::time::sleep(ACCEPT_PAUSE).await;
         None
     }
-}
 
-impl Door {
+    /// Whether too many connections are open for another one.
+    fn is_full(&self, remote: &impl Debug, open: usize, limits: &Limits) -> bool {
+        let is_full = open >= limits.connections_max;
+        if is_full {
+            self.refuse(remote, open, "too many are open");
+        }
+        is_full
+    }
+
     /// A place for a connection from an address, unless too many are open from it.
     fn place(&self, remote: SocketAddr, open: usize) -> Option<Place> {
         let place = self.places.take(remote.ip());
@@ -232,12 +235,8 @@ impl Door {
     }
 
     /// A place for a connection from an address, unless too many are open.
-    pub(super) fn let_in(&mut self, remote: SocketAddr, open: usize, limits: &Limits) -> Option<Place> {
-        if open >= limits.connections_max {
-            self.refuse(&remote, open, "too many are open");
-            return None;
-        }
-        self.place(remote, open)
+    pub(super) fn let_in(&self, remote: SocketAddr, open: usize, limits: &Limits) -> Option<Place> {
+        if self.is_full(&remote, open, limits) { None } else { self.place(remote, open) }
     }
 
     fn refuse(&self, remote: &impl Debug, open: usize, why: &str) {
@@ -375,7 +374,7 @@ where
     speak(line, version, stream, peer, watcher).await;
 }
 
-async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, mut peer: PeerInfo, watcher: Watcher) {
+async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, peer: PeerInfo, watcher: Watcher) {
     let remote = peer.remote;
     let shaken = tokio::select! {
         shaken = tls.accept(stream) => shaken,
@@ -390,16 +389,28 @@ async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, mut peer: PeerInfo
         Some(b"h2") => Version::Http2,
         _ => Version::Http1,
     };
-    let certificate = shown.as_ref().map(|shown| shown.certificate.clone());
-    peer.certificate.clone_from(&certificate);
-    peer.standing = shown.as_ref().map_or_else(Standing::default, |shown| shown.standing);
-    let served = speak(line, version, stream, Arc::new(peer), watcher);
-    let Some((certificate, shown)) = certificate.zip(shown) else { return served.await };
-    // What it calls ends with it: whoever is out has nothing answered any more.
+    let peer = Arc::new(peer.showing(shown.as_ref()));
+    until_out(tls, shown, remote, speak(line, version, stream, peer, watcher)).await;
+}
+
+/// Serves a connection until whoever has shown this is out, and answers why then. What it calls ends with it: nothing is
+/// answered any more.
+pub(super) async fn until_out(
+    tls: &Tls,
+    shown: Option<Shown>,
+    remote: SocketAddr,
+    served: impl Future<Output = ()>,
+) -> Option<&'static str> {
+    let Some(shown) = shown else {
+        served.await;
+        return None;
+    };
+    let certificate = Arc::clone(&shown.certificate);
     tokio::select! {
-        () = served => {}
+        () = served => None,
         why = tls.ended(shown) => {
             tracing::info!(%remote, id = %certificate.id, serial = %certificate.serial, why, "connection cut");
+            Some(why)
         }
     }
 }
@@ -459,9 +470,14 @@ async fn begun(stream: &impl Peek, line: &Line) -> Option<Version> {
     }
 }
 
-async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, grace: Duration) -> Drained {
+/// Gives connections so long to finish that were told to by `told`, and cuts the others.
+pub(super) async fn drain(
+    told: impl Future<Output = ()>,
+    mut connections: JoinSet<()>,
+    grace: Duration,
+) -> Drained {
     let drained = tokio::time::timeout(grace, async {
-        graceful.shutdown().await;
+        told.await;
         while connections.join_next().await.is_some() {}
     });
     if drained.await.is_ok() {
