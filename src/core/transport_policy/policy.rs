@@ -170,16 +170,17 @@ fn check_limits(policy: &pb::TransportPolicy) -> Result<(), String> {
     if let Some((name, length, max)) = lengths.into_iter().find(|(_, length, max)| length > max) {
         return Err(format!("`{name}` are {length}, at most {max} are allowed"));
     }
+    none_twice("category", policy.categories.iter().map(|category| category.name.as_str()))?;
+    none_twice("exception", policy.exceptions.iter().map(|exception| exception.name.as_str()))
+}
+
+/// That no name stands there twice, of whatever it is the name.
+fn none_twice<'a>(of: &str, mut names: impl Iterator<Item = &'a str>) -> Result<(), String> {
     let mut seen = BTreeSet::new();
-    let twice = policy.categories.iter().find(|category| !seen.insert(&category.name));
-    if let Some(twice) = twice {
-        return Err(format!("category `{}` stands there twice", shown(&twice.name, NAME_CHARS_SHOWN)));
+    match names.find(|name| !seen.insert(*name)) {
+        Some(twice) => Err(format!("{of} `{}` stands there twice", shown(twice, NAME_CHARS_SHOWN))),
+        None => Ok(()),
     }
-    let mut seen = BTreeSet::new();
-    let twice = policy.exceptions.iter().find(|exception| !seen.insert(&exception.name));
-    twice.map_or(Ok(()), |twice| {
-        Err(format!("exception `{}` stands there twice", shown(&twice.name, NAME_CHARS_SHOWN)))
-    })
 }
 
 fn exception(asked: &pb::TransportException) -> Result<Exception, String> {

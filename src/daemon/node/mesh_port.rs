@@ -10,7 +10,6 @@ use tokio::sync::watch;
 
 use super::asynchronous;
 use crate::daemon::identity::tls::Tls;
-use crate::daemon::identity::trust::Trust;
 use crate::daemon::surface::{Drained, Limits, Surface, serve_quic, serve_with};
 
 /// How soon a port is tried again that cannot be had.
@@ -42,7 +41,6 @@ pub struct LatePort {
     pub address: SocketAddr,
     /// Whether it is served over UDP too.
     pub http3: bool,
-    pub trust: Arc<Trust>,
     /// Where it is told how the port stands.
     pub state: Arc<watch::Sender<MeshPort>>,
 }
@@ -59,7 +57,7 @@ impl LatePort {
         let mut stop = std::pin::pin!(stop);
         let taken = tokio::select! {
             () = &mut stop => return Drained { cut: 0 },
-            taken = self.take() => taken,
+            taken = self.take(&tls) => taken,
         };
         let (tcp, open) = taken;
         let (stopping, stopped) = watch::channel(false);
@@ -84,10 +82,8 @@ impl LatePort {
     }
 
     /// Takes the port, as soon as that can be.
-    async fn take(&self) -> (tokio::net::TcpListener, OpenMeshPort) {
-        let mut changes = self.trust.changes();
-        // Whoever changes it lives as long as the node.
-        let _ = changes.wait_for(|trusted| trusted.own.is_some()).await;
+    async fn take(&self, tls: &Tls) -> (tokio::net::TcpListener, OpenMeshPort) {
+        tls.shows().await;
         loop {
             match bind(self.address, self.http3) {
                 Ok((tcp, open)) => {

@@ -59,12 +59,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
 /// Opens the port, as soon as that can be.
 fn open(node: &mut Mount, state: Arc<watch::Sender<MeshPort>>) {
     let config = node.config.clone();
-    let late = LatePort {
-        address: config.mesh.listen,
-        http3: config.mesh.http3_support,
-        trust: node.trust.clone(),
-        state,
-    };
+    let late = LatePort { address: config.mesh.listen, http3: config.mesh.http3_support, state };
     // Whoever shows a certificate is who it says, and nobody else comes in.
     let proven = Proven::new(Arc::default(), node.grants.clone(), ProofNeeded);
     let surface = Surface::builder([OMNIRELAY]).authenticator(proven).hosts(Hosts::any()).among_nodes();

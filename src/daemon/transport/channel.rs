@@ -107,14 +107,10 @@ impl tower::Service<Request<tonic::body::Body>> for MeshChannel {
         let Self { over, within, streams } = self.clone();
         let request = addressed(request, (!streams).then_some(within));
         Box::pin(async move {
-            let late = Box::pin(tokio::time::sleep(within));
-            let mut calling = std::pin::pin!(over.call(request));
-            let (answered, late) = {
-                let mut late = late;
-                tokio::select! {
-                    answered = &mut calling => (answered?, late),
-                    () = &mut late => return Err(ChannelError::TimedOut(within)),
-                }
+            let mut late = Box::pin(tokio::time::sleep(within));
+            let answered = tokio::select! {
+                answered = over.call(request) => answered?,
+                () = &mut late => return Err(ChannelError::TimedOut(within)),
             };
             // Whoever sends a head and then nothing is no better than who sends nothing.
             Ok(if streams { answered } else { answered.map(|body| boxed(Timed { body, late, within })) })

@@ -21,21 +21,42 @@ pub struct Greeted {
 /// Greets whoever is at the other end of a channel; why not, in words.
 pub type Greet = Box<dyn Fn(MeshChannel) -> BoxFuture<'static, Result<Greeted, String>> + Send + Sync>;
 
+/// What greets, once there is something.
+#[derive(Clone, Default)]
+pub struct Greets(Arc<OnceLock<Greet>>);
+
+impl Greets {
+    /// Greets so from now on; the first is kept.
+    pub fn by(&self, greet: Greet) {
+        self.0.get_or_init(|| greet);
+    }
+
+    /// Greets whoever is at the other end of a channel.
+    ///
+    /// # Errors
+    /// Why there is nobody who can be talked to, in words.
+    pub async fn greet(&self, channel: MeshChannel) -> Result<Greeted, String> {
+        match self.0.get() {
+            Some(greet) => greet(channel).await,
+            None => Err("nobody greets yet".to_owned()),
+        }
+    }
+}
+
 /// Opens connections by another carrier, and greets who is there.
 pub struct Greeting {
     carrier: Arc<dyn Carrier>,
-    greet: Arc<OnceLock<Greet>>,
+    greets: Greets,
 }
 
 impl Greeting {
-    pub fn new(carrier: Arc<dyn Carrier>, greet: Arc<OnceLock<Greet>>) -> Self {
-        Self { carrier, greet }
+    pub fn new(carrier: Arc<dyn Carrier>, greets: Greets) -> Self {
+        Self { carrier, greets }
     }
 
     async fn greeted(&self, to: &Target, tls: &dyn ClientTls) -> Result<Arc<dyn Connection>, ConnectError> {
         let connection = self.carrier.connect(to, tls).await?;
-        let greet = self.greet.get().ok_or_else(|| ConnectError::Failed("nobody greets yet".into()))?;
-        let greeted = greet(MeshChannel::over(connection.clone()).within(WITHIN)).await;
+        let greeted = self.greets.greet(MeshChannel::over(connection.clone()).within(WITHIN)).await;
         greeted.map_err(|why| ConnectError::Failed(why.into()))?;
         Ok(connection)
     }

@@ -35,9 +35,9 @@ impl Transport {
 
     /// Calls a node, by whatever calls to it use.
     pub async fn touch(&self, node: &str) {
-        let Ok(channel) = self.channel(node, Way { repeatable: true, bulk: false }) else { return };
+        let Ok(channel) = self.channel(node, Way::REPEATABLE) else { return };
         let begun = Instant::now();
-        match self.greet(channel).await {
+        match self.greets.greet(channel).await {
             Ok(answer) => {
                 self.note_revocations(node, answer.revocations_number);
                 // Of what QUIC measures itself no call is part.

@@ -43,7 +43,7 @@ impl Transport {
                 break;
             }
             let begun = Instant::now();
-            match self.greet(channel.clone()).await {
+            match self.greets.greet(channel.clone()).await {
                 Ok(_) => measured.rtts.push(begun.elapsed()),
                 Err(why) => {
                     measured.lost += 1;

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::identity::trust::Trust;
 use super::metrics::TransportMetrics;
 use channel::MeshChannel;
-use greeting::Greeting;
+use greeting::{Greeting, Greets};
 use tls::NodeTls;
 use udp::LateUdp;
 
@@ -57,7 +57,7 @@ pub struct Transport {
     trust: Arc<Trust>,
     carriers: Arc<Carriers>,
     udp: watch::Sender<Option<quinn::Endpoint>>,
-    greets: Arc<OnceLock<Greet>>,
+    greets: Greets,
     locate: OnceLock<Locate>,
     behind: OnceLock<Behind>,
     metrics: Arc<TransportMetrics>,
@@ -69,7 +69,7 @@ pub struct Transport {
 impl Transport {
     /// Of the node with this id. It calls nobody before it is told where others are.
     pub fn new(node_id: &str, trust: Arc<Trust>, http3: bool, metrics: Arc<TransportMetrics>) -> Self {
-        let (udp, greets) = (watch::Sender::new(None), Arc::<OnceLock<Greet>>::default());
+        let (udp, greets) = (watch::Sender::new(None), Greets::default());
         let greeted = |carrier| Arc::new(Greeting::new(carrier, greets.clone()));
         let http3 = http3.then(|| greeted(Arc::new(LateUdp::new(udp.subscribe()))) as _);
         let carriers = Arc::new(Carriers { http3, http2: greeted(Arc::new(Tcp)) });
@@ -96,14 +96,7 @@ impl Transport {
 
     /// Greets others so from now on; the first is kept.
     pub fn greet_by(&self, greet: Greet) {
-        self.greets.get_or_init(|| greet);
-    }
-
-    async fn greet(&self, channel: MeshChannel) -> Result<Greeted, String> {
-        match self.greets.get() {
-            Some(greet) => greet(channel).await,
-            None => Err("nobody greets yet".to_owned()),
-        }
+        self.greets.by(greet);
     }
 
     fn revocations_number(&self) -> u64 {

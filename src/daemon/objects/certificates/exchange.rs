@@ -103,7 +103,7 @@ impl Exchange {
         if list.is_empty() {
             return;
         }
-        let way = Way { repeatable: true, bulk: list.len() > BULK };
+        let way = Way { bulk: list.len() > BULK, ..Way::REPEATABLE };
         let Ok(channel) = self.transport.channel(node, way) else { return };
         let asked = pb::OfferRevocationsRequest { list: (**list).clone() };
         let offered = RevocationExchangeServiceClient::new(channel.within(WITHIN)).offer(asked).await;

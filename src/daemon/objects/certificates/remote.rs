@@ -75,7 +75,7 @@ pub async fn issued(
 
 /// Asks a node at its mesh port. For the same key the answer is given again, so that it may be asked twice.
 async fn renewed(transport: &Transport, node: &str, csr: &str) -> Option<String> {
-    let channel = transport.channel(node, Way { repeatable: true, bulk: false }).ok()?.within(WITHIN);
+    let channel = transport.channel(node, Way::REPEATABLE).ok()?.within(WITHIN);
     let asked = pb::RenewCertificateRequest { csr: csr.to_owned() };
     match CertificateServiceClient::new(channel).renew(asked).await {
         Ok(answer) => Some(answer.into_inner().chain_pem),

@@ -28,11 +28,9 @@ pub(super) fn client(channel: &MeshChannel) -> OperationServiceClient<MeshChanne
 
 /// What other nodes are asked by that have a mesh port.
 pub(super) fn channels(registry: &Registry, transport: &Transport) -> Vec<(String, MeshChannel)> {
-    let way = Way { repeatable: true, bulk: false };
+    let channel = |node: &str| transport.channel(node, Way::REPEATABLE).ok();
     let others = peers::others(registry).into_iter();
-    others
-        .filter_map(|node| Some((node.clone(), transport.channel(&node, way).ok()?.within(WITHIN))))
-        .collect()
+    others.filter_map(|node| channel(&node).map(|channel| (node, channel.within(WITHIN)))).collect()
 }
 
 /// What a node tells of one of its operations, as it tells it.

@@ -58,24 +58,27 @@ const AHEAD_MS: u64 = 500;
 
 /// The other nodes that may be there: whoever does not reach the store is judged suspect, and dead, and lives perhaps.
 pub fn others(registry: &Registry) -> Vec<String> {
-    let records = registry.view().list(&PEER).records;
-    let others = records.iter().filter(|record| record.record.id.key != registry.node_id());
     let is_there = |peer: &PeerValue| peer.status != pb::peer::Status::Left as i32;
-    let there = others.filter(|record| record.value::<PeerValue>().is_some_and(|peer| is_there(&peer)));
-    there.map(|record| record.record.id.key.clone()).collect()
+    of_others(registry, |peer| is_there(peer).then_some(())).into_iter().map(|(node, ())| node).collect()
 }
 
 /// The other nodes that are alive, each with its control port.
 pub fn controls(registry: &Registry) -> Vec<(String, String)> {
+    of_others(registry, |peer| {
+        let is_alive = peer.status == pb::peer::Status::Alive as i32;
+        peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone().filter(|_| is_alive)
+    })
+}
+
+/// What there is of the other nodes, each with its id.
+fn of_others<T>(registry: &Registry, what: impl Fn(&PeerValue) -> Option<T>) -> Vec<(String, T)> {
     let records = registry.view().list(&PEER).records;
     let others = records.iter().filter(|record| record.record.id.key != registry.node_id());
-    let controls = others.filter_map(|record| {
-        let peer = record.value::<PeerValue>()?;
-        let control = peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone()?;
-        let is_alive = peer.status == pb::peer::Status::Alive as i32;
-        is_alive.then(|| (record.record.id.key.clone(), control))
+    let found = others.filter_map(|record| {
+        let what = what(&*record.value::<PeerValue>()?)?;
+        Some((record.record.id.key.clone(), what))
     });
-    controls.collect()
+    found.collect()
 }
 
 /// Where the mesh port of a node is, if it says so.
@@ -163,15 +166,13 @@ impl Peers {
             return Ok(not_modified(&tag, &cursor));
         }
         let envelope = envelope(&self.registry);
-        let linked = linked(self.transport.as_deref(), &asked.node_id);
         let response = pb::GetPeerResponse {
             cursor: cursor.clone(),
-            peer: Some(pb::Peer {
-                rtt_ms: linked.rtt_ms,
-                rpc_transport: linked.rpc_transport,
-                downgrade: linked.downgrade,
-                ..peer(self.registry.view(), &record)
-            }),
+            peer: Some(linked(
+                peer(self.registry.view(), &record),
+                self.transport.as_deref(),
+                &asked.node_id,
+            )),
             ..Default::default()
         }
         .within(envelope);
@@ -300,20 +301,19 @@ fn with_peers(
     let shown = |it: &ViewRecord| Some(recorded(it, it.read()?));
     let peers = records.iter().filter_map(|record| Some((record.shown(shown)?, record)));
     Encoded::with_items(response, PEERS, peers, |record| {
-        let pb::Peer { leads, last_seen, .. } = present(&tenancy, record);
-        pb::Peer { leads, last_seen, ..linked(transport, &record.record.id.key) }
+        linked(present(&tenancy, record), transport, &record.record.id.key)
     })
 }
 
-/// By what this node calls a peer, and how far it is.
-fn linked(transport: Option<&Transport>, node_id: &str) -> pb::Peer {
+/// A peer with how this node calls it, and how far it is.
+fn linked(peer: pb::Peer, transport: Option<&Transport>, node_id: &str) -> pb::Peer {
     let used = transport.and_then(|transport| Some((transport, transport.used(node_id)?)));
-    let Some((transport, used)) = used else { return pb::Peer::default() };
+    let Some((transport, used)) = used else { return peer };
     pb::Peer {
         rtt_ms: transport.rtt(node_id).map(ping::millis),
         rpc_transport: used.protocol.map(Protocol::word).unwrap_or_default().to_owned(),
         downgrade: used.why.map(Downgrade::word).unwrap_or_default().to_owned(),
-        ..pb::Peer::default()
+        ..peer
     }
 }
 

@@ -6,7 +6,7 @@ use omnirelay_transport::carrier::Protocol;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
-use super::{check_known, pb};
+use super::{check_known, linked, pb};
 use crate::daemon::objects::SCHEMA_VERSION;
 use crate::daemon::registry::Registry;
 use crate::daemon::transport::measure::Measured;
@@ -42,14 +42,14 @@ pub async fn ping(
         shown(Protocol::Http3, http3.map_err(not_called)?),
         shown(Protocol::Http2, http2.map_err(not_called)?),
     ];
-    let used = peer.used();
+    let pb::Peer { rpc_transport, downgrade, .. } = linked(pb::Peer::default(), Some(transport), &node_id);
     Ok(pb::PingPeerResponse {
         schema_version: SCHEMA_VERSION.to_owned(),
         local_node_id: registry.node_id().to_owned(),
         node_id,
         address: peer.address(),
-        rpc_transport: used.protocol.map(Protocol::word).unwrap_or_default().to_owned(),
-        downgrade: used.why.map(|why| why.word()).unwrap_or_default().to_owned(),
+        rpc_transport,
+        downgrade,
         carriers,
     })
 }

@@ -192,7 +192,7 @@ impl Presence {
     /// Opens a session and enters the record as alive, unless it is so already. False: it was not
     /// possible now; try again after the next beat.
     pub async fn join(&self, reason: &str) -> bool {
-        let is_told = !self.untold.load(Ordering::Relaxed);
+        let is_told = self.is_told();
         if self.has_session() && self.is_registered() && self.lost().is_none() && is_told {
             return true;
         }

@@ -150,7 +150,7 @@ fn kept(record: &ViewRecord) -> Vec<pb::TransportPolicyVersion> {
 
 /// The version that holds.
 fn latest(record: &ViewRecord) -> Option<pb::TransportPolicy> {
-    kept(record).pop()?.policy
+    record.value::<TransportPolicyValue>()?.versions.last()?.policy.clone()
 }
 
 /// The write by which a version becomes the newest; the oldest go.
