@@ -65,15 +65,18 @@ fn main() -> Result<()> {
     ];
     let arguments: Vec<&str> = set.iter().flat_map(|set| ["--set", *set]).collect();
     let mesh = Secured::start("bench", "127.0.0.1:0", &arguments)?;
-    runtime.block_on(all(&mesh, rounds, turn))
+    runtime.block_on(async {
+        let (node, daemon) = (Node::of(&mesh).await?, mesh.daemon.pid());
+        // From a task, as a daemon calls: on the thread that waits for all of it each call would wake another one.
+        tokio::spawn(all(node, daemon, rounds, turn)).await?
+    })
 }
 
-async fn all(mesh: &Secured, rounds: u64, turn: Duration) -> Result<()> {
-    let node = Node::of(mesh).await?;
+async fn all(node: Node, daemon: u32, rounds: u64, turn: Duration) -> Result<()> {
     small_calls(&node, rounds, turn).await?;
     fallback(&node, rounds).await?;
     loss(&node, turn * 2).await?;
-    many(&node, mesh.daemon.pid()).await
+    many(&node, daemon).await
 }
 
 /// What one carrier did, round by round.

@@ -19,9 +19,12 @@ use crate::h3;
 /// How much the system holds of what is received, in bytes, where it lets: packets of many nodes come at once.
 const SOCKET_BYTES: usize = 4 * 1024 * 1024;
 /// How long a connection on which nothing comes stays open.
-const IDLE: Duration = Duration::from_secs(15);
+const IDLE: Duration = Duration::from_secs(30);
 /// How often a client shows that it is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// After so many packets they are acknowledged at once, else with what is sent next or after 25 ms: of small calls each has
+/// an answer, on which its acknowledgement goes along.
+const PACKETS_PER_ACK: u32 = 10;
 /// How long nothing may be heard while a call is sent, which is sent again meanwhile.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Streams of one direction that the other side may open: HTTP/3 needs three.
@@ -67,6 +70,8 @@ pub fn endpoint(socket: UdpSocket) -> io::Result<Endpoint> {
 }
 
 fn transport(limits: Limits) -> TransportConfig {
+    let mut acks = quinn::AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(PACKETS_PER_ACK.into());
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(limits.streams_max.into())
@@ -74,7 +79,8 @@ fn transport(limits: Limits) -> TransportConfig {
         .stream_receive_window(limits.stream_bytes_max.into())
         .receive_window(VarInt::from_u32(limits.stream_bytes_max.saturating_mul(4)))
         .send_window(limits.send_bytes_max)
-        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok());
+        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
+        .ack_frequency_config(Some(acks));
     transport
 }
 
