@@ -145,7 +145,7 @@ async fn fallback(node: &Node, rounds: u64) -> Result<()> {
     let mut cost = Vec::new();
     for _ in 0..rounds {
         let between = Proxy::before(node.address).await?;
-        between.drops.store(1, Ordering::Relaxed);
+        between.cut(true, true);
         let plain = node.peer(between.address, false);
         let begun = Instant::now();
         node.call(&plain, Way::default()).await?;
@@ -164,7 +164,7 @@ async fn loss(node: &Node, turn: Duration) -> Result<()> {
     let between = Proxy::before(node.address).await?;
     let peer = node.peer(between.address, true);
     node.call(&peer, Way::default()).await?;
-    between.drops.store(50, Ordering::Relaxed);
+    between.lose_percent(2);
     let failed = Arc::new(AtomicUsize::new(0));
     let (mut times, end) = (Vec::new(), Instant::now() + turn);
     while Instant::now() < end {

@@ -8,6 +8,7 @@ pub mod body;
 pub mod carrier;
 pub mod h3;
 pub mod negotiate;
+mod path;
 pub mod peer;
 pub mod quic;
 pub mod tcp;

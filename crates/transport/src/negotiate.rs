@@ -6,6 +6,8 @@ use tokio::time::Instant;
 
 /// How long HTTP/3 is waited for before HTTP/2 is tried beside it.
 pub const HEAD_START: Duration = Duration::from_millis(300);
+/// How long HTTP/3 is waited for once HTTP/2 has failed: a host without a daemon refuses TCP, and says nothing over UDP.
+const GRACE: Duration = Duration::from_secs(1);
 /// For how long it is remembered that HTTP/3 did not come up; twice as long each time, up to [`BLOCKED_MAX`].
 const BLOCKED: Duration = Duration::from_secs(10);
 const BLOCKED_MAX: Duration = Duration::from_secs(300);
@@ -83,10 +85,12 @@ pub enum Raced<A, B, E, F> {
     First(A),
     /// With why the first one failed; `None`: it has not answered.
     Second(B, Option<E>),
-    Neither(E, F),
+    /// With why the second one failed.
+    Neither(F),
 }
 
-/// Waits for the first for so long, then for either; whoever comes up wins. The second begins at once when the first fails.
+/// Waits for the first for so long, then for either; whoever comes up wins. The second begins at once when the first fails, and
+/// once it has failed, the first has [`GRACE`] left.
 pub async fn race<A, B, E, F>(
     first: impl Future<Output = Result<A, E>>,
     second: impl Future<Output = Result<B, F>>,
@@ -101,9 +105,9 @@ pub async fn race<A, B, E, F>(
             answered = &mut first => answered,
             other = &mut second => return match other {
                 Ok(won) => Raced::Second(won, None),
-                Err(other) => match first.await {
-                    Ok(won) => Raced::First(won),
-                    Err(error) => Raced::Neither(error, other),
+                Err(other) => match tokio::time::timeout(GRACE, first).await {
+                    Ok(Ok(won)) => Raced::First(won),
+                    Ok(Err(_)) | Err(_) => Raced::Neither(other),
                 },
             },
         },
@@ -112,7 +116,7 @@ pub async fn race<A, B, E, F>(
         Ok(won) => Raced::First(won),
         Err(error) => match second.await {
             Ok(won) => Raced::Second(won, Some(error)),
-            Err(other) => Raced::Neither(error, other),
+            Err(other) => Raced::Neither(other),
         },
     }
 }
@@ -131,14 +135,15 @@ mod tests {
         type Outcome = Raced<u8, u8, &'static str, &'static str>;
         type Side = (u64, Result<u8, &'static str>);
         #[rustfmt::skip]
-        let cases: [(&str, Side, Side, u64, Outcome); 7] = [
+        let cases: [(&str, Side, Side, u64, Outcome); 8] = [
             ("it comes up", (5, Ok(1)), (0, Ok(2)), 5, Raced::First(1)),
             ("it fails at once", (5, Err("no")), (2, Ok(2)), 7, Raced::Second(2, Some("no"))),
             ("it says nothing", (9_000, Ok(1)), (2, Ok(2)), 302, Raced::Second(2, None)),
             ("it is late, and the second later", (310, Ok(1)), (50, Ok(2)), 310, Raced::First(1)),
             ("it fails late", (310, Err("no")), (50, Ok(2)), 350, Raced::Second(2, Some("no"))),
             ("the second fails", (900, Ok(1)), (5, Err("shut")), 900, Raced::First(1)),
-            ("neither", (900, Err("no")), (5, Err("shut")), 900, Raced::Neither("no", "shut")),
+            ("neither", (900, Err("no")), (5, Err("shut")), 900, Raced::Neither("shut")),
+            ("the second fails, and the first says nothing", (9_000, Ok(1)), (5, Err("shut")), 1_305, Raced::Neither("shut")),
         ];
         for (what, (late, first), (delay, second), took, expected) in cases {
             let begun = Instant::now();

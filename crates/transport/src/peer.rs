@@ -308,7 +308,7 @@ impl Peer {
                 self.observer.downgraded(why);
                 Ok(open)
             }
-            Raced::Neither(_, error) => Err(error),
+            Raced::Neither(error) => Err(error),
         }
     }
 

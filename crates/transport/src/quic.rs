@@ -10,11 +10,11 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
-use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Hands, Protocol, Target};
 use crate::h3;
+use crate::path::Acknowledged;
 
 /// How much the system holds of what is received, in bytes, where it lets: packets of many nodes come at once.
 const SOCKET_BYTES: usize = 4 * 1024 * 1024;
@@ -25,8 +25,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// After so many packets they are acknowledged at once, else with what is sent next or after 25 ms: of small calls each has
 /// an answer, on which its acknowledgement goes along.
 const PACKETS_PER_ACK: u32 = 10;
-/// How long nothing may be heard while a call is sent, which is sent again meanwhile.
-const SILENCE: Duration = Duration::from_secs(1);
 /// Streams of one direction that the other side may open: HTTP/3 needs three.
 const ONE_WAY_STREAMS: u32 = 8;
 
@@ -118,8 +116,10 @@ impl Quic {
         config.enable_early_data = false;
         let config = QuicClientConfig::try_from(config).map_err(|error| ConnectError::Tls(error.into()))?;
         let mut config = quinn::ClientConfig::new(Arc::new(config));
-        let mut transport = transport(self.limits);
-        transport.keep_alive_interval(Some(KEEP_ALIVE));
+        let (mut transport, acknowledged) = (transport(self.limits), Acknowledged::default());
+        transport
+            .keep_alive_interval(Some(KEEP_ALIVE))
+            .congestion_controller_factory(acknowledged.counting());
         config.transport_config(Arc::new(transport));
         let address = resolve(&to.address, self.endpoint.local_addr().ok()).await?;
         let failed = |error: crate::body::BoxError| ConnectError::Failed(error);
@@ -129,7 +129,7 @@ impl Quic {
         let shown = connection.peer_identity().and_then(|shown| shown.downcast::<Vec<_>>().ok());
         let client = h3::Client::begin(connection.clone()).await.map_err(failed)?;
         let ends = Mutex::new(Some(ends(shown.map(|shown| *shown).unwrap_or_default())));
-        Ok(Arc::new(Open { connection, is_silent: Arc::default(), client, ends }))
+        Ok(Arc::new(Open { connection, acknowledged, is_silent: Arc::default(), client, ends }))
     }
 }
 
@@ -165,30 +165,9 @@ impl Carrier for Quic {
     }
 }
 
-/// Becomes ready once something was sent and nothing has been heard for [`SILENCE`]: whatever is between lets UDP through no
-/// more. A server that only takes long acknowledges what it has got.
-async fn silence(connection: &quinn::Connection) {
-    let counts = || {
-        let stats = connection.stats();
-        // Of what is sent only that which is acknowledged: an acknowledgement itself is not.
-        let asks = stats.frame_tx.stream + stats.frame_tx.ping + stats.frame_tx.datagram;
-        (stats.udp_rx.datagrams, asks)
-    };
-    let (mut heard, mut sent) = counts();
-    let mut since = Instant::now();
-    loop {
-        tokio::time::sleep(SILENCE / 4).await;
-        let (heard_now, sent_now) = counts();
-        if heard_now != heard || sent_now == sent {
-            (heard, sent, since) = (heard_now, sent_now, Instant::now());
-        } else if since.elapsed() >= SILENCE {
-            return;
-        }
-    }
-}
-
 struct Open {
     connection: quinn::Connection,
+    acknowledged: Acknowledged,
     is_silent: Arc<AtomicBool>,
     client: h3::Client,
     ends: Mutex<Option<BoxFuture<'static, End>>>,
@@ -221,14 +200,14 @@ impl Connection for Open {
     }
 
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, CallError>> {
-        let (client, connection, is_silent) =
-            (self.client.clone(), self.connection.clone(), self.is_silent.clone());
+        let (client, connection) = (self.client.clone(), self.connection.clone());
+        let (acknowledged, is_silent) = (self.acknowledged.clone(), self.is_silent.clone());
         Box::pin(async move {
             let mut call = std::pin::pin!(client.call(request));
             tokio::select! {
                 biased;
                 answered = &mut call => return answered,
-                () = silence(&connection) => {}
+                () = acknowledged.silence(&connection) => {}
             }
             is_silent.store(true, Ordering::Relaxed);
             connection.close(h3::NO_ERROR, b"silent");

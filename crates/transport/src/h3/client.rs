@@ -10,13 +10,14 @@ use http_body_util::BodyExt as _;
 use tokio::task::AbortHandle;
 
 use super::receiving::Receiving;
+use super::streams::{self, Streams};
 use crate::body::{Body, BoxError, boxed};
 use crate::carrier::CallError;
 
 /// The largest head of an answer, in bytes as HTTP/3 counts them.
 const HEAD_BYTES_MAX: u64 = 64 * 1024;
 
-type Sender = SendRequest<h3_quinn::OpenStreams, Bytes>;
+type Sender = SendRequest<streams::Opening, Bytes>;
 
 /// HTTP/3 on a connection. It is closed once all clones and all answers are dropped.
 #[derive(Clone)]
@@ -32,7 +33,7 @@ impl Client {
     pub async fn begin(connection: quinn::Connection) -> Result<Self, BoxError> {
         let mut builder = h3::client::builder();
         builder.send_grease(false).max_field_section_size(HEAD_BYTES_MAX);
-        let (mut driver, sender) = builder.build(h3_quinn::Connection::new(connection)).await?;
+        let (mut driver, sender) = builder.build(Streams::new(connection)).await?;
         // Ends with the connection.
         tokio::spawn(async move {
             let ended = std::future::poll_fn(|cx| driver.poll_close(cx)).await;
@@ -78,7 +79,7 @@ fn failed(error: StreamError) -> CallError {
 
 /// The half of a stream that is written; cancelled when it is dropped before its end, which would else look like one.
 struct Sending {
-    stream: RequestStream<h3_quinn::SendStream<Bytes>, Bytes>,
+    stream: RequestStream<streams::Sending, Bytes>,
     is_whole: bool,
 }
 

@@ -3,6 +3,7 @@
 mod client;
 mod receiving;
 mod server;
+mod streams;
 
 pub use client::Client;
 pub use server::{Limits, serve};

@@ -8,6 +8,8 @@ use h3::error::StreamError;
 use http::HeaderMap;
 use http_body::Frame;
 
+use super::streams;
+
 /// The half of a stream that is read: that of a server and that of a client are two types.
 pub(super) trait Receive: Send + 'static {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>>;
@@ -31,11 +33,10 @@ macro_rules! receive {
         }
     };
 }
-receive! { h3::server::RequestStream<h3_quinn::RecvStream, Bytes> }
-receive! { h3::client::RequestStream<h3_quinn::RecvStream, Bytes> }
+receive! { h3::server::RequestStream<streams::Receiving, Bytes> }
+receive! { h3::client::RequestStream<streams::Receiving, Bytes> }
 
-/// A body that comes in. Whoever drops it before its end has the other side told to send no more, as dropping its stream does;
-/// to say so with a code of HTTP/3 is a panic of the library while something is being read.
+/// A body that comes in. Whoever drops it before its end has the other side told to send no more, as dropping its stream does.
 pub(super) struct Receiving<S: Receive, K> {
     stream: S,
     next: Next,

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::NO_ERROR;
 use super::receiving::Receiving;
+use super::streams::{self, Streams};
 use crate::body::{Body, BoxError, boxed};
 
 /// How long nothing is to be sent or sent again on a drained connection until its last answers count as taken; longer where
@@ -32,7 +33,7 @@ pub struct Limits {
     pub write_within: Duration,
 }
 
-type Sending = RequestStream<h3_quinn::SendStream<Bytes>, Bytes>;
+type Sending = RequestStream<streams::Sending, Bytes>;
 
 /// Serves a connection until it ends. Once `draining` is ready no further request is taken, those under way are brought to
 /// their end, and the connection is closed.
@@ -53,7 +54,9 @@ where
     let mut builder = h3::server::builder();
     builder.send_grease(false).max_field_section_size(limits.head_bytes_max);
     let (mut draining, mut drains) = (std::pin::pin!(draining), false);
-    let building = builder.build(h3_quinn::Connection::new(connection.clone()));
+    let streams = Streams::new(connection.clone());
+    let leaves = streams.leaves();
+    let building = builder.build(streams);
     let mut requests = tokio::select! {
         built = building => built?,
         () = &mut draining => {
@@ -69,7 +72,15 @@ where
         tokio::select! {
             accepted = requests.accept() => match accepted {
                 Ok(Some(request)) if drains => { calls.spawn(reject(request, limits)); }
-                Ok(Some(request)) => { calls.spawn(call(request, limits, service.clone())); }
+                Ok(Some(request)) => {
+                    let (leaves, called) = (leaves.take(), call(request, limits, service.clone()));
+                    calls.spawn(async move {
+                        tokio::select! {
+                            () = called => {}
+                            () = leaves => tracing::debug!("call given up: its client wants no answer any more"),
+                        }
+                    });
+                }
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             },
@@ -109,7 +120,7 @@ async fn taken(connection: &quinn::Connection) {
     }
 }
 
-type Resolver = RequestResolver<h3_quinn::Connection, Bytes>;
+type Resolver = RequestResolver<Streams, Bytes>;
 
 /// Tells a client that a request was not taken, so that it may be sent elsewhere.
 async fn reject(request: Resolver, limits: Limits) {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
+mod hostile;
 mod lab;
 mod proxy;
 
@@ -96,7 +97,7 @@ async fn one_answer_that_is_broken_ends_no_other() {
 async fn where_no_udp_comes_through_calls_go_over_tcp_and_soon() {
     let server = Server::start().await;
     let proxy = Proxy::before(server.address).await.unwrap();
-    proxy.is_cut.store(true, Ordering::Relaxed);
+    proxy.cut(true, true);
     let (peer, told) = server.peer_at(proxy.address);
     let begun = Instant::now();
     let answered = peer.call(asked("/echo", b"a"), Way::default()).await.unwrap();
@@ -135,7 +136,7 @@ async fn a_call_on_a_path_that_is_cut_is_sent_again_where_that_is_the_same() {
     let (peer, told) = server.peer_at(proxy.address);
     peer.call(asked("/echo", b"a"), REPEATABLE).await.unwrap();
     assert_eq!(told.take(), ["http3"]);
-    proxy.is_cut.store(true, Ordering::Relaxed);
+    proxy.cut(true, true);
     let begun = Instant::now();
     let answered = peer.call(asked("/echo", b"b"), REPEATABLE).await.unwrap();
     println!("a call on a path that was cut: {:?}", begun.elapsed());
@@ -143,16 +144,16 @@ async fn a_call_on_a_path_that_is_cut_is_sent_again_where_that_is_the_same() {
     assert_eq!(told.take(), ["downgraded: lost", "http2"]);
 
     // What may be carried out once only is not, and both carriers are asked again once the other node is elsewhere.
-    proxy.is_cut.store(false, Ordering::Relaxed);
+    proxy.cut(false, false);
     peer.is_at(target(server.address), true);
     peer.call(asked("/echo", b"c"), Way::default()).await.unwrap();
     peer.is_at(target(proxy.address), true);
     peer.call(asked("/echo", b"c"), Way::default()).await.unwrap();
     assert_eq!(told.take(), ["http3", "http3"]);
-    proxy.is_cut.store(true, Ordering::Relaxed);
+    proxy.cut(true, true);
     let lost = peer.call(asked("/echo", b"d"), Way::default()).await.unwrap_err();
     assert!(matches!(lost, PeerError::Call(CallError::Lost(_))), "{lost}");
-    proxy.is_cut.store(false, Ordering::Relaxed);
+    proxy.cut(false, false);
 }
 
 #[tokio::test]
@@ -161,7 +162,7 @@ async fn lost_datagrams_fail_no_call() {
     let proxy = Proxy::before(server.address).await.unwrap();
     let (peer, told) = server.peer_at(proxy.address);
     peer.call(asked("/echo", b"a"), Way::default()).await.unwrap();
-    proxy.drops.store(50, Ordering::Relaxed);
+    proxy.lose_percent(2);
     let mut took = Vec::new();
     for _ in 0..300 {
         let begun = Instant::now();

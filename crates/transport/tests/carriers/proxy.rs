@@ -3,17 +3,40 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
 pub struct Proxy {
     pub address: SocketAddr,
-    pub is_cut: Arc<AtomicBool>,
-    /// One datagram in so many is dropped; 0: none.
-    pub drops: Arc<AtomicUsize>,
+    udp: Arc<Udp>,
     _tasks: JoinSet<()>,
+}
+
+/// What becomes of datagrams.
+#[derive(Default)]
+struct Udp {
+    cut_there: AtomicBool,
+    cut_back: AtomicBool,
+    lost_percent: AtomicU64,
+    bytes_max: AtomicUsize,
+    seen: AtomicU64,
+}
+
+impl Udp {
+    fn passes(&self, length: usize, is_cut: &AtomicBool) -> bool {
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
+        !is_cut.load(Ordering::Relaxed) && !self.loses() && (bytes_max == 0 || length <= bytes_max)
+    }
+
+    /// Of a sequence that is the same each time and has no period that a protocol could fall into.
+    fn loses(&self) -> bool {
+        let seen = self.seen.fetch_add(1, Ordering::Relaxed);
+        let mixed = (seen.wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        ((mixed ^ (mixed >> 32)) % 100) < self.lost_percent.load(Ordering::Relaxed)
+    }
 }
 
 impl Proxy {
@@ -26,7 +49,6 @@ impl Proxy {
         let address = tcp.local_addr()?;
         let (front, back) = (UdpSocket::bind(address).await?, UdpSocket::bind("127.0.0.1:0").await?);
         back.connect(server).await?;
-        let (is_cut, drops) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut open = JoinSet::new();
@@ -38,29 +60,42 @@ impl Proxy {
                 });
             }
         });
-        let (cut, every) = (Arc::clone(&is_cut), Arc::clone(&drops));
+        let udp = Arc::<Udp>::default();
+        let rules = Arc::clone(&udp);
         tasks.spawn(async move {
-            let (mut there, mut back_again) = (vec![0; 65536], vec![0; 65536]);
-            let (mut client, mut seen) = (None, 0_usize);
-            let mut passes = || {
-                seen += 1;
-                let every = every.load(Ordering::Relaxed);
-                !cut.load(Ordering::Relaxed) && (every == 0 || !seen.is_multiple_of(every))
-            };
+            let (mut there, mut back_again, mut client) = (vec![0; 65536], vec![0; 65536], None);
             loop {
                 tokio::select! {
                     Ok((length, from)) = front.recv_from(&mut there) => {
                         client = Some(from);
-                        if passes() { let _ = back.send(&there[..length]).await; }
+                        if rules.passes(length, &rules.cut_there) {
+                            let _ = back.send(&there[..length]).await;
+                        }
                     }
                     Ok(length) = back.recv(&mut back_again) => {
-                        if let Some(client) = client.filter(|_| passes()) {
+                        if let Some(client) = client.filter(|_| rules.passes(length, &rules.cut_back)) {
                             let _ = front.send_to(&back_again[..length], client).await;
                         }
                     }
                 }
             }
         });
-        Ok(Self { address, is_cut, drops, _tasks: tasks })
+        Ok(Self { address, udp, _tasks: tasks })
+    }
+
+    /// Drops all that goes to the server, and all that comes back, or lets it through again.
+    pub fn cut(&self, there: bool, back: bool) {
+        self.udp.cut_there.store(there, Ordering::Relaxed);
+        self.udp.cut_back.store(back, Ordering::Relaxed);
+    }
+
+    /// Drops so many of a hundred datagrams.
+    pub fn lose_percent(&self, percent: u64) {
+        self.udp.lost_percent.store(percent, Ordering::Relaxed);
+    }
+
+    /// Drops datagrams with more bytes than this; 0: none.
+    pub fn drop_larger_than(&self, bytes: usize) {
+        self.udp.bytes_max.store(bytes, Ordering::Relaxed);
     }
 }

@@ -1,0 +1,333 @@
+//! Streams of QUIC as the library for HTTP/3 wants them. Written here, as its own adapter tells nobody that a client has left,
+//! and panics where one is told to send no more while it is read.
+
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use futures_util::future::BoxFuture;
+use h3::error::Code;
+use h3::quic::{
+    self, BidiStream, ConnectionErrorIncoming, OpenStreams, RecvStream, SendStream, StreamErrorIncoming,
+    StreamId, WriteBuf,
+};
+use quinn::{ConnectionError, ReadError, VarInt, WriteError};
+
+/// A connection, of either end.
+pub struct Streams {
+    connection: quinn::Connection,
+    accepting: Waiting<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
+    accepting_one_way: Waiting<Result<quinn::RecvStream, ConnectionError>>,
+    opening: Opening,
+    leaves: Leaves,
+}
+
+/// When the client of the stream that was accepted last wants no answer any more; never, once it has got it.
+#[derive(Clone, Default)]
+pub struct Leaves(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl Leaves {
+    fn lock(&self) -> MutexGuard<'_, Option<BoxFuture<'static, ()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the first who asks after a stream was accepted; for all others never.
+    pub fn take(&self) -> BoxFuture<'static, ()> {
+        self.lock().take().unwrap_or_else(|| Box::pin(std::future::pending()))
+    }
+}
+
+impl Streams {
+    pub fn new(connection: quinn::Connection) -> Self {
+        let opening = Opening::new(connection.clone());
+        Self {
+            connection,
+            accepting: Waiting(None),
+            accepting_one_way: Waiting(None),
+            opening,
+            leaves: Leaves::default(),
+        }
+    }
+
+    /// To be asked after each stream.
+    pub fn leaves(&self) -> Leaves {
+        self.leaves.clone()
+    }
+}
+
+/// What is waited for by asking: begun by the first who asks, and gone on with by the next.
+struct Waiting<T>(Option<Pin<Box<dyn Future<Output = T> + Send + Sync>>>);
+
+impl<T> Waiting<T> {
+    fn poll<F>(&mut self, cx: &mut Context<'_>, begin: impl FnOnce() -> F) -> Poll<T>
+    where
+        F: Future<Output = T> + Send + Sync + 'static,
+    {
+        let waited = self.0.get_or_insert_with(|| Box::pin(begin())).as_mut().poll(cx);
+        if waited.is_ready() {
+            self.0 = None;
+        }
+        waited
+    }
+}
+
+impl quic::Connection<Bytes> for Streams {
+    type RecvStream = Receiving;
+    type OpenStreams = Opening;
+
+    fn poll_accept_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receiving, ConnectionErrorIncoming>> {
+        let connection = &self.connection;
+        let accepted = self.accepting_one_way.poll(cx, || {
+            let connection = connection.clone();
+            async move { connection.accept_uni().await }
+        });
+        accepted.map(|accepted| accepted.map(Receiving).map_err(lost))
+    }
+
+    fn poll_accept_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Both, ConnectionErrorIncoming>> {
+        let connection = &self.connection;
+        let accepted = self.accepting.poll(cx, || {
+            let connection = connection.clone();
+            async move { connection.accept_bi().await }
+        });
+        let (sending, receiving) = ready!(accepted).map_err(lost)?;
+        let stopped = sending.stopped();
+        *self.leaves.lock() = Some(Box::pin(async move {
+            if stopped.await == Ok(None) {
+                std::future::pending().await
+            }
+        }));
+        Poll::Ready(Ok(Both { sending: Sending::new(sending), receiving: Receiving(receiving) }))
+    }
+
+    fn opener(&self) -> Opening {
+        Opening::new(self.connection.clone())
+    }
+}
+
+impl OpenStreams<Bytes> for Streams {
+    type BidiStream = Both;
+    type SendStream = Sending;
+
+    fn poll_open_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Both, StreamErrorIncoming>> {
+        self.opening.poll_open_bidi(cx)
+    }
+
+    fn poll_open_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
+        self.opening.poll_open_send(cx)
+    }
+
+    fn close(&mut self, code: Code, reason: &[u8]) {
+        self.opening.close(code, reason);
+    }
+}
+
+/// Opens streams.
+pub struct Opening {
+    connection: quinn::Connection,
+    both: Waiting<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
+    one_way: Waiting<Result<quinn::SendStream, ConnectionError>>,
+}
+
+impl Opening {
+    fn new(connection: quinn::Connection) -> Self {
+        Self { connection, both: Waiting(None), one_way: Waiting(None) }
+    }
+}
+
+impl Clone for Opening {
+    fn clone(&self) -> Self {
+        Self::new(self.connection.clone())
+    }
+}
+
+impl OpenStreams<Bytes> for Opening {
+    type BidiStream = Both;
+    type SendStream = Sending;
+
+    fn poll_open_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Both, StreamErrorIncoming>> {
+        let connection = &self.connection;
+        let opened = self.both.poll(cx, || {
+            let connection = connection.clone();
+            async move { connection.open_bi().await }
+        });
+        let (sending, receiving) = ready!(opened).map_err(lost_stream)?;
+        Poll::Ready(Ok(Both { sending: Sending::new(sending), receiving: Receiving(receiving) }))
+    }
+
+    fn poll_open_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
+        let connection = &self.connection;
+        let opened = self.one_way.poll(cx, || {
+            let connection = connection.clone();
+            async move { connection.open_uni().await }
+        });
+        opened.map(|opened| opened.map(Sending::new).map_err(lost_stream))
+    }
+
+    fn close(&mut self, code: Code, reason: &[u8]) {
+        self.connection.close(varint(code.value()), reason);
+    }
+}
+
+/// A stream in both directions.
+pub struct Both {
+    sending: Sending,
+    receiving: Receiving,
+}
+
+impl BidiStream<Bytes> for Both {
+    type SendStream = Sending;
+    type RecvStream = Receiving;
+
+    fn split(self) -> (Sending, Receiving) {
+        (self.sending, self.receiving)
+    }
+}
+
+impl SendStream<Bytes> for Both {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
+        self.sending.poll_ready(cx)
+    }
+
+    fn send_data<T: Into<WriteBuf<Bytes>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
+        self.sending.send_data(data)
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
+        self.sending.poll_finish(cx)
+    }
+
+    fn reset(&mut self, code: u64) {
+        self.sending.reset(code);
+    }
+
+    fn send_id(&self) -> StreamId {
+        self.sending.send_id()
+    }
+}
+
+impl RecvStream for Both {
+    type Buf = Bytes;
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
+        self.receiving.poll_data(cx)
+    }
+
+    fn stop_sending(&mut self, code: u64) {
+        self.receiving.stop_sending(code);
+    }
+
+    fn recv_id(&self) -> StreamId {
+        self.receiving.recv_id()
+    }
+}
+
+/// The half of a stream that is written.
+pub struct Sending {
+    stream: quinn::SendStream,
+    writing: Option<WriteBuf<Bytes>>,
+}
+
+impl Sending {
+    fn new(stream: quinn::SendStream) -> Self {
+        Self { stream, writing: None }
+    }
+}
+
+impl SendStream<Bytes> for Sending {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
+        while let Some(data) = self.writing.as_mut().filter(|data| data.has_remaining()) {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, data.chunk()));
+            data.advance(written.map_err(unwritten)?);
+        }
+        self.writing = None;
+        Poll::Ready(Ok(()))
+    }
+
+    fn send_data<T: Into<WriteBuf<Bytes>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
+        match self.writing.replace(data.into()) {
+            None => Ok(()),
+            Some(_) => {
+                let what = "data was sent while there was no room".to_owned();
+                let connection_error = ConnectionErrorIncoming::InternalError(what);
+                Err(StreamErrorIncoming::ConnectionErrorIncoming { connection_error })
+            }
+        }
+    }
+
+    fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
+        Poll::Ready(self.stream.finish().map_err(|error| StreamErrorIncoming::Unknown(error.into())))
+    }
+
+    fn reset(&mut self, code: u64) {
+        // One that has ended needs none.
+        let _ = self.stream.reset(varint(code));
+    }
+
+    fn send_id(&self) -> StreamId {
+        id(self.stream.id())
+    }
+}
+
+/// The half of a stream that is read. Dropping it before its end tells the other side to send no more.
+pub struct Receiving(quinn::RecvStream);
+
+impl RecvStream for Receiving {
+    type Buf = Bytes;
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
+        // It keeps nothing of what it waits for but whom to wake.
+        let read = ready!(pin!(self.0.read_chunk(usize::MAX, true)).poll(cx));
+        Poll::Ready(read.map(|chunk| chunk.map(|chunk| chunk.bytes)).map_err(unread))
+    }
+
+    fn stop_sending(&mut self, code: u64) {
+        // One that has ended needs no stop.
+        let _ = self.0.stop(varint(code));
+    }
+
+    fn recv_id(&self) -> StreamId {
+        id(self.0.id())
+    }
+}
+
+#[expect(clippy::expect_used, reason = "both are numbers of QUIC, of 62 bits")]
+fn id(id: quinn::StreamId) -> StreamId {
+    u64::from(VarInt::from(id)).try_into().expect("a number of a stream")
+}
+
+/// A code of HTTP/3 as QUIC carries it.
+fn varint(code: u64) -> VarInt {
+    VarInt::from_u64(code).unwrap_or(VarInt::MAX)
+}
+
+fn lost(error: ConnectionError) -> ConnectionErrorIncoming {
+    match error {
+        ConnectionError::ApplicationClosed(closed) => {
+            ConnectionErrorIncoming::ApplicationClose { error_code: closed.error_code.into() }
+        }
+        ConnectionError::TimedOut => ConnectionErrorIncoming::Timeout,
+        error => ConnectionErrorIncoming::Undefined(Arc::new(error)),
+    }
+}
+
+fn lost_stream(error: ConnectionError) -> StreamErrorIncoming {
+    StreamErrorIncoming::ConnectionErrorIncoming { connection_error: lost(error) }
+}
+
+fn unwritten(error: WriteError) -> StreamErrorIncoming {
+    match error {
+        WriteError::Stopped(code) => StreamErrorIncoming::StreamTerminated { error_code: code.into() },
+        WriteError::ConnectionLost(error) => lost_stream(error),
+        error => StreamErrorIncoming::Unknown(error.into()),
+    }
+}
+
+fn unread(error: ReadError) -> StreamErrorIncoming {
+    match error {
+        ReadError::Reset(code) => StreamErrorIncoming::StreamTerminated { error_code: code.into() },
+        ReadError::ConnectionLost(error) => lost_stream(error),
+        error => StreamErrorIncoming::Unknown(error.into()),
+    }
+}

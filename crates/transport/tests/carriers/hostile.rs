@@ -1,0 +1,171 @@
+//! Paths that lose, shrink and fall silent in one direction, and peers that misbehave.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use omnirelay_transport::body::boxed;
+use omnirelay_transport::carrier::Protocol;
+use omnirelay_transport::peer::{Peer, PeerError, Way};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::task::JoinSet;
+
+use crate::lab::{Server, asked};
+use crate::proxy::Proxy;
+
+/// What is left of a packet of 1,280 bytes, the least that IPv6 allows, without its headers.
+const SMALL: usize = 1280 - 48;
+
+/// Has a body sent there and back, and answers by what it went.
+async fn echoed(peer: &Arc<Peer>, body: &Bytes) -> Protocol {
+    let request = Request::post("https://node.mesh/echo").body(boxed(Full::new(body.clone()))).unwrap();
+    let answered = peer.call(request, Way::REPEATABLE).await.unwrap();
+    let protocol = *answered.extensions().get::<Protocol>().unwrap();
+    assert!(answered.into_body().collect().await.unwrap().to_bytes() == body);
+    protocol
+}
+
+#[tokio::test]
+async fn a_path_that_is_cut_in_one_direction_is_given_up_too() {
+    let server = Server::start().await;
+    for (there, back) in [(true, false), (false, true)] {
+        let proxy = Proxy::before(server.address).await.unwrap();
+        let (peer, told) = server.peer_at(proxy.address);
+        let word = Bytes::from_static(b"word");
+        assert_eq!(echoed(&peer, &word).await, Protocol::Http3);
+        proxy.cut(there, back);
+        let begun = Instant::now();
+        assert_eq!(echoed(&peer, &word).await, Protocol::Http2, "there: {there}, back: {back}");
+        println!("cut there {there} back {back}: {:?}", begun.elapsed());
+        assert_eq!(told.take(), ["http3", "downgraded: lost", "http2"]);
+        // A new peer finds no way in by UDP.
+        let (peer, told) = server.peer_at(proxy.address);
+        assert_eq!(echoed(&peer, &word).await, Protocol::Http2);
+        assert_eq!(told.take(), ["downgraded: no_answer", "http2"]);
+    }
+}
+
+#[tokio::test]
+async fn large_messages_pass_where_packets_are_small() {
+    let server = Server::start().await;
+    let big = Bytes::from((0..1_000_000_u32).map(|n| n.to_le_bytes()[0]).collect::<Vec<_>>());
+    let from_the_start = Proxy::before(server.address).await.unwrap();
+    from_the_start.drop_larger_than(SMALL);
+    let (peer, told) = server.peer_at(from_the_start.address);
+    assert_eq!(echoed(&peer, &big).await, Protocol::Http3);
+    assert_eq!(told.take(), ["http3"]);
+
+    // A tunnel comes between once larger packets have been found to pass.
+    let later = Proxy::before(server.address).await.unwrap();
+    let (peer, told) = server.peer_at(later.address);
+    assert_eq!(echoed(&peer, &big).await, Protocol::Http3);
+    later.drop_larger_than(SMALL);
+    for _ in 0..3 {
+        echoed(&peer, &big).await;
+    }
+    println!("where packets became small: {:?}", told.take());
+}
+
+#[tokio::test]
+async fn three_of_ten_datagrams_may_be_lost() {
+    let server = Server::start().await;
+    let proxy = Proxy::before(server.address).await.unwrap();
+    let (peer, told) = server.peer_at(proxy.address);
+    proxy.lose_percent(30);
+    let mut took = Vec::new();
+    for _ in 0..60 {
+        let begun = Instant::now();
+        echoed(&peer, &Bytes::from_static(b"again")).await;
+        took.push(begun.elapsed());
+    }
+    took.sort();
+    println!("30 % lost: p50 {:?}, max {:?}, {:?}", took[30], took[59], told.take());
+}
+
+/// How a server greets whoever connects.
+#[derive(Clone, Copy, Debug)]
+enum Greeting {
+    Silence,
+    Garbage,
+    Goodbye,
+}
+
+/// A server that speaks neither TLS nor QUIC; counts who comes over TCP.
+async fn misbehaving(greeting: Greeting) -> (SocketAddr, Arc<AtomicUsize>, JoinSet<()>) {
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let udp = UdpSocket::bind(address).await.unwrap();
+    let (came, mut tasks) = (Arc::<AtomicUsize>::default(), JoinSet::new());
+    let counts = Arc::clone(&came);
+    tasks.spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((mut stream, _)) = tcp.accept().await {
+            counts.fetch_add(1, Ordering::Relaxed);
+            match greeting {
+                Greeting::Silence => kept.push(stream),
+                Greeting::Garbage => drop(stream.write_all(&[0x5a; 4096]).await),
+                Greeting::Goodbye => {
+                    let _ = stream.set_zero_linger();
+                }
+            }
+        }
+    });
+    tasks.spawn(async move {
+        let mut datagram = vec![0; 65536];
+        while let Ok((length, from)) = udp.recv_from(&mut datagram).await {
+            if matches!(greeting, Greeting::Garbage) {
+                datagram[..length].reverse();
+                let _ = udp.send_to(&datagram[..length], from).await;
+            }
+        }
+    });
+    (address, came, tasks)
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_no_tls_is_told_so_in_time_and_seldom_asked() {
+    let server = Server::start().await;
+    for greeting in [Greeting::Silence, Greeting::Garbage, Greeting::Goodbye] {
+        let (address, came, _tasks) = misbehaving(greeting).await;
+        let (peer, _) = server.peer_at(address);
+        let (begun, mut asked_for, mut longest) = (Instant::now(), 0, Duration::ZERO);
+        while begun.elapsed() < Duration::from_secs(4) {
+            let called = Instant::now();
+            let error = peer.call(asked("/echo", b"a"), Way::default()).await.unwrap_err();
+            assert!(matches!(error, PeerError::Unreachable(_)), "{greeting:?}: {error}");
+            (asked_for, longest) = (asked_for + 1, longest.max(called.elapsed()));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let came = came.load(Ordering::Relaxed);
+        println!("{greeting:?}: {asked_for} calls, the longest {longest:?}, {came} connections");
+        assert!(longest < Duration::from_secs(8), "{greeting:?}: {longest:?}");
+        assert!((1..=12).contains(&came), "{greeting:?}: {came} connections");
+    }
+}
+
+#[tokio::test]
+async fn calls_without_end_of_one_peer_are_bounded_and_keep_no_other_waiting() {
+    let server = Server::start().await;
+    let (greedy, _) = server.peer();
+    let mut held = JoinSet::new();
+    for _ in 0..400 {
+        let greedy = Arc::clone(&greedy);
+        held.spawn(async move { greedy.call(asked("/never", b""), Way::default()).await.map(drop) });
+    }
+    let begun = Instant::now();
+    while server.calls.load(Ordering::Relaxed) < 128 && begun.elapsed() < Duration::from_secs(10) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(server.calls.load(Ordering::Relaxed), 128, "no more at a time on one connection");
+    let (other, _) = server.peer();
+    assert_eq!(echoed(&other, &Bytes::from_static(b"mine")).await, Protocol::Http3);
+    // Once they are given up, others take their places.
+    held.shutdown().await;
+    assert_eq!(echoed(&greedy, &Bytes::from_static(b"mine")).await, Protocol::Http3);
+}
