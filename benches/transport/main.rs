@@ -26,7 +26,7 @@ mod proxy;
 mod node;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -37,6 +37,7 @@ use load::{median, quantile_us};
 use node::{Carried, Node};
 use process::secured::Secured;
 use proxy::Proxy;
+use tokio::task::JoinSet;
 
 /// How many files this process and its daemon may have open.
 const FILES: usize = 20_000;
@@ -44,6 +45,11 @@ const FILES: usize = 20_000;
 const CONNECTIONS: usize = 4;
 /// How many nodes hold a connection at a time.
 const MANY: usize = 200;
+/// How often those who call have a new certificate, and how many they are.
+const ROTATIONS: usize = 1_000;
+const CALLERS: usize = 64;
+/// How many nodes dial at once.
+const DIALERS: usize = 1_000;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -76,6 +82,8 @@ async fn all(node: Node, daemon: u32, rounds: u64, turn: Duration) -> Result<()>
     small_calls(&node, rounds, turn).await?;
     fallback(&node, rounds).await?;
     loss(&node, turn * 2).await?;
+    rotations(&node).await?;
+    dialing(&node).await?;
     many(&node, daemon).await
 }
 
@@ -180,6 +188,66 @@ async fn loss(node: &Node, turn: Duration) -> Result<()> {
         failed.load(Ordering::Relaxed),
         quantile_us(&mut times, 0.5),
         quantile_us(&mut times, 0.99) / 1e3
+    );
+    Ok(())
+}
+
+/// Calls while each connection makes room for a new one again and again, over either carrier.
+async fn rotations(node: &Node) -> Result<()> {
+    for (name, way) in [("HTTP/3", Way::default()), ("HTTP/2", Way { bulk: true, ..Way::default() })] {
+        let (peer, ends) = (node.peer(node.address, true), Arc::new(AtomicBool::new(false)));
+        let mut callers = JoinSet::new();
+        for _ in 0..CALLERS {
+            let (node, peer, ends) = (node.clone(), Arc::clone(&peer), Arc::clone(&ends));
+            callers.spawn(async move {
+                let (mut calls, mut failed) = (0_usize, 0_usize);
+                while !ends.load(Ordering::Relaxed) {
+                    calls += 1;
+                    failed += usize::from(node.call(&peer, way).await.is_err());
+                }
+                (calls, failed)
+            });
+        }
+        let begun = Instant::now();
+        for _ in 0..ROTATIONS {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            node.rotate();
+        }
+        ends.store(true, Ordering::Relaxed);
+        let told = callers.join_all().await;
+        let (calls, failed) = told.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        println!(
+            "{ROTATIONS} rotations over {name} in {:.1} s: {calls} calls of {CALLERS} callers, {failed} failed (asked: none)",
+            begun.elapsed().as_secs_f64()
+        );
+    }
+    Ok(())
+}
+
+/// Many nodes that dial at once, each by a socket of its own.
+async fn dialing(node: &Node) -> Result<()> {
+    let mut dialing = JoinSet::new();
+    let begun = Instant::now();
+    for _ in 0..DIALERS {
+        let node = node.another()?;
+        dialing.spawn(async move {
+            let (peer, begun) = (node.peer(node.address, true), Instant::now());
+            let answered = node.call(&peer, Way::default()).await.is_ok();
+            (begun.elapsed(), answered.then(|| peer.used().protocol).flatten(), peer)
+        });
+    }
+    let told = dialing.join_all().await;
+    let took = begun.elapsed();
+    let by = |protocol| told.iter().filter(|(_, by, _)| *by == protocol).count();
+    let mut times: Vec<Duration> = told.iter().map(|(took, ..)| *took).collect();
+    println!(
+        "{DIALERS} nodes dial at once: {} over HTTP/3, {} over HTTP/2, {} failed (asked: none) in {:.1} s; p50 {:.2} s, p99 {:.2} s",
+        by(Some(Protocol::Http3)),
+        by(Some(Protocol::Http2)),
+        by(None),
+        took.as_secs_f64(),
+        quantile_us(&mut times, 0.5) / 1e6,
+        quantile_us(&mut times, 0.99) / 1e6
     );
     Ok(())
 }

@@ -21,6 +21,7 @@ use prost::Message as _;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::watch;
 
 use crate::process::PATIENCE;
 use crate::process::secured::Secured;
@@ -38,12 +39,22 @@ pub struct Node {
     hello: Bytes,
 }
 
-struct Tls(ClientConfig);
+struct Tls {
+    config: ClientConfig,
+    rotated: watch::Sender<()>,
+}
 
 impl ClientTls for Tls {
     fn begin(&self) -> Result<Hands, BoxError> {
-        let ends = Box::new(|_| Box::pin(std::future::pending()) as BoxFuture<'static, End>);
-        Ok(Hands { config: self.0.clone(), ends })
+        let mut rotated = self.rotated.subscribe();
+        let ends = Box::new(move |_| {
+            let ends = async move {
+                let _ = rotated.changed().await;
+                End::Retire("renewed")
+            };
+            Box::pin(ends) as BoxFuture<'static, End>
+        });
+        Ok(Hands { config: self.config.clone(), ends })
     }
 }
 
@@ -69,7 +80,6 @@ impl Node {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain?, PrivateKeyDer::from_pem_file(&identity)?)?;
         config.resumption = rustls::client::Resumption::disabled();
-        let endpoint = quic::endpoint(quic::bind("127.0.0.1:0".parse()?)?)?;
         let hello = HelloRequest {
             node_id: "bench".to_owned(),
             version_min: 1,
@@ -80,9 +90,18 @@ impl Node {
         framed.put_u8(0);
         framed.put_u32(u32::try_from(hello.encoded_len())?);
         hello.encode(&mut framed)?;
-        let http3 = Arc::new(Quic::new(endpoint, Limits::default()));
-        let (address, tls) = (mesh_port(mesh).await?, Arc::new(Tls(config)));
-        Ok(Self { address, tls, http3, hello: framed.freeze() })
+        let tls = Arc::new(Tls { config, rotated: watch::Sender::new(()) });
+        Ok(Self { address: mesh_port(mesh).await?, tls, http3: socket()?, hello: framed.freeze() })
+    }
+
+    /// Another one, with a socket of its own.
+    pub fn another(&self) -> Result<Self> {
+        Ok(Self { http3: socket()?, ..self.clone() })
+    }
+
+    /// Has all connections make room for new ones, as a node that has a new certificate does.
+    pub fn rotate(&self) {
+        self.tls.rotated.send_replace(());
     }
 
     /// A connection of its own.
@@ -114,6 +133,10 @@ impl Node {
         let request = Request::post(PATH).header("content-type", "application/grpc").header("te", "trailers");
         request.body(boxed(Full::new(self.hello.clone()))).unwrap()
     }
+}
+
+fn socket() -> Result<Arc<Quic>> {
+    Ok(Arc::new(Quic::new(quic::endpoint(quic::bind("127.0.0.1:0".parse()?)?)?, Limits::default())))
 }
 
 fn target(address: SocketAddr) -> Target {

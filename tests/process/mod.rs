@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod api;
+pub mod python;
 pub mod secured;
 pub mod skew;
 pub mod stub;

@@ -12,6 +12,7 @@ mod encrypted;
 mod enrolment;
 mod faults;
 mod fencing;
+mod foreign;
 mod linked;
 mod mesh_port;
 mod migrating;

@@ -383,7 +383,7 @@ impl Between {
 }
 
 /// A port for TCP and UDP that is free now.
-fn free_port() -> Result<std::net::SocketAddr> {
+pub fn free_port() -> Result<std::net::SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::agent::Shape;
+use crate::process::python::{built, digest, hex, made_whole, run, with_packages};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/relay/python");
 const PROTOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
@@ -56,14 +57,6 @@ struct Kit {
     generated: PathBuf,
 }
 
-/// Runs a program to its end.
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {} {said}", output.status);
-    Ok(())
-}
-
 /// The kit, made once for each state of what it is made of, and kept with what cargo builds.
 fn kit() -> Result<&'static Kit> {
     static KIT: OnceLock<Result<Kit, String>> = OnceLock::new();
@@ -73,47 +66,22 @@ fn kit() -> Result<&'static Kit> {
 }
 
 fn make() -> Result<Kit> {
-    // Beside the folder of the test binaries, which is `deps`.
-    let target = Path::new(env!("CARGO_BIN_EXE_omnirelayd")).parent().context("no folder")?;
     let requirements = Path::new(FOLDER).join("requirements.txt");
-    let packages = std::fs::read(&requirements)?;
-    let environment = target.join(format!("python-{}", digest([&packages[..]])));
-    if !environment.exists() {
-        // Whole or not at all, also when two make it at a time. A script in it names its folder, but none is used.
-        let unfinished = tempfile::Builder::new().prefix("python-unfinished-").tempdir_in(target)?;
-        run(Command::new("python3").args(["-m", "venv"]).arg(unfinished.path()))?;
-        let python = unfinished.path().join("bin/python");
-        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-        run(Command::new(&python).args(install).arg(&requirements))?;
-        settle(unfinished, &environment)?;
-    }
-    let python = environment.join("bin/python");
+    let (python, packages) = (with_packages(&requirements)?, std::fs::read(&requirements)?);
     let mut sources = vec![std::fs::read(Path::new(FOLDER).join("v0_1_0").join(OLDER))?];
     for proto in NEWER {
         sources.push(std::fs::read(Path::new(PROTOS).join(proto))?);
     }
     let state = digest(sources.iter().map(Vec::as_slice).chain([&packages[..]]));
-    let generated = target.join(format!("python-protos-{state}"));
+    let generated = built()?.join(format!("python-protos-{state}"));
     if !generated.exists() {
-        let unfinished = tempfile::Builder::new().prefix("python-unfinished-").tempdir_in(target)?;
-        let older = Path::new(FOLDER).join("v0_1_0");
-        compile(&python, &older, &unfinished.path().join("legacy"), &[OLDER])?;
-        compile(&python, Path::new(PROTOS), &unfinished.path().join("envelope"), &NEWER)?;
-        settle(unfinished, &generated)?;
+        made_whole(&generated, |unfinished| {
+            let older = Path::new(FOLDER).join("v0_1_0");
+            compile(&python, &older, &unfinished.join("legacy"), &[OLDER])?;
+            compile(&python, Path::new(PROTOS), &unfinished.join("envelope"), &NEWER)
+        })?;
     }
     Ok(Kit { python, generated })
-}
-
-/// Puts a folder where it belongs, unless another process was faster.
-fn settle(unfinished: tempfile::TempDir, place: &Path) -> Result<()> {
-    match std::fs::rename(unfinished.path(), place) {
-        Err(_) if place.exists() => {}
-        renamed => {
-            renamed?;
-            let _ = unfinished.keep();
-        }
-    }
-    Ok(())
 }
 
 /// By the standard tool of the language.
@@ -123,16 +91,6 @@ fn compile(python: &Path, protos: &Path, out: &Path, files: &[&str]) -> Result<(
     command.args(["-m", "grpc_tools.protoc", "--proto_path"]).arg(protos);
     command.arg("--python_out").arg(out).arg("--grpc_python_out").arg(out).args(files);
     run(&mut command)
-}
-
-fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut hash = Sha256::new();
-    parts.into_iter().for_each(|part| hash.update(part));
-    hex(&hash.finalize()[..8])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The UUID of an agent, and the id that v0.1.0 makes of it.

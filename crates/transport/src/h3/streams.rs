@@ -95,7 +95,7 @@ impl quic::Connection<Bytes> for Streams {
         let stopped = sending.stopped();
         *self.leaves.lock() = Some(Box::pin(async move {
             if stopped.await == Ok(None) {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }));
         Poll::Ready(Ok(Both { sending: Sending::new(sending), receiving: Receiving(receiving) }))

@@ -36,6 +36,10 @@ pub struct Server {
 
 impl Server {
     pub async fn start() -> Self {
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    pub async fn start_at(address: &str) -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["node.mesh".to_owned()]).unwrap();
         let trusted = made.cert.der().clone();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -46,7 +50,7 @@ impl Server {
             .with_no_client_auth()
             .with_single_cert(vec![trusted.clone()], key)
             .unwrap();
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpListener::bind(address).await.unwrap();
         let address = tcp.local_addr().unwrap();
         let endpoint = quic::endpoint(quic::bind(address).unwrap()).unwrap();
         endpoint.set_server_config(Some(quic::server_config(tls.clone(), quic::Limits::default()).unwrap()));
@@ -75,7 +79,12 @@ impl Server {
 
     /// A peer that finds the server at this address.
     pub fn peer_at(&self, address: SocketAddr) -> (Arc<Peer>, Arc<Told>) {
-        let own = quic::endpoint(quic::bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
+        self.peer_from("127.0.0.1:0", address)
+    }
+
+    /// The same, for a node that listens at an address of its own.
+    pub fn peer_from(&self, own: &str, address: SocketAddr) -> (Arc<Peer>, Arc<Told>) {
+        let own = quic::endpoint(quic::bind(own.parse().unwrap()).unwrap()).unwrap();
         let http3 = Arc::new(Quic::new(own, quic::Limits::default()));
         let carriers = Arc::new(Carriers { http3: Some(http3), http2: Arc::new(Tcp) });
         let told = Arc::new(Told::default());

@@ -7,7 +7,8 @@ mod hostile;
 mod lab;
 mod proxy;
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -270,4 +271,47 @@ async fn a_slow_call_beside_fast_ones_is_no_silence() {
     assert!(!waiting.is_finished());
     assert_eq!(told.take(), ["http3"]);
     waiting.abort();
+}
+
+#[tokio::test]
+async fn addresses_of_both_kinds_are_reached_from_a_socket_of_all() {
+    for at in ["[::1]:0", "127.0.0.1:0"] {
+        let server = Server::start_at(at).await;
+        let (peer, told) = server.peer_from("[::]:0", server.address);
+        peer.call(asked("/echo", b"a"), Way::default()).await.unwrap();
+        assert_eq!(told.take(), ["http3"], "{at}");
+    }
+    // A socket of the other kind cannot, and TCP can.
+    let server = Server::start_at("[::1]:0").await;
+    let (peer, told) = server.peer_from("127.0.0.1:0", server.address);
+    peer.call(asked("/echo", b"a"), Way::default()).await.unwrap();
+    assert_eq!(told.take(), ["downgraded: refused", "http2"]);
+}
+
+#[tokio::test]
+async fn calls_outlive_a_thousand_rotations_of_either_carrier() {
+    let server = Server::start().await;
+    for way in [Way::default(), BULK] {
+        let (peer, told) = server.peer();
+        let (mut callers, ends) = (tokio::task::JoinSet::new(), Arc::new(AtomicBool::new(false)));
+        for _ in 0..16 {
+            let (peer, ends) = (peer.clone(), ends.clone());
+            callers.spawn(async move {
+                let mut calls = 0;
+                while !ends.load(Ordering::Relaxed) {
+                    peer.call(asked("/echo", b"a"), way).await.unwrap();
+                    calls += 1;
+                }
+                calls
+            });
+        }
+        while told.0.lock().unwrap().len() < 1000 {
+            server.tls.ended.send_replace(Some(End::Retire("renewed")));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        ends.store(true, Ordering::Relaxed);
+        let calls: usize = callers.join_all().await.into_iter().sum();
+        println!("{calls} calls over {} connections", told.take().len());
+        assert!(calls > 1000);
+    }
 }
