@@ -83,8 +83,8 @@ async fn all(node: Node, daemon: u32, rounds: u64, turn: Duration) -> Result<()>
     fallback(&node, rounds).await?;
     loss(&node, turn * 2).await?;
     rotations(&node).await?;
-    dialing(&node).await?;
-    many(&node, daemon).await
+    many(&node, daemon).await?;
+    dialing(&node).await
 }
 
 /// What one carrier did, round by round.
@@ -263,7 +263,7 @@ async fn many(node: &Node, daemon: u32) -> Result<()> {
     }
     let added = measured::resident_mb(daemon)? - before;
     println!("{MANY} connections over HTTP/3 add {added:.1} MB to the daemon (asked: under 64)");
-    let idle = Duration::from_secs(20);
+    let idle = Duration::from_secs(30);
     let with = measured::processor(daemon, idle).await?;
     drop(open);
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -1,5 +1,7 @@
 //! A process that is measured: started here, ended with its last handle.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -74,11 +76,25 @@ pub fn endpoint(address: SocketAddr) -> Result<Endpoint> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true))
 }
 
-/// How much of one core a process uses, in percent.
+/// How much of one core a process uses, in percent; what threads used that ended meanwhile is left out.
 pub async fn processor(id: u32, during: Duration) -> Result<f64> {
-    let before = used(id)?;
+    let before = threads(id)?;
     tokio::time::sleep(during).await;
-    Ok((used(id)? - before) / during.as_secs_f64() * 100.0)
+    let used = threads(id)?.into_iter().map(|(thread, now)| now - before.get(&thread).copied().unwrap_or(0));
+    Ok(used.sum::<u64>() as f64 / 1e9 / during.as_secs_f64() * 100.0)
+}
+
+/// How long each thread of a process has run, in nanoseconds.
+fn threads(id: u32) -> Result<BTreeMap<OsString, u64>> {
+    let mut threads = BTreeMap::new();
+    for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
+        let thread = thread?;
+        // It may have ended since it was listed.
+        let Ok(ran) = std::fs::read_to_string(thread.path().join("schedstat")) else { continue };
+        let ran = ran.split(' ').next().context("no schedstat")?.parse()?;
+        threads.insert(thread.file_name(), ran);
+    }
+    Ok(threads)
 }
 
 /// How much processor time a process has used, in seconds.

@@ -196,6 +196,42 @@ fn called(address: &str, identity: &std::path::Path, carrier: &str, path: &str) 
 }
 
 #[test]
+fn who_does_not_lead_through_what_is_pinned_is_not_spoken_with() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let store = server.url();
+    let mesh = Secured::start("n0", "127.0.0.1:0", &[&TLS[..], &["--store", &store]].concat())?;
+    let root = mesh.path("admin").join("bundle.pem");
+    let mut openssl = Command::new("openssl");
+    openssl.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]).arg(root);
+    let printed = String::from_utf8(openssl.output()?.stdout)?;
+    let pin = printed.trim().rsplit('=').next().context("a fingerprint")?;
+    let other = format!("{}{}", if pin.starts_with('0') { "1" } else { "0" }, &pin[1..]);
+    let pinned = |pin: &str| format!("mesh.pinnedCertificates=[\"{pin}\"]");
+    let _right = beside(&mesh, "n1", &store, &["--set", &pinned(pin)])?;
+    assert_eq!(pinned_at(&mesh, "n1")?, [3, 3]);
+    let (wrong, _place) = beside(&mesh, "n2", &store, &["--set", &pinned(&other)])?;
+    assert_eq!(pinned_at(&mesh, "n2")?, [0, 0]);
+    let refused = "mesh_tls_handshakes_refused_total{port=\"mesh\",reason=\"not_pinned\"}";
+    ensure!(metric(&metrics(&mesh, &wrong)?, refused) >= 2.0, "{}", metrics(&mesh, &wrong)?);
+    Ok(())
+}
+
+/// How often either carrier of a node answers, once it is known where that is.
+fn pinned_at(mesh: &Secured, node: &str) -> Result<[u64; 2]> {
+    let mut answered = [0; 2];
+    until(PATIENCE, || {
+        let ended = mesh.by("admin", &format!("mesh peers ping {node} -o json"))?;
+        let ping: Value = serde_json::from_str(&ended.output).unwrap_or_default();
+        let carriers = ping["carriers"].as_array().cloned().unwrap_or_default();
+        for (answered, carrier) in answered.iter_mut().zip(&carriers) {
+            *answered = carrier["answered"].as_u64().unwrap_or(0);
+        }
+        Ok((carriers.len() == 2, format!("{} {}", ended.output, ended.complaint)))
+    })?;
+    Ok(answered)
+}
+
+#[test]
 fn an_operation_of_another_node_is_found_from_any() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let store = server.url();

@@ -355,6 +355,20 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_leads_through_its_leaf_its_issuer_and_its_root_and_through_nothing_that_is_sent_along() {
+        let root = Authority::root(domain(), days(3650)).unwrap();
+        let [issuer, other] = [(), ()].map(|()| root.intermediate(days(365)).unwrap());
+        let leaf = issuer.issue(&request(), &node(), &Names::default(), days(1)).unwrap().der;
+        let bundle = Bundle::new(domain(), vec![root.certificate().clone()]).unwrap();
+        let chain = [leaf.clone(), issuer.certificate().clone(), other.certificate().clone()];
+        assert!(bundle.verify(&chain, NOW, Usage::Client).is_ok(), "what is sent along does no harm");
+        let leads =
+            |to: &CertificateDer<'_>| bundle.leads_through(&chain, NOW, Usage::Client, |one| one == to);
+        assert!([&leaf, issuer.certificate(), root.certificate()].into_iter().all(leads));
+        assert!(!leads(other.certificate()));
+    }
+
+    #[test]
     fn a_leaf_leads_to_its_root_and_to_no_other() {
         let root = Authority::root(domain(), days(3650)).unwrap();
         let issuer = root.intermediate(days(365)).unwrap();

@@ -129,6 +129,21 @@ impl Bundle {
         }
     }
 
+    /// Whether a chain that [`Self::verify`] believes leads through one of those certificates: it is its leaf, or an authority
+    /// that the leaf leads to. What else is sent along does not count.
+    pub fn leads_through(
+        &self,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: Usage,
+        is_one: impl Fn(&CertificateDer) -> bool,
+    ) -> bool {
+        let authorities = chain.iter().skip(1).chain(&self.roots).filter(|one| is_one(one));
+        let roots = authorities.map(|one| one.clone().into_owned()).collect();
+        let only = Self { trust_domain: self.trust_domain.clone(), roots };
+        chain.first().is_some_and(&is_one) || only.verify(chain, now, usage).is_ok()
+    }
+
     /// That the authority at the head of `chain` signed `message` as a `what`, and leads to one of these roots: they signed
     /// it, or a root behind it in the chain that they certified.
     ///

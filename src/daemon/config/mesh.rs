@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, Section, is_host_and_port};
 use super::{Config, LeadershipConfig};
+use crate::daemon::identity::pins::Pins;
+
+/// How many certificates can be pinned.
+const PINS_MAX: usize = 64;
 
 /// The port of the mesh; bound once the node has an identity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +21,10 @@ pub struct MeshConfig {
     pub advertise: Option<String>,
     /// Whether it is served over UDP too, for HTTP/3.
     pub http3_support: bool,
+    /// Fingerprints of certificates, as the SHA-256 of their DER in hex: who is believed leads through one of them, be it the
+    /// node's own, an issuer or a root, or is not spoken with at the mesh port. At most 64, default none: who is believed is
+    /// spoken with.
+    pub pinned_certificates: Vec<String>,
     /// Other nodes to join, each `host:port`.
     pub seeds: Vec<String>,
     pub leadership: LeadershipConfig,
@@ -28,9 +36,17 @@ impl Default for MeshConfig {
             listen: SocketAddr::from(([0, 0, 0, 0], 17421)),
             advertise: None,
             http3_support: true,
+            pinned_certificates: Vec::new(),
             seeds: Vec::new(),
             leadership: LeadershipConfig::default(),
         }
+    }
+}
+
+impl MeshConfig {
+    /// What is pinned; what is none was refused with the configuration.
+    pub fn pins(&self) -> Pins {
+        Pins::of(&self.pinned_certificates).unwrap_or_default()
     }
 }
 
@@ -40,6 +56,20 @@ impl Section for MeshConfig {
         let mut addresses = joined.chain(self.advertise.iter().map(|address| ("mesh.advertise", address)));
         if let Some((key, address)) = addresses.find(|(_, address)| !is_host_and_port(address)) {
             return Err((key, format!("`{address}` is no address; write HOST:PORT or [IPV6]:PORT")));
+        }
+        const PINS: &str = "mesh.pinnedCertificates";
+        if let Err(wrong) = Pins::of(&self.pinned_certificates) {
+            let what = format!(
+                "`{wrong}` is no fingerprint; write the 64 digits of `openssl x509 -noout -fingerprint -sha256`"
+            );
+            return Err((PINS, what));
+        }
+        if self.pinned_certificates.len() > PINS_MAX {
+            let what = format!(
+                "{} are more than {PINS_MAX}; pin an issuer or a root",
+                self.pinned_certificates.len()
+            );
+            return Err((PINS, what));
         }
         self.leadership.check(all)
     }

@@ -26,6 +26,8 @@ pub enum Cause {
     OtherCluster,
     /// Of an operator or a service, where nodes call each other.
     NotANode,
+    /// Of a node, whose chain leads through nothing that is pinned.
+    NotPinned,
     Revoked,
     /// It cannot be read, or says of nobody who it is of.
     NoIdentity,
@@ -51,7 +53,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NoCertificate,
         Self::Expired,
         Self::NotYetValid,
@@ -59,6 +61,7 @@ impl Cause {
         Self::OtherTrustDomain,
         Self::OtherCluster,
         Self::NotANode,
+        Self::NotPinned,
         Self::Revoked,
         Self::NoIdentity,
         Self::Invalid,
@@ -83,6 +86,7 @@ impl Cause {
             Self::OtherTrustDomain => "other_trust_domain",
             Self::OtherCluster => "other_cluster",
             Self::NotANode => "not_a_node",
+            Self::NotPinned => "not_pinned",
             Self::Revoked => "revoked",
             Self::NoIdentity => "no_identity",
             Self::Invalid => "invalid",
@@ -142,6 +146,7 @@ impl From<&Refused> for Cause {
             Refused::Revoked => Self::Revoked,
             Refused::Cluster => Self::OtherCluster,
             Refused::NotANode => Self::NotANode,
+            Refused::NotPinned => Self::NotPinned,
             Refused::NoAuthority
             | Refused::Untrusted(TrustError::UnknownIssuer | TrustError::NoAuthority) => {
                 Self::UnknownAuthority

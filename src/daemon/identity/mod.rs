@@ -14,6 +14,7 @@ pub mod handshake;
 pub mod operator_files;
 pub mod own;
 pub mod permissions;
+pub mod pins;
 pub mod proof;
 pub mod provided;
 pub mod socket;

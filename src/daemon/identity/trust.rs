@@ -14,6 +14,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use super::own::OwnIdentity;
+use super::pins::Pins;
 
 /// How long what is under way may take to be answered before a connection is cut.
 pub const LAST_ANSWER: Duration = Duration::from_millis(100);
@@ -37,6 +38,8 @@ pub struct Trusted {
     pub signed_revocations: Arc<Vec<u8>>,
     /// What tokens of the mesh are verified by, by the names that they have for it.
     pub token_keys: BTreeMap<String, VerifyingKey>,
+    /// What chains of nodes have to lead through besides, where nodes call each other.
+    pub pins: Arc<Pins>,
     /// Who the node is; `None` before it is enrolled.
     pub own: Option<Arc<OwnIdentity>>,
 }
@@ -72,6 +75,8 @@ pub enum Refused {
     Cluster,
     #[error("it is of no node, and nobody else is served there")]
     NotANode,
+    #[error("it leads through none of the certificates in `mesh.pinnedCertificates`")]
+    NotPinned,
 }
 
 impl Trusted {
@@ -102,6 +107,7 @@ impl Trusted {
     ) -> Result<Certificate, Refused> {
         let certificate = self.judge(chain, now, usage)?;
         match certificate.id.holder() {
+            Holder::Node { .. } if !self.is_pinned(chain, now, usage) => Err(Refused::NotPinned),
             Holder::Node { .. } => Ok(certificate),
             Holder::Operator(_) | Holder::Service(_) => Err(Refused::NotANode),
         }
@@ -206,6 +212,12 @@ impl Trusted {
     /// Whether a chain leads to the authority of the mesh, and not only to roots that are believed besides.
     pub fn is_of_mesh(&self, chain: &[CertificateDer], now: i64) -> bool {
         self.bundle.as_ref().is_some_and(|bundle| bundle.verify(chain, now, Usage::Server).is_ok())
+    }
+
+    /// Whether a chain that is believed leads through what is pinned, if anything is.
+    fn is_pinned(&self, chain: &[CertificateDer], now: i64, usage: Usage) -> bool {
+        let leads = |bundle: &Bundle| bundle.leads_through(chain, now, usage, |one| self.pins.has(one));
+        self.pins.is_empty() || self.bundles().any(leads)
     }
 
     /// Verifies a chain against the roots of its trust domain, and no others.

@@ -69,7 +69,10 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let known = registry.clone();
     let naming = move |refused| issuers::named(&known, refused);
     let signer = Arc::new(Signer::new(node.identity_files.clone(), trust.clone()).naming(naming));
-    trust.update(|trusted| trusted.cluster.clone_from(&config.node.cluster));
+    trust.update(|trusted| {
+        trusted.cluster.clone_from(&config.node.cluster);
+        trusted.pins = Arc::new(config.mesh.pins());
+    });
     let read = registry.clone();
     trust.ask(move || has_authority(&read));
     let keeper = Keeper {
