@@ -45,6 +45,8 @@ pub enum ConnectError {
     Failed(BoxError),
     #[error("no answer in {} ms", .0.as_millis())]
     TimedOut(Duration),
+    #[error("over HTTP/2: {http2}; over HTTP/3: {http3}")]
+    Neither { http2: Box<Self>, http3: Box<Self> },
 }
 
 /// Why a call was not answered.

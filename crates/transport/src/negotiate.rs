@@ -7,7 +7,8 @@ use tokio::time::Instant;
 /// How long HTTP/3 is waited for before HTTP/2 is tried beside it.
 pub const HEAD_START: Duration = Duration::from_millis(300);
 /// How long HTTP/3 is waited for once HTTP/2 has failed: a host without a daemon refuses TCP, and says nothing over UDP.
-const GRACE: Duration = Duration::from_secs(1);
+/// What QUIC has sent first it sends again after a second, if that was lost.
+const GRACE: Duration = Duration::from_secs(2);
 /// For how long it is remembered that HTTP/3 did not come up; twice as long each time, up to [`BLOCKED_MAX`].
 const BLOCKED: Duration = Duration::from_secs(10);
 const BLOCKED_MAX: Duration = Duration::from_secs(300);
@@ -85,8 +86,8 @@ pub enum Raced<A, B, E, F> {
     First(A),
     /// With why the first one failed; `None`: it has not answered.
     Second(B, Option<E>),
-    /// With why the second one failed.
-    Neither(F),
+    /// With why each of them failed; `None`: the first has not answered.
+    Neither(Option<E>, F),
 }
 
 /// Waits for the first for so long, then for either; whoever comes up wins. The second begins at once when the first fails, and
@@ -107,7 +108,8 @@ pub async fn race<A, B, E, F>(
                 Ok(won) => Raced::Second(won, None),
                 Err(other) => match tokio::time::timeout(GRACE, first).await {
                     Ok(Ok(won)) => Raced::First(won),
-                    Ok(Err(_)) | Err(_) => Raced::Neither(other),
+                    Ok(Err(error)) => Raced::Neither(Some(error), other),
+                    Err(_elapsed) => Raced::Neither(None, other),
                 },
             },
         },
@@ -116,7 +118,7 @@ pub async fn race<A, B, E, F>(
         Ok(won) => Raced::First(won),
         Err(error) => match second.await {
             Ok(won) => Raced::Second(won, Some(error)),
-            Err(other) => Raced::Neither(other),
+            Err(other) => Raced::Neither(Some(error), other),
         },
     }
 }
@@ -142,8 +144,8 @@ mod tests {
             ("it is late, and the second later", (310, Ok(1)), (50, Ok(2)), 310, Raced::First(1)),
             ("it fails late", (310, Err("no")), (50, Ok(2)), 350, Raced::Second(2, Some("no"))),
             ("the second fails", (900, Ok(1)), (5, Err("shut")), 900, Raced::First(1)),
-            ("neither", (900, Err("no")), (5, Err("shut")), 900, Raced::Neither("shut")),
-            ("the second fails, and the first says nothing", (9_000, Ok(1)), (5, Err("shut")), 1_305, Raced::Neither("shut")),
+            ("neither", (900, Err("no")), (5, Err("shut")), 900, Raced::Neither(Some("no"), "shut")),
+            ("the second fails, and the first says nothing", (9_000, Ok(1)), (5, Err("shut")), 2_305, Raced::Neither(None, "shut")),
         ];
         for (what, (late, first), (delay, second), took, expected) in cases {
             let begun = Instant::now();

@@ -9,8 +9,10 @@ use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicC
 use quinn_proto::RttEstimator;
 use tokio::time::Instant;
 
-/// How long nothing may be acknowledged while a call is sent, which is sent again meanwhile.
+/// How long nothing may be acknowledged while a call is sent, which is sent again meanwhile; where packets take long, so many
+/// times as long as one takes there and back.
 const SILENCE: Duration = Duration::from_secs(1);
+const SILENCE_RTTS: u32 = 6;
 
 /// How many packets of one connection were acknowledged.
 #[derive(Clone, Default)]
@@ -25,11 +27,12 @@ impl Acknowledged {
 
     /// Becomes ready once something was sent and nothing was acknowledged for [`SILENCE`]: whatever is between lets UDP through
     /// no more. A server that only takes long acknowledges what it has got.
-    pub async fn silence(&self, connection: &quinn::Connection) {
+    pub async fn silence(self, connection: quinn::Connection) {
         let counts = || {
             let sent = connection.stats().frame_tx;
-            // Of what is sent only that which is acknowledged: an acknowledgement itself is not.
-            (self.0.load(Ordering::Relaxed), sent.stream + sent.ping + sent.datagram)
+            // Of what is sent that which is acknowledged, which an acknowledgement itself is not; and what asks for one again.
+            let asks = sent.stream + sent.ping + sent.datagram + sent.new_connection_id + sent.immediate_ack;
+            (self.0.load(Ordering::Relaxed), asks)
         };
         let (mut acknowledged, mut sent) = counts();
         let mut since = Instant::now();
@@ -38,7 +41,7 @@ impl Acknowledged {
             let (acknowledged_now, sent_now) = counts();
             if acknowledged_now != acknowledged || sent_now == sent {
                 (acknowledged, sent, since) = (acknowledged_now, sent_now, Instant::now());
-            } else if since.elapsed() >= SILENCE {
+            } else if since.elapsed() >= SILENCE.max(connection.rtt() * SILENCE_RTTS) {
                 return;
             }
         }

@@ -295,6 +295,7 @@ impl Peer {
     }
 
     async fn negotiate(&self, target: &Target) -> Result<Arc<dyn Connection>, ConnectError> {
+        let begun = Instant::now();
         let http3 = self.connect(Protocol::Http3, target);
         let http2 = self.connect(Protocol::Http2, target);
         match race(http3, http2, HEAD_START).await {
@@ -308,7 +309,10 @@ impl Peer {
                 self.observer.downgraded(why);
                 Ok(open)
             }
-            Raced::Neither(error) => Err(error),
+            Raced::Neither(http3, http2) => {
+                let http3 = http3.unwrap_or(ConnectError::TimedOut(begun.elapsed()));
+                Err(ConnectError::Neither { http2: Box::new(http2), http3: Box::new(http3) })
+            }
         }
     }
 
@@ -389,7 +393,10 @@ impl Peer {
 fn why(error: &ConnectError) -> Downgrade {
     match error {
         ConnectError::TimedOut(_) => Downgrade::NoAnswer,
-        ConnectError::Name { .. } | ConnectError::Tls(_) | ConnectError::Failed(_) => Downgrade::Refused,
+        ConnectError::Name { .. }
+        | ConnectError::Tls(_)
+        | ConnectError::Failed(_)
+        | ConnectError::Neither { .. } => Downgrade::Refused,
     }
 }
 

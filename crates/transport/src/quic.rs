@@ -2,16 +2,20 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
+use http_body::Frame;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 
-use crate::body::Body;
+use crate::body::{Body, BoxError, boxed};
 use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Hands, Protocol, Target};
 use crate::h3;
 use crate::path::Acknowledged;
@@ -22,8 +26,8 @@ const SOCKET_BYTES: usize = 4 * 1024 * 1024;
 const IDLE: Duration = Duration::from_secs(30);
 /// How often a client shows that it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// After so many packets they are acknowledged at once, else with what is sent next or after 25 ms: of small calls each has
-/// an answer, on which its acknowledgement goes along.
+/// After more than so many packets they are acknowledged at once, else with what is sent next or after 25 ms: of small calls
+/// each has an answer, on which its acknowledgement goes along.
 const PACKETS_PER_ACK: u32 = 10;
 /// Streams of one direction that the other side may open: HTTP/3 needs three.
 const ONE_WAY_STREAMS: u32 = 8;
@@ -122,7 +126,7 @@ impl Quic {
             .congestion_controller_factory(acknowledged.counting());
         config.transport_config(Arc::new(transport));
         let address = resolve(&to.address, self.endpoint.local_addr().ok()).await?;
-        let failed = |error: crate::body::BoxError| ConnectError::Failed(error);
+        let failed = |error: BoxError| ConnectError::Failed(error);
         let connecting = self.endpoint.connect_with(config, address, &to.name.to_str());
         let connection = connecting.map_err(|error| failed(error.into()))?.await;
         let connection = connection.map_err(|error| failed(error.into()))?;
@@ -200,22 +204,72 @@ impl Connection for Open {
     }
 
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, CallError>> {
-        let (client, connection) = (self.client.clone(), self.connection.clone());
-        let (acknowledged, is_silent) = (self.acknowledged.clone(), self.is_silent.clone());
+        let (client, acknowledged) = (self.client.clone(), self.acknowledged.clone());
+        let silence = Box::pin(acknowledged.silence(self.connection.clone()));
+        let mut watch =
+            Watch { silence, connection: self.connection.clone(), is_silent: self.is_silent.clone() };
         Box::pin(async move {
             let mut call = std::pin::pin!(client.call(request));
-            tokio::select! {
+            let answered = tokio::select! {
                 biased;
-                answered = &mut call => return answered,
-                () = acknowledged.silence(&connection) => {}
-            }
-            is_silent.store(true, Ordering::Relaxed);
-            connection.close(h3::NO_ERROR, b"silent");
-            call.await
+                answered = &mut call => answered,
+                () = &mut watch => call.await,
+            };
+            answered.map(|response| response.map(|body| boxed(Watched { body, watch: Some(watch) })))
         })
     }
 
     fn cut(&self, why: &'static str) {
         self.connection.close(h3::NO_ERROR, why.as_bytes());
+    }
+}
+
+/// Closes the connection once it is silent, and is ready then.
+struct Watch {
+    silence: BoxFuture<'static, ()>,
+    connection: quinn::Connection,
+    is_silent: Arc<AtomicBool>,
+}
+
+impl Future for Watch {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.silence.as_mut().poll(cx));
+        self.is_silent.store(true, Ordering::Relaxed);
+        self.connection.close(h3::NO_ERROR, b"silent");
+        Poll::Ready(())
+    }
+}
+
+/// The body of an answer, which ends with an error where the connection is silent.
+struct Watched {
+    body: Body,
+    /// `None`: it has said so.
+    watch: Option<Watch>,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        if let Some(watch) = &mut self.watch
+            && Pin::new(watch).poll(cx).is_ready()
+        {
+            // The body hears of the end by itself.
+            self.watch = None;
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 }

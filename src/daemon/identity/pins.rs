@@ -4,41 +4,63 @@ use std::collections::BTreeSet;
 
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
 
 /// The SHA-256 of a certificate's DER: what `openssl x509 -fingerprint -sha256` prints.
-type Fingerprint = [u8; 32];
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pin([u8; 32]);
+
+/// What is no pin.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it is no fingerprint: write the 64 digits of `openssl x509 -noout -fingerprint -sha256`, with or without colons"
+)]
+pub struct NoPin;
+
+impl TryFrom<String> for Pin {
+    type Error = NoPin;
+
+    fn try_from(written: String) -> Result<Self, NoPin> {
+        let digits: Vec<u8> = written.bytes().filter(|digit| *digit != b':').collect();
+        let mut pin = [0; 32];
+        if digits.len() != 2 * pin.len() {
+            return Err(NoPin);
+        }
+        for (byte, pair) in pin.iter_mut().zip(digits.chunks_exact(2)) {
+            let [high, low] = [pair[0], pair[1]].map(|digit| char::from(digit).to_digit(16));
+            let value = high.zip(low).map(|(high, low)| high * 16 + low);
+            *byte = value.and_then(|value| u8::try_from(value).ok()).ok_or(NoPin)?;
+        }
+        Ok(Self(pin))
+    }
+}
+
+impl From<Pin> for String {
+    fn from(pin: Pin) -> Self {
+        pin.0.map(|byte| format!("{byte:02X}")).join(":")
+    }
+}
 
 /// Pinned certificates. Of none: nothing is pinned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pins(BTreeSet<Fingerprint>);
+pub struct Pins(BTreeSet<Pin>);
+
+impl FromIterator<Pin> for Pins {
+    fn from_iter<I: IntoIterator<Item = Pin>>(pins: I) -> Self {
+        Self(pins.into_iter().collect())
+    }
+}
 
 impl Pins {
-    /// Of their fingerprints, in hex, with or without colons.
-    ///
-    /// # Errors
-    /// The first that is none.
-    pub fn of<'a>(written: &'a [String]) -> Result<Self, &'a str> {
-        let read = |one: &'a String| fingerprint(one).ok_or(one.as_str());
-        written.iter().map(read).collect::<Result<_, _>>().map(Self)
-    }
-
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     pub fn has(&self, certificate: &CertificateDer<'_>) -> bool {
-        self.0.contains(digest(&SHA256, certificate).as_ref())
+        let is_of = |pin: &Pin| pin.0 == digest(&SHA256, certificate).as_ref();
+        self.0.iter().any(is_of)
     }
-}
-
-fn fingerprint(written: &str) -> Option<Fingerprint> {
-    let digits: String = written.chars().filter(|digit| *digit != ':').collect();
-    let is_hex = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let mut read = [0; 32];
-    for (byte, at) in read.iter_mut().zip((0..64).step_by(2)).take(if is_hex { 32 } else { 0 }) {
-        *byte = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
-    }
-    is_hex.then_some(read)
 }
 
 #[cfg(test)]
@@ -51,10 +73,12 @@ mod tests {
         let digest = digest(&SHA256, &certificate);
         let pairs: Vec<String> = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
         for written in [pairs.join(":"), pairs.concat().to_lowercase()] {
-            assert!(Pins::of(&[written]).unwrap().has(&certificate));
+            let pin = Pin::try_from(written).unwrap();
+            assert_eq!(String::from(pin.clone()), pairs.join(":"));
+            assert!(Pins::from_iter([pin]).has(&certificate));
         }
-        for wrong in ["", "12:34", &"g".repeat(64), &"é".repeat(32), &pairs.concat()[1..]] {
-            assert_eq!(Pins::of(&[pairs.concat(), (*wrong).to_owned()]), Err(wrong));
+        for wrong in ["", "12:34", &"g".repeat(64), &"\u{e9}".repeat(32), &pairs.concat()[1..]] {
+            assert_eq!(Pin::try_from((*wrong).to_owned()), Err(NoPin), "{wrong}");
         }
         assert!(Pins::default().is_empty() && !Pins::default().has(&certificate));
     }

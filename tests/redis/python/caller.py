@@ -1,8 +1,8 @@
 """Calls a node at its mesh port as another node would, with other people's QUIC, HTTP/3, HTTP/2 and TLS.
 
-Each call is one argument, CARRIER:METHOD:BYTES[:READ]: which carrier (h3 or h2), the method of gRPC, how many bytes the
-field 15 of its message has (0: the message is empty), and after how many messages of the answer the caller leaves (none: at
-its end). One line of JSON is printed for each.
+Each call is one argument, [TIMES*]CARRIER:METHOD:BYTES[:READ]: how often it is made, over which carrier (h3 or h2), the method
+of gRPC, how many bytes the field 15 of its message has (0: the message is empty), and after how many messages of the answer the
+caller leaves (none: at its end). One line of JSON is printed for each, those over h3 first.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from aioquic.h3.connection import H3_ALPN, ErrorCode, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, StreamReset
+
+AT_A_TIME = 100
 
 
 def message(size):
@@ -77,6 +79,9 @@ class Client(QuicConnectionProtocol):
         body = message(size)
         self.http.send_data(stream, bytes([0]) + len(body).to_bytes(4, "big") + body, end_stream=True)
         self.transmit()
+        # Whoever stops at once does so when the call is on its way: before that nobody hears of it.
+        while stream in self._quic._streams and self._quic._streams[stream].is_blocked:
+            await asyncio.sleep(0.001)
         while answer["ended"] is None and (read is None or messages(answer["data"]) < read):
             answer["news"].clear()
             await asyncio.wait_for(answer["news"].wait(), 20)
@@ -105,7 +110,7 @@ def messages(data):
 
 
 async def over_h3(options, calls):
-    """All calls at a time on one connection, then another that offers the ticket of the first and data with it."""
+    """The calls on one connection, so many at a time, and what tickets it gave to come back with."""
     tickets = []
     configuration = QuicConfiguration(alpn_protocols=H3_ALPN, is_client=True, server_name=options.name)
     configuration.load_verify_locations(cafile=options.roots)
@@ -119,7 +124,8 @@ async def over_h3(options, calls):
         create_protocol=Client,
         session_ticket_handler=tickets.append,
     ) as client:
-        told += await asyncio.gather(*(client.call(*call) for call in calls))
+        for at in range(0, len(calls), AT_A_TIME):
+            told += await asyncio.gather(*(client.call(*call) for call in calls[at : at + AT_A_TIME]))
     early = [ticket.max_early_data_size for ticket in tickets]
     return told, {"tickets": len(tickets), "early_data_max": max([size or 0 for size in early], default=0)}
 
@@ -187,8 +193,9 @@ def main():
     options = options.parse_args()
     calls = {"h3": [], "h2": []}
     for call in options.calls:
+        times, _, call = call.rpartition("*")
         carrier, method, size, *read = call.split(":")
-        calls[carrier].append((method, int(size), int(read[0]) if read else None))
+        calls[carrier] += [(method, int(size), int(read[0]) if read else None)] * int(times or 1)
     told, early = asyncio.run(over_h3(options, calls["h3"]))
     told += over_h2(options, calls["h2"])
     for one in told:

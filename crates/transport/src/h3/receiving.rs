@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
-use h3::error::StreamError;
+use h3::error::{Code, StreamError};
 use http::HeaderMap;
 use http_body::Frame;
 
@@ -14,10 +14,12 @@ use super::streams;
 pub(super) trait Receive: Send + 'static {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>>;
     fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, StreamError>>;
+    /// Tells the other side to send no more.
+    fn stop(&mut self);
 }
 
 macro_rules! receive {
-    ($stream:ty) => {
+    ($stream:ty, $code:expr) => {
         impl Receive for $stream {
             fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
                 let polled = self.poll_recv_data(cx);
@@ -30,13 +32,17 @@ macro_rules! receive {
             ) -> Poll<Result<Option<HeaderMap>, StreamError>> {
                 self.poll_recv_trailers(cx)
             }
+
+            fn stop(&mut self) {
+                self.stop_sending($code);
+            }
         }
     };
 }
-receive! { h3::server::RequestStream<streams::Receiving, Bytes> }
-receive! { h3::client::RequestStream<streams::Receiving, Bytes> }
+receive! { h3::server::RequestStream<streams::Receiving, Bytes>, Code::H3_NO_ERROR }
+receive! { h3::client::RequestStream<streams::Receiving, Bytes>, Code::H3_REQUEST_CANCELLED }
 
-/// A body that comes in. Whoever drops it before its end has the other side told to send no more, as dropping its stream does.
+/// A body that comes in. Whoever drops it before its end has the other side told to send no more.
 pub(super) struct Receiving<S: Receive, K> {
     stream: S,
     next: Next,
@@ -54,6 +60,14 @@ enum Next {
 impl<S: Receive, K> Receiving<S, K> {
     pub fn new(stream: S, kept: K) -> Self {
         Self { stream, next: Next::Data, _kept: kept }
+    }
+}
+
+impl<S: Receive, K> Drop for Receiving<S, K> {
+    fn drop(&mut self) {
+        if self.next != Next::Nothing {
+            self.stream.stop();
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use h3::error::{Code, ConnectionError, StreamError};
 use h3::server::{RequestResolver, RequestStream};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, BodyStream, Empty, StreamBody};
+use quinn::VarInt;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -55,7 +56,7 @@ where
     builder.send_grease(false).max_field_section_size(limits.head_bytes_max);
     let (mut draining, mut drains) = (std::pin::pin!(draining), false);
     let streams = Streams::new(connection.clone());
-    let leaves = streams.leaves();
+    let stops = streams.stops();
     let building = builder.build(streams);
     let mut requests = tokio::select! {
         built = building => built?,
@@ -72,15 +73,7 @@ where
         tokio::select! {
             accepted = requests.accept() => match accepted {
                 Ok(Some(request)) if drains => { calls.spawn(reject(request, limits)); }
-                Ok(Some(request)) => {
-                    let (leaves, called) = (leaves.take(), call(request, limits, service.clone()));
-                    calls.spawn(async move {
-                        tokio::select! {
-                            () = called => {}
-                            () = leaves => tracing::debug!("call given up: its client wants no answer any more"),
-                        }
-                    });
-                }
+                Ok(Some(request)) => { calls.spawn(call(request, stops.take(), limits, service.clone())); }
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             },
@@ -130,7 +123,7 @@ async fn reject(request: Resolver, limits: Limits) {
     }
 }
 
-async fn call<S, F, B>(request: Resolver, limits: Limits, service: S)
+async fn call<S, F, B>(request: Resolver, stops: impl Future<Output = VarInt>, limits: Limits, service: S)
 where
     S: Fn(Request<Body>) -> F,
     F: Future<Output = Response<B>>,
@@ -140,9 +133,18 @@ where
         return tracing::debug!("stream ended: its request did not come or was none");
     };
     let (mut sending, receiving) = stream.split();
-    let body = begun(&head, boxed(Receiving::new(receiving, ())), limits).await;
-    let response = service(head.map(|()| body)).await.map(boxed);
-    if let Err(error) = answer(&mut sending, response, limits).await {
+    let half = &mut sending;
+    let answered = async move {
+        let body = begun(&head, boxed(Receiving::new(receiving, ())), limits).await;
+        let response = service(head.map(|()| body)).await.map(boxed);
+        answer(half, response, limits).await
+    };
+    // Of a request that is none nobody asks whether it is stopped: for each that does `quinn` keeps something.
+    let failed = tokio::select! {
+        answered = answered => answered.err(),
+        code = stops => Some(format!("its client has stopped it with {code}").into()),
+    };
+    if let Some(error) = failed {
         tracing::debug!(error = error as BoxError, "answer not sent");
         // An answer that is not whole must not look as if it were.
         sending.stop_stream(Code::H3_INTERNAL_ERROR);

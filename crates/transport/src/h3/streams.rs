@@ -1,11 +1,11 @@
-//! Streams of QUIC as the library for HTTP/3 wants them. Written here, as its own adapter tells nobody that a client has left,
-//! and panics where one is told to send no more while it is read.
+//! Streams of QUIC as the library for HTTP/3 wants them. Written here, as its own adapter tells nobody that a client has stopped
+//! an answer (STOP_SENDING, RFC 9000), and panics where one is stopped that is being read.
 
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use h3::error::Code;
 use h3::quic::{
@@ -14,26 +14,30 @@ use h3::quic::{
 };
 use quinn::{ConnectionError, ReadError, VarInt, WriteError};
 
+/// How large a frame may be that is copied to be in one piece, in bytes.
+const SMALL: usize = 1024;
+
 /// A connection, of either end.
 pub struct Streams {
     connection: quinn::Connection,
     accepting: Waiting<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
     accepting_one_way: Waiting<Result<quinn::RecvStream, ConnectionError>>,
     opening: Opening,
-    leaves: Leaves,
+    stops: Stops,
 }
 
-/// When the client of the stream that was accepted last wants no answer any more; never, once it has got it.
+/// Whether the client stops the answer on the stream that was accepted last, and with what code.
 #[derive(Clone, Default)]
-pub struct Leaves(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+pub struct Stops(Arc<Mutex<Option<BoxFuture<'static, VarInt>>>>);
 
-impl Leaves {
-    fn lock(&self) -> MutexGuard<'_, Option<BoxFuture<'static, ()>>> {
+impl Stops {
+    fn lock(&self) -> MutexGuard<'_, Option<BoxFuture<'static, VarInt>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For the first who asks after a stream was accepted; for all others never.
-    pub fn take(&self) -> BoxFuture<'static, ()> {
+    /// For the first who asks after a stream was accepted. Never ready where the client stops nothing: it has got its answer, or
+    /// the connection is lost, which ends all calls anyhow.
+    pub fn take(&self) -> BoxFuture<'static, VarInt> {
         self.lock().take().unwrap_or_else(|| Box::pin(std::future::pending()))
     }
 }
@@ -46,13 +50,13 @@ impl Streams {
             accepting: Waiting(None),
             accepting_one_way: Waiting(None),
             opening,
-            leaves: Leaves::default(),
+            stops: Stops::default(),
         }
     }
 
     /// To be asked after each stream.
-    pub fn leaves(&self) -> Leaves {
-        self.leaves.clone()
+    pub fn stops(&self) -> Stops {
+        self.stops.clone()
     }
 }
 
@@ -85,7 +89,7 @@ impl quic::Connection<Bytes> for Streams {
         accepted.map(|accepted| accepted.map(Receiving).map_err(lost))
     }
 
-    fn poll_accept_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Both, ConnectionErrorIncoming>> {
+    fn poll_accept_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bidi, ConnectionErrorIncoming>> {
         let connection = &self.connection;
         let accepted = self.accepting.poll(cx, || {
             let connection = connection.clone();
@@ -93,12 +97,13 @@ impl quic::Connection<Bytes> for Streams {
         });
         let (sending, receiving) = ready!(accepted).map_err(lost)?;
         let stopped = sending.stopped();
-        *self.leaves.lock() = Some(Box::pin(async move {
-            if stopped.await == Ok(None) {
-                std::future::pending::<()>().await;
+        *self.stops.lock() = Some(Box::pin(async move {
+            match stopped.await {
+                Ok(Some(code)) => code,
+                Ok(None) | Err(_) => std::future::pending().await,
             }
         }));
-        Poll::Ready(Ok(Both { sending: Sending::new(sending), receiving: Receiving(receiving) }))
+        Poll::Ready(Ok(Bidi { sending: Sending::new(sending), receiving: Receiving(receiving) }))
     }
 
     fn opener(&self) -> Opening {
@@ -107,10 +112,10 @@ impl quic::Connection<Bytes> for Streams {
 }
 
 impl OpenStreams<Bytes> for Streams {
-    type BidiStream = Both;
+    type BidiStream = Bidi;
     type SendStream = Sending;
 
-    fn poll_open_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Both, StreamErrorIncoming>> {
+    fn poll_open_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bidi, StreamErrorIncoming>> {
         self.opening.poll_open_bidi(cx)
     }
 
@@ -143,17 +148,17 @@ impl Clone for Opening {
 }
 
 impl OpenStreams<Bytes> for Opening {
-    type BidiStream = Both;
+    type BidiStream = Bidi;
     type SendStream = Sending;
 
-    fn poll_open_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Both, StreamErrorIncoming>> {
+    fn poll_open_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bidi, StreamErrorIncoming>> {
         let connection = &self.connection;
         let opened = self.both.poll(cx, || {
             let connection = connection.clone();
             async move { connection.open_bi().await }
         });
         let (sending, receiving) = ready!(opened).map_err(lost_stream)?;
-        Poll::Ready(Ok(Both { sending: Sending::new(sending), receiving: Receiving(receiving) }))
+        Poll::Ready(Ok(Bidi { sending: Sending::new(sending), receiving: Receiving(receiving) }))
     }
 
     fn poll_open_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
@@ -170,13 +175,13 @@ impl OpenStreams<Bytes> for Opening {
     }
 }
 
-/// A stream in both directions.
-pub struct Both {
+/// A bidirectional stream.
+pub struct Bidi {
     sending: Sending,
     receiving: Receiving,
 }
 
-impl BidiStream<Bytes> for Both {
+impl BidiStream<Bytes> for Bidi {
     type SendStream = Sending;
     type RecvStream = Receiving;
 
@@ -185,7 +190,7 @@ impl BidiStream<Bytes> for Both {
     }
 }
 
-impl SendStream<Bytes> for Both {
+impl SendStream<Bytes> for Bidi {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
         self.sending.poll_ready(cx)
     }
@@ -207,7 +212,7 @@ impl SendStream<Bytes> for Both {
     }
 }
 
-impl RecvStream for Both {
+impl RecvStream for Bidi {
     type Buf = Bytes;
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
@@ -226,29 +231,59 @@ impl RecvStream for Both {
 /// The half of a stream that is written.
 pub struct Sending {
     stream: quinn::SendStream,
-    writing: Option<WriteBuf<Bytes>>,
+    writing: Writing,
+}
+
+/// What is being written.
+enum Writing {
+    Nothing,
+    /// A frame with its head in one piece: each piece takes the lock of the connection, and wakes what sends.
+    Small(Bytes),
+    Large(WriteBuf<Bytes>),
+}
+
+impl Writing {
+    fn of(data: WriteBuf<Bytes>) -> Self {
+        match data.remaining() {
+            0..=SMALL => {
+                let mut whole = BytesMut::with_capacity(data.remaining());
+                whole.put(data);
+                Self::Small(whole.freeze())
+            }
+            _ => Self::Large(data),
+        }
+    }
+
+    fn rest(&mut self) -> Option<&mut dyn Buf> {
+        let rest: &mut dyn Buf = match self {
+            Self::Nothing => return None,
+            Self::Small(rest) => rest,
+            Self::Large(rest) => rest,
+        };
+        rest.has_remaining().then_some(rest)
+    }
 }
 
 impl Sending {
     fn new(stream: quinn::SendStream) -> Self {
-        Self { stream, writing: None }
+        Self { stream, writing: Writing::Nothing }
     }
 }
 
 impl SendStream<Bytes> for Sending {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
-        while let Some(data) = self.writing.as_mut().filter(|data| data.has_remaining()) {
+        while let Some(data) = self.writing.rest() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, data.chunk()));
             data.advance(written.map_err(unwritten)?);
         }
-        self.writing = None;
+        self.writing = Writing::Nothing;
         Poll::Ready(Ok(()))
     }
 
     fn send_data<T: Into<WriteBuf<Bytes>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
-        match self.writing.replace(data.into()) {
-            None => Ok(()),
-            Some(_) => {
+        match std::mem::replace(&mut self.writing, Writing::of(data.into())) {
+            Writing::Nothing => Ok(()),
+            Writing::Small(_) | Writing::Large(_) => {
                 let what = "data was sent while there was no room".to_owned();
                 let connection_error = ConnectionErrorIncoming::InternalError(what);
                 Err(StreamErrorIncoming::ConnectionErrorIncoming { connection_error })

@@ -41,13 +41,41 @@ async fn a_path_that_is_cut_in_one_direction_is_given_up_too() {
         proxy.cut(there, back);
         let begun = Instant::now();
         assert_eq!(echoed(&peer, &word).await, Protocol::Http2, "there: {there}, back: {back}");
-        println!("cut there {there} back {back}: {:?}", begun.elapsed());
+        let took = begun.elapsed();
+        println!("cut there {there} back {back}: {took:?}");
+        assert!(
+            took < Duration::from_secs(8),
+            "far sooner than the connection would end by itself: {took:?}"
+        );
         assert_eq!(told.take(), ["http3", "downgraded: lost", "http2"]);
         // A new peer finds no way in by UDP.
         let (peer, told) = server.peer_at(proxy.address);
         assert_eq!(echoed(&peer, &word).await, Protocol::Http2);
         assert_eq!(told.take(), ["downgraded: no_answer", "http2"]);
     }
+}
+
+#[tokio::test]
+async fn a_watch_on_a_path_that_is_cut_ends() {
+    let server = Server::start().await;
+    let proxy = Proxy::before(server.address).await.unwrap();
+    let (peer, told) = server.peer_at(proxy.address);
+    let (_keeps, events) = tokio::io::duplex(64);
+    let events =
+        http_body_util::StreamBody::new(futures_util::stream::unfold(events, |mut events| async move {
+            let byte = tokio::io::AsyncReadExt::read_u8(&mut events).await.ok()?;
+            let frame = http_body::Frame::data(Bytes::from(vec![byte]));
+            Some((Ok::<_, omnirelay_transport::BoxError>(frame), events))
+        }));
+    let request = Request::post("https://node.mesh/stream").body(boxed(events)).unwrap();
+    let mut watch = peer.call(request, Way::default()).await.unwrap().into_body();
+    assert_eq!(told.take(), ["http3"]);
+    proxy.cut(true, true);
+    let begun = Instant::now();
+    let ended = tokio::time::timeout(Duration::from_secs(25), watch.frame()).await.expect("it ends");
+    assert!(matches!(ended, Some(Err(_))), "{ended:?}");
+    println!("a watch on a path that was cut: {:?}", begun.elapsed());
+    assert_eq!(echoed(&peer, &Bytes::from_static(b"again")).await, Protocol::Http2);
 }
 
 #[tokio::test]
@@ -66,9 +94,9 @@ async fn large_messages_pass_where_packets_are_small() {
     assert_eq!(echoed(&peer, &big).await, Protocol::Http3);
     later.drop_larger_than(SMALL);
     for _ in 0..3 {
-        echoed(&peer, &big).await;
+        assert_eq!(echoed(&peer, &big).await, Protocol::Http3);
     }
-    println!("where packets became small: {:?}", told.take());
+    assert_eq!(told.take(), ["http3"], "no other connection was needed");
 }
 
 #[tokio::test]
@@ -77,14 +105,21 @@ async fn three_of_ten_datagrams_may_be_lost() {
     let proxy = Proxy::before(server.address).await.unwrap();
     let (peer, told) = server.peer_at(proxy.address);
     proxy.lose_percent(30);
-    let mut took = Vec::new();
+    let (mut took, mut over_http3) = (Vec::new(), 0);
     for _ in 0..60 {
         let begun = Instant::now();
-        echoed(&peer, &Bytes::from_static(b"again")).await;
+        let protocol = echoed(&peer, &Bytes::from_static(b"again")).await;
+        over_http3 += usize::from(protocol == Protocol::Http3);
         took.push(begun.elapsed());
     }
     took.sort();
-    println!("30 % lost: p50 {:?}, max {:?}, {:?}", took[30], took[59], told.take());
+    println!(
+        "30 % lost: p50 {:?}, max {:?}, {over_http3} over HTTP/3, {:?}",
+        took[30],
+        took[59],
+        told.take()
+    );
+    assert!(over_http3 > 30, "{over_http3}");
 }
 
 /// How a server greets whoever connects.

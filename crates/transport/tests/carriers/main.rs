@@ -305,13 +305,19 @@ async fn calls_outlive_a_thousand_rotations_of_either_carrier() {
                 calls
             });
         }
+        let end = Instant::now() + Duration::from_secs(120);
         while told.0.lock().unwrap().len() < 1000 {
+            assert!(Instant::now() < end, "{} connections", told.take().len());
             server.tls.ended.send_replace(Some(End::Retire("renewed")));
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         ends.store(true, Ordering::Relaxed);
         let calls: usize = callers.join_all().await.into_iter().sum();
-        println!("{calls} calls over {} connections", told.take().len());
-        assert!(calls > 1000);
+        let told = told.take();
+        println!("{calls} calls over {} connections", told.len());
+        // Where a handshake takes long, as on a machine that is busy, a connection of the other kind may win.
+        let carrier = if way.bulk { "http2" } else { "http3" };
+        let of_carrier = told.iter().filter(|told| *told == carrier).count();
+        assert!(calls > 500 && of_carrier > 500, "{calls} calls, {of_carrier} over {carrier}");
     }
 }
