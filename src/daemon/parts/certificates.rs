@@ -20,6 +20,7 @@ use crate::daemon::config::Config;
 use crate::daemon::identity::federation::Federations;
 use crate::daemon::identity::files::LOOK_EVERY;
 use crate::daemon::identity::provided::Provider;
+use crate::daemon::identity::trust::Trust;
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::bindings::seed::BINDING_SEED;
@@ -64,17 +65,22 @@ fn exchange(node: &mut Mount, keeper: Arc<Keeper>) {
     node.serve(PortName::Mesh, RevocationExchangeServiceServer::from_arc(exchange));
 }
 
+/// Has certificates judged by what the configuration and the registry say.
+fn judge(trust: &Trust, config: &Config, registry: &Arc<Registry>) {
+    trust.update(|trusted| {
+        trusted.cluster.clone_from(&config.node.cluster);
+        trusted.pins = Arc::new(config.mesh.pins());
+    });
+    let registry = registry.clone();
+    trust.ask(move || has_authority(&registry));
+}
+
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
     let known = registry.clone();
     let naming = move |refused| issuers::named(&known, refused);
     let signer = Arc::new(Signer::new(node.identity_files.clone(), trust.clone()).naming(naming));
-    trust.update(|trusted| {
-        trusted.cluster.clone_from(&config.node.cluster);
-        trusted.pins = Arc::new(config.mesh.pins());
-    });
-    let read = registry.clone();
-    trust.ask(move || has_authority(&read));
+    judge(&trust, &config, &registry);
     let keeper = Keeper {
         registry: registry.clone(),
         signer: signer.clone(),
