@@ -103,9 +103,9 @@ where
     F: Fn(usize) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<()>> + Send,
 {
-    let before = measured::used(answering)?;
+    let before = measured::Used::by(answering)?;
     let (calls, took) = load::counted(turn, move |number, _| call(number)).await?;
-    let cost = measured::used(answering)? - before;
+    let cost = measured::Used::by(answering)?.since(&before);
     Ok(Together { per_second: calls as f64 / took.as_secs_f64(), cost_us: cost * 1e6 / calls as f64 })
 }
 

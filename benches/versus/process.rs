@@ -76,33 +76,32 @@ pub fn endpoint(address: SocketAddr) -> Result<Endpoint> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true))
 }
 
-/// How much of one core a process uses, in percent; what threads used that ended meanwhile is left out.
+/// How much of one core a process uses, in percent.
 pub async fn processor(id: u32, during: Duration) -> Result<f64> {
-    let before = threads(id)?;
+    let before = Used::by(id)?;
     tokio::time::sleep(during).await;
-    let used = threads(id)?.into_iter().map(|(thread, now)| now - before.get(&thread).copied().unwrap_or(0));
-    Ok(used.sum::<u64>() as f64 / 1e9 / during.as_secs_f64() * 100.0)
+    Ok(Used::by(id)?.since(&before) / during.as_secs_f64() * 100.0)
 }
 
 /// How long each thread of a process has run, in nanoseconds.
-fn threads(id: u32) -> Result<BTreeMap<OsString, u64>> {
-    let mut threads = BTreeMap::new();
-    for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
-        let thread = thread?;
-        // It may have ended since it was listed.
-        let Ok(ran) = std::fs::read_to_string(thread.path().join("schedstat")) else { continue };
-        let ran = ran.split(' ').next().context("no schedstat")?.parse()?;
-        threads.insert(thread.file_name(), ran);
-    }
-    Ok(threads)
-}
+pub struct Used(BTreeMap<OsString, u64>);
 
-/// How much processor time a process has used, in seconds.
-pub fn used(id: u32) -> Result<f64> {
-    /// Clock ticks in a second, as Linux tells them to processes.
-    const TICKS: f64 = 100.0;
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
-    let behind_name = stat.rsplit_once(") ").context("no stat")?.1;
-    let ticks = behind_name.split(' ').skip(11).take(2).map(|field| field.parse::<f64>().unwrap_or(0.0));
-    Ok(ticks.sum::<f64>() / TICKS)
+impl Used {
+    pub fn by(id: u32) -> Result<Self> {
+        let mut threads = BTreeMap::new();
+        for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
+            let thread = thread?;
+            // It may have ended since it was listed.
+            let Ok(ran) = std::fs::read_to_string(thread.path().join("schedstat")) else { continue };
+            let ran = ran.split(' ').next().context("no schedstat")?.parse()?;
+            threads.insert(thread.file_name(), ran);
+        }
+        Ok(Self(threads))
+    }
+
+    /// How much processor time was used since, in seconds; what threads used that have ended is left out.
+    pub fn since(&self, before: &Self) -> f64 {
+        let used = |(thread, now): (&OsString, &u64)| now - before.0.get(thread).copied().unwrap_or(0);
+        self.0.iter().map(used).sum::<u64>() as f64 / 1e9
+    }
 }
