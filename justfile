@@ -21,8 +21,12 @@ test *args:
     scripts/test {{args}}
 
 # Run the tests with many more random cases than the default
-sim *args:
+cases *args:
     PROPTEST_CASES=10000 cargo test --workspace --locked {{args}}
+
+# Simulate membership: figures, a day of loss, a partition of 25 hours, a week of churn; some minutes each
+sim *args:
+    cargo test --locked --release --package omnirelay-membership --test sim -- --include-ignored --nocapture --test-threads 1 {{args}}
 
 # Run the benchmarks
 bench *args:

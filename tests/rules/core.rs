@@ -6,8 +6,8 @@ use crate::paths::{paths, reaches};
 use crate::repository::{File, Finding, expect_findings, program, refuse, rust_files};
 use crate::tokens::code;
 
-/// Where core stands: what knows no message, and what is decided of messages.
-const FOLDERS: [&str; 2] = ["crates/core/src/", "src/core/"];
+/// Where core stands: what knows no message, what is decided of messages, and who is alive.
+const FOLDERS: [&str; 3] = ["crates/core/src/", "src/core/", "crates/membership/src/"];
 
 const LINTS: [&str; 2] = ["clippy::disallowed_methods", "clippy::disallowed_types"];
 

@@ -1,0 +1,135 @@
+//! Suspicions: how they begin, how others join in, and how they end.
+
+use crate::Time;
+use crate::event::{Event, Evidence};
+use crate::members::Suspicion;
+use crate::membership::Membership;
+use crate::packet::Message;
+use crate::record::{ACCUSERS_MAX, NodeId, Status, Update};
+use crate::timers::Timer;
+
+impl Membership {
+    /// Suspects somebody whom this member has not reached, neither by itself nor by others nor over a stream.
+    pub(crate) fn accuse(&mut self, now: Time, node: &NodeId, evidence: Evidence) {
+        let own = self.own.node.clone();
+        let Some(member) = self.members.get(node.as_str()) else { return };
+        let incarnation = member.incarnation;
+        match member.status {
+            Status::Alive => self.suspect(now, node, incarnation, &[own], Some(evidence)),
+            Status::Suspect => self.join_in(now, node, &[own]),
+            Status::Dead | Status::Left => return,
+        }
+        if let Some(suspicion) = self.members.get_mut(node).and_then(|member| member.suspicion.as_mut()) {
+            suspicion.is_unreached = true;
+        }
+        // It hears of it at once, and from whom.
+        self.send(node, Message::Gossip);
+    }
+
+    /// Begins a suspicion, of its own or as others say.
+    pub(crate) fn suspect(
+        &mut self,
+        now: Time,
+        node: &NodeId,
+        incarnation: u64,
+        by: &[NodeId],
+        evidence: Option<Evidence>,
+    ) {
+        let is_own = evidence.is_some();
+        let deadline = self.deadline(now, by, now);
+        let Some(member) = self.members.get_mut(node) else { return };
+        member.incarnation = incarnation;
+        member.accusers = by.to_vec();
+        member.suspicion = Some(Suspicion { deadline, is_unreached: false, is_reaching: false });
+        self.members.turn(node, Status::Suspect, now, &mut self.rng);
+        self.timers.set(deadline, Timer::Suspicion(node.clone()));
+        if let Some(by) = by.first() {
+            let (node, by) = (node.clone(), by.clone());
+            self.tell(Event::Suspected { node, incarnation, by, evidence });
+        }
+        self.spread_member(now, node);
+        // Some look for themselves at once, so that a death is soon certain and an error soon found.
+        let chance = self.config.confirmers as f64 / self.members.live().max(1) as f64;
+        if !is_own && self.rng.f64() < chance {
+            let soon = self.config.gossip_interval.mul_f64(self.rng.f64());
+            self.timers.set(now + soon, Timer::Confirm(node.clone()));
+        }
+    }
+
+    /// Takes further accusers of a suspect.
+    pub(crate) fn join_in(&mut self, now: Time, node: &NodeId, by: &[NodeId]) {
+        let Some(member) = self.members.get_mut(node) else { return };
+        let (incarnation, since) = (member.incarnation, member.since);
+        let mut joined = Vec::new();
+        for accuser in by {
+            if member.accusers.len() < ACCUSERS_MAX && !member.accusers.contains(accuser) {
+                member.accusers.push(accuser.clone());
+                joined.push(accuser.clone());
+            }
+        }
+        if joined.is_empty() {
+            return;
+        }
+        let accusers = member.accusers.clone();
+        let deadline = self.deadline(since, &accusers, now);
+        if let Some(suspicion) = self.members.get_mut(node).and_then(|member| member.suspicion.as_mut()) {
+            suspicion.deadline = suspicion.deadline.min(deadline);
+            self.timers.set(deadline, Timer::Suspicion(node.clone()));
+        }
+        for by in joined {
+            self.tell(Event::Confirmed { node: node.clone(), incarnation, by });
+        }
+        self.spread_member(now, node);
+    }
+
+    /// Until when a suspect of these accusers has time that began at `since`. Whoever does not accuse it leaves the first word to those
+    /// who do.
+    fn deadline(&self, since: Time, accusers: &[NodeId], now: Time) -> Time {
+        let members = self.members.live() + 1;
+        let timeout = self.config.suspicion_timeout(accusers.len(), members);
+        let own = if accusers.contains(&self.own.node) { Time::ZERO } else { self.config.interval };
+        // The worse this member feels the later it judges.
+        (since + timeout * self.patience() + own).max(now)
+    }
+
+    /// A suspect has had its time, or a stream to it was tried.
+    pub(crate) fn suspicion_is_over(&mut self, now: Time, node: &NodeId) {
+        let Some(member) = self.members.get_mut(node) else { return };
+        let Some(suspicion) = &mut member.suspicion else { return };
+        if now < suspicion.deadline || suspicion.is_reaching {
+            // Where the deadline was put off, there may be no timer for it.
+            let at = suspicion.deadline;
+            if now < at {
+                self.timers.set(at, Timer::Suspicion(node.clone()));
+            }
+            return;
+        }
+        if suspicion.is_unreached {
+            let by = self.own.node.clone();
+            return self.find_dead(now, node, &by);
+        }
+        // A stream is tried before anybody is found dead, and again for as long as it is answered.
+        suspicion.deadline = now + self.config.interval;
+        let again = suspicion.deadline + self.config.interval;
+        self.timers.set(again, Timer::Suspicion(node.clone()));
+        self.reach(node, self.config.interval);
+    }
+
+    /// Takes somebody for dead.
+    pub(crate) fn find_dead(&mut self, now: Time, node: &NodeId, by: &NodeId) {
+        let Some(member) = self.members.get_mut(node) else { return };
+        let incarnation = member.incarnation;
+        member.accusers = vec![by.clone()];
+        self.members.turn(node, Status::Dead, now, &mut self.rng);
+        self.tell(Event::Died { node: node.clone(), incarnation, by: by.clone() });
+        self.spread_member(now, node);
+    }
+
+    /// Passes on what is said of a member here.
+    pub(crate) fn spread_member(&mut self, now: Time, node: &NodeId) {
+        let update: Option<Update> = self.members.get(node.as_str()).map(|member| member.update(node));
+        if let Some(update) = update {
+            self.spread(now, update);
+        }
+    }
+}

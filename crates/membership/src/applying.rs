@@ -1,0 +1,169 @@
+//! What others say: which claims are taken, and what follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Time;
+use crate::event::Event;
+use crate::membership::Membership;
+use crate::packet::Message;
+use crate::record::{Claim, NodeId, Record, Status, Update};
+
+/// How far an accusation may be ahead of what is known of the accused: they answer others meanwhile.
+const AHEAD_MAX: u64 = 1024;
+/// How often this member answers somebody who has its name.
+const CONFLICT_EVERY: Duration = Duration::from_secs(1);
+
+impl Membership {
+    /// Takes what `from` says of somebody, if it is news.
+    pub(crate) fn apply(&mut self, now: Time, from: &NodeId, update: Update) {
+        if update.incarnation > self.incarnation_max(now) {
+            self.stats.implausible += 1;
+            return;
+        }
+        let Update { node, incarnation, claim } = update;
+        if node == self.own.node {
+            return self.apply_own(now, from, incarnation, &claim);
+        }
+        let known = self.members.get(node.as_str()).map(|member| member.incarnation);
+        match (known, claim) {
+            (None, Claim::Alive(record)) => self.enter(now, node, incarnation, record),
+            (Some(known), Claim::Alive(record)) if incarnation >= known => {
+                self.apply_alive(now, &node, incarnation, record);
+            }
+            // Only what is known can be judged; and nobody can have an incarnation that its owner never had.
+            (Some(known), claim) if incarnation >= known => match incarnation - known <= AHEAD_MAX {
+                true => self.apply_accusation(now, &node, incarnation, claim),
+                false => self.stats.implausible += 1,
+            },
+            (None | Some(_), _) => {}
+        }
+    }
+
+    fn enter(&mut self, now: Time, node: NodeId, incarnation: u64, record: Arc<Record>) {
+        if self.members.len() >= self.config.members_max {
+            return;
+        }
+        self.members.enter(node.clone(), incarnation, record, now, &mut self.rng);
+        self.tell(Event::Joined { node: node.clone() });
+        self.spread_member(now, &node);
+    }
+
+    fn apply_alive(&mut self, now: Time, node: &NodeId, incarnation: u64, record: Arc<Record>) {
+        let Some(member) = self.members.get_mut(node) else { return };
+        let is_newer = incarnation > member.incarnation;
+        // In the incarnation in which it is accused, a newer record is no answer to that.
+        if !is_newer && (record.version <= member.record.version || !member.status.is_live()) {
+            return;
+        }
+        let before = (member.status, member.record.instance);
+        let has_changed = member.record.body != record.body;
+        let instance = record.instance;
+        (member.incarnation, member.record) = (incarnation, record);
+        if is_newer && before.0 != Status::Alive {
+            member.flaps = member.flaps.saturating_add(u32::from(before.0 != Status::Left));
+            member.accusers.clear();
+            self.members.turn(node, Status::Alive, now, &mut self.rng);
+        }
+        let node_id = node.clone();
+        match before.0 {
+            Status::Suspect if is_newer => self.tell(Event::Refuted { node: node_id, incarnation }),
+            Status::Dead | Status::Left => self.tell(Event::Returned { node: node_id, incarnation }),
+            Status::Alive | Status::Suspect => {}
+        }
+        if before.0.is_live() && before.1 != instance {
+            self.tell(Event::Restarted { node: node.clone(), instance });
+        } else if has_changed {
+            self.tell(Event::Changed { node: node.clone() });
+        }
+        if is_newer || before.0 == Status::Alive {
+            self.spread_member(now, node);
+        }
+    }
+
+    fn apply_accusation(&mut self, now: Time, node: &NodeId, incarnation: u64, claim: Claim) {
+        let Some(member) = self.members.get(node.as_str()) else { return };
+        let (status, known) = (member.status, member.incarnation);
+        match claim {
+            Claim::Alive(_) => {}
+            Claim::Left if status != Status::Left => {
+                if let Some(member) = self.members.get_mut(node) {
+                    member.incarnation = incarnation;
+                    member.accusers.clear();
+                }
+                self.members.turn(node, Status::Left, now, &mut self.rng);
+                self.tell(Event::Left { node: node.clone() });
+                self.spread_member(now, node);
+            }
+            Claim::Suspect { by } => match status {
+                Status::Suspect if incarnation == known => self.join_in(now, node, &by),
+                Status::Alive | Status::Suspect => self.suspect(now, node, incarnation, &by, None),
+                Status::Dead | Status::Left => {}
+            },
+            Claim::Dead { by } if status.is_live() => self.apply_dead(now, node, incarnation, &by),
+            Claim::Left | Claim::Dead { .. } => {}
+        }
+    }
+
+    /// Somebody is said to be dead: that is taken of a suspect who has had some time to answer, and makes a suspect of anybody else.
+    /// So a lie needs as long as the truth, and what one side of a partition thought of the other kills nobody when both meet.
+    fn apply_dead(&mut self, now: Time, node: &NodeId, incarnation: u64, by: &NodeId) {
+        let least = self.config.suspicion_timeout(usize::MAX, self.members.live() + 1);
+        let Some(member) = self.members.get(node.as_str()) else { return };
+        if member.status == Status::Suspect && incarnation == member.incarnation {
+            if now.saturating_sub(member.since) >= least / 2 {
+                return self.find_dead(now, node, by);
+            }
+            return self.join_in(now, node, std::slice::from_ref(by));
+        }
+        self.suspect(now, node, incarnation, std::slice::from_ref(by), None);
+        if self.may_send(now) {
+            self.send(node, Message::Gossip);
+        }
+    }
+
+    /// Takes what is said of this member itself, and answers it.
+    fn apply_own(&mut self, now: Time, from: &NodeId, incarnation: u64, claim: &Claim) {
+        if self.has_left || incarnation < self.own.incarnation {
+            return;
+        }
+        let accusers = match claim {
+            Claim::Alive(record) if record.instance == self.own.record.instance => {
+                // What this member has said itself, unless somebody made it up.
+                if incarnation == self.own.incarnation {
+                    return;
+                }
+                Vec::new()
+            }
+            Claim::Alive(record) => {
+                let instance = record.instance;
+                if self.conflict_at.is_some_and(|at| now.saturating_sub(at) < CONFLICT_EVERY) {
+                    return;
+                }
+                self.conflict_at = Some(now);
+                self.tell(Event::Conflict { instance, incarnation });
+                Vec::new()
+            }
+            Claim::Suspect { by } => by.clone(),
+            Claim::Dead { by } => vec![by.clone()],
+            Claim::Left => Vec::new(),
+        };
+        self.own.incarnation = incarnation + 1;
+        self.stats.refuted += 1;
+        if !accusers.is_empty() {
+            self.feel(1);
+        }
+        let own = self.own_update();
+        self.spread(now, own);
+        let mut told = accusers.clone();
+        if !told.contains(from) {
+            told.push(from.clone());
+        }
+        self.tell(Event::Accused { by: accusers, incarnation });
+        for to in told {
+            if to != self.own.node && self.may_send(now) {
+                self.send(&to, Message::Gossip);
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! How members probe, gossip and judge.
+
+use std::time::Duration;
+
+/// What all members of a mesh should have alike; they need not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// From one probe to the next, and how long a probe may take; more while this member is not well.
+    pub interval: Duration,
+    /// How long an answer to a ping may take before others are asked and a stream is tried; less than `interval`.
+    pub ping_timeout: Duration,
+    /// How many others are asked to ping whoever does not answer.
+    pub helpers: usize,
+    /// From one packet of gossip to the next while there is something to pass on.
+    pub gossip_interval: Duration,
+    /// To how many members each time.
+    pub fanout: usize,
+    /// How often a member passes on one update, times the decimal logarithm of how many members there are.
+    pub retransmit: u32,
+    /// How large a packet may be, in bytes.
+    pub packet_bytes_max: usize,
+    /// How long a suspect whom enough others accuse has to answer at least, times the decimal logarithm of how many members
+    /// there are.
+    pub suspicion: Duration,
+    /// How many times as long one has whom nobody else accuses.
+    pub suspicion_max: u32,
+    /// How many others probe a suspect out of turn, on average, as soon as they hear of it.
+    pub confirmers: usize,
+    /// From one exchange of all that is known to the next.
+    pub exchange_interval: Duration,
+    /// For how long whoever is dead is remembered, and looked for.
+    pub forget_after: Duration,
+    /// How unwell a member may think it is.
+    pub health_max: u8,
+    /// How many members are remembered; further ones are not taken.
+    pub members_max: usize,
+    /// How many packets beside pings and acks are sent within one `gossip_interval`.
+    pub outbound_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            ping_timeout: Duration::from_millis(300),
+            helpers: 3,
+            gossip_interval: Duration::from_millis(200),
+            fanout: 3,
+            retransmit: 4,
+            packet_bytes_max: 1100,
+            suspicion: Duration::from_millis(750),
+            suspicion_max: 6,
+            confirmers: 4,
+            exchange_interval: Duration::from_secs(30),
+            forget_after: Duration::from_secs(72 * 3600),
+            health_max: 8,
+            members_max: 10_000,
+            outbound_max: 128,
+        }
+    }
+}
+
+impl Config {
+    /// How often an update is passed on among so many members.
+    pub(crate) fn retransmits(&self, members: usize) -> u32 {
+        let magnitudes = f64::from(u32::try_from(members + 1).unwrap_or(u32::MAX)).log10().ceil();
+        // It is between 0 and 10.
+        self.retransmit * (magnitudes as u32).max(1)
+    }
+
+    /// How long a suspect with so many accusers has among so many members.
+    ///
+    /// The timeout of Lifeguard (Dadgar, Phillips, Currey 2017): it falls with the logarithm of how many accuse.
+    pub(crate) fn suspicion_timeout(&self, accusers: usize, members: usize) -> Duration {
+        let magnitude = f64::from(u32::try_from(members).unwrap_or(u32::MAX)).log10().max(1.0);
+        let least = self.suspicion.mul_f64(magnitude);
+        let most = least * self.suspicion_max;
+        // The member itself and the suspect cannot confirm it.
+        let enough = members.saturating_sub(2).min(crate::record::ACCUSERS_MAX - 1);
+        if enough == 0 {
+            return least;
+        }
+        let confirmed = accusers.saturating_sub(1).min(enough);
+        let part = (confirmed as f64 + 1.0).ln() / (enough as f64 + 1.0).ln();
+        most.saturating_sub((most - least).mul_f64(part)).max(least)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspicion_is_shorter_the_more_accuse() {
+        let config = Config { suspicion: Duration::from_secs(1), ..Config::default() };
+        let seconds = [1, 2, 3, 4, 5].map(|accusers| config.suspicion_timeout(accusers, 100).as_secs_f64());
+        assert_eq!(seconds.map(|seconds| (seconds * 10.0).round() / 10.0), [12.0, 7.0, 4.1, 2.0, 2.0]);
+        assert_eq!(config.suspicion_timeout(1, 2), Duration::from_secs(1), "nobody could confirm it");
+    }
+
+    #[test]
+    fn updates_are_passed_on_more_often_among_more() {
+        assert_eq!(
+            [1, 9, 10, 200, 1000].map(|members| Config::default().retransmits(members)),
+            [4, 4, 8, 12, 16]
+        );
+    }
+}

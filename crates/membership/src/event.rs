@@ -1,0 +1,106 @@
+//! What a member wants done, and what it has found.
+
+use std::time::Duration;
+
+use crate::record::NodeId;
+
+/// What is to be done outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A packet to be sent as a datagram; over a stream where it does not fit.
+    Send {
+        to: NodeId,
+        packet: Vec<u8>,
+    },
+    /// A packet to be sent over a stream, whose answer comes from [`Membership::answer`] there; [`Membership::reached`] wants to hear
+    /// within so long whether there was one.
+    ///
+    /// [`Membership::answer`]: crate::Membership::answer
+    /// [`Membership::reached`]: crate::Membership::reached
+    Reach {
+        node: NodeId,
+        packet: Vec<u8>,
+        within: Duration,
+    },
+    /// All that is known to be exchanged, beginning with [`Membership::begin_exchange`].
+    ///
+    /// [`Membership::begin_exchange`]: crate::Membership::begin_exchange
+    Exchange {
+        with: Contact,
+    },
+    Event(Event),
+}
+
+/// Whom to exchange with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contact {
+    Member(NodeId),
+    /// Any address that is known otherwise, as from the configuration.
+    Seed,
+}
+
+/// What has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Nobody knew of it here.
+    Joined { node: NodeId },
+    /// It says something else of itself.
+    Changed { node: NodeId },
+    /// Somebody does not reach it. `evidence` is there where that is this member.
+    Suspected { node: NodeId, incarnation: u64, by: NodeId, evidence: Option<Evidence> },
+    /// One more does not reach it.
+    Confirmed { node: NodeId, incarnation: u64, by: NodeId },
+    /// The suspect has answered.
+    Refuted { node: NodeId, incarnation: u64 },
+    /// `by`: who has found it so first.
+    Died { node: NodeId, incarnation: u64, by: NodeId },
+    /// It has said that it goes.
+    Left { node: NodeId },
+    /// It is back; it was dead, or had left.
+    Returned { node: NodeId, incarnation: u64 },
+    /// It is forgotten.
+    Forgotten { node: NodeId },
+    /// Pings do not come through to it and streams do.
+    StreamsAlone { node: NodeId },
+    /// This member was accused, and has answered.
+    Accused { by: Vec<NodeId>, incarnation: u64 },
+    /// Somebody else lives under the name of this member.
+    Conflict { instance: u64, incarnation: u64 },
+    /// A live member seems to have started again, or to be two.
+    Restarted { node: NodeId, instance: u64 },
+}
+
+/// Why a member is suspected by this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// How long it had to answer.
+    pub waited: Duration,
+    /// Who was asked to ping it, and how many of them have said that it does not answer them either.
+    pub helpers: Vec<NodeId>,
+    pub nacks: usize,
+    /// How long its answers took before.
+    pub rtt: Option<Duration>,
+    /// How unwell this member was.
+    pub health: u8,
+}
+
+/// What was counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub sent: u64,
+    pub sent_bytes: u64,
+    pub received: u64,
+    pub received_bytes: u64,
+    /// Packets that were none.
+    pub malformed: u64,
+    /// Claims about incarnations that nobody can have.
+    pub implausible: u64,
+    /// Packets that were not sent, as there were too many.
+    pub capped: u64,
+    pub probes: u64,
+    pub probes_failed: u64,
+    /// Accusations of this member that it has answered.
+    pub refuted: u64,
+    /// How often this member was asked so late that it had to let everybody have more time.
+    pub late: u64,
+}

@@ -1,0 +1,384 @@
+//! The member itself: what comes in and what goes out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::Time;
+use crate::config::Config;
+use crate::event::{Contact, Event, Output, Stats};
+use crate::members::Members;
+use crate::packet::{Malformed, Message, Packet, UPDATES_MAX};
+use crate::probing::{Probe, Relayed};
+use crate::queue::Queue;
+use crate::record::{Claim, NodeId, Record, Status, Update};
+use crate::timers::{Timer, Timers};
+
+/// How much of a packet is kept for its head.
+const HEAD_BYTES: usize = 128;
+/// How far before its time an exchange may be, and how far after: not all at once.
+const EXCHANGE_JITTER: f64 = 0.2;
+/// How soon somebody who knows nobody tries again.
+const ALONE_AGAIN: Duration = Duration::from_secs(1);
+/// How many exchanges go by until one is with a seed, whoever is known.
+const SEED_EVERY: u64 = 4;
+
+/// Who this member is.
+#[derive(Clone, Debug)]
+pub struct Own {
+    pub node: NodeId,
+    /// Greater than at any start before.
+    pub incarnation: u64,
+    pub record: Record,
+}
+
+/// One member's view, and its part in everybody's.
+pub struct Membership {
+    pub(crate) config: Config,
+    pub(crate) own: Own,
+    pub(crate) has_left: bool,
+    pub(crate) members: Members,
+    pub(crate) queue: Queue,
+    pub(crate) timers: Timers,
+    pub(crate) probes: BTreeMap<u32, Probe>,
+    pub(crate) relayed: BTreeMap<u32, Relayed>,
+    pub(crate) number: u32,
+    /// How unwell this member is: 0 is well.
+    pub(crate) health: u8,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) stats: Stats,
+    /// When it began, and the incarnation it began with: nobody else's can be far from that.
+    begun: (Time, u64),
+    gossips: bool,
+    exchanges: u64,
+    /// Until when packets are counted, and how many there were.
+    window: (Time, usize),
+    /// When it asked somebody out of turn for all that they know the last time.
+    asked_at: Option<Time>,
+    /// When this member answered somebody who has its name the last time.
+    pub(crate) conflict_at: Option<Time>,
+}
+
+impl Membership {
+    /// One who knows nobody yet. The same `seed` has it choose the same.
+    pub fn new(own: Own, config: Config, seed: u64, now: Time) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut timers = Timers::default();
+        timers.set(now, Timer::Exchange);
+        timers.set(now + config.interval.mul_f64(rng.f64()), Timer::Round);
+        let begun = (now, own.incarnation);
+        let mut member = Self {
+            config,
+            own,
+            has_left: false,
+            members: Members::default(),
+            queue: Queue::default(),
+            timers,
+            probes: BTreeMap::new(),
+            relayed: BTreeMap::new(),
+            number: 0,
+            health: 0,
+            rng,
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+            begun,
+            gossips: false,
+            exchanges: 0,
+            window: (now, 0),
+            asked_at: None,
+            conflict_at: None,
+        };
+        let own = member.own_update();
+        member.spread(now, own);
+        member
+    }
+
+    /// The incarnation that somebody who starts at this second of the Unix time has at least. It leaves room for a million answers to
+    /// accusations in each second.
+    pub fn first_incarnation(unix_seconds: u64) -> u64 {
+        unix_seconds << 20
+    }
+
+    /// What is to be done next, until there is nothing.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::advance`] is to be called at the latest.
+    pub fn wakes_at(&self) -> Option<Time> {
+        self.timers.first()
+    }
+
+    pub fn own(&self) -> &Own {
+        &self.own
+    }
+
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// How many updates are still passed on.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// How unwell this member is, 0 to [`Config::health_max`].
+    pub fn health(&self) -> u8 {
+        self.health
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Says something else of itself from now on.
+    pub fn set_body(&mut self, now: Time, body: Bytes) {
+        if self.own.record.body != body {
+            self.own.record.body = body;
+            self.own.record.version += 1;
+            let own = self.own_update();
+            self.spread(now, own);
+        }
+    }
+
+    /// Says that it goes. Whoever drives it goes on for a second or so, so that it is heard.
+    pub fn leave(&mut self, now: Time) {
+        self.has_left = true;
+        let own = self.own_update();
+        self.spread(now, own);
+        for to in self.members.some(self.config.fanout * 2, &mut self.rng, |_| true) {
+            self.send(&to, Message::Gossip);
+        }
+    }
+
+    /// Does what is due.
+    pub fn advance(&mut self, now: Time) {
+        let late = self.timers.first().map_or(Time::ZERO, |first| now.saturating_sub(first));
+        if late > self.config.interval / 2 {
+            self.give_time(late);
+        }
+        while let Some(timer) = self.timers.due(now) {
+            match timer {
+                Timer::Round => self.round(now),
+                Timer::Gossip => self.gossip(now),
+                Timer::Exchange => self.exchange(now),
+                Timer::Late(number) => self.ping_is_late(now, number),
+                Timer::Over(number) => self.probe_is_over(now, number),
+                Timer::Nack(number) => self.nack(number),
+                Timer::Suspicion(node) => self.suspicion_is_over(now, &node),
+                Timer::Confirm(node) => self.confirm(now, &node),
+            }
+        }
+    }
+
+    /// This member was asleep or is starved: what others did not do meanwhile says nothing of them.
+    fn give_time(&mut self, late: Time) {
+        self.stats.late += 1;
+        self.feel(1);
+        self.timers.delay(late);
+        let suspects: Vec<_> = self.members.iter().filter(|(_, member)| member.suspicion.is_some()).collect();
+        let suspects: Vec<_> = suspects.into_iter().map(|(node, _)| node.clone()).collect();
+        for node in suspects {
+            if let Some(suspicion) = self.members.get_mut(&node).and_then(|member| member.suspicion.as_mut())
+            {
+                suspicion.deadline += late;
+            }
+        }
+    }
+
+    /// Takes a packet of a member who has proven to be that.
+    ///
+    /// # Errors
+    /// Why it is none; nothing has changed then but a count.
+    pub fn receive(&mut self, now: Time, from: &NodeId, bytes: &[u8]) -> Result<(), Malformed> {
+        match self.take(now, from, bytes)? {
+            Message::Ping { number } => self.send(from, Message::Ack { number }),
+            Message::PingFor { number, target } => self.ping_for(now, from, number, target),
+            Message::Ack { number } => self.acked(now, from, number),
+            Message::Nack { number } => self.nacked(number),
+            Message::Gossip => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a packet that has come over a stream, and answers it there.
+    ///
+    /// # Errors
+    /// As of [`Self::receive`].
+    pub fn answer(&mut self, now: Time, from: &NodeId, bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
+        self.take(now, from, bytes)?;
+        Ok(self.packet(from, Message::Gossip))
+    }
+
+    fn take(&mut self, now: Time, from: &NodeId, bytes: &[u8]) -> Result<Message, Malformed> {
+        self.stats.received += 1;
+        self.stats.received_bytes += bytes.len() as u64;
+        let packet = Packet::decode(bytes).inspect_err(|_| self.stats.malformed += 1)?;
+        if *from == self.own.node {
+            return Ok(Message::Gossip);
+        }
+        self.hear(now, from, &packet);
+        for update in packet.updates {
+            self.apply(now, from, update);
+        }
+        Ok(packet.message)
+    }
+
+    /// Notes that somebody lives who has sent something, and learns more of whoever is not known as they are by now.
+    fn hear(&mut self, now: Time, from: &NodeId, packet: &Packet) {
+        let Some(member) = self.members.get_mut(from) else {
+            return self.ask(now, from);
+        };
+        member.heard = Some(now);
+        member.health = packet.health;
+        let is_newer = packet.incarnation > member.incarnation
+            || packet.incarnation == member.incarnation && packet.version > member.record.version;
+        if is_newer {
+            self.ask(now, from);
+        }
+    }
+
+    /// Asks somebody who is not known as they are for all that they know. One at a time: they know nearly the same.
+    fn ask(&mut self, now: Time, from: &NodeId) {
+        let has_asked = self.asked_at.is_some_and(|at| now.saturating_sub(at) < self.config.interval);
+        if !has_asked && !self.has_left {
+            self.asked_at = Some(now);
+            self.outputs.push_back(Output::Exchange { with: Contact::Member(from.clone()) });
+        }
+    }
+
+    /// What this member says of itself.
+    pub(crate) fn own_update(&self) -> Update {
+        let claim = match self.has_left {
+            true => Claim::Left,
+            false => Claim::Alive(Arc::new(self.own.record.clone())),
+        };
+        Update { node: self.own.node.clone(), incarnation: self.own.incarnation, claim }
+    }
+
+    /// Passes an update on.
+    pub(crate) fn spread(&mut self, now: Time, update: Update) {
+        self.queue.put(update);
+        if !self.gossips {
+            self.gossips = true;
+            // News that comes together goes on together.
+            let soon = self.config.gossip_interval.mul_f64(self.rng.f64() / 2.0);
+            self.timers.set(now + soon, Timer::Gossip);
+        }
+    }
+
+    fn gossip(&mut self, now: Time) {
+        self.gossips = !self.queue.is_empty();
+        if !self.gossips {
+            return;
+        }
+        for to in self.members.some(self.config.fanout, &mut self.rng, |_| true) {
+            if self.may_send(now) {
+                self.send(&to, Message::Gossip);
+            }
+        }
+        self.timers.set(now + self.config.gossip_interval, Timer::Gossip);
+    }
+
+    /// Whether one more packet may be sent now that is neither a ping nor an answer.
+    pub(crate) fn may_send(&mut self, now: Time) -> bool {
+        if now >= self.window.0 {
+            self.window = (now + self.config.gossip_interval, 0);
+        }
+        self.window.1 += 1;
+        let may = self.window.1 <= self.config.outbound_max;
+        self.stats.capped += u64::from(!may);
+        may
+    }
+
+    /// Sends a packet with what there is to pass on.
+    pub(crate) fn send(&mut self, to: &NodeId, message: Message) {
+        let packet = self.packet(to, message);
+        self.outputs.push_back(Output::Send { to: to.clone(), packet });
+    }
+
+    /// A packet with what there is to pass on; first of all what is said of whoever gets it.
+    pub(crate) fn packet(&mut self, to: &NodeId, message: Message) -> Vec<u8> {
+        let mut updates = Vec::new();
+        let mut left = self.config.packet_bytes_max.saturating_sub(HEAD_BYTES);
+        if let Some(member) = self.members.get(to.as_str()).filter(|member| member.status != Status::Alive) {
+            let accusation = member.update(to);
+            left = left.saturating_sub(accusation.encoded_len());
+            updates.push(accusation);
+        }
+        let limit = self.config.retransmits(self.members.live());
+        let news = self.queue.take(left, UPDATES_MAX - 1, limit);
+        let is_said = !updates.is_empty();
+        updates.extend(news.into_iter().filter(|update| !is_said || update.node != *to));
+        let (incarnation, version) = (self.own.incarnation, self.own.record.version);
+        let mut packet = Vec::with_capacity(256);
+        Packet { message, incarnation, version, health: self.health, updates }.encode(&mut packet);
+        self.stats.sent += 1;
+        self.stats.sent_bytes += packet.len() as u64;
+        packet
+    }
+
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Feels worse by so much, or better.
+    pub(crate) fn feel(&mut self, worse: i16) {
+        let health = i16::from(self.health) + worse;
+        self.health = u8::try_from(health.max(0)).unwrap_or(u8::MAX).min(self.config.health_max);
+    }
+
+    /// How much longer this member takes for everything while it is not well.
+    pub(crate) fn patience(&self) -> u32 {
+        u32::from(self.health) + 1
+    }
+
+    /// The greatest incarnation that anybody can have by now: clocks differ by a day at most.
+    pub(crate) fn incarnation_max(&self, now: Time) -> u64 {
+        const DAY: u64 = 24 * 3600;
+        let since = now.saturating_sub(self.begun.0).as_secs();
+        self.begun.1.saturating_add(Self::first_incarnation(since + DAY))
+    }
+
+    /// Exchanges what is known: with somebody, with somebody who is thought to be dead, and with a seed now and then.
+    fn exchange(&mut self, now: Time) {
+        if self.has_left {
+            return;
+        }
+        self.forget(now);
+        self.exchanges += 1;
+        let is_alone = self.members.live() == 0;
+        let others =
+            self.members.some(1, &mut self.rng, |_| true).into_iter().chain(self.members.dead(&mut self.rng));
+        let contacts: Vec<_> = others.take(2).map(Contact::Member).collect();
+        self.outputs.extend(contacts.into_iter().map(|with| Output::Exchange { with }));
+        if is_alone || self.exchanges.is_multiple_of(SEED_EVERY) {
+            self.outputs.push_back(Output::Exchange { with: Contact::Seed });
+        }
+        let wait = if is_alone {
+            ALONE_AGAIN.min(self.config.exchange_interval)
+        } else {
+            self.config.exchange_interval
+        };
+        let jitter = 1.0 - EXCHANGE_JITTER / 2.0 + self.rng.f64() * EXCHANGE_JITTER;
+        self.timers.set(now + wait.mul_f64(jitter), Timer::Exchange);
+    }
+
+    /// Forgets who has been gone for long.
+    fn forget(&mut self, now: Time) {
+        let is_old = |since: Time| now.saturating_sub(since) >= self.config.forget_after;
+        let gone = self.members.iter().filter(|(_, member)| !member.status.is_live() && is_old(member.since));
+        let gone: Vec<_> = gone.map(|(node, _)| node.clone()).collect();
+        for node in gone {
+            self.members.forget(&node);
+            self.tell(Event::Forgotten { node });
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "membership_test.rs"]
+mod membership_test;

@@ -1,0 +1,189 @@
+//! Probes: one member after the other is pinged, others are asked to ping whoever does not answer, and a stream is tried.
+
+use std::time::Duration;
+
+use crate::Time;
+use crate::event::{Event, Evidence, Output};
+use crate::membership::Membership;
+use crate::packet::Message;
+use crate::record::{NodeId, Status};
+use crate::timers::Timer;
+
+/// For how many others at a time somebody is pinged.
+const RELAYED_MAX: usize = 1024;
+
+/// A probe under way.
+pub(crate) struct Probe {
+    target: NodeId,
+    incarnation: u64,
+    began: Time,
+    helpers: Vec<NodeId>,
+    nacks: usize,
+    /// Whether a stream to it was answered; `None`: that is not known yet.
+    reached: Option<bool>,
+    /// Whether the end was put off already, as that was not known.
+    was_put_off: bool,
+}
+
+/// A ping for somebody else.
+pub(crate) struct Relayed {
+    whose: NodeId,
+    number: u32,
+    until: Time,
+}
+
+impl Membership {
+    /// Begins the next probe.
+    pub(crate) fn round(&mut self, now: Time) {
+        if self.has_left {
+            return;
+        }
+        self.relayed.retain(|_, relayed| relayed.until > now);
+        if let Some(target) = self.members.next(&mut self.rng) {
+            self.probe(now, target);
+        }
+        self.timers.set(now + self.config.interval * self.patience(), Timer::Round);
+    }
+
+    /// Probes somebody out of turn who is a suspect still.
+    pub(crate) fn confirm(&mut self, now: Time, node: &NodeId) {
+        let is_suspect =
+            self.members.get(node.as_str()).is_some_and(|member| member.status == Status::Suspect);
+        if is_suspect && !self.probes.values().any(|probe| probe.target == *node) {
+            self.probe(now, node.clone());
+        }
+    }
+
+    fn probe(&mut self, now: Time, target: NodeId) {
+        let incarnation = self.members.get(target.as_str()).map_or(0, |member| member.incarnation);
+        self.stats.probes += 1;
+        self.number = self.number.wrapping_add(1);
+        let (number, patience) = (self.number, self.patience());
+        self.send(&target, Message::Ping { number });
+        self.timers.set(now + self.config.ping_timeout * patience, Timer::Late(number));
+        self.timers.set(now + self.config.interval * patience, Timer::Over(number));
+        let (helpers, nacks, reached, was_put_off) = (Vec::new(), 0, None, false);
+        let probe = Probe { target, incarnation, began: now, helpers, nacks, reached, was_put_off };
+        self.probes.insert(number, probe);
+    }
+
+    /// Has others ping whoever has not answered, and tries a stream.
+    pub(crate) fn ping_is_late(&mut self, now: Time, number: u32) {
+        let Some(probe) = self.probes.get_mut(&number) else { return };
+        let target = probe.target.clone();
+        let helpers = self.members.some(self.config.helpers, &mut self.rng, |node| *node != target);
+        probe.helpers.clone_from(&helpers);
+        let within = (self.config.interval * (u32::from(self.health) + 1)).saturating_sub(now - probe.began);
+        for helper in helpers {
+            self.send(&helper, Message::PingFor { number, target: target.clone() });
+        }
+        self.reach(&target, within);
+    }
+
+    /// Tries a stream to somebody, unless one is being tried.
+    pub(crate) fn reach(&mut self, node: &NodeId, within: Duration) {
+        let Some(member) = self.members.get_mut(node) else { return };
+        if let Some(suspicion) = &mut member.suspicion {
+            if suspicion.is_reaching {
+                return;
+            }
+            suspicion.is_reaching = true;
+        }
+        let packet = self.packet(node, Message::Gossip);
+        self.outputs.push_back(Output::Reach { node: node.clone(), packet, within });
+    }
+
+    /// Notes whether a stream to somebody was answered; the answer itself is for [`Membership::receive`], first.
+    pub fn reached(&mut self, now: Time, node: &NodeId, is_answered: bool) {
+        for probe in self.probes.values_mut().filter(|probe| probe.target == *node) {
+            probe.reached = Some(is_answered);
+        }
+        let Some(member) = self.members.get_mut(node) else { return };
+        if is_answered {
+            member.heard = Some(now);
+        }
+        let Some(suspicion) = &mut member.suspicion else { return };
+        suspicion.is_reaching = false;
+        suspicion.is_unreached = !is_answered;
+        self.suspicion_is_over(now, &node.clone());
+    }
+
+    pub(crate) fn probe_is_over(&mut self, now: Time, number: u32) {
+        let Some(probe) = self.probes.get_mut(&number) else { return };
+        if probe.reached.is_none() && !probe.was_put_off {
+            probe.was_put_off = true;
+            let later = now + self.config.ping_timeout;
+            return self.timers.set(later, Timer::Over(number));
+        }
+        let Some(probe) = self.probes.remove(&number) else { return };
+        if probe.reached == Some(true) {
+            return self.tell(Event::StreamsAlone { node: probe.target });
+        }
+        self.stats.probes_failed += 1;
+        // Helpers who do not answer either say that it is this member which hears nothing.
+        let silent = probe.helpers.len() - probe.nacks.min(probe.helpers.len());
+        self.feel(i16::try_from(silent).unwrap_or(i16::MAX));
+        let Some(member) = self.members.get(probe.target.as_str()) else { return };
+        if member.incarnation != probe.incarnation {
+            return;
+        }
+        let evidence = Evidence {
+            waited: now - probe.began,
+            helpers: probe.helpers,
+            nacks: probe.nacks,
+            rtt: member.rtt,
+            health: self.health,
+        };
+        self.accuse(now, &probe.target, evidence);
+    }
+
+    /// An answer to a ping: of one of this member, or of one for somebody else.
+    pub(crate) fn acked(&mut self, now: Time, from: &NodeId, number: u32) {
+        if let Some(Relayed { whose, number, .. }) = self.relayed.remove(&number) {
+            return self.send(&whose, Message::Ack { number });
+        }
+        let Some(probe) = self.probes.get(&number) else { return };
+        let is_of_target = probe.target == *from;
+        if !is_of_target && !probe.helpers.contains(from) {
+            return;
+        }
+        let (target, took) = (probe.target.clone(), now - probe.began);
+        self.probes.remove(&number);
+        if !is_of_target {
+            return;
+        }
+        self.feel(-1);
+        if let Some(member) = self.members.get_mut(&target) {
+            member.rtt = Some(member.rtt.map_or(took, |before| (before * 7 + took) / 8));
+        }
+    }
+
+    pub(crate) fn nacked(&mut self, number: u32) {
+        if let Some(probe) = self.probes.get_mut(&number) {
+            probe.nacks += 1;
+        }
+    }
+
+    /// Pings somebody for another.
+    pub(crate) fn ping_for(&mut self, now: Time, whose: &NodeId, number: u32, target: NodeId) {
+        if target == self.own.node {
+            return self.send(whose, Message::Ack { number });
+        }
+        if self.relayed.len() >= RELAYED_MAX || self.members.get(target.as_str()).is_none() {
+            return;
+        }
+        self.number = self.number.wrapping_add(1);
+        let own = self.number;
+        let until = now + self.config.interval * 2;
+        self.relayed.insert(own, Relayed { whose: whose.clone(), number, until });
+        self.send(&target, Message::Ping { number: own });
+        self.timers.set(now + self.config.ping_timeout, Timer::Nack(own));
+    }
+
+    pub(crate) fn nack(&mut self, own: u32) {
+        if let Some(Relayed { whose, number, .. }) = self.relayed.get(&own) {
+            let (whose, number) = (whose.clone(), *number);
+            self.send(&whose, Message::Nack { number });
+        }
+    }
+}

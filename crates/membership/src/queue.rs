@@ -1,0 +1,82 @@
+//! Dissemination: the updates that are still passed on, each so many times, those that were passed on least first.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::record::{NodeId, Update};
+
+/// How many updates that do not fit are passed over until what is left of a packet is left empty.
+const TOO_LARGE_MAX: usize = 4;
+
+/// The newest update of each member that is passed on.
+#[derive(Default)]
+pub struct Queue {
+    updates: BTreeMap<NodeId, Queued>,
+    /// What goes first: sent least, then newest.
+    order: BTreeSet<(u32, Reverse<u64>, NodeId)>,
+    /// How many were queued so far.
+    queued: u64,
+}
+
+struct Queued {
+    update: Update,
+    bytes: usize,
+    sent: u32,
+    number: u64,
+}
+
+impl Queue {
+    pub fn len(&self) -> usize {
+        self.updates.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.updates.is_empty()
+    }
+
+    /// Passes an update on, in place of any other of the same member.
+    pub fn put(&mut self, update: Update) {
+        self.remove(&update.node);
+        self.queued += 1;
+        let number = self.queued;
+        self.order.insert((0, Reverse(number), update.node.clone()));
+        let bytes = update.encoded_len();
+        self.updates.insert(update.node.clone(), Queued { update, bytes, sent: 0, number });
+    }
+
+    pub fn remove(&mut self, node: &NodeId) {
+        if let Some(queued) = self.updates.remove(node) {
+            self.order.remove(&(queued.sent, Reverse(queued.number), node.clone()));
+        }
+    }
+
+    /// Takes as many as fit into `bytes`, and at most `count`; each counts as passed on once, and is dropped after `limit` times.
+    pub fn take(&mut self, bytes: usize, count: usize, limit: u32) -> Vec<Update> {
+        let (mut left, mut too_large) = (bytes, 0);
+        let mut chosen = Vec::new();
+        for (_, _, node) in &self.order {
+            if chosen.len() == count || too_large == TOO_LARGE_MAX {
+                break;
+            }
+            let Some(queued) = self.updates.get(node) else { continue };
+            if queued.bytes <= left {
+                left -= queued.bytes;
+                chosen.push(node.clone());
+            } else {
+                too_large += 1;
+            }
+        }
+        chosen.into_iter().filter_map(|node| self.sent(node, limit)).collect()
+    }
+
+    fn sent(&mut self, node: NodeId, limit: u32) -> Option<Update> {
+        let queued = self.updates.get_mut(&node)?;
+        self.order.remove(&(queued.sent, Reverse(queued.number), node.clone()));
+        queued.sent += 1;
+        if queued.sent >= limit {
+            return self.updates.remove(&node).map(|queued| queued.update);
+        }
+        self.order.insert((queued.sent, Reverse(queued.number), node.clone()));
+        Some(queued.update.clone())
+    }
+}

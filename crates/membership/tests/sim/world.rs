@@ -1,0 +1,439 @@
+//! A mesh in one process: members, the network between them, and time that goes on when nothing is left to do.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+use bytes::Bytes;
+use omnirelay_membership::{
+    Config, Contact, Event, Exchange, Member, Membership, NodeId, Output, Own, Record, Stats, Time,
+};
+
+/// How long a sender over a stream waits until it sends again what was lost; twice as long each time.
+const RETRANSMIT: Duration = Duration::from_millis(200);
+/// How long an exchange may take.
+const EXCHANGE_WITHIN: Duration = Duration::from_secs(5);
+/// How many packets wait at a member that does nothing; further ones are lost.
+const SOCKET: usize = 1000;
+/// What UDP, IP and the encryption of QUIC add to a packet, in bytes.
+pub const OVERHEAD: u64 = 28 + 20;
+
+/// What a network is like.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// How long a packet takes.
+    pub delay: (Duration, Duration),
+    /// Of how many packets one is lost, as a part of all.
+    pub loss: f64,
+}
+
+pub struct World {
+    pub now: Time,
+    pub network: Network,
+    pub config: Config,
+    members: BTreeMap<NodeId, Place>,
+    happening: BinaryHeap<Reverse<Happening>>,
+    count: u64,
+    /// Streams that are tried, from whom to whom.
+    reaching: BTreeMap<(NodeId, NodeId), u64>,
+    rng: fastrand::Rng,
+    /// Between which groups nothing passes; whoever is in none is in the first.
+    groups: BTreeMap<NodeId, u32>,
+    /// Links that let nothing through, from and to.
+    cut: std::collections::BTreeSet<(NodeId, NodeId)>,
+    /// To and from whom streams pass alone.
+    pub streams_alone: std::collections::BTreeSet<NodeId>,
+    /// Whether there are addresses that everybody is told of.
+    pub has_seeds: bool,
+    /// What was found, by whom.
+    pub told: Vec<(Time, NodeId, Event)>,
+    /// A number of all that has happened so far, in its order.
+    pub trace: u64,
+    pub record_bytes: usize,
+    /// What exchanges have sent, in bytes.
+    pub exchanged: u64,
+}
+
+/// Where one member is, live or not.
+struct Place {
+    membership: Membership,
+    is_up: bool,
+    /// Until when it does nothing.
+    paused: Time,
+    waiting: Vec<What>,
+    wakes_at: Option<Time>,
+    /// Which start this is.
+    life: u64,
+}
+
+struct Happening {
+    at: Time,
+    number: u64,
+    to: NodeId,
+    life: Option<u64>,
+    what: What,
+}
+
+impl PartialEq for Happening {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+
+impl Eq for Happening {}
+
+impl PartialOrd for Happening {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Happening {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+enum What {
+    Wake,
+    Packet {
+        from: NodeId,
+        packet: Vec<u8>,
+    },
+    /// A packet over a stream, to be answered until then.
+    Asked {
+        from: NodeId,
+        packet: Vec<u8>,
+        until: Time,
+    },
+    Answered {
+        from: NodeId,
+        packet: Vec<u8>,
+    },
+    Unanswered {
+        by: NodeId,
+        number: u64,
+    },
+    Exchanged {
+        from: NodeId,
+        message: Exchange,
+        until: Time,
+    },
+}
+
+impl World {
+    pub fn new(seed: u64, config: Config, network: Network) -> Self {
+        Self {
+            now: Time::ZERO,
+            network,
+            config,
+            members: BTreeMap::new(),
+            happening: BinaryHeap::new(),
+            count: 0,
+            reaching: BTreeMap::new(),
+            rng: fastrand::Rng::with_seed(seed),
+            groups: BTreeMap::new(),
+            cut: Default::default(),
+            streams_alone: Default::default(),
+            has_seeds: true,
+            told: Vec::new(),
+            trace: 0,
+            record_bytes: 120,
+            exchanged: 0,
+        }
+    }
+
+    pub fn name(number: usize) -> NodeId {
+        NodeId::new(&format!("node-{number}")).unwrap()
+    }
+
+    /// Starts a member, or starts it again.
+    pub fn start(&mut self, node: &NodeId) {
+        let life = self.members.get(node).map_or(0, |place| place.life) + 1;
+        let body = Bytes::from(vec![life.to_le_bytes()[0]; self.record_bytes]);
+        let record = Record { instance: self.rng.u64(..), version: 1, body };
+        let incarnation = Membership::first_incarnation(1_700_000_000 + self.now.as_secs()) + life;
+        let own = Own { node: node.clone(), incarnation, record };
+        let membership = Membership::new(own, self.config.clone(), self.rng.u64(..), self.now);
+        let place =
+            Place { membership, is_up: true, paused: Time::ZERO, waiting: Vec::new(), wakes_at: None, life };
+        self.members.insert(node.clone(), place);
+        self.settle(node);
+    }
+
+    /// Ends one at once.
+    pub fn kill(&mut self, node: &NodeId) {
+        self.members.get_mut(node).unwrap().is_up = false;
+    }
+
+    /// Has one say that it goes; it ends a second later.
+    pub fn leave(&mut self, node: &NodeId) {
+        self.members.get_mut(node).unwrap().membership.leave(self.now);
+        self.settle(node);
+    }
+
+    /// Has one do nothing for so long.
+    pub fn pause(&mut self, node: &NodeId, during: Duration) {
+        let until = self.now + during;
+        let place = self.members.get_mut(node).unwrap();
+        place.paused = place.paused.max(until);
+        let life = place.life;
+        self.happen(until, node.clone(), Some(life), What::Wake);
+    }
+
+    /// Has nothing pass between those of different groups.
+    pub fn part(&mut self, group: impl Fn(&NodeId) -> u32) {
+        self.groups = self.members.keys().map(|node| (node.clone(), group(node))).collect();
+    }
+
+    pub fn heal(&mut self) {
+        self.groups.clear();
+        self.cut.clear();
+    }
+
+    /// Has nothing pass from one to the other.
+    pub fn cut(&mut self, from: &NodeId, to: &NodeId) {
+        self.cut.insert((from.clone(), to.clone()));
+    }
+
+    pub fn uncut(&mut self, from: &NodeId, to: &NodeId) {
+        self.cut.remove(&(from.clone(), to.clone()));
+    }
+
+    pub fn up(&self) -> Vec<NodeId> {
+        self.members.iter().filter(|(_, place)| place.is_up).map(|(node, _)| node.clone()).collect()
+    }
+
+    pub fn view(&self, of: &NodeId) -> &Membership {
+        &self.members[of].membership
+    }
+
+    /// Who of those that are up, but for itself, has `node` so.
+    pub fn has(&self, node: &NodeId, is: impl Fn(Option<&Member>) -> bool) -> (usize, usize) {
+        let others = self.members.iter().filter(|(other, place)| place.is_up && *other != node);
+        others.fold((0, 0), |(so, all), (_, place)| {
+            let member = place.membership.members().get(node.as_str());
+            (so + usize::from(is(member)), all + 1)
+        })
+    }
+
+    pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        for place in self.members.values() {
+            let one = place.membership.stats();
+            sum.sent += one.sent;
+            sum.sent_bytes += one.sent_bytes;
+            sum.refuted += one.refuted;
+            sum.probes += one.probes;
+            sum.probes_failed += one.probes_failed;
+            sum.capped += one.capped;
+            sum.implausible += one.implausible;
+            sum.malformed += one.malformed;
+            sum.late += one.late;
+        }
+        sum
+    }
+
+    /// How much has happened so far.
+    pub fn steps(&self) -> u64 {
+        self.count
+    }
+
+    /// Goes on until then.
+    pub fn run_until(&mut self, end: Time) {
+        while self.happening.peek().is_some_and(|Reverse(next)| next.at <= end) {
+            let Some(Reverse(next)) = self.happening.pop() else { break };
+            self.now = next.at;
+            self.step(next);
+        }
+        self.now = end;
+    }
+
+    pub fn run(&mut self, during: Duration) {
+        self.run_until(self.now + during);
+    }
+
+    /// Goes on until it is so, and answers how long that took; `None`: it was not within so long.
+    pub fn run_while(
+        &mut self,
+        within: Duration,
+        mut goes_on: impl FnMut(&Self) -> bool,
+    ) -> Option<Duration> {
+        const STEP: Duration = Duration::from_millis(10);
+        let began = self.now;
+        while goes_on(self) {
+            if self.now - began >= within {
+                return None;
+            }
+            self.run(STEP);
+        }
+        Some(self.now - began)
+    }
+
+    fn step(&mut self, next: Happening) {
+        let Happening { to, life, what, .. } = next;
+        let Some(place) = self.members.get_mut(&to) else { return };
+        if !place.is_up || life.is_some_and(|life| life != place.life) {
+            return;
+        }
+        if place.paused > self.now {
+            if place.waiting.len() < SOCKET && !matches!(what, What::Wake) {
+                place.waiting.push(what);
+            }
+            return;
+        }
+        let waited = std::mem::take(&mut place.waiting);
+        for what in waited.into_iter().chain([what]) {
+            self.trace = self.trace.rotate_left(7) ^ (self.now.as_nanos() as u64) ^ self.count;
+            self.take(&to, what);
+        }
+        self.settle(&to);
+    }
+
+    fn take(&mut self, to: &NodeId, what: What) {
+        let now = self.now;
+        let Some(place) = self.members.get_mut(to) else { return };
+        let membership = &mut place.membership;
+        match what {
+            What::Wake => {
+                if place.wakes_at.is_some_and(|at| at <= now) {
+                    place.wakes_at = None;
+                }
+                membership.advance(now);
+            }
+            What::Packet { from, packet } => {
+                let _ = membership.receive(now, &from, &packet);
+            }
+            What::Asked { from, packet, until } => {
+                let Ok(answer) = membership.answer(now, &from, &packet) else { return };
+                let Some(delay) = self.stream(to, &from).filter(|delay| now + *delay <= until) else {
+                    return;
+                };
+                self.happen(now + delay, from, None, What::Answered { from: to.clone(), packet: answer });
+            }
+            What::Answered { from, packet } => {
+                let _ = membership.receive(now, &from, &packet);
+                if self.reaching.remove(&(to.clone(), from.clone())).is_some() {
+                    membership.reached(now, &from, true);
+                }
+            }
+            What::Unanswered { by, number } => {
+                let pair = (to.clone(), by.clone());
+                if self.reaching.get(&pair) == Some(&number) {
+                    self.reaching.remove(&pair);
+                    membership.reached(now, &by, false);
+                }
+            }
+            What::Exchanged { from, message, until } => {
+                let message = Exchange::decode(&message.encode()).unwrap();
+                if let Some(answer) = membership.take_exchange(now, &from, message) {
+                    self.send_exchange(to, &from, answer, until);
+                }
+            }
+        }
+    }
+
+    /// Does what a member wants done.
+    fn settle(&mut self, node: &NodeId) {
+        while let Some(output) = self.members.get_mut(node).and_then(|place| place.membership.poll()) {
+            match output {
+                Output::Send { to, packet } => self.send(node, to, packet),
+                Output::Reach { node: to, packet, within } => self.reach(node, to, packet, within),
+                Output::Exchange { with } => self.exchange(node, with),
+                Output::Event(event) => self.told.push((self.now, node.clone(), event)),
+            }
+        }
+        let Some(place) = self.members.get_mut(node) else { return };
+        let Some(next) = place.membership.wakes_at() else { return };
+        if place.wakes_at.is_none_or(|at| next < at) {
+            place.wakes_at = Some(next);
+            let (at, life) = (next.max(self.now), place.life);
+            self.happen(at, node.clone(), Some(life), What::Wake);
+        }
+    }
+
+    fn happen(&mut self, at: Time, to: NodeId, life: Option<u64>, what: What) {
+        self.count += 1;
+        self.happening.push(Reverse(Happening { at, number: self.count, to, life, what }));
+    }
+
+    fn passes(&self, from: &NodeId, to: &NodeId) -> bool {
+        let group = |node| self.groups.get(node).copied().unwrap_or(0);
+        group(from) == group(to) && (self.cut.is_empty() || !self.cut.contains(&(from.clone(), to.clone())))
+    }
+
+    fn delay(&mut self) -> Duration {
+        let (least, most) = self.network.delay;
+        least + (most - least).mul_f64(self.rng.f64())
+    }
+
+    fn send(&mut self, from: &NodeId, to: NodeId, packet: Vec<u8>) {
+        let (is_lost, delay) = (self.rng.f64() < self.network.loss, self.delay());
+        let is_blocked = self.streams_alone.contains(from) || self.streams_alone.contains(&to);
+        if !is_lost && !is_blocked && self.passes(from, &to) {
+            self.happen(self.now + delay, to, None, What::Packet { from: from.clone(), packet });
+        }
+    }
+
+    /// Has a packet come to somebody that the sender has not made by the rules.
+    pub fn deliver(&mut self, from: &NodeId, to: &NodeId, packet: Vec<u8>) {
+        let at = self.now + self.delay();
+        self.happen(at, to.clone(), None, What::Packet { from: from.clone(), packet });
+    }
+
+    /// How long it takes over a stream until it is there; `None`: it never is.
+    fn stream(&mut self, from: &NodeId, to: &NodeId) -> Option<Duration> {
+        if !self.passes(from, to) || !self.passes(to, from) {
+            return None;
+        }
+        let mut delay = self.delay();
+        let mut again = RETRANSMIT;
+        while self.rng.f64() < self.network.loss {
+            delay += again;
+            again *= 2;
+        }
+        Some(delay)
+    }
+
+    fn reach(&mut self, from: &NodeId, to: NodeId, packet: Vec<u8>, within: Duration) {
+        let until = self.now + within;
+        let life = self.members.get(from).map(|place| place.life);
+        // Whoever is answered before has no use for it any more.
+        if let Some(delay) = self.stream(from, &to) {
+            let asked = What::Asked { from: from.clone(), packet, until };
+            self.happen(self.now + delay, to.clone(), None, asked);
+        }
+        let number = self.count;
+        self.reaching.insert((from.clone(), to.clone()), number);
+        self.happen(until, from.clone(), life, What::Unanswered { by: to, number });
+    }
+
+    fn exchange(&mut self, from: &NodeId, with: Contact) {
+        let to = match with {
+            Contact::Member(node) => node,
+            // The first two that are up are those that everybody is told of.
+            Contact::Seed if !self.has_seeds => return,
+            Contact::Seed => {
+                let seeds: Vec<_> = self.up().into_iter().filter(|node| node != from).take(2).collect();
+                let Some(seed) = self.rng.choice(seeds) else { return };
+                seed
+            }
+        };
+        let Some(place) = self.members.get(from) else { return };
+        let message = place.membership.begin_exchange();
+        self.send_exchange(from, &to, message, self.now + EXCHANGE_WITHIN);
+    }
+
+    fn send_exchange(&mut self, from: &NodeId, to: &NodeId, message: Exchange, until: Time) {
+        let bytes = message.encode().len() as u64;
+        if let Some(delay) = self.stream(from, to).filter(|delay| self.now + *delay <= until) {
+            self.exchanged += bytes + OVERHEAD * 2;
+            self.happen(
+                self.now + delay,
+                to.clone(),
+                None,
+                What::Exchanged { from: from.clone(), message, until },
+            );
+        }
+    }
+}
