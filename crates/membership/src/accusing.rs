@@ -10,17 +10,17 @@ use crate::timers::Timer;
 
 impl Membership {
     /// Suspects somebody whom this member has not reached, neither by itself nor by others nor over a stream.
-    pub(crate) fn accuse(&mut self, now: Time, node: &NodeId, evidence: Evidence) {
+    pub(crate) fn accuse(&mut self, now: Time, node: &NodeId, evidence: Evidence, is_unreached: bool) {
         let own = self.own.node.clone();
         let Some(member) = self.members.get(node.as_str()) else { return };
         let incarnation = member.incarnation;
         match member.status {
             Status::Alive => self.suspect(now, node, incarnation, &[own], Some(evidence)),
-            Status::Suspect => self.join_in(now, node, &[own]),
+            Status::Suspect => self.join_in(now, node, &[own], Some(evidence)),
             Status::Dead | Status::Left => return,
         }
         if let Some(suspicion) = self.members.get_mut(node).and_then(|member| member.suspicion.as_mut()) {
-            suspicion.is_unreached = true;
+            suspicion.is_unreached |= is_unreached;
         }
         // It hears of it at once, and from whom.
         self.send(node, Message::Gossip);
@@ -40,7 +40,7 @@ impl Membership {
         let Some(member) = self.members.get_mut(node) else { return };
         member.incarnation = incarnation;
         member.accusers = by.to_vec();
-        member.suspicion = Some(Suspicion { deadline, is_unreached: false, is_reaching: false });
+        member.suspicion = Some(Suspicion { deadline, is_unreached: false });
         self.members.turn(node, Status::Suspect, now, &mut self.rng);
         self.timers.set(deadline, Timer::Suspicion(node.clone()));
         if let Some(by) = by.first() {
@@ -57,7 +57,7 @@ impl Membership {
     }
 
     /// Takes further accusers of a suspect.
-    pub(crate) fn join_in(&mut self, now: Time, node: &NodeId, by: &[NodeId]) {
+    pub(crate) fn join_in(&mut self, now: Time, node: &NodeId, by: &[NodeId], evidence: Option<Evidence>) {
         let Some(member) = self.members.get_mut(node) else { return };
         let (incarnation, since) = (member.incarnation, member.since);
         let mut joined = Vec::new();
@@ -77,7 +77,8 @@ impl Membership {
             self.timers.set(deadline, Timer::Suspicion(node.clone()));
         }
         for by in joined {
-            self.tell(Event::Confirmed { node: node.clone(), incarnation, by });
+            let evidence = evidence.clone().filter(|_| by == self.own.node);
+            self.tell(Event::Confirmed { node: node.clone(), incarnation, by, evidence });
         }
         self.spread_member(now, node);
     }
@@ -96,13 +97,13 @@ impl Membership {
     pub(crate) fn suspicion_is_over(&mut self, now: Time, node: &NodeId) {
         let Some(member) = self.members.get_mut(node) else { return };
         let Some(suspicion) = &mut member.suspicion else { return };
-        if now < suspicion.deadline || suspicion.is_reaching {
-            // Where the deadline was put off, there may be no timer for it.
-            let at = suspicion.deadline;
-            if now < at {
-                self.timers.set(at, Timer::Suspicion(node.clone()));
-            }
-            return;
+        // A stream of which nothing was heard within its time was not answered.
+        if let Some(reaching) = member.reaching.take_if(|reaching| reaching.until <= now) {
+            suspicion.is_unreached |= reaching.began >= member.since;
+        }
+        let reaching = member.reaching.map(|reaching| reaching.until);
+        if let Some(later) = Some(suspicion.deadline).filter(|at| now < *at).or(reaching) {
+            return self.timers.set(later, Timer::Suspicion(node.clone()));
         }
         if suspicion.is_unreached {
             let by = self.own.node.clone();
@@ -110,9 +111,9 @@ impl Membership {
         }
         // A stream is tried before anybody is found dead, and again for as long as it is answered.
         suspicion.deadline = now + self.config.interval;
-        let again = suspicion.deadline + self.config.interval;
-        self.timers.set(again, Timer::Suspicion(node.clone()));
-        self.reach(node, self.config.interval);
+        let deadline = suspicion.deadline;
+        self.reach(now, node, self.config.interval);
+        self.timers.set(deadline, Timer::Suspicion(node.clone()));
     }
 
     /// Takes somebody for dead.

@@ -11,7 +11,9 @@ use crate::record::{Claim, NodeId, Record, Status, Update};
 
 /// How far an accusation may be ahead of what is known of the accused: they answer others meanwhile.
 const AHEAD_MAX: u64 = 1024;
-/// How often this member answers somebody who has its name.
+/// How often an accusation has this member feel worse: whoever accuses it all the time has it do nothing.
+const ACCUSED_EVERY: Duration = Duration::from_secs(10);
+/// How often this member tells of somebody who has its name.
 const CONFLICT_EVERY: Duration = Duration::from_secs(1);
 
 impl Membership {
@@ -33,7 +35,7 @@ impl Membership {
             }
             // Only what is known can be judged; and nobody can have an incarnation that its owner never had.
             (Some(known), claim) if incarnation >= known => match incarnation - known <= AHEAD_MAX {
-                true => self.apply_accusation(now, &node, incarnation, claim),
+                true => self.apply_accusation(now, from, &node, incarnation, claim),
                 false => self.stats.implausible += 1,
             },
             (None | Some(_), _) => {}
@@ -42,7 +44,10 @@ impl Membership {
 
     fn enter(&mut self, now: Time, node: NodeId, incarnation: u64, record: Arc<Record>) {
         if self.members.len() >= self.config.members_max {
-            return;
+            match self.members.forget_one() {
+                Some(node) => self.tell(Event::Forgotten { node }),
+                None => return self.stats.refused += 1,
+            }
         }
         self.members.enter(node.clone(), incarnation, record, now, &mut self.rng);
         self.tell(Event::Joined { node: node.clone() });
@@ -81,7 +86,7 @@ impl Membership {
         }
     }
 
-    fn apply_accusation(&mut self, now: Time, node: &NodeId, incarnation: u64, claim: Claim) {
+    fn apply_accusation(&mut self, now: Time, from: &NodeId, node: &NodeId, incarnation: u64, claim: Claim) {
         let Some(member) = self.members.get(node.as_str()) else { return };
         let (status, known) = (member.status, member.incarnation);
         match claim {
@@ -92,11 +97,15 @@ impl Membership {
                     member.accusers.clear();
                 }
                 self.members.turn(node, Status::Left, now, &mut self.rng);
-                self.tell(Event::Left { node: node.clone() });
+                self.tell(Event::Left { node: node.clone(), from: from.clone() });
                 self.spread_member(now, node);
+                // Whoever did not say so hears of it, and answers.
+                if from != node && self.may_send(now) {
+                    self.send(node, Message::Gossip);
+                }
             }
             Claim::Suspect { by } => match status {
-                Status::Suspect if incarnation == known => self.join_in(now, node, &by),
+                Status::Suspect if incarnation == known => self.join_in(now, node, &by, None),
                 Status::Alive | Status::Suspect => self.suspect(now, node, incarnation, &by, None),
                 Status::Dead | Status::Left => {}
             },
@@ -105,16 +114,18 @@ impl Membership {
         }
     }
 
-    /// Somebody is said to be dead: that is taken of a suspect who has had some time to answer, and makes a suspect of anybody else.
-    /// So a lie needs as long as the truth, and what one side of a partition thought of the other kills nobody when both meet.
+    /// Somebody is said to be dead: that is taken of a suspect who has had time to answer, and makes a suspect of anybody else. So a
+    /// lie needs nearly as long as the truth, and what one side of a partition thought of the other kills nobody when both meet.
     fn apply_dead(&mut self, now: Time, node: &NodeId, incarnation: u64, by: &NodeId) {
         let least = self.config.suspicion_timeout(usize::MAX, self.members.live() + 1);
         let Some(member) = self.members.get(node.as_str()) else { return };
         if member.status == Status::Suspect && incarnation == member.incarnation {
-            if now.saturating_sub(member.since) >= least / 2 {
+            // It became a suspect here later than there, by as long as news takes.
+            let least = least.saturating_sub(self.config.interval / 2).max(least / 2);
+            if now.saturating_sub(member.since) >= least {
                 return self.find_dead(now, node, by);
             }
-            return self.join_in(now, node, std::slice::from_ref(by));
+            return self.join_in(now, node, std::slice::from_ref(by), None);
         }
         self.suspect(now, node, incarnation, std::slice::from_ref(by), None);
         if self.may_send(now) {
@@ -137,8 +148,12 @@ impl Membership {
             }
             Claim::Alive(record) => {
                 let instance = record.instance;
-                if self.conflict_at.is_some_and(|at| now.saturating_sub(at) < CONFLICT_EVERY) {
-                    return;
+                let was_told = self.conflict_at.is_some_and(|at| now.saturating_sub(at) < CONFLICT_EVERY);
+                if was_told {
+                    // Two of one name would answer each other without end.
+                    self.own.incarnation = incarnation + 1;
+                    let own = self.own_update();
+                    return self.spread(now, own);
                 }
                 self.conflict_at = Some(now);
                 self.tell(Event::Conflict { instance, incarnation });
@@ -150,7 +165,9 @@ impl Membership {
         };
         self.own.incarnation = incarnation + 1;
         self.stats.refuted += 1;
-        if !accusers.is_empty() {
+        let was_felt = self.accused_at.is_some_and(|at| now.saturating_sub(at) < ACCUSED_EVERY);
+        if !accusers.is_empty() && !was_felt {
+            self.accused_at = Some(now);
             self.feel(1);
         }
         let own = self.own_update();

@@ -60,7 +60,30 @@ impl Default for Config {
     }
 }
 
+/// How large packets are at least: a record and its head fit in.
+const PACKET_BYTES_MIN: usize = 800;
+
 impl Config {
+    /// # Errors
+    /// What cannot be, in words.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let times =
+            [self.interval, self.ping_timeout, self.gossip_interval, self.suspicion, self.exchange_interval];
+        if times.iter().any(Duration::is_zero) {
+            return Err("no time may be zero");
+        }
+        if self.ping_timeout >= self.interval {
+            return Err("a ping has to be answered before the next probe begins");
+        }
+        if self.packet_bytes_max < PACKET_BYTES_MIN {
+            return Err("a packet has to have room for one record: 800 bytes");
+        }
+        if self.fanout == 0 || self.retransmit == 0 || self.members_max == 0 || self.suspicion_max == 0 {
+            return Err("a count is zero of which one is needed");
+        }
+        Ok(())
+    }
+
     /// How often an update is passed on among so many members.
     pub(crate) fn retransmits(&self, members: usize) -> u32 {
         let magnitudes = f64::from(u32::try_from(members + 1).unwrap_or(u32::MAX)).log10().ceil();
@@ -96,6 +119,22 @@ mod tests {
         let seconds = [1, 2, 3, 4, 5].map(|accusers| config.suspicion_timeout(accusers, 100).as_secs_f64());
         assert_eq!(seconds.map(|seconds| (seconds * 10.0).round() / 10.0), [12.0, 7.0, 4.1, 2.0, 2.0]);
         assert_eq!(config.suspicion_timeout(1, 2), Duration::from_secs(1), "nobody could confirm it");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        assert_eq!(Config::default().check(), Ok(()));
+        let wrong: [fn(&mut Config); 4] = [
+            |config| config.interval = Duration::ZERO,
+            |config| config.ping_timeout = config.interval,
+            |config| config.packet_bytes_max = 700,
+            |config| config.fanout = 0,
+        ];
+        for spoil in wrong {
+            let mut config = Config::default();
+            spoil(&mut config);
+            assert!(config.check().is_err(), "{config:?}");
+        }
     }
 
     #[test]

@@ -13,12 +13,13 @@ pub enum Output {
         packet: Vec<u8>,
     },
     /// A packet to be sent over a stream, whose answer comes from [`Membership::answer`] there; [`Membership::reached`] wants to hear
-    /// within so long whether there was one.
+    /// within so long whether there was one, with this number; without a word there was none.
     ///
     /// [`Membership::answer`]: crate::Membership::answer
     /// [`Membership::reached`]: crate::Membership::reached
     Reach {
         node: NodeId,
+        number: u32,
         packet: Vec<u8>,
         within: Duration,
     },
@@ -49,13 +50,13 @@ pub enum Event {
     /// Somebody does not reach it. `evidence` is there where that is this member.
     Suspected { node: NodeId, incarnation: u64, by: NodeId, evidence: Option<Evidence> },
     /// One more does not reach it.
-    Confirmed { node: NodeId, incarnation: u64, by: NodeId },
+    Confirmed { node: NodeId, incarnation: u64, by: NodeId, evidence: Option<Evidence> },
     /// The suspect has answered.
     Refuted { node: NodeId, incarnation: u64 },
     /// `by`: who has found it so first.
     Died { node: NodeId, incarnation: u64, by: NodeId },
-    /// It has said that it goes.
-    Left { node: NodeId },
+    /// It has said that it goes, as this member was told by `from`.
+    Left { node: NodeId, from: NodeId },
     /// It is back; it was dead, or had left.
     Returned { node: NodeId, incarnation: u64 },
     /// It is forgotten.
@@ -95,6 +96,8 @@ pub struct Stats {
     pub malformed: u64,
     /// Claims about incarnations that nobody can have.
     pub implausible: u64,
+    /// Members that were not taken, as there are too many.
+    pub refused: u64,
     /// Packets that were not sent, as there were too many.
     pub capped: u64,
     pub probes: u64,

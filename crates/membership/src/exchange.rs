@@ -1,6 +1,6 @@
 //! Exchange of all that is known, over a stream: two that know the same find that out by a number each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Buf as _;
 
@@ -58,6 +58,7 @@ impl Membership {
 
     /// Takes a message of somebody who has proven to be that, and answers it; `None`: there is nothing more to say.
     pub fn take_exchange(&mut self, now: Time, from: &NodeId, message: Exchange) -> Option<Exchange> {
+        self.notice(now);
         if let Some(member) = self.members.get_mut(from) {
             member.heard = Some(now);
         }
@@ -80,6 +81,8 @@ impl Membership {
                 for update in updates {
                     self.apply(now, from, update);
                 }
+                // Each once, however often it is asked for.
+                let wanted: BTreeSet<_> = wanted.into_iter().collect();
                 let updates: Vec<_> = wanted.iter().flat_map(|node| self.updates_of(node)).collect();
                 (!updates.is_empty()).then_some(Exchange::Updates { updates, wanted: Vec::new() })
             }
@@ -87,7 +90,7 @@ impl Membership {
     }
 
     fn digest(&self) -> u64 {
-        self.members.digest((&self.own.node, self.own.incarnation))
+        self.members.digest((&self.own.node, self.own.incarnation, self.own.record.version))
     }
 
     fn listing(&self) -> Vec<Listed> {

@@ -32,4 +32,4 @@ pub use exchange::Exchange;
 pub use members::{Member, Members};
 pub use membership::{Membership, Own};
 pub use packet::{Malformed, Message, Packet, UPDATES_MAX, VERSION};
-pub use record::{ACCUSERS_MAX, Claim, NodeId, RECORD_BYTES_MAX, Record, Status, Update};
+pub use record::{ACCUSERS_MAX, Claim, NodeId, RECORD_BYTES_MAX, Record, Status, TooLarge, Update};

@@ -25,6 +25,10 @@ pub struct Member {
     pub health: u8,
     /// Who has not reached it, while it is a suspect; whoever has found it dead, once it is.
     pub accusers: Vec<NodeId>,
+    /// When it was sent news with an answer the last time.
+    pub(crate) news_at: Option<Time>,
+    /// A stream to it that is being tried.
+    pub(crate) reaching: Option<Reaching>,
     /// How often it was a suspect or dead, and came back.
     pub flaps: u32,
     pub(crate) suspicion: Option<Suspicion>,
@@ -38,8 +42,14 @@ pub(crate) struct Suspicion {
     pub deadline: Time,
     /// Whether a stream to it has failed too, tried by this member.
     pub is_unreached: bool,
-    /// Whether one is being tried.
-    pub is_reaching: bool,
+}
+
+/// A stream to somebody that is being tried.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reaching {
+    pub number: u32,
+    pub began: Time,
+    pub until: Time,
 }
 
 impl Member {
@@ -48,11 +58,11 @@ impl Member {
         let claim = match self.status {
             Status::Alive => Claim::Alive(self.record.clone()),
             Status::Suspect => Claim::Suspect { by: self.accusers.clone() },
-            Status::Dead => match self.accusers.first() {
+            // Whoever is dead was found so by somebody.
+            Status::Dead | Status::Left => match self.accusers.first() {
                 Some(by) => Claim::Dead { by: by.clone() },
                 None => Claim::Left,
             },
-            Status::Left => Claim::Left,
         };
         Update { node: node.clone(), incarnation: self.incarnation, claim }
     }
@@ -114,6 +124,8 @@ impl Members {
             rtt: None,
             health: 0,
             accusers: Vec::new(),
+            news_at: None,
+            reaching: None,
             flaps: 0,
             suspicion: None,
             live_at: None,
@@ -141,8 +153,10 @@ impl Members {
         let Some(member) = self.known.get_mut(node) else { return };
         member.live_at = Some(self.live.len());
         self.live.push(node.clone());
-        // Somewhere in this round already.
-        self.ring.insert(rng.usize(..=self.ring.len()), node.clone());
+        // Somewhere in this round already, unless it is there from before.
+        if !self.ring.contains(node) {
+            self.ring.insert(rng.usize(..=self.ring.len()), node.clone());
+        }
     }
 
     fn bury(&mut self, node: &NodeId) {
@@ -211,21 +225,47 @@ impl Members {
         self.known.iter().filter(is_dead).nth(chosen).map(|(node, _)| node.clone())
     }
 
-    /// A number that two have alike who know the same live members at the same incarnations; `own` is of this one.
-    pub(crate) fn digest(&self, own: (&NodeId, u64)) -> u64 {
-        let mut sum = digest_of(own.0, own.1);
-        for node in &self.live {
-            let incarnation = self.known.get(node).map_or(0, |member| member.incarnation);
+    /// Gives all suspects so much more time.
+    pub(crate) fn delay(&mut self, by: Time) {
+        for member in self.known.values_mut() {
+            if let Some(suspicion) = &mut member.suspicion {
+                suspicion.deadline += by;
+                member.since += by;
+            }
+            if let Some(reaching) = &mut member.reaching {
+                (reaching.began, reaching.until) = (reaching.began + by, reaching.until + by);
+            }
+        }
+    }
+
+    /// Makes room by forgetting whoever has been gone for longest; `None`: nobody is gone.
+    pub(crate) fn forget_one(&mut self) -> Option<NodeId> {
+        let gone = self.known.iter().filter(|(_, member)| !member.status.is_live());
+        let node = gone.min_by_key(|(_, member)| member.since).map(|(node, _)| node.clone())?;
+        self.forget(&node);
+        Some(node)
+    }
+
+    /// How many are still to be probed in this round.
+    pub(crate) fn to_probe(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// A number that two have alike who know the same live members with the same records; `own` is of this one.
+    pub(crate) fn digest(&self, own: (&NodeId, u64, u64)) -> u64 {
+        let mut sum = digest_of(own.0, own.1, own.2);
+        for (node, member) in self.live.iter().filter_map(|node| self.known.get_key_value(node)) {
             // In whatever order they are.
-            sum = sum.wrapping_add(digest_of(node, incarnation));
+            sum = sum.wrapping_add(digest_of(node, member.incarnation, member.record.version));
         }
         sum
     }
 }
 
-fn digest_of(node: &NodeId, incarnation: u64) -> u64 {
+fn digest_of(node: &NodeId, incarnation: u64, version: u64) -> u64 {
     let mut hash = Xxh64::new(0);
     hash.update(node.as_str().as_bytes());
     hash.update(&incarnation.to_le_bytes());
+    hash.update(&version.to_le_bytes());
     hash.digest()
 }

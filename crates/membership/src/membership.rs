@@ -13,7 +13,7 @@ use crate::members::Members;
 use crate::packet::{Malformed, Message, Packet, UPDATES_MAX};
 use crate::probing::{Probe, Relayed};
 use crate::queue::Queue;
-use crate::record::{Claim, NodeId, Record, Status, Update};
+use crate::record::{Claim, NodeId, RECORD_BYTES_MAX, Record, Status, TooLarge, Update};
 use crate::timers::{Timer, Timers};
 
 /// How much of a packet is kept for its head.
@@ -58,7 +58,9 @@ pub struct Membership {
     window: (Time, usize),
     /// When it asked somebody out of turn for all that they know the last time.
     asked_at: Option<Time>,
-    /// When this member answered somebody who has its name the last time.
+    /// When an accusation had this member feel worse the last time.
+    pub(crate) accused_at: Option<Time>,
+    /// When this member told of somebody who has its name the last time.
     pub(crate) conflict_at: Option<Time>,
 }
 
@@ -89,6 +91,7 @@ impl Membership {
             exchanges: 0,
             window: (now, 0),
             asked_at: None,
+            accused_at: None,
             conflict_at: None,
         };
         let own = member.own_update();
@@ -96,10 +99,16 @@ impl Membership {
         member
     }
 
-    /// The incarnation that somebody who starts at this second of the Unix time has at least. It leaves room for a million answers to
+    /// The incarnation that somebody who starts at this Unix time has at least. It leaves room for a million answers to
     /// accusations in each second.
-    pub fn first_incarnation(unix_seconds: u64) -> u64 {
-        unix_seconds << 20
+    pub fn first_incarnation(unix: Duration) -> u64 {
+        u64::try_from(unix.as_millis()).unwrap_or(u64::MAX >> 10) << 10
+    }
+
+    /// How much is kept for what is to be done; bounded by how many members there are.
+    pub fn pending(&self) -> usize {
+        let under_way = self.probes.len() + self.relayed.len();
+        self.timers.len() + self.queue.len() + self.members.to_probe() + under_way
     }
 
     /// What is to be done next, until there is nothing.
@@ -135,17 +144,26 @@ impl Membership {
     }
 
     /// Says something else of itself from now on.
-    pub fn set_body(&mut self, now: Time, body: Bytes) {
+    ///
+    /// # Errors
+    /// When it is too large; what was said before is said on then.
+    pub fn set_body(&mut self, now: Time, body: Bytes) -> Result<(), TooLarge> {
+        if body.len() > RECORD_BYTES_MAX {
+            return Err(TooLarge(body.len()));
+        }
+        self.notice(now);
         if self.own.record.body != body {
             self.own.record.body = body;
             self.own.record.version += 1;
             let own = self.own_update();
             self.spread(now, own);
         }
+        Ok(())
     }
 
     /// Says that it goes. Whoever drives it goes on for a second or so, so that it is heard.
     pub fn leave(&mut self, now: Time) {
+        self.notice(now);
         self.has_left = true;
         let own = self.own_update();
         self.spread(now, own);
@@ -156,10 +174,7 @@ impl Membership {
 
     /// Does what is due.
     pub fn advance(&mut self, now: Time) {
-        let late = self.timers.first().map_or(Time::ZERO, |first| now.saturating_sub(first));
-        if late > self.config.interval / 2 {
-            self.give_time(late);
-        }
+        self.notice(now);
         while let Some(timer) = self.timers.due(now) {
             match timer {
                 Timer::Round => self.round(now),
@@ -174,19 +189,18 @@ impl Membership {
         }
     }
 
-    /// This member was asleep or is starved: what others did not do meanwhile says nothing of them.
-    fn give_time(&mut self, late: Time) {
+    /// Notices that it was asleep, or is starved: what others did not do meanwhile says nothing of them. Before anything that has
+    /// come meanwhile is taken.
+    pub(crate) fn notice(&mut self, now: Time) {
+        let late = self.timers.first().map_or(Time::ZERO, |first| now.saturating_sub(first));
+        if late <= self.config.interval / 2 {
+            return;
+        }
         self.stats.late += 1;
         self.feel(1);
         self.timers.delay(late);
-        let suspects: Vec<_> = self.members.iter().filter(|(_, member)| member.suspicion.is_some()).collect();
-        let suspects: Vec<_> = suspects.into_iter().map(|(node, _)| node.clone()).collect();
-        for node in suspects {
-            if let Some(suspicion) = self.members.get_mut(&node).and_then(|member| member.suspicion.as_mut())
-            {
-                suspicion.deadline += late;
-            }
-        }
+        self.probes.values_mut().for_each(|probe| probe.delay(late));
+        self.members.delay(late);
     }
 
     /// Takes a packet of a member who has proven to be that.
@@ -195,10 +209,10 @@ impl Membership {
     /// Why it is none; nothing has changed then but a count.
     pub fn receive(&mut self, now: Time, from: &NodeId, bytes: &[u8]) -> Result<(), Malformed> {
         match self.take(now, from, bytes)? {
-            Message::Ping { number } => self.send(from, Message::Ack { number }),
+            Message::Ping { number } => self.acknowledge(now, from, number),
             Message::PingFor { number, target } => self.ping_for(now, from, number, target),
             Message::Ack { number } => self.acked(now, from, number),
-            Message::Nack { number } => self.nacked(number),
+            Message::Nack { number } => self.nacked(from, number),
             Message::Gossip => {}
         }
         Ok(())
@@ -214,6 +228,7 @@ impl Membership {
     }
 
     fn take(&mut self, now: Time, from: &NodeId, bytes: &[u8]) -> Result<Message, Malformed> {
+        self.notice(now);
         self.stats.received += 1;
         self.stats.received_bytes += bytes.len() as u64;
         let packet = Packet::decode(bytes).inspect_err(|_| self.stats.malformed += 1)?;
@@ -229,6 +244,7 @@ impl Membership {
 
     /// Notes that somebody lives who has sent something, and learns more of whoever is not known as they are by now.
     fn hear(&mut self, now: Time, from: &NodeId, packet: &Packet) {
+        let is_plausible = packet.incarnation <= self.incarnation_max(now);
         let Some(member) = self.members.get_mut(from) else {
             return self.ask(now, from);
         };
@@ -236,7 +252,7 @@ impl Membership {
         member.health = packet.health;
         let is_newer = packet.incarnation > member.incarnation
             || packet.incarnation == member.incarnation && packet.version > member.record.version;
-        if is_newer {
+        if is_newer && is_plausible {
             self.ask(now, from);
         }
     }
@@ -276,14 +292,25 @@ impl Membership {
             return;
         }
         for to in self.members.some(self.config.fanout, &mut self.rng, |_| true) {
-            if self.may_send(now) {
-                self.send(&to, Message::Gossip);
-            }
+            self.send(&to, Message::Gossip);
         }
         self.timers.set(now + self.config.gossip_interval, Timer::Gossip);
     }
 
-    /// Whether one more packet may be sent now that is neither a ping nor an answer.
+    /// Answers a ping, with news now and then: whoever pings without end takes none from others.
+    fn acknowledge(&mut self, now: Time, from: &NodeId, number: u32) {
+        let interval = self.config.gossip_interval;
+        let has_news = self.members.get_mut(from).is_some_and(|member| {
+            let has_news = member.news_at.is_none_or(|at| now.saturating_sub(at) >= interval);
+            member.news_at = if has_news { Some(now) } else { member.news_at };
+            has_news
+        });
+        let packet =
+            self.packet_with(from, Message::Ack { number }, if has_news { UPDATES_MAX - 1 } else { 0 });
+        self.outputs.push_back(Output::Send { to: from.clone(), packet });
+    }
+
+    /// Whether one more packet may be sent now that somebody else has made this member send.
     pub(crate) fn may_send(&mut self, now: Time) -> bool {
         if now >= self.window.0 {
             self.window = (now + self.config.gossip_interval, 0);
@@ -302,6 +329,10 @@ impl Membership {
 
     /// A packet with what there is to pass on; first of all what is said of whoever gets it.
     pub(crate) fn packet(&mut self, to: &NodeId, message: Message) -> Vec<u8> {
+        self.packet_with(to, message, UPDATES_MAX - 1)
+    }
+
+    fn packet_with(&mut self, to: &NodeId, message: Message, news_max: usize) -> Vec<u8> {
         let mut updates = Vec::new();
         let mut left = self.config.packet_bytes_max.saturating_sub(HEAD_BYTES);
         if let Some(member) = self.members.get(to.as_str()).filter(|member| member.status != Status::Alive) {
@@ -310,7 +341,7 @@ impl Membership {
             updates.push(accusation);
         }
         let limit = self.config.retransmits(self.members.live());
-        let news = self.queue.take(left, UPDATES_MAX - 1, limit);
+        let news = self.queue.take(left, news_max, limit);
         let is_said = !updates.is_empty();
         updates.extend(news.into_iter().filter(|update| !is_said || update.node != *to));
         let (incarnation, version) = (self.own.incarnation, self.own.record.version);
@@ -338,8 +369,8 @@ impl Membership {
 
     /// The greatest incarnation that anybody can have by now: clocks differ by a day at most.
     pub(crate) fn incarnation_max(&self, now: Time) -> u64 {
-        const DAY: u64 = 24 * 3600;
-        let since = now.saturating_sub(self.begun.0).as_secs();
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let since = now.saturating_sub(self.begun.0);
         self.begun.1.saturating_add(Self::first_incarnation(since + DAY))
     }
 

@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::*;
 use crate::event::Evidence;
+use crate::exchange::Exchange;
 
-const START: u64 = 1_700_000_000 << 20;
+const START: u64 = 1_700_000_000_000 << 10;
 
 fn name(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
@@ -71,7 +72,7 @@ fn which_claims_win() {
         ("back after a leave", vec![(0, 0, Claim::Left), (0, 1, alive(1))], (Status::Alive, 1)),
         ("left already", vec![(0, 0, Claim::Left), (0, 0, by("c"))], (Status::Left, 0)),
         ("far ahead of what is known", vec![(0, 5_000, by("c")), (0, 5_000, Claim::Left)], (Status::Alive, 0)),
-        ("of next year", vec![(0, (400 * 24 * 3600) << 20, alive(1))], (Status::Alive, 0)),
+        ("of next year", vec![(0, (400 * 24 * 3_600_000) << 10, alive(1))], (Status::Alive, 0)),
     ];
     for (what, said, expected) in cases {
         let mut member = member();
@@ -117,7 +118,7 @@ fn whoever_is_accused_answers_those_who_accuse() {
 fn a_suspect_hears_of_it_in_whatever_it_is_sent() {
     let mut member = member();
     let evidence = Evidence { waited: seconds(1), helpers: Vec::new(), nacks: 0, rtt: None, health: 0 };
-    member.accuse(Time::ZERO, &name("b"), evidence);
+    member.accuse(Time::ZERO, &name("b"), evidence, true);
     let accused = |packet: &[u8]| {
         let first = Packet::decode(packet).unwrap().updates.remove(0);
         assert_eq!((first.node, first.claim), (name("b"), by("a")));
@@ -125,7 +126,7 @@ fn a_suspect_hears_of_it_in_whatever_it_is_sent() {
     let outputs: Vec<_> = std::iter::from_fn(|| member.poll()).collect();
     let sent = outputs.iter().find_map(|output| match output {
         Output::Send { to, packet } if to.as_str() == "b" => Some(packet),
-        _ => None,
+        Output::Send { .. } | Output::Event(_) | Output::Exchange { .. } | Output::Reach { .. } => None,
     });
     accused(sent.unwrap());
     // However often it was passed on.
@@ -173,8 +174,13 @@ fn until(member: &mut Membership, end: Time) -> Vec<Output> {
     outputs
 }
 
-fn reaches(outputs: &[Output], node: &str) -> bool {
-    outputs.iter().any(|output| matches!(output, Output::Reach { node: of, .. } if of.as_str() == node))
+/// The number of the last stream that it wants to be tried.
+fn reaches(outputs: &[Output]) -> Option<u32> {
+    let number = |output: &Output| match output {
+        Output::Reach { number, .. } => Some(*number),
+        Output::Send { .. } | Output::Event(_) | Output::Exchange { .. } => None,
+    };
+    outputs.iter().rev().find_map(number)
 }
 
 fn dies(outputs: &[Output]) -> bool {
@@ -186,15 +192,24 @@ fn nobody_is_found_dead_whom_a_stream_reaches() {
     let mut member = member();
     member.timers = Timers::default();
     say(&mut member, Time::ZERO, "b", START, by("c"));
-    let outputs = until(&mut member, seconds(15));
-    assert!(reaches(&outputs, "b") && !dies(&outputs), "{outputs:?}");
     // It is tried again for as long as it is answered.
-    member.reached(seconds(16), &name("b"), true);
-    let outputs = until(&mut member, seconds(30));
-    assert!(reaches(&outputs, "b") && !dies(&outputs), "{outputs:?}");
-    member.reached(seconds(31), &name("b"), false);
-    let outputs: Vec<_> = std::iter::from_fn(|| member.poll()).collect();
-    assert!(dies(&outputs) && status(&member, "b") == (Status::Dead, 0), "{outputs:?}");
+    let mut last = 0;
+    for round in 1..20 {
+        let (mut at, mut outputs) = (Time::ZERO, Vec::new());
+        while reaches(&outputs).is_none() {
+            at = member.wakes_at().unwrap();
+            outputs = until(&mut member, at);
+        }
+        let number = reaches(&outputs).unwrap();
+        assert!(!dies(&outputs) && number > last, "{round}: {outputs:?}");
+        member.reached(at, &name("b"), number, true);
+        // What is said of another one counts for nothing.
+        member.reached(at, &name("b"), last, false);
+        last = number;
+        assert!(member.timers.len() <= 2, "{}", member.timers.len());
+    }
+    let outputs = until(&mut member, seconds(200));
+    assert!(dies(&outputs) && status(&member, "b") == (Status::Dead, 0), "of the last one nothing was heard");
 }
 
 #[test]
@@ -210,5 +225,76 @@ fn whoever_slept_gives_others_time() {
     assert_eq!(deadline(&member), before + seconds(60));
     assert_eq!((member.health(), member.stats().late), (1, 1));
     let outputs = until(&mut member, before + seconds(59));
-    assert!(!reaches(&outputs, "b"), "{outputs:?}");
+    assert_eq!(reaches(&outputs), None, "{outputs:?}");
+}
+
+#[test]
+fn a_record_that_was_missed_is_asked_for_and_comes() {
+    let [mut a, mut b] = ["a", "b"].map(|node| {
+        let own = Own { node: name(node), incarnation: START, record: record(1, 1) };
+        Membership::new(own, Config::default(), 1, Time::ZERO)
+    });
+    let exchange = |a: &mut Membership, b: &mut Membership| {
+        let (mut message, mut turn) = (Some(a.begin_exchange()), 0);
+        while let Some(said) = message {
+            let said = Exchange::decode(&said.encode()).unwrap();
+            let (from, to) = if turn % 2 == 0 { ("a", &mut *b) } else { ("b", &mut *a) };
+            message = to.take_exchange(Time::ZERO, &name(from), said);
+            turn += 1;
+        }
+        turn
+    };
+    exchange(&mut a, &mut b);
+    assert_eq!(exchange(&mut a, &mut b), 2, "they know the same");
+    b.set_body(Time::ZERO, Bytes::from_static(b"another")).unwrap();
+    assert!(exchange(&mut a, &mut b) > 2);
+    assert_eq!(a.members().get("b").unwrap().record.body, "another");
+    let large = Bytes::from(vec![0; 513]);
+    assert_eq!(b.set_body(Time::ZERO, large), Err(TooLarge(513)));
+}
+
+#[test]
+fn whoever_sleeps_notices_it_before_anything_else() {
+    let mut member = member();
+    let hour = seconds(3600);
+    let packet =
+        Packet { message: Message::Gossip, incarnation: START, version: 1, health: 0, updates: Vec::new() };
+    let mut bytes = Vec::new();
+    packet.encode(&mut bytes);
+    member.receive(hour, &name("b"), &bytes).unwrap();
+    say(&mut member, hour, "d", START, Claim::Alive(Arc::new(record(4, 1))));
+    let outputs = until(&mut member, hour + seconds(1));
+    let passes_on = |output: &Output| matches!(output, Output::Send { .. });
+    assert!(outputs.iter().any(passes_on), "what is news after that is not put off by an hour");
+}
+
+#[test]
+fn one_name_is_probed_once_in_a_round_however_often_it_comes_and_goes() {
+    let mut member = member();
+    for turn in 0..100 {
+        let incarnation = START + 1 + turn;
+        say(&mut member, Time::ZERO, "b", incarnation, Claim::Alive(Arc::new(record(2, 1))));
+        say(&mut member, Time::ZERO, "b", incarnation, Claim::Left);
+    }
+    assert!(member.members.to_probe() <= 2 && member.pending() < 20, "{}", member.pending());
+}
+
+#[test]
+fn news_is_not_for_whoever_pings_most() {
+    let mut member = member();
+    say(&mut member, Time::ZERO, "d", START, Claim::Alive(Arc::new(record(4, 1))));
+    let before = member.queued();
+    let ping = Packet {
+        message: Message::Ping { number: 7 },
+        incarnation: START,
+        version: 1,
+        health: 0,
+        updates: vec![],
+    };
+    let mut bytes = Vec::new();
+    ping.encode(&mut bytes);
+    for _ in 0..100 {
+        member.receive(Time::ZERO, &name("b"), &bytes).unwrap();
+    }
+    assert_eq!(member.queued(), before);
 }

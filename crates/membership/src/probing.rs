@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::Time;
 use crate::event::{Event, Evidence, Output};
+use crate::members::Reaching;
 use crate::membership::Membership;
 use crate::packet::Message;
 use crate::record::{NodeId, Status};
@@ -11,12 +12,16 @@ use crate::timers::Timer;
 
 /// For how many others at a time somebody is pinged.
 const RELAYED_MAX: usize = 1024;
+/// For one of them.
+const RELAYED_EACH_MAX: usize = 16;
 
 /// A probe under way.
 pub(crate) struct Probe {
     target: NodeId,
     incarnation: u64,
     began: Time,
+    /// When it is over, unless that is put off.
+    ends: Time,
     helpers: Vec<NodeId>,
     nacks: usize,
     /// Whether a stream to it was answered; `None`: that is not known yet.
@@ -29,7 +34,15 @@ pub(crate) struct Probe {
 pub(crate) struct Relayed {
     whose: NodeId,
     number: u32,
+    target: NodeId,
     until: Time,
+}
+
+impl Probe {
+    /// Gives it so much more time.
+    pub(crate) fn delay(&mut self, by: Time) {
+        (self.began, self.ends) = (self.began + by, self.ends + by);
+    }
 }
 
 impl Membership {
@@ -61,9 +74,10 @@ impl Membership {
         let (number, patience) = (self.number, self.patience());
         self.send(&target, Message::Ping { number });
         self.timers.set(now + self.config.ping_timeout * patience, Timer::Late(number));
-        self.timers.set(now + self.config.interval * patience, Timer::Over(number));
+        let ends = now + self.config.interval * patience;
+        self.timers.set(ends, Timer::Over(number));
         let (helpers, nacks, reached, was_put_off) = (Vec::new(), 0, None, false);
-        let probe = Probe { target, incarnation, began: now, helpers, nacks, reached, was_put_off };
+        let probe = Probe { target, incarnation, began: now, ends, helpers, nacks, reached, was_put_off };
         self.probes.insert(number, probe);
     }
 
@@ -73,39 +87,45 @@ impl Membership {
         let target = probe.target.clone();
         let helpers = self.members.some(self.config.helpers, &mut self.rng, |node| *node != target);
         probe.helpers.clone_from(&helpers);
-        let within = (self.config.interval * (u32::from(self.health) + 1)).saturating_sub(now - probe.began);
+        let within = probe.ends.saturating_sub(now).max(self.config.ping_timeout);
         for helper in helpers {
             self.send(&helper, Message::PingFor { number, target: target.clone() });
         }
-        self.reach(&target, within);
+        self.reach(now, &target, within);
     }
 
     /// Tries a stream to somebody, unless one is being tried.
-    pub(crate) fn reach(&mut self, node: &NodeId, within: Duration) {
+    pub(crate) fn reach(&mut self, now: Time, node: &NodeId, within: Duration) {
         let Some(member) = self.members.get_mut(node) else { return };
-        if let Some(suspicion) = &mut member.suspicion {
-            if suspicion.is_reaching {
-                return;
-            }
-            suspicion.is_reaching = true;
+        if member.reaching.is_some_and(|reaching| reaching.until > now) {
+            return;
         }
+        self.number = self.number.wrapping_add(1);
+        let number = self.number;
+        member.reaching = Some(Reaching { number, began: now, until: now + within });
         let packet = self.packet(node, Message::Gossip);
-        self.outputs.push_back(Output::Reach { node: node.clone(), packet, within });
+        self.outputs.push_back(Output::Reach { node: node.clone(), number, packet, within });
     }
 
-    /// Notes whether a stream to somebody was answered; the answer itself is for [`Membership::receive`], first.
-    pub fn reached(&mut self, now: Time, node: &NodeId, is_answered: bool) {
-        for probe in self.probes.values_mut().filter(|probe| probe.target == *node) {
-            probe.reached = Some(is_answered);
-        }
+    /// Notes whether a stream to somebody was answered, the one of that number; the answer itself is for [`Membership::receive`],
+    /// first.
+    pub fn reached(&mut self, now: Time, node: &NodeId, number: u32, is_answered: bool) {
+        self.notice(now);
         let Some(member) = self.members.get_mut(node) else { return };
+        let Some(reaching) = member.reaching.take_if(|reaching| reaching.number == number) else { return };
         if is_answered {
             member.heard = Some(now);
         }
-        let Some(suspicion) = &mut member.suspicion else { return };
-        suspicion.is_reaching = false;
-        suspicion.is_unreached = !is_answered;
-        self.suspicion_is_over(now, &node.clone());
+        let since = member.since;
+        if let Some(suspicion) = &mut member.suspicion
+            && reaching.began >= since
+        {
+            suspicion.is_unreached = !is_answered;
+        }
+        for probe in self.probes.values_mut().filter(|probe| probe.target == *node) {
+            probe.reached = Some(is_answered);
+        }
+        self.suspicion_is_over(now, node);
     }
 
     pub(crate) fn probe_is_over(&mut self, now: Time, number: u32) {
@@ -128,18 +148,20 @@ impl Membership {
             return;
         }
         let evidence = Evidence {
-            waited: now - probe.began,
+            waited: now.saturating_sub(probe.began),
             helpers: probe.helpers,
             nacks: probe.nacks,
             rtt: member.rtt,
             health: self.health,
         };
-        self.accuse(now, &probe.target, evidence);
+        self.accuse(now, &probe.target, evidence, probe.reached == Some(false));
     }
 
     /// An answer to a ping: of one of this member, or of one for somebody else.
     pub(crate) fn acked(&mut self, now: Time, from: &NodeId, number: u32) {
-        if let Some(Relayed { whose, number, .. }) = self.relayed.remove(&number) {
+        if self.relayed.get(&number).is_some_and(|relayed| relayed.target == *from)
+            && let Some(Relayed { whose, number, .. }) = self.relayed.remove(&number)
+        {
             return self.send(&whose, Message::Ack { number });
         }
         let Some(probe) = self.probes.get(&number) else { return };
@@ -147,7 +169,7 @@ impl Membership {
         if !is_of_target && !probe.helpers.contains(from) {
             return;
         }
-        let (target, took) = (probe.target.clone(), now - probe.began);
+        let (target, took) = (probe.target.clone(), now.saturating_sub(probe.began));
         self.probes.remove(&number);
         if !is_of_target {
             return;
@@ -158,8 +180,8 @@ impl Membership {
         }
     }
 
-    pub(crate) fn nacked(&mut self, number: u32) {
-        if let Some(probe) = self.probes.get_mut(&number) {
+    pub(crate) fn nacked(&mut self, from: &NodeId, number: u32) {
+        if let Some(probe) = self.probes.get_mut(&number).filter(|probe| probe.helpers.contains(from)) {
             probe.nacks += 1;
         }
     }
@@ -169,13 +191,16 @@ impl Membership {
         if target == self.own.node {
             return self.send(whose, Message::Ack { number });
         }
-        if self.relayed.len() >= RELAYED_MAX || self.members.get(target.as_str()).is_none() {
-            return;
+        // Whoever asks for more than one probe's worth at a time is not helped.
+        let of_same = self.relayed.values().filter(|relayed| relayed.whose == *whose).count();
+        let is_full = self.relayed.len() >= RELAYED_MAX || of_same >= RELAYED_EACH_MAX;
+        if is_full || self.members.get(target.as_str()).is_none() {
+            return self.send(whose, Message::Nack { number });
         }
         self.number = self.number.wrapping_add(1);
         let own = self.number;
         let until = now + self.config.interval * 2;
-        self.relayed.insert(own, Relayed { whose: whose.clone(), number, until });
+        self.relayed.insert(own, Relayed { whose: whose.clone(), number, target: target.clone(), until });
         self.send(&target, Message::Ping { number: own });
         self.timers.set(now + self.config.ping_timeout, Timer::Nack(own));
     }

@@ -47,7 +47,12 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// What a member says of itself. Only it makes a new one.
+/// A body with more bytes than a record may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} bytes are more than the {RECORD_BYTES_MAX} of a record")]
+pub struct TooLarge(pub usize);
+
+/// What a member says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Which start of the member this is of: two that live at a time under one name differ here.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::Time;
 use crate::record::NodeId;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
     /// The next probe.
     Round,
@@ -25,32 +25,50 @@ pub enum Timer {
     Confirm(NodeId),
 }
 
-/// In the order in which they are due; those of one moment in the order in which they were set.
+/// One of each at most, in the order in which they are due; those of one moment in the order in which they were set.
 #[derive(Default)]
 pub struct Timers {
-    set: BTreeMap<(Time, u64), Timer>,
+    due: BTreeMap<(Time, u64), Timer>,
+    set: BTreeMap<Timer, (Time, u64)>,
     count: u64,
 }
 
 impl Timers {
+    /// Has something done then, or sooner where that was said before.
     pub fn set(&mut self, at: Time, timer: Timer) {
+        if let Some(before) = self.set.get(&timer) {
+            if before.0 <= at {
+                return;
+            }
+            self.due.remove(before);
+        }
         self.count += 1;
-        self.set.insert((at, self.count), timer);
+        self.due.insert((at, self.count), timer.clone());
+        self.set.insert(timer, (at, self.count));
     }
 
     pub fn first(&self) -> Option<Time> {
-        self.set.first_key_value().map(|((at, _), _)| *at)
+        self.due.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    pub fn len(&self) -> usize {
+        self.due.len()
     }
 
     /// Takes the first that is due.
     pub fn due(&mut self, now: Time) -> Option<Timer> {
-        let first = self.set.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
+        let first = self.due.first_entry().filter(|first| first.key().0 <= now)?;
+        let timer = first.remove();
+        self.set.remove(&timer);
+        Some(timer)
     }
 
     /// Has all of them so much later.
     pub fn delay(&mut self, by: Time) {
-        let before = std::mem::take(&mut self.set);
-        self.set = before.into_iter().map(|((at, number), timer)| ((at + by, number), timer)).collect();
+        for (timer, (at, number)) in &mut self.set {
+            self.due.remove(&(*at, *number));
+            *at += by;
+            self.due.insert((*at, *number), timer.clone());
+        }
     }
 }

@@ -22,8 +22,12 @@ fn all_alive(world: &World) -> bool {
     up.iter().all(|node| world.has(node, is(Status::Alive)) == (up.len() - 1, up.len() - 1))
 }
 
-/// How long it takes until everybody has everybody else alive.
+/// How long it takes until everybody has everybody else alive; what they keep for what is to be done is bounded.
 fn healed(world: &mut World, within: Duration) -> Duration {
+    for node in world.up() {
+        let (kept, known) = (world.view(&node).pending(), world.view(&node).members().len());
+        assert!(kept <= known * 4 + 50, "{node}: {kept} of {known} members");
+    }
     let took = world.run_while(within, |world| !all_alive(world));
     took.unwrap_or_else(|| {
         let up = world.up();
@@ -89,7 +93,7 @@ fn who_is_starved_has_nobody_found_dead() {
 
 #[test]
 fn who_slept_accuses_nobody() {
-    let mut world = settled(9, MEMBERS, lan(0.0));
+    let mut world = settled(9, MEMBERS, lan(0.05));
     for number in 0..MEMBERS {
         let sleeper = World::name(number);
         world.pause(&sleeper, seconds(20));
@@ -100,7 +104,8 @@ fn who_slept_accuses_nobody() {
             *by == sleeper && matches!(event, Event::Suspected { evidence: Some(_), .. } | Event::Died { .. })
         };
         assert_eq!(world.told.iter().find(accuses), None);
-        healed(&mut world, seconds(10));
+        // What is lost is made up for by the next exchange.
+        healed(&mut world, seconds(60));
     }
 }
 
@@ -188,15 +193,18 @@ fn links_that_come_and_go_kill_nobody() {
     assert_eq!(deaths(&world, |_| true), 0);
 }
 
-#[test]
-fn a_liar_has_nobody_found_dead() {
-    let mut world = settled(7, MEMBERS, lan(0.01));
+/// What a liar says of somebody, a minute long, to everybody ten times a second.
+fn lies(seed: u64, what: &str, claims: impl Fn(u64) -> Vec<(u64, Claim)>) {
+    let mut world = settled(seed, MEMBERS, lan(0.01));
     let (liar, victim) = (World::name(3), World::name(4));
+    let body = world.view(&victim).own().record.body.clone();
     for round in 0..600_u64 {
-        let ahead = [0, 1, 2, 1 << 30][round as usize % 4];
-        let incarnation = world.view(&victim).own().incarnation + ahead;
-        let claims = [Claim::Suspect { by: vec![liar.clone()] }, Claim::Dead { by: liar.clone() }];
-        let updates = claims.map(|claim| Update { node: victim.clone(), incarnation, claim }).to_vec();
+        let now = world.view(&victim).own().incarnation;
+        let updates = claims(round).into_iter().map(|(ahead, claim)| {
+            let (node, incarnation) = (victim.clone(), now + ahead);
+            Update { node, incarnation, claim }
+        });
+        let updates = updates.collect();
         let packet = Packet { message: Message::Gossip, incarnation: 0, version: 0, health: 0, updates };
         let mut bytes = Vec::new();
         packet.encode(&mut bytes);
@@ -205,9 +213,38 @@ fn a_liar_has_nobody_found_dead() {
         }
         world.run(ms(100));
     }
-    println!("a minute of lies: {} deaths, {:?}", deaths(&world, |_| true), world.stats());
-    assert_eq!(deaths(&world, |_| true), 0);
-    healed(&mut world, seconds(10));
+    println!("a minute of lies, {what}: {} deaths, {:?}", deaths(&world, |_| true), world.stats());
+    assert_eq!(deaths(&world, |_| true), 0, "{what}");
+    healed(&mut world, seconds(30));
+    let knows = |member: Option<&omnirelay_membership::Member>| {
+        member.is_some_and(|member| member.record.body == body)
+    };
+    world.run(seconds(60));
+    assert_eq!(world.has(&victim, knows), (MEMBERS - 1, MEMBERS - 1), "{what}");
+}
+
+#[test]
+fn a_liar_has_nobody_found_dead() {
+    let liar = World::name(3);
+    let dead = || Claim::Dead { by: World::name(3) };
+    let suspect = || Claim::Suspect { by: (5..9).map(World::name).collect() };
+    let far = 1 << 40;
+    lies(7, "that it is dead", |round| {
+        let ahead = [0, 1, 2, far][round as usize % 4];
+        vec![(ahead, Claim::Suspect { by: vec![liar.clone()] }), (ahead, dead())]
+    });
+    // By four accusers who are none, and a death once it can be.
+    lies(8, "as many and in time", |round| match round % 12 {
+        0 => vec![(0, suspect())],
+        11 => vec![(0, dead())],
+        _ => Vec::new(),
+    });
+    lies(9, "that it has left", |_| vec![(0, Claim::Left), (1, Claim::Left)]);
+    lies(10, "who it is", |round| {
+        let body = bytes::Bytes::from_static(b"somebody else");
+        let record = omnirelay_membership::Record { instance: 66, version: 99, body };
+        vec![(round % 3, Claim::Alive(std::sync::Arc::new(record)))]
+    });
 }
 
 #[test]
@@ -234,7 +271,7 @@ fn the_same_seed_has_the_same_happen() {
         let mut world = settled(seed, 20, lan(0.05));
         world.kill(&World::name(3));
         world.run(seconds(30));
-        (world.trace, world.steps())
+        (world.trace, world.steps(), world.told)
     });
     assert_eq!(traces[0], traces[1]);
     assert_ne!(traces[0], traces[2]);
@@ -319,7 +356,7 @@ fn churn(count: usize, during: Duration, seed: u64) {
         part(answers.stale),
         answers.all
     );
-    assert!(part(answers.wrong + answers.stale) < 0.1 && part(answers.stale) < 1.0, "{answers:?}");
+    assert!(part(answers.wrong + answers.stale) < 0.1, "{answers:?}");
 }
 
 #[test]

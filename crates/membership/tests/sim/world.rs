@@ -34,13 +34,13 @@ pub struct World {
     members: BTreeMap<NodeId, Place>,
     happening: BinaryHeap<Reverse<Happening>>,
     count: u64,
-    /// Streams that are tried, from whom to whom.
-    reaching: BTreeMap<(NodeId, NodeId), u64>,
     rng: fastrand::Rng,
     /// Between which groups nothing passes; whoever is in none is in the first.
     groups: BTreeMap<NodeId, u32>,
     /// Links that let nothing through, from and to.
     cut: std::collections::BTreeSet<(NodeId, NodeId)>,
+    /// How far whose clock is ahead.
+    skews: BTreeMap<NodeId, Duration>,
     /// To and from whom streams pass alone.
     pub streams_alone: std::collections::BTreeSet<NodeId>,
     /// Whether there are addresses that everybody is told of.
@@ -103,16 +103,18 @@ enum What {
     /// A packet over a stream, to be answered until then.
     Asked {
         from: NodeId,
+        number: u32,
         packet: Vec<u8>,
         until: Time,
     },
     Answered {
         from: NodeId,
+        number: u32,
         packet: Vec<u8>,
     },
     Unanswered {
         by: NodeId,
-        number: u64,
+        number: u32,
     },
     Exchanged {
         from: NodeId,
@@ -130,10 +132,10 @@ impl World {
             members: BTreeMap::new(),
             happening: BinaryHeap::new(),
             count: 0,
-            reaching: BTreeMap::new(),
             rng: fastrand::Rng::with_seed(seed),
             groups: BTreeMap::new(),
             cut: Default::default(),
+            skews: BTreeMap::new(),
             streams_alone: Default::default(),
             has_seeds: true,
             told: Vec::new(),
@@ -152,7 +154,11 @@ impl World {
         let life = self.members.get(node).map_or(0, |place| place.life) + 1;
         let body = Bytes::from(vec![life.to_le_bytes()[0]; self.record_bytes]);
         let record = Record { instance: self.rng.u64(..), version: 1, body };
-        let incarnation = Membership::first_incarnation(1_700_000_000 + self.now.as_secs()) + life;
+        // Clocks differ.
+        let skew = Duration::from_secs(self.rng.u64(..600));
+        let skew = self.skews.entry(node.clone()).or_insert(skew);
+        let unix = Duration::from_secs(1_700_000_000) + self.now + *skew;
+        let incarnation = Membership::first_incarnation(unix);
         let own = Own { node: node.clone(), incarnation, record };
         let membership = Membership::new(own, self.config.clone(), self.rng.u64(..), self.now);
         let place =
@@ -304,26 +310,24 @@ impl World {
             What::Packet { from, packet } => {
                 let _ = membership.receive(now, &from, &packet);
             }
-            What::Asked { from, packet, until } => {
+            What::Asked { from, number, packet, until } => {
                 let Ok(answer) = membership.answer(now, &from, &packet) else { return };
                 let Some(delay) = self.stream(to, &from).filter(|delay| now + *delay <= until) else {
                     return;
                 };
-                self.happen(now + delay, from, None, What::Answered { from: to.clone(), packet: answer });
+                self.happen(
+                    now + delay,
+                    from,
+                    None,
+                    What::Answered { from: to.clone(), number, packet: answer },
+                );
             }
-            What::Answered { from, packet } => {
+            What::Answered { from, number, packet } => {
                 let _ = membership.receive(now, &from, &packet);
-                if self.reaching.remove(&(to.clone(), from.clone())).is_some() {
-                    membership.reached(now, &from, true);
-                }
+                membership.reached(now, &from, number, true);
             }
-            What::Unanswered { by, number } => {
-                let pair = (to.clone(), by.clone());
-                if self.reaching.get(&pair) == Some(&number) {
-                    self.reaching.remove(&pair);
-                    membership.reached(now, &by, false);
-                }
-            }
+            // Of one that was answered nothing is heard again.
+            What::Unanswered { by, number } => membership.reached(now, &by, number, false),
             What::Exchanged { from, message, until } => {
                 let message = Exchange::decode(&message.encode()).unwrap();
                 if let Some(answer) = membership.take_exchange(now, &from, message) {
@@ -338,7 +342,9 @@ impl World {
         while let Some(output) = self.members.get_mut(node).and_then(|place| place.membership.poll()) {
             match output {
                 Output::Send { to, packet } => self.send(node, to, packet),
-                Output::Reach { node: to, packet, within } => self.reach(node, to, packet, within),
+                Output::Reach { node: to, number, packet, within } => {
+                    self.reach(node, to, (number, packet), within);
+                }
                 Output::Exchange { with } => self.exchange(node, with),
                 Output::Event(event) => self.told.push((self.now, node.clone(), event)),
             }
@@ -395,17 +401,17 @@ impl World {
         Some(delay)
     }
 
-    fn reach(&mut self, from: &NodeId, to: NodeId, packet: Vec<u8>, within: Duration) {
+    fn reach(&mut self, from: &NodeId, to: NodeId, (number, packet): (u32, Vec<u8>), within: Duration) {
         let until = self.now + within;
         let life = self.members.get(from).map(|place| place.life);
-        // Whoever is answered before has no use for it any more.
         if let Some(delay) = self.stream(from, &to) {
-            let asked = What::Asked { from: from.clone(), packet, until };
+            let asked = What::Asked { from: from.clone(), number, packet, until };
             self.happen(self.now + delay, to.clone(), None, asked);
         }
-        let number = self.count;
-        self.reaching.insert((from.clone(), to.clone()), number);
-        self.happen(until, from.clone(), life, What::Unanswered { by: to, number });
+        // Now and then nothing is said of it at all.
+        if self.rng.u8(..) > 25 {
+            self.happen(until, from.clone(), life, What::Unanswered { by: to, number });
+        }
     }
 
     fn exchange(&mut self, from: &NodeId, with: Contact) {
