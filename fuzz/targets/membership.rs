@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let [own, other] = ["a", "b"].map(|name| NodeId::new(name).unwrap());
     let record = Record { instance: 1, version: 1, body: Bytes::new() };
-    let own = Own { node: own, incarnation: Membership::first_incarnation(1_700_000_000), record };
+    let own = Own { node: own, incarnation: Membership::first_incarnation(Duration::from_secs(1_700_000_000)), record };
     let config = Config { members_max: 100, ..Config::default() };
     let mut member = Membership::new(own, config, 1, Duration::ZERO);
     let now = Duration::from_secs(1);
