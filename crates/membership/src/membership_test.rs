@@ -202,14 +202,22 @@ fn nobody_is_found_dead_whom_a_stream_reaches() {
         }
         let number = reaches(&outputs).unwrap();
         assert!(!dies(&outputs) && number > last, "{round}: {outputs:?}");
-        member.reached(at, &name("b"), number, true);
         // What is said of another one counts for nothing.
         member.reached(at, &name("b"), last, false);
+        member.reached(at, &name("b"), number, true);
         last = number;
         assert!(member.timers.len() <= 2, "{}", member.timers.len());
     }
     let outputs = until(&mut member, seconds(200));
     assert!(dies(&outputs) && status(&member, "b") == (Status::Dead, 0), "of the last one nothing was heard");
+    let mut member = self::member();
+    say(&mut member, Time::ZERO, "b", START, by("c"));
+    member.members.get_mut(&name("b")).unwrap().reaching =
+        Some(crate::members::Reaching { number: 7, began: Time::ZERO, until: seconds(9) });
+    member.reached(seconds(1), &name("b"), 6, false);
+    assert!(!member.members().get("b").unwrap().suspicion.unwrap().is_unreached);
+    member.reached(seconds(1), &name("b"), 7, false);
+    assert!(member.members().get("b").unwrap().suspicion.unwrap().is_unreached);
 }
 
 #[test]

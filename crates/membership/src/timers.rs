@@ -72,3 +72,26 @@ impl Timers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn there_is_one_of_each_and_the_earlier_stays() {
+        let mut timers = Timers::default();
+        let at = Duration::from_secs;
+        for (second, timer) in [(5, Timer::Round), (3, Timer::Gossip), (2, Timer::Round), (9, Timer::Gossip)]
+        {
+            timers.set(at(second), timer);
+        }
+        assert_eq!((timers.len(), timers.first()), (2, Some(at(2))));
+        timers.delay(at(10));
+        assert_eq!(timers.due(at(11)), None);
+        assert_eq!((timers.due(at(12)), timers.first()), (Some(Timer::Round), Some(at(13))));
+        assert_eq!(timers.due(at(13)), Some(Timer::Gossip));
+        assert_eq!((timers.len(), timers.first()), (0, None));
+    }
+}
