@@ -2,20 +2,16 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use http_body::Frame;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 
-use crate::body::{Body, BoxError, boxed};
+use crate::body::{Body, BoxError, Until, boxed};
 use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Hands, Protocol, Target};
 use crate::h3;
 use crate::path::Acknowledged;
@@ -204,72 +200,28 @@ impl Connection for Open {
     }
 
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, CallError>> {
-        let (client, acknowledged) = (self.client.clone(), self.acknowledged.clone());
-        let silence = Box::pin(acknowledged.silence(self.connection.clone()));
-        let mut watch =
-            Watch { silence, connection: self.connection.clone(), is_silent: self.is_silent.clone() };
+        let (client, connection) = (self.client.clone(), self.connection.clone());
+        let (acknowledged, is_silent) = (self.acknowledged.clone(), self.is_silent.clone());
+        let mut silent: BoxFuture<'static, BoxError> = Box::pin(async move {
+            acknowledged.silence(connection.clone()).await;
+            is_silent.store(true, Ordering::Relaxed);
+            connection.close(h3::NO_ERROR, b"silent");
+            "nothing is acknowledged any more".into()
+        });
         Box::pin(async move {
             let mut call = std::pin::pin!(client.call(request));
-            let answered = tokio::select! {
+            tokio::select! {
                 biased;
-                answered = &mut call => answered,
-                () = &mut watch => call.await,
-            };
-            answered.map(|response| response.map(|body| boxed(Watched { body, watch: Some(watch) })))
+                answered = &mut call => {
+                    answered.map(|response| response.map(|body| boxed(Until::new(body, silent))))
+                }
+                // What had come by then it still has.
+                _closed = &mut silent => call.await,
+            }
         })
     }
 
     fn cut(&self, why: &'static str) {
         self.connection.close(h3::NO_ERROR, why.as_bytes());
-    }
-}
-
-/// Closes the connection once it is silent, and is ready then.
-struct Watch {
-    silence: BoxFuture<'static, ()>,
-    connection: quinn::Connection,
-    is_silent: Arc<AtomicBool>,
-}
-
-impl Future for Watch {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(self.silence.as_mut().poll(cx));
-        self.is_silent.store(true, Ordering::Relaxed);
-        self.connection.close(h3::NO_ERROR, b"silent");
-        Poll::Ready(())
-    }
-}
-
-/// The body of an answer, which ends with an error where the connection is silent.
-struct Watched {
-    body: Body,
-    /// `None`: it has said so.
-    watch: Option<Watch>,
-}
-
-impl http_body::Body for Watched {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame);
-        }
-        if let Some(watch) = &mut self.watch
-            && Pin::new(watch).poll(cx).is_ready()
-        {
-            // The body hears of the end by itself.
-            self.watch = None;
-        }
-        Poll::Pending
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
     }
 }

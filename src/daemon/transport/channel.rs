@@ -1,22 +1,18 @@
 //! Channels: what the generated clients of services call nodes by.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::HeaderName;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
-use http_body::Frame;
 use omnirelay_transport::BoxError;
-use omnirelay_transport::body::boxed;
+use omnirelay_transport::body::{Until, boxed};
 use omnirelay_transport::carrier::{CallError, Connection, Protocol};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Peer, PeerError, Way};
-use tokio::time::Sleep;
 
 use crate::daemon::metrics::TransportMetrics;
 
@@ -107,41 +103,18 @@ impl tower::Service<Request<tonic::body::Body>> for MeshChannel {
         let Self { over, within, streams } = self.clone();
         let request = addressed(request, (!streams).then_some(within));
         Box::pin(async move {
-            let mut late = Box::pin(tokio::time::sleep(within));
+            let late = tokio::time::sleep(within);
+            let mut late: BoxFuture<'static, BoxError> = Box::pin(async move {
+                late.await;
+                ChannelError::TimedOut(within).into()
+            });
             let answered = tokio::select! {
                 answered = over.call(request) => answered?,
-                () = &mut late => return Err(ChannelError::TimedOut(within)),
+                _ = &mut late => return Err(ChannelError::TimedOut(within)),
             };
             // Whoever sends a head and then nothing is no better than who sends nothing.
-            Ok(if streams { answered } else { answered.map(|body| boxed(Timed { body, late, within })) })
+            Ok(if streams { answered } else { answered.map(|body| boxed(Until::new(body, late))) })
         })
-    }
-}
-
-/// A body that has to be whole in time.
-struct Timed {
-    body: omnirelay_transport::Body,
-    late: Pin<Box<Sleep>>,
-    within: Duration,
-}
-
-impl http_body::Body for Timed {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame);
-        }
-        let within = self.within;
-        self.late.as_mut().poll(cx).map(|()| Some(Err(ChannelError::TimedOut(within).into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
     }
 }
 

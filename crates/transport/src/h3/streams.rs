@@ -19,7 +19,6 @@ const SMALL: usize = 1024;
 
 /// A connection, of either end.
 pub struct Streams {
-    connection: quinn::Connection,
     accepting: Waiting<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
     accepting_one_way: Waiting<Result<quinn::RecvStream, ConnectionError>>,
     opening: Opening,
@@ -44,14 +43,8 @@ impl Stops {
 
 impl Streams {
     pub fn new(connection: quinn::Connection) -> Self {
-        let opening = Opening::new(connection.clone());
-        Self {
-            connection,
-            accepting: Waiting(None),
-            accepting_one_way: Waiting(None),
-            opening,
-            stops: Stops::default(),
-        }
+        let (accepting, accepting_one_way) = (Waiting(None), Waiting(None));
+        Self { accepting, accepting_one_way, opening: Opening::new(connection), stops: Stops::default() }
     }
 
     /// To be asked after each stream.
@@ -64,11 +57,16 @@ impl Streams {
 struct Waiting<T>(Option<Pin<Box<dyn Future<Output = T> + Send + Sync>>>);
 
 impl<T> Waiting<T> {
-    fn poll<F>(&mut self, cx: &mut Context<'_>, begin: impl FnOnce() -> F) -> Poll<T>
+    fn poll<F>(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &quinn::Connection,
+        begin: impl FnOnce(quinn::Connection) -> F,
+    ) -> Poll<T>
     where
         F: Future<Output = T> + Send + Sync + 'static,
     {
-        let waited = self.0.get_or_insert_with(|| Box::pin(begin())).as_mut().poll(cx);
+        let waited = self.0.get_or_insert_with(|| Box::pin(begin(connection.clone()))).as_mut().poll(cx);
         if waited.is_ready() {
             self.0 = None;
         }
@@ -81,20 +79,16 @@ impl quic::Connection<Bytes> for Streams {
     type OpenStreams = Opening;
 
     fn poll_accept_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receiving, ConnectionErrorIncoming>> {
-        let connection = &self.connection;
-        let accepted = self.accepting_one_way.poll(cx, || {
-            let connection = connection.clone();
-            async move { connection.accept_uni().await }
-        });
+        let accepted = self
+            .accepting_one_way
+            .poll(cx, &self.opening.connection, |connection| async move { connection.accept_uni().await });
         accepted.map(|accepted| accepted.map(Receiving).map_err(lost))
     }
 
     fn poll_accept_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bidi, ConnectionErrorIncoming>> {
-        let connection = &self.connection;
-        let accepted = self.accepting.poll(cx, || {
-            let connection = connection.clone();
-            async move { connection.accept_bi().await }
-        });
+        let accepted = self
+            .accepting
+            .poll(cx, &self.opening.connection, |connection| async move { connection.accept_bi().await });
         let (sending, receiving) = ready!(accepted).map_err(lost)?;
         let stopped = sending.stopped();
         *self.stops.lock() = Some(Box::pin(async move {
@@ -103,11 +97,11 @@ impl quic::Connection<Bytes> for Streams {
                 Ok(None) | Err(_) => std::future::pending().await,
             }
         }));
-        Poll::Ready(Ok(Bidi { sending: Sending::new(sending), receiving: Receiving(receiving) }))
+        Poll::Ready(Ok(Bidi::of((sending, receiving))))
     }
 
     fn opener(&self) -> Opening {
-        Opening::new(self.connection.clone())
+        self.opening.clone()
     }
 }
 
@@ -152,21 +146,14 @@ impl OpenStreams<Bytes> for Opening {
     type SendStream = Sending;
 
     fn poll_open_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bidi, StreamErrorIncoming>> {
-        let connection = &self.connection;
-        let opened = self.both.poll(cx, || {
-            let connection = connection.clone();
-            async move { connection.open_bi().await }
-        });
-        let (sending, receiving) = ready!(opened).map_err(lost_stream)?;
-        Poll::Ready(Ok(Bidi { sending: Sending::new(sending), receiving: Receiving(receiving) }))
+        let opened =
+            self.both.poll(cx, &self.connection, |connection| async move { connection.open_bi().await });
+        opened.map(|opened| opened.map(Bidi::of).map_err(lost_stream))
     }
 
     fn poll_open_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
-        let connection = &self.connection;
-        let opened = self.one_way.poll(cx, || {
-            let connection = connection.clone();
-            async move { connection.open_uni().await }
-        });
+        let opened =
+            self.one_way.poll(cx, &self.connection, |connection| async move { connection.open_uni().await });
         opened.map(|opened| opened.map(Sending::new).map_err(lost_stream))
     }
 
@@ -179,6 +166,12 @@ impl OpenStreams<Bytes> for Opening {
 pub struct Bidi {
     sending: Sending,
     receiving: Receiving,
+}
+
+impl Bidi {
+    fn of((sending, receiving): (quinn::SendStream, quinn::RecvStream)) -> Self {
+        Self { sending: Sending::new(sending), receiving: Receiving(receiving) }
+    }
 }
 
 impl BidiStream<Bytes> for Bidi {
