@@ -148,14 +148,11 @@ impl Membership {
             }
             Claim::Alive(record) => {
                 let instance = record.instance;
-                let was_told = self.conflict_at.is_some_and(|at| now.saturating_sub(at) < CONFLICT_EVERY);
-                if was_told {
+                if !self.tells_of_conflict.is_due(now, CONFLICT_EVERY) {
                     // Two of one name would answer each other without end.
                     self.own.incarnation = incarnation + 1;
-                    let own = self.own_update();
-                    return self.spread(now, own);
+                    return self.spread_own(now);
                 }
-                self.conflict_at = Some(now);
                 self.tell(Event::Conflict { instance, incarnation });
                 Vec::new()
             }
@@ -165,13 +162,10 @@ impl Membership {
         };
         self.own.incarnation = incarnation + 1;
         self.stats.refuted += 1;
-        let was_felt = self.accused_at.is_some_and(|at| now.saturating_sub(at) < ACCUSED_EVERY);
-        if !accusers.is_empty() && !was_felt {
-            self.accused_at = Some(now);
+        if !accusers.is_empty() && self.feels_accused.is_due(now, ACCUSED_EVERY) {
             self.feel(1);
         }
-        let own = self.own_update();
-        self.spread(now, own);
+        self.spread_own(now);
         let mut told = accusers.clone();
         if !told.contains(from) {
             told.push(from.clone());

@@ -18,6 +18,7 @@ mod exchange;
 mod members;
 mod membership;
 mod packet;
+mod probe;
 mod probing;
 mod queue;
 mod record;

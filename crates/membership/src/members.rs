@@ -8,6 +8,7 @@ use xxhash_rust::xxh64::Xxh64;
 
 use crate::Time;
 use crate::record::{Claim, NodeId, Record, Status, Update};
+use crate::timers::Seldom;
 
 /// What is known of another member.
 #[derive(Clone, Debug)]
@@ -25,8 +26,8 @@ pub struct Member {
     pub health: u8,
     /// Who has not reached it, while it is a suspect; whoever has found it dead, once it is.
     pub accusers: Vec<NodeId>,
-    /// When it was sent news with an answer the last time.
-    pub(crate) news_at: Option<Time>,
+    /// Being sent news with an answer.
+    pub(crate) hears_news: Seldom,
     /// A stream to it that is being tried.
     pub(crate) reaching: Option<Reaching>,
     /// How often it was a suspect or dead, and came back.
@@ -124,7 +125,7 @@ impl Members {
             rtt: None,
             health: 0,
             accusers: Vec::new(),
-            news_at: None,
+            hears_news: Seldom::default(),
             reaching: None,
             flaps: 0,
             suspicion: None,

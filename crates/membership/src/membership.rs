@@ -11,10 +11,10 @@ use crate::config::Config;
 use crate::event::{Contact, Event, Output, Stats};
 use crate::members::Members;
 use crate::packet::{Malformed, Message, Packet, UPDATES_MAX};
-use crate::probing::{Probe, Relayed};
+use crate::probe::{Probe, Relayed};
 use crate::queue::Queue;
 use crate::record::{Claim, NodeId, RECORD_BYTES_MAX, Record, Status, TooLarge, Update};
-use crate::timers::{Timer, Timers};
+use crate::timers::{Seldom, Timer, Timers};
 
 /// How much of a packet is kept for its head.
 const HEAD_BYTES: usize = 128;
@@ -44,7 +44,7 @@ pub struct Membership {
     pub(crate) timers: Timers,
     pub(crate) probes: BTreeMap<u32, Probe>,
     pub(crate) relayed: BTreeMap<u32, Relayed>,
-    pub(crate) number: u32,
+    number: u32,
     /// How unwell this member is: 0 is well.
     pub(crate) health: u8,
     pub(crate) rng: fastrand::Rng,
@@ -56,12 +56,12 @@ pub struct Membership {
     exchanges: u64,
     /// Until when packets are counted, and how many there were.
     window: (Time, usize),
-    /// When it asked somebody out of turn for all that they know the last time.
-    asked_at: Option<Time>,
-    /// When an accusation had this member feel worse the last time.
-    pub(crate) accused_at: Option<Time>,
-    /// When this member told of somebody who has its name the last time.
-    pub(crate) conflict_at: Option<Time>,
+    /// Asking somebody out of turn for all that they know.
+    asks: Seldom,
+    /// Feeling worse for an accusation.
+    pub(crate) feels_accused: Seldom,
+    /// Telling of somebody who has the name of this member.
+    pub(crate) tells_of_conflict: Seldom,
 }
 
 impl Membership {
@@ -90,12 +90,11 @@ impl Membership {
             gossips: false,
             exchanges: 0,
             window: (now, 0),
-            asked_at: None,
-            accused_at: None,
-            conflict_at: None,
+            asks: Seldom::default(),
+            feels_accused: Seldom::default(),
+            tells_of_conflict: Seldom::default(),
         };
-        let own = member.own_update();
-        member.spread(now, own);
+        member.spread_own(now);
         member
     }
 
@@ -155,8 +154,7 @@ impl Membership {
         if self.own.record.body != body {
             self.own.record.body = body;
             self.own.record.version += 1;
-            let own = self.own_update();
-            self.spread(now, own);
+            self.spread_own(now);
         }
         Ok(())
     }
@@ -165,8 +163,7 @@ impl Membership {
     pub fn leave(&mut self, now: Time) {
         self.notice(now);
         self.has_left = true;
-        let own = self.own_update();
-        self.spread(now, own);
+        self.spread_own(now);
         for to in self.members.some(self.config.fanout * 2, &mut self.rng, |_| true) {
             self.send(&to, Message::Gossip);
         }
@@ -259,9 +256,7 @@ impl Membership {
 
     /// Asks somebody who is not known as they are for all that they know. One at a time: they know nearly the same.
     fn ask(&mut self, now: Time, from: &NodeId) {
-        let has_asked = self.asked_at.is_some_and(|at| now.saturating_sub(at) < self.config.interval);
-        if !has_asked && !self.has_left {
-            self.asked_at = Some(now);
+        if !self.has_left && self.asks.is_due(now, self.config.interval) {
             self.outputs.push_back(Output::Exchange { with: Contact::Member(from.clone()) });
         }
     }
@@ -273,6 +268,12 @@ impl Membership {
             false => Claim::Alive(Arc::new(self.own.record.clone())),
         };
         Update { node: self.own.node.clone(), incarnation: self.own.incarnation, claim }
+    }
+
+    /// Passes on what this member says of itself.
+    pub(crate) fn spread_own(&mut self, now: Time) {
+        let own = self.own_update();
+        self.spread(now, own);
     }
 
     /// Passes an update on.
@@ -287,7 +288,8 @@ impl Membership {
     }
 
     fn gossip(&mut self, now: Time) {
-        self.gossips = !self.queue.is_empty();
+        // Whoever knows nobody waits for the first who comes.
+        self.gossips = !self.queue.is_empty() && self.members.live() > 0;
         if !self.gossips {
             return;
         }
@@ -300,11 +302,8 @@ impl Membership {
     /// Answers a ping, with news now and then: whoever pings without end takes none from others.
     fn acknowledge(&mut self, now: Time, from: &NodeId, number: u32) {
         let interval = self.config.gossip_interval;
-        let has_news = self.members.get_mut(from).is_some_and(|member| {
-            let has_news = member.news_at.is_none_or(|at| now.saturating_sub(at) >= interval);
-            member.news_at = if has_news { Some(now) } else { member.news_at };
-            has_news
-        });
+        let member = self.members.get_mut(from);
+        let has_news = member.is_some_and(|member| member.hears_news.is_due(now, interval));
         let packet =
             self.packet_with(from, Message::Ack { number }, if has_news { UPDATES_MAX - 1 } else { 0 });
         self.outputs.push_back(Output::Send { to: from.clone(), packet });
@@ -350,6 +349,12 @@ impl Membership {
         self.stats.sent += 1;
         self.stats.sent_bytes += packet.len() as u64;
         packet
+    }
+
+    /// A number that no ping and no stream of this member has had for long.
+    pub(crate) fn next_number(&mut self) -> u32 {
+        self.number = self.number.wrapping_add(1);
+        self.number
     }
 
     pub(crate) fn tell(&mut self, event: Event) {

@@ -7,6 +7,7 @@ use crate::event::{Event, Evidence, Output};
 use crate::members::Reaching;
 use crate::membership::Membership;
 use crate::packet::Message;
+use crate::probe::{Probe, Relayed};
 use crate::record::{NodeId, Status};
 use crate::timers::Timer;
 
@@ -14,36 +15,6 @@ use crate::timers::Timer;
 const RELAYED_MAX: usize = 1024;
 /// For one of them.
 const RELAYED_EACH_MAX: usize = 16;
-
-/// A probe under way.
-pub(crate) struct Probe {
-    target: NodeId,
-    incarnation: u64,
-    began: Time,
-    /// When it is over, unless that is put off.
-    ends: Time,
-    helpers: Vec<NodeId>,
-    nacks: usize,
-    /// Whether a stream to it was answered; `None`: that is not known yet.
-    reached: Option<bool>,
-    /// Whether the end was put off already, as that was not known.
-    was_put_off: bool,
-}
-
-/// A ping for somebody else.
-pub(crate) struct Relayed {
-    whose: NodeId,
-    number: u32,
-    target: NodeId,
-    until: Time,
-}
-
-impl Probe {
-    /// Gives it so much more time.
-    pub(crate) fn delay(&mut self, by: Time) {
-        (self.began, self.ends) = (self.began + by, self.ends + by);
-    }
-}
 
 impl Membership {
     /// Begins the next probe.
@@ -70,8 +41,7 @@ impl Membership {
     fn probe(&mut self, now: Time, target: NodeId) {
         let incarnation = self.members.get(target.as_str()).map_or(0, |member| member.incarnation);
         self.stats.probes += 1;
-        self.number = self.number.wrapping_add(1);
-        let (number, patience) = (self.number, self.patience());
+        let (number, patience) = (self.next_number(), self.patience());
         self.send(&target, Message::Ping { number });
         self.timers.set(now + self.config.ping_timeout * patience, Timer::Late(number));
         let ends = now + self.config.interval * patience;
@@ -96,12 +66,11 @@ impl Membership {
 
     /// Tries a stream to somebody, unless one is being tried.
     pub(crate) fn reach(&mut self, now: Time, node: &NodeId, within: Duration) {
+        let number = self.next_number();
         let Some(member) = self.members.get_mut(node) else { return };
         if member.reaching.is_some_and(|reaching| reaching.until > now) {
             return;
         }
-        self.number = self.number.wrapping_add(1);
-        let number = self.number;
         member.reaching = Some(Reaching { number, began: now, until: now + within });
         let packet = self.packet(node, Message::Gossip);
         self.outputs.push_back(Output::Reach { node: node.clone(), number, packet, within });
@@ -197,8 +166,7 @@ impl Membership {
         if is_full || self.members.get(target.as_str()).is_none() {
             return self.send(whose, Message::Nack { number });
         }
-        self.number = self.number.wrapping_add(1);
-        let own = self.number;
+        let own = self.next_number();
         let until = now + self.config.interval * 2;
         self.relayed.insert(own, Relayed { whose: whose.clone(), number, target: target.clone(), until });
         self.send(&target, Message::Ping { number: own });

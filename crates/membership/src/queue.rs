@@ -44,7 +44,7 @@ impl Queue {
         self.updates.insert(update.node.clone(), Queued { update, bytes, sent: 0, number });
     }
 
-    pub fn remove(&mut self, node: &NodeId) {
+    fn remove(&mut self, node: &NodeId) {
         if let Some(queued) = self.updates.remove(node) {
             self.order.remove(&(queued.sent, Reverse(queued.number), node.clone()));
         }

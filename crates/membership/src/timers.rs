@@ -73,6 +73,21 @@ impl Timers {
     }
 }
 
+/// Something that is done once in a while at most.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seldom(Option<Time>);
+
+impl Seldom {
+    /// Whether it may be done now; if so, it counts as done.
+    pub fn is_due(&mut self, now: Time, every: Time) -> bool {
+        let is_due = self.0.is_none_or(|at| now.saturating_sub(at) >= every);
+        if is_due {
+            self.0 = Some(now);
+        }
+        is_due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
