@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::process::python::{output, with_packages};
 use crate::process::secured::Secured;
+use crate::servers::free_port;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis/python");
 const PEERS: &str = "omnirelay.mesh.control.v1.PeerControlService";
@@ -18,15 +19,15 @@ const LEADERSHIP: &str = "omnirelay.mesh.control.v1.LeadershipControlService";
 
 /// A node with an identity, and the address of its mesh port.
 fn node() -> Result<(Secured, String)> {
-    let port = super::mesh_port::free_port()?;
-    let listen = format!("mesh.listen={port}");
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let listen = format!("mesh.listen={address}");
     let mesh = Secured::start("n0", "127.0.0.1:0", &["--set", "control.tls.source=mesh", "--set", &listen])?;
     let begun = std::time::Instant::now();
-    while TcpStream::connect(port).is_err() {
+    while TcpStream::connect(&address).is_err() {
         ensure!(begun.elapsed() < crate::process::PATIENCE, "no mesh port: {}", mesh.place.log());
         std::thread::sleep(Duration::from_millis(20));
     }
-    Ok((mesh, port.to_string()))
+    Ok((mesh, address))
 }
 
 /// What comes of these calls, in their order; at last what was seen of TLS.

@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use crate::process::secured::Secured;
 use crate::process::{Daemon, PATIENCE, Place};
-use crate::servers::RedisServer;
+use crate::servers::{RedisServer, free_port};
 
 const TLS: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
 
@@ -412,18 +412,13 @@ impl Between {
     }
 }
 
-/// A port for TCP and UDP that is free now.
-pub fn free_port() -> Result<std::net::SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
 #[test]
 fn a_node_is_called_over_tcp_while_udp_is_cut_and_told_so() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let store = server.url();
     let mesh = Secured::start("n0", "127.0.0.1:0", &[&TLS[..], &["--store", &store]].concat())?;
-    let own = free_port()?;
-    let between = Between::before(own.to_string())?;
+    let own = format!("127.0.0.1:{}", free_port()?);
+    let between = Between::before(own.clone())?;
     let [listens, told] = [format!("mesh.listen={own}"), format!("mesh.advertise={}", between.address)];
     let (_other, _place) = beside(&mesh, "n1", &store, &["--set", &listens, "--set", &told])?;
     let ping = pinged(&mesh, "n1")?;
