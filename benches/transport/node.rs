@@ -64,6 +64,7 @@ struct Unobserved;
 impl Observer for Unobserved {
     fn downgraded(&self, _why: Downgrade) {}
     fn connected(&self, _protocol: Protocol) {}
+    fn heard(&self, _datagram: bytes::Bytes) {}
 }
 
 impl Node {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use crate::body::{Body, BoxError};
+use crate::datagrams::Unsent;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,6 +127,17 @@ pub trait Connection: Send + Sync {
 
     /// Sends a request, and answers once the head of its answer is there.
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, CallError>>;
+
+    /// Sends a datagram, which may be lost.
+    ///
+    /// # Errors
+    /// [`Unsent`]; over TCP there are none.
+    fn send_datagram(&self, _datagram: Bytes) -> Result<(), Unsent> {
+        Err(Unsent::NoConnection)
+    }
+
+    /// Hands over the datagrams that come, for as long as somebody has the connection. To be asked once.
+    fn hear(&self, _heard: Box<dyn Fn(Bytes) + Send + Sync>) {}
 
     /// Ends it at once, its calls too.
     fn cut(&self, why: &'static str);

@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod carrier;
+pub mod datagrams;
 pub mod h3;
 pub mod negotiate;
 mod path;

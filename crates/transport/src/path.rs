@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 use quinn_proto::RttEstimator;
 use tokio::time::Instant;
@@ -13,6 +14,10 @@ use tokio::time::Instant;
 /// times as long as one takes there and back.
 const SILENCE: Duration = Duration::from_secs(1);
 const SILENCE_RTTS: u32 = 6;
+
+/// How long nothing is sent or acknowledged until a client that waits for an answer shows that it is there, and asks whether the
+/// server is.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// How many packets of one connection were acknowledged.
 #[derive(Clone, Default)]
@@ -26,7 +31,7 @@ impl Acknowledged {
     }
 
     /// Becomes ready once something was sent and nothing was acknowledged for [`SILENCE`]: whatever is between lets UDP through
-    /// no more. A server that only takes long acknowledges what it has got.
+    /// no more. A server that only takes long acknowledges what it has got, and is asked for that now and then.
     pub async fn silence(self, connection: quinn::Connection) {
         let counts = || {
             let sent = connection.stats().frame_tx;
@@ -35,11 +40,18 @@ impl Acknowledged {
             (self.0.load(Ordering::Relaxed), asks)
         };
         let (mut acknowledged, mut sent) = counts();
-        let mut since = Instant::now();
+        let (mut since, mut moved) = (Instant::now(), Instant::now());
         loop {
             tokio::time::sleep(SILENCE / 4).await;
             let (acknowledged_now, sent_now) = counts();
             if acknowledged_now != acknowledged || sent_now == sent {
+                if (acknowledged_now, sent_now) != (acknowledged, sent) {
+                    moved = Instant::now();
+                } else if moved.elapsed() >= KEEP_ALIVE {
+                    moved = Instant::now();
+                    // On one that is lost the call ends by itself.
+                    let _ = connection.send_datagram(Bytes::new());
+                }
                 (acknowledged, sent, since) = (acknowledged_now, sent_now, Instant::now());
             } else if since.elapsed() >= SILENCE.max(connection.rtt() * SILENCE_RTTS) {
                 return;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::body::{Body, BoxError, boxed};
 use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Protocol, Target};
+use crate::datagrams::Unsent;
 use crate::negotiate::{Downgrade, HEAD_START, Memory, Raced, race};
 
 /// How long a connection may take to be opened.
@@ -38,13 +39,15 @@ pub trait Observer: Send + Sync {
     fn downgraded(&self, why: Downgrade);
     /// A connection is open.
     fn connected(&self, protocol: Protocol);
+    /// A datagram has come from the peer.
+    fn heard(&self, datagram: Bytes);
 }
 
 /// One other node.
 pub struct Peer {
     carriers: Arc<Carriers>,
     tls: Arc<dyn ClientTls>,
-    observer: Box<dyn Observer>,
+    observer: Arc<dyn Observer>,
     state: Mutex<State>,
     /// One after the other: all calls use what comes of it.
     connecting: tokio::sync::Mutex<()>,
@@ -117,7 +120,7 @@ impl Peer {
         tls: Arc<dyn ClientTls>,
         target: Target,
         offers: bool,
-        observer: Box<dyn Observer>,
+        observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
         let state = State {
             target,
@@ -163,6 +166,32 @@ impl Peer {
             }
         };
         Used { protocol, why, rtt: open.and_then(|open| open.rtt()) }
+    }
+
+    /// Sends a datagram over the connection that is open, if there is one over QUIC; it may be lost.
+    ///
+    /// # Errors
+    /// [`Unsent`]. A call opens a connection.
+    pub fn send_datagram(&self, datagram: Bytes) -> Result<(), Unsent> {
+        let open = self.state().http3.clone();
+        open.ok_or(Unsent::NoConnection)?.send_datagram(datagram)
+    }
+
+    /// Has what is sent next open another connection, as where the peer has started again. Calls under way go on.
+    pub fn reconnect(&self) {
+        let mut state = self.state();
+        (state.http3, state.http2, state.failed) = (None, None, None);
+        state.memory.forget();
+    }
+
+    /// Has HTTP/2 used for a while, as datagrams do not come through and calls do.
+    pub fn give_up_http3(&self) {
+        let mut state = self.state();
+        if state.http3.take().is_some() {
+            state.memory.note_failure(Downgrade::Lost, Instant::now());
+            drop(state);
+            self.observer.downgraded(Downgrade::Lost);
+        }
     }
 
     /// Sends a request, and answers once the head of its answer is there, whose extensions have the [`Protocol`]. What the peer
@@ -353,6 +382,8 @@ impl Peer {
             }
         }
         self.observer.connected(open.protocol());
+        let observer = self.observer.clone();
+        open.hear(Box::new(move |datagram| observer.heard(datagram)));
         let Some(ends) = open.ends() else { return open };
         let (closed, peer, watched) = (open.closed(), Arc::downgrade(self), Arc::downgrade(&open));
         tokio::spawn(async move {

@@ -3,25 +3,24 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use tokio::task::AbortHandle;
 
 use crate::body::{Body, BoxError, Until, boxed};
 use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Hands, Protocol, Target};
+use crate::datagrams::{self, BUFFER_BYTES, Unsent};
 use crate::h3;
 use crate::path::Acknowledged;
 
 /// How much the system holds of what is received, in bytes, where it lets: packets of many nodes come at once.
 const SOCKET_BYTES: usize = 4 * 1024 * 1024;
-/// How long a connection on which nothing comes stays open.
-const IDLE: Duration = Duration::from_secs(30);
-/// How often a client shows that it is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// After more than so many packets they are acknowledged at once, else with what is sent next or after 25 ms: of small calls
 /// each has an answer, on which its acknowledgement goes along.
 const PACKETS_PER_ACK: u32 = 10;
@@ -37,11 +36,23 @@ pub struct Limits {
     pub stream_bytes_max: u32,
     /// How much may be on its way to the other side, in bytes, over all streams.
     pub send_bytes_max: u64,
+    /// How long it stays open while nothing comes; the shorter of both sides counts. A client with calls under way keeps it open.
+    pub idle: Duration,
+}
+
+impl Limits {
+    /// Among nodes, who say something to each other now and then as long as both are there: opening a connection again costs
+    /// more than keeping it.
+    #[must_use]
+    pub fn among_nodes(self) -> Self {
+        Self { idle: Duration::from_secs(300), ..self }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { streams_max: 128, stream_bytes_max: 1024 * 1024, send_bytes_max: 2 * 1024 * 1024 }
+        let idle = Duration::from_secs(30);
+        Self { streams_max: 128, stream_bytes_max: 1024 * 1024, send_bytes_max: 2 * 1024 * 1024, idle }
     }
 }
 
@@ -77,7 +88,9 @@ fn transport(limits: Limits) -> TransportConfig {
         .stream_receive_window(limits.stream_bytes_max.into())
         .receive_window(VarInt::from_u32(limits.stream_bytes_max.saturating_mul(4)))
         .send_window(limits.send_bytes_max)
-        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
+        .max_idle_timeout(IdleTimeout::try_from(limits.idle).ok())
+        .datagram_receive_buffer_size(Some(BUFFER_BYTES))
+        .datagram_send_buffer_size(BUFFER_BYTES)
         .ack_frequency_config(Some(acks));
     transport
 }
@@ -117,9 +130,7 @@ impl Quic {
         let config = QuicClientConfig::try_from(config).map_err(|error| ConnectError::Tls(error.into()))?;
         let mut config = quinn::ClientConfig::new(Arc::new(config));
         let (mut transport, acknowledged) = (transport(self.limits), Acknowledged::default());
-        transport
-            .keep_alive_interval(Some(KEEP_ALIVE))
-            .congestion_controller_factory(acknowledged.counting());
+        transport.congestion_controller_factory(acknowledged.counting());
         config.transport_config(Arc::new(transport));
         let address = resolve(&to.address, self.endpoint.local_addr().ok()).await?;
         let failed = |error: BoxError| ConnectError::Failed(error);
@@ -129,7 +140,8 @@ impl Quic {
         let shown = connection.peer_identity().and_then(|shown| shown.downcast::<Vec<_>>().ok());
         let client = h3::Client::begin(connection.clone()).await.map_err(failed)?;
         let ends = Mutex::new(Some(ends(shown.map(|shown| *shown).unwrap_or_default())));
-        Ok(Arc::new(Open { connection, acknowledged, is_silent: Arc::default(), client, ends }))
+        let (is_silent, hears) = (Arc::default(), OnceLock::new());
+        Ok(Arc::new(Open { connection, acknowledged, is_silent, client, ends, hears }))
     }
 }
 
@@ -171,6 +183,16 @@ struct Open {
     is_silent: Arc<AtomicBool>,
     client: h3::Client,
     ends: Mutex<Option<BoxFuture<'static, End>>>,
+    /// What reads datagrams; whoever reads has the connection, and must not keep it open.
+    hears: OnceLock<AbortHandle>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(hears) = self.hears.get() {
+            hears.abort();
+        }
+    }
 }
 
 impl Connection for Open {
@@ -219,6 +241,15 @@ impl Connection for Open {
                 _closed = &mut silent => call.await,
             }
         })
+    }
+
+    fn send_datagram(&self, datagram: Bytes) -> Result<(), Unsent> {
+        datagrams::send(&self.connection, datagram)
+    }
+
+    fn hear(&self, heard: Box<dyn Fn(Bytes) + Send + Sync>) {
+        let connection = self.connection.clone();
+        self.hears.get_or_init(|| tokio::spawn(datagrams::hear(connection, heard)).abort_handle());
     }
 
     fn cut(&self, why: &'static str) {

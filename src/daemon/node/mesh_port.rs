@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::asynchronous;
 use crate::daemon::identity::tls::Tls;
-use crate::daemon::surface::{Drained, Limits, Surface, serve_quic, serve_with};
+use crate::daemon::surface::{Beside, Drained, Limits, Surface, serve_quic, serve_with};
 
 /// How soon a port is tried again that cannot be had.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -43,6 +43,8 @@ pub struct LatePort {
     pub http3: bool,
     /// Where it is told how the port stands.
     pub state: Arc<watch::Sender<MeshPort>>,
+    /// What is done with connections over UDP beside.
+    pub beside: Beside,
 }
 
 impl LatePort {
@@ -67,7 +69,8 @@ impl LatePort {
         let over_udp = async {
             match open.udp {
                 Some(udp) => {
-                    serve_quic(udp, tls.clone(), surface.clone(), limits, until(stopped.clone())).await
+                    let surface = (surface.clone(), Some(self.beside.clone()));
+                    serve_quic(udp, tls.clone(), surface, limits, until(stopped.clone())).await
                 }
                 None => Drained { cut: 0 },
             }

@@ -3,20 +3,21 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use omnirelay_core::spiffe::Holder;
 use omnirelay_wire::pb::omnirelay::mesh::transport::v1::mesh_transport_service_server::MeshTransportServiceServer;
 use tokio::sync::watch;
 
 use crate::daemon::identity::authenticate::Hosts;
 use crate::daemon::identity::proof::{ProofNeeded, Proven};
-use crate::daemon::identity::tls::Tls;
-use crate::daemon::identity::trust::HasAuthority;
+use crate::daemon::identity::tls::{Shown, Tls};
+use crate::daemon::identity::trust::{HasAuthority, Standing};
 use crate::daemon::node::{
     Kinds, LatePort, Listens, MeshPort, Mount, NodeError, OpenMeshPort, Part, Phase, Port, PortName, limits,
 };
 use crate::daemon::objects::mesh_transport::{Greeter, MeshTransport};
 use crate::daemon::objects::peers;
 use crate::daemon::readiness::item;
-use crate::daemon::surface::{OMNIRELAY, Surface};
+use crate::daemon::surface::{Beside, OMNIRELAY, Surface};
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 
@@ -59,7 +60,12 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
 /// Opens the port, as soon as that can be.
 fn open(node: &mut Mount, state: Arc<watch::Sender<MeshPort>>) {
     let config = node.config.clone();
-    let late = LatePort { address: config.mesh.listen, http3: config.mesh.http3_support, state };
+    let transport = node.transport.clone();
+    let beside: Beside = Arc::new(move |shown, connection| match member(shown) {
+        Some(node) => Box::pin(transport.use_accepted(node, connection)),
+        None => Box::pin(std::future::ready(())),
+    });
+    let late = LatePort { address: config.mesh.listen, http3: config.mesh.http3_support, state, beside };
     // Whoever shows a certificate is who it says, and nobody else comes in.
     let proven = Proven::new(Arc::default(), node.grants.clone(), ProofNeeded);
     let surface = Surface::builder([OMNIRELAY]).authenticator(proven).hosts(Hosts::any()).among_nodes();
@@ -69,6 +75,14 @@ fn open(node: &mut Mount, state: Arc<watch::Sender<MeshPort>>) {
         PortName::Mesh,
         Port { listens: Listens::Late(late), socket: None, udp: None, tls, limits, surface },
     );
+}
+
+/// The node of this mesh that has shown this.
+fn member(shown: &Shown) -> Option<&str> {
+    match (shown.standing, shown.certificate.id.holder()) {
+        (Standing::Member, Holder::Node { node, .. }) => Some(node),
+        _ => None,
+    }
 }
 
 /// Says in the record of the node where its mesh port is, and calls others by its socket.

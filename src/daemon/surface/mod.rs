@@ -59,7 +59,7 @@ pub use deadline::Deadlines;
 pub use method::{Definition, OMNIRELAY};
 pub use observe::{FailedHandshake, FinishedCall, RequestObserver};
 pub use openapi::openapi;
-pub use quic::serve_quic;
+pub use quic::{Beside, serve_quic};
 pub use serve::{Drained, Limits, serve, serve_with};
 pub use unix::serve_unix;
 

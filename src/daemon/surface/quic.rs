@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::future::BoxFuture;
 use http::{Request, Version};
 use omnirelay_transport::{h3, quic};
 use rustls::AlertDescription;
@@ -23,21 +24,24 @@ use crate::daemon::identity::trust::Trusted;
 /// begun under names of others.
 const RETRY_ABOVE: usize = 64;
 
-/// As [`super::serve`], over QUIC: whoever shows no certificate that is taken has no connection.
+/// What is done with a connection beside serving its calls, until it ends.
+pub type Beside = Arc<dyn Fn(&Shown, quinn::Connection) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// As [`super::serve`], over QUIC: whoever shows no certificate that is taken has no connection. With `beside` it is among nodes.
 pub async fn serve_quic(
     endpoint: quinn::Endpoint,
     tls: Arc<Tls>,
-    surface: Surface,
+    (surface, beside): (Surface, Option<Beside>),
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
-    let line = Line::of(surface, limits, None);
+    let line = Arc::new(QuicLine { line: Line::of(surface, limits, None), beside });
     let mut shutdown = std::pin::pin!(shutdown);
     tokio::select! {
         () = &mut shutdown => return Drained { cut: 0 },
         () = tls.shows() => {}
     }
-    match server_config(&tls, &limits) {
+    match line.server_config(&tls) {
         // Connections are let in by it at all; each is given what is so by then.
         Ok((config, ..)) => endpoint.set_server_config(Some(config)),
         Err(error) => {
@@ -70,7 +74,7 @@ pub async fn serve_quic(
         connections.spawn(connection(Arc::clone(&line), Arc::clone(&tls), incoming, (at, place, hands)));
     }
     endpoint.set_server_config(None);
-    line.surface.drain();
+    line.line.surface.drain();
     let drained = drain(std::future::ready(()), connections, limits.grace).await;
     // What was sent last is given the time to arrive.
     endpoint.close(h3::NO_ERROR, b"");
@@ -101,17 +105,26 @@ impl Drop for Hands {
     }
 }
 
-async fn connection(
+/// What all connections of a listener have in common.
+struct QuicLine {
     line: Arc<Line>,
+    beside: Option<Beside>,
+}
+
+async fn connection(
+    on: Arc<QuicLine>,
     tls: Arc<Tls>,
     incoming: quinn::Incoming,
     (at, _place, hands): (At, Place, Hands),
 ) {
-    let (connection, shown) = match shake(&line, &tls, incoming).await {
+    let line = &on.line;
+    let (connection, shown) = match on.shake(&tls, incoming).await {
         Ok(shaken) => shaken,
         Err(unshaken) => return line.refuse(at.remote, &unshaken),
     };
     drop(hands);
+    let beside = on.beside.as_ref().zip(shown.as_ref());
+    let beside = beside.map(|(beside, shown)| beside(shown, connection.clone()));
     let peer = PeerInfo::at(at.remote, at.local).showing(shown.as_ref());
     let (surface, peer) = (line.surface.clone(), Arc::new(peer));
     let service = move |request: Request<omnirelay_transport::Body>| {
@@ -129,8 +142,21 @@ async fn connection(
     };
     let served = async {
         let served = h3::serve(connection.clone(), limits, line.surface.draining(), service);
-        if let Err(error) = served.await {
-            tracing::debug!(remote = %at.remote, %error, "connection ended");
+        let served = async {
+            if let Err(error) = served.await {
+                tracing::debug!(remote = %at.remote, %error, "connection ended");
+            }
+        };
+        let beside = async {
+            match beside {
+                Some(beside) => beside.await,
+                None => {}
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = served => {}
+            () = beside => {}
         }
     };
     if let Some(why) = until_out(&tls, shown, at.remote, served).await {
@@ -138,31 +164,36 @@ async fn connection(
     }
 }
 
-/// Shakes hands, as this node is by now.
-async fn shake(
-    line: &Line,
-    tls: &Tls,
-    incoming: quinn::Incoming,
-) -> Result<(quinn::Connection, Option<Shown>), Unshaken> {
-    let (config, judged_by, noted) = server_config(tls, &line.limits)?;
-    let failed = |error: quinn::ConnectionError, noted: &Noted| noted.unshaken(of_quic(error));
-    let accepted = incoming.accept_with(Arc::new(config)).map_err(|error| failed(error, &noted))?;
-    let connection = tokio::select! {
-        shaken = accepted => shaken.map_err(|error| failed(error, &noted))?,
-        () = line.surface.draining() => return Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
-        () = tokio::time::sleep(line.limits.header_read_timeout) => return Err(Unshaken::too_slow()),
-    };
-    let chain = connection.peer_identity().and_then(|chain| chain.downcast::<Vec<_>>().ok());
-    let shown = Shown::of(&chain.map(|chain| *chain).unwrap_or_default(), judged_by)?;
-    Ok((connection, shown))
-}
+impl QuicLine {
+    /// Shakes hands, as this node is by now.
+    async fn shake(
+        &self,
+        tls: &Tls,
+        incoming: quinn::Incoming,
+    ) -> Result<(quinn::Connection, Option<Shown>), Unshaken> {
+        let (config, judged_by, noted) = self.server_config(tls)?;
+        let Line { surface, limits, .. } = &*self.line;
+        let failed = |error: quinn::ConnectionError, noted: &Noted| noted.unshaken(of_quic(error));
+        let accepted = incoming.accept_with(Arc::new(config)).map_err(|error| failed(error, &noted))?;
+        let connection = tokio::select! {
+            shaken = accepted => shaken.map_err(|error| failed(error, &noted))?,
+            () = surface.draining() => return Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
+            () = tokio::time::sleep(limits.header_read_timeout) => return Err(Unshaken::too_slow()),
+        };
+        let chain = connection.peer_identity().and_then(|chain| chain.downcast::<Vec<_>>().ok());
+        let shown = Shown::of(&chain.map(|chain| *chain).unwrap_or_default(), judged_by)?;
+        Ok((connection, shown))
+    }
 
-/// What connections begin with now.
-fn server_config(tls: &Tls, limits: &Limits) -> io::Result<(quinn::ServerConfig, Arc<Trusted>, Noted)> {
-    let (config, judged_by, noted) = tls.quic()?;
-    let limits = quic::Limits { stream_bytes_max: limits.receive_bytes_max, ..quic::Limits::default() };
-    let config = quic::server_config(config, limits).map_err(io::Error::other)?;
-    Ok((config, judged_by, noted))
+    /// What connections begin with now.
+    fn server_config(&self, tls: &Tls) -> io::Result<(quinn::ServerConfig, Arc<Trusted>, Noted)> {
+        let (config, judged_by, noted) = tls.quic()?;
+        let stream_bytes_max = self.line.limits.receive_bytes_max;
+        let limits = quic::Limits { stream_bytes_max, ..quic::Limits::default() };
+        let limits = if self.beside.is_some() { limits.among_nodes() } else { limits };
+        let config = quic::server_config(config, limits).map_err(io::Error::other)?;
+        Ok((config, judged_by, noted))
+    }
 }
 
 /// What a failed connection is as a failure of a handshake. Of what TLS found wrong QUIC keeps the alert alone.

@@ -1,6 +1,7 @@
 //! The mesh transport: how this node calls others, over HTTP/3 or HTTP/2, with the identities of the mesh.
 
 pub mod channel;
+mod datagrams;
 mod greeting;
 mod keep;
 pub mod measure;
@@ -11,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use omnirelay_transport::carrier::{Protocol, Target};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Carriers, Observer, Peer, Used, Way};
@@ -21,6 +23,7 @@ use tokio::sync::watch;
 use super::identity::trust::Trust;
 use super::metrics::TransportMetrics;
 use channel::MeshChannel;
+use datagrams::Datagrams;
 use greeting::{Greeting, Greets};
 use tls::NodeTls;
 use udp::LateUdp;
@@ -58,6 +61,7 @@ pub struct Transport {
     carriers: Arc<Carriers>,
     udp: watch::Sender<Option<quinn::Endpoint>>,
     greets: Greets,
+    datagrams: Datagrams,
     locate: OnceLock<Locate>,
     behind: OnceLock<Behind>,
     metrics: Arc<TransportMetrics>,
@@ -81,6 +85,7 @@ impl Transport {
             carriers,
             udp,
             greets,
+            datagrams: Datagrams::default(),
             locate,
             behind,
             metrics,
@@ -144,7 +149,11 @@ impl Transport {
             return Ok(known.clone());
         }
         let tls = Arc::new(NodeTls::new(node, self.trust.clone()));
-        let observer = Box::new(Observed { node: node.to_owned(), metrics: self.metrics.clone() });
+        let observer = Arc::new(Observed {
+            node: node.to_owned(),
+            metrics: self.metrics.clone(),
+            datagrams: self.datagrams.clone(),
+        });
         let peer = Peer::new(self.carriers.clone(), tls, target, http3, observer);
         peers.insert(node.to_owned(), peer.clone());
         Ok(peer)
@@ -176,6 +185,7 @@ impl Transport {
 struct Observed {
     node: String,
     metrics: Arc<TransportMetrics>,
+    datagrams: Datagrams,
 }
 
 impl Observer for Observed {
@@ -187,5 +197,9 @@ impl Observer for Observed {
     fn connected(&self, protocol: Protocol) {
         self.metrics.count_connection(protocol);
         tracing::info!(peer = self.node, rpc_transport = protocol.word(), "peer connected");
+    }
+
+    fn heard(&self, datagram: Bytes) {
+        self.datagrams.heard(&self.node, datagram);
     }
 }

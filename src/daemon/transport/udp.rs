@@ -29,7 +29,7 @@ impl Carrier for LateUdp {
         let endpoint = self.0.borrow().clone();
         Box::pin(async move {
             match endpoint {
-                Some(endpoint) => Quic::new(endpoint, Limits::default()).connect(to, tls).await,
+                Some(endpoint) => Quic::new(endpoint, Limits::default().among_nodes()).connect(to, tls).await,
                 None => Err(ConnectError::Failed("the mesh port of this node is not open".into())),
             }
         })

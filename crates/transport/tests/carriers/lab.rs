@@ -17,11 +17,11 @@ use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Carriers, Observer, Peer};
 use omnirelay_transport::quic::{self, Quic};
 use omnirelay_transport::tcp::Tcp;
-use omnirelay_transport::{Body, BoxError, h3};
+use omnirelay_transport::{Body, BoxError, datagrams, h3};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 /// A server. Dropping it ends it as a crash would.
@@ -40,6 +40,10 @@ impl Server {
     }
 
     pub async fn start_at(address: &str) -> Self {
+        Self::start_with(address, quic::Limits::default()).await
+    }
+
+    pub async fn start_with(address: &str, limits: quic::Limits) -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["node.mesh".to_owned()]).unwrap();
         let trusted = made.cert.der().clone();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -53,7 +57,7 @@ impl Server {
         let tcp = TcpListener::bind(address).await.unwrap();
         let address = tcp.local_addr().unwrap();
         let endpoint = quic::endpoint(quic::bind(address).unwrap()).unwrap();
-        endpoint.set_server_config(Some(quic::server_config(tls.clone(), quic::Limits::default()).unwrap()));
+        endpoint.set_server_config(Some(quic::server_config(tls.clone(), limits).unwrap()));
         let (calls, drain) = (Arc::new(AtomicUsize::new(0)), watch::Sender::new(false));
         let mut tasks = JoinSet::new();
         tasks.spawn(over_quic(endpoint.clone(), calls.clone(), drain.subscribe()));
@@ -65,6 +69,11 @@ impl Server {
     /// Begins to drain its QUIC connections.
     pub fn drain(&self) {
         self.drain.send_replace(true);
+    }
+
+    /// How many connections over QUIC are open.
+    pub fn open_over_udp(&self) -> usize {
+        self.endpoint.open_connections()
     }
 
     /// Has connections over QUIC taken again, after a drain.
@@ -88,7 +97,7 @@ impl Server {
         let http3 = Arc::new(Quic::new(own, quic::Limits::default()));
         let carriers = Arc::new(Carriers { http3: Some(http3), http2: Arc::new(Tcp) });
         let told = Arc::new(Told::default());
-        (Peer::new(carriers, self.tls.clone(), target(address), true, Box::new(Tells(told.clone()))), told)
+        (Peer::new(carriers, self.tls.clone(), target(address), true, Arc::new(Tells(told.clone()))), told)
     }
 
     pub fn peer(&self) -> (Arc<Peer>, Arc<Told>) {
@@ -102,7 +111,7 @@ pub fn target(address: SocketAddr) -> Target {
 
 /// What a peer has told of.
 #[derive(Default)]
-pub struct Told(pub Mutex<Vec<String>>);
+pub struct Told(pub Mutex<Vec<String>>, Mutex<Vec<Bytes>>);
 
 pub struct Tells(Arc<Told>);
 
@@ -114,11 +123,20 @@ impl Observer for Tells {
     fn connected(&self, protocol: Protocol) {
         self.0.0.lock().unwrap().push(protocol.word().to_owned());
     }
+
+    fn heard(&self, datagram: Bytes) {
+        self.0.1.lock().unwrap().push(datagram);
+    }
 }
 
 impl Told {
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    /// The datagrams that have come since.
+    pub fn datagrams(&self) -> Vec<Bytes> {
+        std::mem::take(&mut self.1.lock().unwrap())
     }
 }
 
@@ -168,8 +186,23 @@ async fn over_quic(endpoint: quinn::Endpoint, calls: Arc<AtomicUsize>, drain: wa
                 let _ = drain.wait_for(|drains| *drains).await;
             };
             let service = move |request| serve(request, calls.clone());
+            // Each comes back, backwards.
+            let echo = connection.clone();
+            let heard = datagrams::hear(connection.clone(), move |datagram| {
+                let back: Bytes = datagram.iter().rev().copied().collect();
+                let _ = datagrams::send(&echo, back);
+            });
+            let _ends_with_it = AbortOnDrop(tokio::spawn(heard).abort_handle());
             let _ = h3::serve(connection, limits, draining, service).await;
         });
+    }
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -1,0 +1,126 @@
+//! Datagrams among nodes, over whichever connection there is: one that this node has opened, or one that the other has.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use omnirelay_transport::datagrams::{self, Unsent};
+
+use super::Transport;
+
+/// Connections of one node that datagrams are sent over; the newest are kept.
+const OF_ONE_MAX: usize = 4;
+
+type Hear = Box<dyn Fn(&str, Bytes) + Send + Sync>;
+
+/// Who hears datagrams, and the connections that others have opened.
+#[derive(Clone, Default)]
+pub struct Datagrams(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    hear: OnceLock<Hear>,
+    accepted: Mutex<HashMap<String, Vec<quinn::Connection>>>,
+}
+
+impl Datagrams {
+    /// Hands over what a node has sent.
+    pub fn heard(&self, node: &str, datagram: Bytes) {
+        if let Some(hear) = self.0.hear.get() {
+            hear(node, datagram);
+        }
+    }
+
+    fn accepted(&self) -> MutexGuard<'_, HashMap<String, Vec<quinn::Connection>>> {
+        self.0.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest connection of a node that is open.
+    fn of(&self, node: &str) -> Option<quinn::Connection> {
+        let accepted = self.accepted();
+        accepted.get(node)?.iter().rev().find(|connection| connection.close_reason().is_none()).cloned()
+    }
+
+    /// Uses none of the connections of a node any more; they go on.
+    pub fn forget(&self, node: &str) {
+        self.accepted().remove(node);
+    }
+
+    async fn serve(self, node: String, connection: quinn::Connection) {
+        let id = connection.stable_id();
+        {
+            let mut accepted = self.accepted();
+            let of_node = accepted.entry(node.clone()).or_default();
+            of_node.push(connection.clone());
+            if of_node.len() > OF_ONE_MAX {
+                of_node.remove(0);
+            }
+        }
+        let _ends = Served { datagrams: self.clone(), node: node.clone(), id };
+        datagrams::hear(connection, |datagram| self.heard(&node, datagram)).await;
+    }
+}
+
+/// A connection that is forgotten when it is served no more.
+struct Served {
+    datagrams: Datagrams,
+    node: String,
+    id: usize,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let mut accepted = self.datagrams.accepted();
+        if let Some(of_node) = accepted.get_mut(&self.node) {
+            of_node.retain(|connection| connection.stable_id() != self.id);
+            if of_node.is_empty() {
+                accepted.remove(&self.node);
+            }
+        }
+    }
+}
+
+impl Transport {
+    /// Has datagrams heard so from now on; the first is kept.
+    pub fn hear_by(&self, hear: impl Fn(&str, Bytes) + Send + Sync + 'static) {
+        self.datagrams.0.hear.get_or_init(|| Box::new(hear));
+    }
+
+    /// Sends a datagram to a node, which may be lost. It opens no connection, and waits for nothing.
+    ///
+    /// # Errors
+    /// [`Unsent`].
+    pub fn send_datagram(&self, node: &str, datagram: Bytes) -> Result<(), Unsent> {
+        let peer = self.peers().get(node).cloned();
+        let sent = peer.map_or(Err(Unsent::NoConnection), |peer| peer.send_datagram(datagram.clone()));
+        match (sent, self.datagrams.of(node)) {
+            (Err(Unsent::NoConnection), Some(accepted)) => datagrams::send(&accepted, datagram),
+            (sent, _) => sent,
+        }
+    }
+
+    /// Uses a connection over QUIC that a node of this mesh has opened, until that ends.
+    pub fn use_accepted(
+        &self,
+        node: &str,
+        connection: quinn::Connection,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        self.datagrams.clone().serve(node.to_owned(), connection)
+    }
+
+    /// Has what is sent to a node next go over connections of its own, as where that has started again.
+    pub fn reconnect(&self, node: &str) {
+        self.datagrams.forget(node);
+        if let Some(peer) = self.peers().get(node) {
+            peer.reconnect();
+        }
+    }
+
+    /// Has HTTP/2 used to a node for a while, as datagrams do not come through to it and calls do.
+    pub fn give_up_http3(&self, node: &str) {
+        self.datagrams.forget(node);
+        if let Some(peer) = self.peers().get(node) {
+            peer.give_up_http3();
+        }
+    }
+}
