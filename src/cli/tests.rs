@@ -201,6 +201,12 @@ fn methods() -> BTreeMap<String, MethodDescriptor> {
 
 /// Methods without a command, and why.
 const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
+    (
+        "omnirelay.mesh.control.v1.PeerControlService/GetLeaseHealth",
+        "services read it; `mesh peers list` says the same to people",
+    ),
+    ("omnirelay.mesh.membership.v1.MembershipService/Deliver", "members call it at each other's mesh port"),
+    ("omnirelay.mesh.membership.v1.MembershipService/Exchange", "members call it at each other's mesh port"),
     ("omnirelay.security.v1.RevocationExchangeService/Offer", "nodes call it at each other's mesh port"),
     (
         "omnirelay.mesh.transport.v1.MeshTransportService/Hello",

@@ -3,6 +3,7 @@
 
 mod aero;
 mod audit;
+mod gossip;
 mod identity;
 mod leadership;
 mod peers;
@@ -24,6 +25,7 @@ use crate::daemon::identity::caller::Protocol;
 
 pub use aero::AeroMetrics;
 pub use audit::AuditMetrics;
+pub use gossip::{Direction, GossipMetrics};
 pub use identity::{IdentityMetrics, IssuerMetrics};
 pub use leadership::LeadershipMetrics;
 pub use peers::PeersMetrics;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use omnirelay_store::{Kind, Retention, Store};
 use omnirelay_transport::quic;
+use tokio::sync::watch;
 
 use super::audit::files::{AuditFiles, AuditFilesError};
 use super::config::{Config, TlsSource, WithoutProof};
@@ -209,6 +210,8 @@ impl Mount {
             grants: Arc::default(),
             trust,
             transport,
+            mesh_port: Arc::new(watch::Sender::new(MeshPort::NotEnrolled)),
+            gossip: None,
             identity_files: spec.identity,
             provision: spec.access.provision.clone(),
             federation: spec.access.federation.clone(),

@@ -138,6 +138,11 @@ pub fn mesh(request: &Request) -> Reply {
         ("POST", "/control/peers/relay-b119:undrain") => change(true, false, &["draining: true -> false"]),
         ("GET", "/control/peers/relay-b119/drain") => drained(),
         ("GET", path) if path.ends_with("/ping") => pinged(path),
+        ("GET", "/control/peers/relay-b119/explain") => explained(),
+        ("GET", "/control/peers/relay-c0de/explain") => answer(json!({
+            "schemaVersion": "v1", "localNodeId": "relay-a7f3", "nodeId": "relay-c0de", "chapters": [], "silent": [],
+            "health": {"state": "unknown", "by": [], "flaps": 0},
+        })),
         ("PATCH", "/control/peers/relay-b119/labels") => {
             change(true, false, &["label tier: \"std\" -> \"gold\""])
         }
@@ -154,6 +159,31 @@ pub fn mesh(request: &Request) -> Reply {
 
 fn drained() -> Reply {
     answer(json!({"nodeId": "relay-b119", "draining": true, "drained": true, "remaining": []}))
+}
+
+/// A peer that was suspected and has answered.
+fn explained() -> Reply {
+    let chapter = |observer: &str, second: u32, verdict: &str, by: &str| {
+        json!({
+            "observer": observer, "time": format!("2026-11-20T06:02:{second:02}Z"), "verdict": verdict, "by": by,
+            "incarnation": "1838718843685888", "correlationId": "8c1f5f0e-1111-8222-8333-444455556666",
+        })
+    };
+    let mut suspected = chapter("relay-c0de", 3, "suspected", "relay-c0de");
+    suspected["evidence"] =
+        json!({"waitedMs": 1000.2, "helpers": ["relay-a7f3"], "nacks": 1, "rttMs": 0.8, "unwell": 0});
+    let chapters = [
+        chapter("relay-a7f3", 1, "joined", ""),
+        suspected,
+        chapter("relay-a7f3", 3, "suspected", "relay-c0de"),
+        chapter("relay-b119", 4, "answered", "relay-c0de"),
+        chapter("relay-a7f3", 4, "refuted", ""),
+    ];
+    answer(json!({
+        "schemaVersion": "v1", "generatedAt": "2026-11-20T06:02:11Z", "localNodeId": "relay-a7f3",
+        "nodeId": "relay-b119", "chapters": chapters, "silent": ["relay-d44b"],
+        "health": {"state": "alive", "by": [], "flaps": 1},
+    }))
 }
 
 /// What a node is reached by: one by both, one over TCP alone, one not at all.

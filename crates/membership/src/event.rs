@@ -29,6 +29,11 @@ pub enum Output {
     Exchange {
         with: Contact,
     },
+    /// A ping was answered after so long.
+    Measured {
+        node: NodeId,
+        rtt: Duration,
+    },
     Event(Event),
 }
 

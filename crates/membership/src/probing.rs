@@ -146,6 +146,7 @@ impl Membership {
         self.feel(-1);
         if let Some(member) = self.members.get_mut(&target) {
             member.rtt = Some(member.rtt.map_or(took, |before| (before * 7 + took) / 8));
+            self.outputs.push_back(Output::Measured { node: target, rtt: took });
         }
     }
 

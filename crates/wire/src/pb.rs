@@ -41,6 +41,12 @@ pub mod omnirelay {
                 include!(concat!(env!("OUT_DIR"), "/omnirelay.mesh.control.v1.serde.rs"));
             }
         }
+        pub mod membership {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/omnirelay.mesh.membership.v1.rs"));
+                include!(concat!(env!("OUT_DIR"), "/omnirelay.mesh.membership.v1.serde.rs"));
+            }
+        }
         pub mod transport {
             pub mod v1 {
                 include!(concat!(env!("OUT_DIR"), "/omnirelay.mesh.transport.v1.rs"));

@@ -154,6 +154,9 @@ reasons! {
     GARBLED_TELEMETRY: InvalidArgument,
         "a message on a telemetry stream is none, or is of another shape than those before",
         "send TelemetryFrame or AgentStreamMessage, one of them on a stream";
+    GOSSIP_OFF: Unavailable,
+        "the node does not gossip, or not yet: it has no identity, or `mesh.gossip.enabled` is off there",
+        "omnirelay node status";
     GROUP_LIVE: FailedPrecondition,
         "a session or group is still live, so it cannot be judged gone", "wait until it is over";
     GROUP_OVER: FailedPrecondition,

@@ -44,7 +44,17 @@ fn node() -> Value {
 }
 
 fn peer(id: &str, status: &str, cordoned: bool, version: &str) -> Value {
-    json!({"nodeId": id, "status": status, "cordoned": cordoned, "metadata": {"meshVersion": version}})
+    json!({
+        "nodeId": id, "status": status, "cordoned": cordoned, "metadata": {"meshVersion": version},
+        "health": {"state": status},
+    })
+}
+
+/// One that gossip has so.
+fn heard(id: &str, health: &str) -> Value {
+    let mut peer = peer(id, "alive", false, "0.1.0");
+    peer["health"] = json!({"state": health, "by": ["node-1"]});
+    peer
 }
 
 /// One that is called at its mesh port.
@@ -233,6 +243,7 @@ fn bad_cases_of_the_mesh() -> Vec<Case> {
         ("membership-known", alone("node-1", "dead", false), Verdict::Fail, "dead"),
         ("membership-suspect", alone("node-9", "suspect", false), Verdict::Warn, "node-9"),
         ("membership-dead", alone("node-9", "dead", false), Verdict::Fail, "node-9"),
+        ("membership-unreached", with_peers(json!([heard("node-9", "dead")])), Verdict::Warn, "node-9"),
         ("membership-capacity", alone("a", "alive", true), Verdict::Fail, "none of 1"),
         ("membership-capacity", with_peers(json!([])), Verdict::Fail, "no live peer"),
         (
@@ -479,7 +490,7 @@ fn skipped_and_unwanted_checks_do_not_count() {
     let report = judge(&args, &facts, Duration::ZERO);
     assert!(report.success());
     assert_eq!(report.counts(Verdict::Skip), 1);
-    assert_eq!(report.rows.len(), 4);
+    assert_eq!(report.rows.len(), 5);
     let without_skip = CheckArgs { skip: Vec::new(), ..args };
     assert!(!judge(&without_skip, &facts, Duration::ZERO).success());
 }

@@ -34,6 +34,12 @@ pub static CATEGORY: Category = Category {
             Judge::Answer(&PEERS, dead),
         ),
         Check::new(
+            "membership-unreached",
+            "every live peer is reached by gossip",
+            "A node renews its session in the store and no other node reaches it: it keeps what it leads, and nobody can call it.",
+            Judge::Answer(&PEERS, unreached),
+        ),
+        Check::new(
             "membership-capacity",
             "a live peer takes new work",
             "Every live node is cordoned: nothing new can be placed, and no scope without a leader gets one.",
@@ -72,6 +78,22 @@ fn dead(peers: &Value, _: &Facts) -> Finding {
             "omnirelay mesh peers forget {}    # if it is gone for good; else start it again",
             ids[0]
         )),
+    }
+}
+
+fn unreached(peers: &Value, _: &Facts) -> Finding {
+    let is_unreached = |peer: &Value| {
+        text(peer, "status") == "alive" && matches!(text(peer, "health.state"), "suspect" | "dead" | "left")
+    };
+    let is_known = |peer: &Value| !matches!(text(peer, "health.state"), "" | "unknown");
+    match with(peers, is_unreached).as_slice() {
+        [] if with(peers, is_known).is_empty() => Finding::skip("the daemon that answers does not gossip"),
+        [] => Finding::pass("every live peer is reached"),
+        ids => Finding::warn(format!("their sessions live, and nobody reaches {}", some_of(ids, NAMED_MAX)))
+            .hint(format!(
+                "omnirelay mesh peers explain {0}    # who does not; then its mesh port, or: omnirelay mesh peers drain {0}",
+                ids[0]
+            )),
     }
 }
 

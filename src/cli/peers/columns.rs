@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::cli::frame::client::some_of;
 use crate::cli::frame::document::{field, flag, items, pairs, text};
 use crate::cli::frame::table::Column;
 use crate::cli::frame::time;
@@ -11,6 +12,7 @@ pub static COLUMNS: &[Column] = &[
     Column::new("id", |peer, _| text(peer, "nodeId").to_owned()).keep(),
     Column::new("role", |peer, _| text(peer, "metadata.role").to_owned()),
     Column::new("status", |peer, _| status(peer)).keep(),
+    Column::new("health", |peer, _| health(peer)).seldom(),
     Column::new("cluster", |peer, _| text(peer, "metadata.clusterId").to_owned()),
     Column::new("zone", |peer, _| text(peer, "metadata.zone").to_owned()).seldom(),
     Column::new("rtt", |peer, _| rtt(peer))
@@ -41,6 +43,16 @@ pub fn status(peer: &Value) -> String {
     let mut words: Vec<&str> = vec![text(peer, "status")];
     orders(peer).for_each(|order| words.push(order));
     words.join(",")
+}
+
+/// `suspect by node-2`: how it is by gossip, where that is another thing than its status says.
+pub fn health(peer: &Value) -> String {
+    let state = text(peer, "health.state");
+    if state == text(peer, "status") || matches!(state, "" | "unknown") {
+        return String::new();
+    }
+    let by: Vec<&str> = items(peer, "health.by").iter().filter_map(Value::as_str).collect();
+    if by.is_empty() { state.to_owned() } else { format!("{state} by {}", some_of(&by, 3)) }
 }
 
 /// What an operator has ordered of it: `cordoned`, `draining`.

@@ -16,6 +16,7 @@ use crate::cli::frame::ids;
 use crate::cli::frame::listing::listing;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
+use crate::cli::frame::table::Moment;
 use crate::cli::frame::time;
 
 pub const GET: Rpc = peer_control_service::GET;
@@ -76,6 +77,7 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("id", text(peer, "nodeId").to_owned()),
         ("status", format!("{} ({})", text(peer, "status"), text(peer, "statusReason"))),
         ("since", ago("statusSince")),
+        ("health", health(peer, moment)),
         ("last seen", ago("lastSeen")),
         ("cordoned", cordoned),
         ("draining", if flag(peer, "draining") { "yes" } else { "no" }.to_owned()),
@@ -97,6 +99,27 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("updated", ago("updatedAt")),
     ];
     listing(&rows)
+}
+
+/// `suspect since 3s by node-2; 2 flaps`: how it is by gossip.
+fn health(peer: &Value, moment: Moment) -> String {
+    let state = text(peer, "health.state");
+    let since = time::back(time::ago(field(peer, "health.since"), moment), moment);
+    let by: Vec<&str> = items(peer, "health.by").iter().filter_map(Value::as_str).collect();
+    let by = if by.is_empty() { String::new() } else { format!(" by {}", some_of(&by, 4)) };
+    let flaps = match field(peer, "health.flaps").as_u64().unwrap_or(0) {
+        0 => String::new(),
+        flaps => format!("; came back {flaps}x"),
+    };
+    let unwell = match field(peer, "health.unwell").as_u64().unwrap_or(0) {
+        0 => String::new(),
+        unwell => format!("; unwell ({unwell})"),
+    };
+    match (state, since.as_str()) {
+        ("" | "unknown", _) => "unknown".to_owned(),
+        (state, "") => format!("{state}{by}{flaps}{unwell}"),
+        (state, since) => format!("{state}{by} (since {since}){flaps}{unwell}"),
+    }
 }
 
 /// `http2: nothing came back over UDP`: by what it is called, and why that is not HTTP/3.

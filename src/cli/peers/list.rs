@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
-use omnirelay_wire::pb::omnirelay::mesh::control::v1::{ListPeersRequest, WatchPeersRequest, peer};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::{
+    ListPeersRequest, WatchPeersRequest, peer, peer_health,
+};
 use omnirelay_wire::rpc::peer_control_service;
 use serde_json::Value;
 
@@ -27,7 +29,7 @@ pub const LIST: Rpc = peer_control_service::LIST;
 pub const WATCH: Rpc = peer_control_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("mesh peers list", &[&LIST, &WATCH])
     .exiting("0 1 2 3 5 6 8 9 10 11")
-    .listing(&COLUMNS, &["cluster", "region", "role", "status", "version", "zone"]);
+    .listing(&COLUMNS, &["cluster", "health", "region", "role", "status", "version", "zone"]);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -150,6 +152,10 @@ pub async fn watch(
         }
     }
     let filters = filters(filter)?;
+    if !filters.health.is_empty() {
+        let what = "a watch cannot be filtered by health";
+        return Err(CliError::usage(what).hint("leave --watch out, or filter by status"));
+    }
     let request = WatchPeersRequest {
         role: filters.role.clone(),
         cluster: filters.cluster.clone(),
@@ -158,6 +164,8 @@ pub async fn watch(
         region: filters.region.clone(),
         zone: filters.zone.clone(),
         selector: filters.selector.clone(),
+        // Scripts get what was committed, as they know it.
+        health: session.format().is_text(),
         ..WatchPeersRequest::default()
     };
     let feed = Feed {
@@ -176,7 +184,7 @@ pub async fn watch(
             call: Box::new(move |_| Call::of(&LIST, &filters)),
             every: Duration::from_secs(2),
             list: "peers",
-            fields: &["leads", "lastSeen", "rttMs"],
+            fields: &["leads", "lastSeen", "rttMs", "health"],
         }),
         keep: Keep::Latest,
     };
@@ -197,8 +205,14 @@ pub fn filters(args: &FilterArgs) -> Result<ListPeersRequest, CliError> {
             "version" => request.version.push(value),
             "region" => request.region.push(value),
             "zone" => request.zone.push(value),
-            // Until a node hears of others by itself, a peer's health is its status.
-            "status" | "health" => match peer::Status::from_str_name(&value) {
+            "health" => match peer_health::State::from_str_name(&value) {
+                Some(state) => request.health.push(state.into()),
+                None => {
+                    return Err(CliError::usage(format!("there is no health `{value}`"))
+                        .hint("choose from alive, suspect, dead, left, unknown"));
+                }
+            },
+            "status" => match peer::Status::from_str_name(&value) {
                 Some(status) => request.status.push(status.into()),
                 None => {
                     return Err(CliError::usage(format!("there is no status `{value}`"))
@@ -206,8 +220,9 @@ pub fn filters(args: &FilterArgs) -> Result<ListPeersRequest, CliError> {
                 }
             },
             other => {
-                return Err(CliError::usage(format!("peers cannot be filtered by `{other}`"))
-                    .hint("filter by role, cluster, status, version, region or zone; labels go into -l"));
+                return Err(CliError::usage(format!("peers cannot be filtered by `{other}`")).hint(
+                    "filter by role, cluster, status, health, version, region or zone; labels go into -l",
+                ));
             }
         }
     }
@@ -229,12 +244,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn health_is_another_word_for_status() {
+    fn health_is_what_gossip_says_and_status_what_was_committed() {
         let filtered = |name: &str, value: &str| {
             let filter = vec![(name.to_owned(), value.to_owned())];
-            filters(&FilterArgs { selector: None, filter }).map(|request| request.status)
+            filters(&FilterArgs { selector: None, filter })
         };
-        assert_eq!(filtered("health", "suspect").unwrap(), filtered("status", "suspect").unwrap());
+        let health = filtered("health", "suspect").unwrap();
+        assert_eq!((health.status.len(), health.health), (0, vec![peer_health::State::Suspect as i32]));
+        assert_eq!(filtered("status", "suspect").unwrap().status.len(), 1);
         assert!(filtered("health", "fine").unwrap_err().to_text().contains("alive, suspect"));
         assert!(filtered("wealth", "suspect").is_err());
     }

@@ -5,6 +5,7 @@ pub mod checks;
 mod columns;
 mod cordon;
 pub mod drain;
+mod explain;
 mod force_leave;
 mod forget;
 pub mod get;
@@ -52,6 +53,7 @@ verbs! {
         Status: status::StatusArgs,
         Watch: watch::WatchVerbArgs,
         Ping: ping::PingArgs,
+        Explain: explain::ExplainArgs,
         Cordon: cordon::CordonArgs,
         Uncordon: uncordon::UncordonArgs,
         Drain: drain::DrainArgs,
@@ -64,6 +66,7 @@ verbs! {
         message("peer", "mesh peers get, status", "omnirelay.mesh.control.v1.GetPeerResponse"),
         message("peer-change", "mesh peers cordon, uncordon, drain, undrain, label, force-leave, forget", "omnirelay.mesh.control.v1.PeerChange"),
         message("peer-event", "mesh peers watch, list --watch", "omnirelay.mesh.control.v1.PeerEvent"),
+        message("peer-explanation", "mesh peers explain", "omnirelay.mesh.control.v1.ExplainPeerResponse"),
         message("peer-ping", "mesh peers ping", "omnirelay.mesh.control.v1.PingPeerResponse"),
         message("peers", "mesh peers list", "omnirelay.mesh.control.v1.ListPeersResponse"),
     ]

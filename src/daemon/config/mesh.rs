@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, Section, is_host_and_port};
-use super::{Config, LeadershipConfig};
+use super::{Config, GossipConfig, LeadershipConfig};
 use crate::daemon::identity::pins::{Pin, Pins};
 
 /// How many certificates can be pinned.
@@ -28,6 +28,7 @@ pub struct MeshConfig {
     /// Other nodes to join, each `host:port`.
     pub seeds: Vec<String>,
     pub leadership: LeadershipConfig,
+    pub gossip: GossipConfig,
 }
 
 impl Default for MeshConfig {
@@ -39,6 +40,7 @@ impl Default for MeshConfig {
             pinned_certificates: Vec::new(),
             seeds: Vec::new(),
             leadership: LeadershipConfig::default(),
+            gossip: GossipConfig::default(),
         }
     }
 }
@@ -63,6 +65,7 @@ impl Section for MeshConfig {
             );
             return Err(("mesh.pinnedCertificates", what));
         }
+        self.gossip.check(all)?;
         self.leadership.check(all)
     }
 }

@@ -9,12 +9,15 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::future::join_all;
 use omnirelay_store::Kind;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::NodeError;
+use super::mesh_port::MeshPort;
 use super::ports::{Addresses, Port, PortName, RelayListeners};
 use crate::daemon::audit::files::{AuditFiles, AuditKey};
 use crate::daemon::config::Config;
+use crate::daemon::gossip::Gossip;
 use crate::daemon::identity::federation::Federation;
 use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::identity::proof::Grants;
@@ -99,6 +102,10 @@ pub struct Mount {
     pub trust: Arc<Trust>,
     /// How other nodes are called.
     pub transport: Arc<Transport>,
+    /// How the mesh port stands.
+    pub mesh_port: Arc<watch::Sender<MeshPort>>,
+    /// Membership by gossip; not there before its part is mounted, nor where it is switched off.
+    pub gossip: Option<Arc<Gossip>>,
     /// Where both are kept.
     pub identity_files: IdentityFiles,
     /// Where the node's own identity comes from.

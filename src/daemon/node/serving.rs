@@ -47,7 +47,9 @@ impl Serving {
         let mut serving = Self(vec![first]);
         if let Some((udp, tls)) = over_udp {
             let shared = surface.clone();
-            serving.0.push(Listening::begin(tasks, |stop| serve_quic(udp, tls, (shared, None), limits, stop)));
+            serving
+                .0
+                .push(Listening::begin(tasks, |stop| serve_quic(udp, tls, (shared, None), limits, stop)));
         }
         if let Some(socket) = socket {
             let listener = socket.listener().map_err(NodeError::Listen)?;

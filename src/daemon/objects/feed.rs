@@ -298,8 +298,13 @@ impl<N: Noun> Feed<N> {
         }
     }
 
-    /// The next event.
-    async fn next(&mut self) -> Encoded<N::Event> {
+    /// Where it stands; `None`: within a snapshot.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.watch.cursor()
+    }
+
+    /// The next event. Dropping the call loses nothing, unless the noun has to wait until a change may be told of.
+    pub async fn next(&mut self) -> Encoded<N::Event> {
         loop {
             if !self.watch.has_more() {
                 self.noun.begin_look();

@@ -16,7 +16,7 @@ use crate::daemon::transport::channel::MeshChannel;
 use crate::daemon::transport::{Greeted, Transport};
 
 /// The versions of what nodes say to each other that this one speaks.
-const VERSIONS: [u32; 2] = [1, 1];
+pub const VERSIONS: [u32; 2] = [1, 1];
 
 /// Greets others.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ impl Greeter {
         let answer = MeshTransportServiceClient::new(channel).hello(hello).await;
         let answer = answer.map_err(|status| Fault::from(&status).message)?.into_inner();
         agree(&answer.node_id, [answer.version_min, answer.version_max]).map_err(|fault| fault.message)?;
-        Ok(Greeted { revocations_number: answer.revocations_number })
+        Ok(Greeted { node_id: answer.node_id, revocations_number: answer.revocations_number })
     }
 }
 

@@ -13,6 +13,7 @@ pub mod events;
 pub mod feed;
 pub mod leaders;
 pub mod listing;
+pub mod membership;
 pub mod mesh_transport;
 pub mod node;
 pub mod operations;

@@ -5,6 +5,7 @@ mod bindings;
 mod certificates;
 mod dev;
 mod events;
+mod gossip;
 mod leaders;
 mod node;
 mod operations;
@@ -19,6 +20,7 @@ use crate::daemon::node::Part;
 
 /// All parts, in the order in which their kinds are brought back after an outage.
 pub const ALL: &[Part] = &[
+    gossip::PART,
     peers::PART,
     transport::PART,
     leaders::PART,

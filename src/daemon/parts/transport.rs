@@ -23,9 +23,13 @@ pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, transport) = (node.registry.clone(), node.transport.clone());
-    let known = registry.clone();
-    transport.find_by(move |of| peers::mesh_of(&known, of));
-    let state = Arc::new(watch::Sender::new(MeshPort::NotEnrolled));
+    // The transport holds what finds nodes, and is held by gossip.
+    let (known, heard) = (registry.clone(), node.gossip.as_ref().map(Arc::downgrade));
+    transport.find_by(move |of| {
+        let heard = heard.as_ref().and_then(|heard| heard.upgrade()?.located(of));
+        heard.or_else(|| peers::mesh_of(&known, of))
+    });
+    let state = node.mesh_port.clone();
     open(node, state.clone());
     let own = Greeter { node_id: registry.node_id().to_owned(), trust: node.trust.clone() };
     let greets = own.clone();
@@ -52,8 +56,11 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         vec![item("mesh", is_required, trouble)]
     });
     tell(node, state.subscribe());
-    let transport = node.transport.clone();
-    node.run(Phase::Withdraw, async move { transport.keep_in_touch(|| peers::others(&registry)).await });
+    // Whoever gossips is in touch by that.
+    if node.gossip.is_none() {
+        let transport = node.transport.clone();
+        node.run(Phase::Withdraw, async move { transport.keep_in_touch(|| peers::others(&registry)).await });
+    }
     Ok(())
 }
 
@@ -118,7 +125,7 @@ fn tell(node: &mut Mount, mut state: watch::Receiver<MeshPort>) {
 
 /// Where others reach a port: as the configuration says, else where it is bound, and where it is bound to all addresses at
 /// the host of the control port.
-fn told(advertise: Option<&str>, bound: SocketAddr, control: SocketAddr) -> String {
+pub fn told(advertise: Option<&str>, bound: SocketAddr, control: SocketAddr) -> String {
     match advertise {
         Some(advertise) => advertise.to_owned(),
         None if bound.ip().is_unspecified() => SocketAddr::new(control.ip(), bound.port()).to_string(),

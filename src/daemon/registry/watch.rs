@@ -180,6 +180,11 @@ impl Watch {
         }
     }
 
+    /// The cursor of the last event; `None`: within a snapshot.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.snapshot.is_none().then_some(self.sent)
+    }
+
     /// Whether the next event is of the same look at the registry as the last one.
     pub fn has_more(&self) -> bool {
         !self.ready.is_empty() || self.snapshot.is_some()

@@ -12,8 +12,9 @@ use super::channel::MeshChannel;
 pub const WITHIN: Duration = Duration::from_secs(3);
 
 /// What a node has said that was greeted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Greeted {
+    pub node_id: String,
     /// The number of the list of revocations that it judges by.
     pub revocations_number: u64,
 }

@@ -104,7 +104,8 @@ impl Transport {
         self.greets.by(greet);
     }
 
-    fn revocations_number(&self) -> u64 {
+    /// The number of the list of revocations that this node judges by.
+    pub fn revocations_number(&self) -> u64 {
         self.trust.current().revocations.number()
     }
 
@@ -165,6 +166,33 @@ impl Transport {
     /// [`NotCalled`].
     pub fn channel(&self, node: &str, way: Way) -> Result<MeshChannel, NotCalled> {
         Ok(MeshChannel::to(self.peer(node)?, way, self.metrics.clone()))
+    }
+
+    /// The same over a connection of its own that is opened now, whatever else there is.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub async fn other_channel(&self, node: &str, protocol: Protocol) -> Result<MeshChannel, String> {
+        let peer = self.peer(node).map_err(|error| error.to_string())?;
+        let connection = peer.measured(protocol).await.map_err(|error| error.to_string())?;
+        Ok(MeshChannel::over(connection))
+    }
+
+    /// Greets whichever node of the mesh is at an address.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub async fn greet_at(&self, address: &str) -> Result<Greeted, String> {
+        let name = ServerName::try_from(NAME).map_err(|error| error.to_string())?;
+        let (target, tls) =
+            (Target { address: address.to_owned(), name }, Arc::new(NodeTls::any(self.trust.clone())));
+        let observer = Arc::new(Observed {
+            node: address.to_owned(),
+            metrics: self.metrics.clone(),
+            datagrams: Datagrams::default(),
+        });
+        let peer = Peer::new(self.carriers.clone(), tls, target, true, observer);
+        self.greets.greet(MeshChannel::to(peer, Way::REPEATABLE, self.metrics.clone())).await
     }
 
     fn peers(&self) -> MutexGuard<'_, HashMap<String, Arc<Peer>>> {

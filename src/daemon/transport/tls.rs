@@ -10,7 +10,7 @@ use omnirelay_transport::BoxError;
 use omnirelay_transport::carrier::{ClientTls, End, Hands};
 use rustls::pki_types::CertificateDer;
 
-use crate::daemon::identity::client::{Believes, OwnClient, Shows};
+use crate::daemon::identity::client::{Believes, OwnClient, Servers, Shows};
 use crate::daemon::identity::own::OwnIdentity;
 use crate::daemon::identity::trust::{Trust, Trusted, unix_now};
 
@@ -26,7 +26,16 @@ pub struct NodeTls {
 impl NodeTls {
     /// With the node that has this id.
     pub fn new(node: &str, trust: Arc<Trust>) -> Self {
-        Self { client: OwnClient::new(Believes::Node(node.to_owned()), Shows::Node, trust.clone()), trust }
+        Self::with(Believes::Node(node.to_owned()), trust)
+    }
+
+    /// With whichever node of the mesh.
+    pub fn any(trust: Arc<Trust>) -> Self {
+        Self::with(Believes::Mesh(Servers::Nodes), trust)
+    }
+
+    fn with(whom: Believes, trust: Arc<Trust>) -> Self {
+        Self { client: OwnClient::new(whom, Shows::Node, trust.clone()), trust }
     }
 }
 

@@ -346,6 +346,7 @@ impl World {
                     self.reach(node, to, (number, packet), within);
                 }
                 Output::Exchange { with } => self.exchange(node, with),
+                Output::Measured { .. } => {}
                 Output::Event(event) => self.told.push((self.now, node.clone(), event)),
             }
         }

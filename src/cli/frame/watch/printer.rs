@@ -135,7 +135,7 @@ fn log_line(feed: &Feed, event: &Value, before: Option<&Value>) -> String {
     let kind = text(event, "type");
     let object = feed.object_of(event);
     let what = match (kind, before) {
-        ("modified", Some(before)) => differences(before, object).join(", "),
+        ("modified" | "health", Some(before)) => differences(before, object).join(", "),
         ("reset", _) => format!("reason: {}", text(event, "reason")),
         ("synced" | "progress", _) => format!("cursor: {}", text(event, "cursor")),
         _ => (feed.summary)(object),
@@ -164,6 +164,9 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
         "ackedSeq",
         "ackedFrames",
         "inflightFrames",
+        "heardAt",
+        "since",
+        "incarnation",
     ];
     let mut lines = Vec::new();
     let empty = serde_json::Map::new();

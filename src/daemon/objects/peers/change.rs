@@ -32,6 +32,9 @@ serve! {
         get(GetPeerRequest) -> GetPeerResponse: |peers, caller, asked| peers.get_one(caller, asked);
         ping(PingPeerRequest) -> PingPeerResponse:
             |peers, _, asked| super::ping::ping(&peers.registry, peers.transport.as_deref(), asked);
+        explain(ExplainPeerRequest) -> ExplainPeerResponse: |peers, _, asked| peers.explain(asked);
+        get_lease_health(GetLeaseHealthRequest) -> GetLeaseHealthResponse:
+            |peers, _, asked| peers.lease_health(asked);
         get_drain(GetDrainRequest) -> GetDrainResponse: |peers, _, asked| draining::get(&peers.registry, asked);
         cordon(CordonPeerRequest) -> PeerChange: |peers, caller, asked| cordon(&peers.registry, caller, asked);
         uncordon(UncordonPeerRequest) -> PeerChange:

@@ -3,6 +3,7 @@
 mod change;
 mod drain;
 mod filter;
+mod health;
 #[cfg(test)]
 mod peers_test;
 mod ping;
@@ -10,6 +11,7 @@ pub mod presence;
 pub mod restore;
 mod roster;
 pub mod verdicts;
+mod watching;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +32,10 @@ use tonic::Response;
 use tracing::warn;
 
 use super::events::topic::{CHANGES, Told, Topic};
-use super::feed::{Events, Frame, Noun, Shown, Watches};
+use super::feed::Watches;
 use super::listing::{self, PageToken};
 use super::{envelope, head_cursor, not_modified, tagged, timestamp};
+use crate::daemon::gossip::Gossip;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
@@ -41,8 +44,9 @@ use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use crate::daemon::transport::{Located, Transport};
 use filter::PeerFilter;
-use pb::peer_event::Type;
+use health::Heard;
 pub use roster::{Roster, statuses};
+use watching::WatchedPeers;
 
 /// Records of peers; the key is the node id.
 pub const PEER: Kind = Kind::of("peer");
@@ -99,19 +103,27 @@ pub struct Peers {
     registry: Arc<Registry>,
     /// How they are called; `None`: they are not.
     transport: Option<Arc<Transport>>,
+    /// What is heard of them; `None`: nothing is.
+    gossip: Option<Arc<Gossip>>,
     watches: Watches<pb::PeerEvent>,
 }
 
 impl Peers {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
-        Self { watches: Watches::new(registry.clone(), watches_max), registry, transport: None }
+        Self { watches: Watches::new(registry.clone(), watches_max), registry, transport: None, gossip: None }
     }
 
     /// Calls them so.
     #[must_use]
     pub fn calling(self, transport: Arc<Transport>) -> Self {
         Self { transport: Some(transport), ..self }
+    }
+
+    /// Hears of them so.
+    #[must_use]
+    pub fn hearing(self, gossip: Option<Arc<Gossip>>) -> Self {
+        Self { gossip, ..self }
     }
 
     async fn list_page(
@@ -129,12 +141,17 @@ impl Peers {
         let Reading { cursor, changed, records } =
             listing::read(&self.registry, &PEER, token.as_ref()).await?;
         let envelope = envelope(&self.registry);
-        let tag = list_tag(&asked, changed, envelope.stale);
+        let states = health::states(&asked.health)?;
+        let tag = list_tag(&asked, changed, envelope.stale, self.gossip.as_deref());
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
         }
         let view = self.registry.view();
-        let matching = records.iter().filter(|record| filter.matches(record));
+        let heard = self.heard();
+        let is_so = |record: &ViewRecord| {
+            states.is_empty() || states.contains(&heard.state(&record.record.id.key).into())
+        };
+        let matching = records.iter().filter(|record| filter.matches(record) && is_so(record));
         let page = order.page(matching, filter::key, size, token.as_ref());
         let next = page.next.map(|after| PageToken::encode(query, cursor, after));
         let response = pb::ListPeersResponse {
@@ -145,7 +162,7 @@ impl Peers {
         }
         .within(envelope);
         Ok(tagged(
-            with_peers(&response, (view, self.transport.as_deref()), &page.records),
+            with_peers(&response, view, (self.transport.as_deref(), &heard), &page.records),
             &tag,
             &response.cursor,
         ))
@@ -170,7 +187,7 @@ impl Peers {
             cursor: cursor.clone(),
             peer: Some(linked(
                 peer(self.registry.view(), &record),
-                self.transport.as_deref(),
+                (self.transport.as_deref(), &self.heard()),
                 &asked.node_id,
             )),
             ..Default::default()
@@ -178,38 +195,11 @@ impl Peers {
         .within(envelope);
         Ok(tagged(response, &tag, &cursor))
     }
-
-    async fn serve_watch(&self, asked: pb::WatchPeersRequest) -> Result<Events<pb::PeerEvent>, Fault> {
-        let filter = PeerFilter::of_watch(&asked)?;
-        let filter = move |record: &ViewRecord| filter.matches(record);
-        let begun = self.watches.begin([PEER], filter, &asked.since).await?;
-        Ok(begun.of(WatchedPeers { registry: self.registry.clone() }).events())
-    }
-}
-
-/// Peers as those who watch them are told of them.
-struct WatchedPeers {
-    registry: Arc<Registry>,
-}
-
-impl Noun for WatchedPeers {
-    type Event = pb::PeerEvent;
-
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
-        Some(pb::PeerEvent {
-            r#type: frame.kind(Type::from_str_name),
-            peer: shown.record().map(|record| peer(self.registry.view(), record)),
-            cursor: frame.cursor,
-            prev_cursor: frame.prev_cursor,
-            time: frame.time,
-            reason: frame.reason,
-        })
-    }
 }
 
 /// What is told of peers in the stream of events.
-pub fn topic(registry: Arc<Registry>) -> Topic {
-    let noun = move || WatchedPeers { registry: registry.clone() };
+pub fn topic(registry: Arc<Registry>, gossip: Option<Arc<Gossip>>) -> Topic {
+    let noun = move || WatchedPeers { registry: registry.clone(), gossip: gossip.clone() };
     Topic::of("peers", CHANGES, [PEER], noun, |event| Told {
         what: event.r#type().as_str_name(),
         data: pb::EventData { peer: event.peer, ..pb::EventData::default() },
@@ -292,7 +282,8 @@ fn peer(view: &View, record: &ViewRecord) -> pb::Peer {
 /// The list `response` with these peers, each put together from what its record says and what moves without it.
 fn with_peers(
     response: &pb::ListPeersResponse,
-    (view, transport): (&View, Option<&Transport>),
+    view: &View,
+    by: (Option<&Transport>, &Heard),
     records: &[&Arc<ViewRecord>],
 ) -> Encoded<pb::ListPeersResponse> {
     /// The number of the field `peers`.
@@ -301,16 +292,18 @@ fn with_peers(
     let shown = |it: &ViewRecord| Some(recorded(it, it.read()?));
     let peers = records.iter().filter_map(|record| Some((record.shown(shown)?, record)));
     Encoded::with_items(response, PEERS, peers, |record| {
-        linked(present(&tenancy, record), transport, &record.record.id.key)
+        linked(present(&tenancy, record), by, &record.record.id.key)
     })
 }
 
-/// A peer with how this node calls it, and how far it is.
-fn linked(peer: pb::Peer, transport: Option<&Transport>, node_id: &str) -> pb::Peer {
+/// A peer with how this node hears of it and calls it, and how far it is.
+fn linked(peer: pb::Peer, (transport, heard): (Option<&Transport>, &Heard), node_id: &str) -> pb::Peer {
+    let peer =
+        pb::Peer { health: Some(heard.shown(node_id)), rtt_ms: heard.rtt(node_id).map(ping::millis), ..peer };
     let used = transport.and_then(|transport| Some((transport, transport.used(node_id)?)));
     let Some((transport, used)) = used else { return peer };
     pb::Peer {
-        rtt_ms: transport.rtt(node_id).map(ping::millis),
+        rtt_ms: peer.rtt_ms.or_else(|| transport.rtt(node_id).map(ping::millis)),
         rpc_transport: used.protocol.map(Protocol::word).unwrap_or_default().to_owned(),
         downgrade: used.why.map(Downgrade::word).unwrap_or_default().to_owned(),
         ..peer
@@ -353,9 +346,11 @@ fn recorded(record: &ViewRecord, value: PeerValue) -> pb::Peer {
 }
 
 /// Differs whenever the answer's stable part may differ.
-fn list_tag(asked: &pb::ListPeersRequest, changed: Cursor, stale: bool) -> String {
+fn list_tag(asked: &pb::ListPeersRequest, changed: Cursor, stale: bool, gossip: Option<&Gossip>) -> String {
     let asked = pb::ListPeersRequest { min_revision: String::new(), ..asked.clone() };
-    format!("W/\"{changed}-{:x}{}\"", request_hash(&asked), if stale { "-stale" } else { "" })
+    // What is heard is of this node and this start of it.
+    let heard = gossip.map(|gossip| format!("-{}", gossip.changed())).unwrap_or_default();
+    format!("W/\"{changed}-{:x}{heard}{}\"", request_hash(&asked), if stale { "-stale" } else { "" })
 }
 
 fn query_hash(asked: &pb::ListPeersRequest) -> u64 {

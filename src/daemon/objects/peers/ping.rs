@@ -6,6 +6,7 @@ use omnirelay_transport::carrier::Protocol;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
+use super::health::Heard;
 use super::{check_known, linked, pb};
 use crate::daemon::objects::SCHEMA_VERSION;
 use crate::daemon::registry::Registry;
@@ -42,7 +43,8 @@ pub async fn ping(
         shown(Protocol::Http3, http3.map_err(not_called)?),
         shown(Protocol::Http2, http2.map_err(not_called)?),
     ];
-    let pb::Peer { rpc_transport, downgrade, .. } = linked(pb::Peer::default(), Some(transport), &node_id);
+    let pb::Peer { rpc_transport, downgrade, .. } =
+        linked(pb::Peer::default(), (Some(transport), &Heard::default()), &node_id);
     Ok(pb::PingPeerResponse {
         schema_version: SCHEMA_VERSION.to_owned(),
         local_node_id: registry.node_id().to_owned(),

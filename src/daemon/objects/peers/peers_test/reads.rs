@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use pb::peer_health::State;
 
 #[tokio::test(start_paused = true)]
 async fn filters_and_orders_choose_and_sort() {
@@ -113,7 +114,10 @@ async fn a_list_shows_what_a_single_peer_shows() {
         a.peers.cordon(called(cordon("b", &format!("round {}", round / 2)), |_| {})).await.unwrap();
         sleep(TTL / 3).await;
         let listed = list(&a, pb::ListPeersRequest::default()).await;
-        let fresh: Vec<_> = ["a", "b"].into_iter().filter_map(|node| shown(&a, node)).collect();
+        // Of whoever does not gossip that is known, and no event says so.
+        let health = Some(pb::PeerHealth { state: State::Unknown.into(), ..Default::default() });
+        let fresh = ["a", "b"].into_iter().filter_map(|node| shown(&a, node));
+        let fresh: Vec<_> = fresh.map(|peer| pb::Peer { health: health.clone(), ..peer }).collect();
         assert_eq!(listed.peers, fresh);
         seen.extend(listed.peers.iter().filter_map(|peer| Some(millis(peer.last_seen.as_ref()?))));
     }

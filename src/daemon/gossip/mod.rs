@@ -1,0 +1,381 @@
+//! Gossip: drives the membership of this node, over datagrams and calls of the mesh transport.
+
+mod outbound;
+mod record;
+mod seeds;
+mod story;
+mod tell;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use omnirelay_membership::{
+    Config, Event, Exchange, Malformed, Member, Membership, NodeId, Output, Own, Record, Status, Time,
+};
+use omnirelay_wire::pb::omnirelay::mesh::membership::v1::MemberRecord;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+
+use super::metrics::{Direction, GossipMetrics};
+use super::transport::{Located, Transport};
+pub use outbound::Job;
+pub use record::{Says, SaysTooMuch, read};
+pub use seeds::Seeds;
+use story::Story;
+pub use story::{Chapter, Verdict};
+
+/// How much waits to be sent over calls; what does not fit is dropped, as a datagram may be.
+const JOBS_MAX: usize = 512;
+/// How many changes wait to be told; further ones are counted and not told.
+const TOLD_MAX: usize = 1024;
+
+/// What has changed, and what was noted of it.
+type Told = (Event, Option<Chapter>);
+
+/// Membership by gossip, of one node.
+pub struct Gossip {
+    node: NodeId,
+    config: Config,
+    transport: Arc<Transport>,
+    metrics: Arc<GossipMetrics>,
+    /// The moment that times of the membership are counted from.
+    zero: Instant,
+    running: Mutex<Running>,
+    woken: Notify,
+    seeds: Seeds,
+    jobs: mpsc::Sender<Job>,
+    waiting: Mutex<Option<mpsc::Receiver<Job>>>,
+    tells: mpsc::Sender<Told>,
+    told: Mutex<Option<mpsc::Receiver<Told>>>,
+    /// Rises with each change that others are told of.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Running {
+    /// `None`: the node is nobody yet.
+    member: Option<Membership>,
+    /// When the driver wakes up by itself.
+    wakes_at: Option<Time>,
+    story: Story,
+    /// How many changes there were, and which was the last of each member.
+    count: u64,
+    changed: BTreeMap<NodeId, u64>,
+}
+
+/// How a member is, as this node knows by gossip.
+#[derive(Clone, Debug)]
+pub struct Health {
+    pub status: Status,
+    /// How long it has been so here.
+    pub age: Duration,
+    /// How long ago something came from it; `None`: it was never heard here.
+    pub heard: Option<Duration>,
+    pub rtt: Option<Duration>,
+    /// How unwell it says that it is; 0 is well.
+    pub unwell: u8,
+    /// Who does not reach it, while it is a suspect; whoever has found it dead.
+    pub by: Vec<String>,
+    pub incarnation: u64,
+    pub flaps: u32,
+    record: Bytes,
+}
+
+impl Health {
+    fn of(member: &Member, now: Time) -> Self {
+        Self {
+            status: member.status,
+            age: now.saturating_sub(member.since),
+            heard: member.heard.map(|heard| now.saturating_sub(heard)),
+            rtt: member.rtt,
+            unwell: member.health,
+            by: member.accusers.iter().map(|by| by.as_str().to_owned()).collect(),
+            incarnation: member.incarnation,
+            flaps: member.flaps,
+            record: member.record.body.clone(),
+        }
+    }
+
+    /// What it says of itself; `None`: that cannot be read.
+    pub fn record(&self) -> Option<MemberRecord> {
+        record::read(&self.record)
+    }
+}
+
+impl Gossip {
+    /// Of the node with this id; it is silent until [`Self::begin`].
+    pub fn new(
+        node: NodeId,
+        config: Config,
+        transport: Arc<Transport>,
+        seeds: Seeds,
+        metrics: Arc<GossipMetrics>,
+    ) -> Arc<Self> {
+        let (jobs, waiting) = mpsc::channel(JOBS_MAX);
+        let (tells, told) = mpsc::channel(TOLD_MAX);
+        let gossip = Arc::new(Self {
+            node,
+            config,
+            transport: transport.clone(),
+            metrics,
+            zero: Instant::now(),
+            running: Mutex::default(),
+            woken: Notify::new(),
+            seeds,
+            jobs,
+            waiting: Mutex::new(Some(waiting)),
+            tells,
+            told: Mutex::new(Some(told)),
+            changes: watch::Sender::new(0),
+        });
+        // The transport is held by it, and so holds it not.
+        let hears = Arc::downgrade(&gossip);
+        transport.hear_by(move |from, datagram| {
+            if let Some(gossip) = hears.upgrade() {
+                gossip.receive(from, &datagram);
+            }
+        });
+        gossip
+    }
+
+    /// The id of this node.
+    pub fn node_id(&self) -> &str {
+        self.node.as_str()
+    }
+
+    fn now(&self) -> Time {
+        self.zero.elapsed()
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins, as a start of the node that no other is equal to.
+    ///
+    /// # Errors
+    /// [`SaysTooMuch`].
+    pub fn begin(&self, says: Says, unix: Duration, seed: u64) -> Result<(), SaysTooMuch> {
+        let body = says.body(&self.node, 1, &self.config)?;
+        let record = Record { instance: seed, version: 1, body };
+        let incarnation = Membership::first_incarnation(unix);
+        let own = Own { node: self.node.clone(), incarnation, record };
+        let mut running = self.running();
+        if running.member.is_none() {
+            running.member = Some(Membership::new(own, self.config.clone(), seed, self.now()));
+            self.woken.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Says something else of this node, if it is something else.
+    ///
+    /// # Errors
+    /// [`SaysTooMuch`]; what was said before is said on then.
+    pub fn say(&self, says: &Says) -> Result<(), SaysTooMuch> {
+        let said = self.step(|member, now| {
+            let Record { version, ref body, .. } = member.own().record;
+            if says.body(&self.node, version, &self.config)? == *body {
+                return Ok(());
+            }
+            let body = says.body(&self.node, version + 1, &self.config)?;
+            member.set_body(now, body).map_err(|error| SaysTooMuch(error.0))
+        });
+        said.unwrap_or(Ok(()))
+    }
+
+    /// Says that this node goes, and gives that the time to be heard.
+    pub async fn leave(&self) {
+        let others = self.step(|member, now| {
+            member.leave(now);
+            member.members().live()
+        });
+        if others.is_some_and(|others| others > 0) {
+            tokio::time::sleep(self.config.gossip_interval * 2).await;
+        }
+    }
+
+    /// Takes a datagram of a node that has proven to be that.
+    pub fn receive(&self, from: &str, packet: &[u8]) {
+        let Ok(from) = NodeId::new(from) else { return };
+        let taken = self.step(|member, now| member.receive(now, &from, packet));
+        self.count_taken(packet.len(), taken.as_ref());
+    }
+
+    /// Takes a packet that came by a call, and answers it if that is asked; `None`: this node does not gossip yet.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn deliver(&self, from: &NodeId, packet: &[u8], answers: bool) -> Option<Result<Vec<u8>, Malformed>> {
+        let taken = self.step(|member, now| match answers {
+            true => member.answer(now, from, packet),
+            false => member.receive(now, from, packet).map(|()| Vec::new()),
+        });
+        self.count_taken(packet.len(), taken.as_ref());
+        taken
+    }
+
+    fn count_taken<T>(&self, bytes: usize, taken: Option<&Result<T, Malformed>>) {
+        if let Some(taken) = taken {
+            self.metrics.count(Direction::Inbound, taken.is_ok(), bytes);
+        }
+    }
+
+    /// Takes a message of an exchange, and answers with the next; an inner `None`: there is nothing more to say; an outer one: this
+    /// node does not gossip yet.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn exchanged(&self, from: &NodeId, message: &[u8]) -> Result<Option<Option<Exchange>>, Malformed> {
+        let message = Exchange::decode(message)?;
+        Ok(self.step(|member, now| member.take_exchange(now, from, message)))
+    }
+
+    /// Has the membership do something, and does what it wants done. `None`: it has not begun.
+    fn step<T>(&self, act: impl FnOnce(&mut Membership, Time) -> T) -> Option<T> {
+        let now = self.now();
+        let mut running = self.running();
+        let Running { member, wakes_at, story, count, changed } = &mut *running;
+        let member = member.as_mut()?;
+        let done = act(member, now);
+        let mut outputs = Vec::new();
+        while let Some(output) = member.poll() {
+            match output {
+                Output::Event(event) => {
+                    let chapter = story.note(&self.node, &event);
+                    if let Some(chapter) = &chapter {
+                        *count += 1;
+                        changed.insert(chapter.node.clone(), *count);
+                    } else if let Event::Forgotten { node } = &event {
+                        changed.remove(node);
+                    }
+                    self.tell(event, chapter);
+                }
+                output => outputs.push(output),
+            }
+        }
+        let wakes = member.wakes_at();
+        if wakes.is_some() && wakes_at.is_none_or(|at| wakes < Some(at)) {
+            *wakes_at = wakes;
+            self.woken.notify_one();
+        }
+        let count = *count;
+        drop(running);
+        self.changes.send_if_modified(|told| std::mem::replace(told, count) != count);
+        outputs.into_iter().for_each(|output| self.perform(output));
+        Some(done)
+    }
+
+    fn tell(&self, event: Event, chapter: Option<Chapter>) {
+        if self.tells.try_send((event, chapter)).is_err() {
+            self.metrics.count_untold();
+        }
+    }
+
+    /// Does what is due, until it is dropped.
+    pub async fn run(self: Arc<Self>) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(waiting) = waiting else { return };
+        tokio::join!(self.wake(), outbound::run(self.clone(), waiting));
+    }
+
+    async fn wake(&self) {
+        loop {
+            self.step(Membership::advance);
+            let wakes_at = {
+                let mut running = self.running();
+                let Running { member, wakes_at, .. } = &mut *running;
+                *wakes_at = member.as_ref().and_then(Membership::wakes_at);
+                *wakes_at
+            };
+            let due = async {
+                match wakes_at {
+                    Some(at) => tokio::time::sleep_until(self.zero + at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.woken.notified() => {}
+            }
+        }
+    }
+
+    /// How many changes there were, and whose health has changed behind the first `seen` of them.
+    pub fn changed_since(&self, seen: u64) -> (u64, Vec<String>) {
+        let running = self.running();
+        let news = running.changed.iter().filter(|(_, count)| **count > seen);
+        (running.count, news.map(|(node, _)| node.as_str().to_owned()).collect())
+    }
+
+    /// The same as soon as there is one.
+    pub async fn news_since(&self, seen: u64) -> (u64, Vec<String>) {
+        // It lives as long as this.
+        let _ = self.changes.subscribe().wait_for(|count| *count > seen).await;
+        self.changed_since(seen)
+    }
+
+    /// Which start of the node this is; 0: it does not gossip yet.
+    pub fn start(&self) -> u64 {
+        self.running().member.as_ref().map_or(0, |member| member.own().record.instance)
+    }
+
+    /// Differs whenever what is known of anybody may differ, from that of other nodes too.
+    pub fn changed(&self) -> String {
+        format!("{:x}.{}", self.start() >> 32, *self.changes.borrow())
+    }
+
+    /// How all members are that are known, but for this one; `None`: this node does not gossip.
+    pub fn members(&self) -> Option<BTreeMap<String, Health>> {
+        let now = self.now();
+        let running = self.running();
+        let members = running.member.as_ref()?.members().iter();
+        Some(members.map(|(node, member)| (node.as_str().to_owned(), Health::of(member, now))).collect())
+    }
+
+    /// How a member is; `None`: nothing is known of it, or this node does not gossip.
+    pub fn health(&self, node: &str) -> Option<Health> {
+        let running = self.running();
+        running.member.as_ref()?.members().get(node).map(|member| Health::of(member, self.now()))
+    }
+
+    /// This node itself, as others hear of it; `None`: it does not gossip.
+    pub fn own(&self) -> Option<Health> {
+        let running = self.running();
+        let member = running.member.as_ref()?;
+        Some(Health {
+            status: Status::Alive,
+            age: self.now(),
+            heard: Some(Duration::ZERO),
+            rtt: None,
+            unwell: member.health(),
+            by: Vec::new(),
+            incarnation: member.own().incarnation,
+            flaps: 0,
+            record: member.own().record.body.clone(),
+        })
+    }
+
+    /// What has happened to a member, the oldest first.
+    pub fn story(&self, node: &str) -> Vec<Chapter> {
+        self.running().story.of(node)
+    }
+
+    /// Where a live member says that its mesh port is.
+    pub fn located(&self, node: &str) -> Option<Located> {
+        let health = self.health(node).filter(|health| health.status.is_live());
+        let said = health.and_then(|health| health.record()).filter(|record| !record.endpoint.is_empty());
+        let said = said.map(|record| Located { mesh: record.endpoint, http3: record.http3_support });
+        said.or_else(|| self.seeds.learned(node))
+    }
+
+    /// What metrics tell that is not counted as it happens.
+    pub fn measure(&self) {
+        let running = self.running();
+        if let Some(member) = &running.member {
+            self.metrics.measure(member, &self.config);
+        }
+    }
+}

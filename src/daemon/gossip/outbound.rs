@@ -1,0 +1,237 @@
+//! What is sent: datagrams at once, and what takes longer by calls, some at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay_membership::{Contact, Exchange, NodeId, Output};
+use omnirelay_transport::carrier::Protocol;
+use omnirelay_transport::peer::Way;
+use omnirelay_wire::pb::omnirelay::mesh::membership::v1 as pb;
+use pb::membership_service_client::MembershipServiceClient;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use super::Gossip;
+use super::seeds::Seed;
+use crate::daemon::metrics::Direction;
+use crate::daemon::transport::Located;
+use crate::daemon::transport::channel::MeshChannel;
+
+/// How many calls are under way at a time, and to one node.
+const CALLS_MAX: usize = 256;
+const CALLS_EACH_MAX: usize = 8;
+/// How long each call of an exchange may take.
+const EXCHANGE_WITHIN: Duration = Duration::from_secs(3);
+/// How many calls an exchange has at most.
+const EXCHANGE_CALLS_MAX: usize = 4;
+/// How many seeds somebody asks at a time that knows nobody.
+const SEEDS_AT_A_TIME: usize = 3;
+/// How long a stream over a connection that is there is waited for until another one is opened beside.
+const OTHER_AFTER: Duration = Duration::from_millis(150);
+
+/// What is done by calls.
+pub enum Job {
+    Deliver { to: NodeId, packet: Vec<u8> },
+    Reach { node: NodeId, number: u32, packet: Vec<u8>, within: Duration },
+    Exchange { with: Contact },
+}
+
+/// Does what is to be done by calls.
+pub(super) async fn run(gossip: Arc<Gossip>, mut waiting: mpsc::Receiver<Job>) {
+    let mut calls: JoinSet<Option<NodeId>> = JoinSet::new();
+    let mut to: HashMap<NodeId, usize> = HashMap::new();
+    loop {
+        let job = tokio::select! {
+            job = waiting.recv(), if calls.len() < CALLS_MAX => job,
+            Some(done) = calls.join_next(), if !calls.is_empty() => {
+                if let Some(node) = done.ok().flatten()
+                    && let Some(count) = to.get_mut(&node)
+                {
+                    *count -= 1;
+                    if *count == 0 {
+                        to.remove(&node);
+                    }
+                }
+                continue;
+            }
+        };
+        let Some(job) = job else { return };
+        let gossip = gossip.clone();
+        match job {
+            Job::Deliver { to: node, packet } => {
+                let count = to.entry(node.clone()).or_default();
+                if *count >= CALLS_EACH_MAX {
+                    gossip.metrics.count(Direction::Outbound, false, 0);
+                    continue;
+                }
+                *count += 1;
+                calls.spawn(async move {
+                    gossip.deliver_to(&node, packet).await;
+                    Some(node)
+                });
+            }
+            Job::Reach { node, number, packet, within } => {
+                calls.spawn(async move {
+                    gossip.reach(&node, number, packet, within).await;
+                    None
+                });
+            }
+            Job::Exchange { with } => {
+                calls.spawn(async move {
+                    gossip.exchange(with).await;
+                    None
+                });
+            }
+        }
+    }
+}
+
+impl Gossip {
+    /// Does what the membership wants done.
+    pub(super) fn perform(&self, output: Output) {
+        let job = match output {
+            Output::Event(_) => return,
+            Output::Measured { rtt, .. } => return self.metrics.observe_rtt(rtt),
+            Output::Send { to, packet } => {
+                let bytes = packet.len();
+                match self.transport.send_datagram(to.as_str(), packet.clone().into()) {
+                    Ok(()) => return self.metrics.count(Direction::Outbound, true, bytes),
+                    Err(_) => Job::Deliver { to, packet },
+                }
+            }
+            Output::Reach { node, number, packet, within } => Job::Reach { node, number, packet, within },
+            Output::Exchange { with } => Job::Exchange { with },
+        };
+        if self.jobs.try_send(job).is_err() {
+            self.metrics.count(Direction::Outbound, false, 0);
+        }
+    }
+
+    /// Sends a packet by a call, which opens a connection if there is none.
+    async fn deliver_to(&self, to: &NodeId, packet: Vec<u8>) {
+        let bytes = packet.len();
+        let channel = self.transport.channel(to.as_str(), Way::REPEATABLE);
+        let delivered = match channel {
+            Ok(channel) => call(channel.within(self.config.interval), packet, false).await,
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = &delivered {
+            debug!(peer = %to, error, "packet not delivered");
+        }
+        self.metrics.count(Direction::Outbound, delivered.is_ok(), bytes);
+    }
+
+    /// Tries to reach a node over a stream: by the connection that is there, and by another over TCP.
+    async fn reach(&self, node: &NodeId, number: u32, packet: Vec<u8>, within: Duration) {
+        let over_known = async {
+            let channel = self.transport.channel(node.as_str(), Way::REPEATABLE);
+            call(channel.map_err(|error| error.to_string())?.within(within), packet.clone(), true).await
+        };
+        let over_other = async {
+            tokio::time::sleep(OTHER_AFTER.min(within / 2)).await;
+            let channel = self.transport.other_channel(node.as_str(), Protocol::Http2).await;
+            call(channel.map_err(|error| error.to_string())?.within(within), packet.clone(), true).await
+        };
+        let either = async {
+            let (known, other) = (std::pin::pin!(over_known), std::pin::pin!(over_other));
+            match futures_util::future::select_ok([
+                known as std::pin::Pin<&mut (dyn Future<Output = _> + Send)>,
+                other,
+            ])
+            .await
+            {
+                Ok((answer, _)) => Ok(answer),
+                Err(error) => Err(error),
+            }
+        };
+        let answer =
+            tokio::time::timeout(within, either).await.unwrap_or_else(|_| Err("no answer".to_owned()));
+        let is_answered = answer.is_ok();
+        match answer {
+            Ok(packet) => self.receive(node.as_str(), &packet),
+            Err(error) => debug!(peer = %node, error, "member not reached over a stream"),
+        }
+        self.metrics.count(Direction::Outbound, is_answered, packet.len());
+        self.step(|member, now| member.reached(now, node, number, is_answered));
+    }
+
+    async fn exchange(&self, with: Contact) {
+        match with {
+            Contact::Member(node) => self.exchange_with(&node).await,
+            Contact::Seed => self.exchange_with_seeds().await,
+        }
+    }
+
+    async fn exchange_with(&self, node: &NodeId) {
+        if let Err(error) = self.try_exchange(node).await {
+            debug!(peer = %node, error, "nothing exchanged");
+        }
+    }
+
+    async fn try_exchange(&self, node: &NodeId) -> Result<(), String> {
+        let channel = self.transport.channel(node.as_str(), Way::REPEATABLE);
+        let channel = channel.map_err(|error| error.to_string())?.within(EXCHANGE_WITHIN);
+        let mut client = MembershipServiceClient::new(channel);
+        let mut next = self.step(|member, _| member.begin_exchange());
+        for _ in 0..EXCHANGE_CALLS_MAX {
+            let Some(message) = next else { break };
+            let revocations_number = self.transport.revocations_number();
+            let asked = pb::ExchangeRequest { message: message.encode(), revocations_number };
+            let answer = client.exchange(asked).await.map_err(|status| status.message().to_owned())?;
+            let pb::ExchangeResponse { message, revocations_number } = answer.into_inner();
+            self.transport.note_revocations(node.as_str(), revocations_number);
+            if message.is_empty() {
+                break;
+            }
+            let message = Exchange::decode(&message).map_err(|error| error.to_string())?;
+            next = self.step(|member, now| member.take_exchange(now, node, message)).flatten();
+        }
+        Ok(())
+    }
+
+    async fn exchange_with_seeds(&self) {
+        let members = self.members().unwrap_or_default();
+        let is_live = |node: &String| members.get(node).is_some_and(|health| health.status.is_live());
+        let is_alone = !members.values().any(|health| health.status.is_live());
+        let mut seeds = self.seeds.all();
+        seeds.retain(|seed| !matches!(seed, Seed::Node(node) if is_live(node)));
+        fastrand::shuffle(&mut seeds);
+        seeds.truncate(if is_alone { SEEDS_AT_A_TIME } else { 1 });
+        let asked = seeds.iter().map(|seed| async move {
+            let node = match seed {
+                Seed::Node(node) => node.clone(),
+                Seed::Address(address) => match self.find(address).await {
+                    Ok(node) => node,
+                    Err(error) => return debug!(address, error, "seed not found"),
+                },
+            };
+            if let Ok(node) = NodeId::new(&node)
+                && node != self.node
+            {
+                self.exchange_with(&node).await;
+            }
+        });
+        futures_util::future::join_all(asked).await;
+    }
+
+    /// Finds out who is at an address.
+    async fn find(&self, address: &str) -> Result<String, String> {
+        // A name may stand for many.
+        let found = tokio::net::lookup_host(address).await.map_err(|error| error.to_string())?;
+        let found: Vec<_> = found.collect();
+        let at = fastrand::choice(&found).ok_or("it is the name of no address")?.to_string();
+        let greeted = tokio::time::timeout(EXCHANGE_WITHIN, self.transport.greet_at(&at)).await;
+        let greeted = greeted.unwrap_or_else(|_| Err("no answer".to_owned()))?;
+        self.seeds.learn(&greeted.node_id, Located { mesh: at, http3: true });
+        Ok(greeted.node_id)
+    }
+}
+
+/// Delivers a packet, and answers with what comes back.
+async fn call(channel: MeshChannel, packet: Vec<u8>, answers: bool) -> Result<Vec<u8>, String> {
+    let asked = pb::DeliverRequest { packet, answers };
+    let answer = MembershipServiceClient::new(channel).deliver(asked).await;
+    answer.map(|answer| answer.into_inner().packet).map_err(|status| status.message().to_owned())
+}

@@ -1,0 +1,134 @@
+//! What a node says of itself by gossip.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use omnirelay_core::labels::Labels;
+use omnirelay_membership::{Config, NodeId, RECORD_BYTES_MAX};
+use omnirelay_wire::pb::omnirelay::mesh::membership::v1::{MemberRecord, MemberSecurity};
+use omnirelay_wire::timestamp::Timestamp;
+use prost::Message as _;
+use xxhash_rust::xxh64::Xxh64;
+
+const SCHEMA_VERSION: &str = "v1";
+/// Up to how many members a suspicion is as short as it gets.
+const FEW: f64 = 10.0;
+
+/// What a node says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Says {
+    pub role: String,
+    pub cluster: String,
+    pub region: String,
+    pub zone: String,
+    /// The versions of what nodes say to each other that it speaks.
+    pub wire_versions: [u32; 2],
+    pub http3: bool,
+    /// Where its mesh port is.
+    pub endpoint: String,
+    /// When its certificate ends, in seconds of the Unix time; `None`: it has none.
+    pub certificate_not_after: Option<i64>,
+    pub pinned: bool,
+    pub labels: Labels,
+}
+
+/// What a node says of itself has more bytes than a record may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "what this node says of itself by gossip has {0} bytes, and {RECORD_BYTES_MAX} fit: shorten `node.role`, `node.cluster`, `node.region`, `node.zone` or `mesh.advertise`"
+)]
+pub struct SaysTooMuch(pub usize);
+
+impl Says {
+    pub(super) fn body(&self, node: &NodeId, version: u64, config: &Config) -> Result<Bytes, SaysTooMuch> {
+        let not_after = self.certificate_not_after.map(|seconds| Timestamp { seconds, nanos: 0 });
+        let record = MemberRecord {
+            schema_version: SCHEMA_VERSION.to_owned(),
+            node_id: node.as_str().to_owned(),
+            role: self.role.clone(),
+            cluster_id: self.cluster.clone(),
+            region: self.region.clone(),
+            zone: self.zone.clone(),
+            mesh_version: env!("CARGO_PKG_VERSION").to_owned(),
+            wire_version_min: self.wire_versions[0],
+            wire_version_max: self.wire_versions[1],
+            http3_support: self.http3,
+            endpoint: self.endpoint.clone(),
+            metadata_version: version,
+            ttl_ms: u32::try_from(ttl(config).as_millis()).unwrap_or(u32::MAX),
+            security: Some(MemberSecurity {
+                certificate_not_after: not_after,
+                pinned: self.pinned,
+                attested: false,
+            }),
+            labels_digest: labels_digest(&self.labels),
+        };
+        let body = record.encode_to_vec();
+        if body.len() > RECORD_BYTES_MAX { Err(SaysTooMuch(body.len())) } else { Ok(body.into()) }
+    }
+}
+
+/// How long a member is silent at most until it is found dead, among few.
+fn ttl(config: &Config) -> Duration {
+    // Each of few is probed once in as many rounds.
+    config.interval.mul_f64(FEW) + config.suspicion * config.suspicion_max
+}
+
+/// The digest of labels that records carry; 0: there are none.
+pub fn labels_digest(labels: &Labels) -> u64 {
+    if labels.is_empty() {
+        return 0;
+    }
+    let mut hash = Xxh64::new(0);
+    for (key, value) in labels {
+        for text in [key, value] {
+            hash.update(text.as_bytes());
+            hash.update(&[0]);
+        }
+    }
+    hash.digest()
+}
+
+/// Reads what a member says of itself.
+pub fn read(body: &[u8]) -> Option<MemberRecord> {
+    MemberRecord::decode(body).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_that_is_usual_fits() {
+        let name = "n".repeat(63);
+        let says = Says {
+            role: "gateway".to_owned(),
+            cluster: name.clone(),
+            region: name.clone(),
+            zone: name.clone(),
+            wire_versions: [1, 1],
+            http3: true,
+            endpoint: "[2001:db8:1234:5678:9abc:def0:1234:5678]:65535".to_owned(),
+            certificate_not_after: Some(i64::MAX),
+            pinned: true,
+            labels: Labels::from([("tier".to_owned(), "std".to_owned())]),
+        };
+        let node = NodeId::new(&name).unwrap();
+        let body = says.body(&node, u64::MAX, &Config::default()).unwrap();
+        assert_eq!(read(&body).unwrap().node_id, name);
+        let too_much = Says { endpoint: "h".repeat(300), ..says };
+        let error = too_much.body(&node, 1, &Config::default()).unwrap_err();
+        assert!(error.to_string().contains("512 fit"), "{error}");
+    }
+
+    #[test]
+    fn other_labels_have_another_digest() {
+        let labels = |pairs: &[(&str, &str)]| -> u64 {
+            labels_digest(
+                &pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            )
+        };
+        assert_eq!(labels(&[]), 0);
+        assert_ne!(labels(&[("a", "bc")]), labels(&[("ab", "c")]));
+    }
+}

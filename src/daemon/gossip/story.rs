@@ -1,0 +1,156 @@
+//! The story of each member: what has happened to it, who says so, and why.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use omnirelay_membership::{Event, Evidence, NodeId};
+use xxhash_rust::xxh64::xxh64;
+
+/// How much is remembered of one member, and of how many.
+const CHAPTERS_MAX: usize = 32;
+const MEMBERS_MAX: usize = 10_000;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Joined,
+    Suspected,
+    Confirmed,
+    Refuted,
+    Died,
+    Left,
+    Returned,
+    Restarted,
+    StreamsAlone,
+    /// The member itself was accused, and has answered.
+    Answered,
+}
+
+impl Verdict {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Suspected => "suspected",
+            Self::Confirmed => "confirmed",
+            Self::Refuted => "refuted",
+            Self::Died => "died",
+            Self::Left => "left",
+            Self::Returned => "returned",
+            Self::Restarted => "restarted",
+            Self::StreamsAlone => "streams_alone",
+            Self::Answered => "answered",
+        }
+    }
+}
+
+/// One thing that has happened to a member, as this node has it.
+#[derive(Clone, Debug)]
+pub struct Chapter {
+    pub node: NodeId,
+    pub verdict: Verdict,
+    /// By this host's clock, since 1970.
+    pub at: Duration,
+    /// 0: not known.
+    pub incarnation: u64,
+    /// Whose verdict it is; `None`: of the member itself.
+    pub by: Option<NodeId>,
+    /// Why, where it is the verdict of this node.
+    pub evidence: Option<Evidence>,
+    /// What all nodes have alike that tell of the same.
+    pub correlation_id: String,
+}
+
+/// What has happened to members.
+#[derive(Default)]
+pub struct Story {
+    of: BTreeMap<NodeId, VecDeque<Chapter>>,
+}
+
+impl Story {
+    /// Notes what has changed, if it is of somebody's health.
+    pub(super) fn note(&mut self, own: &NodeId, event: &Event) -> Option<Chapter> {
+        if let Event::Forgotten { node } = event {
+            self.of.remove(node);
+        }
+        let (node, mut chapter) = chapter(own, event)?;
+        if self.of.len() >= MEMBERS_MAX && !self.of.contains_key(node) {
+            return Some(chapter);
+        }
+        let chapters = self.of.entry(node.clone()).or_default();
+        // What ends a suspicion belongs to it.
+        let begun =
+            chapters.back().filter(|last| matches!(last.verdict, Verdict::Suspected | Verdict::Confirmed));
+        if let Some(begun) = begun.filter(|_| chapter.verdict == Verdict::Refuted) {
+            chapter.correlation_id.clone_from(&begun.correlation_id);
+        }
+        if chapters.len() == CHAPTERS_MAX {
+            chapters.pop_front();
+        }
+        chapters.push_back(chapter.clone());
+        Some(chapter)
+    }
+
+    pub(super) fn of(&self, node: &str) -> Vec<Chapter> {
+        self.of.get(node).map(|chapters| chapters.iter().cloned().collect()).unwrap_or_default()
+    }
+}
+
+/// Why a member was not reached, for people.
+pub fn in_words(evidence: &Evidence) -> String {
+    let Evidence { waited, helpers, nacks, rtt, health } = evidence;
+    let names: Vec<&str> = helpers.iter().map(NodeId::as_str).collect();
+    let helped = match (helpers.len(), nacks) {
+        (0, _) => "nobody else could be asked".to_owned(),
+        (_, 0) => format!("none of {} has answered for it either", names.join(", ")),
+        (all, nacks) => format!("{nacks} of {all} asked ({}) do not reach it either", names.join(", ")),
+    };
+    let before = rtt.map(|rtt| format!(", its answers took {:.1} ms before", rtt.as_secs_f64() * 1e3));
+    let unwell =
+        if *health > 0 { format!(", and this node is unwell itself ({health})") } else { String::new() };
+    format!(
+        "no answer in {} ms, nor over a stream; {helped}{}{unwell}",
+        waited.as_millis(),
+        before.unwrap_or_default()
+    )
+}
+
+fn chapter<'a>(own: &'a NodeId, event: &'a Event) -> Option<(&'a NodeId, Chapter)> {
+    let (node, verdict, incarnation, by, evidence) = match event {
+        Event::Joined { node } => (node, Verdict::Joined, 0, None, &None),
+        Event::Suspected { node, incarnation, by, evidence } => {
+            (node, Verdict::Suspected, *incarnation, Some(by), evidence)
+        }
+        Event::Confirmed { node, incarnation, by, evidence } => {
+            (node, Verdict::Confirmed, *incarnation, Some(by), evidence)
+        }
+        Event::Refuted { node, incarnation } => (node, Verdict::Refuted, *incarnation, None, &None),
+        Event::Died { node, incarnation, by } => (node, Verdict::Died, *incarnation, Some(by), &None),
+        Event::Left { node, from } => {
+            (node, Verdict::Left, 0, Some(from).filter(|from| *from != node), &None)
+        }
+        Event::Returned { node, incarnation } => (node, Verdict::Returned, *incarnation, None, &None),
+        Event::Restarted { node, .. } => (node, Verdict::Restarted, 0, None, &None),
+        Event::StreamsAlone { node } => (node, Verdict::StreamsAlone, 0, None, &None),
+        Event::Accused { by, incarnation } => (own, Verdict::Answered, *incarnation, by.first(), &None),
+        Event::Changed { .. } | Event::Forgotten { .. } | Event::Conflict { .. } => return None,
+    };
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let correlation_id = correlation_id(node, incarnation);
+    let (by, evidence) = (by.cloned(), evidence.clone());
+    Some((node, Chapter { node: node.clone(), verdict, at, incarnation, by, evidence, correlation_id }))
+}
+
+/// The same on all nodes for one incarnation of a member, in the form of a UUID of version 8 (RFC 9562).
+fn correlation_id(node: &NodeId, incarnation: u64) -> String {
+    let half = |seed| xxh64(node.as_str().as_bytes(), incarnation.rotate_left(7) ^ seed);
+    let (high, low) = (half(1), half(2));
+    let (high, low) = (high & !0xf000 | 0x8000, low & !(3 << 62) | 2 << 62);
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    )
+}

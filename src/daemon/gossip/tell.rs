@@ -1,0 +1,86 @@
+//! Telling: one line in the log for each change, and what follows for the connections to whoever has changed.
+
+use omnirelay_membership::{Event, NodeId};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::Gossip;
+use super::story::{Chapter, Verdict};
+
+impl Gossip {
+    /// Tells of all that changes, until it is dropped. For the first who asks.
+    pub async fn tell_all(&self) {
+        let told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some(mut told): Option<mpsc::Receiver<(Event, Option<Chapter>)>> = told else { return };
+        while let Some((event, chapter)) = told.recv().await {
+            self.follow(&event);
+            match (&event, chapter) {
+                (Event::Conflict { instance, incarnation }, _) => error!(
+                    peer = %self.node, instance, incarnation,
+                    "another daemon has the id of this node; give one of them another id (--id)"
+                ),
+                (Event::Accused { by, incarnation }, _) => {
+                    info!(by = %names(by), incarnation, "this node was taken for gone, and has answered");
+                }
+                (_, Some(chapter)) => self.log(&chapter),
+                (_, None) => {}
+            }
+        }
+    }
+
+    /// Does what follows for connections.
+    fn follow(&self, event: &Event) {
+        match event {
+            // What there was to whoever was there before reaches nobody.
+            Event::Restarted { node, .. } | Event::Returned { node, .. } | Event::Left { node, .. } => {
+                self.transport.reconnect(node.as_str());
+            }
+            Event::StreamsAlone { node } => self.transport.give_up_http3(node.as_str()),
+            _ => {}
+        }
+    }
+
+    fn log(&self, chapter: &Chapter) {
+        let Chapter { node, verdict, incarnation, by, evidence, correlation_id, .. } = chapter;
+        let said = self.health(node.as_str()).and_then(|health| health.record()).unwrap_or_default();
+        let by = by.as_ref().map_or("", NodeId::as_str);
+        let why = evidence.as_ref().map(super::story::in_words).unwrap_or_default();
+        let peer = node.as_str();
+        let verdict_word = verdict.word();
+        let (role, cluster, region, version) =
+            (&said.role, &said.cluster_id, &said.region, &said.mesh_version);
+        let http3 = said.http3_support;
+        macro_rules! line {
+            ($level:ident) => {
+                $level!(
+                    peer,
+                    verdict = verdict_word,
+                    by,
+                    why,
+                    role,
+                    cluster,
+                    region,
+                    version,
+                    http3,
+                    incarnation,
+                    correlation_id,
+                    "member changed"
+                )
+            };
+        }
+        match verdict {
+            Verdict::Suspected | Verdict::Died | Verdict::StreamsAlone => line!(warn),
+            Verdict::Joined
+            | Verdict::Confirmed
+            | Verdict::Refuted
+            | Verdict::Left
+            | Verdict::Returned
+            | Verdict::Restarted
+            | Verdict::Answered => line!(info),
+        }
+    }
+}
+
+fn names(of: &[NodeId]) -> String {
+    of.iter().map(NodeId::as_str).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,132 @@
+//! Watching peers: what the log tells of their records, and what this node hears of their health, in one stream.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures_util::stream::unfold;
+use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::fault::Fault;
+
+use super::filter::PeerFilter;
+use super::health::Heard;
+use super::{PEER, Peers, linked, pb, peer, peer_id};
+use crate::daemon::gossip::Gossip;
+use crate::daemon::objects::feed::{Events, Feed, Frame, Noun, Shown};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::cursor::place_in;
+use crate::daemon::registry::view::ViewRecord;
+use pb::peer_event::Type;
+
+/// What the place in what is heard is called in cursors.
+const SOURCE: &str = "health";
+
+impl Peers {
+    pub(super) async fn serve_watch(
+        &self,
+        asked: pb::WatchPeersRequest,
+    ) -> Result<Events<pb::PeerEvent>, Fault> {
+        let filter = Arc::new(PeerFilter::of_watch(&asked)?);
+        let passes = filter.clone();
+        let filtered = move |record: &ViewRecord| passes.matches(record);
+        let begun = self.watches.begin([PEER], filtered, &asked.since).await?;
+        let noun = WatchedPeers { registry: self.registry.clone(), gossip: self.gossip.clone() };
+        let feed = begun.of(noun);
+        let Some(gossip) = self.gossip.clone().filter(|_| asked.health) else { return Ok(feed.events()) };
+        // Whoever begins with a snapshot gets their health with it.
+        let (now, _) = gossip.changed_since(u64::MAX);
+        let seen = if asked.since.is_empty() { now } else { seen(&gossip, &asked.since) };
+        let (registry, waiting) = (self.registry.clone(), VecDeque::new());
+        let hearing = Hearing { feed, filter, registry, gossip, seen, waiting };
+        Ok(Box::pin(unfold(hearing, |mut hearing| async { Some((Ok(hearing.next().await), hearing)) })))
+    }
+}
+
+/// How many changes a cursor has seen of those that this start of the node has heard; none of another one's.
+fn seen(gossip: &Gossip, cursor: &str) -> u64 {
+    let place = place_in(cursor, SOURCE).and_then(|place| place.split_once(':'));
+    let of_this_start = place.filter(|(start, _)| u64::from_str_radix(start, 16) == Ok(gossip.start()));
+    of_this_start.and_then(|(_, seen)| seen.parse().ok()).unwrap_or(0)
+}
+
+/// A watch of peers and of their health.
+struct Hearing {
+    feed: Feed<WatchedPeers>,
+    filter: Arc<PeerFilter>,
+    registry: Arc<Registry>,
+    gossip: Arc<Gossip>,
+    /// How many changes were looked at.
+    seen: u64,
+    /// Whose health has changed and was not told yet.
+    waiting: VecDeque<String>,
+}
+
+impl Hearing {
+    async fn next(&mut self) -> Encoded<pb::PeerEvent> {
+        loop {
+            // Within a snapshot nobody could go on from there.
+            let place = self.feed.cursor();
+            if let Some(cursor) = place
+                && let Some(node_id) = self.waiting.pop_front()
+            {
+                match self.event(&node_id, &cursor.to_string()) {
+                    Some(event) => return event.into(),
+                    None => continue,
+                }
+            }
+            tokio::select! {
+                event = self.feed.next() => return event,
+                (now, nodes) = self.gossip.news_since(self.seen), if place.is_some() => {
+                    self.seen = now;
+                    self.waiting.extend(nodes);
+                }
+            }
+        }
+    }
+
+    /// That the health of a peer has changed which the registry has too.
+    fn event(&self, node_id: &str, cursor: &str) -> Option<pb::PeerEvent> {
+        let record = self.registry.view().get(&peer_id(node_id))?;
+        if !self.filter.matches(&record) {
+            return None;
+        }
+        let heard = Heard::of_one(&self.gossip, node_id);
+        Some(pb::PeerEvent {
+            r#type: Type::Health.into(),
+            time: heard.shown(node_id).since,
+            peer: Some(linked(peer(self.registry.view(), &record), (None, &heard), node_id)),
+            // Behind all that waits only the last has seen everything.
+            cursor: match self.waiting.is_empty() {
+                true => format!("{cursor},{SOURCE}={:x}:{}", self.gossip.start(), self.seen),
+                false => cursor.to_owned(),
+            },
+            prev_cursor: cursor.to_owned(),
+            reason: String::new(),
+        })
+    }
+}
+
+/// Peers as those who watch them are told of them.
+pub(super) struct WatchedPeers {
+    pub registry: Arc<Registry>,
+    pub gossip: Option<Arc<Gossip>>,
+}
+
+impl Noun for WatchedPeers {
+    type Event = pb::PeerEvent;
+
+    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
+        let shown = shown.record().map(|record| {
+            let node_id = &record.record.id.key;
+            let health = self.gossip.as_ref().map(|gossip| Heard::of_one(gossip, node_id).shown(node_id));
+            pb::Peer { health, ..peer(self.registry.view(), record) }
+        });
+        Some(pb::PeerEvent {
+            r#type: frame.kind(Type::from_str_name),
+            peer: shown,
+            cursor: frame.cursor,
+            prev_cursor: frame.prev_cursor,
+            time: frame.time,
+            reason: frame.reason,
+        })
+    }
+}

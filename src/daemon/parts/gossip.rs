@@ -1,0 +1,115 @@
+//! The part of gossip: this node becomes a member once its mesh port is open, and tells what it finds out of others.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use omnirelay_membership::NodeId;
+use omnirelay_wire::pb::omnirelay::mesh::membership::v1::membership_service_server::MembershipServiceServer;
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+use crate::daemon::chance::random_u64;
+use crate::daemon::config::Config;
+use crate::daemon::gossip::{Gossip, Says, Seeds};
+use crate::daemon::identity::trust::Trust;
+use crate::daemon::metrics::GossipMetrics;
+use crate::daemon::node::{Kinds, MeshPort, Mount, NodeError, OpenMeshPort, Part, Phase, PortName};
+use crate::daemon::objects::membership::MembershipPort;
+use crate::daemon::objects::mesh_transport::VERSIONS;
+use crate::daemon::objects::peers;
+
+pub const PART: Part = Part { kinds: Kinds::NONE, mount };
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let (config, registry, transport) = (node.config.clone(), node.registry.clone(), node.transport.clone());
+    if !config.mesh.gossip.enabled {
+        return Ok(());
+    }
+    // A name of a node was checked when it was given.
+    let Ok(own) = NodeId::new(registry.node_id()) else { return Ok(()) };
+    let metrics = Arc::new(GossipMetrics::new(node.metrics.all())?);
+    let known = registry.clone();
+    let seeds = Seeds::new(config.mesh.seeds.clone(), move || peers::others(&known));
+    let gossip = Gossip::new(own, config.mesh.gossip.membership(), transport.clone(), seeds, metrics);
+    node.gossip = Some(gossip.clone());
+    let measured = gossip.clone();
+    node.metrics.before_scrape(move || measured.measure());
+    node.serve(
+        PortName::Mesh,
+        MembershipServiceServer::new(MembershipPort { gossip: gossip.clone(), transport }),
+    );
+    node.run(Phase::Drain, gossip.clone().run());
+    let (speaks, trust, state) = (gossip.clone(), node.trust.clone(), node.mesh_port.subscribe());
+    let control = node.addresses.control;
+    node.run(Phase::HandOver, async move {
+        let says = Speaker { config, trust, control };
+        says.run(&speaks, state).await;
+    });
+    let tells = gossip.clone();
+    node.run(Phase::End, async move { tells.tell_all().await });
+    node.at(Phase::HandOver, async move { gossip.leave().await });
+    Ok(())
+}
+
+/// Says what this node is.
+struct Speaker {
+    config: Arc<Config>,
+    trust: Arc<Trust>,
+    control: std::net::SocketAddr,
+}
+
+impl Speaker {
+    /// Begins once the mesh port is open, and says anew what changes.
+    async fn run(&self, gossip: &Gossip, mut state: watch::Receiver<MeshPort>) {
+        let mut trusted = self.trust.changes();
+        loop {
+            let open = match &*state.borrow_and_update() {
+                MeshPort::Open(open) => Some(open.clone()),
+                MeshPort::NotEnrolled | MeshPort::Taken(_) => None,
+            };
+            trusted.mark_unchanged();
+            if let Some(open) = open {
+                self.say(gossip, &open);
+            }
+            tokio::select! {
+                changed = state.changed() => if changed.is_err() { return },
+                changed = trusted.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(self.config.mesh.gossip.metadata_refresh_period.0) => {}
+            }
+        }
+    }
+
+    fn say(&self, gossip: &Gossip, open: &OpenMeshPort) {
+        let says = self.says(open);
+        let said = match gossip.own() {
+            Some(_) => gossip.say(&says),
+            None => {
+                let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+                match random_u64() {
+                    Ok(seed) => gossip.begin(says, unix, seed),
+                    Err(error) => return error!(%error, "gossip not begun: the system has no chance"),
+                }
+            }
+        };
+        if let Err(error) = said {
+            warn!(%error, "gossip says less of this node than it is");
+        }
+    }
+
+    fn says(&self, open: &OpenMeshPort) -> Says {
+        let Config { node, mesh, .. } = &*self.config;
+        let own = self.trust.current().own.clone();
+        Says {
+            role: node.role.clone(),
+            cluster: node.cluster.clone(),
+            region: node.region.clone(),
+            zone: node.zone.clone(),
+            wire_versions: VERSIONS,
+            http3: open.udp.is_some(),
+            endpoint: super::transport::told(mesh.advertise.as_deref(), open.address, self.control),
+            certificate_not_after: own.map(|own| own.leaf.not_after),
+            pinned: !mesh.pinned_certificates.is_empty(),
+            labels: node.labels.clone(),
+        }
+    }
+}
