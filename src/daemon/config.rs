@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+mod aliases;
 mod audit;
 mod check;
 mod client_tls;

@@ -14,6 +14,7 @@ mod faults;
 mod fencing;
 mod foreign;
 mod linked;
+mod membership;
 mod mesh_port;
 mod migrating;
 mod outages;

@@ -25,10 +25,10 @@ use crate::process::secured::Secured;
 use crate::process::{Daemon, PATIENCE, Place};
 use crate::servers::{RedisServer, free_port};
 
-const TLS: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
+pub const TLS: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.leadership.enabled=false"];
 
 /// A daemon beside the first one, that issues its certificate itself.
-fn beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Result<(Daemon, Place)> {
+pub fn beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Result<(Daemon, Place)> {
     let secret = mesh.place.data_dir().join("identity/issuer-secret");
     let issues = format!("security.issuerSecretFile={}", secret.display());
     let own = ["--node-id", id, "--store", store, "--set", &issues];
@@ -36,13 +36,13 @@ fn beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Result<(Daemo
     Ok((place.start()?, place))
 }
 
-fn json(mesh: &Secured, line: &str) -> Result<Value> {
+pub fn json(mesh: &Secured, line: &str) -> Result<Value> {
     let ended = mesh.by("admin", line)?;
     serde_json::from_str(&ended.output).with_context(|| format!("{line}: {}", ended.complaint))
 }
 
 /// Asks until it is so, for as long as `within`; answers what was said last.
-fn until(within: Duration, mut asked: impl FnMut() -> Result<(bool, String)>) -> Result<Duration> {
+pub fn until(within: Duration, mut asked: impl FnMut() -> Result<(bool, String)>) -> Result<Duration> {
     let begun = Instant::now();
     loop {
         let (is_so, said) = asked()?;

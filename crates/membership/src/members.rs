@@ -28,6 +28,8 @@ pub struct Member {
     pub accusers: Vec<NodeId>,
     /// Being sent news with an answer.
     pub(crate) hears_news: Seldom,
+    /// How many pings in a row it has not answered itself.
+    pub(crate) unanswered: u8,
     /// A stream to it that is being tried.
     pub(crate) reaching: Option<Reaching>,
     /// How often it was a suspect or dead, and came back.
@@ -126,6 +128,7 @@ impl Members {
             health: 0,
             accusers: Vec::new(),
             hears_news: Seldom::default(),
+            unanswered: 0,
             reaching: None,
             flaps: 0,
             suspicion: None,

@@ -20,8 +20,9 @@ use crate::timers::{Seldom, Timer, Timers};
 const HEAD_BYTES: usize = 128;
 /// How far before its time an exchange may be, and how far after: not all at once.
 const EXCHANGE_JITTER: f64 = 0.2;
-/// How soon somebody who knows nobody tries again.
-const ALONE_AGAIN: Duration = Duration::from_secs(1);
+/// How soon somebody who knows nobody tries again at first, and at last.
+const ALONE_AGAIN: Duration = Duration::from_millis(50);
+const ALONE_AGAIN_MAX: Duration = Duration::from_secs(1);
 /// How many exchanges go by until one is with a seed, whoever is known.
 const SEED_EVERY: u64 = 4;
 
@@ -395,7 +396,8 @@ impl Membership {
             self.outputs.push_back(Output::Exchange { with: Contact::Seed });
         }
         let wait = if is_alone {
-            ALONE_AGAIN.min(self.config.exchange_interval)
+            let doubled = u32::try_from(self.exchanges).unwrap_or(u32::MAX).min(8);
+            (ALONE_AGAIN * 2_u32.pow(doubled - 1)).min(ALONE_AGAIN_MAX).min(self.config.exchange_interval)
         } else {
             self.config.exchange_interval
         };

@@ -101,7 +101,9 @@ fn whoever_is_accused_answers_those_who_accuse() {
         .iter()
         .filter_map(|output| match output {
             Output::Send { to, packet } => Some((to.as_str(), Packet::decode(packet).unwrap())),
-            Output::Event(_) | Output::Exchange { .. } | Output::Reach { .. } => None,
+            Output::Event(_) | Output::Exchange { .. } | Output::Reach { .. } | Output::Measured { .. } => {
+                None
+            }
         })
         .collect();
     assert_eq!(told.iter().map(|(to, _)| *to).collect::<Vec<_>>(), ["b", "c"]);
@@ -126,7 +128,11 @@ fn a_suspect_hears_of_it_in_whatever_it_is_sent() {
     let outputs: Vec<_> = std::iter::from_fn(|| member.poll()).collect();
     let sent = outputs.iter().find_map(|output| match output {
         Output::Send { to, packet } if to.as_str() == "b" => Some(packet),
-        Output::Send { .. } | Output::Event(_) | Output::Exchange { .. } | Output::Reach { .. } => None,
+        Output::Send { .. }
+        | Output::Event(_)
+        | Output::Exchange { .. }
+        | Output::Reach { .. }
+        | Output::Measured { .. } => None,
     });
     accused(sent.unwrap());
     // However often it was passed on.
@@ -178,7 +184,7 @@ fn until(member: &mut Membership, end: Time) -> Vec<Output> {
 fn reaches(outputs: &[Output]) -> Option<u32> {
     let number = |output: &Output| match output {
         Output::Reach { number, .. } => Some(*number),
-        Output::Send { .. } | Output::Event(_) | Output::Exchange { .. } => None,
+        Output::Send { .. } | Output::Event(_) | Output::Exchange { .. } | Output::Measured { .. } => None,
     };
     outputs.iter().rev().find_map(number)
 }

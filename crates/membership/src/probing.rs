@@ -15,6 +15,9 @@ use crate::timers::Timer;
 const RELAYED_MAX: usize = 1024;
 /// For one of them.
 const RELAYED_EACH_MAX: usize = 16;
+/// After so many pings in a row without an answer of its own, of one that a stream reaches, it is said that pings do not come
+/// through.
+const UNANSWERED: u8 = 3;
 
 impl Membership {
     /// Begins the next probe.
@@ -55,6 +58,9 @@ impl Membership {
     pub(crate) fn ping_is_late(&mut self, now: Time, number: u32) {
         let Some(probe) = self.probes.get_mut(&number) else { return };
         let target = probe.target.clone();
+        if let Some(member) = self.members.get_mut(&target) {
+            member.unanswered = member.unanswered.saturating_add(1);
+        }
         let helpers = self.members.some(self.config.helpers, &mut self.rng, |node| *node != target);
         probe.helpers.clone_from(&helpers);
         let within = probe.ends.saturating_sub(now).max(self.config.ping_timeout);
@@ -82,8 +88,12 @@ impl Membership {
         self.notice(now);
         let Some(member) = self.members.get_mut(node) else { return };
         let Some(reaching) = member.reaching.take_if(|reaching| reaching.number == number) else { return };
+        let mut is_alone = false;
         if is_answered {
             member.heard = Some(now);
+            // Others may get through to it meanwhile, and have answered for it.
+            is_alone = member.unanswered >= UNANSWERED;
+            member.unanswered = if is_alone { 0 } else { member.unanswered };
         }
         let since = member.since;
         if let Some(suspicion) = &mut member.suspicion
@@ -93,6 +103,9 @@ impl Membership {
         }
         for probe in self.probes.values_mut().filter(|probe| probe.target == *node) {
             probe.reached = Some(is_answered);
+        }
+        if is_alone {
+            self.tell(Event::StreamsAlone { node: node.clone() });
         }
         self.suspicion_is_over(now, node);
     }
@@ -106,7 +119,7 @@ impl Membership {
         }
         let Some(probe) = self.probes.remove(&number) else { return };
         if probe.reached == Some(true) {
-            return self.tell(Event::StreamsAlone { node: probe.target });
+            return;
         }
         self.stats.probes_failed += 1;
         // Helpers who do not answer either say that it is this member which hears nothing.
@@ -145,6 +158,7 @@ impl Membership {
         }
         self.feel(-1);
         if let Some(member) = self.members.get_mut(&target) {
+            member.unanswered = 0;
             member.rtt = Some(member.rtt.map_or(took, |before| (before * 7 + took) / 8));
             self.outputs.push_back(Output::Measured { node: target, rtt: took });
         }

@@ -38,6 +38,8 @@ pub struct Limits {
     pub send_bytes_max: u64,
     /// How long it stays open while nothing comes; the shorter of both sides counts. A client with calls under way keeps it open.
     pub idle: Duration,
+    /// Whether packets grow to what the path takes, which is tried now and then: less for large answers, more for the rest.
+    pub grows: bool,
 }
 
 impl Limits {
@@ -45,14 +47,15 @@ impl Limits {
     /// more than keeping it.
     #[must_use]
     pub fn among_nodes(self) -> Self {
-        Self { idle: Duration::from_secs(300), ..self }
+        Self { idle: Duration::from_secs(300), grows: false, ..self }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let idle = Duration::from_secs(30);
-        Self { streams_max: 128, stream_bytes_max: 1024 * 1024, send_bytes_max: 2 * 1024 * 1024, idle }
+        let (streams_max, stream_bytes_max, send_bytes_max) = (128, 1024 * 1024, 2 * 1024 * 1024);
+        Self { streams_max, stream_bytes_max, send_bytes_max, idle, grows: true }
     }
 }
 
@@ -92,6 +95,9 @@ fn transport(limits: Limits) -> TransportConfig {
         .datagram_receive_buffer_size(Some(BUFFER_BYTES))
         .datagram_send_buffer_size(BUFFER_BYTES)
         .ack_frequency_config(Some(acks));
+    if !limits.grows {
+        transport.mtu_discovery_config(None);
+    }
     transport
 }
 

@@ -63,6 +63,7 @@ verbs! {
         Forget: forget::ForgetArgs,
     }
     &[
+        message("membership", "mesh peers explain (member): what a node says of itself by gossip", "omnirelay.mesh.membership.v1.MemberRecord"),
         message("peer", "mesh peers get, status", "omnirelay.mesh.control.v1.GetPeerResponse"),
         message("peer-change", "mesh peers cordon, uncordon, drain, undrain, label, force-leave, forget", "omnirelay.mesh.control.v1.PeerChange"),
         message("peer-event", "mesh peers watch, list --watch", "omnirelay.mesh.control.v1.PeerEvent"),

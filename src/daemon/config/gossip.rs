@@ -1,7 +1,9 @@
 //! Membership by gossip: how members probe each other, pass on news, and judge.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use omnirelay_core::labels::Labels;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -33,6 +35,61 @@ pub struct GossipConfig {
     pub retransmit_limit: u32,
     /// How often what this node says of itself is looked at anew, `1s` to `1h`.
     pub metadata_refresh_period: Span,
+    // Other names, which are never there once a configuration was read: see `aliases`.
+    /// Another name of `node.id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
+    /// Another name of `node.role`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Another name of `node.cluster`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
+    /// Another name of `node.region`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Ignored: nodes tell the version that they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mesh_version: Option<String>,
+    /// The port of `mesh.listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The host of `mesh.listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind_address: Option<String>,
+    /// The host of `mesh.advertise`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise_host: Option<String>,
+    /// The port of `mesh.advertise`; default that of `mesh.listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise_port: Option<u16>,
+    /// Another name of `mesh.seeds`; URLs are taken too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed_peers: Option<Vec<String>>,
+    /// Another name of `node.labels`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
+    /// Other names of what is under `security.identity`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<GossipTlsConfig>,
+}
+
+/// Other names of who the node is, and whom it believes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GossipTlsConfig {
+    /// Another name of `security.identity.pkcs12`, whose source is `files` then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_path: Option<PathBuf>,
+    /// Refused: a password stands in a file, `security.identity.passwordFile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_password: Option<String>,
+    /// True, or left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check_certificate_revocation: Option<bool>,
+    /// Another name of `mesh.pinnedCertificates`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_thumbprints: Option<Vec<String>>,
 }
 
 impl Default for GossipConfig {
@@ -46,12 +103,24 @@ impl Default for GossipConfig {
             ping_timeout: Span(of.ping_timeout),
             retransmit_limit: of.retransmit,
             metadata_refresh_period: Span(Duration::from_secs(30)),
+            node_id: None,
+            role: None,
+            cluster_id: None,
+            region: None,
+            mesh_version: None,
+            port: None,
+            bind_address: None,
+            advertise_host: None,
+            advertise_port: None,
+            seed_peers: None,
+            labels: None,
+            tls: None,
         }
     }
 }
 
 impl GossipConfig {
-    /// As the membership takes it.
+    /// As the membership takes it. The figures of decision 0039 are those of the defaults.
     pub fn membership(&self) -> omnirelay_membership::Config {
         let of = omnirelay_membership::Config::default();
         omnirelay_membership::Config {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::lines::{line_of, lines_of};
 use super::sinks::without_query;
-use super::{Config, OidcConfig, SinksConfig as RelaySinks, foreign, origin};
+use super::{Config, OidcConfig, SinksConfig as RelaySinks, aliases, foreign, origin};
 
 /// The prefix of every variable, and those that name a part of the mesh section directly.
 const PREFIXES: [(&str, &[&str]); 3] = [
@@ -132,6 +132,7 @@ pub fn read(
         insert(&mut tree, &path, typed(&item.text, known));
         sources.insert(path.join("."), item.source);
     }
+    aliases::resolve(&mut aliases::Read { tree: &mut tree, sources: &mut sources, warnings: &mut warnings })?;
     let config = serde_path_to_error::deserialize::<_, Config>(&tree).map_err(|error| {
         let key = error.path().to_string();
         let origin = source_of(&sources, &key);
@@ -144,6 +145,7 @@ pub fn read(
 fn schema() -> Value {
     let mut config = Config::default();
     config.security.oidc = Some(OidcConfig::default());
+    config.mesh.gossip = config.mesh.gossip.with_all_names();
     let relay = &mut config.relay;
     relay.publish.database = Some(0);
     relay.sinks.file.enabled = Some(true);
@@ -325,7 +327,7 @@ fn typed(text: &str, known: &Value) -> Value {
     }
 }
 
-fn insert(tree: &mut Value, path: &[String], value: Value) {
+pub(super) fn insert(tree: &mut Value, path: &[String], value: Value) {
     let mut level = tree;
     for part in path {
         if !level.is_object() {
@@ -338,7 +340,7 @@ fn insert(tree: &mut Value, path: &[String], value: Value) {
 }
 
 /// The source of a key, or of the nearest one above it.
-fn source_of(sources: &BTreeMap<String, Source>, key: &str) -> Source {
+pub(super) fn source_of(sources: &BTreeMap<String, Source>, key: &str) -> Source {
     let mut key = key;
     loop {
         if let Some(source) = sources.get(key) {

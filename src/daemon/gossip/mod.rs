@@ -244,7 +244,10 @@ impl Gossip {
         while let Some(output) = member.poll() {
             match output {
                 Output::Event(event) => {
-                    let chapter = story.note(&self.node, &event);
+                    let incarnation = |of: &NodeId| {
+                        member.members().get(of.as_str()).map_or(0, |member| member.incarnation)
+                    };
+                    let chapter = story.note(&self.node, &event, incarnation);
                     if let Some(chapter) = &chapter {
                         *count += 1;
                         changed.insert(chapter.node.clone(), *count);
@@ -356,6 +359,16 @@ impl Gossip {
             flaps: 0,
             record: member.own().record.body.clone(),
         })
+    }
+
+    /// How many claims were heard that nobody can have made: of incarnations of more than a day ahead.
+    pub fn implausible(&self) -> u64 {
+        self.running().member.as_ref().map_or(0, |member| member.stats().implausible)
+    }
+
+    /// Whether nobody else is known to live.
+    pub fn is_alone(&self) -> bool {
+        self.running().member.as_ref().is_none_or(|member| member.members().live() == 0)
     }
 
     /// What has happened to a member, the oldest first.

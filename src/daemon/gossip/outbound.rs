@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{join_all, select_ok};
 use omnirelay_membership::{Contact, Exchange, NodeId, Output};
 use omnirelay_transport::carrier::Protocol;
 use omnirelay_transport::peer::Way;
@@ -134,20 +136,12 @@ impl Gossip {
             let channel = self.transport.other_channel(node.as_str(), Protocol::Http2).await;
             call(channel.map_err(|error| error.to_string())?.within(within), packet.clone(), true).await
         };
-        let either = async {
-            let (known, other) = (std::pin::pin!(over_known), std::pin::pin!(over_other));
-            match futures_util::future::select_ok([
-                known as std::pin::Pin<&mut (dyn Future<Output = _> + Send)>,
-                other,
-            ])
-            .await
-            {
-                Ok((answer, _)) => Ok(answer),
-                Err(error) => Err(error),
-            }
+        let either = select_ok([over_known.boxed(), over_other.boxed()]);
+        let answer = match tokio::time::timeout(within, either).await {
+            Ok(Ok((packet, _))) => Ok(packet),
+            Ok(Err(error)) => Err(error),
+            Err(_elapsed) => Err("no answer".to_owned()),
         };
-        let answer =
-            tokio::time::timeout(within, either).await.unwrap_or_else(|_| Err("no answer".to_owned()));
         let is_answered = answer.is_ok();
         match answer {
             Ok(packet) => self.receive(node.as_str(), &packet),
@@ -213,7 +207,7 @@ impl Gossip {
                 self.exchange_with(&node).await;
             }
         });
-        futures_util::future::join_all(asked).await;
+        join_all(asked).await;
     }
 
     /// Finds out who is at an address.

@@ -50,7 +50,6 @@ pub struct Chapter {
     pub verdict: Verdict,
     /// By this host's clock, since 1970.
     pub at: Duration,
-    /// 0: not known.
     pub incarnation: u64,
     /// Whose verdict it is; `None`: of the member itself.
     pub by: Option<NodeId>,
@@ -68,11 +67,17 @@ pub struct Story {
 
 impl Story {
     /// Notes what has changed, if it is of somebody's health.
-    pub(super) fn note(&mut self, own: &NodeId, event: &Event) -> Option<Chapter> {
+    /// `incarnation` says which one a member has now.
+    pub(super) fn note(
+        &mut self,
+        own: &NodeId,
+        event: &Event,
+        incarnation: impl Fn(&NodeId) -> u64,
+    ) -> Option<Chapter> {
         if let Event::Forgotten { node } = event {
             self.of.remove(node);
         }
-        let (node, mut chapter) = chapter(own, event)?;
+        let (node, mut chapter) = chapter(own, event, incarnation)?;
         if self.of.len() >= MEMBERS_MAX && !self.of.contains_key(node) {
             return Some(chapter);
         }
@@ -114,9 +119,14 @@ pub fn in_words(evidence: &Evidence) -> String {
     )
 }
 
-fn chapter<'a>(own: &'a NodeId, event: &'a Event) -> Option<(&'a NodeId, Chapter)> {
+fn chapter<'a>(
+    own: &'a NodeId,
+    event: &'a Event,
+    incarnation: impl Fn(&NodeId) -> u64,
+) -> Option<(&'a NodeId, Chapter)> {
+    let now = incarnation;
     let (node, verdict, incarnation, by, evidence) = match event {
-        Event::Joined { node } => (node, Verdict::Joined, 0, None, &None),
+        Event::Joined { node } => (node, Verdict::Joined, now(node), None, &None),
         Event::Suspected { node, incarnation, by, evidence } => {
             (node, Verdict::Suspected, *incarnation, Some(by), evidence)
         }
@@ -126,11 +136,11 @@ fn chapter<'a>(own: &'a NodeId, event: &'a Event) -> Option<(&'a NodeId, Chapter
         Event::Refuted { node, incarnation } => (node, Verdict::Refuted, *incarnation, None, &None),
         Event::Died { node, incarnation, by } => (node, Verdict::Died, *incarnation, Some(by), &None),
         Event::Left { node, from } => {
-            (node, Verdict::Left, 0, Some(from).filter(|from| *from != node), &None)
+            (node, Verdict::Left, now(node), Some(from).filter(|from| *from != node), &None)
         }
         Event::Returned { node, incarnation } => (node, Verdict::Returned, *incarnation, None, &None),
-        Event::Restarted { node, .. } => (node, Verdict::Restarted, 0, None, &None),
-        Event::StreamsAlone { node } => (node, Verdict::StreamsAlone, 0, None, &None),
+        Event::Restarted { node, .. } => (node, Verdict::Restarted, now(node), None, &None),
+        Event::StreamsAlone { node } => (node, Verdict::StreamsAlone, now(node), None, &None),
         Event::Accused { by, incarnation } => (own, Verdict::Answered, *incarnation, by.first(), &None),
         Event::Changed { .. } | Event::Forgotten { .. } | Event::Conflict { .. } => return None,
     };

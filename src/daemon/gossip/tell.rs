@@ -8,8 +8,8 @@ use super::Gossip;
 use super::story::{Chapter, Verdict};
 
 impl Gossip {
-    /// Tells of all that changes, until it is dropped. For the first who asks.
-    pub async fn tell_all(&self) {
+    /// Tells of all that changes, until it is dropped; `leads` says which scopes a node leads. For the first who asks.
+    pub async fn tell_all(&self, leads: impl Fn(&str) -> Vec<String>) {
         let told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(mut told): Option<mpsc::Receiver<(Event, Option<Chapter>)>> = told else { return };
         while let Some((event, chapter)) = told.recv().await {
@@ -22,7 +22,12 @@ impl Gossip {
                 (Event::Accused { by, incarnation }, _) => {
                     info!(by = %names(by), incarnation, "this node was taken for gone, and has answered");
                 }
-                (_, Some(chapter)) => self.log(&chapter),
+                (_, Some(chapter)) => {
+                    self.log(&chapter);
+                    if chapter.verdict == Verdict::Suspected {
+                        self.log_led(&chapter, &leads(chapter.node.as_str()));
+                    }
+                }
                 (_, None) => {}
             }
         }
@@ -35,9 +40,27 @@ impl Gossip {
             Event::Restarted { node, .. } | Event::Returned { node, .. } | Event::Left { node, .. } => {
                 self.transport.reconnect(node.as_str());
             }
+            Event::Forgotten { node } => self.transport.forget(node.as_str()),
             Event::StreamsAlone { node } => self.transport.give_up_http3(node.as_str()),
             _ => {}
         }
+    }
+
+    /// That a leader is suspected: nothing moves for that, and whoever waits for it is to know why.
+    fn log_led(&self, chapter: &Chapter, scopes: &[String]) {
+        const NAMED_MAX: usize = 8;
+        if scopes.is_empty() {
+            return;
+        }
+        let (peer, correlation_id) = (chapter.node.as_str(), &*chapter.correlation_id);
+        let named = scopes.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(" ");
+        warn!(
+            peer,
+            scopes = scopes.len(),
+            named,
+            correlation_id,
+            "a leader is suspected; it leads until its session ends"
+        );
     }
 
     fn log(&self, chapter: &Chapter) {

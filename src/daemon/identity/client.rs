@@ -41,6 +41,8 @@ pub enum Believes {
     Cluster(String),
     /// This node of the mesh, whatever it is called by.
     Node(String),
+    /// Any node of the mesh, whatever it is called by: who it is has to be found out.
+    AnyNode,
 }
 
 /// Of whom a certificate of the mesh must be.
@@ -183,7 +185,7 @@ impl OwnClient {
             return;
         }
         let judge = match &self.believes {
-            Believes::Mesh(_) | Believes::Cluster(_) | Believes::Node(_) => None,
+            Believes::Mesh(_) | Believes::Cluster(_) | Believes::Node(_) | Believes::AnyNode => None,
             Believes::Public => Some(self.judge_by(public_authorities())),
             Believes::File(ca) => Some(authorities(ca).and_then(|roots| self.judge_by(roots))),
         };
@@ -249,7 +251,7 @@ impl OwnClient {
             }
             Believes::Cluster(cluster) => Some((trusted.roots_of(cluster), not_federated(cluster))),
             // Who it is stands in its certificate: names are for those who know nothing else.
-            Believes::Node(_) => None,
+            Believes::Node(_) | Believes::AnyNode => None,
         };
         if let Some((certificates, nobody)) = named {
             let mut roots = RootCertStore::empty();
@@ -267,7 +269,7 @@ impl OwnClient {
             Believes::Cluster(_) => {
                 trusted.judge_exchange(&chain, now, Usage::Server).map(|(shown, _)| shown)
             }
-            Believes::Node(_) => trusted.judge_node(&chain, now, Usage::Server),
+            Believes::Node(_) | Believes::AnyNode => trusted.judge_node(&chain, now, Usage::Server),
             Believes::Mesh(_) | Believes::Public | Believes::File(_) => {
                 trusted.judge(&chain, now, Usage::Server)
             }
@@ -287,7 +289,7 @@ impl Believes {
     /// Whether the mesh judges servers, and goes on to while a connection is open.
     pub(super) fn is_judged_by_mesh(&self) -> bool {
         match self {
-            Self::Mesh(_) | Self::Cluster(_) | Self::Node(_) => true,
+            Self::Mesh(_) | Self::Cluster(_) | Self::Node(_) | Self::AnyNode => true,
             Self::Public | Self::File(_) => false,
         }
     }
@@ -301,7 +303,7 @@ impl Believes {
             (holder, Self::Node(called)) => {
                 Err(format!("it is of {}, and node {called} was called", holder.name()))
             }
-            (Holder::Service(_), Self::Mesh(Servers::Nodes)) => {
+            (Holder::Service(_), Self::Mesh(Servers::Nodes) | Self::AnyNode) => {
                 Err("it is of a service, and a node was called".to_owned())
             }
             (Holder::Operator(_), _) => Err("it is of an operator, who serves nothing".to_owned()),

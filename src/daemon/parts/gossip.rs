@@ -46,7 +46,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         says.run(&speaks, state).await;
     });
     let tells = gossip.clone();
-    node.run(Phase::End, async move { tells.tell_all().await });
+    let view = registry.clone();
+    node.run(Phase::End, async move { tells.tell_all(|node| peers::leads(view.view(), node)).await });
     node.at(Phase::HandOver, async move { gossip.leave().await });
     Ok(())
 }
@@ -61,7 +62,7 @@ struct Speaker {
 impl Speaker {
     /// Begins once the mesh port is open, and says anew what changes.
     async fn run(&self, gossip: &Gossip, mut state: watch::Receiver<MeshPort>) {
-        let mut trusted = self.trust.changes();
+        let (mut trusted, mut told) = (self.trust.changes(), 0);
         loop {
             let open = match &*state.borrow_and_update() {
                 MeshPort::Open(open) => Some(open.clone()),
@@ -71,6 +72,14 @@ impl Speaker {
             if let Some(open) = open {
                 self.say(gossip, &open);
             }
+            let implausible = gossip.implausible();
+            if implausible > told && gossip.is_alone() {
+                warn!(
+                    claims = implausible - told,
+                    "nobody is believed: the clock of this host seems to be more than a day behind those of others"
+                );
+            }
+            told = implausible;
             tokio::select! {
                 changed = state.changed() => if changed.is_err() { return },
                 changed = trusted.changed() => if changed.is_err() { return },

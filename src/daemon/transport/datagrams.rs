@@ -116,6 +116,13 @@ impl Transport {
         }
     }
 
+    /// Closes what there is to a node that is no member any more.
+    pub fn forget(&self, node: &str) {
+        self.datagrams.forget(node);
+        self.peers().remove(node);
+        self.rtts().remove(node);
+    }
+
     /// Has HTTP/2 used to a node for a while, as datagrams do not come through to it and calls do.
     pub fn give_up_http3(&self, node: &str) {
         self.datagrams.forget(node);

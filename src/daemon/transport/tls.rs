@@ -10,7 +10,7 @@ use omnirelay_transport::BoxError;
 use omnirelay_transport::carrier::{ClientTls, End, Hands};
 use rustls::pki_types::CertificateDer;
 
-use crate::daemon::identity::client::{Believes, OwnClient, Servers, Shows};
+use crate::daemon::identity::client::{Believes, OwnClient, Shows};
 use crate::daemon::identity::own::OwnIdentity;
 use crate::daemon::identity::trust::{Trust, Trusted, unix_now};
 
@@ -31,7 +31,7 @@ impl NodeTls {
 
     /// With whichever node of the mesh.
     pub fn any(trust: Arc<Trust>) -> Self {
-        Self::with(Believes::Mesh(Servers::Nodes), trust)
+        Self::with(Believes::AnyNode, trust)
     }
 
     fn with(whom: Believes, trust: Arc<Trust>) -> Self {

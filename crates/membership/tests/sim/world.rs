@@ -43,6 +43,8 @@ pub struct World {
     skews: BTreeMap<NodeId, Duration>,
     /// To and from whom streams pass alone.
     pub streams_alone: std::collections::BTreeSet<NodeId>,
+    /// From whom to whom no datagrams pass.
+    pub no_datagrams: std::collections::BTreeSet<(NodeId, NodeId)>,
     /// Whether there are addresses that everybody is told of.
     pub has_seeds: bool,
     /// What was found, by whom.
@@ -137,6 +139,7 @@ impl World {
             cut: Default::default(),
             skews: BTreeMap::new(),
             streams_alone: Default::default(),
+            no_datagrams: Default::default(),
             has_seeds: true,
             told: Vec::new(),
             trace: 0,
@@ -376,7 +379,9 @@ impl World {
 
     fn send(&mut self, from: &NodeId, to: NodeId, packet: Vec<u8>) {
         let (is_lost, delay) = (self.rng.f64() < self.network.loss, self.delay());
-        let is_blocked = self.streams_alone.contains(from) || self.streams_alone.contains(&to);
+        let is_blocked = self.streams_alone.contains(from)
+            || self.streams_alone.contains(&to)
+            || self.no_datagrams.contains(&(from.clone(), to.clone()));
         if !is_lost && !is_blocked && self.passes(from, &to) {
             self.happen(self.now + delay, to, None, What::Packet { from: from.clone(), packet });
         }

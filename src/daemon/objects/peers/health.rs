@@ -139,6 +139,7 @@ impl Peers {
             generated_at: Some(of_unix(unix_now())),
             local_node_id: own.to_owned(),
             health: Some(heard.shown(&node_id)),
+            member: heard.get(&node_id).and_then(Health::record),
             node_id,
             chapters,
             silent,

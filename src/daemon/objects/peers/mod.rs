@@ -244,6 +244,12 @@ pub fn node_of_session(id: &GroupId) -> Option<&str> {
     id.0.strip_prefix("session/")
 }
 
+/// The scopes that a node leads.
+pub fn leads(view: &View, node_id: &str) -> Vec<String> {
+    let tenancy = view.tenancy();
+    tenancy.held_by(&session_id(node_id)).into_iter().map(|lease| lease.scope.clone()).collect()
+}
+
 /// Since when a node is alive, in the session it has now; `None`: it is not.
 pub fn alive_since(view: &View, node_id: &str) -> Option<Millis> {
     let value = view.get(&peer_id(node_id))?.value::<PeerValue>()?;

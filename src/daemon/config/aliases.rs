@@ -1,0 +1,256 @@
+//! Other names of settings: those that the origin has under `mesh.gossip`. Each is the same value as the setting that it stands for,
+//! and is refused where both are given and differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use omnirelay_core::labels::Labels;
+use serde_json::{Map, Value, json};
+
+use super::gossip::{GossipConfig, GossipTlsConfig};
+use super::layers::{ConfigError, Source, insert, source_of};
+
+const SECTION: &str = "mesh.gossip";
+/// Those that stand for one setting, as it is.
+const SAME: [(&str, &str); 6] = [
+    ("nodeId", "node.id"),
+    ("role", "node.role"),
+    ("clusterId", "node.cluster"),
+    ("region", "node.region"),
+    ("labels", "node.labels"),
+    ("allowedThumbprints", "mesh.pinnedCertificates"),
+];
+const ANY_ADDRESS: &str = "0.0.0.0";
+const PORT: u64 = 17421;
+
+impl GossipConfig {
+    /// With a value of its kind for each other name.
+    pub(super) fn with_all_names(self) -> Self {
+        let text = || Some(String::new());
+        Self {
+            node_id: text(),
+            role: text(),
+            cluster_id: text(),
+            region: text(),
+            mesh_version: text(),
+            port: Some(0),
+            bind_address: text(),
+            advertise_host: text(),
+            advertise_port: Some(0),
+            seed_peers: Some(Vec::new()),
+            labels: Some(Labels::new()),
+            tls: Some(GossipTlsConfig {
+                certificate_path: Some(PathBuf::new()),
+                certificate_password: text(),
+                check_certificate_revocation: Some(true),
+                allowed_thumbprints: Some(Vec::new()),
+            }),
+            ..self
+        }
+    }
+}
+
+/// What was read so far.
+pub(super) struct Read<'a> {
+    pub tree: &'a mut Value,
+    pub sources: &'a mut BTreeMap<String, Source>,
+    pub warnings: &'a mut Vec<String>,
+}
+
+/// Puts what other names say under the names that count.
+pub(super) fn resolve(read: &mut Read<'_>) -> Result<(), ConfigError> {
+    let Some(section) = read.tree.pointer_mut("/mesh/gossip").and_then(Value::as_object_mut) else {
+        return Ok(());
+    };
+    let names = known_names();
+    let (mut given, kept): (Map<_, _>, Map<_, _>) =
+        std::mem::take(section).into_iter().partition(|(name, _)| names.contains(name));
+    *section = kept;
+    given.retain(|_, value| !value.is_null());
+    let tls = given.remove("tls").and_then(|tls| if let Value::Object(tls) = tls { Some(tls) } else { None });
+    for (name, value) in tls.unwrap_or_default() {
+        if !value.is_null() {
+            given.insert(name, value);
+        }
+    }
+    for (name, to) in SAME {
+        if let Some(value) = given.remove(name) {
+            read.put(name, to, value)?;
+        }
+    }
+    read.addresses(&given)?;
+    if given.contains_key("meshVersion") {
+        read.warnings
+            .push("`mesh.gossip.meshVersion` is ignored: nodes tell the version that they are".to_owned());
+    }
+    read.identity(&given)
+}
+
+/// The other names.
+fn known_names() -> BTreeSet<String> {
+    let all = serde_json::to_value(GossipConfig::default().with_all_names()).unwrap_or_default();
+    let own = serde_json::to_value(GossipConfig::default()).unwrap_or_default();
+    let names = |of: &Value| -> BTreeSet<String> {
+        of.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
+    };
+    names(&all).difference(&names(&own)).cloned().collect()
+}
+
+/// The whole key of another name.
+fn key_of(name: &str) -> String {
+    let tls = ["certificatePath", "certificatePassword", "checkCertificateRevocation", "allowedThumbprints"];
+    if tls.contains(&name) { format!("{SECTION}.tls.{name}") } else { format!("{SECTION}.{name}") }
+}
+
+impl Read<'_> {
+    fn refuse(&self, name: &str, what: String) -> ConfigError {
+        let key = key_of(name);
+        ConfigError::Value { origin: source_of(self.sources, &key), key, what }
+    }
+
+    /// Has a setting be what another name says.
+    fn put(&mut self, name: &str, to: &str, value: Value) -> Result<(), ConfigError> {
+        let pointer = format!("/{}", to.replace('.', "/"));
+        match self.tree.pointer(&pointer).filter(|there| !there.is_null()) {
+            Some(there) if *there != value => {
+                let source = source_of(self.sources, to);
+                Err(self.refuse(name, format!("it is another name of `{to}`, which is {there} ({source})")))
+            }
+            Some(_) => Ok(()),
+            None => {
+                let path: Vec<String> = to.split('.').map(str::to_owned).collect();
+                insert(self.tree, &path, value);
+                let source = source_of(self.sources, &key_of(name));
+                self.sources.insert(to.to_owned(), source);
+                Ok(())
+            }
+        }
+    }
+
+    fn addresses(&mut self, given: &Map<String, Value>) -> Result<(), ConfigError> {
+        let text = |name: &str| given.get(name).and_then(Value::as_str);
+        let number = |name: &str| given.get(name).and_then(Value::as_u64);
+        let (bind, port) = (text("bindAddress"), number("port"));
+        if let Some(name) = bind.map(|_| "bindAddress").or(port.map(|_| "port")) {
+            let address = joined(bind.unwrap_or(ANY_ADDRESS), port.unwrap_or(PORT));
+            self.put(name, "mesh.listen", json!(address))?;
+        }
+        match (text("advertiseHost"), number("advertisePort")) {
+            (Some(host), at) => {
+                let address = joined(host, at.or(port).unwrap_or(PORT));
+                self.put("advertiseHost", "mesh.advertise", json!(address))?;
+            }
+            (None, Some(_)) => {
+                let what = "it says nothing without `mesh.gossip.advertiseHost`; or write `mesh.advertise`";
+                return Err(self.refuse("advertisePort", what.to_owned()));
+            }
+            (None, None) => {}
+        }
+        if let Some(seeds) = given.get("seedPeers").and_then(Value::as_array) {
+            let seeds = seeds.iter().filter_map(Value::as_str).map(address_of).collect::<Vec<_>>();
+            self.put("seedPeers", "mesh.seeds", json!(seeds))?;
+        }
+        Ok(())
+    }
+
+    fn identity(&mut self, given: &Map<String, Value>) -> Result<(), ConfigError> {
+        if given.contains_key("certificatePassword") {
+            let what = "a password does not stand in a configuration: write it into a file that the daemon alone reads, and name it by `security.identity.passwordFile`";
+            return Err(self.refuse("certificatePassword", what.to_owned()));
+        }
+        if given.get("checkCertificateRevocation") == Some(&Value::Bool(false)) {
+            let what = "whoever was revoked is never let in; leave it out";
+            return Err(self.refuse("checkCertificateRevocation", what.to_owned()));
+        }
+        let Some(path) = given.get("certificatePath").and_then(Value::as_str) else { return Ok(()) };
+        if ![".pfx", ".p12"].iter().any(|end| path.to_ascii_lowercase().ends_with(end)) {
+            let what = "it is taken where it is PKCS#12 (`.pfx`, `.p12`); for PEM write `security.identity.cert` and `security.identity.key`";
+            return Err(self.refuse("certificatePath", what.to_owned()));
+        }
+        self.put("certificatePath", "security.identity.pkcs12", json!(path))?;
+        self.put("certificatePath", "security.identity.source", json!("files"))
+    }
+}
+
+/// A host and a port, as one address.
+fn joined(host: &str, port: u64) -> String {
+    let is_bare_ipv6 = host.contains(':') && !host.starts_with('[');
+    if is_bare_ipv6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The address in a URL, or as it is.
+fn address_of(seed: &str) -> &str {
+    let behind = seed.split_once("://").map_or(seed, |(_, behind)| behind);
+    behind.trim_end_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Loaded, load};
+    use super::*;
+
+    fn of(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        load(Some(file.path()), variables, &[], &[])
+    }
+
+    #[test]
+    fn what_the_origin_calls_otherwise_is_the_same_setting() {
+        let text = "mesh:\n  gossip:\n    enabled: true\n    nodeId: a\n    clusterId: eu\n    region: north\n    port: 7000\n    \
+                    advertiseHost: a.example\n    seedPeers: ['https://b.example:7000', 'c.example:7001']\n    labels: {tier: std}\n    \
+                    meshVersion: dev\n    fanout: 4\n    tls: {checkCertificateRevocation: true}\n";
+        let loaded = of(text, &[("MESH_GOSSIP__ROLE", "gateway")]).unwrap();
+        let Loaded { config, sources, warnings } = loaded;
+        assert_eq!(
+            (config.node.id.as_deref(), &*config.node.role, &*config.node.cluster),
+            (Some("a"), "gateway", "eu")
+        );
+        assert_eq!((&*config.node.region, config.node.labels["tier"].as_str()), ("north", "std"));
+        assert_eq!(
+            (config.mesh.listen.to_string(), config.mesh.advertise.as_deref()),
+            ("0.0.0.0:7000".to_owned(), Some("a.example:7000"))
+        );
+        assert_eq!(config.mesh.seeds, ["b.example:7000", "c.example:7001"]);
+        assert_eq!((config.mesh.gossip.fanout, config.mesh.gossip.node_id), (4, None));
+        assert_eq!(sources["node.role"], Source::Variable("MESH_GOSSIP__ROLE".to_owned()));
+        assert!(matches!(sources["node.cluster"], Source::File(_, Some(5))), "{:?}", sources["node.cluster"]);
+        assert!(warnings.iter().any(|warning| warning.contains("meshVersion")), "{warnings:?}");
+    }
+
+    #[test]
+    fn two_names_of_one_setting_may_not_differ() {
+        let both = |role: &str| format!("node: {{role: gateway}}\nmesh: {{gossip: {{role: {role}}}}}\n");
+        assert_eq!(of(&both("gateway"), &[]).unwrap().config.node.role, "gateway");
+        let error = of(&both("worker"), &[]).unwrap_err().to_string();
+        assert!(
+            error.contains("`mesh.gossip.role`") && error.contains("another name of `node.role`"),
+            "{error}"
+        );
+        assert!(error.contains("\"gateway\" (file "), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_said_so_says_how() {
+        let cases = [
+            ("{advertisePort: 7}", "advertiseHost"),
+            ("{tls: {certificatePassword: x}}", "passwordFile"),
+            ("{tls: {checkCertificateRevocation: false}}", "never let in"),
+            ("{tls: {certificatePath: a.pem}}", "security.identity.cert"),
+            ("{tls: {allowedThumbprints: [abc]}}", "mesh.pinnedCertificates"),
+            ("{fanout: 0}", "between 1 and 32"),
+            ("{pingTimeout: 2s}", "less than `mesh.gossip.interval`"),
+            ("{interval: 1ms}", "between"),
+            ("{colour: red}", "colour"),
+        ];
+        for (text, expected) in cases {
+            let error = of(&format!("mesh:\n  gossip: {text}\n"), &[]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        let variables = [("MESH_GOSSIP__TLS__CERTIFICATEPASSWORD", "x")];
+        let error = of("", &variables).unwrap_err().to_string();
+        assert!(error.contains("variable MESH_GOSSIP__TLS__CERTIFICATEPASSWORD"), "{error}");
+        assert!(!error.contains("\"x\""), "{error}");
+    }
+}
