@@ -10,6 +10,8 @@ use super::registrar::{Registrar as _, level};
 /// In milliseconds: from what a LAN takes to what is given up.
 const RTT_BUCKETS: [f64; 11] = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 500.0, 2000.0];
 
+const STATUSES: [Status; 4] = [Status::Alive, Status::Suspect, Status::Dead, Status::Left];
+
 /// Which way something goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -79,6 +81,10 @@ impl GossipMetrics {
             untold: all.counter("mesh_gossip_untold_total", "Changes that the log does not have, as there were too many")?,
         };
         // All are there from the beginning: what rises from nothing is not seen to rise.
+        made.rtt.with_label_values::<&str>(&[]);
+        for status in STATUSES {
+            made.members.with_label_values(&[status.word()]).set(0);
+        }
         for direction in [Direction::Inbound, Direction::Outbound] {
             for outcome in ["success", "failure"] {
                 made.messages.with_label_values(&[direction.word(), outcome]).inc_by(0);
@@ -104,7 +110,7 @@ impl GossipMetrics {
 
     /// Notes how a membership stands.
     pub fn measure(&self, of: &Membership, config: &Config) {
-        for status in [Status::Alive, Status::Suspect, Status::Dead, Status::Left] {
+        for status in STATUSES {
             let others = of.members().iter().filter(|(_, member)| member.status == status).count();
             let own = usize::from(status == Status::Alive);
             self.members.with_label_values(&[status.word()]).set(level(others + own));
