@@ -117,7 +117,7 @@ impl Node {
     /// The daemon as it is reached at an address, over HTTP/3 if it is said to serve that.
     pub fn peer(&self, address: SocketAddr, offers: bool) -> Arc<Peer> {
         let carriers = Arc::new(Carriers { http3: Some(self.http3.clone()), http2: Arc::new(Tcp) });
-        Peer::new(carriers, self.tls.clone(), target(address), offers, Box::new(Unobserved))
+        Peer::new(carriers, self.tls.clone(), target(address), offers, Arc::new(Unobserved))
     }
 
     /// A small call over one connection.

@@ -138,11 +138,7 @@ pub fn mesh(request: &Request) -> Reply {
         ("POST", "/control/peers/relay-b119:undrain") => change(true, false, &["draining: true -> false"]),
         ("GET", "/control/peers/relay-b119/drain") => drained(),
         ("GET", path) if path.ends_with("/ping") => pinged(path),
-        ("GET", "/control/peers/relay-b119/explain") => explained(),
-        ("GET", "/control/peers/relay-c0de/explain") => answer(json!({
-            "schemaVersion": "v1", "localNodeId": "relay-a7f3", "nodeId": "relay-c0de", "chapters": [], "silent": [],
-            "health": {"state": "unknown", "by": [], "flaps": 0},
-        })),
+        ("GET", path) if path.ends_with("/explain") => explained(path),
         ("PATCH", "/control/peers/relay-b119/labels") => {
             change(true, false, &["label tier: \"std\" -> \"gold\""])
         }
@@ -161,8 +157,14 @@ fn drained() -> Reply {
     answer(json!({"nodeId": "relay-b119", "draining": true, "drained": true, "remaining": []}))
 }
 
-/// A peer that was suspected and has answered.
-fn explained() -> Reply {
+/// A peer that was suspected and has answered, and one of which nothing is remembered.
+fn explained(path: &str) -> Reply {
+    if path.contains("relay-c0de") {
+        return answer(json!({
+            "schemaVersion": "v1", "localNodeId": "relay-a7f3", "nodeId": "relay-c0de", "chapters": [], "silent": [],
+            "health": {"state": "unknown", "by": [], "flaps": 0},
+        }));
+    }
     let chapter = |observer: &str, second: u32, verdict: &str, by: &str| {
         json!({
             "observer": observer, "time": format!("2026-11-20T06:02:{second:02}Z"), "verdict": verdict, "by": by,

@@ -148,9 +148,8 @@ async fn connection(
             }
         };
         let beside = async {
-            match beside {
-                Some(beside) => beside.await,
-                None => {}
+            if let Some(beside) = beside {
+                beside.await;
             }
             std::future::pending::<()>().await;
         };
