@@ -1,24 +1,28 @@
 //! Telling: one line in the log for each change, and what follows for the connections to whoever has changed.
 
+use std::time::Duration;
+
 use omnirelay_membership::{Event, NodeId};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::Gossip;
 use super::story::{Chapter, Verdict};
+
+/// How soon after a conflict another one says that both live.
+const CONFLICT_AGAIN: Duration = Duration::from_secs(60);
 
 impl Gossip {
     /// Tells of all that changes, until it is dropped; `leads` says which scopes a node leads. For the first who asks.
     pub async fn tell_all(&self, leads: impl Fn(&str) -> Vec<String>) {
         let told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(mut told): Option<mpsc::Receiver<(Event, Option<Chapter>)>> = told else { return };
+        let mut conflict = None;
         while let Some((event, chapter)) = told.recv().await {
             self.follow(&event);
             match (&event, chapter) {
-                (Event::Conflict { instance, incarnation }, _) => error!(
-                    peer = %self.node, instance, incarnation,
-                    "another daemon has the id of this node; give one of them another id (--id)"
-                ),
+                (Event::Conflict { instance, .. }, _) => self.log_conflict(*instance, &mut conflict),
                 (Event::Accused { by, incarnation }, _) => {
                     info!(by = %names(by), incarnation, "this node was taken for gone, and has answered");
                 }
@@ -30,6 +34,24 @@ impl Gossip {
                 }
                 (_, None) => {}
             }
+        }
+    }
+
+    /// That somebody else is known by the id of this node. Once may be this node as it was before a clock was set back; again and
+    /// again it is another daemon, which answers.
+    fn log_conflict(&self, instance: u64, last: &mut Option<Instant>) {
+        let peer = self.node.as_str();
+        let is_again = last.replace(Instant::now()).is_some_and(|last| last.elapsed() < CONFLICT_AGAIN);
+        if is_again {
+            error!(
+                peer,
+                instance, "another daemon has the id of this node; give one of them another id (--node-id)"
+            );
+        } else {
+            info!(
+                peer,
+                instance, "another start is known by the id of this node; this one is known from now on"
+            );
         }
     }
 
