@@ -137,7 +137,9 @@ impl Read<'_> {
         }
         match (text("advertiseHost"), number("advertisePort")) {
             (Some(host), at) => {
-                let address = joined(host, at.or(port).unwrap_or(PORT));
+                let listen = self.tree.pointer("/mesh/listen").and_then(Value::as_str);
+                let listens = listen.and_then(|listen| listen.rsplit_once(':')?.1.parse().ok());
+                let address = joined(host, at.or(listens).unwrap_or(PORT));
                 self.put("advertiseHost", "mesh.advertise", json!(address))?;
             }
             (None, Some(_)) => {
@@ -217,6 +219,12 @@ mod tests {
         assert_eq!(sources["node.role"], Source::Variable("MESH_GOSSIP__ROLE".to_owned()));
         assert!(matches!(sources["node.cluster"], Source::File(_, Some(5))), "{:?}", sources["node.cluster"]);
         assert!(warnings.iter().any(|warning| warning.contains("meshVersion")), "{warnings:?}");
+    }
+
+    #[test]
+    fn what_is_advertised_has_the_port_that_is_listened_at() {
+        let text = "mesh: {listen: '0.0.0.0:7000', gossip: {advertiseHost: a.example}}\n";
+        assert_eq!(of(text, &[]).unwrap().config.mesh.advertise.as_deref(), Some("a.example:7000"));
     }
 
     #[test]

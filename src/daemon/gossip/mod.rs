@@ -31,6 +31,9 @@ const JOBS_MAX: usize = 512;
 /// How many changes wait to be told; further ones are counted and not told.
 const TOLD_MAX: usize = 1024;
 
+/// How long a node that leaves waits at most until that was passed on.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
+
 /// What has changed, and what was noted of it.
 type Told = (Event, Option<Chapter>);
 
@@ -193,7 +196,7 @@ impl Gossip {
             member.members().live()
         });
         if others.is_some_and(|others| others > 0) {
-            tokio::time::sleep(self.config.gossip_interval * 2).await;
+            tokio::time::sleep((self.config.gossip_interval * 2).min(LEAVES_WITHIN)).await;
         }
     }
 
@@ -252,6 +255,7 @@ impl Gossip {
                         *count += 1;
                         changed.insert(chapter.node.clone(), *count);
                     } else if let Event::Forgotten { node } = &event {
+                        *count += 1;
                         changed.remove(node);
                     }
                     self.tell(event, chapter);
@@ -266,7 +270,12 @@ impl Gossip {
         }
         let count = *count;
         drop(running);
-        self.changes.send_if_modified(|told| std::mem::replace(told, count) != count);
+        // Another step may have told of more already.
+        self.changes.send_if_modified(|told| {
+            let is_news = *told < count;
+            *told = count.max(*told);
+            is_news
+        });
         outputs.into_iter().for_each(|output| self.perform(output));
         Some(done)
     }

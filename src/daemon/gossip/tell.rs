@@ -23,8 +23,10 @@ impl Gossip {
             self.follow(&event);
             match (&event, chapter) {
                 (Event::Conflict { instance, .. }, _) => self.log_conflict(*instance, &mut conflict),
-                (Event::Accused { by, incarnation }, _) => {
-                    info!(by = %names(by), incarnation, "this node was taken for gone, and has answered");
+                (Event::Accused { by, incarnation }, chapter) => {
+                    let correlation_id = chapter.map(|chapter| chapter.correlation_id).unwrap_or_default();
+                    let by = names(by);
+                    info!(by, incarnation, correlation_id, "this node was taken for gone, and has answered");
                 }
                 (_, Some(chapter)) => {
                     self.log(&chapter);

@@ -281,7 +281,8 @@ impl<N: Noun> Feed<N> {
         Self { watch: self.watch.with_parts(parts), ..self }
     }
 
-    /// The next event, made for this watcher alone.
+    /// The next event, made for this watcher alone. Dropping the call loses nothing, unless the noun has to wait until a
+    /// change may be told of.
     pub async fn next_made(&mut self) -> N::Event {
         loop {
             if !self.watch.has_more() {
@@ -303,8 +304,8 @@ impl<N: Noun> Feed<N> {
         self.watch.cursor()
     }
 
-    /// The next event. Dropping the call loses nothing, unless the noun has to wait until a change may be told of.
-    pub async fn next(&mut self) -> Encoded<N::Event> {
+    /// The next event.
+    async fn next(&mut self) -> Encoded<N::Event> {
         loop {
             if !self.watch.has_more() {
                 self.noun.begin_look();

@@ -32,7 +32,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.readiness.add(move || vec![item("address", false, untold.clone())]);
     let (metrics, counted) = (PeersMetrics::new(node.metrics.all())?, registry.clone());
     node.metrics.before_scrape(move || count(&metrics, counted.view()));
-    node.topics.add(topic(registry.clone(), node.gossip.clone()));
+    node.topics.add(topic(registry.clone()));
     let peers = Peers::new(registry, node.config.control.watches_max).calling(node.transport.clone());
     let peers = peers.hearing(node.gossip.clone());
     let peers = PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip);

@@ -198,8 +198,8 @@ impl Peers {
 }
 
 /// What is told of peers in the stream of events.
-pub fn topic(registry: Arc<Registry>, gossip: Option<Arc<Gossip>>) -> Topic {
-    let noun = move || WatchedPeers { registry: registry.clone(), gossip: gossip.clone() };
+pub fn topic(registry: Arc<Registry>) -> Topic {
+    let noun = move || WatchedPeers { registry: registry.clone(), gossip: None };
     Topic::of("peers", CHANGES, [PEER], noun, |event| Told {
         what: event.r#type().as_str_name(),
         data: pb::EventData { peer: event.peer, ..pb::EventData::default() },

@@ -29,9 +29,9 @@ impl Peers {
         let passes = filter.clone();
         let filtered = move |record: &ViewRecord| passes.matches(record);
         let begun = self.watches.begin([PEER], filtered, &asked.since).await?;
-        let noun = WatchedPeers { registry: self.registry.clone(), gossip: self.gossip.clone() };
-        let feed = begun.of(noun);
-        let Some(gossip) = self.gossip.clone().filter(|_| asked.health) else { return Ok(feed.events()) };
+        let gossip = self.gossip.clone().filter(|_| asked.health);
+        let feed = begun.of(WatchedPeers { registry: self.registry.clone(), gossip: gossip.clone() });
+        let Some(gossip) = gossip else { return Ok(feed.events()) };
         // Whoever begins with a snapshot gets their health with it.
         let (now, _) = gossip.changed_since(u64::MAX);
         let seen = if asked.since.is_empty() { now } else { seen(&gossip, &asked.since) };
@@ -73,8 +73,10 @@ impl Hearing {
                     None => continue,
                 }
             }
+            // What is told of a change has the health of now, and is made for this watcher alone.
             tokio::select! {
-                event = self.feed.next() => return event,
+                biased;
+                event = self.feed.next_made() => return event.into(),
                 (now, nodes) = self.gossip.news_since(self.seen), if place.is_some() => {
                     self.seen = now;
                     self.waiting.extend(nodes);
@@ -108,6 +110,7 @@ impl Hearing {
 /// Peers as those who watch them are told of them.
 pub(super) struct WatchedPeers {
     pub registry: Arc<Registry>,
+    /// Whose health is told too; `None`: what is told is the same for all who watch.
     pub gossip: Option<Arc<Gossip>>,
 }
 
