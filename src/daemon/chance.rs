@@ -25,9 +25,13 @@ pub fn random_secret() -> io::Result<String> {
 /// A new id for what belongs together, in the form of a UUID; without chance it is made of `else_of`.
 pub fn correlation_id(else_of: &str) -> String {
     let half = |seed| random_u64().unwrap_or_else(|_| xxh64(else_of.as_bytes(), seed));
-    let (high, low) = (half(1), half(2));
-    // Version 4 and variant 1, as RFC 9562 has it.
-    let (high, low) = (high & !0xf000 | 0x4000, low & !(3 << 62) | 2 << 62);
+    // Of chance.
+    uuid(4, half(1), half(2))
+}
+
+/// These 128 bits as a UUID of a version and of variant 1, as RFC 9562 has it.
+pub fn uuid(version: u64, high: u64, low: u64) -> String {
+    let (high, low) = (high & !0xf000 | version << 12, low & !(3 << 62) | 2 << 62);
     format!(
         "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
         high >> 32,

@@ -24,3 +24,4 @@ pub mod resync;
 pub mod stalls;
 pub mod surface;
 mod transport;
+pub mod wall_clock;

@@ -6,7 +6,6 @@ mod running;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_wire::fault::Fault;
@@ -18,6 +17,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::daemon::chance::random_u64;
 use crate::daemon::registry::Registry;
+use crate::daemon::wall_clock;
 use pb::operation::State;
 pub use running::Running;
 
@@ -206,8 +206,7 @@ impl Operations {
         if view.head().caught_up {
             return view.now();
         }
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Millis(whole_ms(since.unwrap_or(Duration::ZERO)))
+        Millis(whole_ms(wall_clock::unix()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

@@ -66,6 +66,12 @@ struct State {
 }
 
 impl State {
+    /// Has the next call open a connection as if none had ever been tried.
+    fn begin_anew(&mut self) {
+        (self.http3, self.http2, self.failed) = (None, None, None);
+        self.memory.forget();
+    }
+
     /// Has a connection take no more calls; whether it took any.
     fn retire(&mut self, open: &Arc<dyn Connection>) -> bool {
         let mut known = [&mut self.http3, &mut self.http2].into_iter();
@@ -143,8 +149,7 @@ impl Peer {
     pub fn is_at(&self, target: Target, offers: bool) {
         let mut state = self.state();
         if state.target != target || state.offers != offers {
-            (state.http3, state.http2, state.failed) = (None, None, None);
-            state.memory.forget();
+            state.begin_anew();
             (state.target, state.offers) = (target, offers);
         }
     }
@@ -179,9 +184,7 @@ impl Peer {
 
     /// Has what is sent next open another connection, as where the peer has started again. Calls under way go on.
     pub fn reconnect(&self) {
-        let mut state = self.state();
-        (state.http3, state.http2, state.failed) = (None, None, None);
-        state.memory.forget();
+        self.state().begin_anew();
     }
 
     /// Has HTTP/2 used for a while, as datagrams do not come through and calls do.

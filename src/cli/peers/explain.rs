@@ -15,7 +15,7 @@ use crate::cli::frame::output::{Format, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{Column, Table};
+use crate::cli::frame::table::{self, Column, Table};
 use crate::cli::frame::time;
 
 pub const EXPLAIN: Rpc = peer_control_service::EXPLAIN;
@@ -76,18 +76,12 @@ fn why(evidence: &Value) -> String {
 
 pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
     let id = args.id.strip_prefix("peer/").unwrap_or(&args.id);
-    let ask = |id: &str| Call::of(&EXPLAIN, &json!({ "nodeId": id }));
-    let mut document = match session.call(&ask(id)?).await {
-        Err(error) => {
-            let id = resolve::by_prefix(session, id, error).await?;
-            session.call(&ask(&id)?).await?
-        }
-        found => found?,
-    };
+    let call = |id: &str| Call::of(&EXPLAIN, &json!({ "nodeId": id }));
+    let mut document = resolve::ask(session, id, call).await?;
     if let (Some(by), Some(chapters)) =
         (&args.table.sort_by, document.get_mut("chapters").and_then(Value::as_array_mut))
     {
-        crate::cli::frame::table::sort(COLUMNS, chapters, by)?;
+        table::sort(COLUMNS, chapters, by)?;
     }
     let moment = time::moment(&document, args.table.absolute);
     let table = Table::of(COLUMNS, items(&document, "chapters"), moment, &args.table.layout())?;

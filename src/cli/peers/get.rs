@@ -54,13 +54,7 @@ pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError
 
 /// The answer for one peer, by its id or the beginning of it.
 pub async fn one(session: &Session, id: &str) -> Result<Value, CliError> {
-    match session.call(&Call::of(&GET, &json!({ "nodeId": id }))?).await {
-        Err(error) => {
-            let id = resolve::by_prefix(session, id, error).await?;
-            session.call(&Call::of(&GET, &json!({ "nodeId": id }))?).await
-        }
-        found => found,
-    }
+    resolve::ask(session, id, |id| Call::of(&GET, &json!({ "nodeId": id }))).await
 }
 
 /// Everything of a peer, one line per field.

@@ -39,22 +39,13 @@ pub struct PingArgs {
 }
 
 pub async fn run(args: &PingArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let id = args.id.strip_prefix("peer/").unwrap_or(&args.id).to_owned();
-    let document = match ping(session, &id, args.count).await {
-        Err(error) => {
-            let id = resolve::by_prefix(session, &id, error).await?;
-            ping(session, &id, args.count).await?
-        }
-        Ok(document) => document,
-    };
+    let id = args.id.strip_prefix("peer/").unwrap_or(&args.id);
+    let call = |id: &str| Call::of(&PING, &json!({ "nodeId": id, "count": args.count }));
+    let document = resolve::ask(session, id, call).await?;
     let name = format!("{KIND}/{}", text(&document, "nodeId"));
     session.show(&View::lines(document.clone(), name, describe(&document)))?;
     let is_reached = items(&document, "carriers").iter().any(|carrier| answered(carrier) > 0);
     Ok(if is_reached { Exit::Ok } else { Exit::Negative })
-}
-
-async fn ping(session: &Session, id: &str, count: u32) -> Result<Value, CliError> {
-    session.call(&Call::of(&PING, &json!({ "nodeId": id, "count": count }))?).await
 }
 
 fn answered(carrier: &Value) -> u64 {

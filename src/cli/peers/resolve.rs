@@ -20,6 +20,24 @@ pub fn may_be_cut(given: &str, refusal: &CliError) -> bool {
     refusal.exit() == Exit::NotFound || refusal.is(reasons::INVALID_ARGUMENT) && given.ends_with(['-', '.'])
 }
 
+/// Asks something about a peer, by its id or by the beginning of it.
+///
+/// # Errors
+/// As of the call, and of [`by_prefix`].
+pub async fn ask(
+    session: &Session,
+    given: &str,
+    call: impl Fn(&str) -> Result<Call, CliError>,
+) -> Result<Value, CliError> {
+    match session.call(&call(given)?).await {
+        Err(error) => {
+            let id = by_prefix(session, given, error).await?;
+            session.call(&call(&id)?).await
+        }
+        found => found,
+    }
+}
+
 /// The id that `given` begins, asked for only after `missing` said that it is no id itself.
 ///
 /// # Errors

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, whole_ms};
@@ -26,6 +26,7 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::audit_record::record_key;
 use crate::daemon::surface::{FailedHandshake, FinishedCall};
+use crate::daemon::wall_clock;
 
 /// The principal of whoever has proven nothing.
 const NOBODY: &str = "-";
@@ -322,7 +323,7 @@ fn dropped(minute: u64) -> Sort {
 }
 
 fn wall_ms() -> u64 {
-    whole_ms(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+    whole_ms(wall_clock::unix())
 }
 
 /// Spools refusals, from the beginning, and enters them in the trail while the store is there, for ever.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use omnirelay_core::labels::Labels;
 use serde_json::{Map, Value, json};
 
+use super::MeshConfig;
 use super::gossip::{GossipConfig, GossipTlsConfig};
 use super::layers::{ConfigError, Source, insert, source_of};
 
@@ -18,10 +19,8 @@ const SAME: [(&str, &str); 6] = [
     ("clusterId", "node.cluster"),
     ("region", "node.region"),
     ("labels", "node.labels"),
-    ("allowedThumbprints", "mesh.pinnedCertificates"),
+    ("tls.allowedThumbprints", "mesh.pinnedCertificates"),
 ];
-const ANY_ADDRESS: &str = "0.0.0.0";
-const PORT: u64 = 17421;
 
 impl GossipConfig {
     /// With a value of its kind for each other name.
@@ -70,7 +69,7 @@ pub(super) fn resolve(read: &mut Read<'_>) -> Result<(), ConfigError> {
     let tls = given.remove("tls").and_then(|tls| if let Value::Object(tls) = tls { Some(tls) } else { None });
     for (name, value) in tls.unwrap_or_default() {
         if !value.is_null() {
-            given.insert(name, value);
+            given.insert(format!("tls.{name}"), value);
         }
     }
     for (name, to) in SAME {
@@ -98,8 +97,7 @@ fn known_names() -> BTreeSet<String> {
 
 /// The whole key of another name.
 fn key_of(name: &str) -> String {
-    let tls = ["certificatePath", "certificatePassword", "checkCertificateRevocation", "allowedThumbprints"];
-    if tls.contains(&name) { format!("{SECTION}.tls.{name}") } else { format!("{SECTION}.{name}") }
+    format!("{SECTION}.{name}")
 }
 
 impl Read<'_> {
@@ -130,16 +128,18 @@ impl Read<'_> {
     fn addresses(&mut self, given: &Map<String, Value>) -> Result<(), ConfigError> {
         let text = |name: &str| given.get(name).and_then(Value::as_str);
         let number = |name: &str| given.get(name).and_then(Value::as_u64);
+        let usual = MeshConfig::default().listen;
+        let (any, usual) = (usual.ip().to_string(), usual.port().into());
         let (bind, port) = (text("bindAddress"), number("port"));
         if let Some(name) = bind.map(|_| "bindAddress").or(port.map(|_| "port")) {
-            let address = joined(bind.unwrap_or(ANY_ADDRESS), port.unwrap_or(PORT));
+            let address = joined(bind.unwrap_or(&any), port.unwrap_or(usual));
             self.put(name, "mesh.listen", json!(address))?;
         }
         match (text("advertiseHost"), number("advertisePort")) {
             (Some(host), at) => {
                 let listen = self.tree.pointer("/mesh/listen").and_then(Value::as_str);
                 let listens = listen.and_then(|listen| listen.rsplit_once(':')?.1.parse().ok());
-                let address = joined(host, at.or(listens).unwrap_or(PORT));
+                let address = joined(host, at.or(listens).unwrap_or(usual));
                 self.put("advertiseHost", "mesh.advertise", json!(address))?;
             }
             (None, Some(_)) => {
@@ -156,21 +156,21 @@ impl Read<'_> {
     }
 
     fn identity(&mut self, given: &Map<String, Value>) -> Result<(), ConfigError> {
-        if given.contains_key("certificatePassword") {
+        if given.contains_key("tls.certificatePassword") {
             let what = "a password does not stand in a configuration: write it into a file that the daemon alone reads, and name it by `security.identity.passwordFile`";
-            return Err(self.refuse("certificatePassword", what.to_owned()));
+            return Err(self.refuse("tls.certificatePassword", what.to_owned()));
         }
-        if given.get("checkCertificateRevocation") == Some(&Value::Bool(false)) {
+        if given.get("tls.checkCertificateRevocation") == Some(&Value::Bool(false)) {
             let what = "whoever was revoked is never let in; leave it out";
-            return Err(self.refuse("checkCertificateRevocation", what.to_owned()));
+            return Err(self.refuse("tls.checkCertificateRevocation", what.to_owned()));
         }
-        let Some(path) = given.get("certificatePath").and_then(Value::as_str) else { return Ok(()) };
+        let Some(path) = given.get("tls.certificatePath").and_then(Value::as_str) else { return Ok(()) };
         if ![".pfx", ".p12"].iter().any(|end| path.to_ascii_lowercase().ends_with(end)) {
             let what = "it is taken where it is PKCS#12 (`.pfx`, `.p12`); for PEM write `security.identity.cert` and `security.identity.key`";
-            return Err(self.refuse("certificatePath", what.to_owned()));
+            return Err(self.refuse("tls.certificatePath", what.to_owned()));
         }
-        self.put("certificatePath", "security.identity.pkcs12", json!(path))?;
-        self.put("certificatePath", "security.identity.source", json!("files"))
+        self.put("tls.certificatePath", "security.identity.pkcs12", json!(path))?;
+        self.put("tls.certificatePath", "security.identity.source", json!("files"))
     }
 }
 

@@ -20,8 +20,7 @@ use tokio::time::Instant;
 
 use super::metrics::{Direction, GossipMetrics};
 use super::transport::{Located, Transport};
-pub use outbound::Job;
-pub use record::{Says, SaysTooMuch, read};
+pub use record::{Says, SaysTooMuch};
 pub use seeds::Seeds;
 use story::Story;
 pub use story::{Chapter, Verdict};
@@ -48,8 +47,8 @@ pub struct Gossip {
     running: Mutex<Running>,
     woken: Notify,
     seeds: Seeds,
-    jobs: mpsc::Sender<Job>,
-    waiting: Mutex<Option<mpsc::Receiver<Job>>>,
+    jobs: mpsc::Sender<Output>,
+    waiting: Mutex<Option<mpsc::Receiver<Output>>>,
     tells: mpsc::Sender<Told>,
     told: Mutex<Option<mpsc::Receiver<Told>>>,
     /// Rises with each change that others are told of.
@@ -63,9 +62,6 @@ struct Running {
     /// When the driver wakes up by itself.
     wakes_at: Option<Time>,
     story: Story,
-    /// How many changes there were, and which was the last of each member.
-    count: u64,
-    changed: BTreeMap<NodeId, u64>,
 }
 
 /// How a member is, as this node knows by gossip.
@@ -98,6 +94,21 @@ impl Health {
             incarnation: member.incarnation,
             flaps: member.flaps,
             record: member.record.body.clone(),
+        }
+    }
+
+    /// Of the node itself, as others hear of it.
+    fn of_own(member: &Membership, now: Time) -> Self {
+        Self {
+            status: Status::Alive,
+            age: now,
+            heard: Some(Duration::ZERO),
+            rtt: None,
+            unwell: member.health(),
+            by: Vec::new(),
+            incarnation: member.own().incarnation,
+            flaps: 0,
+            record: member.own().record.body.clone(),
         }
     }
 
@@ -240,7 +251,7 @@ impl Gossip {
     fn step<T>(&self, act: impl FnOnce(&mut Membership, Time) -> T) -> Option<T> {
         let now = self.now();
         let mut running = self.running();
-        let Running { member, wakes_at, story, count, changed } = &mut *running;
+        let Running { member, wakes_at, story } = &mut *running;
         let member = member.as_mut()?;
         let done = act(member, now);
         let mut outputs = Vec::new();
@@ -251,13 +262,6 @@ impl Gossip {
                         member.members().get(of.as_str()).map_or(0, |member| member.incarnation)
                     };
                     let chapter = story.note(&self.node, &event, incarnation);
-                    if let Some(chapter) = &chapter {
-                        *count += 1;
-                        changed.insert(chapter.node.clone(), *count);
-                    } else if let Event::Forgotten { node } = &event {
-                        *count += 1;
-                        changed.remove(node);
-                    }
                     self.tell(event, chapter);
                 }
                 output => outputs.push(output),
@@ -268,7 +272,7 @@ impl Gossip {
             *wakes_at = wakes;
             self.woken.notify_one();
         }
-        let count = *count;
+        let count = story.count;
         drop(running);
         // Another step may have told of more already.
         self.changes.send_if_modified(|told| {
@@ -318,8 +322,7 @@ impl Gossip {
     /// How many changes there were, and whose health has changed behind the first `seen` of them.
     pub fn changed_since(&self, seen: u64) -> (u64, Vec<String>) {
         let running = self.running();
-        let news = running.changed.iter().filter(|(_, count)| **count > seen);
-        (running.count, news.map(|(node, _)| node.as_str().to_owned()).collect())
+        (running.story.count, running.story.changed_since(seen))
     }
 
     /// The same as soon as there is one.
@@ -339,35 +342,30 @@ impl Gossip {
         format!("{:x}.{}", self.start() >> 32, *self.changes.borrow())
     }
 
-    /// How all members are that are known, but for this one; `None`: this node does not gossip.
-    pub fn members(&self) -> Option<BTreeMap<String, Health>> {
+    /// How all members are that are known, this one among them; empty: this node does not gossip.
+    pub fn members(&self) -> BTreeMap<String, Health> {
         let now = self.now();
         let running = self.running();
-        let members = running.member.as_ref()?.members().iter();
-        Some(members.map(|(node, member)| (node.as_str().to_owned(), Health::of(member, now))).collect())
+        let Some(member) = &running.member else { return BTreeMap::new() };
+        let others = member.members().iter().map(|(node, other)| (node, Health::of(other, now)));
+        let all = others.chain([(&self.node, Health::of_own(member, now))]);
+        all.map(|(node, health)| (node.as_str().to_owned(), health)).collect()
     }
 
     /// How a member is; `None`: nothing is known of it, or this node does not gossip.
     pub fn health(&self, node: &str) -> Option<Health> {
-        let running = self.running();
-        running.member.as_ref()?.members().get(node).map(|member| Health::of(member, self.now()))
-    }
-
-    /// This node itself, as others hear of it; `None`: it does not gossip.
-    pub fn own(&self) -> Option<Health> {
+        let now = self.now();
         let running = self.running();
         let member = running.member.as_ref()?;
-        Some(Health {
-            status: Status::Alive,
-            age: self.now(),
-            heard: Some(Duration::ZERO),
-            rtt: None,
-            unwell: member.health(),
-            by: Vec::new(),
-            incarnation: member.own().incarnation,
-            flaps: 0,
-            record: member.own().record.body.clone(),
-        })
+        match node == self.node.as_str() {
+            true => Some(Health::of_own(member, now)),
+            false => member.members().get(node).map(|other| Health::of(other, now)),
+        }
+    }
+
+    /// Whether this node gossips already.
+    pub fn has_begun(&self) -> bool {
+        self.running().member.is_some()
     }
 
     /// How many claims were heard that nobody can have made: of incarnations of more than a day ahead.

@@ -33,15 +33,8 @@ const SEEDS_AT_A_TIME: usize = 3;
 /// How long a stream over a connection that is there is waited for until another one is opened beside.
 const OTHER_AFTER: Duration = Duration::from_millis(150);
 
-/// What is done by calls.
-pub enum Job {
-    Deliver { to: NodeId, packet: Vec<u8> },
-    Reach { node: NodeId, number: u32, packet: Vec<u8>, within: Duration },
-    Exchange { with: Contact },
-}
-
 /// Does what is to be done by calls.
-pub(super) async fn run(gossip: Arc<Gossip>, mut waiting: mpsc::Receiver<Job>) {
+pub(super) async fn run(gossip: Arc<Gossip>, mut waiting: mpsc::Receiver<Output>) {
     let mut calls: JoinSet<Option<NodeId>> = JoinSet::new();
     let mut to: HashMap<NodeId, usize> = HashMap::new();
     loop {
@@ -62,7 +55,7 @@ pub(super) async fn run(gossip: Arc<Gossip>, mut waiting: mpsc::Receiver<Job>) {
         let Some(job) = job else { return };
         let gossip = gossip.clone();
         match job {
-            Job::Deliver { to: node, packet } => {
+            Output::Send { to: node, packet } => {
                 let count = to.entry(node.clone()).or_default();
                 if *count >= CALLS_EACH_MAX {
                     gossip.metrics.count(Direction::Outbound, false, 0);
@@ -74,18 +67,20 @@ pub(super) async fn run(gossip: Arc<Gossip>, mut waiting: mpsc::Receiver<Job>) {
                     Some(node)
                 });
             }
-            Job::Reach { node, number, packet, within } => {
+            Output::Reach { node, number, packet, within } => {
                 calls.spawn(async move {
                     gossip.reach(&node, number, packet, within).await;
                     None
                 });
             }
-            Job::Exchange { with } => {
+            Output::Exchange { with } => {
                 calls.spawn(async move {
                     gossip.exchange(with).await;
                     None
                 });
             }
+            // Neither takes a call.
+            Output::Measured { .. } | Output::Event(_) => {}
         }
     }
 }
@@ -93,20 +88,17 @@ pub(super) async fn run(gossip: Arc<Gossip>, mut waiting: mpsc::Receiver<Job>) {
 impl Gossip {
     /// Does what the membership wants done.
     pub(super) fn perform(&self, output: Output) {
-        let job = match output {
-            Output::Event(_) => return,
-            Output::Measured { rtt, .. } => return self.metrics.observe_rtt(rtt),
+        match &output {
+            Output::Measured { rtt, .. } => return self.metrics.observe_rtt(*rtt),
             Output::Send { to, packet } => {
-                let bytes = packet.len();
-                match self.transport.send_datagram(to.as_str(), packet.clone().into()) {
-                    Ok(()) => return self.metrics.count(Direction::Outbound, true, bytes),
-                    Err(_) => Job::Deliver { to, packet },
+                let sent = self.transport.send_datagram(to.as_str(), packet.clone().into());
+                if sent.is_ok() {
+                    return self.metrics.count(Direction::Outbound, true, packet.len());
                 }
             }
-            Output::Reach { node, number, packet, within } => Job::Reach { node, number, packet, within },
-            Output::Exchange { with } => Job::Exchange { with },
-        };
-        if self.jobs.try_send(job).is_err() {
+            Output::Reach { .. } | Output::Exchange { .. } | Output::Event(_) => {}
+        }
+        if self.jobs.try_send(output).is_err() {
             self.metrics.count(Direction::Outbound, false, 0);
         }
     }
@@ -186,13 +178,11 @@ impl Gossip {
     }
 
     async fn exchange_with_seeds(&self) {
-        let members = self.members().unwrap_or_default();
-        let is_live = |node: &String| members.get(node).is_some_and(|health| health.status.is_live());
-        let is_alone = !members.values().any(|health| health.status.is_live());
+        let is_live = |node: &String| self.health(node).is_some_and(|health| health.status.is_live());
         let mut seeds = self.seeds.all();
         seeds.retain(|seed| !matches!(seed, Seed::Node(node) if is_live(node)));
         fastrand::shuffle(&mut seeds);
-        seeds.truncate(if is_alone { SEEDS_AT_A_TIME } else { 1 });
+        seeds.truncate(if self.is_alone() { SEEDS_AT_A_TIME } else { 1 });
         let asked = seeds.iter().map(|seed| async move {
             let node = match seed {
                 Seed::Node(node) => node.clone(),

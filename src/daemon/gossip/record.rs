@@ -75,7 +75,7 @@ fn ttl(config: &Config) -> Duration {
 }
 
 /// The digest of labels that records carry; 0: there are none.
-pub fn labels_digest(labels: &Labels) -> u64 {
+fn labels_digest(labels: &Labels) -> u64 {
     if labels.is_empty() {
         return 0;
     }

@@ -1,10 +1,13 @@
 //! The story of each member: what has happened to it, who says so, and why.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use omnirelay_membership::{Event, Evidence, NodeId};
 use xxhash_rust::xxh64::xxh64;
+
+use crate::daemon::chance::uuid;
+use crate::daemon::wall_clock;
 
 /// How much is remembered of one member, and of how many.
 const CHAPTERS_MAX: usize = 32;
@@ -63,11 +66,13 @@ pub struct Chapter {
 #[derive(Default)]
 pub struct Story {
     of: BTreeMap<NodeId, VecDeque<Chapter>>,
+    /// How many changes there were, and which was the last of each member.
+    pub(super) count: u64,
+    changed: BTreeMap<NodeId, u64>,
 }
 
 impl Story {
-    /// Notes what has changed, if it is of somebody's health.
-    /// `incarnation` says which one a member has now.
+    /// Notes what has changed, if it is of somebody's health; `incarnation` says which one a member has now.
     pub(super) fn note(
         &mut self,
         own: &NodeId,
@@ -75,9 +80,13 @@ impl Story {
         incarnation: impl Fn(&NodeId) -> u64,
     ) -> Option<Chapter> {
         if let Event::Forgotten { node } = event {
+            self.count += 1;
             self.of.remove(node);
+            self.changed.remove(node);
         }
         let (node, mut chapter) = chapter(own, event, incarnation)?;
+        self.count += 1;
+        self.changed.insert(node.clone(), self.count);
         if self.of.len() >= MEMBERS_MAX && !self.of.contains_key(node) {
             return Some(chapter);
         }
@@ -93,6 +102,12 @@ impl Story {
         }
         chapters.push_back(chapter.clone());
         Some(chapter)
+    }
+
+    /// Whose health has changed behind the first `seen` changes.
+    pub(super) fn changed_since(&self, seen: u64) -> Vec<String> {
+        let news = self.changed.iter().filter(|(_, count)| **count > seen);
+        news.map(|(node, _)| node.as_str().to_owned()).collect()
     }
 
     pub(super) fn of(&self, node: &str) -> Vec<Chapter> {
@@ -122,9 +137,8 @@ pub fn in_words(evidence: &Evidence) -> String {
 fn chapter<'a>(
     own: &'a NodeId,
     event: &'a Event,
-    incarnation: impl Fn(&NodeId) -> u64,
+    now: impl Fn(&NodeId) -> u64,
 ) -> Option<(&'a NodeId, Chapter)> {
-    let now = incarnation;
     let (node, verdict, incarnation, by, evidence) = match event {
         Event::Joined { node } => (node, Verdict::Joined, now(node), None, &None),
         Event::Suspected { node, incarnation, by, evidence } => {
@@ -144,7 +158,7 @@ fn chapter<'a>(
         Event::Accused { by, incarnation } => (own, Verdict::Answered, *incarnation, by.first(), &None),
         Event::Changed { .. } | Event::Forgotten { .. } | Event::Conflict { .. } => return None,
     };
-    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at = wall_clock::unix();
     let correlation_id = correlation_id(node, incarnation);
     let (by, evidence) = (by.cloned(), evidence.clone());
     Some((node, Chapter { node: node.clone(), verdict, at, incarnation, by, evidence, correlation_id }))
@@ -153,14 +167,5 @@ fn chapter<'a>(
 /// The same on all nodes for one incarnation of a member, in the form of a UUID of version 8 (RFC 9562).
 fn correlation_id(node: &NodeId, incarnation: u64) -> String {
     let half = |seed| xxh64(node.as_str().as_bytes(), incarnation.rotate_left(7) ^ seed);
-    let (high, low) = (half(1), half(2));
-    let (high, low) = (high & !0xf000 | 0x8000, low & !(3 << 62) | 2 << 62);
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    )
+    uuid(8, half(1), half(2))
 }

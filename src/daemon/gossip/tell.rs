@@ -1,9 +1,9 @@
 //! Telling: one line in the log for each change, and what follows for the connections to whoever has changed.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use omnirelay_membership::{Event, NodeId};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -16,8 +16,8 @@ const CONFLICT_AGAIN: Duration = Duration::from_secs(60);
 impl Gossip {
     /// Tells of all that changes, until it is dropped; `leads` says which scopes a node leads. For the first who asks.
     pub async fn tell_all(&self, leads: impl Fn(&str) -> Vec<String>) {
-        let told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let Some(mut told): Option<mpsc::Receiver<(Event, Option<Chapter>)>> = told else { return };
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut told) = told else { return };
         let mut conflict = None;
         while let Some((event, chapter)) = told.recv().await {
             self.follow(&event);
@@ -77,7 +77,7 @@ impl Gossip {
             return;
         }
         let (peer, correlation_id) = (chapter.node.as_str(), &*chapter.correlation_id);
-        let named = scopes.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(" ");
+        let named = scopes[..scopes.len().min(NAMED_MAX)].join(" ");
         warn!(
             peer,
             scopes = scopes.len(),

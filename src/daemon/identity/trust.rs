@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use omnirelay_core::spiffe::{Holder, SpiffeId};
 use omnirelay_pki::certificate::{Certificate, key_of};
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::own::OwnIdentity;
 use super::pins::Pins;
+use crate::daemon::wall_clock;
 
 /// How long what is under way may take to be answered before a connection is cut.
 pub const LAST_ANSWER: Duration = Duration::from_millis(100);
@@ -374,6 +375,5 @@ impl Trust {
 
 /// The second of the Unix time by this host's clock; 0 before 1970.
 pub fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    i64::try_from(wall_clock::unix().as_secs()).unwrap_or(i64::MAX)
 }

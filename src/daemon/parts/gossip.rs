@@ -1,7 +1,6 @@
 //! The part of gossip: this node becomes a member once its mesh port is open, and tells what it finds out of others.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use omnirelay_membership::NodeId;
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1::membership_service_server::MembershipServiceServer;
@@ -17,6 +16,7 @@ use crate::daemon::node::{Kinds, MeshPort, Mount, NodeError, OpenMeshPort, Part,
 use crate::daemon::objects::membership::MembershipPort;
 use crate::daemon::objects::mesh_transport::VERSIONS;
 use crate::daemon::objects::peers;
+use crate::daemon::wall_clock;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 
@@ -90,15 +90,12 @@ impl Speaker {
 
     fn say(&self, gossip: &Gossip, open: &OpenMeshPort) {
         let says = self.says(open);
-        let said = match gossip.own() {
-            Some(_) => gossip.say(&says),
-            None => {
-                let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-                match random_u64() {
-                    Ok(seed) => gossip.begin(says, unix, seed),
-                    Err(error) => return error!(%error, "gossip not begun: the system has no chance"),
-                }
-            }
+        let said = match gossip.has_begun() {
+            true => gossip.say(&says),
+            false => match random_u64() {
+                Ok(seed) => gossip.begin(says, wall_clock::unix(), seed),
+                Err(error) => return error!(%error, "gossip not begun: the system has no chance"),
+            },
         };
         if let Err(error) = said {
             warn!(%error, "gossip says less of this node than it is");

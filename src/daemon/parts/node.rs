@@ -7,6 +7,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName, let_in};
 use crate::daemon::objects::certificates::revocations_number;
 use crate::daemon::objects::node::{Node, Revoked};
+use crate::daemon::wall_clock;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 
@@ -33,6 +34,5 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
 
 /// The time by the clock of the host: the store has not been asked yet when the daemon starts.
 fn wall_time() -> Millis {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Millis(whole_ms(since))
+    Millis(whole_ms(wall_clock::unix()))
 }

@@ -24,6 +24,7 @@ use super::published::{drone_key, drone_value};
 use super::report::Reports;
 use crate::daemon::chance::random_secret;
 use crate::daemon::publish::Publications;
+use crate::daemon::wall_clock;
 
 /// How many streams of one agent are served at a time; the oldest is ended for one more.
 const STREAMS_PER_AGENT_MAX: usize = 8;
@@ -457,8 +458,7 @@ impl Stream {
 
 /// The wall clock, in ns since 1970.
 pub fn unix_ns() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    i64::try_from(wall_clock::unix().as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn not_registered(agent_id: &str) -> Fault {

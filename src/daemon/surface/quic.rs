@@ -142,11 +142,7 @@ async fn connection(
     };
     let served = async {
         let served = h3::serve(connection.clone(), limits, line.surface.draining(), service);
-        let served = async {
-            if let Err(error) = served.await {
-                tracing::debug!(remote = %at.remote, %error, "connection ended");
-            }
-        };
+        // It ends with the calls, and not they with it.
         let beside = async {
             if let Some(beside) = beside {
                 beside.await;
@@ -154,7 +150,9 @@ async fn connection(
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = served => {}
+            served = served => if let Err(error) = served {
+                tracing::debug!(remote = %at.remote, %error, "connection ended");
+            },
             () = beside => {}
         }
     };

@@ -1,10 +1,10 @@
 //! Health: what this node knows of peers by gossip, beside what the registry has of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::future::join_all;
-use omnirelay_core::time::Millis;
+use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_membership::Status;
 use omnirelay_transport::peer::Way;
 use omnirelay_wire::fault::Fault;
@@ -15,6 +15,7 @@ use pb::peer_control_service_client::PeerControlServiceClient;
 use super::{Peers, check_known, check_node_id, pb, peer, ping};
 use crate::daemon::gossip::{Chapter, Gossip, Health};
 use crate::daemon::objects::SCHEMA_VERSION;
+use crate::daemon::wall_clock;
 use pb::peer::Status as Committed;
 use pb::peer_health::State;
 
@@ -22,30 +23,23 @@ use pb::peer_health::State;
 const ASKED_MAX: usize = 12;
 const WITHIN: Duration = Duration::from_millis(1500);
 
-/// What is known by gossip at one moment.
+/// What is known by gossip at one moment, of this node too; empty: it does not gossip.
 #[derive(Default)]
-pub struct Heard {
-    /// `None`: this node does not gossip.
-    members: Option<BTreeMap<String, Health>>,
-    own: Option<(String, Health)>,
-}
+pub struct Heard(BTreeMap<String, Health>);
 
 impl Heard {
     pub fn of(gossip: Option<&Gossip>) -> Self {
-        let Some(gossip) = gossip else { return Self::default() };
-        Self { members: gossip.members(), own: gossip.own().map(|own| (gossip.node_id().to_owned(), own)) }
+        Self(gossip.map(Gossip::members).unwrap_or_default())
     }
 
     /// The same of one peer alone.
-    pub fn of_one(gossip: &Gossip, node_id: &str) -> Self {
-        let own = (gossip.node_id() == node_id).then(|| gossip.own()).flatten();
-        let members = gossip.health(node_id).map(|health| BTreeMap::from([(node_id.to_owned(), health)]));
-        Self { members, own: own.map(|own| (node_id.to_owned(), own)) }
+    pub fn of_one(gossip: Option<&Gossip>, node_id: &str) -> Self {
+        let health = gossip.and_then(|gossip| gossip.health(node_id));
+        Self(health.map(|health| (node_id.to_owned(), health)).into_iter().collect())
     }
 
     fn get(&self, node_id: &str) -> Option<&Health> {
-        let own = self.own.as_ref().filter(|(own, _)| own == node_id).map(|(_, health)| health);
-        own.or_else(|| self.members.as_ref()?.get(node_id))
+        self.0.get(node_id)
     }
 
     /// As the API shows it.
@@ -89,21 +83,22 @@ fn shown(health: Option<&Health>) -> pb::PeerHealth {
 
 /// The moment so long ago, by this host's clock.
 fn ago(age: Duration) -> Timestamp {
-    of_unix(unix_now().saturating_sub(age))
-}
-
-fn unix_now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    of_unix(wall_clock::unix().saturating_sub(age))
 }
 
 fn of_unix(unix: Duration) -> Timestamp {
-    timestamp(Millis(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)))
+    timestamp(Millis(whole_ms(unix)))
 }
 
 impl Peers {
     /// What is known by gossip now.
     pub(super) fn heard(&self) -> Heard {
         Heard::of(self.gossip.as_deref())
+    }
+
+    /// The same of one peer.
+    pub(super) fn heard_of(&self, node_id: &str) -> Heard {
+        Heard::of_one(self.gossip.as_deref(), node_id)
     }
 
     /// Tells what has happened to a peer.
@@ -113,7 +108,7 @@ impl Peers {
     ) -> Result<pb::ExplainPeerResponse, Fault> {
         let pb::ExplainPeerRequest { node_id, local } = asked;
         check_node_id(&node_id)?;
-        let heard = self.heard();
+        let heard = self.heard_of(&node_id);
         if heard.get(&node_id).is_none() {
             check_known(&self.registry, &node_id).await?;
         }
@@ -136,7 +131,7 @@ impl Peers {
         chapters.sort_by_key(|chapter| chapter.time);
         Ok(pb::ExplainPeerResponse {
             schema_version: SCHEMA_VERSION.to_owned(),
-            generated_at: Some(of_unix(unix_now())),
+            generated_at: Some(of_unix(wall_clock::unix())),
             local_node_id: own.to_owned(),
             health: Some(heard.shown(&node_id)),
             member: heard.get(&node_id).and_then(Health::record),

@@ -187,7 +187,7 @@ impl Peers {
             cursor: cursor.clone(),
             peer: Some(linked(
                 peer(self.registry.view(), &record),
-                (self.transport.as_deref(), &self.heard()),
+                (self.transport.as_deref(), &self.heard_of(&asked.node_id)),
                 &asked.node_id,
             )),
             ..Default::default()

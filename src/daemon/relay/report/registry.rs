@@ -1,7 +1,7 @@
 //! The registry that is told: the one of this process, or another.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
@@ -12,6 +12,7 @@ use super::heartbeats::HeartbeatStream;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::client::OwnClient;
 use crate::daemon::identity::connector::OwnConnector;
+use crate::daemon::wall_clock;
 use pb::aero_registry_client::AeroRegistryClient;
 use pb::aero_registry_server::AeroRegistry;
 
@@ -177,8 +178,7 @@ fn heartbeat_agent(agent_id: &str, relay_id: &str) -> pb::HeartbeatAgentRequest 
 
 /// The time of this host, which registries do not go by.
 fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(wall_clock::unix().as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use tracing::{debug, warn};
 
@@ -12,6 +12,7 @@ use super::names::{Name, PARTIAL, PLAIN, ZSTD};
 use super::{Disk, FileSettings, OpenFile};
 use crate::daemon::relay::RELAY_RUNBOOK;
 use crate::daemon::relay::sinks::worker::WriteError;
+use crate::daemon::wall_clock;
 
 /// The most files of one second.
 const NAMES_TRIED: usize = 10_000;
@@ -119,8 +120,7 @@ impl Files {
 
     /// A new file, under a name that no file had.
     fn begin(&self) -> io::Result<Current> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut name = Name { seconds: since.as_secs(), at: 0 };
+        let mut name = Name { seconds: wall_clock::unix().as_secs(), at: 0 };
         for _ in 0..NAMES_TRIED {
             match self.create(name) {
                 Ok(Some(file)) => return Ok(Current { file, name, length: 0, begun: Instant::now() }),
