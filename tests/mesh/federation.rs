@@ -23,7 +23,9 @@ use crate::servers::free_port;
 const OUT_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a node of a federated cluster may call.
-const EXCHANGE: [&str; 4] = [
+const EXCHANGE: [&str; 6] = [
+    "/omnirelay.registers.v1.AdvertisementExchangeService/Compare",
+    "/omnirelay.registers.v1.AdvertisementExchangeService/Fetch",
     "/omnirelay.registers.v1.AdvertisementService/Advertise",
     "/omnirelay.registers.v1.AdvertisementService/BulkAdvertise",
     "/omnirelay.registers.v1.AdvertisementService/Withdraw",
@@ -31,32 +33,45 @@ const EXCHANGE: [&str; 4] = [
 ];
 
 /// A mesh of one node.
-struct Mesh {
-    of: Secured,
+pub struct Mesh {
+    pub of: Secured,
 }
 
 /// What both meshes are configured by, and the roots that they have given each other.
-struct Meshes {
+pub struct Meshes {
     files: tempfile::TempDir,
-    east: Mesh,
-    west: Mesh,
+    pub east: Mesh,
+    pub west: Mesh,
+    configured: Configured,
+}
+
+/// What the configuration of a mesh has besides, with the name of the other one and its port.
+type Configured = fn(own: &str, other: (&str, u16), is_federated: bool) -> String;
+
+/// How one lets the other in, by the roots in a file; `seeds` is what the configuration says of these.
+pub fn federating(files: &str, other: &str, seeds: &str) -> String {
+    format!("{{cluster: {other}, trustDomain: {other}.example, bundle: '{files}/{other}.pem'{seeds}}}")
 }
 
 /// The configuration of one, which pushes to a node of the other and lets it in or not.
-fn configured(files: &Path, own: &str, other: (&str, u16), is_federated: bool) -> Result<String> {
-    let (other, port) = other;
-    let roots = files.join(format!("{other}.pem"));
-    let federated = match is_federated {
-        true => {
-            format!("[{{cluster: {other}, trustDomain: {other}.example, bundle: '{}'}}]", roots.display())
-        }
-        false => "[]".to_owned(),
-    };
-    let text = format!(
-        "node:\n  cluster: {own}\nmesh:\n  leadership:\n    enabled: false\nregisters:\n  resyncInterval: 1s\n  \
-         peerServices: [{{url: 'https://127.0.0.1:{port}', cluster: {other}}}]\nsecurity:\n  federatedClusters: \
-         {federated}\n"
-    );
+fn pushing(_: &str, (other, port): (&str, u16), is_federated: bool) -> String {
+    let federated = if is_federated { federating("FILES", other, "") } else { String::new() };
+    format!(
+        "registers:\n  resyncInterval: 1s\n  peerServices: [{{url: 'https://127.0.0.1:{port}', cluster: \
+         {other}}}]\nsecurity:\n  federatedClusters: [{federated}]\n"
+    )
+}
+
+fn write(
+    files: &Path,
+    own: &str,
+    other: (&str, u16),
+    configured: Configured,
+    is_federated: bool,
+) -> Result<String> {
+    let files_at = files.display().to_string();
+    let besides = configured(own, other, is_federated).replace("FILES", &files_at);
+    let text = format!("node:\n  cluster: {own}\nmesh:\n  leadership:\n    enabled: false\n{besides}");
     let path = files.join(format!("{own}.yaml"));
     std::fs::write(&path, text)?;
     Ok(path.display().to_string())
@@ -64,11 +79,11 @@ fn configured(files: &Path, own: &str, other: (&str, u16), is_federated: bool) -
 
 impl Meshes {
     /// Both, not federated yet.
-    fn start() -> Result<Self> {
+    pub fn start(configured: Configured) -> Result<Self> {
         let files = tempfile::tempdir()?;
         let (east, west) = (free_port()?, free_port()?);
         let start = |own: &str, node: &str, port: u16, other: (&str, u16)| {
-            let config = configured(files.path(), own, other, false)?;
+            let config = write(files.path(), own, other, configured, false)?;
             let (domain, listen) = (format!("{own}.example"), format!("127.0.0.1:{port}"));
             let init = format!("cert ca init --yes --out admin --trust-domain {domain}");
             let of = Secured::made_by(&init, node, &listen, &["--config", &config])?;
@@ -78,16 +93,17 @@ impl Meshes {
         };
         let east_mesh = start("east", "a", east, ("west", west))?;
         let west_mesh = start("west", "b", west, ("east", east))?;
-        Ok(Self { files, east: east_mesh, west: west_mesh })
+        Ok(Self { files, east: east_mesh, west: west_mesh, configured })
     }
 
     /// Has each let the other in, or not.
-    fn federate(&self, is_federated: bool) -> Result<()> {
+    pub fn federate(&self, is_federated: bool) -> Result<()> {
         let port = |mesh: &Mesh| -> Result<u16> {
             Ok(mesh.of.daemon.control.rsplit_once(':').context("no port")?.1.parse()?)
         };
-        configured(self.files.path(), "east", ("west", port(&self.west)?), is_federated)?;
-        configured(self.files.path(), "west", ("east", port(&self.east)?), is_federated)?;
+        let files = self.files.path();
+        write(files, "east", ("west", port(&self.west)?), self.configured, is_federated)?;
+        write(files, "west", ("east", port(&self.east)?), self.configured, is_federated)?;
         self.east.of.daemon.signal("HUP")?;
         self.west.of.daemon.signal("HUP")
     }
@@ -127,7 +143,7 @@ impl Mesh {
         self.of.place.data_dir().join("identity/identity.pem")
     }
 
-    fn run(&self, line: &str) -> Result<String> {
+    pub fn run(&self, line: &str) -> Result<String> {
         let Ended { code, output, complaint } = self.of.by("admin", line)?;
         ensure!(code == Some(0), "{line}: {complaint}");
         Ok(output)
@@ -145,7 +161,7 @@ async fn call(channel: &Channel, path: &'static str) -> Result<(), Status> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn federated_meshes_exchange_advertisements_and_nothing_else() -> Result<()> {
-    let meshes = Meshes::start()?;
+    let meshes = Meshes::start(pushing)?;
     let Meshes { east, west, .. } = &meshes;
     east.run("registers create eels --advertise")?;
     west.run("registers create whales --advertise")?;

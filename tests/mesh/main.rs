@@ -13,6 +13,7 @@ mod check;
 mod daemon;
 mod deploy;
 mod events;
+mod exchange;
 mod federation;
 mod identity;
 mod lifecycle;

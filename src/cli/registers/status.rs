@@ -32,7 +32,7 @@ Examples:
 /// Show how far a node's catalogue and the pools agree
 ///
 /// Exits with 10 when a target has failed or drifted: it has entries that should go, and an automatic run does not
-/// dare to remove so many.
+/// dare to remove so many. And when no node of a federated cluster answers whose advertisements are fetched.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct StatusArgs {
@@ -57,6 +57,18 @@ static COLUMNS: &[Column] = &[
     Column::new("last-run", |target, _| last_run(target)).wide(),
 ];
 
+static FEDERATED: &[Column] = &[
+    Column::new("federated-node", |node, _| text(node, "source").to_owned()).keep(),
+    Column::new("registers", |node, _| number(node, "registers").to_string())
+        .number(|node| number(node, "registers") as f64),
+    Column::new("asked", |node, _| if flag(node, "asked") { "here" } else { "elsewhere" }.to_owned()),
+    Column::new("last-answer", |node, moment| time::ago(field(node, "lastAnswerAt"), moment)),
+    Column::new("failures", |node, _| number(node, "failures").to_string())
+        .number(|node| number(node, "failures") as f64),
+    Column::new("control", |node, _| text(node, "control").to_owned()),
+    Column::new("error", |node, _| text(node, "error").to_owned()).seldom(),
+];
+
 /// `12 (11 unchanged)`
 fn runs(target: &Value) -> String {
     format!("{} ({} unchanged)", number(target, "runs"), number(target, "runsUnchanged"))
@@ -76,7 +88,8 @@ pub async fn run(args: &StatusArgs, node: &NodeArgs, session: &mut Session) -> R
     let moment = time::moment(&document, args.absolute);
     let lines = describe(&document, moment, session)?;
     let targets = items(&document, "targets").to_vec();
-    let is_well = !targets.iter().any(|target| has_failed(target) || has_drifted(target));
+    let is_well = !targets.iter().any(|target| has_failed(target) || has_drifted(target))
+        && !items(&document, "federated").iter().any(is_lost);
     let names = vec![format!("{}/{}", peers::KIND, text(&document, "localNodeId"))];
     session.show(&View { document: document.clone(), items: None, names, text: Text::Lines(lines) })?;
     session.warn_if_stale(&document);
@@ -90,8 +103,35 @@ fn describe(document: &Value, moment: Moment, session: &Session) -> Result<Strin
     let table = Table::of(COLUMNS, targets, moment, &Layout::default())?.render(wide, session.out.screen());
     let node = text(document, "localNodeId");
     let next: String = targets.iter().filter_map(|target| next(target, node)).collect();
-    let parts = [listing(&rows(document)), table.lines, next];
+    let federated = federated(document, moment, session)?;
+    let parts = [listing(&rows(document)), table.lines, next, federated];
     Ok(parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n"))
+}
+
+/// The nodes of federated clusters, and which clusters do not answer.
+fn federated(document: &Value, moment: Moment, session: &Session) -> Result<String, CliError> {
+    let clusters = items(document, "federated");
+    let nodes: Vec<Value> = clusters.iter().flat_map(|cluster| items(cluster, "nodes")).cloned().collect();
+    let mut lines = String::new();
+    if !nodes.is_empty() {
+        let table = Table::of(FEDERATED, &nodes, moment, &Layout::default())?;
+        lines = table.render(false, session.out.screen()).lines;
+    }
+    for cluster in clusters.iter().filter(|cluster| is_lost(cluster)) {
+        let line = format!(
+            "no node of cluster {} answers: {}\n  try: see that its seeds in security.federatedClusters are control ports that \
+             this host reaches\n",
+            text(cluster, "cluster"),
+            printable(text(cluster, "error")),
+        );
+        lines.push_str(&line);
+    }
+    Ok(lines)
+}
+
+/// Whether none of a federated cluster's nodes is known that answers.
+fn is_lost(cluster: &Value) -> bool {
+    !text(cluster, "error").is_empty()
 }
 
 fn rows(document: &Value) -> Vec<(&'static str, String)> {

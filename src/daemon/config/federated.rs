@@ -8,12 +8,14 @@ use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_core::text::shown;
 use serde::{Deserialize, Serialize};
 
-use super::check::Invalid;
+use super::check::{Invalid, is_host_and_port};
 use crate::daemon::identity::federation::Named;
 
 const KEY: &str = "security.federatedClusters";
 /// The most clusters that are named.
 const CLUSTERS_MAX: usize = 64;
+/// The most seeds of one.
+const SEEDS_MAX: usize = 16;
 /// How much of a wrong name an error shows, in characters.
 const NAME_CHARS_SHOWN: usize = 64;
 
@@ -28,6 +30,9 @@ pub struct FederatedClusterConfig {
     pub trust_domain: String,
     /// The roots of that authority, in PEM; looked at every few seconds. Of the trust domain of this mesh its own roots count.
     pub bundle: PathBuf,
+    /// Control ports of some of its nodes, each HOST:PORT, at most 16; default none. They are asked which nodes there are, and
+    /// what all of these advertise is fetched every `registers.exchangeInterval`. Names are looked up each time.
+    pub seeds: Vec<String>,
 }
 
 impl FederatedClusterConfig {
@@ -45,7 +50,17 @@ impl FederatedClusterConfig {
         if self.bundle.as_os_str().is_empty() {
             return Err(format!("the bundle of `{cluster}` is missing: a file with its roots, in PEM"));
         }
-        Ok(Named { cluster: self.cluster.clone(), trust_domain, bundle: self.bundle.clone() })
+        if self.seeds.len() > SEEDS_MAX {
+            return Err(format!("{} seeds of `{cluster}` are more than {SEEDS_MAX}", self.seeds.len()));
+        }
+        if let Some(seed) = self.seeds.iter().find(|seed| !is_host_and_port(seed)) {
+            let seed = shown(seed, NAME_CHARS_SHOWN);
+            return Err(format!(
+                "the seed `{seed}` of `{cluster}` is no address; write HOST:PORT or [IPV6]:PORT"
+            ));
+        }
+        let (cluster, seeds) = (self.cluster.clone(), self.seeds.clone());
+        Ok(Named { cluster, trust_domain, bundle: self.bundle.clone(), seeds })
     }
 }
 
@@ -85,8 +100,13 @@ mod tests {
             cluster: cluster.to_owned(),
             trust_domain: domain.to_owned(),
             bundle: bundle.into(),
+            seeds: Vec::new(),
         };
         let west = || of("west", "west.example", "west.pem");
+        let with_seeds = |seeds: &[&str]| FederatedClusterConfig {
+            seeds: seeds.iter().map(|seed| (*seed).to_owned()).collect(),
+            ..west()
+        };
         let many = (0..=CLUSTERS_MAX).map(|at| of(&format!("c{at}"), "west.example", "west.pem")).collect();
         let cases = [
             ("none", vec![], None),
@@ -99,6 +119,9 @@ mod tests {
             ("no roots", vec![of("west", "west.example", "")], Some("bundle of `west`")),
             ("the own one", vec![of("default", "west.example", "west.pem")], Some("of this node")),
             ("twice", vec![west(), of("west", "other.example", "o.pem")], Some("twice")),
+            ("a seed", vec![with_seeds(&["east.example:17420"])], None),
+            ("no seed", vec![with_seeds(&["east.example"])], Some("the seed `east.example` of `west`")),
+            ("many seeds", vec![with_seeds(&["a:1"; 17])], Some("17 seeds of `west`")),
             ("too many", many, Some("more than 64")),
         ];
         for (what, clusters, expected) in cases {

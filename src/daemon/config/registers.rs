@@ -23,6 +23,9 @@ pub struct RegistersConfig {
     /// wait for it. Too low: needless work; too high: what somebody else removed from a pool stays away for as
     /// long.
     pub resync_interval: Span,
+    /// How often nodes of federated clusters are asked what they advertise, 1 s to 1 h, and at least four times within
+    /// `advertisementTtl`; default 5 s. Too low: needless calls; too high: what was withdrawn there is shown for as long.
+    pub exchange_interval: Span,
     /// Pools of others that are kept up to date as well, each the address of a peer service such as
     /// `https://peer-service:8080` or `http://`, or `{url: https://HOST:PORT, cluster: NAME}` where it is a node of a
     /// federated cluster; at most 16, default none. They are pushed to at least every half `advertisementTtl`.
@@ -92,6 +95,7 @@ impl Default for RegistersConfig {
         Self {
             advertisement_ttl: five_minutes,
             resync_interval: five_minutes,
+            exchange_interval: Span(Duration::from_secs(5)),
             peer_services: Vec::new(),
             peer_services_tls: ClientTlsConfig::default(),
         }
@@ -102,6 +106,11 @@ impl RegistersConfig {
     /// How often a pool of others is pushed to, so that nothing runs out there.
     pub fn push_every(&self) -> Duration {
         self.resync_interval.0.min(self.advertisement_ttl.0 / 2)
+    }
+
+    /// How often others are asked what they advertise, so that nothing runs out meanwhile.
+    pub fn exchange_every(&self) -> Duration {
+        self.exchange_interval.0.min(self.advertisement_ttl.0 / 4)
     }
 
     fn check_peer_services(&self) -> Result<(), Invalid> {
@@ -127,6 +136,7 @@ impl Section for RegistersConfig {
         let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
         within("registers.advertisementTtl", self.advertisement_ttl, second * 2, day)?;
         within("registers.resyncInterval", self.resync_interval, second, day)?;
+        within("registers.exchangeInterval", self.exchange_interval, second, second * 3600)?;
         self.check_peer_services()?;
         // A resync may name any other pool.
         self.peer_services_tls.check(&PEER_SERVICES_TLS, true)

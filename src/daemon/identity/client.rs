@@ -39,6 +39,8 @@ pub enum Believes {
     Mesh(Servers),
     /// Nodes of this federated cluster, by its roots and no others; nobody while it is not federated.
     Cluster(String),
+    /// This node of a federated cluster, by the roots of that; `None`: any of its nodes. Whatever it is called by.
+    ClusterNode { cluster: String, node: Option<String> },
     /// This node of the mesh, whatever it is called by.
     Node(String),
     /// Any node of the mesh, whatever it is called by: who it is has to be found out.
@@ -125,7 +127,7 @@ impl OwnClient {
             let read = tokio::task::spawn_blocking(move || reading.read_again());
             read.await.map_err(io::Error::other)?;
         }
-        if let Believes::Cluster(cluster) = &self.believes
+        if let Believes::Cluster(cluster) | Believes::ClusterNode { cluster, .. } = &self.believes
             && self.trust.current().roots_of(cluster).is_empty()
         {
             return Err(io::Error::other(not_federated(cluster)));
@@ -185,7 +187,11 @@ impl OwnClient {
             return;
         }
         let judge = match &self.believes {
-            Believes::Mesh(_) | Believes::Cluster(_) | Believes::Node(_) | Believes::AnyNode => None,
+            Believes::Mesh(_)
+            | Believes::Cluster(_)
+            | Believes::ClusterNode { .. }
+            | Believes::Node(_)
+            | Believes::AnyNode => None,
             Believes::Public => Some(self.judge_by(public_authorities())),
             Believes::File(ca) => Some(authorities(ca).and_then(|roots| self.judge_by(roots))),
         };
@@ -251,7 +257,7 @@ impl OwnClient {
             }
             Believes::Cluster(cluster) => Some((trusted.roots_of(cluster), not_federated(cluster))),
             // Who it is stands in its certificate: names are for those who know nothing else.
-            Believes::Node(_) | Believes::AnyNode => None,
+            Believes::ClusterNode { .. } | Believes::Node(_) | Believes::AnyNode => None,
         };
         if let Some((certificates, nobody)) = named {
             let mut roots = RootCertStore::empty();
@@ -266,7 +272,7 @@ impl OwnClient {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         // Besides the name that was called: by the roots of its own trust domain, and none that is out.
         let shown = match self.believes {
-            Believes::Cluster(_) => {
+            Believes::Cluster(_) | Believes::ClusterNode { .. } => {
                 trusted.judge_exchange(&chain, now, Usage::Server).map(|(shown, _)| shown)
             }
             Believes::Node(_) | Believes::AnyNode => trusted.judge_node(&chain, now, Usage::Server),
@@ -289,7 +295,9 @@ impl Believes {
     /// Whether the mesh judges servers, and goes on to while a connection is open.
     pub(super) fn is_judged_by_mesh(&self) -> bool {
         match self {
-            Self::Mesh(_) | Self::Cluster(_) | Self::Node(_) | Self::AnyNode => true,
+            Self::Mesh(_) | Self::Cluster(_) | Self::ClusterNode { .. } | Self::Node(_) | Self::AnyNode => {
+                true
+            }
             Self::Public | Self::File(_) => false,
         }
     }
@@ -299,6 +307,15 @@ impl Believes {
         match (holder, self) {
             (Holder::Node { cluster, .. }, Self::Cluster(called)) if cluster == called => Ok(()),
             (_, Self::Cluster(called)) => Err(format!("it is not of a node of cluster {called}")),
+            (Holder::Node { cluster, node, .. }, Self::ClusterNode { cluster: called, node: one })
+                if cluster == called && one.as_ref().is_none_or(|one| one == node) =>
+            {
+                Ok(())
+            }
+            (holder, Self::ClusterNode { cluster, node }) => {
+                let node = node.as_ref().map_or_else(|| "a node".to_owned(), |node| format!("node {node}"));
+                Err(format!("it is of {}, and {node} of cluster {cluster} was called", holder.name()))
+            }
             (Holder::Node { node, .. }, Self::Node(called)) if node == called => Ok(()),
             (holder, Self::Node(called)) => {
                 Err(format!("it is of {}, and node {called} was called", holder.name()))
@@ -436,6 +453,10 @@ mod tests {
         let node = |domain: &str, cluster: &str| format!("spiffe://{domain}.example/mesh/{cluster}/worker/a");
         let mesh = || Believes::Mesh(Servers::NodesAndServices);
         let called = |cluster: &str| Believes::Cluster(cluster.to_owned());
+        let one = |cluster: &str, node: Option<&str>| Believes::ClusterNode {
+            cluster: cluster.to_owned(),
+            node: node.map(str::to_owned),
+        };
         let cases = [
             ("a node of ours", mesh(), shown(&east, &node("east", "east")), true),
             ("one of west, and ours was called", mesh(), shown(&west, &node("west", "west")), false),
@@ -449,6 +470,17 @@ mod tests {
             ),
             ("another cluster of west", called("west"), shown(&west, &node("west", "south")), false),
             ("a service of west", called("west"), shown(&west, "spiffe://west.example/service/a"), false),
+            ("the one of west", one("west", Some("a")), shown(&west, &node("west", "west")), true),
+            ("any of west", one("west", None), shown(&west, &node("west", "west")), true),
+            ("another of west", one("west", Some("b")), shown(&west, &node("west", "west")), false),
+            ("the one of ours", one("west", Some("a")), shown(&east, &node("east", "east")), false),
+            ("the one of north", one("west", Some("a")), shown(&north, &node("north", "north")), false),
+            (
+                "a service, and a node was called",
+                one("west", None),
+                shown(&west, "spiffe://west.example/service/a"),
+                false,
+            ),
             ("nobody is federated so", called("south"), shown(&west, &node("west", "south")), false),
         ];
         let (name, at) = (ServerName::try_from("localhost").unwrap(), UnixTime::now());

@@ -24,6 +24,8 @@ pub struct Named {
     pub trust_domain: TrustDomain,
     /// In PEM.
     pub bundle: PathBuf,
+    /// Control ports of some of its nodes, `HOST:PORT`; none: what they advertise is not fetched.
+    pub seeds: Vec<String>,
 }
 
 impl Named {
@@ -34,6 +36,12 @@ impl Named {
     pub fn read(&self) -> Result<Federated, ProvidedError> {
         let bundle = bundle_of(&self.bundle, read_pem(&self.bundle)?, Some(&self.trust_domain))?;
         Ok(Federated { cluster: self.cluster.clone(), bundle })
+    }
+
+    /// Whether another one brings the same roots for the same nodes.
+    fn is_alike(&self, other: &Self) -> bool {
+        let roots = |of: &Self| (of.cluster.clone(), of.trust_domain.clone(), of.bundle.clone());
+        roots(self) == roots(other)
     }
 
     fn stamp(&self) -> Stamp {
@@ -54,6 +62,16 @@ impl Default for Federation {
 impl Federation {
     pub fn of(named: Vec<Named>) -> Self {
         Self(watch::Sender::new(named))
+    }
+
+    /// Hears which there are from now on.
+    pub fn subscribe(&self) -> watch::Receiver<Vec<Named>> {
+        self.0.subscribe()
+    }
+
+    /// Whether a cluster is named by now.
+    pub fn has(&self, cluster: &str) -> bool {
+        self.0.borrow().iter().any(|named| named.cluster == cluster)
     }
 
     /// These and no others, from now on.
@@ -123,7 +141,7 @@ impl Federations {
     fn drop_others(&self, named: &[Named]) {
         let mut seen = self.seen();
         seen.retain(|known| {
-            let stays = named.contains(&known.named);
+            let stays = named.iter().any(|named| named.is_alike(&known.named));
             if !stays {
                 info!(cluster = known.named.cluster, "federation ended");
             }
@@ -136,7 +154,7 @@ impl Federations {
     fn look(&self, named: Vec<Named>) {
         let (asked, mut before) = (named.clone(), self.seen().clone());
         let looked = named.into_iter().map(|named| {
-            let known = before.iter().position(|known| known.named == named);
+            let known = before.iter().position(|known| known.named.is_alike(&named));
             looked_at(named, known.map(|at| before.swap_remove(at)))
         });
         let looked: Vec<Seen> = looked.collect();

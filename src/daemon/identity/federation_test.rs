@@ -184,7 +184,12 @@ struct Kept {
 
 fn named(place: &tempfile::TempDir, cluster: &str) -> Named {
     let bundle = place.path().join(format!("{cluster}.pem"));
-    Named { cluster: cluster.to_owned(), trust_domain: "west.example".parse().unwrap(), bundle }
+    Named {
+        cluster: cluster.to_owned(),
+        trust_domain: "west.example".parse().unwrap(),
+        bundle,
+        seeds: Vec::new(),
+    }
 }
 
 impl Kept {

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_exchange_service_server::AdvertisementExchangeServiceServer;
 use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_service_server::AdvertisementServiceServer;
 use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::peer_service;
+use crate::daemon::exchange::{Exchange, ExchangeParts, ExchangeSettings};
 use crate::daemon::identity::client::{Believes, OwnClient, Servers, Shows};
 use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::advertisements::exchange::AdvertisementExchange;
 use crate::daemon::objects::advertisements::pool::{LocalCounts, Pool, PoolSettings};
 use crate::daemon::objects::advertisements::{ADVERTISEMENT, Advertisements, remote_count};
 use crate::daemon::objects::peers::own_session;
@@ -23,7 +26,8 @@ pub const PART: Part = Part { kinds: Kinds { mirrored: &[REGISTER, ADVERTISEMENT
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, watches_max) = (node.registry.clone(), node.config.control.watches_max);
     let pool = Arc::new(pool(node));
-    let resync = Arc::new(resync(node, &pool)?);
+    let metrics = Arc::new(RegistersMetrics::new(node.metrics.all())?);
+    let resync = Arc::new(resync(node, &pool, metrics.clone()));
     let pushed = resync.clone();
     node.readiness.add(move || vec![item("registers", false, pushed.trouble())]);
     node.run(Phase::End, resync.clone().run());
@@ -34,11 +38,41 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let registers = Registers::new(registry, pool.clone(), resync.pushed_through());
     let registers = RegisterServiceServer::new(registers).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, registers);
-    let advertised = Advertisements::new(pool, resync, watches_max);
+    let exchange = exchange(node, metrics);
+    let offered =
+        AdvertisementExchange { pool: pool.clone(), resync: resync.clone(), control: control(node) };
+    node.serve(PortName::Control, AdvertisementExchangeServiceServer::new(offered));
+    let asked = exchange.clone();
+    node.readiness.add(move || vec![item("federatedRegisters", false, asked.trouble())]);
+    node.run(Phase::End, exchange.clone().run());
+    let advertised = Advertisements::new(pool, resync, exchange, watches_max);
     let advertised =
         AdvertisementServiceServer::new(advertised).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, advertised);
     Ok(())
+}
+
+/// Where others reach the control port.
+fn control(node: &Mount) -> String {
+    let told = node.addresses.endpoints(node.config.mesh.advertise.as_deref(), None);
+    told.control.unwrap_or_default()
+}
+
+/// What fetches advertisements of other meshes.
+fn exchange(node: &Mount, metrics: Arc<RegistersMetrics>) -> Arc<Exchange> {
+    let parts = ExchangeParts {
+        registry: node.registry.clone(),
+        trust: node.trust.clone(),
+        federation: node.federation.clone(),
+        metrics,
+    };
+    let settings = ExchangeSettings {
+        every: node.config.registers.exchange_every(),
+        ttl: node.config.registers.advertisement_ttl.0,
+        grace: node.config.session_ttl(),
+        secret: node.session_secret.clone(),
+    };
+    Exchange::new(parts, settings)
 }
 
 fn pool(node: &Mount) -> Pool {
@@ -48,15 +82,16 @@ fn pool(node: &Mount) -> Pool {
         secret: node.session_secret.clone(),
     };
     let presence = node.presence.clone();
-    Pool::new(node.registry.clone(), settings, move || {
+    let federation = node.federation.clone();
+    let pool = Pool::new(node.registry.clone(), settings, move || {
         presence.get().is_some_and(|presence| presence.has_rival())
-    })
+    });
+    pool.federating(move |cluster| federation.has(cluster))
 }
 
 /// What pushes the catalogue to the pool, and to those of others.
-fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
+fn resync(node: &Mount, pool: &Arc<Pool>, metrics: Arc<RegistersMetrics>) -> Resync {
     let registers = &node.config.registers;
-    let metrics = Arc::new(RegistersMetrics::new(node.metrics.all())?);
     let (counted, registry) = (pool.clone(), node.registry.clone());
     let count_pool = move || {
         let LocalCounts { entries, unverified, deferred } = counted.counts();
@@ -97,5 +132,5 @@ fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
         }),
         count_pool: Arc::new(count_pool),
     };
-    Ok(Resync::new(parts, &settings))
+    Resync::new(parts, &settings)
 }

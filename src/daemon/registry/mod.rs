@@ -46,12 +46,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Kind, LogEntry, LogPage, Retention, Revision, Store, StoreError,
 };
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::core::audit_seal::mac::MacKey;
 use crate::daemon::log::FaultLimiter;
@@ -102,6 +104,7 @@ pub struct Registry {
     audit_mac: Option<MacKey>,
     awaiting_seal: Awaiting,
     audit_faults: Faults,
+    begun: Instant,
 }
 
 impl Registry {
@@ -126,6 +129,7 @@ impl Registry {
             audit_mac: None,
             awaiting_seal: Awaiting::default(),
             audit_faults: Faults::default(),
+            begun: Instant::now(),
         }
     }
 
@@ -178,6 +182,11 @@ impl Registry {
     /// The same, as records name who wrote them.
     pub fn writer(&self) -> Arc<str> {
         Arc::clone(&self.node_id)
+    }
+
+    /// When this daemon has started, by the store's clock as it is known now.
+    pub fn begun_at(&self) -> Millis {
+        Millis(self.view.now().0.saturating_sub(whole_ms(self.begun.elapsed())))
     }
 
     pub fn store(&self) -> &dyn Store {

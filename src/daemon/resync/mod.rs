@@ -273,6 +273,10 @@ impl Resyncs for Resync {
             .detail("nodeId", own))
     }
 
+    fn has_pushed(&self) -> bool {
+        *self.through.borrow() > Revision(0)
+    }
+
     fn state(&self) -> pb::GetSyncStateResponse {
         let registry = &self.parts.registry;
         let envelope = envelope(registry);

@@ -1,6 +1,7 @@
 //! Advertisements: which registers the nodes of a mesh offer.
 
 mod change;
+pub mod exchange;
 pub mod pool;
 mod reading;
 pub mod watching;
@@ -60,21 +61,36 @@ pub trait Resyncs: Send + Sync + 'static {
     /// `OTHER_NODE`.
     fn check_node(&self, node_id: &str) -> Result<(), Fault>;
 
+    /// Whether the node's own pool was brought to what the catalogue says since the daemon started.
+    fn has_pushed(&self) -> bool;
+
     /// How far all pools agree with the catalogue.
     fn state(&self) -> pb::GetSyncStateResponse;
+}
+
+/// What fetches of federated clusters.
+pub trait Fetches: Send + Sync + 'static {
+    /// Of each, in the order of their names.
+    fn states(&self) -> Vec<pb::FederatedClusterState>;
 }
 
 /// Serves `AdvertisementService`.
 pub struct Advertisements {
     pool: Arc<Pool>,
     resync: Arc<dyn Resyncs>,
+    fetches: Arc<dyn Fetches>,
     watches: Watches<pb::AdvertisementEvent>,
 }
 
 impl Advertisements {
     /// At most `watches_max` watches are served at once.
-    pub fn new(pool: Arc<Pool>, resync: Arc<dyn Resyncs>, watches_max: usize) -> Self {
-        Self { watches: Watches::new(pool.registry().clone(), watches_max), pool, resync }
+    pub fn new(
+        pool: Arc<Pool>,
+        resync: Arc<dyn Resyncs>,
+        fetches: Arc<dyn Fetches>,
+        watches_max: usize,
+    ) -> Self {
+        Self { watches: Watches::new(pool.registry().clone(), watches_max), pool, resync, fetches }
     }
 
     /// Waits until there is something to read: the view, or what was pushed here while the store was away.
@@ -172,7 +188,7 @@ impl Advertisements {
 
     async fn sync_state(&self, asked: pb::GetSyncStateRequest) -> Result<pb::GetSyncStateResponse, Fault> {
         self.resync.check_node(&asked.node_id)?;
-        Ok(self.resync.state())
+        Ok(pb::GetSyncStateResponse { federated: self.fetches.states(), ..self.resync.state() })
     }
 
     async fn serve_watch(

@@ -9,8 +9,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 
 use super::pool::{LocalEntry, Pool};
 use super::{ADVERTISEMENT, advertisement_id, parts};
+use crate::core::exchange::cluster_of;
 use crate::daemon::objects::listing::is_among;
 use crate::daemon::objects::{peers, timestamp};
+use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::{View, ViewRecord};
 use pb::advertisement::SyncState;
 
@@ -31,11 +33,11 @@ pub fn all(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertis
 fn gather(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertisement> {
     let registry = pool.registry();
     let (view, node) = (registry.view(), registry.node_id());
-    let mut showing = Showing::of(view);
+    let mut showing = Showing::of(registry);
     let mut shown: Vec<pb::Advertisement> = Vec::new();
     for record in view.list(&ADVERTISEMENT).records.iter() {
         let Some((source, register, _)) = parts(&record.record.id) else { continue };
-        if source == node || !wanted(source, register) {
+        if source == node || !wanted(source, register) || !pool.shows(source) {
             continue;
         }
         shown.extend(showing.record(record).filter(|shown| shown.is_public));
@@ -55,7 +57,8 @@ pub fn remote_count(pool: &Pool) -> usize {
     let (view, node) = (pool.registry().view(), pool.registry().node_id());
     let records = view.list(&ADVERTISEMENT).records;
     let remote = records.iter().filter(|record| {
-        let foreign = parts(&record.record.id).is_some_and(|(source, ..)| source != node);
+        let foreign =
+            parts(&record.record.id).is_some_and(|(source, ..)| source != node && pool.shows(source));
         foreign && record.value::<AdvertisementValue>().is_some_and(|value| value.is_public)
     });
     remote.count()
@@ -69,6 +72,7 @@ pub fn available_ids(pool: &Pool, sources: &[String]) -> Vec<String> {
         let Some((source, register, _)) = parts(&record.record.id) else { continue };
         let shown = source != node
             && is_among(sources, source)
+            && pool.shows(source)
             && record.value::<AdvertisementValue>().is_some_and(|value| value.is_public);
         if shown {
             ids.push(register.to_owned());
@@ -152,6 +156,7 @@ fn prefer(known: &mut String, said: String, here: bool, from_here: &mut bool) {
 /// Shows advertisements of one moment; what is asked of a group or a source is asked once.
 pub struct Showing<'a> {
     view: &'a View,
+    begun_at: Millis,
     groups: BTreeMap<GroupRef, GroupEnd>,
     alive_since: BTreeMap<String, Option<Millis>>,
 }
@@ -166,8 +171,13 @@ struct GroupEnd {
 }
 
 impl<'a> Showing<'a> {
-    pub fn of(view: &'a View) -> Self {
-        Self { view, groups: BTreeMap::new(), alive_since: BTreeMap::new() }
+    pub fn of(registry: &'a Registry) -> Self {
+        Self {
+            view: registry.view(),
+            begun_at: registry.begun_at(),
+            groups: BTreeMap::new(),
+            alive_since: BTreeMap::new(),
+        }
     }
 
     /// An advertisement of another node, or of this one as the store has it.
@@ -201,7 +211,11 @@ impl<'a> Showing<'a> {
         let since = match self.alive_since.get(source) {
             Some(since) => *since,
             None => {
-                let since = peers::alive_since(self.view, source);
+                // What was fetched of another mesh is confirmed if that was done since this daemon has started.
+                let since = match cluster_of(source) {
+                    Some(_) => Some(self.begun_at),
+                    None => peers::alive_since(self.view, source),
+                };
                 self.alive_since.insert(source.to_owned(), since);
                 since
             }

@@ -55,7 +55,7 @@ impl Noun for PublicAdvertisements {
         let record = hidden.or(shown.record());
         Some(pb::AdvertisementEvent {
             r#type: frame.kind(Type::from_str_name),
-            advertisement: record.and_then(|record| Showing::of(self.registry.view()).record(record)),
+            advertisement: record.and_then(|record| Showing::of(&self.registry).record(record)),
             cursor: frame.cursor,
             prev_cursor: frame.prev_cursor,
             time: frame.time,

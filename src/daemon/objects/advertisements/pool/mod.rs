@@ -24,6 +24,7 @@ use prost::Message;
 use tokio::time::Instant;
 
 use super::{ADVERTISEMENT, parts};
+use crate::core::exchange::{Offered, cluster_of, offer};
 use crate::core::register::Held;
 use crate::daemon::identity::caller::federated_kin;
 use crate::daemon::log::FaultLimiter;
@@ -141,6 +142,7 @@ pub struct LocalCounts {
 }
 
 type Rival = Box<dyn Fn() -> bool + Send + Sync>;
+type Federates = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// What this node advertises.
 pub struct Pool {
@@ -148,6 +150,8 @@ pub struct Pool {
     settings: PoolSettings,
     /// Whether another daemon has this node's id.
     rival: Rival,
+    /// Whether a cluster of another mesh is federated.
+    federates: Federates,
     memory: Mutex<Memory>,
     /// One comparison at a time: each has to know what is written meanwhile.
     comparing: tokio::sync::Mutex<()>,
@@ -167,11 +171,24 @@ impl Pool {
             registry,
             settings,
             rival: Box::new(rival),
+            federates: Box::new(|_| false),
             memory: Mutex::default(),
             comparing: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             refused: FaultLimiter::default(),
         }
+    }
+
+    /// Shows what was fetched of the clusters that `federates` knows by then, and of no others.
+    #[must_use]
+    pub fn federating(mut self, federates: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.federates = Box::new(federates);
+        self
+    }
+
+    /// Whether what a source advertises is anybody's business here.
+    pub fn shows(&self, source: &str) -> bool {
+        cluster_of(source).is_none_or(|cluster| (self.federates)(cluster))
     }
 
     pub fn registry(&self) -> &Arc<Registry> {
@@ -217,6 +234,18 @@ impl Pool {
             }
         });
         ids
+    }
+
+    /// What this node offers to other meshes: what it advertises to everybody, and has not from another mesh itself.
+    pub fn offered(&self) -> Offered {
+        self.take_in_epoch();
+        let mut offered = Offered::new();
+        self.visit(|producer, id, entry, _| {
+            if producer.kin().is_none() && entry.held.value.is_public {
+                offer(&mut offered, id, &entry.held.value);
+            }
+        });
+        offered
     }
 
     /// How many entries there are.

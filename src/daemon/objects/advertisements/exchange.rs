@@ -1,0 +1,87 @@
+//! The exchange of advertisements, as nodes of federated clusters ask for it: what this node offers, compared and sent.
+
+use std::sync::Arc;
+
+use omnirelay_wire::fault::Fault;
+use prost::Message as _;
+
+use super::pool::Pool;
+use super::{Resyncs, pb};
+use crate::core::exchange::{Digests, PARTS, item_of, part_of};
+use crate::daemon::identity::caller::Caller;
+use crate::daemon::objects::peers;
+use crate::daemon::objects::serve::serve;
+use pb::advertisement_exchange_service_server::AdvertisementExchangeService;
+
+/// After so many bytes of registers no further part goes into an answer.
+const ANSWER_BYTES: usize = 1 << 20;
+
+/// Serves `AdvertisementExchangeService`.
+pub struct AdvertisementExchange {
+    pub pool: Arc<Pool>,
+    pub resync: Arc<dyn Resyncs>,
+    /// Where this node's control port is told to be.
+    pub control: String,
+}
+
+impl AdvertisementExchange {
+    async fn compare(
+        &self,
+        _: &Caller,
+        asked: pb::CompareAdvertisedRequest,
+    ) -> Result<pb::CompareAdvertisedResponse, Fault> {
+        let registry = self.pool.registry();
+        let own = (registry.node_id().to_owned(), self.control.clone());
+        let nodes = peers::controls(registry).into_iter().chain([own]);
+        Ok(pb::CompareAdvertisedResponse {
+            node_id: registry.node_id().to_owned(),
+            ready: self.resync.has_pushed(),
+            same: Digests::of(&self.pool.offered()).whole() == asked.digest,
+            nodes: nodes.map(|(node_id, control)| pb::OfferingNode { node_id, control }).collect(),
+        })
+    }
+
+    async fn fetch(
+        &self,
+        _: &Caller,
+        asked: pb::FetchAdvertisedRequest,
+    ) -> Result<pb::FetchAdvertisedResponse, Fault> {
+        let pb::FetchAdvertisedRequest { parts: held, from } = asked;
+        if !matches!(held.len(), 0 | PARTS) {
+            return Err(Fault::invalid(format!("field `parts` holds {} digests, not {PARTS}", held.len())));
+        }
+        let mut answer =
+            pb::FetchAdvertisedResponse { ready: self.resync.has_pushed(), ..Default::default() };
+        let offered = self.pool.offered();
+        let digests = Digests::of(&offered);
+        let mut of_part: Vec<Vec<_>> = vec![Vec::new(); PARTS];
+        for (id, value) in &offered {
+            if let Some(part) = of_part.get_mut(part_of(id)) {
+                part.push((id, value));
+            }
+        }
+        let (mut bytes, from) = (0, from as usize);
+        answer.next = PARTS as u32;
+        for (part, registers) in of_part.iter().enumerate().skip(from) {
+            if bytes > ANSWER_BYTES {
+                answer.next = part as u32;
+                break;
+            }
+            if !digests.differs(&held, part) {
+                continue;
+            }
+            answer.parts.push(part as u32);
+            let items = registers.iter().map(|(id, value)| item_of(id, value));
+            answer.registers.extend(items.inspect(|item| bytes += item.encoded_len()));
+        }
+        Ok(answer)
+    }
+}
+
+serve! {
+    AdvertisementExchangeService for AdvertisementExchange {
+        compare(CompareAdvertisedRequest) -> CompareAdvertisedResponse:
+            |of, caller, asked| of.compare(caller, asked);
+        fetch(FetchAdvertisedRequest) -> FetchAdvertisedResponse: |of, caller, asked| of.fetch(caller, asked);
+    }
+}
