@@ -39,7 +39,7 @@ pub use client_tls::{ClientIdentity, ClientTlsConfig, ClientTrust};
 pub use control::{ControlConfig, ControlTlsConfig, FileMode, TlsSource};
 pub use federated::FederatedClusterConfig;
 pub use foreign::is_foreign;
-pub use gossip::GossipConfig;
+pub use gossip::{GossipConfig, SAID_BYTES_MAX};
 pub use history::HistoryConfig;
 pub use layers::{ConfigError, Loaded, Source, load, read};
 pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};

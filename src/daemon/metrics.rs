@@ -3,6 +3,7 @@
 
 mod aero;
 mod audit;
+mod exchange;
 mod gossip;
 mod identity;
 mod leadership;
@@ -25,6 +26,7 @@ use crate::daemon::identity::caller::Protocol;
 
 pub use aero::AeroMetrics;
 pub use audit::AuditMetrics;
+pub use exchange::ExchangeMetrics;
 pub use gossip::{Direction, GossipMetrics};
 pub use identity::{IdentityMetrics, IssuerMetrics};
 pub use leadership::LeadershipMetrics;

@@ -212,6 +212,7 @@ impl Mount {
             transport,
             mesh_port: Arc::new(watch::Sender::new(MeshPort::NotEnrolled)),
             gossip: None,
+            exchange: None,
             identity_files: spec.identity,
             provision: spec.access.provision.clone(),
             federation: spec.access.federation.clone(),

@@ -10,6 +10,7 @@ mod process;
 mod daemons;
 mod encrypted;
 mod enrolment;
+mod exchange;
 mod faults;
 mod fencing;
 mod foreign;

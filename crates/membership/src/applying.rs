@@ -147,13 +147,12 @@ impl Membership {
                 Vec::new()
             }
             Claim::Alive(record) => {
-                let instance = record.instance;
                 if !self.tells_of_conflict.is_due(now, CONFLICT_EVERY) {
                     // Two of one name would answer each other without end.
                     self.own.incarnation = incarnation + 1;
                     return self.spread_own(now);
                 }
-                self.tell(Event::Conflict { instance, incarnation });
+                self.tell(Event::Conflict { record: record.clone(), incarnation });
                 Vec::new()
             }
             Claim::Suspect { by } => by.clone(),

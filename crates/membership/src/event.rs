@@ -1,8 +1,9 @@
 //! What a member wants done, and what it has found.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::record::NodeId;
+use crate::record::{NodeId, Record};
 
 /// What is to be done outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub enum Event {
     /// This member was accused, and has answered.
     Accused { by: Vec<NodeId>, incarnation: u64 },
     /// Somebody else lives under the name of this member.
-    Conflict { instance: u64, incarnation: u64 },
+    Conflict { record: Arc<Record>, incarnation: u64 },
     /// A live member seems to have started again, or to be two.
     Restarted { node: NodeId, instance: u64 },
 }

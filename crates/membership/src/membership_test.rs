@@ -147,7 +147,8 @@ fn of_two_with_one_name_each_hears_of_the_other() {
     let mut member = member();
     let other = Claim::Alive(Arc::new(record(99, 1)));
     let outputs = say(&mut member, Time::ZERO, "a", START, other.clone());
-    assert!(outputs.contains(&Output::Event(Event::Conflict { instance: 99, incarnation: START })));
+    let conflict = Event::Conflict { record: Arc::new(record(99, 1)), incarnation: START };
+    assert!(outputs.contains(&Output::Event(conflict)));
     // Not again at once, so that both do not answer each other without end.
     assert_eq!(say(&mut member, Time::ZERO, "a", START + 9, other), []);
     let restarted = Claim::Alive(Arc::new(record(55, 1)));

@@ -8,6 +8,9 @@ use crate::cli::check::finding::{Category, Check, Finding, Judge};
 use crate::cli::frame::client::{count, some_of};
 use crate::cli::frame::document::{flag, items, text};
 
+/// The item of a node's readiness that says whether another daemon has its id.
+const GOSSIP: &str = "gossip";
+
 /// All peers.
 pub static PEERS: Question = Question { rpc: &LIST, list: Some("peers") };
 
@@ -40,13 +43,19 @@ pub static CATEGORY: Category = Category {
             Judge::Answer(&PEERS, unreached),
         ),
         Check::new(
+            "membership-one-id",
+            "no two daemons have one id",
+            "Two daemons say that they are the same node: each is taken for the other, and both flap.",
+            Judge::Nodes(one_id),
+        ),
+        Check::new(
             "membership-capacity",
             "a live peer takes new work",
             "Every live node is cordoned: nothing new can be placed, and no scope without a leader gets one.",
             Judge::Answer(&PEERS, capacity),
         ),
     ],
-    items: &[],
+    items: &[GOSSIP],
 };
 
 fn known(peers: &Value, facts: &Facts) -> Finding {
@@ -86,15 +95,28 @@ fn unreached(peers: &Value, _: &Facts) -> Finding {
         text(peer, "status") == "alive" && matches!(text(peer, "health.state"), "suspect" | "dead" | "left")
     };
     let is_known = |peer: &Value| !matches!(text(peer, "health.state"), "" | "unknown");
+    let is_unheard = |peer: &Value| text(peer, "status") == "alive" && !is_known(peer);
     match with(peers, is_unreached).as_slice() {
         [] if with(peers, is_known).is_empty() => Finding::skip("the daemon that answers does not gossip"),
-        [] => Finding::pass("every live peer is reached"),
+        [] => match with(peers, is_unheard).as_slice() {
+            [] => Finding::pass("every live peer is reached"),
+            ids => Finding::warn(format!("gossip has not heard of {}", some_of(ids, NAMED_MAX))).hint(format!(
+                "omnirelay mesh peers ping {}    # whether its mesh port is reached; else mesh.gossip.enabled is false there, or it is older",
+                ids[0]
+            )),
+        },
         ids => Finding::warn(format!("their sessions live, and nobody reaches {}", some_of(ids, NAMED_MAX)))
             .hint(format!(
                 "omnirelay mesh peers explain {0}    # who does not; then its mesh port, or: omnirelay mesh peers drain {0}",
                 ids[0]
             )),
     }
+}
+
+fn one_id(facts: &Facts) -> Finding {
+    let found =
+        Finding::of_item(facts, GOSSIP, "every id is that of one daemon", "no daemon that is asked gossips");
+    found.next("omnirelayd --node-id OTHER    # on one of the two hosts, with a certificate of its own")
 }
 
 fn capacity(peers: &Value, _: &Facts) -> Finding {

@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use super::KIND;
 use super::columns::{COLUMNS, summary};
+use crate::cli::check::facts::NAMED_MAX;
 use crate::cli::frame::args::{FilterArgs, PageArgs, TableArgs, WatchArgs};
-use crate::cli::frame::client::count;
+use crate::cli::frame::client::{count, some_of};
 use crate::cli::frame::document::{flag, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::list::{self, Page};
@@ -39,6 +40,14 @@ Examples:
   omnirelay mesh peers list -o json | jq -r '.peers[].nodeId'
   omnirelay mesh peers list --watch -o jsonl --cursor-file peers.cursor";
 
+/// Whether a watch tells changes of health.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HealthArgs {
+    /// Tell changes of health too, as events of type `health`; tables always do
+    #[arg(long, help_heading = "Watch options")]
+    pub health: bool,
+}
+
 /// List peers, or watch them
 #[derive(Args, Debug)]
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
@@ -53,13 +62,15 @@ pub struct ListArgs {
     #[arg(short, long, help_heading = "Watch options")]
     pub watch: bool,
     #[command(flatten)]
+    pub health: HealthArgs,
+    #[command(flatten)]
     pub watching: WatchArgs,
 }
 
 pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
     if args.watch {
-        return watch(&args.filter, &args.watching, &args.table, session).await;
+        return watch(&args.filter, &args.health, &args.watching, &args.table, session).await;
     }
     let filters = filters(&args.filter)?;
     let order = args.table.sort_by.as_ref().map(order_by);
@@ -132,6 +143,7 @@ fn footer(session: &Session, document: &Value, peers: &[Value]) {
         count(peers.len() as u64, "peer"),
         parts.join(", ")
     ));
+    heard_only(session, document);
     session.warn_if_stale(document);
     if let Some(peer) = peers.iter().find(|peer| text(peer, "status") == "suspect") {
         let id = text(peer, "nodeId");
@@ -139,9 +151,31 @@ fn footer(session: &Session, document: &Value, peers: &[Value]) {
     }
 }
 
+/// Whom the daemon hears of, and whom its registry has not.
+fn heard_only(session: &Session, document: &Value) {
+    let heard = items(document, "heardOnly");
+    for federated in [false, true] {
+        let of = heard.iter().filter(|member| flag(member, "federated") == federated);
+        let named: Vec<String> = of
+            .map(|member| format!("{} ({})", text(member, "nodeId"), text(member, "health.state")))
+            .collect();
+        if named.is_empty() {
+            continue;
+        }
+        let what = if federated {
+            "of federated clusters"
+        } else {
+            "heard of by gossip alone, their store is another one"
+        };
+        let named: Vec<&str> = named.iter().map(String::as_str).collect();
+        session.notes().say(&format!("{what}: {}", some_of(&named, NAMED_MAX)));
+    }
+}
+
 /// Watches instead of listing.
 pub async fn watch(
     filter: &FilterArgs,
+    health: &HealthArgs,
     watching: &WatchArgs,
     table: &TableArgs,
     session: &mut Session,
@@ -164,8 +198,8 @@ pub async fn watch(
         region: filters.region.clone(),
         zone: filters.zone.clone(),
         selector: filters.selector.clone(),
-        // Scripts get what was committed, as they know it.
-        health: session.format().is_text(),
+        // Scripts get what was committed, as they know it, unless they ask for more.
+        health: health.health || session.format().is_text(),
         ..WatchPeersRequest::default()
     };
     let feed = Feed {

@@ -3,7 +3,7 @@
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 
-use super::list::{self, WATCH};
+use super::list::{self, HealthArgs, WATCH};
 use crate::cli::frame::args::{FilterArgs, TableArgs, WatchArgs};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::Leaf;
@@ -16,6 +16,7 @@ Examples:
   omnirelay mesh peers watch
   omnirelay mesh peers watch --filter status=suspect --max-events 1
   omnirelay mesh peers watch -o jsonl --cursor-file peers.cursor
+  omnirelay mesh peers watch -o jsonl --health
   omnirelay mesh peers watch --until status==alive --timeout 2m";
 
 /// Watch changes of peers, one line each
@@ -25,10 +26,12 @@ pub struct WatchVerbArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
+    health: HealthArgs,
+    #[command(flatten)]
     watching: WatchArgs,
 }
 
 pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
     let watching = WatchArgs { append: true, ..args.watching.clone() };
-    list::watch(&args.filter, &watching, &TableArgs::default(), session).await
+    list::watch(&args.filter, &args.health, &watching, &TableArgs::default(), session).await
 }

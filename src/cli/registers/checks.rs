@@ -5,21 +5,36 @@ use crate::cli::check::finding::{Category, Check, Finding, Judge};
 
 /// The item of a node's readiness that says how far its pools are as its catalogue says.
 const ITEM: &str = "registers";
+/// The item that says whether nodes of federated clusters answer.
+const FEDERATED: &str = "federated-registers";
 
 pub static CATEGORY: Category = Category {
     name: "registers",
     page: "runbooks/registers.md",
-    checks: &[Check::new(
-        "registers-synced",
-        "every pool is as the catalogue says",
-        "What a node hosts is not what others are told: a pool cannot be reached, or has entries that should go and an \
-         automatic run does not dare to remove so many.",
-        Judge::Nodes(synced),
-    )],
-    items: &[ITEM],
+    checks: &[
+        Check::new(
+            "registers-synced",
+            "every pool is as the catalogue says",
+            "What a node hosts is not what others are told: a pool cannot be reached, or has entries that should go and an \
+             automatic run does not dare to remove so many.",
+            Judge::Nodes(synced),
+        ),
+        Check::new(
+            "registers-federated",
+            "nodes of federated clusters answer whose advertisements are fetched",
+            "No node of a cluster answers: what it advertises is shown as it was, and runs out.",
+            Judge::Nodes(federated),
+        ),
+    ],
+    items: &[ITEM, FEDERATED],
 };
 
 fn synced(facts: &Facts) -> Finding {
     let found = Finding::of_item(facts, ITEM, "pools are as the catalogues say", "the daemon does not say");
     found.next("omnirelay registers status    # with --node, of the one that is named")
+}
+
+fn federated(facts: &Facts) -> Finding {
+    let found = Finding::of_item(facts, FEDERATED, "what is federated answers", "the daemon does not say");
+    found.next("omnirelay registers status    # with --node, of the one that is named: its nodes there and why they do not answer")
 }

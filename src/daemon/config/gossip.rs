@@ -12,6 +12,8 @@ use super::span::Span;
 
 /// How many times as long a suspect has whom nobody else accuses as one whom many do.
 const SUSPICION_MAX: u32 = 6;
+/// How long what a node says of itself may be, so that it fits into a record with all else that stands there.
+pub const SAID_BYTES_MAX: usize = 330;
 /// The largest counts that can be set.
 const FANOUT_MAX: usize = 32;
 const RETRANSMIT_MAX: u32 = 32;
@@ -139,7 +141,17 @@ impl GossipConfig {
 }
 
 impl Section for GossipConfig {
-    fn check(&self, _: &Config) -> Result<(), Invalid> {
+    fn check(&self, all: &Config) -> Result<(), Invalid> {
+        let Config { node, mesh, .. } = all;
+        let said = [&node.role, &node.cluster, &node.region, &node.zone].map(String::len);
+        let said = said.iter().sum::<usize>() + mesh.advertise.as_ref().map_or(0, String::len);
+        if self.enabled && said > SAID_BYTES_MAX {
+            let what = format!(
+                "`node.role`, `node.cluster`, `node.region`, `node.zone` and `mesh.advertise` have {said} bytes together, and \
+                 {SAID_BYTES_MAX} fit into what a node says of itself; shorten one"
+            );
+            return Err(("node", what));
+        }
         let within = |key, span: Span, least: Duration, most: Duration| match (least..=most).contains(&span.0)
         {
             true => Ok(()),

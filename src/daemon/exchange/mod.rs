@@ -13,6 +13,8 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_store::{GroupRef, Write};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer_health::State;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::{HeardMember, PeerHealth};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::timestamp::timestamp;
 use tokio::time::Instant;
@@ -22,7 +24,7 @@ use crate::core::exchange::{Digests, PARTS, cluster_of, rank};
 use crate::daemon::chance::random_part;
 use crate::daemon::identity::federation::{Federation, Named};
 use crate::daemon::identity::trust::Trust;
-use crate::daemon::metrics::RegistersMetrics;
+use crate::daemon::metrics::ExchangeMetrics;
 use crate::daemon::objects::advertisements::Fetches;
 use crate::daemon::objects::advertisements::pool::ENTRIES_MAX;
 use crate::daemon::objects::peers;
@@ -46,7 +48,7 @@ pub struct ExchangeParts {
     pub registry: Arc<Registry>,
     pub trust: Arc<Trust>,
     pub federation: Federation,
-    pub metrics: Arc<RegistersMetrics>,
+    pub metrics: ExchangeMetrics,
 }
 
 /// How often it is made, and how long what was fetched lives.
@@ -80,8 +82,8 @@ enum Ended {
 
 impl Exchange {
     /// Nothing is asked until [`Self::run`] is.
-    pub fn new(parts: ExchangeParts, settings: ExchangeSettings) -> Arc<Self> {
-        Arc::new(Self { parts, settings, known: Mutex::default(), lost: Mutex::default() })
+    pub fn new(parts: ExchangeParts, settings: ExchangeSettings) -> Self {
+        Self { parts, settings, known: Mutex::default(), lost: Mutex::default() }
     }
 
     /// Asks again and again, and at once when other clusters are named, for ever.
@@ -205,13 +207,13 @@ impl Exchange {
             Ok(Ended::NotReady) => "not_ready",
             Err(_) => "failed",
         };
-        self.parts.metrics.count_exchange(&known.cluster, result);
+        self.parts.metrics.count(&known.cluster, result);
         match &ended {
             Ok(Ended::Changed(changes)) => {
-                info!(source, changes, "advertisements of another mesh taken over")
+                info!(source, changes, "advertisements of another mesh taken over");
             }
             Err(error) if known.failures == 0 => {
-                warn!(source, error, "a node of another mesh could not be asked")
+                warn!(source, error, "a node of another mesh could not be asked");
             }
             Ok(_) | Err(_) => {}
         }
@@ -259,10 +261,32 @@ impl Exchange {
         match self.write(gone).await {
             Ok(0) => {}
             Ok(removed) => {
-                info!(removed, "advertisements of clusters removed that are not federated any more")
+                info!(removed, "advertisements of clusters removed that are not federated any more");
             }
             Err(error) => debug!(error, "advertisements of clusters that are not federated not removed"),
         }
+    }
+
+    /// The nodes that are known, with how this one has found them.
+    pub fn members(&self) -> Vec<HeardMember> {
+        let own = self.parts.registry.node_id();
+        let known = self.known();
+        let members = known.all().map(|(source, known)| {
+            let (state, by) = match (known.answered, known.failures) {
+                (Some(_), 0) => (State::Alive, Vec::new()),
+                (Some(_), _) => (State::Suspect, vec![own.to_owned()]),
+                (None, _) => (State::Unknown, Vec::new()),
+            };
+            let heard_at = known.answered.map(|at| timestamp(Millis(whole_ms(at))));
+            HeardMember {
+                node_id: source.clone(),
+                cluster_id: known.cluster.clone(),
+                endpoint: known.control.clone(),
+                federated: true,
+                health: Some(PeerHealth { state: state.into(), by, heard_at, ..PeerHealth::default() }),
+            }
+        });
+        members.collect()
     }
 
     /// What keeps advertisements of other meshes from being fetched; `None`: nothing.

@@ -51,6 +51,8 @@ pub struct Gossip {
     waiting: Mutex<Option<mpsc::Receiver<Output>>>,
     tells: mpsc::Sender<Told>,
     told: Mutex<Option<mpsc::Receiver<Told>>>,
+    /// Another daemon that has the id of this node: where it says that it is, and when it was heard of.
+    rival: Mutex<Option<(String, Instant)>>,
     /// Rises with each change that others are told of.
     changes: watch::Sender<u64>,
 }
@@ -142,6 +144,7 @@ impl Gossip {
             waiting: Mutex::new(Some(waiting)),
             tells,
             told: Mutex::new(Some(told)),
+            rival: Mutex::default(),
             changes: watch::Sender::new(0),
         });
         // The transport is held by it, and so holds it not.
@@ -387,8 +390,12 @@ impl Gossip {
     pub fn located(&self, node: &str) -> Option<Located> {
         let health = self.health(node).filter(|health| health.status.is_live());
         let said = health.and_then(|health| health.record()).filter(|record| !record.endpoint.is_empty());
-        let said = said.map(|record| Located { mesh: record.endpoint, http3: record.http3_support });
-        said.or_else(|| self.seeds.learned(node))
+        said.map(|record| Located { mesh: record.endpoint, http3: record.http3_support })
+    }
+
+    /// Where a seed was found to be that node.
+    pub fn learned(&self, node: &str) -> Option<Located> {
+        self.seeds.learned(node)
     }
 
     /// What metrics tell that is not counted as it happens.

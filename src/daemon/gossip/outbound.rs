@@ -13,6 +13,7 @@ use omnirelay_wire::pb::omnirelay::mesh::membership::v1 as pb;
 use pb::membership_service_client::MembershipServiceClient;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tonic::Code;
 use tracing::debug;
 
 use super::Gossip;
@@ -136,6 +137,7 @@ impl Gossip {
         };
         let is_answered = answer.is_ok();
         match answer {
+            Ok(packet) if packet.is_empty() => {}
             Ok(packet) => self.receive(node.as_str(), &packet),
             Err(error) => debug!(peer = %node, error, "member not reached over a stream"),
         }
@@ -213,9 +215,14 @@ impl Gossip {
     }
 }
 
-/// Delivers a packet, and answers with what comes back.
+/// Delivers a packet, and answers with what comes back; nothing from a daemon that does not gossip.
 async fn call(channel: MeshChannel, packet: Vec<u8>, answers: bool) -> Result<Vec<u8>, String> {
     let asked = pb::DeliverRequest { packet, answers };
     let answer = MembershipServiceClient::new(channel).deliver(asked).await;
-    answer.map(|answer| answer.into_inner().packet).map_err(|status| status.message().to_owned())
+    match answer {
+        Ok(answer) => Ok(answer.into_inner().packet),
+        // A daemon of that node is there, and does not gossip: it is no less reached for that.
+        Err(status) if answers && status.code() == Code::Unimplemented => Ok(Vec::new()),
+        Err(status) => Err(status.message().to_owned()),
+    }
 }

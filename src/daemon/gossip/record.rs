@@ -97,6 +97,7 @@ pub fn read(body: &[u8]) -> Option<MemberRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::config::SAID_BYTES_MAX;
 
     #[test]
     fn the_largest_that_is_usual_fits() {
@@ -116,6 +117,9 @@ mod tests {
         let node = NodeId::new(&name).unwrap();
         let body = says.body(&node, u64::MAX, &Config::default()).unwrap();
         assert_eq!(read(&body).unwrap().node_id, name);
+        // The most that a configuration may have.
+        let most = Says { endpoint: "h".repeat(SAID_BYTES_MAX - 3 * 63 - 7), ..says.clone() };
+        most.body(&node, u64::MAX, &Config::default()).unwrap();
         let too_much = Says { endpoint: "h".repeat(300), ..says };
         let error = too_much.body(&node, 1, &Config::default()).unwrap_err();
         assert!(error.to_string().contains("512 fit"), "{error}");

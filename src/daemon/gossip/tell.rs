@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use omnirelay_membership::{Event, NodeId};
+use omnirelay_membership::{Event, NodeId, Record};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -13,16 +13,23 @@ use super::story::{Chapter, Verdict};
 /// How soon after a conflict another one says that both live.
 const CONFLICT_AGAIN: Duration = Duration::from_secs(60);
 
+/// What is known of conflicts so far.
+#[derive(Default)]
+struct Conflicts {
+    last: Option<Instant>,
+    told: Option<Instant>,
+}
+
 impl Gossip {
     /// Tells of all that changes, until it is dropped; `leads` says which scopes a node leads. For the first who asks.
     pub async fn tell_all(&self, leads: impl Fn(&str) -> Vec<String>) {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut told) = told else { return };
-        let mut conflict = None;
+        let mut conflicts = Conflicts::default();
         while let Some((event, chapter)) = told.recv().await {
             self.follow(&event);
             match (&event, chapter) {
-                (Event::Conflict { instance, .. }, _) => self.log_conflict(*instance, &mut conflict),
+                (Event::Conflict { record, .. }, _) => self.note_conflict(record, &mut conflicts),
                 (Event::Accused { by, incarnation }, chapter) => {
                     let correlation_id = chapter.map(|chapter| chapter.correlation_id).unwrap_or_default();
                     let by = names(by);
@@ -41,20 +48,38 @@ impl Gossip {
 
     /// That somebody else is known by the id of this node. Once may be this node as it was before a clock was set back; again and
     /// again it is another daemon, which answers.
-    fn log_conflict(&self, instance: u64, last: &mut Option<Instant>) {
-        let peer = self.node.as_str();
-        let is_again = last.replace(Instant::now()).is_some_and(|last| last.elapsed() < CONFLICT_AGAIN);
-        if is_again {
-            error!(
+    fn note_conflict(&self, record: &Record, conflicts: &mut Conflicts) {
+        let (peer, instance) = (self.node.as_str(), record.instance);
+        let endpoint = super::record::read(&record.body).map(|said| said.endpoint).unwrap_or_default();
+        let recently = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < CONFLICT_AGAIN);
+        if !recently(conflicts.last.replace(Instant::now())) {
+            return info!(
                 peer,
-                instance, "another daemon has the id of this node; give one of them another id (--node-id)"
-            );
-        } else {
-            info!(
-                peer,
-                instance, "another start is known by the id of this node; this one is known from now on"
+                instance,
+                endpoint,
+                "another start is known by the id of this node; this one is known from now on"
             );
         }
+        // There is one each second.
+        if !recently(conflicts.told) {
+            conflicts.told = Some(Instant::now());
+            error!(
+                peer,
+                instance,
+                endpoint,
+                "another daemon has the id of this node; give one of them another id (--node-id)"
+            );
+        }
+        *self.rival.lock().unwrap_or_else(PoisonError::into_inner) = Some((endpoint, Instant::now()));
+    }
+
+    /// Where another daemon says that it is that has the id of this node, and was heard of a moment ago.
+    pub fn rival(&self) -> Option<String> {
+        let rival = self.rival.lock().unwrap_or_else(PoisonError::into_inner);
+        rival
+            .as_ref()
+            .filter(|(_, at)| at.elapsed() < CONFLICT_AGAIN * 2)
+            .map(|(endpoint, _)| endpoint.clone())
     }
 
     /// Does what follows for connections.

@@ -40,6 +40,8 @@ pub struct GossipMetrics {
     health: IntGauge,
     refuted: IntCounter,
     implausible: IntCounter,
+    refused: IntCounter,
+    capped: IntCounter,
     untold: IntCounter,
 }
 
@@ -77,6 +79,14 @@ impl GossipMetrics {
             implausible: all.counter(
                 "mesh_gossip_implausible_total",
                 "Claims about incarnations that nobody can have; the clock of this node or of another is far off",
+            )?,
+            refused: all.counter(
+                "mesh_gossip_refused_total",
+                "Members that were not taken in, as no more can be known; or whose names were none",
+            )?,
+            capped: all.counter(
+                "mesh_gossip_capped_total",
+                "Packets that were not sent, as so many had gone out in the round already",
             )?,
             untold: all.counter("mesh_gossip_untold_total", "Changes that the log does not have, as there were too many")?,
         };
@@ -119,9 +129,13 @@ impl GossipMetrics {
         self.fanout.set(level(config.fanout));
         self.view.set(level(of.members().len() + 1));
         self.health.set(of.health().into());
-        for (counter, counted) in
-            [(&self.refuted, of.stats().refuted), (&self.implausible, of.stats().implausible)]
-        {
+        let stats = of.stats();
+        for (counter, counted) in [
+            (&self.refuted, stats.refuted),
+            (&self.implausible, stats.implausible),
+            (&self.refused, stats.refused),
+            (&self.capped, stats.capped),
+        ] {
             counter.inc_by(counted.saturating_sub(counter.get()));
         }
     }

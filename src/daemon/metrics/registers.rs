@@ -33,7 +33,6 @@ pub struct RegistersMetrics {
     changes: IntCounterVec,
     last_success: GaugeVec,
     drift: IntGaugeVec,
-    exchanges: IntCounterVec,
 }
 
 impl RegistersMetrics {
@@ -68,22 +67,12 @@ impl RegistersMetrics {
                 &["kind"],
             )?,
             last_success,
-            exchanges: all.counters(
-                "omnirelay_advertisement_exchanges_total",
-                "Times that a node of a federated cluster was asked what it advertises, by how that ended",
-                &["cluster", "result"],
-            )?,
             drift: all.gauges(
                 "omnirelay_resync_drift",
                 "Advertisements that should go and that no automatic run dares to remove",
                 &["target"],
             )?,
         })
-    }
-
-    /// Counts an exchange with a node of a federated cluster that ended as `result`: `same`, `changed`, `not_ready` or `failed`.
-    pub fn count_exchange(&self, cluster: &str, result: &str) {
-        self.exchanges.with_label_values(&[cluster, result]).inc();
     }
 
     /// Counts a run that ended as `result`: `success`, `drift` or `failed`.

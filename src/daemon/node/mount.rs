@@ -17,6 +17,7 @@ use super::mesh_port::MeshPort;
 use super::ports::{Addresses, Port, PortName, RelayListeners};
 use crate::daemon::audit::files::{AuditFiles, AuditKey};
 use crate::daemon::config::Config;
+use crate::daemon::exchange::Exchange;
 use crate::daemon::gossip::Gossip;
 use crate::daemon::identity::federation::Federation;
 use crate::daemon::identity::own::IdentityFiles;
@@ -96,6 +97,8 @@ pub struct Mount {
     pub topics: Arc<Topics>,
     /// How this node stands in the mesh; not known before the part of peers is mounted.
     pub presence: Arc<OnceLock<Arc<Presence>>>,
+    /// What fetches advertisements of federated clusters; not there before its part is mounted.
+    pub exchange: Option<Arc<Exchange>>,
     /// What those who have proved who they are may do besides.
     pub grants: Arc<Grants>,
     /// By what certificates are judged, and who the node is by its own.

@@ -16,6 +16,7 @@ use crate::daemon::node::{Kinds, MeshPort, Mount, NodeError, OpenMeshPort, Part,
 use crate::daemon::objects::membership::MembershipPort;
 use crate::daemon::objects::mesh_transport::VERSIONS;
 use crate::daemon::objects::peers;
+use crate::daemon::readiness::item;
 use crate::daemon::wall_clock;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
@@ -34,6 +35,13 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.gossip = Some(gossip.clone());
     let measured = gossip.clone();
     node.metrics.before_scrape(move || measured.measure());
+    let conflicting = gossip.clone();
+    node.readiness.add(move || {
+        let rival = conflicting.rival().map(|endpoint| {
+            format!("another daemon, at {endpoint}, has the id of this node; give one of them another id")
+        });
+        vec![item("gossip", false, rival)]
+    });
     node.serve(
         PortName::Mesh,
         MembershipServiceServer::new(MembershipPort { gossip: gossip.clone(), transport }),

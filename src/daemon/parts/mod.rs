@@ -5,6 +5,7 @@ mod bindings;
 mod certificates;
 mod dev;
 mod events;
+mod exchange;
 mod gossip;
 mod leaders;
 mod node;
@@ -21,6 +22,7 @@ use crate::daemon::node::Part;
 /// All parts, in the order in which their kinds are brought back after an outage.
 pub const ALL: &[Part] = &[
     gossip::PART,
+    exchange::PART,
     peers::PART,
     transport::PART,
     leaders::PART,

@@ -34,7 +34,9 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.metrics.before_scrape(move || count(&metrics, counted.view()));
     node.topics.add(topic(registry.clone()));
     let peers = Peers::new(registry, node.config.control.watches_max).calling(node.transport.clone());
-    let peers = peers.hearing(node.gossip.clone());
+    let exchange = node.exchange.clone();
+    let federated = move || exchange.as_ref().map(|exchange| exchange.members()).unwrap_or_default();
+    let peers = peers.hearing(node.gossip.clone()).beside(federated);
     let peers = PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, peers);
     Ok(())

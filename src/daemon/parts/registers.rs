@@ -8,13 +8,12 @@ use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::Regis
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::peer_service;
-use crate::daemon::exchange::{Exchange, ExchangeParts, ExchangeSettings};
 use crate::daemon::identity::client::{Believes, OwnClient, Servers, Shows};
 use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::advertisements::exchange::AdvertisementExchange;
 use crate::daemon::objects::advertisements::pool::{LocalCounts, Pool, PoolSettings};
-use crate::daemon::objects::advertisements::{ADVERTISEMENT, Advertisements, remote_count};
+use crate::daemon::objects::advertisements::{ADVERTISEMENT, Advertisements, Fetches, remote_count};
 use crate::daemon::objects::peers::own_session;
 use crate::daemon::objects::registers::{REGISTER, Registers, catalogue};
 use crate::daemon::objects::{advertisements, registers};
@@ -26,8 +25,7 @@ pub const PART: Part = Part { kinds: Kinds { mirrored: &[REGISTER, ADVERTISEMENT
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, watches_max) = (node.registry.clone(), node.config.control.watches_max);
     let pool = Arc::new(pool(node));
-    let metrics = Arc::new(RegistersMetrics::new(node.metrics.all())?);
-    let resync = Arc::new(resync(node, &pool, metrics.clone()));
+    let resync = Arc::new(resync(node, &pool)?);
     let pushed = resync.clone();
     node.readiness.add(move || vec![item("registers", false, pushed.trouble())]);
     node.run(Phase::End, resync.clone().run());
@@ -38,14 +36,11 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let registers = Registers::new(registry, pool.clone(), resync.pushed_through());
     let registers = RegisterServiceServer::new(registers).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, registers);
-    let exchange = exchange(node, metrics);
     let offered =
         AdvertisementExchange { pool: pool.clone(), resync: resync.clone(), control: control(node) };
     node.serve(PortName::Control, AdvertisementExchangeServiceServer::new(offered));
-    let asked = exchange.clone();
-    node.readiness.add(move || vec![item("federatedRegisters", false, asked.trouble())]);
-    node.run(Phase::End, exchange.clone().run());
-    let advertised = Advertisements::new(pool, resync, exchange, watches_max);
+    let fetches = node.exchange.clone().map(|exchange| exchange as Arc<dyn Fetches>);
+    let advertised = Advertisements::new(pool, resync, fetches, watches_max);
     let advertised =
         AdvertisementServiceServer::new(advertised).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, advertised);
@@ -56,23 +51,6 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
 fn control(node: &Mount) -> String {
     let told = node.addresses.endpoints(node.config.mesh.advertise.as_deref(), None);
     told.control.unwrap_or_default()
-}
-
-/// What fetches advertisements of other meshes.
-fn exchange(node: &Mount, metrics: Arc<RegistersMetrics>) -> Arc<Exchange> {
-    let parts = ExchangeParts {
-        registry: node.registry.clone(),
-        trust: node.trust.clone(),
-        federation: node.federation.clone(),
-        metrics,
-    };
-    let settings = ExchangeSettings {
-        every: node.config.registers.exchange_every(),
-        ttl: node.config.registers.advertisement_ttl.0,
-        grace: node.config.session_ttl(),
-        secret: node.session_secret.clone(),
-    };
-    Exchange::new(parts, settings)
 }
 
 fn pool(node: &Mount) -> Pool {
@@ -90,8 +68,9 @@ fn pool(node: &Mount) -> Pool {
 }
 
 /// What pushes the catalogue to the pool, and to those of others.
-fn resync(node: &Mount, pool: &Arc<Pool>, metrics: Arc<RegistersMetrics>) -> Resync {
+fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
     let registers = &node.config.registers;
+    let metrics = Arc::new(RegistersMetrics::new(node.metrics.all())?);
     let (counted, registry) = (pool.clone(), node.registry.clone());
     let count_pool = move || {
         let LocalCounts { entries, unverified, deferred } = counted.counts();
@@ -132,5 +111,5 @@ fn resync(node: &Mount, pool: &Arc<Pool>, metrics: Arc<RegistersMetrics>) -> Res
         }),
         count_pool: Arc::new(count_pool),
     };
-    Resync::new(parts, &settings)
+    Ok(Resync::new(parts, &settings))
 }

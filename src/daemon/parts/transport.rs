@@ -26,8 +26,11 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     // The transport holds what finds nodes, and is held by gossip.
     let (known, heard) = (registry.clone(), node.gossip.as_ref().map(Arc::downgrade));
     transport.find_by(move |of| {
-        let heard = heard.as_ref().and_then(|heard| heard.upgrade()?.located(of));
-        heard.or_else(|| peers::mesh_of(&known, of))
+        let heard = heard.as_ref().and_then(std::sync::Weak::upgrade);
+        let said = heard.as_ref().and_then(|heard| heard.located(of));
+        let said = said.or_else(|| peers::mesh_of(&known, of));
+        // A seed may have moved since it was found.
+        said.or_else(|| heard?.learned(of))
     });
     let state = node.mesh_port.clone();
     open(node, state.clone());

@@ -78,7 +78,8 @@ pub trait Fetches: Send + Sync + 'static {
 pub struct Advertisements {
     pool: Arc<Pool>,
     resync: Arc<dyn Resyncs>,
-    fetches: Arc<dyn Fetches>,
+    /// `None`: nothing does.
+    fetches: Option<Arc<dyn Fetches>>,
     watches: Watches<pb::AdvertisementEvent>,
 }
 
@@ -87,7 +88,7 @@ impl Advertisements {
     pub fn new(
         pool: Arc<Pool>,
         resync: Arc<dyn Resyncs>,
-        fetches: Arc<dyn Fetches>,
+        fetches: Option<Arc<dyn Fetches>>,
         watches_max: usize,
     ) -> Self {
         Self { watches: Watches::new(pool.registry().clone(), watches_max), pool, resync, fetches }
@@ -188,7 +189,8 @@ impl Advertisements {
 
     async fn sync_state(&self, asked: pb::GetSyncStateRequest) -> Result<pb::GetSyncStateResponse, Fault> {
         self.resync.check_node(&asked.node_id)?;
-        Ok(pb::GetSyncStateResponse { federated: self.fetches.states(), ..self.resync.state() })
+        let federated = self.fetches.as_ref().map(|fetches| fetches.states()).unwrap_or_default();
+        Ok(pb::GetSyncStateResponse { federated, ..self.resync.state() })
     }
 
     async fn serve_watch(

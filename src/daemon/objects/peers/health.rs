@@ -12,9 +12,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::timestamp::{Timestamp, timestamp};
 use pb::peer_control_service_client::PeerControlServiceClient;
 
-use super::{Peers, check_known, check_node_id, pb, peer, ping};
+use super::{Peers, alive_since, check_known, check_node_id, pb, peer, peer_id, ping};
 use crate::daemon::gossip::{Chapter, Gossip, Health};
 use crate::daemon::objects::SCHEMA_VERSION;
+use crate::daemon::registry::view::View;
 use crate::daemon::wall_clock;
 use pb::peer::Status as Committed;
 use pb::peer_health::State;
@@ -28,13 +29,15 @@ const WITHIN: Duration = Duration::from_millis(1500);
 pub struct Heard(BTreeMap<String, Health>);
 
 impl Heard {
-    pub fn of(gossip: Option<&Gossip>) -> Self {
-        Self(gossip.map(Gossip::members).unwrap_or_default())
+    pub fn of(gossip: Option<&Gossip>, view: &View) -> Self {
+        let members = gossip.map(Gossip::members).unwrap_or_default();
+        Self(members.into_iter().filter(|(node, health)| is_of_now(view, node, health)).collect())
     }
 
     /// The same of one peer alone.
-    pub fn of_one(gossip: Option<&Gossip>, node_id: &str) -> Self {
+    pub fn of_one(gossip: Option<&Gossip>, view: &View, node_id: &str) -> Self {
         let health = gossip.and_then(|gossip| gossip.health(node_id));
+        let health = health.filter(|health| is_of_now(view, node_id, health));
         Self(health.map(|health| (node_id.to_owned(), health)).into_iter().collect())
     }
 
@@ -55,6 +58,16 @@ impl Heard {
     pub fn rtt(&self, node_id: &str) -> Option<Duration> {
         self.get(node_id)?.rtt
     }
+}
+
+/// Whether what is known of a peer is of the start of it that there is now. One that came back since it was gone, and that gossip has
+/// not heard of since, is a daemon that does not gossip.
+fn is_of_now(view: &View, node_id: &str, health: &Health) -> bool {
+    if health.status.is_live() {
+        return true;
+    }
+    let alive_since = alive_since(view, node_id);
+    alive_since.is_none_or(|since| Duration::from_millis(view.now().0.saturating_sub(since.0)) >= health.age)
 }
 
 fn state(status: Status) -> State {
@@ -93,12 +106,29 @@ fn of_unix(unix: Duration) -> Timestamp {
 impl Peers {
     /// What is known by gossip now.
     pub(super) fn heard(&self) -> Heard {
-        Heard::of(self.gossip.as_deref())
+        Heard::of(self.gossip.as_deref(), self.registry.view())
     }
 
     /// The same of one peer.
     pub(super) fn heard_of(&self, node_id: &str) -> Heard {
-        Heard::of_one(self.gossip.as_deref(), node_id)
+        Heard::of_one(self.gossip.as_deref(), self.registry.view(), node_id)
+    }
+
+    /// Whom this node hears of, and whom the registry has not.
+    pub(super) fn heard_only(&self, heard: &Heard) -> Vec<pb::HeardMember> {
+        let is_peer = |node: &String| self.registry.view().get(&peer_id(node)).is_some();
+        let unregistered = heard.0.iter().filter(|(node, health)| health.status.is_live() && !is_peer(node));
+        let members = unregistered.map(|(node, health)| {
+            let said = health.record().unwrap_or_default();
+            pb::HeardMember {
+                node_id: node.clone(),
+                cluster_id: said.cluster_id,
+                endpoint: said.endpoint,
+                federated: false,
+                health: Some(shown(Some(health))),
+            }
+        });
+        members.chain((self.federated)()).collect()
     }
 
     /// Tells what has happened to a peer.

@@ -105,13 +105,16 @@ pub struct Peers {
     transport: Option<Arc<Transport>>,
     /// What is heard of them; `None`: nothing is.
     gossip: Option<Arc<Gossip>>,
+    /// The nodes of federated clusters that are known.
+    federated: Box<dyn Fn() -> Vec<pb::HeardMember> + Send + Sync>,
     watches: Watches<pb::PeerEvent>,
 }
 
 impl Peers {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
-        Self { watches: Watches::new(registry.clone(), watches_max), registry, transport: None, gossip: None }
+        let watches = Watches::new(registry.clone(), watches_max);
+        Self { watches, registry, transport: None, gossip: None, federated: Box::new(Vec::new) }
     }
 
     /// Calls them so.
@@ -124,6 +127,12 @@ impl Peers {
     #[must_use]
     pub fn hearing(self, gossip: Option<Arc<Gossip>>) -> Self {
         Self { gossip, ..self }
+    }
+
+    /// Shows these nodes of federated clusters beside peers.
+    #[must_use]
+    pub fn beside(self, federated: impl Fn() -> Vec<pb::HeardMember> + Send + Sync + 'static) -> Self {
+        Self { federated: Box::new(federated), ..self }
     }
 
     async fn list_page(
@@ -158,6 +167,7 @@ impl Peers {
             cursor: cursor.to_string(),
             next_page_token: next.unwrap_or_default(),
             total_size: page.total as u32,
+            heard_only: if is_of_all(&asked) { self.heard_only(&heard) } else { Vec::new() },
             ..Default::default()
         }
         .within(envelope);
@@ -178,7 +188,7 @@ impl Peers {
         let record = self.registry.find(&peer_id(&asked.node_id)).await?;
         let record = record.ok_or_else(|| not_found(&asked.node_id))?;
         let cursor = head_cursor(self.registry.view());
-        let tag = format!("\"{}\"", record.record.version);
+        let tag = format!("\"{}{}\"", record.record.version, heard_tag(self.gossip.as_deref()));
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor));
         }
@@ -354,9 +364,19 @@ fn recorded(record: &ViewRecord, value: PeerValue) -> pb::Peer {
 /// Differs whenever the answer's stable part may differ.
 fn list_tag(asked: &pb::ListPeersRequest, changed: Cursor, stale: bool, gossip: Option<&Gossip>) -> String {
     let asked = pb::ListPeersRequest { min_revision: String::new(), ..asked.clone() };
-    // What is heard is of this node and this start of it.
-    let heard = gossip.map(|gossip| format!("-{}", gossip.changed())).unwrap_or_default();
+    let heard = heard_tag(gossip);
     format!("W/\"{changed}-{:x}{heard}{}\"", request_hash(&asked), if stale { "-stale" } else { "" })
+}
+
+/// Whether the first page of all peers is asked for.
+fn is_of_all(asked: &pb::ListPeersRequest) -> bool {
+    let pb::ListPeersRequest { order_by, page_size, min_revision, .. } = asked.clone();
+    *asked == pb::ListPeersRequest { order_by, page_size, min_revision, ..Default::default() }
+}
+
+/// Differs whenever what is heard may differ: it is of this node and this start of it.
+fn heard_tag(gossip: Option<&Gossip>) -> String {
+    gossip.map(|gossip| format!("-{}", gossip.changed())).unwrap_or_default()
 }
 
 fn query_hash(asked: &pb::ListPeersRequest) -> u64 {

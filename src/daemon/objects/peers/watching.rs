@@ -91,7 +91,7 @@ impl Hearing {
         if !self.filter.matches(&record) {
             return None;
         }
-        let heard = Heard::of_one(Some(&self.gossip), node_id);
+        let heard = Heard::of_one(Some(&self.gossip), self.registry.view(), node_id);
         Some(pb::PeerEvent {
             r#type: Type::Health.into(),
             time: heard.shown(node_id).since,
@@ -120,9 +120,9 @@ impl Noun for WatchedPeers {
     fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
         let shown = shown.record().map(|record| {
             let node_id = &record.record.id.key;
-            let health =
-                self.gossip.as_ref().map(|gossip| Heard::of_one(Some(gossip), node_id).shown(node_id));
-            pb::Peer { health, ..peer(self.registry.view(), record) }
+            let view = self.registry.view();
+            let heard = |gossip| Heard::of_one(Some(gossip), view, node_id).shown(node_id);
+            pb::Peer { health: self.gossip.as_deref().map(heard), ..peer(view, record) }
         });
         Some(pb::PeerEvent {
             r#type: frame.kind(Type::from_str_name),

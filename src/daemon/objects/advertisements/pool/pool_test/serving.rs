@@ -7,22 +7,13 @@ use tonic::Request;
 use super::*;
 use crate::daemon::identity::client::OwnClient;
 use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
-use crate::daemon::objects::advertisements::{Advertisements, Fetches};
+use crate::daemon::objects::advertisements::Advertisements;
 use crate::daemon::operations::Operations;
 use crate::daemon::resync::{Resync, ResyncParts, ResyncSettings};
 use pb::advertisement_service_server::AdvertisementService as _;
 
 /// The reads that show when what they show ends.
 const READS: [&str; 2] = ["available", "list"];
-
-/// No other mesh is known.
-struct Nobody;
-
-impl Fetches for Nobody {
-    fn states(&self) -> Vec<pb::FederatedClusterState> {
-        Vec::new()
-    }
-}
 
 /// What serves the reads of a daemon. It pushes nothing by itself.
 fn service(of: &Daemon) -> Advertisements {
@@ -36,7 +27,7 @@ fn service(of: &Daemon) -> Advertisements {
         count_pool: Arc::new(PoolCounts::default),
     };
     let settings = ResyncSettings { resync_interval: TTL, push_every: TTL, peer_services: Vec::new() };
-    Advertisements::new(of.pool.clone(), Arc::new(Resync::new(parts, &settings)), Arc::new(Nobody), 1)
+    Advertisements::new(of.pool.clone(), Arc::new(Resync::new(parts, &settings)), None, 1)
 }
 
 /// How many milliseconds are left of each entry that is shown; `None`: that is not known.

@@ -1,0 +1,31 @@
+//! The part of the exchange: what nodes of federated clusters advertise is fetched.
+
+use std::sync::Arc;
+
+use crate::daemon::exchange::{Exchange, ExchangeParts, ExchangeSettings};
+use crate::daemon::metrics::ExchangeMetrics;
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase};
+use crate::daemon::readiness::item;
+
+pub const PART: Part = Part { kinds: Kinds::NONE, mount };
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let parts = ExchangeParts {
+        registry: node.registry.clone(),
+        trust: node.trust.clone(),
+        federation: node.federation.clone(),
+        metrics: ExchangeMetrics::new(node.metrics.all())?,
+    };
+    let settings = ExchangeSettings {
+        every: node.config.registers.exchange_every(),
+        ttl: node.config.registers.advertisement_ttl.0,
+        grace: node.config.session_ttl(),
+        secret: node.session_secret.clone(),
+    };
+    let exchange = Arc::new(Exchange::new(parts, settings));
+    let asked = exchange.clone();
+    node.readiness.add(move || vec![item("federated-registers", false, asked.trouble())]);
+    node.run(Phase::End, exchange.clone().run());
+    node.exchange = Some(exchange);
+    Ok(())
+}

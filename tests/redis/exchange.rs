@@ -1,0 +1,149 @@
+//! A mesh of three nodes that fetches what a node of another mesh advertises: one of them asks, and another when it is gone.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::mesh_port::{TLS, beside, json, until};
+use crate::process::PATIENCE;
+use crate::process::secured::Secured;
+use crate::servers::RedisServer;
+
+/// Another mesh, and one of three nodes that fetches of it.
+struct Meshes {
+    east: Secured,
+    west: Secured,
+    others: Vec<(String, crate::process::Daemon)>,
+    _places: Vec<crate::process::Place>,
+    _files: tempfile::TempDir,
+}
+
+fn start(store: &str) -> Result<Meshes> {
+    let files = tempfile::tempdir()?;
+    let at = |name: &str| files.path().join(name);
+    let config = at("east.yaml");
+    std::fs::write(&config, "node:\n  cluster: east\n")?;
+    let init = |domain: &str| format!("cert ca init --yes --out admin --trust-domain {domain}");
+    let config_at = config.display().to_string();
+    let own = ["--config", &config_at];
+    let east = Secured::made_by(&init("east.example"), "d", "127.0.0.1:0", &[&TLS[..], &own].concat())?;
+    std::fs::write(at("east.pem"), east.by("admin", "cert ca export")?.output)?;
+    let federated = format!(
+        "security.federatedClusters=[{{cluster: east, trustDomain: east.example, bundle: '{}', seeds: ['{}']}}]",
+        at("east.pem").display(),
+        east.daemon.control
+    );
+    let fetching = [
+        "--set",
+        "node.cluster=west",
+        "--set",
+        &federated,
+        "--set",
+        "registers.exchangeInterval=1s",
+        "--set",
+        "registers.advertisementTtl=60s",
+    ];
+    let first = [&TLS[..], &["--store", store], &fetching].concat();
+    let west = Secured::made_by(&init("west.example"), "n0", "127.0.0.1:0", &first)?;
+    std::fs::write(at("west.pem"), west.by("admin", "cert ca export")?.output)?;
+    let (mut others, mut places) = (Vec::new(), Vec::new());
+    for node in ["n1", "n2"] {
+        let (daemon, place) = beside(&west, node, store, &fetching)?;
+        others.push((node.to_owned(), daemon));
+        places.push(place);
+    }
+    let lets_in = format!(
+        "node:\n  cluster: east\nsecurity:\n  federatedClusters: [{{cluster: west, trustDomain: west.example, \
+         bundle: '{}'}}]\n",
+        at("west.pem").display()
+    );
+    std::fs::write(&config, lets_in)?;
+    east.daemon.signal("HUP")?;
+    Ok(Meshes { east, west, others, _places: places, _files: files })
+}
+
+impl Meshes {
+    fn east(&self, line: &str) -> Result<()> {
+        let ended = self.east.by("admin", line)?;
+        ensure!(ended.code == Some(0), "{line}: {}", ended.complaint);
+        Ok(())
+    }
+
+    /// Which registers west shows to everybody, once it is these.
+    fn until_available(&self, expected: &[&str]) -> Result<()> {
+        until(PATIENCE, || {
+            let listed = self.west.by("admin", "registers available -o name")?.output;
+            Ok((listed.lines().eq(expected.iter().map(|id| format!("register/{id}"))), listed))
+        })?;
+        Ok(())
+    }
+
+    /// Who of these asks the other mesh, as they say themselves.
+    fn askers(&self, nodes: &[&str]) -> Result<Vec<String>> {
+        let mut askers = Vec::new();
+        for node in nodes {
+            let state = json(&self.west, &format!("registers status --node {node} -o json"))?;
+            if state.pointer("/federated/0/nodes/0/asked") == Some(&Value::Bool(true)) {
+                askers.push((*node).to_owned());
+            }
+        }
+        Ok(askers)
+    }
+}
+
+#[test]
+fn one_of_a_mesh_fetches_for_all_and_another_one_when_it_is_gone() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let mut meshes = start(&server.url())?;
+    meshes.east("registers create eels --advertise")?;
+    meshes.until_available(&["eels"])?;
+    let all = ["n0", "n1", "n2"];
+    let mut before = Vec::new();
+    until(PATIENCE, || {
+        // The others have just come: it is so for longer than a round.
+        std::thread::sleep(Duration::from_secs(2));
+        let askers = meshes.askers(&all)?;
+        let is_so = askers.len() == 1 && askers == before;
+        before = askers;
+        Ok((is_so, format!("{before:?} ask")))
+    })?;
+    let asker = meshes.askers(&all)?.pop().context("nobody asks")?;
+    ensure!(
+        asker != "n0",
+        "it is the first daemon, whom the test needs: give the other mesh's node another id"
+    );
+    let place = meshes.others.iter().position(|(node, _)| *node == asker).context("who")?;
+    meshes.others.remove(place).1.kill()?;
+
+    // What goes meanwhile is gone for whoever takes over, the last of them too.
+    meshes.east("registers create otters --advertise")?;
+    meshes.east("registers unadvertise eels")?;
+    meshes.until_available(&["otters"])?;
+    meshes.east("registers unadvertise otters")?;
+    meshes.until_available(&[])?;
+
+    // A store that has lost everything has it again.
+    meshes.east("registers advertise eels")?;
+    meshes.until_available(&["eels"])?;
+    server.cli::<()>(&["FLUSHALL"])?;
+    meshes.until_available(&["eels"])?;
+
+    // Many, of which few change, come and go in parts.
+    let many: Vec<String> =
+        (0..3000).map(|at| format!("{{\"registerId\":\"r{at:04}\",\"advertise\":true}}")).collect();
+    let file = meshes.east.path("many.jsonl");
+    std::fs::write(&file, many.join("\n"))?;
+    meshes.east(&format!("registers import -f {}", file.display()))?;
+    let count = |expected: usize| {
+        until(PATIENCE, || {
+            let listed = meshes.west.by("admin", "registers available -o name")?.output;
+            let found = listed.lines().count();
+            Ok((found == expected, format!("{found} are there")))
+        })
+    };
+    count(3001)?;
+    meshes.east("registers unadvertise r0007 r1234 r2999")?;
+    count(2998)?;
+    Ok(())
+}
