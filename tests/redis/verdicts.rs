@@ -63,6 +63,7 @@ impl Node {
         let store = Arc::new(Scripted(Counted { inner, commits: commits.clone() }));
         let registry = Arc::new(Registry::new(id, store, &MIRRORED));
         let settings = PresenceSettings {
+            audited: false,
             session_ttl: SESSION_TTL,
             dead_after: DEAD_AFTER,
             forget_after: Duration::from_secs(3600),

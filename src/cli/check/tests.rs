@@ -510,7 +510,7 @@ fn skipped_and_unwanted_checks_do_not_count() {
     let report = judge(&args, &facts, Duration::ZERO);
     assert!(report.success());
     assert_eq!(report.counts(Verdict::Skip), 1);
-    assert_eq!(report.rows.len(), 5);
+    assert_eq!(report.rows.len(), 6);
     let without_skip = CheckArgs { skip: Vec::new(), ..args };
     assert!(!judge(&without_skip, &facts, Duration::ZERO).success());
 }

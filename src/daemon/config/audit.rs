@@ -14,11 +14,14 @@ pub struct AuditConfig {
     /// How long the records of this node are kept, 1 h to 10 years; default 400 days. Too low: what happened
     /// before the last review is gone.
     pub age: Span,
+    /// Whether a record says of each node that it has joined, left, or was found dead; default true. False where so many come and go
+    /// that nothing else is to be found.
+    pub membership: bool,
 }
 
 impl Default for AuditConfig {
     fn default() -> Self {
-        Self { age: Span(Duration::from_secs(400 * 24 * 3600)) }
+        Self { age: Span(Duration::from_secs(400 * 24 * 3600)), membership: true }
     }
 }
 

@@ -43,11 +43,13 @@ pub struct LabNode {
 }
 
 impl Lab {
-    /// A node with the settings that nodes have by default, and its id for a secret.
+    /// A node with the settings that nodes have by default, and its id for a secret; but no trail tells that it is there.
     pub fn on(store: Arc<dyn Store>, node_id: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (node_id, files) = (node_id.to_owned(), directory.path().to_owned());
-        Self { store, secret: node_id.clone(), node_id, config: Config::default(), directory, files }
+        let mut config = Config::default();
+        config.audit.membership = false;
+        Self { store, secret: node_id.clone(), node_id, config, directory, files }
     }
 
     pub fn secret(self, secret: &str) -> Self {

@@ -49,6 +49,7 @@ fn presence(node: &Mount) -> Presence {
         dead_after: config.dead_after(),
         forget_after: config.forget_after(),
         session_secret: node.session_secret.clone(),
+        audited: config.audit.membership,
     };
     let relay = node.addresses.relay.map(|at| endpoint(&config.relay, at.grpc));
     let profile = pb::PeerMetadata {

@@ -124,6 +124,7 @@ async fn lead_once(node_and_url: &str) -> Result<()> {
     let (node_id, url) = node_and_url.split_once(' ').context("no node")?;
     let registry = Arc::new(Registry::new(node_id, Arc::new(store(url)?), &MIRRORED));
     let settings = PresenceSettings {
+        audited: false,
         session_ttl: SESSION_TTL,
         dead_after: SESSION_TTL * 5,
         forget_after: SESSION_TTL * 1800,

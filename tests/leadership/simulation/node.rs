@@ -143,6 +143,7 @@ impl Orders {
 
 fn presence_settings(id: &str) -> PresenceSettings {
     PresenceSettings {
+        audited: false,
         session_ttl: SESSION_TTL,
         dead_after: SESSION_TTL * 5,
         forget_after: SECOND * 3600,

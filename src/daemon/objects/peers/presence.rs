@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, GroupRef, Opened, RecordId, StoreError, Write};
-use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, PeerValue};
 use prost::Message;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -17,10 +17,10 @@ use super::{PEER, own_session, pb, peer_id, session_id};
 use crate::core::peer::Patience;
 use crate::daemon::log::LogLimiter;
 use crate::daemon::objects::timestamp;
-use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Reader};
 use crate::daemon::registry::epoch_loss::ToRestore;
 use crate::daemon::registry::follow::in_time;
+use crate::daemon::registry::{Registry, audit_record};
 use pb::peer::Status;
 
 /// How often the own record is written again when somebody else was faster.
@@ -41,6 +41,8 @@ pub struct PresenceSettings {
     pub forget_after: Duration,
     /// Replaces a session of this node that a crash left behind.
     pub session_secret: String,
+    /// Whether the audit trail tells who comes, goes and is found dead.
+    pub audited: bool,
 }
 
 /// Keeps this node's record in the registry.
@@ -286,8 +288,11 @@ impl Presence {
             };
             let is_poorer = lost.is_some() && whole.is_none();
             let as_held = || held.and_then(|held| held.value()).map(|held| PeerValue::clone(&held));
-            let value = self.own_value(whole.or_else(as_held), status, reason, session);
-            Ok::<_, CommitError>(Some((reader.plan().write([put(&id, &value)]), is_poorer)))
+            let before = whole.or_else(as_held);
+            let was = before.as_ref().map_or(Status::Unspecified, PeerValue::status);
+            let value = self.own_value(before, status, reason, session);
+            let told = self.told(&id, (was, status), reason);
+            Ok::<_, CommitError>(Some((reader.plan().write([put(&id, &value)]).audit(told), is_poorer)))
         };
         match self.registry.act(&act, decide).await? {
             // Nobody can tell any more what was lost of it.
@@ -296,6 +301,25 @@ impl Presence {
             None => {}
         }
         Ok(())
+    }
+
+    /// What the audit trail says of a node that comes, goes, or is found dead, by whoever commits that: one record for the mesh.
+    /// `None` of all else that becomes of it.
+    pub(super) fn told(
+        &self,
+        id: &RecordId,
+        (was, becomes): (Status, Status),
+        reason: &str,
+    ) -> Option<AuditValue> {
+        let action = match becomes {
+            Status::Alive if was != Status::Alive => "peers.join",
+            Status::Left => "peers.leave",
+            Status::Dead => "peers.die",
+            Status::Alive | Status::Suspect | Status::Unspecified => return None,
+        };
+        let changes = vec![format!("status: {} -> {}", was.as_str_name(), becomes.as_str_name())];
+        let body = audit_record::own_body(self.registry.node_id(), action, id.to_string(), changes);
+        self.settings.audited.then(|| AuditValue { reason: reason.to_owned(), ..body })
     }
 
     fn own_value(

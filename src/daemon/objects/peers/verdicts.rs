@@ -80,7 +80,7 @@ impl Verdicts {
         let act = Act::new("peers.judge", [PEER], Authority::Session(own_session(&self.registry)?));
         for due in due {
             let (now, record) = (view.now(), &due.record);
-            match self.registry.attempt(&act, plan(&due, now)).await {
+            match self.registry.attempt(&act, plan(&self.presence, &due, now)).await {
                 Ok(_) => tell(record, due.verdict),
                 Err(error) => {
                     debug!(peer = record.record.id.key, error = %chain(&error), "verdict was not recorded");
@@ -159,7 +159,7 @@ impl Verdicts {
     }
 }
 
-fn plan(due: &Due, now: Millis) -> Plan {
+fn plan(by: &Presence, due: &Due, now: Millis) -> Plan {
     let (record, over) = (&due.record, Precondition::GroupOver(due.session()));
     let id = &record.record.id;
     let plan = Plan::read_in(record.epoch).expect([(id.clone(), record.record.version)]).require([over]);
@@ -168,11 +168,12 @@ fn plan(due: &Due, now: Millis) -> Plan {
         Verdict::Dead => (Status::Dead, "silent"),
         Verdict::Forgotten => return plan.write([Write::Delete { id: id.clone() }]),
     };
+    let told = by.told(id, (due.standing.status(), status), reason);
     let mut judged = record.value::<PeerValue>().map(|value| PeerValue::clone(&value)).unwrap_or_default();
     judged.set_status(status);
     reason.clone_into(&mut judged.status_reason);
     judged.status_since = Some(timestamp(now));
-    plan.write([put(id, &judged)])
+    plan.write([put(id, &judged)]).audit(told)
 }
 
 /// Says what has become of a peer.

@@ -57,6 +57,7 @@ struct Daemon {
 async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon {
     let LabRegistry { registry, tasks } = LabRegistry::new(Registry::new(node_id, store, &MIRRORED)).await;
     let settings = PresenceSettings {
+        audited: false,
         session_ttl: TTL,
         dead_after: TTL * 5,
         forget_after: Duration::from_secs(3600),

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::daemon::log::captured;
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
+use prost::Message as _;
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_suspect_at_its_deadline_and_dead_later() {
@@ -204,4 +206,42 @@ async fn a_verdict_is_told_with_who_it_is_about() {
         }
     }
     assert_eq!(lines.len(), 2, "{log}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_trail_has_one_record_of_each_who_comes_goes_or_dies_whoever_has_noticed() {
+    let store = store();
+    let audited = async |node: &str| {
+        let lab = Lab::on(store.clone(), node).config(|config| config.audit.membership = true);
+        let node = lab.parts(&[parts::peers::PART]).start();
+        node.registered().await;
+        node
+    };
+    let watchers = [audited("a").await, audited("b").await, audited("c").await];
+    let (leaves, dies) = (audited("d").await, audited("e").await);
+    leaves.presence.leave().await;
+    drop((leaves, dies));
+    sleep(TTL * 10).await;
+    let again = audited("e").await;
+    let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: 1000 };
+    let records = again.registry.store().scan(scan).await.unwrap();
+    let mut told: Vec<String> = records
+        .records
+        .iter()
+        .map(|record| AuditValue::decode(record.value.clone()).unwrap())
+        .map(|value| format!("{} {} {}", value.object, value.action, value.reason))
+        .collect();
+    told.sort();
+    let expected = [
+        "peer/a peers.join registered",
+        "peer/b peers.join registered",
+        "peer/c peers.join registered",
+        "peer/d peers.join registered",
+        "peer/d peers.leave stopped",
+        "peer/e peers.die silent",
+        "peer/e peers.join registered",
+        "peer/e peers.join registered",
+    ];
+    assert_eq!(told, expected);
+    drop(watchers);
 }
