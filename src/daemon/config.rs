@@ -35,6 +35,7 @@ mod store;
 mod transport;
 
 pub use audit::AuditConfig;
+pub use check::is_host_and_port;
 pub use client_tls::{ClientIdentity, ClientTlsConfig, ClientTrust};
 pub use control::{ControlConfig, ControlTlsConfig, FileMode, TlsSource};
 pub use federated::FederatedClusterConfig;

@@ -1,6 +1,6 @@
 //! A mesh of three nodes that fetches what a node of another mesh advertises: one of them asks, and another when it is gone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -42,7 +42,7 @@ fn start(store: &str) -> Result<Meshes> {
         "--set",
         "registers.exchangeInterval=1s",
         "--set",
-        "registers.advertisementTtl=60s",
+        "registers.advertisementTtl=12s",
     ];
     let first = [&TLS[..], &["--store", store], &fetching].concat();
     let west = Secured::made_by(&init("west.example"), "n0", "127.0.0.1:0", &first)?;
@@ -53,6 +53,10 @@ fn start(store: &str) -> Result<Meshes> {
         others.push((node.to_owned(), daemon));
         places.push(place);
     }
+    // One that has not been told of the other mesh, as in the middle of a change: it asks nobody and hinders nobody.
+    let (daemon, place) = beside(&west, "n3", store, &["--set", "node.cluster=west"])?;
+    others.push(("n3".to_owned(), daemon));
+    places.push(place);
     let lets_in = format!(
         "node:\n  cluster: east\nsecurity:\n  federatedClusters: [{{cluster: west, trustDomain: west.example, \
          bundle: '{}'}}]\n",
@@ -129,21 +133,36 @@ fn one_of_a_mesh_fetches_for_all_and_another_one_when_it_is_gone() -> Result<()>
     server.cli::<()>(&["FLUSHALL"])?;
     meshes.until_available(&["eels"])?;
 
-    // Many, of which few change, come and go in parts.
-    let many: Vec<String> =
-        (0..3000).map(|at| format!("{{\"registerId\":\"r{at:04}\",\"advertise\":true}}")).collect();
+    // Many, more than go into one answer, of which few change. They stay beyond their time.
+    let text = "x".repeat(600);
+    let one = |at| format!("{{\"registerId\":\"r{at:04}\",\"advertise\":true,\"description\":\"{text}\"}}");
+    let many: Vec<String> = (0..3000).map(one).collect();
     let file = meshes.east.path("many.jsonl");
     std::fs::write(&file, many.join("\n"))?;
     meshes.east(&format!("registers import -f {}", file.display()))?;
+    let found = || -> Result<usize> {
+        Ok(meshes.west.by("admin", "registers available -o name")?.output.lines().count())
+    };
     let count = |expected: usize| {
         until(PATIENCE, || {
-            let listed = meshes.west.by("admin", "registers available -o name")?.output;
-            let found = listed.lines().count();
+            let found = found()?;
             Ok((found == expected, format!("{found} are there")))
         })
     };
     count(3001)?;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(16) {
+        let found = found()?;
+        ensure!(found == 3001, "{found} are there after {:?}", begun.elapsed());
+        std::thread::sleep(Duration::from_millis(200));
+    }
     meshes.east("registers unadvertise r0007 r1234 r2999")?;
+    count(2998)?;
+
+    // Nobody answers for long: what was fetched ends with its time, and is back with them.
+    meshes.east.daemon.signal("STOP")?;
+    until(PATIENCE, || Ok((found()? == 0, "something is there".to_owned())))?;
+    meshes.east.daemon.signal("CONT")?;
     count(2998)?;
     Ok(())
 }

@@ -6,10 +6,14 @@ use super::LIST;
 use crate::cli::check::facts::{Facts, NAMED_MAX, Question};
 use crate::cli::check::finding::{Category, Check, Finding, Judge};
 use crate::cli::frame::client::{count, some_of};
-use crate::cli::frame::document::{flag, items, text};
+use crate::cli::frame::document::{field, flag, items, text};
+use crate::cli::frame::time;
 
 /// The item of a node's readiness that says whether another daemon has its id.
 const GOSSIP: &str = "gossip";
+
+/// How long a node may be registered before gossip has heard of it.
+const NEW_MS: i64 = 10_000;
 
 /// All peers.
 pub static PEERS: Question = Question { rpc: &LIST, list: Some("peers") };
@@ -95,7 +99,12 @@ fn unreached(peers: &Value, _: &Facts) -> Finding {
         text(peer, "status") == "alive" && matches!(text(peer, "health.state"), "suspect" | "dead" | "left")
     };
     let is_known = |peer: &Value| !matches!(text(peer, "health.state"), "" | "unknown");
-    let is_unheard = |peer: &Value| text(peer, "status") == "alive" && !is_known(peer);
+    // Whoever has just come is heard of a moment later.
+    let is_new = |peer: &Value| {
+        let since = time::millis(field(peer, "statusSince")).zip(time::millis(field(peers, "generatedAt")));
+        since.is_some_and(|(since, now)| now - since < NEW_MS)
+    };
+    let is_unheard = |peer: &Value| text(peer, "status") == "alive" && !is_known(peer) && !is_new(peer);
     match with(peers, is_unreached).as_slice() {
         [] if with(peers, is_known).is_empty() => Finding::skip("the daemon that answers does not gossip"),
         [] => match with(peers, is_unheard).as_slice() {

@@ -14,6 +14,8 @@ use super::span::Span;
 const SUSPICION_MAX: u32 = 6;
 /// How long what a node says of itself may be, so that it fits into a record with all else that stands there.
 pub const SAID_BYTES_MAX: usize = 330;
+/// The longest socket address, which is told where `mesh.advertise` is not set.
+const ADDRESS_BYTES_MAX: usize = 47;
 /// The largest counts that can be set.
 const FANOUT_MAX: usize = 32;
 const RETRANSMIT_MAX: u32 = 32;
@@ -144,7 +146,8 @@ impl Section for GossipConfig {
     fn check(&self, all: &Config) -> Result<(), Invalid> {
         let Config { node, mesh, .. } = all;
         let said = [&node.role, &node.cluster, &node.region, &node.zone].map(String::len);
-        let said = said.iter().sum::<usize>() + mesh.advertise.as_ref().map_or(0, String::len);
+        let said =
+            said.iter().sum::<usize>() + mesh.advertise.as_ref().map_or(ADDRESS_BYTES_MAX, String::len);
         if self.enabled && said > SAID_BYTES_MAX {
             let what = format!(
                 "`node.role`, `node.cluster`, `node.region`, `node.zone` and `mesh.advertise` have {said} bytes together, and \

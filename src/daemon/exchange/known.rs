@@ -1,4 +1,4 @@
-//! The nodes of federated clusters that are known, and when each is asked.
+//! The nodes of a federated cluster that are known, and when each is asked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,131 +6,159 @@ use std::time::Duration;
 
 use omnirelay_core::backoff::Backoff;
 use omnirelay_core::names::check_node_name;
+use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::registers::v1::OfferingNode;
 use tokio::time::Instant;
 
 use super::asking::Neighbour;
 use crate::core::exchange::source_of;
 use crate::daemon::chance::random_part;
+use crate::daemon::config::is_host_and_port;
 use crate::daemon::identity::trust::Trust;
 
 /// The most nodes that are known of one cluster.
 const NODES_MAX: usize = 1024;
-/// How long a node is known that no other one lists.
+/// The longest address that is taken, in bytes.
+const ADDRESS_BYTES_MAX: usize = 261;
+/// How long a node is known that no other one lists, and how often it is asked which there are.
 const LISTED_FOR: Duration = Duration::from_secs(5 * 60);
+const LIST_EVERY: Duration = Duration::from_secs(60);
 /// After calls that failed.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30)).spread(0.5);
+/// After so many failures of all of them in a row nobody is said to answer.
+const LOST_AFTER: u32 = 3;
 
 /// One of them.
 #[derive(Clone, Debug)]
 pub struct Known {
-    pub cluster: String,
     /// Where its control port is said to be.
     pub control: String,
     pub way: Neighbour,
     listed: Instant,
     /// It is not asked before.
     next: Instant,
+    /// How often it has not answered since it did.
     pub failures: u32,
     /// When it answered last, by the wall clock; `None`: never.
     pub answered: Option<Duration>,
-    /// Why it has not since.
+    /// Why it has not since, or what of its answer is not taken.
     pub error: String,
-    /// Whether this node has asked it in the last round.
+    /// Whether it is for this node to ask it.
     pub asked: bool,
+    /// Until when what is held of it lives by what this node has done; `None`: nothing.
+    pub kept_until: Option<Millis>,
 }
 
-/// All of them, by their names as sources.
+/// All of one cluster, by their names as sources.
 #[derive(Debug, Default)]
-pub struct KnownNodes(BTreeMap<String, Known>);
+pub struct Neighbourhood {
+    nodes: BTreeMap<String, Known>,
+    /// When somebody said last which there are.
+    listed: Option<Instant>,
+    /// Why no seed has answered.
+    seeds_error: String,
+}
 
-impl KnownNodes {
-    /// Forgets those of other clusters, and those that nobody has listed for long.
-    pub fn keep(&mut self, clusters: &[&str]) {
-        self.0.retain(|_, known| {
-            clusters.contains(&known.cluster.as_str()) && known.listed.elapsed() < LISTED_FOR
-        });
+impl Neighbourhood {
+    /// Whether it is to be asked which nodes there are.
+    pub fn wants_list(&self) -> bool {
+        self.nodes.is_empty() || self.listed.is_none_or(|at| at.elapsed() >= LIST_EVERY)
     }
 
-    /// Takes in what a node of a cluster says of which there are. Whatever it says, each has to prove that it is who it is.
+    /// Takes in what a node says of which there are. Whatever it says, each has to prove that it is who it is.
     pub fn list(&mut self, cluster: &str, nodes: Vec<OfferingNode>, trust: &Arc<Trust>) {
         let now = Instant::now();
+        self.listed = Some(now);
+        self.seeds_error.clear();
         for OfferingNode { node_id, control } in nodes {
-            if check_node_name(&node_id).is_err() {
-                continue;
-            }
-            let source = source_of(&node_id, cluster);
-            let has_room = self.0.values().filter(|known| known.cluster == cluster).count() < NODES_MAX;
-            match self.0.get_mut(&source) {
-                Some(known) if known.control == control || known.answers() => {
-                    known.listed = now;
-                    continue;
-                }
-                None if !has_room => continue,
-                // Of one that has moved it is found out by asking whether it has.
-                Some(_) | None => {}
-            }
-            if let Ok(way) = Neighbour::at(&control, cluster, Some(&node_id), trust) {
-                let (cluster, error) = (cluster.to_owned(), String::new());
-                let known = Known {
-                    cluster,
-                    control,
-                    way,
-                    listed: now,
-                    next: now,
-                    failures: 0,
-                    answered: None,
-                    error,
-                    asked: false,
-                };
-                self.0.insert(source, known);
+            let is_some = check_node_name(&node_id).is_ok()
+                && control.len() <= ADDRESS_BYTES_MAX
+                && is_host_and_port(&control);
+            if is_some {
+                self.list_one(cluster, &node_id, control, trust, now);
             }
         }
+        self.nodes.retain(|_, known| now - known.listed < LISTED_FOR);
+    }
+
+    fn list_one(&mut self, cluster: &str, node: &str, control: String, trust: &Arc<Trust>, now: Instant) {
+        let source = source_of(node, cluster);
+        if let Some(known) = self.nodes.get_mut(&source) {
+            known.listed = now;
+            // Whether it has moved is found out by asking; until it answers there it is no better known than before.
+            if known.control != control
+                && known.failures > 0
+                && let Ok(way) = Neighbour::at(&control, cluster, Some(node), trust)
+            {
+                (known.control, known.way) = (control, way);
+            }
+            return;
+        }
+        if self.nodes.len() >= NODES_MAX {
+            // Whoever never was there takes no place from one who may be.
+            let invented =
+                self.nodes.iter().find(|(_, known)| known.answered.is_none() && known.failures > 0);
+            let Some(invented) = invented.map(|(source, _)| source.clone()) else { return };
+            self.nodes.remove(&invented);
+        }
+        if let Ok(way) = Neighbour::at(&control, cluster, Some(node), trust) {
+            let known = Known {
+                control,
+                way,
+                listed: now,
+                next: now,
+                failures: 0,
+                answered: None,
+                error: String::new(),
+                asked: false,
+                kept_until: None,
+            };
+            self.nodes.insert(source, known);
+        }
+    }
+
+    /// Notes that no seed has answered. True: this is news.
+    pub fn note_lost(&mut self, error: String) -> bool {
+        std::mem::replace(&mut self.seeds_error, error).is_empty()
     }
 
     /// Those that may be asked now.
     pub fn due(&self) -> Vec<(String, Known)> {
         let now = Instant::now();
-        let due = self.0.iter().filter(|(_, known)| known.next <= now);
+        let due = self.nodes.iter().filter(|(_, known)| known.next <= now);
         due.map(|(source, known)| (source.clone(), known.clone())).collect()
     }
 
-    /// Whether none of a cluster is known that answers.
-    pub fn is_lost(&self, cluster: &str) -> bool {
-        !self.0.values().any(|known| known.cluster == cluster && known.answers())
+    pub fn get_mut(&mut self, source: &str) -> Option<&mut Known> {
+        self.nodes.get_mut(source)
     }
 
-    /// Says whether this node asks a node.
-    pub fn note_asked(&mut self, source: &str, asked: bool) {
-        if let Some(known) = self.0.get_mut(source) {
-            known.asked = asked;
-        }
+    pub fn nodes(&self) -> impl Iterator<Item = (&String, &Known)> {
+        self.nodes.iter()
     }
 
-    /// Notes what became of asking a node.
-    pub fn note(&mut self, source: &str, outcome: Result<Duration, String>) {
-        let Some(known) = self.0.get_mut(source) else { return };
-        match outcome {
-            Ok(at) => {
-                known.answered = Some(at);
-                (known.failures, known.error, known.next) = (0, String::new(), Instant::now());
-                known.listed = Instant::now();
-            }
-            Err(error) => {
-                known.failures = known.failures.saturating_add(1);
-                known.error = error;
-                known.next = Instant::now() + BACKOFF.after(known.failures, random_part());
-            }
-        }
-    }
-
-    pub fn all(&self) -> impl Iterator<Item = (&String, &Known)> {
-        self.0.iter()
+    /// Why nobody of the cluster answers this node; `None`: somebody does, or is yet to be asked.
+    pub fn trouble(&self) -> Option<&str> {
+        let asked = || self.nodes.values().filter(|known| known.asked);
+        let is_lost = asked().all(|known| known.failures >= LOST_AFTER);
+        let last = asked().next().filter(|_| is_lost).map(|known| known.error.as_str());
+        last.or(Some(self.seeds_error.as_str())).filter(|error| !error.is_empty())
     }
 }
 
 impl Known {
-    fn answers(&self) -> bool {
-        self.answered.is_some() && self.failures == 0
+    /// Notes that it has answered at a time of the wall clock, and what of the answer is not taken.
+    pub fn note_answer(&mut self, at: Duration, untaken: String) {
+        let now = Instant::now();
+        (self.answered, self.error) = (Some(at), untaken);
+        (self.failures, self.next, self.listed) = (0, now, now);
+    }
+
+    /// Notes that it has not answered, and why. True: it did before.
+    pub fn note_failure(&mut self, error: String) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        self.error = error;
+        self.next = Instant::now() + BACKOFF.after(self.failures, random_part());
+        self.failures == 1
     }
 }

@@ -5,22 +5,23 @@ mod known;
 mod taking;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream;
+use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_store::{GroupRef, Write};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer_health::State;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{HeardMember, PeerHealth};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::timestamp::timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use crate::core::exchange::{Digests, PARTS, cluster_of, rank};
+use crate::core::exchange::{Digests, PARTS, rank};
 use crate::daemon::chance::random_part;
 use crate::daemon::identity::federation::{Federation, Named};
 use crate::daemon::identity::trust::Trust;
@@ -31,13 +32,15 @@ use crate::daemon::objects::peers;
 use crate::daemon::registry::Registry;
 use crate::daemon::wall_clock;
 use asking::Neighbour;
-use known::{Known, KnownNodes};
-use taking::Held;
+use known::{Known, Neighbourhood};
+use taking::{Held, Taking};
 
-/// How many nodes of other meshes are asked at a time.
-const ASKED_AT_ONCE: usize = 16;
+/// How many nodes of one cluster are asked at a time.
+const ASKED_AT_ONCE: usize = 8;
 /// How many seeds of a cluster are asked at a time.
 const SEEDS_AT_ONCE: usize = 3;
+/// How long all that is asked of one node may take.
+const EXCHANGE_WITHIN: Duration = Duration::from_secs(30);
 /// How many nodes of a mesh may ask one of another: the first does, the others once it has not for some time.
 const STAND_BY: usize = 3;
 /// After so many intervals the next one asks.
@@ -67,84 +70,105 @@ pub struct ExchangeSettings {
 pub struct Exchange {
     parts: ExchangeParts,
     settings: ExchangeSettings,
-    known: Mutex<KnownNodes>,
-    /// Why no seed of a cluster has answered.
-    lost: Mutex<BTreeMap<String, String>>,
+    /// By cluster.
+    known: Mutex<BTreeMap<String, Neighbourhood>>,
+    begun: Instant,
+}
+
+/// One node that it is for this one to ask.
+struct Turn {
+    source: String,
+    known: Known,
+    held: Held,
 }
 
 /// How an exchange with one node ended.
-enum Ended {
-    Same,
-    Changed(usize),
-    /// The node has just started.
-    NotReady,
+struct Ended {
+    /// As metrics have it.
+    result: &'static str,
+    changes: usize,
+    /// What of its answers is not taken, in words.
+    untaken: String,
+    /// Until when all that is held of it lives now, by what was done here.
+    kept_until: Option<Millis>,
+}
+
+impl Ended {
+    fn of(result: &'static str) -> Self {
+        Self { result, changes: 0, untaken: String::new(), kept_until: None }
+    }
 }
 
 impl Exchange {
     /// Nothing is asked until [`Self::run`] is.
     pub fn new(parts: ExchangeParts, settings: ExchangeSettings) -> Self {
-        Self { parts, settings, known: Mutex::default(), lost: Mutex::default() }
+        Self { parts, settings, known: Mutex::default(), begun: Instant::now() }
     }
 
-    /// Asks again and again, and at once when other clusters are named, for ever.
+    /// The clusters that are fetched of, as the configuration says now.
+    pub fn fetched(named: &[Named]) -> Vec<String> {
+        let mut clusters: Vec<String> =
+            named.iter().filter(|named| !named.seeds.is_empty()).map(|named| named.cluster.clone()).collect();
+        clusters.sort();
+        clusters
+    }
+
+    /// Asks again and again, for ever, those that the configuration names by then.
     pub async fn run(self: Arc<Self>) {
-        let (mut chosen, begun) = (self.parts.federation.subscribe(), Instant::now());
+        let mut chosen = self.parts.federation.subscribe();
         loop {
-            let clusters = chosen.borrow_and_update().clone();
-            let view = self.parts.registry.view();
-            if view.head().caught_up
-                && view.silence().is_none()
-                && peers::own_session(&self.parts.registry).is_some()
-            {
-                self.round(&clusters, begun).await;
-            }
-            let pause = self.settings.every.mul_f64(1.0 - 0.2 * random_part());
+            let named = chosen.borrow_and_update().clone();
+            let fetched = Self::fetched(&named);
+            self.known().retain(|cluster, _| fetched.contains(cluster));
+            let named = named.iter().filter(|named| !named.seeds.is_empty());
+            // Each goes by itself: one that is slow keeps no other one waiting.
+            let all = async {
+                join_all(named.map(|named| self.follow(named))).await;
+                std::future::pending::<()>().await;
+            };
             tokio::select! {
                 changed = chosen.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(pause) => {}
+                () = all => {}
             }
         }
     }
 
-    async fn round(&self, clusters: &[Named], begun: Instant) {
-        let fetched: Vec<&Named> = clusters.iter().filter(|named| !named.seeds.is_empty()).collect();
-        let names: Vec<&str> = fetched.iter().map(|named| named.cluster.as_str()).collect();
-        self.known().keep(&names);
-        self.lost().retain(|cluster, _| names.contains(&cluster.as_str()));
-        join_all(fetched.iter().map(|named| self.discover(named))).await;
-        let held = Held::all(self.parts.registry.view());
-        let held: BTreeMap<_, _> = held.into_iter().map(|(source, held)| (source, Arc::new(held))).collect();
+    async fn follow(&self, named: &Named) {
+        loop {
+            let (registry, view) = (&self.parts.registry, self.parts.registry.view());
+            if view.head().caught_up && view.silence().is_none() && peers::own_session(registry).is_some() {
+                self.round(named).await;
+            }
+            tokio::time::sleep(self.settings.every.mul_f64(1.0 - 0.2 * random_part())).await;
+        }
+    }
+
+    /// Asks each node of a cluster whose turn it is for this one.
+    async fn round(&self, named: &Named) {
+        let cluster = &named.cluster;
+        self.discover(named).await;
+        let mut held = Held::of_cluster(self.parts.registry.view(), cluster);
+        let count: usize = held.values().map(Held::len).sum();
+        let room = AtomicUsize::new(ENTRIES_MAX.saturating_sub(count));
+        let fetchers = peers::fetchers(&self.parts.registry, cluster);
         let mut turns = Vec::new();
-        let due = self.known().due();
+        let due = self.of_cluster(cluster, |known| known.due());
         for (source, known) in due {
-            let of = held.get(&source).cloned().unwrap_or_default();
-            let asks = self.is_turn(&source, &of, begun);
-            self.known().note_asked(&source, asks);
-            if asks {
-                turns.push((source, known, of));
+            let held = held.remove(&source).unwrap_or_default();
+            let asked = self.is_turn(&source, &known, &held, &fetchers);
+            self.of_node(cluster, &source, |known| known.asked = asked);
+            if asked {
+                turns.push(Turn { source, known, held });
             }
         }
-        let asked = turns.into_iter().map(|(source, known, of)| {
-            let room = ENTRIES_MAX.saturating_sub(taking::count(&held, &known.cluster));
-            async move { self.exchange_with(&source, &known, &of, room).await.then_some(of) }
-        });
-        let asked: Vec<Option<Arc<Held>>> =
-            stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect().await;
-        let now = self.parts.registry.view().now();
-        let due =
-            |held: Arc<Held>| held.group.clone().filter(|_| self.age(&held, now) >= self.settings.every);
-        let confirmed: Vec<GroupRef> = asked.into_iter().flatten().filter_map(due).collect();
-        if let Err(error) = self.renew(confirmed).await {
-            debug!(error, "advertisements of other meshes not renewed; trying again");
-        }
-        self.clear(&held).await;
+        let asked = turns.iter().map(|turn| self.exchange_with(cluster, turn, &room));
+        stream::iter(asked).for_each_concurrent(ASKED_AT_ONCE, |asked| asked).await;
     }
 
-    /// Finds out which nodes of a cluster there are, when none is known that answers.
+    /// Finds out which nodes of a cluster there are, when nobody has said so for some time.
     async fn discover(&self, named: &Named) {
         let Named { cluster, seeds, .. } = named;
-        if !self.known().is_lost(cluster) {
-            self.lost().remove(cluster);
+        if !self.of_cluster(cluster, |known| known.wants_list()) {
             return;
         }
         let mut seeds = seeds.clone();
@@ -152,135 +176,138 @@ impl Exchange {
         seeds.truncate(SEEDS_AT_ONCE);
         let asked = join_all(seeds.iter().map(|seed| async move {
             let way = Neighbour::at(seed, cluster, None, &self.parts.trust)?;
-            way.compare(Digests::of(&BTreeMap::new()).whole())
-                .await
-                .map_err(|error| format!("{seed}: {error}"))
+            way.compare(0, true).await.map_err(|error| format!("{seed}: {error}"))
         }));
         let (mut found, mut failed) = (false, String::new());
         for answer in asked.await {
             match answer {
                 Ok(answer) => {
-                    self.known().list(cluster, answer.nodes, &self.parts.trust);
+                    self.of_cluster(cluster, |known| known.list(cluster, answer.nodes, &self.parts.trust));
                     found = true;
                 }
                 Err(error) => failed = error,
             }
         }
-        let mut lost = self.lost();
-        let before = lost.remove(cluster);
-        if !found {
-            if before.is_none() {
-                warn!(
-                    cluster,
-                    error = failed,
-                    "no node of a federated cluster answers; what it advertises runs out"
-                );
-            }
-            lost.insert(cluster.clone(), failed);
+        if !found && self.of_cluster(cluster, |known| known.note_lost(failed.clone())) {
+            warn!(cluster, error = failed, "no seed of a federated cluster answers");
         }
     }
 
-    /// Whether it is for this node to ask: of those that are alive the first by rendezvous, and the next once what is held was
-    /// not confirmed for some time.
-    fn is_turn(&self, source: &str, held: &Held, begun: Instant) -> bool {
-        let registry = &self.parts.registry;
-        let own = registry.node_id();
-        let others = peers::controls(registry);
-        let nodes = others.iter().map(|(node, _)| node.as_str()).chain([own]);
-        let Some(rank) = rank(own, nodes, source).filter(|rank| *rank < STAND_BY) else { return false };
+    /// Whether it is for this node to ask: the first of those that fetch of its cluster, by rendezvous, does. The next does once
+    /// what is held was not confirmed for some time, and goes on until somebody else confirms it.
+    fn is_turn(&self, source: &str, known: &Known, held: &Held, fetchers: &[String]) -> bool {
+        let own = self.parts.registry.node_id();
+        let rank = rank(own, fetchers.iter().map(String::as_str), source);
+        let Some(rank) = rank.filter(|rank| *rank < STAND_BY) else { return false };
         let patience = self.settings.every * SILENT_INTERVALS * u32::try_from(rank).unwrap_or(u32::MAX);
-        rank == 0 || begun.elapsed() >= patience && self.age(held, registry.view().now()) >= patience
+        let is_silent = self.begun.elapsed() >= patience && self.age(held) >= patience;
+        let is_kept_here = known.kept_until.is_some() && held.until <= known.kept_until;
+        rank == 0 || is_silent || is_kept_here
     }
 
     /// For how long nobody has confirmed what is held.
-    fn age(&self, held: &Held, now: Millis) -> Duration {
-        let at = held.renewed_at;
-        at.map_or(Duration::MAX, |at| Duration::from_millis(now.0.saturating_sub(at.0)))
-    }
-
-    /// Asks a node what it offers, and takes it over. Whether what is held is what it offers.
-    async fn exchange_with(&self, source: &str, known: &Known, held: &Held, room: usize) -> bool {
-        let ended = self.try_exchange(source, known, held, room).await;
-        let result = match &ended {
-            Ok(Ended::Same) => "same",
-            Ok(Ended::Changed(_)) => "changed",
-            Ok(Ended::NotReady) => "not_ready",
-            Err(_) => "failed",
-        };
-        self.parts.metrics.count(&known.cluster, result);
-        match &ended {
-            Ok(Ended::Changed(changes)) => {
-                info!(source, changes, "advertisements of another mesh taken over");
-            }
-            Err(error) if known.failures == 0 => {
-                warn!(source, error, "a node of another mesh could not be asked");
-            }
-            Ok(_) | Err(_) => {}
-        }
-        let confirmed = matches!(ended, Ok(Ended::Same | Ended::Changed(_)));
-        self.known().note(source, ended.map(|_| wall_clock::unix()));
-        confirmed
-    }
-
-    async fn try_exchange(
-        &self,
-        source: &str,
-        known: &Known,
-        held: &Held,
-        room: usize,
-    ) -> Result<Ended, String> {
-        let digests = Digests::of(&held.offered);
-        let answer = known.way.compare(digests.whole()).await?;
-        self.known().list(&known.cluster, answer.nodes, &self.parts.trust);
-        match (answer.ready, answer.same) {
-            (false, _) => return Ok(Ended::NotReady),
-            (true, true) => return Ok(Ended::Same),
-            (true, false) => {}
-        }
-        let (mut from, mut changes) = (0, 0);
-        while (from as usize) < PARTS {
-            let answer = known.way.fetch(&digests, from).await?;
-            if !answer.ready {
-                return Ok(Ended::NotReady);
-            }
-            changes += self.take(source, held, &answer, room.saturating_sub(changes)).await?;
-            from = answer.next;
-        }
-        Ok(Ended::Changed(changes))
-    }
-
-    /// Removes what was fetched of clusters that are not federated any more, once no other node confirms it either.
-    async fn clear(&self, held: &BTreeMap<String, Arc<Held>>) {
+    fn age(&self, held: &Held) -> Duration {
         let now = self.parts.registry.view().now();
-        let barred = held.iter().filter(|(source, held)| {
-            let is_federated = cluster_of(source).is_some_and(|cluster| self.parts.federation.has(cluster));
-            !is_federated && self.age(held, now) >= self.settings.every * SILENT_INTERVALS
-        });
-        let gone = barred.flat_map(|(_, held)| &held.records);
-        let gone: Vec<Write> = gone.map(|id| Write::Delete { id: id.clone() }).collect();
-        match self.write(gone).await {
-            Ok(0) => {}
-            Ok(removed) => {
-                info!(removed, "advertisements of clusters removed that are not federated any more");
+        held.confirmed_at.map_or(Duration::MAX, |at| Duration::from_millis(now.0.saturating_sub(at.0)))
+    }
+
+    /// Asks a node what it offers, and takes it over.
+    async fn exchange_with(&self, cluster: &str, turn: &Turn, room: &AtomicUsize) {
+        let source = &turn.source;
+        let ended = timeout(EXCHANGE_WITHIN, self.try_exchange(cluster, turn, room)).await;
+        match ended.unwrap_or_else(|_| Err(format!("not done within {} s", EXCHANGE_WITHIN.as_secs()))) {
+            Ok(Ended { result, changes, untaken, kept_until }) => {
+                self.parts.metrics.count(cluster, result);
+                if changes > 0 {
+                    info!(source, changes, "advertisements of another mesh taken over");
+                }
+                if !untaken.is_empty() && untaken != turn.known.error {
+                    warn!(source, error = untaken, "not all advertisements of another mesh taken over");
+                }
+                self.of_node(cluster, source, |known| {
+                    known.kept_until = kept_until.or(known.kept_until);
+                    known.note_answer(wall_clock::unix(), untaken);
+                });
             }
-            Err(error) => debug!(error, "advertisements of clusters that are not federated not removed"),
+            Err(error) => {
+                self.parts.metrics.count(cluster, "failed");
+                let is_news = self.of_node(cluster, source, |known| known.note_failure(error.clone()));
+                if is_news == Some(true) {
+                    warn!(source, error, "a node of another mesh could not be asked");
+                }
+            }
         }
     }
 
-    /// The nodes that are known, with how this one has found them.
+    async fn try_exchange(&self, cluster: &str, turn: &Turn, room: &AtomicUsize) -> Result<Ended, String> {
+        let Turn { source, known, held } = turn;
+        let offered = held.offered();
+        let digests = Digests::of(&offered);
+        let wants_list = self.of_cluster(cluster, |known| known.wants_list());
+        let answer = known.way.compare(digests.whole(), wants_list).await?;
+        if wants_list {
+            self.of_cluster(cluster, |known| known.list(cluster, answer.nodes, &self.parts.trust));
+        }
+        let (group, opened_until, untaken) = (None, None, None);
+        let (exchange, offered) = (self, &offered);
+        let mut taking =
+            Taking { exchange, source, held, offered, room, group, opened_until, changes: 0, untaken };
+        match (answer.ready, answer.same) {
+            (false, _) => return Ok(Ended::of("not_ready")),
+            (true, true) => {}
+            (true, false) => {
+                let mut from = 0;
+                while (from as usize) < PARTS {
+                    let answer = known.way.fetch(&digests, from).await?;
+                    if !answer.ready {
+                        return Ok(Ended::of("not_ready"));
+                    }
+                    taking.take(&answer).await?;
+                    from = answer.next;
+                }
+            }
+        }
+        let result = if taking.changes > 0 { "changed" } else { "same" };
+        let untaken =
+            taking.untaken.map(|(count, why)| format!("{count} of its registers are not taken: {why}"));
+        let (changes, untaken) = (taking.changes, untaken.unwrap_or_default());
+        let kept_until = self.confirm(held).await.max(taking.opened_until);
+        Ok(Ended { result, changes, untaken, kept_until })
+    }
+
+    /// Keeps what was found to be true from running out, and says until when.
+    async fn confirm(&self, held: &Held) -> Option<Millis> {
+        let registry = &self.parts.registry;
+        // What was loaded at the start is confirmed at once.
+        let is_of_before = held.confirmed_at.is_some_and(|at| at < registry.begun_at());
+        if held.groups.is_empty() || self.age(held) < self.settings.every / 2 && !is_of_before {
+            return None;
+        }
+        let groups = held.groups.iter().cloned().collect();
+        match registry.renew_groups(groups, self.settings.grace).await {
+            Ok(renewed) => renewed.into_iter().flatten().min(),
+            Err(error) => {
+                debug!(error = %chain(&error), "advertisements of another mesh not confirmed; trying again");
+                None
+            }
+        }
+    }
+
+    /// The nodes that are known, with how this one has found those that it asks.
     pub fn members(&self) -> Vec<HeardMember> {
         let own = self.parts.registry.node_id();
-        let known = self.known();
-        let members = known.all().map(|(source, known)| {
-            let (state, by) = match (known.answered, known.failures) {
-                (Some(_), 0) => (State::Alive, Vec::new()),
-                (Some(_), _) => (State::Suspect, vec![own.to_owned()]),
-                (None, _) => (State::Unknown, Vec::new()),
+        let all = self.known();
+        let nodes = all.iter().flat_map(|(cluster, known)| known.nodes().map(move |node| (cluster, node)));
+        let members = nodes.map(|(cluster, (source, known))| {
+            let (state, by) = match (known.asked, known.answered, known.failures) {
+                (true, Some(_), 0) => (State::Alive, Vec::new()),
+                (true, Some(_), _) => (State::Suspect, vec![own.to_owned()]),
+                (true, None, _) | (false, ..) => (State::Unknown, Vec::new()),
             };
             let heard_at = known.answered.map(|at| timestamp(Millis(whole_ms(at))));
             HeardMember {
                 node_id: source.clone(),
-                cluster_id: known.cluster.clone(),
+                cluster_id: cluster.clone(),
                 endpoint: known.control.clone(),
                 federated: true,
                 health: Some(PeerHealth { state: state.into(), by, heard_at, ..PeerHealth::default() }),
@@ -291,41 +318,47 @@ impl Exchange {
 
     /// What keeps advertisements of other meshes from being fetched; `None`: nothing.
     pub fn trouble(&self) -> Option<String> {
-        let told = self.lost();
-        let told =
-            told.iter().map(|(cluster, error)| format!("no node of cluster {cluster} answers: {error}"));
+        let all = self.known();
+        let told = all.iter().filter_map(|(cluster, known)| {
+            Some(format!("no node of cluster {cluster} answers: {}", known.trouble()?))
+        });
         Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
     }
 
-    fn known(&self) -> MutexGuard<'_, KnownNodes> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn of_cluster<T>(&self, cluster: &str, act: impl FnOnce(&mut Neighbourhood) -> T) -> T {
+        act(self.known().entry(cluster.to_owned()).or_default())
     }
 
-    fn lost(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    fn of_node<T>(&self, cluster: &str, source: &str, act: impl FnOnce(&mut Known) -> T) -> Option<T> {
+        self.of_cluster(cluster, |known| known.get_mut(source).map(act))
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Neighbourhood>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Fetches for Exchange {
     fn states(&self) -> Vec<pb::FederatedClusterState> {
-        let held = Held::all(self.parts.registry.view());
-        let mut states = BTreeMap::<String, pb::FederatedClusterState>::new();
-        for (source, known) in self.known().all() {
-            let registers = held.get(source).map_or(0, |held| held.records.len());
-            states.entry(known.cluster.clone()).or_default().nodes.push(pb::FederatedNodeState {
+        let view = self.parts.registry.view();
+        let all = self.known();
+        let states = all.iter().map(|(cluster, known)| {
+            let held = Held::of_cluster(view, cluster);
+            let nodes = known.nodes().map(|(source, known)| pb::FederatedNodeState {
                 source: source.clone(),
                 control: known.control.clone(),
                 asked: known.asked,
                 last_answer_at: known.answered.map(|at| timestamp(Millis(whole_ms(at)))),
                 error: known.error.clone(),
                 failures: known.failures,
-                registers: u32::try_from(registers).unwrap_or(u32::MAX),
+                registers: u32::try_from(held.get(source).map_or(0, Held::len)).unwrap_or(u32::MAX),
             });
-        }
-        for (cluster, error) in self.lost().iter() {
-            states.entry(cluster.clone()).or_default().error.clone_from(error);
-        }
-        let states = states.into_iter();
-        states.map(|(cluster, state)| pb::FederatedClusterState { cluster, ..state }).collect()
+            pb::FederatedClusterState {
+                cluster: cluster.clone(),
+                error: known.trouble().unwrap_or_default().to_owned(),
+                nodes: nodes.collect(),
+            }
+        });
+        states.collect()
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_store::{GroupId, GroupRef, Opened, RecordId, Write};
+use omnirelay_store::{GroupId, GroupRef, Opened, Write};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 use prost::Message as _;
@@ -17,138 +18,169 @@ use crate::daemon::objects::advertisements::pool::{BATCH, ENTRIES_MAX};
 use crate::daemon::objects::advertisements::{ADVERTISEMENT, advertisement_id, check_items, parts};
 use crate::daemon::objects::peers::own_session;
 use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::view::View;
+use crate::daemon::registry::view::{View, ViewRecord};
 
 /// The producer of what was fetched.
 const PRODUCER: &str = "exchange";
 
 /// What is held of one node.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Held {
-    /// Of the group that lives.
-    pub offered: Offered,
-    /// All of its records, those of groups that are over too.
-    pub records: BTreeSet<RecordId>,
-    /// What its records are bound to; `None`: there are none, or it is over.
-    pub group: Option<GroupRef>,
-    /// When somebody confirmed it last.
-    pub renewed_at: Option<Millis>,
+    records: Vec<Arc<ViewRecord>>,
+    /// What its records are bound to: one group, or several where two nodes of this mesh have begun with it at once.
+    pub groups: BTreeSet<GroupRef>,
+    /// When somebody confirmed it last, all of it.
+    pub confirmed_at: Option<Millis>,
+    /// Until when all of it lives.
+    pub until: Option<Millis>,
 }
 
 impl Held {
-    /// Of all nodes of other meshes, by their names as sources.
-    pub fn all(view: &View) -> BTreeMap<String, Self> {
+    /// Of all nodes of a cluster, by their names as sources.
+    pub fn of_cluster(view: &View, cluster: &str) -> BTreeMap<String, Self> {
         let mut all = BTreeMap::<String, Self>::new();
         for record in view.list(&ADVERTISEMENT).records.iter() {
-            let record = &record.record;
-            let Some((source, register, _)) = parts(&record.id).filter(|(of, ..)| cluster_of(of).is_some())
-            else {
+            let Some((source, ..)) = parts(&record.record.id) else { continue };
+            if cluster_of(source) != Some(cluster) {
                 continue;
-            };
+            }
             if !all.contains_key(source) {
                 all.insert(source.to_owned(), Self::default());
             }
             let Some(held) = all.get_mut(source) else { continue };
-            held.records.insert(record.id.clone());
-            let Some(group) = &record.group else { continue };
-            held.renewed_at = held.renewed_at.max(view.group(&group.id).map(|group| group.renewed_at));
-            // It was opened a moment ago where the view has not heard of it.
-            let lives = held.group.as_ref() == Some(group) || view.is_live(group);
-            if lives && let Ok(value) = AdvertisementValue::decode(record.value.clone()) {
-                held.group = Some(group.clone());
-                held.offered.insert(register.to_owned(), value);
-            }
+            held.groups.extend(record.record.group.clone());
+            held.records.push(record.clone());
+        }
+        for held in all.values_mut() {
+            // The view hears of one that was opened a moment ago with the next beat.
+            let groups: Vec<_> = held.groups.iter().filter_map(|group| view.group(&group.id)).collect();
+            held.confirmed_at = groups.iter().map(|group| group.renewed_at).min();
+            held.until = groups.iter().map(|group| group.deadline).min();
         }
         all
     }
+
+    /// How many registers these are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// What the records say.
+    pub fn offered(&self) -> Offered {
+        let offered = self.records.iter().filter_map(|record| {
+            let (_, register, _) = parts(&record.record.id)?;
+            Some((register.to_owned(), AdvertisementValue::decode(record.record.value.clone()).ok()?))
+        });
+        offered.collect()
+    }
 }
 
-impl Exchange {
-    /// Brings the store to what an answer of a node says, where it says something else than what is held of it; `room` is for
-    /// how many more registers of its cluster there is place. Says how many have changed.
+/// Taking over what one node offers, answer by answer.
+pub struct Taking<'a> {
+    pub exchange: &'a Exchange,
+    pub source: &'a str,
+    pub held: &'a Held,
+    /// What the records of [`Self::held`] say.
+    pub offered: &'a Offered,
+    /// For how many more registers of the cluster there is place.
+    pub room: &'a AtomicUsize,
+    /// What is written is bound to this; `None`: nothing was written yet.
+    pub group: Option<GroupRef>,
+    /// Until when that lives, where it was opened here.
+    pub opened_until: Option<Millis>,
+    pub changes: usize,
+    /// What of the answers cannot be taken: how many, and why the first.
+    pub untaken: Option<(usize, String)>,
+}
+
+impl Taking<'_> {
+    /// Brings the store to what an answer says, where it says something else than what is held.
     ///
     /// # Errors
     /// Why not, in words; what was written before stays.
-    pub(super) async fn take(
-        &self,
-        source: &str,
-        held: &Held,
-        answer: &pb::FetchAdvertisedResponse,
-        room: usize,
-    ) -> Result<usize, String> {
+    pub async fn take(&mut self, answer: &pb::FetchAdvertisedResponse) -> Result<(), String> {
         let told: BTreeSet<usize> = answer.parts.iter().map(|part| *part as usize).collect();
-        // Whatever it is that is not public there, it is nobody's business here.
-        let public = answer.registers.iter().filter(|item| item.is_public == Some(true));
-        let items = public.filter(|item| told.contains(&part_of(&item.register_id)));
-        let mut wanted = Offered::new();
-        for item in items {
-            check_items(std::slice::from_ref(item)).map_err(|fault| fault.message)?;
-            wanted.insert(item.register_id.clone(), advertised(None, item));
-        }
-        let of = |register: &str| advertisement_id(source, register, PRODUCER);
-        let is_new = |id: &&String| !held.records.contains(&of(id));
-        if wanted.keys().filter(is_new).count() > room {
-            return Err(format!("a federated cluster may have {ENTRIES_MAX} advertisements in a mesh"));
-        }
-        let puts: Vec<_> =
-            wanted.iter().filter(|(id, value)| held.offered.get(*id) != Some(*value)).collect();
-        let gone = held.records.iter().filter(|id| {
-            parts(id).is_some_and(|(_, register, _)| {
-                told.contains(&part_of(register)) && !wanted.contains_key(register)
-            })
+        let wanted = self.wanted(&told, &answer.registers);
+        let changed = |(id, value): &(&String, &AdvertisementValue)| self.offered.get(*id) != Some(*value);
+        let mut puts: Vec<(&String, &AdvertisementValue)> = wanted.iter().filter(changed).collect();
+        let mut full = 0;
+        puts.retain(|(id, _)| {
+            let fits = self.offered.contains_key(*id) || has_room(self.room);
+            full += usize::from(!fits);
+            fits
         });
-        let group = match (puts.is_empty(), &held.group) {
-            (true, _) => None,
-            (false, Some(group)) => Some(group.clone()),
-            (false, None) => Some(self.open(source).await?),
-        };
+        if full > 0 {
+            self.leave(full, &format!("a federated cluster may have {ENTRIES_MAX} advertisements in a mesh"));
+        }
+        let of = |register: &str| advertisement_id(self.source, register, PRODUCER);
+        let is_gone = |id: &&String| told.contains(&part_of(id)) && !wanted.contains_key(*id);
+        let gone: Vec<Write> =
+            self.offered.keys().filter(is_gone).map(|id| Write::Delete { id: of(id) }).collect();
+        if !puts.is_empty() && self.group.is_none() {
+            let known = self.held.groups.first().cloned();
+            self.group = Some(match known {
+                Some(group) => group,
+                None => self.open().await?,
+            });
+        }
         let puts = puts.into_iter().map(|(id, value)| Write::Put {
             id: of(id),
             value: value.encode_to_vec().into(),
-            group: group.clone(),
+            group: self.group.clone(),
         });
         // Whoever reads never misses what stays.
-        let writes = puts.chain(gone.map(|id| Write::Delete { id: id.clone() }));
-        self.write(writes.collect()).await
-    }
-
-    /// Writes these, some at a time, and says how many.
-    pub(super) async fn write(&self, writes: Vec<Write>) -> Result<usize, String> {
-        let count = writes.len();
+        let writes: Vec<Write> = puts.chain(gone).collect();
         for some in writes.chunks(BATCH) {
-            let session = own_session(&self.parts.registry).ok_or("this node has no session")?;
+            let registry = &self.exchange.parts.registry;
+            let session = own_session(registry).ok_or("this node has no session")?;
             let act = Act::new("advertisements.fetch", [ADVERTISEMENT], Authority::Session(session));
             let plan = Plan::default().write(some.iter().cloned());
-            self.parts.registry.attempt(&act, plan).await.map_err(|error| chain(&error))?;
+            registry.attempt(&act, plan).await.map_err(|error| chain(&error))?;
+            self.changes += some.len();
         }
-        Ok(count)
+        Ok(())
     }
 
-    /// Opens what records of a node are bound to.
-    async fn open(&self, source: &str) -> Result<GroupRef, String> {
-        let (registry, settings) = (&self.parts.registry, &self.settings);
+    /// What an answer says of the parts that it is about. Whatever is not public there is nobody's business here, and what
+    /// cannot be a register is left.
+    fn wanted(&mut self, told: &BTreeSet<usize>, items: &[pb::AdvertisedRegister]) -> Offered {
+        let mut wanted = Offered::new();
+        for item in items.iter().filter(|item| told.contains(&part_of(&item.register_id))) {
+            match check_items(std::slice::from_ref(item)) {
+                Ok(()) if item.is_public == Some(true) => {
+                    wanted.insert(item.register_id.clone(), advertised(None, item));
+                }
+                Ok(()) => {}
+                Err(fault) => self.leave(1, &fault.message),
+            }
+        }
+        wanted
+    }
+
+    fn leave(&mut self, count: usize, why: &str) {
+        self.untaken.get_or_insert_with(|| (0, why.to_owned())).0 += count;
+    }
+
+    /// Opens what the records of a node are bound to.
+    async fn open(&mut self) -> Result<GroupRef, String> {
+        let (registry, settings) = (&self.exchange.parts.registry, &self.exchange.settings);
         let view = registry.view();
         // A name of its own for each life, as what the old one held is there until it is written under the new one.
-        let id = GroupId(format!("advertisements/{source}/{PRODUCER}/{:x}", view.now().0));
-        let opened = registry.open_group(view.head().epoch, id, settings.ttl, &settings.secret).await;
+        let id =
+            format!("advertisements/{}/{PRODUCER}/{}/{:x}", self.source, registry.node_id(), view.now().0);
+        let opened =
+            registry.open_group(view.head().epoch, GroupId(id), settings.ttl, &settings.secret).await;
         match opened.map_err(|error| chain(&error))? {
-            Opened::Open(group) => Ok(group.of),
-            Opened::Held { .. } => Err("another node of this mesh has just begun with it".to_owned()),
+            Opened::Open(group) => {
+                self.opened_until = Some(group.deadline);
+                Ok(group.of)
+            }
+            Opened::Held { .. } => Err("another daemon has this node's id".to_owned()),
         }
-    }
-
-    /// Keeps what was confirmed from running out.
-    pub(super) async fn renew(&self, groups: Vec<GroupRef>) -> Result<(), String> {
-        if groups.is_empty() {
-            return Ok(());
-        }
-        let renewed = self.parts.registry.renew_groups(groups, self.settings.grace).await;
-        renewed.map(drop).map_err(|error| chain(&error))
     }
 }
 
-/// What is held of the nodes of one cluster, in registers.
-pub fn count(held: &BTreeMap<String, Arc<Held>>, cluster: &str) -> usize {
-    let of_cluster = held.iter().filter(|(source, _)| cluster_of(source) == Some(cluster));
-    of_cluster.map(|(_, held)| held.records.len()).sum()
+/// Takes one place, if there is one.
+fn has_room(room: &AtomicUsize) -> bool {
+    room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }

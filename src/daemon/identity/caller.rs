@@ -535,7 +535,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fault> {
     Ok(value.to_str().ok().map(str::to_owned))
 }
 
-/// Takes `"12"`, `W/"12"`, `12` and `*`.
+/// Takes `"12"`, `W/"12"`, `12` and `*`; what stands behind a `-` in an ETag is of what moves without a version.
 fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Fault> {
     let Some(value) = only(headers, &http::header::IF_MATCH)? else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
@@ -544,6 +544,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Fault> {
     }
     let tag = text.strip_prefix("W/").unwrap_or(text);
     let number = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(tag);
+    let number = number.split_once('-').map_or(number, |(version, _)| version);
     let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     match number.parse() {
         Ok(version) if digits => Ok(Some(IfMatch::Version(version))),

@@ -69,6 +69,11 @@ impl Federation {
         self.0.subscribe()
     }
 
+    /// Those that are named by now.
+    pub fn named(&self) -> Vec<Named> {
+        self.0.borrow().clone()
+    }
+
     /// Whether a cluster is named by now.
     pub fn has(&self, cluster: &str) -> bool {
         self.0.borrow().iter().any(|named| named.cluster == cluster)

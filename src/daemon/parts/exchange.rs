@@ -27,5 +27,14 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.readiness.add(move || vec![item("federated-registers", false, asked.trouble())]);
     node.run(Phase::End, exchange.clone().run());
     node.exchange = Some(exchange);
+    let (mut chosen, presence) = (node.federation.subscribe(), node.presence.clone());
+    node.run(Phase::End, async move {
+        while chosen.changed().await.is_ok() {
+            let fetches = Exchange::fetched(&chosen.borrow_and_update());
+            if let Some(presence) = presence.get() {
+                presence.say(|says| says.fetches = fetches);
+            }
+        }
+    });
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::codec::CompressionEncoding::Gzip;
 
+use crate::daemon::exchange::Exchange;
 use crate::daemon::metrics::PeersMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
@@ -65,6 +66,7 @@ fn presence(node: &Mount) -> Presence {
         labels: config.node.labels.clone(),
         audit_key: node.audit_key.public().to_vec(),
         campaigns: config.mesh.leadership.enabled,
+        fetches: Exchange::fetched(&node.federation.named()),
     };
     Presence::new(node.registry.clone(), settings, profile)
 }

@@ -11,7 +11,7 @@ use crate::daemon::config::peer_service;
 use crate::daemon::identity::client::{Believes, OwnClient, Servers, Shows};
 use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::advertisements::exchange::AdvertisementExchange;
+use crate::daemon::objects::advertisements::exchange::{AdvertisementExchange, Recent};
 use crate::daemon::objects::advertisements::pool::{LocalCounts, Pool, PoolSettings};
 use crate::daemon::objects::advertisements::{ADVERTISEMENT, Advertisements, Fetches, remote_count};
 use crate::daemon::objects::peers::own_session;
@@ -32,12 +32,16 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let kept = pool.clone();
     node.run(Phase::End, async move { kept.run().await });
     node.topics.add(registers::reads::topic());
-    node.topics.add(advertisements::watching::topic(registry.clone()));
+    node.topics.add(advertisements::watching::topic(pool.clone()));
     let registers = Registers::new(registry, pool.clone(), resync.pushed_through());
     let registers = RegisterServiceServer::new(registers).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, registers);
-    let offered =
-        AdvertisementExchange { pool: pool.clone(), resync: resync.clone(), control: control(node) };
+    let offered = AdvertisementExchange {
+        pool: pool.clone(),
+        resync: resync.clone(),
+        control: control(node),
+        recent: Recent::default(),
+    };
     node.serve(PortName::Control, AdvertisementExchangeServiceServer::new(offered));
     let fetches = node.exchange.clone().map(|exchange| exchange as Arc<dyn Fetches>);
     let advertised = Advertisements::new(pool, resync, fetches, watches_max);

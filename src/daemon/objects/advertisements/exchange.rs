@@ -1,13 +1,15 @@
 //! The exchange of advertisements, as nodes of federated clusters ask for it: what this node offers, compared and sent.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use omnirelay_wire::fault::Fault;
 use prost::Message as _;
+use tokio::time::Instant;
 
 use super::pool::Pool;
 use super::{Resyncs, pb};
-use crate::core::exchange::{Digests, PARTS, item_of, part_of};
+use crate::core::exchange::{Digests, Offered, PARTS, item_of, part_of};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::peers;
 use crate::daemon::objects::serve::serve;
@@ -15,6 +17,8 @@ use pb::advertisement_exchange_service_server::AdvertisementExchangeService;
 
 /// After so many bytes of registers no further part goes into an answer.
 const ANSWER_BYTES: usize = 1 << 20;
+/// How old what is offered may be when it is told.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Serves `AdvertisementExchangeService`.
 pub struct AdvertisementExchange {
@@ -22,9 +26,29 @@ pub struct AdvertisementExchange {
     pub resync: Arc<dyn Resyncs>,
     /// Where this node's control port is told to be.
     pub control: String,
+    /// What is offered, as it was a moment ago.
+    pub recent: Recent,
 }
 
+/// What is offered, with its digests, and when it was looked at.
+pub type Recent = Mutex<Option<(Instant, Arc<(Offered, Digests)>)>>;
+
 impl AdvertisementExchange {
+    /// What is offered, looked at anew once it is a moment old: many may ask at once.
+    fn offered(&self) -> Arc<(Offered, Digests)> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, offered)) = &*recent
+            && at.elapsed() < LOOK_EVERY
+        {
+            return offered.clone();
+        }
+        let offered = self.pool.offered();
+        let digests = Digests::of(&offered);
+        let offered = Arc::new((offered, digests));
+        *recent = Some((Instant::now(), offered.clone()));
+        offered
+    }
+
     async fn compare(
         &self,
         _: &Caller,
@@ -32,12 +56,15 @@ impl AdvertisementExchange {
     ) -> Result<pb::CompareAdvertisedResponse, Fault> {
         let registry = self.pool.registry();
         let own = (registry.node_id().to_owned(), self.control.clone());
-        let nodes = peers::controls(registry).into_iter().chain([own]);
+        let nodes = || peers::controls(registry).into_iter().chain([own]);
         Ok(pb::CompareAdvertisedResponse {
             node_id: registry.node_id().to_owned(),
             ready: self.resync.has_pushed(),
-            same: Digests::of(&self.pool.offered()).whole() == asked.digest,
-            nodes: nodes.map(|(node_id, control)| pb::OfferingNode { node_id, control }).collect(),
+            same: self.offered().1.whole() == asked.digest,
+            nodes: match asked.list_nodes {
+                true => nodes().map(|(node_id, control)| pb::OfferingNode { node_id, control }).collect(),
+                false => Vec::new(),
+            },
         })
     }
 
@@ -52,10 +79,10 @@ impl AdvertisementExchange {
         }
         let mut answer =
             pb::FetchAdvertisedResponse { ready: self.resync.has_pushed(), ..Default::default() };
-        let offered = self.pool.offered();
-        let digests = Digests::of(&offered);
+        let recent = self.offered();
+        let (offered, digests) = &*recent;
         let mut of_part: Vec<Vec<_>> = vec![Vec::new(); PARTS];
-        for (id, value) in &offered {
+        for (id, value) in offered {
             if let Some(part) = of_part.get_mut(part_of(id)) {
                 part.push((id, value));
             }

@@ -197,7 +197,8 @@ impl Advertisements {
         &self,
         asked: pb::WatchAdvertisementsRequest,
     ) -> Result<Events<pb::AdvertisementEvent>, Fault> {
-        let begun = self.watches.begin([ADVERTISEMENT], watching::filter(&asked), &asked.since).await?;
+        let begun =
+            self.watches.begin([ADVERTISEMENT], watching::filter(&self.pool, &asked), &asked.since).await?;
         Ok(begun.of(PublicAdvertisements { registry: self.pool.registry().clone() }).events())
     }
 }

@@ -6,6 +6,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 
 use super::pb;
+use super::pool::Pool;
 use super::reading::Showing;
 use super::{ADVERTISEMENT, parts};
 use crate::daemon::objects::events::topic::{CHANGES, Told, Topic};
@@ -15,27 +16,34 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::ViewRecord;
 use pb::advertisement_event::Type;
 
-/// Which advertisements are watched: the public ones of these registers and sources; empty means all.
-pub fn filter(asked: &pb::WatchAdvertisementsRequest) -> impl Fn(&ViewRecord) -> bool + use<> {
+/// Which advertisements are watched: those of these registers and sources that anybody may see; empty means all.
+pub fn filter(
+    pool: &Arc<Pool>,
+    asked: &pb::WatchAdvertisementsRequest,
+) -> impl Fn(&ViewRecord) -> bool + use<> {
     let (registers, sources) = (asked.register_id.clone(), asked.source.clone());
+    let pool = pool.clone();
     move |record| {
         let Some((source, register, _)) = parts(&record.record.id) else { return false };
-        is_among(&registers, register) && is_among(&sources, source) && is_public(record)
+        is_among(&registers, register) && is_among(&sources, source) && is_shown(&pool, record)
     }
 }
 
 /// What is told of them in the stream of events.
-pub fn topic(registry: Arc<Registry>) -> Topic {
+pub fn topic(pool: Arc<Pool>) -> Topic {
+    let registry = pool.registry().clone();
     let noun = move || PublicAdvertisements { registry: registry.clone() };
     let topic = Topic::of("advertisements", CHANGES, [ADVERTISEMENT], noun, |event| Told {
         what: event.r#type().as_str_name(),
         data: EventData { advertisement: event.advertisement, ..EventData::default() },
     });
-    topic.showing(is_public)
+    topic.showing(move |record| is_shown(&pool, record))
 }
 
-fn is_public(record: &ViewRecord) -> bool {
-    record.value::<AdvertisementValue>().is_some_and(|value| value.is_public)
+/// Whether it is public, and of nobody who is barred.
+fn is_shown(pool: &Pool, record: &ViewRecord) -> bool {
+    let is_public = record.value::<AdvertisementValue>().is_some_and(|value| value.is_public);
+    is_public && parts(&record.record.id).is_some_and(|(source, ..)| pool.shows(source))
 }
 
 /// Public advertisements as those who watch them are told of them.

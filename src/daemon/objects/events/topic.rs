@@ -24,7 +24,7 @@ pub struct Topic {
     pub kinds: Vec<Kind>,
     /// What a caller must be allowed besides; such a topic is only told to those who ask for it.
     pub scope: Option<Scope>,
-    shows: fn(&ViewRecord) -> bool,
+    shows: Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>,
     parts: fn(&ViewEntry, &ViewChange) -> usize,
     teller: Box<dyn Fn() -> Box<dyn Teller> + Send + Sync>,
 }
@@ -50,7 +50,7 @@ impl Topic {
             what,
             kinds: kinds.into(),
             scope: None,
-            shows: |_| true,
+            shows: Box::new(|_| true),
             parts: N::parts,
             teller: Box::new(move || Box::new(OfNoun { noun: noun(), told })),
         }
@@ -67,7 +67,7 @@ impl Topic {
             what: CHANGES,
             kinds: kinds.into(),
             scope: None,
-            shows: |_| true,
+            shows: Box::new(|_| true),
             parts: |_, _| 1,
             teller: Box::new(move || Box::new(OfRecords { show })),
         }
@@ -75,8 +75,8 @@ impl Topic {
 
     /// Only of records that anybody may see.
     #[must_use]
-    pub fn showing(self, shows: fn(&ViewRecord) -> bool) -> Self {
-        Self { shows, ..self }
+    pub fn showing(self, shows: impl Fn(&ViewRecord) -> bool + Send + Sync + 'static) -> Self {
+        Self { shows: Box::new(shows), ..self }
     }
 
     /// Only for those who ask for it and hold this scope.

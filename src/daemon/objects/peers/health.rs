@@ -54,9 +54,14 @@ impl Heard {
         self.get(node_id).map_or(State::Unknown, |health| state(health.status))
     }
 
-    /// How long answers of a peer take.
+    /// How long answers of a peer take that is there.
     pub fn rtt(&self, node_id: &str) -> Option<Duration> {
-        self.get(node_id)?.rtt
+        self.get(node_id).filter(|health| health.status.is_live())?.rtt
+    }
+
+    /// Whether a peer is known not to be there.
+    pub fn is_gone(&self, node_id: &str) -> bool {
+        self.get(node_id).is_some_and(|health| !health.status.is_live())
     }
 }
 
@@ -115,7 +120,7 @@ impl Peers {
     }
 
     /// Whom this node hears of, and whom the registry has not.
-    pub(super) fn heard_only(&self, heard: &Heard) -> Vec<pb::HeardMember> {
+    pub(super) fn heard_only(&self, heard: &Heard, federated: Vec<pb::HeardMember>) -> Vec<pb::HeardMember> {
         let is_peer = |node: &String| self.registry.view().get(&peer_id(node)).is_some();
         let unregistered = heard.0.iter().filter(|(node, health)| health.status.is_live() && !is_peer(node));
         let members = unregistered.map(|(node, health)| {
@@ -128,7 +133,7 @@ impl Peers {
                 health: Some(shown(Some(health))),
             }
         });
-        members.chain((self.federated)()).collect()
+        members.chain(federated).collect()
     }
 
     /// Tells what has happened to a peer.

@@ -30,6 +30,7 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::millis;
 use tonic::Response;
 use tracing::warn;
+use xxhash_rust::xxh64::xxh64;
 
 use super::events::topic::{CHANGES, Told, Topic};
 use super::feed::Watches;
@@ -72,6 +73,16 @@ pub fn controls(registry: &Registry) -> Vec<(String, String)> {
         let is_alive = peer.status == pb::peer::Status::Alive as i32;
         peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone().filter(|_| is_alive)
     })
+}
+
+/// The nodes that are alive and fetch what nodes of a federated cluster advertise, this one among them.
+pub fn fetchers(registry: &Registry, cluster: &str) -> Vec<String> {
+    let others = of_others(registry, |peer| {
+        let is_alive = peer.status == pb::peer::Status::Alive as i32;
+        let fetches = peer.metadata.as_ref()?.fetches.iter().any(|fetched| fetched == cluster);
+        (is_alive && fetches).then_some(())
+    });
+    others.into_iter().map(|(node, ())| node).chain([registry.node_id().to_owned()]).collect()
 }
 
 /// What there is of the other nodes, each with its id.
@@ -151,7 +162,9 @@ impl Peers {
             listing::read(&self.registry, &PEER, token.as_ref()).await?;
         let envelope = envelope(&self.registry);
         let states = health::states(&asked.health)?;
-        let tag = list_tag(&asked, changed, envelope.stale, self.gossip.as_deref());
+        let federated = if is_of_all(&asked) { (self.federated)() } else { Vec::new() };
+        let moving = (self.gossip.as_deref(), federated.as_slice());
+        let tag = list_tag(&asked, changed, envelope.stale, moving);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
         }
@@ -167,7 +180,7 @@ impl Peers {
             cursor: cursor.to_string(),
             next_page_token: next.unwrap_or_default(),
             total_size: page.total as u32,
-            heard_only: if is_of_all(&asked) { self.heard_only(&heard) } else { Vec::new() },
+            heard_only: if is_of_all(&asked) { self.heard_only(&heard, federated) } else { Vec::new() },
             ..Default::default()
         }
         .within(envelope);
@@ -316,6 +329,10 @@ fn with_peers(
 fn linked(peer: pb::Peer, (transport, heard): (Option<&Transport>, &Heard), node_id: &str) -> pb::Peer {
     let peer =
         pb::Peer { health: Some(heard.shown(node_id)), rtt_ms: heard.rtt(node_id).map(ping::millis), ..peer };
+    if heard.is_gone(node_id) {
+        // How it was reached says nothing any more.
+        return peer;
+    }
     let used = transport.and_then(|transport| Some((transport, transport.used(node_id)?)));
     let Some((transport, used)) = used else { return peer };
     pb::Peer {
@@ -362,9 +379,21 @@ fn recorded(record: &ViewRecord, value: PeerValue) -> pb::Peer {
 }
 
 /// Differs whenever the answer's stable part may differ.
-fn list_tag(asked: &pb::ListPeersRequest, changed: Cursor, stale: bool, gossip: Option<&Gossip>) -> String {
+fn list_tag(
+    asked: &pb::ListPeersRequest,
+    changed: Cursor,
+    stale: bool,
+    (gossip, federated): (Option<&Gossip>, &[pb::HeardMember]),
+) -> String {
     let asked = pb::ListPeersRequest { min_revision: String::new(), ..asked.clone() };
-    let heard = heard_tag(gossip);
+    let mut heard = heard_tag(gossip);
+    // When each was heard last moves all the time, and is no news.
+    let states = federated.iter().map(|member| (&member.node_id, member.health.as_ref().map(|it| it.state)));
+    let states = states.map(|(node, state)| format!("{node} {state:?} "));
+    let states: String = states.collect();
+    if !states.is_empty() {
+        heard.push_str(&format!("-{:x}", xxh64(states.as_bytes(), 0)));
+    }
     format!("W/\"{changed}-{:x}{heard}{}\"", request_hash(&asked), if stale { "-stale" } else { "" })
 }
 

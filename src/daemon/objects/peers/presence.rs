@@ -312,7 +312,8 @@ impl Presence {
         reason: &str,
     ) -> Option<AuditValue> {
         let action = match becomes {
-            Status::Alive if was != Status::Alive => "peers.join",
+            // A suspect that is back was never away.
+            Status::Alive if !matches!(was, Status::Alive | Status::Suspect) => "peers.join",
             Status::Left => "peers.leave",
             Status::Dead => "peers.die",
             Status::Alive | Status::Suspect | Status::Unspecified => return None,
