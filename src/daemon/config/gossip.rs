@@ -39,6 +39,8 @@ pub struct GossipConfig {
     pub retransmit_limit: u32,
     /// How often what this node says of itself is looked at anew, `1s` to `1h`.
     pub metadata_refresh_period: Span,
+    /// Whether `mesh_gossip_rtt_ms` has series for each peer, of up to 256, and not one of all.
+    pub rtt_per_peer: bool,
     // Other names, which are never there once a configuration was read: see `aliases`.
     /// Another name of `node.id`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +109,7 @@ impl Default for GossipConfig {
             ping_timeout: Span(of.ping_timeout),
             retransmit_limit: of.retransmit,
             metadata_refresh_period: Span(Duration::from_secs(30)),
+            rtt_per_peer: false,
             node_id: None,
             role: None,
             cluster_id: None,

@@ -90,7 +90,7 @@ impl Gossip {
     /// Does what the membership wants done.
     pub(super) fn perform(&self, output: Output) {
         match &output {
-            Output::Measured { rtt, .. } => return self.metrics.observe_rtt(*rtt),
+            Output::Measured { node, rtt } => return self.metrics.observe_rtt(node.as_str(), *rtt),
             Output::Send { to, packet } => {
                 let sent = self.transport.send_datagram(to.as_str(), packet.clone().into());
                 if sent.is_ok() {

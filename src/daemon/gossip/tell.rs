@@ -89,7 +89,10 @@ impl Gossip {
             Event::Restarted { node, .. } | Event::Returned { node, .. } | Event::Left { node, .. } => {
                 self.transport.reconnect(node.as_str());
             }
-            Event::Forgotten { node } => self.transport.forget(node.as_str()),
+            Event::Forgotten { node } => {
+                self.transport.forget(node.as_str());
+                self.metrics.forget(node.as_str());
+            }
             Event::StreamsAlone { node } => self.transport.give_up_http3(node.as_str()),
             _ => {}
         }

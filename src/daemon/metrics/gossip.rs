@@ -1,5 +1,7 @@
 //! What a node tells of membership by gossip.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use omnirelay_membership::{Config, Membership, Status};
@@ -9,6 +11,9 @@ use super::registrar::{Registrar as _, level};
 
 /// In milliseconds: from what a LAN takes to what is given up.
 const RTT_BUCKETS: [f64; 11] = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 500.0, 2000.0];
+
+/// How many peers have series of their own; what is measured of further ones stands under `other`.
+const PEERS_MAX: usize = 256;
 
 const STATUSES: [Status; 4] = [Status::Alive, Status::Suspect, Status::Dead, Status::Left];
 
@@ -32,6 +37,8 @@ impl Direction {
 pub struct GossipMetrics {
     members: IntGaugeVec,
     rtt: HistogramVec,
+    /// Those that have series of their own; `None`: there is one of all.
+    rtt_peers: Option<Mutex<BTreeSet<String>>>,
     messages: IntCounterVec,
     bytes: IntCounterVec,
     queue: IntGauge,
@@ -46,9 +53,12 @@ pub struct GossipMetrics {
 }
 
 impl GossipMetrics {
+    /// Round trips stand under the peers that they were measured to, if that is `per_peer`.
+    ///
     /// # Errors
     /// When two metrics have one name: a mistake in this file.
-    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+    pub fn new(all: &prometheus::Registry, per_peer: bool) -> Result<Self, prometheus::Error> {
+        let rtt_labels: &[&str] = if per_peer { &["mesh_peer"] } else { &[] };
         let made = Self {
             members: all.gauges(
                 "mesh_gossip_members",
@@ -58,9 +68,10 @@ impl GossipMetrics {
             rtt: all.histograms(
                 "mesh_gossip_rtt_ms",
                 "How long answers to pings took, in milliseconds",
-                &[],
+                rtt_labels,
                 &RTT_BUCKETS,
             )?,
+            rtt_peers: per_peer.then(Mutex::default),
             messages: all.counters(
                 "mesh_gossip_messages_total",
                 "Packets of gossip, by direction and whether they were sent or understood",
@@ -91,7 +102,9 @@ impl GossipMetrics {
             untold: all.counter("mesh_gossip_untold_total", "Changes that the log does not have, as there were too many")?,
         };
         // All are there from the beginning: what rises from nothing is not seen to rise.
-        made.rtt.with_label_values::<&str>(&[]);
+        if !per_peer {
+            made.rtt.with_label_values::<&str>(&[]);
+        }
         for status in STATUSES {
             made.members.with_label_values(&[status.word()]).set(0);
         }
@@ -114,8 +127,23 @@ impl GossipMetrics {
         self.untold.inc();
     }
 
-    pub fn observe_rtt(&self, rtt: Duration) {
-        self.rtt.with_label_values::<&str>(&[]).observe(rtt.as_secs_f64() * 1e3);
+    pub fn observe_rtt(&self, peer: &str, rtt: Duration) {
+        let ms = rtt.as_secs_f64() * 1e3;
+        let Some(peers) = &self.rtt_peers else {
+            return self.rtt.with_label_values::<&str>(&[]).observe(ms);
+        };
+        let mut peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_named = peers.contains(peer) || peers.len() < PEERS_MAX && peers.insert(peer.to_owned());
+        self.rtt.with_label_values(&[if is_named { peer } else { "other" }]).observe(ms);
+    }
+
+    /// Takes out the series of a peer that is known no more.
+    pub fn forget(&self, peer: &str) {
+        let Some(peers) = &self.rtt_peers else { return };
+        if peers.lock().unwrap_or_else(PoisonError::into_inner).remove(peer) {
+            // It may have none yet.
+            let _ = self.rtt.remove_label_values(&[peer]);
+        }
     }
 
     /// Notes how a membership stands.
@@ -138,5 +166,29 @@ impl GossipMetrics {
         ] {
             counter.inc_by(counted.saturating_sub(counter.get()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_of_each_peer_are_told_apart_up_to_a_bound() {
+        let all = prometheus::Registry::new();
+        let metrics = GossipMetrics::new(&all, true).unwrap();
+        (0..PEERS_MAX + 9).for_each(|at| metrics.observe_rtt(&format!("n{at}"), Duration::from_millis(1)));
+        let series = || {
+            let families = all.gather();
+            let family = families.iter().find(|family| family.name() == "mesh_gossip_rtt_ms").unwrap();
+            let peers = family.get_metric().iter().map(|metric| metric.get_label()[0].value().to_owned());
+            peers.collect::<Vec<_>>()
+        };
+        assert_eq!(series().len(), PEERS_MAX + 1);
+        assert!(series().contains(&"other".to_owned()));
+        metrics.forget("n0");
+        assert!(!series().contains(&"n0".to_owned()));
+        metrics.observe_rtt("late", Duration::from_millis(1));
+        assert!(series().contains(&"late".to_owned()));
     }
 }

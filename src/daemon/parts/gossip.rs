@@ -28,7 +28,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     }
     // A name of a node was checked when it was given.
     let Ok(own) = NodeId::new(registry.node_id()) else { return Ok(()) };
-    let metrics = Arc::new(GossipMetrics::new(node.metrics.all())?);
+    let metrics = Arc::new(GossipMetrics::new(node.metrics.all(), config.mesh.gossip.rtt_per_peer)?);
     let known = registry.clone();
     let seeds = Seeds::new(config.mesh.seeds.clone(), move || peers::others(&known));
     let gossip = Gossip::new(own, config.mesh.gossip.membership(), transport.clone(), seeds, metrics);
