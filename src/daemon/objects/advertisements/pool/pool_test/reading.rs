@@ -57,6 +57,26 @@ async fn what_is_hidden_is_seen_by_its_own_node_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_private_or_of_another_mesh_is_offered_to_nobody() {
+    let store = memory();
+    let (a, b) = (daemon(store.clone(), "a").await, daemon(store, "b").await);
+    let hidden = AdvertisedRegister { is_public: Some(false), ..item("private") };
+    a.try_push(&catalogue(), &[item("own"), hidden], Rest::Stays).await.unwrap();
+    a.try_push(&outside(), &[item("pushed")], Rest::Stays).await.unwrap();
+    let neighbour = Producer::http("node:west/n").unwrap();
+    a.try_push(&neighbour, &[item("of-west")], Rest::Stays).await.unwrap();
+    b.try_push(&catalogue(), &[item("of-b")], Rest::Stays).await.unwrap();
+    sleep(MS * 600).await;
+    let offered = |of: &Daemon| of.pool.offered().into_keys().collect::<Vec<_>>();
+    assert_eq!(
+        (offered(&a), offered(&b)),
+        (vec!["own".to_owned(), "pushed".to_owned()], vec!["of-b".to_owned()])
+    );
+    a.push(&catalogue(), &[], Rest::WithdrawAll).await;
+    assert_eq!(offered(&a), ["pushed"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_nodes_full_sync_touches_nothing_here() {
     let store = memory();
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store, "b").await);
