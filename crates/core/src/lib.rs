@@ -11,6 +11,7 @@ pub mod placement;
 pub mod replicas;
 pub mod scope;
 pub mod selector;
+pub mod shard_order;
 pub mod spiffe;
 pub mod spiffe_pattern;
 pub mod text;

@@ -1,0 +1,278 @@
+//! Shard hashing: which shard a key is of, and in which order nodes are to own a shard.
+//!
+//! All of it is integer arithmetic on XXH64 (seed 0), so that a program in another language computes the same;
+//! `docs/reference/shard-placement.md` says it in words and has test vectors.
+
+use xxhash_rust::xxh64::{Xxh64, xxh64};
+
+/// How many points a node of weight 1 has on the ring.
+const POINTS: u64 = 64;
+/// What a weight of 1 is in thousandths.
+const MILLI: u64 = 1000;
+/// Binary digits behind the point of the logarithms here.
+const LOG_BITS: u32 = 40;
+/// The logarithms between which all others are interpolated: this many for one doubling.
+const LOG_STEPS: usize = 1 << LOG_STEP_BITS;
+const LOG_STEP_BITS: u32 = 11;
+
+/// How nodes are preferred for a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// Consistent hashing: points of nodes on a ring, Karger et al. 1997.
+    Ring,
+    /// Highest random weight, Thaler and Ravishankar 1998, with the weights of Schindelhauer and Schomaker 2005: shares are
+    /// proportional to them.
+    Rendezvous,
+    /// Those of the shard's zone first, then those of its region, then all others; among each by rendezvous.
+    Locality,
+}
+
+impl Strategy {
+    pub const ALL: [Self; 3] = [Self::Ring, Self::Rendezvous, Self::Locality];
+
+    /// As the API, the configuration and the origin call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ring => "ring",
+            Self::Rendezvous => "rendezvous",
+            Self::Locality => "locality",
+        }
+    }
+
+    /// The strategy of this name, in letters of any case.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|strategy| strategy.word().eq_ignore_ascii_case(word))
+    }
+}
+
+/// Why a number is no weight of a node.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum WeightError {
+    #[error("a weight is a number")]
+    NotANumber,
+    #[error("a weight is 0 to 1000; {0} is not")]
+    OutOfRange(f64),
+}
+
+/// How much of what there is to own a node takes, beside others; in thousandths, 0 to 1000 as a whole. Of weight 0 it owns nothing
+/// new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Weight(u32);
+
+impl Weight {
+    pub const ONE: Self = Self(1000);
+    pub const ZERO: Self = Self(0);
+
+    /// The nearest weight to a number; one that is not 0 is at least a thousandth.
+    ///
+    /// # Errors
+    /// [`WeightError`].
+    pub fn of(number: f64) -> Result<Self, WeightError> {
+        if number.is_nan() {
+            return Err(WeightError::NotANumber);
+        }
+        if !(0.0..=1000.0).contains(&number) {
+            return Err(WeightError::OutOfRange(number));
+        }
+        let least = u32::from(number > 0.0);
+        // A million at most.
+        Ok(Self(((number * 1000.0).round() as u32).max(least)))
+    }
+
+    pub fn milli(self) -> u32 {
+        self.0
+    }
+
+    pub fn number(self) -> f64 {
+        f64::from(self.0) / 1000.0
+    }
+}
+
+/// A node that may own shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate<'a> {
+    pub node: &'a str,
+    pub weight: Weight,
+    pub region: &'a str,
+    pub zone: &'a str,
+}
+
+/// Where a shard is best, as `zone:Z`, `region:R`, `R/Z` or `R` say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Locality<'a> {
+    pub region: Option<&'a str>,
+    pub zone: Option<&'a str>,
+}
+
+impl<'a> Locality<'a> {
+    /// What a hint says; an empty one says nothing.
+    pub fn of(hint: &'a str) -> Self {
+        let some = |text: &'a str| Some(text).filter(|text| !text.is_empty());
+        if let Some(zone) = hint.strip_prefix("zone:") {
+            return Self { region: None, zone: some(zone) };
+        }
+        let hint = hint.strip_prefix("region:").unwrap_or(hint);
+        match hint.split_once('/') {
+            Some((region, zone)) => Self { region: some(region), zone: some(zone) },
+            None => Self { region: some(hint), zone: None },
+        }
+    }
+
+    /// How far a node is: 0 in the zone, 1 in the region, 2 elsewhere.
+    pub fn distance(&self, node: &Candidate<'_>) -> u8 {
+        let is_of_region = self.region.is_none_or(|region| region == node.region);
+        match (self.zone, self.region) {
+            (Some(zone), _) if zone == node.zone && is_of_region => 0,
+            (_, Some(region)) if region == node.region => 1,
+            (_, _) => 2,
+        }
+    }
+}
+
+/// The number of the shard that a key is of, among `shards` that are numbered from 0: the upper 64 bits of the hash of the key times
+/// how many there are. 0 where there are none.
+pub fn shard_of(key: &[u8], shards: u32) -> u32 {
+    let place = (u128::from(xxh64(key, 0)) * u128::from(shards)) >> 64;
+    // Less than a number of 32 bits.
+    place as u32
+}
+
+/// The places of those of the nodes that may own a shard, the first best. Those of weight 0 are not among them.
+pub fn order(
+    strategy: Strategy,
+    namespace: &str,
+    shard: &str,
+    hint: &str,
+    nodes: &[Candidate<'_>],
+) -> Vec<usize> {
+    match strategy {
+        Strategy::Ring => Ring::of(nodes).order(namespace, shard),
+        Strategy::Rendezvous => by_cost(namespace, shard, nodes, |_| 0),
+        Strategy::Locality => {
+            let locality = Locality::of(hint);
+            by_cost(namespace, shard, nodes, |node| locality.distance(node))
+        }
+    }
+}
+
+/// What it costs to have a node own a shard, by rendezvous; the least is best. `None`: it owns nothing.
+///
+/// A node of weight w wins with the probability that its exponentially distributed cost of rate w is the least.
+pub fn cost(namespace: &str, shard: &str, node: &str, weight: Weight) -> Option<u64> {
+    let mut hash = Xxh64::new(0);
+    for part in [namespace, "/", shard, "::", node] {
+        hash.update(part.as_bytes());
+    }
+    // Below 2 to the power of 46, and so below 2 to the power of 63.
+    (weight.0 > 0).then(|| (neg_log2(hash.digest()) << 17) / u64::from(weight.0))
+}
+
+fn by_cost(
+    namespace: &str,
+    shard: &str,
+    nodes: &[Candidate<'_>],
+    distance: impl Fn(&Candidate<'_>) -> u8,
+) -> Vec<usize> {
+    let costs = nodes.iter().enumerate().filter_map(|(place, node)| {
+        Some((distance(node), cost(namespace, shard, node.node, node.weight)?, node.node, place))
+    });
+    let mut costs: Vec<_> = costs.collect();
+    costs.sort_unstable();
+    costs.into_iter().map(|(.., place)| place).collect()
+}
+
+/// The points of nodes on a ring.
+pub struct Ring<'a> {
+    /// In the order of the ring.
+    points: Vec<(u64, &'a str, usize)>,
+    nodes: usize,
+}
+
+impl<'a> Ring<'a> {
+    pub fn of(nodes: &[Candidate<'a>]) -> Self {
+        let mut points = Vec::new();
+        for (place, node) in nodes.iter().enumerate() {
+            for replica in 0..points_of(node.weight) {
+                let name = format!("{}#{replica}", node.node);
+                points.push((xxh64(name.as_bytes(), 0), node.node, place));
+            }
+        }
+        points.sort_unstable();
+        let nodes = nodes.iter().filter(|node| node.weight > Weight::ZERO).count();
+        Self { points, nodes }
+    }
+
+    /// The places of the nodes from a shard's own place on, each once.
+    pub fn order(&self, namespace: &str, shard: &str) -> Vec<usize> {
+        let at = xxh64(format!("{namespace}/{shard}").as_bytes(), 0);
+        let first = self.points.partition_point(|(point, ..)| *point < at);
+        let (before, behind) = self.points.split_at(first);
+        let (mut order, mut seen) = (Vec::with_capacity(self.nodes), std::collections::BTreeSet::new());
+        for (.., place) in behind.iter().chain(before) {
+            if seen.insert(*place) {
+                order.push(*place);
+                if order.len() == self.nodes {
+                    break;
+                }
+            }
+        }
+        order
+    }
+}
+
+/// How many points a node has: 64 times its weight, half a point is one, and of a weight that is not 0 at least one.
+fn points_of(weight: Weight) -> u64 {
+    let points = (u64::from(weight.0) * POINTS + MILLI / 2) / MILLI;
+    points.max(u64::from(weight > Weight::ZERO))
+}
+
+/// 64 less the binary logarithm of `hash + 1`, with [`LOG_BITS`] digits behind the point: the cost of a hash, which is
+/// taken for a number between 0 and 1.
+fn neg_log2(hash: u64) -> u64 {
+    let Some(number) = hash.checked_add(1) else { return 0 };
+    let zeros = number.leading_zeros();
+    let mantissa = number << zeros;
+    let step = (mantissa >> (63 - LOG_STEP_BITS)) as usize & (LOG_STEPS - 1);
+    // What is behind the step, with 32 digits.
+    let rest = (mantissa << (1 + LOG_STEP_BITS)) >> 32;
+    let [from, to] = [step, step + 1].map(|at| LOGS.get(at).copied().unwrap_or(1 << LOG_BITS));
+    let fraction = from + (((to - from) * rest) >> 32);
+    (u64::from(zeros + 1) << LOG_BITS) - fraction
+}
+
+/// The binary logarithms of 1 + i / 2048, with [`LOG_BITS`] digits behind the point.
+static LOGS: [u64; LOG_STEPS + 1] = {
+    let mut logs = [0; LOG_STEPS + 1];
+    let mut at = 0;
+    while at <= LOG_STEPS {
+        logs[at] = log2_of(at as u64);
+        at += 1;
+    }
+    logs
+};
+
+/// The binary logarithm of 1 + `step` / 2048, cut off behind [`LOG_BITS`] digits: digit by digit, by squaring.
+const fn log2_of(step: u64) -> u64 {
+    if step == LOG_STEPS as u64 {
+        return 1 << LOG_BITS;
+    }
+    // Between 1 and 2, with 63 digits behind the point.
+    let mut number = (1u64 << 63) + (step << (63 - LOG_STEP_BITS));
+    let (mut log, mut digit) = (0, 0);
+    while digit < LOG_BITS {
+        let square = (number as u128 * number as u128) >> 63;
+        log <<= 1;
+        if square >> 64 != 0 {
+            log |= 1;
+            number = (square >> 1) as u64;
+        } else {
+            number = square as u64;
+        }
+        digit += 1;
+    }
+    log
+}
+
+#[cfg(test)]
+#[path = "shard_order_test.rs"]
+mod tests;
