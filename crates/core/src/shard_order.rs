@@ -145,13 +145,74 @@ pub fn order(
     hint: &str,
     nodes: &[Candidate<'_>],
 ) -> Vec<usize> {
-    match strategy {
-        Strategy::Ring => Ring::of(nodes).order(namespace, shard),
-        Strategy::Rendezvous => by_cost(namespace, shard, nodes, |_| 0),
-        Strategy::Locality => {
-            let locality = Locality::of(hint);
-            by_cost(namespace, shard, nodes, |node| locality.distance(node))
+    let placer = Placer::new(strategy, nodes.to_vec());
+    let mut costs: Vec<_> = placer.costs(namespace, shard, hint).collect();
+    costs.sort_unstable();
+    costs.into_iter().map(|(_, _, place)| place).collect()
+}
+
+/// How far a node is from being the best for a shard: its distance and its cost, the least is best.
+pub type Cost = (u8, u64);
+
+/// Prefers nodes for shards, by one strategy.
+pub struct Placer<'a> {
+    strategy: Strategy,
+    nodes: Vec<Candidate<'a>>,
+    /// Of each node its points on the ring, in order; empty but for [`Strategy::Ring`].
+    points: Vec<Vec<u64>>,
+}
+
+impl<'a> Placer<'a> {
+    pub fn new(strategy: Strategy, nodes: Vec<Candidate<'a>>) -> Self {
+        let points = match strategy {
+            Strategy::Ring => nodes.iter().map(points_of).collect(),
+            Strategy::Rendezvous | Strategy::Locality => Vec::new(),
+        };
+        Self { strategy, nodes, points }
+    }
+
+    /// The place of the best node for a shard among those that `may` have it.
+    pub fn best(
+        &self,
+        namespace: &str,
+        shard: &str,
+        hint: &str,
+        may: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let among = self.costs(namespace, shard, hint).filter(|(.., place)| may(*place));
+        among.min().map(|(.., place)| place)
+    }
+
+    /// What it costs to have the node at a place own a shard; `None`: it owns nothing.
+    pub fn cost(&self, namespace: &str, shard: &str, hint: &str, place: usize) -> Option<Cost> {
+        let node = self.nodes.get(place).filter(|node| node.weight > Weight::ZERO)?;
+        match self.strategy {
+            Strategy::Ring => {
+                let at = xxh64(format!("{namespace}/{shard}").as_bytes(), 0);
+                let points = self.points.get(place)?;
+                // The first point from there on, or around.
+                let next = points.get(points.partition_point(|point| *point < at)).or(points.first())?;
+                Some((0, next.wrapping_sub(at)))
+            }
+            Strategy::Rendezvous => Some((0, cost(namespace, shard, node.node, node.weight)?)),
+            Strategy::Locality => {
+                let distance = Locality::of(hint).distance(node);
+                Some((distance, cost(namespace, shard, node.node, node.weight)?))
+            }
         }
+    }
+
+    fn costs<'s>(
+        &'s self,
+        namespace: &'s str,
+        shard: &'s str,
+        hint: &'s str,
+    ) -> impl Iterator<Item = (Cost, &'a str, usize)> + 's {
+        let places = 0..self.nodes.len();
+        places.filter_map(move |place| {
+            let node = self.nodes.get(place)?;
+            Some((self.cost(namespace, shard, hint, place)?, node.node, place))
+        })
     }
 }
 
@@ -167,63 +228,14 @@ pub fn cost(namespace: &str, shard: &str, node: &str, weight: Weight) -> Option<
     (weight.0 > 0).then(|| (neg_log2(hash.digest()) << 17) / u64::from(weight.0))
 }
 
-fn by_cost(
-    namespace: &str,
-    shard: &str,
-    nodes: &[Candidate<'_>],
-    distance: impl Fn(&Candidate<'_>) -> u8,
-) -> Vec<usize> {
-    let costs = nodes.iter().enumerate().filter_map(|(place, node)| {
-        Some((distance(node), cost(namespace, shard, node.node, node.weight)?, node.node, place))
-    });
-    let mut costs: Vec<_> = costs.collect();
-    costs.sort_unstable();
-    costs.into_iter().map(|(.., place)| place).collect()
-}
-
-/// The points of nodes on a ring.
-pub struct Ring<'a> {
-    /// In the order of the ring.
-    points: Vec<(u64, &'a str, usize)>,
-    nodes: usize,
-}
-
-impl<'a> Ring<'a> {
-    pub fn of(nodes: &[Candidate<'a>]) -> Self {
-        let mut points = Vec::new();
-        for (place, node) in nodes.iter().enumerate() {
-            for replica in 0..points_of(node.weight) {
-                let name = format!("{}#{replica}", node.node);
-                points.push((xxh64(name.as_bytes(), 0), node.node, place));
-            }
-        }
-        points.sort_unstable();
-        let nodes = nodes.iter().filter(|node| node.weight > Weight::ZERO).count();
-        Self { points, nodes }
-    }
-
-    /// The places of the nodes from a shard's own place on, each once.
-    pub fn order(&self, namespace: &str, shard: &str) -> Vec<usize> {
-        let at = xxh64(format!("{namespace}/{shard}").as_bytes(), 0);
-        let first = self.points.partition_point(|(point, ..)| *point < at);
-        let (before, behind) = self.points.split_at(first);
-        let (mut order, mut seen) = (Vec::with_capacity(self.nodes), std::collections::BTreeSet::new());
-        for (.., place) in behind.iter().chain(before) {
-            if seen.insert(*place) {
-                order.push(*place);
-                if order.len() == self.nodes {
-                    break;
-                }
-            }
-        }
-        order
-    }
-}
-
-/// How many points a node has: 64 times its weight, half a point is one, and of a weight that is not 0 at least one.
-fn points_of(weight: Weight) -> u64 {
-    let points = (u64::from(weight.0) * POINTS + MILLI / 2) / MILLI;
-    points.max(u64::from(weight > Weight::ZERO))
+/// The points of a node on the ring, in order: 64 times its weight, half a point is one, and of a weight that is not 0 at least one.
+fn points_of(node: &Candidate<'_>) -> Vec<u64> {
+    let count = (u64::from(node.weight.0) * POINTS + MILLI / 2) / MILLI;
+    let count = count.max(u64::from(node.weight > Weight::ZERO));
+    let mut points: Vec<u64> =
+        (0..count).map(|replica| xxh64(format!("{}#{replica}", node.node).as_bytes(), 0)).collect();
+    points.sort_unstable();
+    points
 }
 
 /// 64 less the binary logarithm of `hash + 1`, with [`LOG_BITS`] digits behind the point: the cost of a hash, which is

@@ -14,12 +14,8 @@ fn shares(strategy: Strategy, nodes: &[Candidate<'_>], shards: usize) -> Vec<usi
 }
 
 fn owners(strategy: Strategy, nodes: &[Candidate<'_>], shards: usize) -> Vec<usize> {
-    let ring = Ring::of(nodes);
-    let first = |shard: &str| match strategy {
-        Strategy::Ring => ring.order("orders", shard)[0],
-        _ => order(strategy, "orders", shard, "", nodes)[0],
-    };
-    (0..shards).map(|shard| first(&shard.to_string())).collect()
+    let placer = Placer::new(strategy, nodes.to_vec());
+    (0..shards).map(|shard| placer.best("orders", &shard.to_string(), "", |_| true).unwrap()).collect()
 }
 
 #[test]
@@ -55,7 +51,9 @@ fn shares_are_proportional_to_weights() {
         assert!(off <= 300, "{shares:?}");
     }
     assert_eq!(order(Strategy::Rendezvous, "n", "1", "", &nodes).len(), 3, "who weighs nothing owns nothing");
-    let points = |weight| points_of(Weight::of(weight).unwrap());
+    let points = |weight| {
+        points_of(&Candidate { node: "n", weight: Weight::of(weight).unwrap(), region: "", zone: "" }).len()
+    };
     assert_eq!([0.0, 0.001, 0.0078125, 1.0, 1.5].map(points), [0, 1, 1, 64, 96]);
 }
 

@@ -1,0 +1,310 @@
+//! Rebalancing: which shards have to move, where to and why; as few as there can be, with the proof.
+//!
+//! An owner keeps its shard unless a constraint says otherwise. The constraints are that a shard has an owner, that this is not a node
+//! that is gone or going, that a node has no more shards than it takes, and that it has no more than its share, up to the bound: the
+//! bounded loads of Mirrokni, Thorup and Zadimoghaddam 2018. The last one is the only one that may wait, and of what waits a plan
+//! takes a part. Zones have bounds by the nodes that they are made of.
+
+use std::collections::BTreeMap;
+
+use crate::shard_order::{Candidate, Placer, Strategy, Weight};
+
+/// Whether a node may own shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Open,
+    /// It keeps what it has, and gets nothing new.
+    Cordoned,
+    /// It drains, is dead, has left, or is unknown: what it has must go.
+    Leaving,
+}
+
+/// A node that owns shards, or may.
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'a> {
+    pub id: &'a str,
+    pub weight: Weight,
+    pub region: &'a str,
+    pub zone: &'a str,
+    pub standing: Standing,
+    /// How many shards it takes at most, of all sizes; `None`: as many as come.
+    pub capacity: Option<usize>,
+}
+
+/// A shard as it is before.
+#[derive(Clone, Copy, Debug)]
+pub struct Shard<'a> {
+    pub id: &'a str,
+    /// `None`: nobody owns it.
+    pub owner: Option<&'a str>,
+    /// Where it is best: see [`Locality`](crate::shard_order::Locality).
+    pub hint: &'a str,
+    /// It is not moved for the sake of balance.
+    pub is_pinned: bool,
+}
+
+/// How shards are to be owned.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub strategy: Strategy,
+    /// How many times its share a node has at most, in thousandths; 1000 at least.
+    pub bound_milli: u32,
+    /// How large a part of all shards one plan moves at most for the sake of balance, in thousandths; one shard at least.
+    pub by_choice_milli: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { strategy: Strategy::Rendezvous, bound_milli: 1050, by_choice_milli: 100 }
+    }
+}
+
+/// Which constraint a shard moves for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// It has no owner.
+    Unowned,
+    /// Its owner is gone or going.
+    OwnerLeaves,
+    /// Its owner has more shards than it takes.
+    Capacity,
+    /// Its owner has more than its share, up to the bound; counted as a move by choice.
+    Balance,
+}
+
+/// One shard that changes hands. Nodes are places in what was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    pub shard: usize,
+    /// `None`: nobody owns it, or a node that is not known.
+    pub from: Option<usize>,
+    pub to: usize,
+    pub cause: Cause,
+}
+
+/// What a node has before and after, and what it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    pub before: usize,
+    pub after: usize,
+    /// The most by its capacity and its share, up to the bound. Of a node that gets nothing it is what it has.
+    pub most: usize,
+}
+
+/// What is to be done, and why it cannot be less.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In the order of shards.
+    pub moves: Vec<Move>,
+    /// So many shards have to change hands until all constraints hold, whoever plans it: those without an owner that may own, and
+    /// of each other node those above the most that it may have.
+    pub lower_bound: usize,
+    /// Of these, what further plans do: moves for balance beyond the part that one may have, and shards that are pinned.
+    pub deferred: usize,
+    /// Shards that nobody may own, as there is no node or no place.
+    pub unplaced: Vec<usize>,
+    /// Of each node.
+    pub loads: Vec<Load>,
+}
+
+/// The fewest moves after which the rules hold, as far as one plan goes.
+pub fn plan(namespace: &str, shards: &[Shard<'_>], nodes: &[Node<'_>], rules: &Rules) -> Plan {
+    Planner::of(namespace, shards, nodes, rules).plan()
+}
+
+struct Planner<'a> {
+    namespace: &'a str,
+    shards: &'a [Shard<'a>],
+    nodes: &'a [Node<'a>],
+    rules: &'a Rules,
+    placer: Placer<'a>,
+    /// Of each shard the owner that is known.
+    owners: Vec<Option<usize>>,
+    loads: Vec<usize>,
+    most: Vec<usize>,
+}
+
+impl<'a> Planner<'a> {
+    fn of(namespace: &'a str, shards: &'a [Shard<'a>], nodes: &'a [Node<'a>], rules: &'a Rules) -> Self {
+        let places: BTreeMap<&str, usize> =
+            nodes.iter().enumerate().map(|(at, node)| (node.id, at)).collect();
+        let owners: Vec<Option<usize>> =
+            shards.iter().map(|shard| places.get(shard.owner?).copied()).collect();
+        let mut loads = vec![0; nodes.len()];
+        owners.iter().flatten().for_each(|owner| bump(&mut loads, *owner));
+        let candidates = nodes.iter().map(|node| Candidate {
+            node: node.id,
+            weight: if node.standing == Standing::Open { node.weight } else { Weight::ZERO },
+            region: node.region,
+            zone: node.zone,
+        });
+        let placer = Placer::new(rules.strategy, candidates.collect());
+        let most = most(shards.len(), nodes, &loads, rules.bound_milli);
+        Self { namespace, shards, nodes, rules, placer, owners, loads, most }
+    }
+
+    fn plan(mut self) -> Plan {
+        let before = self.loads.clone();
+        let forced: Vec<usize> = (0..self.shards.len()).filter(|shard| self.is_forced(*shard)).collect();
+        // What has to go leaves room at once.
+        for shard in &forced {
+            if let Some(load) = self.owner(*shard).and_then(|owner| self.loads.get_mut(owner)) {
+                *load -= 1;
+            }
+        }
+        let excess: usize = (0..self.nodes.len()).map(|node| self.excess(node)).sum();
+        let mut plan = Plan { lower_bound: forced.len() + excess, ..Plan::default() };
+        for shard in forced {
+            let from = self.owner(shard);
+            let cause = if from.is_some() { Cause::OwnerLeaves } else { Cause::Unowned };
+            match self.target(shard) {
+                Some(to) => {
+                    bump(&mut self.loads, to);
+                    plan.moves.push(Move { shard, from, to, cause });
+                }
+                None => plan.unplaced.push(shard),
+            }
+        }
+        self.shed(&mut plan, excess);
+        plan.moves.sort_unstable_by_key(|one| one.shard);
+        let loads = before.iter().zip(&self.loads).zip(&self.most);
+        plan.loads = loads
+            .map(|((before, after), most)| Load { before: *before, after: *after, most: *most })
+            .collect();
+        plan
+    }
+
+    fn owner(&self, shard: usize) -> Option<usize> {
+        self.owners.get(shard).copied().flatten()
+    }
+
+    fn is_forced(&self, shard: usize) -> bool {
+        let owner = self.owner(shard).and_then(|owner| self.nodes.get(owner));
+        owner.is_none_or(|owner| owner.standing == Standing::Leaving)
+    }
+
+    /// How many shards a node has above the most that it may have.
+    fn excess(&self, node: usize) -> usize {
+        let (load, most) = (self.loads.get(node), self.most.get(node));
+        load.zip(most).map_or(0, |(load, most)| load.saturating_sub(*most))
+    }
+
+    fn has_room(&self, node: usize) -> bool {
+        self.loads.get(node).zip(self.most.get(node)).is_some_and(|(load, most)| load < most)
+    }
+
+    /// The node that is best for a shard among those that have room.
+    fn target(&self, shard: usize) -> Option<usize> {
+        let Shard { id, hint, .. } = self.shards.get(shard)?;
+        self.placer.best(self.namespace, id, hint, |node| self.has_room(node))
+    }
+
+    /// Moves what nodes have above the most that they may have, of each those shards that whoever gets them is the best for.
+    fn shed(&mut self, plan: &mut Plan, excess: usize) {
+        let part = self.shards.len().saturating_mul(self.rules.by_choice_milli as usize) / 1000;
+        let (mut by_choice, mut shed) = (part.max(1), 0);
+        for node in 0..self.nodes.len() {
+            let over = self.excess(node);
+            let takes = self.nodes.get(node).and_then(|node| node.capacity).unwrap_or(usize::MAX);
+            let owned = (0..self.shards.len()).filter(|shard| self.owner(*shard) == Some(node));
+            let mut owned: Vec<usize> = owned.filter(|shard| !self.is_pinned(*shard)).collect();
+            for _ in 0..over {
+                let is_full = self.loads.get(node).is_some_and(|load| *load > takes);
+                let cause = if is_full { Cause::Capacity } else { Cause::Balance };
+                if cause == Cause::Balance && by_choice == 0 {
+                    break;
+                }
+                let Some((place, to)) = self.best_to_go(&owned) else { break };
+                let shard = owned.swap_remove(place);
+                by_choice -= usize::from(cause == Cause::Balance);
+                shed += 1;
+                if let Some(load) = self.loads.get_mut(node) {
+                    *load -= 1;
+                }
+                bump(&mut self.loads, to);
+                plan.moves.push(Move { shard, from: Some(node), to, cause });
+            }
+        }
+        plan.deferred = excess - shed;
+    }
+
+    /// The node that has the most room beside what it may have, and of these shards the one that it is the best for: whoever has
+    /// just come gets what it wins, and nothing else moves.
+    fn best_to_go(&self, shards: &[usize]) -> Option<(usize, usize)> {
+        let open = (0..self.nodes.len())
+            .filter(|node| self.has_room(*node) && self.nodes.get(*node).is_some_and(gets));
+        let fill = |node: &usize| {
+            let (load, most) = (self.loads.get(*node), self.most.get(*node));
+            // In parts of a million of what it may have.
+            load.zip(most).map_or(0, |(load, most)| load.saturating_mul(1_000_000) / most.max(&1))
+        };
+        let to = open.min_by_key(|node| (fill(node), self.nodes.get(*node).map(|node| node.id)))?;
+        let costs = shards.iter().enumerate().filter_map(|(place, shard)| {
+            let Shard { id, hint, .. } = self.shards.get(*shard)?;
+            Some((self.placer.cost(self.namespace, id, hint, to)?, *id, place))
+        });
+        costs.min().map(|(.., place)| (place, to))
+    }
+
+    fn is_pinned(&self, shard: usize) -> bool {
+        self.shards.get(shard).is_none_or(|shard| shard.is_pinned)
+    }
+}
+
+/// The most shards that each node may have. Those of nodes that keep what they have are not shared out, and of a node that takes
+/// less than its share the others share the rest.
+fn most(shards: usize, nodes: &[Node<'_>], loads: &[usize], bound_milli: u32) -> Vec<usize> {
+    let kept_all: usize = nodes.iter().zip(loads).map(|(node, load)| kept(node, *load)).sum();
+    let mut shared = shards.saturating_sub(kept_all) as u128;
+    let mut sharing: Vec<&Node<'_>> = nodes.iter().filter(|node| gets(node)).collect();
+    let weight = |node: &Node<'_>| u128::from(node.weight.milli());
+    let mut all: u128 = sharing.iter().map(|node| weight(node)).sum();
+    loop {
+        let (before, weights) = (shared, all);
+        let is_full = |node: &&Node<'_>| {
+            node.capacity.is_some_and(|takes| takes as u128 * weights < before * weight(node))
+        };
+        let full: Vec<&Node<'_>> = sharing.iter().copied().filter(is_full).collect();
+        if full.is_empty() {
+            break;
+        }
+        sharing.retain(|node| !is_full(node));
+        for node in full {
+            shared = shared.saturating_sub(node.capacity.unwrap_or(0) as u128);
+            all -= weight(node);
+        }
+    }
+    let of = |(node, load): (&Node<'_>, &usize)| match node.standing {
+        Standing::Open if gets(node) => {
+            let takes = node.capacity.unwrap_or(usize::MAX);
+            let share = shared * weight(node) * u128::from(bound_milli.max(1000));
+            // Without anybody who shares all are full.
+            let bound = share.checked_div(all * 1000).map(|_| share.div_ceil(all * 1000));
+            bound.map_or(takes, |bound| usize::try_from(bound).unwrap_or(usize::MAX)).min(takes)
+        }
+        Standing::Open | Standing::Cordoned => kept(node, *load),
+        Standing::Leaving => 0,
+    };
+    nodes.iter().zip(loads).map(of).collect()
+}
+
+/// Whether a node gets shards that it has not.
+fn gets(node: &Node<'_>) -> bool {
+    node.standing == Standing::Open && node.weight > Weight::ZERO
+}
+
+/// What a node keeps that gets nothing new.
+fn kept(node: &Node<'_>, load: usize) -> usize {
+    let keeps = !gets(node) && node.standing != Standing::Leaving;
+    if keeps { load.min(node.capacity.unwrap_or(usize::MAX)) } else { 0 }
+}
+
+fn bump(loads: &mut [usize], node: usize) {
+    if let Some(load) = loads.get_mut(node) {
+        *load += 1;
+    }
+}
+
+#[cfg(test)]
+#[path = "rebalance_test.rs"]
+mod tests;
