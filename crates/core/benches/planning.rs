@@ -1,0 +1,111 @@
+//! Planning: how long a plan of shards takes beside its limit, and what each change moves.
+//!
+//! `cargo bench -p omnirelay-core --bench planning` prints a line for each strategy and change; nothing is asserted. `moved` is of the
+//! first plan and of all until nothing is left to do, `least` what no planner could do with fewer of, `max/mean` the balance at the end.
+#![allow(clippy::print_stdout, reason = "a benchmark prints")]
+
+use std::time::{Duration, Instant};
+
+use omnirelay_core::rebalance::{Node, Rules, Shard, Standing, plan};
+use omnirelay_core::shard_order::{Strategy, Weight};
+
+/// What planning 10,000 shards on 200 nodes may take.
+const LIMIT: Duration = Duration::from_millis(50);
+const SHARDS: usize = 10_000;
+const NODES: usize = 200;
+const TIMES: u32 = 7;
+
+fn main() {
+    // `cargo test --benches`, which does not say so, only wants to know that it starts.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    println!("{SHARDS} shards on {NODES} nodes; limit of a plan {} ms", LIMIT.as_millis());
+    println!(
+        "strategy    change            median ms  of limit  moved first  in all  least  plans  max/mean"
+    );
+    let ids: Vec<String> = (0..=NODES).map(|at| format!("node-{at}")).collect();
+    let shards: Vec<String> = (0..SHARDS).map(|at| at.to_string()).collect();
+    for strategy in Strategy::ALL {
+        let rules = Rules { strategy, ..Rules::default() };
+        let nodes: Vec<Node<'_>> = ids[..NODES].iter().map(|id| node(id)).collect();
+        let first = told("created", &vec![None; SHARDS], &shards, &nodes, &rules);
+        let change = |what: &str, change: &dyn Fn(&mut Vec<Node<'_>>)| {
+            let mut changed = nodes.clone();
+            change(&mut changed);
+            told(what, &first, &shards, &changed, &rules);
+        };
+        change("nothing", &|_| {});
+        change("one leaves", &|nodes| nodes[7].standing = Standing::Leaving);
+        change("half leave", &|nodes| {
+            nodes.iter_mut().step_by(2).for_each(|node| node.standing = Standing::Leaving);
+        });
+        change("one weighs double", &|nodes| nodes[7].weight = Weight::of(2.0).unwrap_or(Weight::ONE));
+        let mut joined = nodes.clone();
+        joined.push(node(&ids[NODES]));
+        told("one joins", &first, &shards, &joined, &rules);
+    }
+}
+
+fn node(id: &str) -> Node<'_> {
+    Node { id, weight: Weight::ONE, region: "", zone: "", standing: Standing::Open, capacity: None }
+}
+
+/// Plans until nothing is left to do, and says what it took.
+fn told<'a>(
+    what: &str,
+    owners: &[Option<&'a str>],
+    ids: &[String],
+    nodes: &[Node<'a>],
+    rules: &Rules,
+) -> Vec<Option<&'a str>> {
+    let mut owners = owners.to_vec();
+    let held = shards(ids, &owners);
+    let mut times: Vec<Duration> = (0..TIMES)
+        .map(|_| {
+            let begun = Instant::now();
+            std::hint::black_box(plan("orders", &held, nodes, rules));
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    let median = times[times.len() / 2];
+    let (mut plans, mut moved, mut first, mut least) = (0, 0, 0, 0);
+    loop {
+        let made = plan("orders", &shards(ids, &owners), nodes, rules);
+        if plans == 0 {
+            (first, least) = (made.moves.len(), made.lower_bound);
+        }
+        if made.moves.is_empty() {
+            break;
+        }
+        plans += 1;
+        moved += made.moves.len();
+        made.moves.iter().for_each(|one| owners[one.shard] = Some(nodes[one.to].id));
+    }
+    let open = nodes.iter().filter(|node| node.standing == Standing::Open);
+    let loads: Vec<f64> = open
+        .map(|node| {
+            owners.iter().filter(|owner| **owner == Some(node.id)).count() as f64 / node.weight.number()
+        })
+        .collect();
+    let mean = SHARDS as f64
+        / nodes
+            .iter()
+            .filter(|node| node.standing == Standing::Open)
+            .map(|node| node.weight.number())
+            .sum::<f64>();
+    let balance = loads.iter().copied().fold(0.0, f64::max) / mean;
+    let (ms, part) = (median.as_secs_f64() * 1e3, median.as_secs_f64() / LIMIT.as_secs_f64());
+    let strategy = rules.strategy.word();
+    println!(
+        "{strategy:<11} {what:<17} {ms:>9.1}  {part:>8.2}  {first:>11}  {moved:>6}  {least:>5}  {plans:>5}  {balance:>8.3}"
+    );
+    owners
+}
+
+fn shards<'a>(ids: &'a [String], owners: &[Option<&'a str>]) -> Vec<Shard<'a>> {
+    let of =
+        |(id, owner): (&'a String, &Option<&'a str>)| Shard { id, owner: *owner, hint: "", is_pinned: false };
+    ids.iter().zip(owners).map(of).collect()
+}
