@@ -7,6 +7,8 @@ use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 use prost::Message as _;
 use xxhash_rust::xxh64::xxh64;
 
+use crate::core::lease::place_among;
+
 /// How many parts a set is cut into: of a set in which little has changed little is fetched.
 pub const PARTS: usize = 256;
 
@@ -90,18 +92,11 @@ pub fn offer(offered: &mut Offered, register_id: &str, value: &AdvertisementValu
     }
 }
 
-/// The place that a node has among those that may ask another mesh's node, the first asks: rendezvous hashing, Thaler and
-/// Ravishankar 1998. `None`: it is not among them.
+/// The place that a node has among those that may ask another mesh's node, the first asks. `None`: it is not among them.
 pub fn rank<'a>(own: &str, among: impl IntoIterator<Item = &'a str>, asked: &str) -> Option<usize> {
-    let weight = |node: &str| xxh64(node.as_bytes(), xxh64(asked.as_bytes(), 0));
-    let (own_weight, mut before, mut is_there) = (weight(own), 0, false);
-    for node in among {
-        match node == own {
-            true => is_there = true,
-            false => before += usize::from((weight(node), node) > (own_weight, own)),
-        }
-    }
-    is_there.then_some(before)
+    let mut is_there = false;
+    let place = place_among(asked, among.into_iter().inspect(|node| is_there |= *node == own), own);
+    is_there.then_some(place)
 }
 
 #[cfg(test)]

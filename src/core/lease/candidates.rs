@@ -202,8 +202,14 @@ impl Policy {
 
 /// The place of `me` among the nodes with a live session, in an order that differs from scope to scope.
 pub fn place_of(scope: &str, nodes: &[Node<'_>], me: &str) -> usize {
-    let mine = (weight(scope, me), me);
-    nodes.iter().filter(|node| node.session_live && (weight(scope, node.id), node.id) > mine).count()
+    place_among(scope, nodes.iter().filter(|node| node.session_live).map(|node| node.id), me)
+}
+
+/// The place of `me` among these nodes, in an order that differs with what it is for: rendezvous hashing, Thaler and Ravishankar
+/// 1998.
+pub fn place_among<'a>(what: &str, nodes: impl IntoIterator<Item = &'a str>, me: &str) -> usize {
+    let mine = (weight(what, me), me);
+    nodes.into_iter().filter(|node| (weight(what, node), *node) > mine).count()
 }
 
 fn weight(scope: &str, node: &str) -> u64 {

@@ -12,7 +12,8 @@ mod tenure;
 use std::time::Duration;
 
 pub use candidates::{
-    Exclusion, NAMES_MAX, Node, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError, Ranked, place_of,
+    Exclusion, NAMES_MAX, Node, PREFERENCES_MAX, PRIORITY_MAX, Policy, PolicyError, Ranked, place_among,
+    place_of,
 };
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use omnirelay_core::backoff::Backoff;
 use omnirelay_core::names::check_node_name;
-use omnirelay_core::time::Millis;
+use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_wire::pb::omnirelay::registers::v1::OfferingNode;
+use omnirelay_wire::timestamp::{Timestamp, timestamp};
 use tokio::time::Instant;
 
 use super::asking::Neighbour;
@@ -147,6 +148,11 @@ impl Neighbourhood {
 }
 
 impl Known {
+    /// When it answered last, as answers of this daemon have it.
+    pub fn answered_at(&self) -> Option<Timestamp> {
+        self.answered.map(|at| timestamp(Millis(whole_ms(at))))
+    }
+
     /// Notes that it has answered at a time of the wall clock, and what of the answer is not taken.
     pub fn note_answer(&mut self, at: Duration, untaken: String) {
         let now = Instant::now();

@@ -13,11 +13,10 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream;
 use omnirelay_core::text::chain;
-use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer_health::State;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{HeardMember, PeerHealth};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
-use omnirelay_wire::timestamp::timestamp;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
@@ -108,7 +107,7 @@ impl Exchange {
     /// The clusters that are fetched of, as the configuration says now.
     pub fn fetched(named: &[Named]) -> Vec<String> {
         let mut clusters: Vec<String> =
-            named.iter().filter(|named| !named.seeds.is_empty()).map(|named| named.cluster.clone()).collect();
+            named.iter().filter(|named| named.is_fetched()).map(|named| named.cluster.clone()).collect();
         clusters.sort();
         clusters
     }
@@ -120,7 +119,7 @@ impl Exchange {
             let named = chosen.borrow_and_update().clone();
             let fetched = Self::fetched(&named);
             self.known().retain(|cluster, _| fetched.contains(cluster));
-            let named = named.iter().filter(|named| !named.seeds.is_empty());
+            let named = named.iter().filter(|named| named.is_fetched());
             // Each goes by itself: one that is slow keeps no other one waiting.
             let all = async {
                 join_all(named.map(|named| self.follow(named))).await;
@@ -304,13 +303,17 @@ impl Exchange {
                 (true, Some(_), _) => (State::Suspect, vec![own.to_owned()]),
                 (true, None, _) | (false, ..) => (State::Unknown, Vec::new()),
             };
-            let heard_at = known.answered.map(|at| timestamp(Millis(whole_ms(at))));
             HeardMember {
                 node_id: source.clone(),
                 cluster_id: cluster.clone(),
                 endpoint: known.control.clone(),
                 federated: true,
-                health: Some(PeerHealth { state: state.into(), by, heard_at, ..PeerHealth::default() }),
+                health: Some(PeerHealth {
+                    state: state.into(),
+                    by,
+                    heard_at: known.answered_at(),
+                    ..PeerHealth::default()
+                }),
             }
         });
         members.collect()
@@ -348,7 +351,7 @@ impl Fetches for Exchange {
                 source: source.clone(),
                 control: known.control.clone(),
                 asked: known.asked,
-                last_answer_at: known.answered.map(|at| timestamp(Millis(whole_ms(at)))),
+                last_answer_at: known.answered_at(),
                 error: known.error.clone(),
                 failures: known.failures,
                 registers: u32::try_from(held.get(source).map_or(0, Held::len)).unwrap_or(u32::MAX),

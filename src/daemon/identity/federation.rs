@@ -38,6 +38,11 @@ impl Named {
         Ok(Federated { cluster: self.cluster.clone(), bundle })
     }
 
+    /// Whether what its nodes advertise is fetched.
+    pub fn is_fetched(&self) -> bool {
+        !self.seeds.is_empty()
+    }
+
     /// Whether another one brings the same roots for the same nodes.
     fn is_alike(&self, other: &Self) -> bool {
         let roots = |of: &Self| (of.cluster.clone(), of.trust_domain.clone(), of.bundle.clone());
