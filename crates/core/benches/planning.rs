@@ -44,6 +44,12 @@ fn main() {
         let mut joined = nodes.clone();
         joined.push(node(&ids[NODES]));
         told("one joins", &first, &shards, &joined, &rules);
+        let aligned = Rules { aligns: true, ..rules };
+        let mut heavier = nodes.clone();
+        heavier[7].weight = Weight::of(2.0).unwrap_or(Weight::ONE);
+        told("... and is heeded", &first, &shards, &heavier, &aligned);
+        let other = if strategy == Strategy::Ring { Strategy::Rendezvous } else { Strategy::Ring };
+        told("another strategy", &first, &shards, &nodes, &Rules { strategy: other, ..aligned });
     }
 }
 

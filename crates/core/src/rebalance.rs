@@ -49,13 +49,25 @@ pub struct Rules {
     pub strategy: Strategy,
     /// How many times its share a node has at most, in thousandths; 1000 at least.
     pub bound_milli: u32,
-    /// How large a part of all shards one plan moves at most for the sake of balance, in thousandths; one shard at least.
+    /// How large a part of all shards one plan moves at most without a constraint that demands it, in thousandths; one shard at
+    /// least.
     pub by_choice_milli: u32,
+    /// Brings shards to the nodes that are best for them, whoever owns them: after a change of the strategy or of weights. Else an
+    /// owner keeps its shard.
+    pub aligns: bool,
+    /// The most moves of a plan; those that constraints demand come first.
+    pub moves_max: usize,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { strategy: Strategy::Rendezvous, bound_milli: 1050, by_choice_milli: 100 }
+        Self {
+            strategy: Strategy::Rendezvous,
+            bound_milli: 1050,
+            by_choice_milli: 100,
+            aligns: false,
+            moves_max: usize::MAX,
+        }
     }
 }
 
@@ -70,6 +82,26 @@ pub enum Cause {
     Capacity,
     /// Its owner has more than its share, up to the bound; counted as a move by choice.
     Balance,
+    /// Another node is best for it; counted as a move by choice.
+    Strategy,
+}
+
+impl Cause {
+    /// As the API says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unowned => "unowned",
+            Self::OwnerLeaves => "owner_leaves",
+            Self::Capacity => "capacity",
+            Self::Balance => "balance",
+            Self::Strategy => "strategy",
+        }
+    }
+
+    /// Whether no constraint demands it.
+    pub fn is_by_choice(self) -> bool {
+        matches!(self, Self::Balance | Self::Strategy)
+    }
 }
 
 /// One shard that changes hands. Nodes are places in what was given.
@@ -99,7 +131,8 @@ pub struct Plan {
     /// So many shards have to change hands until all constraints hold, whoever plans it: those without an owner that may own, and
     /// of each other node those above the most that it may have.
     pub lower_bound: usize,
-    /// Of these, what further plans do: moves for balance beyond the part that one may have, and shards that are pinned.
+    /// What further plans do: moves by choice beyond the part that one may have, those beyond the most of a plan, and shards that are
+    /// pinned.
     pub deferred: usize,
     /// Shards that nobody may own, as there is no node or no place.
     pub unplaced: Vec<usize>,
@@ -157,6 +190,13 @@ impl<'a> Planner<'a> {
         for shard in forced {
             let from = self.owner(shard);
             let cause = if from.is_some() { Cause::OwnerLeaves } else { Cause::Unowned };
+            if plan.moves.len() >= self.rules.moves_max {
+                plan.deferred += 1;
+                if let Some(owner) = from {
+                    bump(&mut self.loads, owner);
+                }
+                continue;
+            }
             match self.target(shard) {
                 Some(to) => {
                     bump(&mut self.loads, to);
@@ -165,7 +205,11 @@ impl<'a> Planner<'a> {
                 None => plan.unplaced.push(shard),
             }
         }
-        self.shed(&mut plan, excess);
+        let mut by_choice = self.by_choice();
+        self.shed(&mut plan, excess, &mut by_choice);
+        if self.rules.aligns {
+            self.align(&mut plan, by_choice);
+        }
         plan.moves.sort_unstable_by_key(|one| one.shard);
         let loads = before.iter().zip(&self.loads).zip(&self.most);
         plan.loads = loads
@@ -200,9 +244,8 @@ impl<'a> Planner<'a> {
     }
 
     /// Moves what nodes have above the most that they may have, of each those shards that whoever gets them is the best for.
-    fn shed(&mut self, plan: &mut Plan, excess: usize) {
-        let part = self.shards.len().saturating_mul(self.rules.by_choice_milli as usize) / 1000;
-        let (mut by_choice, mut shed) = (part.max(1), 0);
+    fn shed(&mut self, plan: &mut Plan, excess: usize, by_choice: &mut usize) {
+        let mut shed = 0;
         for node in 0..self.nodes.len() {
             let over = self.excess(node);
             let takes = self.nodes.get(node).and_then(|node| node.capacity).unwrap_or(usize::MAX);
@@ -211,12 +254,13 @@ impl<'a> Planner<'a> {
             for _ in 0..over {
                 let is_full = self.loads.get(node).is_some_and(|load| *load > takes);
                 let cause = if is_full { Cause::Capacity } else { Cause::Balance };
-                if cause == Cause::Balance && by_choice == 0 {
+                let is_over = cause == Cause::Balance && *by_choice == 0;
+                if is_over || plan.moves.len() >= self.rules.moves_max {
                     break;
                 }
                 let Some((place, to)) = self.best_to_go(&owned) else { break };
                 let shard = owned.swap_remove(place);
-                by_choice -= usize::from(cause == Cause::Balance);
+                *by_choice -= usize::from(cause == Cause::Balance);
                 shed += 1;
                 if let Some(load) = self.loads.get_mut(node) {
                     *load -= 1;
@@ -225,7 +269,60 @@ impl<'a> Planner<'a> {
                 plan.moves.push(Move { shard, from: Some(node), to, cause });
             }
         }
-        plan.deferred = excess - shed;
+        plan.deferred += excess - shed;
+    }
+
+    /// How many moves a plan has at most without a constraint that demands them.
+    fn by_choice(&self) -> usize {
+        let part = self.shards.len().saturating_mul(self.rules.by_choice_milli as usize) / 1000;
+        if self.rules.by_choice_milli == 0 { 0 } else { part.max(1) }
+    }
+
+    /// Moves shards to the nodes that are best for them where there is room, as far as a plan may move by choice. Which nodes those are
+    /// is found out as if nobody owned anything, so that further plans go on where this one has to stop.
+    fn align(&mut self, plan: &mut Plan, mut by_choice: usize) {
+        let mut moved = vec![false; self.shards.len()];
+        plan.moves.iter().for_each(|done| moved.get_mut(done.shard).into_iter().for_each(|it| *it = true));
+        let loads = std::mem::replace(&mut self.loads, vec![0; self.nodes.len()]);
+        let mut ideal = vec![None; self.shards.len()];
+        for (shard, best) in ideal.iter_mut().enumerate() {
+            *best = self.target(shard);
+            best.iter().for_each(|best| bump(&mut self.loads, *best));
+        }
+        self.loads = loads;
+        let may = |this: &Self, shard: usize| {
+            let owner = this.owner(shard).and_then(|owner| this.nodes.get(owner));
+            owner.is_some_and(|owner| owner.standing == Standing::Open) && !this.is_pinned(shard)
+        };
+        let mut left: Vec<(usize, usize)> = ideal
+            .iter()
+            .enumerate()
+            .filter_map(|(shard, best)| Some((shard, (*best)?)))
+            .filter(|(shard, best)| {
+                self.owner(*shard) != Some(*best) && moved.get(*shard) == Some(&false) && may(self, *shard)
+            })
+            .collect();
+        // What moves leaves room for others.
+        loop {
+            let before = left.len();
+            left.retain(|(shard, to)| {
+                if by_choice == 0 || plan.moves.len() >= self.rules.moves_max || !self.has_room(*to) {
+                    return true;
+                }
+                let from = self.owner(*shard);
+                if let Some(load) = from.and_then(|from| self.loads.get_mut(from)) {
+                    *load = load.saturating_sub(1);
+                }
+                bump(&mut self.loads, *to);
+                by_choice -= 1;
+                plan.moves.push(Move { shard: *shard, from, to: *to, cause: Cause::Strategy });
+                false
+            });
+            if left.len() == before || left.is_empty() {
+                break;
+            }
+        }
+        plan.deferred += left.len();
     }
 
     /// The node that has the most room beside what it may have, and of these shards the one that it is the best for: whoever has

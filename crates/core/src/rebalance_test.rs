@@ -291,3 +291,52 @@ fn pinned_shards_wait_and_those_whose_owner_goes_do_not() {
     let leaves = [Node { standing: Standing::Leaving, ..node("a") }, node("b")];
     assert_eq!(plan("ns", &held, &leaves, &rules).moves.len(), 20);
 }
+
+#[test]
+fn another_strategy_comes_about_by_choice_a_part_at_a_time() {
+    let (ids, shard_ids) = (names("n", 5), names("", 200));
+    let nodes: Vec<Node<'_>> = ids.iter().map(|id| node(id)).collect();
+    let new = shards(&shard_ids, |_| None);
+    let first = plan("ns", &new, &nodes, &Rules::default());
+    let mut owners = after(&first, &new, &nodes);
+    let sticky = Rules { strategy: Strategy::Ring, ..Rules::default() };
+    let held = owners.clone();
+    let settled = shards(&shard_ids, |at| held[at]);
+    assert_eq!(plan("ns", &settled, &nodes, &sticky).moves, [], "an owner keeps its shard");
+    let rules = Rules { aligns: true, ..sticky };
+    let whole = plan("ns", &settled, &nodes, &Rules { by_choice_milli: 1000, ..rules });
+    assert!(whole.moves.len() > 100 && whole.moves.iter().all(|one| one.cause == Cause::Strategy));
+    assert_eq!(whole.lower_bound, 0, "no constraint demands it");
+    let mut rounds = 0;
+    loop {
+        let held = owners.clone();
+        let shards = shards(&shard_ids, |at| held[at]);
+        let step = plan("ns", &shards, &nodes, &rules);
+        assert!(step.moves.len() <= 20 && step.loads.iter().all(|load| load.after <= load.most));
+        if step.moves.is_empty() {
+            assert_eq!(step.deferred, 0, "nothing is left that could move");
+            break;
+        }
+        owners = after(&step, &shards, &nodes);
+        rounds += 1;
+        assert!(rounds <= 20, "it comes to rest");
+    }
+    assert!(rounds >= 5);
+}
+
+#[test]
+fn of_a_plan_with_a_limit_constraints_come_first() {
+    let (ids, shard_ids) = (names("n", 4), names("", 40));
+    let mut nodes: Vec<Node<'_>> = ids.iter().map(|id| node(id)).collect();
+    nodes[3].standing = Standing::Leaving;
+    let owner = |at: usize| Some(if at < 30 { "n0" } else { "n3" });
+    let held = shards(&shard_ids, owner);
+    let rules = Rules { by_choice_milli: 1000, moves_max: 12, ..Rules::default() };
+    let some = plan("ns", &held, &nodes, &rules);
+    assert_eq!((some.moves.len(), some.moves.len() + some.deferred), (12, some.lower_bound));
+    assert_eq!(some.moves.iter().filter(|one| one.cause == Cause::OwnerLeaves).count(), 10);
+    let few = plan("ns", &held, &nodes, &Rules { moves_max: 3, ..rules });
+    assert!(few.moves.len() == 3 && few.moves.iter().all(|one| one.cause == Cause::OwnerLeaves));
+    assert_eq!(few.loads[3].after, 7, "what waits is where it was");
+    assert_eq!(plan("ns", &held, &nodes, &Rules { by_choice_milli: 0, ..rules }).moves.len(), 10);
+}

@@ -3,7 +3,7 @@
 //! All of it is integer arithmetic on XXH64 (seed 0), so that a program in another language computes the same;
 //! `docs/reference/shard-placement.md` says it in words and has test vectors.
 
-use xxhash_rust::xxh64::{Xxh64, xxh64};
+use xxhash_rust::xxh64::xxh64;
 
 /// How many points a node of weight 1 has on the ring.
 const POINTS: u64 = 64;
@@ -179,40 +179,112 @@ impl<'a> Placer<'a> {
         hint: &str,
         may: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        let among = self.costs(namespace, shard, hint).filter(|(.., place)| may(*place));
-        among.min().map(|(.., place)| place)
+        if self.strategy == Strategy::Ring {
+            let among = self.costs(namespace, shard, hint).filter(|(.., place)| may(*place));
+            return among.min().map(|(.., place)| place);
+        }
+        let (mut keys, hint) = (Keys::of(namespace, shard), Locality::of(hint));
+        let mut best: Option<Best<'a>> = None;
+        for (place, node) in self.nodes.iter().enumerate() {
+            if node.weight == Weight::ZERO || !may(place) {
+                continue;
+            }
+            let distance = self.distance(&hint, node);
+            let hash = keys.hash(node.node);
+            // Most are not better by far, and a logarithm is dear.
+            if best.as_ref().is_some_and(|best| best.is_far_ahead(distance, hash, node.weight)) {
+                continue;
+            }
+            let next = Best {
+                cost: (distance, cost_of(hash, node.weight)),
+                node: node.node,
+                hash,
+                weight: node.weight,
+                place,
+            };
+            if best.as_ref().is_none_or(|best| (next.cost, next.node) < (best.cost, best.node)) {
+                best = Some(next);
+            }
+        }
+        best.map(|best| best.place)
     }
 
     /// What it costs to have the node at a place own a shard; `None`: it owns nothing.
     pub fn cost(&self, namespace: &str, shard: &str, hint: &str, place: usize) -> Option<Cost> {
+        self.cost_by(&mut Keys::of(namespace, shard), &Locality::of(hint), place)
+    }
+
+    fn cost_by(&self, keys: &mut Keys, hint: &Locality<'_>, place: usize) -> Option<Cost> {
         let node = self.nodes.get(place).filter(|node| node.weight > Weight::ZERO)?;
-        match self.strategy {
-            Strategy::Ring => {
-                let at = xxh64(format!("{namespace}/{shard}").as_bytes(), 0);
-                let points = self.points.get(place)?;
-                // The first point from there on, or around.
-                let next = points.get(points.partition_point(|point| *point < at)).or(points.first())?;
-                Some((0, next.wrapping_sub(at)))
-            }
-            Strategy::Rendezvous => Some((0, cost(namespace, shard, node.node, node.weight)?)),
-            Strategy::Locality => {
-                let distance = Locality::of(hint).distance(node);
-                Some((distance, cost(namespace, shard, node.node, node.weight)?))
-            }
+        if self.strategy == Strategy::Ring {
+            let at = keys.shard;
+            let points = self.points.get(place)?;
+            // The first point from there on, or around.
+            let next = points.get(points.partition_point(|point| *point < at)).or(points.first())?;
+            return Some((0, next.wrapping_sub(at)));
         }
+        Some((self.distance(hint, node), cost_of(keys.hash(node.node), node.weight)))
+    }
+
+    fn distance(&self, hint: &Locality<'_>, node: &Candidate<'_>) -> u8 {
+        if self.strategy == Strategy::Locality { hint.distance(node) } else { 0 }
     }
 
     fn costs<'s>(
         &'s self,
-        namespace: &'s str,
-        shard: &'s str,
+        namespace: &str,
+        shard: &str,
         hint: &'s str,
     ) -> impl Iterator<Item = (Cost, &'a str, usize)> + 's {
+        let (mut keys, hint) = (Keys::of(namespace, shard), Locality::of(hint));
         let places = 0..self.nodes.len();
         places.filter_map(move |place| {
             let node = self.nodes.get(place)?;
-            Some((self.cost(namespace, shard, hint, place)?, node.node, place))
+            Some((self.cost_by(&mut keys, &hint, place)?, node.node, place))
         })
+    }
+}
+
+/// The keys of a shard beside nodes, which begin alike.
+struct Keys {
+    key: Vec<u8>,
+    /// How much of it is of the shard.
+    prefix: usize,
+    /// The hash of the shard alone.
+    shard: u64,
+}
+
+impl Keys {
+    fn of(namespace: &str, shard: &str) -> Self {
+        let mut key = format!("{namespace}/{shard}").into_bytes();
+        let alone = xxh64(&key, 0);
+        key.extend_from_slice(b"::");
+        Self { prefix: key.len(), key, shard: alone }
+    }
+
+    /// The hash of the shard beside a node.
+    fn hash(&mut self, node: &str) -> u64 {
+        self.key.truncate(self.prefix);
+        self.key.extend_from_slice(node.as_bytes());
+        xxh64(&self.key, 0)
+    }
+}
+
+/// The best node that was found so far.
+struct Best<'a> {
+    cost: Cost,
+    node: &'a str,
+    hash: u64,
+    weight: Weight,
+    place: usize,
+}
+
+impl Best<'_> {
+    /// Whether a node is worse for certain. Costs fall as hashes rise, and by more than nothing where these differ by 2 to the power of
+    /// 40: the logarithm by 94,000 at least, which divided by the greatest weight is more than one.
+    fn is_far_ahead(&self, distance: u8, hash: u64, weight: Weight) -> bool {
+        self.cost.0 < distance
+            || self.cost.0 == distance && weight <= self.weight && hash.saturating_add(1 << 40) < self.hash
     }
 }
 
@@ -220,12 +292,13 @@ impl<'a> Placer<'a> {
 ///
 /// A node of weight w wins with the probability that its exponentially distributed cost of rate w is the least.
 pub fn cost(namespace: &str, shard: &str, node: &str, weight: Weight) -> Option<u64> {
-    let mut hash = Xxh64::new(0);
-    for part in [namespace, "/", shard, "::", node] {
-        hash.update(part.as_bytes());
-    }
-    // Below 2 to the power of 46, and so below 2 to the power of 63.
-    (weight.0 > 0).then(|| (neg_log2(hash.digest()) << 17) / u64::from(weight.0))
+    let hash = Keys::of(namespace, shard).hash(node);
+    (weight > Weight::ZERO).then(|| cost_of(hash, weight))
+}
+
+/// The cost of a hash by a weight that is not 0: below 2 to the power of 63.
+fn cost_of(hash: u64, weight: Weight) -> u64 {
+    (neg_log2(hash) << 17) / u64::from(weight.0.max(1))
 }
 
 /// The points of a node on the ring, in order: 64 times its weight, half a point is one, and of a weight that is not 0 at least one.

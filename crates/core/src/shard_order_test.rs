@@ -187,3 +187,30 @@ fn vectors_of_the_reference_hold() {
         assert_eq!(computed(line), expected, "{line}");
     }
 }
+
+#[test]
+fn the_best_is_the_first_of_the_order() {
+    let ids: Vec<String> = (0..40).map(|at| format!("node-{at}")).collect();
+    let weights = [1.0, 1.0, 0.001, 20.0, 2.5, 0.0];
+    let of = |(at, id): (usize, &'_ String)| -> Candidate<'static> {
+        Candidate {
+            node: Box::leak(id.clone().into_boxed_str()),
+            weight: Weight::of(weights[at % weights.len()]).unwrap(),
+            region: ["eu", "us"][at % 2],
+            zone: ["a", "b", "c"][at % 3],
+        }
+    };
+    let nodes: Vec<Candidate<'_>> = ids.iter().enumerate().map(of).collect();
+    let equal: Vec<Candidate<'_>> =
+        nodes.iter().map(|node| Candidate { weight: Weight::ONE, ..*node }).collect();
+    for (strategy, nodes) in Strategy::ALL.into_iter().flat_map(|one| [(one, &nodes), (one, &equal)]) {
+        let placer = Placer::new(strategy, nodes.clone());
+        for shard in (0..60).chain(100..120).map(|at| at.to_string()) {
+            let hint = ["", "eu/a", "zone:b", "region:us"][shard.len()];
+            let order = order(strategy, "orders", &shard, hint, nodes);
+            assert_eq!(placer.best("orders", &shard, hint, |_| true), order.first().copied());
+            let rest = |place: usize| order[..5].iter().all(|first| *first != place);
+            assert_eq!(placer.best("orders", &shard, hint, rest), order.get(5).copied());
+        }
+    }
+}
