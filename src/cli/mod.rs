@@ -26,12 +26,15 @@ mod login;
 mod logout;
 mod man;
 mod mesh_config;
+mod namespaces;
 mod node;
 mod ops;
 mod peers;
+mod rebalance_plans;
 pub mod registers;
 mod relays;
 mod schema;
+mod shards;
 mod status;
 mod store;
 #[cfg(test)]
@@ -85,6 +88,9 @@ struct Cli {
 static MESH: &[&Entry] = &[
     &peers::ENTRY,
     &leaders::ENTRY,
+    &shards::ENTRY,
+    &namespaces::ENTRY,
+    &rebalance_plans::ENTRY,
     &store::ENTRY,
     &join::ENTRY,
     &join::leave::ENTRY,

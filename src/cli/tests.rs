@@ -205,6 +205,10 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
         "omnirelay.mesh.control.v1.PeerControlService/GetLeaseHealth",
         "services read it; `mesh peers list` says the same to people",
     ),
+    (
+        "omnirelay.mesh.control.v1.RebalanceControlService/States",
+        "dashboards read it; `mesh namespaces list` says the same to people",
+    ),
     ("omnirelay.mesh.membership.v1.MembershipService/Deliver", "members call it at each other's mesh port"),
     ("omnirelay.mesh.membership.v1.MembershipService/Exchange", "members call it at each other's mesh port"),
     (

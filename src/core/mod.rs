@@ -11,5 +11,6 @@ pub mod join_policy;
 pub mod lease;
 pub mod peer;
 pub mod register;
+pub mod shards;
 pub mod strays;
 pub mod transport_policy;

@@ -29,6 +29,7 @@ mod relay_check;
 mod relay_port;
 mod security;
 mod session;
+mod shards;
 mod sinks;
 mod span;
 mod store;
@@ -60,6 +61,7 @@ pub use security::{
     BindingConfig, IdentityConfig, IdentitySource, LoopbackTrust, SecurityConfig, WithoutProof,
 };
 pub use session::SessionConfig;
+pub use shards::ShardingConfig;
 pub use sinks::http_sink_url;
 pub use span::Span;
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};

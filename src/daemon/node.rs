@@ -213,6 +213,7 @@ impl Mount {
             mesh_port: Arc::new(watch::Sender::new(MeshPort::NotEnrolled)),
             gossip: None,
             exchange: None,
+            campaigner: None,
             identity_files: spec.identity,
             provision: spec.access.provision.clone(),
             federation: spec.access.federation.clone(),

@@ -201,7 +201,7 @@ fn status_of_a_draining_peer_says_how_far_it_is() {
             left(&[BLOCKED]),
             "still leads 1 scope: shard/orders/03 (no other node may lead it: 1 dead)",
         ),
-        ("done", left(&[]), "done: it leads nothing"),
+        ("done", left(&[]), "done: it leads and owns nothing"),
         (
             "not known",
             problem("unimplemented", "METHOD_UNKNOWN", 501),

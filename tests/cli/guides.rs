@@ -183,6 +183,11 @@ fn relay() {
 }
 
 #[test]
+fn guide_of_shards() {
+    check_on_a_mesh("guides/shards.md", 15);
+}
+
+#[test]
 fn runbook_of_leadership() {
     check_on_a_mesh("runbooks/leadership.md", 21);
 }

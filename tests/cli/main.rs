@@ -25,6 +25,7 @@ mod prompts;
 mod relays;
 mod resync;
 mod retries;
+mod sharding;
 mod shells;
 mod streams;
 mod stub;

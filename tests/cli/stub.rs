@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::leadership::leaders;
 use crate::pool::{operations, registers};
 pub use crate::process::stub::{After, Reply, Request, Stub};
+use crate::sharding::sharding;
 
 /// A fault as the API states it.
 pub fn problem(code: &str, reason: &str, status: u16) -> Reply {
@@ -121,6 +122,7 @@ pub fn mesh(request: &Request) -> Reply {
         (_, path) if is_of(&["registers", "advertisements"], path) => registers(request, path),
         (_, path) if path.starts_with("/control/operations") => operations(request, path),
         (_, path) if path.starts_with("/control/bindings") => bindings(request, path),
+        (_, path) if is_of(&["shards", "namespaces", "rebalance"], path) => sharding(request, path),
         (_, path) if path.starts_with("/control/config") => config(request, path),
         (_, path) if is_of_identity(path) => identity(request, path),
         ("POST", "/control/store:switch") => switched(&request.body),

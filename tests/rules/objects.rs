@@ -68,7 +68,7 @@ fn noun(path: &str) -> Option<&str> {
 }
 
 /// Objects whose records change together, in one commit, and so are of several kinds (decision 0030).
-const OF_SEVERAL_KINDS: [&str; 2] = ["bindings", "certificates"];
+const OF_SEVERAL_KINDS: [&str; 3] = ["bindings", "certificates", "shards"];
 
 /// Kinds that are declared where no object is, twice, or beside another.
 fn misplaced_kinds(files: &[File]) -> Vec<Finding> {

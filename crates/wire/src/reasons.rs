@@ -163,6 +163,8 @@ reasons! {
         "the session or group is over and cannot be renewed", "begin a new one";
     HEADERS_TOO_LARGE: ResourceExhausted,
         "the headers of the request, or its metadata, are larger than is taken", "send less of them";
+    HISTORY_NOT_KEPT: NotFound,
+        "what has changed in a map of shards so long ago is not kept any more", "omnirelay mesh shards history -n NAMESPACE shows what is";
     HOLDER_HAS_A_CERTIFICATE: FailedPrecondition,
         "the holder has a valid certificate of another key: two hosts may believe to be the same",
         "if the key is lost or the host was replaced, say so with --replace";
@@ -233,6 +235,14 @@ reasons! {
         "the daemon does not know this method", "bring the daemon up to date";
     MISSING_SCOPE: PermissionDenied,
         "the caller lacks the scope that the method needs", "ask whoever grants scopes";
+    NAMESPACE_EXISTS: AlreadyExists,
+        "there is a namespace of that name already, and it is another one",
+        "change its rules with omnirelay mesh namespaces set, or choose another name";
+    NAMESPACE_NOT_FOUND: NotFound,
+        "there is no namespace of that name", "omnirelay mesh namespaces list";
+    NAMESPACE_NOT_READY: FailedPrecondition,
+        "the shards of the namespace are still being made, or removed; whoever leads global-control does it",
+        "try again in a moment; omnirelay mesh namespaces get NAMESPACE says how far it is";
     NAME_NOT_RESOLVED: Unavailable,
         "the host name in the address is not known", "check the address and the resolver";
     NODE_ADDRESS_UNKNOWN: Unavailable,
@@ -252,6 +262,8 @@ reasons! {
     NODE_NOT_STARTED: FailedPrecondition,
         "a killed node could not be started again; the message says why",
         "remove the cause, such as another process on its port, then omnirelay dev resume NODE";
+    NOTHING_TO_DO: FailedPrecondition,
+        "no shard would move", "omnirelay mesh shards simulate says what would move and what would not";
     NOT_ACCEPTABLE: InvalidArgument,
         "the method cannot answer in the form that was asked for", "leave the accept header out";
     NOT_AN_ISSUER: FailedPrecondition,
@@ -327,6 +339,17 @@ reasons! {
         "read what it said, then try again";
     PLACEMENT_CHANGED: Aborted,
         "the agent moved to another relay, or ended, between two questions of one command", "repeat the command";
+    PLAN_NOT_FOUND: NotFound,
+        "there is no rebalance plan of that id; of those that have ended the newest are kept",
+        "omnirelay mesh rebalance-plans list";
+    PLAN_OUTDATED: FailedPrecondition,
+        "the map was changed since the plan was computed, or another plan is being carried out",
+        "propose a new one with omnirelay mesh shards rebalance";
+    PLAN_STATE: FailedPrecondition,
+        "the plan is not in a state in which that can be done", "omnirelay mesh rebalance-plans get PLAN";
+    PLAN_TIMEOUT: DeadlineExceeded,
+        "a rebalance plan has not ended in the time that it was waited for; it goes on",
+        "omnirelay mesh rebalance-plans get PLAN says what it waits for";
     PROOF_NEEDED: Unauthenticated,
         "the daemon takes nobody without proof, as the mesh has a certificate authority or security.loopback is proof, and nothing was proven",
         "call its control socket with --addr unix:PATH, show a certificate with --tls-cert FILE --tls-key FILE, or send a token with --token-file FILE";
@@ -371,9 +394,14 @@ reasons! {
         "use that scope, or choose another name";
     SCOPE_NOT_FOUND: NotFound,
         "there is no leadership scope of that name", "omnirelay mesh leaders list";
+    SELF_APPROVAL: PermissionDenied,
+        "whoever proposed a plan may not approve it, by the policy of the namespace and the configuration of the daemon",
+        "have somebody else approve it; or allow it with policy.selfApproval of the namespace";
     SESSION_REPLACED: Aborted,
         "the agent began another session before it answered a command",
         "give the same command again: an agent that has obeyed says so";
+    SHARD_NOT_FOUND: NotFound,
+        "there is no shard of that id in the namespace", "omnirelay mesh shards list";
     SIGNALS: Unknown,
         "the program could not listen for signals", "report it as a bug";
     STORE_FULL: ResourceExhausted,
@@ -442,6 +470,8 @@ reasons! {
         "the relay remembers, or the agent's stream holds, as many commands as it can", "try again later";
     TOO_MANY_JOINS: ResourceExhausted,
         "too many hosts ask to join from one address", "wait a second, then try again";
+    TOO_MANY_NAMESPACES: ResourceExhausted,
+        "there are as many namespaces as there may be", "remove some with omnirelay mesh namespaces delete";
     TOO_MANY_OPERATIONS: ResourceExhausted,
         "the daemon carries out as many operations as it may", "wait until one has ended, or cancel one";
     TOO_MANY_REGISTERS: ResourceExhausted,
@@ -454,6 +484,9 @@ reasons! {
         "omnirelay mesh leaders delete SCOPE removes one that nobody needs";
     TOO_MANY_SESSIONS: ResourceExhausted,
         "the relay has as many sessions as it may", "use another relay, or raise relay.sessionsMax";
+    TOO_MANY_SHARDS: ResourceExhausted,
+        "there would be more shards than mesh.shards.perNamespaceMax or mesh.shards.perMeshMax allow",
+        "make fewer; or raise the limit on all daemons, which hold the records of all shards in memory";
     TOO_MANY_TOKENS: ResourceExhausted,
         "there are as many join tokens as there may be",
         "they are forgotten a day after their end; make one for several nodes (--uses)";

@@ -191,6 +191,12 @@ impl WriteArgs {
         Self { dry_run: Some("server".to_owned()), ..self.clone() }
     }
 
+    /// How a change is made that follows from this one: of another object, and already confirmed.
+    #[must_use]
+    pub fn for_the_next(&self) -> Self {
+        Self { if_match: None, idempotency_key: None, ..self.clone() }
+    }
+
     pub fn reason_text(&self) -> String {
         self.reason.clone().unwrap_or_default()
     }

@@ -4,7 +4,7 @@ use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use super::args::PageArgs;
-use super::document::{items, text};
+use super::document::{field, items, text};
 use super::error::CliError;
 use super::rpc::Call;
 use super::session::Session;
@@ -70,19 +70,25 @@ async fn pages(
     let mut document = session.call(&request(&page)?).await?;
     loop {
         let have = items(&document, name).len();
-        let next = text(&document, "nextPageToken").to_owned();
+        let next = text(&document, token_of(&document)).to_owned();
         if next.is_empty() || have >= limit {
             return Ok(document);
         }
         page = Page { size: size_of(args, limit - have), token: next };
         let mut more = session.call(&request(&page)?).await?;
         let found = more.get_mut(name).and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
-        let token = more["nextPageToken"].take();
+        let token = more[token_of(&document)].take();
         if let Some(known) = document.get_mut(name).and_then(Value::as_array_mut) {
             known.extend(found);
         }
-        document["nextPageToken"] = if token.is_null() { json!("") } else { token };
+        let field = token_of(&document);
+        document[field] = if token.is_null() { json!("") } else { token };
     }
+}
+
+/// The field with the token of the next page: that of shards is called as the origin calls it.
+fn token_of(document: &Value) -> &'static str {
+    if field(document, "nextCursor").is_string() { "nextCursor" } else { "nextPageToken" }
 }
 
 /// The size of a page when `wanted` more items are wanted.

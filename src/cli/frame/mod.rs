@@ -4,6 +4,7 @@ pub mod address;
 pub mod args;
 pub mod bar;
 pub mod batch;
+pub mod change;
 pub mod changed;
 pub mod client;
 pub mod context_file;

@@ -1,4 +1,4 @@
-//! `mesh peers drain`: a peer gets nothing new and hands over what it leads.
+//! `mesh peers drain`: a peer gets nothing new and hands over what it leads and owns.
 
 use std::time::Duration;
 
@@ -41,9 +41,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Of what is left, how many scopes are named.
 const NAMED_MAX: usize = 10;
 
-/// Cordon peers, and have them hand over what they lead
+/// Cordon peers, and have others take over what they lead and own
 ///
-/// All of them at once, and until none leads anything. What is left and what blocks it is said on standard
+/// All of them at once, and until none leads or owns anything. What is left and what blocks it is said on standard
 /// error. Interrupted or after --timeout the drain itself goes on: mesh peers undrain takes it
 /// back. Asks before it changes anything, unless --yes.
 #[derive(Args, Debug)]
@@ -55,7 +55,7 @@ pub struct DrainArgs {
     /// End once the drain is ordered
     #[arg(long, help_heading = "Wait options")]
     no_wait: bool,
-    /// End with 8 when a peer still leads something after this time; 0s is for ever
+    /// End with 8 when a peer still leads or owns something after this time; 0s is for ever
     #[arg(long, value_name = "DURATION", default_value = "60s", help_heading = "Wait options")]
     timeout: Span,
     #[command(flatten)]
@@ -182,7 +182,7 @@ impl Wait {
                 Ok(progress) => {
                     let now = remaining(&progress);
                     if now != left {
-                        session.notes().progress(&format!("{KIND}/{id} still leads {}", printable(&now)));
+                        session.notes().progress(&format!("{KIND}/{id} still {}", printable(&now)));
                         left = now;
                     }
                 }
@@ -241,8 +241,27 @@ async fn as_it_is(session: &Session, id: &str, mut ordered: Value) -> Result<Val
     Ok(ordered)
 }
 
-/// `2 scopes: global-control, shard/orders/03 (no other node may lead it: 1 dead)`
+/// `leads 2 scopes: global-control, shard/orders/03 (no other node may lead it: 1 dead); owns 3 shards of orders, 2 of them moving`
 pub fn remaining(progress: &Value) -> String {
+    let leads = (!items(progress, "remaining").is_empty()).then(|| format!("leads {}", scopes(progress)));
+    leads.into_iter().chain(items(progress, "shards").iter().map(shards)).collect::<Vec<_>>().join("; ")
+}
+
+/// `owns 3 shards of orders, 2 of them moving (the brake holds ...)`
+fn shards(of: &Value) -> String {
+    let number = |name: &str| field(of, name).as_u64().unwrap_or(0);
+    let moving = match number("moving") {
+        0 => String::new(),
+        moving => format!(", {moving} of them moving"),
+    };
+    let blocked = match text(of, "blockedBy") {
+        "" => String::new(),
+        blocked => format!(" ({blocked})"),
+    };
+    format!("owns {} of {}{moving}{blocked}", count(number("shards"), "shard"), text(of, "namespace"))
+}
+
+fn scopes(progress: &Value) -> String {
     let left = items(progress, "remaining");
     let one = |scope: &Value| match text(scope, "blockedBy") {
         "" => text(scope, "scope").to_owned(),
@@ -261,9 +280,9 @@ pub fn remaining(progress: &Value) -> String {
 fn too_slow(id: &str, timeout: Duration, left: &str) -> CliError {
     let span = humantime::format_duration(timeout);
     let left = if left.is_empty() {
-        "the daemon did not say what it still leads".to_owned()
+        "the daemon did not say what it still leads and owns".to_owned()
     } else {
-        format!("it still leads {left}")
+        format!("it still {left}")
     };
     CliError::new(
         reasons::DRAIN_TIMEOUT,
@@ -288,9 +307,11 @@ mod tests {
     fn what_is_left_names_what_is_blocked_first_and_ten_at_most() {
         let scope = |name: &str, blocked: &str| json!({"scope": name, "blockedBy": blocked});
         let progress = json!({"remaining": [scope("a", ""), scope("b", "nobody else may")]});
-        assert_eq!(remaining(&progress), "2 scopes: b (nobody else may), a");
+        assert_eq!(remaining(&progress), "leads 2 scopes: b (nobody else may), a");
+        let owns = json!({"shards": [{"namespace": "orders", "shards": 3, "moving": 2, "blockedBy": ""}]});
+        assert_eq!(remaining(&owns), "owns 3 shards of orders, 2 of them moving");
         let many: Vec<Value> = (0..12).map(|number| scope(&format!("s{number}"), "")).collect();
         let words = remaining(&json!({ "remaining": many }));
-        assert!(words.starts_with("12 scopes: s0, ") && words.ends_with("s9, and 2 more"), "{words}");
+        assert!(words.starts_with("leads 12 scopes: s0, ") && words.ends_with("s9, and 2 more"), "{words}");
     }
 }

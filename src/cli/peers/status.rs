@@ -74,8 +74,8 @@ async fn drain(session: &Session, peer: &Value) -> String {
         Err(error) => Err(error),
     };
     match progress {
-        Ok(progress) if flag(&progress, "drained") => "done: it leads nothing".to_owned(),
-        Ok(progress) => format!("still leads {}", remaining(&progress)),
+        Ok(progress) if flag(&progress, "drained") => "done: it leads and owns nothing".to_owned(),
+        Ok(progress) => format!("still {}", remaining(&progress)),
         Err(error) => format!("not known: {}", error.body().message),
     }
 }

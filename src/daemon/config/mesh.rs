@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, Section, is_host_and_port};
-use super::{Config, GossipConfig, LeadershipConfig};
+use super::{Config, GossipConfig, LeadershipConfig, ShardingConfig};
 use crate::daemon::identity::pins::{Pin, Pins};
 
 /// How many certificates can be pinned.
@@ -29,6 +29,7 @@ pub struct MeshConfig {
     pub seeds: Vec<String>,
     pub leadership: LeadershipConfig,
     pub gossip: GossipConfig,
+    pub shards: ShardingConfig,
 }
 
 impl Default for MeshConfig {
@@ -41,6 +42,7 @@ impl Default for MeshConfig {
             seeds: Vec::new(),
             leadership: LeadershipConfig::default(),
             gossip: GossipConfig::default(),
+            shards: ShardingConfig::default(),
         }
     }
 }
@@ -66,6 +68,7 @@ impl Section for MeshConfig {
             return Err(("mesh.pinnedCertificates", what));
         }
         self.gossip.check(all)?;
+        self.shards.check()?;
         self.leadership.check(all)
     }
 }

@@ -27,6 +27,7 @@ use crate::daemon::identity::trust::Trust;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::objects::dev::Process;
 use crate::daemon::objects::events::topic::Topics;
+use crate::daemon::objects::leaders::campaign::Campaigner;
 use crate::daemon::objects::peers::presence::Presence;
 use crate::daemon::operations::Operations;
 use crate::daemon::readiness::Readiness;
@@ -109,6 +110,8 @@ pub struct Mount {
     pub mesh_port: Arc<watch::Sender<MeshPort>>,
     /// Membership by gossip; not there before its part is mounted, nor where it is switched off.
     pub gossip: Option<Arc<Gossip>>,
+    /// How this node comes to lead scopes; not there before the part of leaders is mounted.
+    pub campaigner: Option<Arc<Campaigner>>,
     /// Where both are kept.
     pub identity_files: IdentityFiles,
     /// Where the node's own identity comes from.

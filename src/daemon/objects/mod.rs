@@ -21,6 +21,7 @@ pub mod peers;
 pub mod registers;
 pub mod relays;
 pub mod serve;
+pub mod shards;
 pub mod store;
 pub mod transport_policy;
 
@@ -130,7 +131,8 @@ pub fn at_cursor<T>(message: T, cursor: &str) -> Response<T> {
     with_header(Response::new(message), CURSOR, cursor)
 }
 
-fn with_header<T>(mut response: Response<T>, name: &'static str, value: &str) -> Response<T> {
+/// An answer with another header.
+pub fn with_header<T>(mut response: Response<T>, name: &'static str, value: &str) -> Response<T> {
     if let Ok(value) = value.parse() {
         response.metadata_mut().insert(name, value);
     }

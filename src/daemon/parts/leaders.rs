@@ -21,6 +21,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (counted, led) = (metrics.clone(), registry.clone());
     node.metrics.before_scrape(move || counted.read(&led));
     let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
+    node.campaigner = Some(campaigner.clone());
     let candidate = campaigner.clone();
     node.run(Phase::Withdraw, async move { candidate.run().await });
     // Somebody may have handed over to it before hearing that it stops.

@@ -7,12 +7,13 @@ mod dev;
 mod events;
 mod exchange;
 mod gossip;
-mod leaders;
+pub mod leaders;
 mod node;
 mod operations;
 pub mod peers;
 mod registers;
 mod relay;
+pub mod shards;
 mod store;
 mod transport;
 mod transport_policy;
@@ -26,6 +27,7 @@ pub const ALL: &[Part] = &[
     peers::PART,
     transport::PART,
     leaders::PART,
+    shards::PART,
     registers::PART,
     relay::PART,
     bindings::PART,

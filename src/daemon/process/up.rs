@@ -273,6 +273,8 @@ fn configured(options: &UpOptions) -> Result<Config, UpError> {
         let principal = Some(format!("operator:{OPERATOR}"));
         security.bindings.push(BindingConfig { principal, scopes, ..BindingConfig::default() });
     }
+    // Of a mesh for trying things out there is one operator.
+    loaded.config.mesh.shards.self_approval.get_or_insert(true);
     // A mesh for trying things out is open to its host, whether or not it has an authority.
     security.loopback.get_or_insert(LoopbackTrust::Open);
     Ok(loaded.config)

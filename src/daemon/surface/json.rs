@@ -303,12 +303,16 @@ async fn stream_answer(
     Ok(response)
 }
 
+/// How headers begin that the origin has.
+const ORIGIN_PREFIX: &str = "x-omnirelay-";
+
 /// The headers of a gRPC answer that mean something in HTTP.
 fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let known = |name: &HeaderName| {
         *name == ETAG
             || *name == REQUEST_ID
             || (name.as_str().starts_with(METADATA_PREFIX) && *name != NOT_MODIFIED)
+            || name.as_str().starts_with(ORIGIN_PREFIX)
     };
     headers
         .iter()

@@ -9,6 +9,7 @@ mod known;
 mod leaders_test;
 pub mod watching;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use omnirelay_core::scope::ScopeKind;
@@ -29,6 +30,7 @@ use crate::daemon::identity::caller::Caller;
 use crate::daemon::log::LogLimiter;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
+use crate::daemon::registry::view::View;
 pub use explain::blocked_by;
 use known::{AllKnown, Known};
 use pb::leadership_control_service_server::LeadershipControlService;
@@ -37,6 +39,8 @@ use pb::leadership_control_service_server::LeadershipControlService;
 pub const LEADERSHIP: Kind = Kind::of("leadership");
 const PAGE_SIZE_MAX: usize = 1000;
 const HISTORY_DEFAULT: usize = 100;
+/// How the scopes of shards begin.
+const OF_SHARD: &str = "shard/";
 
 /// Where operators read what to do.
 pub const RUNBOOK: &str = "docs/runbooks/leadership.md";
@@ -203,6 +207,18 @@ fn list_tag(asked: &pb::ListLeadersRequest, all: &AllKnown, stale: bool) -> Stri
 /// The record of a scope.
 pub fn leadership_id(scope: &str) -> RecordId {
     RecordId::new(LEADERSHIP, scope)
+}
+
+/// Who leads the scopes of shards, by `<namespace>/<shard>`.
+pub fn of_shards(view: &View) -> BTreeMap<String, String> {
+    let records = view.list(&LEADERSHIP).records;
+    let scopes = records.iter().filter_map(|record| record.record.id.key.strip_prefix(OF_SHARD));
+    scopes.filter_map(|shard| Some((shard.to_owned(), of_shard(view, shard)?))).collect()
+}
+
+/// Who leads the scope of one shard, `<namespace>/<shard>`; `None`: nobody does, or there is no such scope.
+pub fn of_shard(view: &View, shard: &str) -> Option<String> {
+    Known::find(view, &format!("{OF_SHARD}{shard}"))?.leader().map(str::to_owned)
 }
 
 async fn find(registry: &Registry, scope: &str) -> Result<Known, Fault> {

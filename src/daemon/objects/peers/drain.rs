@@ -1,4 +1,4 @@
-//! How far a peer has come with handing over what it leads.
+//! How far a peer has come with handing over what it leads and owns.
 
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -7,10 +7,11 @@ use tonic::Response;
 
 use super::{check_node_id, not_found, pb, peer_id, session_id};
 use crate::daemon::objects::leaders::blocked_by;
+use crate::daemon::objects::shards::owned_by;
 use crate::daemon::objects::{at_cursor, envelope, head_cursor};
 use crate::daemon::registry::Registry;
 
-/// Says what a peer still leads, and what keeps each scope there.
+/// Says what a peer still leads and owns, and what keeps it there.
 pub async fn get(
     registry: &Registry,
     request: pb::GetDrainRequest,
@@ -27,13 +28,15 @@ pub async fn get(
         tenancy.held_by(&session_id(&request.node_id)).into_iter().map(|lease| lease.scope.clone()).collect()
     };
     let remaining = blocked_by(view, &request.node_id, leads);
+    let shards = owned_by(view, &request.node_id);
     let envelope = envelope(registry);
     let response = pb::GetDrainResponse {
         cursor: cursor.clone(),
         node_id: request.node_id,
         draining: value.draining,
-        drained: remaining.is_empty(),
+        drained: remaining.is_empty() && shards.is_empty(),
         remaining,
+        shards,
         ..Default::default()
     }
     .within(envelope);

@@ -104,6 +104,13 @@ pub fn mesh_of(registry: &Registry, node_id: &str) -> Option<Located> {
     Some(Located { mesh, http3: metadata.http3_support })
 }
 
+/// Whether gossip takes a node for suspect or dead.
+pub fn is_doubted(gossip: &Gossip, view: &View, node_id: &str) -> bool {
+    use pb::peer_health::State;
+    let state = Heard::of_one(Some(gossip), view, node_id).state(node_id);
+    matches!(state, State::Suspect | State::Dead)
+}
+
 /// Whether there is a record of a node, live or not.
 pub fn is_known(registry: &Registry, node_id: &str) -> bool {
     registry.view().get(&RecordId::new(PEER, node_id)).is_some()

@@ -1,0 +1,86 @@
+//! A change of one object: how it is previewed, confirmed, sent and told.
+
+use omnirelay_wire::fault::Exit;
+use serde_json::{Value, json};
+
+use super::args::WriteArgs;
+use super::changed;
+use super::client::fresh_key;
+use super::document::flag;
+use super::error::CliError;
+use super::output::View;
+use super::rpc::{Call, Rpc};
+use super::session::Session;
+
+/// A change of one object.
+pub struct Change<'a> {
+    pub rpc: &'a Rpc,
+    /// `KIND/ID`.
+    pub name: String,
+    pub write: &'a WriteArgs,
+    /// What is asked before it; `None`: nothing.
+    pub question: Option<String>,
+    /// `paused`, as in "shard/orders/12 paused".
+    pub done: &'static str,
+    /// Why it stays as it is, where that is so.
+    pub already: &'static str,
+    /// The fields of the request, the id among them; reason, version and the like apart.
+    pub fields: Value,
+}
+
+impl Change<'_> {
+    /// Carries the change out and prints the answer.
+    ///
+    /// # Errors
+    /// As of [`Change::send`].
+    pub async fn run(&self, session: &mut Session) -> Result<Exit, CliError> {
+        let document = self.send(session).await?;
+        self.tell(session, document)
+    }
+
+    /// Carries the change out.
+    ///
+    /// # Errors
+    /// The daemon's fault; usage, when the flags do not fit or nobody confirms.
+    pub async fn send(&self, session: &mut Session) -> Result<Value, CliError> {
+        self.write.check(session, 1)?;
+        if let Some(question) = self.question.as_deref().filter(|_| !self.write.is_dry_run()) {
+            if !self.write.yes && !session.settings.no_input && session.notes().can_ask() {
+                let plan = session.call(&self.call(&fresh_key()?, true)?).await?;
+                session.notes().write(self.describe(&plan).trim_end());
+            }
+            self.write.confirm(session, question)?;
+        }
+        session.announce_target()?;
+        session.call(&self.call(&self.write.key()?, self.write.is_dry_run())?).await
+    }
+
+    /// Prints what became of it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn tell(&self, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+        let changed = flag(&document, "changed");
+        let lines = self.describe(&document);
+        session.show(&View::lines(document, self.name.clone(), lines))?;
+        Ok(if changed && self.write.exit_code { Exit::Negative } else { Exit::Ok })
+    }
+
+    fn call(&self, key: &str, dry_run: bool) -> Result<Call, CliError> {
+        let mut request = self.fields.clone();
+        request["reason"] = json!(self.write.reason_text());
+        request["dryRun"] = json!(dry_run);
+        if let Some(version) = self.write.if_match {
+            request["expectedVersion"] = json!(version.to_string());
+        }
+        // One key per request: the same key with another request is a conflict.
+        let part = if dry_run { "/dry-run" } else { "" };
+        let call = Call::of(self.rpc, &request)?.keyed(key, part);
+        Ok(Call { awaits_work: true, ..call })
+    }
+
+    fn describe(&self, document: &Value) -> String {
+        let head = changed::head(&self.name, document, self.done, self.already);
+        changed::told(&head, changed::lines(document, self.done))
+    }
+}

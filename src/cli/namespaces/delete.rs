@@ -1,0 +1,51 @@
+//! `mesh namespaces delete`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::namespace_control_service;
+use serde_json::json;
+
+use super::KIND;
+use crate::cli::complete;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::change::Change;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+const DELETE: Rpc = namespace_control_service::DELETE;
+pub const LEAF: Leaf = Leaf::write("mesh namespaces delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh namespaces delete orders --dry-run
+  omnirelay mesh namespaces delete orders --yes --reason \"moved to billing\"";
+
+/// Remove a namespace, all its shards, and what is kept of their changes
+///
+/// Asks before it removes anything, unless --yes.
+#[derive(Args, Debug)]
+#[command(visible_alias = "rm", before_long_help = EXAMPLES)]
+pub struct DeleteArgs {
+    /// The namespace
+    #[arg(value_name = "NAMESPACE", value_parser = super::namespace, add = complete::ids(&super::OBJECTS))]
+    namespace: String,
+    /// The ticket of the change, for the audit trail
+    #[arg(long, value_name = "TICKET")]
+    ticket: Option<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let change = Change {
+        rpc: &DELETE,
+        name: format!("{KIND}/{}", args.namespace),
+        write: &args.write,
+        question: Some(format!("Delete namespace {} and all its shards?", args.namespace)),
+        done: "deleted",
+        already: "it is being removed already",
+        fields: json!({ "namespace": args.namespace, "changeTicket": args.ticket }),
+    };
+    change.run(session).await
+}

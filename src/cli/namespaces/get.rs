@@ -1,0 +1,92 @@
+//! `mesh namespaces get`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::namespace_control_service;
+use serde_json::{Value, json};
+
+use super::KIND;
+use super::list::state;
+use crate::cli::complete;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::document::{field, pairs, plain, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::listing::listing;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
+
+pub const GET: Rpc = namespace_control_service::GET;
+pub const LEAF: Leaf = Leaf::read("mesh namespaces get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh namespaces get orders
+  omnirelay mesh namespaces get orders -o json | jq -r .detail.mapVersion
+  omnirelay mesh namespaces get orders -o json | jq .detail.spec > orders.json";
+
+/// Show everything known of one or more namespaces
+#[derive(Args, Debug)]
+#[command(visible_alias = "show", before_long_help = EXAMPLES)]
+pub struct GetArgs {
+    /// Namespaces
+    #[arg(required = true, value_name = "NAMESPACE", value_parser = super::namespace,
+          add = complete::ids(&super::OBJECTS))]
+    namespaces: Vec<String>,
+    /// Times in UTC instead of ages
+    #[arg(long, hide_short_help = true)]
+    absolute: bool,
+}
+
+pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    for namespace in &args.namespaces {
+        let result = one(session, namespace).await;
+        batch.push(namespace.clone(), result);
+    }
+    let absolute = args.absolute;
+    batch.finish(session, |_, document| describe(document, absolute))
+}
+
+/// The answer for one namespace.
+pub async fn one(session: &Session, namespace: &str) -> Result<Value, CliError> {
+    let document = session.call(&Call::of(&GET, &json!({ "namespace": namespace }))?).await?;
+    session.warn_if_stale(&document);
+    Ok(document)
+}
+
+/// Everything of a namespace, one line per field.
+fn describe(document: &Value, absolute: bool) -> String {
+    let namespace = field(document, "detail");
+    let moment = time::moment(document, absolute);
+    let ago = |path: &str| time::back(time::ago(field(namespace, path), moment), moment);
+    let said = |path: &str| text(namespace, path).to_owned();
+    let count =
+        |path: &str| Some(plain(field(namespace, path))).filter(|count| count != "0").unwrap_or_default();
+    let imbalance = field(namespace, "imbalance").as_f64().map(|ratio| format!("{ratio:.3}"));
+    let policy = field(namespace, "spec.policy");
+    let policy = policy.as_object().map(|said| {
+        let said = said.iter().filter(|(_, value)| !value.is_null() && value.as_str() != Some("unspecified"));
+        said.map(|(name, value)| format!("{name}={}", plain(value))).collect::<Vec<_>>().join(",")
+    });
+    listing(&[
+        ("namespace", said("namespace")),
+        ("shards", plain(field(namespace, "shards"))),
+        ("state", state(namespace)),
+        ("reason", said("stateReason")),
+        ("since", ago("stateSince")),
+        ("strategy", said("spec.strategyId")),
+        ("weights", pairs(namespace, "spec.weights")),
+        ("capacities", pairs(namespace, "spec.capacities")),
+        ("policy", policy.unwrap_or_default()),
+        ("imbalance", imbalance.unwrap_or_default()),
+        ("moving", count("moving")),
+        ("unowned", count("unowned")),
+        ("map", said("mapVersion")),
+        ("checksum", said("checksum")),
+        ("plan", said("planId")),
+        ("version", said("version")),
+        ("created", ago("createdAt")),
+        ("updated", ago("updatedAt")),
+    ])
+}

@@ -1,0 +1,116 @@
+//! `mesh namespaces list`, and what it has in common with `watch`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::{namespace_control_service, rebalance_control_service};
+use serde_json::{Value, json};
+
+use super::KIND;
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, flag, plain, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::Column;
+use crate::cli::frame::time;
+use crate::cli::frame::watch::{self as stream, Feed, Keep};
+use crate::cli::frame::whole_list::WholeList;
+
+pub const LIST: Rpc = namespace_control_service::LIST;
+pub const WATCH: Rpc = rebalance_control_service::WATCH_STATES;
+pub const LEAF: Leaf = Leaf::read("mesh namespaces list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh namespaces list
+  omnirelay mesh namespaces list --watch
+  omnirelay mesh namespaces list -o json | jq -r '.namespaces[] | select(.state != \"steady\") | .namespace'";
+
+/// List namespaces and what is being done with their shards, or watch them
+#[derive(Args, Debug)]
+#[command(visible_alias = "ls", before_long_help = EXAMPLES)]
+pub struct ListArgs {
+    #[command(flatten)]
+    table: TableArgs,
+    /// Go on with what becomes of them
+    #[arg(short, long, help_heading = "Watch options")]
+    watch: bool,
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("namespace", |namespace, _| text(namespace, "namespace").to_owned()).keep(),
+    Column::new("shards", |namespace, _| plain(field(namespace, "shards")))
+        .number(|namespace| field(namespace, "shards").as_f64().unwrap_or(0.0)),
+    Column::new("state", |namespace, _| state(namespace)).keep(),
+    Column::new("strategy", |namespace, _| text(namespace, "spec.strategyId").to_owned()),
+    Column::new("map", |namespace, _| text(namespace, "mapVersion").to_owned())
+        .number(|namespace| text(namespace, "mapVersion").parse().unwrap_or(0.0)),
+    Column::new("imbalance", |namespace, _| {
+        field(namespace, "imbalance").as_f64().map(|ratio| format!("{ratio:.3}")).unwrap_or_default()
+    })
+    .number(|namespace| field(namespace, "imbalance").as_f64().unwrap_or(0.0)),
+    Column::new("since", |namespace, moment| time::ago(field(namespace, "stateSince"), moment)),
+    Column::new("reason", |namespace, _| text(namespace, "stateReason").to_owned()),
+    Column::new("checksum", |namespace, _| text(namespace, "checksum").to_owned()).wide(),
+    Column::new("plan", |namespace, _| text(namespace, "planId").to_owned()).wide(),
+];
+
+/// What is being done with a namespace.
+pub fn state(namespace: &Value) -> String {
+    match (flag(namespace, "ready"), flag(namespace, "deleting")) {
+        (_, true) => "removing".to_owned(),
+        (false, _) => {
+            format!("making ({} of {})", plain(field(namespace, "made")), plain(field(namespace, "shards")))
+        }
+        (true, false) => text(namespace, "state").to_owned(),
+    }
+}
+
+pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+    args.watching.check(args.watch)?;
+    if args.watch {
+        return watch(&[], &args.watching, &args.table, session).await;
+    }
+    let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
+    let list = WholeList {
+        field: "namespaces",
+        columns: COLUMNS,
+        name: |namespace| format!("{KIND}/{}", text(namespace, "namespace")),
+        none: "There are no namespaces: omnirelay mesh namespaces create NAME --shards 128",
+        footer: |document, all| format!("{}, rev {}", count(all, "namespace"), text(document, "cursor")),
+    };
+    list.show(document, &args.table, session)
+}
+
+/// Watches instead of listing.
+pub async fn watch(
+    names: &[String],
+    watching: &WatchArgs,
+    table: &TableArgs,
+    session: &mut Session,
+) -> Result<Exit, CliError> {
+    let feed = Feed {
+        rpc: &WATCH,
+        call: Call::of(&WATCH, &json!({ "namespace": names }))?,
+        object: KIND,
+        kind: KIND,
+        id: |namespace| text(namespace, "namespace").to_owned(),
+        columns: COLUMNS,
+        summary: |namespace| {
+            let reason = match text(namespace, "stateReason") {
+                "" => String::new(),
+                reason => format!(": {reason}"),
+            };
+            format!("{} {}{reason}", text(namespace, "namespace"), state(namespace))
+        },
+        line: None,
+        named: names,
+        news: None,
+        present: None,
+        keep: Keep::Latest,
+    };
+    stream::run(session, feed, watching, table).await
+}

@@ -1,0 +1,56 @@
+//! `omnirelay mesh namespaces`: what shards are shards of, and the rules by which they are owned.
+
+mod create;
+mod delete;
+mod get;
+mod list;
+mod set;
+mod spec;
+mod watch;
+
+use serde_json::Value;
+
+use super::complete::{Kind, Known};
+use super::entry::verbs;
+use super::frame::document::text;
+use super::schema::documents::message;
+
+pub use list::LIST;
+
+/// The kind in `namespace/NAME`.
+pub const KIND: &str = "namespace";
+
+/// What a shell completes.
+pub static OBJECTS: Kind =
+    Kind { name: KIND, list: "namespaces", rpc: &LIST, paged: false, of_node: false, known, signs: b"-._:" };
+
+verbs! {
+    /// What shards are shards of, and the rules by which they are owned
+    #[command(visible_alias = "ns", alias = "namespace", arg_required_else_help = true)]
+    "namespaces" NamespacesArgs {
+        List: list::ListArgs,
+        Get: get::GetArgs,
+        Watch: watch::WatchVerbArgs,
+        Create: create::CreateArgs,
+        Set: set::SetArgs,
+        Delete: delete::DeleteArgs,
+    }
+    &[
+        message("namespace", "mesh namespaces get", "omnirelay.mesh.control.v1.GetNamespaceResponse"),
+        message("namespace-change", "mesh namespaces create, set, delete", "omnirelay.mesh.control.v1.NamespaceChange"),
+        message("namespaces", "mesh namespaces list", "omnirelay.mesh.control.v1.ListNamespacesResponse"),
+        message("rebalance-event", "mesh namespaces watch, list --watch", "omnirelay.mesh.control.v1.RebalanceEvent"),
+        message("rebalance-policy", "mesh namespaces create, set (the field `policy` of a file)", "omnirelay.mesh.control.v1.RebalancePolicy"),
+    ]
+}
+
+fn known(namespace: &Value) -> Known {
+    let status = format!("{} shards, {}", text(namespace, "shards"), text(namespace, "state"));
+    Known { id: text(namespace, "namespace").to_owned(), status }
+}
+
+/// A namespace as it was given; what `-o name` prints of one can be given again.
+#[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
+fn namespace(given: &str) -> Result<String, String> {
+    Ok(given.strip_prefix("namespace/").unwrap_or(given).to_owned())
+}

@@ -1,0 +1,66 @@
+//! `mesh namespaces set`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::namespace_control_service;
+use serde_json::{Value, json};
+
+use super::KIND;
+use super::get::{GET, one};
+use super::spec::SpecArgs;
+use crate::cli::complete;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::change::Change;
+use crate::cli::frame::document::field;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+const SET: Rpc = namespace_control_service::SET;
+pub const LEAF: Leaf = Leaf::write("mesh namespaces set", &[&SET, &GET]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh namespaces set orders --weight node-1=2
+  omnirelay mesh namespaces set orders --self-approval --silent-after-ms 0
+  omnirelay mesh namespaces set orders -f orders.yaml --if-match 12 --reason \"new policy\"";
+
+/// Change the rules of a namespace
+///
+/// What that changes of who owns what takes a plan. Flags change what they name. A file replaces all rules.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct SetArgs {
+    /// The namespace
+    #[arg(value_name = "NAMESPACE", value_parser = super::namespace, add = complete::ids(&super::OBJECTS))]
+    namespace: String,
+    #[command(flatten)]
+    spec: SpecArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let before = match args.spec.file {
+        Some(_) => json!({}),
+        None => without_null(field(&one(session, &args.namespace).await?, "detail.spec")),
+    };
+    let mut fields = args.spec.request(before)?;
+    fields["namespace"] = json!(args.namespace);
+    let change = Change {
+        rpc: &SET,
+        name: format!("{KIND}/{}", args.namespace),
+        write: &args.write,
+        question: None,
+        done: "set",
+        already: "it is so already",
+        fields,
+    };
+    change.run(session).await
+}
+
+/// What was said, without what was not.
+fn without_null(spec: &Value) -> Value {
+    let said = spec.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    Value::Object(said.map(|(name, value)| (name.clone(), value.clone())).collect())
+}

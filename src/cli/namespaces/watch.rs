@@ -1,0 +1,35 @@
+//! `mesh namespaces watch`: `mesh namespaces list --watch --append`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+
+use super::list::{self, WATCH};
+use crate::cli::complete;
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
+
+pub const LEAF: Leaf = Leaf::read("mesh namespaces watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh namespaces watch
+  omnirelay mesh namespaces watch orders --until state==completed --timeout 5m
+  omnirelay mesh namespaces watch -o jsonl --cursor-file namespaces.cursor";
+
+/// Watch what is being done with the shards of namespaces, one line each
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct WatchVerbArgs {
+    /// Namespaces [default: all]
+    #[arg(value_name = "NAMESPACE", value_parser = super::namespace, add = complete::ids(&super::OBJECTS))]
+    namespaces: Vec<String>,
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let watching = WatchArgs { append: true, ..args.watching.clone() };
+    list::watch(&args.namespaces, &watching, &TableArgs::default(), session).await
+}

@@ -1,0 +1,54 @@
+//! `mesh rebalance-plans apply`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::rebalance_control_service;
+
+use super::follow::{self, WaitArgs};
+use super::get::GET;
+use super::{change, tell};
+use crate::cli::complete;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::change::Change;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+pub const APPLY: Rpc = rebalance_control_service::APPLY;
+pub const LEAF: Leaf = Leaf::write("mesh rebalance-plans apply", &[&APPLY, &GET]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh rebalance-plans apply plan_1a215015b7ad4fc0a --dry-run
+  omnirelay mesh rebalance-plans apply plan_1a215015b7ad4fc0a --yes --timeout 10m
+  omnirelay mesh rebalance-plans apply plan_1a215015b7ad4fc0a --yes --no-wait";
+
+/// Have an approved plan carried out, and wait for its end
+///
+/// How far it is is said on standard error. Interrupted or after --timeout the plan goes on: mesh rebalance-plans pause and
+/// cancel stop it. Ends with 10 when the plan fails. Asks before it changes anything, unless --yes.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ApplyArgs {
+    /// The plan
+    #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
+    plan: String,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &ApplyArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let id = args.plan.as_str();
+    if args.write.is_dry_run() {
+        return tell(&APPLY, id, &args.write, "applied", session).await;
+    }
+    let apply = Change {
+        question: Some(format!("Move the shards of plan {id}?")),
+        ..change(&APPLY, id, &args.write, "applied")
+    };
+    let document = apply.send(session).await?;
+    session.notes().say(&format!("{}/{id} applied", super::KIND));
+    follow::to_the_end(session, id, document, &args.wait).await
+}

@@ -1,0 +1,38 @@
+//! `mesh rebalance-plans approve`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::rebalance_control_service;
+
+use super::tell;
+use crate::cli::complete;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+pub const APPROVE: Rpc = rebalance_control_service::APPROVE;
+pub const LEAF: Leaf =
+    Leaf::write("mesh rebalance-plans approve", &[&APPROVE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh rebalance-plans approve plan_1a215015b7ad4fc0a --reason \"looked at it with ops\"
+  omnirelay mesh rebalance-plans approve plan_1a215015b7ad4fc0a --if-match 1";
+
+/// Approve a plan
+///
+/// Who proposed it may not, unless the policy of its namespace or the configuration of the daemon allows that.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ApproveArgs {
+    /// The plan
+    #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
+    plan: String,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &ApproveArgs, session: &mut Session) -> Result<Exit, CliError> {
+    tell(&APPROVE, &args.plan, &args.write, "approved", session).await
+}

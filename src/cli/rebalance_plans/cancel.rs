@@ -1,0 +1,37 @@
+//! `mesh rebalance-plans cancel`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::rebalance_control_service;
+
+use super::tell;
+use crate::cli::complete;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+pub const CANCEL: Rpc = rebalance_control_service::CANCEL;
+pub const LEAF: Leaf =
+    Leaf::write("mesh rebalance-plans cancel", &[&CANCEL]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh rebalance-plans cancel plan_1a215015b7ad4fc0a --reason \"node-3 stays after all\"";
+
+/// End a plan; what was moved stays moved
+///
+/// Shards whose owner has not stopped yet stay where they are.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct CancelArgs {
+    /// The plan
+    #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
+    plan: String,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &CancelArgs, session: &mut Session) -> Result<Exit, CliError> {
+    tell(&CANCEL, &args.plan, &args.write, "cancelled", session).await
+}

@@ -1,0 +1,131 @@
+//! `mesh rebalance-plans get`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::rebalance_control_service;
+use serde_json::{Value, json};
+
+use super::KIND;
+use super::follow::how_far;
+use crate::cli::complete;
+use crate::cli::frame::document::{field, flag, items, pairs, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::listing::listing;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::screen::printable;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
+
+pub const GET: Rpc = rebalance_control_service::GET;
+pub const LEAF: Leaf = Leaf::read("mesh rebalance-plans get", &[&GET]);
+
+/// How many moves are told.
+const MOVES_TOLD: usize = 40;
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh rebalance-plans get plan_1a215015b7ad4fc0a
+  omnirelay mesh rebalance-plans get plan_1a215015b7ad4fc0a -o json | jq -r '.plan.moves[] | select(.progress != \"moved\")'";
+
+/// Show a plan: its moves, why each, who said what, and how far it is
+#[derive(Args, Debug)]
+#[command(visible_alias = "show", before_long_help = EXAMPLES)]
+pub struct GetArgs {
+    /// The plan
+    #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
+    plan: String,
+    /// Times in UTC instead of ages
+    #[arg(long, hide_short_help = true)]
+    absolute: bool,
+}
+
+pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let document = session.call(&Call::of(&GET, &json!({ "planId": args.plan }))?).await?;
+    session.warn_if_stale(&document);
+    let lines = describe(&document, args.absolute);
+    session.show(&View::lines(document, format!("{KIND}/{}", args.plan), lines))?;
+    Ok(Exit::Ok)
+}
+
+/// Everything of a plan.
+pub fn describe(document: &Value, absolute: bool) -> String {
+    let plan = field(document, "plan");
+    let moment = time::moment(document, absolute);
+    let ago = |of: &Value, path: &str| time::back(time::ago(field(of, path), moment), moment);
+    let said = |path: &str| text(plan, path).to_owned();
+    let number = |path: &str| field(plan, path).as_u64().unwrap_or(0);
+    let removed = items(plan, "removed").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    let mut rows = vec![
+        ("plan", said("planId")),
+        ("namespace", said("namespace")),
+        ("state", said("state")),
+        ("because", said("stateReason")),
+        ("since", ago(plan, "stateSince")),
+        (
+            "author",
+            if flag(plan, "automatic") {
+                format!("{} (the controller)", text(plan, "author"))
+            } else {
+                said("author")
+            },
+        ),
+        ("reason", said("reason")),
+        ("ticket", said("changeTicket")),
+        ("map", said("mapVersion")),
+        ("strategy", said("strategyId")),
+        ("weights", pairs(plan, "weights")),
+        ("removed", removed),
+        ("forced", if flag(plan, "forced") { "yes".to_owned() } else { String::new() }),
+        (
+            "moves",
+            format!(
+                "{}, no plan has fewer than {}; {} by choice",
+                number("summary.moves"),
+                number("summary.lowerBound"),
+                number("summary.byChoice")
+            ),
+        ),
+        ("progress", if field(plan, "startedAt").is_null() { String::new() } else { how_far(plan) }),
+        (
+            "imbalance",
+            format!(
+                "{:.3} -> {:.3}",
+                field(plan, "summary.imbalanceBefore").as_f64().unwrap_or(0.0),
+                field(plan, "summary.imbalanceAfter").as_f64().unwrap_or(0.0)
+            ),
+        ),
+        ("created", ago(plan, "createdAt")),
+        ("started", ago(plan, "startedAt")),
+        ("ended", ago(plan, "endedAt")),
+        ("version", said("version")),
+    ];
+    rows.extend(items(plan, "decisions").iter().map(|said| {
+        let reason = match text(said, "reason") {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        ("said", format!("{} by {} {}{reason}", text(said, "what"), text(said, "by"), ago(said, "at")))
+    }));
+    format!("{}{}", listing(&rows), moves(items(plan, "moves")))
+}
+
+/// Moves, a line each.
+fn moves(moves: &[Value]) -> String {
+    let mut lines = String::from(if moves.is_empty() { "" } else { "\n" });
+    for one in moves.iter().take(MOVES_TOLD) {
+        let from = Some(text(one, "from")).filter(|from| !from.is_empty()).unwrap_or("(nobody)");
+        let line = format!(
+            "  {}  {from} -> {}  {}  {}",
+            text(one, "shardId"),
+            text(one, "to"),
+            text(one, "cause"),
+            text(one, "progress")
+        );
+        lines.push_str(&format!("{}\n", printable(&line)));
+    }
+    if moves.len() > MOVES_TOLD {
+        lines.push_str(&format!("  and {} more; -o json has all\n", moves.len() - MOVES_TOLD));
+    }
+    lines
+}

@@ -1,0 +1,129 @@
+//! `mesh rebalance-plans list`, and what it has in common with `watch`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::rebalance_control_service;
+use serde_json::json;
+
+use super::KIND;
+use super::follow::how_far;
+use crate::cli::complete;
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::Column;
+use crate::cli::frame::time;
+use crate::cli::frame::watch::{self as stream, Feed, Keep};
+use crate::cli::frame::whole_list::WholeList;
+use crate::cli::namespaces;
+
+pub const LIST: Rpc = rebalance_control_service::LIST;
+pub const WATCH: Rpc = rebalance_control_service::WATCH;
+pub const LEAF: Leaf = Leaf::read("mesh rebalance-plans list", &[&LIST, &WATCH]).listing(&COLUMNS, &[]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh rebalance-plans list
+  omnirelay mesh rebalance-plans list --state proposed,approved -o name
+  omnirelay mesh rebalance-plans list -n orders -o json | jq -r '.plans[0].planId'";
+
+/// List plans, the newest first, or watch them
+#[derive(Args, Debug)]
+#[command(visible_alias = "ls", before_long_help = EXAMPLES)]
+pub struct ListArgs {
+    /// Only plans of this namespace
+    #[arg(short, long, value_name = "NAMESPACE", add = complete::ids(&namespaces::OBJECTS))]
+    namespace: Option<String>,
+    /// Only plans in this state; not with --watch
+    #[arg(long, value_name = "STATE", value_delimiter = ',',
+          value_parser = ["proposed", "approved", "running", "paused", "completed", "failed", "rejected", "cancelled", "superseded"])]
+    state: Vec<String>,
+    #[command(flatten)]
+    table: TableArgs,
+    /// Go on with what becomes of them
+    #[arg(short, long, help_heading = "Watch options")]
+    watch: bool,
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("plan", |plan, _| text(plan, "planId").to_owned()).keep(),
+    Column::new("namespace", |plan, _| text(plan, "namespace").to_owned()).keep(),
+    Column::new("state", |plan, _| text(plan, "state").to_owned()).keep(),
+    Column::new("moves", |plan, _| field(plan, "summary.moves").to_string())
+        .number(|plan| field(plan, "summary.moves").as_f64().unwrap_or(0.0)),
+    Column::new(
+        "progress",
+        |plan, _| if field(plan, "startedAt").is_null() { String::new() } else { how_far(plan) },
+    ),
+    Column::new("author", |plan, _| text(plan, "author").to_owned()),
+    Column::new("age", |plan, moment| time::ago(field(plan, "createdAt"), moment))
+        .ranked(|plan| -(time::millis(field(plan, "createdAt")).unwrap_or(0) as f64)),
+    Column::new("reason", |plan, _| text(plan, "reason").to_owned()),
+    Column::new("because", |plan, _| text(plan, "stateReason").to_owned()).wide(),
+    Column::new("map", |plan, _| text(plan, "mapVersion").to_owned()).wide(),
+    Column::new("ticket", |plan, _| text(plan, "changeTicket").to_owned()).wide(),
+];
+
+pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+    args.watching.check(args.watch)?;
+    let namespace = args.namespace.as_ref().map(|given| given.strip_prefix("namespace/").unwrap_or(given));
+    if args.watch {
+        if !args.state.is_empty() {
+            return Err(CliError::usage("--state narrows a list, not a watch: states are what changes"));
+        }
+        let namespaces: Vec<String> = namespace.iter().map(|name| (*name).to_owned()).collect();
+        return watch(&[], &namespaces, &args.watching, &args.table, session).await;
+    }
+    let document =
+        session.call(&Call::of(&LIST, &json!({ "namespace": namespace, "state": args.state }))?).await?;
+    let list = WholeList {
+        field: "plans",
+        columns: COLUMNS,
+        name: |plan| format!("{KIND}/{}", text(plan, "planId")),
+        none: "There are no such plans.",
+        footer: |document, all| format!("{}, rev {}", count(all, "plan"), text(document, "cursor")),
+    };
+    list.show(document, &args.table, session)
+}
+
+/// Watches instead of listing.
+pub async fn watch(
+    plans: &[String],
+    namespaces: &[String],
+    watching: &WatchArgs,
+    table: &TableArgs,
+    session: &mut Session,
+) -> Result<Exit, CliError> {
+    let feed = Feed {
+        rpc: &WATCH,
+        call: Call::of(&WATCH, &json!({ "planId": plans, "namespace": namespaces }))?,
+        object: "plan",
+        kind: KIND,
+        id: |plan| text(plan, "planId").to_owned(),
+        columns: COLUMNS,
+        summary: |plan| {
+            let reason = match text(plan, "stateReason") {
+                "" => String::new(),
+                reason => format!(": {reason}"),
+            };
+            format!(
+                "{} of {} {}, {}{reason}",
+                text(plan, "planId"),
+                text(plan, "namespace"),
+                text(plan, "state"),
+                how_far(plan)
+            )
+        },
+        line: None,
+        named: plans,
+        news: None,
+        present: None,
+        keep: Keep::Latest,
+    };
+    stream::run(session, feed, watching, table).await
+}

@@ -1,0 +1,109 @@
+//! `omnirelay mesh rebalance-plans`: which shards are to move, who said so, and how far they are.
+
+mod apply;
+mod approve;
+mod cancel;
+pub mod follow;
+mod get;
+mod list;
+mod pause;
+mod reject;
+mod resume;
+mod watch;
+
+use omnirelay_wire::fault::Exit;
+use serde_json::{Value, json};
+
+use super::complete::{Kind, Known};
+use super::entry::verbs;
+use super::frame::args::WriteArgs;
+use super::frame::change::Change;
+use super::frame::document::text;
+use super::frame::error::CliError;
+use super::frame::rpc::Rpc;
+use super::frame::session::Session;
+use super::schema::documents::message;
+
+pub use apply::APPLY;
+pub use approve::APPROVE;
+pub use get::GET;
+pub use list::LIST;
+
+/// The kind in `plan/ID`.
+pub const KIND: &str = "plan";
+
+/// What a shell completes.
+pub static OBJECTS: Kind =
+    Kind { name: KIND, list: "plans", rpc: &LIST, paged: false, of_node: false, known, signs: b"_" };
+
+verbs! {
+    /// Plans of moves of shards: who approved them, and how far they are
+    #[command(visible_alias = "plans", alias = "rebalance-plan", arg_required_else_help = true)]
+    "rebalance-plans" PlansArgs {
+        List: list::ListArgs,
+        Get: get::GetArgs,
+        Watch: watch::WatchVerbArgs,
+        Approve: approve::ApproveArgs,
+        Reject: reject::RejectArgs,
+        Apply: apply::ApplyArgs,
+        Pause: pause::PauseArgs,
+        Resume: resume::ResumeArgs,
+        Cancel: cancel::CancelArgs,
+    }
+    &[
+        message("rebalance-plan", "mesh rebalance-plans get", "omnirelay.mesh.control.v1.GetPlanResponse"),
+        message("rebalance-plan-change", "mesh shards rebalance, mesh rebalance-plans approve, reject, apply, pause, resume, cancel", "omnirelay.mesh.control.v1.PlanChange"),
+        message("rebalance-plan-event", "mesh rebalance-plans watch, list --watch", "omnirelay.mesh.control.v1.PlanEvent"),
+        message("rebalance-plans", "mesh rebalance-plans list", "omnirelay.mesh.control.v1.ListPlansResponse"),
+    ]
+}
+
+fn known(plan: &Value) -> Known {
+    let status = format!("{}, {}", text(plan, "namespace"), text(plan, "state"));
+    Known { id: text(plan, "planId").to_owned(), status }
+}
+
+/// A plan as it was given; what `-o name` prints of one can be given again.
+#[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
+fn plan(given: &str) -> Result<String, String> {
+    Ok(given.strip_prefix("plan/").unwrap_or(given).to_owned())
+}
+
+/// What is said to a plan.
+fn change<'a>(rpc: &'a Rpc, id: &str, write: &'a WriteArgs, done: &'static str) -> Change<'a> {
+    Change {
+        rpc,
+        name: format!("{KIND}/{id}"),
+        write,
+        question: None,
+        done,
+        already: "that was said already",
+        fields: json!({ "planId": id }),
+    }
+}
+
+/// Says something to a plan, and prints the answer.
+async fn tell(
+    rpc: &Rpc,
+    id: &str,
+    write: &WriteArgs,
+    done: &'static str,
+    session: &mut Session,
+) -> Result<Exit, CliError> {
+    change(rpc, id, write, done).run(session).await
+}
+
+/// Says something to a plan on the way to something else: what came of it goes to standard error.
+pub async fn say(
+    rpc: &Rpc,
+    id: &str,
+    write: &WriteArgs,
+    done: &'static str,
+    session: &mut Session,
+) -> Result<Value, CliError> {
+    // What the version was meant for is the map.
+    let write = write.for_the_next();
+    let document = change(rpc, id, &write, done).send(session).await?;
+    session.notes().say(&format!("{KIND}/{id} {done}"));
+    Ok(document)
+}

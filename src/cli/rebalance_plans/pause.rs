@@ -1,0 +1,35 @@
+//! `mesh rebalance-plans pause`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::rebalance_control_service;
+
+use super::tell;
+use crate::cli::complete;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+pub const PAUSE: Rpc = rebalance_control_service::PAUSE;
+pub const LEAF: Leaf =
+    Leaf::write("mesh rebalance-plans pause", &[&PAUSE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh rebalance-plans pause plan_1a215015b7ad4fc0a --reason \"latency rises\"";
+
+/// Have a plan begin no further moves; those that have begun are finished
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct PauseArgs {
+    /// The plan
+    #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
+    plan: String,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &PauseArgs, session: &mut Session) -> Result<Exit, CliError> {
+    tell(&PAUSE, &args.plan, &args.write, "paused", session).await
+}

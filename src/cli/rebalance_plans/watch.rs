@@ -1,0 +1,35 @@
+//! `mesh rebalance-plans watch`: `mesh rebalance-plans list --watch --append`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+
+use super::list::{self, WATCH};
+use crate::cli::complete;
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
+
+pub const LEAF: Leaf = Leaf::read("mesh rebalance-plans watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh rebalance-plans watch
+  omnirelay mesh rebalance-plans watch plan_1a215015b7ad4fc0a --until state==completed --timeout 5m
+  omnirelay mesh rebalance-plans watch -o jsonl --cursor-file plans.cursor";
+
+/// Watch what becomes of plans, one line each
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct WatchVerbArgs {
+    /// Plans [default: all]
+    #[arg(value_name = "PLAN", value_parser = super::plan, add = complete::ids(&super::OBJECTS))]
+    plans: Vec<String>,
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let watching = WatchArgs { append: true, ..args.watching.clone() };
+    list::watch(&args.plans, &[], &watching, &TableArgs::default(), session).await
+}

@@ -1,0 +1,98 @@
+//! `mesh shards get`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::shard_control_service;
+use serde_json::{Value, json};
+
+use super::KIND;
+use super::columns::status;
+use super::which::NamespaceArg;
+use crate::cli::frame::batch::Batch;
+use crate::cli::frame::document::{field, plain, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::listing::listing;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
+use crate::cli::namespaces;
+
+pub const GET: Rpc = shard_control_service::GET;
+pub const LEAF: Leaf =
+    Leaf::read("mesh shards get", &[&GET, &namespaces::LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh shards get 012
+  omnirelay mesh shards get orders/012 orders/013 -o yaml
+  omnirelay mesh shards get 012 -n orders -o json | jq -r .shard.fenceToken";
+
+/// Show everything known of one or more shards
+#[derive(Args, Debug)]
+#[command(visible_alias = "show", before_long_help = EXAMPLES)]
+pub struct GetArgs {
+    /// Ids, or NAMESPACE/SHARD
+    #[arg(required = true, value_name = "SHARD", value_parser = super::shard)]
+    shards: Vec<String>,
+    #[command(flatten)]
+    which: NamespaceArg,
+    /// Times in UTC instead of ages
+    #[arg(long, hide_short_help = true)]
+    absolute: bool,
+}
+
+pub async fn run(args: &GetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let mut batch = Batch::new(KIND, "response", "was not found or could not be read");
+    for given in &args.shards {
+        let (namespace, shard) = args.which.shard(session, given).await?;
+        let result = one(session, &namespace, &shard).await;
+        batch.push(format!("{namespace}/{shard}"), result);
+    }
+    let absolute = args.absolute;
+    batch.finish(session, |_, document| describe(document, absolute))
+}
+
+async fn one(session: &Session, namespace: &str, shard: &str) -> Result<Value, CliError> {
+    let request = json!({ "namespace": namespace, "shardId": shard });
+    let document = session.call(&Call::of(&GET, &request)?).await?;
+    session.warn_if_stale(&document);
+    Ok(document)
+}
+
+/// Everything of a shard, one line per field.
+fn describe(document: &Value, absolute: bool) -> String {
+    let shard = field(document, "shard");
+    let moment = time::moment(document, absolute);
+    let ago = |of: &Value, path: &str| time::back(time::ago(field(of, path), moment), moment);
+    let said = |path: &str| text(shard, path).to_owned();
+    let changed = match text(document, "history.actor") {
+        "" => String::new(),
+        actor => {
+            format!("{} by {actor}: {}", text(document, "history.cause"), text(document, "history.reason"))
+        }
+    };
+    let map = field(document, "map");
+    listing(&[
+        ("shard", format!("{}/{}", text(shard, "namespace"), text(shard, "shardId"))),
+        ("owner", said("ownerNodeId")),
+        ("leader", said("leaderId")),
+        ("status", status(shard)),
+        ("target", said("targetNodeId")),
+        ("owned", ago(shard, "ownedSince")),
+        ("previous", text(document, "history.previousOwnerNodeId").to_owned()),
+        ("fence", said("fenceToken")),
+        ("strategy", said("strategyId")),
+        (
+            "capacity",
+            Some(plain(field(shard, "capacityHint"))).filter(|hint| hint != "0.0").unwrap_or_default(),
+        ),
+        ("locality", said("localityHint")),
+        ("changed", changed.trim_end_matches(": ").to_owned()),
+        ("ticket", said("changeTicket")),
+        ("plan", said("planId")),
+        ("version", said("version")),
+        ("checksum", said("checksum")),
+        ("map", format!("{} (checksum {})", text(map, "version"), text(map, "checksum"))),
+        ("updated", ago(shard, "updatedAt")),
+    ])
+}

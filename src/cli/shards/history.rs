@@ -1,0 +1,94 @@
+//! `mesh shards history`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::shard_control_service;
+use serde_json::{Value, json};
+
+use super::which::NamespaceArg;
+use crate::cli::frame::args::TableArgs;
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Column};
+use crate::cli::frame::time;
+use crate::cli::frame::whole_list::WholeList;
+use crate::cli::namespaces;
+
+const HISTORY: Rpc = shard_control_service::HISTORY;
+pub const LEAF: Leaf =
+    Leaf::read("mesh shards history", &[&HISTORY, &namespaces::LIST]).listing(&COLUMNS, &[]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh shards history
+  omnirelay mesh shards history -n orders --limit 5 --absolute
+  omnirelay mesh shards history -n orders -o json | jq '[.changes[].moved] | add'";
+
+/// Show the versions of a map: when, by whom, why, and how much moved
+///
+/// The newest first. What each did to which shard is told by mesh shards diff.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct HistoryArgs {
+    #[command(flatten)]
+    which: NamespaceArg,
+    /// At most this many, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("version", |change, _| text(change, "version").to_owned())
+        .number(|change| text(change, "version").parse().unwrap_or(0.0))
+        .keep(),
+    Column::new("when", |change, moment| time::ago(field(change, "at"), moment))
+        .ranked(|change| time::millis(field(change, "at")).unwrap_or(0) as f64)
+        .keep(),
+    Column::new("cause", |change, _| text(change, "cause").to_owned()).keep(),
+    Column::new("moved", |change, _| moved(change))
+        .number(|change| field(change, "moved").as_f64().unwrap_or(0.0)),
+    Column::new("changed", |change, _| field(change, "changed").to_string())
+        .number(|change| field(change, "changed").as_f64().unwrap_or(0.0)),
+    Column::new("actor", |change, _| text(change, "actor").to_owned()),
+    Column::new("plan", |change, _| text(change, "planId").to_owned()),
+    Column::new("ticket", |change, _| text(change, "changeTicket").to_owned()),
+    Column::new("reason", |change, _| text(change, "reason").to_owned()),
+    Column::new("checksum", |change, _| text(change, "checksum").to_owned()).wide(),
+    Column::new("position", |change, _| text(change, "position").to_owned()).wide(),
+];
+
+/// `3 (2.3%)`
+fn moved(change: &Value) -> String {
+    let moved = field(change, "moved").as_u64().unwrap_or(0);
+    let percent = field(change, "movedPercent").as_f64().unwrap_or(0.0);
+    if moved == 0 { "0".to_owned() } else { format!("{moved} ({percent:.1}%)") }
+}
+
+pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if let Some(by) = &args.table.sort_by {
+        table::find(COLUMNS, &by.column, "--sort-by")?;
+    }
+    let namespace = args.which.one(session).await?;
+    let request = json!({ "namespace": namespace, "limit": args.limit });
+    let document = session.call(&Call::of(&HISTORY, &request)?).await?;
+    let list = WholeList {
+        field: "changes",
+        columns: COLUMNS,
+        name: |change| format!("map/{}/{}", text(change, "namespace"), text(change, "version")),
+        none: "Nothing is kept of what has changed.",
+        footer: |document, all| {
+            format!(
+                "{}, map {} (checksum {})",
+                count(all, "version"),
+                text(document, "map.version"),
+                text(document, "map.checksum")
+            )
+        },
+    };
+    list.show(document, &args.table, session)
+}

@@ -1,0 +1,181 @@
+//! `mesh shards list`, and what it has in common with `watch`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::shard_control_service;
+use serde_json::{Value, json};
+
+use super::KIND;
+use super::columns::{COLUMNS, difference, id, summary};
+use crate::cli::complete;
+use crate::cli::frame::args::{PageArgs, TableArgs, WatchArgs};
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::output::{Text, View};
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::{self, Table};
+use crate::cli::frame::time;
+use crate::cli::frame::watch::{self as stream, Feed, Keep};
+use crate::cli::{namespaces, peers};
+
+pub const LIST: Rpc = shard_control_service::LIST;
+pub const WATCH: Rpc = shard_control_service::WATCH;
+pub const LEAF: Leaf =
+    Leaf::read("mesh shards list", &[&LIST, &WATCH]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh shards list
+  omnirelay mesh shards list -n orders --owner node-2
+  omnirelay mesh shards list --status draining,paused -o wide
+  omnirelay mesh shards list -n orders -o json | jq -r '.items[] | [.shardId, .ownerNodeId] | @tsv'";
+
+/// List shards and who owns them, or watch them
+#[derive(Args, Debug)]
+#[command(visible_alias = "ls", before_long_help = EXAMPLES)]
+pub struct ListArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
+    table: TableArgs,
+    /// Go on with what becomes of them
+    #[arg(short, long, help_heading = "Watch options")]
+    watch: bool,
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+/// What shards are narrowed to; several values of a flag are alternatives.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "List options")]
+pub struct FilterArgs {
+    /// Only shards of this namespace
+    #[arg(short, long, value_name = "NAMESPACE", add = complete::ids(&namespaces::OBJECTS))]
+    pub namespace: Option<String>,
+
+    /// Only what this node owns
+    #[arg(long, value_name = "NODE", add = complete::ids(&peers::OBJECTS))]
+    pub owner: Option<String>,
+
+    /// Only shards that are so: active, draining, paused or disabled
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', ignore_case = true,
+          value_parser = ["active", "draining", "paused", "disabled"])]
+    pub status: Vec<String>,
+
+    /// Only shards with this in their id
+    #[arg(long, value_name = "TEXT")]
+    pub search: Option<String>,
+}
+
+impl FilterArgs {
+    /// The fields of a request.
+    pub fn fields(&self) -> Value {
+        let bare = |given: &Option<String>, kind: &str| {
+            given.as_ref().map(|given| given.strip_prefix(kind).unwrap_or(given).to_owned())
+        };
+        let status: Vec<String> = self.status.iter().map(|status| status.to_ascii_lowercase()).collect();
+        json!({
+            "namespace": bare(&self.namespace, "namespace/"), "owner": bare(&self.owner, "peer/"),
+            "status": status, "search": self.search,
+        })
+    }
+}
+
+pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
+    args.watching.check(args.watch)?;
+    if args.watch {
+        return watch(&args.filter, &args.watching, &args.table, session).await;
+    }
+    if let Some(by) = &args.table.sort_by {
+        table::find(COLUMNS, &by.column, "--sort-by")?;
+    }
+    let request = |page: &Page| {
+        let mut fields = args.filter.fields();
+        fields["pageSize"] = json!(page.size_or(list::PAGE_MAX));
+        fields["cursor"] = json!(page.token);
+        Call::of(&LIST, &fields)
+    };
+    let sorts_here = args.table.sort_by.is_some();
+    let mut document = list::fetch(session, "items", &args.page, sorts_here, request).await?;
+    if let (Some(by), Some(found)) =
+        (&args.table.sort_by, document.get_mut("items").and_then(Value::as_array_mut))
+    {
+        table::sort(COLUMNS, found, by)?;
+    }
+    list::limit(session, &mut document, "items", &args.page);
+    show(args, session, document)
+}
+
+fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit, CliError> {
+    let found = items(&document, "items").to_vec();
+    let moment = time::moment(&document, args.table.absolute);
+    // Made before the emptiness check, so that a wrong --columns is an error in any case.
+    let table = Table::of(COLUMNS, &found, moment, &args.table.layout())?;
+    let empty = found.is_empty();
+    if empty && session.format().is_text() {
+        session.notes().say(match items(&document, "maps").is_empty() {
+            true => "There are no namespaces: omnirelay mesh namespaces create NAME --shards 128",
+            false => "No shards matched the filters.",
+        });
+    } else {
+        let names = found.iter().map(|shard| format!("{KIND}/{}", id(shard))).collect();
+        session.show(&View {
+            document: document.clone(),
+            items: Some(found.clone()),
+            names,
+            text: Text::Table(table),
+        })?;
+        if session.format().is_text() {
+            session.notes().say(&footer(&document, found.len() as u64));
+        }
+    }
+    session.warn_if_stale(&document);
+    Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
+}
+
+/// `128 shards, orders: map 7 (checksum 41BEDDCFF3DC7126)`
+fn footer(document: &Value, all: u64) -> String {
+    let maps = items(document, "maps").iter().take(4).map(|map| {
+        format!(
+            "{}: map {} (checksum {})",
+            text(map, "namespace"),
+            text(map, "version"),
+            text(map, "checksum")
+        )
+    });
+    let maps: Vec<String> = maps.collect();
+    format!("{}, {}", count(all, "shard"), maps.join(", "))
+}
+
+/// Watches instead of listing.
+pub async fn watch(
+    filter: &FilterArgs,
+    watching: &WatchArgs,
+    table: &TableArgs,
+    session: &mut Session,
+) -> Result<Exit, CliError> {
+    let feed = Feed {
+        rpc: &WATCH,
+        call: Call::of(&WATCH, &filter.fields())?,
+        object: "current",
+        kind: KIND,
+        id: |shard| if field(shard, "shardId").is_null() { String::new() } else { id(shard) },
+        columns: COLUMNS,
+        summary,
+        line: Some(|event| match text(event, "type") {
+            "added" | "modified" | "removed" => difference(event),
+            "snapshot" => summary(field(event, "current")),
+            _ => String::new(),
+        }),
+        named: &[],
+        news: None,
+        present: None,
+        keep: Keep::Latest,
+    };
+    stream::run(session, feed, watching, table).await
+}

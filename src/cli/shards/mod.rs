@@ -1,0 +1,58 @@
+//! `omnirelay mesh shards`: which node owns which part of a namespace.
+
+mod columns;
+mod diff;
+mod explain;
+mod get;
+mod history;
+mod list;
+mod lookup;
+mod pause;
+mod rebalance;
+mod resume;
+mod simulate;
+mod watch;
+pub mod which;
+
+pub use simulate::weight;
+
+use super::entry::verbs;
+use super::schema::documents::message;
+
+/// The kind in `shard/NAMESPACE/SHARD`.
+pub const KIND: &str = "shard";
+
+verbs! {
+    /// The shards of namespaces and who owns them
+    #[command(visible_alias = "sh", alias = "shard", arg_required_else_help = true)]
+    "shards" ShardsArgs {
+        List: list::ListArgs,
+        Get: get::GetArgs,
+        Lookup: lookup::LookupArgs,
+        Watch: watch::WatchVerbArgs,
+        Diff: diff::DiffArgs,
+        History: history::HistoryArgs,
+        Simulate: simulate::SimulateArgs,
+        Rebalance: rebalance::RebalanceArgs,
+        Explain: explain::ExplainArgs,
+        Pause: pause::PauseArgs,
+        Resume: resume::ResumeArgs,
+    }
+    &[
+        message("shard", "mesh shards get", "omnirelay.mesh.control.v1.GetShardResponse"),
+        message("shard-change", "mesh shards pause, resume", "omnirelay.mesh.control.v1.ShardChange"),
+        message("shard-diff", "mesh shards diff", "omnirelay.mesh.control.v1.ShardDiffResponse"),
+        message("shard-event", "mesh shards watch, list --watch", "omnirelay.mesh.control.v1.ShardDiffNotification"),
+        message("shard-explanation", "mesh shards explain", "omnirelay.mesh.control.v1.ExplainShardResponse"),
+        message("shard-history", "mesh shards history", "omnirelay.mesh.control.v1.ShardHistoryResponse"),
+        message("shard-lookup", "mesh shards lookup", "omnirelay.mesh.control.v1.LookupShardResponse"),
+        message("shard-simulation", "mesh shards simulate", "omnirelay.mesh.control.v1.ShardSimulationResponse"),
+        message("shards", "mesh shards list", "omnirelay.mesh.control.v1.ShardListResponse"),
+    ]
+}
+
+/// A shard as it was given; what `-o name` prints of one can be given again.
+#[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
+fn shard(given: &str) -> Result<String, String> {
+    Ok(given.strip_prefix("shard/").unwrap_or(given).to_owned())
+}

@@ -1,0 +1,72 @@
+//! `mesh shards pause`, and what it has in common with `resume`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::shard_control_service;
+use serde_json::json;
+
+use super::KIND;
+use super::which::NamespaceArg;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::change::Change;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::namespaces;
+
+const PAUSE: Rpc = shard_control_service::PAUSE;
+pub const LEAF: Leaf =
+    Leaf::write("mesh shards pause", &[&PAUSE, &namespaces::LIST]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh shards pause orders/012 --reason \"poison message, INC-4711\" --ticket INC-4711
+  omnirelay mesh shards pause 012 --dry-run";
+
+/// Have callers send nothing to a shard; its owner stays
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct PauseArgs {
+    #[command(flatten)]
+    pub shard: ShardArgs,
+    #[command(flatten)]
+    pub write: WriteArgs,
+}
+
+/// Which shard, and for which ticket.
+#[derive(Args, Debug)]
+pub struct ShardArgs {
+    /// Its id, or NAMESPACE/SHARD
+    #[arg(value_name = "SHARD", value_parser = super::shard)]
+    shard: String,
+    #[command(flatten)]
+    which: NamespaceArg,
+    /// The ticket of the change, for the history
+    #[arg(long, value_name = "TICKET")]
+    ticket: Option<String>,
+}
+
+pub async fn run(args: &PauseArgs, session: &mut Session) -> Result<Exit, CliError> {
+    change(&PAUSE, &args.shard, &args.write, ("paused", "it is paused already"), session).await
+}
+
+/// Changes one shard.
+pub async fn change(
+    rpc: &Rpc,
+    of: &ShardArgs,
+    write: &WriteArgs,
+    (done, already): (&'static str, &'static str),
+    session: &mut Session,
+) -> Result<Exit, CliError> {
+    let (namespace, shard) = of.which.shard(session, &of.shard).await?;
+    let change = Change {
+        rpc,
+        name: format!("{KIND}/{namespace}/{shard}"),
+        write,
+        question: None,
+        done,
+        already,
+        fields: json!({ "namespace": namespace, "shardId": shard, "changeTicket": of.ticket }),
+    };
+    change.run(session).await
+}

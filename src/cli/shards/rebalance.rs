@@ -1,0 +1,101 @@
+//! `mesh shards rebalance`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::rebalance_control_service;
+use serde_json::{Value, json};
+
+use super::simulate::{WantedArgs, told};
+use super::which::NamespaceArg;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::change::Change;
+use crate::cli::frame::document::{field, flag, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::rebalance_plans::follow::{self, WaitArgs};
+use crate::cli::{namespaces, rebalance_plans};
+
+const PROPOSE: Rpc = rebalance_control_service::PROPOSE;
+pub const LEAF: Leaf = Leaf::write(
+    "mesh shards rebalance",
+    &[&PROPOSE, &namespaces::LIST, &rebalance_plans::APPROVE, &rebalance_plans::APPLY, &rebalance_plans::GET],
+);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh shards rebalance --dry-run
+  omnirelay mesh shards rebalance -n orders --remove node-3 --reason \"node-3 is retired\"
+  omnirelay mesh shards rebalance --strategy ring --force --if-match 118
+  omnirelay mesh shards rebalance --weight node-1=2 --apply --yes";
+
+/// Propose a plan that has shards owned as the rules say
+///
+/// With --apply it is approved and carried out as well. It moves as few shards as there can be, and by choice no more than the policy of the namespace allows, unless --force.
+/// Somebody else has to approve it, unless the policy or the configuration allows one's own.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct RebalanceArgs {
+    #[command(flatten)]
+    which: NamespaceArg,
+    #[command(flatten)]
+    wanted: WantedArgs,
+    /// At most so many moves
+    #[arg(long, value_name = "N")]
+    max_moves: Option<u32>,
+    /// At most so many shards between two owners at once, 1 to 200
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
+    max_parallel: Option<u32>,
+    /// The ticket of the change, for the history
+    #[arg(long, value_name = "TICKET")]
+    ticket: Option<String>,
+    /// Approve and apply it as well, and wait for its end
+    #[arg(long)]
+    apply: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &RebalanceArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let namespace = args.which.one(session).await?;
+    let mut fields = args.wanted.fields(&namespace);
+    fields["maxMoves"] = json!(args.max_moves);
+    fields["maxParallelMoves"] = json!(args.max_parallel);
+    fields["changeTicket"] = json!(args.ticket);
+    let change = Change {
+        rpc: &PROPOSE,
+        name: format!("namespace/{namespace}"),
+        write: &args.write,
+        question: args.apply.then(|| format!("Move shards of {namespace}?")),
+        done: "proposed",
+        already: "",
+        fields,
+    };
+    let document = change.send(session).await?;
+    let (plan, id) = (field(&document, "plan").clone(), text(&document, "plan.planId").to_owned());
+    if args.apply && !args.write.is_dry_run() {
+        session.notes().say(&format!("plan/{id} proposed"));
+        rebalance_plans::say(&rebalance_plans::APPROVE, &id, &args.write, "approved", session).await?;
+        let applied =
+            rebalance_plans::say(&rebalance_plans::APPLY, &id, &args.write, "applied", session).await?;
+        return follow::to_the_end(session, &id, applied, &args.wait).await;
+    }
+    let lines = describe(session, &document, &plan, &id)?;
+    let changed = flag(&document, "changed");
+    session.show(&View::lines(document, format!("plan/{id}"), lines))?;
+    Ok(if changed && args.write.exit_code { Exit::Negative } else { Exit::Ok })
+}
+
+fn describe(session: &Session, document: &Value, plan: &Value, id: &str) -> Result<String, CliError> {
+    let dry = flag(document, "dryRun");
+    let head = if dry {
+        "A plan would be proposed (dry run).\n".to_owned()
+    } else {
+        format!("plan/{id} proposed\n")
+    };
+    let next = format!("Next: omnirelay mesh rebalance-plans approve {id}, then apply {id}\n");
+    Ok(format!("{head}{}{}", told(session, plan, "moves")?, if dry { "" } else { &next }))
+}

@@ -1,0 +1,35 @@
+//! `mesh shards resume`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::shard_control_service;
+
+use super::pause::{ShardArgs, change};
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::namespaces;
+
+const RESUME: Rpc = shard_control_service::RESUME;
+pub const LEAF: Leaf =
+    Leaf::write("mesh shards resume", &[&RESUME, &namespaces::LIST]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh shards resume orders/012 --reason \"message removed\"
+  omnirelay mesh shards resume 012 --if-match 7";
+
+/// Have callers use a shard again that was paused
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ResumeArgs {
+    #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &ResumeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    change(&RESUME, &args.shard, &args.write, ("resumed", "it was not paused"), session).await
+}

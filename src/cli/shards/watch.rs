@@ -1,0 +1,33 @@
+//! `mesh shards watch`: `mesh shards list --watch --append`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+
+use super::list::{self, FilterArgs, WATCH};
+use crate::cli::frame::args::{TableArgs, WatchArgs};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::Leaf;
+use crate::cli::frame::session::Session;
+
+pub const LEAF: Leaf = Leaf::read("mesh shards watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh shards watch -n orders
+  omnirelay mesh shards watch --owner node-2 -o jsonl --cursor-file shards.cursor
+  omnirelay mesh shards watch -n orders --until status==active --timeout 1m";
+
+/// Watch what becomes of shards, one line each
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct WatchVerbArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    watching: WatchArgs,
+}
+
+pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let watching = WatchArgs { append: true, ..args.watching.clone() };
+    list::watch(&args.filter, &watching, &TableArgs::default(), session).await
+}

@@ -1,0 +1,52 @@
+//! Which namespace, and which of its shards, a command is about.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::complete;
+use crate::cli::frame::document::{items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::Call;
+use crate::cli::frame::session::Session;
+use crate::cli::namespaces;
+
+/// A namespace that may go without saying.
+#[derive(Args, Clone, Debug, Default)]
+pub struct NamespaceArg {
+    /// The namespace [default: the only one there is]
+    #[arg(short, long, value_name = "NAMESPACE", add = complete::ids(&namespaces::OBJECTS))]
+    pub namespace: Option<String>,
+}
+
+impl NamespaceArg {
+    /// The namespace that was named, or the only one there is.
+    ///
+    /// # Errors
+    /// Usage, when there are several or none; what keeps the daemon from saying.
+    pub async fn one(&self, session: &Session) -> Result<String, CliError> {
+        if let Some(named) = &self.namespace {
+            return Ok(named.strip_prefix("namespace/").unwrap_or(named).to_owned());
+        }
+        let document = session.call(&Call::of(&namespaces::LIST, &json!({}))?).await?;
+        let names: Vec<&str> =
+            items(&document, "namespaces").iter().map(|namespace| text(namespace, "namespace")).collect();
+        match names.as_slice() {
+            [one] => Ok((*one).to_owned()),
+            [] => Err(CliError::usage("there is no namespace")
+                .hint("omnirelay mesh namespaces create NAME --shards 128")),
+            several => Err(CliError::usage(format!("there are {} namespaces", several.len()))
+                .hint(format!("add -n with one of {}", several.join(", ")))),
+        }
+    }
+
+    /// The namespace and the id of a shard, which may be given as `NAMESPACE/SHARD`.
+    ///
+    /// # Errors
+    /// As of [`NamespaceArg::one`].
+    pub async fn shard(&self, session: &Session, given: &str) -> Result<(String, String), CliError> {
+        match given.split_once('/') {
+            Some((namespace, shard)) => Ok((namespace.to_owned(), shard.to_owned())),
+            None => Ok((self.one(session).await?, given.to_owned())),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! What is to be done next with the shards of a namespace: by whoever leads `global-control`, from what the registry says alone.
+//!
+//! Nothing is remembered from one decision to the next, so that another node goes on wherever one has stopped.
+
+mod evacuating;
+mod moving;
+
+pub use moving::progress;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use omnirelay_core::time::Millis;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, RebalancePlanValue, ShardValue};
+use omnirelay_wire::timestamp::millis;
+
+use super::member::Member;
+use super::planning::Shards;
+use super::spec::{Automation, Spec};
+use pb::namespace::State;
+use pb::rebalance_plan::State as PlanState;
+
+/// All that a decision rests on.
+pub struct Scene<'a> {
+    pub name: &'a str,
+    pub namespace: &'a NamespaceValue,
+    pub spec: &'a Spec,
+    pub shards: &'a Shards<'a>,
+    pub members: &'a BTreeMap<String, Member>,
+    /// Those of the namespace, by their ids.
+    pub plans: &'a BTreeMap<&'a str, &'a RebalancePlanValue>,
+    /// What owners have stopped to serve: shard and fence, by the owner.
+    pub released: &'a BTreeSet<(&'a str, &'a str, u64)>,
+    pub now: Millis,
+}
+
+/// One thing to be done, with one commit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// A plan that the controller makes by itself.
+    Enter(Box<pb::RebalancePlan>),
+    /// What becomes of shards, for one reason.
+    Change(Change),
+    /// A plan has ended.
+    End { plan: String, state: PlanState, reason: String },
+}
+
+/// What becomes of some shards.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// As of [`pb::ShardHistory`].
+    pub cause: String,
+    /// Empty: no plan says so.
+    pub plan: String,
+    pub shards: Vec<(String, Deed)>,
+}
+
+/// What becomes of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Its owner is to stop, and `to` follows.
+    Drain {
+        to: String,
+        cause: String,
+    },
+    /// Its owner has stopped, or is gone for certain.
+    Move {
+        to: String,
+    },
+    /// Its owner is to go on after all: it has not stopped yet, or has and begins anew with another fence.
+    Keep {
+        anew: bool,
+    },
+    Park,
+    Unpark,
+}
+
+/// What a namespace is, and when that may be another without a change of the registry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    pub steps: Vec<Step>,
+    pub state: State,
+    pub reason: String,
+    pub plan: String,
+    pub again: Option<Millis>,
+}
+
+/// Decides about a namespace all of whose shards there are.
+pub fn decide(scene: &Scene<'_>) -> Decision {
+    let mut deciding = Deciding { scene, steps: Vec::new(), again: None, waits: None };
+    let live = deciding.live_plans();
+    deciding.supersede();
+    let moving = deciding.move_on(&live);
+    let evacuating = deciding.evacuate(&moving);
+    deciding.park(&moving);
+    deciding.balance(&moving, evacuating);
+    deciding.conclude(&live, &moving)
+}
+
+struct Deciding<'a> {
+    scene: &'a Scene<'a>,
+    steps: Vec<Step>,
+    again: Option<Millis>,
+    /// Why nothing is done that should be.
+    waits: Option<String>,
+}
+
+/// How the moves of plans that run are.
+#[derive(Default)]
+struct Moving<'a> {
+    /// Where each shard of theirs goes, of those that will get there.
+    covered: BTreeMap<&'a str, &'a str>,
+    /// What the steps of this decision give another owner, or have drained.
+    touched: BTreeSet<&'a str>,
+    draining: usize,
+}
+
+impl<'a> Deciding<'a> {
+    fn live_plans(&self) -> Vec<(&'a str, &'a RebalancePlanValue)> {
+        let is_live = |value: &RebalancePlanValue| {
+            value
+                .plan
+                .as_ref()
+                .is_some_and(|plan| matches!(plan.state(), PlanState::Running | PlanState::Paused))
+        };
+        self.scene.plans.iter().filter(|(_, value)| is_live(value)).map(|(id, value)| (*id, *value)).collect()
+    }
+
+    /// Plans that wait and were made for another map are for nobody to approve any more.
+    fn supersede(&mut self) {
+        for (id, value) in self.scene.plans {
+            let Some(plan) = &value.plan else { continue };
+            let waits = matches!(plan.state(), PlanState::Proposed | PlanState::Approved);
+            if waits && plan.map_version != self.scene.namespace.map_version {
+                let reason =
+                    format!("the map was changed: it is of version {}", self.scene.namespace.map_version);
+                self.steps.push(Step::End { plan: (*id).to_owned(), state: PlanState::Superseded, reason });
+            }
+        }
+    }
+
+    /// The plan that waits for somebody.
+    fn pending(&self) -> Option<&'a str> {
+        let version = self.scene.namespace.map_version;
+        let waits = |value: &RebalancePlanValue| {
+            value.plan.as_ref().is_some_and(|plan| {
+                matches!(plan.state(), PlanState::Proposed | PlanState::Approved)
+                    && plan.map_version == version
+            })
+        };
+        self.scene.plans.iter().find(|(_, value)| waits(value)).map(|(id, _)| *id)
+    }
+
+    fn value(&self, shard: &str) -> Option<&'a ShardValue> {
+        let place = self.scene.shards.binary_search_by(|(id, _)| (*id).cmp(shard)).ok()?;
+        self.scene.shards.get(place).map(|(_, value)| *value)
+    }
+
+    fn member(&self, node: &str) -> Option<&'a Member> {
+        self.scene.members.get(node)
+    }
+
+    fn look_again(&mut self, at: Millis) {
+        self.again = Some(self.again.map_or(at, |again| again.min(at)));
+    }
+
+    /// Shards that wait: their owner is gone, and others cannot have them yet. And those whose owner is back.
+    fn park(&mut self, moving: &Moving<'a>) {
+        let mut change = Change { cause: "parked".to_owned(), ..Change::default() };
+        for (id, value) in self.scene.shards {
+            let Some(owner) = self.member(&value.owner) else { continue };
+            if moving.touched.contains(id) {
+                continue;
+            }
+            let is_gone = owner.is_gone();
+            if let Some(since) = owner.gone_since.filter(|_| !value.parked) {
+                let at = since.after(self.scene.spec.policy.silent_after);
+                if at > self.scene.now {
+                    self.look_again(at);
+                    continue;
+                }
+            }
+            if is_gone != value.parked {
+                let deed = if is_gone { Deed::Park } else { Deed::Unpark };
+                change.shards.push(((*id).to_owned(), deed));
+            }
+        }
+        if !change.shards.is_empty() {
+            self.steps.push(Step::Change(change));
+        }
+    }
+
+    fn conclude(self, live: &[(&str, &RebalancePlanValue)], moving: &Moving<'_>) -> Decision {
+        let namespace = self.scene.namespace;
+        let drains = moving.draining > 0;
+        let entered = self
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Enter(plan) if plan.state() == PlanState::Running));
+        let doubtful = || {
+            let owns = |member: &&Member| self.scene.shards.iter().any(|(_, value)| value.owner == member.id);
+            let doubtful = |member: &&Member| {
+                member.is_silent
+                    || member.is_gone() && member.standing != omnirelay_core::rebalance::Standing::Leaving
+                    || member.why.contains(&"suspect")
+            };
+            self.scene.members.values().filter(doubtful).find(owns)
+        };
+        let (state, reason) = if let Some((id, value)) = live.first() {
+            let is_paused = value.plan.as_ref().is_some_and(|plan| plan.state() == PlanState::Paused);
+            match (drains, is_paused) {
+                (true, _) => (State::Draining, format!("plan {id}: owners are to stop")),
+                (false, true) => (State::RebalancePending, format!("plan {id} is paused")),
+                (false, false) => (State::Rebalancing, format!("plan {id}")),
+            }
+        } else if entered {
+            (State::Rebalancing, String::new())
+        } else if let Some(waits) = self.waits.clone() {
+            (State::Investigating, waits)
+        } else if let Some(member) = doubtful() {
+            (State::Investigating, format!("{} owns shards and is {}", member.id, member.why.join(", ")))
+        } else if let Some(id) = self.pending() {
+            (State::RebalancePending, format!("plan {id} waits for somebody to approve or apply it"))
+        } else {
+            self.rest()
+        };
+        let plan = live.first().map(|(id, _)| (*id).to_owned()).or(self.pending().map(str::to_owned));
+        let plan = plan.unwrap_or_else(|| namespace.plan_id.clone());
+        let mut again = self.again;
+        if matches!(state, State::Completed) {
+            let ended = namespace.plan_ended.as_ref().map(millis).unwrap_or_default();
+            let at = ended.after(self.scene.spec.policy.cooldown);
+            again = Some(again.map_or(at, |again| again.min(at)));
+        }
+        Decision { steps: self.steps, state, reason, plan, again }
+    }
+
+    /// What a namespace is with which nothing is done.
+    fn rest(&self) -> (State, String) {
+        let namespace = self.scene.namespace;
+        let last = self.scene.plans.get(namespace.plan_id.as_str()).and_then(|value| value.plan.as_ref());
+        let ended = namespace.plan_ended.as_ref().map(millis).unwrap_or_default();
+        let cools = self.scene.now < ended.after(self.scene.spec.policy.cooldown);
+        match last.map(|plan| (plan.state(), plan)) {
+            Some((PlanState::Failed, plan)) => {
+                (State::Failed, format!("plan {}: {}", plan.plan_id, plan.state_reason))
+            }
+            Some((PlanState::Completed, plan)) if cools => {
+                (State::Completed, format!("plan {}", plan.plan_id))
+            }
+            _ => (State::Steady, String::new()),
+        }
+    }
+
+    /// What others should have, where the controller is to see to it.
+    fn balance(&mut self, moving: &Moving<'a>, evacuates: bool) {
+        let policy = &self.scene.spec.policy;
+        let is_idle =
+            !evacuates && moving.covered.is_empty() && self.steps.is_empty() && self.waits.is_none();
+        if !is_idle || policy.balance == Automation::Off || self.pending().is_some() {
+            return;
+        }
+        let ended = self.scene.namespace.plan_ended.as_ref().map(millis).unwrap_or_default();
+        let cooled = ended.after(policy.cooldown);
+        if cooled > self.scene.now {
+            return self.look_again(cooled);
+        }
+        let planned = super::planning::plan(
+            self.scene.name,
+            self.scene.shards,
+            self.scene.members,
+            &self.scene.spec.rules(),
+            &moving.covered,
+        );
+        if !planned.moves.is_empty() {
+            self.enter(planned, policy.balance, "shards are not spread as the rules say");
+        }
+    }
+
+    fn enter(&mut self, planned: super::planning::Planned, by: Automation, reason: &str) {
+        let is_automatic = by == Automation::Automatic;
+        let state = if is_automatic { PlanState::Running } else { PlanState::Proposed };
+        self.steps.push(Step::Enter(Box::new(pb::RebalancePlan {
+            namespace: self.scene.name.to_owned(),
+            state: state.into(),
+            automatic: is_automatic,
+            reason: reason.to_owned(),
+            map_version: self.scene.namespace.map_version,
+            map_checksum: super::map::hexadecimal(self.scene.namespace.digest),
+            summary: Some(planned.summary),
+            loads: planned.loads,
+            moves: planned.moves,
+            ..pb::RebalancePlan::default()
+        })));
+    }
+}
+
+/// What a deed makes of a shard.
+pub fn done(value: &ShardValue, deed: &Deed, plan: &str, strategy: &str, now: Millis) -> ShardValue {
+    let stays = ShardValue {
+        target: String::new(),
+        target_cause: String::new(),
+        draining_since: None,
+        ..value.clone()
+    };
+    match deed {
+        Deed::Drain { to, cause } => ShardValue {
+            target: to.clone(),
+            target_cause: cause.clone(),
+            draining_since: Some(omnirelay_wire::timestamp::timestamp(now)),
+            plan_id: plan.to_owned(),
+            ..value.clone()
+        },
+        Deed::Move { to } => ShardValue {
+            plan_id: plan.to_owned(),
+            strategy_id: strategy.to_owned(),
+            ..super::map::owned_by(value, to, now)
+        },
+        Deed::Keep { anew: true } => {
+            ShardValue { fence_token: super::map::next_fence(value.fence_token, now), ..stays }
+        }
+        Deed::Keep { anew: false } => stays,
+        Deed::Park => ShardValue { parked: true, ..value.clone() },
+        Deed::Unpark => ShardValue { parked: false, ..value.clone() },
+    }
+}
+
+/// The longest that a node looks away.
+pub const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+#[path = "control_test.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+//! The nodes of a mesh, seen as owners of shards.
+
+use std::collections::BTreeMap;
+
+use omnirelay_core::rebalance::{Node, Standing};
+use omnirelay_core::shard_order::Weight;
+use omnirelay_core::time::Millis;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
+use omnirelay_wire::timestamp::millis;
+
+use super::spec::Spec;
+use crate::core::lease;
+
+/// What is known of a node beside its record.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    pub node: lease::Node<'a>,
+    /// When its session ended, as far as was heard.
+    pub silent_since: Option<Millis>,
+    /// Gossip does not take it for well.
+    pub suspected: bool,
+}
+
+/// A node, seen as an owner of shards of a namespace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    pub id: String,
+    pub weight: Weight,
+    pub region: String,
+    pub zone: String,
+    pub capacity: Option<usize>,
+    pub standing: Standing,
+    /// Why it is not open; empty: it is.
+    pub why: Vec<&'static str>,
+    /// Since when it is gone for good, as far as the registry knows: dead, or left.
+    pub gone_since: Option<Millis>,
+    /// It is silent, and nobody has said yet what that means.
+    pub is_silent: bool,
+}
+
+impl Member {
+    /// A node that has no record: whoever owned shards and was forgotten.
+    pub fn unknown(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            weight: Weight::ZERO,
+            region: String::new(),
+            zone: String::new(),
+            capacity: None,
+            standing: Standing::Leaving,
+            why: vec!["unknown"],
+            gone_since: Some(Millis(0)),
+            is_silent: false,
+        }
+    }
+
+    /// A node by the rules of a namespace.
+    pub fn of(spec: &Spec, seen: &Seen<'_>, now: Millis) -> Self {
+        let (id, peer) = (seen.node.id, seen.node.peer);
+        let says = peer.metadata.clone().unwrap_or_default();
+        let since = peer.status_since.as_ref().map(millis).unwrap_or_default();
+        let silent_since = seen.silent_since.unwrap_or(since);
+        let is_over = !seen.node.session_live;
+        let gone_since = match peer.status() {
+            Status::Dead | Status::Left if is_over => Some(silent_since.min(since)),
+            _ => None,
+        };
+        let status = match peer.status() {
+            Status::Alive => is_over.then_some("session_over"),
+            Status::Unspecified | Status::Suspect => Some("suspect"),
+            Status::Dead => Some("dead"),
+            Status::Left => Some("left"),
+        };
+        let eligible = spec.eligible().allows(&seen.node);
+        let weight = spec.weight(id);
+        let why: Vec<&'static str> = [
+            status,
+            (status.is_none() && seen.suspected).then_some("suspect"),
+            peer.draining.then_some("draining"),
+            peer.cordoned.then_some("cordoned"),
+            (!eligible).then_some("not_eligible"),
+            (weight == Weight::ZERO).then_some("weight"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let is_evacuated = gone_since.is_some_and(|since| now >= since.after(spec.policy.silent_after));
+        let standing = if peer.draining || !eligible || is_evacuated {
+            Standing::Leaving
+        } else if why.is_empty() || why == ["weight"] {
+            Standing::Open
+        } else {
+            Standing::Cordoned
+        };
+        Self {
+            id: id.to_owned(),
+            weight,
+            region: says.region,
+            zone: says.zone,
+            capacity: spec.capacity(id),
+            standing,
+            why,
+            gone_since,
+            is_silent: gone_since.is_none() && status.is_some(),
+        }
+    }
+
+    /// Whether it may get shards that it has not.
+    pub fn gets(&self) -> bool {
+        self.standing == Standing::Open && self.weight > Weight::ZERO
+    }
+
+    /// Whether it may get none for longer than a while: not only because it is suspect.
+    pub fn gets_none(&self) -> bool {
+        !self.gets() && !self.is_silent && self.why != ["suspect"]
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.gone_since.is_some()
+    }
+
+    /// As the planner sees it.
+    pub fn node(&self) -> Node<'_> {
+        Node {
+            id: &self.id,
+            weight: self.weight,
+            region: &self.region,
+            zone: &self.zone,
+            standing: self.standing,
+            capacity: self.capacity,
+        }
+    }
+}
+
+/// The members of a namespace by their ids, those that own shards and are not known among them.
+pub fn members<'a>(
+    spec: &Spec,
+    seen: &[Seen<'_>],
+    owners: impl Iterator<Item = &'a str>,
+    now: Millis,
+) -> BTreeMap<String, Member> {
+    let known = seen.iter().map(|seen| (seen.node.id.to_owned(), Member::of(spec, seen, now)));
+    let mut members: BTreeMap<String, Member> = known.collect();
+    for owner in owners.filter(|owner| !owner.is_empty()) {
+        if !members.contains_key(owner) {
+            members.insert(owner.to_owned(), Member::unknown(owner));
+        }
+    }
+    members
+}

@@ -1,0 +1,142 @@
+//! Plans of a namespace: what the planner says, as the API says it.
+
+use std::collections::BTreeMap;
+
+use omnirelay_core::rebalance::{self, Load, Node, Rules, Shard, Standing};
+use omnirelay_core::shard_order::Weight;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
+
+use super::member::Member;
+use pb::planned_move::Progress;
+
+/// How large the moves of a plan may be together, encoded: a record holds a mebibyte.
+const MOVES_BYTES_MAX: usize = 800 * 1024;
+
+/// The shards of a namespace, in the order of their ids.
+pub type Shards<'a> = [(&'a str, &'a ShardValue)];
+
+/// What a plan comes to.
+#[derive(Clone, Debug, Default)]
+pub struct Planned {
+    pub moves: Vec<pb::PlannedMove>,
+    pub summary: pb::ShardPlanSummary,
+    pub loads: Vec<pb::ShardLoad>,
+    /// Shards that nobody may own.
+    pub unplaced: Vec<String>,
+    /// Who would own each shard, in their order; empty: nobody.
+    pub owners: Vec<String>,
+}
+
+/// Plans for a namespace. What is `covered` counts as moved already, to the node that is named, and moves no more.
+pub fn plan(
+    name: &str,
+    shards: &Shards<'_>,
+    members: &BTreeMap<String, Member>,
+    rules: &Rules,
+    covered: &BTreeMap<&str, &str>,
+) -> Planned {
+    let nodes: Vec<Node<'_>> = members.values().map(Member::node).collect();
+    let given: Vec<Shard<'_>> = shards
+        .iter()
+        .map(|(id, value)| {
+            let to = covered.get(id).copied();
+            let owner = to.or(Some(value.owner.as_str()).filter(|owner| !owner.is_empty()));
+            let is_pinned = to.is_some() || value.paused || value.disabled;
+            Shard { id, owner, hint: &value.locality_hint, is_pinned }
+        })
+        .collect();
+    let plan = rebalance::plan(name, &given, &nodes, rules);
+    let mut owners: Vec<String> =
+        given.iter().map(|shard| shard.owner.unwrap_or_default().to_owned()).collect();
+    let (mut moves, mut bytes, mut cut) = (Vec::new(), 0, 0);
+    for one in &plan.moves {
+        let Some(planned) = planned(one, &given, &nodes) else { continue };
+        bytes += planned.shard_id.len() + planned.from.len() + planned.to.len() + planned.cause.len() + 12;
+        if bytes > MOVES_BYTES_MAX {
+            cut += 1;
+            continue;
+        }
+        if let Some(owner) = owners.get_mut(one.shard) {
+            owner.clone_from(&planned.to);
+        }
+        moves.push(planned);
+    }
+    let id = |shard: &usize| given.get(*shard).map(|shard| shard.id.to_owned());
+    let by_choice = plan.moves.iter().filter(|one| one.cause.is_by_choice()).count();
+    let (before, after) = (
+        imbalance(&nodes, &plan.loads, |load| load.before),
+        imbalance(&nodes, &plan.loads, |load| load.after),
+    );
+    let summary = pb::ShardPlanSummary {
+        shards: count(shards.len()),
+        moves: count(moves.len()),
+        moved_percent: percent(moves.len(), shards.len()),
+        lower_bound: count(plan.lower_bound),
+        by_choice: count(by_choice),
+        by_choice_limit: count(by_choice_limit(shards.len(), rules)),
+        deferred: count(plan.deferred + cut),
+        unplaced: count(plan.unplaced.len()),
+        imbalance_before: before.unwrap_or(0.0),
+        imbalance_after: after.unwrap_or(0.0),
+    };
+    let loads = members.values().zip(&plan.loads).map(|(member, load)| shown(member, load)).collect();
+    Planned { moves, summary, loads, unplaced: plan.unplaced.iter().filter_map(id).collect(), owners }
+}
+
+fn planned(one: &rebalance::Move, shards: &[Shard<'_>], nodes: &[Node<'_>]) -> Option<pb::PlannedMove> {
+    let shard = shards.get(one.shard)?;
+    Some(pb::PlannedMove {
+        shard_id: shard.id.to_owned(),
+        from: shard.owner.unwrap_or_default().to_owned(),
+        to: nodes.get(one.to)?.id.to_owned(),
+        cause: one.cause.word().to_owned(),
+        progress: Progress::Pending.into(),
+    })
+}
+
+fn shown(member: &Member, load: &Load) -> pb::ShardLoad {
+    let most =
+        (member.standing != Standing::Leaving && load.most < u32::MAX as usize).then(|| count(load.most));
+    pb::ShardLoad {
+        node_id: member.id.clone(),
+        before: count(load.before),
+        after: count(load.after),
+        most,
+        weight: member.weight.number(),
+        standing: standing(member.standing).to_owned(),
+        excluded_by: member.why.iter().map(|why| (*why).to_owned()).collect(),
+    }
+}
+
+/// As the API says it.
+pub fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Open => "open",
+        Standing::Cordoned => "cordoned",
+        Standing::Leaving => "leaving",
+    }
+}
+
+/// The most that a node has beside its share by weight, among those that may get some; `None`: there is none, or nothing to own.
+pub fn imbalance(nodes: &[Node<'_>], loads: &[Load], of: impl Fn(&Load) -> usize) -> Option<f64> {
+    let gets = |node: &Node<'_>| node.standing == Standing::Open && node.weight > Weight::ZERO;
+    let sharing = || nodes.iter().zip(loads).filter(|(node, _)| gets(node));
+    let weights: f64 = sharing().map(|(node, _)| node.weight.number()).sum();
+    let all: f64 = sharing().map(|(_, load)| of(load) as f64).sum();
+    let share = |(node, load): (&Node<'_>, &Load)| of(load) as f64 * weights / (node.weight.number() * all);
+    (all > 0.0).then(|| sharing().map(share).fold(0.0, f64::max))
+}
+
+fn by_choice_limit(shards: usize, rules: &Rules) -> usize {
+    if rules.by_choice_milli == 0 { 0 } else { (shards * rules.by_choice_milli as usize / 1000).max(1) }
+}
+
+fn percent(part: usize, all: usize) -> f64 {
+    // To a hundredth.
+    (part as f64 * 10_000.0 / all.max(1) as f64).round() / 100.0
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,72 @@
+//! Shards: how many there may be, how long what became of them is kept, and who approves plans.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::{Invalid, within};
+use super::span::Span;
+
+/// The most that can be set: the records of all shards are in the memory of each daemon.
+const SHARDS_MAX: usize = 1_000_000;
+
+/// Shards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ShardingConfig {
+    /// Whether whoever proposes a plan may approve it, where the policy of the namespace says nothing; default `false`.
+    pub self_approval: Option<bool>,
+    /// How many shards a namespace has at most, 1 to 100000.
+    pub per_namespace_max: usize,
+    /// How many shards all namespaces have together at most, 1 to 1000000.
+    pub per_mesh_max: usize,
+    /// How long changes of maps are kept, `1h` to `3650d`.
+    pub history_kept: Span,
+}
+
+impl Default for ShardingConfig {
+    fn default() -> Self {
+        Self {
+            self_approval: None,
+            per_namespace_max: 10_000,
+            per_mesh_max: 100_000,
+            history_kept: Span(Duration::from_secs(30 * 24 * 3600)),
+        }
+    }
+}
+
+impl ShardingConfig {
+    /// As [`Section::check`](super::check::Section::check) of a section.
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        if !(1..=SHARDS_MAX / 10).contains(&self.per_namespace_max) {
+            let what = format!("{} is not 1 to {}", self.per_namespace_max, SHARDS_MAX / 10);
+            return Err(("mesh.shards.perNamespaceMax", what));
+        }
+        if !(1..=SHARDS_MAX).contains(&self.per_mesh_max) {
+            return Err((
+                "mesh.shards.perMeshMax",
+                format!("{} is not 1 to {SHARDS_MAX}", self.per_mesh_max),
+            ));
+        }
+        let (hour, most) = (Duration::from_secs(3600), Duration::from_secs(3650 * 24 * 3600));
+        within("mesh.shards.historyKept", self.history_kept, hour, most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_checked() {
+        let of = |change: fn(&mut ShardingConfig)| {
+            let mut config = ShardingConfig::default();
+            change(&mut config);
+            config.check().map_err(|(key, _)| key)
+        };
+        assert_eq!(of(|_| {}), Ok(()));
+        assert_eq!(of(|config| config.per_namespace_max = 0), Err("mesh.shards.perNamespaceMax"));
+        assert_eq!(of(|config| config.per_mesh_max = 2_000_000), Err("mesh.shards.perMeshMax"));
+        assert_eq!(of(|config| config.history_kept = Span(Duration::ZERO)), Err("mesh.shards.historyKept"));
+    }
+}

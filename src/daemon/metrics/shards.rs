@@ -1,0 +1,132 @@
+//! What a node counts of shards. What becomes of them is counted by the daemon that did it.
+
+use std::time::Duration;
+
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
+
+use super::registrar::{Registrar as _, level};
+
+/// What is counted of shards.
+pub struct ShardMetrics {
+    state: IntGaugeVec,
+    moving: IntGaugeVec,
+    unowned: IntGaugeVec,
+    imbalance: GaugeVec,
+    waiting: IntGaugeVec,
+    waited: GaugeVec,
+    moves: IntCounterVec,
+    failures: IntCounterVec,
+    approvals: IntCounterVec,
+    durations: HistogramVec,
+}
+
+/// A namespace as its series say it.
+#[derive(Clone, Debug, Default)]
+pub struct NamespaceLevels {
+    pub namespace: String,
+    pub state: &'static str,
+    pub moving: usize,
+    pub unowned: usize,
+    pub imbalance: Option<f64>,
+    /// How long each plan has waited for somebody.
+    pub waiting: Vec<Duration>,
+}
+
+impl ShardMetrics {
+    /// # Errors
+    /// When two metrics have one name: a mistake in this file.
+    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            state: all.gauges(
+                "mesh_rebalance_state",
+                "What is being done with the shards of a namespace: 1 for its state",
+                &["mesh_namespace", "mesh_state"],
+            )?,
+            moving: all.gauges(
+                "mesh_rebalance_shards_moving",
+                "Shards that are between two owners",
+                &["mesh_namespace"],
+            )?,
+            unowned: all.gauges("mesh_shards_unowned", "Shards that nobody owns", &["mesh_namespace"])?,
+            imbalance: all.ratios_by(
+                "mesh_shards_imbalance",
+                "The most shards that a node has beside the mean by weight",
+                &["mesh_namespace"],
+            )?,
+            waiting: all.gauges(
+                "mesh_rebalance_plans_waiting",
+                "Plans that wait for somebody to approve or to apply them",
+                &["mesh_namespace"],
+            )?,
+            waited: all.seconds_by(
+                "mesh_rebalance_plan_wait_seconds",
+                "How long the oldest of them has waited",
+                &["mesh_namespace"],
+            )?,
+            moves: all.counters(
+                "mesh_rebalance_moves_total",
+                "Shards that this daemon gave another owner",
+                &["mesh_namespace", "mesh_cause"],
+            )?,
+            failures: all.counters(
+                "mesh_rebalance_failed_steps_total",
+                "Steps with shards that the store did not make; they are tried again",
+                &["mesh_namespace"],
+            )?,
+            approvals: all.counters(
+                "mesh_rebalance_plan_approvals_total",
+                "What was said to plans through this daemon",
+                &["mesh_namespace", "mesh_decision"],
+            )?,
+            durations: all.histograms(
+                "mesh_rebalance_duration_seconds",
+                "From the beginning of a plan to its end, of those that this daemon ended",
+                &["mesh_namespace", "mesh_state"],
+                &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0],
+            )?,
+        })
+    }
+
+    /// Counts a shard that got another owner.
+    pub fn count_move(&self, namespace: &str, cause: &str) {
+        self.moves.with_label_values(&[namespace, cause]).inc();
+    }
+
+    /// Counts a step that was not made.
+    pub fn count_failure(&self, namespace: &str) {
+        self.failures.with_label_values(&[namespace]).inc();
+    }
+
+    /// Counts what somebody has said to a plan, such as `approved`.
+    pub fn count_decision(&self, namespace: &str, decision: &str) {
+        self.approvals.with_label_values(&[namespace, decision]).inc();
+    }
+
+    /// Notes a plan that has ended, and how long it took if it had begun.
+    pub fn count_ended(&self, namespace: &str, state: &str, took: Option<Duration>) {
+        if let Some(took) = took {
+            self.durations.with_label_values(&[namespace, state]).observe(took.as_secs_f64());
+        }
+    }
+
+    /// Brings what is read off the registry up to date.
+    pub fn read(&self, namespaces: &[NamespaceLevels]) {
+        for gauges in [&self.state, &self.moving, &self.unowned, &self.waiting] {
+            gauges.reset();
+        }
+        self.imbalance.reset();
+        self.waited.reset();
+        for of in namespaces {
+            let name = of.namespace.as_str();
+            self.state.with_label_values(&[name, of.state]).set(1);
+            self.moving.with_label_values(&[name]).set(level(of.moving));
+            self.unowned.with_label_values(&[name]).set(level(of.unowned));
+            self.waiting.with_label_values(&[name]).set(level(of.waiting.len()));
+            let oldest = of.waiting.iter().max().copied().unwrap_or_default();
+            self.waited.with_label_values(&[name]).set(oldest.as_secs_f64());
+            if let Some(imbalance) = of.imbalance {
+                self.imbalance.with_label_values(&[name]).set(imbalance);
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The controller: has shards owned as the rules of their namespaces say, on the node that leads `global-control`.
+//!
+//! What is to be done is decided in `core::shards::control`, anew from what the registry says each time; each step is one commit that
+//! carries the leader's fence. So whoever leads next goes on where this node has stopped, and what comes too late is refused.
+
+mod carrying_out;
+mod making;
+mod pruning;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use omnirelay_core::scope::GLOBAL_CONTROL;
+use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
+use omnirelay_store::{CommitError, Fence, Version};
+use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
+use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardReleaseValue};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::SHARDS_RUNBOOK;
+use super::known::{Map, Maps, NAMESPACE, Nodes, PLAN, RELEASE, plans_of, releases};
+use crate::core::shards::control::{Decision, Scene, decide};
+use crate::daemon::gossip::Gossip;
+use crate::daemon::metrics::ShardMetrics;
+use crate::daemon::objects::leaders::campaign::Campaigner;
+use crate::daemon::objects::peers;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::reactor::Paced;
+use crate::daemon::registry::view::{View, ViewRecord};
+use carrying_out::Desk;
+
+/// The shortest time between two looks that only changes of peers ask for.
+const PEERS_PACE: Duration = Duration::from_millis(25);
+/// How soon it is tried again what could not be done.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How often gossip is asked anew while it may matter.
+const GOSSIP_EVERY: Duration = Duration::from_secs(1);
+
+/// How the controller keeps house.
+#[derive(Clone, Copy, Debug)]
+pub struct ControllerSettings {
+    /// How long changes of maps are kept.
+    pub history: Duration,
+}
+
+/// Has shards owned as the rules say, while its node leads.
+pub struct Controller {
+    registry: Arc<Registry>,
+    gossip: Option<Arc<Gossip>>,
+    campaigner: Arc<Campaigner>,
+    metrics: Arc<ShardMetrics>,
+    settings: ControllerSettings,
+    /// The namespaces with which nothing was to be done, and what that rested on.
+    quiet: Mutex<BTreeMap<String, Quiet>>,
+}
+
+/// What a decision rests on besides time.
+#[derive(Clone, PartialEq)]
+struct Ground {
+    namespace: Version,
+    others: Others,
+}
+
+/// What is the same for all namespaces.
+#[derive(Clone, PartialEq)]
+struct Others {
+    token: u64,
+    plans: Cursor,
+    releases: Cursor,
+    peers: Cursor,
+    doubted: BTreeSet<String>,
+    live: BTreeSet<String>,
+}
+
+struct Quiet {
+    ground: Ground,
+    again: Option<Millis>,
+}
+
+/// What is read once for all namespaces.
+struct Seen {
+    maps: Maps,
+    nodes: Nodes,
+    plans: Arc<Vec<Arc<ViewRecord>>>,
+    released: Vec<(String, Arc<ShardReleaseValue>)>,
+    others: Others,
+}
+
+impl Controller {
+    pub fn new(
+        registry: Arc<Registry>,
+        gossip: Option<Arc<Gossip>>,
+        campaigner: Arc<Campaigner>,
+        metrics: Arc<ShardMetrics>,
+        settings: ControllerSettings,
+    ) -> Self {
+        Self { registry, gossip, campaigner, metrics, settings, quiet: Mutex::default() }
+    }
+
+    /// Does so for ever.
+    pub async fn run(&self) {
+        let sense = |view: &View| {
+            let token = self.fence().map(|fence| fence.token);
+            (view.changed(&NAMESPACE), view.changed(&PLAN), view.changed(&RELEASE), token)
+        };
+        let pace = Paced { sense: peers::changed, between: PEERS_PACE };
+        self.registry.react_paced(sense, pace, || self.look()).await;
+    }
+
+    fn fence(&self) -> Option<Fence> {
+        self.campaigner.fence(GLOBAL_CONTROL)
+    }
+
+    async fn look(&self) -> Option<Instant> {
+        let Some(fence) = self.fence() else {
+            self.lock().clear();
+            return None;
+        };
+        // Nobody is gone while nobody can be judged: what is done now would rest on what may be wrong.
+        if self.registry.view().spares_all() {
+            return Some(Instant::now() + AGAIN);
+        }
+        let view = self.registry.view();
+        let seen = self.see(&fence);
+        let all: Vec<Map<'_>> = seen.maps.all().collect();
+        // What is heard of nodes wakes nobody.
+        let hears = self.gossip.is_some() && !all.is_empty();
+        let mut again: Vec<Millis> = hears.then(|| view.now().after(GOSSIP_EVERY)).into_iter().collect();
+        for map in &all {
+            let ground = Ground { namespace: map.record.record.version, others: seen.others.clone() };
+            if let Some(until) = self.rests(map.name(), &ground, view.now()) {
+                again.extend(until);
+                continue;
+            }
+            match self.see_to(map, &seen, &fence).await {
+                Ok(None) => again.push(view.now().after(AGAIN)),
+                Ok(Some(until)) => {
+                    again.extend(until);
+                    self.lock().insert(map.name().to_owned(), Quiet { ground, again: until });
+                }
+                Err(error) => {
+                    self.tell(map.name(), &error);
+                    again.push(view.now().after(AGAIN));
+                }
+            }
+        }
+        self.lock().retain(|name, _| seen.maps.find(name).is_some());
+        again.into_iter().min().map(|at| Instant::now() + at.since(view.now()))
+    }
+
+    fn see(&self, fence: &Fence) -> Seen {
+        let view = self.registry.view();
+        // Before what it is of: what comes meanwhile is looked at again.
+        let (plans_at, releases_at, peers_at) =
+            (view.changed(&PLAN), view.changed(&RELEASE), peers::changed(view));
+        let nodes = Nodes::of(view, self.gossip.as_deref());
+        let others = Others {
+            token: fence.token,
+            plans: plans_at,
+            releases: releases_at,
+            peers: peers_at,
+            doubted: nodes.doubted().clone(),
+            live: nodes.live(),
+        };
+        Seen {
+            maps: Maps::of(view),
+            nodes,
+            plans: view.list(&PLAN).records,
+            released: releases(view),
+            others,
+        }
+    }
+
+    /// Whether nothing is to be done with a namespace, and until when.
+    fn rests(&self, name: &str, ground: &Ground, now: Millis) -> Option<Option<Millis>> {
+        let quiet = self.lock();
+        let known = quiet.get(name).filter(|quiet| quiet.ground == *ground)?;
+        known.again.is_none_or(|again| now < again).then_some(known.again)
+    }
+
+    /// Does what is next with a namespace. `None`: something was done, and there may be more; else until when nothing is to be.
+    async fn see_to(
+        &self,
+        map: &Map<'_>,
+        seen: &Seen,
+        fence: &Fence,
+    ) -> Result<Option<Option<Millis>>, CommitError> {
+        let mut desk = Desk::of(self, map, &seen.nodes, fence);
+        match map.value.phase() {
+            Phase::Unspecified | Phase::Creating => desk.make(map, &seen.nodes).await.map(|()| None),
+            Phase::Deleting => desk.remove(map).await.map(|()| None),
+            Phase::Ready => {
+                let decision = self.decide(map, seen);
+                let (did, again) = (!decision.steps.is_empty(), decision.again);
+                let told = desk.carry_out(map, &seen.nodes, decision).await?;
+                Ok((!did && !told).then_some(again))
+            }
+        }
+    }
+
+    fn decide(&self, map: &Map<'_>, seen: &Seen) -> Decision {
+        let (spec, values) = (map.spec(), map.values());
+        let members = seen.nodes.members(&spec, &values);
+        let plans = plans_of(&seen.plans, map.name());
+        let plans: BTreeMap<&str, &RebalancePlanValue> =
+            plans.iter().map(|(id, value)| (id.as_str(), &**value)).collect();
+        let released = seen.released.iter().flat_map(|(node, value)| {
+            let of = value.shards.iter().filter(|released| released.namespace == map.name());
+            of.map(|released| (node.as_str(), released.shard_id.as_str(), released.fence_token))
+        });
+        decide(&Scene {
+            name: map.name(),
+            namespace: &map.value,
+            spec: &spec,
+            shards: &values.all(),
+            members: &members,
+            plans: &plans,
+            released: &released.collect(),
+            now: seen.nodes.now(),
+        })
+    }
+
+    fn tell(&self, namespace: &str, error: &CommitError) {
+        self.metrics.count_failure(namespace);
+        // Somebody was faster, or leads by now: what is to be done is decided anew.
+        if matches!(
+            error,
+            CommitError::Conflict { .. } | CommitError::Fenced { .. } | CommitError::GroupLive { .. }
+        ) {
+            return debug!(namespace, error = %chain(error), "step with shards refused");
+        }
+        let error = error as &dyn std::error::Error;
+        warn!(namespace, error, runbook = SHARDS_RUNBOOK, "step with shards failed; it is tried again");
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Quiet>> {
+        self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

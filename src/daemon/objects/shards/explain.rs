@@ -1,0 +1,148 @@
+//! Why a node owns a shard, and which others could.
+
+use std::collections::BTreeMap;
+
+use omnirelay_core::rebalance::{Rules, Standing};
+use omnirelay_core::shard_order::{Candidate, Placer, Weight};
+use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
+use tonic::Response;
+
+use super::history::of_shard;
+use super::known::{Leads, Map, Maps, Nodes, Values, shard_not_found, show};
+use super::{Shards, pb};
+use crate::core::shards::map::status;
+use crate::core::shards::member::Member;
+use crate::core::shards::planning::plan;
+use crate::core::shards::spec::Spec;
+use crate::daemon::objects::{at_cursor, envelope};
+
+/// How many changes of a shard are told.
+const CHANGES_TOLD: usize = 8;
+
+impl Shards {
+    pub(super) async fn explained(
+        &self,
+        asked: pb::ExplainShardRequest,
+    ) -> Result<Response<pb::ExplainShardResponse>, Fault> {
+        self.registry.ready_for(&asked.min_revision).await?;
+        let (namespace, shard) = (asked.namespace.as_str(), asked.shard_id.as_str());
+        let changes = of_shard(&self.registry, namespace, shard, CHANGES_TOLD).await?;
+        let maps = self.registry.look(Maps::of).await;
+        let map = maps.ready(namespace)?;
+        let key = format!("{namespace}/{shard}");
+        let place = map.shards.binary_search_by(|record| record.record.id.key.cmp(&key)).ok();
+        let record = place.and_then(|place| map.shards.get(place));
+        let record = record.ok_or_else(|| shard_not_found(namespace, shard))?;
+        let value = record.value::<ShardValue>().unwrap_or_default();
+        let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
+        let (spec, values) = (map.spec(), map.values());
+        let members = nodes.members(&spec, &values);
+        let candidates = candidates(&map, &spec, &values, &members, (shard, &value));
+        let leads = Leads::of_one(self.registry.view(), &record.record.id);
+        let cursor = maps.cursor.to_string();
+        let response = pb::ExplainShardResponse {
+            cursor: cursor.clone(),
+            shard: show(&leads, record),
+            because: because(&value, &members, &candidates, changes.first()),
+            candidates,
+            changes,
+            ..Default::default()
+        };
+        Ok(at_cursor(response.within(envelope(&self.registry)), &cursor))
+    }
+}
+
+/// Every node of the mesh, the best first, then those that may not own the shard.
+fn candidates(
+    map: &Map<'_>,
+    spec: &Spec,
+    values: &Values,
+    members: &BTreeMap<String, Member>,
+    (shard, value): (&str, &ShardValue),
+) -> Vec<pb::ShardCandidate> {
+    let all: Vec<&Member> = members.values().collect();
+    let placer = Placer::new(spec.strategy, all.iter().map(|member| candidate(member)).collect());
+    let rules = Rules { moves_max: 0, ..spec.rules() };
+    let loads = plan(map.name(), &values.all(), members, &rules, &BTreeMap::new()).loads;
+    let mut found: Vec<pb::ShardCandidate> = all
+        .iter()
+        .zip(loads)
+        .enumerate()
+        .map(|(place, (member, load))| {
+            let cost = placer.cost(map.name(), shard, &value.locality_hint, place);
+            let is_full = load.most.is_some_and(|most| load.before >= most) && value.owner != member.id;
+            let full = is_full.then(|| "full".to_owned()).filter(|_| member.gets());
+            pb::ShardCandidate {
+                node_id: member.id.clone(),
+                owns: value.owner == member.id,
+                rank: 0,
+                distance: cost.map_or(0, |(distance, _)| distance.into()),
+                cost: cost.map(|(_, cost)| cost),
+                weight: member.weight.number(),
+                shards: load.before,
+                most: load.most,
+                excluded_by: load.excluded_by.into_iter().chain(full).collect(),
+            }
+        })
+        .collect();
+    found.sort_by(|one, other| {
+        let key = |it: &pb::ShardCandidate| (it.cost.is_none(), it.distance, it.cost, it.node_id.clone());
+        key(one).cmp(&key(other))
+    });
+    for (rank, one) in (1..).zip(found.iter_mut().filter(|one| one.cost.is_some())) {
+        one.rank = rank;
+    }
+    found
+}
+
+fn candidate(member: &Member) -> Candidate<'_> {
+    Candidate {
+        node: &member.id,
+        weight: if member.standing == Standing::Open { member.weight } else { Weight::ZERO },
+        region: &member.region,
+        zone: &member.zone,
+    }
+}
+
+fn because(
+    value: &ShardValue,
+    members: &BTreeMap<String, Member>,
+    candidates: &[pb::ShardCandidate],
+    newest: Option<&pb::ShardDiffNotification>,
+) -> Vec<String> {
+    let mut told = Vec::new();
+    let (status, reason) = status(value);
+    match value.owner.as_str() {
+        "" => told.push("nobody owns it: no node may".to_owned()),
+        owner => {
+            let rank = candidates.iter().find(|one| one.node_id == owner).map_or(0, |one| one.rank);
+            told.push(match rank {
+                0 => format!("{owner} owns it, and may get no shards now"),
+                1 => format!("{owner} owns it, and is the best for it by {}", value.strategy_id),
+                rank => format!("{owner} owns it, and keeps it: it is number {rank} for it by {}, and no constraint says otherwise", value.strategy_id),
+            });
+            let why = members.get(owner).map(|member| member.why.join(", ")).unwrap_or_default();
+            if !why.is_empty() {
+                told.push(format!("{owner} is {why}"));
+            }
+        }
+    }
+    if !reason.is_empty() {
+        told.push(format!("it is {}: {reason}", status.as_str_name()));
+    }
+    if !value.target.is_empty() {
+        told.push(format!(
+            "{} follows once {} has stopped, by plan {}",
+            value.target, value.owner, value.plan_id
+        ));
+    }
+    if let Some(history) = newest.and_then(|newest| newest.history.as_ref()) {
+        let plan =
+            if history.plan_id.is_empty() { String::new() } else { format!(", plan {}", history.plan_id) };
+        let reason = if history.reason.is_empty() { String::new() } else { format!(": {}", history.reason) };
+        told.push(format!("it was changed last by {} ({}{plan}){reason}", history.actor, history.cause));
+    }
+    told
+}

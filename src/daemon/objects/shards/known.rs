@@ -1,0 +1,347 @@
+//! Namespaces and their shards as this daemon knows them, and the nodes that may own them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Kind, Precondition, RecordId, Write};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
+use omnirelay_wire::pb::omnirelay::store::v1::{
+    NamespaceValue, RebalancePlanValue, ShardReleaseValue, ShardValue,
+};
+use omnirelay_wire::reasons;
+use prost::Message as _;
+
+use super::pb;
+use crate::core::shards::map::{self, Edit};
+use crate::core::shards::member::{self, Member, Seen};
+use crate::core::shards::spec::{Spec, check_namespace};
+use crate::daemon::gossip::Gossip;
+use crate::daemon::objects::leaders;
+use crate::daemon::objects::peers::{self, Roster};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::view::{Reading, View, ViewRecord};
+
+/// Records of namespaces; the key is the name.
+pub const NAMESPACE: Kind = Kind::of("namespace");
+/// Records of shards; the key is `<namespace>/<shard>`.
+pub const SHARD: Kind = Kind::of("shard");
+/// Records of what has changed in a map; the key is `<namespace>/<version>`. They are read from the store alone.
+pub const SHARD_CHANGE: Kind = Kind::of("shard-change");
+/// Records of plans; the key is the id.
+pub const PLAN: Kind = Kind::of("rebalance-plan");
+/// What a node serves no more; the key is its id, and the record is of its session.
+pub const RELEASE: Kind = Kind::of("shard-release");
+/// What a commit changes besides the record of a namespace, when it changes shards.
+pub static OF_MAP: [Kind; 3] = [NAMESPACE, SHARD, SHARD_CHANGE];
+
+pub fn namespace_id(name: &str) -> RecordId {
+    RecordId::new(NAMESPACE, name)
+}
+
+pub fn shard_id(namespace: &str, shard: &str) -> RecordId {
+    RecordId::new(SHARD, format!("{namespace}/{shard}"))
+}
+
+pub fn plan_id(plan: &str) -> RecordId {
+    RecordId::new(PLAN, plan)
+}
+
+/// The key of a change of a map.
+pub fn change_key(namespace: &str, version: i64) -> String {
+    format!("{namespace}/{version:020}")
+}
+
+/// The namespace and the shard that a record is of.
+pub fn parts(id: &RecordId) -> Option<(&str, &str)> {
+    id.key.split_once('/')
+}
+
+/// The records of one namespace, out of those of all in the order of their keys.
+pub fn of_namespace<'r>(records: &'r [Arc<ViewRecord>], namespace: &str) -> &'r [Arc<ViewRecord>] {
+    // `0` is what follows `/`.
+    let place = |end: char| {
+        let end = format!("{namespace}{end}");
+        records.partition_point(|record| record.record.id.key < end)
+    };
+    records.get(place('/')..place('0')).unwrap_or_default()
+}
+
+/// All namespaces and all shards of one moment.
+pub struct Maps {
+    pub cursor: Cursor,
+    /// The newest commit that touched any of them.
+    pub changed: Cursor,
+    pub namespaces: Arc<Vec<Arc<ViewRecord>>>,
+    pub shards: Arc<Vec<Arc<ViewRecord>>>,
+}
+
+impl Maps {
+    /// As they are now.
+    pub fn of(view: &View) -> Self {
+        loop {
+            let (namespaces, shards) = (view.list(&NAMESPACE), view.list(&SHARD));
+            // Each is read under its own lock.
+            if namespaces.cursor == shards.cursor {
+                return Self::both(namespaces, shards);
+            }
+        }
+    }
+
+    /// As they were when `shards` was read; `None`: the view does not reach back.
+    pub fn at(view: &View, shards: Reading) -> Option<Self> {
+        Some(Self::both(view.list_at(&NAMESPACE, shards.cursor.revision)?, shards))
+    }
+
+    fn both(namespaces: Reading, shards: Reading) -> Self {
+        let changed = match namespaces.changed.revision > shards.changed.revision {
+            true => namespaces.changed,
+            false => shards.changed,
+        };
+        Self { cursor: shards.cursor, changed, namespaces: namespaces.records, shards: shards.records }
+    }
+
+    /// A namespace by its name, whether it is ready or not.
+    pub fn find(&self, name: &str) -> Option<Map<'_>> {
+        let place =
+            self.namespaces.binary_search_by(|record| record.record.id.key.as_str().cmp(name)).ok()?;
+        self.namespaces.get(place).and_then(|record| Map::of(record, &self.shards))
+    }
+
+    /// All namespaces, in the order of their names.
+    pub fn all(&self) -> impl Iterator<Item = Map<'_>> {
+        self.namespaces.iter().filter_map(|record| Map::of(record, &self.shards))
+    }
+
+    /// A namespace all of whose shards there are.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND`, `NAMESPACE_NOT_READY`.
+    pub fn ready(&self, name: &str) -> Result<Map<'_>, Fault> {
+        check_namespace(name).map_err(Fault::invalid)?;
+        let map = self.find(name).ok_or_else(|| namespace_not_found(name))?;
+        if map.is_ready() { Ok(map) } else { Err(not_ready(name, &map.value)) }
+    }
+}
+
+/// A namespace and its shards.
+pub struct Map<'m> {
+    pub record: &'m Arc<ViewRecord>,
+    pub value: Arc<NamespaceValue>,
+    pub shards: &'m [Arc<ViewRecord>],
+}
+
+impl<'m> Map<'m> {
+    fn of(record: &'m Arc<ViewRecord>, shards: &'m [Arc<ViewRecord>]) -> Option<Self> {
+        let shards = of_namespace(shards, &record.record.id.key);
+        Some(Self { record, value: record.value::<NamespaceValue>()?, shards })
+    }
+
+    pub fn name(&self) -> &'m str {
+        &self.record.record.id.key
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.value.phase() == Phase::Ready
+    }
+
+    pub fn version(&self) -> pb::ShardMapVersion {
+        map::version(self.name(), &self.value)
+    }
+
+    pub fn spec(&self) -> Spec {
+        Spec::stored(self.value.spec.as_ref())
+    }
+
+    /// Its shards with their values, in the order of their ids.
+    pub fn values(&self) -> Values {
+        let of = |record: &Arc<ViewRecord>| {
+            let (_, shard) = parts(&record.record.id)?;
+            Some((shard.to_owned(), record.value::<ShardValue>()?))
+        };
+        Values(self.shards.iter().filter_map(of).collect())
+    }
+}
+
+/// Shards with their values.
+pub struct Values(pub Vec<(String, Arc<ShardValue>)>);
+
+impl Values {
+    /// As decisions take them.
+    pub fn all(&self) -> Vec<(&str, &ShardValue)> {
+        self.0.iter().map(|(id, value)| (id.as_str(), &**value)).collect()
+    }
+
+    pub fn owners(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(_, value)| value.owner.as_str())
+    }
+}
+
+/// Who holds the scopes of leadership of shards.
+pub struct Leads(BTreeMap<String, String>);
+
+impl Leads {
+    pub fn of(view: &View) -> Self {
+        Self(leaders::of_shards(view))
+    }
+
+    /// Of one shard alone.
+    pub fn of_one(view: &View, id: &RecordId) -> Self {
+        Self(leaders::of_shard(view, &id.key).into_iter().map(|node| (id.key.clone(), node)).collect())
+    }
+
+    fn get(&self, id: &RecordId) -> Option<&str> {
+        self.0.get(&id.key).map(String::as_str)
+    }
+
+    /// What they are, for a tag.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|(scope, node)| [scope.as_str(), node.as_str()])
+    }
+}
+
+/// A shard as the API shows it; `None`: the record is none.
+pub fn show(leads: &Leads, record: &ViewRecord) -> Option<pb::ShardRecord> {
+    let value = record.value::<ShardValue>()?;
+    let of = &record.record;
+    Some(map::show(parts(&of.id)?, &value, (of.version.0, of.updated_at), leads.get(&of.id)))
+}
+
+/// The nodes of the mesh, as those see them who place shards.
+pub struct Nodes {
+    roster: Roster,
+    silent: BTreeMap<String, Millis>,
+    suspected: BTreeSet<String>,
+    now: Millis,
+}
+
+impl Nodes {
+    pub fn of(view: &View, gossip: Option<&Gossip>) -> Self {
+        let roster = Roster::of(view);
+        let (mut silent, mut suspected) = (BTreeMap::new(), BTreeSet::new());
+        for node in roster.nodes() {
+            if let Some(group) = view.group(&peers::session_id(node.id)).filter(|_| !node.session_live) {
+                silent.insert(node.id.to_owned(), group.deadline);
+            }
+            if gossip.is_some_and(|gossip| peers::is_doubted(gossip, view, node.id)) {
+                suspected.insert(node.id.to_owned());
+            }
+        }
+        Self { roster, silent, suspected, now: view.now() }
+    }
+
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// Whom gossip takes for suspect or dead.
+    pub fn doubted(&self) -> &BTreeSet<String> {
+        &self.suspected
+    }
+
+    /// Those whose session lives.
+    pub fn live(&self) -> BTreeSet<String> {
+        self.roster.nodes().iter().filter(|node| node.session_live).map(|node| node.id.to_owned()).collect()
+    }
+
+    /// That the session of a node that is gone is over; `None`: it is not gone, or has no record.
+    pub fn over(&self, node: &str) -> Option<Precondition> {
+        let is_gone = self.roster.nodes().iter().any(|known| {
+            known.id == node && matches!(known.peer.status(), pb::peer::Status::Dead | pb::peer::Status::Left)
+        });
+        self.roster.session_of(node).filter(|_| is_gone).map(Precondition::GroupOver)
+    }
+
+    /// As owners of shards of a namespace.
+    pub fn members(&self, spec: &Spec, values: &Values) -> BTreeMap<String, Member> {
+        let seen: Vec<Seen<'_>> = self
+            .roster
+            .nodes()
+            .into_iter()
+            .map(|node| Seen {
+                node,
+                silent_since: self.silent.get(node.id).copied(),
+                suspected: self.suspected.contains(node.id),
+            })
+            .collect();
+        member::members(spec, &seen, values.owners(), self.now)
+    }
+}
+
+/// The plans of a namespace by their ids.
+pub fn plans_of(plans: &[Arc<ViewRecord>], namespace: &str) -> BTreeMap<String, Arc<RebalancePlanValue>> {
+    let of = |record: &Arc<ViewRecord>| {
+        let value = record.value::<RebalancePlanValue>()?;
+        let is_of = value.plan.as_ref().is_some_and(|plan| plan.namespace == namespace);
+        is_of.then(|| (record.record.id.key.clone(), value))
+    };
+    plans.iter().filter_map(of).collect()
+}
+
+/// What owners serve no more.
+pub fn releases(view: &View) -> Vec<(String, Arc<ShardReleaseValue>)> {
+    let of =
+        |record: &Arc<ViewRecord>| Some((record.record.id.key.clone(), record.value::<ShardReleaseValue>()?));
+    view.list(&RELEASE).records.iter().filter_map(of).collect()
+}
+
+/// The writes by which a new version of a map comes about.
+pub fn writes(name: &str, edit: &Edit<'_>, now: Millis) -> Vec<Write> {
+    let put = |id, value: Vec<u8>| Write::Put { id, value: Bytes::from(value), group: None };
+    let shards = edit.changed().iter().map(|changed| match &changed.after {
+        Some(after) => put(shard_id(name, &changed.shard_id), after.encode_to_vec()),
+        None => Write::Delete { id: shard_id(name, &changed.shard_id) },
+    });
+    let key = change_key(name, edit.value.map_version);
+    let change = put(RecordId::new(SHARD_CHANGE, key), edit.change(now).encode_to_vec());
+    let namespace = put(namespace_id(name), edit.value.encode_to_vec());
+    shards.chain([change, namespace]).collect()
+}
+
+/// # Errors
+/// `SHARD_NOT_FOUND`.
+pub fn shard_not_found(namespace: &str, shard: &str) -> Fault {
+    Fault::new(reasons::SHARD_NOT_FOUND, format!("there is no shard `{shard}` in namespace `{namespace}`"))
+        .hint(format!("omnirelay mesh shards list -n {namespace}"))
+}
+
+/// # Errors
+/// `NAMESPACE_NOT_FOUND`.
+pub fn namespace_not_found(name: &str) -> Fault {
+    Fault::new(reasons::NAMESPACE_NOT_FOUND, format!("there is no namespace `{name}`"))
+        .hint("omnirelay mesh namespaces list")
+}
+
+/// # Errors
+/// `NAMESPACE_NOT_READY`.
+pub fn not_ready(name: &str, value: &NamespaceValue) -> Fault {
+    let what = match value.phase() {
+        Phase::Deleting => "being removed".to_owned(),
+        _ => format!("being made: {} of {} shards are there", value.made, value.shards),
+    };
+    Fault::new(reasons::NAMESPACE_NOT_READY, format!("namespace `{name}` is {what}"))
+        .hint(format!("omnirelay mesh namespaces get {name}"))
+}
+
+/// A shard's record, for a read of it alone.
+///
+/// # Errors
+/// `NAMESPACE_NOT_FOUND`, `NAMESPACE_NOT_READY`, `SHARD_NOT_FOUND`; those of [`Registry::find`].
+pub async fn find_shard(
+    registry: &Registry,
+    namespace: &str,
+    shard: &str,
+) -> Result<(Arc<ViewRecord>, Arc<NamespaceValue>), Fault> {
+    check_namespace(namespace).map_err(Fault::invalid)?;
+    let found = registry.find(&namespace_id(namespace)).await?;
+    let value = found.and_then(|record| record.value::<NamespaceValue>());
+    let value = value.ok_or_else(|| namespace_not_found(namespace))?;
+    if value.phase() != Phase::Ready {
+        return Err(not_ready(namespace, &value));
+    }
+    let record = registry.find(&shard_id(namespace, shard)).await?;
+    Ok((record.ok_or_else(|| shard_not_found(namespace, shard))?, value))
+}

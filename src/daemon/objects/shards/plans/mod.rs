@@ -1,0 +1,206 @@
+//! Rebalance plans: which shards are to move, who said so, and how far they are.
+
+mod change;
+mod propose;
+pub mod watching;
+
+pub use propose::new_id;
+
+use std::sync::Arc;
+
+use omnirelay_store::Write;
+use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
+use omnirelay_wire::reasons;
+use prost::Message as _;
+use tonic::Response;
+
+use super::known::{Map, Maps, Nodes, PLAN, plan_id};
+use super::namespaces::counted;
+use super::pb;
+use crate::core::shards::control::progress;
+use crate::core::shards::spec::check_namespace;
+use crate::daemon::gossip::Gossip;
+use crate::daemon::metrics::ShardMetrics;
+use crate::daemon::objects::feed::Watches;
+use crate::daemon::objects::serve::serve;
+use crate::daemon::objects::{at_cursor, envelope, listing, tagged, timestamp};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::view::{View, ViewRecord};
+use pb::planned_move::Progress;
+use pb::rebalance_control_service_server::RebalanceControlService;
+use pb::rebalance_plan::State;
+
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1000;
+/// How many lines say what a plan waits for.
+const WAITS_MAX: usize = 16;
+
+/// Serves `RebalanceControlService` from a registry.
+pub struct Plans {
+    registry: Arc<Registry>,
+    gossip: Option<Arc<Gossip>>,
+    /// Whether whoever proposes a plan may approve it where the policy of the namespace says nothing.
+    self_approval: bool,
+    /// `None`: nothing is counted.
+    metrics: Option<Arc<ShardMetrics>>,
+    watches: Watches<pb::PlanEvent>,
+    states: Watches<pb::RebalanceEvent>,
+}
+
+serve! {
+    RebalanceControlService for Plans {
+        states(RebalanceStatesRequest) -> RebalanceStatesResponse: |plans, _, asked| plans.tell_states(asked);
+        list(ListPlansRequest) -> ListPlansResponse: |plans, _, asked| plans.list_all(asked);
+        get(GetPlanRequest) -> GetPlanResponse: |plans, _, asked| plans.get_one(asked);
+        propose(ProposePlanRequest) -> PlanChange: |plans, caller, asked| plans.propose_one(caller, asked);
+        approve(ApprovePlanRequest) -> PlanChange: |plans, caller, asked| plans.approve_one(caller, asked);
+        reject(RejectPlanRequest) -> PlanChange: |plans, caller, asked| plans.reject_one(caller, asked);
+        apply(ApplyPlanRequest) -> PlanChange: |plans, caller, asked| plans.apply_one(caller, asked);
+        pause(PausePlanRequest) -> PlanChange: |plans, caller, asked| plans.pause_one(caller, asked);
+        resume(ResumePlanRequest) -> PlanChange: |plans, caller, asked| plans.resume_one(caller, asked);
+        cancel(CancelPlanRequest) -> PlanChange: |plans, caller, asked| plans.cancel_one(caller, asked);
+        [WatchStatesStream] watch_states(WatchRebalanceStatesRequest) -> RebalanceEvent:
+            |plans, _, asked| plans.serve_states(asked);
+        [WatchStream] watch(WatchPlansRequest) -> PlanEvent: |plans, _, asked| plans.serve_watch(asked);
+    }
+}
+
+impl Plans {
+    /// At most `watches_max` watches are served at once.
+    pub fn new(
+        registry: Arc<Registry>,
+        gossip: Option<Arc<Gossip>>,
+        self_approval: bool,
+        watches_max: usize,
+    ) -> Self {
+        let watches = Watches::new(registry.clone(), watches_max);
+        Self { states: watches.reshaped(), watches, registry, gossip, self_approval, metrics: None }
+    }
+
+    /// Counts what is said to plans.
+    #[must_use]
+    pub fn counting(self, metrics: Arc<ShardMetrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    async fn tell_states(
+        &self,
+        asked: pb::RebalanceStatesRequest,
+    ) -> Result<Response<pb::RebalanceStatesResponse>, Fault> {
+        self.registry.ready_for(&asked.min_revision).await?;
+        let maps = self.registry.look(Maps::of).await;
+        let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
+        let cursor = maps.cursor.to_string();
+        let namespaces = maps.all().map(|map| counted(&map, &nodes)).collect();
+        let told = pb::RebalanceStatesResponse { cursor: cursor.clone(), namespaces, ..Default::default() };
+        Ok(at_cursor(told.within(envelope(&self.registry)), &cursor))
+    }
+
+    async fn list_all(&self, asked: pb::ListPlansRequest) -> Result<Response<pb::ListPlansResponse>, Fault> {
+        if !asked.namespace.is_empty() {
+            check_namespace(&asked.namespace).map_err(Fault::invalid)?;
+        }
+        let limit = listing::page_size(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+        let view = self.registry.view();
+        let (maps, records) = self.registry.look(|view| (Maps::of(view), view.list(&PLAN).records)).await;
+        let is_meant = |plan: &pb::RebalancePlan| {
+            (asked.namespace.is_empty() || asked.namespace == plan.namespace)
+                && (asked.state.is_empty() || asked.state.contains(&plan.state))
+        };
+        let found = records.iter().rev().filter_map(|record| {
+            let value = record.value::<RebalancePlanValue>()?;
+            let plan = value.plan.as_ref().filter(|plan| is_meant(plan))?;
+            Some(brief(show(record, &value, maps.find(&plan.namespace).as_ref(), view)))
+        });
+        let plans = found.take(limit).collect();
+        let cursor = maps.cursor.to_string();
+        let listed = pb::ListPlansResponse { cursor: cursor.clone(), plans, ..Default::default() };
+        Ok(at_cursor(listed.within(envelope(&self.registry)), &cursor))
+    }
+
+    async fn get_one(&self, asked: pb::GetPlanRequest) -> Result<Response<pb::GetPlanResponse>, Fault> {
+        check_plan_id(&asked.plan_id)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+        let record = self.registry.find(&plan_id(&asked.plan_id)).await?;
+        let record = record.ok_or_else(|| not_found(&asked.plan_id))?;
+        let plan = shown(self.registry.view(), &record);
+        let (cursor, version) = (super::head_cursor(self.registry.view()), record.record.version);
+        let got = pb::GetPlanResponse { cursor: cursor.clone(), plan, ..Default::default() };
+        Ok(tagged(got.within(envelope(&self.registry)), &format!("\"{version}\""), &cursor))
+    }
+}
+
+/// A plan as the API shows it, with how far it is now.
+pub fn shown(view: &View, record: &ViewRecord) -> Option<pb::RebalancePlan> {
+    let value = record.value::<RebalancePlanValue>()?;
+    let maps = Maps::of(view);
+    Some(show(record, &value, maps.find(&value.plan.as_ref()?.namespace).as_ref(), view))
+}
+
+fn show(
+    record: &ViewRecord,
+    value: &RebalancePlanValue,
+    map: Option<&Map<'_>>,
+    view: &View,
+) -> pb::RebalancePlan {
+    let mut plan = value.plan.clone().unwrap_or_default();
+    plan.version = record.record.version.0;
+    plan.updated_at = Some(timestamp(record.record.updated_at));
+    record.record.id.key.clone_into(&mut plan.plan_id);
+    let has_begun = plan.started_at.is_some();
+    let is_live = matches!(plan.state(), State::Running | State::Paused);
+    if !has_begun || plan.ended_at.is_some() && plan.moves.is_empty() {
+        return plan;
+    }
+    let values = map.map(Map::values);
+    let find = |shard: &str| {
+        let values = &values.as_ref()?.0;
+        let place = values.binary_search_by(|(id, _)| id.as_str().cmp(shard)).ok()?;
+        values.get(place).map(|(_, value)| &**value)
+    };
+    let (mut moved, mut draining, mut waits) = (0, 0, Vec::new());
+    for planned in &mut plan.moves {
+        let progress = match progress(&plan.plan_id, planned, find(&planned.shard_id)) {
+            Progress::Pending | Progress::Draining if !is_live => Progress::Dropped,
+            progress => progress,
+        };
+        planned.set_progress(progress);
+        moved += u32::from(progress == Progress::Moved);
+        draining += u32::from(progress == Progress::Draining);
+        if progress == Progress::Draining && waits.len() < WAITS_MAX {
+            waits.push(format!("{} until {} has stopped", planned.shard_id, planned.from));
+        }
+    }
+    // Once it has ended others may move what it moved.
+    if is_live {
+        (plan.moved, plan.draining, plan.waits_for) = (moved, draining, waits);
+        if plan.draining == 0 && moved < plan.moves.len() as u32 && view.silence().is_some() {
+            plan.waits_for.push("the store does not answer".to_owned());
+        }
+    }
+    plan
+}
+
+/// Without its moves.
+fn brief(plan: pb::RebalancePlan) -> pb::RebalancePlan {
+    pb::RebalancePlan { moves: Vec::new(), loads: Vec::new(), ..plan }
+}
+
+/// The write by which a plan becomes so.
+pub fn put(id: &str, value: &RebalancePlanValue) -> Write {
+    Write::Put { id: plan_id(id), value: value.encode_to_vec().into(), group: None }
+}
+
+fn check_plan_id(id: &str) -> Result<(), Fault> {
+    let fits =
+        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if fits { Ok(()) } else { Err(Fault::invalid("field `planId` is no id of a plan")) }
+}
+
+fn not_found(id: &str) -> Fault {
+    Fault::new(reasons::PLAN_NOT_FOUND, format!("there is no plan `{id}`"))
+        .hint("omnirelay mesh rebalance-plans list")
+}

@@ -1,0 +1,205 @@
+//! What would move if nodes or rules were others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use omnirelay_core::rebalance::{Rules, Standing};
+use omnirelay_core::shard_order::{Strategy, Weight};
+use omnirelay_core::text::shown;
+use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::fault::Fault;
+use tonic::Response;
+
+use super::known::{Map, Maps, Nodes, Values};
+use super::{Shards, pb};
+use crate::core::shards::member::Member;
+use crate::core::shards::planning::{Planned, plan};
+use crate::core::shards::spec::{NODES_MAX, Spec, strategy, weight};
+use crate::daemon::objects::{at_cursor, envelope};
+use omnirelay_core::names::check_node_name;
+
+/// What is asked to be otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    pub strategy: String,
+    /// Empty: those of the mesh.
+    pub nodes: Vec<pb::ShardSimulationNode>,
+    pub add: Vec<pb::ShardSimulationNode>,
+    pub remove: Vec<String>,
+    pub weights: BTreeMap<String, f64>,
+    pub force: bool,
+    /// 0: no limit.
+    pub moves_max: usize,
+}
+
+/// What would come of it.
+pub struct Simulated {
+    pub planned: Planned,
+    pub strategy: Strategy,
+    pub warnings: Vec<String>,
+}
+
+impl Shards {
+    pub(super) async fn simulated(
+        &self,
+        asked: pb::ShardSimulationRequest,
+    ) -> Result<Response<pb::ShardSimulationResponse>, Fault> {
+        self.registry.ready_for(&asked.min_revision).await?;
+        let maps = self.registry.look(Maps::of).await;
+        let map = maps.ready(&asked.namespace)?;
+        let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
+        let values = map.values();
+        let wanted = Asked {
+            strategy: asked.strategy_id.clone(),
+            nodes: asked.nodes,
+            add: asked.add,
+            remove: asked.remove,
+            weights: asked.weights.into_iter().collect(),
+            force: asked.force,
+            moves_max: 0,
+        };
+        let Simulated { planned, strategy, warnings } = simulate(&map, &values, &nodes, &wanted)?;
+        let name = map.name();
+        let assignments =
+            values.0.iter().zip(&planned.owners).map(|((id, value), owner)| pb::ShardSimulationAssignment {
+                namespace: name.to_owned(),
+                shard_id: id.clone(),
+                owner_node_id: owner.clone(),
+                capacity: value.capacity_hint,
+                locality_hint: value.locality_hint.clone(),
+            });
+        let changes = planned.moves.iter().map(|one| pb::ShardSimulationChange {
+            namespace: name.to_owned(),
+            shard_id: one.shard_id.clone(),
+            current_owner: one.from.clone(),
+            proposed_owner: one.to.clone(),
+            changes_owner: true,
+            cause: one.cause.clone(),
+        });
+        let cursor = maps.cursor.to_string();
+        let response = pb::ShardSimulationResponse {
+            namespace: name.to_owned(),
+            strategy_id: strategy.word().to_owned(),
+            assignments: assignments.collect(),
+            changes: changes.collect(),
+            cursor: cursor.clone(),
+            map: Some(map.version()),
+            summary: Some(planned.summary),
+            loads: planned.loads,
+            warnings,
+            ..Default::default()
+        };
+        Ok(at_cursor(response.within(envelope(&self.registry)), &cursor))
+    }
+}
+
+/// Plans for a namespace as if what is asked for were so.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for what cannot be a strategy, a node or a weight.
+pub fn simulate(map: &Map<'_>, values: &Values, nodes: &Nodes, asked: &Asked) -> Result<Simulated, Fault> {
+    let spec = map.spec();
+    let mut members = match asked.nodes.is_empty() {
+        true => nodes.members(&spec, values),
+        false => given(&asked.nodes, values)?,
+    };
+    for node in &asked.add {
+        let member = named(node)?;
+        members.insert(member.id.clone(), member);
+    }
+    change_weights(&mut members, &asked.weights)?;
+    for node in &asked.remove {
+        let member = members.get_mut(node).ok_or_else(|| no_node("remove", node))?;
+        member.standing = Standing::Leaving;
+        member.why.push("removed");
+    }
+    let strategy = match asked.strategy.as_str() {
+        "" => spec.strategy,
+        word => strategy(word).map_err(Fault::invalid)?,
+    };
+    let rules = rules(&spec, strategy, asked);
+    let planned = plan(map.name(), &values.all(), &members, &rules, &BTreeMap::new());
+    let warnings = warnings(&planned, &members);
+    Ok(Simulated { planned, strategy, warnings })
+}
+
+fn rules(spec: &Spec, strategy: Strategy, asked: &Asked) -> Rules {
+    let rules = spec.rules();
+    Rules {
+        strategy,
+        aligns: strategy != spec.strategy || !asked.weights.is_empty(),
+        by_choice_milli: if asked.force { 1000 } else { rules.by_choice_milli },
+        moves_max: if asked.moves_max == 0 { usize::MAX } else { asked.moves_max },
+        ..rules
+    }
+}
+
+/// The nodes that a caller names in the place of those of the mesh; who owns shards and is not among them goes.
+fn given(nodes: &[pb::ShardSimulationNode], values: &Values) -> Result<BTreeMap<String, Member>, Fault> {
+    if nodes.len() > NODES_MAX {
+        return Err(Fault::invalid(format!("field `nodes` names more than {NODES_MAX}")));
+    }
+    let mut members = BTreeMap::new();
+    for node in nodes {
+        let member = named(node)?;
+        members.insert(member.id.clone(), member);
+    }
+    let owners: BTreeSet<&str> = values.owners().filter(|owner| !owner.is_empty()).collect();
+    for owner in owners {
+        if !members.contains_key(owner) {
+            members.insert(owner.to_owned(), Member::unknown(owner));
+        }
+    }
+    Ok(members)
+}
+
+fn named(node: &pb::ShardSimulationNode) -> Result<Member, Fault> {
+    let id = &node.node_id;
+    check_node_name(id)
+        .map_err(|error| Fault::invalid(format!("`{}` is no node id: {error}", shown(id, 64))))?;
+    // What is not said is 0 in the message of the origin.
+    let weight = if node.weight == 0.0 { Ok(Weight::ONE) } else { weight(id, node.weight) };
+    Ok(Member {
+        weight: weight.map_err(Fault::invalid)?,
+        region: node.region.clone(),
+        zone: node.zone.clone(),
+        standing: Standing::Open,
+        why: Vec::new(),
+        gone_since: None,
+        ..Member::unknown(id)
+    })
+}
+
+fn change_weights(
+    members: &mut BTreeMap<String, Member>,
+    weights: &BTreeMap<String, f64>,
+) -> Result<(), Fault> {
+    for (node, number) in weights {
+        let member = members.get_mut(node).ok_or_else(|| no_node("weights", node))?;
+        member.weight = weight(node, *number).map_err(Fault::invalid)?;
+    }
+    Ok(())
+}
+
+fn no_node(field: &str, node: &str) -> Fault {
+    Fault::invalid(format!("field `{field}`: there is no node `{}`", shown(node, 64)))
+        .hint("omnirelay mesh peers list")
+}
+
+fn warnings(planned: &Planned, members: &BTreeMap<String, Member>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let summary = &planned.summary;
+    if summary.unplaced > 0 {
+        warnings.push(format!("{} shards have no node that may own them", summary.unplaced));
+    }
+    if summary.deferred > 0 {
+        let (deferred, limit) = (summary.deferred, summary.by_choice_limit);
+        warnings.push(format!(
+            "{deferred} more moves are left for further plans: one moves {limit} shards by choice, unless it is forced"
+        ));
+    }
+    let doubtful = members.values().filter(|member| member.is_silent || member.why.contains(&"suspect"));
+    warnings.extend(
+        doubtful.map(|member| format!("{} is {}, and gets nothing", member.id, member.why.join(", "))),
+    );
+    warnings
+}

@@ -1,0 +1,56 @@
+//! The part of shards: has them owned as the rules say where this node leads, gives up what it is to, and serves what is known of all.
+
+use std::sync::Arc;
+
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::namespace_control_service_server::NamespaceControlServiceServer;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::rebalance_control_service_server::RebalanceControlServiceServer;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::shard_control_service_server::ShardControlServiceServer;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::daemon::metrics::ShardMetrics;
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::shards::controller::{Controller, ControllerSettings};
+use crate::daemon::objects::shards::namespaces::{Namespaces, ShardLimits};
+use crate::daemon::objects::shards::plans::Plans;
+use crate::daemon::objects::shards::plans::watching::{plans_topic, states_topic};
+use crate::daemon::objects::shards::release::Releases;
+use crate::daemon::objects::shards::watching::topic;
+use crate::daemon::objects::shards::{NAMESPACE, PLAN, RELEASE, SHARD, Shards, levels};
+
+pub const PART: Part = Part {
+    kinds: Kinds { mirrored: &[NAMESPACE, SHARD, PLAN, RELEASE], claimed: &[RELEASE], ..Kinds::NONE },
+    mount,
+};
+
+fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let (registry, gossip) = (node.registry.clone(), node.gossip.clone());
+    let (config, watches_max) = (node.config.mesh.shards.clone(), node.config.control.watches_max);
+    let metrics = Arc::new(ShardMetrics::new(node.metrics.all())?);
+    let (counted, read, heard) = (metrics.clone(), registry.clone(), gossip.clone());
+    node.metrics.before_scrape(move || counted.read(&levels(read.view(), heard.as_deref())));
+    if let Some(campaigner) = node.campaigner.clone() {
+        let settings = ControllerSettings { history: config.history_kept.0 };
+        let controller =
+            Controller::new(registry.clone(), gossip.clone(), campaigner, metrics.clone(), settings);
+        let controller = Arc::new(controller);
+        let pruner = controller.clone();
+        node.run(Phase::HandOver, async move { controller.run().await });
+        node.run(Phase::HandOver, async move { pruner.prune().await });
+    }
+    let releases = Releases::new(registry.clone());
+    node.run(Phase::Leave, async move { releases.run().await });
+    node.topics.add(topic(registry.clone()));
+    node.topics.add(plans_topic(registry.clone()));
+    node.topics.add(states_topic());
+    let limits = ShardLimits { per_namespace: config.per_namespace_max, per_mesh: config.per_mesh_max };
+    let namespaces = Namespaces { registry: registry.clone(), gossip: gossip.clone(), limits };
+    let namespaces = NamespaceControlServiceServer::new(namespaces);
+    node.serve(PortName::Control, namespaces.send_compressed(Gzip).accept_compressed(Gzip));
+    let approves = config.self_approval.unwrap_or(false);
+    let plans = Plans::new(registry.clone(), gossip.clone(), approves, watches_max).counting(metrics);
+    let plans = RebalanceControlServiceServer::new(plans);
+    node.serve(PortName::Control, plans.send_compressed(Gzip).accept_compressed(Gzip));
+    let shards = ShardControlServiceServer::new(Shards::new(registry, gossip, watches_max));
+    node.serve(PortName::Control, shards.send_compressed(Gzip).accept_compressed(Gzip));
+    Ok(())
+}
