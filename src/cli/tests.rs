@@ -209,6 +209,10 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
         "omnirelay.mesh.control.v1.RebalanceControlService/States",
         "dashboards read it; `mesh namespaces list` says the same to people",
     ),
+    (
+        "omnirelay.mesh.control.v1.ShardControlService/Hold",
+        "workers call it beside the daemon of their node, again and again",
+    ),
     ("omnirelay.mesh.membership.v1.MembershipService/Deliver", "members call it at each other's mesh port"),
     ("omnirelay.mesh.membership.v1.MembershipService/Exchange", "members call it at each other's mesh port"),
     (

@@ -22,6 +22,7 @@ mod outages;
 mod published;
 mod revocation;
 mod rights;
+mod shards;
 mod skew;
 mod standalone;
 mod telemetry;

@@ -492,6 +492,8 @@ reasons! {
         "they are forgotten a day after their end; make one for several nodes (--uses)";
     TOO_MANY_WATCHES: ResourceExhausted,
         "the daemon serves as many watches as it can", "close some, or ask another daemon";
+    TOO_MANY_WORKERS: ResourceExhausted,
+        "as many workers serve what a node owns as may", "end some; or let one process serve several shards";
     TOO_MUCH_IN_FLIGHT: ResourceExhausted,
         "requests and unread answers already hold all the memory they may",
         "try again; read answers as they come, and ask for smaller pages";

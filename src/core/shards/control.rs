@@ -68,10 +68,8 @@ pub enum Deed {
     Move {
         to: String,
     },
-    /// Its owner is to go on after all: it has not stopped yet, or has and begins anew with another fence.
-    Keep {
-        anew: bool,
-    },
+    /// Its owner is to go on after all, with another fence: whether it has stopped already under this one is not for certain.
+    Keep,
     Park,
     Unpark,
 }
@@ -317,10 +315,7 @@ pub fn done(value: &ShardValue, deed: &Deed, plan: &str, strategy: &str, now: Mi
             strategy_id: strategy.to_owned(),
             ..super::map::owned_by(value, to, now)
         },
-        Deed::Keep { anew: true } => {
-            ShardValue { fence_token: super::map::next_fence(value.fence_token, now), ..stays }
-        }
-        Deed::Keep { anew: false } => stays,
+        Deed::Keep => ShardValue { fence_token: super::map::next_fence(value.fence_token, now), ..stays },
         Deed::Park => ShardValue { parked: true, ..value.clone() },
         Deed::Unpark => ShardValue { parked: false, ..value.clone() },
     }

@@ -381,7 +381,7 @@ fn a_plan_that_is_cancelled_leaves_shards_where_they_are() {
         world.carry_out(&decision, usize::MAX);
     }
     let (had, id) = (world.owned("n0"), world.namespace.plan_id.clone());
-    // One has stopped already: it begins anew, with another fence.
+    // One may have stopped already: it begins anew, with another fence.
     let stopped = world.shards.iter().find(|(_, value)| !value.target.is_empty()).unwrap();
     let (stopped, fence) = (stopped.0.clone(), stopped.1.fence_token);
     world.released.insert(("n0".to_owned(), stopped.clone(), fence));

@@ -37,8 +37,11 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         node.run(Phase::HandOver, async move { controller.run().await });
         node.run(Phase::HandOver, async move { pruner.prune().await });
     }
-    let releases = Releases::new(registry.clone());
-    node.run(Phase::Leave, async move { releases.run().await });
+    let releases = Arc::new(Releases::new(registry.clone(), node.config.session_ttl()));
+    let (says, closes) = (releases.clone(), releases.clone());
+    node.run(Phase::Leave, async move { says.run().await });
+    // Its session ends later: until then nobody else may serve what its workers do.
+    node.at(Phase::Settle, async move { closes.holdings.close().await });
     node.topics.add(topic(registry.clone()));
     node.topics.add(plans_topic(registry.clone()));
     node.topics.add(states_topic());
@@ -50,7 +53,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let plans = Plans::new(registry.clone(), gossip.clone(), approves, watches_max).counting(metrics);
     let plans = RebalanceControlServiceServer::new(plans);
     node.serve(PortName::Control, plans.send_compressed(Gzip).accept_compressed(Gzip));
-    let shards = ShardControlServiceServer::new(Shards::new(registry, gossip, watches_max));
+    let shards = ShardControlServiceServer::new(Shards::new(registry, gossip, releases, watches_max));
     node.serve(PortName::Control, shards.send_compressed(Gzip).accept_compressed(Gzip));
     Ok(())
 }

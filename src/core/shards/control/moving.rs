@@ -59,8 +59,8 @@ impl<'a> Deciding<'a> {
                 (_, _) if moving.covered.contains_key(shard) => dropped.push((shard, to)),
                 // It is about to be otherwise.
                 (_, Some(_)) if moving.touched.contains(shard) => left += 1,
-                (Progress::Draining, Some(value)) if is_refused => {
-                    changes.push(planned, self.kept(shard, value));
+                (Progress::Draining, Some(_)) if is_refused => {
+                    changes.push(planned, Deed::Keep);
                     moving.draining -= 1;
                     moving.touched.insert(shard);
                     dropped.push((shard, to));
@@ -129,15 +129,11 @@ impl<'a> Deciding<'a> {
             }
             moving.draining -= 1;
             moving.touched.insert(*id);
-            change.shards.push(((*id).to_owned(), self.kept(id, value)));
+            change.shards.push(((*id).to_owned(), Deed::Keep));
         }
         if !change.shards.is_empty() {
             self.steps.push(Step::Change(change));
         }
-    }
-
-    fn kept(&self, shard: &str, value: &ShardValue) -> Deed {
-        Deed::Keep { anew: self.has_released(shard, value) }
     }
 
     fn has_released(&self, shard: &str, value: &ShardValue) -> bool {
@@ -178,7 +174,7 @@ impl<'a> Changes<'a> {
 
     fn push(&mut self, planned: &pb::PlannedMove, deed: Deed) {
         let cause = match deed {
-            Deed::Keep { .. } => "cancelled",
+            Deed::Keep => "cancelled",
             _ => planned.cause.as_str(),
         };
         let found = self.changes.iter_mut().find(|change| change.cause == cause);

@@ -5,6 +5,7 @@ pub mod controller;
 mod explain;
 mod filter;
 mod history;
+mod holding;
 mod known;
 pub mod namespaces;
 pub mod plans;
@@ -40,6 +41,7 @@ use filter::ShardFilter;
 use known::{Leads, Maps, Nodes, find_shard, show};
 pub use known::{NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE};
 use pb::shard_control_service_server::ShardControlService;
+use release::Releases;
 
 /// Where operators read what to do.
 pub const SHARDS_RUNBOOK: &str = "docs/runbooks/shards.md";
@@ -54,6 +56,7 @@ pub struct Shards {
     /// What is heard of nodes; `None`: nothing is.
     gossip: Option<Arc<Gossip>>,
     watches: Watches<pb::ShardDiffNotification>,
+    releases: Arc<Releases>,
 }
 
 serve! {
@@ -65,6 +68,7 @@ serve! {
         lookup(LookupShardRequest) -> LookupShardResponse: |shards, _, asked| shards.look_up(asked);
         history(ShardHistoryRequest) -> ShardHistoryResponse: |shards, _, asked| history::tell(&shards.registry, asked);
         explain(ExplainShardRequest) -> ExplainShardResponse: |shards, _, asked| shards.explained(asked);
+        hold(HoldShardsRequest) -> HoldShardsResponse: |shards, _, asked| shards.hold_some(asked);
         pause(PauseShardRequest) -> ShardChange: |shards, caller, asked| change::pause(&shards.registry, caller, asked);
         resume(ResumeShardRequest) -> ShardChange:
             |shards, caller, asked| change::resume(&shards.registry, caller, asked);
@@ -74,8 +78,23 @@ serve! {
 
 impl Shards {
     /// At most `watches_max` watches are served at once.
-    pub fn new(registry: Arc<Registry>, gossip: Option<Arc<Gossip>>, watches_max: usize) -> Self {
-        Self { watches: Watches::new(registry.clone(), watches_max), registry, gossip }
+    pub fn new(
+        registry: Arc<Registry>,
+        gossip: Option<Arc<Gossip>>,
+        releases: Arc<Releases>,
+        watches_max: usize,
+    ) -> Self {
+        Self { watches: Watches::new(registry.clone(), watches_max), registry, gossip, releases }
+    }
+
+    async fn hold_some(&self, asked: pb::HoldShardsRequest) -> Result<pb::HoldShardsResponse, Fault> {
+        self.registry.ready_for("").await?;
+        let (answer, dropped) = self.releases.holdings.hold(&asked)?;
+        if dropped {
+            // Somebody may be waiting for it.
+            self.releases.look().await;
+        }
+        Ok(answer)
     }
 
     async fn list_page(

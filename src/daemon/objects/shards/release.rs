@@ -1,21 +1,22 @@
 //! What this node owns and is to give up: it says so once nobody on it serves that any more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, GroupRef, RecordId, Write};
-use omnirelay_wire::pb::omnirelay::store::v1::{ReleasedShard, ShardReleaseValue, ShardValue};
+use omnirelay_wire::pb::omnirelay::store::v1::ShardReleaseValue;
 use prost::Message as _;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::known::{RELEASE, SHARD, parts};
+use super::holding::Holdings;
+use super::known::{RELEASE, SHARD};
 use crate::daemon::objects::peers::own_session;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::reactor::Paced;
 use crate::daemon::registry::view::View;
-use std::time::Duration;
 
 /// The shortest time between two looks: each goes through all shards.
 const PACE: Duration = Duration::from_millis(10);
@@ -25,11 +26,13 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// Says what this node has stopped to serve.
 pub struct Releases {
     registry: Arc<Registry>,
+    pub holdings: Holdings,
 }
 
 impl Releases {
-    pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry }
+    /// `session_ttl` is how long the session of the node lives.
+    pub fn new(registry: Arc<Registry>, session_ttl: Duration) -> Self {
+        Self { holdings: Holdings::new(registry.clone(), session_ttl), registry }
     }
 
     /// Does so for ever.
@@ -39,10 +42,11 @@ impl Releases {
         self.registry.react_paced(sense, pace, || self.look()).await;
     }
 
-    async fn look(&self) -> Option<Instant> {
+    /// Says what there is to say; answers when there may be more without a change of the registry.
+    pub async fn look(&self) -> Option<Instant> {
         let session = own_session(&self.registry)?;
         match self.say(&session).await {
-            Ok(()) => None,
+            Ok(again) => again,
             Err(error) => {
                 debug!(error = %chain(&error), "what this node has stopped to serve was not said; it is tried again");
                 Some(Instant::now() + AGAIN)
@@ -50,37 +54,21 @@ impl Releases {
         }
     }
 
-    async fn say(&self, session: &GroupRef) -> Result<(), CommitError> {
+    async fn say(&self, session: &GroupRef) -> Result<Option<Instant>, CommitError> {
         let (view, me) = (self.registry.view(), self.registry.node_id());
         let id = RecordId::new(RELEASE, me);
         let epoch = view.head().epoch;
         let known = view.get(&id).filter(|record| record.record.group.as_ref() == Some(session));
         let before =
             known.as_ref().and_then(|record| record.value::<ShardReleaseValue>()).unwrap_or_default();
-        let given_up = ShardReleaseValue { shards: self.to_give_up() };
+        let (shards, again) = self.holdings.to_give_up();
+        let given_up = ShardReleaseValue { shards };
         if given_up == *before {
-            return Ok(());
+            return Ok(again);
         }
         let act = Act::new("shards.release", [RELEASE], Authority::Session(session.clone()));
         let value = given_up.encode_to_vec().into();
         let write = Write::Put { id, value, group: Some(session.clone()) };
-        self.registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(|_| ())
-    }
-
-    /// What this node owns, is to stop, and nobody serves.
-    fn to_give_up(&self) -> Vec<ReleasedShard> {
-        let me = self.registry.node_id();
-        let records = self.registry.view().list(&SHARD).records;
-        let of = |record: &Arc<crate::daemon::registry::view::ViewRecord>| {
-            let value =
-                record.value::<ShardValue>().filter(|value| value.owner == me && !value.target.is_empty())?;
-            let (namespace, shard) = parts(&record.record.id)?;
-            Some(ReleasedShard {
-                namespace: namespace.to_owned(),
-                shard_id: shard.to_owned(),
-                fence_token: value.fence_token,
-            })
-        };
-        records.iter().filter_map(of).collect()
+        self.registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(|_| again)
     }
 }

@@ -283,7 +283,7 @@ impl<'a> Desk<'a> {
                     shard, from, to, plan, cause, reason, "shard {shard} moved from {from} to {to}"
                 );
             }
-            Deed::Keep { .. } => info!(namespace, shard, from, plan, "shard {shard} stays with {from}"),
+            Deed::Keep => info!(namespace, shard, from, plan, "shard {shard} stays with {from}"),
             Deed::Park => {
                 warn!(
                     namespace,

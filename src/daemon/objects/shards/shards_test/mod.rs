@@ -44,8 +44,9 @@ impl Daemon {
         let node = Lab::on(store, node_id).parts(PARTS).start();
         node.registered().await;
         let registry = node.registry.clone();
+        let releases = Arc::new(Releases::new(registry.clone(), Duration::ZERO));
         Self {
-            shards: Shards::new(registry.clone(), None, 100),
+            shards: Shards::new(registry.clone(), None, releases, 100),
             namespaces: Namespaces {
                 registry: registry.clone(),
                 gossip: None,
