@@ -59,6 +59,14 @@ pub fn answer(mut rest: Value) -> Reply {
     Reply::Json(200, Value::Object(document))
 }
 
+fn dev_change(path: &str) -> Reply {
+    dev(match path.rsplit(':').next() {
+        Some("kill") => "killed",
+        Some("pause") => "paused",
+        _ => "running",
+    })
+}
+
 fn dev_nodes() -> Reply {
     let node = json!({"nodeId": "node-1", "state": "running", "control": "127.0.0.1:17420"});
     Reply::Json(200, json!({ "schemaVersion": "v1", "nodes": [node] }))
@@ -127,9 +135,7 @@ pub fn mesh(request: &Request) -> Reply {
         (_, path) if is_of_identity(path) => identity(request, path),
         ("POST", "/control/store:switch") => switched(&request.body),
         ("GET", "/control/dev/nodes") => dev_nodes(),
-        ("POST", "/control/dev/nodes/node-1:kill") => dev("killed"),
-        ("POST", "/control/dev/nodes/node-1:pause") => dev("paused"),
-        ("POST", "/control/dev/nodes/node-1:resume") => dev("running"),
+        ("POST", path) if path.starts_with("/control/dev/nodes/node-1:") => dev_change(path),
         ("POST", "/control/peers/relay-b119:cordon") => {
             change(true, true, &["cordoned: false -> true", "cordonReason: \"\" -> \"disk errors\""])
         }

@@ -100,7 +100,7 @@ impl Work {
     fn begin(workers: &[Arc<Worker>]) -> Result<Self> {
         let served: Arc<Mutex<Served>> = Arc::default();
         let directory = tempfile::tempdir()?;
-        let gate = Arc::new(FencingGate::open(&directory.path().join("marks"))?);
+        let gate = Arc::new(FencingGate::open(directory.path().join("marks"))?);
         let mut tasks = JoinSet::new();
         for worker in workers {
             let (worker, served, gate) = (worker.clone(), served.clone(), gate.clone());

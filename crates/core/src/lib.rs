@@ -13,6 +13,7 @@ pub mod replicas;
 pub mod scope;
 pub mod selector;
 pub mod shard_order;
+pub mod shard_sum;
 pub mod spiffe;
 pub mod spiffe_pattern;
 pub mod text;

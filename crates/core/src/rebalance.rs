@@ -248,6 +248,9 @@ impl<'a> Planner<'a> {
         let mut shed = 0;
         for node in 0..self.nodes.len() {
             let over = self.excess(node);
+            if over == 0 {
+                continue;
+            }
             let takes = self.nodes.get(node).and_then(|node| node.capacity).unwrap_or(usize::MAX);
             let owned = (0..self.shards.len()).filter(|shard| self.owner(*shard) == Some(node));
             let mut owned: Vec<usize> = owned.filter(|shard| !self.is_pinned(*shard)).collect();

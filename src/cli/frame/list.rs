@@ -104,7 +104,7 @@ pub fn limit(session: &Session, document: &mut Value, name: &str, args: &PageArg
     if args.limit > 0 {
         list.truncate(args.limit);
     }
-    let cut = list.len() < found || !text(document, "nextPageToken").is_empty();
+    let cut = list.len() < found || !text(document, token_of(document)).is_empty();
     if cut && args.limit > 0 {
         session.notes().say(&format!("Stopped at --limit {}: there are more.", args.limit));
     }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::namespace_control_service;
 use serde_json::{Value, json};
 
@@ -11,13 +12,16 @@ use super::spec::SpecArgs;
 use crate::cli::complete;
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::change::Change;
-use crate::cli::frame::document::field;
+use crate::cli::frame::document::{field, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
 
 const SET: Rpc = namespace_control_service::SET;
 pub const LEAF: Leaf = Leaf::write("mesh namespaces set", &[&SET, &GET]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+/// How often it is tried while others change the namespace.
+const TRIES: usize = 10;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,16 +45,34 @@ pub struct SetArgs {
 }
 
 pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    for tries_left in (0..TRIES).rev() {
+        match once(args, session).await {
+            // Its map has changed since it was read, mostly; if it was its rules, they are read again.
+            Err(error)
+                if tries_left > 0 && args.write.if_match.is_none() && error.is(reasons::VERSION_CONFLICT) => {
+            }
+            outcome => return outcome,
+        }
+    }
+    once(args, session).await
+}
+
+async fn once(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let mut write = args.write.clone();
     let before = match args.spec.file {
         Some(_) => json!({}),
-        None => without_null(field(&one(session, &args.namespace).await?, "detail.spec")),
+        None => {
+            let found = one(session, &args.namespace).await?;
+            write.if_match = write.if_match.or(text(&found, "detail.version").parse().ok());
+            without_null(field(&found, "detail.spec"))
+        }
     };
     let mut fields = args.spec.request(before)?;
     fields["namespace"] = json!(args.namespace);
     let change = Change {
         rpc: &SET,
         name: format!("{KIND}/{}", args.namespace),
-        write: &args.write,
+        write: &write,
         question: None,
         done: "set",
         already: "it is so already",

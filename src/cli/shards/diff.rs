@@ -33,10 +33,10 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct DiffArgs {
     /// The older version [default: the last but one]
-    #[arg(value_name = "FROM")]
+    #[arg(value_name = "FROM", value_parser = clap::value_parser!(i64).range(1..))]
     from: Option<i64>,
     /// The newer version [default: the newest]
-    #[arg(value_name = "TO")]
+    #[arg(value_name = "TO", value_parser = clap::value_parser!(i64).range(1..))]
     to: Option<i64>,
     #[command(flatten)]
     which: NamespaceArg,

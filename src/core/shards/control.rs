@@ -21,6 +21,9 @@ use super::spec::{Automation, Spec};
 use pb::namespace::State;
 use pb::rebalance_plan::State as PlanState;
 
+/// How long it is told that a plan has failed, if nothing else is done.
+const FAILED_TOLD: Duration = Duration::from_secs(3600);
+
 /// All that a decision rests on.
 pub struct Scene<'a> {
     pub name: &'a str,
@@ -90,8 +93,15 @@ pub fn decide(scene: &Scene<'_>) -> Decision {
     let live = deciding.live_plans();
     deciding.supersede();
     let moving = deciding.move_on(&live);
+    // What somebody is asked about waits; else it is given to others at once.
+    let asks = scene.spec.policy.evacuation != Automation::Automatic;
+    if asks {
+        deciding.park(&moving);
+    }
     let evacuating = deciding.evacuate(&moving);
-    deciding.park(&moving);
+    if !asks {
+        deciding.park(&moving);
+    }
     deciding.balance(&moving, evacuating);
     deciding.conclude(&live, &moving)
 }
@@ -112,6 +122,8 @@ struct Moving<'a> {
     /// What the steps of this decision give another owner, or have drained.
     touched: BTreeSet<&'a str>,
     draining: usize,
+    /// How many get another owner with the steps of this decision: no more than may be between two.
+    moved: usize,
 }
 
 impl<'a> Deciding<'a> {
@@ -130,7 +142,7 @@ impl<'a> Deciding<'a> {
         for (id, value) in self.scene.plans {
             let Some(plan) = &value.plan else { continue };
             let waits = matches!(plan.state(), PlanState::Proposed | PlanState::Approved);
-            if waits && plan.map_version != self.scene.namespace.map_version {
+            if waits && !self.is_of_this_map(plan) {
                 let reason =
                     format!("the map was changed: it is of version {}", self.scene.namespace.map_version);
                 self.steps.push(Step::End { plan: (*id).to_owned(), state: PlanState::Superseded, reason });
@@ -138,13 +150,17 @@ impl<'a> Deciding<'a> {
         }
     }
 
+    fn is_of_this_map(&self, plan: &pb::RebalancePlan) -> bool {
+        let namespace = self.scene.namespace;
+        plan.map_version == namespace.map_version
+            && plan.map_checksum == super::map::hexadecimal(namespace.digest)
+    }
+
     /// The plan that waits for somebody.
     fn pending(&self) -> Option<&'a str> {
-        let version = self.scene.namespace.map_version;
         let waits = |value: &RebalancePlanValue| {
             value.plan.as_ref().is_some_and(|plan| {
-                matches!(plan.state(), PlanState::Proposed | PlanState::Approved)
-                    && plan.map_version == version
+                matches!(plan.state(), PlanState::Proposed | PlanState::Approved) && self.is_of_this_map(plan)
             })
         };
         self.scene.plans.iter().find(|(_, value)| waits(value)).map(|(id, _)| *id)
@@ -207,10 +223,11 @@ impl<'a> Deciding<'a> {
         };
         let (state, reason) = if let Some((id, value)) = live.first() {
             let is_paused = value.plan.as_ref().is_some_and(|plan| plan.state() == PlanState::Paused);
-            match (drains, is_paused) {
-                (true, _) => (State::Draining, format!("plan {id}: owners are to stop")),
-                (false, true) => (State::RebalancePending, format!("plan {id} is paused")),
-                (false, false) => (State::Rebalancing, format!("plan {id}")),
+            match (drains, is_paused, &self.waits) {
+                (true, ..) => (State::Draining, format!("plan {id}: owners are to stop")),
+                (false, _, Some(waits)) => (State::Investigating, format!("plan {id}: {waits}")),
+                (false, true, None) => (State::RebalancePending, format!("plan {id} is paused")),
+                (false, false, None) => (State::Rebalancing, format!("plan {id}")),
             }
         } else if entered {
             (State::Rebalancing, String::new())
@@ -226,9 +243,10 @@ impl<'a> Deciding<'a> {
         let plan = live.first().map(|(id, _)| (*id).to_owned()).or(self.pending().map(str::to_owned));
         let plan = plan.unwrap_or_else(|| namespace.plan_id.clone());
         let mut again = self.again;
-        if matches!(state, State::Completed) {
+        if matches!(state, State::Completed | State::Failed) {
             let ended = namespace.plan_ended.as_ref().map(millis).unwrap_or_default();
-            let at = ended.after(self.scene.spec.policy.cooldown);
+            let cooldown = self.scene.spec.policy.cooldown;
+            let at = ended.after(if state == State::Failed { cooldown.max(FAILED_TOLD) } else { cooldown });
             again = Some(again.map_or(at, |again| again.min(at)));
         }
         Decision { steps: self.steps, state, reason, plan, again }
@@ -239,9 +257,11 @@ impl<'a> Deciding<'a> {
         let namespace = self.scene.namespace;
         let last = self.scene.plans.get(namespace.plan_id.as_str()).and_then(|value| value.plan.as_ref());
         let ended = namespace.plan_ended.as_ref().map(millis).unwrap_or_default();
-        let cools = self.scene.now < ended.after(self.scene.spec.policy.cooldown);
+        let cooldown = self.scene.spec.policy.cooldown;
+        let cools = self.scene.now < ended.after(cooldown);
+        let is_told = self.scene.now < ended.after(cooldown.max(FAILED_TOLD));
         match last.map(|plan| (plan.state(), plan)) {
-            Some((PlanState::Failed, plan)) => {
+            Some((PlanState::Failed, plan)) if is_told => {
                 (State::Failed, format!("plan {}: {}", plan.plan_id, plan.state_reason))
             }
             Some((PlanState::Completed, plan)) if cools => {
@@ -278,6 +298,10 @@ impl<'a> Deciding<'a> {
 
     fn enter(&mut self, planned: super::planning::Planned, by: Automation, reason: &str) {
         let is_automatic = by == Automation::Automatic;
+        // One that is proposed beside another step would be of an older map than that which comes of it.
+        if !is_automatic && !self.steps.is_empty() {
+            return;
+        }
         let state = if is_automatic { PlanState::Running } else { PlanState::Proposed };
         self.steps.push(Step::Enter(Box::new(pb::RebalancePlan {
             namespace: self.scene.name.to_owned(),

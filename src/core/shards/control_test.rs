@@ -131,7 +131,10 @@ impl World {
                     let mut entered = pb::RebalancePlan { plan_id: id.clone(), ..(**entered).clone() };
                     entered.started_at = (entered.state() == PlanState::Running).then(|| timestamp(self.now));
                     self.namespace.plan_id.clone_from(&id);
-                    self.plans.insert(id, RebalancePlanValue { plan: Some(entered), max_parallel_moves: 0 });
+                    self.plans.insert(
+                        id,
+                        RebalancePlanValue { plan: Some(entered), ..RebalancePlanValue::default() },
+                    );
                 }
                 Step::Change(change) => self.change(change),
                 Step::End { plan, state, reason } => {
@@ -479,4 +482,52 @@ fn whatever_happens_between_steps_it_ends_with_owners_that_live() {
 #[test]
 fn weights_are_in_the_tests_what_they_are_in_the_rules() {
     assert_eq!(World::new(1, 1, at_once()).members()["n0"].weight, Weight::ONE);
+}
+
+#[test]
+fn a_plan_that_is_paused_holds_nobody_up_whose_owner_is_gone() {
+    let mut world = World::new(4, 40, at_once());
+    world.node("n0").draining = true;
+    let decision = world.decide();
+    world.carry_out(&decision, usize::MAX);
+    let id = world.namespace.plan_id.clone();
+    world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap().set_state(PlanState::Paused);
+    assert!(world.decide().steps.is_empty() || world.owned("n0") > 0);
+    world.node("n0").gone_since = Some(world.now);
+    world.settle();
+    assert_eq!(world.owned("n0"), 0);
+    assert!(world.shards.values().all(|value| value.target.is_empty() && !value.parked));
+}
+
+#[test]
+fn what_the_controller_began_for_a_node_that_is_back_is_not_gone_on_with() {
+    let mut world = World::new(4, 80, pb::RebalancePolicy { max_parallel_moves: Some(2), ..at_once() });
+    world.node("n0").gone_since = Some(world.now);
+    for _ in 0..3 {
+        let decision = world.decide();
+        world.carry_out(&decision, usize::MAX);
+    }
+    let left = world.owned("n0");
+    assert!(left > 5, "{left}");
+    world.node("n0").gone_since = None;
+    world.settle();
+    assert_eq!(world.owned("n0"), left, "it keeps what it still had");
+    let plan = world.plans[&world.namespace.plan_id].plan.clone().unwrap();
+    assert_eq!(plan.state(), PlanState::Completed, "{}", plan.state_reason);
+    assert!(plan.state_reason.contains("not needed any more"), "{}", plan.state_reason);
+}
+
+#[test]
+fn a_target_that_is_only_suspect_holds_nobody_up_whose_owner_is_gone() {
+    let mut world = World::new(3, 30, at_once());
+    world.node("n0").draining = true;
+    for _ in 0..2 {
+        let decision = world.decide();
+        world.carry_out(&decision, usize::MAX);
+    }
+    let target = world.shards.values().find(|value| !value.target.is_empty()).unwrap().target.clone();
+    world.node(&target).suspect = true;
+    world.node("n0").gone_since = Some(world.now);
+    world.settle();
+    assert_eq!(world.owned("n0"), 0);
 }

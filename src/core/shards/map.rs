@@ -1,5 +1,7 @@
 //! The map of a namespace: what a shard's record says, the sum over all, and how a new version of it is made.
 
+use omnirelay_core::shard_sum;
+pub use omnirelay_core::shard_sum::hexadecimal;
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{ChangedShard, NamespaceValue, ShardChangeValue, ShardValue};
@@ -11,6 +13,8 @@ use pb::shard_record::Status;
 /// How many shards a commit changes at most: the record of the namespace, that of the change and that of the audit trail are in it
 /// too.
 pub const EDIT_MAX: usize = 253;
+/// How large the record of a change may be, beside the last shard in it: one holds a mebibyte.
+const EDIT_BYTES_MAX: usize = 900 * 1024;
 /// How many moves are told in words.
 const SUMMARY_MAX: usize = 16;
 
@@ -61,13 +65,8 @@ pub fn checksum(shown: &pb::ShardRecord) -> String {
 
 /// The summand of a shard in the sum over its map: what whoever sends work to it goes by.
 pub fn summand(namespace: &str, shard: &str, value: &ShardValue) -> u64 {
-    let (owner, status, fence) = (&value.owner, number(status(value).0), value.fence_token);
-    xxh64(format!("{namespace}|{shard}|{owner}|{status}|{fence}").as_bytes(), 0)
-}
-
-/// A sum as the API says it.
-pub fn hexadecimal(sum: u64) -> String {
-    format!("{sum:016X}")
+    let status = u8::try_from(number(status(value).0)).unwrap_or_default();
+    shard_sum::summand(namespace, shard, &value.owner, status, value.fence_token)
 }
 
 /// The ids of shards that are called by their numbers.
@@ -145,22 +144,23 @@ pub struct Edit<'a> {
     why: pb::ShardHistory,
     changed: Vec<ChangedShard>,
     moved: u32,
+    bytes: usize,
 }
 
 impl<'a> Edit<'a> {
     /// Of a namespace as it is.
     pub fn of(name: &'a str, value: &NamespaceValue, why: pb::ShardHistory) -> Self {
         let value = NamespaceValue { map_version: value.map_version + 1, ..value.clone() };
-        Self { name, value, why, changed: Vec::new(), moved: 0 }
+        Self { name, value, why, changed: Vec::new(), moved: 0, bytes: 0 }
     }
 
     pub fn is_empty(&self) -> bool {
         self.changed.is_empty()
     }
 
-    /// Whether it takes another shard.
-    pub fn has_room(&self) -> bool {
-        self.changed.len() < EDIT_MAX
+    /// Whether it takes another shard, of so many.
+    pub fn has_room(&self, most: usize) -> bool {
+        self.changed.len() < most.min(EDIT_MAX) && self.bytes < EDIT_BYTES_MAX
     }
 
     /// Has a shard be another; `None`: there was none, or is to be none.
@@ -176,6 +176,8 @@ impl<'a> Edit<'a> {
         self.value.digest = self.value.digest.wrapping_sub(gone).wrapping_add(new);
         let owner = after.as_ref().map(|after| after.owner.as_str()).unwrap_or_default();
         self.moved += u32::from(before.is_some() && previous != owner);
+        let sizes = [before, after.as_ref()].into_iter().flatten().map(prost::Message::encoded_len);
+        self.bytes += sizes.sum::<usize>() + shard.len() + 16;
         self.changed.push(ChangedShard { shard_id: shard.to_owned(), before: before.cloned(), after });
     }
 

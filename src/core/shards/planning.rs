@@ -80,7 +80,10 @@ pub fn plan(
         imbalance_before: before.unwrap_or(0.0),
         imbalance_after: after.unwrap_or(0.0),
     };
-    let loads = members.values().zip(&plan.loads).map(|(member, load)| shown(member, load)).collect();
+    // Whoever owns nothing, and is not to, says nothing.
+    let matters = |(member, load): &(&Member, &Load)| member.gets() || load.before > 0 || load.after > 0;
+    let loads = members.values().zip(&plan.loads).filter(matters);
+    let loads = loads.map(|(member, load)| shown(member, load)).collect();
     Planned { moves, summary, loads, unplaced: plan.unplaced.iter().filter_map(id).collect(), owners }
 }
 
@@ -118,14 +121,16 @@ pub fn standing(standing: Standing) -> &'static str {
     }
 }
 
-/// The most that a node has beside its share by weight, among those that may get some; `None`: there is none, or nothing to own.
+/// The most that a node has beside its share by weight, rounded up, among those that may get some; `None`: there is none, or nothing to
+/// own.
 pub fn imbalance(nodes: &[Node<'_>], loads: &[Load], of: impl Fn(&Load) -> usize) -> Option<f64> {
     let gets = |node: &Node<'_>| node.standing == Standing::Open && node.weight > Weight::ZERO;
     let sharing = || nodes.iter().zip(loads).filter(|(node, _)| gets(node));
     let weights: f64 = sharing().map(|(node, _)| node.weight.number()).sum();
     let all: f64 = sharing().map(|(_, load)| of(load) as f64).sum();
-    let share = |(node, load): (&Node<'_>, &Load)| of(load) as f64 * weights / (node.weight.number() * all);
-    (all > 0.0).then(|| sharing().map(share).fold(0.0, f64::max))
+    let beside =
+        |(node, load): (&Node<'_>, &Load)| of(load) as f64 / (all * node.weight.number() / weights).ceil();
+    (all > 0.0).then(|| sharing().map(beside).fold(0.0, f64::max))
 }
 
 fn by_choice_limit(shards: usize, rules: &Rules) -> usize {

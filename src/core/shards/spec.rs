@@ -8,6 +8,8 @@ use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::shard_order::{Strategy, Weight};
 use omnirelay_core::text::shown;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use prost::Message as _;
+use xxhash_rust::xxh64::xxh64;
 
 use crate::core::lease::Policy as Eligibility;
 pub use pb::rebalance_policy::Automation;
@@ -16,6 +18,10 @@ pub use pb::rebalance_policy::Automation;
 pub const NODES_MAX: usize = 1000;
 /// The most shards between two owners at once, of one namespace.
 pub const PARALLEL_MAX: u32 = 200;
+/// How long the names of the shards of a namespace are together at most: until they are made they are in one record.
+const NAMES_BYTES_MAX: usize = 700 * 1024;
+/// What the weights of nodes on a ring come to at most: 64 points for each 1.
+const RING_WEIGHTS_MAX: f64 = 10_000.0;
 /// The longest time of a policy.
 const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -67,6 +73,7 @@ impl Spec {
         for (node, capacity) in &spec.capacities {
             capacities.push((node_name("capacities", node)?, *capacity));
         }
+        check_points(strategy, weights.iter().map(|(_, weight)| *weight))?;
         weights.sort_unstable();
         capacities.sort_unstable();
         let eligible = pb::LeadershipPolicy { eligible: spec.eligible.clone(), prefer: Vec::new() };
@@ -85,6 +92,11 @@ impl Spec {
             weights: Vec::new(),
             capacities: Vec::new(),
         })
+    }
+
+    /// A hash of the rules, by which it is known whether they are still those that a plan was computed by.
+    pub fn digest(&self) -> u64 {
+        xxh64(format!("{self:?}").as_bytes(), 0).max(1)
     }
 
     pub fn weight(&self, node: &str) -> Weight {
@@ -128,6 +140,18 @@ pub fn strategy(word: &str) -> Result<Strategy, String> {
     })
 }
 
+/// Checks how many points nodes have on a ring together: each is held in memory.
+///
+/// # Errors
+/// When there are too many.
+pub fn check_points(strategy: Strategy, weights: impl Iterator<Item = Weight>) -> Result<(), String> {
+    let all: f64 = weights.map(Weight::number).sum();
+    let is_ring = strategy == Strategy::Ring;
+    let refused =
+        format!("the weights of all nodes come to {all}, and on a ring to {RING_WEIGHTS_MAX} at most");
+    if is_ring && all > RING_WEIGHTS_MAX { Err(refused) } else { Ok(()) }
+}
+
 /// # Errors
 /// When it is none.
 pub fn weight(node: &str, weight: f64) -> Result<Weight, String> {
@@ -151,7 +175,7 @@ pub fn check_namespace(name: &str) -> Result<(), String> {
 /// # Errors
 /// The first thing that is wrong.
 pub fn check_new_shards(namespace: &str, named: &[pb::NewShard]) -> Result<(), String> {
-    let mut seen = std::collections::BTreeSet::new();
+    let (mut seen, mut bytes) = (std::collections::BTreeSet::new(), 0);
     for shard in named {
         let id = &shard.shard_id;
         check_id(id)
@@ -165,6 +189,12 @@ pub fn check_new_shards(namespace: &str, named: &[pb::NewShard]) -> Result<(), S
         if capacity != 0.0 && !(0.001..=1_000_000.0).contains(&capacity) {
             return Err(format!(
                 "field `named`: the capacity of `{id}` is 0, or 0.001 to 1000000; {capacity} is not"
+            ));
+        }
+        bytes += shard.encoded_len();
+        if bytes > NAMES_BYTES_MAX {
+            return Err(format!(
+                "field `named`: the names and hints are longer than {NAMES_BYTES_MAX} bytes together"
             ));
         }
         if shard.locality_hint.len() > 160 {

@@ -19,12 +19,50 @@ impl Registry {
     /// # Errors
     /// Those of the store.
     pub async fn read_under(&self, kind: &Kind, prefix: &str) -> Result<Vec<Record>, StoreError> {
+        self.read_behind(kind, prefix, prefix).await
+    }
+
+    /// The same of those behind a key.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn read_behind(
+        &self,
+        kind: &Kind,
+        prefix: &str,
+        after: &str,
+    ) -> Result<Vec<Record>, StoreError> {
         let mut found = Vec::new();
-        let mut after = Some(prefix.to_owned());
+        let mut after = Some(after.to_owned());
         while after.is_some() {
             let scan = Scan { kind: kind.clone(), after: after.take(), backwards: false, limit: PAGE };
             let page = in_time(PAGE_TIMEOUT, self.store().scan(scan)).await?;
             // Behind the prefix nothing of it follows.
+            let last = page.records.last().filter(|last| page.more && last.id.key.starts_with(prefix));
+            after = last.map(|last| last.id.key.clone());
+            found.extend(page.records.into_iter().filter(|record| record.id.key.starts_with(prefix)));
+            tokio::task::yield_now().await;
+        }
+        Ok(found)
+    }
+
+    /// So many of those before a key, the last first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn read_before(
+        &self,
+        kind: &Kind,
+        prefix: &str,
+        before: &str,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let mut found = Vec::new();
+        let mut after = Some(before.to_owned());
+        while after.is_some() && found.len() < limit {
+            let limit = PAGE.min(limit - found.len());
+            let scan = Scan { kind: kind.clone(), after: after.take(), backwards: true, limit };
+            let page = in_time(PAGE_TIMEOUT, self.store().scan(scan)).await?;
             let last = page.records.last().filter(|last| page.more && last.id.key.starts_with(prefix));
             after = last.map(|last| last.id.key.clone());
             found.extend(page.records.into_iter().filter(|record| record.id.key.starts_with(prefix)));

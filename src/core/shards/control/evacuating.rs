@@ -34,7 +34,12 @@ impl<'a> Deciding<'a> {
         }
         // One after the other: what is proposed is for this version of the map.
         let by = scene.spec.policy.evacuation;
-        if by == Automation::Off || by == Automation::Propose && self.pending().is_some() {
+        if by == Automation::Off {
+            self.waits =
+                Some("owners are gone or going, or there are none, and evacuation is off".to_owned());
+            return true;
+        }
+        if by == Automation::Propose && self.pending().is_some() {
             return true;
         }
         let rules = Rules { by_choice_milli: 0, ..scene.spec.rules() };
@@ -55,7 +60,7 @@ impl<'a> Deciding<'a> {
     }
 
     /// Until when the brake holds; `None`: it does not, and `Some(None)`: until a plan is approved.
-    fn braked(&self) -> Option<Option<Millis>> {
+    pub(super) fn braked(&self) -> Option<Option<Millis>> {
         let policy = &self.scene.spec.policy;
         let owners: BTreeSet<&str> = self
             .scene
@@ -80,7 +85,7 @@ impl<'a> Deciding<'a> {
         (self.scene.now < until).then_some(Some(until))
     }
 
-    fn brake_in_words(&self, until: Option<Millis>) -> String {
+    pub(super) fn brake_in_words(&self, until: Option<Millis>) -> String {
         let part = f64::from(self.scene.spec.policy.brake_milli) / 10.0;
         let until = until.map_or_else(|| "a plan is approved".to_owned(), omnirelay_core::time::rfc3339);
         format!(

@@ -1,26 +1,43 @@
 //! The moves of plans that run, a step at a time.
 
+use omnirelay_core::rebalance::{Cause, Standing};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardValue};
+use omnirelay_wire::timestamp::millis;
 
 use super::{Change, Deciding, Deed, Moving, Step};
 use pb::planned_move::Progress;
 use pb::rebalance_plan::State as PlanState;
 
-/// How a move of a plan is, as the records of its shard say.
-pub fn progress(plan: &str, planned: &pb::PlannedMove, value: Option<&ShardValue>) -> Progress {
+/// How a move of a plan is, as the record of its shard says.
+pub fn progress(plan: &pb::RebalancePlan, planned: &pb::PlannedMove, value: Option<&ShardValue>) -> Progress {
     let Some(value) = value else { return Progress::Dropped };
-    if value.owner == planned.to && value.plan_id == plan && value.target.is_empty() {
+    let began = plan.started_at.as_ref().map(millis).unwrap_or_default();
+    let owned_since = value.owned_since.as_ref().map(millis).unwrap_or_default();
+    let is_of_plan = value.plan_id == plan.plan_id;
+    if value.owner == planned.to && is_of_plan && value.target.is_empty() {
         Progress::Moved
     } else if value.owner != planned.from {
-        Progress::Dropped
+        // It may have gone on from there since.
+        if plan.started_at.is_some() && owned_since >= began { Progress::Moved } else { Progress::Dropped }
     } else if value.target.is_empty() {
         Progress::Pending
-    } else if value.target == planned.to && value.plan_id == plan {
+    } else if value.target == planned.to && is_of_plan {
         Progress::Draining
     } else {
         Progress::Dropped
     }
+}
+
+/// What is known of a move before it is decided what is next of it.
+struct Ahead<'a> {
+    planned: &'a pb::PlannedMove,
+    /// The node may get it now.
+    may_get: bool,
+    /// It is not to be made at all: the node gets none for longer than a while, or it is not needed any more.
+    is_refused: bool,
+    /// Its owner must go, and it cannot be made for now: others see to it.
+    is_left: bool,
 }
 
 impl<'a> Deciding<'a> {
@@ -45,75 +62,125 @@ impl<'a> Deciding<'a> {
         parallel: usize,
         moving: &mut Moving<'a>,
     ) {
-        let most = if parallel == 0 { self.scene.spec.policy.max_parallel } else { parallel };
+        let policy = self.scene.spec.policy.max_parallel;
+        let most = if parallel == 0 { policy } else { policy.min(parallel) };
         let (mut changes, mut left, mut dropped) = (Changes::of(id), 0, Vec::new());
-        let may_begin = plan.state() == PlanState::Running && self.has_enough_nodes();
+        let is_braked = plan.automatic && self.braked().is_some();
+        let may_begin = plan.state() == PlanState::Running && self.has_enough_nodes() && !is_braked;
         for planned in &plan.moves {
             let (shard, to) = (planned.shard_id.as_str(), planned.to.as_str());
             let value = self.value(shard);
-            let target = self.member(to);
-            let is_refused = target.is_none_or(|target| target.gets_none());
-            match (progress(id, planned, value), value) {
+            let ahead = self.ahead(plan, planned, value);
+            match (progress(plan, planned, value), value) {
                 (Progress::Moved, _) => {}
                 // An older plan has it, which could not make its move for a while.
-                (_, _) if moving.covered.contains_key(shard) => dropped.push((shard, to)),
+                (_, _) if moving.covered.contains_key(shard) => dropped.push(planned),
                 // It is about to be otherwise.
                 (_, Some(_)) if moving.touched.contains(shard) => left += 1,
-                (Progress::Draining, Some(_)) if is_refused => {
+                (Progress::Draining, Some(_)) if ahead.is_refused || ahead.is_left => {
                     changes.push(planned, Deed::Keep);
                     moving.draining -= 1;
                     moving.touched.insert(shard);
-                    dropped.push((shard, to));
+                    dropped.push(planned);
                 }
-                (Progress::Pending, Some(_)) if is_refused => dropped.push((shard, to)),
+                (Progress::Pending, Some(_)) if ahead.is_refused || ahead.is_left => dropped.push(planned),
                 (Progress::Draining, Some(value)) => {
                     (left, _) = (left + 1, moving.covered.insert(shard, to));
-                    let may_get = target.is_some_and(|target| target.gets());
-                    if may_get && self.has_stopped(shard, value) {
+                    if ahead.may_get && self.has_stopped(shard, value) {
                         changes.push(planned, Deed::Move { to: to.to_owned() });
                         moving.touched.insert(shard);
                         moving.draining -= 1;
+                        moving.moved += 1;
                     }
                 }
                 (Progress::Pending, Some(value)) => {
                     (left, _) = (left + 1, moving.covered.insert(shard, to));
-                    let may_get = target.is_some_and(|target| target.gets());
-                    let begins = may_begin && may_get && moving.draining + changes.moves() < most;
-                    if begins {
-                        let is_free = value.owner.is_empty() || self.is_gone(value);
-                        let (to, cause) = (to.to_owned(), planned.cause.clone());
-                        moving.draining += usize::from(!is_free);
-                        changes.push(
-                            planned,
-                            if is_free { Deed::Move { to } } else { Deed::Drain { to, cause } },
-                        );
-                        moving.touched.insert(shard);
+                    if may_begin && ahead.may_get && moving.draining + moving.moved < most {
+                        self.begin(&ahead, value, &mut changes, moving);
                     }
                 }
-                (_, _) => dropped.push((shard, to)),
+                (_, _) => dropped.push(planned),
             }
         }
+        let did = !changes.changes.is_empty();
         self.steps.extend(changes.steps());
         if left == 0 {
             self.end(id, plan, &dropped);
         } else if !self.has_enough_nodes() {
             self.waits = Some(self.too_few_nodes());
+        } else if is_braked && let Some(until) = self.braked() {
+            self.waits = Some(self.brake_in_words(until));
+            until.into_iter().for_each(|until| self.look_again(until));
+        } else if !did && moving.draining == 0 && plan.state() == PlanState::Running {
+            self.waits = self.waits_for(moving);
         }
     }
 
+    fn ahead(
+        &self,
+        plan: &pb::RebalancePlan,
+        planned: &'a pb::PlannedMove,
+        value: Option<&ShardValue>,
+    ) -> Ahead<'a> {
+        let target = self.member(&planned.to);
+        let owner = value.and_then(|value| self.member(&value.owner));
+        let goes = owner.is_none_or(|owner| owner.standing == Standing::Leaving);
+        let may_get = target.is_some_and(|target| target.gets());
+        // What the controller has begun by itself, because an owner went, is not needed once the owner is back.
+        let is_moot = plan.automatic && planned.cause == Cause::OwnerLeaves.word() && !goes;
+        let is_held_up = !may_get || plan.state() == PlanState::Paused;
+        Ahead {
+            planned,
+            may_get,
+            is_refused: is_moot || target.is_none_or(|target| target.gets_none()),
+            is_left: goes && is_held_up,
+        }
+    }
+
+    fn begin(
+        &self,
+        ahead: &Ahead<'a>,
+        value: &ShardValue,
+        changes: &mut Changes<'a>,
+        moving: &mut Moving<'a>,
+    ) {
+        let planned = ahead.planned;
+        let is_free = value.owner.is_empty() || self.is_gone(value);
+        let (to, cause) = (planned.to.clone(), planned.cause.clone());
+        moving.touched.insert(&planned.shard_id);
+        match is_free {
+            true => moving.moved += 1,
+            false => moving.draining += 1,
+        }
+        changes.push(planned, if is_free { Deed::Move { to } } else { Deed::Drain { to, cause } });
+    }
+
+    /// Which nodes plans wait for.
+    fn waits_for(&self, moving: &Moving<'_>) -> Option<String> {
+        let waits = |to: &&&str| self.member(to).is_some_and(|to| !to.gets());
+        let to = moving.covered.values().find(waits)?;
+        Some(format!("{to} is {}", self.member(to)?.why.join(", ")))
+    }
+
     /// A plan of which nothing is left to do.
-    fn end(&mut self, id: &str, plan: &pb::RebalancePlan, dropped: &[(&str, &str)]) {
-        let (state, reason) = match dropped.first() {
-            None => (PlanState::Completed, String::new()),
-            Some((shard, to)) => {
+    fn end(&mut self, id: &str, plan: &pb::RebalancePlan, dropped: &[&pb::PlannedMove]) {
+        let is_moot = |planned: &&&pb::PlannedMove| {
+            self.ahead(plan, planned, self.value(&planned.shard_id)).is_refused
+                && self.member(&planned.to).is_some_and(|to| to.gets())
+        };
+        let moot = dropped.iter().filter(is_moot).count();
+        let failed = dropped.iter().find(|planned| !is_moot(planned));
+        let (count, all) = (dropped.len(), plan.moves.len());
+        let (state, reason) = match failed {
+            None if moot == 0 => (PlanState::Completed, String::new()),
+            None => (PlanState::Completed, format!("{moot} of {all} moves were not needed any more")),
+            Some(planned) => {
+                let to = &planned.to;
                 let why = self.member(to).map(|to| to.why.join(", ")).filter(|why| !why.is_empty());
                 let why =
                     why.map_or_else(|| "it was changed meanwhile".to_owned(), |why| format!("{to} is {why}"));
-                let (dropped, all) = (dropped.len(), plan.moves.len());
-                (
-                    PlanState::Failed,
-                    format!("{dropped} of {all} moves were not made, that of {shard} as {why}"),
-                )
+                let shard = &planned.shard_id;
+                (PlanState::Failed, format!("{count} of {all} moves were not made, that of {shard} as {why}"))
             }
         };
         self.steps.push(Step::End { plan: id.to_owned(), state, reason });
@@ -187,12 +254,6 @@ impl<'a> Changes<'a> {
                 shards: vec![shard],
             }),
         }
-    }
-
-    /// How many shards get another owner at once: no more than may be between two.
-    fn moves(&self) -> usize {
-        let is_move = |(_, deed): &&(String, Deed)| matches!(deed, Deed::Move { .. });
-        self.changes.iter().flat_map(|change| &change.shards).filter(is_move).count()
     }
 
     fn steps(self) -> impl Iterator<Item = Step> {

@@ -28,6 +28,7 @@ impl Shards {
     ) -> Result<Response<pb::ExplainShardResponse>, Fault> {
         self.registry.ready_for(&asked.min_revision).await?;
         let (namespace, shard) = (asked.namespace.as_str(), asked.shard_id.as_str());
+        self.registry.look(Maps::of).await.ready(namespace)?;
         let changes = of_shard(&self.registry, namespace, shard, CHANGES_TOLD).await?;
         let maps = self.registry.look(Maps::of).await;
         let map = maps.ready(namespace)?;
@@ -66,11 +67,12 @@ fn candidates(
     let placer = Placer::new(spec.strategy, all.iter().map(|member| candidate(member)).collect());
     let rules = Rules { moves_max: 0, ..spec.rules() };
     let loads = plan(map.name(), &values.all(), members, &rules, &BTreeMap::new()).loads;
+    let load_of = |member: &Member| loads.iter().find(|load| load.node_id == member.id).cloned();
     let mut found: Vec<pb::ShardCandidate> = all
         .iter()
-        .zip(loads)
         .enumerate()
-        .map(|(place, (member, load))| {
+        .map(|(place, member)| {
+            let load = load_of(member).unwrap_or_default();
             let cost = placer.cost(map.name(), shard, &value.locality_hint, place);
             let is_full = load.most.is_some_and(|most| load.before >= most) && value.owner != member.id;
             let full = is_full.then(|| "full".to_owned()).filter(|_| member.gets());
@@ -83,7 +85,7 @@ fn candidates(
                 weight: member.weight.number(),
                 shards: load.before,
                 most: load.most,
-                excluded_by: load.excluded_by.into_iter().chain(full).collect(),
+                excluded_by: member.why.iter().map(|why| (*why).to_owned()).chain(full).collect(),
             }
         })
         .collect();

@@ -9,7 +9,7 @@ use prost::Message as _;
 use tonic::Response;
 
 use super::filter::ShardFilter;
-use super::known::{Maps, SHARD_CHANGE};
+use super::known::{Maps, SHARD_CHANGE, change_key};
 use super::pb;
 use crate::core::shards::map::show;
 use crate::daemon::objects::{at_cursor, envelope, listing};
@@ -17,6 +17,8 @@ use crate::daemon::registry::Registry;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
+/// How many changes of shards an answer has, and those of one more change of the map.
+const ITEMS_MAX: usize = 10_000;
 
 /// Tells the versions of a namespace's map, the newest first.
 pub(super) async fn tell(
@@ -28,14 +30,8 @@ pub(super) async fn tell(
     let maps = registry.look(Maps::of).await;
     let map = maps.ready(&asked.namespace)?.version();
     let before = if asked.before_version > 0 { asked.before_version } else { i64::MAX };
-    let mut changes: Vec<pb::ShardMapChange> = read(registry, &asked.namespace)
-        .await?
-        .into_iter()
-        .map(|(_, change, _)| change)
-        .filter(|change| change.version < before)
-        .collect();
-    changes.reverse();
-    changes.truncate(limit);
+    let read = newest(registry, &asked.namespace, before, limit).await?;
+    let changes = read.into_iter().map(|(_, change, _)| change).collect();
     let cursor = maps.cursor.to_string();
     let response =
         pb::ShardHistoryResponse { cursor: cursor.clone(), changes, map: Some(map), ..Default::default() };
@@ -52,18 +48,21 @@ pub(super) async fn diff(
     registry.ready_for(&asked.min_revision).await?;
     let maps = registry.look(Maps::of).await;
     let (cursor, wanted) = (maps.cursor.to_string(), Wanted::of(&asked, &maps)?);
-    let prefix = if asked.namespace.is_empty() { String::new() } else { asked.namespace.clone() };
-    let mut read = read(registry, &prefix).await?;
+    let after = wanted.first_key(&asked.namespace);
+    let mut read = read(registry, &asked.namespace, &after).await?;
     wanted.check(&asked.namespace, read.first().map(|(_, change, _)| change.version))?;
     read.retain(|(_, change, _)| wanted.has(change));
     read.sort_by_key(|(_, change, _)| change.position);
-    let more = read.len() > limit;
-    read.truncate(limit);
-    let last_position = read.last().map_or(0, |(_, change, _)| change.position);
-    let mut diffs = Vec::new();
-    for (record, change, shards) in &read {
+    let (mut diffs, mut last_position, mut more) = (Vec::new(), 0, false);
+    for (at, (record, change, shards)) in read.iter().enumerate() {
+        // Whole changes, so that whoever goes on behind the last position misses nothing.
+        if at >= limit || diffs.len() >= ITEMS_MAX {
+            more = true;
+            break;
+        }
         let told = shards.iter().filter(|shard| passes(&filter, &change.namespace, shard));
         diffs.extend(told.map(|shard| shown(record, change, shard)));
+        last_position = change.position;
     }
     let response =
         pb::ShardDiffResponse { diffs, last_position, cursor: cursor.clone(), more, ..Default::default() };
@@ -78,7 +77,8 @@ pub(super) async fn of_shard(
     limit: usize,
 ) -> Result<Vec<pb::ShardDiffNotification>, Fault> {
     let mut found = Vec::new();
-    for (record, change, shards) in read(registry, namespace).await?.iter().rev() {
+    // Each has been changed a few times, among many of others.
+    for (record, change, shards) in &newest(registry, namespace, i64::MAX, LIMIT_MAX).await? {
         if let Some(changed) = shards.iter().find(|changed| changed.shard_id == shard) {
             found.push(shown(record, change, changed));
         }
@@ -143,6 +143,15 @@ impl Wanted {
         Err(Fault::new(reasons::HISTORY_NOT_KEPT, message).hint(kept))
     }
 
+    /// Behind which key the first of them is.
+    fn first_key(&self, namespace: &str) -> String {
+        match self {
+            Self::Versions(from, _) => change_key(namespace, *from),
+            Self::Positions(..) if namespace.is_empty() => String::new(),
+            Self::Positions(..) => format!("{namespace}/"),
+        }
+    }
+
     fn has(&self, change: &pb::ShardMapChange) -> bool {
         match self {
             Self::Positions(from, to) => (*from..=*to).contains(&change.position),
@@ -153,19 +162,30 @@ impl Wanted {
 
 type Read = (Record, pb::ShardMapChange, Vec<ChangedShard>);
 
-/// The changes of a namespace, of all when it is empty, in the order of their keys.
-async fn read(registry: &Registry, namespace: &str) -> Result<Vec<Read>, Fault> {
+/// The changes of a namespace, of all when it is empty, behind a key, in the order of their keys.
+async fn read(registry: &Registry, namespace: &str, after: &str) -> Result<Vec<Read>, Fault> {
     let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
-    let records = registry.read_under(&SHARD_CHANGE, &prefix).await.map_err(|error: StoreError| {
-        let message = format!("the history of shards cannot be read now: {error}");
-        Fault::new(reasons::STORE_UNAVAILABLE, message).hint("try again")
-    })?;
-    let read = records.into_iter().filter(|record| !record.deleted).filter_map(|record| {
-        let value = ShardChangeValue::decode(record.value.clone()).ok()?;
-        let change = pb::ShardMapChange { position: record.revision.0.cast_signed(), ..value.change? };
-        Some((record, change, value.shards))
-    });
-    Ok(read.collect())
+    let records = registry.read_behind(&SHARD_CHANGE, &prefix, after).await.map_err(unreadable)?;
+    Ok(records.into_iter().filter_map(of_record).collect())
+}
+
+/// So many changes of a namespace below a version, the newest first.
+async fn newest(registry: &Registry, namespace: &str, below: i64, limit: usize) -> Result<Vec<Read>, Fault> {
+    let (prefix, before) = (format!("{namespace}/"), change_key(namespace, below));
+    let records = registry.read_before(&SHARD_CHANGE, &prefix, &before, limit).await.map_err(unreadable)?;
+    Ok(records.into_iter().filter_map(of_record).collect())
+}
+
+fn of_record(record: Record) -> Option<Read> {
+    let value = ShardChangeValue::decode(record.value.clone()).ok().filter(|_| !record.deleted)?;
+    let change = pb::ShardMapChange { position: record.revision.0.cast_signed(), ..value.change? };
+    Some((record, change, value.shards))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is mapped over")]
+fn unreadable(error: StoreError) -> Fault {
+    let message = format!("the history of shards cannot be read now: {error}");
+    Fault::new(reasons::STORE_UNAVAILABLE, message).hint("try again")
 }
 
 /// Whether a shard passes as it was or as it became.

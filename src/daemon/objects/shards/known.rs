@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Kind, Precondition, RecordId, Write};
+use omnirelay_store::{Kind, Precondition, RecordId, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{
@@ -37,6 +37,10 @@ pub const PLAN: Kind = Kind::of("rebalance-plan");
 pub const RELEASE: Kind = Kind::of("shard-release");
 /// What a commit changes besides the record of a namespace, when it changes shards.
 pub static OF_MAP: [Kind; 3] = [NAMESPACE, SHARD, SHARD_CHANGE];
+
+/// How many records one commit removes, and how many bytes of values.
+const REMOVED_MAX: usize = 200;
+const REMOVED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 pub fn namespace_id(name: &str) -> RecordId {
     RecordId::new(NAMESPACE, name)
@@ -247,11 +251,14 @@ impl Nodes {
         self.roster.nodes().iter().filter(|node| node.session_live).map(|node| node.id.to_owned()).collect()
     }
 
-    /// That the session of a node that is gone is over; `None`: it is not gone, or has no record.
+    /// That the session of a node that is gone is over, or that a node without a record has none still; `None`: it is not gone.
     pub fn over(&self, node: &str) -> Option<Precondition> {
-        let is_gone = self.roster.nodes().iter().any(|known| {
-            known.id == node && matches!(known.peer.status(), pb::peer::Status::Dead | pb::peer::Status::Left)
-        });
+        use pb::peer::Status;
+        let nodes = self.roster.nodes();
+        let Some(known) = nodes.iter().find(|known| known.id == node) else {
+            return Some(Precondition::Version { id: peers::peer_id(node), version: Version(0) });
+        };
+        let is_gone = matches!(known.peer.status(), Status::Dead | Status::Left);
         self.roster.session_of(node).filter(|_| is_gone).map(Precondition::GroupOver)
     }
 
@@ -286,6 +293,24 @@ pub fn releases(view: &View) -> Vec<(String, Arc<ShardReleaseValue>)> {
     let of =
         |record: &Arc<ViewRecord>| Some((record.record.id.key.clone(), record.value::<ShardReleaseValue>()?));
     view.list(&RELEASE).records.iter().filter_map(of).collect()
+}
+
+/// Records in pieces that one commit can remove: what it replaces counts against its bytes.
+pub fn removable(records: impl IntoIterator<Item = (RecordId, usize)>) -> Vec<Vec<RecordId>> {
+    let (mut pieces, mut bytes) = (vec![Vec::new()], 0);
+    for (id, size) in records {
+        bytes += size;
+        let is_full = pieces.last().is_some_and(|piece: &Vec<RecordId>| {
+            !piece.is_empty() && (piece.len() >= REMOVED_MAX || bytes > REMOVED_BYTES_MAX)
+        });
+        if is_full {
+            pieces.push(Vec::new());
+            bytes = size;
+        }
+        pieces.last_mut().into_iter().for_each(|piece| piece.push(id.clone()));
+    }
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
 }
 
 /// The writes by which a new version of a map comes about.

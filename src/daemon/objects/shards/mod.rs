@@ -15,6 +15,7 @@ mod shards_test;
 mod simulate;
 pub mod watching;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use omnirelay_core::shard_order::shard_of;
@@ -38,7 +39,7 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{View, ViewRecord};
 use filter::ShardFilter;
-use known::{Leads, Maps, Nodes, find_shard, show};
+use known::{Leads, Maps, Nodes, find_shard, parts, show};
 pub use known::{NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE};
 use pb::shard_control_service_server::ShardControlService;
 use release::Releases;
@@ -126,7 +127,12 @@ impl Shards {
             Some(map) => vec![map],
             None => maps.all().filter(|map| map.is_ready()).collect(),
         };
-        let records = ready.iter().flat_map(|map| map.shards).filter(|record| filter.matches(record));
+        let names: BTreeSet<&str> = ready.iter().map(known::Map::name).collect();
+        let is_ready = |record: &ViewRecord| {
+            parts(&record.record.id).is_some_and(|(namespace, _)| names.contains(namespace))
+        };
+        // In the order of their keys, by which pages go on.
+        let records = maps.shards.iter().filter(|record| is_ready(record) && filter.matches(record));
         let page = page_of(records, size, token.as_ref());
         let version = ready.iter().map(|map| map.value.map_version).max().unwrap_or(0);
         let next = page.next.map(|after| PageToken::encode(query, maps.cursor, after));
@@ -154,7 +160,9 @@ impl Shards {
         let leads = Leads::of_one(self.registry.view(), &record.record.id);
         let shard = show(&leads, &record);
         let leader = shard.as_ref().map(|shard| shard.checksum.clone()).unwrap_or_default();
-        let tag = format!("\"{}-{leader}\"", record.record.version);
+        let (version, stale) = (namespace.map_version, self.registry.is_stale());
+        let stale = if stale { "-stale" } else { "" };
+        let tag = format!("\"{}-{leader}-{version}{stale}\"", record.record.version);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor));
         }

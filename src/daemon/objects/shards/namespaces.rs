@@ -112,7 +112,9 @@ impl Namespaces {
             .of_record(&self.registry, namespace_id(&asked.id), |found| {
                 if let Some(found) = found {
                     let value = found.value::<NamespaceValue>().unwrap_or_default();
-                    let is_same = value.spec == made.spec && value.shards == made.shards;
+                    let is_same = value.spec == made.spec
+                        && value.shards == made.shards
+                        && value.made_of == made.made_of;
                     return match is_same && value.phase() != Phase::Deleting {
                         true => Ok(unchanged(show(found))),
                         false => Err(exists(&asked.id)),
@@ -161,11 +163,20 @@ impl Namespaces {
             let message = format!("{shards} shards of one namespace are more than {most}");
             return Err(too_many(message, "mesh.shards.perNamespaceMax"));
         }
+        if shards as f64 > most as f64 * NEAR {
+            warn!(
+                shards,
+                limit = most,
+                runbook = SHARDS_RUNBOOK,
+                "a namespace is near its limit of shards, mesh.shards.perNamespaceMax"
+            );
+        }
         let mut named = asked.named.clone();
         named.sort_by(|one, other| one.shard_id.cmp(&other.shard_id));
         let mut made = NamespaceValue {
             spec: Some(spec),
             shards: u32::try_from(shards).unwrap_or(u32::MAX),
+            made_of: named.iter().fold(0, |sum: u64, shard| sum.wrapping_add(request_hash(shard))),
             named,
             ordered: Some(pb::ShardHistory {
                 actor: caller.principal.to_string(),

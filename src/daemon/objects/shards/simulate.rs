@@ -13,7 +13,7 @@ use super::known::{Map, Maps, Nodes, Values};
 use super::{Shards, pb};
 use crate::core::shards::member::Member;
 use crate::core::shards::planning::{Planned, plan};
-use crate::core::shards::spec::{NODES_MAX, Spec, strategy, weight};
+use crate::core::shards::spec::{NODES_MAX, Spec, check_points, strategy, weight};
 use crate::daemon::objects::{at_cursor, envelope};
 use omnirelay_core::names::check_node_name;
 
@@ -102,6 +102,11 @@ pub fn simulate(map: &Map<'_>, values: &Values, nodes: &Nodes, asked: &Asked) ->
         true => nodes.members(&spec, values),
         false => given(&asked.nodes, values)?,
     };
+    if asked.add.len() > NODES_MAX || asked.remove.len() > NODES_MAX || asked.weights.len() > NODES_MAX {
+        return Err(Fault::invalid(format!(
+            "fields `add`, `remove` and `weights` name {NODES_MAX} nodes at most"
+        )));
+    }
     for node in &asked.add {
         let member = named(node)?;
         members.insert(member.id.clone(), member);
@@ -116,6 +121,7 @@ pub fn simulate(map: &Map<'_>, values: &Values, nodes: &Nodes, asked: &Asked) ->
         "" => spec.strategy,
         word => strategy(word).map_err(Fault::invalid)?,
     };
+    check_points(strategy, members.values().map(|member| member.weight)).map_err(Fault::invalid)?;
     let rules = rules(&spec, strategy, asked);
     let planned = plan(map.name(), &values.all(), &members, &rules, &BTreeMap::new());
     let warnings = warnings(&planned, &members);

@@ -10,20 +10,24 @@ use tracing::{info, warn};
 
 use super::{Controller, Map, Nodes};
 use crate::core::shards::control::{Change, Decision, Deed, Step, done};
-use crate::core::shards::map::{EDIT_MAX, Edit};
+use crate::core::shards::map::Edit;
 use crate::daemon::objects::shards::known::{
     NAMESPACE, OF_MAP, PLAN, namespace_id, parts, plan_id, shard_id, writes,
 };
-use crate::daemon::objects::shards::plans::{new_id, put};
+use crate::daemon::objects::shards::plans::{end_moves, new_id, put, shown};
 use crate::daemon::objects::shards::{SHARDS_RUNBOOK, namespaces, pb};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::audit_record::own_body;
+use crate::daemon::registry::view::ViewRecord;
 use pb::namespace::State;
 use pb::rebalance_plan::State as PlanState;
 
 /// The most moves of a plan that has ended whose moves are kept.
 const MOVES_KEPT: usize = 1000;
+
+/// The most shards of one commit: each is a condition, and so may be what has become of its owner.
+const CHANGED_MAX: usize = 120;
 
 /// A namespace that is worked on: what its record is after each commit.
 pub(super) struct Desk<'a> {
@@ -33,6 +37,8 @@ pub(super) struct Desk<'a> {
     version: Version,
     epoch: Epoch,
     act: Act,
+    /// Those of the namespace, as they were when it was decided.
+    plans: BTreeMap<String, Arc<ViewRecord>>,
 }
 
 /// Why a change of a map is made.
@@ -43,13 +49,20 @@ pub(super) struct Why {
 }
 
 impl<'a> Desk<'a> {
-    pub fn of(controller: &'a Controller, map: &Map<'a>, nodes: &Nodes, fence: &Fence) -> Self {
+    pub fn of(controller: &'a Controller, map: &Map<'a>, plans: &[Arc<ViewRecord>], fence: &Fence) -> Self {
         let kinds = OF_MAP.iter().cloned().chain([PLAN]);
         let act = Act::new("shards.control", kinds, Authority::Leader(fence.clone()));
-        let value = NamespaceValue { ..NamespaceValue::clone(&map.value) };
-        let _ = nodes;
-        let record = &map.record.record;
-        Self { controller, name: map.name(), value, version: record.version, epoch: map.record.epoch, act }
+        let (value, record) = (NamespaceValue::clone(&map.value), &map.record.record);
+        let plans = plans.iter().map(|record| (record.record.id.key.clone(), record.clone())).collect();
+        Self {
+            controller,
+            name: map.name(),
+            value,
+            version: record.version,
+            epoch: map.record.epoch,
+            act,
+            plans,
+        }
     }
 
     /// Commits, on the condition that the namespace is as it was left.
@@ -143,7 +156,7 @@ impl<'a> Desk<'a> {
             vec![format!("{moves} moves: {reason}")],
         );
         let after = NamespaceValue { plan_id: id.clone(), ..self.value.clone() };
-        let value = RebalancePlanValue { plan: Some(plan), max_parallel_moves: 0 };
+        let value = RebalancePlanValue { plan: Some(plan), ..RebalancePlanValue::default() };
         let written = vec![put(&id, &value), namespaces::put(self.name, &after)];
         self.commit(Vec::new(), written, vec![body], after).await?;
         info!(namespace = self.name, plan = id, moves, runs, reason, "rebalance plan made");
@@ -158,12 +171,16 @@ impl<'a> Desk<'a> {
         nodes: &Nodes,
     ) -> Result<(), CommitError> {
         let registry = &self.controller.registry;
-        let Some(record) = registry.view().get(&plan_id(id)) else { return Ok(()) };
+        let Some(record) = self.plans.get(id) else { return Ok(()) };
         let value = record.value::<RebalancePlanValue>().unwrap_or_default();
         let mut plan = value.plan.clone().unwrap_or_default();
         let now = nodes.now();
-        if state != PlanState::Superseded {
-            plan.moved = super::super::plans::shown(registry.view(), &record).map_or(0, |plan| plan.moved);
+        if state != PlanState::Superseded
+            && let Some(shown) = shown(registry.view(), record)
+        {
+            // From then on others may move what it moved.
+            (plan.moved, plan.moves) = (shown.moved, shown.moves);
+            end_moves(&mut plan);
         }
         plan.set_state(state);
         reason.clone_into(&mut plan.state_reason);
@@ -221,11 +238,14 @@ impl<'a> Desk<'a> {
             })
             .collect();
         let why = self.why(change);
-        for some in change.shards.chunks(EDIT_MAX - 1) {
+        let mut left = change.shards.as_slice();
+        while !left.is_empty() {
             let mut edit = Edit::of(self.name, &self.value, why.history.clone());
-            let mut conditions = Vec::new();
-            let mut gone = BTreeSet::new();
-            for (shard, deed) in some {
+            let mut conditions: Vec<Precondition> =
+                self.plan_is_as_it_was(&change.plan).into_iter().collect();
+            let (mut gone, mut count) = (BTreeSet::new(), 0);
+            while let Some((shard, deed)) = left.get(count).filter(|_| edit.has_room(CHANGED_MAX)) {
+                count += 1;
                 let Some((version, before)) = versions.get(shard.as_str()) else { continue };
                 conditions.push(Precondition::Version { id: shard_id(self.name, shard), version: *version });
                 if matches!(deed, Deed::Move { .. }) && !before.owner.is_empty() {
@@ -235,6 +255,11 @@ impl<'a> Desk<'a> {
                 edit.put(shard, Some(before), Some(after));
             }
             conditions.extend(gone.iter().filter_map(|owner| nodes.over(owner)));
+            let (some, rest) = left.split_at(count.max(1).min(left.len()));
+            left = rest;
+            if edit.is_empty() {
+                continue;
+            }
             let (written, after) = (writes(self.name, &edit, nodes.now()), edit.value.clone());
             self.commit(conditions, written, Vec::new(), after).await?;
             for (shard, deed) in some {
@@ -244,6 +269,12 @@ impl<'a> Desk<'a> {
             }
         }
         Ok(())
+    }
+
+    /// That nobody has said anything to a plan since it was decided what is next of it.
+    fn plan_is_as_it_was(&self, plan: &str) -> Option<Precondition> {
+        let version = self.plans.get(plan)?.record.version;
+        Some(Precondition::Version { id: plan_id(plan), version })
     }
 
     /// Who changes shards, and why.

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay_store::{CommitError, Precondition, RecordId, Version, Write};
+use omnirelay_store::{CommitError, Precondition, Version, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
+use prost::Message as _;
 use tracing::info;
 
 use super::carrying_out::Desk;
 use super::{Map, Nodes};
-use crate::core::shards::map::{Edit, numbered, owned_by};
+use crate::core::shards::map::{EDIT_MAX, Edit, numbered, owned_by};
 use crate::core::shards::planning::plan;
-use crate::daemon::objects::shards::known::{SHARD_CHANGE, Values, namespace_id, parts, shard_id, writes};
+use crate::daemon::objects::shards::known::{
+    PLAN, SHARD_CHANGE, Values, namespace_id, parts, plan_id, plans_of, removable, shard_id, writes,
+};
 use crate::daemon::objects::shards::{namespaces, pb};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::audit_record::own_body;
@@ -39,7 +42,7 @@ impl Desk<'_> {
         loop {
             let mut edit = Edit::of(self.name, &self.value, why.clone());
             let mut conditions = Vec::new();
-            while edit.has_room()
+            while edit.has_room(EDIT_MAX)
                 && let Some((id, value, owner)) = missing.get(next)
             {
                 next += 1;
@@ -75,22 +78,27 @@ impl Desk<'_> {
 
     /// Removes shards, then what is kept of their changes, then the namespace.
     pub(super) async fn remove(&mut self, map: &Map<'_>) -> Result<(), CommitError> {
-        for some in map.shards.chunks(250) {
+        for some in map.shards.chunks(200) {
             let gone = some.iter().map(|record| Write::Delete { id: record.record.id.clone() });
             let left = self.value.made.saturating_sub(u32::try_from(some.len()).unwrap_or(u32::MAX));
             let after = NamespaceValue { made: left, ..self.value.clone() };
             let written = gone.chain([namespaces::put(self.name, &after)]).collect();
             self.commit(Vec::new(), written, Vec::new(), after).await?;
         }
-        let changes = self.controller.registry.read_under(&SHARD_CHANGE, &format!("{}/", self.name)).await;
-        let changes: Vec<RecordId> = changes
-            .map_err(CommitError::Store)?
+        let registry = &self.controller.registry;
+        let changes = registry
+            .read_under(&SHARD_CHANGE, &format!("{}/", self.name))
+            .await
+            .map_err(CommitError::Store)?;
+        let changes = changes
             .into_iter()
             .filter(|record| !record.deleted)
-            .map(|record| record.id)
-            .collect();
-        for some in changes.chunks(250) {
-            let gone = some.iter().map(|id| Write::Delete { id: id.clone() });
+            .map(|record| (record.id, record.value.len()));
+        // A plan of it is none of another one that has its name.
+        let plans = plans_of(&registry.view().list(&PLAN).records, self.name);
+        let plans = plans.into_iter().map(|(id, value)| (plan_id(&id), value.encoded_len()));
+        for some in removable(changes.chain(plans)) {
+            let gone = some.into_iter().map(|id| Write::Delete { id });
             let after = NamespaceValue { made: 0, ..self.value.clone() };
             let written = gone.chain([namespaces::put(self.name, &after)]).collect();
             self.commit(Vec::new(), written, Vec::new(), after).await?;

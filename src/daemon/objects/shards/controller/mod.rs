@@ -125,28 +125,31 @@ impl Controller {
             return Some(Instant::now() + AGAIN);
         }
         let view = self.registry.view();
-        let seen = self.see(&fence);
-        let all: Vec<Map<'_>> = seen.maps.all().collect();
+        let mut seen = self.see(&fence);
+        let names: Vec<String> = seen.maps.all().map(|map| map.name().to_owned()).collect();
         // What is heard of nodes wakes nobody.
-        let hears = self.gossip.is_some() && !all.is_empty();
+        let hears = self.gossip.is_some() && !names.is_empty();
         let mut again: Vec<Millis> = hears.then(|| view.now().after(GOSSIP_EVERY)).into_iter().collect();
-        for map in &all {
+        for name in &names {
+            let Some(map) = seen.maps.find(name) else { continue };
             let ground = Ground { namespace: map.record.record.version, others: seen.others.clone() };
-            if let Some(until) = self.rests(map.name(), &ground, view.now()) {
+            if let Some(until) = self.rests(name, &ground, view.now()) {
                 again.extend(until);
                 continue;
             }
-            match self.see_to(map, &seen, &fence).await {
-                Ok(None) => again.push(view.now().after(AGAIN)),
+            let saw = self.see_to(&map, &seen, &fence).await;
+            match saw {
                 Ok(Some(until)) => {
                     again.extend(until);
-                    self.lock().insert(map.name().to_owned(), Quiet { ground, again: until });
+                    self.lock().insert(name.clone(), Quiet { ground, again: until });
+                    continue;
                 }
-                Err(error) => {
-                    self.tell(map.name(), &error);
-                    again.push(view.now().after(AGAIN));
-                }
+                Ok(None) => {}
+                Err(error) => self.tell(name, &error),
             }
+            again.push(view.now().after(AGAIN));
+            // It has taken its time, in which others may have said something.
+            seen = self.see(&fence);
         }
         self.lock().retain(|name, _| seen.maps.find(name).is_some());
         again.into_iter().min().map(|at| Instant::now() + at.since(view.now()))
@@ -157,6 +160,8 @@ impl Controller {
         // Before what it is of: what comes meanwhile is looked at again.
         let (plans_at, releases_at, peers_at) =
             (view.changed(&PLAN), view.changed(&RELEASE), peers::changed(view));
+        let (maps, plans, released) = (Maps::of(view), view.list(&PLAN).records, releases(view));
+        // Later than what they own, so that no owner is unknown because it came after.
         let nodes = Nodes::of(view, self.gossip.as_deref());
         let others = Others {
             token: fence.token,
@@ -166,13 +171,7 @@ impl Controller {
             doubted: nodes.doubted().clone(),
             live: nodes.live(),
         };
-        Seen {
-            maps: Maps::of(view),
-            nodes,
-            plans: view.list(&PLAN).records,
-            released: releases(view),
-            others,
-        }
+        Seen { maps, nodes, plans, released, others }
     }
 
     /// Whether nothing is to be done with a namespace, and until when.
@@ -189,7 +188,7 @@ impl Controller {
         seen: &Seen,
         fence: &Fence,
     ) -> Result<Option<Option<Millis>>, CommitError> {
-        let mut desk = Desk::of(self, map, &seen.nodes, fence);
+        let mut desk = Desk::of(self, map, &seen.plans, fence);
         match map.value.phase() {
             Phase::Unspecified | Phase::Creating => desk.make(map, &seen.nodes).await.map(|()| None),
             Phase::Deleting => desk.remove(map).await.map(|()| None),
@@ -225,7 +224,6 @@ impl Controller {
     }
 
     fn tell(&self, namespace: &str, error: &CommitError) {
-        self.metrics.count_failure(namespace);
         // Somebody was faster, or leads by now: what is to be done is decided anew.
         if matches!(
             error,
@@ -233,6 +231,7 @@ impl Controller {
         ) {
             return debug!(namespace, error = %chain(error), "step with shards refused");
         }
+        self.metrics.count_failure(namespace);
         let error = error as &dyn std::error::Error;
         warn!(namespace, error, runbook = SHARDS_RUNBOOK, "step with shards failed; it is tried again");
     }

@@ -9,15 +9,13 @@ use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 use tracing::debug;
 
 use super::Controller;
-use crate::daemon::objects::shards::known::{NAMESPACE, PLAN, SHARD_CHANGE};
+use crate::daemon::objects::shards::known::{PLAN, SHARD_CHANGE, namespace_id, removable};
 use crate::daemon::registry::act::{Act, Authority, Plan};
 
 /// How often it is looked for what is old.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// How many plans of a namespace are kept that have ended.
 const PLANS_KEPT: usize = 16;
-/// How many records one commit removes.
-const REMOVED_MAX: usize = 200;
 
 impl Controller {
     /// Does so for ever, while its node leads.
@@ -38,31 +36,33 @@ impl Controller {
         let changes = self.registry.read_under(&SHARD_CHANGE, "").await.map_err(CommitError::Store)?;
         let is_old = |updated| now.since(updated) > self.settings.history;
         let old = changes.into_iter().filter(|record| !record.deleted && is_old(record.updated_at));
-        let old: Vec<RecordId> = old.map(|record| record.id).chain(self.ended_plans()).collect();
+        let old = old.map(|record| (record.id, record.value.len())).chain(self.ended_plans());
         let act = Act::new("shards.prune", [SHARD_CHANGE, PLAN], Authority::Leader(fence));
-        for some in old.chunks(REMOVED_MAX) {
-            let gone = some.iter().map(|id| Write::Delete { id: id.clone() });
-            self.registry.attempt(&act, Plan::read_in(epoch).write(gone)).await?;
+        let mut pruned = Ok(());
+        for some in removable(old) {
+            let gone = some.into_iter().map(|id| Write::Delete { id });
+            // What cannot be removed does not keep the rest.
+            let removed = self.registry.attempt(&act, Plan::read_in(epoch).write(gone)).await;
+            pruned = pruned.and(removed.map(|_| ()));
         }
-        Ok(())
+        pruned
     }
 
-    /// Plans that have ended, but for the newest of each namespace that there is.
-    fn ended_plans(&self) -> Vec<RecordId> {
+    /// Plans that have ended, but for the newest of each namespace that there is; each with its size.
+    fn ended_plans(&self) -> Vec<(RecordId, usize)> {
         let view = self.registry.view();
         let (mut kept, mut old) = (BTreeMap::<String, usize>::new(), Vec::new());
         for record in view.list(&PLAN).records.iter().rev() {
-            let plan =
-                record.value::<RebalancePlanValue>().and_then(|value| value.plan.clone()).unwrap_or_default();
-            if plan.ended_at.is_none()
-                && view.get(&RecordId::new(NAMESPACE, plan.namespace.clone())).is_some()
-            {
+            let value = record.value::<RebalancePlanValue>().unwrap_or_default();
+            let plan = value.plan.clone().unwrap_or_default();
+            let is_there = view.get(&namespace_id(&plan.namespace)).is_some();
+            if is_there && plan.ended_at.is_none() {
                 continue;
             }
             let count = kept.entry(plan.namespace).or_default();
             *count += 1;
-            if *count > PLANS_KEPT {
-                old.push(record.record.id.clone());
+            if !is_there || *count > PLANS_KEPT {
+                old.push((record.record.id.clone(), record.record.value.len()));
             }
         }
         old

@@ -4,22 +4,25 @@ use std::sync::Arc;
 
 use omnirelay_store::Kind;
 use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, RebalancePlanValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::rebalance_control_service::{APPLY, APPROVE, CANCEL, PAUSE, REJECT, RESUME};
 use omnirelay_wire::timestamp::Timestamp;
 
-use super::{Plans, check_plan_id, not_found, pb, put};
+use super::{Plans, check_plan_id, end_moves, not_found, pb, put, shown};
+use crate::core::shards::map::hexadecimal;
 use crate::core::shards::spec::Spec;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::shards::known::{
-    NAMESPACE, PLAN, namespace_id, namespace_not_found, plan_id, plans_of,
+    NAMESPACE, PLAN, namespace_id, namespace_not_found, not_ready, plan_id, plans_of,
 };
 use crate::daemon::objects::shards::namespaces;
 use crate::daemon::objects::{SCHEMA_VERSION, timestamp};
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::mutate::{Decision, request_hash};
+use crate::daemon::registry::view::ViewRecord;
 use pb::rebalance_plan::State;
 
 /// What a plan that begins changes besides itself.
@@ -113,9 +116,19 @@ impl Plans {
                     Verb::Approve => self.may_approve(reader, &plan, asked.caller)?,
                     Verb::Apply => {
                         plan.started_at = Some(now);
-                        writes.push(self.begin(reader, &plan)?);
+                        writes.push(self.begin(reader, &plan, value.rules)?);
                     }
-                    Verb::Reject | Verb::Cancel => plan.ended_at = Some(now),
+                    Verb::Reject => plan.ended_at = Some(now),
+                    Verb::Cancel => {
+                        plan.ended_at = Some(now);
+                        if before.started_at.is_some() {
+                            self.note_end(&found, &mut plan);
+                            let space = namespace(reader, &plan.namespace)?;
+                            let after =
+                                NamespaceValue { plan_ended: Some(now), ..NamespaceValue::clone(&space) };
+                            writes.push(namespaces::put(&plan.namespace, &after));
+                        }
+                    }
                     Verb::Pause | Verb::Resume => {}
                 }
                 let changes =
@@ -155,10 +168,31 @@ impl Plans {
             .hint("have somebody else approve it; or set policy.selfApproval of the namespace"))
     }
 
-    /// Has the namespace be as the plan wants it.
-    fn begin(&self, reader: &Reader<'_>, plan: &pb::RebalancePlan) -> Result<omnirelay_store::Write, Fault> {
+    /// Keeps how far a plan came that ends: others may move what it moved.
+    fn note_end(&self, found: &ViewRecord, plan: &mut pb::RebalancePlan) {
+        let Some(shown) = shown(self.registry.view(), found) else { return };
+        (plan.moved, plan.moves) = (shown.moved, shown.moves);
+        end_moves(plan);
+    }
+
+    /// Has the namespace be as the plan wants it. `rules`: those that it was computed by.
+    fn begin(
+        &self,
+        reader: &Reader<'_>,
+        plan: &pb::RebalancePlan,
+        rules: u64,
+    ) -> Result<omnirelay_store::Write, Fault> {
         let value = namespace(reader, &plan.namespace)?;
+        if value.phase() != Phase::Ready {
+            return Err(not_ready(&plan.namespace, &value));
+        }
         check_map(plan, &value)?;
+        if rules != 0 && rules != Spec::stored(value.spec.as_ref()).digest() {
+            let (id, name) = (&plan.plan_id, &plan.namespace);
+            let message = format!("the rules of `{name}` were changed since plan `{id}` was computed");
+            return Err(Fault::new(reasons::PLAN_OUTDATED, message)
+                .hint(format!("omnirelay mesh shards rebalance -n {name}")));
+        }
         let plans = plans_of(&self.registry.view().list(&PLAN).records, &plan.namespace);
         let is_live = |value: &RebalancePlanValue| {
             value.plan.as_ref().is_some_and(|plan| matches!(plan.state(), State::Running | State::Paused))
@@ -176,6 +210,7 @@ impl Plans {
         }
         spec.weights.extend(plan.weights.clone());
         spec.weights.extend(plan.removed.iter().map(|node| (node.clone(), 0.0)));
+        Spec::of(spec).map_err(Fault::invalid)?;
         after.plan_id.clone_from(&plan.plan_id);
         Ok(namespaces::put(&plan.namespace, &after))
     }
@@ -189,7 +224,7 @@ fn namespace(reader: &Reader<'_>, name: &str) -> Result<Arc<NamespaceValue>, Fau
 /// # Errors
 /// `PLAN_OUTDATED`.
 fn check_map(plan: &pb::RebalancePlan, value: &NamespaceValue) -> Result<(), Fault> {
-    if plan.map_version == value.map_version {
+    if plan.map_version == value.map_version && plan.map_checksum == hexadecimal(value.digest) {
         return Ok(());
     }
     let (id, name, was, is) = (&plan.plan_id, &plan.namespace, plan.map_version, value.map_version);

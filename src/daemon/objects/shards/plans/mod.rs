@@ -152,7 +152,8 @@ fn show(
     record.record.id.key.clone_into(&mut plan.plan_id);
     let has_begun = plan.started_at.is_some();
     let is_live = matches!(plan.state(), State::Running | State::Paused);
-    if !has_begun || plan.ended_at.is_some() && plan.moves.is_empty() {
+    // Of one that has ended it is kept how far it came.
+    if !has_begun || !is_live {
         return plan;
     }
     let values = map.map(Map::values);
@@ -162,11 +163,9 @@ fn show(
         values.get(place).map(|(_, value)| &**value)
     };
     let (mut moved, mut draining, mut waits) = (0, 0, Vec::new());
-    for planned in &mut plan.moves {
-        let progress = match progress(&plan.plan_id, planned, find(&planned.shard_id)) {
-            Progress::Pending | Progress::Draining if !is_live => Progress::Dropped,
-            progress => progress,
-        };
+    let mut moves = std::mem::take(&mut plan.moves);
+    for planned in &mut moves {
+        let progress = progress(&plan, planned, find(&planned.shard_id));
         planned.set_progress(progress);
         moved += u32::from(progress == Progress::Moved);
         draining += u32::from(progress == Progress::Draining);
@@ -174,14 +173,21 @@ fn show(
             waits.push(format!("{} until {} has stopped", planned.shard_id, planned.from));
         }
     }
-    // Once it has ended others may move what it moved.
-    if is_live {
+    plan.moves = moves;
+    {
         (plan.moved, plan.draining, plan.waits_for) = (moved, draining, waits);
         if plan.draining == 0 && moved < plan.moves.len() as u32 && view.silence().is_some() {
             plan.waits_for.push("the store does not answer".to_owned());
         }
     }
     plan
+}
+
+/// What of a plan that ends was not moved is not moved by it any more.
+pub fn end_moves(plan: &mut pb::RebalancePlan) {
+    for planned in plan.moves.iter_mut().filter(|planned| planned.progress() != Progress::Moved) {
+        planned.set_progress(Progress::Dropped);
+    }
 }
 
 /// Without its moves.

@@ -63,6 +63,7 @@ impl Plans {
                 let value = RebalancePlanValue {
                     plan: Some(plan.clone()),
                     max_parallel_moves: asked.max_parallel_moves,
+                    rules: map.spec().digest(),
                 };
                 let mut answer = pb::PlanChange {
                     schema_version: SCHEMA_VERSION.to_owned(),

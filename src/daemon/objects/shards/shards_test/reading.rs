@@ -231,3 +231,73 @@ async fn a_namespace_that_goes_takes_all_with_it_and_may_come_again() {
     let history = daemon.shards.history(called(asked, "alice")).await.unwrap().into_inner();
     assert_eq!(history.changes.len(), 1, "what was before is not its own");
 }
+
+/// Names of which one is the beginning of another are in another order than the keys of their shards.
+#[tokio::test(start_paused = true)]
+async fn pages_over_all_namespaces_have_each_shard_once() {
+    let store = memory();
+    let daemons = mesh(&store, 1).await;
+    for name in ["orders", "orders-eu", "orders.old"] {
+        daemons[0].create(name, 20, quick()).await;
+    }
+    let (mut cursor, mut seen) = (String::new(), std::collections::BTreeSet::new());
+    loop {
+        let page = list(&daemons[0], pb::ShardListRequest { page_size: 7, cursor, ..of("") }).await;
+        for shard in page.shards {
+            assert!(seen.insert((shard.namespace, shard.shard_id)), "each is there once");
+        }
+        cursor = page.next_cursor;
+        if cursor.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 60);
+}
+
+/// A plan of a namespace is none of the next one that has its name, and its history goes however large it is.
+#[tokio::test(start_paused = true)]
+async fn a_namespace_leaves_no_plan_and_no_history_behind() {
+    let store = memory();
+    let daemons = mesh(&store, 3).await;
+    let daemon = &daemons[0];
+    daemon.create("orders", 253, quick()).await;
+    let asked = pb::ProposePlanRequest {
+        namespace: "orders".to_owned(),
+        remove: vec!["b".to_owned()],
+        ..Default::default()
+    };
+    let plan = daemon.plans.propose(called(asked, "alice")).await.unwrap().into_inner().plan.unwrap();
+    // Long reasons make large changes.
+    for round in 0..30 {
+        for (verb, shard) in [("pause", round), ("resume", round)] {
+            let (namespace, shard_id, reason) = ("orders".to_owned(), format!("{shard:03}"), "y".repeat(500));
+            let pause = pb::PauseShardRequest { namespace, shard_id, reason, ..Default::default() };
+            let resume = pb::ResumeShardRequest {
+                namespace: pause.namespace.clone(),
+                shard_id: pause.shard_id.clone(),
+                reason: pause.reason.clone(),
+                ..Default::default()
+            };
+            match verb {
+                "pause" => drop(daemon.shards.pause(called(pause, "alice")).await.unwrap()),
+                _ => drop(daemon.shards.resume(called(resume, "alice")).await.unwrap()),
+            }
+        }
+    }
+    let asked = pb::DeleteNamespaceRequest { namespace: "orders".to_owned(), ..Default::default() };
+    daemon.namespaces.delete(called(asked, "alice")).await.unwrap();
+    until("it is gone", || daemon.view().get(&namespace_id("orders")).is_none()).await;
+    daemon.create("orders", 253, quick()).await;
+    let asked = pb::ApprovePlanRequest { plan_id: plan.plan_id, ..Default::default() };
+    assert_eq!(reason(daemon.plans.approve(called(asked, "bob")).await), "PLAN_NOT_FOUND");
+}
+
+#[test]
+fn what_is_removed_fits_into_commits() {
+    let record = |at: usize, size| (known::shard_id("orders", &at.to_string()), size);
+    let pieces = known::removable((0..10).map(|at| record(at, 1024 * 1024)));
+    assert!(pieces.iter().all(|piece| piece.len() <= 4) && pieces.concat().len() == 10);
+    let pieces = known::removable((0..450).map(|at| record(at, 10)));
+    assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [200, 200, 50]);
+    assert!(known::removable([]).is_empty());
+}
