@@ -193,7 +193,7 @@ pub fn told(session: &Session, document: &Value, moves: &str) -> Result<String, 
         lines.push('\n');
     }
     lines.push_str(&format!(
-        "\nimbalance (most beside the mean)  {:.3} -> {:.3}\n",
+        "\nimbalance (most beside a share)  {:.3} -> {:.3}\n",
         ratio("imbalanceBefore"),
         ratio("imbalanceAfter")
     ));

@@ -50,7 +50,7 @@ impl ShardMetrics {
             unowned: all.gauges("mesh_shards_unowned", "Shards that nobody owns", &["mesh_namespace"])?,
             imbalance: all.ratios_by(
                 "mesh_shards_imbalance",
-                "The most shards that a node has beside the mean by weight",
+                "The most shards that a node has beside its share by weight, which is rounded up",
                 &["mesh_namespace"],
             )?,
             waiting: all.gauges(
@@ -124,9 +124,10 @@ impl ShardMetrics {
             self.waiting.with_label_values(&[name]).set(level(of.waiting.len()));
             let oldest = of.waiting.iter().max().copied().unwrap_or_default();
             self.waited.with_label_values(&[name]).set(oldest.as_secs_f64());
-            if let Some(imbalance) = of.imbalance {
-                self.imbalance.with_label_values(&[name]).set(imbalance);
-            }
+            // Where nobody may own anything nothing is uneven.
+            self.imbalance.with_label_values(&[name]).set(of.imbalance.unwrap_or(1.0));
+            // So that what has not happened is 0, and not missing.
+            self.failures.with_label_values(&[name]);
         }
     }
 }
