@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use omnirelay_sdk::FencingGate;
-use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-use pb::shard_control_service_client::ShardControlServiceClient;
+use omnirelay_sdk::shards::{
+    Endpoint, ShardMap, ShardMapError, ShardMapOptions, ShardWorker, ShardWorkerOptions, Snapshot,
+};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::daemons::mesh::{Mesh, Node};
 use crate::process::{until, within};
@@ -20,63 +20,6 @@ use crate::servers::RedisServer;
 const SHARDS: usize = 24;
 /// How long a worker that is held up stands still between being let serve and serving: longer than a session.
 const STANDS_STILL: Duration = Duration::from_secs(5);
-
-/// What a worker may serve: under which fence, and until when.
-#[derive(Clone, Copy)]
-struct Leave {
-    fence: u64,
-    until: Instant,
-    draining: bool,
-}
-
-/// A process beside a daemon that serves what its node owns, in the small.
-struct Worker {
-    name: String,
-    leaves: Mutex<BTreeMap<String, Leave>>,
-}
-
-impl Worker {
-    /// Asks its daemon for leave, again and again.
-    async fn hold(self: Arc<Self>, control: String) {
-        let Ok(endpoint) = Endpoint::from_shared(format!("http://{control}")) else { return };
-        let channel =
-            endpoint.connect_timeout(Duration::from_secs(1)).timeout(Duration::from_secs(1)).connect_lazy();
-        let mut client = ShardControlServiceClient::new(channel);
-        loop {
-            self.ask(&mut client).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    async fn ask(&self, client: &mut ShardControlServiceClient<Channel>) {
-        let asked = Instant::now();
-        let serving = {
-            let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
-            // Nothing is left of what was begun by the time that it is told to stop.
-            leaves.retain(|_, leave| asked < leave.until && !leave.draining);
-            let served = leaves.iter().map(|(shard, leave)| pb::ServedShard {
-                shard_id: shard.clone(),
-                fence_token: leave.fence.cast_signed(),
-            });
-            served.collect()
-        };
-        let request =
-            pb::HoldShardsRequest { namespace: "orders".to_owned(), worker_id: self.name.clone(), serving };
-        let Ok(answer) = client.hold(request).await else { return };
-        let answer = answer.into_inner();
-        let until = asked + Duration::from_millis(answer.valid_for_ms.into());
-        let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
-        for held in answer.shards {
-            let (fence, draining) = (held.fence_token.cast_unsigned(), held.draining);
-            leaves.insert(held.shard_id, Leave { fence, until, draining });
-        }
-    }
-
-    fn leave(&self, shard: &str) -> Option<Leave> {
-        let leave = *self.leaves.lock().unwrap_or_else(PoisonError::into_inner).get(shard)?;
-        (Instant::now() < leave.until && !leave.draining).then_some(leave)
-    }
-}
 
 /// What was served: the greatest fence of each shard, and what should not have been.
 #[derive(Default)]
@@ -97,7 +40,7 @@ struct Work {
 }
 
 impl Work {
-    fn begin(workers: &[Arc<Worker>]) -> Result<Self> {
+    fn begin(workers: &[Arc<ShardWorker>]) -> Result<Self> {
         let served: Arc<Mutex<Served>> = Arc::default();
         let directory = tempfile::tempdir()?;
         let gate = Arc::new(FencingGate::open(directory.path().join("marks"))?);
@@ -132,33 +75,46 @@ impl Work {
 }
 
 /// Serves one message, if it may: nothing comes between its look at the clock and the note that it was served.
-fn serve(worker: &Worker, gate: &FencingGate, served: &Mutex<Served>, shard: &str) {
+fn serve(worker: &ShardWorker, gate: &FencingGate, served: &Mutex<Served>, shard: &str) {
     let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(Leave { fence, .. }) = worker.leave(shard) else { return };
+    let Some(fence) = worker.enter(shard).map(|entered| entered.fence) else { return };
     served.messages += 1;
     let greatest = served.greatest.entry(shard.to_owned()).or_default();
     let before = *greatest;
     *greatest = before.max(fence);
     let admitted = gate.admit(&format!("shard/orders/{shard}"), fence);
     if fence < before || admitted.is_err() {
-        served.stale.push(format!("{shard}: {fence} by {} after {before}", worker.name));
+        served.stale.push(format!("{shard}: {fence} after {before}"));
     }
 }
 
 /// Looks at the clock, stands still, and serves.
-async fn stand_still(worker: &Worker, gate: &FencingGate, served: &Mutex<Served>, number: usize) {
+async fn stand_still(worker: &ShardWorker, gate: &FencingGate, served: &Mutex<Served>, number: usize) {
     loop {
         let may = (0..SHARDS).map(|shard| format!("{:02}", (shard + number) % SHARDS));
-        let leave = may.filter_map(|shard| worker.leave(&shard).map(|leave| (shard, leave))).next();
+        let entered = may.filter_map(|shard| worker.enter(&shard).map(|entered| (shard, entered))).next();
         tokio::time::sleep(STANDS_STILL).await;
-        if let Some((shard, leave)) = leave {
-            let admitted = gate.admit(&format!("shard/orders/{shard}"), leave.fence);
+        if let Some((shard, entered)) = entered {
+            let admitted = gate.admit(&format!("shard/orders/{shard}"), entered.fence);
             let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
             let greatest = served.greatest.get(&shard).copied().unwrap_or_default();
             served.refused += usize::from(admitted.is_err());
-            served.late += usize::from(admitted.is_ok() && leave.fence < greatest);
+            served.late += usize::from(admitted.is_ok() && entered.fence < greatest);
         }
     }
+}
+
+/// A worker beside the daemon of a node.
+fn worker(node: &Node) -> Result<Arc<ShardWorker>> {
+    Ok(Arc::new(ShardWorker::start(ShardWorkerOptions {
+        daemon: endpoint(&node.daemon.control)?,
+        namespace: "orders".to_owned(),
+        worker_id: format!("worker of {}", node.id()),
+    })))
+}
+
+fn endpoint(control: &str) -> Result<Endpoint> {
+    Ok(Endpoint::from_shared(format!("http://{control}"))?)
 }
 
 async fn made(mesh: &Mesh) -> Result<()> {
@@ -201,19 +157,11 @@ async fn no_shard_is_served_by_two_whoever_drains_stands_still_or_dies() -> Resu
     let server = RedisServer::start(&[])?;
     let mut mesh = Mesh::start(&server.url(), 4).await?;
     made(&mesh).await?;
-    let workers: Vec<Arc<Worker>> = mesh
-        .nodes
-        .iter()
-        .map(|node| Arc::new(Worker { name: format!("worker of {}", node.id()), leaves: Mutex::default() }))
-        .collect();
-    let mut holding = JoinSet::new();
-    for (worker, node) in workers.iter().zip(&mesh.nodes) {
-        holding.spawn(worker.clone().hold(node.daemon.control.clone()));
-    }
+    let workers = mesh.nodes.iter().map(worker).collect::<Result<Vec<_>>>()?;
     let work = Work::begin(&workers)?;
     let all_served = || {
         let is_served =
-            |shard: usize| workers.iter().any(|worker| worker.leave(&format!("{shard:02}")).is_some());
+            |shard: usize| workers.iter().any(|worker| worker.enter(&format!("{shard:02}")).is_some());
         (0..SHARDS).all(is_served)
     };
     until("all are served", async || Ok(all_served())).await?;
@@ -241,13 +189,8 @@ async fn no_shard_is_served_by_two_whoever_drains_stands_still_or_dies() -> Resu
         rebalance(&mesh).await?;
     }
     let served_again = until("all are served again", async || Ok(all_served())).await;
-    served_again.with_context(|| {
-        let leaves = workers.iter().map(|worker| {
-            let leaves = worker.leaves.lock().unwrap_or_else(PoisonError::into_inner);
-            format!("{}: {:?}", worker.name, leaves.keys().collect::<Vec<_>>())
-        });
-        leaves.collect::<Vec<_>>().join("; ")
-    })?;
+    served_again
+        .with_context(|| format!("{:?}", workers.iter().map(|worker| worker.shards()).collect::<Vec<_>>()))?;
     until_agreed(&mesh).await?;
     let served = work.end();
     ensure!(served.stale.is_empty(), "{:?}", &served.stale[..served.stale.len().min(10)]);
@@ -272,4 +215,86 @@ async fn rebalance(mesh: &Mesh) -> Result<()> {
         Ok(plan["plan"]["state"] != "running")
     })
     .await
+}
+
+/// What a daemon says of the map, as a follower has it.
+async fn as_read(node: &Node) -> Result<(i64, String)> {
+    let of = node.api.get("/control/namespaces/orders").await?.ok()?;
+    let version = of["detail"]["mapVersion"].as_str().context("no version")?.parse()?;
+    Ok((version, of["detail"]["checksum"].as_str().context("no checksum")?.to_owned()))
+}
+
+fn as_followed(map: &Snapshot) -> (i64, String) {
+    (map.version, map.checksum())
+}
+
+async fn pause_one(node: &Node, shard: usize) -> Result<()> {
+    node.api
+        .post(&format!("/control/shards/orders/{shard:02}:pause"), &json!({"reason": "test"}))
+        .await?
+        .ok()?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_has_the_map_of_any_daemon_and_keeps_it_when_there_is_none() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let mut mesh = Mesh::start(&server.url(), 2).await?;
+    made(&mesh).await?;
+    let directory = tempfile::tempdir()?;
+    let daemons = mesh.nodes.iter().map(|node| endpoint(&node.daemon.control)).collect::<Result<Vec<_>>>()?;
+    let cache = Some(directory.path().join("orders.json"));
+    let options = ShardMapOptions { daemons, namespace: "orders".to_owned(), cache };
+    let map = ShardMap::follow(options.clone()).await?;
+    for key in ["order-1", "order-2", "order-3"] {
+        let found = mesh.first().get(&format!("/control/shards/orders:lookup?key={key}")).await?.ok()?;
+        let owner = map.lookup(key.as_bytes()).context("no shard")?;
+        ensure!(found["shard"]["shardId"] == owner.id.as_str(), "{key}: {found}, {owner:?}");
+        ensure!(found["shard"]["ownerNodeId"] == owner.owner.as_str(), "{key}: {found}, {owner:?}");
+    }
+
+    // A change is heard, and many are.
+    mesh.first().post("/control/peers/n2:drain", &json!({})).await?.ok()?;
+    until_empty(&mesh.nodes[1], "n2").await?;
+    let read = as_read(&mesh.nodes[1]).await?;
+    ensure!(map.at_least(read.0, Duration::from_secs(5)).await, "{read:?}");
+    until("all is heard", async || Ok(as_followed(&map.snapshot()) == read)).await?;
+    ensure!(map.snapshot().shards().all(|shard| shard.owner == "n1"));
+    ensure!(!map.at_least(read.0 + 1, Duration::from_millis(50)).await, "a version that is not there");
+
+    // The daemon that is followed is killed: the other one goes on.
+    let controls: Vec<String> = mesh.nodes.iter().map(|node| node.daemon.control.clone()).collect();
+    let mut first = mesh.nodes.remove(0);
+    first.daemon.kill()?;
+    pause_one(&mesh.nodes[0], 3).await?;
+    let read = as_read(&mesh.nodes[0]).await?;
+    until("the other one is followed", async || {
+        let now = map.snapshot();
+        Ok(as_followed(&now) == read && !now.stale)
+    })
+    .await?;
+
+    // With none left it is stale, and whoever starts then has what was kept.
+    let second = mesh.nodes.remove(0);
+    second.daemon.kill()?;
+    until("it is stale", async || Ok(map.snapshot().stale)).await?;
+    ensure!(as_followed(&map.snapshot()) == read, "it is kept");
+    let late = ShardMap::follow(options.clone()).await?;
+    ensure!(late.snapshot().stale && as_followed(&late.snapshot()) == read, "{:?}", late.snapshot());
+    let without = ShardMap::follow(ShardMapOptions { cache: None, ..options }).await;
+    ensure!(matches!(without, Err(ShardMapError::NoMap(_))), "{without:?}");
+
+    // A daemon is back: it is followed.
+    first.place.listen.clone_from(&controls[0]);
+    let back = Node::start_in(first.place)?;
+    pause_one(&back, 4).await?;
+    let read = as_read(&back).await?;
+    for follower in [&map, &late] {
+        until("it is followed again", async || {
+            let now = follower.snapshot();
+            Ok(as_followed(&now) == read && !now.stale)
+        })
+        .await?;
+    }
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! What a service links: typed client, caches and gates.
 
 pub mod gate;
+#[cfg(feature = "client")]
+pub mod shards;
 
 pub use gate::{Admitted, FencingGate, GateError, Refused};

@@ -1,0 +1,307 @@
+//! Following the map of a namespace.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use pb::shard_control_service_client::ShardControlServiceClient;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+use tracing::{debug, info, warn};
+
+use super::cache;
+use super::map::{Shard, Snapshot};
+
+/// How many shards one answer has at most.
+const PAGE: i32 = 10_000;
+/// How large an answer may be.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a connection and an answer may take.
+const WITHIN: Duration = Duration::from_secs(5);
+/// A daemon says something every 15 s; three times that without a word is a dead one.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
+/// Events that come together are one change of the map.
+const TOGETHER: Duration = Duration::from_millis(2);
+/// How often it is asked whether all of the map is here, and kept on disk.
+const CHECK_EVERY: Duration = Duration::from_secs(30);
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// The first pause before another daemon is tried; it doubles.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+type Client = ShardControlServiceClient<Channel>;
+type Events = Streaming<Encoded<pb::ShardDiffNotification>>;
+
+/// What is followed, and where.
+#[derive(Clone, Debug)]
+pub struct ShardMapOptions {
+    /// The control ports of daemons; one after the other is tried. Certificates are set on them.
+    pub daemons: Vec<Endpoint>,
+    pub namespace: String,
+    /// Where the map is kept for a start without any daemon; `None`: nowhere.
+    pub cache: Option<PathBuf>,
+}
+
+/// Why there is no map.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardMapError {
+    #[error("no daemon was named")]
+    NoDaemon,
+    #[error("no daemon answers, and no map was kept")]
+    NoMap(#[source] Failure),
+}
+
+/// What went wrong with a daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("cannot connect")]
+    Connect(#[from] tonic::transport::Error),
+    #[error("{}", .0.message())]
+    Refused(Box<tonic::Status>),
+    #[error("no answer in time")]
+    Silent,
+    #[error("what was told of the map is not all of it")]
+    Incomplete,
+    #[error("the daemon begins anew")]
+    Reset,
+}
+
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+/// The map of a namespace, kept up to date until it is dropped. Cheap to ask from many threads.
+#[derive(Debug)]
+pub struct ShardMap {
+    shared: Arc<Shared>,
+    following: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    current: RwLock<Arc<Snapshot>>,
+    version: watch::Sender<i64>,
+}
+
+impl Drop for ShardMap {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+impl ShardMap {
+    /// Begins to follow: returns once a daemon has told of the map, or none can be reached and the one that was kept is used, which is
+    /// stale then. Must be called within a runtime of tokio.
+    ///
+    /// # Errors
+    /// [`ShardMapError`]: neither is there.
+    pub async fn follow(options: ShardMapOptions) -> Result<Self, ShardMapError> {
+        let mut failure = None;
+        let mut found = None;
+        for daemon in &options.daemons {
+            match whole(daemon, &options.namespace).await {
+                Ok((map, ..)) => {
+                    found = Some(map);
+                    break;
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        let kept = || cache::load(options.cache.as_deref()?, &options.namespace);
+        let Some(map) = found.or_else(kept) else {
+            return Err(failure.map_or(ShardMapError::NoDaemon, ShardMapError::NoMap));
+        };
+        let version = watch::Sender::new(map.version);
+        let shared = Arc::new(Shared { current: RwLock::new(Arc::new(map)), version });
+        let following = tokio::spawn(run(shared.clone(), options));
+        Ok(Self { shared, following })
+    }
+
+    /// The map as it is known now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot()
+    }
+
+    /// The shard of a key, and who owns it; `None`: there are no shards.
+    pub fn lookup(&self, key: &[u8]) -> Option<Shard> {
+        self.snapshot().lookup(key).cloned()
+    }
+
+    /// Waits until the map has a version, which somebody has said there is, such as an owner that refused. False: not in time.
+    pub async fn at_least(&self, version: i64, within: Duration) -> bool {
+        let mut versions = self.shared.version.subscribe();
+        timeout(within, versions.wait_for(|known| *known >= version)).await.is_ok_and(|known| known.is_ok())
+    }
+}
+
+impl Shared {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn publish(&self, map: Snapshot) {
+        let version = map.version;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
+        self.version.send_replace(version);
+    }
+
+    fn set_stale(&self) {
+        let now = self.snapshot();
+        if !now.stale {
+            self.publish(Snapshot::clone(&now).with_stale(true));
+        }
+    }
+}
+
+/// Follows for ever, from one daemon to the next.
+async fn run(shared: Arc<Shared>, options: ShardMapOptions) {
+    let mut pause = PAUSE_FIRST;
+    for endpoint in options.daemons.iter().cycle() {
+        let daemon = endpoint.uri();
+        let begun = Instant::now();
+        match follow_one(&shared, &options, endpoint).await {
+            Failure::Reset | Failure::Incomplete => debug!(%daemon, "map of shards is read anew"),
+            failure => {
+                shared.set_stale();
+                let error = &failure as &dyn std::error::Error;
+                info!(%daemon, error, namespace = options.namespace, "map of shards is not followed; trying again");
+            }
+        }
+        if begun.elapsed() > WITHIN {
+            pause = PAUSE_FIRST;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Follows one daemon; answers why not any more.
+async fn follow_one(shared: &Shared, options: &ShardMapOptions, daemon: &Endpoint) -> Failure {
+    match try_follow(shared, options, daemon).await {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    }
+}
+
+async fn try_follow(
+    shared: &Shared,
+    options: &ShardMapOptions,
+    daemon: &Endpoint,
+) -> Result<std::convert::Infallible, Failure> {
+    let (map, cursor, mut client) = whole(daemon, &options.namespace).await?;
+    shared.publish(map.clone());
+    let asked = pb::ShardWatchRequest {
+        namespace: options.namespace.clone(),
+        since: cursor,
+        ..pb::ShardWatchRequest::default()
+    };
+    let mut events = timeout(WITHIN, client.watch(asked)).await.map_err(|_| Failure::Silent)??.into_inner();
+    let (mut map, mut kept) = (map, None::<i64>);
+    let (mut check, mut keep) = (interval(CHECK_EVERY), interval(KEEP_EVERY));
+    check.tick().await;
+    let mut heard = Instant::now();
+    loop {
+        tokio::select! {
+            event = events.message() => {
+                heard = Instant::now();
+                apply(&mut map, event?.ok_or(Failure::Silent)?)?;
+                take_all(&mut map, &mut events).await?;
+                shared.publish(map.clone());
+            }
+            _ = check.tick() => {
+                map.stale = check_all(&map, &mut client).await?;
+                shared.publish(map.clone());
+            }
+            _ = keep.tick() => {
+                if heard.elapsed() > SILENCE_MAX {
+                    return Err(Failure::Silent);
+                }
+                if kept != Some(map.version) {
+                    kept = Some(map.version);
+                    save(options, &map).await;
+                }
+            }
+        }
+    }
+}
+
+/// Takes the events that come together with the last one.
+async fn take_all(map: &mut Snapshot, events: &mut Events) -> Result<(), Failure> {
+    let until = Instant::now() + TOGETHER;
+    while let Ok(event) = timeout_at(until, events.message()).await {
+        apply(map, event?.ok_or(Failure::Silent)?)?;
+    }
+    Ok(())
+}
+
+fn apply(map: &mut Snapshot, event: Encoded<pb::ShardDiffNotification>) -> Result<(), Failure> {
+    use pb::shard_diff_notification::Type;
+    let kind = event.r#type();
+    let Some(record) = event.into_message().current else {
+        return if kind == Type::Reset { Err(Failure::Reset) } else { Ok(()) };
+    };
+    match kind {
+        Type::Removed => map.remove(&record.shard_id),
+        _ => {
+            let shard = Shard::of(&record).ok_or(Failure::Incomplete)?;
+            map.put(shard, record.map_version);
+        }
+    }
+    Ok(())
+}
+
+/// That a map is all of it, if the daemon has the same version; answers whether that daemon says that it may be behind itself.
+async fn check_all(map: &Snapshot, client: &mut Client) -> Result<bool, Failure> {
+    let asked = pb::ShardListRequest {
+        namespace: map.namespace.clone(),
+        page_size: 1,
+        ..pb::ShardListRequest::default()
+    };
+    let answer = timeout(WITHIN, client.list(asked)).await.map_err(|_| Failure::Silent)??.into_inner();
+    let is_other = |of: &pb::ShardMapVersion| of.version == map.version && of.checksum != map.checksum();
+    if answer.maps.first().is_some_and(is_other) { Err(Failure::Incomplete) } else { Ok(answer.stale) }
+}
+
+/// The whole map as a daemon has it, and from where on it is to be followed.
+async fn whole(daemon: &Endpoint, namespace: &str) -> Result<(Snapshot, String, Client), Failure> {
+    let channel = daemon.clone().connect_timeout(WITHIN).tcp_nodelay(true).connect().await?;
+    let mut client = ShardControlServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+    let (mut shards, mut page, mut first) = (Vec::new(), String::new(), None);
+    loop {
+        let asked = pb::ShardListRequest {
+            namespace: namespace.to_owned(),
+            page_size: PAGE,
+            cursor: page.clone(),
+            ..pb::ShardListRequest::default()
+        };
+        let answer = timeout(WITHIN, client.list(asked)).await.map_err(|_| Failure::Silent)??.into_inner();
+        shards.extend(answer.shards.iter().map(Shard::of));
+        page.clone_from(&answer.next_cursor);
+        let of = answer.maps.first().cloned().unwrap_or_default();
+        first.get_or_insert((of, answer.registry_cursor, answer.stale));
+        if page.is_empty() {
+            break;
+        }
+    }
+    let (of, cursor, stale) = first.unwrap_or_default();
+    let shards = shards.into_iter().collect::<Option<Vec<Shard>>>().ok_or(Failure::Incomplete)?;
+    let map = Snapshot::new(namespace, of.version, shards).with_stale(stale);
+    if map.checksum() == of.checksum { Ok((map, cursor, client)) } else { Err(Failure::Incomplete) }
+}
+
+async fn save(options: &ShardMapOptions, map: &Snapshot) {
+    let Some(path) = options.cache.clone() else { return };
+    let map = map.clone();
+    let saved = tokio::task::spawn_blocking(move || cache::save(&path, &map)).await;
+    if let Ok(Err(error)) = saved {
+        let error = &error as &dyn std::error::Error;
+        warn!(error, namespace = options.namespace, "map of shards cannot be kept on disk");
+    }
+}
