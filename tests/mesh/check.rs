@@ -47,7 +47,12 @@ fn problems(mesh: &Mesh) -> Result<Vec<String>> {
 /// Waits until both find just this. What comes and goes of itself may be in one of them only, so both are asked again.
 fn becomes(mesh: &Mesh, expected: &[&str]) -> Result<()> {
     let what = format!("check and status find {expected:?}");
-    eventually(&what, || Ok(wrong(mesh)? == expected && problems(mesh)? == expected))
+    let mut found = (Vec::new(), Vec::new());
+    let same = eventually(&what, || {
+        found = (wrong(mesh)?, problems(mesh)?);
+        Ok(found.0 == expected && found.1 == expected)
+    });
+    same.with_context(|| format!("found at last: {found:?}"))
 }
 
 #[test]
