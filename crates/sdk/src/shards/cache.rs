@@ -35,11 +35,12 @@ pub fn save(path: &Path, map: &Snapshot) -> io::Result<()> {
         checksum: map.checksum(),
         shards: map.shards().cloned().collect(),
     };
-    let aside = path.with_extension("tmp");
+    // Several processes may keep it in one place.
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}.tmp", std::process::id()));
     let mut file = std::fs::File::create(&aside)?;
-    file.write_all(&serde_json::to_vec(&kept)?)?;
-    file.sync_all()?;
-    std::fs::rename(aside, path)
+    let written = file.write_all(&serde_json::to_vec(&kept)?).and_then(|()| file.sync_all());
+    written.and_then(|()| std::fs::rename(&aside, path)).inspect_err(|_| drop(std::fs::remove_file(&aside)))
 }
 
 #[cfg(test)]

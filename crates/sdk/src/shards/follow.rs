@@ -28,7 +28,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// Events that come together are one change of the map.
 const TOGETHER: Duration = Duration::from_millis(2);
 /// How often it is asked whether all of the map is here, and kept on disk.
-const CHECK_EVERY: Duration = Duration::from_secs(30);
+const CHECK_EVERY: Duration = Duration::from_secs(10);
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// The first pause before another daemon is tried; it doubles.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -67,7 +67,11 @@ pub enum Failure {
     Silent,
     #[error("what was told of the map is not all of it")]
     Incomplete,
-    #[error("the daemon begins anew")]
+    #[error("the daemon tells of a state that this version does not know")]
+    Unknown,
+    #[error("the daemon is cut off from its store")]
+    CutOff,
+    #[error("the map is another one now")]
     Reset,
 }
 
@@ -167,7 +171,7 @@ async fn run(shared: Arc<Shared>, options: ShardMapOptions) {
         let daemon = endpoint.uri();
         let begun = Instant::now();
         match follow_one(&shared, &options, endpoint).await {
-            Failure::Reset | Failure::Incomplete => debug!(%daemon, "map of shards is read anew"),
+            Failure::Reset => debug!(%daemon, "map of shards is read anew"),
             failure => {
                 shared.set_stale();
                 let error = &failure as &dyn std::error::Error;
@@ -218,14 +222,16 @@ async fn try_follow(
             _ = check.tick() => {
                 map.stale = check_all(&map, &mut client).await?;
                 shared.publish(map.clone());
+                if map.stale && options.daemons.len() > 1 {
+                    return Err(Failure::CutOff);
+                }
             }
             _ = keep.tick() => {
                 if heard.elapsed() > SILENCE_MAX {
                     return Err(Failure::Silent);
                 }
-                if kept != Some(map.version) {
+                if kept != Some(map.version) && save(options, &map).await {
                     kept = Some(map.version);
-                    save(options, &map).await;
                 }
             }
         }
@@ -247,14 +253,12 @@ fn apply(map: &mut Snapshot, event: Encoded<pb::ShardDiffNotification>) -> Resul
     let Some(record) = event.into_message().current else {
         return if kind == Type::Reset { Err(Failure::Reset) } else { Ok(()) };
     };
-    match kind {
-        Type::Removed => map.remove(&record.shard_id),
-        _ => {
-            let shard = Shard::of(&record).ok_or(Failure::Incomplete)?;
-            map.put(shard, record.map_version);
-        }
+    // A namespace that ends or begins does so in several commits, and keys are of other shards meanwhile.
+    if kind == Type::Removed {
+        return Err(Failure::Reset);
     }
-    Ok(())
+    let shard = Shard::of(&record).ok_or(Failure::Unknown)?;
+    if map.put(shard, record.map_version) { Ok(()) } else { Err(Failure::Reset) }
 }
 
 /// That a map is all of it, if the daemon has the same version; answers whether that daemon says that it may be behind itself.
@@ -291,17 +295,19 @@ async fn whole(daemon: &Endpoint, namespace: &str) -> Result<(Snapshot, String, 
         }
     }
     let (of, cursor, stale) = first.unwrap_or_default();
-    let shards = shards.into_iter().collect::<Option<Vec<Shard>>>().ok_or(Failure::Incomplete)?;
+    let shards = shards.into_iter().collect::<Option<Vec<Shard>>>().ok_or(Failure::Unknown)?;
     let map = Snapshot::new(namespace, of.version, shards).with_stale(stale);
     if map.checksum() == of.checksum { Ok((map, cursor, client)) } else { Err(Failure::Incomplete) }
 }
 
-async fn save(options: &ShardMapOptions, map: &Snapshot) {
-    let Some(path) = options.cache.clone() else { return };
+/// Keeps a map on disk; false: it is to be tried again.
+async fn save(options: &ShardMapOptions, map: &Snapshot) -> bool {
+    let Some(path) = options.cache.clone() else { return true };
     let map = map.clone();
     let saved = tokio::task::spawn_blocking(move || cache::save(&path, &map)).await;
-    if let Ok(Err(error)) = saved {
-        let error = &error as &dyn std::error::Error;
+    if let Ok(Err(error)) = &saved {
+        let error = error as &dyn std::error::Error;
         warn!(error, namespace = options.namespace, "map of shards cannot be kept on disk");
     }
+    matches!(saved, Ok(Ok(())))
 }

@@ -97,23 +97,15 @@ impl Snapshot {
         hexadecimal(sum)
     }
 
-    /// Has a shard be as a version of the map says.
-    pub(super) fn put(&mut self, shard: Shard, version: i64) {
-        match self.place(&shard.id) {
-            Ok(place) => {
-                if let Some(there) = self.shards.get_mut(place) {
-                    *there = Arc::new(shard);
-                }
-            }
-            Err(place) => self.shards.insert(place, Arc::new(shard)),
+    /// Has a shard be as a version of the map says; false: there is none of this id, and this is another map.
+    #[must_use]
+    pub(super) fn put(&mut self, shard: Shard, version: i64) -> bool {
+        let Ok(place) = self.place(&shard.id) else { return false };
+        if let Some(there) = self.shards.get_mut(place) {
+            *there = Arc::new(shard);
         }
         self.version = self.version.max(version);
-    }
-
-    pub(super) fn remove(&mut self, id: &str) {
-        if let Ok(place) = self.place(id) {
-            self.shards.remove(place);
-        }
+        true
     }
 
     fn place(&self, id: &str) -> Result<usize, usize> {
@@ -133,14 +125,14 @@ mod tests {
     fn a_map_that_was_changed_is_as_one_that_was_made_so() {
         let mut map = Snapshot::new("orders", 1, ["2", "0", "1"].map(|id| shard(id, "a", 1)));
         assert_eq!(map.shards().map(|shard| shard.id.as_str()).collect::<Vec<_>>(), ["0", "1", "2"]);
-        map.put(shard("1", "b", 2), 2);
-        map.put(shard("3", "b", 2), 3);
-        map.remove("0");
-        let made = Snapshot::new("orders", 3, [shard("1", "b", 2), shard("2", "a", 1), shard("3", "b", 2)]);
+        assert!(map.put(shard("1", "b", 2), 2));
+        assert!(map.put(shard("2", "b", 3), 3));
+        assert!(!map.put(shard("3", "b", 4), 4), "a map has the shards that it began with");
+        let made = Snapshot::new("orders", 3, [shard("0", "a", 1), shard("1", "b", 2), shard("2", "b", 3)]);
         assert_eq!((map.version, map.checksum()), (3, made.checksum()));
         assert_ne!(map.checksum(), Snapshot::new("users", 3, made.shards().cloned()).checksum());
         assert_eq!(map.get("1").map(|shard| shard.owner.as_str()), Some("b"));
-        assert_eq!(map.get("0"), None);
+        assert_eq!(map.get("3"), None);
     }
 
     #[test]
@@ -149,7 +141,7 @@ mod tests {
         let mut map = Snapshot::new("orders", 1, ids.iter().map(|id| shard(id, "a", 1)));
         let before = map.lookup(b"order-1").map(|shard| shard.id.clone());
         assert_eq!(before.as_deref(), Some("029"), "as the reference of shard placement has it");
-        map.put(shard("029", "b", 2), 2);
+        assert!(map.put(shard("029", "b", 2), 2));
         assert_eq!(map.lookup(b"order-1").map(|shard| shard.owner.as_str()), Some("b"));
         assert_eq!(Snapshot::new("orders", 0, []).lookup(b"x"), None);
     }

@@ -1,6 +1,7 @@
 //! Leave to serve what one's own node owns.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ pub struct ShardWorkerOptions {
     /// The control port of the daemon of this node: what that node owns is served here. Certificates are set on it.
     pub daemon: Endpoint,
     pub namespace: String,
-    /// Names the process: one of its own for each start. Up to 128 visible characters.
+    /// What the process is called, for who reads of it: up to 100 visible characters. What makes it one of its own is added.
     pub worker_id: String,
 }
 
@@ -40,12 +41,14 @@ pub struct ShardWorker {
 
 #[derive(Debug, Default)]
 struct Shared {
-    leaves: Mutex<BTreeMap<String, Leave>>,
+    leaves: Mutex<Leaves>,
 }
+
+/// By shard and fence token: the last one of a shard is that of now, and those before it are held by work that has not ended.
+type Leaves = BTreeMap<(String, u64), Leave>;
 
 #[derive(Clone, Debug)]
 struct Leave {
-    fence: u64,
     until: Instant,
     draining: bool,
     /// How much work holds it.
@@ -93,22 +96,28 @@ impl ShardWorker {
     /// Leave for one piece of work on a shard; `None`: this node does not own it, or is to give it up.
     pub fn enter(&self, shard: &str) -> Option<Served> {
         let leaves = self.shared.lock();
-        let leave = leaves.get(shard).filter(|leave| !leave.draining && Instant::now() < leave.until)?;
+        let of_shard = leaves.range((shard.to_owned(), 0)..=(shard.to_owned(), u64::MAX));
+        let (&(_, fence), leave) = of_shard.last().filter(|(_, leave)| leave.may_be_entered())?;
         leave.held.fetch_add(1, Ordering::AcqRel);
-        Some(Served { fence: leave.fence, until: leave.until, held: leave.held.clone() })
+        Some(Served { fence, until: leave.until, held: leave.held.clone() })
     }
 
     /// What may be served now, each with its fence token.
     pub fn shards(&self) -> BTreeMap<String, u64> {
-        let now = Instant::now();
         let leaves = self.shared.lock();
-        let may = leaves.iter().filter(|(_, leave)| !leave.draining && now < leave.until);
-        may.map(|(shard, leave)| (shard.clone(), leave.fence)).collect()
+        let may = leaves.iter().filter(|(_, leave)| leave.may_be_entered());
+        may.map(|((shard, fence), _)| (shard.clone(), *fence)).collect()
+    }
+}
+
+impl Leave {
+    fn may_be_entered(&self) -> bool {
+        !self.draining && Instant::now() < self.until
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Leave>> {
+    fn lock(&self) -> MutexGuard<'_, Leaves> {
         self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,9 +127,9 @@ impl Shared {
         let mut leaves = self.lock();
         let is_held = |leave: &Leave| leave.held.load(Ordering::Acquire) > 0;
         leaves.retain(|_, leave| is_held(leave) || (now < leave.until && !leave.draining));
-        let served = leaves.iter().map(|(shard, leave)| pb::ServedShard {
+        let served = leaves.keys().map(|(shard, fence)| pb::ServedShard {
             shard_id: shard.clone(),
-            fence_token: leave.fence.cast_signed(),
+            fence_token: fence.cast_signed(),
         });
         served.collect()
     }
@@ -130,17 +139,12 @@ impl Shared {
         let mut leaves = self.lock();
         for held in answer.shards {
             let (fence, draining) = (held.fence_token.cast_unsigned(), held.draining);
-            let leave = leaves.entry(held.shard_id).or_insert_with(|| Leave {
-                fence,
-                until,
-                draining,
-                held: Arc::default(),
-            });
-            if leave.fence != fence {
-                // Work that was begun under another fence holds nothing of this one.
-                leave.held = Arc::default();
-            }
-            (leave.fence, leave.until, leave.draining) = (fence, until.max(leave.until), draining);
+            // Work that was begun under another fence goes on to its end, and none begins.
+            let others = leaves.range_mut((held.shard_id.clone(), 0)..=(held.shard_id.clone(), u64::MAX));
+            others.filter(|((_, of), _)| *of != fence).for_each(|(_, leave)| leave.draining = true);
+            let new = || Leave { until, draining, held: Arc::default() };
+            let leave = leaves.entry((held.shard_id, fence)).or_insert_with(new);
+            (leave.until, leave.draining) = (until.max(leave.until), draining);
         }
     }
 }
@@ -150,11 +154,14 @@ async fn run(
     options: ShardWorkerOptions,
     mut client: ShardControlServiceClient<Channel>,
 ) {
+    // Two processes of one name do not answer for each other.
+    let own = RandomState::new().build_hasher().finish();
+    let worker_id = format!("{}-{own:016x}", options.worker_id);
     loop {
         let (asked, serving) = (Instant::now(), shared.serving());
         let request = pb::HoldShardsRequest {
             namespace: options.namespace.clone(),
-            worker_id: options.worker_id.clone(),
+            worker_id: worker_id.clone(),
             serving,
         };
         match client.hold(request).await {

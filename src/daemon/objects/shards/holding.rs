@@ -62,9 +62,6 @@ impl Holdings {
         if worker.is_empty() || worker.len() > 128 || worker.chars().any(is_unseen) {
             return Err(Fault::invalid("field `workerId` is 1 to 128 visible characters"));
         }
-        let view = self.registry.view();
-        let maps = Maps::of(view);
-        let map = maps.ready(&asked.namespace)?;
         let serving: BTreeSet<Held> = asked
             .serving
             .iter()
@@ -74,6 +71,9 @@ impl Holdings {
             .collect();
         let now = Instant::now();
         let mut book = self.lock();
+        // Read by whoever has the book: nobody goes by an older registry than the one before him.
+        let maps = Maps::of(self.registry.view());
+        let map = maps.ready(&asked.namespace)?;
         book.forget(now);
         if !book.knows(worker) && book.workers() >= WORKERS_MAX {
             let message = format!("{WORKERS_MAX} workers serve what this node owns, and no more may");
@@ -149,12 +149,12 @@ impl Holdings {
     /// on.
     pub fn to_give_up(&self) -> (Vec<ReleasedShard>, Option<Instant>) {
         let (me, now) = (self.registry.node_id(), Instant::now());
-        let records = self.registry.view().list(&SHARD).records;
         let mut book = self.lock();
+        let records = self.registry.view().list(&SHARD).records;
         book.forget(now);
         let (mut given_up, mut current, mut again) = (Vec::new(), BTreeSet::new(), None::<Instant>);
         for (held, record) in records.iter().filter_map(|record| to_stop(me, record)) {
-            let served = book.until.get(&held).into_iter().flat_map(BTreeMap::values).max().copied();
+            let served = book.served_until(&held.0);
             let quiet = Some(self.quiet_until).filter(|until| now < *until);
             match served.max(quiet) {
                 Some(until) => again = Some(again.map_or(until, |again| again.min(until))),
@@ -179,7 +179,14 @@ impl Holdings {
         let last = {
             let mut book = self.lock();
             book.closed = true;
-            book.until.values().flat_map(BTreeMap::values).max().copied()
+            let (me, now) = (self.registry.node_id(), Instant::now());
+            let is_own = |record: &Arc<ViewRecord>| {
+                record.value::<ShardValue>().is_some_and(|value| value.owner == me)
+            };
+            // Workers of the process before this one may not have asked yet.
+            let quiet = Some(self.quiet_until)
+                .filter(|until| now < *until && self.registry.view().list(&SHARD).records.iter().any(is_own));
+            book.until.values().flat_map(BTreeMap::values).max().copied().max(quiet)
         };
         if let Some(last) = last {
             sleep_until(last).await;
@@ -210,6 +217,12 @@ impl Book {
             }
         }
         dropped
+    }
+
+    /// Until when anybody may serve a shard, under this fence or one before it: a fence rises too where a shard stays after all.
+    fn served_until(&self, shard: &str) -> Option<Instant> {
+        let fences = (shard.to_owned(), 0)..=(shard.to_owned(), u64::MAX);
+        self.until.range(fences).flat_map(|(_, workers)| workers.values()).max().copied()
     }
 
     fn knows(&self, worker: &str) -> bool {

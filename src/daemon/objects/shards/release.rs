@@ -7,6 +7,7 @@ use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, GroupRef, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::ShardReleaseValue;
 use prost::Message as _;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -27,12 +28,15 @@ const AGAIN: Duration = Duration::from_millis(250);
 pub struct Releases {
     registry: Arc<Registry>,
     pub holdings: Holdings,
+    /// One says it at a time: none undoes what another one has said.
+    saying: Mutex<()>,
 }
 
 impl Releases {
     /// `session_ttl` is how long the session of the node lives.
     pub fn new(registry: Arc<Registry>, session_ttl: Duration) -> Self {
-        Self { holdings: Holdings::new(registry.clone(), session_ttl), registry }
+        let holdings = Holdings::new(registry.clone(), session_ttl);
+        Self { registry, holdings, saying: Mutex::new(()) }
     }
 
     /// Does so for ever.
@@ -44,6 +48,7 @@ impl Releases {
 
     /// Says what there is to say; answers when there may be more without a change of the registry.
     pub async fn look(&self) -> Option<Instant> {
+        let _saying = self.saying.lock().await;
         let session = own_session(&self.registry)?;
         match self.say(&session).await {
             Ok(again) => again,
