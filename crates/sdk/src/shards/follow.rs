@@ -166,11 +166,14 @@ impl Shared {
 
 /// Follows for ever, from one daemon to the next.
 async fn run(shared: Arc<Shared>, options: ShardMapOptions) {
-    let mut pause = PAUSE_FIRST;
+    let (mut pause, mut kept) = (PAUSE_FIRST, None);
     for endpoint in options.daemons.iter().cycle() {
         let daemon = endpoint.uri();
         let begun = Instant::now();
-        match follow_one(&shared, &options, endpoint).await {
+        let failure = follow_one(&shared, &options, endpoint, &mut kept).await;
+        // Whoever is told that it is stale may rely on what is on disk.
+        save_new(&options, &shared.snapshot(), &mut kept).await;
+        match failure {
             Failure::Reset => debug!(%daemon, "map of shards is read anew"),
             failure => {
                 shared.set_stale();
@@ -187,8 +190,13 @@ async fn run(shared: Arc<Shared>, options: ShardMapOptions) {
 }
 
 /// Follows one daemon; answers why not any more.
-async fn follow_one(shared: &Shared, options: &ShardMapOptions, daemon: &Endpoint) -> Failure {
-    match try_follow(shared, options, daemon).await {
+async fn follow_one(
+    shared: &Shared,
+    options: &ShardMapOptions,
+    daemon: &Endpoint,
+    kept: &mut Option<i64>,
+) -> Failure {
+    match try_follow(shared, options, daemon, kept).await {
         Ok(never) => match never {},
         Err(failure) => failure,
     }
@@ -198,6 +206,7 @@ async fn try_follow(
     shared: &Shared,
     options: &ShardMapOptions,
     daemon: &Endpoint,
+    kept: &mut Option<i64>,
 ) -> Result<std::convert::Infallible, Failure> {
     let (map, cursor, mut client) = whole(daemon, &options.namespace).await?;
     shared.publish(map.clone());
@@ -207,7 +216,7 @@ async fn try_follow(
         ..pb::ShardWatchRequest::default()
     };
     let mut events = timeout(WITHIN, client.watch(asked)).await.map_err(|_| Failure::Silent)??.into_inner();
-    let (mut map, mut kept) = (map, None::<i64>);
+    let mut map = map;
     let (mut check, mut keep) = (interval(CHECK_EVERY), interval(KEEP_EVERY));
     check.tick().await;
     let mut heard = Instant::now();
@@ -230,9 +239,7 @@ async fn try_follow(
                 if heard.elapsed() > SILENCE_MAX {
                     return Err(Failure::Silent);
                 }
-                if kept != Some(map.version) && save(options, &map).await {
-                    kept = Some(map.version);
-                }
+                save_new(options, &map, kept).await;
             }
         }
     }
@@ -300,14 +307,17 @@ async fn whole(daemon: &Endpoint, namespace: &str) -> Result<(Snapshot, String, 
     if map.checksum() == of.checksum { Ok((map, cursor, client)) } else { Err(Failure::Incomplete) }
 }
 
-/// Keeps a map on disk; false: it is to be tried again.
-async fn save(options: &ShardMapOptions, map: &Snapshot) -> bool {
-    let Some(path) = options.cache.clone() else { return true };
-    let map = map.clone();
-    let saved = tokio::task::spawn_blocking(move || cache::save(&path, &map)).await;
-    if let Ok(Err(error)) = &saved {
-        let error = error as &dyn std::error::Error;
-        warn!(error, namespace = options.namespace, "map of shards cannot be kept on disk");
+/// Keeps a map on disk unless that of its version is there; what cannot be written is tried again the next time.
+async fn save_new(options: &ShardMapOptions, map: &Snapshot, kept: &mut Option<i64>) {
+    let Some(path) = options.cache.clone().filter(|_| *kept != Some(map.version)) else { return };
+    let written = map.clone();
+    let saved = tokio::task::spawn_blocking(move || cache::save(&path, &written)).await;
+    match saved {
+        Ok(Ok(())) => *kept = Some(map.version),
+        Ok(Err(error)) => {
+            let error = &error as &dyn std::error::Error;
+            warn!(error, namespace = options.namespace, "map of shards cannot be kept on disk");
+        }
+        Err(_) => {}
     }
-    matches!(saved, Ok(Ok(())))
 }
