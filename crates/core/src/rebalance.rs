@@ -31,6 +31,13 @@ pub struct Node<'a> {
     pub capacity: Option<usize>,
 }
 
+impl Node<'_> {
+    /// Whether it gets shards that it has not.
+    pub fn gets(&self) -> bool {
+        self.standing == Standing::Open && self.weight > Weight::ZERO
+    }
+}
+
 /// A shard as it is before.
 #[derive(Clone, Copy, Debug)]
 pub struct Shard<'a> {
@@ -57,6 +64,14 @@ pub struct Rules {
     pub aligns: bool,
     /// The most moves of a plan; those that constraints demand come first.
     pub moves_max: usize,
+}
+
+impl Rules {
+    /// How many moves a plan of so many shards has at most without a constraint that demands them.
+    pub fn by_choice_max(&self, shards: usize) -> usize {
+        let part = shards.saturating_mul(self.by_choice_milli as usize) / 1000;
+        if self.by_choice_milli == 0 { 0 } else { part.max(1) }
+    }
 }
 
 impl Default for Rules {
@@ -205,7 +220,7 @@ impl<'a> Planner<'a> {
                 None => plan.unplaced.push(shard),
             }
         }
-        let mut by_choice = self.by_choice();
+        let mut by_choice = self.rules.by_choice_max(self.shards.len());
         self.shed(&mut plan, excess, &mut by_choice);
         if self.rules.aligns {
             self.align(&mut plan, by_choice);
@@ -275,12 +290,6 @@ impl<'a> Planner<'a> {
         plan.deferred += excess - shed;
     }
 
-    /// How many moves a plan has at most without a constraint that demands them.
-    fn by_choice(&self) -> usize {
-        let part = self.shards.len().saturating_mul(self.rules.by_choice_milli as usize) / 1000;
-        if self.rules.by_choice_milli == 0 { 0 } else { part.max(1) }
-    }
-
     /// Moves shards to the nodes that are best for them where there is room, as far as a plan may move by choice. Which nodes those are
     /// is found out as if nobody owned anything, so that further plans go on where this one has to stop.
     fn align(&mut self, plan: &mut Plan, mut by_choice: usize) {
@@ -332,7 +341,7 @@ impl<'a> Planner<'a> {
     /// just come gets what it wins, and nothing else moves.
     fn best_to_go(&self, shards: &[usize]) -> Option<(usize, usize)> {
         let open = (0..self.nodes.len())
-            .filter(|node| self.has_room(*node) && self.nodes.get(*node).is_some_and(gets));
+            .filter(|node| self.has_room(*node) && self.nodes.get(*node).is_some_and(Node::gets));
         let fill = |node: &usize| {
             let (load, most) = (self.loads.get(*node), self.most.get(*node));
             // In parts of a million of what it may have.
@@ -356,7 +365,7 @@ impl<'a> Planner<'a> {
 fn most(shards: usize, nodes: &[Node<'_>], loads: &[usize], bound_milli: u32) -> Vec<usize> {
     let kept_all: usize = nodes.iter().zip(loads).map(|(node, load)| kept(node, *load)).sum();
     let mut shared = shards.saturating_sub(kept_all) as u128;
-    let mut sharing: Vec<&Node<'_>> = nodes.iter().filter(|node| gets(node)).collect();
+    let mut sharing: Vec<&Node<'_>> = nodes.iter().filter(|node| node.gets()).collect();
     let weight = |node: &Node<'_>| u128::from(node.weight.milli());
     let mut all: u128 = sharing.iter().map(|node| weight(node)).sum();
     loop {
@@ -375,7 +384,7 @@ fn most(shards: usize, nodes: &[Node<'_>], loads: &[usize], bound_milli: u32) ->
         }
     }
     let of = |(node, load): (&Node<'_>, &usize)| match node.standing {
-        Standing::Open if gets(node) => {
+        Standing::Open if node.gets() => {
             let takes = node.capacity.unwrap_or(usize::MAX);
             let share = shared * weight(node) * u128::from(bound_milli.max(1000));
             // Without anybody who shares all are full.
@@ -388,14 +397,9 @@ fn most(shards: usize, nodes: &[Node<'_>], loads: &[usize], bound_milli: u32) ->
     nodes.iter().zip(loads).map(of).collect()
 }
 
-/// Whether a node gets shards that it has not.
-fn gets(node: &Node<'_>) -> bool {
-    node.standing == Standing::Open && node.weight > Weight::ZERO
-}
-
 /// What a node keeps that gets nothing new.
 fn kept(node: &Node<'_>, load: usize) -> usize {
-    let keeps = !gets(node) && node.standing != Standing::Leaving;
+    let keeps = !node.gets() && node.standing != Standing::Leaving;
     if keeps { load.min(node.capacity.unwrap_or(usize::MAX)) } else { 0 }
 }
 

@@ -15,7 +15,7 @@ use crate::cli::frame::list::{self, PAGE_MAX, Page};
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Table};
+use crate::cli::frame::table::Table;
 use crate::cli::frame::time;
 use crate::cli::relays;
 
@@ -44,19 +44,13 @@ pub struct ListArgs {
 }
 
 pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
-    if let Some(by) = &args.table.sort_by {
-        table::find(COLUMNS, &by.column, "--sort-by")?;
-    }
+    args.table.check_order(COLUMNS)?;
     let relay = args.relay.as_deref().unwrap_or_default();
     let page = |page: &Page| request(relay, page.size_or(PAGE_MAX), &page.token);
     // The daemon sorts by id only, so for another order all of the list is needed first.
     let sorts_here = args.table.sort_by.is_some();
     let mut document = list::fetch(session, "agents", &args.page, sorts_here, page).await?;
-    if let (Some(by), Some(agents)) =
-        (&args.table.sort_by, document.get_mut("agents").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, agents, by)?;
-    }
+    args.table.order(COLUMNS, &mut document, "agents")?;
     list::limit(session, &mut document, "agents", &args.page);
     show(args, session, document)
 }

@@ -13,7 +13,7 @@ use crate::cli::frame::list::{self, Page};
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Table};
+use crate::cli::frame::table::Table;
 use crate::cli::frame::time;
 
 pub const LIST: Rpc = audit_service::LIST;
@@ -39,16 +39,10 @@ pub struct ListArgs {
 }
 
 pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
-    if let Some(by) = &args.table.sort_by {
-        table::find(COLUMNS, &by.column, "--sort-by")?;
-    }
+    args.table.check_order(COLUMNS)?;
     let sorts_here = args.table.sort_by.is_some();
     let mut document = fetch(session, &args.records, &args.page, sorts_here).await?;
-    if let (Some(by), Some(records)) =
-        (&args.table.sort_by, document.get_mut("records").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, records, by)?;
-    }
+    args.table.order(COLUMNS, &mut document, "records")?;
     list::limit(session, &mut document, "records", &args.page);
     let records = items(&document, "records").to_vec();
     let moment = time::moment(&document, args.table.absolute);

@@ -54,9 +54,7 @@ pub struct Gathered<'a> {
 }
 
 pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
-    if let Some(by) = &args.table.sort_by {
-        table::find(COLUMNS, &by.column, "--sort-by")?;
-    }
+    args.table.check_order(COLUMNS)?;
     let fleet = Fleet::of(&args.relays, session).await?;
     let Gathered { mut drones, silent } = gather(&fleet).await?;
     if let Some(by) = &args.table.sort_by {

@@ -1,12 +1,13 @@
 //! Flags that several commands share.
 
 use clap::Args;
+use serde_json::Value;
 
 use super::client::fresh_key;
 use super::error::CliError;
 use super::global::{Span, token};
 use super::session::Session;
-use super::table::{Layout, SortBy};
+use super::table::{self, Column, Layout, SortBy};
 
 /// Which columns, how wide.
 #[derive(Args, Clone, Debug, Default)]
@@ -36,6 +37,25 @@ pub struct TableArgs {
 impl TableArgs {
     pub fn layout(&self) -> Layout {
         Layout { columns: self.columns.clone(), no_headers: self.no_headers, no_trunc: self.no_trunc }
+    }
+
+    /// Refuses a column to sort by that there is not, before anybody is asked anything.
+    ///
+    /// # Errors
+    /// Usage, with the names there are.
+    pub fn check_order(&self, columns: &[Column]) -> Result<(), CliError> {
+        self.sort_by.iter().try_for_each(|by| table::find(columns, &by.column, "--sort-by").map(drop))
+    }
+
+    /// Sorts what a field of an answer lists, if it is said by what.
+    ///
+    /// # Errors
+    /// As of [`TableArgs::check_order`].
+    pub fn order(&self, columns: &[Column], document: &mut Value, field: &str) -> Result<(), CliError> {
+        match (&self.sort_by, document.get_mut(field).and_then(Value::as_array_mut)) {
+            (Some(by), Some(listed)) => table::sort(columns, listed, by),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A change of one object: how it is previewed, confirmed, sent and told.
 
+use std::iter;
+
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
@@ -24,6 +26,10 @@ pub struct Change<'a> {
     pub done: &'static str,
     /// Why it stays as it is, where that is so.
     pub already: &'static str,
+    /// What is said behind the head of a change that was made; `None`: what is different, a line each.
+    pub became: Option<fn(&Value) -> String>,
+    /// The version to be replaced, unless `--if-match` says another.
+    pub version: Option<u64>,
     /// The fields of the request, the id among them; reason, version and the like apart.
     pub fields: Value,
 }
@@ -70,17 +76,26 @@ impl Change<'_> {
         let mut request = self.fields.clone();
         request["reason"] = json!(self.write.reason_text());
         request["dryRun"] = json!(dry_run);
-        if let Some(version) = self.write.if_match {
+        if let Some(version) = self.write.if_match.or(self.version) {
             request["expectedVersion"] = json!(version.to_string());
         }
-        // One key per request: the same key with another request is a conflict.
-        let part = if dry_run { "/dry-run" } else { "" };
-        let call = Call::of(self.rpc, &request)?.keyed(key, part);
+        // One key per request: the same key with another request is a conflict. What was read before a repetition may differ.
+        let mut part = self.version.map(|version| format!("/{version}")).unwrap_or_default();
+        if dry_run {
+            part.push_str("/dry-run");
+        }
+        let call = Call::of(self.rpc, &request)?.keyed(key, &part);
         Ok(Call { awaits_work: true, ..call })
     }
 
     fn describe(&self, document: &Value) -> String {
         let head = changed::head(&self.name, document, self.done, self.already);
-        changed::told(&head, changed::lines(document, self.done))
+        match self.became.filter(|_| !flag(document, "dryRun")) {
+            None => changed::told(&head, changed::lines(document, self.done)),
+            Some(became) if flag(document, "changed") => {
+                changed::told(&format!("{head}: {}", became(document)), iter::empty())
+            }
+            Some(_) => changed::told(&head, iter::empty()),
+        }
     }
 }

@@ -14,6 +14,19 @@ pub fn text<'a>(document: &'a Value, path: &str) -> &'a str {
     field(document, path).as_str().unwrap_or_default()
 }
 
+/// What is said at `path`, behind a colon; empty when nothing is.
+pub fn because(document: &Value, path: &str) -> String {
+    match text(document, path) {
+        "" => String::new(),
+        said => format!(": {said}"),
+    }
+}
+
+/// Whoever owns something, in a sentence.
+pub fn or_nobody(owner: &str) -> &str {
+    if owner.is_empty() { "(nobody)" } else { owner }
+}
+
 /// The flag at `path`; false when there is none.
 pub fn flag(document: &Value, path: &str) -> bool {
     field(document, path).as_bool().unwrap_or(false)

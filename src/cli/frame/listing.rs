@@ -1,4 +1,6 @@
-//! One object: its fields, a line each.
+//! One object: its fields, a line each, and the first of what it has many of.
+
+use serde_json::Value;
 
 use super::screen::printable;
 
@@ -10,4 +12,14 @@ pub fn listing(rows: &[(&str, String)]) -> String {
         format!("{name:width$}  {value}\n")
     };
     rows.iter().map(line).collect()
+}
+
+/// The first of many lines, and how many more there are.
+pub fn first(all: &[Value], most: usize, line: impl Fn(&Value) -> String) -> String {
+    let mut lines: String =
+        all.iter().take(most).map(|one| format!("  {}\n", printable(&line(one)))).collect();
+    if all.len() > most {
+        lines.push_str(&format!("  and {} more; -o json has all\n", all.len() - most));
+    }
+    lines
 }

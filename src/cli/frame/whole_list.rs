@@ -8,7 +8,7 @@ use super::document::items;
 use super::error::CliError;
 use super::output::{Text, View};
 use super::session::Session;
-use super::table::{self, Column, Table};
+use super::table::{Column, Table};
 use super::time;
 
 /// How such a list is printed.
@@ -35,10 +35,7 @@ impl WholeList {
         args: &TableArgs,
         session: &mut Session,
     ) -> Result<Exit, CliError> {
-        let listed = document.get_mut(self.field).and_then(Value::as_array_mut);
-        if let (Some(by), Some(listed)) = (&args.sort_by, listed) {
-            table::sort(self.columns, listed, by)?;
-        }
+        args.order(self.columns, &mut document, self.field)?;
         let listed = items(&document, self.field).to_vec();
         let moment = time::moment(&document, args.absolute);
         // Made before the emptiness check, so that a wrong --columns is an error in any case.

@@ -6,10 +6,12 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::json;
 
-use super::change::{Change, Told};
+use super::KIND;
+use super::change::of_policy;
 use super::explain::EXPLAIN;
 use super::policy::PolicyArgs;
 use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::change::Change;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::screen::printable;
@@ -47,21 +49,19 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
     let (policy, labels) = args.policy.applied_to(&json!({}))?;
     let change = Change {
         rpc: &SET_SCOPE,
-        scope: &args.scope,
+        name: format!("{KIND}/{}", args.scope),
         write: &args.write,
         question: None,
         done: "created",
         already: "it is so already",
-        told: Told::Lines,
-        led_by: Some(""),
+        became: None,
         // It must not exist.
         version: Some(0),
-        fields: json!({ "policy": policy, "labels": labels }),
+        fields: json!({ "scope": args.scope, "policy": policy, "labels": labels }),
     };
     let must_be_new = args.write.if_match.is_none_or(|version| version == 0);
     let was_there = |error: &CliError| must_be_new && error.is(reasons::VERSION_CONFLICT);
-    change
-        .run(session)
+    of_policy(&change, &args.scope, "", session)
         .await
         .map_err(|error| if was_there(&error) { already_there(&args.scope, &error) } else { error })
 }

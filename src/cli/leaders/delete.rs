@@ -5,9 +5,10 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::json;
 
-use super::change::{Change, Told};
+use super::KIND;
 use crate::cli::complete;
 use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::change::Change;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
@@ -37,15 +38,14 @@ pub struct DeleteArgs {
 pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliError> {
     let change = Change {
         rpc: &DELETE,
-        scope: &args.scope,
+        name: format!("{KIND}/{}", args.scope),
         write: &args.write,
         question: Some(format!("Delete the scope {}?", args.scope)),
         done: "deleted",
         already: "it was gone already",
-        told: Told::Lines,
-        led_by: None,
+        became: None,
         version: None,
-        fields: json!({}),
+        fields: json!({ "scope": args.scope }),
     };
     change.run(session).await
 }

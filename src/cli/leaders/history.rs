@@ -3,7 +3,7 @@
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::KIND;
 use super::columns::{led_ms, ms};
@@ -14,7 +14,7 @@ use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Column, Table};
+use crate::cli::frame::table::{Column, Table};
 use crate::cli::frame::time;
 
 pub const HISTORY: Rpc = leadership_control_service::HISTORY;
@@ -68,16 +68,10 @@ static COLUMNS: &[Column] = &[
 ];
 
 pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliError> {
-    if let Some(by) = &args.table.sort_by {
-        table::find(COLUMNS, &by.column, "--sort-by")?;
-    }
+    args.table.check_order(COLUMNS)?;
     let request = json!({ "scope": args.scope, "limit": args.limit });
     let mut document = session.call(&Call::of(&HISTORY, &request)?).await?;
-    if let (Some(by), Some(tenures)) =
-        (&args.table.sort_by, document.get_mut("tenures").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, tenures, by)?;
-    }
+    args.table.order(COLUMNS, &mut document, "tenures")?;
     let tenures = items(&document, "tenures").to_vec();
     let table =
         Table::of(COLUMNS, &tenures, time::moment(&document, args.table.absolute), &args.table.layout())?;

@@ -97,9 +97,7 @@ pub async fn rows(scopes: &[String], args: &RowArgs, session: &mut Session) -> R
         return watch(scopes, &args.filter, &args.watching, &args.table, session).await;
     }
     let columns = columns(session.out.screen());
-    if let Some(by) = &args.table.sort_by {
-        table::find(columns, &by.column, "--sort-by")?;
-    }
+    args.table.check_order(columns)?;
     let request = |page: &Page| {
         Call::of(
             &LIST,
@@ -112,11 +110,7 @@ pub async fn rows(scopes: &[String], args: &RowArgs, session: &mut Session) -> R
     // The daemon sorts by name only, so for another order all of the list is needed first.
     let sorts_here = args.table.sort_by.is_some();
     let mut document = list::fetch(session, "scopes", &args.page, sorts_here, request).await?;
-    if let (Some(by), Some(found)) =
-        (&args.table.sort_by, document.get_mut("scopes").and_then(Value::as_array_mut))
-    {
-        table::sort(columns, found, by)?;
-    }
+    args.table.order(columns, &mut document, "scopes")?;
     let absent = absent(scopes, args, session, &document).await?;
     list::limit(session, &mut document, "scopes", &args.page);
     let exit = show(scopes, args, session, document)?;

@@ -6,13 +6,15 @@ use omnirelay_core::scope::ScopeKind;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use super::change::{Change, Told};
+use super::KIND;
+use super::change::of_policy;
 use super::create::SET_SCOPE;
 use super::explain::EXPLAIN;
 use super::get::{GET, one};
 use super::policy::PolicyArgs;
 use crate::cli::complete;
 use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::change::Change;
 use crate::cli::frame::document::{field, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::Leaf;
@@ -62,17 +64,16 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
     let (policy, labels) = args.policy.applied_to(&before)?;
     let change = Change {
         rpc: &SET_SCOPE,
-        scope: &args.scope,
+        name: format!("{KIND}/{}", args.scope),
         write: &args.write,
         question: None,
         done: "changed",
         already: "it is so already",
-        told: Told::Lines,
-        led_by: Some(text(&before, "leaderId")),
+        became: None,
         version: text(&before, "version").parse().ok(),
-        fields: json!({ "policy": policy, "labels": labels }),
+        fields: json!({ "scope": args.scope, "policy": policy, "labels": labels }),
     };
-    change.run(session).await
+    of_policy(&change, &args.scope, text(&before, "leaderId"), session).await
 }
 
 /// The labels that were given to a scope: those that its name says are not written back.

@@ -5,9 +5,11 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::json;
 
-use super::change::{Change, Told};
+use super::KIND;
+use super::change::handover;
 use crate::cli::complete;
 use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::change::Change;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
@@ -37,15 +39,14 @@ pub struct StepDownArgs {
 pub async fn run(args: &StepDownArgs, session: &mut Session) -> Result<Exit, CliError> {
     let change = Change {
         rpc: &STEP_DOWN,
-        scope: &args.scope,
+        name: format!("{KIND}/{}", args.scope),
         write: &args.write,
         question: Some(format!("Have the leader of {} step down?", args.scope)),
         done: "given up",
         already: "nobody leads it",
-        told: Told::Handover,
-        led_by: None,
+        became: Some(handover),
         version: None,
-        fields: json!({}),
+        fields: json!({ "scope": args.scope }),
     };
     change.run(session).await
 }

@@ -5,9 +5,11 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::json;
 
-use super::change::{Change, Told};
+use super::KIND;
+use super::change::handover;
 use crate::cli::complete;
 use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::change::Change;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
@@ -43,15 +45,14 @@ pub async fn run(args: &TransferArgs, session: &mut Session) -> Result<Exit, Cli
     let to = args.to.strip_prefix("peer/").unwrap_or(&args.to);
     let change = Change {
         rpc: &TRANSFER,
-        scope: &args.scope,
+        name: format!("{KIND}/{}", args.scope),
         write: &args.write,
         question: Some(format!("Transfer {} to {to}?", args.scope)),
         done: "transferred",
         already: "that node leads it already",
-        told: Told::Handover,
-        led_by: None,
+        became: Some(handover),
         version: None,
-        fields: json!({ "to": to }),
+        fields: json!({ "scope": args.scope, "to": to }),
     };
     change.run(session).await
 }

@@ -57,6 +57,8 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
         question: None,
         done: "created",
         already: "it is there already, and the same",
+        became: None,
+        version: None,
         fields,
     };
     let document = change.send(session).await?;

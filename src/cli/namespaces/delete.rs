@@ -45,6 +45,8 @@ pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliEr
         question: Some(format!("Delete namespace {} and all its shards?", args.namespace)),
         done: "deleted",
         already: "it is being removed already",
+        became: None,
+        version: None,
         fields: json!({ "namespace": args.namespace, "changeTicket": args.ticket }),
     };
     change.run(session).await

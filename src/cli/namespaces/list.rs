@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::KIND;
 use crate::cli::frame::args::{TableArgs, WatchArgs};
 use crate::cli::frame::client::count;
-use crate::cli::frame::document::{field, flag, plain, text};
+use crate::cli::frame::document::{because, field, flag, plain, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
@@ -100,10 +100,7 @@ pub async fn watch(
         id: |namespace| text(namespace, "namespace").to_owned(),
         columns: COLUMNS,
         summary: |namespace| {
-            let reason = match text(namespace, "stateReason") {
-                "" => String::new(),
-                reason => format!(": {reason}"),
-            };
+            let reason = because(namespace, "stateReason");
             format!("{} {}{reason}", text(namespace, "namespace"), state(namespace))
         },
         line: None,

@@ -51,6 +51,6 @@ fn known(namespace: &Value) -> Known {
 
 /// A namespace as it was given; what `-o name` prints of one can be given again.
 #[expect(clippy::unnecessary_wraps, reason = "the parser wants it so")]
-fn namespace(given: &str) -> Result<String, String> {
+pub fn namespace(given: &str) -> Result<String, String> {
     Ok(given.strip_prefix("namespace/").unwrap_or(given).to_owned())
 }

@@ -58,13 +58,11 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
 }
 
 async fn once(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let mut write = args.write.clone();
-    let before = match args.spec.file {
-        Some(_) => json!({}),
+    let (version, before) = match args.spec.file {
+        Some(_) => (None, json!({})),
         None => {
             let found = one(session, &args.namespace).await?;
-            write.if_match = write.if_match.or(text(&found, "detail.version").parse().ok());
-            without_null(field(&found, "detail.spec"))
+            (text(&found, "detail.version").parse().ok(), without_null(field(&found, "detail.spec")))
         }
     };
     let mut fields = args.spec.request(before)?;
@@ -72,10 +70,12 @@ async fn once(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
     let change = Change {
         rpc: &SET,
         name: format!("{KIND}/{}", args.namespace),
-        write: &write,
+        write: &args.write,
         question: None,
         done: "set",
         already: "it is so already",
+        became: None,
+        version,
         fields,
     };
     change.run(session).await

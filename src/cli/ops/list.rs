@@ -14,7 +14,7 @@ use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Column, Table};
+use crate::cli::frame::table::{Column, Table};
 use crate::cli::frame::time;
 use crate::cli::node::NODE;
 use crate::cli::node::NodeArgs;
@@ -78,9 +78,7 @@ pub fn took(operation: &Value) -> String {
 }
 
 pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
-    if let Some(by) = &args.table.sort_by {
-        table::find(COLUMNS, &by.column, "--sort-by")?;
-    }
+    args.table.check_order(COLUMNS)?;
     node.go(session).await?;
     let call =
         Call::of(&LIST, &json!({ "state": args.state, "action": args.action, "allNodes": args.all_nodes }))?;
@@ -89,11 +87,7 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Res
     if !silent.is_empty() {
         session.notes().warn(&format!("not asked: {}", some_of(&silent, NAMED_MAX)));
     }
-    if let (Some(by), Some(found)) =
-        (&args.table.sort_by, document.get_mut("operations").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, found, by)?;
-    }
+    args.table.order(COLUMNS, &mut document, "operations")?;
     show(args, session, document)
 }
 

@@ -15,7 +15,7 @@ use crate::cli::frame::output::{Format, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Column, Table};
+use crate::cli::frame::table::{Column, Table};
 use crate::cli::frame::time;
 
 pub const EXPLAIN: Rpc = peer_control_service::EXPLAIN;
@@ -78,11 +78,7 @@ pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliE
     let id = args.id.strip_prefix("peer/").unwrap_or(&args.id);
     let call = |id: &str| Call::of(&EXPLAIN, &json!({ "nodeId": id }));
     let mut document = resolve::ask(session, id, call).await?;
-    if let (Some(by), Some(chapters)) =
-        (&args.table.sort_by, document.get_mut("chapters").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, chapters, by)?;
-    }
+    args.table.order(COLUMNS, &mut document, "chapters")?;
     let moment = time::moment(&document, args.table.absolute);
     let table = Table::of(COLUMNS, items(&document, "chapters"), moment, &args.table.layout())?;
     let rows = table.render(session.format() == Format::Wide, session.out.screen()).lines;

@@ -85,14 +85,10 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
         };
         Call::of(&LIST, &request)
     };
-    if let Some(by) = &args.table.sort_by {
-        table::find(COLUMNS, &by.column, "--sort-by")?;
-    }
+    args.table.check_order(COLUMNS)?;
     let mut document = list::fetch(session, "peers", &args.page, sorts_here, request).await?;
-    if let (true, Some(by), Some(peers)) =
-        (sorts_here, &args.table.sort_by, document.get_mut("peers").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, peers, by)?;
+    if sorts_here {
+        args.table.order(COLUMNS, &mut document, "peers")?;
     }
     list::limit(session, &mut document, "peers", &args.page);
     show(args, session, document)

@@ -8,12 +8,11 @@ use serde_json::{Value, json};
 use super::KIND;
 use super::follow::how_far;
 use crate::cli::complete;
-use crate::cli::frame::document::{field, flag, items, pairs, text};
+use crate::cli::frame::document::{because, field, flag, items, or_nobody, pairs, text};
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::listing::listing;
+use crate::cli::frame::listing::{first, listing};
 use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
 
@@ -101,31 +100,21 @@ pub fn describe(document: &Value, absolute: bool) -> String {
         ("version", said("version")),
     ];
     rows.extend(items(plan, "decisions").iter().map(|said| {
-        let reason = match text(said, "reason") {
-            "" => String::new(),
-            reason => format!(": {reason}"),
-        };
+        let reason = because(said, "reason");
         ("said", format!("{} by {} {}{reason}", text(said, "what"), text(said, "by"), ago(said, "at")))
     }));
-    format!("{}{}", listing(&rows), moves(items(plan, "moves")))
+    let moves = items(plan, "moves");
+    let gap = if moves.is_empty() { "" } else { "\n" };
+    format!("{}{gap}{}", listing(&rows), first(moves, MOVES_TOLD, line))
 }
 
-/// Moves, a line each.
-fn moves(moves: &[Value]) -> String {
-    let mut lines = String::from(if moves.is_empty() { "" } else { "\n" });
-    for one in moves.iter().take(MOVES_TOLD) {
-        let from = Some(text(one, "from")).filter(|from| !from.is_empty()).unwrap_or("(nobody)");
-        let line = format!(
-            "  {}  {from} -> {}  {}  {}",
-            text(one, "shardId"),
-            text(one, "to"),
-            text(one, "cause"),
-            text(one, "progress")
-        );
-        lines.push_str(&format!("{}\n", printable(&line)));
-    }
-    if moves.len() > MOVES_TOLD {
-        lines.push_str(&format!("  and {} more; -o json has all\n", moves.len() - MOVES_TOLD));
-    }
-    lines
+fn line(one: &Value) -> String {
+    format!(
+        "{}  {} -> {}  {}  {}",
+        text(one, "shardId"),
+        or_nobody(text(one, "from")),
+        text(one, "to"),
+        text(one, "cause"),
+        text(one, "progress")
+    )
 }

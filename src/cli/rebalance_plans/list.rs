@@ -10,7 +10,7 @@ use super::follow::how_far;
 use crate::cli::complete;
 use crate::cli::frame::args::{TableArgs, WatchArgs};
 use crate::cli::frame::client::count;
-use crate::cli::frame::document::{field, text};
+use crate::cli::frame::document::{because, field, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
@@ -35,7 +35,8 @@ Examples:
 #[command(visible_alias = "ls", before_long_help = EXAMPLES)]
 pub struct ListArgs {
     /// Only plans of this namespace
-    #[arg(short, long, value_name = "NAMESPACE", add = complete::ids(&namespaces::OBJECTS))]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespaces::namespace,
+          add = complete::ids(&namespaces::OBJECTS))]
     namespace: Option<String>,
     /// Only plans in this state; not with --watch
     #[arg(long, value_name = "STATE", value_delimiter = ',',
@@ -71,16 +72,14 @@ static COLUMNS: &[Column] = &[
 
 pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
     args.watching.check(args.watch)?;
-    let namespace = args.namespace.as_ref().map(|given| given.strip_prefix("namespace/").unwrap_or(given));
     if args.watch {
         if !args.state.is_empty() {
             return Err(CliError::usage("--state narrows a list, not a watch: states are what changes"));
         }
-        let namespaces: Vec<String> = namespace.iter().map(|name| (*name).to_owned()).collect();
-        return watch(&[], &namespaces, &args.watching, &args.table, session).await;
+        return watch(&[], args.namespace.as_slice(), &args.watching, &args.table, session).await;
     }
     let document =
-        session.call(&Call::of(&LIST, &json!({ "namespace": namespace, "state": args.state }))?).await?;
+        session.call(&Call::of(&LIST, &json!({ "namespace": args.namespace, "state": args.state }))?).await?;
     let list = WholeList {
         field: "plans",
         columns: COLUMNS,
@@ -107,16 +106,13 @@ pub async fn watch(
         id: |plan| text(plan, "planId").to_owned(),
         columns: COLUMNS,
         summary: |plan| {
-            let reason = match text(plan, "stateReason") {
-                "" => String::new(),
-                reason => format!(": {reason}"),
-            };
             format!(
-                "{} of {} {}, {}{reason}",
+                "{} of {} {}, {}{}",
                 text(plan, "planId"),
                 text(plan, "namespace"),
                 text(plan, "state"),
-                how_far(plan)
+                how_far(plan),
+                because(plan, "stateReason")
             )
         },
         line: None,

@@ -78,6 +78,8 @@ fn change<'a>(rpc: &'a Rpc, id: &str, write: &'a WriteArgs, done: &'static str) 
         question: None,
         done,
         already: "that was said already",
+        became: None,
+        version: None,
         fields: json!({ "planId": id }),
     }
 }

@@ -105,11 +105,7 @@ pub async fn run(args: &AvailableArgs, node: &NodeArgs, session: &mut Session) -
     // The daemon sorts by id only, so for another order all of the list is needed first.
     let sorts_here = args.table.sort_by.is_some();
     let mut document = list::fetch(session, "registers", &args.page, sorts_here, request).await?;
-    if let (Some(by), Some(found)) =
-        (&args.table.sort_by, document.get_mut("registers").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, found, by)?;
-    }
+    args.table.order(COLUMNS, &mut document, "registers")?;
     list::limit(session, &mut document, "registers", &args.page);
     show(args, session, document)
 }

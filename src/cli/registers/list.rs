@@ -48,9 +48,7 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Res
     let order = args.table.sort_by.as_ref().map(order_by);
     // A column the daemon does not sort by is sorted here, so all of the list is needed first.
     let sorts_here = matches!(order, Some(None));
-    if let Some(by) = &args.table.sort_by {
-        table::find(COLUMNS, &by.column, "--sort-by")?;
-    }
+    args.table.check_order(COLUMNS)?;
     let request = |page: &Page| {
         let order = order.clone().flatten().unwrap_or_default();
         let mut request = json!({"orderBy": order, "pageSize": page.size, "pageToken": page.token});
@@ -61,10 +59,8 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Res
         Call::of(&LIST, &request)
     };
     let mut document = list::fetch(session, "registers", &args.page, sorts_here, request).await?;
-    if let (true, Some(by), Some(registers)) =
-        (sorts_here, &args.table.sort_by, document.get_mut("registers").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, registers, by)?;
+    if sorts_here {
+        args.table.order(COLUMNS, &mut document, "registers")?;
     }
     list::limit(session, &mut document, "registers", &args.page);
     show(args, session, document)

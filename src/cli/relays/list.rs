@@ -14,7 +14,7 @@ use crate::cli::frame::list;
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Table};
+use crate::cli::frame::table::Table;
 use crate::cli::frame::time;
 
 pub const LEAF: Leaf =
@@ -40,17 +40,11 @@ pub struct ListArgs {
 }
 
 pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
-    if let Some(by) = &args.table.sort_by {
-        table::find(COLUMNS, &by.column, "--sort-by")?;
-    }
+    args.table.check_order(COLUMNS)?;
     // The daemon sorts by id only, so for another order all of the list is needed first.
     let sorts_here = args.table.sort_by.is_some();
     let mut document = list::fetch(session, "relays", &args.page, sorts_here, request).await?;
-    if let (Some(by), Some(relays)) =
-        (&args.table.sort_by, document.get_mut("relays").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, relays, by)?;
-    }
+    args.table.order(COLUMNS, &mut document, "relays")?;
     list::limit(session, &mut document, "relays", &args.page);
     show(args, session, document)
 }

@@ -9,7 +9,7 @@ use super::KIND;
 use super::columns::{difference, id};
 use super::which::NamespaceArg;
 use crate::cli::frame::client::count;
-use crate::cli::frame::document::{field, flag, items, text};
+use crate::cli::frame::document::{because, field, flag, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
@@ -71,9 +71,6 @@ pub async fn run(args: &DiffArgs, session: &mut Session) -> Result<Exit, CliErro
 
 fn line(change: &Value) -> String {
     let (version, actor) = (text(change, "current.mapVersion"), text(change, "history.actor"));
-    let reason = match text(change, "history.reason") {
-        "" => String::new(),
-        reason => format!(": {reason}"),
-    };
+    let reason = because(change, "history.reason");
     format!("[{version}] {}  by {actor}{reason}", difference(change))
 }

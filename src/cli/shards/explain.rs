@@ -15,7 +15,7 @@ use crate::cli::frame::output::{Format, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Column, Table};
+use crate::cli::frame::table::{Column, Table};
 use crate::cli::frame::time;
 use crate::cli::namespaces;
 
@@ -64,17 +64,11 @@ static COLUMNS: &[Column] = &[
 ];
 
 pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
-    if let Some(by) = &args.table.sort_by {
-        table::find(COLUMNS, &by.column, "--sort-by")?;
-    }
+    args.table.check_order(COLUMNS)?;
     let (namespace, shard) = args.which.shard(session, &args.shard).await?;
     let request = json!({ "namespace": namespace, "shardId": shard });
     let mut document = session.call(&Call::of(&EXPLAIN, &request)?).await?;
-    if let (Some(by), Some(candidates)) =
-        (&args.table.sort_by, document.get_mut("candidates").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, candidates, by)?;
-    }
+    args.table.order(COLUMNS, &mut document, "candidates")?;
     let moment = time::moment(&document, args.table.absolute);
     let table = Table::of(COLUMNS, items(&document, "candidates"), moment, &args.table.layout())?;
     let because = items(&document, "because").iter().filter_map(Value::as_str);

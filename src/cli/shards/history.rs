@@ -12,7 +12,7 @@ use crate::cli::frame::document::{field, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Column};
+use crate::cli::frame::table::Column;
 use crate::cli::frame::time;
 use crate::cli::frame::whole_list::WholeList;
 use crate::cli::namespaces;
@@ -70,9 +70,7 @@ fn moved(change: &Value) -> String {
 }
 
 pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliError> {
-    if let Some(by) = &args.table.sort_by {
-        table::find(COLUMNS, &by.column, "--sort-by")?;
-    }
+    args.table.check_order(COLUMNS)?;
     let namespace = args.which.one(session).await?;
     let request = json!({ "namespace": namespace, "limit": args.limit });
     let document = session.call(&Call::of(&HISTORY, &request)?).await?;

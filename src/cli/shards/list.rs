@@ -16,7 +16,7 @@ use crate::cli::frame::list::{self, Page};
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Table};
+use crate::cli::frame::table::Table;
 use crate::cli::frame::time;
 use crate::cli::frame::watch::{self as stream, Feed, Keep};
 use crate::cli::{namespaces, peers};
@@ -55,7 +55,8 @@ pub struct ListArgs {
 #[command(next_help_heading = "List options")]
 pub struct FilterArgs {
     /// Only shards of this namespace
-    #[arg(short, long, value_name = "NAMESPACE", add = complete::ids(&namespaces::OBJECTS))]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespaces::namespace,
+          add = complete::ids(&namespaces::OBJECTS))]
     pub namespace: Option<String>,
 
     /// Only what this node owns
@@ -75,13 +76,10 @@ pub struct FilterArgs {
 impl FilterArgs {
     /// The fields of a request.
     pub fn fields(&self) -> Value {
-        let bare = |given: &Option<String>, kind: &str| {
-            given.as_ref().map(|given| given.strip_prefix(kind).unwrap_or(given).to_owned())
-        };
+        let owner = self.owner.as_ref().map(|given| given.strip_prefix("peer/").unwrap_or(given));
         let status: Vec<String> = self.status.iter().map(|status| status.to_ascii_lowercase()).collect();
         json!({
-            "namespace": bare(&self.namespace, "namespace/"), "owner": bare(&self.owner, "peer/"),
-            "status": status, "search": self.search,
+            "namespace": self.namespace, "owner": owner, "status": status, "search": self.search,
         })
     }
 }
@@ -91,9 +89,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     if args.watch {
         return watch(&args.filter, &args.watching, &args.table, session).await;
     }
-    if let Some(by) = &args.table.sort_by {
-        table::find(COLUMNS, &by.column, "--sort-by")?;
-    }
+    args.table.check_order(COLUMNS)?;
     let request = |page: &Page| {
         let mut fields = args.filter.fields();
         fields["pageSize"] = json!(page.size_or(list::PAGE_MAX));
@@ -102,11 +98,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     };
     let sorts_here = args.table.sort_by.is_some();
     let mut document = list::fetch(session, "items", &args.page, sorts_here, request).await?;
-    if let (Some(by), Some(found)) =
-        (&args.table.sort_by, document.get_mut("items").and_then(Value::as_array_mut))
-    {
-        table::sort(COLUMNS, found, by)?;
-    }
+    args.table.order(COLUMNS, &mut document, "items")?;
     list::limit(session, &mut document, "items", &args.page);
     show(args, session, document)
 }

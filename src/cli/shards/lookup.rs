@@ -11,7 +11,7 @@ use super::KIND;
 use super::columns::id;
 use super::which::NamespaceArg;
 use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, text};
+use crate::cli::frame::document::{field, or_nobody, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
@@ -50,7 +50,7 @@ pub async fn run(args: &LookupArgs, session: &mut Session) -> Result<Exit, CliEr
     }
     batch.finish(session, |key, document| {
         let shard = field(document, "shard");
-        let owner = Some(text(shard, "ownerNodeId")).filter(|owner| !owner.is_empty()).unwrap_or("(nobody)");
+        let owner = or_nobody(text(shard, "ownerNodeId"));
         format!("{key}  {KIND}/{}  {owner}  {}\n", id(shard), text(shard, "status"))
     })
 }

@@ -66,6 +66,8 @@ pub async fn change(
         question: None,
         done,
         already,
+        became: None,
+        version: None,
         fields: json!({ "namespace": namespace, "shardId": shard, "changeTicket": of.ticket }),
     };
     change.run(session).await

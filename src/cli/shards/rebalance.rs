@@ -72,6 +72,8 @@ pub async fn run(args: &RebalanceArgs, session: &mut Session) -> Result<Exit, Cl
         question: args.apply.then(|| format!("Move shards of {namespace}?")),
         done: "proposed",
         already: "",
+        became: None,
+        version: None,
         fields,
     };
     let document = change.send(session).await?;

@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::which::NamespaceArg;
 use crate::cli::complete;
-use crate::cli::frame::document::{field, items, text};
+use crate::cli::frame::document::{field, items, or_nobody, text};
 use crate::cli::frame::error::CliError;
+use crate::cli::frame::listing::first;
 use crate::cli::frame::output::{Format, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::screen::printable;
@@ -204,12 +205,7 @@ pub fn told(session: &Session, document: &Value, moves: &str) -> Result<String, 
     if !moves.is_empty() {
         lines.push_str(&format!("\nMoves ({})\n", moves.len()));
     }
-    for one in moves.iter().take(MOVES_TOLD) {
-        lines.push_str(&format!("  {}\n", printable(&line(one))));
-    }
-    if moves.len() > MOVES_TOLD {
-        lines.push_str(&format!("  and {} more; -o json has all\n", moves.len() - MOVES_TOLD));
-    }
+    lines.push_str(&first(moves, MOVES_TOLD, line));
     Ok(lines)
 }
 
@@ -217,7 +213,7 @@ pub fn told(session: &Session, document: &Value, moves: &str) -> Result<String, 
 fn line(one: &Value) -> String {
     let either = |names: [&str; 2]| {
         let said = names.into_iter().map(|name| text(one, name)).find(|said| !said.is_empty());
-        said.unwrap_or("(nobody)").to_owned()
+        or_nobody(said.unwrap_or_default()).to_owned()
     };
     let (from, to) = (either(["currentOwner", "from"]), either(["proposedOwner", "to"]));
     let progress = match text(one, "progress") {

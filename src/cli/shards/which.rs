@@ -14,7 +14,8 @@ use crate::cli::namespaces;
 #[derive(Args, Clone, Debug, Default)]
 pub struct NamespaceArg {
     /// The namespace [default: the only one there is]
-    #[arg(short, long, value_name = "NAMESPACE", add = complete::ids(&namespaces::OBJECTS))]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespaces::namespace,
+          add = complete::ids(&namespaces::OBJECTS))]
     pub namespace: Option<String>,
 }
 
@@ -25,7 +26,7 @@ impl NamespaceArg {
     /// Usage, when there are several or none; what keeps the daemon from saying.
     pub async fn one(&self, session: &Session) -> Result<String, CliError> {
         if let Some(named) = &self.namespace {
-            return Ok(named.strip_prefix("namespace/").unwrap_or(named).to_owned());
+            return Ok(named.clone());
         }
         let document = session.call(&Call::of(&namespaces::LIST, &json!({}))?).await?;
         let names: Vec<&str> =

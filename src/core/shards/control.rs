@@ -10,11 +10,13 @@ pub use moving::progress;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use omnirelay_core::rebalance::Standing;
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, RebalancePlanValue, ShardValue};
-use omnirelay_wire::timestamp::millis;
+use omnirelay_wire::timestamp::{millis, timestamp};
 
+use super::map::{hexadecimal, next_fence, owned_by, without_target};
 use super::member::Member;
 use super::planning::Shards;
 use super::spec::{Automation, Spec};
@@ -87,6 +89,17 @@ pub struct Decision {
     pub again: Option<Millis>,
 }
 
+/// Whether a plan is being carried out, or stands still on the way.
+pub fn is_live(value: &RebalancePlanValue) -> bool {
+    let is_live = |plan: &pb::RebalancePlan| matches!(plan.state(), PlanState::Running | PlanState::Paused);
+    value.plan.as_ref().is_some_and(is_live)
+}
+
+/// Whether somebody is to approve or to apply a plan.
+pub fn waits_for_somebody(plan: &pb::RebalancePlan) -> bool {
+    matches!(plan.state(), PlanState::Proposed | PlanState::Approved)
+}
+
 /// Decides about a namespace all of whose shards there are.
 pub fn decide(scene: &Scene<'_>) -> Decision {
     let mut deciding = Deciding { scene, steps: Vec::new(), again: None, waits: None };
@@ -128,12 +141,6 @@ struct Moving<'a> {
 
 impl<'a> Deciding<'a> {
     fn live_plans(&self) -> Vec<(&'a str, &'a RebalancePlanValue)> {
-        let is_live = |value: &RebalancePlanValue| {
-            value
-                .plan
-                .as_ref()
-                .is_some_and(|plan| matches!(plan.state(), PlanState::Running | PlanState::Paused))
-        };
         self.scene.plans.iter().filter(|(_, value)| is_live(value)).map(|(id, value)| (*id, *value)).collect()
     }
 
@@ -141,8 +148,7 @@ impl<'a> Deciding<'a> {
     fn supersede(&mut self) {
         for (id, value) in self.scene.plans {
             let Some(plan) = &value.plan else { continue };
-            let waits = matches!(plan.state(), PlanState::Proposed | PlanState::Approved);
-            if waits && !self.is_of_this_map(plan) {
+            if waits_for_somebody(plan) && !self.is_of_this_map(plan) {
                 let reason =
                     format!("the map was changed: it is of version {}", self.scene.namespace.map_version);
                 self.steps.push(Step::End { plan: (*id).to_owned(), state: PlanState::Superseded, reason });
@@ -152,16 +158,13 @@ impl<'a> Deciding<'a> {
 
     fn is_of_this_map(&self, plan: &pb::RebalancePlan) -> bool {
         let namespace = self.scene.namespace;
-        plan.map_version == namespace.map_version
-            && plan.map_checksum == super::map::hexadecimal(namespace.digest)
+        plan.map_version == namespace.map_version && plan.map_checksum == hexadecimal(namespace.digest)
     }
 
     /// The plan that waits for somebody.
     fn pending(&self) -> Option<&'a str> {
         let waits = |value: &RebalancePlanValue| {
-            value.plan.as_ref().is_some_and(|plan| {
-                matches!(plan.state(), PlanState::Proposed | PlanState::Approved) && self.is_of_this_map(plan)
-            })
+            value.plan.as_ref().is_some_and(|plan| waits_for_somebody(plan) && self.is_of_this_map(plan))
         };
         self.scene.plans.iter().find(|(_, value)| waits(value)).map(|(id, _)| *id)
     }
@@ -216,7 +219,7 @@ impl<'a> Deciding<'a> {
             let owns = |member: &&Member| self.scene.shards.iter().any(|(_, value)| value.owner == member.id);
             let doubtful = |member: &&Member| {
                 member.is_silent
-                    || member.is_gone() && member.standing != omnirelay_core::rebalance::Standing::Leaving
+                    || member.is_gone() && member.standing != Standing::Leaving
                     || member.why.contains(&"suspect")
             };
             self.scene.members.values().filter(doubtful).find(owns)
@@ -309,7 +312,7 @@ impl<'a> Deciding<'a> {
             automatic: is_automatic,
             reason: reason.to_owned(),
             map_version: self.scene.namespace.map_version,
-            map_checksum: super::map::hexadecimal(self.scene.namespace.digest),
+            map_checksum: hexadecimal(self.scene.namespace.digest),
             summary: Some(planned.summary),
             loads: planned.loads,
             moves: planned.moves,
@@ -320,26 +323,20 @@ impl<'a> Deciding<'a> {
 
 /// What a deed makes of a shard.
 pub fn done(value: &ShardValue, deed: &Deed, plan: &str, strategy: &str, now: Millis) -> ShardValue {
-    let stays = ShardValue {
-        target: String::new(),
-        target_cause: String::new(),
-        draining_since: None,
-        ..value.clone()
-    };
     match deed {
         Deed::Drain { to, cause } => ShardValue {
             target: to.clone(),
             target_cause: cause.clone(),
-            draining_since: Some(omnirelay_wire::timestamp::timestamp(now)),
+            draining_since: Some(timestamp(now)),
             plan_id: plan.to_owned(),
             ..value.clone()
         },
         Deed::Move { to } => ShardValue {
             plan_id: plan.to_owned(),
             strategy_id: strategy.to_owned(),
-            ..super::map::owned_by(value, to, now)
+            ..owned_by(value, to, now)
         },
-        Deed::Keep => ShardValue { fence_token: super::map::next_fence(value.fence_token, now), ..stays },
+        Deed::Keep => ShardValue { fence_token: next_fence(value.fence_token, now), ..without_target(value) },
         Deed::Park => ShardValue { parked: true, ..value.clone() },
         Deed::Unpark => ShardValue { parked: false, ..value.clone() },
     }

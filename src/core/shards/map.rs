@@ -129,11 +129,13 @@ pub fn owned_by(value: &ShardValue, owner: &str, now: Millis) -> ShardValue {
         parked: false,
         fence_token: next_fence(value.fence_token, now),
         owned_since: Some(timestamp(now)),
-        target: String::new(),
-        target_cause: String::new(),
-        draining_since: None,
-        ..value.clone()
+        ..without_target(value)
     }
+}
+
+/// A shard whose owner is not to stop, or not any more.
+pub fn without_target(value: &ShardValue) -> ShardValue {
+    ShardValue { target: String::new(), target_cause: String::new(), draining_since: None, ..value.clone() }
 }
 
 /// A new version of a map that is being made.
@@ -209,14 +211,16 @@ impl<'a> Edit<'a> {
     }
 }
 
+/// An owner in words.
+pub fn or_nobody(owner: &str) -> &str {
+    if owner.is_empty() { "(nobody)" } else { owner }
+}
+
 /// What becomes of a shard, such as `12: node-a -> node-b`.
 pub fn in_words(changed: &ChangedShard) -> String {
     let id = &changed.shard_id;
     let nobody = ShardValue::default();
-    let owner = |value: &ShardValue| match value.owner.as_str() {
-        "" => "(nobody)".to_owned(),
-        owner => owner.to_owned(),
-    };
+    let owner = |value: &ShardValue| or_nobody(&value.owner).to_owned();
     match (&changed.before, &changed.after) {
         (_, None) => format!("{id}: removed"),
         (None, Some(after)) => format!("{id}: (new) -> {}", owner(after)),

@@ -107,7 +107,7 @@ impl Member {
 
     /// Whether it may get shards that it has not.
     pub fn gets(&self) -> bool {
-        self.standing == Standing::Open && self.weight > Weight::ZERO
+        self.node().gets()
     }
 
     /// Whether it may get none for longer than a while: not only because it is suspect.
@@ -140,7 +140,14 @@ pub fn members<'a>(
     now: Millis,
 ) -> BTreeMap<String, Member> {
     let known = seen.iter().map(|seen| (seen.node.id.to_owned(), Member::of(spec, seen, now)));
-    let mut members: BTreeMap<String, Member> = known.collect();
+    with_unknown(known.collect(), owners)
+}
+
+/// The same with those that own shards and are not among them.
+pub fn with_unknown<'a>(
+    mut members: BTreeMap<String, Member>,
+    owners: impl Iterator<Item = &'a str>,
+) -> BTreeMap<String, Member> {
     for owner in owners.filter(|owner| !owner.is_empty()) {
         if !members.contains_key(owner) {
             members.insert(owner.to_owned(), Member::unknown(owner));

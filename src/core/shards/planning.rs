@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use omnirelay_core::rebalance::{self, Load, Node, Rules, Shard, Standing};
-use omnirelay_core::shard_order::Weight;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
 
@@ -74,7 +73,7 @@ pub fn plan(
         moved_percent: percent(moves.len(), shards.len()),
         lower_bound: count(plan.lower_bound),
         by_choice: count(by_choice),
-        by_choice_limit: count(by_choice_limit(shards.len(), rules)),
+        by_choice_limit: count(rules.by_choice_max(shards.len())),
         deferred: count(plan.deferred + cut),
         unplaced: count(plan.unplaced.len()),
         imbalance_before: before.unwrap_or(0.0),
@@ -123,18 +122,13 @@ pub fn standing(standing: Standing) -> &'static str {
 
 /// The most that a node has beside its share by weight, rounded up, among those that may get some; `None`: there is none, or nothing to
 /// own.
-pub fn imbalance(nodes: &[Node<'_>], loads: &[Load], of: impl Fn(&Load) -> usize) -> Option<f64> {
-    let gets = |node: &Node<'_>| node.standing == Standing::Open && node.weight > Weight::ZERO;
-    let sharing = || nodes.iter().zip(loads).filter(|(node, _)| gets(node));
+fn imbalance(nodes: &[Node<'_>], loads: &[Load], of: impl Fn(&Load) -> usize) -> Option<f64> {
+    let sharing = || nodes.iter().zip(loads).filter(|(node, _)| node.gets());
     let weights: f64 = sharing().map(|(node, _)| node.weight.number()).sum();
     let all: f64 = sharing().map(|(_, load)| of(load) as f64).sum();
     let beside =
         |(node, load): (&Node<'_>, &Load)| of(load) as f64 / (all * node.weight.number() / weights).ceil();
     (all > 0.0).then(|| sharing().map(beside).fold(0.0, f64::max))
-}
-
-fn by_choice_limit(shards: usize, rules: &Rules) -> usize {
-    if rules.by_choice_milli == 0 { 0 } else { (shards * rules.by_choice_milli as usize / 1000).max(1) }
 }
 
 fn percent(part: usize, all: usize) -> f64 {

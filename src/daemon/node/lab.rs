@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_store::{Revision, Store};
+use omnirelay_wire::fault::Fault;
 use tempfile::TempDir;
 use tokio::time::sleep;
+use tonic::{Response, Status};
 
 use super::{Mount, Node, NodeSpec, Part};
 use crate::daemon::audit::files::AuditFiles;
@@ -111,4 +113,9 @@ impl LabNode {
             sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// Why a call was refused.
+pub fn reason<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> String {
+    Fault::from(&outcome.unwrap_err()).reason.into_owned()
 }

@@ -32,18 +32,7 @@ impl Registry {
         prefix: &str,
         after: &str,
     ) -> Result<Vec<Record>, StoreError> {
-        let mut found = Vec::new();
-        let mut after = Some(after.to_owned());
-        while after.is_some() {
-            let scan = Scan { kind: kind.clone(), after: after.take(), backwards: false, limit: PAGE };
-            let page = in_time(PAGE_TIMEOUT, self.store().scan(scan)).await?;
-            // Behind the prefix nothing of it follows.
-            let last = page.records.last().filter(|last| page.more && last.id.key.starts_with(prefix));
-            after = last.map(|last| last.id.key.clone());
-            found.extend(page.records.into_iter().filter(|record| record.id.key.starts_with(prefix)));
-            tokio::task::yield_now().await;
-        }
-        Ok(found)
+        self.scan_all(kind, prefix, (after, false), usize::MAX).await
     }
 
     /// So many of those before a key, the last first.
@@ -57,12 +46,24 @@ impl Registry {
         before: &str,
         limit: usize,
     ) -> Result<Vec<Record>, StoreError> {
+        self.scan_all(kind, prefix, (before, true), limit).await
+    }
+
+    /// At most `limit` from a key on, which is not among them, and where to.
+    async fn scan_all(
+        &self,
+        kind: &Kind,
+        prefix: &str,
+        (from, backwards): (&str, bool),
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
         let mut found = Vec::new();
-        let mut after = Some(before.to_owned());
+        let mut after = Some(from.to_owned());
         while after.is_some() && found.len() < limit {
             let limit = PAGE.min(limit - found.len());
-            let scan = Scan { kind: kind.clone(), after: after.take(), backwards: true, limit };
+            let scan = Scan { kind: kind.clone(), after: after.take(), backwards, limit };
             let page = in_time(PAGE_TIMEOUT, self.store().scan(scan)).await?;
+            // Beyond the prefix nothing of it follows.
             let last = page.records.last().filter(|last| page.more && last.id.key.starts_with(prefix));
             after = last.map(|last| last.id.key.clone());
             found.extend(page.records.into_iter().filter(|record| record.id.key.starts_with(prefix)));

@@ -4,6 +4,7 @@
 mod call;
 mod clock;
 mod faulty;
+mod log;
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use omnirelay_store::{
 pub use call::{Answer, Answered, Call, Method};
 pub use clock::{PausedClock, memory};
 pub use faulty::{EVERY_CALL, Faults, Faulty, Ill, LATE};
+pub use log::log_of;
 
 /// What becomes of the calls of a store.
 #[async_trait]

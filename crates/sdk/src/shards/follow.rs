@@ -107,24 +107,24 @@ impl ShardMap {
     /// # Errors
     /// [`ShardMapError`]: neither is there.
     pub async fn follow(options: ShardMapOptions) -> Result<Self, ShardMapError> {
-        let mut failure = None;
-        let mut found = None;
-        for daemon in &options.daemons {
-            match whole(daemon, &options.namespace).await {
-                Ok((map, ..)) => {
-                    found = Some(map);
+        let (mut failure, mut begun) = (None, None);
+        for (place, daemon) in options.daemons.iter().enumerate() {
+            match Begun::at(daemon, &options.namespace).await {
+                Ok(at) => {
+                    begun = Some((place, at));
                     break;
                 }
                 Err(error) => failure = Some(error),
             }
         }
         let kept = || cache::load(options.cache.as_deref()?, &options.namespace);
-        let Some(map) = found.or_else(kept) else {
+        let Some(map) = begun.as_ref().map(|(_, begun)| begun.map.clone()).or_else(kept) else {
             return Err(failure.map_or(ShardMapError::NoDaemon, ShardMapError::NoMap));
         };
         let version = watch::Sender::new(map.version);
         let shared = Arc::new(Shared { current: RwLock::new(Arc::new(map)), version });
-        let following = tokio::spawn(run(shared.clone(), options));
+        let follower = Follower { shared: shared.clone(), options, kept: None };
+        let following = tokio::spawn(follower.run(begun));
         Ok(Self { shared, following })
     }
 
@@ -164,83 +164,110 @@ impl Shared {
     }
 }
 
-/// Follows for ever, from one daemon to the next.
-async fn run(shared: Arc<Shared>, options: ShardMapOptions) {
-    let (mut pause, mut kept) = (PAUSE_FIRST, None);
-    for endpoint in options.daemons.iter().cycle() {
-        let daemon = endpoint.uri();
-        let begun = Instant::now();
-        let failure = follow_one(&shared, &options, endpoint, &mut kept).await;
-        // Whoever is told that it is stale may rely on what is on disk.
-        save_new(&options, &shared.snapshot(), &mut kept).await;
-        match failure {
-            Failure::Reset => debug!(%daemon, "map of shards is read anew"),
-            failure => {
-                shared.set_stale();
-                let error = &failure as &dyn std::error::Error;
-                info!(%daemon, error, namespace = options.namespace, "map of shards is not followed; trying again");
-            }
-        }
-        if begun.elapsed() > WITHIN {
-            pause = PAUSE_FIRST;
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
-    }
+/// Follows the map of a namespace for whoever shares it.
+struct Follower {
+    shared: Arc<Shared>,
+    options: ShardMapOptions,
+    /// The version that is on disk.
+    kept: Option<i64>,
 }
 
-/// Follows one daemon; answers why not any more.
-async fn follow_one(
-    shared: &Shared,
-    options: &ShardMapOptions,
-    daemon: &Endpoint,
-    kept: &mut Option<i64>,
-) -> Failure {
-    match try_follow(shared, options, daemon, kept).await {
-        Ok(never) => match never {},
-        Err(failure) => failure,
+impl Follower {
+    /// Follows for ever, from one daemon to the next; the first is that of which the map was read already.
+    async fn run(mut self, begun: Option<(usize, Begun)>) {
+        let mut pause = PAUSE_FIRST;
+        let (place, mut first) = begun.unzip();
+        let daemons = self.options.daemons.clone();
+        for endpoint in daemons.iter().cycle().skip(place.unwrap_or_default()) {
+            let daemon = endpoint.uri();
+            let began = Instant::now();
+            let failure = self.follow_one(endpoint, first.take()).await;
+            // Whoever is told that it is stale may rely on what is on disk.
+            self.save_new(&self.shared.snapshot()).await;
+            match failure {
+                Failure::Reset => debug!(%daemon, "map of shards is read anew"),
+                failure => {
+                    self.shared.set_stale();
+                    let (error, namespace) = (&failure as &dyn std::error::Error, &self.options.namespace);
+                    info!(%daemon, error, namespace, "map of shards is not followed; trying again");
+                }
+            }
+            if began.elapsed() > WITHIN {
+                pause = PAUSE_FIRST;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
     }
-}
 
-async fn try_follow(
-    shared: &Shared,
-    options: &ShardMapOptions,
-    daemon: &Endpoint,
-    kept: &mut Option<i64>,
-) -> Result<std::convert::Infallible, Failure> {
-    let (map, cursor, mut client) = whole(daemon, &options.namespace).await?;
-    shared.publish(map.clone());
-    let asked = pb::ShardWatchRequest {
-        namespace: options.namespace.clone(),
-        since: cursor,
-        ..pb::ShardWatchRequest::default()
-    };
-    let mut events = timeout(WITHIN, client.watch(asked)).await.map_err(|_| Failure::Silent)??.into_inner();
-    let mut map = map;
-    let (mut check, mut keep) = (interval(CHECK_EVERY), interval(KEEP_EVERY));
-    check.tick().await;
-    let mut heard = Instant::now();
-    loop {
-        tokio::select! {
-            event = events.message() => {
-                heard = Instant::now();
-                apply(&mut map, event?.ok_or(Failure::Silent)?)?;
-                take_all(&mut map, &mut events).await?;
-                shared.publish(map.clone());
-            }
-            _ = check.tick() => {
-                map.stale = check_all(&map, &mut client).await?;
-                shared.publish(map.clone());
-                if map.stale && options.daemons.len() > 1 {
-                    return Err(Failure::CutOff);
+    /// Follows one daemon; answers why not any more.
+    async fn follow_one(&mut self, daemon: &Endpoint, begun: Option<Begun>) -> Failure {
+        match self.try_follow(daemon, begun).await {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        }
+    }
+
+    async fn try_follow(
+        &mut self,
+        daemon: &Endpoint,
+        begun: Option<Begun>,
+    ) -> Result<std::convert::Infallible, Failure> {
+        let begun = match begun {
+            Some(begun) => begun,
+            None => Begun::at(daemon, &self.options.namespace).await?,
+        };
+        let Begun { mut map, cursor, mut client } = begun;
+        self.shared.publish(map.clone());
+        let asked = pb::ShardWatchRequest {
+            namespace: self.options.namespace.clone(),
+            since: cursor,
+            ..pb::ShardWatchRequest::default()
+        };
+        let mut events =
+            timeout(WITHIN, client.watch(asked)).await.map_err(|_| Failure::Silent)??.into_inner();
+        let (mut check, mut keep) = (interval(CHECK_EVERY), interval(KEEP_EVERY));
+        check.tick().await;
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                event = events.message() => {
+                    heard = Instant::now();
+                    apply(&mut map, event?.ok_or(Failure::Silent)?)?;
+                    take_all(&mut map, &mut events).await?;
+                    self.shared.publish(map.clone());
+                }
+                _ = check.tick() => {
+                    map.stale = check_all(&map, &mut client).await?;
+                    self.shared.publish(map.clone());
+                    if map.stale && self.options.daemons.len() > 1 {
+                        return Err(Failure::CutOff);
+                    }
+                }
+                _ = keep.tick() => {
+                    if heard.elapsed() > SILENCE_MAX {
+                        return Err(Failure::Silent);
+                    }
+                    self.save_new(&map).await;
                 }
             }
-            _ = keep.tick() => {
-                if heard.elapsed() > SILENCE_MAX {
-                    return Err(Failure::Silent);
-                }
-                save_new(options, &map, kept).await;
+        }
+    }
+
+    /// Keeps a map on disk unless that of its version is there; what cannot be written is tried again the next time.
+    async fn save_new(&mut self, map: &Snapshot) {
+        let Some(path) = self.options.cache.clone().filter(|_| self.kept != Some(map.version)) else {
+            return;
+        };
+        let written = map.clone();
+        let saved = tokio::task::spawn_blocking(move || cache::save(&path, &written)).await;
+        match saved {
+            Ok(Ok(())) => self.kept = Some(map.version),
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(error, namespace = self.options.namespace, "map of shards cannot be kept on disk");
             }
+            Err(_) => {}
         }
     }
 }
@@ -280,44 +307,42 @@ async fn check_all(map: &Snapshot, client: &mut Client) -> Result<bool, Failure>
     if answer.maps.first().is_some_and(is_other) { Err(Failure::Incomplete) } else { Ok(answer.stale) }
 }
 
-/// The whole map as a daemon has it, and from where on it is to be followed.
-async fn whole(daemon: &Endpoint, namespace: &str) -> Result<(Snapshot, String, Client), Failure> {
-    let channel = daemon.clone().connect_timeout(WITHIN).tcp_nodelay(true).connect().await?;
-    let mut client = ShardControlServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-    let (mut shards, mut page, mut first) = (Vec::new(), String::new(), None);
-    loop {
-        let asked = pb::ShardListRequest {
-            namespace: namespace.to_owned(),
-            page_size: PAGE,
-            cursor: page.clone(),
-            ..pb::ShardListRequest::default()
-        };
-        let answer = timeout(WITHIN, client.list(asked)).await.map_err(|_| Failure::Silent)??.into_inner();
-        shards.extend(answer.shards.iter().map(Shard::of));
-        page.clone_from(&answer.next_cursor);
-        let of = answer.maps.first().cloned().unwrap_or_default();
-        first.get_or_insert((of, answer.registry_cursor, answer.stale));
-        if page.is_empty() {
-            break;
-        }
-    }
-    let (of, cursor, stale) = first.unwrap_or_default();
-    let shards = shards.into_iter().collect::<Option<Vec<Shard>>>().ok_or(Failure::Unknown)?;
-    let map = Snapshot::new(namespace, of.version, shards).with_stale(stale);
-    if map.checksum() == of.checksum { Ok((map, cursor, client)) } else { Err(Failure::Incomplete) }
+/// The whole map as a daemon has it, and from where on it is to be followed there.
+struct Begun {
+    map: Snapshot,
+    cursor: String,
+    client: Client,
 }
 
-/// Keeps a map on disk unless that of its version is there; what cannot be written is tried again the next time.
-async fn save_new(options: &ShardMapOptions, map: &Snapshot, kept: &mut Option<i64>) {
-    let Some(path) = options.cache.clone().filter(|_| *kept != Some(map.version)) else { return };
-    let written = map.clone();
-    let saved = tokio::task::spawn_blocking(move || cache::save(&path, &written)).await;
-    match saved {
-        Ok(Ok(())) => *kept = Some(map.version),
-        Ok(Err(error)) => {
-            let error = &error as &dyn std::error::Error;
-            warn!(error, namespace = options.namespace, "map of shards cannot be kept on disk");
+impl Begun {
+    async fn at(daemon: &Endpoint, namespace: &str) -> Result<Self, Failure> {
+        let channel = daemon.clone().connect_timeout(WITHIN).tcp_nodelay(true).connect().await?;
+        let mut client = ShardControlServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let (mut shards, mut page, mut first) = (Vec::new(), String::new(), None);
+        loop {
+            let asked = pb::ShardListRequest {
+                namespace: namespace.to_owned(),
+                page_size: PAGE,
+                cursor: page.clone(),
+                ..pb::ShardListRequest::default()
+            };
+            let answer =
+                timeout(WITHIN, client.list(asked)).await.map_err(|_| Failure::Silent)??.into_inner();
+            shards.extend(answer.shards.iter().map(Shard::of));
+            page.clone_from(&answer.next_cursor);
+            let of = answer.maps.first().cloned().unwrap_or_default();
+            first.get_or_insert((of, answer.registry_cursor, answer.stale));
+            if page.is_empty() {
+                break;
+            }
         }
-        Err(_) => {}
+        let (of, cursor, stale) = first.unwrap_or_default();
+        let shards = shards.into_iter().collect::<Option<Vec<Shard>>>().ok_or(Failure::Unknown)?;
+        let map = Snapshot::new(namespace, of.version, shards).with_stale(stale);
+        if map.checksum() == of.checksum {
+            Ok(Self { map, cursor, client })
+        } else {
+            Err(Failure::Incomplete)
+        }
     }
 }

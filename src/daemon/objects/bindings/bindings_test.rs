@@ -2,9 +2,10 @@
 
 use futures_util::StreamExt as _;
 use omnirelay_store::MemoryStore;
-use tonic::{Request, Status};
+use tonic::Request;
 
 use super::*;
+use crate::daemon::node::lab::reason;
 use crate::daemon::registry::follow::{follow_log, wait_for};
 
 const WHO: &str = "token:deploy";
@@ -30,10 +31,6 @@ fn wanted(principal: &str, scopes: &[&str]) -> pb::SetBindingRequest {
 
 fn gone() -> pb::DeleteBindingRequest {
     pb::DeleteBindingRequest { principal: WHO.to_owned(), ..Default::default() }
-}
-
-fn reason<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> String {
-    Fault::from(&outcome.unwrap_err()).reason.into_owned()
 }
 
 #[tokio::test]

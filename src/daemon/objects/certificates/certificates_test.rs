@@ -12,13 +12,14 @@ use omnirelay_store::{MemoryStore, Store};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
 use super::own::Keeper;
 use super::*;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::identity::trust::{Refused, unix_now};
+pub(super) use crate::daemon::node::lab::reason;
 use crate::daemon::registry::follow::{follow_log, wait_for};
 
 /// A node that serves certificates, and keeps its own.
@@ -87,10 +88,6 @@ fn called_with<T>(message: T, certificate: &Certificate) -> Request<T> {
     let certificate = Some(Arc::new(certificate.clone()));
     request.extensions_mut().insert(Caller { certificate, ..Caller::of_tests("node:b") });
     request
-}
-
-pub(super) fn reason<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> String {
-    Fault::from(&outcome.unwrap_err()).reason.into_owned()
 }
 
 fn csr(key: &Key, names: &Names) -> String {

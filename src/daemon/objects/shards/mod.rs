@@ -31,6 +31,7 @@ use super::feed::Watches;
 use super::listing::{self, PageToken, page_of};
 use super::serve::serve;
 use super::{at_cursor, envelope, head_cursor, not_modified, tagged, with_header};
+use crate::core::shards::control::waits_for_somebody;
 use crate::core::shards::spec::Automation;
 use crate::daemon::gossip::Gossip;
 use crate::daemon::identity::caller::Caller;
@@ -232,11 +233,8 @@ pub fn levels(view: &View, gossip: Option<&Gossip>) -> Vec<NamespaceLevels> {
         let counted = namespaces::counted(&map, &nodes);
         let waiting = known::plans_of(&plans, map.name()).into_values().filter_map(|value| {
             let plan = value.plan.as_ref()?;
-            let waits = matches!(
-                plan.state(),
-                pb::rebalance_plan::State::Proposed | pb::rebalance_plan::State::Approved
-            );
-            waits.then(|| view.now().since(plan.created_at.as_ref().map(millis).unwrap_or_default()))
+            waits_for_somebody(plan)
+                .then(|| view.now().since(plan.created_at.as_ref().map(millis).unwrap_or_default()))
         });
         NamespaceLevels {
             namespace: map.name().to_owned(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::rebalance::{Rules, Standing};
 use omnirelay_core::shard_order::Strategy;
-use omnirelay_store::{Kind, Write};
+use omnirelay_store::Write;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::NamespaceValue;
@@ -123,7 +123,7 @@ impl Namespaces {
                 self.check_room(made.shards as usize)?;
                 let (spec, shards) = (made.spec.as_ref(), made.shards);
                 let strategy = spec.map(|spec| spec.strategy_id.as_str()).unwrap_or_default();
-                let changes = vec![format!("{shards} shards by {}", strategy_word(strategy))];
+                let changes = vec![format!("{shards} shards by {strategy}")];
                 let shown = shown_of(&asked.id, &made);
                 Ok(Decision { writes: vec![put(&asked.id, &made)], changes, answer: answer(shown) })
             })
@@ -380,18 +380,11 @@ pub fn put(name: &str, value: &NamespaceValue) -> Write {
     Write::Put { id: namespace_id(name), value: Bytes::from(value.encode_to_vec()), group: None }
 }
 
-/// The kinds that are a namespace's alone.
-pub const OF_NAMESPACE: [Kind; 1] = [NAMESPACE];
-
 fn checked(spec: Option<pb::NamespaceSpec>) -> Result<pb::NamespaceSpec, Fault> {
     let mut spec = spec.unwrap_or_default();
     let strategy = Spec::of(&spec).map_err(Fault::invalid)?.strategy;
     strategy.word().clone_into(&mut spec.strategy_id);
     Ok(spec)
-}
-
-fn strategy_word(word: &str) -> &str {
-    if word.is_empty() { Strategy::Rendezvous.word() } else { word }
 }
 
 /// What is otherwise in the rules, a line each.

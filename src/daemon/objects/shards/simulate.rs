@@ -1,6 +1,6 @@
 //! What would move if nodes or rules were others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use omnirelay_core::rebalance::{Rules, Standing};
 use omnirelay_core::shard_order::{Strategy, Weight};
@@ -11,7 +11,7 @@ use tonic::Response;
 
 use super::known::{Map, Maps, Nodes, Values};
 use super::{Shards, pb};
-use crate::core::shards::member::Member;
+use crate::core::shards::member::{Member, with_unknown};
 use crate::core::shards::planning::{Planned, plan};
 use crate::core::shards::spec::{NODES_MAX, Spec, check_points, strategy, weight};
 use crate::daemon::objects::{at_cursor, envelope};
@@ -149,13 +149,7 @@ fn given(nodes: &[pb::ShardSimulationNode], values: &Values) -> Result<BTreeMap<
         let member = named(node)?;
         members.insert(member.id.clone(), member);
     }
-    let owners: BTreeSet<&str> = values.owners().filter(|owner| !owner.is_empty()).collect();
-    for owner in owners {
-        if !members.contains_key(owner) {
-            members.insert(owner.to_owned(), Member::unknown(owner));
-        }
-    }
-    Ok(members)
+    Ok(with_unknown(members, values.owners()))
 }
 
 fn named(node: &pb::ShardSimulationNode) -> Result<Member, Fault> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use omnirelay_core::labels::Labels;
-use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, memory};
+use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, log_of, memory};
 use omnirelay_store::*;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -25,6 +25,7 @@ use super::known::Known;
 use super::*;
 use crate::daemon::chance::random_secret;
 use crate::daemon::metrics::LeadershipMetrics;
+use crate::daemon::node::lab::reason;
 use crate::daemon::objects::feed::Events;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers, Roster};
@@ -215,20 +216,4 @@ fn called<T>(message: T, change: impl FnOnce(&mut Caller)) -> Request<T> {
 
 fn fault<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> Fault {
     Fault::from(&outcome.unwrap_err())
-}
-
-fn reason<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> String {
-    fault(outcome).reason.into_owned()
-}
-
-/// Everything in the log of a store.
-async fn log_of(store: &dyn Store) -> Vec<Arc<LogEntry>> {
-    let mut entries = Vec::new();
-    let mut after = Revision(0);
-    loop {
-        let page = store.log(after, PAGE_MAX, Duration::ZERO).await.unwrap();
-        let Some(last) = page.entries.last() else { return entries };
-        after = last.revision;
-        entries.extend(page.entries);
-    }
 }

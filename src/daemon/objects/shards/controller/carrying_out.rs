@@ -10,11 +10,11 @@ use tracing::{info, warn};
 
 use super::{Controller, Map, Nodes};
 use crate::core::shards::control::{Change, Decision, Deed, Step, done};
-use crate::core::shards::map::Edit;
+use crate::core::shards::map::{Edit, or_nobody};
 use crate::daemon::objects::shards::known::{
     NAMESPACE, OF_MAP, PLAN, namespace_id, parts, plan_id, shard_id, writes,
 };
-use crate::daemon::objects::shards::plans::{end_moves, new_id, put, shown};
+use crate::daemon::objects::shards::plans::{end_moves, new_id, put};
 use crate::daemon::objects::shards::{SHARDS_RUNBOOK, namespaces, pb};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::act::{Act, Authority, Plan};
@@ -37,8 +37,8 @@ pub(super) struct Desk<'a> {
     version: Version,
     epoch: Epoch,
     act: Act,
-    /// Those of the namespace, as they were when it was decided.
-    plans: BTreeMap<String, Arc<ViewRecord>>,
+    /// Of all namespaces in the order of their ids, as they were when it was decided.
+    plans: &'a [Arc<ViewRecord>],
 }
 
 /// Why a change of a map is made.
@@ -49,11 +49,15 @@ pub(super) struct Why {
 }
 
 impl<'a> Desk<'a> {
-    pub fn of(controller: &'a Controller, map: &Map<'a>, plans: &[Arc<ViewRecord>], fence: &Fence) -> Self {
+    pub fn of(
+        controller: &'a Controller,
+        map: &Map<'a>,
+        plans: &'a [Arc<ViewRecord>],
+        fence: &Fence,
+    ) -> Self {
         let kinds = OF_MAP.iter().cloned().chain([PLAN]);
         let act = Act::new("shards.control", kinds, Authority::Leader(fence.clone()));
         let (value, record) = (NamespaceValue::clone(&map.value), &map.record.record);
-        let plans = plans.iter().map(|record| (record.record.id.key.clone(), record.clone())).collect();
         Self {
             controller,
             name: map.name(),
@@ -171,16 +175,12 @@ impl<'a> Desk<'a> {
         nodes: &Nodes,
     ) -> Result<(), CommitError> {
         let registry = &self.controller.registry;
-        let Some(record) = self.plans.get(id) else { return Ok(()) };
+        let Some(record) = self.plan(id) else { return Ok(()) };
         let value = record.value::<RebalancePlanValue>().unwrap_or_default();
         let mut plan = value.plan.clone().unwrap_or_default();
         let now = nodes.now();
-        if state != PlanState::Superseded
-            && let Some(shown) = shown(registry.view(), record)
-        {
-            // From then on others may move what it moved.
-            (plan.moved, plan.moves) = (shown.moved, shown.moves);
-            end_moves(&mut plan);
+        if state != PlanState::Superseded {
+            end_moves(registry.view(), record, &mut plan);
         }
         plan.set_state(state);
         reason.clone_into(&mut plan.state_reason);
@@ -271,19 +271,23 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
+    fn plan(&self, id: &str) -> Option<&'a ViewRecord> {
+        let place = self.plans.binary_search_by(|record| record.record.id.key.as_str().cmp(id)).ok()?;
+        self.plans.get(place).map(|record| &**record)
+    }
+
     /// That nobody has said anything to a plan since it was decided what is next of it.
     fn plan_is_as_it_was(&self, plan: &str) -> Option<Precondition> {
-        let version = self.plans.get(plan)?.record.version;
+        let version = self.plan(plan)?.record.version;
         Some(Precondition::Version { id: plan_id(plan), version })
     }
 
     /// Who changes shards, and why.
     fn why(&self, change: &Change) -> Why {
-        let registry = &self.controller.registry;
-        let record = registry.view().get(&plan_id(&change.plan));
-        let plan =
-            record.and_then(|record| record.value::<RebalancePlanValue>()?.plan.clone()).unwrap_or_default();
-        let actor = if plan.author.is_empty() { registry.node_id().to_owned() } else { plan.author };
+        let value = self.plan(&change.plan).and_then(|record| record.value::<RebalancePlanValue>());
+        let plan = value.and_then(|value| value.plan.clone()).unwrap_or_default();
+        let me = self.controller.registry.node_id();
+        let actor = if plan.author.is_empty() { me.to_owned() } else { plan.author };
         let spec = self.value.spec.clone().unwrap_or_default();
         let history = pb::ShardHistory {
             actor,
@@ -298,7 +302,7 @@ impl<'a> Desk<'a> {
 
     /// A line for each shard that begins to move, or has moved.
     fn tell(&self, shard: &str, before: &ShardValue, deed: &Deed, change: &Change, reason: &str) {
-        let (namespace, from) = (self.name, if before.owner.is_empty() { "(nobody)" } else { &before.owner });
+        let (namespace, from) = (self.name, or_nobody(&before.owner));
         let (plan, cause) = (&change.plan, &change.cause);
         match deed {
             Deed::Drain { to, .. } => {

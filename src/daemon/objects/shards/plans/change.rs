@@ -10,7 +10,8 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::rebalance_control_service::{APPLY, APPROVE, CANCEL, PAUSE, REJECT, RESUME};
 use omnirelay_wire::timestamp::Timestamp;
 
-use super::{Plans, check_plan_id, end_moves, not_found, pb, put, shown};
+use super::{Plans, check_plan_id, end_moves, not_found, pb, put};
+use crate::core::shards::control::is_live;
 use crate::core::shards::map::hexadecimal;
 use crate::core::shards::spec::Spec;
 use crate::daemon::identity::caller::Caller;
@@ -22,7 +23,6 @@ use crate::daemon::objects::shards::namespaces;
 use crate::daemon::objects::{SCHEMA_VERSION, timestamp};
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::ViewRecord;
 use pb::rebalance_plan::State;
 
 /// What a plan that begins changes besides itself.
@@ -122,7 +122,7 @@ impl Plans {
                     Verb::Cancel => {
                         plan.ended_at = Some(now);
                         if before.started_at.is_some() {
-                            self.note_end(&found, &mut plan);
+                            end_moves(self.registry.view(), &found, &mut plan);
                             let space = namespace(reader, &plan.namespace)?;
                             let after =
                                 NamespaceValue { plan_ended: Some(now), ..NamespaceValue::clone(&space) };
@@ -168,13 +168,6 @@ impl Plans {
             .hint("have somebody else approve it; or set policy.selfApproval of the namespace"))
     }
 
-    /// Keeps how far a plan came that ends: others may move what it moved.
-    fn note_end(&self, found: &ViewRecord, plan: &mut pb::RebalancePlan) {
-        let Some(shown) = shown(self.registry.view(), found) else { return };
-        (plan.moved, plan.moves) = (shown.moved, shown.moves);
-        end_moves(plan);
-    }
-
     /// Has the namespace be as the plan wants it. `rules`: those that it was computed by.
     fn begin(
         &self,
@@ -194,9 +187,6 @@ impl Plans {
                 .hint(format!("omnirelay mesh shards rebalance -n {name}")));
         }
         let plans = plans_of(&self.registry.view().list(&PLAN).records, &plan.namespace);
-        let is_live = |value: &RebalancePlanValue| {
-            value.plan.as_ref().is_some_and(|plan| matches!(plan.state(), State::Running | State::Paused))
-        };
         if let Some((id, _)) = plans.iter().find(|(_, value)| is_live(value)) {
             let message = format!("plan `{id}` of namespace `{}` is being carried out", plan.namespace);
             return Err(Fault::new(reasons::PLAN_OUTDATED, message).hint(format!(

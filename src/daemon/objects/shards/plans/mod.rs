@@ -19,7 +19,7 @@ use tonic::Response;
 use super::known::{Map, Maps, Nodes, PLAN, plan_id};
 use super::namespaces::counted;
 use super::pb;
-use crate::core::shards::control::progress;
+use crate::core::shards::control::{is_live, progress};
 use crate::core::shards::spec::check_namespace;
 use crate::daemon::gossip::Gossip;
 use crate::daemon::metrics::ShardMetrics;
@@ -30,7 +30,6 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::{View, ViewRecord};
 use pb::planned_move::Progress;
 use pb::rebalance_control_service_server::RebalanceControlService;
-use pb::rebalance_plan::State;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
@@ -150,10 +149,8 @@ fn show(
     plan.version = record.record.version.0;
     plan.updated_at = Some(timestamp(record.record.updated_at));
     record.record.id.key.clone_into(&mut plan.plan_id);
-    let has_begun = plan.started_at.is_some();
-    let is_live = matches!(plan.state(), State::Running | State::Paused);
     // Of one that has ended it is kept how far it came.
-    if !has_begun || !is_live {
+    if !is_live(value) {
         return plan;
     }
     let values = map.map(Map::values);
@@ -174,17 +171,17 @@ fn show(
         }
     }
     plan.moves = moves;
-    {
-        (plan.moved, plan.draining, plan.waits_for) = (moved, draining, waits);
-        if plan.draining == 0 && moved < plan.moves.len() as u32 && view.silence().is_some() {
-            plan.waits_for.push("the store does not answer".to_owned());
-        }
+    (plan.moved, plan.draining, plan.waits_for) = (moved, draining, waits);
+    if plan.draining == 0 && moved < plan.moves.len() as u32 && view.silence().is_some() {
+        plan.waits_for.push("the store does not answer".to_owned());
     }
     plan
 }
 
-/// What of a plan that ends was not moved is not moved by it any more.
-pub fn end_moves(plan: &mut pb::RebalancePlan) {
+/// Keeps how far a plan came that ends, as others may move what it moved; what it has not moved is not moved by it any more.
+pub fn end_moves(view: &View, record: &ViewRecord, plan: &mut pb::RebalancePlan) {
+    let Some(shown) = shown(view, record) else { return };
+    (plan.moved, plan.moves) = (shown.moved, shown.moves);
     for planned in plan.moves.iter_mut().filter(|planned| planned.progress() != Progress::Moved) {
         planned.set_progress(Progress::Dropped);
     }

@@ -6,7 +6,7 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::rebalance_control_service::PROPOSE;
 
 use super::{Plans, pb, put};
-use crate::core::shards::map::hexadecimal;
+use crate::core::shards::map::{hexadecimal, or_nobody};
 use crate::core::shards::spec::PARALLEL_MAX;
 use crate::daemon::chance::random_u64;
 use crate::daemon::identity::caller::{Caller, IfMatch};
@@ -157,10 +157,11 @@ fn check_version(map: &Map<'_>, wanted: Option<IfMatch>) -> Result<(), Fault> {
 
 /// What a plan comes to, a line each.
 fn changes(plan: &pb::RebalancePlan) -> Vec<String> {
-    let moves = plan.moves.iter().take(16).map(|one| {
-        let from = if one.from.is_empty() { "(nobody)" } else { &one.from };
-        format!("{}: {from} -> {} ({})", one.shard_id, one.to, one.cause)
-    });
+    let moves = plan
+        .moves
+        .iter()
+        .take(16)
+        .map(|one| format!("{}: {} -> {} ({})", one.shard_id, or_nobody(&one.from), one.to, one.cause));
     let more = plan.moves.len().saturating_sub(16);
     moves.chain((more > 0).then(|| format!("and {more} more moves"))).collect()
 }

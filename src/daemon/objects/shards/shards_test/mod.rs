@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_scripted::memory;
-use omnirelay_store::{LogEntry, MemoryStore, PAGE_MAX, Revision, Store};
+use omnirelay_scripted::{log_of, memory};
+use omnirelay_store::{LogEntry, MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, PeerValue, ShardReleaseValue, ShardValue};
 use tokio::time::{Instant, sleep};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
 use super::known::namespace_id;
 use super::namespaces::{Namespaces, ShardLimits};
@@ -20,7 +20,7 @@ use super::plans::Plans;
 use super::*;
 use crate::daemon::chance::random_secret;
 use crate::daemon::node::Part;
-use crate::daemon::node::lab::{Lab, LabNode};
+use crate::daemon::node::lab::{Lab, LabNode, reason};
 use crate::daemon::objects::peers::{PEER, Peers};
 use crate::daemon::parts;
 use pb::namespace_control_service_server::NamespaceControlService as _;
@@ -160,22 +160,6 @@ fn called<T>(message: T, principal: &str) -> Request<T> {
     let mut request = Request::new(message);
     request.extensions_mut().insert(caller);
     request
-}
-
-fn reason<T: std::fmt::Debug>(outcome: Result<Response<T>, Status>) -> String {
-    Fault::from(&outcome.unwrap_err()).reason.into_owned()
-}
-
-/// Everything in the log of a store.
-async fn log_of(store: &dyn Store) -> Vec<Arc<LogEntry>> {
-    let mut entries = Vec::new();
-    let mut after = Revision(0);
-    loop {
-        let page = store.log(after, PAGE_MAX, Duration::ZERO).await.unwrap();
-        let Some(last) = page.entries.last() else { return entries };
-        after = last.revision;
-        entries.extend(page.entries);
-    }
 }
 
 /// What is wrong with how shards came to their owners, as the log tells it: it shares nothing with what moved them.
