@@ -213,6 +213,10 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
         "omnirelay.mesh.control.v1.ShardControlService/Hold",
         "workers call it beside the daemon of their node, again and again",
     ),
+    (
+        "omnirelay.mesh.control.v1.ShardControlService/ReportLoad",
+        "workers say it of themselves; mesh shards load shows what came of it",
+    ),
     ("omnirelay.mesh.membership.v1.MembershipService/Deliver", "members call it at each other's mesh port"),
     ("omnirelay.mesh.membership.v1.MembershipService/Exchange", "members call it at each other's mesh port"),
     (

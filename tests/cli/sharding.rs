@@ -164,6 +164,21 @@ fn of_shards(request: &Request, path: &str) -> Reply {
             "previous": shard("2", "relay-b119", "draining", "relay-c0de"), "history": history("owner_leaves"),
             "time": "2026-11-20T06:00:40Z",
         }]})),
+        ("GET", "/control/shards/orders:loads") => answer(json!({"map": map(), "nodes": [
+            {"nodeId": "relay-b119", "rank": 1, "score": 0.93, "overloaded": true, "standing": "cordoned", "shards": 1,
+             "overSince": "2026-11-20T05:58:00Z", "at": "2026-11-20T06:00:00Z", "parts": [
+                {"name": "pending", "value": 1200.0, "share": 1.0, "threshold": 1000.0, "over": true},
+                {"name": "queue_depth", "value": 40.0, "share": 1.0, "over": false},
+                {"name": "latency", "value": 81.25, "share": 1.0, "threshold": 100.0, "over": false},
+                {"name": "errors", "value": 0.0075, "share": 0.75, "over": false}]},
+            {"nodeId": "relay-a7f3", "rank": 2, "score": 0.31, "overloaded": false, "standing": "open", "shards": 2,
+             "at": "2026-11-20T06:00:30Z", "parts": [
+                {"name": "pending", "value": 12.0, "share": 0.01, "threshold": 1000.0, "over": false},
+                {"name": "queue_depth", "value": 0.0, "share": 0.0, "over": false},
+                {"name": "latency", "value": 20.0, "share": 0.25, "threshold": 100.0, "over": false},
+                {"name": "errors", "value": 0.01, "share": 1.0, "over": false}]},
+            {"nodeId": "relay-c0de", "rank": 0, "score": 0.0, "overloaded": false, "standing": "open", "shards": 1, "parts": []},
+        ]})),
         ("GET", "/control/shards/orders:history") => answer(json!({"map": map(), "changes": [{
             "namespace": "orders", "version": "7", "checksum": "73517D8345209AF1", "at": "2026-11-20T06:00:40Z",
             "position": "48213", "actor": "alice", "reason": "kernel upgrade", "changeTicket": "INC-4711",

@@ -18,6 +18,7 @@ mod linked;
 mod membership;
 mod mesh_port;
 mod migrating;
+mod orders;
 mod outages;
 mod published;
 mod revocation;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use omnirelay_sdk::FencingGate;
 use omnirelay_sdk::shards::{
-    Endpoint, ShardMap, ShardMapError, ShardMapOptions, ShardWorker, ShardWorkerOptions, Snapshot,
+    Endpoint, ShardMap, ShardMapError, ShardMapOptions, ShardWorker, ShardWorkerOptions, Snapshot, Workload,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -77,7 +77,7 @@ impl Work {
 /// Serves one message, if it may: nothing comes between its look at the clock and the note that it was served.
 fn serve(worker: &ShardWorker, gate: &FencingGate, served: &Mutex<Served>, shard: &str) {
     let mut served = served.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(fence) = worker.enter(shard).map(|entered| entered.fence) else { return };
+    let Ok(fence) = worker.enter(shard).map(|entered| entered.fence) else { return };
     served.messages += 1;
     let greatest = served.greatest.entry(shard.to_owned()).or_default();
     let before = *greatest;
@@ -92,7 +92,8 @@ fn serve(worker: &ShardWorker, gate: &FencingGate, served: &Mutex<Served>, shard
 async fn stand_still(worker: &ShardWorker, gate: &FencingGate, served: &Mutex<Served>, number: usize) {
     loop {
         let may = (0..SHARDS).map(|shard| format!("{:02}", (shard + number) % SHARDS));
-        let entered = may.filter_map(|shard| worker.enter(&shard).map(|entered| (shard, entered))).next();
+        let entered =
+            may.filter_map(|shard| worker.enter(&shard).ok().map(|entered| (shard, entered))).next();
         tokio::time::sleep(STANDS_STILL).await;
         if let Some((shard, entered)) = entered {
             let admitted = gate.admit(&format!("shard/orders/{shard}"), entered.fence);
@@ -113,7 +114,7 @@ fn worker(node: &Node) -> Result<Arc<ShardWorker>> {
     })))
 }
 
-fn endpoint(control: &str) -> Result<Endpoint> {
+pub fn endpoint(control: &str) -> Result<Endpoint> {
     Ok(Endpoint::from_shared(format!("http://{control}"))?)
 }
 
@@ -132,7 +133,7 @@ async fn shards(node: &Node) -> Result<Vec<Value>> {
     Ok(listed["items"].as_array().context("no items")?.clone())
 }
 
-async fn until_empty(of: &Node, node: &str) -> Result<()> {
+pub async fn until_empty(of: &Node, node: &str) -> Result<()> {
     until(&format!("{node} owns nothing"), async || {
         Ok(shards(of).await?.iter().all(|shard| shard["ownerNodeId"] != node))
     })
@@ -161,7 +162,7 @@ async fn no_shard_is_served_by_two_whoever_drains_stands_still_or_dies() -> Resu
     let work = Work::begin(&workers)?;
     let all_served = || {
         let is_served =
-            |shard: usize| workers.iter().any(|worker| worker.enter(&format!("{shard:02}")).is_some());
+            |shard: usize| workers.iter().any(|worker| worker.enter(&format!("{shard:02}")).is_ok());
         (0..SHARDS).all(is_served)
     };
     until("all are served", async || Ok(all_served())).await?;
@@ -200,7 +201,7 @@ async fn no_shard_is_served_by_two_whoever_drains_stands_still_or_dies() -> Resu
 }
 
 /// Spreads shards over all that may own some.
-async fn rebalance(mesh: &Mesh) -> Result<()> {
+pub async fn rebalance(mesh: &Mesh) -> Result<()> {
     let api = mesh.first();
     let asked = json!({"namespace": "orders", "force": true});
     let plan = api.post("/control/rebalance-plans", &asked).await?;
@@ -215,6 +216,58 @@ async fn rebalance(mesh: &Mesh) -> Result<()> {
         Ok(plan["plan"]["state"] != "running")
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_workers_have_too_much_to_do_gives_a_part_to_others() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let mesh = Mesh::start(&server.url(), 3).await?;
+    let policy = json!({
+        "cooldownMs": "0", "thresholds": {"pending": "100"}, "overloadedAfterMs": "0", "relief": "automatic",
+    });
+    let asked = json!({"shards": SHARDS, "spec": {"policy": policy}});
+    mesh.first().post("/control/namespaces/orders", &asked).await?.ok()?;
+    let workers = mesh.nodes.iter().map(worker).collect::<Result<Vec<_>>>()?;
+    let had = shards(&mesh.nodes[0]).await?.iter().filter(|shard| shard["ownerNodeId"] == "n2").count();
+    for (worker, pending) in workers.iter().zip([10, 500, 20]) {
+        worker.report(Workload { pending, ..Workload::default() }).await?;
+    }
+    until("others know of it", async || {
+        let loads = mesh.first().get("/control/shards/orders:loads").await?.ok()?;
+        let first = &loads["nodes"][0];
+        Ok(first["nodeId"] == "n2" && first["overloaded"] == true && first["standing"] == "cordoned")
+    })
+    .await?;
+    let mut left = had;
+    until("a part goes to others", async || {
+        left = shards(&mesh.nodes[0]).await?.iter().filter(|shard| shard["ownerNodeId"] == "n2").count();
+        Ok(left < had)
+    })
+    .await?;
+    let history = mesh.first().get("/control/shards/orders:history").await?.ok()?;
+    let changes = history["changes"].as_array().context("no changes")?;
+    ensure!(changes.iter().any(|change| change["cause"] == "load" && change["moved"] != 0), "{history}");
+    // With less to do it is as the others again.
+    workers[1].report(Workload { pending: 50, ..Workload::default() }).await?;
+    until("it is spared no more", async || {
+        let loads = mesh.first().get("/control/shards/orders:loads").await?.ok()?;
+        Ok(loads["nodes"]
+            .as_array()
+            .is_some_and(|nodes| nodes.iter().all(|node| node["overloaded"] == false)))
+    })
+    .await?;
+    // What is too much for most is so for none.
+    for worker in &workers {
+        worker.report(Workload { pending: 500, ..Workload::default() }).await?;
+    }
+    until("all have too much to do", async || {
+        let loads = mesh.first().get("/control/shards/orders:loads").await?.ok()?;
+        let nodes = loads["nodes"].as_array().context("no nodes")?;
+        Ok(nodes.iter().all(|node| !node["overSince"].is_null() && node["overloaded"] == false))
+    })
+    .await?;
+    ensure!(left > 0, "it has kept some");
+    Ok(())
 }
 
 /// What a daemon says of the map, as a follower has it.
@@ -248,7 +301,7 @@ async fn a_follower_has_the_map_of_any_daemon_and_keeps_it_when_there_is_none() 
     let map = ShardMap::follow(options.clone()).await?;
     for key in ["order-1", "order-2", "order-3"] {
         let found = mesh.first().get(&format!("/control/shards/orders:lookup?key={key}")).await?.ok()?;
-        let owner = map.lookup(key.as_bytes()).context("no shard")?;
+        let owner = map.lookup(key.as_bytes()).context("no shard")?.shard;
         ensure!(found["shard"]["shardId"] == owner.id.as_str(), "{key}: {found}, {owner:?}");
         ensure!(found["shard"]["ownerNodeId"] == owner.owner.as_str(), "{key}: {found}, {owner:?}");
     }

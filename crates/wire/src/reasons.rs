@@ -219,6 +219,8 @@ reasons! {
     LAST_NODE: FailedPrecondition,
         "of all nodes of omnirelay up only this one runs, so that nobody could bring any of them back",
         "omnirelay dev resume NODE for another one first; omnirelay down ends the mesh";
+    LATE_REQUEST: Aborted,
+        "a later request of the same worker was answered before", "nothing was changed; ask again with a greater sequence";
     MALFORMED_BODY: InvalidArgument,
         "the chunks that the body comes in are malformed",
         "send it with a content-length, or in chunks as RFC 9112 has them";

@@ -18,6 +18,8 @@ const fn var(name: &'static str, help: &'static str) -> Variable {
 
 pub const ADDR: Variable = var("OMNIRELAY_ADDR", "address of the daemon, instead of a context's");
 pub const CONTEXT: Variable = var("OMNIRELAY_CONTEXT", "context to use, instead of the current one");
+pub const NAMESPACE: Variable =
+    var("OMNIRELAY_NAMESPACE", "namespace of shards, where a command needs one and names none");
 pub const TOKEN_FILE: Variable = var("OMNIRELAY_TOKEN_FILE", "file with the token that proves you");
 pub const TLS_CA: Variable = var("OMNIRELAY_TLS_CA", "file with the authorities of daemons under TLS");
 pub const TLS_CERT: Variable = var("OMNIRELAY_TLS_CERT", "file with the certificate that proves you");
@@ -52,6 +54,7 @@ pub const LANG: Variable = var("LANG", "or here");
 pub static ALL: &[Variable] = &[
     ADDR,
     CONTEXT,
+    NAMESPACE,
     TOKEN_FILE,
     TLS_CA,
     TLS_CERT,

@@ -82,6 +82,7 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("imbalance", imbalance.unwrap_or_default()),
         ("moving", count("moving")),
         ("unowned", count("unowned")),
+        ("overloaded", count("overloaded")),
         ("map", said("mapVersion")),
         ("checksum", said("checksum")),
         ("plan", said("planId")),

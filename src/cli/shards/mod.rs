@@ -2,10 +2,12 @@
 
 mod columns;
 mod diff;
+mod disable;
 mod explain;
 mod get;
 mod history;
 mod list;
+mod load;
 mod lookup;
 mod pause;
 mod rebalance;
@@ -35,16 +37,19 @@ verbs! {
         Simulate: simulate::SimulateArgs,
         Rebalance: rebalance::RebalanceArgs,
         Explain: explain::ExplainArgs,
+        Load: load::LoadArgs,
         Pause: pause::PauseArgs,
+        Disable: disable::DisableArgs,
         Resume: resume::ResumeArgs,
     }
     &[
         message("shard", "mesh shards get", "omnirelay.mesh.control.v1.GetShardResponse"),
-        message("shard-change", "mesh shards pause, resume", "omnirelay.mesh.control.v1.ShardChange"),
+        message("shard-change", "mesh shards pause, disable, resume", "omnirelay.mesh.control.v1.ShardChange"),
         message("shard-diff", "mesh shards diff", "omnirelay.mesh.control.v1.ShardDiffResponse"),
         message("shard-event", "mesh shards watch, list --watch", "omnirelay.mesh.control.v1.ShardDiffNotification"),
         message("shard-explanation", "mesh shards explain", "omnirelay.mesh.control.v1.ExplainShardResponse"),
         message("shard-history", "mesh shards history", "omnirelay.mesh.control.v1.ShardHistoryResponse"),
+        message("shard-loads", "mesh shards load", "omnirelay.mesh.control.v1.ShardLoadsResponse"),
         message("shard-lookup", "mesh shards lookup", "omnirelay.mesh.control.v1.LookupShardResponse"),
         message("shard-simulation", "mesh shards simulate", "omnirelay.mesh.control.v1.ShardSimulationResponse"),
         message("shards", "mesh shards list", "omnirelay.mesh.control.v1.ShardListResponse"),

@@ -1,9 +1,9 @@
-//! `mesh shards pause`, and what it has in common with `resume`.
+//! `mesh shards pause`, and what it has in common with `disable` and `resume`.
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::KIND;
 use super::which::NamespaceArg;
@@ -47,7 +47,8 @@ pub struct ShardArgs {
 }
 
 pub async fn run(args: &PauseArgs, session: &mut Session) -> Result<Exit, CliError> {
-    change(&PAUSE, &args.shard, &args.write, ("paused", "it is paused already"), session).await
+    let words = ("paused", "it is paused already");
+    change(&PAUSE, &args.shard, &args.write, words, json!({}), session).await
 }
 
 /// Changes one shard.
@@ -56,9 +57,14 @@ pub async fn change(
     of: &ShardArgs,
     write: &WriteArgs,
     (done, already): (&'static str, &'static str),
+    more: Value,
     session: &mut Session,
 ) -> Result<Exit, CliError> {
     let (namespace, shard) = of.which.shard(session, &of.shard).await?;
+    let mut fields = json!({ "namespace": namespace, "shardId": shard, "changeTicket": of.ticket });
+    if let (Some(fields), Value::Object(more)) = (fields.as_object_mut(), more) {
+        fields.extend(more);
+    }
     let change = Change {
         rpc,
         name: format!("{KIND}/{namespace}/{shard}"),
@@ -68,7 +74,7 @@ pub async fn change(
         already,
         became: None,
         version: None,
-        fields: json!({ "namespace": namespace, "shardId": shard, "changeTicket": of.ticket }),
+        fields,
     };
     change.run(session).await
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
+use serde_json::json;
 
 use super::pause::{ShardArgs, change};
 use crate::cli::frame::args::WriteArgs;
@@ -20,7 +21,7 @@ Examples:
   omnirelay mesh shards resume orders/012 --reason \"message removed\"
   omnirelay mesh shards resume 012 --if-match 7";
 
-/// Have callers use a shard again that was paused
+/// Have callers use a shard again that was paused or disabled
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct ResumeArgs {
@@ -31,5 +32,5 @@ pub struct ResumeArgs {
 }
 
 pub async fn run(args: &ResumeArgs, session: &mut Session) -> Result<Exit, CliError> {
-    change(&RESUME, &args.shard, &args.write, ("resumed", "it was not paused"), session).await
+    change(&RESUME, &args.shard, &args.write, ("resumed", "it was not paused"), json!({}), session).await
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::cli::complete;
 use crate::cli::frame::document::{items, text};
+use crate::cli::frame::env;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::Call;
 use crate::cli::frame::session::Session;
@@ -13,7 +14,7 @@ use crate::cli::namespaces;
 /// A namespace that may go without saying.
 #[derive(Args, Clone, Debug, Default)]
 pub struct NamespaceArg {
-    /// The namespace [default: the only one there is]
+    /// The namespace [default: $OMNIRELAY_NAMESPACE, else the only one there is]
     #[arg(short, long, value_name = "NAMESPACE", value_parser = namespaces::namespace,
           add = complete::ids(&namespaces::OBJECTS))]
     pub namespace: Option<String>,
@@ -23,10 +24,14 @@ impl NamespaceArg {
     /// The namespace that was named, or the only one there is.
     ///
     /// # Errors
-    /// Usage, when there are several or none; what keeps the daemon from saying.
+    /// Usage, when there are several or none, or that of the environment is none; what keeps the daemon from saying.
     pub async fn one(&self, session: &Session) -> Result<String, CliError> {
         if let Some(named) = &self.namespace {
             return Ok(named.clone());
+        }
+        if let Some(named) = session.settings.env.get(env::NAMESPACE) {
+            return namespaces::namespace(named)
+                .map_err(|error| CliError::usage(format!("{}: {error}", env::NAMESPACE.name)));
         }
         let document = session.call(&Call::of(&namespaces::LIST, &json!({}))?).await?;
         let names: Vec<&str> =

@@ -4,6 +4,7 @@
 
 mod evacuating;
 mod moving;
+mod relieving;
 
 pub use moving::progress;
 
@@ -115,6 +116,7 @@ pub fn decide(scene: &Scene<'_>) -> Decision {
     if !asks {
         deciding.park(&moving);
     }
+    deciding.relieve(&moving, evacuating);
     deciding.balance(&moving, evacuating);
     deciding.conclude(&live, &moving)
 }
@@ -274,18 +276,29 @@ impl<'a> Deciding<'a> {
         }
     }
 
+    /// Whether nothing is being done and nothing waits, and the last plan is long enough over, so that one may be made that no
+    /// constraint demands; it is looked again when it is.
+    fn may_choose(&mut self, by: Automation, moving: &Moving<'a>, evacuates: bool, pause: Duration) -> bool {
+        let is_idle =
+            !evacuates && moving.covered.is_empty() && self.steps.is_empty() && self.waits.is_none();
+        if !is_idle || by == Automation::Off || self.pending().is_some() {
+            return false;
+        }
+        // What somebody has refused is not proposed again at once.
+        let refused = self.scene.plans.values().filter_map(|value| value.plan.as_ref()?.ended_at);
+        let ended = refused.chain(self.scene.namespace.plan_ended).map(|at| millis(&at)).max();
+        let cooled = ended.unwrap_or_default().after(pause);
+        if cooled > self.scene.now {
+            self.look_again(cooled);
+        }
+        cooled <= self.scene.now
+    }
+
     /// What others should have, where the controller is to see to it.
     fn balance(&mut self, moving: &Moving<'a>, evacuates: bool) {
         let policy = &self.scene.spec.policy;
-        let is_idle =
-            !evacuates && moving.covered.is_empty() && self.steps.is_empty() && self.waits.is_none();
-        if !is_idle || policy.balance == Automation::Off || self.pending().is_some() {
+        if !self.may_choose(policy.balance, moving, evacuates, policy.cooldown) {
             return;
-        }
-        let ended = self.scene.namespace.plan_ended.as_ref().map(millis).unwrap_or_default();
-        let cooled = ended.after(policy.cooldown);
-        if cooled > self.scene.now {
-            return self.look_again(cooled);
         }
         let planned = super::planning::plan(
             self.scene.name,

@@ -9,6 +9,7 @@ use omnirelay_wire::timestamp::timestamp;
 
 use super::*;
 use crate::core::shards::map::{Edit, numbered, owned_by};
+use crate::core::shards::member::spare_few;
 use crate::core::shards::planning::plan;
 
 /// A namespace in memory: what the registry would hold of it, and what the nodes are.
@@ -30,6 +31,7 @@ struct Node {
     suspect: bool,
     draining: bool,
     cordoned: bool,
+    overloaded: bool,
 }
 
 impl World {
@@ -76,6 +78,7 @@ impl World {
                 why.extend(node.suspect.then_some("suspect"));
                 why.extend(node.draining.then_some("draining"));
                 why.extend(node.cordoned.then_some("cordoned"));
+                why.extend(node.overloaded.then_some("overloaded"));
                 let standing = if node.draining || evacuated {
                     Standing::Leaving
                 } else if why.is_empty() {
@@ -89,12 +92,14 @@ impl World {
                     standing,
                     why,
                     gone_since: node.gone_since,
+                    overloaded_at: node.overloaded.then_some(self.now),
                     is_silent: node.silent && node.gone_since.is_none(),
                     ..Member::unknown(id)
                 };
                 (id.clone(), member)
             })
             .collect();
+        spare_few(&mut members);
         for owner in self.shards.values().map(|value| value.owner.as_str()).filter(|owner| !owner.is_empty())
         {
             members.entry(owner.to_owned()).or_insert_with(|| Member::unknown(owner));
@@ -419,6 +424,9 @@ fn whatever_happens_between_steps_it_ends_with_owners_that_live() {
             brake_ms: Some(2_000),
             silent_after_ms: Some([0, 500][dice.below(2)]),
             balance: [0, 3][dice.below(2)],
+            relief: [0, 3][dice.below(2)],
+            overloaded_after_ms: Some(0),
+            min_healthy_nodes: Some(1 + dice.below(2) as u32),
             ..at_once()
         };
         let mut world = World::new(3 + dice.below(5), 20 + dice.below(60) as u32, policy);
@@ -426,7 +434,7 @@ fn whatever_happens_between_steps_it_ends_with_owners_that_live() {
             let ids: Vec<String> = world.nodes.keys().cloned().collect();
             let id = ids[dice.below(ids.len())].clone();
             let now = world.now;
-            match dice.below(12) {
+            match dice.below(13) {
                 0 => world.node(&id).gone_since = Some(now),
                 1 => *world.node(&id) = Node::default(),
                 2 => world.node(&id).draining ^= true,
@@ -447,6 +455,7 @@ fn whatever_happens_between_steps_it_ends_with_owners_that_live() {
                 }
                 7 => world.release(),
                 8 => world.now = Millis(now.0 + 400),
+                9 => world.node(&id).overloaded ^= true,
                 _ => {
                     let decision = world.decide();
                     world.carry_out(&decision, dice.below(4));
@@ -458,7 +467,9 @@ fn whatever_happens_between_steps_it_ends_with_owners_that_live() {
                 value.set_state(PlanState::Running);
             }
         }
-        world.node("n0").clone_from(&Node::default());
+        for node in ["n0", "n1"] {
+            world.node(node).clone_from(&Node::default());
+        }
         world.nodes.values_mut().for_each(|node| node.suspect = false);
         world.now = Millis(world.now.0 + 10_000);
         world.settle();
@@ -477,6 +488,71 @@ fn whatever_happens_between_steps_it_ends_with_owners_that_live() {
             .filter(|state| matches!(state, PlanState::Running | PlanState::Paused));
         assert_eq!(live.count(), 0, "seed {seed}");
     }
+}
+
+#[test]
+fn a_node_that_has_too_much_to_do_gives_a_part_to_others_and_gets_none() {
+    let relief = pb::rebalance_policy::Automation::Automatic.into();
+    let policy = pb::RebalancePolicy { relief, overloaded_after_ms: Some(0), ..at_once() };
+    let mut world = World::new(4, 80, policy);
+    let had = world.owned("n0");
+    world.node("n0").overloaded = true;
+    let decision = world.decide();
+    let entered = decision.steps.iter().find_map(|step| match step {
+        Step::Enter(plan) => Some(plan),
+        _ => None,
+    });
+    let moves = &entered.unwrap().moves;
+    assert_eq!(moves.len(), had / 10, "a tenth of what it has: {moves:?}");
+    assert!(moves.iter().all(|one| one.cause == "load" && one.from == "n0" && one.to != "n0"), "{moves:?}");
+    // While it has too much to do nothing comes back, whatever becomes of others.
+    world.node("n1").draining = true;
+    world.settle();
+    assert!(world.owned("n0") < had, "{} of {had}", world.owned("n0"));
+    assert_eq!(world.owned("n1"), 0);
+    // One shard may be what makes all the work: it is left with half of what each would have.
+    world.node("n1").draining = false;
+    world.settle();
+    assert_eq!(world.owned("n0"), 80 / 4 / 2);
+}
+
+#[test]
+fn much_to_do_holds_up_no_move_that_must_be_made() {
+    let policy =
+        pb::RebalancePolicy { min_healthy_nodes: Some(3), overloaded_after_ms: Some(0), ..at_once() };
+    let mut world = World::new(5, 50, policy);
+    world.node("n0").gone_since = Some(world.now);
+    let decision = world.decide();
+    world.carry_out(&decision, usize::MAX);
+    world.node("n1").overloaded = true;
+    world.settle();
+    assert_eq!(world.owned("n0"), 0);
+    assert!(world.states().into_iter().all(|state| state == PlanState::Completed), "{:?}", world.states());
+    // Nor where two of the four that are left have too much to do when the next one goes.
+    world.node("n2").overloaded = true;
+    world.node("n3").draining = true;
+    world.settle();
+    assert_eq!(world.owned("n3"), 0);
+}
+
+#[test]
+fn a_relief_that_somebody_refused_is_not_proposed_again_at_once() {
+    let relief = pb::rebalance_policy::Automation::Propose.into();
+    let policy =
+        pb::RebalancePolicy { relief, overloaded_after_ms: Some(0), cooldown_ms: Some(60_000), ..at_once() };
+    let mut world = World::new(3, 30, policy);
+    world.node("n0").overloaded = true;
+    let decision = world.decide();
+    world.carry_out(&decision, usize::MAX);
+    let id = world.plans.keys().next().unwrap().clone();
+    let now = world.now;
+    let plan = world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap();
+    assert_eq!(plan.state(), PlanState::Proposed);
+    plan.set_state(PlanState::Rejected);
+    plan.ended_at = Some(timestamp(now));
+    assert!(world.decide().steps.is_empty(), "{:?}", world.decide().steps);
+    world.now = now.after(Duration::from_secs(60));
+    assert!(!world.decide().steps.is_empty());
 }
 
 #[test]

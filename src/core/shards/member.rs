@@ -19,6 +19,8 @@ pub struct Seen<'a> {
     pub silent_since: Option<Millis>,
     /// Gossip does not take it for well.
     pub suspected: bool,
+    /// Since when its workers report that they have too much to do in the namespace; `None`: they do not.
+    pub over_since: Option<Millis>,
 }
 
 /// A node, seen as an owner of shards of a namespace.
@@ -34,6 +36,8 @@ pub struct Member {
     pub why: Vec<&'static str>,
     /// Since when it is gone for good, as far as the registry knows: dead, or left.
     pub gone_since: Option<Millis>,
+    /// When it has had too much to do for as long as the rules say.
+    pub overloaded_at: Option<Millis>,
     /// It is silent, and nobody has said yet what that means.
     pub is_silent: bool,
 }
@@ -50,6 +54,7 @@ impl Member {
             standing: Standing::Leaving,
             why: vec!["unknown"],
             gone_since: Some(Millis(0)),
+            overloaded_at: None,
             is_silent: false,
         }
     }
@@ -73,6 +78,8 @@ impl Member {
         };
         let eligible = spec.eligible().allows(&seen.node);
         let weight = spec.weight(id);
+        let overloaded_at = seen.over_since.map(|since| since.after(spec.policy.overloaded_after));
+        let is_overloaded = overloaded_at.is_some_and(|at| now >= at);
         let why: Vec<&'static str> = [
             status,
             (status.is_none() && seen.suspected).then_some("suspect"),
@@ -80,6 +87,7 @@ impl Member {
             peer.cordoned.then_some("cordoned"),
             (!eligible).then_some("not_eligible"),
             (weight == Weight::ZERO).then_some("weight"),
+            is_overloaded.then_some("overloaded"),
         ]
         .into_iter()
         .flatten()
@@ -101,6 +109,7 @@ impl Member {
             standing,
             why,
             gone_since,
+            overloaded_at,
             is_silent: gone_since.is_none() && status.is_some(),
         }
     }
@@ -110,9 +119,24 @@ impl Member {
         self.node().gets()
     }
 
-    /// Whether it may get none for longer than a while: not only because it is suspect.
+    /// Whether it may get none for longer than a while: not only because it is suspect, or has much to do.
     pub fn gets_none(&self) -> bool {
-        !self.gets() && !self.is_silent && self.why != ["suspect"]
+        !self.gets() && !self.is_silent && self.why != ["suspect"] && !self.is_only_overloaded()
+    }
+
+    /// Whether it has too much to do, be it spared for it or not.
+    pub fn has_too_much(&self, now: Millis) -> bool {
+        self.overloaded_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether it could get shards if it had less to do.
+    pub fn is_only_overloaded(&self) -> bool {
+        self.why == ["overloaded"]
+    }
+
+    /// Whether it has too much to do, and is spared for it.
+    pub fn is_overloaded(&self) -> bool {
+        self.why.contains(&"overloaded")
     }
 
     pub fn is_gone(&self) -> bool {
@@ -140,7 +164,22 @@ pub fn members<'a>(
     now: Millis,
 ) -> BTreeMap<String, Member> {
     let known = seen.iter().map(|seen| (seen.node.id.to_owned(), Member::of(spec, seen, now)));
-    with_unknown(known.collect(), owners)
+    let mut members: BTreeMap<_, _> = known.collect();
+    spare_few(&mut members);
+    with_unknown(members, owners)
+}
+
+/// Where most of those that may own shards have too much to do, none is spared: somebody has to do it.
+pub fn spare_few(members: &mut BTreeMap<String, Member>) {
+    let open = members.values().filter(|member| member.gets()).count();
+    let spared = members.values().filter(|member| member.is_only_overloaded()).count();
+    if spared <= open {
+        return;
+    }
+    for member in members.values_mut().filter(|member| member.is_only_overloaded()) {
+        member.why.clear();
+        member.standing = Standing::Open;
+    }
 }
 
 /// The same with those that own shards and are not among them.

@@ -1,6 +1,7 @@
 //! Shards: the map of a namespace, who may own them, and what is to be done next with them.
 
 pub mod control;
+pub mod load;
 pub mod map;
 pub mod member;
 pub mod planning;

@@ -11,6 +11,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use prost::Message as _;
 use xxhash_rust::xxh64::xxh64;
 
+use super::load;
 use crate::core::lease::Policy as Eligibility;
 pub use pb::rebalance_policy::Automation;
 
@@ -43,6 +44,9 @@ pub struct Policy {
     pub balance: Automation,
     /// `None`: as the daemon is configured that is asked.
     pub self_approval: Option<bool>,
+    pub thresholds: pb::LoadThresholds,
+    pub overloaded_after: Duration,
+    pub relief: Automation,
 }
 
 /// The rules of a namespace, checked.
@@ -158,6 +162,12 @@ pub fn weight(node: &str, weight: f64) -> Result<Weight, String> {
     Weight::of(weight).map_err(|error| format!("the weight of `{}`: {error}", shown(node, 64)))
 }
 
+fn checked_thresholds(said: Option<pb::LoadThresholds>) -> Result<pb::LoadThresholds, String> {
+    let thresholds = said.unwrap_or_default();
+    load::check_thresholds(&thresholds)?;
+    Ok(thresholds)
+}
+
 fn node_name(field: &str, node: &str) -> Result<String, String> {
     check_node_name(node)
         .map_err(|error| format!("field `{field}`: `{}` is no node id: {error}", shown(node, 64)))?;
@@ -249,6 +259,9 @@ impl Policy {
             evacuation: automation(said.evacuation(), Automation::Automatic),
             balance: automation(said.balance(), Automation::Off),
             self_approval: said.self_approval,
+            thresholds: checked_thresholds(said.thresholds)?,
+            overloaded_after: time("overloadedAfterMs", said.overloaded_after_ms, 30_000)?,
+            relief: automation(said.relief(), Automation::Off),
         })
     }
 }
@@ -268,6 +281,9 @@ impl Default for Policy {
             evacuation: Automation::Automatic,
             balance: Automation::Off,
             self_approval: None,
+            thresholds: pb::LoadThresholds::default(),
+            overloaded_after: Duration::from_secs(30),
+            relief: Automation::Off,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::LoadThresholds;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, within};
@@ -22,6 +23,55 @@ pub struct ShardingConfig {
     pub per_mesh_max: usize,
     /// How long changes of maps are kept, `1h` to `3650d`.
     pub history_kept: Span,
+    /// What a node has to do at most, as its workers report it, where a namespace says nothing.
+    pub load: LoadConfig,
+}
+
+/// The most that a node has to do until it has too much; what is not set is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LoadConfig {
+    /// Pieces of work that were taken and are not done, 1 or more.
+    pub pending_max: Option<u64>,
+    /// Pieces of work that wait to be taken, 1 or more.
+    pub queue_depth_max: Option<u64>,
+    /// How long a piece of work takes, in milliseconds, above 0.
+    pub latency_max_ms: Option<f64>,
+    /// Which part of the work fails, above 0, to 1.
+    pub error_rate_max: Option<f64>,
+}
+
+impl LoadConfig {
+    /// As the API says them.
+    pub fn thresholds(&self) -> LoadThresholds {
+        LoadThresholds {
+            pending: self.pending_max,
+            queue_depth: self.queue_depth_max,
+            latency_ms: self.latency_max_ms,
+            error_rate: self.error_rate_max,
+        }
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        let counts = [
+            ("mesh.shards.load.pendingMax", self.pending_max),
+            ("mesh.shards.load.queueDepthMax", self.queue_depth_max),
+        ];
+        if let Some((field, _)) = counts.into_iter().find(|(_, most)| *most == Some(0)) {
+            return Err((field, "0 is not 1 or more".to_owned()));
+        }
+        let numbers = [
+            ("mesh.shards.load.latencyMaxMs", self.latency_max_ms, f64::MAX),
+            ("mesh.shards.load.errorRateMax", self.error_rate_max, 1.0),
+        ];
+        for (field, most, greatest) in numbers {
+            if let Some(most) = most.filter(|most| !(*most > 0.0 && *most <= greatest)) {
+                let range = if greatest > 1.0 { "above 0" } else { "above 0, to 1" };
+                return Err((field, format!("{most} is not {range}")));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for ShardingConfig {
@@ -31,6 +81,7 @@ impl Default for ShardingConfig {
             per_namespace_max: 10_000,
             per_mesh_max: 100_000,
             history_kept: Span(Duration::from_secs(30 * 24 * 3600)),
+            load: LoadConfig::default(),
         }
     }
 }
@@ -48,6 +99,7 @@ impl ShardingConfig {
                 format!("{} is not 1 to {SHARDS_MAX}", self.per_mesh_max),
             ));
         }
+        self.load.check()?;
         let (hour, most) = (Duration::from_secs(3600), Duration::from_secs(3650 * 24 * 3600));
         within("mesh.shards.historyKept", self.history_kept, hour, most)
     }

@@ -12,6 +12,8 @@ pub struct ShardMetrics {
     moving: IntGaugeVec,
     unowned: IntGaugeVec,
     imbalance: GaugeVec,
+    overloaded: IntGaugeVec,
+    concurrent: IntCounterVec,
     waiting: IntGaugeVec,
     waited: GaugeVec,
     moves: IntCounterVec,
@@ -28,6 +30,7 @@ pub struct NamespaceLevels {
     pub moving: usize,
     pub unowned: usize,
     pub imbalance: Option<f64>,
+    pub overloaded: usize,
     /// How long each plan has waited for somebody.
     pub waiting: Vec<Duration>,
 }
@@ -51,6 +54,16 @@ impl ShardMetrics {
             imbalance: all.ratios_by(
                 "mesh_shards_imbalance",
                 "The most shards that a node has beside its share by weight, which is rounded up",
+                &["mesh_namespace"],
+            )?,
+            overloaded: all.gauges(
+                "mesh_shards_nodes_overloaded",
+                "Nodes that have had too much to do for as long as the policy says",
+                &["mesh_namespace"],
+            )?,
+            concurrent: all.counters(
+                "mesh_shards_concurrent_owners_total",
+                "Shards that a worker of this node served although another node owned them by then",
                 &["mesh_namespace"],
             )?,
             waiting: all.gauges(
@@ -97,6 +110,11 @@ impl ShardMetrics {
         self.failures.with_label_values(&[namespace]).inc();
     }
 
+    /// Counts a shard that a worker of this node serves, and another node owns.
+    pub fn count_concurrent(&self, namespace: &str) {
+        self.concurrent.with_label_values(&[namespace]).inc();
+    }
+
     /// Counts what somebody has said to a plan, such as `approved`.
     pub fn count_decision(&self, namespace: &str, decision: &str) {
         self.approvals.with_label_values(&[namespace, decision]).inc();
@@ -111,7 +129,7 @@ impl ShardMetrics {
 
     /// Brings what is read off the registry up to date.
     pub fn read(&self, namespaces: &[NamespaceLevels]) {
-        for gauges in [&self.state, &self.moving, &self.unowned, &self.waiting] {
+        for gauges in [&self.state, &self.moving, &self.unowned, &self.waiting, &self.overloaded] {
             gauges.reset();
         }
         self.imbalance.reset();
@@ -121,6 +139,7 @@ impl ShardMetrics {
             self.state.with_label_values(&[name, of.state]).set(1);
             self.moving.with_label_values(&[name]).set(level(of.moving));
             self.unowned.with_label_values(&[name]).set(level(of.unowned));
+            self.overloaded.with_label_values(&[name]).set(level(of.overloaded));
             self.waiting.with_label_values(&[name]).set(level(of.waiting.len()));
             let oldest = of.waiting.iter().max().copied().unwrap_or_default();
             self.waited.with_label_values(&[name]).set(oldest.as_secs_f64());
@@ -128,6 +147,7 @@ impl ShardMetrics {
             self.imbalance.with_label_values(&[name]).set(of.imbalance.unwrap_or(1.0));
             // So that what has not happened is 0, and not missing.
             self.failures.with_label_values(&[name]);
+            self.concurrent.with_label_values(&[name]);
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct Frame {
     pub time: Option<Timestamp>,
     /// Why a watch began anew.
     pub reason: String,
+    /// Others of the same commit follow.
+    pub more: bool,
 }
 
 impl Frame {
@@ -95,6 +97,7 @@ impl Frame {
             cursor: step.cursor.to_string(),
             prev_cursor: step.previous.to_string(),
             time: Some(timestamp(step.at)),
+            more: step.cursor.part > 0,
             ..Self::of(name)
         }
     }

@@ -10,15 +10,20 @@ use tonic::codec::CompressionEncoding::Gzip;
 use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::shards::controller::{Controller, ControllerSettings};
+use crate::daemon::objects::shards::loads::Loads;
 use crate::daemon::objects::shards::namespaces::{Namespaces, ShardLimits};
 use crate::daemon::objects::shards::plans::Plans;
 use crate::daemon::objects::shards::plans::watching::{plans_topic, states_topic};
 use crate::daemon::objects::shards::release::Releases;
 use crate::daemon::objects::shards::watching::topic;
-use crate::daemon::objects::shards::{NAMESPACE, PLAN, RELEASE, SHARD, Shards, levels};
+use crate::daemon::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, Shards, levels};
 
 pub const PART: Part = Part {
-    kinds: Kinds { mirrored: &[NAMESPACE, SHARD, PLAN, RELEASE], claimed: &[RELEASE], ..Kinds::NONE },
+    kinds: Kinds {
+        mirrored: &[NAMESPACE, SHARD, PLAN, RELEASE, LOAD],
+        claimed: &[RELEASE, LOAD],
+        ..Kinds::NONE
+    },
     mount,
 };
 
@@ -37,8 +42,11 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         node.run(Phase::HandOver, async move { controller.run().await });
         node.run(Phase::HandOver, async move { pruner.prune().await });
     }
-    let releases = Arc::new(Releases::new(registry.clone(), node.config.session_ttl()));
+    let releases = Arc::new(Releases::new(registry.clone(), node.config.session_ttl(), metrics.clone()));
     let (says, closes) = (releases.clone(), releases.clone());
+    node.run(Phase::Leave, async move { says.run().await });
+    let loads = Arc::new(Loads::new(registry.clone(), config.load.thresholds()));
+    let says = loads.clone();
     node.run(Phase::Leave, async move { says.run().await });
     // Its session ends later: until then nobody else may serve what its workers do.
     node.at(Phase::Settle, async move { closes.holdings.close().await });
@@ -53,7 +61,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let plans = Plans::new(registry.clone(), gossip.clone(), approves, watches_max).counting(metrics);
     let plans = RebalanceControlServiceServer::new(plans);
     node.serve(PortName::Control, plans.send_compressed(Gzip).accept_compressed(Gzip));
-    let shards = ShardControlServiceServer::new(Shards::new(registry, gossip, releases, watches_max));
+    let shards = ShardControlServiceServer::new(Shards::new(registry, gossip, releases, loads, watches_max));
     node.serve(PortName::Control, shards.send_compressed(Gzip).accept_compressed(Gzip));
     Ok(())
 }

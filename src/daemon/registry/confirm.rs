@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
 use omnirelay_store::{CommitError, Confirmation, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
@@ -15,6 +16,8 @@ use super::audit_record;
 const CONFIRM_MAX: Duration = Duration::from_secs(2);
 /// How soon it is asked again after one that was not given.
 const AGAIN: Duration = Duration::from_millis(100);
+/// How soon it is asked again for what was committed in the millisecond of the last one.
+const SOON: Duration = Duration::from_millis(20);
 /// How soon behind another one comes: what is granted meanwhile is confirmed together.
 const APART: Duration = Duration::from_millis(5);
 
@@ -108,6 +111,22 @@ impl Registry {
     /// How confirmations of leases went.
     pub fn confirmations(&self) -> &Confirmations {
         &self.confirmations
+    }
+
+    /// Waits until what was committed at `at` would outlive the server that took it, for [`CONFIRM_MAX`] at most; at once where
+    /// the store is in one place. False: it was not confirmed.
+    pub async fn outlives(&self, at: Millis) -> bool {
+        let until = Instant::now() + CONFIRM_MAX;
+        loop {
+            self.view().ask_confirmation();
+            let left = until.saturating_duration_since(Instant::now());
+            if self.view().confirmed(at, SOON.min(left)).await {
+                return true;
+            }
+            if left.is_zero() {
+                return false;
+            }
+        }
     }
 
     /// Leaves an audit record of each split of leadership that this daemon has seen.

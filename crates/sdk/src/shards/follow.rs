@@ -4,18 +4,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::shard_control_service_client::ShardControlServiceClient;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
-use tonic::Streaming;
+use tokio::time::{Instant, interval, sleep, timeout};
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tracing::{debug, info, warn};
 
 use super::cache;
-use super::map::{Shard, Snapshot};
+use super::map::{Found, Shard, Snapshot};
 
 /// How many shards one answer has at most.
 const PAGE: i32 = 10_000;
@@ -25,8 +24,6 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const WITHIN: Duration = Duration::from_secs(5);
 /// A daemon says something every 15 s; three times that without a word is a dead one.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
-/// Events that come together are one change of the map.
-const TOGETHER: Duration = Duration::from_millis(2);
 /// How often it is asked whether all of the map is here, and kept on disk.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 const KEEP_EVERY: Duration = Duration::from_secs(1);
@@ -35,7 +32,6 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 type Client = ShardControlServiceClient<Channel>;
-type Events = Streaming<Encoded<pb::ShardDiffNotification>>;
 
 /// What is followed, and where.
 #[derive(Clone, Debug)]
@@ -71,6 +67,8 @@ pub enum Failure {
     Unknown,
     #[error("the daemon is cut off from its store")]
     CutOff,
+    #[error("the daemon does not tell what it has")]
+    Behind,
     #[error("the map is another one now")]
     Reset,
 }
@@ -109,7 +107,7 @@ impl ShardMap {
     pub async fn follow(options: ShardMapOptions) -> Result<Self, ShardMapError> {
         let (mut failure, mut begun) = (None, None);
         for (place, daemon) in options.daemons.iter().enumerate() {
-            match Begun::at(daemon, &options.namespace).await {
+            match Begun::at(daemon, &options.namespace, "").await {
                 Ok(at) => {
                     begun = Some((place, at));
                     break;
@@ -123,7 +121,7 @@ impl ShardMap {
         };
         let version = watch::Sender::new(map.version);
         let shared = Arc::new(Shared { current: RwLock::new(Arc::new(map)), version });
-        let follower = Follower { shared: shared.clone(), options, kept: None };
+        let follower = Follower { shared: shared.clone(), options, kept: None, heard: String::new() };
         let following = tokio::spawn(follower.run(begun));
         Ok(Self { shared, following })
     }
@@ -134,8 +132,13 @@ impl ShardMap {
     }
 
     /// The shard of a key, and who owns it; `None`: there are no shards.
-    pub fn lookup(&self, key: &[u8]) -> Option<Shard> {
-        self.snapshot().lookup(key).cloned()
+    pub fn lookup(&self, key: &[u8]) -> Option<Found> {
+        self.snapshot().lookup(key)
+    }
+
+    /// Hears of each new version of the map.
+    pub(super) fn versions(&self) -> watch::Receiver<i64> {
+        self.shared.version.subscribe()
     }
 
     /// Waits until the map has a version, which somebody has said there is, such as an owner that refused. False: not in time.
@@ -156,10 +159,10 @@ impl Shared {
         self.version.send_replace(version);
     }
 
-    fn set_stale(&self) {
+    fn set_stale(&self, stale: bool) {
         let now = self.snapshot();
-        if !now.stale {
-            self.publish(Snapshot::clone(&now).with_stale(true));
+        if now.stale != stale {
+            self.publish(Snapshot::clone(&now).with_stale(stale));
         }
     }
 }
@@ -170,6 +173,8 @@ struct Follower {
     options: ShardMapOptions,
     /// The version that is on disk.
     kept: Option<i64>,
+    /// The cursor of what was heard last: no daemon is followed that has seen less.
+    heard: String,
 }
 
 impl Follower {
@@ -187,7 +192,7 @@ impl Follower {
             match failure {
                 Failure::Reset => debug!(%daemon, "map of shards is read anew"),
                 failure => {
-                    self.shared.set_stale();
+                    self.shared.set_stale(true);
                     let (error, namespace) = (&failure as &dyn std::error::Error, &self.options.namespace);
                     info!(%daemon, error, namespace, "map of shards is not followed; trying again");
                 }
@@ -215,9 +220,10 @@ impl Follower {
     ) -> Result<std::convert::Infallible, Failure> {
         let begun = match begun {
             Some(begun) => begun,
-            None => Begun::at(daemon, &self.options.namespace).await?,
+            None => Begun::at(daemon, &self.options.namespace, &self.heard).await?,
         };
         let Begun { mut map, cursor, mut client } = begun;
+        self.heard.clone_from(&cursor);
         self.shared.publish(map.clone());
         let asked = pb::ShardWatchRequest {
             namespace: self.options.namespace.clone(),
@@ -228,18 +234,34 @@ impl Follower {
             timeout(WITHIN, client.watch(asked)).await.map_err(|_| Failure::Silent)??.into_inner();
         let (mut check, mut keep) = (interval(CHECK_EVERY), interval(KEEP_EVERY));
         check.tick().await;
-        let mut heard = Instant::now();
+        let (mut heard, mut there) = (Instant::now(), 0);
         loop {
             tokio::select! {
                 event = events.message() => {
                     heard = Instant::now();
-                    apply(&mut map, event?.ok_or(Failure::Silent)?)?;
-                    take_all(&mut map, &mut events).await?;
-                    self.shared.publish(map.clone());
+                    let event = event?.ok_or(Failure::Silent)?.into_message();
+                    if !event.prev_cursor.is_empty() && event.prev_cursor != self.heard {
+                        return Err(Failure::Reset);
+                    }
+                    if !event.cursor.is_empty() {
+                        self.heard.clone_from(&event.cursor);
+                    }
+                    // Of one commit all or nothing is seen.
+                    let is_whole = !event.more;
+                    apply(&mut map, event)?;
+                    if is_whole {
+                        self.shared.publish(map.clone());
+                    }
                 }
                 _ = check.tick() => {
-                    map.stale = check_all(&map, &mut client).await?;
-                    self.shared.publish(map.clone());
+                    let checked = check_all(&self.shared.snapshot(), &mut client).await?;
+                    // What was there at the last check was to be told long ago.
+                    if self.shared.snapshot().version < there {
+                        return Err(Failure::Behind);
+                    }
+                    there = checked.version;
+                    map.stale = checked.is_stale;
+                    self.shared.set_stale(map.stale);
                     if map.stale && self.options.daemons.len() > 1 {
                         return Err(Failure::CutOff);
                     }
@@ -248,7 +270,8 @@ impl Follower {
                     if heard.elapsed() > SILENCE_MAX {
                         return Err(Failure::Silent);
                     }
-                    self.save_new(&map).await;
+                    let whole = self.shared.snapshot();
+                    self.save_new(&whole).await;
                 }
             }
         }
@@ -272,19 +295,10 @@ impl Follower {
     }
 }
 
-/// Takes the events that come together with the last one.
-async fn take_all(map: &mut Snapshot, events: &mut Events) -> Result<(), Failure> {
-    let until = Instant::now() + TOGETHER;
-    while let Ok(event) = timeout_at(until, events.message()).await {
-        apply(map, event?.ok_or(Failure::Silent)?)?;
-    }
-    Ok(())
-}
-
-fn apply(map: &mut Snapshot, event: Encoded<pb::ShardDiffNotification>) -> Result<(), Failure> {
+fn apply(map: &mut Snapshot, event: pb::ShardDiffNotification) -> Result<(), Failure> {
     use pb::shard_diff_notification::Type;
     let kind = event.r#type();
-    let Some(record) = event.into_message().current else {
+    let Some(record) = event.current else {
         return if kind == Type::Reset { Err(Failure::Reset) } else { Ok(()) };
     };
     // A namespace that ends or begins does so in several commits, and keys are of other shards meanwhile.
@@ -295,16 +309,31 @@ fn apply(map: &mut Snapshot, event: Encoded<pb::ShardDiffNotification>) -> Resul
     if map.put(shard, record.map_version) { Ok(()) } else { Err(Failure::Reset) }
 }
 
-/// That a map is all of it, if the daemon has the same version; answers whether that daemon says that it may be behind itself.
-async fn check_all(map: &Snapshot, client: &mut Client) -> Result<bool, Failure> {
+/// What a daemon has, beside what it has told.
+struct Checked {
+    version: i64,
+    /// It says that it may be behind itself.
+    is_stale: bool,
+}
+
+/// That a map is all of it, if the daemon has the same version.
+async fn check_all(map: &Snapshot, client: &mut Client) -> Result<Checked, Failure> {
     let asked = pb::ShardListRequest {
         namespace: map.namespace.clone(),
         page_size: 1,
         ..pb::ShardListRequest::default()
     };
     let answer = timeout(WITHIN, client.list(asked)).await.map_err(|_| Failure::Silent)??.into_inner();
-    let is_other = |of: &pb::ShardMapVersion| of.version == map.version && of.checksum != map.checksum();
-    if answer.maps.first().is_some_and(is_other) { Err(Failure::Incomplete) } else { Ok(answer.stale) }
+    let of = answer.maps.first().cloned().unwrap_or_default();
+    if of.version == map.version && of.checksum != map.checksum() {
+        return Err(Failure::Incomplete);
+    }
+    Ok(Checked { version: of.version, is_stale: answer.stale })
+}
+
+/// The epoch of a cursor, which is greater with each registry that begins anew.
+fn epoch(cursor: &str) -> Option<u64> {
+    u64::from_str_radix(cursor.split(':').next()?, 16).ok()
 }
 
 /// The whole map as a daemon has it, and from where on it is to be followed there.
@@ -315,7 +344,18 @@ struct Begun {
 }
 
 impl Begun {
-    async fn at(daemon: &Endpoint, namespace: &str) -> Result<Self, Failure> {
+    /// Of a daemon that has seen what `since` is the cursor of, or of a registry that has begun anew since.
+    async fn at(daemon: &Endpoint, namespace: &str, since: &str) -> Result<Self, Failure> {
+        match Self::read(daemon, namespace, since).await {
+            Err(Failure::Refused(status)) if status.code() == Code::Aborted && !since.is_empty() => {
+                let begun = Self::read(daemon, namespace, "").await?;
+                if epoch(&begun.cursor) > epoch(since) { Ok(begun) } else { Err(Failure::Behind) }
+            }
+            begun => begun,
+        }
+    }
+
+    async fn read(daemon: &Endpoint, namespace: &str, since: &str) -> Result<Self, Failure> {
         let channel = daemon.clone().connect_timeout(WITHIN).tcp_nodelay(true).connect().await?;
         let mut client = ShardControlServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
         let (mut shards, mut page, mut first) = (Vec::new(), String::new(), None);
@@ -324,6 +364,7 @@ impl Begun {
                 namespace: namespace.to_owned(),
                 page_size: PAGE,
                 cursor: page.clone(),
+                min_revision: since.to_owned(),
                 ..pb::ShardListRequest::default()
             };
             let answer =

@@ -39,6 +39,16 @@ pub struct Snapshot {
     shards: Vec<Arc<Shard>>,
 }
 
+/// The shard of a key.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub shard: Arc<Shard>,
+    /// Of the map that it was found in.
+    pub version: i64,
+    /// As of [`Snapshot::stale`].
+    pub stale: bool,
+}
+
 impl Shard {
     /// `None`: of a status that this version does not know.
     pub(super) fn of(record: &pb::ShardRecord) -> Option<Self> {
@@ -72,9 +82,10 @@ impl Snapshot {
     }
 
     /// The shard that a key is of; `None`: there are none.
-    pub fn lookup(&self, key: &[u8]) -> Option<&Shard> {
+    pub fn lookup(&self, key: &[u8]) -> Option<Found> {
         let all = u32::try_from(self.shards.len()).ok()?;
-        self.shards.get(shard_of(key, all) as usize).map(|shard| &**shard)
+        let shard = self.shards.get(shard_of(key, all) as usize)?.clone();
+        Some(Found { shard, version: self.version, stale: self.stale })
     }
 
     /// A shard by its id.
@@ -86,6 +97,10 @@ impl Snapshot {
     /// All shards.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = &Shard> {
         self.shards.iter().map(|shard| &**shard)
+    }
+
+    pub(super) fn at(&self, place: usize) -> Option<Arc<Shard>> {
+        self.shards.get(place).cloned()
     }
 
     /// The sum over all shards, as the API says that of a map.
@@ -139,10 +154,10 @@ mod tests {
     fn a_key_is_of_one_shard_whatever_the_version() {
         let ids: Vec<String> = (0..128).map(|id| format!("{id:03}")).collect();
         let mut map = Snapshot::new("orders", 1, ids.iter().map(|id| shard(id, "a", 1)));
-        let before = map.lookup(b"order-1").map(|shard| shard.id.clone());
+        let before = map.lookup(b"order-1").map(|found| found.shard.id.clone());
         assert_eq!(before.as_deref(), Some("029"), "as the reference of shard placement has it");
         assert!(map.put(shard("029", "b", 2), 2));
-        assert_eq!(map.lookup(b"order-1").map(|shard| shard.owner.as_str()), Some("b"));
-        assert_eq!(Snapshot::new("orders", 0, []).lookup(b"x"), None);
+        assert_eq!(map.lookup(b"order-1").map(|found| found.shard.owner.clone()).as_deref(), Some("b"));
+        assert!(Snapshot::new("orders", 0, []).lookup(b"x").is_none());
     }
 }

@@ -1,20 +1,26 @@
 //! Leave to serve what one's own node owns.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::shard_control_service_client::ShardControlServiceClient;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tracing::debug;
 
-/// How often leave is asked for, at most and at least.
-const ASK_EVERY: Duration = Duration::from_millis(250);
-const ASK_SOONER: Duration = Duration::from_millis(50);
+use super::refusal::{NoLeave, NotServed};
+
+/// How soon it is asked again after a daemon that did not answer, and while work on what is given up goes on.
+const AGAIN: Duration = Duration::from_millis(100);
+/// From one request to the next one at least.
+const APART: Duration = Duration::from_millis(10);
 /// How long an answer may take.
 const WITHIN: Duration = Duration::from_secs(1);
 
@@ -28,6 +34,19 @@ pub struct ShardWorkerOptions {
     pub worker_id: String,
 }
 
+/// What a process has to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Workload {
+    /// Pieces of work that were taken and are not done.
+    pub pending: u64,
+    /// Pieces of work that wait to be taken.
+    pub queue_depth: u64,
+    /// How long a piece of work takes, such as the p99 of the last seconds.
+    pub latency: Duration,
+    /// Which part of the work fails, 0 to 1.
+    pub error_rate: f64,
+}
+
 /// Leave to serve shards, renewed until it is dropped.
 ///
 /// [`ShardWorker::enter`] is asked before each piece of work. What it gives is held while the work lasts: a shard that is to go to another
@@ -35,24 +54,64 @@ pub struct ShardWorkerOptions {
 /// else has any; a process that stood still meanwhile is refused by the gate that its writes pass with [`Served::fence`].
 #[derive(Debug)]
 pub struct ShardWorker {
-    shared: Arc<Shared>,
+    asker: Arc<Asker>,
     asking: JoinHandle<()>,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
+/// Who asks for leave, and what it has.
+struct Asker {
+    client: ShardControlServiceClient<Channel>,
+    namespace: String,
+    worker_id: String,
+    sequence: AtomicU64,
+    /// Nothing is begun any more.
+    leaving: Arc<AtomicBool>,
     leaves: Mutex<Leaves>,
+    /// Work has ended on what is to be given up.
+    ended: Arc<Notify>,
 }
 
-/// By shard and fence token: the last one of a shard is that of now, and those before it are held by work that has not ended.
-type Leaves = BTreeMap<(String, u64), Leave>;
+#[derive(Debug, Default)]
+struct Leaves {
+    /// By shard and fence token: the last one of a shard is that of now, and those before it are held by work that has not ended.
+    of: BTreeMap<(String, u64), Arc<Leave>>,
+    /// What the daemon said last of its map, and why nothing may be served.
+    version: i64,
+    trouble: String,
+}
 
-#[derive(Clone, Debug)]
+/// Leave to serve a shard under a fence; work has a part in it.
+#[derive(Debug)]
 struct Leave {
-    until: Instant,
-    draining: bool,
+    until: Mutex<Instant>,
+    draining: AtomicBool,
     /// How much work holds it.
-    held: Arc<AtomicUsize>,
+    held: AtomicUsize,
+    leaving: Arc<AtomicBool>,
+    ended: Arc<Notify>,
+}
+
+impl Leave {
+    fn until(&self) -> Instant {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire) > 0
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody waits for the end of the work on it.
+    fn is_ending(&self) -> bool {
+        self.is_draining() || self.leaving.load(Ordering::Acquire)
+    }
+
+    fn may_be_entered(&self) -> bool {
+        !self.is_draining() && Instant::now() < self.until()
+    }
 }
 
 /// A piece of work on a shard that may be done.
@@ -60,20 +119,21 @@ struct Leave {
 pub struct Served {
     /// What the writes of the work carry, to a gate in front of what they change.
     pub fence: u64,
-    until: Instant,
-    held: Arc<AtomicUsize>,
+    leave: Arc<Leave>,
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.held.fetch_sub(1, Ordering::AcqRel);
+        if self.leave.held.fetch_sub(1, Ordering::AcqRel) == 1 && self.leave.is_ending() {
+            self.leave.ended.notify_one();
+        }
     }
 }
 
 impl Served {
-    /// Until when nobody else may serve the shard, by the clock of this process.
+    /// Until when nobody else may serve the shard, by the clock of this process; later with each renewal while the work lasts.
     pub fn until(&self) -> Instant {
-        self.until
+        self.leave.until()
     }
 }
 
@@ -86,48 +146,164 @@ impl Drop for ShardWorker {
 impl ShardWorker {
     /// Begins to ask for leave. Must be called within a runtime of tokio.
     pub fn start(options: ShardWorkerOptions) -> Self {
-        let daemon = options.daemon.clone();
+        let daemon = options.daemon;
         let channel = daemon.connect_timeout(WITHIN).timeout(WITHIN).tcp_nodelay(true).connect_lazy();
-        let shared = Arc::<Shared>::default();
-        let asking = tokio::spawn(run(shared.clone(), options, ShardControlServiceClient::new(channel)));
-        Self { shared, asking }
+        // Two processes of one name do not answer for each other.
+        let own = RandomState::new().build_hasher().finish();
+        let asker = Arc::new(Asker {
+            client: ShardControlServiceClient::new(channel),
+            namespace: options.namespace,
+            worker_id: format!("{}-{own:016x}", options.worker_id),
+            sequence: AtomicU64::new(0),
+            leaving: Arc::default(),
+            leaves: Mutex::default(),
+            ended: Arc::default(),
+        });
+        let asking = tokio::spawn(asker.clone().run());
+        Self { asker, asking }
     }
 
-    /// Leave for one piece of work on a shard; `None`: this node does not own it, or is to give it up.
-    pub fn enter(&self, shard: &str) -> Option<Served> {
-        let leaves = self.shared.lock();
-        let of_shard = leaves.range((shard.to_owned(), 0)..=(shard.to_owned(), u64::MAX));
-        let (&(_, fence), leave) = of_shard.last().filter(|(_, leave)| leave.may_be_entered())?;
+    /// Leave for one piece of work on a shard.
+    ///
+    /// # Errors
+    /// [`NotServed`]: this node does not own it, is to give it up, or cannot say. Whoever sent the work is to be told the version.
+    pub fn enter(&self, shard: &str) -> Result<Served, NotServed> {
+        let leaves = self.asker.lock();
+        let refused = |why: NoLeave| NotServed { why, shard: shard.to_owned(), version: leaves.version };
+        let of_shard = leaves.of.range((shard.to_owned(), 0)..=(shard.to_owned(), u64::MAX));
+        let Some((&(_, fence), leave)) = of_shard.last() else {
+            let trouble = leaves.trouble.clone();
+            return Err(refused(if trouble.is_empty() {
+                NoLeave::NotOwned
+            } else {
+                NoLeave::Trouble(trouble)
+            }));
+        };
+        if leave.is_draining() || self.asker.is_leaving() {
+            return Err(refused(NoLeave::Draining));
+        }
+        if !leave.may_be_entered() {
+            return Err(refused(NoLeave::Trouble(leaves.trouble.clone())));
+        }
         leave.held.fetch_add(1, Ordering::AcqRel);
-        Some(Served { fence, until: leave.until, held: leave.held.clone() })
+        Ok(Served { fence, leave: leave.clone() })
     }
 
     /// What may be served now, each with its fence token.
     pub fn shards(&self) -> BTreeMap<String, u64> {
-        let leaves = self.shared.lock();
-        let may = leaves.iter().filter(|(_, leave)| leave.may_be_entered());
+        let leaves = self.asker.lock();
+        let may = leaves.of.iter().filter(|(_, leave)| leave.may_be_entered());
         may.map(|((shard, fence), _)| (shard.clone(), *fence)).collect()
     }
-}
 
-impl Leave {
-    fn may_be_entered(&self) -> bool {
-        !self.draining && Instant::now() < self.until
+    /// Why the daemon gives no leave; empty: it does.
+    pub fn trouble(&self) -> String {
+        self.asker.lock().trouble.clone()
+    }
+
+    /// Says what this process has to do, which counts for half a minute: nodes that have too much get no more shards.
+    ///
+    /// # Errors
+    /// When the daemon has not taken it.
+    pub async fn report(&self, load: Workload) -> Result<(), tonic::Status> {
+        let load = pb::ReportedLoad {
+            pending: load.pending,
+            queue_depth: load.queue_depth,
+            latency_ms: load.latency.as_secs_f64() * 1e3,
+            error_rate: load.error_rate,
+        };
+        let asker = &self.asker;
+        let request = pb::ReportLoadRequest {
+            namespace: asker.namespace.clone(),
+            worker_id: asker.worker_id.clone(),
+            load: Some(load),
+        };
+        asker.client.clone().report_load(request).await.map(drop)
+    }
+
+    /// Begins nothing any more, and returns once what was begun has ended and the daemon knows it, so that nobody has to wait for this
+    /// process; or when all leave has run out, by which it is known too.
+    pub async fn stop(mut self) {
+        self.asker.leaving.store(true, Ordering::Release);
+        self.asking.abort();
+        let _ = (&mut self.asking).await;
+        let mut last = None;
+        loop {
+            last = last.max(self.asker.last());
+            let serving = self.asker.serving();
+            let is_done = serving.is_empty();
+            let told = self.asker.ask(serving, false).await;
+            if is_done && (told || last.is_none_or(|last| last <= Instant::now())) {
+                return;
+            }
+            let _ = timeout(AGAIN, self.asker.ended.notified()).await;
+        }
     }
 }
 
-impl Shared {
+impl Asker {
     fn lock(&self) -> MutexGuard<'_, Leaves> {
         self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// When the last leave ends.
+    fn last(&self) -> Option<Instant> {
+        self.lock().of.values().map(|leave| leave.until()).max()
+    }
+
+    async fn run(self: Arc<Self>) {
+        let mut told = Vec::new();
+        loop {
+            let serving = self.serving();
+            let is_news = serving != told;
+            told.clone_from(&serving);
+            let is_giving_up = self.lock().of.values().any(|leave| leave.is_draining());
+            // The daemon answers when there is something new, where nobody waits for what is said here.
+            let heard = self.ask(serving, !is_news && !is_giving_up).await;
+            sleep(APART).await;
+            if heard && self.serving() != told {
+                continue;
+            }
+            if !heard || is_giving_up {
+                let _ = timeout(AGAIN, self.ended.notified()).await;
+            }
+        }
+    }
+
+    /// Says what is served, and takes what may be; false: it was not heard.
+    async fn ask(&self, serving: Vec<pb::ServedShard>, waits: bool) -> bool {
+        let asked = Instant::now();
+        let request = pb::HoldShardsRequest {
+            namespace: self.namespace.clone(),
+            worker_id: self.worker_id.clone(),
+            serving,
+            sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+            leaving: self.is_leaving(),
+            known_version: if waits { self.lock().version } else { 0 },
+        };
+        match self.client.clone().hold(request).await {
+            Ok(answer) => {
+                self.take(answer.into_inner(), asked);
+                true
+            }
+            Err(status) => {
+                debug!(error = status.message(), namespace = self.namespace, "no leave to serve shards");
+                status.message().clone_into(&mut self.lock().trouble);
+                false
+            }
+        }
+    }
+
     /// What is served, as the daemon is told; what is not any more is forgotten.
     fn serving(&self) -> Vec<pb::ServedShard> {
-        let now = Instant::now();
+        let is_leaving = self.is_leaving();
         let mut leaves = self.lock();
-        let is_held = |leave: &Leave| leave.held.load(Ordering::Acquire) > 0;
-        leaves.retain(|_, leave| is_held(leave) || (now < leave.until && !leave.draining));
-        let served = leaves.keys().map(|(shard, fence)| pb::ServedShard {
+        leaves.of.retain(|_, leave| leave.is_held() || leave.may_be_entered() && !is_leaving);
+        let served = leaves.of.keys().map(|(shard, fence)| pb::ServedShard {
             shard_id: shard.clone(),
             fence_token: fence.cast_signed(),
         });
@@ -137,40 +313,38 @@ impl Shared {
     fn take(&self, answer: pb::HoldShardsResponse, asked: Instant) {
         let until = asked + Duration::from_millis(answer.valid_for_ms.into());
         let mut leaves = self.lock();
+        leaves.trouble = answer.trouble;
+        leaves.version = answer.map.map_or(leaves.version, |map| map.version);
         for held in answer.shards {
-            let (fence, draining) = (held.fence_token.cast_unsigned(), held.draining);
+            let (shard, fence) = (held.shard_id, held.fence_token.cast_unsigned());
             // Work that was begun under another fence goes on to its end, and none begins.
-            let others = leaves.range_mut((held.shard_id.clone(), 0)..=(held.shard_id.clone(), u64::MAX));
-            others.filter(|((_, of), _)| *of != fence).for_each(|(_, leave)| leave.draining = true);
-            let new = || Leave { until, draining, held: Arc::default() };
-            let leave = leaves.entry((held.shard_id, fence)).or_insert_with(new);
-            (leave.until, leave.draining) = (until.max(leave.until), draining);
+            let others = leaves.of.range((shard.clone(), 0)..=(shard.clone(), u64::MAX));
+            others
+                .filter(|((_, of), _)| *of != fence)
+                .for_each(|(_, leave)| leave.draining.store(true, Ordering::Release));
+            let new = || {
+                Arc::new(Leave {
+                    until: Mutex::new(until),
+                    draining: AtomicBool::new(false),
+                    held: AtomicUsize::new(0),
+                    leaving: self.leaving.clone(),
+                    ended: self.ended.clone(),
+                })
+            };
+            let leave = leaves.of.entry((shard, fence)).or_insert_with(new);
+            let mut known = leave.until.lock().unwrap_or_else(PoisonError::into_inner);
+            *known = until.max(*known);
+            leave.draining.store(held.draining, Ordering::Release);
         }
     }
 }
 
-async fn run(
-    shared: Arc<Shared>,
-    options: ShardWorkerOptions,
-    mut client: ShardControlServiceClient<Channel>,
-) {
-    // Two processes of one name do not answer for each other.
-    let own = RandomState::new().build_hasher().finish();
-    let worker_id = format!("{}-{own:016x}", options.worker_id);
-    loop {
-        let (asked, serving) = (Instant::now(), shared.serving());
-        let request = pb::HoldShardsRequest {
-            namespace: options.namespace.clone(),
-            worker_id: worker_id.clone(),
-            serving,
-        };
-        match client.hold(request).await {
-            Ok(answer) => shared.take(answer.into_inner(), asked),
-            Err(status) => {
-                debug!(error = status.message(), namespace = options.namespace, "no leave to serve shards");
-            }
-        }
-        let is_giving_up = shared.lock().values().any(|leave| leave.draining);
-        tokio::time::sleep(if is_giving_up { ASK_SOONER } else { ASK_EVERY }).await;
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (namespace, worker_id) = (&self.namespace, &self.worker_id);
+        f.debug_struct("Asker")
+            .field("namespace", namespace)
+            .field("worker_id", worker_id)
+            .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardValue};
 use omnirelay_wire::timestamp::millis;
 
 use super::{Change, Deciding, Deed, Moving, Step};
+use crate::core::shards::member::Member;
 use pb::planned_move::Progress;
 use pb::rebalance_plan::State as PlanState;
 
@@ -125,7 +126,8 @@ impl<'a> Deciding<'a> {
         let target = self.member(&planned.to);
         let owner = value.and_then(|value| self.member(&value.owner));
         let goes = owner.is_none_or(|owner| owner.standing == Standing::Leaving);
-        let may_get = target.is_some_and(|target| target.gets());
+        // What has begun goes on although a target has much to do by now.
+        let may_get = target.is_some_and(|target| target.gets() || target.is_only_overloaded());
         // What the controller has begun by itself, because an owner went, is not needed once the owner is back.
         let is_moot = plan.automatic && planned.cause == Cause::OwnerLeaves.word() && !goes;
         let is_held_up = !may_get || plan.state() == PlanState::Paused;
@@ -157,7 +159,7 @@ impl<'a> Deciding<'a> {
 
     /// Which nodes plans wait for.
     fn waits_for(&self, moving: &Moving<'_>) -> Option<String> {
-        let waits = |to: &&&str| self.member(to).is_some_and(|to| !to.gets());
+        let waits = |to: &&&str| self.member(to).is_some_and(|to| !to.gets() && !to.is_only_overloaded());
         let to = moving.covered.values().find(waits)?;
         Some(format!("{to} is {}", self.member(to)?.why.join(", ")))
     }
@@ -218,8 +220,8 @@ impl<'a> Deciding<'a> {
     }
 
     pub(super) fn has_enough_nodes(&self) -> bool {
-        let open = self.scene.members.values().filter(|member| member.gets()).count();
-        open >= self.scene.spec.policy.min_healthy
+        let may = |member: &&Member| member.gets() || member.is_only_overloaded();
+        self.scene.members.values().filter(may).count() >= self.scene.spec.policy.min_healthy
     }
 
     pub(super) fn too_few_nodes(&self) -> String {

@@ -29,18 +29,29 @@ struct Order {
     hash: u64,
 }
 
-/// Has callers send nothing to a shard. Repeating it changes nothing.
+/// Has callers send nothing to a shard, or has it not be used at all. Repeating it changes nothing.
 pub(super) async fn pause(
     registry: &Registry,
     caller: &Caller,
     asked: pb::PauseShardRequest,
 ) -> Result<pb::ShardChange, Fault> {
     let hash = request_hash(&asked);
-    let pb::PauseShardRequest { namespace, shard_id, reason, change_ticket, expected_version, dry_run } =
-        asked;
+    let pb::PauseShardRequest {
+        namespace,
+        shard_id,
+        reason,
+        change_ticket,
+        expected_version,
+        dry_run,
+        disable,
+    } = asked;
     let order =
         Order { namespace, shard: shard_id, reason, ticket: change_ticket, expected_version, dry_run, hash };
-    edit(registry, caller, PAUSE, order, |value| value.paused = true).await
+    let change = |value: &mut ShardValue| {
+        value.paused = true;
+        value.disabled |= disable;
+    };
+    edit(registry, caller, PAUSE, order, change).await
 }
 
 /// Takes a pause back. Repeating it changes nothing.
@@ -54,7 +65,7 @@ pub(super) async fn resume(
         asked;
     let order =
         Order { namespace, shard: shard_id, reason, ticket: change_ticket, expected_version, dry_run, hash };
-    edit(registry, caller, RESUME, order, |value| value.paused = false).await
+    edit(registry, caller, RESUME, order, |value| (value.paused, value.disabled) = (false, false)).await
 }
 
 async fn edit(

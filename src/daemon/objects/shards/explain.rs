@@ -39,7 +39,7 @@ impl Shards {
         let value = record.value::<ShardValue>().unwrap_or_default();
         let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
         let (spec, values) = (map.spec(), map.values());
-        let members = nodes.members(&spec, &values);
+        let members = nodes.members(map.name(), &spec, &values);
         let candidates = candidates(&map, &spec, &values, &members, (shard, &value));
         let leads = Leads::of_one(self.registry.view(), &record.record.id);
         let cursor = maps.cursor.to_string();

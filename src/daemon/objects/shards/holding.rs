@@ -9,25 +9,32 @@ use std::time::Duration;
 
 use omnirelay_core::text::is_unseen;
 use omnirelay_core::time::Millis;
+use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{ReleasedShard, ShardValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::millis;
 use tokio::time::{Instant, sleep_until};
+use tracing::warn;
 
+use super::SHARDS_RUNBOOK;
 use super::known::{Map, Maps, SHARD, parts};
 use super::pb;
 use crate::core::shards::map::status;
+use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::ViewRecord;
 use pb::shard_record::Status;
 
 /// The most workers that serve at once.
-const WORKERS_MAX: usize = 256;
+pub const WORKERS_MAX: usize = 256;
+
+/// How long a request may be under way: one that is older is of no connection any more.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(10);
 
 /// A shard under one fence.
-type Held = (String, u64);
+pub type Held = (String, u64);
 
 /// What workers beside this daemon may serve.
 pub struct Holdings {
@@ -35,66 +42,129 @@ pub struct Holdings {
     /// Workers of the process before this one may serve until then.
     quiet_until: Instant,
     book: Mutex<Book>,
+    metrics: Arc<ShardMetrics>,
 }
 
 #[derive(Default)]
 struct Book {
     /// Until when each worker may serve a shard, by the shard.
     until: BTreeMap<Held, BTreeMap<String, Instant>>,
+    /// The last request of each worker in each namespace, as long as another one may be under way.
+    last: BTreeMap<(String, String), Last>,
+    /// How often something was dropped that somebody may wait for.
+    drops: u64,
     /// What was said, or is about to be, to be served no more: nobody is let serve it again under this fence.
     given_up: BTreeSet<Held>,
     /// This node stops.
     closed: bool,
 }
 
+/// What a worker has said.
+pub struct Heard {
+    pub serving: BTreeSet<Held>,
+    /// It serves something no more.
+    pub dropped: bool,
+}
+
+/// The last request of a worker.
+struct Last {
+    sequence: u64,
+    /// What it serves, and other nodes own.
+    beside: BTreeSet<Held>,
+    /// No earlier one is under way any more by then.
+    until: Instant,
+}
+
 impl Holdings {
     /// Of a process that begins now; `session_ttl` is that of its session, and of the one before it.
-    pub fn new(registry: Arc<Registry>, session_ttl: Duration) -> Self {
-        Self { registry, quiet_until: Instant::now() + session_ttl, book: Mutex::default() }
+    pub fn new(registry: Arc<Registry>, session_ttl: Duration, metrics: Arc<ShardMetrics>) -> Self {
+        Self { registry, quiet_until: Instant::now() + session_ttl, book: Mutex::default(), metrics }
     }
 
-    /// What a worker may serve from now on; and whether there is something that nobody serves any more.
+    /// Hears what a worker serves.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`; those of [`Maps::ready`]; `TOO_MANY_WORKERS`.
-    pub fn hold(&self, asked: &pb::HoldShardsRequest) -> Result<(pb::HoldShardsResponse, bool), Fault> {
+    /// `INVALID_ARGUMENT`; those of [`Maps::ready`]; `TOO_MANY_WORKERS`; `LATE_REQUEST`: a later one of it was there before.
+    pub fn hear(&self, asked: &pb::HoldShardsRequest) -> Result<Heard, Fault> {
         let worker = &asked.worker_id;
-        if worker.is_empty() || worker.len() > 128 || worker.chars().any(is_unseen) {
-            return Err(Fault::invalid("field `workerId` is 1 to 128 visible characters"));
-        }
-        let serving: BTreeSet<Held> = asked
-            .serving
-            .iter()
-            .map(|served| {
-                (format!("{}/{}", asked.namespace, served.shard_id), served.fence_token.cast_unsigned())
-            })
-            .collect();
+        check_worker(worker)?;
+        Maps::of(self.registry.view()).ready(&asked.namespace)?;
+        let served = |served: &pb::ServedShard| {
+            (format!("{}/{}", asked.namespace, served.shard_id), served.fence_token.cast_unsigned())
+        };
+        let serving: BTreeSet<Held> = asked.serving.iter().map(served).collect();
         let now = Instant::now();
         let mut book = self.lock();
-        // Read by whoever has the book: nobody goes by an older registry than the one before him.
-        let maps = Maps::of(self.registry.view());
-        let map = maps.ready(&asked.namespace)?;
         book.forget(now);
         if !book.knows(worker) && book.workers() >= WORKERS_MAX {
             let message = format!("{WORKERS_MAX} workers serve what this node owns, and no more may");
             return Err(Fault::new(reasons::TOO_MANY_WORKERS, message)
                 .hint("end some; or let one process serve several shards"));
         }
+        if !book.hears(asked, now) {
+            return Err(Fault::new(reasons::LATE_REQUEST, "a later request of this worker was there before")
+                .hint("nothing was changed; ask again with a greater `sequence`"));
+        }
         let dropped = book.drop_unserved(worker, &asked.namespace, &serving);
+        let beside = serving.iter().filter(|held| self.is_of_another(held)).cloned().collect();
+        for (shard, fence_token) in book.note_beside(asked, beside) {
+            self.metrics.count_concurrent(&asked.namespace);
+            warn!(
+                shard,
+                fence_token,
+                worker,
+                runbook = SHARDS_RUNBOOK,
+                "worker serves a shard that another node owns by now"
+            );
+        }
+        Ok(Heard { serving, dropped })
+    }
+
+    /// Whether another node owns a shard by now, with a later fence.
+    fn is_of_another(&self, (shard, fence): &Held) -> bool {
+        let record = self.registry.view().get(&RecordId::new(SHARD, shard.as_str()));
+        let value = record.and_then(|record| record.value::<ShardValue>());
+        value.is_some_and(|value| value.owner != self.registry.node_id() && value.fence_token > *fence)
+    }
+
+    /// What a worker may serve from now on.
+    ///
+    /// # Errors
+    /// Those of [`Maps::ready`].
+    pub fn grant(
+        &self,
+        asked: &pb::HoldShardsRequest,
+        serving: &BTreeSet<Held>,
+    ) -> Result<pb::HoldShardsResponse, Fault> {
+        let now = Instant::now();
+        let mut book = self.lock();
+        // Read by whoever has the book: nobody goes by an older registry than the one before him.
+        let maps = Maps::of(self.registry.view());
+        let map = maps.ready(&asked.namespace)?;
         let mut answer = pb::HoldShardsResponse {
             node_id: self.registry.node_id().to_owned(),
             map: Some(map.version()),
             ..pb::HoldShardsResponse::default()
         };
+        if !book.is_last(asked) {
+            // What the later one said it serves is not to be contradicted.
+            "a later request of this worker was there before".clone_into(&mut answer.trouble);
+            return Ok(answer);
+        }
         match self.may_serve_until(&book) {
             Ok(until) => {
                 let left = until.saturating_duration_since(now).as_millis();
                 answer.valid_for_ms = u32::try_from(left).unwrap_or(u32::MAX);
-                answer.shards = self.granted(&map, &mut book, worker, &serving, until);
+                answer.shards = self.granted(&map, &mut book, asked, serving, until);
             }
             Err(trouble) => answer.trouble = trouble.to_owned(),
         }
-        Ok((answer, dropped))
+        Ok(answer)
+    }
+
+    /// Rises when a worker serves something no more.
+    pub fn drops(&self) -> u64 {
+        self.lock().drops
     }
 
     /// Until when this node may have anything served.
@@ -116,7 +186,7 @@ impl Holdings {
         &self,
         map: &Map<'_>,
         book: &mut Book,
-        worker: &str,
+        asked: &pb::HoldShardsRequest,
         serving: &BTreeSet<Held>,
         until: Instant,
     ) -> Vec<pb::HeldShard> {
@@ -128,18 +198,19 @@ impl Holdings {
                 continue;
             };
             let held = (record.record.id.key.clone(), value.fence_token);
+            let is_served = serving.contains(&held);
             let draining = match status(&value).0 {
-                Status::Active => false,
+                Status::Active if is_served || !asked.leaving => false,
                 // It may finish what it has begun.
-                Status::Draining if serving.contains(&held) && is_in_time(&value, grace, now) => true,
+                Status::Draining if is_served && is_in_time(&value, grace, now) => true,
                 _ => continue,
             };
-            if book.given_up.contains(&held) {
+            if book.given_up.contains(&held) || !self.registry.view().is_confirmed(record.record.updated_at) {
                 continue;
             }
             let shard = parts(&record.record.id).map(|(_, shard)| shard.to_owned()).unwrap_or_default();
             granted.push(pb::HeldShard { shard_id: shard, fence_token: held.1.cast_signed(), draining });
-            let known = book.until.entry(held).or_default().entry(worker.to_owned()).or_insert(until);
+            let known = book.until.entry(held).or_default().entry(asked.worker_id.clone()).or_insert(until);
             *known = until.max(*known);
         }
         granted
@@ -205,6 +276,29 @@ impl Book {
             workers.retain(|_, until| now < *until);
             !workers.is_empty()
         });
+        self.last.retain(|_, last| now < last.until);
+    }
+
+    /// Notes a request; false: a later one was there before.
+    fn hears(&mut self, asked: &pb::HoldShardsRequest, now: Instant) -> bool {
+        let new = || Last { sequence: 0, beside: BTreeSet::new(), until: now };
+        let last = self.last.entry(key(asked)).or_insert_with(new);
+        let is_later = asked.sequence == 0 || asked.sequence > last.sequence;
+        (last.sequence, last.until) = (asked.sequence.max(last.sequence), now + UNDER_WAY_MAX);
+        is_later
+    }
+
+    /// Notes what a worker serves that other nodes own; answers what is new of it.
+    fn note_beside(&mut self, asked: &pb::HoldShardsRequest, beside: BTreeSet<Held>) -> Vec<Held> {
+        let Some(last) = self.last.get_mut(&key(asked)) else { return Vec::new() };
+        let new = beside.difference(&last.beside).cloned().collect();
+        last.beside = beside;
+        new
+    }
+
+    /// Whether no later request than this one was there.
+    fn is_last(&self, asked: &pb::HoldShardsRequest) -> bool {
+        asked.sequence == 0 || self.last.get(&key(asked)).is_none_or(|last| last.sequence <= asked.sequence)
     }
 
     /// Notes that a worker serves nothing of a namespace but this; whether that was news.
@@ -216,6 +310,7 @@ impl Book {
                 dropped |= workers.remove(worker).is_some();
             }
         }
+        self.drops += u64::from(dropped);
         dropped
     }
 
@@ -226,12 +321,30 @@ impl Book {
     }
 
     fn knows(&self, worker: &str) -> bool {
-        self.until.values().any(|workers| workers.contains_key(worker))
+        self.last.keys().any(|(_, known)| known == worker)
+            || self.until.values().any(|workers| workers.contains_key(worker))
     }
 
     fn workers(&self) -> usize {
-        self.until.values().flat_map(BTreeMap::keys).collect::<BTreeSet<_>>().len()
+        self.until
+            .values()
+            .flat_map(BTreeMap::keys)
+            .chain(self.last.keys().map(|(_, worker)| worker))
+            .collect::<BTreeSet<_>>()
+            .len()
     }
+}
+
+/// The namespace and the worker of a request.
+fn key(asked: &pb::HoldShardsRequest) -> (String, String) {
+    (asked.namespace.clone(), asked.worker_id.clone())
+}
+
+/// # Errors
+/// `INVALID_ARGUMENT`: it cannot be the id of a worker.
+pub fn check_worker(id: &str) -> Result<(), Fault> {
+    let is_one = !id.is_empty() && id.len() <= 128 && !id.chars().any(is_unseen);
+    if is_one { Ok(()) } else { Err(Fault::invalid("field `workerId` is 1 to 128 visible characters")) }
 }
 
 /// A shard that this node owns and is to stop.
@@ -243,4 +356,60 @@ fn to_stop<'r>(me: &str, record: &'r Arc<ViewRecord>) -> Option<(Held, &'r Arc<V
 fn is_in_time(value: &ShardValue, grace: Duration, now: Millis) -> bool {
     let since = value.draining_since.as_ref().map(millis).unwrap_or_default();
     now < since.after(grace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(namespace: &str, sequence: u64) -> pb::HoldShardsRequest {
+        let (namespace, worker_id) = (namespace.to_owned(), "w".to_owned());
+        pb::HoldShardsRequest { namespace, worker_id, sequence, ..pb::HoldShardsRequest::default() }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_late_is_known_by_its_number() {
+        let (mut book, now) = (Book::default(), Instant::now());
+        assert!(book.hears(&asked("orders", 2), now) && book.hears(&asked("orders", 3), now));
+        assert!(!book.hears(&asked("orders", 3), now) && !book.hears(&asked("orders", 2), now));
+        assert!(
+            book.is_last(&asked("orders", 3)) && !book.is_last(&asked("orders", 2)),
+            "one that waits is late too"
+        );
+        // Another namespace counts by itself, and so does a worker that does not.
+        assert!(book.hears(&asked("users", 1), now) && book.is_last(&asked("users", 1)));
+        assert!(book.hears(&asked("orders", 0), now) && book.is_last(&asked("orders", 0)));
+        assert_eq!((book.workers(), book.knows("w"), book.knows("v")), (1, true, false));
+        book.forget(now + UNDER_WAY_MAX);
+        assert!(!book.knows("w") && book.hears(&asked("orders", 1), now));
+    }
+
+    #[tokio::test]
+    async fn what_is_served_beside_another_owner_is_counted_once() {
+        let (mut book, now) = (Book::default(), Instant::now());
+        book.hears(&asked("orders", 1), now);
+        let held = |shard: &str| (format!("orders/{shard}"), 7);
+        assert_eq!(book.note_beside(&asked("orders", 1), [held("1")].into()), [held("1")]);
+        assert_eq!(book.note_beside(&asked("orders", 2), [held("1"), held("2")].into()), [held("2")]);
+        book.note_beside(&asked("orders", 3), BTreeSet::new());
+        assert_eq!(book.note_beside(&asked("orders", 4), [held("1")].into()), [held("1")]);
+    }
+
+    #[tokio::test]
+    async fn a_shard_is_served_until_the_last_leave_under_any_fence_ends() {
+        let (mut book, now) = (Book::default(), Instant::now());
+        let of = |book: &mut Book, fence: u64, worker: &str, ms: u64| {
+            let until = now + Duration::from_millis(ms);
+            book.until.entry(("orders/1".to_owned(), fence)).or_default().insert(worker.to_owned(), until);
+        };
+        of(&mut book, 7, "v", 900);
+        of(&mut book, 8, "w", 500);
+        assert_eq!(book.served_until("orders/1"), Some(now + Duration::from_millis(900)));
+        assert!(book.drop_unserved("v", "orders", &BTreeSet::new()), "it was news");
+        assert_eq!((book.served_until("orders/1"), book.drops), (Some(now + Duration::from_millis(500)), 1));
+        assert!(!book.drop_unserved("w", "orders", &[("orders/1".to_owned(), 8)].into()));
+        assert!(!book.drop_unserved("w", "users", &BTreeSet::new()), "of another namespace");
+        book.forget(now + Duration::from_millis(500));
+        assert_eq!((book.served_until("orders/1"), book.served_until("orders/10")), (None, None));
+    }
 }

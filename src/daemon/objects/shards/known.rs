@@ -9,9 +9,10 @@ use omnirelay_store::{Kind, Precondition, RecordId, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{
-    NamespaceValue, RebalancePlanValue, ShardReleaseValue, ShardValue,
+    NamespaceLoad, NamespaceValue, RebalancePlanValue, ShardLoadValue, ShardReleaseValue, ShardValue,
 };
 use omnirelay_wire::reasons;
+use omnirelay_wire::timestamp::millis;
 use prost::Message as _;
 
 use super::pb;
@@ -33,6 +34,8 @@ pub const SHARD: Kind = Kind::of("shard");
 pub const SHARD_CHANGE: Kind = Kind::of("shard-change");
 /// Records of plans; the key is the id.
 pub const PLAN: Kind = Kind::of("rebalance-plan");
+/// What a node has to do; the key is its id, and the record is of its session.
+pub const LOAD: Kind = Kind::of("shard-load");
 /// What a node serves no more; the key is its id, and the record is of its session.
 pub const RELEASE: Kind = Kind::of("shard-release");
 /// What a commit changes besides the record of a namespace, when it changes shards.
@@ -219,6 +222,7 @@ pub struct Nodes {
     roster: Roster,
     silent: BTreeMap<String, Millis>,
     suspected: BTreeSet<String>,
+    loads: BTreeMap<String, (Arc<ShardLoadValue>, Millis)>,
     now: Millis,
 }
 
@@ -234,7 +238,12 @@ impl Nodes {
                 suspected.insert(node.id.to_owned());
             }
         }
-        Self { roster, silent, suspected, now: view.now() }
+        Self { roster, silent, suspected, loads: loads(view), now: view.now() }
+    }
+
+    /// What a node has to do in a namespace, as its daemon says.
+    pub fn load(&self, namespace: &str, node: &str) -> Option<&NamespaceLoad> {
+        self.loads.get(node)?.0.namespaces.iter().find(|of| of.namespace == namespace)
     }
 
     pub fn now(&self) -> Millis {
@@ -262,8 +271,22 @@ impl Nodes {
         self.roster.session_of(node).filter(|_| is_gone).map(Precondition::GroupOver)
     }
 
+    /// Which nodes have too much to do in a namespace, and since when.
+    pub fn over_since(&self, namespace: &str) -> BTreeMap<String, Millis> {
+        let of = |node: &String| {
+            let since = self.load(namespace, node)?.over_since.as_ref().map(millis)?;
+            Some((node.clone(), since))
+        };
+        self.loads.keys().filter_map(of).collect()
+    }
+
+    /// When it has said so.
+    pub fn load_at(&self, node: &str) -> Option<Millis> {
+        self.loads.get(node).map(|(_, at)| *at)
+    }
+
     /// As owners of shards of a namespace.
-    pub fn members(&self, spec: &Spec, values: &Values) -> BTreeMap<String, Member> {
+    pub fn members(&self, namespace: &str, spec: &Spec, values: &Values) -> BTreeMap<String, Member> {
         let seen: Vec<Seen<'_>> = self
             .roster
             .nodes()
@@ -272,10 +295,23 @@ impl Nodes {
                 node,
                 silent_since: self.silent.get(node.id).copied(),
                 suspected: self.suspected.contains(node.id),
+                over_since: self
+                    .load(namespace, node.id)
+                    .and_then(|load| load.over_since.as_ref())
+                    .map(millis),
             })
             .collect();
         member::members(spec, &seen, values.owners(), self.now)
     }
+}
+
+/// What nodes have to do, and when they have said so.
+fn loads(view: &View) -> BTreeMap<String, (Arc<ShardLoadValue>, Millis)> {
+    let of = |record: &Arc<ViewRecord>| {
+        let value = record.value::<ShardLoadValue>()?;
+        Some((record.record.id.key.clone(), (value, record.record.updated_at)))
+    };
+    view.list(&LOAD).records.iter().filter_map(of).collect()
 }
 
 /// The plans of a namespace by their ids.

@@ -7,6 +7,7 @@ mod filter;
 mod history;
 mod holding;
 mod known;
+pub mod loads;
 pub mod namespaces;
 pub mod plans;
 pub mod release;
@@ -17,13 +18,15 @@ pub mod watching;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use omnirelay_core::shard_order::shard_of;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
+use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
 use omnirelay_wire::timestamp::millis;
+use tokio::time::timeout;
 use tonic::Response;
 use xxhash_rust::xxh64::Xxh64;
 
@@ -40,8 +43,10 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{View, ViewRecord};
 use filter::ShardFilter;
+use holding::Heard;
+pub use known::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE};
 use known::{Leads, Maps, Nodes, find_shard, parts, show};
-pub use known::{NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE};
+use loads::Loads;
 use pb::shard_control_service_server::ShardControlService;
 use release::Releases;
 
@@ -49,6 +54,8 @@ use release::Releases;
 pub const SHARDS_RUNBOOK: &str = "docs/runbooks/shards.md";
 /// The response header with the version of a map, as the origin calls it.
 const MAP_VERSION: &str = "x-omnirelay-shards-version";
+/// How long a worker waits for something new.
+const HOLD_MAX: Duration = Duration::from_millis(250);
 const PAGE_SIZE_DEFAULT: usize = 100;
 const PAGE_SIZE_MAX: usize = 10_000;
 
@@ -59,6 +66,7 @@ pub struct Shards {
     gossip: Option<Arc<Gossip>>,
     watches: Watches<pb::ShardDiffNotification>,
     releases: Arc<Releases>,
+    loads: Arc<Loads>,
 }
 
 serve! {
@@ -71,6 +79,8 @@ serve! {
         history(ShardHistoryRequest) -> ShardHistoryResponse: |shards, _, asked| history::tell(&shards.registry, asked);
         explain(ExplainShardRequest) -> ExplainShardResponse: |shards, _, asked| shards.explained(asked);
         hold(HoldShardsRequest) -> HoldShardsResponse: |shards, _, asked| shards.hold_some(asked);
+        report_load(ReportLoadRequest) -> ReportLoadResponse: |shards, _, asked| shards.report_load(asked);
+        loads(ShardLoadsRequest) -> ShardLoadsResponse: |shards, _, asked| shards.ranked(asked);
         pause(PauseShardRequest) -> ShardChange: |shards, caller, asked| change::pause(&shards.registry, caller, asked);
         resume(ResumeShardRequest) -> ShardChange:
             |shards, caller, asked| change::resume(&shards.registry, caller, asked);
@@ -84,19 +94,30 @@ impl Shards {
         registry: Arc<Registry>,
         gossip: Option<Arc<Gossip>>,
         releases: Arc<Releases>,
+        loads: Arc<Loads>,
         watches_max: usize,
     ) -> Self {
-        Self { watches: Watches::new(registry.clone(), watches_max), registry, gossip, releases }
+        Self { watches: Watches::new(registry.clone(), watches_max), registry, gossip, releases, loads }
     }
 
     async fn hold_some(&self, asked: pb::HoldShardsRequest) -> Result<pb::HoldShardsResponse, Fault> {
         self.registry.ready_for("").await?;
-        let (answer, dropped) = self.releases.holdings.hold(&asked)?;
+        let holdings = &self.releases.holdings;
+        let Heard { serving, dropped } = holdings.hear(&asked)?;
         if dropped {
-            // Somebody may be waiting for it.
-            self.releases.look().await;
+            // Somebody may be waiting for it, and the worker need not; what goes wrong with it is done with the next beat.
+            let releases = self.releases.clone();
+            tokio::spawn(async move { releases.look().await });
         }
-        Ok(answer)
+        if asked.known_version != 0 {
+            let id = known::namespace_id(&asked.namespace);
+            let is_other = |view: &View| {
+                let value = view.get(&id).and_then(|record| record.value::<NamespaceValue>());
+                value.is_none_or(|value| value.map_version != asked.known_version).then_some(())
+            };
+            let _ = timeout(HOLD_MAX, self.registry.look_until_found(is_other)).await;
+        }
+        holdings.grant(&asked, &serving)
     }
 
     async fn list_page(
@@ -242,6 +263,7 @@ pub fn levels(view: &View, gossip: Option<&Gossip>) -> Vec<NamespaceLevels> {
             moving: counted.moving as usize,
             unowned: counted.unowned as usize,
             imbalance: counted.imbalance,
+            overloaded: counted.overloaded as usize,
             waiting: waiting.collect(),
         }
     };

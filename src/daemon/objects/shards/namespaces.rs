@@ -363,13 +363,15 @@ pub fn counted(map: &Map<'_>, nodes: &Nodes) -> pb::Namespace {
         let found = values.0.iter().filter(|(_, value)| is(&value.owner, &value.target)).count();
         u32::try_from(found).unwrap_or(u32::MAX)
     };
-    let members = nodes.members(&spec, &values);
+    let members = nodes.members(map.name(), &spec, &values);
     let has_nodes = members.values().any(|member| member.standing == Standing::Open);
     let rules = Rules { moves_max: 0, strategy: Strategy::Rendezvous, ..spec.rules() };
     let planned = plan(map.name(), &values.all(), &members, &rules, &std::collections::BTreeMap::new());
     pb::Namespace {
         moving: count(|_, target| !target.is_empty()),
         unowned: count(|owner, _| owner.is_empty()),
+        overloaded: u32::try_from(members.values().filter(|member| member.has_too_much(nodes.now())).count())
+            .unwrap_or(u32::MAX),
         imbalance: (has_nodes && map.is_ready()).then_some(planned.summary.imbalance_before),
         ..show(map.record)
     }

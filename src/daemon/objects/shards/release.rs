@@ -13,6 +13,7 @@ use tracing::debug;
 
 use super::holding::Holdings;
 use super::known::{RELEASE, SHARD};
+use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::objects::peers::own_session;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
@@ -34,14 +35,14 @@ pub struct Releases {
 
 impl Releases {
     /// `session_ttl` is how long the session of the node lives.
-    pub fn new(registry: Arc<Registry>, session_ttl: Duration) -> Self {
-        let holdings = Holdings::new(registry.clone(), session_ttl);
+    pub fn new(registry: Arc<Registry>, session_ttl: Duration, metrics: Arc<ShardMetrics>) -> Self {
+        let holdings = Holdings::new(registry.clone(), session_ttl, metrics);
         Self { registry, holdings, saying: Mutex::new(()) }
     }
 
     /// Does so for ever.
     pub async fn run(&self) {
-        let sense = |_: &View| own_session(&self.registry);
+        let sense = |_: &View| (own_session(&self.registry), self.holdings.drops());
         let pace = Paced { sense: |view: &View| view.changed(&SHARD), between: PACE };
         self.registry.react_paced(sense, pace, || self.look()).await;
     }

@@ -99,7 +99,7 @@ impl Shards {
 pub fn simulate(map: &Map<'_>, values: &Values, nodes: &Nodes, asked: &Asked) -> Result<Simulated, Fault> {
     let spec = map.spec();
     let mut members = match asked.nodes.is_empty() {
-        true => nodes.members(&spec, values),
+        true => nodes.members(map.name(), &spec, values),
         false => given(&asked.nodes, values)?,
     };
     if asked.add.len() > NODES_MAX || asked.remove.len() > NODES_MAX || asked.weights.len() > NODES_MAX {
@@ -165,6 +165,7 @@ fn named(node: &pb::ShardSimulationNode) -> Result<Member, Fault> {
         standing: Standing::Open,
         why: Vec::new(),
         gone_since: None,
+        overloaded_at: None,
         ..Member::unknown(id)
     })
 }

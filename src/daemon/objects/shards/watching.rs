@@ -13,6 +13,7 @@ use crate::daemon::objects::feed::{Events, Frame, Noun, Shown};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::ViewRecord;
+use crate::daemon::registry::watch::Step;
 use pb::shard_diff_notification::Type;
 
 impl Shards {
@@ -67,6 +68,11 @@ impl WatchedShards {
 impl Noun for WatchedShards {
     type Event = pb::ShardDiffNotification;
 
+    /// Nobody is sent to an owner that may be none after a failover.
+    async fn settled(&self, step: &Step) -> bool {
+        self.registry.outlives(step.entry.at).await
+    }
+
     fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
         let record = shown.record();
         let change = shown.step().and_then(|step| step.change());
@@ -81,6 +87,7 @@ impl Noun for WatchedShards {
             prev_cursor: frame.prev_cursor,
             time: frame.time,
             reason: frame.reason,
+            more: frame.more,
         })
     }
 }

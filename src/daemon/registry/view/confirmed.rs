@@ -78,6 +78,12 @@ impl View {
         self
     }
 
+    /// Whether what was committed at `at` would outlive the server that took it; always where the store is in one place.
+    pub fn is_confirmed(&self, at: Millis) -> bool {
+        let confirmed = &read(&self.state).confirmed;
+        !confirmed.required || confirmed.through > at
+    }
+
     /// What is there to be confirmed now.
     pub(in crate::daemon::registry) fn to_confirm(&self) -> ToConfirm {
         let state = read(&self.state);

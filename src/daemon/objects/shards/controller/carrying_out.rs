@@ -69,7 +69,7 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Commits, on the condition that the namespace is as it was left.
+    /// Commits, on the condition that the namespace is as it was left, once the step before would outlive the server that took it.
     pub async fn commit(
         &mut self,
         preconditions: Vec<Precondition>,
@@ -82,7 +82,8 @@ impl<'a> Desk<'a> {
             .require(preconditions)
             .write(writes)
             .audit(audits);
-        let committed = self.controller.registry.attempt(&self.act, plan).await?;
+        self.controller.confirm().await?;
+        let committed = self.controller.attempt(&self.act, plan).await?;
         let Committed::Done(entry) = committed else {
             return Err(CommitError::Store(StoreError::Invalid {
                 what: "a step was made before".to_owned(),

@@ -26,7 +26,7 @@ impl Desk<'_> {
         let wanted = wanted(&map.value);
         let spec = map.spec();
         let all: Vec<(&str, &ShardValue)> = wanted.iter().map(|(id, value)| (id.as_str(), value)).collect();
-        let members = nodes.members(&spec, &Values(Vec::new()));
+        let members = nodes.members(self.name, &spec, &Values(Vec::new()));
         let planned = plan(self.name, &all, &members, &spec.rules(), &BTreeMap::new());
         let there: std::collections::BTreeSet<&str> =
             map.shards.iter().filter_map(|record| parts(&record.record.id).map(|(_, shard)| shard)).collect();

@@ -14,20 +14,21 @@ use std::time::Duration;
 use omnirelay_core::scope::GLOBAL_CONTROL;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_store::{CommitError, Fence, Version};
+use omnirelay_store::{CommitError, Committed, Fence, StoreError, Version};
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardReleaseValue};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::SHARDS_RUNBOOK;
-use super::known::{Map, Maps, NAMESPACE, Nodes, PLAN, RELEASE, plans_of, releases};
+use super::known::{LOAD, Map, Maps, NAMESPACE, Nodes, PLAN, RELEASE, plans_of, releases};
 use crate::core::shards::control::{Decision, Scene, decide};
 use crate::daemon::gossip::Gossip;
 use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::objects::leaders::campaign::Campaigner;
 use crate::daemon::objects::peers;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::{Act, Plan};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::reactor::Paced;
 use crate::daemon::registry::view::{View, ViewRecord};
@@ -56,12 +57,16 @@ pub struct Controller {
     settings: ControllerSettings,
     /// The namespaces with which nothing was to be done, and what that rested on.
     quiet: Mutex<BTreeMap<String, Quiet>>,
+    /// When the last step was committed, until it is certain that it would outlive the server that took it.
+    unconfirmed: Mutex<Option<Millis>>,
 }
 
 /// What a decision rests on besides time.
 #[derive(Clone, PartialEq)]
 struct Ground {
     namespace: Version,
+    /// Which nodes have too much to do, and since when.
+    over: BTreeMap<String, Millis>,
     others: Others,
 }
 
@@ -98,7 +103,15 @@ impl Controller {
         metrics: Arc<ShardMetrics>,
         settings: ControllerSettings,
     ) -> Self {
-        Self { registry, gossip, campaigner, metrics, settings, quiet: Mutex::default() }
+        Self {
+            registry,
+            gossip,
+            campaigner,
+            metrics,
+            settings,
+            quiet: Mutex::default(),
+            unconfirmed: Mutex::default(),
+        }
     }
 
     /// Does so for ever.
@@ -107,7 +120,8 @@ impl Controller {
             let token = self.fence().map(|fence| fence.token);
             (view.changed(&NAMESPACE), view.changed(&PLAN), view.changed(&RELEASE), token)
         };
-        let pace = Paced { sense: peers::changed, between: PEERS_PACE };
+        let slow = |view: &View| (peers::changed(view), view.changed(&LOAD));
+        let pace = Paced { sense: slow, between: PEERS_PACE };
         self.registry.react_paced(sense, pace, || self.look()).await;
     }
 
@@ -117,11 +131,16 @@ impl Controller {
 
     async fn look(&self) -> Option<Instant> {
         let Some(fence) = self.fence() else {
-            self.lock().clear();
+            lock(&self.quiet).clear();
             return None;
         };
         // Nobody is gone while nobody can be judged: what is done now would rest on what may be wrong.
         if self.registry.view().spares_all() {
+            return Some(Instant::now() + AGAIN);
+        }
+        // A plan goes no further than what is certain to be there after a failover.
+        if let Err(error) = self.confirm().await {
+            debug!(error = %chain(&error), "nothing is done with shards");
             return Some(Instant::now() + AGAIN);
         }
         let view = self.registry.view();
@@ -132,7 +151,8 @@ impl Controller {
         let mut again: Vec<Millis> = hears.then(|| view.now().after(GOSSIP_EVERY)).into_iter().collect();
         for name in &names {
             let Some(map) = seen.maps.find(name) else { continue };
-            let ground = Ground { namespace: map.record.record.version, others: seen.others.clone() };
+            let (namespace, over) = (map.record.record.version, seen.nodes.over_since(name));
+            let ground = Ground { namespace, over, others: seen.others.clone() };
             if let Some(until) = self.rests(name, &ground, view.now()) {
                 again.extend(until);
                 continue;
@@ -141,17 +161,22 @@ impl Controller {
             match saw {
                 Ok(Some(until)) => {
                     again.extend(until);
-                    self.lock().insert(name.clone(), Quiet { ground, again: until });
+                    lock(&self.quiet).insert(name.clone(), Quiet { ground, again: until });
                     continue;
                 }
                 Ok(None) => {}
-                Err(error) => self.tell(name, &error),
+                Err(error) => {
+                    self.tell(name, &error);
+                    if lock(&self.unconfirmed).is_some() {
+                        return Some(Instant::now() + AGAIN);
+                    }
+                }
             }
             again.push(view.now().after(AGAIN));
             // It has taken its time, in which others may have said something.
             seen = self.see(&fence);
         }
-        self.lock().retain(|name, _| seen.maps.find(name).is_some());
+        lock(&self.quiet).retain(|name, _| seen.maps.find(name).is_some());
         again.into_iter().min().map(|at| Instant::now() + at.since(view.now()))
     }
 
@@ -176,9 +201,43 @@ impl Controller {
 
     /// Whether nothing is to be done with a namespace, and until when.
     fn rests(&self, name: &str, ground: &Ground, now: Millis) -> Option<Option<Millis>> {
-        let quiet = self.lock();
+        let quiet = lock(&self.quiet);
         let known = quiet.get(name).filter(|quiet| quiet.ground == *ground)?;
         known.again.is_none_or(|again| now < again).then_some(known.again)
+    }
+
+    /// Commits a step, and notes that it is not certain yet to be there after a failover.
+    async fn attempt(&self, act: &Act, plan: Plan) -> Result<Committed, CommitError> {
+        let committed = self.registry.attempt(act, plan).await;
+        let at = match &committed {
+            Ok(Committed::Done(entry)) => Some(entry.at),
+            Ok(_) => None,
+            // Whether it was made is not known.
+            Err(CommitError::Store(_)) => Some(self.registry.view().now()),
+            Err(_) => None,
+        };
+        if let Some(at) = at {
+            *lock(&self.unconfirmed) = Some(at);
+        }
+        committed
+    }
+
+    /// Waits until the last step would outlive the server that took it.
+    async fn confirm(&self) -> Result<(), CommitError> {
+        let unconfirmed = *lock(&self.unconfirmed);
+        let Some(at) = unconfirmed else { return Ok(()) };
+        if self.registry.outlives(at).await {
+            *lock(&self.unconfirmed) = None;
+            return Ok(());
+        }
+        let replicas = match self.registry.confirmations().lacking() {
+            Some((has, needs)) => format!("{has} of {needs} replicas have it"),
+            None => "the store does not say".to_owned(),
+        };
+        let text = format!(
+            "the last step may be lost with its server ({replicas}): nothing is done until it may not"
+        );
+        Err(CommitError::Store(StoreError::Unavailable(text.into())))
     }
 
     /// Does what is next with a namespace. `None`: something was done, and there may be more; else until when nothing is to be.
@@ -203,7 +262,7 @@ impl Controller {
 
     fn decide(&self, map: &Map<'_>, seen: &Seen) -> Decision {
         let (spec, values) = (map.spec(), map.values());
-        let members = seen.nodes.members(&spec, &values);
+        let members = seen.nodes.members(map.name(), &spec, &values);
         let plans = plans_of(&seen.plans, map.name());
         let plans: BTreeMap<&str, &RebalancePlanValue> =
             plans.iter().map(|(id, value)| (id.as_str(), &**value)).collect();
@@ -235,8 +294,8 @@ impl Controller {
         let error = error as &dyn std::error::Error;
         warn!(namespace, error, runbook = SHARDS_RUNBOOK, "step with shards failed; it is tried again");
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Quiet>> {
-        self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }

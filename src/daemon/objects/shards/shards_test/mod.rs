@@ -19,6 +19,7 @@ use super::namespaces::{Namespaces, ShardLimits};
 use super::plans::Plans;
 use super::*;
 use crate::daemon::chance::random_secret;
+use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::node::Part;
 use crate::daemon::node::lab::{Lab, LabNode, reason};
 use crate::daemon::objects::peers::{PEER, Peers};
@@ -44,9 +45,11 @@ impl Daemon {
         let node = Lab::on(store, node_id).parts(PARTS).start();
         node.registered().await;
         let registry = node.registry.clone();
-        let releases = Arc::new(Releases::new(registry.clone(), Duration::ZERO));
+        let metrics = Arc::new(ShardMetrics::new(&prometheus::Registry::new()).unwrap());
+        let releases = Arc::new(Releases::new(registry.clone(), Duration::ZERO, metrics));
+        let loads = Arc::new(Loads::new(registry.clone(), pb::LoadThresholds::default()));
         Self {
-            shards: Shards::new(registry.clone(), None, releases, 100),
+            shards: Shards::new(registry.clone(), None, releases, loads, 100),
             namespaces: Namespaces {
                 registry: registry.clone(),
                 gossip: None,

@@ -1,0 +1,39 @@
+//! `mesh shards disable`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::shard_control_service;
+use serde_json::json;
+
+use super::pause::{ShardArgs, change};
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::namespaces;
+
+const PAUSE: Rpc = shard_control_service::PAUSE;
+pub const LEAF: Leaf =
+    Leaf::write("mesh shards disable", &[&PAUSE, &namespaces::LIST]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh shards disable orders/012 --reason \"no customers of it are left\"
+  omnirelay mesh shards disable 012 --dry-run";
+
+/// Have a shard not be used at all
+///
+/// It is paused, stays with its owner, and whoever drains that node does not wait for it. `mesh shards resume` takes it back.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct DisableArgs {
+    #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &DisableArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let (words, more) = (("disabled", "it is disabled already"), json!({ "disable": true }));
+    change(&PAUSE, &args.shard, &args.write, words, more, session).await
+}

@@ -1,0 +1,108 @@
+//! `mesh shards load`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::shard_control_service;
+use serde_json::{Value, json};
+
+use super::which::NamespaceArg;
+use crate::cli::frame::args::TableArgs;
+use crate::cli::frame::client::count;
+use crate::cli::frame::document::{field, items, plain, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::Column;
+use crate::cli::frame::time;
+use crate::cli::frame::whole_list::WholeList;
+use crate::cli::namespaces;
+
+const LOADS: Rpc = shard_control_service::LOADS;
+pub const LEAF: Leaf = Leaf::read("mesh shards load", &[&LOADS, &namespaces::LIST]).listing(&COLUMNS, &[]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh shards load
+  omnirelay mesh shards load -n orders -o wide
+  omnirelay mesh shards load -n orders -o json | jq -r '.nodes[] | select(.overloaded) | .nodeId'";
+
+/// Show what nodes have to do, as their workers report it
+///
+/// Who has most to do comes first. The score is the mean of four parts, each beside the node that has most of it: pieces of work that
+/// were taken and are not done, those that wait, how long one takes, and how many of a hundred fail. What is above its threshold is
+/// marked with `!`; a node of which that is so for as long as the policy says gets no more shards.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct LoadArgs {
+    #[command(flatten)]
+    which: NamespaceArg,
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("node", |node, _| text(node, "nodeId").to_owned()).keep(),
+    Column::new("rank", |node, _| reported(node, || plain(field(node, "rank"))))
+        .number(|node| field(node, "rank").as_f64().unwrap_or(0.0))
+        .keep(),
+    Column::new("score", |node, _| reported(node, || format!("{:.2}", number(field(node, "score")))))
+        .number(|node| number(field(node, "score"))),
+    Column::new("pending", |node, _| part(node, "pending", 0, 1.0)).number(|node| value(node, "pending")),
+    Column::new("queue", |node, _| part(node, "queue_depth", 0, 1.0))
+        .number(|node| value(node, "queue_depth")),
+    Column::new("latency ms", |node, _| part(node, "latency", 1, 1.0)).number(|node| value(node, "latency")),
+    Column::new("errors %", |node, _| part(node, "errors", 2, 100.0)).number(|node| value(node, "errors")),
+    Column::new("shards", |node, _| plain(field(node, "shards")))
+        .number(|node| number(field(node, "shards"))),
+    Column::new("standing", |node, _| standing(node)),
+    Column::new("over since", |node, moment| time::ago(field(node, "overSince"), moment)).wide(),
+    Column::new("said", |node, moment| time::ago(field(node, "at"), moment)).wide(),
+];
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(0.0)
+}
+
+/// What is only known of a node whose workers report.
+fn reported(node: &Value, shown: impl Fn() -> String) -> String {
+    if field(node, "rank").as_u64().unwrap_or(0) > 0 { shown() } else { String::new() }
+}
+
+fn find<'v>(node: &'v Value, name: &str) -> Option<&'v Value> {
+    items(node, "parts").iter().find(|part| text(part, "name") == name)
+}
+
+fn value(node: &Value, name: &str) -> f64 {
+    find(node, name).map_or(0.0, |part| number(field(part, "value")))
+}
+
+/// `120!`
+fn part(node: &Value, name: &str, digits: usize, factor: f64) -> String {
+    let Some(part) = find(node, name) else { return String::new() };
+    let mark = if field(part, "over").as_bool().unwrap_or(false) { "!" } else { "" };
+    format!("{:.digits$}{mark}", number(field(part, "value")) * factor)
+}
+
+fn standing(node: &Value) -> String {
+    let is_overloaded = field(node, "overloaded").as_bool().unwrap_or(false);
+    if is_overloaded { "overloaded".to_owned() } else { text(node, "standing").to_owned() }
+}
+
+pub async fn run(args: &LoadArgs, session: &mut Session) -> Result<Exit, CliError> {
+    args.table.check_order(COLUMNS)?;
+    let namespace = args.which.one(session).await?;
+    let document = session.call(&Call::of(&LOADS, &json!({ "namespace": namespace }))?).await?;
+    session.warn_if_stale(&document);
+    let list = WholeList {
+        field: "nodes",
+        columns: COLUMNS,
+        name: |node| format!("peer/{}", text(node, "nodeId")),
+        none: "There are no nodes.",
+        footer: |document, all| {
+            let over =
+                items(document, "nodes").iter().filter(|node| field(node, "overloaded") == &json!(true));
+            format!("{}, {} with too much to do", count(all, "node"), over.count())
+        },
+    };
+    list.show(document, &args.table, session)
+}
