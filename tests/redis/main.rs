@@ -21,6 +21,7 @@ mod migrating;
 mod orders;
 mod outages;
 mod published;
+mod replicated;
 mod revocation;
 mod rights;
 mod shards;
