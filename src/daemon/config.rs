@@ -27,6 +27,7 @@ mod registers;
 mod relay;
 mod relay_check;
 mod relay_port;
+mod schema;
 mod security;
 mod session;
 mod shards;
@@ -61,7 +62,7 @@ pub use security::{
     BindingConfig, IdentityConfig, IdentitySource, LoopbackTrust, SecurityConfig, WithoutProof,
 };
 pub use session::SessionConfig;
-pub use shards::ShardingConfig;
+pub use shards::{ShardingConfig, WebhookConfig};
 pub use sinks::http_sink_url;
 pub use span::Span;
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};

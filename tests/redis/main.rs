@@ -30,3 +30,4 @@ mod standalone;
 mod telemetry;
 mod topologies;
 mod verdicts;
+mod webhook;

@@ -12,6 +12,9 @@ use crate::core::shards::map::{Edit, numbered, owned_by};
 use crate::core::shards::member::spare_few;
 use crate::core::shards::planning::plan;
 
+#[path = "relieving_test.rs"]
+mod relieving;
+
 /// A namespace in memory: what the registry would hold of it, and what the nodes are.
 struct World {
     namespace: NamespaceValue,
@@ -467,9 +470,7 @@ fn whatever_happens_between_steps_it_ends_with_owners_that_live() {
                 value.set_state(PlanState::Running);
             }
         }
-        for node in ["n0", "n1"] {
-            world.node(node).clone_from(&Node::default());
-        }
+        ["n0", "n1"].iter().for_each(|node| *world.node(node) = Node::default());
         world.nodes.values_mut().for_each(|node| node.suspect = false);
         world.now = Millis(world.now.0 + 10_000);
         world.settle();
@@ -488,71 +489,6 @@ fn whatever_happens_between_steps_it_ends_with_owners_that_live() {
             .filter(|state| matches!(state, PlanState::Running | PlanState::Paused));
         assert_eq!(live.count(), 0, "seed {seed}");
     }
-}
-
-#[test]
-fn a_node_that_has_too_much_to_do_gives_a_part_to_others_and_gets_none() {
-    let relief = pb::rebalance_policy::Automation::Automatic.into();
-    let policy = pb::RebalancePolicy { relief, overloaded_after_ms: Some(0), ..at_once() };
-    let mut world = World::new(4, 80, policy);
-    let had = world.owned("n0");
-    world.node("n0").overloaded = true;
-    let decision = world.decide();
-    let entered = decision.steps.iter().find_map(|step| match step {
-        Step::Enter(plan) => Some(plan),
-        _ => None,
-    });
-    let moves = &entered.unwrap().moves;
-    assert_eq!(moves.len(), had / 10, "a tenth of what it has: {moves:?}");
-    assert!(moves.iter().all(|one| one.cause == "load" && one.from == "n0" && one.to != "n0"), "{moves:?}");
-    // While it has too much to do nothing comes back, whatever becomes of others.
-    world.node("n1").draining = true;
-    world.settle();
-    assert!(world.owned("n0") < had, "{} of {had}", world.owned("n0"));
-    assert_eq!(world.owned("n1"), 0);
-    // One shard may be what makes all the work: it is left with half of what each would have.
-    world.node("n1").draining = false;
-    world.settle();
-    assert_eq!(world.owned("n0"), 80 / 4 / 2);
-}
-
-#[test]
-fn much_to_do_holds_up_no_move_that_must_be_made() {
-    let policy =
-        pb::RebalancePolicy { min_healthy_nodes: Some(3), overloaded_after_ms: Some(0), ..at_once() };
-    let mut world = World::new(5, 50, policy);
-    world.node("n0").gone_since = Some(world.now);
-    let decision = world.decide();
-    world.carry_out(&decision, usize::MAX);
-    world.node("n1").overloaded = true;
-    world.settle();
-    assert_eq!(world.owned("n0"), 0);
-    assert!(world.states().into_iter().all(|state| state == PlanState::Completed), "{:?}", world.states());
-    // Nor where two of the four that are left have too much to do when the next one goes.
-    world.node("n2").overloaded = true;
-    world.node("n3").draining = true;
-    world.settle();
-    assert_eq!(world.owned("n3"), 0);
-}
-
-#[test]
-fn a_relief_that_somebody_refused_is_not_proposed_again_at_once() {
-    let relief = pb::rebalance_policy::Automation::Propose.into();
-    let policy =
-        pb::RebalancePolicy { relief, overloaded_after_ms: Some(0), cooldown_ms: Some(60_000), ..at_once() };
-    let mut world = World::new(3, 30, policy);
-    world.node("n0").overloaded = true;
-    let decision = world.decide();
-    world.carry_out(&decision, usize::MAX);
-    let id = world.plans.keys().next().unwrap().clone();
-    let now = world.now;
-    let plan = world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap();
-    assert_eq!(plan.state(), PlanState::Proposed);
-    plan.set_state(PlanState::Rejected);
-    plan.ended_at = Some(timestamp(now));
-    assert!(world.decide().steps.is_empty(), "{:?}", world.decide().steps);
-    world.now = now.after(Duration::from_secs(60));
-    assert!(!world.decide().steps.is_empty());
 }
 
 #[test]

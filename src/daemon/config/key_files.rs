@@ -9,9 +9,10 @@ impl Config {
     /// The files of private keys that are used as they are, each by the key of the configuration that names it. An identity
     /// from files is not among them: the daemon does not use one that is open to everybody.
     fn key_files(&self) -> Vec<(&'static str, &Path)> {
-        let Self { control, relay, registers, store, .. } = self;
+        let Self { control, mesh, relay, registers, store, .. } = self;
         let named = [
             ("control.tls.key", &control.tls.key),
+            ("mesh.shards.webhook.secretFile", &mesh.shards.webhook.secret_file),
             ("relay.tls.key", &relay.tls.key),
             ("relay.registry.tls.key", &relay.registry.tls.key),
             ("relay.sinks.http.tls.key", &relay.sinks.http.tls.key),

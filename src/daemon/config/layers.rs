@@ -11,9 +11,9 @@ use omnirelay_store::redis::url::redacted;
 use serde_json::{Map, Value};
 
 use super::lines::{line_of, lines_of};
-use super::shards::LoadConfig;
+use super::schema::schema;
 use super::sinks::without_query;
-use super::{Config, OidcConfig, SinksConfig as RelaySinks, aliases, foreign, origin};
+use super::{Config, aliases, foreign, origin};
 
 /// The prefix of every variable, and those that name a part of the mesh section directly.
 const PREFIXES: [(&str, &[&str]); 3] = [
@@ -24,8 +24,8 @@ const PREFIXES: [(&str, &[&str]); 3] = [
 
 /// The settings that are URLs with a password in them, perhaps.
 const URLS: [&str; 2] = ["store.url", "relay.sinks.redis.url"];
-/// The one that is an address with a token in it, perhaps.
-const ADDRESS: &str = "relay.sinks.http.url";
+/// Those that are addresses with a token in them, perhaps.
+const ADDRESSES: [&str; 2] = ["relay.sinks.http.url", "mesh.shards.webhook.url"];
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,31 +140,6 @@ pub fn read(
         ConfigError::Value { key, origin, what: error.into_inner().to_string() }
     })?;
     Ok(Loaded { config, sources, warnings })
-}
-
-/// A tree of every setting with a value of its kind, also those that have none by default.
-fn schema() -> Value {
-    let mut config = Config::default();
-    config.security.oidc = Some(OidcConfig::default());
-    config.mesh.gossip = config.mesh.gossip.with_all_names();
-    config.store.redis.leaders_need_replicas = Some(0);
-    config.control.connections_per_address_max = Some(0);
-    config.mesh.shards.self_approval = Some(true);
-    config.mesh.shards.load = LoadConfig {
-        pending_max: Some(0),
-        queue_depth_max: Some(0),
-        latency_max_ms: Some(0.0),
-        error_rate_max: Some(0.0),
-    };
-    let relay = &mut config.relay;
-    relay.connections_per_address_max = Some(0);
-    relay.publish.database = Some(0);
-    relay.sinks.file.enabled = Some(true);
-    let RelaySinks { file, redis, http, stdout } = &mut relay.sinks;
-    for queue in [&mut file.queue, &mut redis.queue, &mut http.queue, &mut stdout.queue] {
-        queue.acknowledges = Some(true);
-    }
-    serde_json::to_value(config).unwrap_or_default()
 }
 
 /// What is noted while a file is read.
@@ -394,7 +369,7 @@ fn explain(value: &Value, key: String, into: &mut Vec<(String, String)>) {
         }
         // It may hold a password.
         Value::String(text) if URLS.contains(&key.as_str()) => into.push((key, redacted(text))),
-        Value::String(text) if key == ADDRESS => into.push((key, without_query(text))),
+        Value::String(text) if ADDRESSES.contains(&key.as_str()) => into.push((key, without_query(text))),
         Value::String(text) => into.push((key, text.clone())),
         other => into.push((key, other.to_string())),
     }
@@ -425,41 +400,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         file
-    }
-
-    /// Where nothing is, and which is no text.
-    fn untyped(level: &Value, path: &mut Vec<String>, into: &mut Vec<String>) {
-        match level {
-            Value::Null => {
-                let mut tree = Value::Object(Map::new());
-                insert(&mut tree, path, "1".into());
-                let error = serde_path_to_error::deserialize::<_, Config>(&tree).err();
-                if error.is_some_and(|error| error.to_string().contains("invalid type: string")) {
-                    into.push(path.join("."));
-                }
-            }
-            Value::Object(fields) => {
-                for (name, below) in fields {
-                    path.push(name.clone());
-                    untyped(below, path, into);
-                    path.pop();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    #[test]
-    fn a_setting_that_is_no_text_can_be_set_although_it_has_no_default() {
-        let mut found = Vec::new();
-        untyped(&schema(), &mut Vec::new(), &mut found);
-        // These are documents, which a file has.
-        found.retain(|key| !["security.joinPolicy", "transport.policy"].contains(&key.as_str()));
-        assert_eq!(found, Vec::<String>::new(), "`schema` is to have a value of its kind");
-        let set = ["store.redis.leadersNeedReplicas=1", "mesh.shards.load.errorRateMax=0.5"];
-        let loaded = load(None, std::iter::empty(), &set.map(str::to_owned), &[]).unwrap();
-        assert_eq!(loaded.config.store.redis.leaders_need_replicas, Some(1));
-        assert_eq!(loaded.config.mesh.shards.load.error_rate_max, Some(0.5));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Shards: how many there may be, how long what became of them is kept, and who approves plans.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::LoadThresholds;
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, within};
@@ -25,6 +27,42 @@ pub struct ShardingConfig {
     pub history_kept: Span,
     /// What a node has to do at most, as its workers report it, where a namespace says nothing.
     pub load: LoadConfig,
+    /// Whom the leader tells what becomes of plans.
+    pub webhook: WebhookConfig,
+}
+
+/// A server that is told what becomes of plans, and which namespaces are held up or have failed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct WebhookConfig {
+    /// Where it is posted, `http` or `https`; nothing: nobody is told.
+    pub url: Option<String>,
+    /// The file of the secret by which it is signed, 1 to 4096 bytes; the daemon alone reads it. Read anew each time.
+    pub secret_file: Option<PathBuf>,
+    /// The file of the authorities of the server; nothing: those that everybody knows.
+    pub ca: Option<PathBuf>,
+}
+
+impl WebhookConfig {
+    fn check(&self) -> Result<(), Invalid> {
+        let Some(url) = &self.url else {
+            let is_said = self.secret_file.is_some() || self.ca.is_some();
+            let what = "`secretFile` and `ca` mean nothing without it".to_owned();
+            return if is_said { Err(("mesh.shards.webhook.url", what)) } else { Ok(()) };
+        };
+        let is_one = url.parse::<Url>().is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none()
+        });
+        if !is_one {
+            let what = "it is no URL of http or https without a user".to_owned();
+            return Err(("mesh.shards.webhook.url", what));
+        }
+        if self.secret_file.is_none() {
+            let what = "what is told is signed: name the file of the secret".to_owned();
+            return Err(("mesh.shards.webhook.secretFile", what));
+        }
+        Ok(())
+    }
 }
 
 /// The most that a node has to do until it has too much; what is not set is no limit.
@@ -82,6 +120,7 @@ impl Default for ShardingConfig {
             per_mesh_max: 100_000,
             history_kept: Span(Duration::from_secs(30 * 24 * 3600)),
             load: LoadConfig::default(),
+            webhook: WebhookConfig::default(),
         }
     }
 }
@@ -100,6 +139,7 @@ impl ShardingConfig {
             ));
         }
         self.load.check()?;
+        self.webhook.check()?;
         let (hour, most) = (Duration::from_secs(3600), Duration::from_secs(3650 * 24 * 3600));
         within("mesh.shards.historyKept", self.history_kept, hour, most)
     }
@@ -118,6 +158,15 @@ mod tests {
         };
         assert_eq!(of(|_| {}), Ok(()));
         assert_eq!(of(|config| config.per_namespace_max = 0), Err("mesh.shards.perNamespaceMax"));
+        let webhook = |url: &str, secret: Option<&str>| {
+            let (url, secret_file) = (Some(url.to_owned()), secret.map(PathBuf::from));
+            let webhook = WebhookConfig { url, secret_file, ca: None };
+            ShardingConfig { webhook, ..ShardingConfig::default() }.check().map_err(|(key, _)| key)
+        };
+        assert_eq!(webhook("https://hooks.example/omnirelay", Some("secret")), Ok(()));
+        assert_eq!(webhook("https://hooks.example/omnirelay", None), Err("mesh.shards.webhook.secretFile"));
+        assert_eq!(webhook("ftp://hooks.example", Some("secret")), Err("mesh.shards.webhook.url"));
+        assert_eq!(webhook("https://me:word@hooks.example", Some("secret")), Err("mesh.shards.webhook.url"));
         assert_eq!(of(|config| config.per_mesh_max = 2_000_000), Err("mesh.shards.perMeshMax"));
         assert_eq!(of(|config| config.history_kept = Span(Duration::ZERO)), Err("mesh.shards.historyKept"));
     }

@@ -20,6 +20,7 @@ pub struct ShardMetrics {
     failures: IntCounterVec,
     approvals: IntCounterVec,
     durations: HistogramVec,
+    told: IntCounterVec,
 }
 
 /// A namespace as its series say it.
@@ -91,6 +92,11 @@ impl ShardMetrics {
                 "What was said to plans through this daemon",
                 &["mesh_namespace", "mesh_decision"],
             )?,
+            told: all.counters(
+                "mesh_shards_webhook_deliveries_total",
+                "What this daemon has told the webhook, or has not",
+                &["mesh_outcome"],
+            )?,
             durations: all.histograms(
                 "mesh_rebalance_duration_seconds",
                 "From the beginning of a plan to its end, of those that this daemon ended",
@@ -113,6 +119,11 @@ impl ShardMetrics {
     /// Counts a shard that a worker of this node serves, and another node owns.
     pub fn count_concurrent(&self, namespace: &str) {
         self.concurrent.with_label_values(&[namespace]).inc();
+    }
+
+    /// Counts what was told to the webhook: `delivered`, `refused` or `given_up`.
+    pub fn count_told(&self, outcome: &str) {
+        self.told.with_label_values(&[outcome]).inc();
     }
 
     /// Counts what somebody has said to a plan, such as `approved`.

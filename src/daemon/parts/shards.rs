@@ -7,6 +7,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::rebalance_control_service_
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::shard_control_service_server::ShardControlServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
+use crate::daemon::config::WebhookConfig;
 use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::shards::controller::{Controller, ControllerSettings};
@@ -16,6 +17,7 @@ use crate::daemon::objects::shards::plans::Plans;
 use crate::daemon::objects::shards::plans::watching::{plans_topic, states_topic};
 use crate::daemon::objects::shards::release::Releases;
 use crate::daemon::objects::shards::watching::topic;
+use crate::daemon::objects::shards::webhook::{Target, Webhook};
 use crate::daemon::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, Shards, levels};
 
 pub const PART: Part = Part {
@@ -34,10 +36,16 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (counted, read, heard) = (metrics.clone(), registry.clone(), gossip.clone());
     node.metrics.before_scrape(move || counted.read(&levels(read.view(), heard.as_deref())));
     if let Some(campaigner) = node.campaigner.clone() {
+        let leads = campaigner.clone();
         let settings = ControllerSettings { history: config.history_kept.0 };
         let controller =
             Controller::new(registry.clone(), gossip.clone(), campaigner, metrics.clone(), settings);
         let controller = Arc::new(controller);
+        if let Some(target) = target(&config.webhook) {
+            let (registry, metrics) = (registry.clone(), metrics.clone());
+            let webhook = Webhook { registry, campaigner: leads, metrics, target };
+            node.run(Phase::HandOver, async move { webhook.run().await });
+        }
         let pruner = controller.clone();
         node.run(Phase::HandOver, async move { controller.run().await });
         node.run(Phase::HandOver, async move { pruner.prune().await });
@@ -64,4 +72,10 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let shards = ShardControlServiceServer::new(Shards::new(registry, gossip, releases, loads, watches_max));
     node.serve(PortName::Control, shards.send_compressed(Gzip).accept_compressed(Gzip));
     Ok(())
+}
+
+/// Whom the leader tells what becomes of plans; `None`: nobody.
+fn target(config: &WebhookConfig) -> Option<Target> {
+    let url = config.url.as_deref()?.parse().ok()?;
+    Some(Target { url, secret_file: config.secret_file.clone()?, ca: config.ca.clone() })
 }

@@ -15,6 +15,7 @@ pub mod release;
 mod shards_test;
 mod simulate;
 pub mod watching;
+pub mod webhook;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,0 +1,92 @@
+//! The webhook of shards: what is told, by whom, how it is signed, and what becomes of it while the server is not well.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use ring::hmac;
+use serde_json::{Value, json};
+
+use crate::daemons::mesh::{Mesh, Node};
+use crate::process::stub::{Reply, Request, Stub};
+use crate::process::{until, within};
+use crate::servers::RedisServer;
+
+const SECRET: &[u8] = b"of the hook";
+
+/// The states of plans that were told and taken, in their order.
+fn told(hook: &Stub) -> Result<Vec<String>> {
+    let mut states = Vec::new();
+    // The first two were refused.
+    for request in hook.requests().iter().skip(2) {
+        ensure!(request.method == "POST" && is_signed(request)?, "{request:?}");
+        let body: Value = serde_json::from_str(&request.body)?;
+        ensure!(
+            Some(body["id"].as_str().context("no id")?) == request.header("omnirelay-delivery"),
+            "{body}"
+        );
+        if body["what"] == "plan" {
+            states.push(body["event"]["plan"]["state"].as_str().context("no state")?.to_owned());
+        }
+    }
+    Ok(states)
+}
+
+fn is_signed(request: &Request) -> Result<bool> {
+    let signature = request.header("omnirelay-signature").context("not signed")?;
+    let (seconds, digits) =
+        signature.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")).context("no signature")?;
+    let bytes = (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
+    let signed = format!("{seconds}.{}", request.body);
+    Ok(hmac::verify(&key, signed.as_bytes(), &bytes.collect::<Result<Vec<_>, _>>()?).is_ok())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plans_are_told_in_their_order_however_the_server_is() -> Result<()> {
+    let hook = Stub::start(|_, before| match before {
+        0 => Reply::Close,
+        1 => Reply::Json(503, json!({})),
+        _ => Reply::Json(204, json!({})),
+    });
+    let secret = tempfile::NamedTempFile::new()?;
+    std::fs::write(secret.path(), [SECRET, b"\n"].concat())?;
+    let url = format!("mesh.shards.webhook.url={}/hook", hook.url());
+    let file = format!("mesh.shards.webhook.secretFile={}", secret.path().display());
+    let server = RedisServer::start(&[])?;
+    let settings = ["--set", &url, "--set", &file];
+    let nodes = ["n1", "n2"].map(|id| Node::start(id, &server.url(), &settings));
+    let mut mesh = Mesh { nodes: nodes.into_iter().collect::<Result<_>>()? };
+    mesh.until_whole().await?;
+    let policy = json!({"selfApproval": true, "cooldownMs": "0"});
+    let asked = json!({"shards": 16, "spec": {"policy": policy}});
+    mesh.first().post("/control/namespaces/orders", &asked).await?.ok()?;
+
+    let proposed = json!({"namespace": "orders", "strategyId": "ring", "reason": "test"});
+    let plan = mesh.first().post("/control/rebalance-plans", &proposed).await?.ok()?;
+    let id = plan["plan"]["planId"].as_str().context("no id")?.to_owned();
+    for verb in ["approve", "apply"] {
+        mesh.first().post(&format!("/control/rebalance-plans/{id}:{verb}"), &json!({})).await?.ok()?;
+    }
+    let all = ["proposed", "approved", "running", "completed"];
+    until("all is told", async || Ok(told(&hook)?.len() >= all.len())).await?;
+    ensure!(told(&hook)? == all, "{:?}", told(&hook)?);
+
+    // Whoever leads next goes on, and tells again at most what is new, under the same ids.
+    let leader = mesh.first().get("/control/leaders/global-control").await?.ok()?;
+    let leads = leader["leadership"]["leaderId"].as_str().context("nobody leads")?.to_owned();
+    let place = mesh.nodes.iter().position(|node| node.id() == leads).context("who leads is no node")?;
+    let gone = mesh.nodes.remove(place);
+    gone.daemon.kill()?;
+    within(Duration::from_secs(40), "what becomes of its shards is told", async || {
+        let requests = hook.requests();
+        let is_of = |request: &&Request| {
+            let body: Value = serde_json::from_str(&request.body).unwrap_or_default();
+            body["what"] == "plan"
+                && body["event"]["plan"]["planId"] != id.as_str()
+                && body["event"]["plan"]["state"] == "completed"
+        };
+        Ok(requests.iter().filter(is_of).count() > 0)
+    })
+    .await?;
+    Ok(())
+}
