@@ -121,7 +121,8 @@ impl Member {
 
     /// Whether it may get none for longer than a while: not only because it is suspect, or has much to do.
     pub fn gets_none(&self) -> bool {
-        !self.gets() && !self.is_silent && self.why != ["suspect"] && !self.is_only_overloaded()
+        let may_pass = |why: &&str| ["suspect", "overloaded"].contains(why);
+        !self.gets() && !self.is_silent && !self.why.iter().all(may_pass)
     }
 
     /// Whether it has too much to do, be it spared for it or not.

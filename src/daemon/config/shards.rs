@@ -1,5 +1,6 @@
 //! Shards: how many there may be, how long what became of them is kept, and who approves plans.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, within};
+use super::sinks::without_query;
 use super::span::Span;
 
 /// The most that can be set: the records of all shards are in the memory of each daemon.
@@ -32,7 +34,7 @@ pub struct ShardingConfig {
 }
 
 /// A server that is told what becomes of plans, and which namespaces are held up or have failed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct WebhookConfig {
     /// Where it is posted, `http` or `https`; nothing: nobody is told.
@@ -41,6 +43,16 @@ pub struct WebhookConfig {
     pub secret_file: Option<PathBuf>,
     /// The file of the authorities of the server; nothing: those that everybody knows.
     pub ca: Option<PathBuf>,
+}
+
+impl fmt::Debug for WebhookConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.url.as_deref().map(without_query);
+        f.debug_struct("WebhookConfig")
+            .field("url", &url)
+            .field("secret_file", &self.secret_file)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WebhookConfig {

@@ -121,7 +121,7 @@ impl ShardMetrics {
         self.concurrent.with_label_values(&[namespace]).inc();
     }
 
-    /// Counts what was told to the webhook: `delivered`, `refused` or `given_up`.
+    /// Counts what was told to the webhook: `delivered`, `refused`, `given_up` or `lost`.
     pub fn count_told(&self, outcome: &str) {
         self.told.with_label_values(&[outcome]).inc();
     }
@@ -145,6 +145,9 @@ impl ShardMetrics {
         }
         self.imbalance.reset();
         self.waited.reset();
+        for outcome in ["delivered", "refused", "given_up", "lost"] {
+            self.told.with_label_values(&[outcome]);
+        }
         for of in namespaces {
             let name = of.namespace.as_str();
             self.state.with_label_values(&[name, of.state]).set(1);

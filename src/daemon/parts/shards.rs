@@ -17,12 +17,12 @@ use crate::daemon::objects::shards::plans::Plans;
 use crate::daemon::objects::shards::plans::watching::{plans_topic, states_topic};
 use crate::daemon::objects::shards::release::Releases;
 use crate::daemon::objects::shards::watching::topic;
-use crate::daemon::objects::shards::webhook::{Target, Webhook};
+use crate::daemon::objects::shards::webhook::{Target, WEBHOOK, Webhook};
 use crate::daemon::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, Shards, levels};
 
 pub const PART: Part = Part {
     kinds: Kinds {
-        mirrored: &[NAMESPACE, SHARD, PLAN, RELEASE, LOAD],
+        mirrored: &[NAMESPACE, SHARD, PLAN, RELEASE, LOAD, WEBHOOK],
         claimed: &[RELEASE, LOAD],
         ..Kinds::NONE
     },

@@ -97,7 +97,7 @@ impl ShardChooser {
                         Ok(done) => return Ok(done),
                         Err(status) => status,
                     };
-                    let Some(version) = refused_at(&status, &shard.id) else {
+                    let Some(version) = refused_at(&status, &self.map.snapshot().namespace, &shard.id) else {
                         if status.code() == Code::Unavailable {
                             self.forget(&shard.owner);
                         }

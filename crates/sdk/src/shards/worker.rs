@@ -1,6 +1,6 @@
 //! Leave to serve what one's own node owns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -169,7 +169,9 @@ impl ShardWorker {
     /// [`NotServed`]: this node does not own it, is to give it up, or cannot say. Whoever sent the work is to be told the version.
     pub fn enter(&self, shard: &str) -> Result<Served, NotServed> {
         let leaves = self.asker.lock();
-        let refused = |why: NoLeave| NotServed { why, shard: shard.to_owned(), version: leaves.version };
+        let (namespace, version) = (&self.asker.namespace, leaves.version);
+        let refused =
+            |why: NoLeave| NotServed { why, namespace: namespace.clone(), shard: shard.to_owned(), version };
         let of_shard = leaves.of.range((shard.to_owned(), 0)..=(shard.to_owned(), u64::MAX));
         let Some((&(_, fence), leave)) = of_shard.last() else {
             let trouble = leaves.trouble.clone();
@@ -222,7 +224,7 @@ impl ShardWorker {
     }
 
     /// Begins nothing any more, and returns once what was begun has ended and the daemon knows it, so that nobody has to wait for this
-    /// process; or when all leave has run out, by which it is known too.
+    /// process; or when all leave has run out, by which it is known too. Work that never ends is waited for without end.
     pub async fn stop(mut self) {
         self.asker.leaving.store(true, Ordering::Release);
         self.asking.abort();
@@ -313,6 +315,17 @@ impl Asker {
     fn take(&self, answer: pb::HoldShardsResponse, asked: Instant) {
         let until = asked + Duration::from_millis(answer.valid_for_ms.into());
         let mut leaves = self.lock();
+        if answer.trouble.is_empty() {
+            // What is not named is not to be begun any more, such as what is paused; until when it may go on was said.
+            let named: BTreeSet<(&str, u64)> = answer
+                .shards
+                .iter()
+                .map(|held| (held.shard_id.as_str(), held.fence_token.cast_unsigned()))
+                .collect();
+            let others =
+                leaves.of.iter().filter(|((shard, fence), _)| !named.contains(&(shard.as_str(), *fence)));
+            others.for_each(|(_, leave)| leave.draining.store(true, Ordering::Release));
+        }
         leaves.trouble = answer.trouble;
         leaves.version = answer.map.map_or(leaves.version, |map| map.version);
         for held in answer.shards {

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use omnirelay_orders::pb::ledger_client::LedgerClient;
@@ -34,7 +35,8 @@ async fn main() -> anyhow::Result<()> {
     let name = listen.to_string();
     let options = ShardWorkerOptions { daemon, namespace, worker_id: format!("orders at {name}") };
     let shards = Arc::new(ShardWorker::start(options));
-    let ledger = LedgerClient::new(ledger.connect_lazy());
+    // Work that never ended would hold its shard for ever.
+    let ledger = LedgerClient::new(ledger.timeout(Duration::from_secs(5)).connect_lazy());
     let worker = Worker { name, shards: shards.clone(), ledger };
     println!("orders are taken at {listen}");
     let stop = async { drop(tokio::signal::ctrl_c().await) };

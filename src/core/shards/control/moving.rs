@@ -37,6 +37,8 @@ struct Ahead<'a> {
     may_get: bool,
     /// It is not to be made at all: the node gets none for longer than a while, or it is not needed any more.
     is_refused: bool,
+    /// It has not begun, nothing demands it, and the node has much to do by now.
+    is_unwanted: bool,
     /// Its owner must go, and it cannot be made for now: others see to it.
     is_left: bool,
 }
@@ -84,7 +86,9 @@ impl<'a> Deciding<'a> {
                     moving.touched.insert(shard);
                     dropped.push(planned);
                 }
-                (Progress::Pending, Some(_)) if ahead.is_refused || ahead.is_left => dropped.push(planned),
+                (Progress::Pending, Some(_)) if ahead.is_refused || ahead.is_left || ahead.is_unwanted => {
+                    dropped.push(planned);
+                }
                 (Progress::Draining, Some(value)) => {
                     (left, _) = (left + 1, moving.covered.insert(shard, to));
                     if ahead.may_get && self.has_stopped(shard, value) {
@@ -126,14 +130,16 @@ impl<'a> Deciding<'a> {
         let target = self.member(&planned.to);
         let owner = value.and_then(|value| self.member(&value.owner));
         let goes = owner.is_none_or(|owner| owner.standing == Standing::Leaving);
-        // What has begun goes on although a target has much to do by now.
+        // What has begun, or must be, goes on although a target has much to do by now.
         let may_get = target.is_some_and(|target| target.gets() || target.is_only_overloaded());
         // What the controller has begun by itself, because an owner went, is not needed once the owner is back.
         let is_moot = plan.automatic && planned.cause == Cause::OwnerLeaves.word() && !goes;
+        let is_unwanted = !goes && target.is_some_and(Member::is_only_overloaded);
         let is_held_up = !may_get || plan.state() == PlanState::Paused;
         Ahead {
             planned,
             may_get,
+            is_unwanted,
             is_refused: is_moot || target.is_none_or(|target| target.gets_none()),
             is_left: goes && is_held_up,
         }
@@ -167,8 +173,8 @@ impl<'a> Deciding<'a> {
     /// A plan of which nothing is left to do.
     fn end(&mut self, id: &str, plan: &pb::RebalancePlan, dropped: &[&pb::PlannedMove]) {
         let is_moot = |planned: &&&pb::PlannedMove| {
-            self.ahead(plan, planned, self.value(&planned.shard_id)).is_refused
-                && self.member(&planned.to).is_some_and(|to| to.gets())
+            let ahead = self.ahead(plan, planned, self.value(&planned.shard_id));
+            ahead.is_unwanted || ahead.is_refused && self.member(&planned.to).is_some_and(|to| to.gets())
         };
         let moot = dropped.iter().filter(is_moot).count();
         let failed = dropped.iter().find(|planned| !is_moot(planned));

@@ -33,6 +33,9 @@ pub const WORKERS_MAX: usize = 256;
 /// How long a request may be under way: one that is older is of no connection any more.
 const UNDER_WAY_MAX: Duration = Duration::from_secs(10);
 
+/// How long a worker waits for something new.
+const WAIT_MAX: Duration = Duration::from_millis(250);
+
 /// A shard under one fence.
 pub type Held = (String, u64);
 
@@ -43,6 +46,8 @@ pub struct Holdings {
     quiet_until: Instant,
     book: Mutex<Book>,
     metrics: Arc<ShardMetrics>,
+    /// How long a worker that has nothing to say waits for something new.
+    pub waits: Duration,
 }
 
 #[derive(Default)]
@@ -78,7 +83,10 @@ struct Last {
 impl Holdings {
     /// Of a process that begins now; `session_ttl` is that of its session, and of the one before it.
     pub fn new(registry: Arc<Registry>, session_ttl: Duration, metrics: Arc<ShardMetrics>) -> Self {
-        Self { registry, quiet_until: Instant::now() + session_ttl, book: Mutex::default(), metrics }
+        let quiet_until = Instant::now() + session_ttl;
+        // Leave counts from before the wait.
+        let waits = WAIT_MAX.min(session_ttl / 8);
+        Self { registry, quiet_until, book: Mutex::default(), metrics, waits }
     }
 
     /// Hears what a worker serves.

@@ -19,7 +19,6 @@ pub mod webhook;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use omnirelay_core::shard_order::shard_of;
 use omnirelay_wire::envelope::Enveloped as _;
@@ -55,8 +54,6 @@ use release::Releases;
 pub const SHARDS_RUNBOOK: &str = "docs/runbooks/shards.md";
 /// The response header with the version of a map, as the origin calls it.
 const MAP_VERSION: &str = "x-omnirelay-shards-version";
-/// How long a worker waits for something new.
-const HOLD_MAX: Duration = Duration::from_millis(250);
 const PAGE_SIZE_DEFAULT: usize = 100;
 const PAGE_SIZE_MAX: usize = 10_000;
 
@@ -116,7 +113,7 @@ impl Shards {
                 let value = view.get(&id).and_then(|record| record.value::<NamespaceValue>());
                 value.is_none_or(|value| value.map_version != asked.known_version).then_some(())
             };
-            let _ = timeout(HOLD_MAX, self.registry.look_until_found(is_other)).await;
+            let _ = timeout(holdings.waits, self.registry.look_until_found(is_other)).await;
         }
         holdings.grant(&asked, &serving)
     }

@@ -70,7 +70,7 @@ impl Noun for WatchedShards {
 
     /// Nobody is sent to an owner that may be none after a failover.
     async fn settled(&self, step: &Step) -> bool {
-        self.registry.outlives(step.entry.at).await
+        self.registry.confirmations().lacking().is_none() && self.registry.outlives(step.entry.at).await
     }
 
     fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {

@@ -1,17 +1,19 @@
 //! The webhook: whoever leads tells a server what becomes of plans, and which namespaces are held up or have failed.
 //!
-//! It follows the log as any watch does, so what is told cannot be forgotten, and what waits to be told is in no queue: the log has it.
-//! After a change of leaders what is newer than [`AGAIN_SINCE`] is told again, under the same id.
+//! It follows the log as any watch does, so what waits to be told is in no queue: the log has it. Where it stands is in the registry, and
+//! whoever leads next goes on there: what was told and not noted yet is told again, under the same id.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use omnirelay_core::scope::GLOBAL_CONTROL;
 use omnirelay_core::text::chain;
-use omnirelay_wire::fault::Fault;
+use omnirelay_store::{CommitError, Kind, RecordId, Write};
+use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardWebhookValue};
+use omnirelay_wire::timestamp::timestamp;
 use omnirelay_wire::tls::{ClientTls, PemError, authorities, nobody};
+use prost::Message as _;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
 use ring::hmac;
@@ -20,16 +22,23 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::known::{NAMESPACE, PLAN};
-use super::plans::watching::{WatchedPlans, WatchedStates};
-use super::{SHARDS_RUNBOOK, pb};
+use super::plans::{brief, shown};
+use super::{SHARDS_RUNBOOK, namespaces, pb};
 use crate::daemon::metrics::ShardMetrics;
-use crate::daemon::objects::feed::Watches;
 use crate::daemon::objects::leaders::campaign::Campaigner;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::{Act, Authority, Plan};
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::since::Since;
+use crate::daemon::registry::view::View;
+use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
 use pb::namespace::State;
 
-/// How far back a new leader begins.
-const AGAIN_SINCE: &str = "30s";
+/// Where the webhook stands; the key is [`KEY`].
+pub const WEBHOOK: Kind = Kind::of("shard-webhook");
+const KEY: &str = "cursor";
+/// How far back it begins for the first time.
+const FIRST: Duration = Duration::from_secs(30);
 /// How often it is looked whether this node leads.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the server may take, and how long something is tried again.
@@ -62,9 +71,18 @@ pub struct Webhook {
 
 /// What is told.
 struct Fact {
-    /// The cursor of the change: the same each time it is told.
+    /// The cursor of the change: the same each time it is told, and of no other.
     id: String,
     body: Vec<u8>,
+}
+
+/// What became of a fact.
+enum Outcome {
+    Told,
+    /// It is not told any more.
+    Dropped,
+    /// Somebody else leads, and tells it.
+    Left,
 }
 
 /// Why something was not told.
@@ -77,12 +95,17 @@ enum DeliveryError {
     #[error("cannot speak TLS with those authorities")]
     Tls(#[from] rustls::Error),
     #[error("the server was not reached")]
-    Send(#[from] reqwest::Error),
+    Send(#[source] reqwest::Error),
     #[error("the server answered {0}")]
     Answer(StatusCode),
 }
 
 impl DeliveryError {
+    /// Without the address, which may have a token in it.
+    fn of(error: reqwest::Error) -> Self {
+        Self::Send(error.without_url())
+    }
+
     /// Whether the server will say the same again.
     fn is_for_good(&self) -> bool {
         let for_good = [
@@ -103,8 +126,8 @@ impl Webhook {
             while !self.leads() {
                 sleep(LOOK_EVERY).await;
             }
-            if let Err(fault) = self.follow().await {
-                debug!(error = fault.message, "what becomes of plans is not followed; trying again");
+            if let Err(error) = self.follow().await {
+                debug!(error = %chain(&error), "what becomes of plans is not followed; trying again");
             }
             sleep(LOOK_EVERY).await;
         }
@@ -114,32 +137,76 @@ impl Webhook {
         self.campaigner.fence(GLOBAL_CONTROL).is_some()
     }
 
-    async fn follow(&self) -> Result<(), Fault> {
-        let watches = Watches::<pb::PlanEvent>::new(self.registry.clone(), 2);
-        let states = watches.reshaped::<pb::RebalanceEvent>();
-        let plans = watches.begin([PLAN], |_| true, AGAIN_SINCE).await?;
-        let mut plans = plans.of(WatchedPlans { registry: self.registry.clone() });
-        let mut states = states.begin([NAMESPACE], |_| true, AGAIN_SINCE).await?.of(WatchedStates);
-        let mut known = BTreeMap::new();
+    /// Tells what comes, until somebody else leads.
+    async fn follow(&self) -> Result<(), CommitError> {
+        let Some(begins) = self.begins().await else { return Ok(()) };
+        self.note(begins).await?;
+        let kinds = vec![PLAN, NAMESPACE];
+        let mut watch = Watch::begin_all(self.registry.clone(), kinds, Box::new(|_| true), Some(begins));
         while self.leads() {
-            let fact = tokio::select! {
-                event = plans.next_made() => plan_fact(&event),
-                event = states.next_made() => state_fact(&event, &mut known),
-                () = sleep(LOOK_EVERY) => None,
+            let (fact, cursor) = match watch.next().await {
+                WatchEvent::Added(step) | WatchEvent::Modified(step) => (self.fact(&step), step.cursor),
+                WatchEvent::Reset(_) => {
+                    self.metrics.count_told("lost");
+                    warn!(
+                        runbook = SHARDS_RUNBOOK,
+                        "webhook is not told what the log does not reach back to any more"
+                    );
+                    continue;
+                }
+                WatchEvent::Removed(_)
+                | WatchEvent::Snapshot(_)
+                | WatchEvent::Synced { .. }
+                | WatchEvent::Progress { .. } => continue,
             };
             if let Some(fact) = fact {
-                self.deliver(&fact).await;
+                if let Outcome::Left = self.deliver(&fact).await {
+                    return Ok(());
+                }
+                self.note(cursor).await?;
             }
         }
         Ok(())
     }
 
+    /// Where whoever led before has stopped; else a moment ago. `None`: the log cannot be read.
+    async fn begins(&self) -> Option<Cursor> {
+        let stood = self.registry.view().get(&RecordId::new(WEBHOOK, KEY));
+        let stood = stood.and_then(|record| record.value::<ShardWebhookValue>()?.cursor.parse().ok());
+        match stood {
+            Some(stood) => Some(stood),
+            None => self.registry.start_of(Since::Ago(FIRST)).await.ok().map(|start| start.cursor),
+        }
+    }
+
+    /// Has whoever leads next go on behind `cursor`.
+    async fn note(&self, cursor: Cursor) -> Result<(), CommitError> {
+        let Some(fence) = self.campaigner.fence(GLOBAL_CONTROL) else { return Ok(()) };
+        let act = Act::new("shards.webhook", [WEBHOOK], Authority::Leader(fence));
+        let value = ShardWebhookValue { cursor: cursor.to_string() }.encode_to_vec().into();
+        let write = Write::Put { id: RecordId::new(WEBHOOK, KEY), value, group: None };
+        let epoch = self.registry.view().head().epoch;
+        self.registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(drop)
+    }
+
+    fn fact(&self, step: &Step) -> Option<Fact> {
+        let is_plan = step.record.record.id.kind == PLAN;
+        if is_plan { plan_fact(self.registry.view(), step) } else { state_fact(step) }
+    }
+
     /// Tells it, again and again for a while.
-    async fn deliver(&self, fact: &Fact) {
+    async fn deliver(&self, fact: &Fact) -> Outcome {
         let (begun, mut pause) = (Instant::now(), PAUSE_FIRST);
         let (outcome, error) = loop {
+            // What somebody else tells by now is not to be told after what follows it.
+            if !self.leads() {
+                return Outcome::Left;
+            }
             match self.target.post(fact).await {
-                Ok(()) => return self.metrics.count_told("delivered"),
+                Ok(()) => {
+                    self.metrics.count_told("delivered");
+                    return Outcome::Told;
+                }
                 Err(error) if error.is_for_good() => break ("refused", error),
                 Err(error) if begun.elapsed() >= TRIED_FOR => break ("given_up", error),
                 Err(error) => {
@@ -152,6 +219,7 @@ impl Webhook {
         self.metrics.count_told(outcome);
         let error = &error as &dyn std::error::Error;
         warn!(error, delivery = fact.id, outcome, runbook = SHARDS_RUNBOOK, "webhook was not told");
+        Outcome::Dropped
     }
 }
 
@@ -172,11 +240,13 @@ impl Target {
             .redirect(Policy::none())
             .no_proxy()
             .user_agent(concat!("omnirelayd/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+            .build()
+            .map_err(DeliveryError::of)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let request = client.post(self.url.clone()).header("content-type", "application/json");
         let request = request.header(ID, &fact.id).header(SIGNATURE, signature(&secret, now, &fact.body));
-        let status = request.body(fact.body.clone()).send().await?.status();
+        let sent = request.body(fact.body.clone()).send().await.map_err(DeliveryError::of)?;
+        let status = sent.status();
         if status.is_success() { Ok(()) } else { Err(DeliveryError::Answer(status)) }
     }
 }
@@ -202,29 +272,44 @@ async fn read_secret(path: &Path) -> std::io::Result<Vec<u8>> {
     Err(std::io::Error::other(what))
 }
 
-fn fact(what: &str, id: &str, event: &impl serde::Serialize) -> Option<Fact> {
-    let event: Value = serde_json::to_value(event).ok()?;
+fn fact(what: &str, step: &Step, event: &impl serde::Serialize) -> Option<Fact> {
+    let (id, event): (String, Value) = (step.cursor.to_string(), serde_json::to_value(event).ok()?);
     let body = json!({"id": id, "what": what, "event": event}).to_string().into_bytes();
-    Some(Fact { id: id.to_owned(), body })
+    Some(Fact { id, body })
 }
 
 /// Each change of a plan is one of its state.
-fn plan_fact(event: &pb::PlanEvent) -> Option<Fact> {
-    use pb::plan_event::Type;
-    let is_change = matches!(event.r#type(), Type::Added | Type::Modified);
-    is_change.then(|| fact("plan", &event.cursor, event)).flatten()
+fn plan_fact(view: &View, step: &Step) -> Option<Fact> {
+    let event = pb::PlanEvent {
+        r#type: pb::plan_event::Type::Modified.into(),
+        plan: shown(view, &step.record).map(brief),
+        cursor: step.cursor.to_string(),
+        prev_cursor: step.previous.to_string(),
+        time: Some(timestamp(step.at)),
+        ..pb::PlanEvent::default()
+    };
+    fact("plan", step, &event)
 }
 
 /// A namespace that is held up or has failed, and one that is so no more.
-fn state_fact(event: &pb::RebalanceEvent, known: &mut BTreeMap<String, State>) -> Option<Fact> {
-    use pb::rebalance_event::Type;
-    let namespace = event.namespace.as_ref()?;
+fn state_fact(step: &Step) -> Option<Fact> {
+    let before = step.change().and_then(|change| change.before.as_ref()?.value::<NamespaceValue>());
+    let before = before.map(|value| value.state()).unwrap_or_default();
+    let after = step.record.value::<NamespaceValue>()?.state();
+    let event = pb::RebalanceEvent {
+        r#type: pb::rebalance_event::Type::Modified.into(),
+        namespace: Some(namespaces::show(&step.record)),
+        cursor: step.cursor.to_string(),
+        prev_cursor: step.previous.to_string(),
+        time: Some(timestamp(step.at)),
+        ..pb::RebalanceEvent::default()
+    };
+    is_news(before, after).then(|| fact("namespace", step, &event)).flatten()
+}
+
+fn is_news(before: State, after: State) -> bool {
     let is_trouble = |state: State| matches!(state, State::Investigating | State::Failed);
-    let state = namespace.state();
-    let before = known.insert(namespace.namespace.clone(), state).unwrap_or_default();
-    let is_news = before != state && (is_trouble(before) || is_trouble(state));
-    let is_change = matches!(event.r#type(), Type::Added | Type::Modified);
-    (is_news && is_change).then(|| fact("namespace", &event.cursor, event)).flatten()
+    before != after && (is_trouble(before) || is_trouble(after))
 }
 
 #[cfg(test)]
@@ -243,18 +328,6 @@ mod tests {
 
     #[test]
     fn a_namespace_is_told_of_when_it_is_held_up_and_when_it_is_no_more() {
-        let mut known = BTreeMap::new();
-        let mut told = |state: State| {
-            let namespace =
-                pb::Namespace { namespace: "orders".to_owned(), state: state.into(), ..Default::default() };
-            let event = pb::RebalanceEvent {
-                r#type: pb::rebalance_event::Type::Modified.into(),
-                namespace: Some(namespace),
-                cursor: "1:2".to_owned(),
-                ..Default::default()
-            };
-            state_fact(&event, &mut known).is_some()
-        };
         let states = [
             (State::Steady, false),
             (State::Rebalancing, false),
@@ -264,8 +337,10 @@ mod tests {
             (State::Steady, true),
             (State::Completed, false),
         ];
+        let mut before = State::Unspecified;
         for (state, is_told) in states {
-            assert_eq!(told(state), is_told, "{state:?}");
+            assert_eq!(is_news(before, state), is_told, "{before:?} {state:?}");
+            before = state;
         }
     }
 }

@@ -8,6 +8,7 @@ mod making;
 mod pruning;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use omnirelay_store::{CommitError, Committed, Fence, StoreError, Version};
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardReleaseValue};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::SHARDS_RUNBOOK;
 use super::known::{LOAD, Map, Maps, NAMESPACE, Nodes, PLAN, RELEASE, plans_of, releases};
@@ -59,6 +60,8 @@ pub struct Controller {
     quiet: Mutex<BTreeMap<String, Quiet>>,
     /// When the last step was committed, until it is certain that it would outlive the server that took it.
     unconfirmed: Mutex<Option<Millis>>,
+    /// It was told that nothing is done until it is.
+    held_up: AtomicBool,
 }
 
 /// What a decision rests on besides time.
@@ -111,6 +114,7 @@ impl Controller {
             settings,
             quiet: Mutex::default(),
             unconfirmed: Mutex::default(),
+            held_up: AtomicBool::new(false),
         }
     }
 
@@ -140,8 +144,18 @@ impl Controller {
         }
         // A plan goes no further than what is certain to be there after a failover.
         if let Err(error) = self.confirm().await {
-            debug!(error = %chain(&error), "nothing is done with shards");
+            let error = &error as &dyn std::error::Error;
+            if !self.held_up.swap(true, Ordering::Relaxed) {
+                warn!(
+                    error,
+                    runbook = SHARDS_RUNBOOK,
+                    "nothing is done with shards until replicas have the last step"
+                );
+            }
             return Some(Instant::now() + AGAIN);
+        }
+        if self.held_up.swap(false, Ordering::Relaxed) {
+            info!("replicas have the last step: what is to be done with shards goes on");
         }
         let view = self.registry.view();
         let mut seen = self.see(&fence);
@@ -167,7 +181,7 @@ impl Controller {
                 Ok(None) => {}
                 Err(error) => {
                     self.tell(name, &error);
-                    if lock(&self.unconfirmed).is_some() {
+                    if self.confirm().await.is_err() {
                         return Some(Instant::now() + AGAIN);
                     }
                 }
@@ -213,7 +227,7 @@ impl Controller {
             Ok(Committed::Done(entry)) => Some(entry.at),
             Ok(_) => None,
             // Whether it was made is not known.
-            Err(CommitError::Store(_)) => Some(self.registry.view().now()),
+            Err(CommitError::Store(StoreError::OutcomeUnknown(_))) => Some(self.registry.view().now()),
             Err(_) => None,
         };
         if let Some(at) = at {
