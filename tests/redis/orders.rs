@@ -31,7 +31,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::daemons::mesh::{Mesh, Node};
 use crate::process::until;
 use crate::servers::RedisServer;
-use crate::shards::{endpoint, rebalance, until_empty};
+use crate::shards::{endpoint, made, rebalance, until_empty};
 
 const SHARDS: usize = 64;
 const ORDERS: usize = 5_000;
@@ -172,6 +172,13 @@ impl Orders {
         }
     }
 
+    /// Refuses orders that nobody has taken.
+    fn expect_none_failed(&self) -> Result<()> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        ensure!(failed.is_empty(), "{} orders failed: {:?}", failed.len(), &failed[..failed.len().min(3)]);
+        Ok(())
+    }
+
     /// How long they took, and what the ledger has seen.
     fn told(&self, book: &Book) -> String {
         let of = |took: &Mutex<Vec<Duration>>| {
@@ -204,16 +211,6 @@ fn asked() -> Result<(usize, Duration)> {
     Ok((orders, Duration::ZERO))
 }
 
-async fn made(mesh: &Mesh) -> Result<()> {
-    let policy = json!({
-        "silentAfterMs": "0", "drainGraceMs": "1000", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 2, "selfApproval": true,
-    });
-    let asked = json!({"shards": SHARDS, "spec": {"policy": policy}});
-    let made = mesh.first().post("/control/namespaces/orders", &asked).await?.ok()?;
-    ensure!(made["detail"]["ready"] == true, "{made}");
-    Ok(())
-}
-
 /// Has all shards leave a node, and come back.
 async fn to_and_fro(mesh: &Mesh, node: &str) -> Result<()> {
     mesh.first().post(&format!("/control/peers/{node}:drain"), &json!({})).await?.ok()?;
@@ -226,7 +223,10 @@ async fn to_and_fro(mesh: &Mesh, node: &str) -> Result<()> {
 async fn orders_are_taken_once_and_by_one_owner_while_shards_move() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let mesh = Mesh::start(&server.url(), 4).await?;
-    made(&mesh).await?;
+    let policy = json!({
+        "silentAfterMs": "0", "drainGraceMs": "1000", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 2, "selfApproval": true,
+    });
+    made(&mesh, SHARDS, &policy).await?;
     let (book, mut tasks) = (Arc::<Mutex<Book>>::default(), JoinSet::new());
     let ledger = ledger(&book, &mut tasks).await?;
     let workers = mesh.nodes.iter().map(|node| Process::start(node, &ledger)).collect::<Result<Vec<_>>>()?;
@@ -263,8 +263,7 @@ async fn orders_are_taken_once_and_by_one_owner_while_shards_move() -> Result<()
         orders.is_moving.store(false, Ordering::Relaxed);
         round += 1;
     }
-    let failed = std::mem::take(&mut *orders.failed.lock().unwrap_or_else(PoisonError::into_inner));
-    ensure!(failed.is_empty(), "{} orders failed: {:?}", failed.len(), &failed[..failed.len().min(3)]);
+    orders.expect_none_failed()?;
     ensure!(orders.refused.load(Ordering::Relaxed) == 0, "nobody stood still, and the ledger has refused");
 
     // A worker stands still while its shards go to others, and goes on.
@@ -280,8 +279,7 @@ async fn orders_are_taken_once_and_by_one_owner_while_shards_move() -> Result<()
     tokio::time::sleep(Duration::from_secs(1)).await;
     orders.ended.store(true, Ordering::Relaxed);
     while senders.join_next().await.is_some() {}
-    let failed = std::mem::take(&mut *orders.failed.lock().unwrap_or_else(PoisonError::into_inner));
-    ensure!(failed.is_empty(), "{} orders failed: {:?}", failed.len(), &failed[..failed.len().min(3)]);
+    orders.expect_none_failed()?;
     let book = book.lock().unwrap_or_else(PoisonError::into_inner);
     println!("{}", orders.told(&book));
     ensure!(book.wrong.is_empty(), "{:?}", &book.wrong[..book.wrong.len().min(10)]);

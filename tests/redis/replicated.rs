@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::daemons::mesh::{Mesh, Node};
 use crate::process::until;
 use crate::servers::{RedisServer, eventually};
-use crate::shards::until_empty;
+use crate::shards::{made, until_empty};
 
 const SHARDS: usize = 96;
 /// Less than until the leader ends for want of confirmation.
@@ -30,11 +30,10 @@ async fn a_plan_goes_no_further_than_what_a_replica_has() -> Result<()> {
     let nodes = ["n1", "n2", "n3"].map(|id| Node::start(id, &server.url(), &settings));
     let mesh = Mesh { nodes: nodes.into_iter().collect::<Result<_>>()? };
     mesh.until_whole().await?;
-    let asked = json!({"shards": SHARDS, "spec": {"policy": {"maxParallelMoves": 1, "drainGraceMs": "0"}}});
-    mesh.first().post("/control/namespaces/orders", &asked).await?.ok()?;
-    let made = map_version(&mesh).await?;
+    made(&mesh, SHARDS, &json!({"maxParallelMoves": 1, "drainGraceMs": "0"})).await?;
+    let version = map_version(&mesh).await?;
     mesh.first().post("/control/peers/n2:drain", &json!({})).await?.ok()?;
-    until("shards move", async || Ok(map_version(&mesh).await? > made + 4)).await?;
+    until("shards move", async || Ok(map_version(&mesh).await? > version + 4)).await?;
 
     replica.pause()?;
     let at_once = map_version(&mesh).await?;

@@ -118,14 +118,19 @@ pub fn endpoint(control: &str) -> Result<Endpoint> {
     Ok(Endpoint::from_shared(format!("http://{control}"))?)
 }
 
-async fn made(mesh: &Mesh) -> Result<()> {
-    let policy = json!({
-        "silentAfterMs": "0", "drainGraceMs": "500", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 4, "selfApproval": true,
-    });
-    let asked = json!({"shards": SHARDS, "spec": {"policy": policy}});
+/// Makes the namespace of orders.
+pub async fn made(mesh: &Mesh, shards: usize, policy: &Value) -> Result<()> {
+    let asked = json!({"shards": shards, "spec": {"policy": policy}});
     let made = mesh.first().post("/control/namespaces/orders", &asked).await?.ok()?;
     ensure!(made["detail"]["ready"] == true, "{made}");
     Ok(())
+}
+
+/// Who goes over to the others, as quickly as may be.
+fn quick() -> Value {
+    json!({
+        "silentAfterMs": "0", "drainGraceMs": "500", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 4, "selfApproval": true,
+    })
 }
 
 async fn shards(node: &Node) -> Result<Vec<Value>> {
@@ -157,7 +162,7 @@ async fn until_agreed(mesh: &Mesh) -> Result<()> {
 async fn no_shard_is_served_by_two_whoever_drains_stands_still_or_dies() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let mut mesh = Mesh::start(&server.url(), 4).await?;
-    made(&mesh).await?;
+    made(&mesh, SHARDS, &quick()).await?;
     let workers = mesh.nodes.iter().map(worker).collect::<Result<Vec<_>>>()?;
     let work = Work::begin(&workers)?;
     let all_served = || {
@@ -225,8 +230,7 @@ async fn a_node_whose_workers_have_too_much_to_do_gives_a_part_to_others() -> Re
     let policy = json!({
         "cooldownMs": "0", "thresholds": {"pending": "100"}, "overloadedAfterMs": "0", "relief": "automatic",
     });
-    let asked = json!({"shards": SHARDS, "spec": {"policy": policy}});
-    mesh.first().post("/control/namespaces/orders", &asked).await?.ok()?;
+    made(&mesh, SHARDS, &policy).await?;
     let workers = mesh.nodes.iter().map(worker).collect::<Result<Vec<_>>>()?;
     let had = shards(&mesh.nodes[0]).await?.iter().filter(|shard| shard["ownerNodeId"] == "n2").count();
     for (worker, pending) in workers.iter().zip([10, 500, 20]) {
@@ -293,7 +297,7 @@ async fn pause_one(node: &Node, shard: usize) -> Result<()> {
 async fn a_follower_has_the_map_of_any_daemon_and_keeps_it_when_there_is_none() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let mut mesh = Mesh::start(&server.url(), 2).await?;
-    made(&mesh).await?;
+    made(&mesh, SHARDS, &quick()).await?;
     let directory = tempfile::tempdir()?;
     let daemons = mesh.nodes.iter().map(|node| endpoint(&node.daemon.control)).collect::<Result<Vec<_>>>()?;
     let cache = Some(directory.path().join("orders.json"));

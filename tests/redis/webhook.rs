@@ -10,6 +10,7 @@ use crate::daemons::mesh::{Mesh, Node};
 use crate::process::stub::{Reply, Request, Stub};
 use crate::process::{until, within};
 use crate::servers::RedisServer;
+use crate::shards::made;
 
 const SECRET: &[u8] = b"of the hook";
 
@@ -57,9 +58,7 @@ async fn plans_are_told_in_their_order_however_the_server_is() -> Result<()> {
     let nodes = ["n1", "n2"].map(|id| Node::start(id, &server.url(), &settings));
     let mut mesh = Mesh { nodes: nodes.into_iter().collect::<Result<_>>()? };
     mesh.until_whole().await?;
-    let policy = json!({"selfApproval": true, "cooldownMs": "0"});
-    let asked = json!({"shards": 16, "spec": {"policy": policy}});
-    mesh.first().post("/control/namespaces/orders", &asked).await?.ok()?;
+    made(&mesh, 16, &json!({"selfApproval": true, "cooldownMs": "0"})).await?;
 
     let proposed = json!({"namespace": "orders", "strategyId": "ring", "reason": "test"});
     let plan = mesh.first().post("/control/rebalance-plans", &proposed).await?.ok()?;

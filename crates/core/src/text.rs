@@ -54,6 +54,11 @@ pub fn shown(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).map(|c| if is_unseen(c) { '?' } else { c }).collect()
 }
 
+/// Bytes as two lower-case hexadecimal digits each.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The error and all its causes in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

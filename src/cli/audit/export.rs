@@ -1,5 +1,6 @@
 //! `audit export`: the trail as JSON lines that can be checked without a daemon.
 
+use omnirelay_core::text::hex;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -120,7 +121,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
 
 /// The last line: what all lines before it come to.
 pub fn end_line(records: u64, seals: u64, hash: &Sha256) -> String {
-    let hash: String = hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&hash.clone().finalize());
     format!("{}\n", json!({"end": {"records": records, "seals": seals, "sha256": hash}}))
 }
 

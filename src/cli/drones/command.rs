@@ -1,6 +1,7 @@
 //! What set-context and clear-context have in common: a command to one agent, and what it answers.
 
 use clap::Args;
+use omnirelay_core::text::hex;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use serde_json::{Value, json};
@@ -125,7 +126,7 @@ fn fresh_id() -> Result<String, CliError> {
     // Version 4 and variant 1, as RFC 9562 has it.
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&bytes);
     Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
 }
 

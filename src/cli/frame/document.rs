@@ -40,6 +40,12 @@ pub fn number(document: &Value, path: &str) -> u64 {
     }
 }
 
+/// The number at `path`, whole or not, however it is written; 0 when there is none.
+pub fn real(document: &Value, path: &str) -> f64 {
+    let value = field(document, path);
+    value.as_f64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(0.0)
+}
+
 /// The items at `path`; empty when there are none.
 pub fn items<'a>(document: &'a Value, path: &str) -> &'a [Value] {
     field(document, path).as_array().map_or(&[], Vec::as_slice)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cli::frame::document::{field, pairs, text};
+use crate::cli::frame::document::{field, pairs, real, text};
 use crate::cli::frame::screen::Screen;
 use crate::cli::frame::table::{Column, Moment};
 use crate::cli::frame::time;
@@ -34,10 +34,9 @@ static BARRED: &[Column] =
 
 const SCOPE: Column = Column::new("scope", |scope, _| text(scope, "scope").to_owned()).keep();
 const LEADER: Column = Column::new("leader", |scope, _| leader(scope)).keep();
-const TERM: Column =
-    Column::new("term", |scope, _| count(scope, "term")).number(|scope| number(scope, "term"));
+const TERM: Column = Column::new("term", |scope, _| count(scope, "term")).number(|scope| real(scope, "term"));
 const FENCE: Column =
-    Column::new("fence", |scope, _| count(scope, "fenceToken")).number(|scope| number(scope, "fenceToken"));
+    Column::new("fence", |scope, _| count(scope, "fenceToken")).number(|scope| real(scope, "fenceToken"));
 const SINCE: Column = Column::new("since", |scope, moment| time::ago(since(scope), moment))
     // What has been so for longer has the greater age.
     .ranked(|scope| -(time::millis(since(scope)).unwrap_or(0) as f64));
@@ -46,7 +45,7 @@ const FLAPS_1H: Column =
 const KIND: Column = Column::new("kind", |scope, _| text(scope, "scopeKind").to_owned()).wide();
 const POLICY: Column = Column::new("eligible", |scope, _| super::policy::eligible(scope)).wide();
 const VERSION: Column = Column::new("version", |scope, _| text(scope, "version").to_owned())
-    .number(|scope| number(scope, "version"))
+    .number(|scope| real(scope, "version"))
     .wide();
 const LABELS: Column = Column::new("labels", |scope, _| pairs(scope, "labels")).wide();
 
@@ -73,11 +72,6 @@ pub fn since(scope: &Value) -> &Value {
 fn count(scope: &Value, name: &str) -> String {
     let number = text(scope, name);
     if number == "0" { String::new() } else { number.to_owned() }
-}
-
-fn number(scope: &Value, name: &str) -> f64 {
-    let value = field(scope, name);
-    value.as_f64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(0.0)
 }
 
 /// How often a scope lost its leader within an hour; a daemon of 0.1 counts all elections.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::which::NamespaceArg;
 use crate::cli::frame::args::TableArgs;
 use crate::cli::frame::client::count;
-use crate::cli::frame::document::{field, items, plain, text};
+use crate::cli::frame::document::{field, flag, items, plain, real, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
@@ -43,29 +43,24 @@ pub struct LoadArgs {
 static COLUMNS: &[Column] = &[
     Column::new("node", |node, _| text(node, "nodeId").to_owned()).keep(),
     Column::new("rank", |node, _| reported(node, || plain(field(node, "rank"))))
-        .number(|node| field(node, "rank").as_f64().unwrap_or(0.0))
+        .number(|node| real(node, "rank"))
         .keep(),
-    Column::new("score", |node, _| reported(node, || format!("{:.2}", number(field(node, "score")))))
-        .number(|node| number(field(node, "score"))),
+    Column::new("score", |node, _| reported(node, || format!("{:.2}", real(node, "score"))))
+        .number(|node| real(node, "score")),
     Column::new("pending", |node, _| part(node, "pending", 0, 1.0)).number(|node| value(node, "pending")),
     Column::new("queue", |node, _| part(node, "queue_depth", 0, 1.0))
         .number(|node| value(node, "queue_depth")),
     Column::new("latency ms", |node, _| part(node, "latency", 1, 1.0)).number(|node| value(node, "latency")),
     Column::new("errors %", |node, _| part(node, "errors", 2, 100.0)).number(|node| value(node, "errors")),
-    Column::new("shards", |node, _| plain(field(node, "shards")))
-        .number(|node| number(field(node, "shards"))),
+    Column::new("shards", |node, _| plain(field(node, "shards"))).number(|node| real(node, "shards")),
     Column::new("standing", |node, _| standing(node)),
     Column::new("over since", |node, moment| time::ago(field(node, "overSince"), moment)).wide(),
     Column::new("said", |node, moment| time::ago(field(node, "at"), moment)).wide(),
 ];
 
-fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or(0.0)
-}
-
 /// What is only known of a node whose workers report.
 fn reported(node: &Value, shown: impl Fn() -> String) -> String {
-    if field(node, "rank").as_u64().unwrap_or(0) > 0 { shown() } else { String::new() }
+    if real(node, "rank") > 0.0 { shown() } else { String::new() }
 }
 
 fn find<'v>(node: &'v Value, name: &str) -> Option<&'v Value> {
@@ -73,18 +68,18 @@ fn find<'v>(node: &'v Value, name: &str) -> Option<&'v Value> {
 }
 
 fn value(node: &Value, name: &str) -> f64 {
-    find(node, name).map_or(0.0, |part| number(field(part, "value")))
+    find(node, name).map_or(0.0, |part| real(part, "value"))
 }
 
 /// `120!`
 fn part(node: &Value, name: &str, digits: usize, factor: f64) -> String {
     let Some(part) = find(node, name) else { return String::new() };
-    let mark = if field(part, "over").as_bool().unwrap_or(false) { "!" } else { "" };
-    format!("{:.digits$}{mark}", number(field(part, "value")) * factor)
+    let mark = if flag(part, "over") { "!" } else { "" };
+    format!("{:.digits$}{mark}", real(part, "value") * factor)
 }
 
 fn standing(node: &Value) -> String {
-    let is_overloaded = field(node, "overloaded").as_bool().unwrap_or(false);
+    let is_overloaded = flag(node, "overloaded");
     if is_overloaded { "overloaded".to_owned() } else { text(node, "standing").to_owned() }
 }
 
@@ -99,8 +94,7 @@ pub async fn run(args: &LoadArgs, session: &mut Session) -> Result<Exit, CliErro
         name: |node| format!("peer/{}", text(node, "nodeId")),
         none: "There are no nodes.",
         footer: |document, all| {
-            let over =
-                items(document, "nodes").iter().filter(|node| field(node, "overloaded") == &json!(true));
+            let over = items(document, "nodes").iter().filter(|node| flag(node, "overloaded"));
             format!("{}, {} with too much to do", count(all, "node"), over.count())
         },
     };

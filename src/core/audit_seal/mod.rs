@@ -12,6 +12,7 @@ mod audit_seal_test;
 #[cfg(test)]
 mod mac_test;
 
+use omnirelay_core::text::hex;
 use std::fmt;
 
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal, AuditSealValue};
@@ -102,7 +103,7 @@ pub fn leaf(record: &Stored<'_>) -> AuditLeaf {
 /// Names a public key in 32 hex digits.
 pub fn fingerprint(public_key: &[u8]) -> String {
     let hash = Sha256::new_with_prefix(KEY_DOMAIN).chain_update(public_key).finalize();
-    hash.iter().take(FINGERPRINT_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    hash.get(..FINGERPRINT_BYTES).map(hex).unwrap_or_default()
 }
 
 /// Signs a seal as it is.

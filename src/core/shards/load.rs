@@ -30,18 +30,17 @@ pub fn with_defaults(said: pb::LoadThresholds, default: pb::LoadThresholds) -> p
 }
 
 /// # Errors
-/// What is wrong with thresholds, with its field.
-pub fn check_thresholds(thresholds: &pb::LoadThresholds) -> Result<(), String> {
+/// The threshold that cannot be, by its name in the API, and why.
+pub fn check_thresholds(thresholds: &pb::LoadThresholds) -> Result<(), (&'static str, String)> {
     let counts = [("pending", thresholds.pending), ("queueDepth", thresholds.queue_depth)];
     if let Some((field, _)) = counts.into_iter().find(|(_, most)| *most == Some(0)) {
-        return Err(format!("field `policy.thresholds.{field}` is 1 or more"));
+        return Err((field, "0 is not 1 or more".to_owned()));
     }
     let numbers = [("latencyMs", thresholds.latency_ms, f64::MAX), ("errorRate", thresholds.error_rate, 1.0)];
     for (field, most, greatest) in numbers {
         if let Some(most) = most.filter(|most| !(*most > 0.0 && *most <= greatest)) {
-            return Err(format!(
-                "field `policy.thresholds.{field}` is above 0, an error rate 1 at most; {most} is not"
-            ));
+            let range = if greatest > 1.0 { "above 0" } else { "above 0, to 1" };
+            return Err((field, format!("{most} is not {range}")));
         }
     }
     Ok(())
@@ -162,8 +161,8 @@ mod tests {
         assert!(check(&pb::ReportedLoad { error_rate: 1.5, ..Default::default() }).is_err());
         assert!(check(&load(5, 2.0)).is_ok());
         let zero = pb::LoadThresholds { pending: Some(0), ..Default::default() };
-        assert!(check_thresholds(&zero).unwrap_err().contains("pending"));
+        assert_eq!(check_thresholds(&zero), Err(("pending", "0 is not 1 or more".to_owned())));
         let rate = pb::LoadThresholds { error_rate: Some(2.0), ..Default::default() };
-        assert!(check_thresholds(&rate).unwrap_err().contains("errorRate"));
+        assert_eq!(check_thresholds(&rate), Err(("errorRate", "2 is not above 0, to 1".to_owned())));
     }
 }

@@ -130,6 +130,11 @@ impl Member {
         self.overloaded_at.is_some_and(|at| at <= now)
     }
 
+    /// Whether it may get shards where they must go somewhere.
+    pub fn gets_if_need_be(&self) -> bool {
+        self.gets() || self.is_only_overloaded()
+    }
+
     /// Whether it could get shards if it had less to do.
     pub fn is_only_overloaded(&self) -> bool {
         self.why == ["overloaded"]

@@ -164,7 +164,8 @@ pub fn weight(node: &str, weight: f64) -> Result<Weight, String> {
 
 fn checked_thresholds(said: Option<pb::LoadThresholds>) -> Result<pb::LoadThresholds, String> {
     let thresholds = said.unwrap_or_default();
-    load::check_thresholds(&thresholds)?;
+    load::check_thresholds(&thresholds)
+        .map_err(|(field, what)| format!("field `policy.thresholds.{field}`: {what}"))?;
     Ok(thresholds)
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::check::{Invalid, within};
 use super::sinks::without_query;
 use super::span::Span;
+use crate::core::shards::load::check_thresholds;
 
 /// The most that can be set: the records of all shards are in the memory of each daemon.
 const SHARDS_MAX: usize = 1_000_000;
@@ -103,24 +104,13 @@ impl LoadConfig {
     }
 
     fn check(&self) -> Result<(), Invalid> {
-        let counts = [
-            ("mesh.shards.load.pendingMax", self.pending_max),
-            ("mesh.shards.load.queueDepthMax", self.queue_depth_max),
-        ];
-        if let Some((field, _)) = counts.into_iter().find(|(_, most)| *most == Some(0)) {
-            return Err((field, "0 is not 1 or more".to_owned()));
-        }
-        let numbers = [
-            ("mesh.shards.load.latencyMaxMs", self.latency_max_ms, f64::MAX),
-            ("mesh.shards.load.errorRateMax", self.error_rate_max, 1.0),
-        ];
-        for (field, most, greatest) in numbers {
-            if let Some(most) = most.filter(|most| !(*most > 0.0 && *most <= greatest)) {
-                let range = if greatest > 1.0 { "above 0" } else { "above 0, to 1" };
-                return Err((field, format!("{most} is not {range}")));
-            }
-        }
-        Ok(())
+        let key = |field: &str| match field {
+            "pending" => "mesh.shards.load.pendingMax",
+            "queueDepth" => "mesh.shards.load.queueDepthMax",
+            "latencyMs" => "mesh.shards.load.latencyMaxMs",
+            _ => "mesh.shards.load.errorRateMax",
+        };
+        check_thresholds(&self.thresholds()).map_err(|(field, what)| (key(field), what))
     }
 }
 
@@ -170,6 +160,8 @@ mod tests {
         };
         assert_eq!(of(|_| {}), Ok(()));
         assert_eq!(of(|config| config.per_namespace_max = 0), Err("mesh.shards.perNamespaceMax"));
+        assert_eq!(of(|config| config.load.queue_depth_max = Some(0)), Err("mesh.shards.load.queueDepthMax"));
+        assert_eq!(of(|config| config.load.error_rate_max = Some(1.5)), Err("mesh.shards.load.errorRateMax"));
         let webhook = |url: &str, secret: Option<&str>| {
             let (url, secret_file) = (Some(url.to_owned()), secret.map(PathBuf::from));
             let webhook = WebhookConfig { url, secret_file, ca: None };

@@ -333,7 +333,8 @@ impl<N: Noun> Feed<N> {
     }
 }
 
-fn framed(told: &WatchEvent) -> (Frame, Shown<'_>) {
+/// What is the same in the events of all nouns, and what one tells of.
+pub fn framed(told: &WatchEvent) -> (Frame, Shown<'_>) {
     match told {
         WatchEvent::Snapshot(record) => (Frame::of("snapshot"), Shown::Record(record)),
         WatchEvent::Synced { cursor } => (Frame::synced(cursor), Shown::Nothing),

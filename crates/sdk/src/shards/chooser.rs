@@ -90,7 +90,7 @@ impl ShardChooser {
             versions.mark_unchanged();
             let found = self.map.lookup(key).ok_or(CallError::NoShards)?;
             let known = found.version;
-            let why = match self.choose(found)? {
+            let why = match self.choose(found) {
                 Ok(chosen) => {
                     let shard = chosen.shard.clone();
                     let status = match call(chosen).await {
@@ -113,7 +113,9 @@ impl ShardChooser {
                     }
                     CallError::NotServed { shard: shard.id.clone(), why }
                 }
-                Err(why) => why,
+                // For now.
+                Err(why @ CallError::NotServed { .. }) => why,
+                Err(why) => return Err(why),
             };
             if Instant::now() >= until {
                 return Err(why);
@@ -132,13 +134,13 @@ impl ShardChooser {
             let place = self.sent.fetch_add(1, Ordering::Relaxed) % all;
             let shard = map.at(place)?;
             let found = Found { shard, version: map.version, stale: map.stale };
-            self.choose(found).ok()?.ok()
+            self.choose(found).ok()
         };
         (0..all).find_map(|_| next())
     }
 
-    /// Whom a call for a shard is sent to; or why to nobody for now.
-    fn choose(&self, found: Found) -> Result<Result<Chosen, CallError>, CallError> {
+    /// Whom a call for a shard is sent to.
+    fn choose(&self, found: Found) -> Result<Chosen, CallError> {
         let Found { shard, version, stale } = found;
         let why = match shard.status {
             ShardStatus::Disabled => Some("it is disabled"),
@@ -147,13 +149,12 @@ impl ShardChooser {
             ShardStatus::Active => shard.owner.is_empty().then_some("it has no owner"),
         };
         if let Some(why) = why {
-            let why = CallError::NotServed { shard: shard.id.clone(), why: why.to_owned() };
-            return Ok(Err(why));
+            return Err(CallError::NotServed { shard: shard.id.clone(), why: why.to_owned() });
         }
         let channel = self
             .channel(&shard.owner)
             .ok_or_else(|| CallError::Unresolved { node: shard.owner.clone(), shard: shard.id.clone() })?;
-        Ok(Ok(Chosen { channel, shard, version, stale }))
+        Ok(Chosen { channel, shard, version, stale })
     }
 
     fn channel(&self, node: &str) -> Option<Channel> {

@@ -64,11 +64,17 @@ struct Asker {
     namespace: String,
     worker_id: String,
     sequence: AtomicU64,
-    /// Nothing is begun any more.
-    leaving: Arc<AtomicBool>,
     leaves: Mutex<Leaves>,
+    end: Arc<End>,
+}
+
+/// The end of the process, and of work that somebody waits for.
+#[derive(Debug, Default)]
+struct End {
+    /// Nothing is begun any more.
+    leaving: AtomicBool,
     /// Work has ended on what is to be given up.
-    ended: Arc<Notify>,
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -87,8 +93,7 @@ struct Leave {
     draining: AtomicBool,
     /// How much work holds it.
     held: AtomicUsize,
-    leaving: Arc<AtomicBool>,
-    ended: Arc<Notify>,
+    end: Arc<End>,
 }
 
 impl Leave {
@@ -106,7 +111,7 @@ impl Leave {
 
     /// Whether somebody waits for the end of the work on it.
     fn is_ending(&self) -> bool {
-        self.is_draining() || self.leaving.load(Ordering::Acquire)
+        self.is_draining() || self.end.leaving.load(Ordering::Acquire)
     }
 
     fn may_be_entered(&self) -> bool {
@@ -125,7 +130,7 @@ pub struct Served {
 impl Drop for Served {
     fn drop(&mut self) {
         if self.leave.held.fetch_sub(1, Ordering::AcqRel) == 1 && self.leave.is_ending() {
-            self.leave.ended.notify_one();
+            self.leave.end.ended.notify_one();
         }
     }
 }
@@ -155,9 +160,8 @@ impl ShardWorker {
             namespace: options.namespace,
             worker_id: format!("{}-{own:016x}", options.worker_id),
             sequence: AtomicU64::new(0),
-            leaving: Arc::default(),
             leaves: Mutex::default(),
-            ended: Arc::default(),
+            end: Arc::default(),
         });
         let asking = tokio::spawn(asker.clone().run());
         Self { asker, asking }
@@ -226,7 +230,7 @@ impl ShardWorker {
     /// Begins nothing any more, and returns once what was begun has ended and the daemon knows it, so that nobody has to wait for this
     /// process; or when all leave has run out, by which it is known too. Work that never ends is waited for without end.
     pub async fn stop(mut self) {
-        self.asker.leaving.store(true, Ordering::Release);
+        self.asker.end.leaving.store(true, Ordering::Release);
         self.asking.abort();
         let _ = (&mut self.asking).await;
         let mut last = None;
@@ -238,7 +242,7 @@ impl ShardWorker {
             if is_done && (told || last.is_none_or(|last| last <= Instant::now())) {
                 return;
             }
-            let _ = timeout(AGAIN, self.asker.ended.notified()).await;
+            let _ = timeout(AGAIN, self.asker.end.ended.notified()).await;
         }
     }
 }
@@ -249,7 +253,7 @@ impl Asker {
     }
 
     fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Acquire)
+        self.end.leaving.load(Ordering::Acquire)
     }
 
     /// When the last leave ends.
@@ -271,7 +275,7 @@ impl Asker {
                 continue;
             }
             if !heard || is_giving_up {
-                let _ = timeout(AGAIN, self.ended.notified()).await;
+                let _ = timeout(AGAIN, self.end.ended.notified()).await;
             }
         }
     }
@@ -316,7 +320,8 @@ impl Asker {
         let until = asked + Duration::from_millis(answer.valid_for_ms.into());
         let mut leaves = self.lock();
         if answer.trouble.is_empty() {
-            // What is not named is not to be begun any more, such as what is paused; until when it may go on was said.
+            // What is not named is not to be begun any more, such as what is paused, or is under another fence by now; until when it
+            // may go on was said.
             let named: BTreeSet<(&str, u64)> = answer
                 .shards
                 .iter()
@@ -330,18 +335,12 @@ impl Asker {
         leaves.version = answer.map.map_or(leaves.version, |map| map.version);
         for held in answer.shards {
             let (shard, fence) = (held.shard_id, held.fence_token.cast_unsigned());
-            // Work that was begun under another fence goes on to its end, and none begins.
-            let others = leaves.of.range((shard.clone(), 0)..=(shard.clone(), u64::MAX));
-            others
-                .filter(|((_, of), _)| *of != fence)
-                .for_each(|(_, leave)| leave.draining.store(true, Ordering::Release));
             let new = || {
                 Arc::new(Leave {
                     until: Mutex::new(until),
                     draining: AtomicBool::new(false),
                     held: AtomicUsize::new(0),
-                    leaving: self.leaving.clone(),
-                    ended: self.ended.clone(),
+                    end: self.end.clone(),
                 })
             };
             let leave = leaves.of.entry((shard, fence)).or_insert_with(new);

@@ -1,5 +1,6 @@
 //! Users of a Redis: each node of a mesh may have one of its own, which is taken away from it alone.
 
+use omnirelay_core::text::hex;
 use redis::{Cmd, cmd};
 
 use super::link::{Info, Link, LinkError};
@@ -109,7 +110,7 @@ fn is_denied(error: &LinkError) -> bool {
 fn password() -> Option<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).ok()?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hex(&bytes))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod grpc;
 mod line;
 mod verdict;
 
+use omnirelay_core::text::hex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -417,7 +418,7 @@ pub fn fresh_key() -> Result<String, CliError> {
     getrandom::fill(&mut bytes).map_err(|error| {
         CliError::new(reasons::RANDOM, "cannot make an idempotency key").cause(error.to_string())
     })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 /// The value of a header, unless it is a secret.

@@ -131,7 +131,7 @@ impl<'a> Deciding<'a> {
         let owner = value.and_then(|value| self.member(&value.owner));
         let goes = owner.is_none_or(|owner| owner.standing == Standing::Leaving);
         // What has begun, or must be, goes on although a target has much to do by now.
-        let may_get = target.is_some_and(|target| target.gets() || target.is_only_overloaded());
+        let may_get = target.is_some_and(Member::gets_if_need_be);
         // What the controller has begun by itself, because an owner went, is not needed once the owner is back.
         let is_moot = plan.automatic && planned.cause == Cause::OwnerLeaves.word() && !goes;
         let is_unwanted = !goes && target.is_some_and(Member::is_only_overloaded);
@@ -165,7 +165,7 @@ impl<'a> Deciding<'a> {
 
     /// Which nodes plans wait for.
     fn waits_for(&self, moving: &Moving<'_>) -> Option<String> {
-        let waits = |to: &&&str| self.member(to).is_some_and(|to| !to.gets() && !to.is_only_overloaded());
+        let waits = |to: &&&str| self.member(to).is_some_and(|to| !to.gets_if_need_be());
         let to = moving.covered.values().find(waits)?;
         Some(format!("{to} is {}", self.member(to)?.why.join(", ")))
     }
@@ -226,8 +226,8 @@ impl<'a> Deciding<'a> {
     }
 
     pub(super) fn has_enough_nodes(&self) -> bool {
-        let may = |member: &&Member| member.gets() || member.is_only_overloaded();
-        self.scene.members.values().filter(may).count() >= self.scene.spec.policy.min_healthy
+        let may = self.scene.members.values().filter(|member| member.gets_if_need_be());
+        may.count() >= self.scene.spec.policy.min_healthy
     }
 
     pub(super) fn too_few_nodes(&self) -> String {

@@ -31,8 +31,13 @@ impl<'a> Deciding<'a> {
         if !self.may_choose(policy.relief, moving, evacuates, pause) {
             return;
         }
+        let sharing = scene.members.values().filter(|member| member.gets_if_need_be()).count().max(1);
+        // What makes much work may be one shard, which another node would have no less work with.
+        let least = (scene.shards.len() / sharing / 2).max(1);
+        let less =
+            |member: &Member| if member.is_overloaded() { self.less(member, least) } else { member.clone() };
         let less: BTreeMap<String, Member> =
-            scene.members.iter().map(|(id, member)| (id.clone(), self.less(member))).collect();
+            scene.members.iter().map(|(id, member)| (id.clone(), less(member))).collect();
         let rules = omnirelay_core::rebalance::Rules { by_choice_milli: 0, ..scene.spec.rules() };
         let mut planned = plan(scene.name, scene.shards, &less, &rules, &moving.covered);
         let is_relieved = |node: &str| self.member(node).is_some_and(|member| member.is_overloaded());
@@ -44,14 +49,10 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    /// A node that is to own less than it does, if it has too much to do.
-    fn less(&self, member: &Member) -> Member {
+    /// A node that has too much to do, and is to own less than it does; not less than `least`.
+    fn less(&self, member: &Member, least: usize) -> Member {
         let owned = self.scene.shards.iter().filter(|(_, value)| value.owner == member.id).count();
-        let may_own = |member: &&Member| member.gets() || member.is_only_overloaded();
-        let sharing = self.scene.members.values().filter(may_own).count().max(1);
-        // What makes much work may be one shard, which another node would have no less work with.
-        let least = (self.scene.shards.len() / sharing / 2).max(1);
-        if !member.is_overloaded() || owned <= least {
+        if owned <= least {
             return member.clone();
         }
         let part = (owned * self.scene.spec.policy.by_choice_milli as usize / 1000).max(1);

@@ -199,7 +199,7 @@ impl Holdings {
         until: Instant,
     ) -> Vec<pb::HeldShard> {
         let (me, now) = (self.registry.node_id(), self.registry.view().now());
-        let grace = map.spec().policy.drain_grace;
+        let (grace, through) = (map.spec().policy.drain_grace, self.registry.view().confirmed_through());
         let mut granted = Vec::new();
         for record in map.shards {
             let Some(value) = record.value::<ShardValue>().filter(|value| value.owner == me) else {
@@ -213,7 +213,8 @@ impl Holdings {
                 Status::Draining if is_served && is_in_time(&value, grace, now) => true,
                 _ => continue,
             };
-            if book.given_up.contains(&held) || !self.registry.view().is_confirmed(record.record.updated_at) {
+            let is_certain = through.is_none_or(|through| record.record.updated_at < through);
+            if book.given_up.contains(&held) || !is_certain {
                 continue;
             }
             let shard = parts(&record.record.id).map(|(_, shard)| shard.to_owned()).unwrap_or_default();

@@ -72,7 +72,8 @@ impl Loads {
         }
         reports.insert(key, Report { load, until: Instant::now() + LASTS });
         drop(reports);
-        let now = self.now();
+        let said = own_session(&self.registry).map(|session| self.said(&session)).unwrap_or_default();
+        let now = self.now(&said);
         let of = now.into_iter().find(|of| of.namespace == asked.namespace).unwrap_or_default();
         Ok(pb::ReportLoadResponse { node_id: self.registry.node_id().to_owned(), over: of.over })
     }
@@ -83,7 +84,8 @@ impl Loads {
         loop {
             sleep(LOOK_EVERY).await;
             let Some(session) = own_session(&self.registry) else { continue };
-            let (before, after) = (self.said(&session), self.now());
+            let before = self.said(&session);
+            let after = self.now(&before);
             let may_wait = said_at.is_some_and(|at| at.elapsed() < SAY_EVERY);
             if !is_to_be_said(&before, &after, may_wait) {
                 continue;
@@ -105,10 +107,9 @@ impl Loads {
         value.map(|value| value.namespaces.clone()).unwrap_or_default()
     }
 
-    /// What the workers have to do together, by namespace.
-    fn now(&self) -> Vec<NamespaceLoad> {
+    /// What the workers have to do together, by namespace; what was too much `before` is so until it is clearly less.
+    fn now(&self, before: &[NamespaceLoad]) -> Vec<NamespaceLoad> {
         let view = self.registry.view();
-        let before = own_session(&self.registry).map(|session| self.said(&session)).unwrap_or_default();
         let maps = Maps::of(view);
         let mut reports = self.lock();
         forget(&mut reports);
@@ -177,17 +178,22 @@ impl Shards {
         let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
         let (spec, values) = (map.spec(), map.values());
         let members = nodes.members(map.name(), &spec, &values);
-        let known: Vec<(&str, &NamespaceLoad)> =
-            members.keys().filter_map(|node| Some((node.as_str(), nodes.load(map.name(), node)?))).collect();
-        let loads: Vec<(&str, &pb::ReportedLoad)> =
-            known.iter().filter_map(|(node, of)| Some((*node, of.load.as_ref()?))).collect();
+        let (mut loads, mut unknown) = (Vec::new(), Vec::new());
+        for node in members.keys() {
+            match nodes.load(map.name(), node).and_then(|of| of.load.as_ref()) {
+                Some(load) => loads.push((node.as_str(), load)),
+                None => unknown.push(node),
+            }
+        }
+        let mut owned: BTreeMap<&str, u32> = BTreeMap::new();
+        values.owners().for_each(|owner| *owned.entry(owner).or_default() += 1);
         let thresholds = with_defaults(spec.policy.thresholds, self.loads.defaults);
         let mut ranked = ranked(&loads, &thresholds);
-        let unknown = members.keys().filter(|node| !known.iter().any(|(known, _)| known == node));
-        ranked.extend(unknown.map(|node| pb::NodeLoad { node_id: node.clone(), ..Default::default() }));
+        ranked.extend(
+            unknown.into_iter().map(|node| pb::NodeLoad { node_id: node.clone(), ..Default::default() }),
+        );
         for node in &mut ranked {
-            node.shards = u32::try_from(values.owners().filter(|owner| *owner == node.node_id).count())
-                .unwrap_or(u32::MAX);
+            node.shards = owned.get(node.node_id.as_str()).copied().unwrap_or_default();
             node.over_since = nodes.load(map.name(), &node.node_id).and_then(|load| load.over_since);
             node.at = nodes.load_at(&node.node_id).map(timestamp);
             if let Some(member) = members.get(&node.node_id) {

@@ -8,29 +8,27 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use omnirelay_core::scope::GLOBAL_CONTROL;
-use omnirelay_core::text::chain;
+use omnirelay_core::text::{chain, hex};
 use omnirelay_store::{CommitError, Kind, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardWebhookValue};
-use omnirelay_wire::timestamp::timestamp;
-use omnirelay_wire::tls::{ClientTls, PemError, authorities, nobody};
 use prost::Message as _;
-use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{StatusCode, Url};
 use ring::hmac;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::known::{NAMESPACE, PLAN};
-use super::plans::{brief, shown};
-use super::{SHARDS_RUNBOOK, namespaces, pb};
+use super::plans::watching::{WatchedPlans, WatchedStates};
+use super::{SHARDS_RUNBOOK, pb};
+use crate::daemon::identity::named_server::{ServerTlsError, client_of};
 use crate::daemon::metrics::ShardMetrics;
+use crate::daemon::objects::feed::{Noun as _, framed};
 use crate::daemon::objects::leaders::campaign::Campaigner;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::since::Since;
-use crate::daemon::registry::view::View;
 use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
 use pb::namespace::State;
 
@@ -76,24 +74,13 @@ struct Fact {
     body: Vec<u8>,
 }
 
-/// What became of a fact.
-enum Outcome {
-    Told,
-    /// It is not told any more.
-    Dropped,
-    /// Somebody else leads, and tells it.
-    Left,
-}
-
 /// Why something was not told.
 #[derive(Debug, thiserror::Error)]
 enum DeliveryError {
     #[error("cannot read the secret")]
     Secret(#[source] std::io::Error),
-    #[error("cannot read the file of the authorities")]
-    Authorities(#[from] PemError),
-    #[error("cannot speak TLS with those authorities")]
-    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Tls(#[from] ServerTlsError),
     #[error("the server was not reached")]
     Send(#[source] reqwest::Error),
     #[error("the server answered {0}")]
@@ -144,27 +131,19 @@ impl Webhook {
         let kinds = vec![PLAN, NAMESPACE];
         let mut watch = Watch::begin_all(self.registry.clone(), kinds, Box::new(|_| true), Some(begins));
         while self.leads() {
-            let (fact, cursor) = match watch.next().await {
-                WatchEvent::Added(step) | WatchEvent::Modified(step) => (self.fact(&step), step.cursor),
-                WatchEvent::Reset(_) => {
-                    self.metrics.count_told("lost");
-                    warn!(
-                        runbook = SHARDS_RUNBOOK,
-                        "webhook is not told what the log does not reach back to any more"
-                    );
-                    continue;
-                }
-                WatchEvent::Removed(_)
-                | WatchEvent::Snapshot(_)
-                | WatchEvent::Synced { .. }
-                | WatchEvent::Progress { .. } => continue,
-            };
-            if let Some(fact) = fact {
-                if let Outcome::Left = self.deliver(&fact).await {
-                    return Ok(());
-                }
-                self.note(cursor).await?;
+            let event = watch.next().await;
+            if let WatchEvent::Reset(_) = event {
+                self.metrics.count_told("lost");
+                warn!(
+                    runbook = SHARDS_RUNBOOK,
+                    "webhook is not told what the log does not reach back to any more"
+                );
             }
+            let Some((fact, step)) = self.fact(&event).zip(event.step()) else { continue };
+            if !self.deliver(&fact).await {
+                break;
+            }
+            self.note(step.cursor).await?;
         }
         Ok(())
     }
@@ -189,23 +168,35 @@ impl Webhook {
         self.registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(drop)
     }
 
-    fn fact(&self, step: &Step) -> Option<Fact> {
-        let is_plan = step.record.record.id.kind == PLAN;
-        if is_plan { plan_fact(self.registry.view(), step) } else { state_fact(step) }
+    /// What an event is for the server, as those who watch are told of it; `None`: nothing.
+    fn fact(&self, event: &WatchEvent) -> Option<Fact> {
+        let (WatchEvent::Added(step) | WatchEvent::Modified(step)) = event else { return None };
+        let (frame, shown) = framed(event);
+        // Each change of a plan is one of its state.
+        let (what, event) = if step.record.record.id.kind == PLAN {
+            let event = WatchedPlans { registry: self.registry.clone() }.event(frame, shown)?;
+            ("plan", serde_json::to_value(event))
+        } else {
+            states(step).filter(|(before, after)| is_news(*before, *after))?;
+            ("namespace", serde_json::to_value(WatchedStates.event(frame, shown)?))
+        };
+        let id = step.cursor.to_string();
+        let body = json!({"id": id, "what": what, "event": event.ok()?}).to_string().into_bytes();
+        Some(Fact { id, body })
     }
 
-    /// Tells it, again and again for a while.
-    async fn deliver(&self, fact: &Fact) -> Outcome {
+    /// Tells it, again and again for a while. False: somebody else leads by now, and tells it.
+    async fn deliver(&self, fact: &Fact) -> bool {
         let (begun, mut pause) = (Instant::now(), PAUSE_FIRST);
         let (outcome, error) = loop {
             // What somebody else tells by now is not to be told after what follows it.
             if !self.leads() {
-                return Outcome::Left;
+                return false;
             }
             match self.target.post(fact).await {
                 Ok(()) => {
                     self.metrics.count_told("delivered");
-                    return Outcome::Told;
+                    return true;
                 }
                 Err(error) if error.is_for_good() => break ("refused", error),
                 Err(error) if begun.elapsed() >= TRIED_FOR => break ("given_up", error),
@@ -219,7 +210,7 @@ impl Webhook {
         self.metrics.count_told(outcome);
         let error = &error as &dyn std::error::Error;
         warn!(error, delivery = fact.id, outcome, runbook = SHARDS_RUNBOOK, "webhook was not told");
-        Outcome::Dropped
+        true
     }
 }
 
@@ -227,21 +218,8 @@ impl Target {
     async fn post(&self, fact: &Fact) -> Result<(), DeliveryError> {
         // Read each time: whoever changes a secret or a certificate starts no daemon anew.
         let secret = read_secret(&self.secret_file).await.map_err(DeliveryError::Secret)?;
-        let tls = match self.url.scheme() {
-            "https" => {
-                let roots = Some(authorities(self.ca.as_deref()).await?);
-                ClientTls { roots, ..ClientTls::default() }.config()?
-            }
-            _ => nobody(),
-        };
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .timeout(WITHIN)
-            .redirect(Policy::none())
-            .no_proxy()
-            .user_agent(concat!("omnirelayd/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(DeliveryError::of)?;
+        let client = client_of(&self.url, self.ca.as_deref()).await?.timeout(WITHIN);
+        let client = client.build().map_err(DeliveryError::of)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let request = client.post(self.url.clone()).header("content-type", "application/json");
         let request = request.header(ID, &fact.id).header(SIGNATURE, signature(&secret, now, &fact.body));
@@ -256,8 +234,7 @@ fn signature(secret: &[u8], seconds: u64, body: &[u8]) -> String {
     let mut signed = format!("{seconds}.").into_bytes();
     signed.extend_from_slice(body);
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), &signed);
-    let digits: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={digits}")
+    format!("t={seconds},v1={}", hex(tag.as_ref()))
 }
 
 /// What is in the file, without the end of its line.
@@ -272,41 +249,14 @@ async fn read_secret(path: &Path) -> std::io::Result<Vec<u8>> {
     Err(std::io::Error::other(what))
 }
 
-fn fact(what: &str, step: &Step, event: &impl serde::Serialize) -> Option<Fact> {
-    let (id, event): (String, Value) = (step.cursor.to_string(), serde_json::to_value(event).ok()?);
-    let body = json!({"id": id, "what": what, "event": event}).to_string().into_bytes();
-    Some(Fact { id, body })
-}
-
-/// Each change of a plan is one of its state.
-fn plan_fact(view: &View, step: &Step) -> Option<Fact> {
-    let event = pb::PlanEvent {
-        r#type: pb::plan_event::Type::Modified.into(),
-        plan: shown(view, &step.record).map(brief),
-        cursor: step.cursor.to_string(),
-        prev_cursor: step.previous.to_string(),
-        time: Some(timestamp(step.at)),
-        ..pb::PlanEvent::default()
-    };
-    fact("plan", step, &event)
+/// What was being done with a namespace before a step, and what is.
+fn states(step: &Step) -> Option<(State, State)> {
+    let before = step.change().and_then(|change| change.before.as_ref()?.value::<NamespaceValue>());
+    let before = before.map(|value| value.state()).unwrap_or_default();
+    Some((before, step.record.value::<NamespaceValue>()?.state()))
 }
 
 /// A namespace that is held up or has failed, and one that is so no more.
-fn state_fact(step: &Step) -> Option<Fact> {
-    let before = step.change().and_then(|change| change.before.as_ref()?.value::<NamespaceValue>());
-    let before = before.map(|value| value.state()).unwrap_or_default();
-    let after = step.record.value::<NamespaceValue>()?.state();
-    let event = pb::RebalanceEvent {
-        r#type: pb::rebalance_event::Type::Modified.into(),
-        namespace: Some(namespaces::show(&step.record)),
-        cursor: step.cursor.to_string(),
-        prev_cursor: step.previous.to_string(),
-        time: Some(timestamp(step.at)),
-        ..pb::RebalanceEvent::default()
-    };
-    is_news(before, after).then(|| fact("namespace", step, &event)).flatten()
-}
-
 fn is_news(before: State, after: State) -> bool {
     let is_trouble = |state: State| matches!(state, State::Investigating | State::Failed);
     before != after && (is_trouble(before) || is_trouble(after))

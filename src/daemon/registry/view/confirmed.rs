@@ -78,10 +78,10 @@ impl View {
         self
     }
 
-    /// Whether what was committed at `at` would outlive the server that took it; always where the store is in one place.
-    pub fn is_confirmed(&self, at: Millis) -> bool {
+    /// What was committed before this instant would outlive the server that took it; `None`: all would, as the store is in one place.
+    pub fn confirmed_through(&self) -> Option<Millis> {
         let confirmed = &read(&self.state).confirmed;
-        !confirmed.required || confirmed.through > at
+        confirmed.required.then_some(confirmed.through)
     }
 
     /// What is there to be confirmed now.

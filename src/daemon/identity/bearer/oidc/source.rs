@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use omnirelay_pki::jwt::keys::{KeySetError, SET_BYTES_MAX};
-use omnirelay_wire::tls::{ClientTls, PemError, authorities, nobody};
-use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
 
 use super::KeysAt;
+use crate::daemon::identity::named_server::{ServerTlsError, client_of};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const READ_WITHIN: Duration = Duration::from_secs(5);
@@ -17,10 +16,8 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 /// Why the keys of an issuer could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    #[error("cannot read the file of the authorities")]
-    Authorities(#[from] PemError),
-    #[error("cannot speak TLS with those authorities")]
-    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Tls(#[from] ServerTlsError),
     #[error("cannot read the keys of the issuer")]
     Fetch(#[from] reqwest::Error),
     #[error("the server of the keys answered {0}")]
@@ -52,20 +49,9 @@ impl Source {
             KeysAt::File(path) => return Ok(Self::File(path.clone())),
             KeysAt::Url(url, ca) => (url.clone(), ca.as_deref()),
         };
-        let tls = match url.scheme() {
-            "https" => ClientTls { roots: Some(authorities(ca).await?), ..ClientTls::default() }.config()?,
-            _ => nobody(),
-        };
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .connect_timeout(CONNECT_WITHIN)
-            .timeout(READ_WITHIN)
-            // The keys are those of the server that was named, and of no other.
-            .redirect(Policy::none())
-            .no_proxy()
-            .user_agent(concat!("omnirelayd/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self::Server(client, url))
+        // The keys are those of the server that was named, and of no other.
+        let client = client_of(&url, ca).await?.connect_timeout(CONNECT_WITHIN).timeout(READ_WITHIN);
+        Ok(Self::Server(client.build()?, url))
     }
 
     pub(super) async fn read(&self) -> Result<Vec<u8>, SourceError> {

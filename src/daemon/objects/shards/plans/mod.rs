@@ -188,7 +188,7 @@ pub fn end_moves(view: &View, record: &ViewRecord, plan: &mut pb::RebalancePlan)
 }
 
 /// Without its moves.
-pub fn brief(plan: pb::RebalancePlan) -> pb::RebalancePlan {
+fn brief(plan: pb::RebalancePlan) -> pb::RebalancePlan {
     pb::RebalancePlan { moves: Vec::new(), loads: Vec::new(), ..plan }
 }
 

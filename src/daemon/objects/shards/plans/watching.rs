@@ -64,8 +64,8 @@ pub fn states_topic() -> Topic {
 }
 
 /// Plans as those who watch them are told of them.
-struct WatchedPlans {
-    registry: Arc<Registry>,
+pub struct WatchedPlans {
+    pub registry: Arc<Registry>,
 }
 
 impl Noun for WatchedPlans {
@@ -84,7 +84,7 @@ impl Noun for WatchedPlans {
 }
 
 /// Namespaces as those who watch them are told of them.
-struct WatchedStates;
+pub struct WatchedStates;
 
 impl Noun for WatchedStates {
     type Event = pb::RebalanceEvent;
