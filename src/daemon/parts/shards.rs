@@ -8,6 +8,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::shard_control_service_serv
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::WebhookConfig;
+use crate::daemon::identity::signed_posts::SignedPosts;
 use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::shards::controller::{Controller, ControllerSettings};
@@ -17,7 +18,7 @@ use crate::daemon::objects::shards::plans::Plans;
 use crate::daemon::objects::shards::plans::watching::{plans_topic, states_topic};
 use crate::daemon::objects::shards::release::Releases;
 use crate::daemon::objects::shards::watching::topic;
-use crate::daemon::objects::shards::webhook::{Target, WEBHOOK, Webhook};
+use crate::daemon::objects::shards::webhook::{WEBHOOK, Webhook};
 use crate::daemon::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, Shards, levels};
 
 pub const PART: Part = Part {
@@ -41,9 +42,9 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         let controller =
             Controller::new(registry.clone(), gossip.clone(), campaigner, metrics.clone(), settings);
         let controller = Arc::new(controller);
-        if let Some(target) = target(&config.webhook) {
+        if let Some(posts) = posts(&config.webhook) {
             let (registry, metrics) = (registry.clone(), metrics.clone());
-            let webhook = Webhook { registry, campaigner: leads, metrics, target };
+            let webhook = Webhook { registry, campaigner: leads, metrics, posts };
             node.run(Phase::HandOver, async move { webhook.run().await });
         }
         let pruner = controller.clone();
@@ -75,7 +76,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
 }
 
 /// Whom the leader tells what becomes of plans; `None`: nobody.
-fn target(config: &WebhookConfig) -> Option<Target> {
+fn posts(config: &WebhookConfig) -> Option<SignedPosts> {
     let url = config.url.as_deref()?.parse().ok()?;
-    Some(Target { url, secret_file: config.secret_file.clone()?, ca: config.ca.clone() })
+    Some(SignedPosts { url, secret_file: config.secret_file.clone()?, ca: config.ca.clone() })
 }

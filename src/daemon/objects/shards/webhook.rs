@@ -3,17 +3,14 @@
 //! It follows the log as any watch does, so what waits to be told is in no queue: the log has it. Where it stands is in the registry, and
 //! whoever leads next goes on there: what was told and not noted yet is told again, under the same id.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use omnirelay_core::scope::GLOBAL_CONTROL;
-use omnirelay_core::text::{chain, hex};
+use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, Kind, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardWebhookValue};
 use prost::Message as _;
-use reqwest::{StatusCode, Url};
-use ring::hmac;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
@@ -21,7 +18,7 @@ use tracing::{debug, warn};
 use super::known::{NAMESPACE, PLAN};
 use super::plans::watching::{WatchedPlans, WatchedStates};
 use super::{SHARDS_RUNBOOK, pb};
-use crate::daemon::identity::named_server::{ServerTlsError, client_of};
+use crate::daemon::identity::signed_posts::SignedPosts;
 use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::objects::feed::{Noun as _, framed};
 use crate::daemon::objects::leaders::campaign::Campaigner;
@@ -39,32 +36,18 @@ const KEY: &str = "cursor";
 const FIRST: Duration = Duration::from_secs(30);
 /// How often it is looked whether this node leads.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long the server may take, and how long something is tried again.
-const WITHIN: Duration = Duration::from_secs(5);
+/// How long something is tried again.
 const TRIED_FOR: Duration = Duration::from_secs(15 * 60);
 /// The first pause before something is tried again; it doubles.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// The headers: what it is called, and by whom it was sent: `t=<seconds>,v1=<HMAC-SHA256 of "<seconds>.<body>" in hexadecimal digits>`.
-const ID: &str = "omnirelay-delivery";
-const SIGNATURE: &str = "omnirelay-signature";
-/// The longest secret, in bytes.
-const SECRET_BYTES_MAX: usize = 4096;
-
-/// Where it is told, and the secret by which the server knows who tells it.
-pub struct Target {
-    pub url: Url,
-    pub secret_file: PathBuf,
-    /// The authorities of the server; `None`: those that everybody knows.
-    pub ca: Option<PathBuf>,
-}
-
 /// Tells what becomes of plans and namespaces, while this node leads.
 pub struct Webhook {
     pub registry: Arc<Registry>,
     pub campaigner: Arc<Campaigner>,
     pub metrics: Arc<ShardMetrics>,
-    pub target: Target,
+    /// Where it is told.
+    pub posts: SignedPosts,
 }
 
 /// What is told.
@@ -72,38 +55,6 @@ struct Fact {
     /// The cursor of the change: the same each time it is told, and of no other.
     id: String,
     body: Vec<u8>,
-}
-
-/// Why something was not told.
-#[derive(Debug, thiserror::Error)]
-enum DeliveryError {
-    #[error("cannot read the secret")]
-    Secret(#[source] std::io::Error),
-    #[error(transparent)]
-    Tls(#[from] ServerTlsError),
-    #[error("the server was not reached")]
-    Send(#[source] reqwest::Error),
-    #[error("the server answered {0}")]
-    Answer(StatusCode),
-}
-
-impl DeliveryError {
-    /// Without the address, which may have a token in it.
-    fn of(error: reqwest::Error) -> Self {
-        Self::Send(error.without_url())
-    }
-
-    /// Whether the server will say the same again.
-    fn is_for_good(&self) -> bool {
-        let for_good = [
-            StatusCode::BAD_REQUEST,
-            StatusCode::GONE,
-            StatusCode::PAYLOAD_TOO_LARGE,
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            StatusCode::UNPROCESSABLE_ENTITY,
-        ];
-        matches!(self, Self::Answer(status) if for_good.contains(status))
-    }
 }
 
 impl Webhook {
@@ -193,7 +144,7 @@ impl Webhook {
             if !self.leads() {
                 return false;
             }
-            match self.target.post(fact).await {
+            match self.posts.post(&fact.id, &fact.body).await {
                 Ok(()) => {
                     self.metrics.count_told("delivered");
                     return true;
@@ -214,41 +165,6 @@ impl Webhook {
     }
 }
 
-impl Target {
-    async fn post(&self, fact: &Fact) -> Result<(), DeliveryError> {
-        // Read each time: whoever changes a secret or a certificate starts no daemon anew.
-        let secret = read_secret(&self.secret_file).await.map_err(DeliveryError::Secret)?;
-        let client = client_of(&self.url, self.ca.as_deref()).await?.timeout(WITHIN);
-        let client = client.build().map_err(DeliveryError::of)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let request = client.post(self.url.clone()).header("content-type", "application/json");
-        let request = request.header(ID, &fact.id).header(SIGNATURE, signature(&secret, now, &fact.body));
-        let sent = request.body(fact.body.clone()).send().await.map_err(DeliveryError::of)?;
-        let status = sent.status();
-        if status.is_success() { Ok(()) } else { Err(DeliveryError::Answer(status)) }
-    }
-}
-
-/// `t=<seconds>,v1=<hexadecimal digits>`
-fn signature(secret: &[u8], seconds: u64, body: &[u8]) -> String {
-    let mut signed = format!("{seconds}.").into_bytes();
-    signed.extend_from_slice(body);
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), &signed);
-    format!("t={seconds},v1={}", hex(tag.as_ref()))
-}
-
-/// What is in the file, without the end of its line.
-async fn read_secret(path: &Path) -> std::io::Result<Vec<u8>> {
-    let text = tokio::fs::read(path).await?;
-    let secret = text.trim_ascii().to_vec();
-    let what = match secret.len() {
-        0 => "the file is empty",
-        length if length > SECRET_BYTES_MAX => "a secret has 4096 bytes at most",
-        _ => return Ok(secret),
-    };
-    Err(std::io::Error::other(what))
-}
-
 /// What was being done with a namespace before a step, and what is.
 fn states(step: &Step) -> Option<(State, State)> {
     let before = step.change().and_then(|change| change.before.as_ref()?.value::<NamespaceValue>());
@@ -265,16 +181,6 @@ fn is_news(before: State, after: State) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_told_is_signed_so_that_others_can_check_it() {
-        // As `printf '1700000000.{"id":"1"}' | openssl dgst -sha256 -hmac key` has it.
-        let signed = signature(b"key", 1_700_000_000, br#"{"id":"1"}"#);
-        assert_eq!(
-            signed,
-            "t=1700000000,v1=9e040cb90cefc5a04ab9a9848a74e2ff0489b4d8837b38d54555cb67e4f8e76e"
-        );
-    }
 
     #[test]
     fn a_namespace_is_told_of_when_it_is_held_up_and_when_it_is_no_more() {
