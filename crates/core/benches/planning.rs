@@ -11,8 +11,8 @@ use omnirelay_core::shard_order::{Strategy, Weight};
 
 /// What planning 10,000 shards on 200 nodes may take.
 const LIMIT: Duration = Duration::from_millis(50);
-const SHARDS: usize = 10_000;
-const NODES: usize = 200;
+/// How many shards, on how many nodes.
+const SIZES: [(usize, usize); 2] = [(10_000, 200), (1_000, 10)];
 const TIMES: u32 = 7;
 
 fn main() {
@@ -20,16 +20,23 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    println!("{SHARDS} shards on {NODES} nodes; limit of a plan {} ms", LIMIT.as_millis());
+    for (shards, nodes) in SIZES {
+        changes(shards, nodes);
+    }
+}
+
+/// What each change of a mesh of so many nodes costs.
+fn changes(shards: usize, count: usize) {
+    println!("{shards} shards on {count} nodes; limit of a plan {} ms", LIMIT.as_millis());
     println!(
         "strategy    change            median ms  of limit  moved first  in all  least  plans  max/mean"
     );
-    let ids: Vec<String> = (0..=NODES).map(|at| format!("node-{at}")).collect();
-    let shards: Vec<String> = (0..SHARDS).map(|at| at.to_string()).collect();
+    let ids: Vec<String> = (0..=count).map(|at| format!("node-{at}")).collect();
+    let shards: Vec<String> = (0..shards).map(|at| at.to_string()).collect();
     for strategy in Strategy::ALL {
         let rules = Rules { strategy, ..Rules::default() };
-        let nodes: Vec<Node<'_>> = ids[..NODES].iter().map(|id| node(id)).collect();
-        let first = told("created", &vec![None; SHARDS], &shards, &nodes, &rules);
+        let nodes: Vec<Node<'_>> = ids[..count].iter().map(|id| node(id)).collect();
+        let first = told("created", &vec![None; shards.len()], &shards, &nodes, &rules);
         let change = |what: &str, change: &dyn Fn(&mut Vec<Node<'_>>)| {
             let mut changed = nodes.clone();
             change(&mut changed);
@@ -42,7 +49,7 @@ fn main() {
         });
         change("one weighs double", &|nodes| nodes[7].weight = Weight::of(2.0).unwrap_or(Weight::ONE));
         let mut joined = nodes.clone();
-        joined.push(node(&ids[NODES]));
+        joined.push(node(&ids[count]));
         told("one joins", &first, &shards, &joined, &rules);
         let aligned = Rules { aligns: true, ..rules };
         let mut heavier = nodes.clone();
@@ -95,7 +102,7 @@ fn told<'a>(
             owners.iter().filter(|owner| **owner == Some(node.id)).count() as f64 / node.weight.number()
         })
         .collect();
-    let mean = SHARDS as f64
+    let mean = ids.len() as f64
         / nodes
             .iter()
             .filter(|node| node.standing == Standing::Open)
