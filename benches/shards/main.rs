@@ -1,4 +1,5 @@
-//! What shards cost whoever sends work: looking up the shard of a key, reading the whole map, and hearing of a change.
+//! What shards cost whoever sends work: looking up the shard of a key, reading the whole map, and hearing of a change; and what it
+//! takes to have a node own nothing.
 //!
 //! Starts a server and daemons of its own. Nothing is asserted. Run with `cargo bench --bench shards`; `rounds=N` sets how often the
 //! calls are measured.
@@ -29,6 +30,11 @@ use tonic_health::pb::health_client::HealthClient;
 
 const SHARDS: usize = 1000;
 const SHARDS_MANY: usize = 10_000;
+/// How many small ones, and of how many shards each.
+const NAMESPACES: usize = 100;
+const SHARDS_OF_EACH: usize = 64;
+/// How long the session of a node lives, at most.
+const SESSION_TTL: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 20_000;
 const IN_FLIGHT: usize = 64;
 
@@ -55,8 +61,43 @@ async fn measure(rounds: usize) -> Result<()> {
     lookups_by_call(last, rounds).await?;
     whole_maps(last, "orders").await?.print("list of 1000 shards, limit 10 ms");
     changes(first, last).await?.print("change at one daemon, until heard by a follower of another");
+    for number in 0..NAMESPACES {
+        created(first, &format!("tenant-{number}"), SHARDS_OF_EACH).await?;
+    }
+    drained(
+        first,
+        "node-2",
+        &format!("{NAMESPACES} namespaces of {SHARDS_OF_EACH} shards and one of {SHARDS}"),
+    )
+    .await?;
     created(first, "many", SHARDS_MANY).await?;
     whole_maps(last, "many").await?.print("list of 10000 shards");
+    drained(first, "node-3", &format!("the same and one namespace of {SHARDS_MANY} shards")).await
+}
+
+/// From when a node is told to drain until it owns nothing; no worker is there that would have to stop. It takes shards again afterwards.
+async fn drained(daemon: &Daemon, node: &str, of: &str) -> Result<()> {
+    let owned = async || -> Result<u64> {
+        let shown = daemon.get(&format!("/control/peers/{node}")).await?;
+        Ok(shown["peer"]["shards"].as_u64().unwrap_or(0))
+    };
+    // A daemon that has begun a moment ago does not know what workers of the one before it may serve.
+    tokio::time::sleep(SESSION_TTL).await;
+    let (moved, begun) = (owned().await?, Instant::now());
+    let (status, answer) = daemon.post(&format!("/control/peers/{node}:drain"), &json!({})).await?;
+    ensure!(status == 200, "drain: {status} {answer}");
+    while owned().await? > 0 {
+        ensure!(begun.elapsed() < Duration::from_secs(300), "{node} owns {}", owned().await?);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let took = begun.elapsed().as_secs_f64();
+    println!(
+        "drain of a node, {of}: moved={moved} ms={:.1} per_second={:.0}",
+        took * 1e3,
+        moved as f64 / took
+    );
+    let (status, answer) = daemon.post(&format!("/control/peers/{node}:undrain"), &json!({})).await?;
+    ensure!(status == 200, "undrain: {status} {answer}");
     Ok(())
 }
 
@@ -73,10 +114,8 @@ async fn created(daemon: &Daemon, namespace: &str, shards: usize) -> Result<()> 
         ensure!(begun.elapsed() < Duration::from_secs(60), "not ready: {shown}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    println!(
-        "namespace of {shards} shards, until it can be read: ms={:.1}",
-        begun.elapsed().as_secs_f64() * 1e3
-    );
+    let ms = begun.elapsed().as_secs_f64() * 1e3;
+    println!("namespace of {shards} shards, until it can be read: ms={ms:.1}");
     Ok(())
 }
 

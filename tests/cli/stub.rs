@@ -45,6 +45,7 @@ pub fn peer(id: &str, status: &str, cordoned: bool) -> Value {
         "cordonReason": if cordoned { "disk errors" } else { "" },
         "createdAt": "2026-11-14T06:01:00Z", "updatedAt": "2026-11-20T06:00:46Z",
         "leads": if id == "relay-a7f3" { json!(["global-control"]) } else { json!([]) },
+        "shards": if id == "relay-a7f3" { 42 } else { 0 },
     })
 }
 

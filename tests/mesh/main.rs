@@ -22,6 +22,7 @@ mod lost;
 mod relay;
 mod secure;
 mod service;
+mod shards;
 mod transport_policy;
 mod up;
 mod up_redis;

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::daemons::mesh::{Mesh, Node};
 use crate::process::{until, within};
-use crate::servers::RedisServer;
+use crate::servers::{RedisServer, Sentinels};
 
 const SHARDS: usize = 24;
 /// How long a worker that is held up stands still between being let serve and serving: longer than a session.
@@ -68,6 +68,11 @@ impl Work {
         Ok(Self { served, tasks })
     }
 
+    /// The greatest fence of each shard so far.
+    fn seen(&self) -> BTreeMap<String, u64> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).greatest.clone()
+    }
+
     fn end(mut self) -> Served {
         self.tasks.abort_all();
         std::mem::take(&mut *self.served.lock().unwrap_or_else(PoisonError::into_inner))
@@ -103,6 +108,11 @@ async fn stand_still(worker: &ShardWorker, gate: &FencingGate, served: &Mutex<Se
             served.late += usize::from(admitted.is_ok() && entered.fence < greatest);
         }
     }
+}
+
+fn all_served(workers: &[Arc<ShardWorker>]) -> bool {
+    let is_served = |shard: usize| workers.iter().any(|worker| worker.enter(&format!("{shard:02}")).is_ok());
+    (0..SHARDS).all(is_served)
 }
 
 /// A worker beside the daemon of a node.
@@ -165,12 +175,7 @@ async fn no_shard_is_served_by_two_whoever_drains_stands_still_or_dies() -> Resu
     made(&mesh, SHARDS, &quick()).await?;
     let workers = mesh.nodes.iter().map(worker).collect::<Result<Vec<_>>>()?;
     let work = Work::begin(&workers)?;
-    let all_served = || {
-        let is_served =
-            |shard: usize| workers.iter().any(|worker| worker.enter(&format!("{shard:02}")).is_ok());
-        (0..SHARDS).all(is_served)
-    };
-    until("all are served", async || Ok(all_served())).await?;
+    until("all are served", async || Ok(all_served(&workers))).await?;
     // Two rounds of each: in order, a daemon that stands still, and one that is killed and comes back.
     for round in 0..2 {
         let node = mesh.nodes[1 + round].id().to_owned();
@@ -194,7 +199,7 @@ async fn no_shard_is_served_by_two_whoever_drains_stands_still_or_dies() -> Resu
         mesh.until_whole().await?;
         rebalance(&mesh).await?;
     }
-    let served_again = until("all are served again", async || Ok(all_served())).await;
+    let served_again = until("all are served again", async || Ok(all_served(&workers))).await;
     served_again
         .with_context(|| format!("{:?}", workers.iter().map(|worker| worker.shards()).collect::<Vec<_>>()))?;
     until_agreed(&mesh).await?;
@@ -202,6 +207,81 @@ async fn no_shard_is_served_by_two_whoever_drains_stands_still_or_dies() -> Resu
     ensure!(served.stale.is_empty(), "{:?}", &served.stale[..served.stale.len().min(10)]);
     ensure!(served.late == 0, "{} of {} were let through", served.late, served.refused + served.late);
     ensure!(served.messages > 10_000, "{} messages", served.messages);
+    Ok(())
+}
+
+/// A registry that is an older copy of itself knows nothing of fences that were given since: nobody serves under one below them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_copy_of_the_registry_has_nothing_served_under_fences_of_its_own() -> Result<()> {
+    let mut server = RedisServer::start(&[])?;
+    let mesh = Mesh::start(&server.url(), 3).await?;
+    made(&mesh, SHARDS, &quick()).await?;
+    let workers = mesh.nodes.iter().map(worker).collect::<Result<Vec<_>>>()?;
+    let work = Work::begin(&workers)?;
+    until("all are served", async || Ok(all_served(&workers))).await?;
+    server.cli::<()>(&["SAVE"])?;
+    let (file, copy) = (server.directory().join("dump.rdb"), server.directory().join("copy.rdb"));
+    std::fs::rename(&file, &copy)?;
+    mesh.first().post("/control/peers/n2:drain", &json!({})).await?.ok()?;
+    until_empty(&mesh.nodes[0], "n2").await?;
+    mesh.first().post("/control/peers/n2:undrain", &json!({})).await?.ok()?;
+    rebalance(&mesh).await?;
+    until("all are served by others", async || Ok(all_served(&workers))).await?;
+    let seen = work.seen();
+
+    server.kill()?;
+    std::fs::rename(&copy, &file)?;
+    server.restart()?;
+    mesh.until_whole().await?;
+    until("all are served again, under greater fences", async || {
+        let served: BTreeMap<_, _> = workers.iter().flat_map(|worker| worker.shards()).collect();
+        Ok(seen.iter().all(|(shard, fence)| served.get(shard).is_some_and(|served| served > fence)))
+    })
+    .await?;
+    let change = shards(&mesh.nodes[0]).await?;
+    ensure!(change.iter().all(|shard| shard["status"] == "active"), "{change:?}");
+    let history = mesh.first().get("/control/shards/orders:history").await?.ok()?;
+    ensure!(history.to_string().contains("new_epoch"), "{history}");
+    let served = work.end();
+    ensure!(served.stale.is_empty(), "{:?}", &served.stale[..served.stale.len().min(10)]);
+    ensure!(served.late == 0, "{} were let through late", served.late);
+    Ok(())
+}
+
+/// A failover in the middle of a plan: it goes on from what the replica has, and nothing that was lost is served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_goes_on_after_a_failover_in_its_middle() -> Result<()> {
+    let mut group = Sentinels::start(1)?;
+    let mesh = Mesh::start(&group.url(), 3).await?;
+    let mut policy = quick();
+    policy["maxParallelMoves"] = json!(1);
+    made(&mesh, SHARDS, &policy).await?;
+    let workers = mesh.nodes.iter().map(worker).collect::<Result<Vec<_>>>()?;
+    let work = Work::begin(&workers)?;
+    until("all are served", async || Ok(all_served(&workers))).await?;
+    mesh.first().post("/control/peers/n2:drain", &json!({})).await?.ok()?;
+    let owned = async || -> Result<usize> {
+        Ok(shards(&mesh.nodes[0]).await?.iter().filter(|shard| shard["ownerNodeId"] == "n2").count())
+    };
+    let had = owned().await?;
+    until("it is in the middle", async || Ok(owned().await? < had)).await?;
+    let plans = mesh.first().get("/control/rebalance-plans?namespace=orders").await?.ok()?;
+    let plan = plans["plans"][0]["planId"].as_str().with_context(|| format!("{plans}"))?.to_owned();
+    let old = group.kill_master()?;
+    let (left, seen) = (owned().await?, work.seen());
+    ensure!(left > 0, "it was over before");
+    tokio::task::block_in_place(|| group.wait_for_failover(old))?;
+    until_empty(&mesh.nodes[0], "n2").await?;
+    until("all are served again", async || Ok(all_served(&workers))).await?;
+    until_agreed(&mesh).await?;
+    let served: BTreeMap<_, _> = workers.iter().flat_map(|worker| worker.shards()).collect();
+    ensure!(seen.iter().all(|(shard, fence)| served[shard] > *fence), "{seen:?} {served:?}");
+    let ended = mesh.first().get(&format!("/control/rebalance-plans/{plan}")).await?.ok()?;
+    ensure!(ended["plan"]["state"] == "completed", "{ended}");
+    let served = work.end();
+    println!("{left} of {had} were left when the master died");
+    ensure!(served.stale.is_empty(), "{:?}", &served.stale[..served.stale.len().min(10)]);
+    ensure!(served.late == 0, "{} were let through late", served.late);
     Ok(())
 }
 

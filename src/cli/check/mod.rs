@@ -30,10 +30,10 @@ use super::frame::session::Session;
 use super::node::NODE;
 use super::schema::documents::own;
 use super::schema::schemas;
-use super::{audit, cert, leaders, mesh_config, peers, registers, relays};
+use super::{audit, cert, leaders, mesh_config, namespaces, peers, registers, relays};
 
-const LEAF: Leaf =
-    Leaf::read("mesh check", &[&NODE, &peers::LIST, &leaders::LIST]).exiting("0 1 2 5 6 8 9 10 11");
+const LEAF: Leaf = Leaf::read("mesh check", &[&NODE, &peers::LIST, &leaders::LIST, &namespaces::LIST])
+    .exiting("0 1 2 5 6 8 9 10 11");
 pub static ENTRY: Entry =
     entry!("check", CheckArgs, asking, &[LEAF], &[own("check", "mesh check", schemas::check),]);
 
@@ -77,6 +77,7 @@ pub static CATEGORIES: &[&Category] = &[
     &peers::transport::CATEGORY,
     &nodes::CATEGORY,
     &leaders::checks::CATEGORY,
+    &namespaces::checks::CATEGORY,
     &registers::checks::CATEGORY,
     &relays::checks::CATEGORY,
     &audit::checks::CATEGORY,

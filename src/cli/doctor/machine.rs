@@ -207,7 +207,8 @@ fn hosts(config: &Config) -> Vec<String> {
         .map(|server| server.host)
         .collect();
     let peers = config.registers.peer_services.iter().map(PeerServiceConfig::url);
-    let urls = relay.sinks.http.url.as_deref().into_iter().chain(peers);
+    let webhook = config.mesh.shards.webhook.url.as_deref();
+    let urls = relay.sinks.http.url.as_deref().into_iter().chain(webhook).chain(peers);
     hosts.extend(urls.filter_map(host_of));
     // These have no scheme, or may have none.
     let plain = config.mesh.seeds.iter().chain(&relay.registry.address);

@@ -18,6 +18,9 @@ pub static COLUMNS: &[Column] = &[
     Column::new("rtt", |peer, _| rtt(peer))
         .number(|peer| field(peer, "rttMs").as_f64().unwrap_or(f64::MAX))
         .seldom(),
+    Column::new("shards", |peer, _| shards(peer))
+        .number(|peer| field(peer, "shards").as_f64().unwrap_or(0.0))
+        .seldom(),
     Column::new("version", |peer, _| text(peer, "metadata.meshVersion").to_owned()),
     Column::new("age", |peer, moment| time::ago(field(peer, "createdAt"), moment)).ranked(|peer| {
         // An older peer has the greater age.
@@ -65,6 +68,14 @@ fn leads(peer: &Value) -> String {
     match items(peer, "leads").len() {
         0 => String::new(),
         scopes => scopes.to_string(),
+    }
+}
+
+/// How many shards it owns; nothing where it owns none.
+fn shards(peer: &Value) -> String {
+    match field(peer, "shards").as_u64().unwrap_or(0) {
+        0 => String::new(),
+        shards => shards.to_string(),
     }
 }
 

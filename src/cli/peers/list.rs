@@ -214,7 +214,7 @@ pub async fn watch(
             call: Box::new(move |_| Call::of(&LIST, &filters)),
             every: Duration::from_secs(2),
             list: "peers",
-            fields: &["leads", "lastSeen", "rttMs", "health"],
+            fields: &["leads", "lastSeen", "rttMs", "health", "shards"],
         }),
         keep: Keep::Latest,
     };

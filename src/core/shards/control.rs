@@ -17,7 +17,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, RebalancePlanValue, ShardValue};
 use omnirelay_wire::timestamp::{millis, timestamp};
 
-use super::map::{hexadecimal, next_fence, owned_by, without_target};
+use super::map::{Moment, fenced, hexadecimal, owned_by, without_target};
 use super::member::Member;
 use super::planning::Shards;
 use super::spec::{Automation, Spec};
@@ -39,6 +39,8 @@ pub struct Scene<'a> {
     /// What owners have stopped to serve: shard and fence, by the owner.
     pub released: &'a BTreeSet<(&'a str, &'a str, u64)>,
     pub now: Millis,
+    /// Of the store.
+    pub epoch: u64,
 }
 
 /// One thing to be done, with one commit.
@@ -78,6 +80,8 @@ pub enum Deed {
     Keep,
     Park,
     Unpark,
+    /// Its owner goes on, with another fence: this one is of another epoch, in which later ones may have been given that are lost.
+    Refence,
 }
 
 /// What a namespace is, and when that may be another without a change of the registry.
@@ -104,6 +108,16 @@ pub fn waits_for_somebody(plan: &pb::RebalancePlan) -> bool {
 /// Decides about a namespace all of whose shards there are.
 pub fn decide(scene: &Scene<'_>) -> Decision {
     let mut deciding = Deciding { scene, steps: Vec::new(), again: None, waits: None };
+    if let Some(step) = deciding.refence() {
+        let (state, reason) = (scene.namespace.state(), scene.namespace.state_reason.clone());
+        return Decision {
+            steps: vec![step],
+            state,
+            reason,
+            plan: scene.namespace.plan_id.clone(),
+            again: None,
+        };
+    }
     let live = deciding.live_plans();
     deciding.supersede();
     let moving = deciding.move_on(&live);
@@ -144,6 +158,16 @@ struct Moving<'a> {
 impl<'a> Deciding<'a> {
     fn live_plans(&self) -> Vec<(&'a str, &'a RebalancePlanValue)> {
         self.scene.plans.iter().filter(|(_, value)| is_live(value)).map(|(id, value)| (*id, *value)).collect()
+    }
+
+    /// What is owned under a fence of another epoch, if anything is: nothing else is done before.
+    fn refence(&self) -> Option<Step> {
+        let is_of_another =
+            |value: &ShardValue| !value.owner.is_empty() && value.fence_epoch != self.scene.epoch;
+        let old = self.scene.shards.iter().filter(|(_, value)| is_of_another(value));
+        let shards: Vec<_> = old.map(|(id, _)| ((*id).to_owned(), Deed::Refence)).collect();
+        let change = Change { cause: "new_epoch".to_owned(), plan: String::new(), shards };
+        (!change.shards.is_empty()).then_some(Step::Change(change))
     }
 
     /// Plans that wait and were made for another map are for nobody to approve any more.
@@ -335,23 +359,24 @@ impl<'a> Deciding<'a> {
 }
 
 /// What a deed makes of a shard.
-pub fn done(value: &ShardValue, deed: &Deed, plan: &str, strategy: &str, now: Millis) -> ShardValue {
+pub fn done(value: &ShardValue, deed: &Deed, plan: &str, strategy: &str, at: Moment) -> ShardValue {
     match deed {
         Deed::Drain { to, cause } => ShardValue {
             target: to.clone(),
             target_cause: cause.clone(),
-            draining_since: Some(timestamp(now)),
+            draining_since: Some(timestamp(at.now)),
             plan_id: plan.to_owned(),
             ..value.clone()
         },
         Deed::Move { to } => ShardValue {
             plan_id: plan.to_owned(),
             strategy_id: strategy.to_owned(),
-            ..owned_by(value, to, now)
+            ..owned_by(value, to, at)
         },
-        Deed::Keep => ShardValue { fence_token: next_fence(value.fence_token, now), ..without_target(value) },
+        Deed::Keep => fenced(&without_target(value), at),
         Deed::Park => ShardValue { parked: true, ..value.clone() },
         Deed::Unpark => ShardValue { parked: false, ..value.clone() },
+        Deed::Refence => fenced(value, at),
     }
 }
 

@@ -122,14 +122,28 @@ pub fn next_fence(before: u64, now: Millis) -> u64 {
     before.saturating_add(1).max(now.0)
 }
 
+/// When a fence token is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moment {
+    /// By the store's clock.
+    pub now: Millis,
+    /// Of the store.
+    pub epoch: u64,
+}
+
+/// A shard with a new fence token.
+pub fn fenced(value: &ShardValue, at: Moment) -> ShardValue {
+    let fence_token = next_fence(value.fence_token, at.now);
+    ShardValue { fence_token, fence_epoch: at.epoch, ..value.clone() }
+}
+
 /// A shard that gets another owner.
-pub fn owned_by(value: &ShardValue, owner: &str, now: Millis) -> ShardValue {
+pub fn owned_by(value: &ShardValue, owner: &str, at: Moment) -> ShardValue {
     ShardValue {
         owner: owner.to_owned(),
         parked: false,
-        fence_token: next_fence(value.fence_token, now),
-        owned_since: Some(timestamp(now)),
-        ..without_target(value)
+        owned_since: Some(timestamp(at.now)),
+        ..fenced(&without_target(value), at)
     }
 }
 
@@ -227,6 +241,11 @@ pub fn in_words(changed: &ChangedShard) -> String {
         (Some(before), Some(after)) if before.owner != after.owner => {
             format!("{id}: {} -> {}", owner(before), owner(after))
         }
+        (Some(before), Some(after))
+            if before.target == after.target && before.fence_token != after.fence_token =>
+        {
+            format!("{id}: fenced anew")
+        }
         (before, Some(after))
             if !after.target.is_empty() && after.parked == before.as_ref().unwrap_or(&nobody).parked =>
         {
@@ -246,6 +265,10 @@ mod tests {
         ShardValue { owner: owner.to_owned(), strategy_id: "rendezvous".to_owned(), ..ShardValue::default() }
     }
 
+    fn at(ms: u64) -> Moment {
+        Moment { now: Millis(ms), epoch: 1 }
+    }
+
     #[test]
     fn the_sum_follows_each_change_and_ends_where_a_new_one_would() {
         let namespace = NamespaceValue { shards: 3, ..NamespaceValue::default() };
@@ -256,16 +279,16 @@ mod tests {
         let first = edit.value.clone();
         assert_eq!((first.map_version, edit.change(Millis(7)).change.unwrap().moved), (1, 0));
         let mut edit = Edit::of("orders", &first, pb::ShardHistory::default());
-        edit.put("1", Some(&value("a")), Some(owned_by(&value("a"), "b", Millis(5))));
+        edit.put("1", Some(&value("a")), Some(owned_by(&value("a"), "b", at(5))));
         let change = edit.change(Millis(9)).change.unwrap();
         assert_eq!((change.version, change.moved, change.summary.join(",")), (2, 1, "1: a -> b".to_owned()));
         assert!((change.moved_percent - 33.33).abs() < 0.01);
         let sum = ["0", "2"].map(|shard| summand("orders", shard, &value("a")));
-        let moved = summand("orders", "1", &owned_by(&value("a"), "b", Millis(5)));
+        let moved = summand("orders", "1", &owned_by(&value("a"), "b", at(5)));
         assert_eq!(edit.value.digest, sum[0].wrapping_add(sum[1]).wrapping_add(moved));
         let back = Edit::of("orders", &edit.value, pb::ShardHistory::default());
         let mut back = back;
-        back.put("1", Some(&owned_by(&value("a"), "b", Millis(5))), Some(value("a")));
+        back.put("1", Some(&owned_by(&value("a"), "b", at(5))), Some(value("a")));
         assert_eq!(back.value.digest, first.digest);
     }
 

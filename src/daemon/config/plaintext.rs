@@ -23,6 +23,10 @@ impl Config {
         let called = called.into_iter().chain(sink.map(|url| (url, "relay.sinks.http.url"))).chain(peers);
         let out = called.filter(|(url, _)| leaves_in_plaintext(url));
         found.extend(out.map(|(url, key)| format!("{} ({key})", without_query(url))));
+        // Its path may be a secret.
+        if self.mesh.shards.webhook.url.as_deref().is_some_and(leaves_in_plaintext) {
+            found.push("the webhook of shards (mesh.shards.webhook.url)".to_owned());
+        }
         found
     }
 }
@@ -44,8 +48,13 @@ mod tests {
     #[test]
     fn only_what_others_can_read_is_said() {
         type Case = (&'static str, fn(&mut Config), &'static [&'static str]);
-        let cases: [Case; 8] = [
+        let cases: [Case; 9] = [
             ("by default", |_| {}, &[]),
+            (
+                "a webhook",
+                |c| c.mesh.shards.webhook.url = Some("http://hooks.example/secret".to_owned()),
+                &["the webhook of shards (mesh.shards.webhook.url)"],
+            ),
             ("a relay", |c| c.node.services = vec!["relay".to_owned()], &["relay.tls.source"]),
             (
                 "on loopback",

@@ -5,6 +5,7 @@
 
 mod awaited;
 mod confirmed;
+mod derived;
 mod groups;
 mod lock;
 mod record;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use awaited::Awaited;
 use confirmed::{Confirmed, Splits};
 pub use confirmed::{Split, ToConfirm};
+pub use derived::Derived;
 use lock::{read, write};
 pub use record::ViewRecord;
 use records::{List, Records};

@@ -15,7 +15,7 @@ use super::map::{Found, Shard, ShardStatus};
 use super::refusal::refused_at;
 
 /// The first pause before a shard is tried again whose owner has refused and of which nothing new is heard; it doubles.
-const PAUSE_FIRST: Duration = Duration::from_millis(5);
+const PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// Where the service of a node is reached.

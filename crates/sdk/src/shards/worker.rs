@@ -11,7 +11,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::shard_control_service_client::ShardControlServiceClient;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep_until, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tracing::debug;
 
@@ -20,7 +20,7 @@ use super::refusal::{NoLeave, NotServed};
 /// How soon it is asked again after a daemon that did not answer, and while work on what is given up goes on.
 const AGAIN: Duration = Duration::from_millis(100);
 /// From one request to the next one at least.
-const APART: Duration = Duration::from_millis(10);
+const APART: Duration = Duration::from_millis(2);
 /// How long an answer may take.
 const WITHIN: Duration = Duration::from_secs(1);
 
@@ -256,25 +256,25 @@ impl Asker {
         self.end.leaving.load(Ordering::Acquire)
     }
 
+    /// Whether work goes on under leave that is to end.
+    fn is_giving_up(&self) -> bool {
+        self.lock().of.values().any(|leave| leave.is_draining())
+    }
+
     /// When the last leave ends.
     fn last(&self) -> Option<Instant> {
         self.lock().of.values().map(|leave| leave.until()).max()
     }
 
     async fn run(self: Arc<Self>) {
-        let mut told = Vec::new();
+        let mut heard = false;
         loop {
-            let serving = self.serving();
-            let is_news = serving != told;
-            told.clone_from(&serving);
-            let is_giving_up = self.lock().of.values().any(|leave| leave.is_draining());
-            // The daemon answers when there is something new, where nobody waits for what is said here.
-            let heard = self.ask(serving, !is_news && !is_giving_up).await;
-            sleep(APART).await;
-            if heard && self.serving() != told {
-                continue;
-            }
-            if !heard || is_giving_up {
+            let (told, asked) = (self.serving(), tokio::time::Instant::now());
+            // The daemon hears at once, and answers when there is something new; who gives something up will have more to say.
+            heard = self.ask(told.clone(), heard && !self.is_giving_up()).await;
+            sleep_until(asked + APART).await;
+            let has_more_to_say = heard && self.serving() != told;
+            if !has_more_to_say && (!heard || self.is_giving_up()) {
                 let _ = timeout(AGAIN, self.end.ended.notified()).await;
             }
         }
@@ -289,7 +289,7 @@ impl Asker {
             serving,
             sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
             leaving: self.is_leaving(),
-            known_version: if waits { self.lock().version } else { 0 },
+            waits,
         };
         match self.client.clone().hold(request).await {
             Ok(answer) => {

@@ -39,6 +39,8 @@ struct Ahead<'a> {
     is_refused: bool,
     /// It has not begun, nothing demands it, and the node has much to do by now.
     is_unwanted: bool,
+    /// It has not begun, nothing demands it, and an operator has paused the shard since.
+    is_paused: bool,
     /// Its owner must go, and it cannot be made for now: others see to it.
     is_left: bool,
 }
@@ -86,7 +88,9 @@ impl<'a> Deciding<'a> {
                     moving.touched.insert(shard);
                     dropped.push(planned);
                 }
-                (Progress::Pending, Some(_)) if ahead.is_refused || ahead.is_left || ahead.is_unwanted => {
+                (Progress::Pending, Some(_))
+                    if ahead.is_refused || ahead.is_left || ahead.is_unwanted || ahead.is_paused =>
+                {
                     dropped.push(planned);
                 }
                 (Progress::Draining, Some(value)) => {
@@ -135,11 +139,15 @@ impl<'a> Deciding<'a> {
         // What the controller has begun by itself, because an owner went, is not needed once the owner is back.
         let is_moot = plan.automatic && planned.cause == Cause::OwnerLeaves.word() && !goes;
         let is_unwanted = !goes && target.is_some_and(Member::is_only_overloaded);
+        // Of these alone the planner makes moves of shards that are paused.
+        let is_demanded =
+            [Cause::OwnerLeaves, Cause::Unowned].iter().any(|cause| cause.word() == planned.cause);
         let is_held_up = !may_get || plan.state() == PlanState::Paused;
         Ahead {
             planned,
             may_get,
             is_unwanted,
+            is_paused: !is_demanded && value.is_some_and(|value| value.paused || value.disabled),
             is_refused: is_moot || target.is_none_or(|target| target.gets_none()),
             is_left: goes && is_held_up,
         }
@@ -174,14 +182,19 @@ impl<'a> Deciding<'a> {
     fn end(&mut self, id: &str, plan: &pb::RebalancePlan, dropped: &[&pb::PlannedMove]) {
         let is_moot = |planned: &&&pb::PlannedMove| {
             let ahead = self.ahead(plan, planned, self.value(&planned.shard_id));
-            ahead.is_unwanted || ahead.is_refused && self.member(&planned.to).is_some_and(|to| to.gets())
+            ahead.is_unwanted
+                || ahead.is_paused
+                || ahead.is_refused && self.member(&planned.to).is_some_and(|to| to.gets())
         };
         let moot = dropped.iter().filter(is_moot).count();
         let failed = dropped.iter().find(|planned| !is_moot(planned));
         let (count, all) = (dropped.len(), plan.moves.len());
         let (state, reason) = match failed {
             None if moot == 0 => (PlanState::Completed, String::new()),
-            None => (PlanState::Completed, format!("{moot} of {all} moves were not needed any more")),
+            None => (
+                PlanState::Completed,
+                format!("{moot} of {all} moves were not needed any more, or not allowed"),
+            ),
             Some(planned) => {
                 let to = &planned.to;
                 let why = self.member(to).map(|to| to.why.join(", ")).filter(|why| !why.is_empty());

@@ -13,6 +13,7 @@ mod roster;
 pub mod verdicts;
 mod watching;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use xxhash_rust::xxh64::xxh64;
 use super::events::topic::{CHANGES, Told, Topic};
 use super::feed::Watches;
 use super::listing::{self, PageToken};
+use super::shards::{SHARD, owned_by_each};
 use super::{envelope, head_cursor, not_modified, tagged, timestamp};
 use crate::daemon::gossip::Gossip;
 use crate::daemon::identity::caller::Caller;
@@ -42,7 +44,7 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
+use crate::daemon::registry::view::{Derived, Reading, Tenancy, View, ViewRecord};
 use crate::daemon::transport::{Located, Transport};
 use filter::PeerFilter;
 use health::Heard;
@@ -126,13 +128,22 @@ pub struct Peers {
     /// The nodes of federated clusters that are known.
     federated: Box<dyn Fn() -> Vec<pb::HeardMember> + Send + Sync>,
     watches: Watches<pb::PeerEvent>,
+    /// How many shards each owns.
+    owned: Derived<BTreeMap<String, u32>>,
 }
 
 impl Peers {
     /// At most `watches_max` watches are served at once.
     pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
         let watches = Watches::new(registry.clone(), watches_max);
-        Self { watches, registry, transport: None, gossip: None, federated: Box::new(Vec::new) }
+        Self {
+            watches,
+            registry,
+            transport: None,
+            gossip: None,
+            federated: Box::new(Vec::new),
+            owned: Derived::default(),
+        }
     }
 
     /// Calls them so.
@@ -151,6 +162,22 @@ impl Peers {
     #[must_use]
     pub fn beside(self, federated: impl Fn() -> Vec<pb::HeardMember> + Send + Sync + 'static) -> Self {
         Self { federated: Box::new(federated), ..self }
+    }
+
+    fn owned(&self) -> Arc<BTreeMap<String, u32>> {
+        self.owned.of(self.registry.view(), &SHARD, owned_by_each)
+    }
+
+    /// A peer with what moves without its record.
+    fn with_what_moves(
+        &self,
+        peer: pb::Peer,
+        heard: &Heard,
+        owned: &BTreeMap<String, u32>,
+        node_id: &str,
+    ) -> pb::Peer {
+        let shards = owned.get(node_id).copied().unwrap_or_default();
+        pb::Peer { shards, ..linked(peer, (self.transport.as_deref(), heard), node_id) }
     }
 
     async fn list_page(
@@ -175,8 +202,7 @@ impl Peers {
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
         }
-        let view = self.registry.view();
-        let heard = self.heard();
+        let (heard, owned) = (self.heard(), self.owned());
         let is_so = |record: &ViewRecord| {
             states.is_empty() || states.contains(&heard.state(&record.record.id.key).into())
         };
@@ -191,8 +217,12 @@ impl Peers {
             ..Default::default()
         }
         .within(envelope);
+        let tenancy = self.registry.view().tenancy();
         Ok(tagged(
-            with_peers(&response, view, (self.transport.as_deref(), &heard), &page.records),
+            with_peers(&response, &page.records, |record| {
+                let present = present(&tenancy, record);
+                self.with_what_moves(present, &heard, &owned, &record.record.id.key)
+            }),
             &tag,
             &response.cursor,
         ))
@@ -215,9 +245,10 @@ impl Peers {
         let envelope = envelope(&self.registry);
         let response = pb::GetPeerResponse {
             cursor: cursor.clone(),
-            peer: Some(linked(
+            peer: Some(self.with_what_moves(
                 peer(self.registry.view(), &record),
-                (self.transport.as_deref(), &self.heard_of(&asked.node_id)),
+                &self.heard_of(&asked.node_id),
+                &self.owned(),
                 &asked.node_id,
             )),
             ..Default::default()
@@ -315,21 +346,17 @@ fn peer(view: &View, record: &ViewRecord) -> pb::Peer {
     show(&view.tenancy(), record, record.read().unwrap_or_default())
 }
 
-/// The list `response` with these peers, each put together from what its record says and what moves without it.
+/// The list `response` with these peers, each put together from what its record says and what `moves` without it.
 fn with_peers(
     response: &pb::ListPeersResponse,
-    view: &View,
-    by: (Option<&Transport>, &Heard),
     records: &[&Arc<ViewRecord>],
+    moves: impl Fn(&ViewRecord) -> pb::Peer,
 ) -> Encoded<pb::ListPeersResponse> {
     /// The number of the field `peers`.
     const PEERS: u32 = 9;
-    let tenancy = view.tenancy();
     let shown = |it: &ViewRecord| Some(recorded(it, it.read()?));
     let peers = records.iter().filter_map(|record| Some((record.shown(shown)?, record)));
-    Encoded::with_items(response, PEERS, peers, |record| {
-        linked(present(&tenancy, record), by, &record.record.id.key)
-    })
+    Encoded::with_items(response, PEERS, peers, |record| moves(record))
 }
 
 /// A peer with how this node hears of it and calls it, and how far it is.

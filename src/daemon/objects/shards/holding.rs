@@ -4,6 +4,7 @@
 //! gets it when this node has said that nobody serves it, or when its session is over by the store's clock, which is later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,15 +17,17 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::millis;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
+use xxhash_rust::xxh64::Xxh64;
 
 use super::SHARDS_RUNBOOK;
-use super::known::{Map, Maps, SHARD, parts};
+use super::known::{Map, Maps, NAMESPACE, SHARD, of_namespace, parts};
 use super::pb;
 use crate::core::shards::map::status;
 use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::objects::peers::session_id;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::view::ViewRecord;
+use crate::daemon::registry::cursor::Cursor;
+use crate::daemon::registry::view::{Derived, ViewRecord};
 use pb::shard_record::Status;
 
 /// The most workers that serve at once.
@@ -45,6 +48,8 @@ pub struct Holdings {
     /// Workers of the process before this one may serve until then.
     quiet_until: Instant,
     book: Mutex<Book>,
+    /// The shards of this node, in the order of their keys.
+    owned: Derived<Vec<Arc<ViewRecord>>>,
     metrics: Arc<ShardMetrics>,
     /// How long a worker that has nothing to say waits for something new.
     pub waits: Duration,
@@ -64,6 +69,15 @@ struct Book {
     closed: bool,
 }
 
+/// What answers to workers rest on.
+#[derive(PartialEq)]
+pub struct Ground {
+    namespaces: Cursor,
+    shards: Cursor,
+    through: Option<Millis>,
+    trouble: Option<&'static str>,
+}
+
 /// What a worker has said.
 pub struct Heard {
     pub serving: BTreeSet<Held>,
@@ -74,6 +88,8 @@ pub struct Heard {
 /// The last request of a worker.
 struct Last {
     sequence: u64,
+    /// What it was told, in short.
+    told: Option<u64>,
     /// What it serves, and other nodes own.
     beside: BTreeSet<Held>,
     /// No earlier one is under way any more by then.
@@ -86,7 +102,7 @@ impl Holdings {
         let quiet_until = Instant::now() + session_ttl;
         // Leave counts from before the wait.
         let waits = WAIT_MAX.min(session_ttl / 8);
-        Self { registry, quiet_until, book: Mutex::default(), metrics, waits }
+        Self { registry, quiet_until, book: Mutex::default(), owned: Derived::default(), metrics, waits }
     }
 
     /// Hears what a worker serves.
@@ -146,6 +162,43 @@ impl Holdings {
     ) -> Result<pb::HoldShardsResponse, Fault> {
         let now = Instant::now();
         let mut book = self.lock();
+        let (mut answer, until) = self.answer(&book, asked, serving)?;
+        if let Some(until) = until {
+            let left = until.saturating_duration_since(now).as_millis();
+            answer.valid_for_ms = u32::try_from(left).unwrap_or(u32::MAX);
+            book.note_granted(asked, &answer, until);
+        }
+        if let Some(last) = book.last.get_mut(&key(asked)).filter(|last| last.sequence <= asked.sequence) {
+            last.told = Some(digest(&answer));
+        }
+        Ok(answer)
+    }
+
+    /// What answers to workers rest on, besides what they say and the time.
+    pub fn ground(&self) -> Ground {
+        let view = self.registry.view();
+        Ground {
+            namespaces: view.changed(&NAMESPACE),
+            shards: view.changed(&SHARD),
+            through: view.confirmed_through(),
+            trouble: self.may_serve_until(&self.lock()).err(),
+        }
+    }
+
+    /// Whether a worker would be told something else than it was last.
+    pub fn has_news(&self, asked: &pb::HoldShardsRequest, serving: &BTreeSet<Held>) -> bool {
+        let book = self.lock();
+        let told = book.last.get(&key(asked)).and_then(|last| last.told);
+        self.answer(&book, asked, serving).map_or(true, |(answer, _)| Some(digest(&answer)) != told)
+    }
+
+    /// What a worker is to be told, and until when it may serve what is in it.
+    fn answer(
+        &self,
+        book: &Book,
+        asked: &pb::HoldShardsRequest,
+        serving: &BTreeSet<Held>,
+    ) -> Result<(pb::HoldShardsResponse, Option<Instant>), Fault> {
         // Read by whoever has the book: nobody goes by an older registry than the one before him.
         let maps = Maps::of(self.registry.view());
         let map = maps.ready(&asked.namespace)?;
@@ -157,17 +210,22 @@ impl Holdings {
         if !book.is_last(asked) {
             // What the later one said it serves is not to be contradicted.
             "a later request of this worker was there before".clone_into(&mut answer.trouble);
-            return Ok(answer);
+            return Ok((answer, None));
         }
-        match self.may_serve_until(&book) {
+        match self.may_serve_until(book) {
             Ok(until) => {
-                let left = until.saturating_duration_since(now).as_millis();
-                answer.valid_for_ms = u32::try_from(left).unwrap_or(u32::MAX);
-                answer.shards = self.granted(&map, &mut book, asked, serving, until);
+                answer.shards = self.granted(&map, book, asked, serving);
+                if answer.shards.is_empty() && self.is_fenced_before(map.name()) {
+                    "shards get other fence tokens first: the registry has begun a new epoch"
+                        .clone_into(&mut answer.trouble);
+                }
+                Ok((answer, Some(until)))
             }
-            Err(trouble) => answer.trouble = trouble.to_owned(),
+            Err(trouble) => {
+                trouble.clone_into(&mut answer.trouble);
+                Ok((answer, None))
+            }
         }
-        Ok(answer)
     }
 
     /// Rises when a worker serves something no more.
@@ -193,47 +251,47 @@ impl Holdings {
     fn granted(
         &self,
         map: &Map<'_>,
-        book: &mut Book,
+        book: &Book,
         asked: &pb::HoldShardsRequest,
         serving: &BTreeSet<Held>,
-        until: Instant,
     ) -> Vec<pb::HeldShard> {
-        let (me, now) = (self.registry.node_id(), self.registry.view().now());
+        let now = self.registry.view().now();
         let (grace, through) = (map.spec().policy.drain_grace, self.registry.view().confirmed_through());
-        let mut granted = Vec::new();
-        for record in map.shards {
-            let Some(value) = record.value::<ShardValue>().filter(|value| value.owner == me) else {
-                continue;
-            };
+        let owned = self.owned();
+        let of = |record: &Arc<ViewRecord>| {
+            let value = record.value::<ShardValue>()?;
             let held = (record.record.id.key.clone(), value.fence_token);
             let is_served = serving.contains(&held);
             let draining = match status(&value).0 {
                 Status::Active if is_served || !asked.leaving => false,
                 // It may finish what it has begun.
                 Status::Draining if is_served && is_in_time(&value, grace, now) => true,
-                _ => continue,
+                _ => return None,
             };
-            let is_certain = through.is_none_or(|through| record.record.updated_at < through);
-            if book.given_up.contains(&held) || !is_certain {
-                continue;
-            }
-            let shard = parts(&record.record.id).map(|(_, shard)| shard.to_owned()).unwrap_or_default();
-            granted.push(pb::HeldShard { shard_id: shard, fence_token: held.1.cast_signed(), draining });
-            let known = book.until.entry(held).or_default().entry(asked.worker_id.clone()).or_insert(until);
-            *known = until.max(*known);
-        }
-        granted
+            let is_certain =
+                is_of_this_epoch(record) && through.is_none_or(|through| record.record.updated_at < through);
+            let (_, shard) =
+                parts(&record.record.id).filter(|_| is_certain && !book.given_up.contains(&held))?;
+            let (shard_id, fence_token) = (shard.to_owned(), held.1.cast_signed());
+            Some(pb::HeldShard { shard_id, fence_token, draining })
+        };
+        of_namespace(&owned, map.name()).iter().filter_map(of).collect()
+    }
+
+    /// Whether anything of a namespace was given to this node in another epoch.
+    fn is_fenced_before(&self, namespace: &str) -> bool {
+        of_namespace(&self.owned(), namespace).iter().any(|record| !is_of_this_epoch(record))
     }
 
     /// What this node owns, is to stop, and nobody serves; and when there may be more. What is named here nobody is let serve from then
     /// on.
     pub fn to_give_up(&self) -> (Vec<ReleasedShard>, Option<Instant>) {
-        let (me, now) = (self.registry.node_id(), Instant::now());
+        let now = Instant::now();
         let mut book = self.lock();
-        let records = self.registry.view().list(&SHARD).records;
+        let owned = self.owned();
         book.forget(now);
         let (mut given_up, mut current, mut again) = (Vec::new(), BTreeSet::new(), None::<Instant>);
-        for (held, record) in records.iter().filter_map(|record| to_stop(me, record)) {
+        for (held, record) in owned.iter().filter_map(to_stop) {
             let served = book.served_until(&held.0);
             let quiet = Some(self.quiet_until).filter(|until| now < *until);
             match served.max(quiet) {
@@ -259,18 +317,22 @@ impl Holdings {
         let last = {
             let mut book = self.lock();
             book.closed = true;
-            let (me, now) = (self.registry.node_id(), Instant::now());
-            let is_own = |record: &Arc<ViewRecord>| {
-                record.value::<ShardValue>().is_some_and(|value| value.owner == me)
-            };
+            let (now, owned) = (Instant::now(), self.owned());
             // Workers of the process before this one may not have asked yet.
-            let quiet = Some(self.quiet_until)
-                .filter(|until| now < *until && self.registry.view().list(&SHARD).records.iter().any(is_own));
+            let quiet = Some(self.quiet_until).filter(|until| now < *until && !owned.is_empty());
             book.until.values().flat_map(BTreeMap::values).max().copied().max(quiet)
         };
         if let Some(last) = last {
             sleep_until(last).await;
         }
+    }
+
+    fn owned(&self) -> Arc<Vec<Arc<ViewRecord>>> {
+        let me = self.registry.node_id();
+        let is_own =
+            |record: &&Arc<ViewRecord>| record.value::<ShardValue>().is_some_and(|value| value.owner == me);
+        let own = |records: &[Arc<ViewRecord>]| records.iter().filter(is_own).cloned().collect();
+        self.owned.of(self.registry.view(), &SHARD, own)
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
@@ -290,7 +352,7 @@ impl Book {
 
     /// Notes a request; false: a later one was there before.
     fn hears(&mut self, asked: &pb::HoldShardsRequest, now: Instant) -> bool {
-        let new = || Last { sequence: 0, beside: BTreeSet::new(), until: now };
+        let new = || Last { sequence: 0, told: None, beside: BTreeSet::new(), until: now };
         let last = self.last.entry(key(asked)).or_insert_with(new);
         let is_later = asked.sequence == 0 || asked.sequence > last.sequence;
         (last.sequence, last.until) = (asked.sequence.max(last.sequence), now + UNDER_WAY_MAX);
@@ -303,6 +365,20 @@ impl Book {
         let new = beside.difference(&last.beside).cloned().collect();
         last.beside = beside;
         new
+    }
+
+    /// Notes until when a worker may serve what it is told.
+    fn note_granted(
+        &mut self,
+        asked: &pb::HoldShardsRequest,
+        answer: &pb::HoldShardsResponse,
+        until: Instant,
+    ) {
+        for held in &answer.shards {
+            let shard = (format!("{}/{}", asked.namespace, held.shard_id), held.fence_token.cast_unsigned());
+            let known = self.until.entry(shard).or_default().entry(asked.worker_id.clone()).or_insert(until);
+            *known = until.max(*known);
+        }
     }
 
     /// Whether no later request than this one was there.
@@ -356,9 +432,24 @@ pub fn check_worker(id: &str) -> Result<(), Fault> {
     if is_one { Ok(()) } else { Err(Fault::invalid("field `workerId` is 1 to 128 visible characters")) }
 }
 
-/// A shard that this node owns and is to stop.
-fn to_stop<'r>(me: &str, record: &'r Arc<ViewRecord>) -> Option<(Held, &'r Arc<ViewRecord>)> {
-    let value = record.value::<ShardValue>().filter(|value| value.owner == me && !value.target.is_empty())?;
+/// What a worker is told, in short.
+fn digest(answer: &pb::HoldShardsResponse) -> u64 {
+    let mut digest = Xxh64::new(0);
+    answer.trouble.hash(&mut digest);
+    for held in &answer.shards {
+        (held.shard_id.as_str(), held.fence_token, held.draining).hash(&mut digest);
+    }
+    digest.finish()
+}
+
+/// Whether the fence token of a shard was given in this epoch: one of another may be below others that were given and lost.
+fn is_of_this_epoch(record: &ViewRecord) -> bool {
+    record.value::<ShardValue>().is_some_and(|value| value.fence_epoch == record.epoch.0)
+}
+
+/// A shard of this node that is to be served no more.
+fn to_stop(record: &Arc<ViewRecord>) -> Option<(Held, &Arc<ViewRecord>)> {
+    let value = record.value::<ShardValue>().filter(|value| !value.target.is_empty())?;
     Some(((record.record.id.key.clone(), value.fence_token), record))
 }
 

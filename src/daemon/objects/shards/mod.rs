@@ -17,14 +17,14 @@ mod simulate;
 pub mod watching;
 pub mod webhook;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use omnirelay_core::shard_order::shard_of;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
+use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
 use omnirelay_wire::timestamp::millis;
 use tokio::time::timeout;
 use tonic::Response;
@@ -107,13 +107,15 @@ impl Shards {
             let releases = self.releases.clone();
             tokio::spawn(async move { releases.look().await });
         }
-        if asked.known_version != 0 {
-            let id = known::namespace_id(&asked.namespace);
-            let is_other = |view: &View| {
-                let value = view.get(&id).and_then(|record| record.value::<NamespaceValue>());
-                value.is_none_or(|value| value.map_version != asked.known_version).then_some(())
+        if asked.waits {
+            let mut looked_at = None;
+            let is_news = |_: &View| {
+                let ground = Some(holdings.ground());
+                let is_other = ground != looked_at;
+                looked_at = ground;
+                (is_other && holdings.has_news(&asked, &serving)).then_some(())
             };
-            let _ = timeout(holdings.waits, self.registry.look_until_found(is_other)).await;
+            let _ = timeout(holdings.waits, self.registry.look_until_found(is_news)).await;
         }
         holdings.grant(&asked, &serving)
     }
@@ -218,6 +220,18 @@ impl Shards {
         .within(envelope(&self.registry));
         Ok(at_cursor(response, &cursor))
     }
+}
+
+/// How many shards each node owns, of all namespaces.
+pub fn owned_by_each(shards: &[Arc<ViewRecord>]) -> BTreeMap<String, u32> {
+    let mut owned = BTreeMap::new();
+    for value in shards.iter().filter_map(|record| record.value::<ShardValue>()) {
+        match owned.get_mut(&value.owner) {
+            Some(count) => *count += 1,
+            None => drop(owned.insert(value.owner.clone(), 1)),
+        }
+    }
+    owned
 }
 
 /// What a node owns of each namespace, and what keeps it there if it is to go.

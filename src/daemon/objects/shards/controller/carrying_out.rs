@@ -6,11 +6,11 @@ use std::sync::Arc;
 use omnirelay_store::{CommitError, Committed, Epoch, Fence, Precondition, StoreError, Version, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, NamespaceValue, RebalancePlanValue, ShardValue};
 use omnirelay_wire::timestamp::millis;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Controller, Map, Nodes};
 use crate::core::shards::control::{Change, Decision, Deed, Step, done};
-use crate::core::shards::map::{Edit, or_nobody};
+use crate::core::shards::map::{Edit, Moment, or_nobody};
 use crate::daemon::objects::shards::known::{
     NAMESPACE, OF_MAP, PLAN, namespace_id, parts, plan_id, shard_id, writes,
 };
@@ -252,7 +252,7 @@ impl<'a> Desk<'a> {
                 if matches!(deed, Deed::Move { .. }) && !before.owner.is_empty() {
                     gone.insert(before.owner.clone());
                 }
-                let after = done(before, deed, &change.plan, &why.strategy, nodes.now());
+                let after = done(before, deed, &change.plan, &why.strategy, self.moment(nodes));
                 edit.put(shard, Some(before), Some(after));
             }
             conditions.extend(gone.iter().filter_map(|owner| nodes.over(owner)));
@@ -270,6 +270,11 @@ impl<'a> Desk<'a> {
             }
         }
         Ok(())
+    }
+
+    /// When fence tokens are given.
+    pub(super) fn moment(&self, nodes: &Nodes) -> Moment {
+        Moment { now: nodes.now(), epoch: self.epoch.0 }
     }
 
     fn plan(&self, id: &str) -> Option<&'a ViewRecord> {
@@ -330,6 +335,7 @@ impl<'a> Desk<'a> {
                 );
             }
             Deed::Unpark => info!(namespace, shard, from, "shard {shard} active again: {from} is back"),
+            Deed::Refence => debug!(namespace, shard, from, "shard {shard} fenced anew"),
         }
     }
 }

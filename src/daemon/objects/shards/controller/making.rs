@@ -49,7 +49,7 @@ impl Desk<'_> {
                 conditions.push(Precondition::Version { id: shard_id(self.name, id), version: Version(0) });
                 let new =
                     ShardValue { strategy_id: spec.strategy.word().to_owned(), ..ShardValue::clone(value) };
-                let new = if owner.is_empty() { new } else { owned_by(&new, owner, nodes.now()) };
+                let new = if owner.is_empty() { new } else { owned_by(&new, owner, self.moment(nodes)) };
                 edit.put(id, None, Some(new));
                 made += 1;
             }

@@ -293,6 +293,7 @@ impl Controller {
             plans: &plans,
             released: &released.collect(),
             now: seen.nodes.now(),
+            epoch: map.record.epoch.0,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Shards on the memory store, in paused time: several nodes, one mesh.
 
+mod holding;
 mod moving;
 mod planning;
 mod reading;
@@ -29,6 +30,8 @@ use pb::peer_control_service_server::PeerControlService as _;
 use pb::rebalance_control_service_server::RebalanceControlService as _;
 
 static PARTS: &[Part] = &[parts::peers::PART, parts::leaders::PART, parts::shards::PART];
+/// How long a worker waits for news.
+const WAITS: Duration = Duration::from_millis(250);
 const MS: Duration = Duration::from_millis(1);
 
 /// A node with what is asked of it. Dropping it is a crash.
@@ -46,7 +49,9 @@ impl Daemon {
         node.registered().await;
         let registry = node.registry.clone();
         let metrics = Arc::new(ShardMetrics::new(&prometheus::Registry::new()).unwrap());
-        let releases = Arc::new(Releases::new(registry.clone(), Duration::ZERO, metrics));
+        let mut releases = Releases::new(registry.clone(), Duration::ZERO, metrics);
+        releases.holdings.waits = WAITS;
+        let releases = Arc::new(releases);
         let loads = Arc::new(Loads::new(registry.clone(), pb::LoadThresholds::default()));
         Self {
             shards: Shards::new(registry.clone(), None, releases, loads, 100),

@@ -1,0 +1,104 @@
+//! Workers that ask for leave.
+
+use omnirelay_store::{Commit, Write};
+use prost::Message as _;
+
+use super::*;
+
+/// What a worker is told that serves this, and how long that took.
+async fn hold(
+    daemon: &Daemon,
+    sequence: u64,
+    serving: &[pb::HeldShard],
+    waits: bool,
+) -> (pb::HoldShardsResponse, Duration) {
+    let serving = serving
+        .iter()
+        .map(|held| pb::ServedShard { shard_id: held.shard_id.clone(), fence_token: held.fence_token });
+    let asked = pb::HoldShardsRequest {
+        namespace: "orders".to_owned(),
+        worker_id: "w".to_owned(),
+        serving: serving.collect(),
+        sequence,
+        waits,
+        ..pb::HoldShardsRequest::default()
+    };
+    let begun = Instant::now();
+    let answer = daemon.shards.hold(called(asked, "alice")).await.unwrap().into_inner();
+    (answer, begun.elapsed())
+}
+
+async fn pause(daemon: &Daemon, shard: &str) {
+    let asked = pb::PauseShardRequest {
+        namespace: "orders".to_owned(),
+        shard_id: shard.to_owned(),
+        reason: "test".to_owned(),
+        ..pb::PauseShardRequest::default()
+    };
+    daemon.shards.pause(called(asked, "alice")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_waits_hears_of_what_is_its_own_and_of_nothing_else() {
+    let store = memory();
+    let daemons = mesh(&store, 2).await;
+    let (daemon, waits) = (&daemons[0], WAITS);
+    daemon.create("orders", 16, quick()).await;
+    let owned = daemon.owners("orders").into_iter();
+    let (own, others): (Vec<_>, Vec<_>) = owned.partition(|(_, owner)| owner == "a");
+    let [own, others] = [own, others].map(|of| of.into_iter().map(|(shard, _)| shard).collect::<Vec<_>>());
+
+    let (first, took) = hold(daemon, 1, &[], false).await;
+    let granted: Vec<_> = first.shards.iter().map(|held| held.shard_id.clone()).collect();
+    assert_eq!((&granted, first.trouble.as_str(), took < waits), (&own, "", true));
+    let (same, took) = hold(daemon, 2, &first.shards, true).await;
+    assert_eq!((&same.shards, took >= waits), (&first.shards, true), "nothing is new");
+
+    // A version of the map that is of another node.
+    let waiting = hold(daemon, 3, &first.shards, true);
+    let ((), (answer, took)) = tokio::join!(pause(&daemons[1], &others[0]), waiting);
+    assert_eq!((&answer.shards, took >= waits), (&first.shards, true));
+    assert!(answer.map.unwrap().version > first.map.clone().unwrap().version);
+
+    // What is its own.
+    let waiting = hold(daemon, 4, &first.shards, true);
+    let ((), (answer, took)) = tokio::join!(pause(&daemons[1], &own[0]), waiting);
+    assert!(took < waits, "{took:?}");
+    assert_eq!(answer.shards.len(), own.len() - 1);
+
+    let (_, took) = hold(daemon, 5, &answer.shards, true).await;
+    assert!(took >= waits, "it is told once: {took:?}");
+    assert!(hold(daemon, 6, &answer.shards, false).await.1 < waits, "who does not wait is told at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_served_under_a_fence_of_another_epoch() {
+    let store = memory();
+    let daemons = mesh(&store, 1).await;
+    let daemon = &daemons[0];
+    daemon.create("orders", 4, quick()).await;
+    let of = |shard: &str| {
+        let record = daemon.view().get(&known::shard_id("orders", shard)).unwrap();
+        (record.epoch, record.value::<ShardValue>().unwrap())
+    };
+    let (epoch, value) = of("2");
+    assert_eq!(value.fence_epoch, epoch.0);
+    // As a copy of the registry has it. The controller does not look at shards whose namespace is as it was.
+    for shard in ["0", "1", "2", "3"] {
+        let old = ShardValue { fence_epoch: epoch.0 - 1, ..ShardValue::clone(&of(shard).1) };
+        let id = known::shard_id("orders", shard);
+        let writes = vec![Write::Put { id, value: old.encode_to_vec().into(), group: None }];
+        store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+        until("it is seen", || of(shard).1.fence_epoch != epoch.0).await;
+        let (answer, _) = hold(daemon, 0, &[], false).await;
+        let granted: Vec<_> = answer.shards.iter().map(|held| held.shard_id.as_str()).collect();
+        let expected: Vec<_> = ["0", "1", "2", "3"].into_iter().filter(|other| *other > shard).collect();
+        assert_eq!((granted, answer.trouble.is_empty()), (expected, shard != "3"), "{}", answer.trouble);
+    }
+    pause(daemon, "0").await;
+    until("all are of this epoch", || ["0", "1", "2", "3"].iter().all(|it| of(it).1.fence_epoch == epoch.0))
+        .await;
+    let (answer, _) = hold(daemon, 0, &[], false).await;
+    assert_eq!((answer.shards.len(), answer.trouble.as_str()), (3, ""));
+    assert!(of("2").1.fence_token > value.fence_token);
+}
