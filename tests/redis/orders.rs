@@ -204,11 +204,11 @@ impl Orders {
     }
 }
 
-/// How many orders, and how long from one to the next.
-fn asked() -> Result<(usize, Duration)> {
-    let Ok(asked) = std::env::var("OMNIRELAY_ORDERS") else { return Ok((ORDERS, PACE)) };
+/// How many orders, how long from one to the next, and how far shards move apart: so many that it is felt, or as an operator would.
+fn asked() -> Result<(usize, Duration, &'static str)> {
+    let Ok(asked) = std::env::var("OMNIRELAY_ORDERS") else { return Ok((ORDERS, PACE, "100")) };
     let orders = asked.parse().with_context(|| format!("OMNIRELAY_ORDERS: {asked}"))?;
-    Ok((orders, Duration::ZERO))
+    Ok((orders, Duration::ZERO, "0"))
 }
 
 /// Has all shards leave a node, and come back.
@@ -223,8 +223,10 @@ async fn to_and_fro(mesh: &Mesh, node: &str) -> Result<()> {
 async fn orders_are_taken_once_and_by_one_owner_while_shards_move() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let mesh = Mesh::start(&server.url(), 4).await?;
+    let (asked, pace, interval) = asked()?;
     let policy = json!({
-        "silentAfterMs": "0", "drainGraceMs": "1000", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 2, "selfApproval": true,
+        "silentAfterMs": "0", "drainGraceMs": "1000", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 2,
+        "moveIntervalMs": interval, "selfApproval": true,
     });
     made(&mesh, SHARDS, &policy).await?;
     let (book, mut tasks) = (Arc::<Mutex<Book>>::default(), JoinSet::new());
@@ -247,7 +249,6 @@ async fn orders_are_taken_once_and_by_one_owner_while_shards_move() -> Result<()
         Ok(gateway.send(order).await.is_ok())
     })
     .await?;
-    let (asked, pace) = asked()?;
     let orders = Arc::new(Orders { pace, ..Orders::default() });
     let mut senders = JoinSet::new();
     for sender in 0..SENDERS {

@@ -151,6 +151,8 @@ struct Moving<'a> {
     /// What the steps of this decision give another owner, or have drained.
     touched: BTreeSet<&'a str>,
     draining: usize,
+    /// No owner has to give up another one before.
+    paced_until: Millis,
     /// How many get another owner with the steps of this decision: no more than may be between two.
     moved: usize,
 }

@@ -329,6 +329,38 @@ fn who_drains_stops_before_another_begins_and_no_more_than_may_at_once() {
 }
 
 #[test]
+fn owners_give_up_shards_as_far_apart_as_the_policy_says() {
+    let policy = pb::RebalancePolicy { move_interval_ms: Some(100), ..at_once() };
+    let mut world = World::new(3, 30, policy);
+    world.now = world.now.after(Duration::from_secs(1));
+    world.node("n0").draining = true;
+    let mut begun: Vec<Millis> = Vec::new();
+    while world.owned("n0") > 0 {
+        let decision = world.decide();
+        let drains = |step: &Step| match step {
+            Step::Change(change) => {
+                change.shards.iter().filter(|(_, deed)| matches!(deed, Deed::Drain { .. })).count()
+            }
+            _ => 0,
+        };
+        let drained = decision.steps.iter().map(drains).sum::<usize>();
+        assert!(drained <= 1, "{decision:?}");
+        begun.extend((drained == 1).then_some(world.now));
+        assert!(!decision.steps.is_empty() || decision.again.is_some(), "it is known when there is more");
+        world.carry_out(&decision, usize::MAX);
+        world.release();
+        world.now = Millis(world.now.0 + 5);
+        assert!(begun.len() < 30);
+    }
+    assert!(begun.len() > 5 && begun.windows(2).all(|pair| pair[1].0 >= pair[0].0 + 100), "{begun:?}");
+    // What nobody serves waits for nothing.
+    world.node("n1").gone_since = Some(world.now);
+    let at = world.now;
+    world.settle();
+    assert!(world.owned("n1") == 0 && world.now.0 < at.0 + 100);
+}
+
+#[test]
 fn suspicion_moves_nothing_and_gets_nothing() {
     let mut world = World::new(4, 64, at_once());
     world.node("n0").suspect = true;

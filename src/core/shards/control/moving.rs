@@ -1,6 +1,7 @@
 //! The moves of plans that run, a step at a time.
 
 use omnirelay_core::rebalance::{Cause, Standing};
+use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardValue};
 use omnirelay_wire::timestamp::millis;
@@ -51,6 +52,7 @@ impl<'a> Deciding<'a> {
         let mut moving = Moving::default();
         let is_draining = |value: &&ShardValue| !value.target.is_empty();
         moving.draining = self.scene.shards.iter().map(|(_, value)| *value).filter(is_draining).count();
+        moving.paced_until = self.paced_until();
         self.take_back(live, &mut moving);
         for (id, value) in live {
             if let Some(plan) = &value.plan {
@@ -105,7 +107,7 @@ impl<'a> Deciding<'a> {
                 (Progress::Pending, Some(value)) => {
                     (left, _) = (left + 1, moving.covered.insert(shard, to));
                     if may_begin && ahead.may_get && moving.draining + moving.moved < most {
-                        self.begin(&ahead, value, &mut changes, moving);
+                        self.begin_in_time(&ahead, value, &mut changes, moving);
                     }
                 }
                 (_, _) => dropped.push(planned),
@@ -153,15 +155,39 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    fn begin(
-        &self,
+    /// Until when no owner has to give up another shard.
+    fn paced_until(&self) -> Millis {
+        let interval = self.scene.spec.policy.move_interval;
+        if interval.is_zero() {
+            return Millis::default();
+        }
+        let times = self.scene.shards.iter().flat_map(|(_, value)| [value.draining_since, value.owned_since]);
+        times.flatten().map(|at| millis(&at)).max().unwrap_or_default().after(interval)
+    }
+
+    fn begin_in_time(
+        &mut self,
         ahead: &Ahead<'a>,
         value: &ShardValue,
         changes: &mut Changes<'a>,
         moving: &mut Moving<'a>,
     ) {
-        let planned = ahead.planned;
         let is_free = value.owner.is_empty() || self.is_gone(value);
+        if is_free {
+            return Self::begin(ahead, true, changes, moving);
+        }
+        if self.scene.now < moving.paced_until {
+            return self.look_again(moving.paced_until);
+        }
+        Self::begin(ahead, false, changes, moving);
+        let interval = self.scene.spec.policy.move_interval;
+        if !interval.is_zero() {
+            moving.paced_until = self.scene.now.after(interval);
+        }
+    }
+
+    fn begin(ahead: &Ahead<'a>, is_free: bool, changes: &mut Changes<'a>, moving: &mut Moving<'a>) {
+        let planned = ahead.planned;
         let (to, cause) = (planned.to.clone(), planned.cause.clone());
         moving.touched.insert(&planned.shard_id);
         match is_free {
