@@ -33,8 +33,8 @@ const SHARDS_MANY: usize = 10_000;
 /// How many small ones, and of how many shards each.
 const NAMESPACES: usize = 100;
 const SHARDS_OF_EACH: usize = 64;
-/// How long the session of a node lives, at most.
-const SESSION_TTL: Duration = Duration::from_secs(10);
+/// How long the session of a node lives, by default.
+const SESSION_TTL: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 20_000;
 const IN_FLIGHT: usize = 64;
 

@@ -1,8 +1,11 @@
 //! The webhook of shards: what is told, by whom, how it is signed, and what becomes of it while the server is not well.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use pb::shard_control_service_client::ShardControlServiceClient;
 use ring::hmac;
 use serde_json::{Value, json};
 
@@ -10,7 +13,7 @@ use crate::daemons::mesh::{Mesh, Node};
 use crate::process::stub::{Reply, Request, Stub};
 use crate::process::{until, within};
 use crate::servers::RedisServer;
-use crate::shards::made;
+use crate::shards::{endpoint, made, until_empty};
 
 const SECRET: &[u8] = b"of the hook";
 
@@ -32,6 +35,17 @@ fn told(hook: &Stub) -> Result<Vec<String>> {
     Ok(states)
 }
 
+/// The alarms that were told.
+fn alarms(hook: &Stub) -> Result<Vec<Value>> {
+    let mut alarms = Vec::new();
+    for request in hook.requests() {
+        ensure!(is_signed(&request)?, "{request:?}");
+        let body: Value = serde_json::from_str(&request.body)?;
+        alarms.extend((body["what"] == "alarm").then(|| body["event"].clone()));
+    }
+    Ok(alarms)
+}
+
 fn is_signed(request: &Request) -> Result<bool> {
     let signature = request.header("omnirelay-signature").context("not signed")?;
     let (seconds, digits) =
@@ -42,6 +56,43 @@ fn is_signed(request: &Request) -> Result<bool> {
     Ok(hmac::verify(&key, signed.as_bytes(), &bytes.collect::<Result<Vec<_>, _>>()?).is_ok())
 }
 
+/// Two daemons that tell this server.
+async fn telling(hook: &Stub, server: &RedisServer, secret: &Path) -> Result<Mesh> {
+    std::fs::write(secret, [SECRET, b"\n"].concat())?;
+    let url = format!("mesh.shards.webhook.url={}/hook", hook.url());
+    let file = format!("mesh.shards.webhook.secretFile={}", secret.display());
+    let settings = ["--set", &url, "--set", &file];
+    let nodes = ["n1", "n2"].map(|id| Node::start(id, &server.url(), &settings));
+    let mesh = Mesh { nodes: nodes.into_iter().collect::<Result<_>>()? };
+    mesh.until_whole().await?;
+    Ok(mesh)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_serves_what_another_node_owns_is_told_of() -> Result<()> {
+    let hook = Stub::start(|_, _| Reply::Json(204, json!({})));
+    let (server, secret) = (RedisServer::start(&[])?, tempfile::NamedTempFile::new()?);
+    let mesh = telling(&hook, &server, secret.path()).await?;
+    made(&mesh, 8, &json!({"cooldownMs": "0"})).await?;
+    mesh.first().post("/control/peers/n2:drain", &json!({})).await?.ok()?;
+    until_empty(&mesh.nodes[1], "n2").await?;
+
+    let mut daemon =
+        ShardControlServiceClient::new(endpoint(&mesh.nodes[1].daemon.control)?.connect().await?);
+    let serving = vec![pb::ServedShard { shard_id: "3".to_owned(), fence_token: 1 }];
+    let (namespace, worker_id) = ("orders".to_owned(), "one that stood still".to_owned());
+    daemon
+        .hold(pb::HoldShardsRequest { namespace, worker_id, serving, ..pb::HoldShardsRequest::default() })
+        .await?;
+    until("it is told", async || Ok(!alarms(&hook)?.is_empty())).await?;
+    let told = &alarms(&hook)?[0];
+    ensure!(told["alarm"] == "served_twice" && told["nodeId"] == "n2" && told["shards"] == 1, "{told}");
+    // Whoever is at rest is told once.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    ensure!(alarms(&hook)?.len() == 1, "{:?}", alarms(&hook)?);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plans_are_told_in_their_order_however_the_server_is() -> Result<()> {
     let hook = Stub::start(|_, before| match before {
@@ -49,15 +100,8 @@ async fn plans_are_told_in_their_order_however_the_server_is() -> Result<()> {
         1 => Reply::Json(503, json!({})),
         _ => Reply::Json(204, json!({})),
     });
-    let secret = tempfile::NamedTempFile::new()?;
-    std::fs::write(secret.path(), [SECRET, b"\n"].concat())?;
-    let url = format!("mesh.shards.webhook.url={}/hook", hook.url());
-    let file = format!("mesh.shards.webhook.secretFile={}", secret.path().display());
-    let server = RedisServer::start(&[])?;
-    let settings = ["--set", &url, "--set", &file];
-    let nodes = ["n1", "n2"].map(|id| Node::start(id, &server.url(), &settings));
-    let mut mesh = Mesh { nodes: nodes.into_iter().collect::<Result<_>>()? };
-    mesh.until_whole().await?;
+    let (server, secret) = (RedisServer::start(&[])?, tempfile::NamedTempFile::new()?);
+    let mut mesh = telling(&hook, &server, secret.path()).await?;
     made(&mesh, 16, &json!({"selfApproval": true, "cooldownMs": "0"})).await?;
 
     let proposed = json!({"namespace": "orders", "strategyId": "ring", "reason": "test"});

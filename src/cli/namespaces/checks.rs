@@ -7,12 +7,10 @@ use crate::cli::check::facts::{Facts, NAMED_MAX, Question};
 use crate::cli::check::finding::{Category, Check, Finding, Judge};
 use crate::cli::frame::client::{count, some_of};
 use crate::cli::frame::document::{field, items, text};
+use crate::core::shards::alarms::UNBALANCED;
 
 /// All namespaces.
 pub static NAMESPACES: Question = Question { rpc: &LIST, list: Some("namespaces") };
-
-/// So many times its share are told: those of the alert `ShardsUnbalanced`.
-const IMBALANCE_WARN: f64 = 1.25;
 
 pub static CATEGORY: Category = Category {
     name: "shards",
@@ -75,7 +73,7 @@ fn balanced(answer: &Value, _: &Facts) -> Finding {
         if overloaded > 0 {
             return Some(format!("{} ({} with too much to do)", name(namespace), count(overloaded, "node")));
         }
-        (ratio > IMBALANCE_WARN).then(|| format!("{} ({ratio:.2} times a share)", name(namespace)))
+        (ratio > UNBALANCED).then(|| format!("{} ({ratio:.2} times a share)", name(namespace)))
     });
     judged(answer, &uneven, "no node has much more than its share", |some| {
         Finding::warn(format!("shards are unbalanced: {some}"))

@@ -1,5 +1,6 @@
 //! Shards: the map of a namespace, who may own them, and what is to be done next with them.
 
+pub mod alarms;
 pub mod control;
 pub mod load;
 pub mod map;

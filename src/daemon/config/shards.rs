@@ -30,7 +30,7 @@ pub struct ShardingConfig {
     pub history_kept: Span,
     /// What a node has to do at most, as its workers report it, where a namespace says nothing.
     pub load: LoadConfig,
-    /// Whom the leader tells what becomes of plans.
+    /// Whom the leader tells what becomes of plans, and each daemon what it sees wrong.
     pub webhook: WebhookConfig,
 }
 

@@ -121,6 +121,12 @@ impl ShardMetrics {
         self.concurrent.with_label_values(&[namespace]).inc();
     }
 
+    /// How many shards of a namespace were served so, and how many steps with it were not made.
+    pub fn wrong(&self, namespace: &str) -> (u64, u64) {
+        let of = |counters: &IntCounterVec| counters.with_label_values(&[namespace]).get();
+        (of(&self.concurrent), of(&self.failures))
+    }
+
     /// Counts what was told to the webhook: `delivered`, `refused`, `given_up` or `lost`.
     pub fn count_told(&self, outcome: &str) {
         self.told.with_label_values(&[outcome]).inc();

@@ -1,6 +1,6 @@
 //! The part of shards: has them owned as the rules say where this node leads, gives up what it is to, and serves what is known of all.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::namespace_control_service_server::NamespaceControlServiceServer;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::rebalance_control_service_server::RebalanceControlServiceServer;
@@ -11,6 +11,8 @@ use crate::daemon::config::WebhookConfig;
 use crate::daemon::identity::signed_posts::SignedPosts;
 use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::leaders::campaign::Campaigner;
+use crate::daemon::objects::shards::alarms::AlarmBell;
 use crate::daemon::objects::shards::controller::{Controller, ControllerSettings};
 use crate::daemon::objects::shards::loads::Loads;
 use crate::daemon::objects::shards::namespaces::{Namespaces, ShardLimits};
@@ -18,7 +20,7 @@ use crate::daemon::objects::shards::plans::Plans;
 use crate::daemon::objects::shards::plans::watching::{plans_topic, states_topic};
 use crate::daemon::objects::shards::release::Releases;
 use crate::daemon::objects::shards::watching::topic;
-use crate::daemon::objects::shards::webhook::{WEBHOOK, Webhook};
+use crate::daemon::objects::shards::webhook::{Deliveries, WEBHOOK, Webhook};
 use crate::daemon::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, Shards, levels};
 
 pub const PART: Part = Part {
@@ -42,11 +44,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         let controller =
             Controller::new(registry.clone(), gossip.clone(), campaigner, metrics.clone(), settings);
         let controller = Arc::new(controller);
-        if let Some(posts) = posts(&config.webhook) {
-            let (registry, metrics) = (registry.clone(), metrics.clone());
-            let webhook = Webhook { registry, campaigner: leads, metrics, posts };
-            node.run(Phase::HandOver, async move { webhook.run().await });
-        }
+        mount_webhook(node, &config.webhook, leads, metrics.clone());
         let pruner = controller.clone();
         node.run(Phase::HandOver, async move { controller.run().await });
         node.run(Phase::HandOver, async move { pruner.prune().await });
@@ -75,7 +73,28 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Whom the leader tells what becomes of plans; `None`: nobody.
+/// Has the webhook told what becomes of plans and what is wrong, if there is one.
+fn mount_webhook(
+    node: &mut Mount,
+    config: &WebhookConfig,
+    campaigner: Arc<Campaigner>,
+    metrics: Arc<ShardMetrics>,
+) {
+    let Some(posts) = posts(config) else { return };
+    let (registry, gossip) = (node.registry.clone(), node.gossip.clone());
+    let deliveries = Arc::new(Deliveries { posts, metrics: metrics.clone() });
+    let webhook = Webhook {
+        registry: registry.clone(),
+        campaigner: campaigner.clone(),
+        deliveries: deliveries.clone(),
+    };
+    let waiting = Mutex::default();
+    let bell = AlarmBell { registry, gossip, campaigner, metrics, deliveries, waiting };
+    node.run(Phase::HandOver, async move { webhook.run().await });
+    node.run(Phase::HandOver, async move { bell.run().await });
+}
+
+/// Whom it is told; `None`: nobody.
 fn posts(config: &WebhookConfig) -> Option<SignedPosts> {
     let url = config.url.as_deref()?.parse().ok()?;
     Some(SignedPosts { url, secret_file: config.secret_file.clone()?, ca: config.ca.clone() })

@@ -27,19 +27,20 @@ pub struct Paced<S> {
 }
 
 impl Registry {
-    /// Looks until it finds something: now, whenever the head of the view moves, with each beat that is answered, and
-    /// when the store falls silent or is heard again. What it reads elsewhere, such as a session, is found with the
+    /// Looks until it finds something: now, whenever the head of the view moves or more is confirmed, with each beat that is
+    /// answered, and when the store falls silent or is heard again. What it reads elsewhere, such as a session, is found with the
     /// next beat.
     pub async fn look_until_found<T>(&self, mut look: impl FnMut(&View) -> Option<T>) -> T {
         let view = self.view();
         let (mut heads, mut beats) = (view.follow_head(), view.connectivity().follow_beats());
+        let mut confirmed = view.follow_confirmed();
         loop {
             // Not under the head's lock, which the view takes under its own.
             if let Some(found) = look(view) {
                 return found;
             }
             // The view lives as long as its registry, so neither sender is gone.
-            tokio::select!(_ = heads.changed() => {}, _ = beats.changed() => {});
+            tokio::select!(_ = heads.changed() => {}, _ = beats.changed() => {}, _ = confirmed.changed() => {});
         }
     }
 

@@ -36,7 +36,7 @@ use xxhash_rust::xxh64::xxh64;
 use super::events::topic::{CHANGES, Told, Topic};
 use super::feed::Watches;
 use super::listing::{self, PageToken};
-use super::shards::{SHARD, owned_by_each};
+use super::shards::OwnedByEach;
 use super::{envelope, head_cursor, not_modified, tagged, timestamp};
 use crate::daemon::gossip::Gossip;
 use crate::daemon::identity::caller::Caller;
@@ -44,7 +44,7 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::{Derived, Reading, Tenancy, View, ViewRecord};
+use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use crate::daemon::transport::{Located, Transport};
 use filter::PeerFilter;
 use health::Heard;
@@ -129,7 +129,7 @@ pub struct Peers {
     federated: Box<dyn Fn() -> Vec<pb::HeardMember> + Send + Sync>,
     watches: Watches<pb::PeerEvent>,
     /// How many shards each owns.
-    owned: Derived<BTreeMap<String, u32>>,
+    owned: OwnedByEach,
 }
 
 impl Peers {
@@ -142,7 +142,7 @@ impl Peers {
             transport: None,
             gossip: None,
             federated: Box::new(Vec::new),
-            owned: Derived::default(),
+            owned: OwnedByEach::default(),
         }
     }
 
@@ -162,10 +162,6 @@ impl Peers {
     #[must_use]
     pub fn beside(self, federated: impl Fn() -> Vec<pb::HeardMember> + Send + Sync + 'static) -> Self {
         Self { federated: Box::new(federated), ..self }
-    }
-
-    fn owned(&self) -> Arc<BTreeMap<String, u32>> {
-        self.owned.of(self.registry.view(), &SHARD, owned_by_each)
     }
 
     /// A peer with what moves without its record.
@@ -198,11 +194,12 @@ impl Peers {
         let states = health::states(&asked.health)?;
         let federated = if is_of_all(&asked) { (self.federated)() } else { Vec::new() };
         let moving = (self.gossip.as_deref(), federated.as_slice());
-        let tag = list_tag(&asked, changed, envelope.stale, moving);
+        let owned = self.owned.of(self.registry.view());
+        let tag = list_tag(&asked, changed, envelope.stale, moving, &owned);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
         }
-        let (heard, owned) = (self.heard(), self.owned());
+        let heard = self.heard();
         let is_so = |record: &ViewRecord| {
             states.is_empty() || states.contains(&heard.state(&record.record.id.key).into())
         };
@@ -238,7 +235,9 @@ impl Peers {
         let record = self.registry.find(&peer_id(&asked.node_id)).await?;
         let record = record.ok_or_else(|| not_found(&asked.node_id))?;
         let cursor = head_cursor(self.registry.view());
-        let tag = format!("\"{}{}\"", record.record.version, heard_tag(self.gossip.as_deref()));
+        let owned = self.owned.of(self.registry.view());
+        let shards = owned.get(&asked.node_id).copied().unwrap_or_default();
+        let tag = format!("\"{}{}-{shards}\"", record.record.version, heard_tag(self.gossip.as_deref()));
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor));
         }
@@ -248,7 +247,7 @@ impl Peers {
             peer: Some(self.with_what_moves(
                 peer(self.registry.view(), &record),
                 &self.heard_of(&asked.node_id),
-                &self.owned(),
+                &owned,
                 &asked.node_id,
             )),
             ..Default::default()
@@ -418,13 +417,15 @@ fn list_tag(
     changed: Cursor,
     stale: bool,
     (gossip, federated): (Option<&Gossip>, &[pb::HeardMember]),
+    owned: &BTreeMap<String, u32>,
 ) -> String {
     let asked = pb::ListPeersRequest { min_revision: String::new(), ..asked.clone() };
     let mut heard = heard_tag(gossip);
     // When each was heard last moves all the time, and is no news.
     let states = federated.iter().map(|member| (&member.node_id, member.health.as_ref().map(|it| it.state)));
     let states = states.map(|(node, state)| format!("{node} {state:?} "));
-    let states: String = states.collect();
+    let owned = owned.iter().map(|(node, shards)| format!("{node} {shards} "));
+    let states: String = states.chain(owned).collect();
     if !states.is_empty() {
         heard.push_str(&format!("-{:x}", xxh64(states.as_bytes(), 0)));
     }

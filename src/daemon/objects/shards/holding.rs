@@ -130,7 +130,9 @@ impl Holdings {
                 .hint("nothing was changed; ask again with a greater `sequence`"));
         }
         let dropped = book.drop_unserved(worker, &asked.namespace, &serving);
-        let beside = serving.iter().filter(|held| self.is_of_another(held)).cloned().collect();
+        // Of each shard the last one, however many a worker names.
+        let beside = serving.iter().filter(|held| self.is_of_another(held)).cloned();
+        let beside = beside.collect::<BTreeMap<String, u64>>().into_iter().collect();
         for (shard, fence_token) in book.note_beside(asked, beside) {
             self.metrics.count_concurrent(&asked.namespace);
             warn!(
@@ -268,10 +270,15 @@ impl Holdings {
                 Status::Draining if is_served && is_in_time(&value, grace, now) => true,
                 _ => return None,
             };
-            let is_certain =
-                is_of_this_epoch(record) && through.is_none_or(|through| record.record.updated_at < through);
-            let (_, shard) =
-                parts(&record.record.id).filter(|_| is_certain && !book.given_up.contains(&held))?;
+            if !is_of_this_epoch(record) || book.given_up.contains(&held) {
+                return None;
+            }
+            if through.is_some_and(|through| record.record.updated_at >= through) {
+                // It will be certain the sooner.
+                self.registry.view().ask_confirmation();
+                return None;
+            }
+            let (_, shard) = parts(&record.record.id)?;
             let (shard_id, fence_token) = (shard.to_owned(), held.1.cast_signed());
             Some(pb::HeldShard { shard_id, fence_token, draining })
         };

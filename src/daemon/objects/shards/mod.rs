@@ -1,5 +1,6 @@
 //! Shards: which node owns which part of a namespace.
 
+pub mod alarms;
 mod change;
 pub mod controller;
 mod explain;
@@ -41,7 +42,7 @@ use crate::daemon::identity::caller::Caller;
 use crate::daemon::metrics::NamespaceLevels;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::{View, ViewRecord};
+use crate::daemon::registry::view::{Derived, View, ViewRecord};
 use filter::ShardFilter;
 use holding::Heard;
 pub use known::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE};
@@ -223,15 +224,23 @@ impl Shards {
 }
 
 /// How many shards each node owns, of all namespaces.
-pub fn owned_by_each(shards: &[Arc<ViewRecord>]) -> BTreeMap<String, u32> {
-    let mut owned = BTreeMap::new();
-    for value in shards.iter().filter_map(|record| record.value::<ShardValue>()) {
-        match owned.get_mut(&value.owner) {
-            Some(count) => *count += 1,
-            None => drop(owned.insert(value.owner.clone(), 1)),
-        }
+#[derive(Default)]
+pub struct OwnedByEach(Derived<BTreeMap<String, u32>>);
+
+impl OwnedByEach {
+    /// As it is now.
+    pub fn of(&self, view: &View) -> Arc<BTreeMap<String, u32>> {
+        self.0.of(view, &SHARD, |shards| {
+            let mut owned = BTreeMap::new();
+            for value in shards.iter().filter_map(|record| record.value::<ShardValue>()) {
+                match owned.get_mut(&value.owner) {
+                    Some(count) => *count += 1,
+                    None => drop(owned.insert(value.owner.clone(), 1)),
+                }
+            }
+            owned
+        })
     }
-    owned
 }
 
 /// What a node owns of each namespace, and what keeps it there if it is to go.

@@ -11,7 +11,7 @@ use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, Kind, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardWebhookValue};
 use prost::Message as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
@@ -41,20 +41,32 @@ const TRIED_FOR: Duration = Duration::from_secs(15 * 60);
 /// The first pause before something is tried again; it doubles.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// Tells what becomes of plans and namespaces, while this node leads.
 pub struct Webhook {
     pub registry: Arc<Registry>,
     pub campaigner: Arc<Campaigner>,
-    pub metrics: Arc<ShardMetrics>,
-    /// Where it is told.
-    pub posts: SignedPosts,
+    pub deliveries: Arc<Deliveries>,
 }
 
 /// What is told.
-struct Fact {
-    /// The cursor of the change: the same each time it is told, and of no other.
+pub struct Fact {
+    /// The same each time it is told, and of no other.
     id: String,
     body: Vec<u8>,
+}
+
+impl Fact {
+    pub fn new(id: String, what: &str, event: &Value) -> Self {
+        let body = json!({"id": id, "what": what, "event": event}).to_string().into_bytes();
+        Self { id, body }
+    }
+}
+
+/// Tells the server, as long as it has not heard it.
+pub struct Deliveries {
+    pub posts: SignedPosts,
+    pub metrics: Arc<ShardMetrics>,
 }
 
 impl Webhook {
@@ -84,14 +96,15 @@ impl Webhook {
         while self.leads() {
             let event = watch.next().await;
             if let WatchEvent::Reset(_) = event {
-                self.metrics.count_told("lost");
+                self.deliveries.metrics.count_told("lost");
                 warn!(
                     runbook = SHARDS_RUNBOOK,
                     "webhook is not told what the log does not reach back to any more"
                 );
             }
             let Some((fact, step)) = self.fact(&event).zip(event.step()) else { continue };
-            if !self.deliver(&fact).await {
+            // What somebody else tells by now is not to be told after what follows it.
+            if !self.deliveries.deliver(&fact, || self.leads()).await {
                 break;
             }
             self.note(step.cursor).await?;
@@ -131,17 +144,16 @@ impl Webhook {
             states(step).filter(|(before, after)| is_news(*before, *after))?;
             ("namespace", serde_json::to_value(WatchedStates.event(frame, shown)?))
         };
-        let id = step.cursor.to_string();
-        let body = json!({"id": id, "what": what, "event": event.ok()?}).to_string().into_bytes();
-        Some(Fact { id, body })
+        Some(Fact::new(step.cursor.to_string(), what, &event.ok()?))
     }
+}
 
-    /// Tells it, again and again for a while. False: somebody else leads by now, and tells it.
-    async fn deliver(&self, fact: &Fact) -> bool {
+impl Deliveries {
+    /// Tells it, again and again for a while. False: it is not to be told any more.
+    pub async fn deliver(&self, fact: &Fact, is_wanted: impl Fn() -> bool) -> bool {
         let (begun, mut pause) = (Instant::now(), PAUSE_FIRST);
         let (outcome, error) = loop {
-            // What somebody else tells by now is not to be told after what follows it.
-            if !self.leads() {
+            if !is_wanted() {
                 return false;
             }
             match self.posts.post(&fact.id, &fact.body).await {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use omnirelay_core::time::Millis;
 use omnirelay_store::{Epoch, GroupId, GroupRef, Lease};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::{State, View, read, write};
@@ -112,8 +113,13 @@ impl View {
     }
 
     /// Has what is there confirmed soon.
-    pub(in crate::daemon::registry) fn ask_confirmation(&self) {
+    pub(in crate::daemon) fn ask_confirmation(&self) {
         self.confirmations.notify_one();
+    }
+
+    /// Through when everything is confirmed, as it moves.
+    pub(in crate::daemon::registry) fn follow_confirmed(&self) -> watch::Receiver<Millis> {
+        self.confirmed.subscribe()
     }
 
     /// Waits until a confirmation is asked for.
