@@ -185,7 +185,7 @@ fn program() -> (Stub, Program) {
 #[test]
 fn table_fits_the_terminal_and_keeps_ids_whole() {
     let (_stub, program) = program();
-    for (columns, last_heading) in [(40, "STATUS"), (60, "ZONE"), (80, "AGE"), (200, "LEADS")] {
+    for (columns, last_heading) in [(40, "STATUS"), (60, "ZONE"), (80, "VERSION"), (200, "LEADS")] {
         let (code, seen) = Terminal::start(&program, "mesh peers list --color never", columns).end();
         assert_eq!(code, 0, "{seen}");
         let table: Vec<&str> = seen.lines().take(4).map(str::trim_end).collect();
