@@ -15,8 +15,7 @@ impl Dice {
 }
 
 /// Whatever happens between any two steps, a controller that dies within a decision and a registry that becomes an older one among it,
-/// no shard is taken from who serves it,
-/// fences rise, and in the end all is owned by who lives, and no plan is left.
+/// no shard is taken from who serves it, fences rise, and in the end all is owned by who lives, and no plan is left.
 #[test]
 fn whatever_happens_between_steps_it_ends_with_owners_that_live() {
     for seed in 1..=300u64 {

@@ -173,16 +173,12 @@ impl<'a> Deciding<'a> {
         moving: &mut Moving<'a>,
     ) {
         let is_free = value.owner.is_empty() || self.is_gone(value);
-        if is_free {
-            return Self::begin(ahead, true, changes, moving);
-        }
-        if self.scene.now < moving.paced_until {
+        if !is_free && self.scene.now < moving.paced_until {
             return self.look_again(moving.paced_until);
         }
-        Self::begin(ahead, false, changes, moving);
-        let interval = self.scene.spec.policy.move_interval;
-        if !interval.is_zero() {
-            moving.paced_until = self.scene.now.after(interval);
+        Self::begin(ahead, is_free, changes, moving);
+        if !is_free {
+            moving.paced_until = self.scene.now.after(self.scene.spec.policy.move_interval);
         }
     }
 

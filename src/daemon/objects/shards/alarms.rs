@@ -95,16 +95,14 @@ impl AlarmBell {
 
     fn fact(&self, namespace: &str, alarm: Alarm) -> Fact {
         let (node, now, word) = (self.registry.node_id(), self.registry.view().now(), alarm.word());
-        let what = match alarm {
-            Alarm::ServedTwice(shards) => json!({ "shards": shards }),
-            Alarm::StepsFail(steps) => json!({ "steps": steps }),
-            Alarm::Unbalanced(imbalance) => json!({ "imbalance": imbalance }),
+        let (field, value) = match alarm {
+            Alarm::ServedTwice(shards) => ("shards", json!(shards)),
+            Alarm::StepsFail(steps) => ("steps", json!(steps)),
+            Alarm::Unbalanced(imbalance) => ("imbalance", json!(imbalance)),
         };
-        let mut event =
-            json!({"alarm": word, "namespace": namespace, "nodeId": node, "timeMs": now.0.to_string()});
-        if let (Some(event), Some(what)) = (event.as_object_mut(), what.as_object()) {
-            event.extend(what.clone());
-        }
+        let time_ms = now.0.to_string();
+        let event =
+            json!({"alarm": word, "namespace": namespace, "nodeId": node, "timeMs": time_ms, (field): value});
         let id = format!("{node}/{word}/{namespace}/{}", now.0);
         Fact::new(id, "alarm", &event)
     }
