@@ -26,6 +26,10 @@ const SOCKET_BYTES: usize = 4 * 1024 * 1024;
 const PACKETS_PER_ACK: u32 = 10;
 /// Streams of one direction that the other side may open: HTTP/3 needs three.
 const ONE_WAY_STREAMS: u32 = 8;
+/// How long an endpoint that is closed stays to repeat that to whoever has missed it. By RFC 9000, 10.2, it would be three
+/// times the probe timeout, which no limit bounds: 3 s for a handshake that nobody has answered, and after a pause of some
+/// seconds, which counts as a long way, half a minute.
+pub const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What one connection allows.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +83,13 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 /// Those of the system.
 pub fn endpoint(socket: UdpSocket) -> io::Result<Endpoint> {
     Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(quinn::TokioRuntime))
+}
+
+/// Closes all connections of an endpoint, and stays for [`FAREWELL`] at most so that the others hear of it.
+pub async fn close(endpoint: &Endpoint) {
+    endpoint.close(h3::NO_ERROR, b"");
+    // Whoever has not heard by then finds out by silence.
+    let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
 }
 
 fn transport(limits: Limits) -> TransportConfig {

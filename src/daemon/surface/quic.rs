@@ -76,9 +76,7 @@ pub async fn serve_quic(
     endpoint.set_server_config(None);
     line.line.surface.drain();
     let drained = drain(std::future::ready(()), connections, limits.grace).await;
-    // What was sent last is given the time to arrive.
-    endpoint.close(h3::NO_ERROR, b"");
-    endpoint.wait_idle().await;
+    quic::close(&endpoint).await;
     drained
 }
 

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use omnirelay_transport::body::boxed;
-use omnirelay_transport::carrier::Protocol;
+use omnirelay_transport::carrier::{Carrier as _, Protocol};
 use omnirelay_transport::peer::{Peer, PeerError, Way};
+use omnirelay_transport::quic::{self, Quic};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
-use crate::lab::{Server, asked};
+use crate::lab::{Server, asked, target};
 use crate::proxy::Proxy;
 
 /// What is left of a packet of 1,280 bytes, the least that IPv6 allows, without its headers.
@@ -211,4 +212,21 @@ async fn calls_without_end_of_one_peer_are_bounded_and_keep_no_other_waiting() {
     // Once they are given up, others take their places.
     held.shutdown().await;
     assert_eq!(echoed(&greedy, &Bytes::from_static(b"mine")).await, Protocol::Http3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_closes_does_not_wait_for_whom_it_has_never_heard() {
+    let server = Server::start().await;
+    let deaf = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let own = quic::endpoint(quic::bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap();
+    let (http3, to) = (Quic::new(own.clone(), quic::Limits::default()), target(deaf.local_addr().unwrap()));
+    let mut calls = JoinSet::new();
+    calls.spawn(async move { http3.connect(&to, server.tls.as_ref()).await.is_ok() });
+    while own.open_connections() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let begun = tokio::time::Instant::now();
+    quic::close(&own).await;
+    assert!(begun.elapsed() <= quic::FAREWELL + Duration::from_millis(1), "{:?}", begun.elapsed());
+    assert_eq!(calls.join_next().await.unwrap().ok(), Some(false), "nobody was there");
 }
