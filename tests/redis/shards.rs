@@ -73,9 +73,11 @@ impl Work {
         self.served.lock().unwrap_or_else(PoisonError::into_inner).greatest.clone()
     }
 
-    fn end(mut self) -> Served {
-        self.tasks.abort_all();
-        std::mem::take(&mut *self.served.lock().unwrap_or_else(PoisonError::into_inner))
+    fn end(self) -> Served {
+        // While it is still done: the gate loses its file with the first task that ends, and others may be on the way to it.
+        let served = std::mem::take(&mut *self.served.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(self.tasks);
+        served
     }
 }
 
@@ -89,7 +91,7 @@ fn serve(worker: &ShardWorker, gate: &FencingGate, served: &Mutex<Served>, shard
     *greatest = before.max(fence);
     let admitted = gate.admit(&format!("shard/orders/{shard}"), fence);
     if fence < before || admitted.is_err() {
-        served.stale.push(format!("{shard}: {fence} after {before}"));
+        served.stale.push(format!("{shard}: {fence} after {before}, {admitted:?}"));
     }
 }
 
