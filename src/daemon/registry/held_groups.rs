@@ -1,5 +1,6 @@
 //! The groups that this node holds, its session among them, and how long it may rely on them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,8 @@ struct Own {
 #[derive(Default)]
 pub struct HeldGroups {
     own: Mutex<Vec<Own>>,
+    /// How long the lives of groups lived, at most, that this node has opened anew.
+    before: Mutex<BTreeMap<GroupId, Duration>>,
     /// False: what the store has granted needs no confirmation.
     confirms: bool,
     /// Told of each new one.
@@ -53,6 +56,20 @@ impl HeldGroups {
         let valid_until = valid_until(asked, group.ttl);
         own.push(Own { of: group.of.clone(), epoch, ttl: group.ttl, valid_until, confirmed_until: None });
         self.kept.notify_one();
+    }
+
+    /// Notes a life of a group that this node has replaced.
+    pub fn note_before(&self, life: &Group) {
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let longest = before.entry(life.of.id.clone()).or_default();
+        *longest = life.ttl.max(*longest);
+    }
+
+    /// How long the lives of a group lived without a renewal, at most, that this node has replaced: a former process may have had
+    /// other settings.
+    pub fn longest_before(&self, id: &GroupId) -> Duration {
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        before.get(id).copied().unwrap_or_default()
     }
 
     /// Waits for a new group, one that nobody has waited for yet.

@@ -45,8 +45,8 @@ pub type Held = (String, u64);
 /// What workers beside this daemon may serve.
 pub struct Holdings {
     registry: Arc<Registry>,
-    /// Workers of the process before this one may serve until then.
-    quiet_until: Instant,
+    begun: Instant,
+    session_ttl: Duration,
     book: Mutex<Book>,
     /// The shards of this node, in the order of their keys.
     owned: Derived<Vec<Arc<ViewRecord>>>,
@@ -97,12 +97,20 @@ struct Last {
 }
 
 impl Holdings {
-    /// Of a process that begins now; `session_ttl` is that of its session, and of the one before it.
+    /// Of a process that begins now; `session_ttl` is how long its session lives.
     pub fn new(registry: Arc<Registry>, session_ttl: Duration, metrics: Arc<ShardMetrics>) -> Self {
-        let quiet_until = Instant::now() + session_ttl;
+        let begun = Instant::now();
         // Leave counts from before the wait.
         let waits = WAIT_MAX.min(session_ttl / 8);
-        Self { registry, quiet_until, book: Mutex::default(), owned: Derived::default(), metrics, waits }
+        Self {
+            registry,
+            begun,
+            session_ttl,
+            book: Mutex::default(),
+            owned: Derived::default(),
+            metrics,
+            waits,
+        }
     }
 
     /// Hears what a worker serves.
@@ -298,9 +306,9 @@ impl Holdings {
         let owned = self.owned();
         book.forget(now);
         let (mut given_up, mut current, mut again) = (Vec::new(), BTreeSet::new(), None::<Instant>);
+        let quiet = Some(self.quiet_until()).filter(|until| now < *until);
         for (held, record) in owned.iter().filter_map(to_stop) {
             let served = book.served_until(&held.0);
-            let quiet = Some(self.quiet_until).filter(|until| now < *until);
             match served.max(quiet) {
                 Some(until) => again = Some(again.map_or(until, |again| again.min(until))),
                 None => {
@@ -326,12 +334,18 @@ impl Holdings {
             book.closed = true;
             let (now, owned) = (Instant::now(), self.owned());
             // Workers of the process before this one may not have asked yet.
-            let quiet = Some(self.quiet_until).filter(|until| now < *until && !owned.is_empty());
+            let quiet = Some(self.quiet_until()).filter(|until| now < *until && !owned.is_empty());
             book.until.values().flat_map(BTreeMap::values).max().copied().max(quiet)
         };
         if let Some(last) = last {
             sleep_until(last).await;
         }
+    }
+
+    /// Until when workers of the process before this one may serve, as it has let them.
+    fn quiet_until(&self) -> Instant {
+        let former = self.registry.held_groups().longest_before(&session_id(self.registry.node_id()));
+        self.begun + self.session_ttl.max(former)
     }
 
     fn owned(&self) -> Arc<Vec<Arc<ViewRecord>>> {

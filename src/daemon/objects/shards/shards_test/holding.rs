@@ -102,3 +102,21 @@ async fn nothing_is_served_under_a_fence_of_another_epoch() {
     assert_eq!((answer.shards.len(), answer.trouble.as_str()), (3, ""));
     assert!(of("2").1.fence_token > value.fence_token);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_workers_of_the_process_before_may_serve_is_given_up_once_they_may_not() {
+    let store = memory();
+    let (long, short) = (Duration::from_secs(60), Duration::from_secs(5));
+    let other = Daemon::on(store.clone(), "b").await;
+    let former = Daemon::living(store.clone(), "a", long).await;
+    until("it is led", || leader(std::slice::from_ref(&other)).is_some()).await;
+    other.create("orders", 8, quick()).await;
+    assert!(other.owned("orders", "a") > 0);
+    drop(former);
+    let begun = Instant::now();
+    let _daemon = Daemon::living(store.clone(), "a", short).await;
+    other.drain("a").await;
+    until("it is empty", || other.owned("orders", "a") == 0).await;
+    let took = begun.elapsed();
+    assert!(took >= long && took < long + short, "{took:?}");
+}

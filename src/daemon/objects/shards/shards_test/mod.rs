@@ -20,6 +20,7 @@ use super::namespaces::{Namespaces, ShardLimits};
 use super::plans::Plans;
 use super::*;
 use crate::daemon::chance::random_secret;
+use crate::daemon::config::Span;
 use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::node::Part;
 use crate::daemon::node::lab::{Lab, LabNode, reason};
@@ -45,7 +46,16 @@ struct Daemon {
 
 impl Daemon {
     async fn on(store: Arc<dyn Store>, node_id: &str) -> Self {
-        let node = Lab::on(store, node_id).parts(PARTS).start();
+        Self::of(Lab::on(store, node_id)).await
+    }
+
+    /// One whose session lives for so long.
+    async fn living(store: Arc<dyn Store>, node_id: &str, session_ttl: Duration) -> Self {
+        Self::of(Lab::on(store, node_id).config(|config| config.session.ttl = Span(session_ttl))).await
+    }
+
+    async fn of(lab: Lab) -> Self {
+        let node = lab.parts(PARTS).start();
         node.registered().await;
         let registry = node.registry.clone();
         let metrics = Arc::new(ShardMetrics::new(&prometheus::Registry::new()).unwrap());
@@ -95,7 +105,7 @@ impl Daemon {
     fn owners(&self, name: &str) -> BTreeMap<String, String> {
         let maps = Maps::of(self.view());
         let values = maps.find(name).map(|map| map.values().0).unwrap_or_default();
-        values.into_iter().map(|(id, value)| (id, value.owner.clone())).collect()
+        values.into_iter().map(|(id, value)| (id.to_owned(), value.owner.clone())).collect()
     }
 
     fn owned(&self, name: &str, node: &str) -> usize {
