@@ -26,7 +26,7 @@ pub const LEAF: Leaf =
 const EXAMPLES: &str = "\
 Examples:
   omnirelay mesh shards explain 012
-  omnirelay mesh shards explain orders/012 -o json | jq -r '.candidates[] | select(.rank == \"1\") | .nodeId'";
+  omnirelay mesh shards explain orders/012 -o json | jq -r '.candidates[] | select(.rank == 1) | .nodeId'";
 
 /// Explain why a node owns a shard, and which others could
 #[derive(Args, Debug)]

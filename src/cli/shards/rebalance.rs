@@ -42,7 +42,7 @@ pub struct RebalanceArgs {
     #[command(flatten)]
     wanted: WantedArgs,
     /// At most so many moves
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_moves: Option<u32>,
     /// At most so many shards between two owners at once, 1 to 200
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]

@@ -113,6 +113,11 @@ fn node(given: &str) -> Result<Value, CliError> {
     let number = number.transpose().map_err(|_| {
         CliError::usage(format!("`{given}` is no ID[:WEIGHT[:REGION[:ZONE]]]: its weight is no number"))
     })?;
+    if number == Some(0.0) {
+        return Err(CliError::usage(format!(
+            "`{given}` has weight 0: such a node gets no shards; leave it out"
+        )));
+    }
     Ok(json!({
         "nodeId": id, "weight": number, "region": parts.next().unwrap_or_default(), "zone": parts.next().unwrap_or_default(),
     }))
@@ -234,7 +239,7 @@ mod tests {
             node("peer/a:2.5:eu:eu-1").unwrap(),
             json!({"nodeId": "a", "weight": 2.5, "region": "eu", "zone": "eu-1"})
         );
-        assert!(node("a:x").is_err());
+        assert!(node("a:x").is_err() && node("a:0").is_err());
         assert_eq!(weight("a=2"), Ok(("a".to_owned(), 2.0)));
         for bad in ["a", "a=x", "a=-1", "a=1001", "a=NaN", "=1"] {
             assert!(weight(bad).is_err(), "{bad}");

@@ -527,6 +527,46 @@ fn a_plan_that_is_paused_holds_nobody_up_whose_owner_is_gone() {
 }
 
 #[test]
+fn a_plan_that_is_paused_stays_so_while_its_owner_drains_and_ends_what_it_has_begun() {
+    let mut world = World::new(4, 80, pb::RebalancePolicy { max_parallel_moves: Some(2), ..at_once() });
+    world.node("n0").draining = true;
+    for _ in 0..3 {
+        let decision = world.decide();
+        world.carry_out(&decision, usize::MAX);
+    }
+    let id = world.namespace.plan_id.clone();
+    world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap().set_state(PlanState::Paused);
+    world.settle();
+    let left = world.owned("n0");
+    assert!(left > 0 && world.shards.values().all(|value| value.target.is_empty()), "{left}");
+    assert_eq!(world.states(), [PlanState::Paused], "no other plan is made for them");
+    world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap().set_state(PlanState::Running);
+    world.settle();
+    assert_eq!((world.owned("n0"), world.states()), (0, vec![PlanState::Completed]));
+}
+
+#[test]
+fn a_shard_goes_on_with_its_owner_while_the_one_to_follow_is_in_doubt() {
+    use pb::rebalance_policy::Automation;
+    let balance = Automation::Automatic.into();
+    let mut world = World::new(3, 90, pb::RebalancePolicy { balance, ..at_once() });
+    world.nodes.insert("n9".to_owned(), Node::default());
+    while world.shards.values().all(|value| value.target.is_empty()) {
+        let decision = world.decide();
+        world.carry_out(&decision, usize::MAX);
+    }
+    // They have stopped, and nobody serves what they had.
+    world.release();
+    world.node("n9").suspect = true;
+    world.settle();
+    assert!(world.shards.values().all(|value| value.target.is_empty() && value.owner != "n9"));
+    assert_eq!(world.states(), [PlanState::Running], "it is not given up");
+    world.node("n9").suspect = false;
+    world.settle();
+    assert!(world.owned("n9") > 0 && world.states().iter().all(|state| *state == PlanState::Completed));
+}
+
+#[test]
 fn what_the_controller_began_for_a_node_that_is_back_is_not_gone_on_with() {
     let mut world = World::new(4, 80, pb::RebalancePolicy { max_parallel_moves: Some(2), ..at_once() });
     world.node("n0").gone_since = Some(world.now);

@@ -1,6 +1,6 @@
 //! The nodes of a mesh, seen as owners of shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use omnirelay_core::rebalance::{Node, Standing};
 use omnirelay_core::shard_order::Weight;
@@ -188,6 +188,15 @@ pub fn spare_few(members: &mut BTreeMap<String, Member>) {
     }
 }
 
+/// Where most of those whose sessions live are in doubt by what is heard here, none of them is: rather is it this node that hears
+/// nothing, and it is not to take what all others would share.
+pub fn doubt_few(doubted: &mut BTreeSet<String>, live: &BTreeSet<&str>) {
+    let heard_of = doubted.iter().filter(|node| live.contains(node.as_str())).count();
+    if heard_of * 2 > live.len().saturating_sub(1) {
+        doubted.retain(|node| !live.contains(node.as_str()));
+    }
+}
+
 /// The same with those that own shards and are not among them.
 pub fn with_unknown<'a>(
     mut members: BTreeMap<String, Member>,
@@ -199,4 +208,26 @@ pub fn with_unknown<'a>(
         }
     }
     members
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_hears_of_few_doubts_none() {
+        let live = BTreeSet::from(["a", "b", "c", "d", "e"]);
+        let doubts = |doubted: &[&str]| {
+            let mut doubted = doubted.iter().map(|node| (*node).to_owned()).collect();
+            doubt_few(&mut doubted, &live);
+            doubted.into_iter().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(doubts(&["b", "c"]), "b c");
+        assert_eq!(doubts(&["b", "c", "d"]), "");
+        // Whose session is over is none of those who may have been cut off from here.
+        assert_eq!(
+            (doubts(&["x", "y", "b"]), doubts(&["x", "b", "c", "d", "e"])),
+            ("b x y".into(), "x".into())
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! Prefix scans: records as the store has them, read past the view.
 
+use std::ops::ControlFlow::{self, Continue};
 use std::time::Duration;
 
 use omnirelay_store::{Kind, Record, Scan, StoreError};
@@ -19,56 +20,64 @@ impl Registry {
     /// # Errors
     /// Those of the store.
     pub async fn read_under(&self, kind: &Kind, prefix: &str) -> Result<Vec<Record>, StoreError> {
-        self.read_behind(kind, prefix, prefix).await
+        let mut found = Vec::new();
+        let each = |record| {
+            found.push(record);
+            Continue(())
+        };
+        self.each_behind(kind, prefix, prefix, each).await?;
+        Ok(found)
     }
 
-    /// The same of those behind a key.
+    /// Goes through those behind a key until `each` has enough, and keeps none itself: there may be many, and large ones.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn read_behind(
+    /// Those of the store; some have been gone through then.
+    pub async fn each_behind(
         &self,
         kind: &Kind,
         prefix: &str,
         after: &str,
-    ) -> Result<Vec<Record>, StoreError> {
-        self.scan_all(kind, prefix, (after, false), usize::MAX).await
+        each: impl FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.go_through(kind, prefix, (after, false), each).await
     }
 
-    /// So many of those before a key, the last first.
+    /// The same of those before a key, the last first.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn read_before(
+    /// Those of the store; some have been gone through then.
+    pub async fn each_before(
         &self,
         kind: &Kind,
         prefix: &str,
         before: &str,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
-        self.scan_all(kind, prefix, (before, true), limit).await
+        each: impl FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.go_through(kind, prefix, (before, true), each).await
     }
 
-    /// At most `limit` from a key on, which is not among them, and where to.
-    async fn scan_all(
+    /// From a key on, which is not among them, and where to.
+    async fn go_through(
         &self,
         kind: &Kind,
         prefix: &str,
         (from, backwards): (&str, bool),
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
-        let mut found = Vec::new();
+        mut each: impl FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         let mut after = Some(from.to_owned());
-        while after.is_some() && found.len() < limit {
-            let limit = PAGE.min(limit - found.len());
-            let scan = Scan { kind: kind.clone(), after: after.take(), backwards, limit };
+        while after.is_some() {
+            let scan = Scan { kind: kind.clone(), after: after.take(), backwards, limit: PAGE };
             let page = in_time(PAGE_TIMEOUT, self.store().scan(scan)).await?;
             // Beyond the prefix nothing of it follows.
             let last = page.records.last().filter(|last| page.more && last.id.key.starts_with(prefix));
             after = last.map(|last| last.id.key.clone());
-            found.extend(page.records.into_iter().filter(|record| record.id.key.starts_with(prefix)));
+            let mut of_prefix = page.records.into_iter().filter(|record| record.id.key.starts_with(prefix));
+            if of_prefix.try_for_each(&mut each).is_break() {
+                return Ok(());
+            }
             tokio::task::yield_now().await;
         }
-        Ok(found)
+        Ok(())
     }
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::reasons::{NAMESPACE_NOT_FOUND, NAMESPACE_NOT_READY};
 use pb::shard_control_service_client::ShardControlServiceClient;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -298,7 +300,13 @@ impl Asker {
             }
             Err(status) => {
                 debug!(error = status.message(), namespace = self.namespace, "no leave to serve shards");
-                status.message().clone_into(&mut self.lock().trouble);
+                let mut leaves = self.lock();
+                status.message().clone_into(&mut leaves.trouble);
+                let reason = Fault::from(&status).reason;
+                if [NAMESPACE_NOT_FOUND, NAMESPACE_NOT_READY].iter().any(|gone| gone.name == reason) {
+                    // It is being removed, and another one may have its name soon.
+                    leaves.of.values().for_each(|leave| leave.draining.store(true, Ordering::Release));
+                }
                 false
             }
         }

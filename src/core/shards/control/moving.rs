@@ -44,6 +44,8 @@ struct Ahead<'a> {
     is_paused: bool,
     /// Its owner must go, and it cannot be made for now: others see to it.
     is_left: bool,
+    /// Its owner is there and could go on, but the node that is to follow is in doubt: nobody has to wait for that.
+    is_in_doubt: bool,
 }
 
 impl<'a> Deciding<'a> {
@@ -95,6 +97,12 @@ impl<'a> Deciding<'a> {
                 {
                     dropped.push(planned);
                 }
+                (Progress::Draining, Some(_)) if ahead.is_in_doubt => {
+                    (left, _) = (left + 1, moving.covered.insert(shard, to));
+                    changes.push(planned, Deed::Keep);
+                    moving.draining -= 1;
+                    moving.touched.insert(shard);
+                }
                 (Progress::Draining, Some(value)) => {
                     (left, _) = (left + 1, moving.covered.insert(shard, to));
                     if ahead.may_get && self.has_stopped(shard, value) {
@@ -144,14 +152,17 @@ impl<'a> Deciding<'a> {
         // Of these alone the planner makes moves of shards that are paused.
         let is_demanded =
             [Cause::OwnerLeaves, Cause::Unowned].iter().any(|cause| cause.word() == planned.cause);
-        let is_held_up = !may_get || plan.state() == PlanState::Paused;
+        // An owner that drains goes on while the plan is paused; what one had that is gone nobody serves.
+        let is_held = plan.state() == PlanState::Paused;
+        let is_gone = owner.is_none_or(Member::is_gone);
         Ahead {
             planned,
             may_get,
             is_unwanted,
             is_paused: !is_demanded && value.is_some_and(|value| value.paused || value.disabled),
             is_refused: is_moot || target.is_none_or(|target| target.gets_none()),
-            is_left: goes && is_held_up,
+            is_left: goes && (!may_get || is_held && is_gone),
+            is_in_doubt: !may_get && !goes && !is_gone,
         }
     }
 
@@ -206,6 +217,7 @@ impl<'a> Deciding<'a> {
             let ahead = self.ahead(plan, planned, self.value(&planned.shard_id));
             ahead.is_unwanted
                 || ahead.is_paused
+                || ahead.is_left && ahead.may_get
                 || ahead.is_refused && self.member(&planned.to).is_some_and(|to| to.gets())
         };
         let moot = dropped.iter().filter(is_moot).count();

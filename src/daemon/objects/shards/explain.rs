@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use omnirelay_core::rebalance::{Rules, Standing};
-use omnirelay_core::shard_order::{Candidate, Placer, Weight};
+use omnirelay_core::shard_order::{Candidate, Placer, Strategy, Weight};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
@@ -32,10 +32,7 @@ impl Shards {
         let changes = of_shard(&self.registry, namespace, shard, CHANGES_TOLD).await?;
         let maps = self.registry.look(Maps::of).await;
         let map = maps.ready(namespace)?;
-        let key = format!("{namespace}/{shard}");
-        let place = map.shards.binary_search_by(|record| record.record.id.key.cmp(&key)).ok();
-        let record = place.and_then(|place| map.shards.get(place));
-        let record = record.ok_or_else(|| shard_not_found(namespace, shard))?;
+        let record = map.shard(shard).ok_or_else(|| shard_not_found(namespace, shard))?;
         let value = record.value::<ShardValue>().unwrap_or_default();
         let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
         let (spec, values) = (map.spec(), map.values());
@@ -46,7 +43,7 @@ impl Shards {
         let response = pb::ExplainShardResponse {
             cursor: cursor.clone(),
             shard: show(&leads, record),
-            because: because(&value, &members, &candidates, changes.first()),
+            because: because(&value, spec.strategy, &members, &candidates),
             candidates,
             changes,
             ..Default::default()
@@ -59,7 +56,7 @@ impl Shards {
 fn candidates(
     map: &Map<'_>,
     spec: &Spec,
-    values: &Values,
+    values: &Values<'_>,
     members: &BTreeMap<String, Member>,
     (shard, value): (&str, &ShardValue),
 ) -> Vec<pb::ShardCandidate> {
@@ -110,11 +107,11 @@ fn candidate(member: &Member) -> Candidate<'_> {
 
 fn because(
     value: &ShardValue,
+    strategy: Strategy,
     members: &BTreeMap<String, Member>,
     candidates: &[pb::ShardCandidate],
-    newest: Option<&pb::ShardDiffNotification>,
 ) -> Vec<String> {
-    let mut told = Vec::new();
+    let (mut told, strategy) = (Vec::new(), strategy.word());
     let (status, reason) = status(value);
     match value.owner.as_str() {
         "" => told.push("nobody owns it: no node may".to_owned()),
@@ -122,8 +119,8 @@ fn because(
             let rank = candidates.iter().find(|one| one.node_id == owner).map_or(0, |one| one.rank);
             told.push(match rank {
                 0 => format!("{owner} owns it, and may get no shards now"),
-                1 => format!("{owner} owns it, and is the best for it by {}", value.strategy_id),
-                rank => format!("{owner} owns it, and keeps it: it is number {rank} for it by {}, and no constraint says otherwise", value.strategy_id),
+                1 => format!("{owner} owns it, and is the best for it by {strategy}"),
+                rank => format!("{owner} owns it, and keeps it: it is number {rank} for it by {strategy}, and no constraint says otherwise"),
             });
             let why = members.get(owner).map(|member| member.why.join(", ")).unwrap_or_default();
             if !why.is_empty() {
@@ -140,7 +137,7 @@ fn because(
             value.target, value.owner, value.plan_id
         ));
     }
-    if let Some(history) = newest.and_then(|newest| newest.history.as_ref()) {
+    if let Some(history) = &value.history {
         let plan =
             if history.plan_id.is_empty() { String::new() } else { format!(", plan {}", history.plan_id) };
         let reason = if history.reason.is_empty() { String::new() } else { format!(": {}", history.reason) };

@@ -1,5 +1,8 @@
 //! What has changed in maps: their versions, and what each did to which shard. Read from the store, where it is kept for a while.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow::{self, Break, Continue};
+
 use omnirelay_store::{Record, StoreError};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -19,6 +22,8 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 /// How many changes of shards an answer has, and those of one more change of the map.
 const ITEMS_MAX: usize = 10_000;
+/// How many changes of a map are looked at for those of one shard.
+const LOOKED_AT_MAX: usize = 20_000;
 
 /// Tells the versions of a namespace's map, the newest first.
 pub(super) async fn tell(
@@ -30,8 +35,12 @@ pub(super) async fn tell(
     let maps = registry.look(Maps::of).await;
     let map = maps.ready(&asked.namespace)?.version();
     let before = if asked.before_version > 0 { asked.before_version } else { i64::MAX };
-    let read = newest(registry, &asked.namespace, before, limit).await?;
-    let changes = read.into_iter().map(|(_, change, _)| change).collect();
+    let mut changes = Vec::new();
+    let each = |(_, change, _): Read| {
+        changes.push(change);
+        if changes.len() < limit { Continue(()) } else { Break(()) }
+    };
+    each_before(registry, &asked.namespace, before, each).await?;
     let cursor = maps.cursor.to_string();
     let response =
         pb::ShardHistoryResponse { cursor: cursor.clone(), changes, map: Some(map), ..Default::default() };
@@ -48,24 +57,30 @@ pub(super) async fn diff(
     registry.ready_for(&asked.min_revision).await?;
     let maps = registry.look(Maps::of).await;
     let (cursor, wanted) = (maps.cursor.to_string(), Wanted::of(&asked, &maps)?);
-    let after = wanted.first_key(&asked.namespace);
-    let mut read = read(registry, &asked.namespace, &after).await?;
-    wanted.check(&asked.namespace, read.first().map(|(_, change, _)| change.version))?;
-    read.retain(|(_, change, _)| wanted.has(change));
-    read.sort_by_key(|(_, change, _)| change.position);
-    let (mut diffs, mut last_position, mut more) = (Vec::new(), 0, false);
-    for (at, (record, change, shards)) in read.iter().enumerate() {
-        // Whole changes, so that whoever goes on behind the last position misses nothing.
-        if at >= limit || diffs.len() >= ITEMS_MAX {
-            more = true;
-            break;
+    let (mut oldest, mut first) = (None, First { limit, ..First::default() });
+    let each = |record: Record| {
+        let Some((record, change, mut shards)) = of_record(record) else { return Continue(()) };
+        oldest.get_or_insert(change.version);
+        let is_beyond = wanted.is_beyond(&change);
+        if wanted.has(&change) {
+            shards.retain(|shard| passes(&filter, &change.namespace, shard));
+            first.take((record, change, shards));
         }
-        let told = shards.iter().filter(|shard| passes(&filter, &change.namespace, shard));
-        diffs.extend(told.map(|shard| shown(record, change, shard)));
-        last_position = change.position;
-    }
+        // Of one namespace they come in the order of their positions.
+        if asked.namespace.is_empty() || !(is_beyond || first.more) { Continue(()) } else { Break(()) }
+    };
+    let (prefix, after) = (prefix(&asked.namespace), wanted.first_key(&asked.namespace));
+    registry.each_behind(&SHARD_CHANGE, &prefix, &after, each).await.map_err(unreadable)?;
+    wanted.check(&asked.namespace, oldest)?;
+    let more = first.more;
+    let last_position = first.read.last_key_value().map_or(0, |(position, _)| *position);
+    let changed = first
+        .read
+        .values()
+        .flat_map(|(record, change, shards)| shards.iter().map(move |shard| shown(record, change, shard)));
+    let (diffs, cursor_told) = (changed.collect(), cursor.clone());
     let response =
-        pb::ShardDiffResponse { diffs, last_position, cursor: cursor.clone(), more, ..Default::default() };
+        pb::ShardDiffResponse { diffs, last_position, cursor: cursor_told, more, ..Default::default() };
     Ok(at_cursor(response.within(envelope(registry)), &cursor))
 }
 
@@ -76,16 +91,15 @@ pub(super) async fn of_shard(
     shard: &str,
     limit: usize,
 ) -> Result<Vec<pb::ShardDiffNotification>, Fault> {
-    let mut found = Vec::new();
+    let (mut found, mut looked) = (Vec::new(), 0);
     // Each has been changed a few times, among many of others.
-    for (record, change, shards) in &newest(registry, namespace, i64::MAX, LIMIT_MAX).await? {
-        if let Some(changed) = shards.iter().find(|changed| changed.shard_id == shard) {
-            found.push(shown(record, change, changed));
-        }
-        if found.len() == limit {
-            break;
-        }
-    }
+    let each = |(record, change, shards): Read| {
+        looked += 1;
+        let changed = shards.iter().find(|changed| changed.shard_id == shard);
+        found.extend(changed.map(|changed| shown(&record, &change, changed)));
+        if found.len() < limit && looked < LOOKED_AT_MAX { Continue(()) } else { Break(()) }
+    };
+    each_before(registry, namespace, i64::MAX, each).await?;
     Ok(found)
 }
 
@@ -147,8 +161,14 @@ impl Wanted {
     fn first_key(&self, namespace: &str) -> String {
         match self {
             Self::Versions(from, _) => change_key(namespace, *from),
-            Self::Positions(..) if namespace.is_empty() => String::new(),
-            Self::Positions(..) => format!("{namespace}/"),
+            Self::Positions(..) => prefix(namespace),
+        }
+    }
+
+    fn is_beyond(&self, change: &pb::ShardMapChange) -> bool {
+        match self {
+            Self::Positions(_, to) => change.position > *to,
+            Self::Versions(_, to) => change.version > *to,
         }
     }
 
@@ -162,18 +182,49 @@ impl Wanted {
 
 type Read = (Record, pb::ShardMapChange, Vec<ChangedShard>);
 
-/// The changes of a namespace, of all when it is empty, behind a key, in the order of their keys.
-async fn read(registry: &Registry, namespace: &str, after: &str) -> Result<Vec<Read>, Fault> {
-    let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
-    let records = registry.read_behind(&SHARD_CHANGE, &prefix, after).await.map_err(unreadable)?;
-    Ok(records.into_iter().filter_map(of_record).collect())
+/// The first changes of those that are gone through, by their positions: as many as one answer has.
+#[derive(Default)]
+struct First {
+    limit: usize,
+    read: BTreeMap<i64, Read>,
+    /// How many shards they have.
+    items: usize,
+    /// Others follow.
+    more: bool,
 }
 
-/// So many changes of a namespace below a version, the newest first.
-async fn newest(registry: &Registry, namespace: &str, below: i64, limit: usize) -> Result<Vec<Read>, Fault> {
-    let (prefix, before) = (format!("{namespace}/"), change_key(namespace, below));
-    let records = registry.read_before(&SHARD_CHANGE, &prefix, &before, limit).await.map_err(unreadable)?;
-    Ok(records.into_iter().filter_map(of_record).collect())
+impl First {
+    /// Whole changes, so that whoever goes on behind the last position misses nothing.
+    fn take(&mut self, read: Read) {
+        self.items += read.2.len();
+        self.read.insert(read.1.position, read);
+        while let Some(last) = self.read.last_entry() {
+            let items = self.items - last.get().2.len();
+            if self.read.len() <= self.limit && items < ITEMS_MAX {
+                break;
+            }
+            self.read.pop_last();
+            (self.items, self.more) = (items, true);
+        }
+    }
+}
+
+/// What the keys of changes of a namespace begin with, or of all when it is empty.
+fn prefix(namespace: &str) -> String {
+    if namespace.is_empty() { String::new() } else { format!("{namespace}/") }
+}
+
+/// Goes through the changes of a namespace below a version, the newest first, until `each` has enough.
+async fn each_before(
+    registry: &Registry,
+    namespace: &str,
+    below: i64,
+    mut each: impl FnMut(Read) -> ControlFlow<()>,
+) -> Result<(), Fault> {
+    let (prefix, before) = (prefix(namespace), change_key(namespace, below));
+    // What is left of those of a namespace that had the name before is none.
+    let each = |record| of_record(record).map_or(Continue(()), &mut each);
+    registry.each_before(&SHARD_CHANGE, &prefix, &before, each).await.map_err(unreadable)
 }
 
 fn of_record(record: Record) -> Option<Read> {

@@ -1,7 +1,9 @@
 //! Namespaces and their shards as this daemon knows them, and the nodes that may own them.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
@@ -9,7 +11,7 @@ use omnirelay_store::{Kind, Precondition, RecordId, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{
-    NamespaceLoad, NamespaceValue, RebalancePlanValue, ShardLoadValue, ShardReleaseValue, ShardValue,
+    NamespaceLoad, NamespaceValue, RebalancePlanValue, ShardLoadValue, ShardValue,
 };
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::millis;
@@ -164,22 +166,26 @@ impl<'m> Map<'m> {
     }
 
     /// Its shards with their values, in the order of their ids.
-    pub fn values(&self) -> Values {
-        let of = |record: &Arc<ViewRecord>| {
-            let (_, shard) = parts(&record.record.id)?;
-            Some((shard.to_owned(), record.value::<ShardValue>()?))
-        };
+    pub fn values(&self) -> Values<'m> {
+        let of = |record: &'m Arc<ViewRecord>| Some((parts(&record.record.id)?.1, record.value()?));
         Values(self.shards.iter().filter_map(of).collect())
+    }
+
+    /// The record of one of its shards.
+    pub fn shard(&self, id: &str) -> Option<&'m Arc<ViewRecord>> {
+        let id_of = |record: &Arc<ViewRecord>| parts(&record.record.id).map(|(_, shard)| shard.cmp(id));
+        let place = self.shards.binary_search_by(|record| id_of(record).unwrap_or(Ordering::Less)).ok()?;
+        self.shards.get(place)
     }
 }
 
 /// Shards with their values.
-pub struct Values(pub Vec<(String, Arc<ShardValue>)>);
+pub struct Values<'m>(pub Vec<(&'m str, Arc<ShardValue>)>);
 
-impl Values {
+impl Values<'_> {
     /// As decisions take them.
     pub fn all(&self) -> Vec<(&str, &ShardValue)> {
-        self.0.iter().map(|(id, value)| (id.as_str(), &**value)).collect()
+        self.0.iter().map(|(id, value)| (*id, &**value)).collect()
     }
 
     pub fn owners(&self) -> impl Iterator<Item = &str> {
@@ -222,6 +228,7 @@ pub struct Nodes {
     roster: Roster,
     silent: BTreeMap<String, Millis>,
     suspected: BTreeSet<String>,
+    sessions_max: Duration,
     loads: BTreeMap<String, (Arc<ShardLoadValue>, Millis)>,
     now: Millis,
 }
@@ -229,16 +236,27 @@ pub struct Nodes {
 impl Nodes {
     pub fn of(view: &View, gossip: Option<&Gossip>) -> Self {
         let roster = Roster::of(view);
-        let (mut silent, mut suspected) = (BTreeMap::new(), BTreeSet::new());
+        let (mut silent, mut suspected, mut sessions_max) =
+            (BTreeMap::new(), BTreeSet::new(), Duration::ZERO);
         for node in roster.nodes() {
-            if let Some(group) = view.group(&peers::session_id(node.id)).filter(|_| !node.session_live) {
-                silent.insert(node.id.to_owned(), group.deadline);
+            if let Some(group) = view.group(&peers::session_id(node.id)) {
+                sessions_max = group.ttl.max(sessions_max);
+                if !node.session_live {
+                    silent.insert(node.id.to_owned(), group.deadline);
+                }
             }
             if gossip.is_some_and(|gossip| peers::is_doubted(gossip, view, node.id)) {
                 suspected.insert(node.id.to_owned());
             }
         }
-        Self { roster, silent, suspected, loads: loads(view), now: view.now() }
+        let live = roster.nodes().into_iter().filter(|node| node.session_live).map(|node| node.id);
+        member::doubt_few(&mut suspected, &live.collect());
+        Self { roster, silent, suspected, sessions_max, loads: loads(view), now: view.now() }
+    }
+
+    /// How long a session of any of them lives without a renewal, at most.
+    pub fn sessions_max(&self) -> Duration {
+        self.sessions_max
     }
 
     /// What a node has to do in a namespace, as its daemon says.
@@ -286,7 +304,7 @@ impl Nodes {
     }
 
     /// As owners of shards of a namespace.
-    pub fn members(&self, namespace: &str, spec: &Spec, values: &Values) -> BTreeMap<String, Member> {
+    pub fn members(&self, namespace: &str, spec: &Spec, values: &Values<'_>) -> BTreeMap<String, Member> {
         let seen: Vec<Seen<'_>> = self
             .roster
             .nodes()
@@ -322,13 +340,6 @@ pub fn plans_of(plans: &[Arc<ViewRecord>], namespace: &str) -> BTreeMap<String, 
         is_of.then(|| (record.record.id.key.clone(), value))
     };
     plans.iter().filter_map(of).collect()
-}
-
-/// What owners serve no more.
-pub fn releases(view: &View) -> Vec<(String, Arc<ShardReleaseValue>)> {
-    let of =
-        |record: &Arc<ViewRecord>| Some((record.record.id.key.clone(), record.value::<ShardReleaseValue>()?));
-    view.list(&RELEASE).records.iter().filter_map(of).collect()
 }
 
 /// Records in pieces that one commit can remove: what it replaces counts against its bytes.

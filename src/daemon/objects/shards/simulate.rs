@@ -62,7 +62,7 @@ impl Shards {
         let assignments =
             values.0.iter().zip(&planned.owners).map(|((id, value), owner)| pb::ShardSimulationAssignment {
                 namespace: name.to_owned(),
-                shard_id: id.clone(),
+                shard_id: (*id).to_owned(),
                 owner_node_id: owner.clone(),
                 capacity: value.capacity_hint,
                 locality_hint: value.locality_hint.clone(),
@@ -96,7 +96,12 @@ impl Shards {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for what cannot be a strategy, a node or a weight.
-pub fn simulate(map: &Map<'_>, values: &Values, nodes: &Nodes, asked: &Asked) -> Result<Simulated, Fault> {
+pub fn simulate(
+    map: &Map<'_>,
+    values: &Values<'_>,
+    nodes: &Nodes,
+    asked: &Asked,
+) -> Result<Simulated, Fault> {
     let spec = map.spec();
     let mut members = match asked.nodes.is_empty() {
         true => nodes.members(map.name(), &spec, values),
@@ -132,7 +137,8 @@ fn rules(spec: &Spec, strategy: Strategy, asked: &Asked) -> Rules {
     let rules = spec.rules();
     Rules {
         strategy,
-        aligns: strategy != spec.strategy || !asked.weights.is_empty(),
+        // Who names them wants what they say, also where a plan before has left it for this one.
+        aligns: !asked.strategy.is_empty() || !asked.weights.is_empty(),
         by_choice_milli: if asked.force { 1000 } else { rules.by_choice_milli },
         moves_max: if asked.moves_max == 0 { usize::MAX } else { asked.moves_max },
         ..rules
@@ -140,7 +146,7 @@ fn rules(spec: &Spec, strategy: Strategy, asked: &Asked) -> Rules {
 }
 
 /// The nodes that a caller names in the place of those of the mesh; who owns shards and is not among them goes.
-fn given(nodes: &[pb::ShardSimulationNode], values: &Values) -> Result<BTreeMap<String, Member>, Fault> {
+fn given(nodes: &[pb::ShardSimulationNode], values: &Values<'_>) -> Result<BTreeMap<String, Member>, Fault> {
     if nodes.len() > NODES_MAX {
         return Err(Fault::invalid(format!("field `nodes` names more than {NODES_MAX}")));
     }

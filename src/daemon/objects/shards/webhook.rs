@@ -34,6 +34,8 @@ pub const WEBHOOK: Kind = Kind::of("shard-webhook");
 const KEY: &str = "cursor";
 /// How far back it begins for the first time.
 const FIRST: Duration = Duration::from_secs(30);
+/// How often it is noted where it stands while there is nothing to tell: the log does not reach back for ever.
+const NOTED_EVERY: Duration = Duration::from_secs(3600);
 /// How often it is looked whether this node leads.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long something is tried again.
@@ -93,6 +95,7 @@ impl Webhook {
         self.note(begins).await?;
         let kinds = vec![PLAN, NAMESPACE];
         let mut watch = Watch::begin_all(self.registry.clone(), kinds, Box::new(|_| true), Some(begins));
+        let mut noted = Instant::now();
         while self.leads() {
             let event = watch.next().await;
             if let WatchEvent::Reset(_) = event {
@@ -102,12 +105,19 @@ impl Webhook {
                     "webhook is not told what the log does not reach back to any more"
                 );
             }
-            let Some((fact, step)) = self.fact(&event).zip(event.step()) else { continue };
+            let fact = self.fact(&event);
             // What somebody else tells by now is not to be told after what follows it.
-            if !self.deliveries.deliver(&fact, || self.leads()).await {
+            if let Some(fact) = &fact
+                && !self.deliveries.deliver(fact, || self.leads()).await
+            {
                 break;
             }
-            self.note(step.cursor).await?;
+            if let Some(cursor) = stands_at(&event)
+                && (fact.is_some() || noted.elapsed() >= NOTED_EVERY)
+            {
+                self.note(cursor).await?;
+                noted = Instant::now();
+            }
         }
         Ok(())
     }
@@ -174,6 +184,15 @@ impl Deliveries {
         let error = &error as &dyn std::error::Error;
         warn!(error, delivery = fact.id, outcome, runbook = SHARDS_RUNBOOK, "webhook was not told");
         true
+    }
+}
+
+/// Up to where all was seen by then; `None`: it is not known.
+fn stands_at(event: &WatchEvent) -> Option<Cursor> {
+    match event {
+        WatchEvent::Progress { cursor, .. } => Some(*cursor),
+        WatchEvent::Added(step) | WatchEvent::Modified(step) | WatchEvent::Removed(step) => Some(step.cursor),
+        WatchEvent::Snapshot(_) | WatchEvent::Synced { .. } | WatchEvent::Reset(_) => None,
     }
 }
 

@@ -1,25 +1,25 @@
 //! Carries out what was decided about a namespace, a commit for each step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use omnirelay_store::{CommitError, Committed, Epoch, Fence, Precondition, StoreError, Version, Write};
+use omnirelay_store::{
+    CommitError, Committed, Epoch, Fence, Precondition, RecordId, StoreError, Version, Write,
+};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, NamespaceValue, RebalancePlanValue, ShardValue};
 use omnirelay_wire::timestamp::millis;
 use tracing::{debug, info, warn};
 
+use super::said::Plans;
 use super::{Controller, Map, Nodes};
 use crate::core::shards::control::{Change, Decision, Deed, Step, done};
 use crate::core::shards::map::{Edit, Moment, or_nobody};
-use crate::daemon::objects::shards::known::{
-    NAMESPACE, OF_MAP, PLAN, namespace_id, parts, plan_id, shard_id, writes,
-};
+use crate::daemon::objects::shards::known::{NAMESPACE, OF_MAP, PLAN, namespace_id, plan_id, writes};
 use crate::daemon::objects::shards::plans::{end_moves, new_id, put};
 use crate::daemon::objects::shards::{SHARDS_RUNBOOK, namespaces, pb};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::audit_record::own_body;
-use crate::daemon::registry::view::ViewRecord;
 use pb::namespace::State;
 use pb::rebalance_plan::State as PlanState;
 
@@ -37,8 +37,8 @@ pub(super) struct Desk<'a> {
     version: Version,
     epoch: Epoch,
     act: Act,
-    /// Of all namespaces in the order of their ids, as they were when it was decided.
-    plans: &'a [Arc<ViewRecord>],
+    /// As they were when it was decided.
+    plans: &'a Plans,
 }
 
 /// Why a change of a map is made.
@@ -49,12 +49,7 @@ pub(super) struct Why {
 }
 
 impl<'a> Desk<'a> {
-    pub fn of(
-        controller: &'a Controller,
-        map: &Map<'a>,
-        plans: &'a [Arc<ViewRecord>],
-        fence: &Fence,
-    ) -> Self {
+    pub fn of(controller: &'a Controller, map: &Map<'a>, plans: &'a Plans, fence: &Fence) -> Self {
         let kinds = OF_MAP.iter().cloned().chain([PLAN]);
         let act = Act::new("shards.control", kinds, Authority::Leader(fence.clone()));
         let (value, record) = (NamespaceValue::clone(&map.value), &map.record.record);
@@ -176,7 +171,7 @@ impl<'a> Desk<'a> {
         nodes: &Nodes,
     ) -> Result<(), CommitError> {
         let registry = &self.controller.registry;
-        let Some(record) = self.plan(id) else { return Ok(()) };
+        let Some(record) = self.plans.find(id) else { return Ok(()) };
         let value = record.value::<RebalancePlanValue>().unwrap_or_default();
         let mut plan = value.plan.clone().unwrap_or_default();
         let now = nodes.now();
@@ -230,14 +225,6 @@ impl<'a> Desk<'a> {
     }
 
     async fn change(&mut self, map: &Map<'_>, nodes: &Nodes, change: &Change) -> Result<(), CommitError> {
-        let versions: BTreeMap<&str, (Version, Arc<ShardValue>)> = map
-            .shards
-            .iter()
-            .filter_map(|record| {
-                let (_, shard) = parts(&record.record.id)?;
-                Some((shard, (record.record.version, record.value::<ShardValue>()?)))
-            })
-            .collect();
         let why = self.why(change);
         let mut left = change.shards.as_slice();
         while !left.is_empty() {
@@ -247,13 +234,13 @@ impl<'a> Desk<'a> {
             let (mut gone, mut count) = (BTreeSet::new(), 0);
             while let Some((shard, deed)) = left.get(count).filter(|_| edit.has_room(CHANGED_MAX)) {
                 count += 1;
-                let Some((version, before)) = versions.get(shard.as_str()) else { continue };
-                conditions.push(Precondition::Version { id: shard_id(self.name, shard), version: *version });
+                let Some((id, version, before)) = known(map, shard) else { continue };
+                conditions.push(Precondition::Version { id, version });
                 if matches!(deed, Deed::Move { .. }) && !before.owner.is_empty() {
                     gone.insert(before.owner.clone());
                 }
-                let after = done(before, deed, &change.plan, &why.strategy, self.moment(nodes));
-                edit.put(shard, Some(before), Some(after));
+                let after = done(&before, deed, &change.plan, &why.strategy, self.moment(nodes));
+                edit.put(shard, Some(&before), Some(after));
             }
             conditions.extend(gone.iter().filter_map(|owner| nodes.over(owner)));
             let (some, rest) = left.split_at(count.max(1).min(left.len()));
@@ -264,8 +251,8 @@ impl<'a> Desk<'a> {
             let (written, after) = (writes(self.name, &edit, nodes.now()), edit.value.clone());
             self.commit(conditions, written, Vec::new(), after).await?;
             for (shard, deed) in some {
-                if let Some((_, before)) = versions.get(shard.as_str()) {
-                    self.tell(shard, before, deed, change, &why.history.reason);
+                if let Some((.., before)) = known(map, shard) {
+                    self.tell(shard, &before, deed, change, &why.history.reason);
                 }
             }
         }
@@ -277,20 +264,15 @@ impl<'a> Desk<'a> {
         Moment { now: nodes.now(), epoch: self.epoch.0 }
     }
 
-    fn plan(&self, id: &str) -> Option<&'a ViewRecord> {
-        let place = self.plans.binary_search_by(|record| record.record.id.key.as_str().cmp(id)).ok()?;
-        self.plans.get(place).map(|record| &**record)
-    }
-
     /// That nobody has said anything to a plan since it was decided what is next of it.
     fn plan_is_as_it_was(&self, plan: &str) -> Option<Precondition> {
-        let version = self.plan(plan)?.record.version;
+        let version = self.plans.find(plan)?.record.version;
         Some(Precondition::Version { id: plan_id(plan), version })
     }
 
     /// Who changes shards, and why.
     fn why(&self, change: &Change) -> Why {
-        let value = self.plan(&change.plan).and_then(|record| record.value::<RebalancePlanValue>());
+        let value = self.plans.find(&change.plan).and_then(|record| record.value::<RebalancePlanValue>());
         let plan = value.and_then(|value| value.plan.clone()).unwrap_or_default();
         let me = self.controller.registry.node_id();
         let actor = if plan.author.is_empty() { me.to_owned() } else { plan.author };
@@ -338,4 +320,10 @@ impl<'a> Desk<'a> {
             Deed::Refence => debug!(namespace, shard, from, "shard {shard} fenced anew"),
         }
     }
+}
+
+/// A shard as it was when it was decided.
+fn known(map: &Map<'_>, shard: &str) -> Option<(RecordId, Version, Arc<ShardValue>)> {
+    let record = map.shard(shard)?;
+    Some((record.record.id.clone(), record.record.version, record.value()?))
 }

@@ -1,8 +1,9 @@
 //! Makes the shards of a new namespace, and removes those of one that goes.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow::Continue;
 
-use omnirelay_store::{CommitError, Precondition, Version, Write};
+use omnirelay_store::{CommitError, Precondition, Record, Version, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
 use prost::Message as _;
@@ -86,18 +87,18 @@ impl Desk<'_> {
             self.commit(Vec::new(), written, Vec::new(), after).await?;
         }
         let registry = &self.controller.registry;
-        let changes = registry
-            .read_under(&SHARD_CHANGE, &format!("{}/", self.name))
-            .await
-            .map_err(CommitError::Store)?;
-        let changes = changes
-            .into_iter()
-            .filter(|record| !record.deleted)
-            .map(|record| (record.id, record.value.len()));
         // A plan of it is none of another one that has its name.
         let plans = plans_of(&registry.view().list(&PLAN).records, self.name);
         let plans = plans.into_iter().map(|(id, value)| (plan_id(&id), value.encoded_len()));
-        for some in removable(changes.chain(plans)) {
+        let (mut left, prefix) = (plans.collect::<Vec<_>>(), format!("{}/", self.name));
+        let each = |record: Record| {
+            if !record.deleted {
+                left.push((record.id, record.value.len()));
+            }
+            Continue(())
+        };
+        registry.each_behind(&SHARD_CHANGE, &prefix, &prefix, each).await.map_err(CommitError::Store)?;
+        for some in removable(left) {
             let gone = some.into_iter().map(|id| Write::Delete { id });
             let after = NamespaceValue { made: 0, ..self.value.clone() };
             let written = gone.chain([namespaces::put(self.name, &after)]).collect();

@@ -6,6 +6,7 @@
 mod carrying_out;
 mod making;
 mod pruning;
+mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,12 +18,11 @@ use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{CommitError, Committed, Fence, StoreError, Version};
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
-use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardReleaseValue};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::SHARDS_RUNBOOK;
-use super::known::{LOAD, Map, Maps, NAMESPACE, Nodes, PLAN, RELEASE, plans_of, releases};
+use super::known::{LOAD, Map, Maps, NAMESPACE, Nodes, PLAN, RELEASE};
 use crate::core::shards::control::{Decision, Scene, decide};
 use crate::daemon::gossip::Gossip;
 use crate::daemon::metrics::ShardMetrics;
@@ -32,8 +32,9 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Plan};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::reactor::Paced;
-use crate::daemon::registry::view::{View, ViewRecord};
+use crate::daemon::registry::view::View;
 use carrying_out::Desk;
+use said::{Plans, Released, Said};
 
 /// The shortest time between two looks that only changes of peers ask for.
 const PEERS_PACE: Duration = Duration::from_millis(25);
@@ -56,6 +57,7 @@ pub struct Controller {
     campaigner: Arc<Campaigner>,
     metrics: Arc<ShardMetrics>,
     settings: ControllerSettings,
+    said: Said,
     /// The namespaces with which nothing was to be done, and what that rested on.
     quiet: Mutex<BTreeMap<String, Quiet>>,
     /// When the last step was committed, until it is certain that it would outlive the server that took it.
@@ -65,20 +67,20 @@ pub struct Controller {
 }
 
 /// What a decision rests on besides time.
-#[derive(Clone, PartialEq)]
+#[derive(PartialEq)]
 struct Ground {
     namespace: Version,
     /// Which nodes have too much to do, and since when.
     over: BTreeMap<String, Millis>,
-    others: Others,
+    plans: Arc<Plans>,
+    released: Arc<Released>,
+    others: Arc<Others>,
 }
 
 /// What is the same for all namespaces.
-#[derive(Clone, PartialEq)]
+#[derive(PartialEq)]
 struct Others {
     token: u64,
-    plans: Cursor,
-    releases: Cursor,
     peers: Cursor,
     doubted: BTreeSet<String>,
     live: BTreeSet<String>,
@@ -93,9 +95,9 @@ struct Quiet {
 struct Seen {
     maps: Maps,
     nodes: Nodes,
-    plans: Arc<Vec<Arc<ViewRecord>>>,
-    released: Vec<(String, Arc<ShardReleaseValue>)>,
-    others: Others,
+    plans: Arc<BTreeMap<String, Arc<Plans>>>,
+    released: Arc<BTreeMap<String, Arc<Released>>>,
+    others: Arc<Others>,
 }
 
 impl Controller {
@@ -112,6 +114,7 @@ impl Controller {
             campaigner,
             metrics,
             settings,
+            said: Said::default(),
             quiet: Mutex::default(),
             unconfirmed: Mutex::default(),
             held_up: AtomicBool::new(false),
@@ -165,8 +168,7 @@ impl Controller {
         let mut again: Vec<Millis> = hears.then(|| view.now().after(GOSSIP_EVERY)).into_iter().collect();
         for name in &names {
             let Some(map) = seen.maps.find(name) else { continue };
-            let (namespace, over) = (map.record.record.version, seen.nodes.over_since(name));
-            let ground = Ground { namespace, over, others: seen.others.clone() };
+            let ground = seen.ground(&map);
             if let Some(until) = self.rests(name, &ground, view.now()) {
                 again.extend(until);
                 continue;
@@ -197,20 +199,13 @@ impl Controller {
     fn see(&self, fence: &Fence) -> Seen {
         let view = self.registry.view();
         // Before what it is of: what comes meanwhile is looked at again.
-        let (plans_at, releases_at, peers_at) =
-            (view.changed(&PLAN), view.changed(&RELEASE), peers::changed(view));
-        let (maps, plans, released) = (Maps::of(view), view.list(&PLAN).records, releases(view));
+        let peers = peers::changed(view);
+        let (maps, plans, released) = (Maps::of(view), self.said.plans(view), self.said.released(view));
         // Later than what they own, so that no owner is unknown because it came after.
         let nodes = Nodes::of(view, self.gossip.as_deref());
-        let others = Others {
-            token: fence.token,
-            plans: plans_at,
-            releases: releases_at,
-            peers: peers_at,
-            doubted: nodes.doubted().clone(),
-            live: nodes.live(),
-        };
-        Seen { maps, nodes, plans, released, others }
+        let others =
+            Others { token: fence.token, peers, doubted: nodes.doubted().clone(), live: nodes.live() };
+        Seen { maps, nodes, plans, released, others: Arc::new(others) }
     }
 
     /// Whether nothing is to be done with a namespace, and until when.
@@ -261,40 +256,25 @@ impl Controller {
         seen: &Seen,
         fence: &Fence,
     ) -> Result<Option<Option<Millis>>, CommitError> {
-        let mut desk = Desk::of(self, map, &seen.plans, fence);
+        let plans = seen.plans_of(map);
+        let mut desk = Desk::of(self, map, &plans, fence);
         match map.value.phase() {
             Phase::Unspecified | Phase::Creating => desk.make(map, &seen.nodes).await.map(|()| None),
-            Phase::Deleting => desk.remove(map).await.map(|()| None),
+            Phase::Deleting => {
+                // By then nobody is let serve what may be made again under this name at once.
+                let at = map.record.record.updated_at.after(seen.nodes.sessions_max());
+                if seen.nodes.now() < at {
+                    return Ok(Some(Some(at)));
+                }
+                desk.remove(map).await.map(|()| None)
+            }
             Phase::Ready => {
-                let decision = self.decide(map, seen);
+                let decision = decided(map, seen, &plans);
                 let (did, again) = (!decision.steps.is_empty(), decision.again);
                 let told = desk.carry_out(map, &seen.nodes, decision).await?;
                 Ok((!did && !told).then_some(again))
             }
         }
-    }
-
-    fn decide(&self, map: &Map<'_>, seen: &Seen) -> Decision {
-        let (spec, values) = (map.spec(), map.values());
-        let members = seen.nodes.members(map.name(), &spec, &values);
-        let plans = plans_of(&seen.plans, map.name());
-        let plans: BTreeMap<&str, &RebalancePlanValue> =
-            plans.iter().map(|(id, value)| (id.as_str(), &**value)).collect();
-        let released = seen.released.iter().flat_map(|(node, value)| {
-            let of = value.shards.iter().filter(|released| released.namespace == map.name());
-            of.map(|released| (node.as_str(), released.shard_id.as_str(), released.fence_token))
-        });
-        decide(&Scene {
-            name: map.name(),
-            namespace: &map.value,
-            spec: &spec,
-            shards: &values.all(),
-            members: &members,
-            plans: &plans,
-            released: &released.collect(),
-            now: seen.nodes.now(),
-            epoch: map.record.epoch.0,
-        })
     }
 
     fn tell(&self, namespace: &str, error: &CommitError) {
@@ -309,6 +289,44 @@ impl Controller {
         let error = error as &dyn std::error::Error;
         warn!(namespace, error, runbook = SHARDS_RUNBOOK, "step with shards failed; it is tried again");
     }
+}
+
+impl Seen {
+    fn plans_of(&self, map: &Map<'_>) -> Arc<Plans> {
+        self.plans.get(map.name()).cloned().unwrap_or_default()
+    }
+
+    fn released_of(&self, map: &Map<'_>) -> Arc<Released> {
+        self.released.get(map.name()).cloned().unwrap_or_default()
+    }
+
+    fn ground(&self, map: &Map<'_>) -> Ground {
+        Ground {
+            namespace: map.record.record.version,
+            over: self.nodes.over_since(map.name()),
+            plans: self.plans_of(map),
+            released: self.released_of(map),
+            others: self.others.clone(),
+        }
+    }
+}
+
+fn decided(map: &Map<'_>, seen: &Seen, plans: &Plans) -> Decision {
+    let (spec, values) = (map.spec(), map.values());
+    let members = seen.nodes.members(map.name(), &spec, &values);
+    let (plans, released) = (plans.values(), seen.released_of(map));
+    let released = released.iter().map(|(node, shard, fence)| (node.as_str(), shard.as_str(), *fence));
+    decide(&Scene {
+        name: map.name(),
+        namespace: &map.value,
+        spec: &spec,
+        shards: &values.all(),
+        members: &members,
+        plans: &plans.iter().map(|(id, value)| (*id, &**value)).collect(),
+        released: &released.collect(),
+        now: seen.nodes.now(),
+        epoch: map.record.epoch.0,
+    })
 }
 
 fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,10 +1,11 @@
 //! Removes changes of maps that are old enough, and plans that ended long ago.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow::Continue;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_store::{CommitError, RecordId, Write};
+use omnirelay_store::{CommitError, Record, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 use tracing::debug;
 
@@ -33,10 +34,14 @@ impl Controller {
         let Some(fence) = self.fence() else { return Ok(()) };
         let view = self.registry.view();
         let (now, epoch) = (view.now(), view.head().epoch);
-        let changes = self.registry.read_under(&SHARD_CHANGE, "").await.map_err(CommitError::Store)?;
-        let is_old = |updated| now.since(updated) > self.settings.history;
-        let old = changes.into_iter().filter(|record| !record.deleted && is_old(record.updated_at));
-        let old = old.map(|record| (record.id, record.value.len())).chain(self.ended_plans());
+        let mut old = self.ended_plans();
+        let each = |record: Record| {
+            if !record.deleted && now.since(record.updated_at) > self.settings.history {
+                old.push((record.id, record.value.len()));
+            }
+            Continue(())
+        };
+        self.registry.each_behind(&SHARD_CHANGE, "", "", each).await.map_err(CommitError::Store)?;
         let act = Act::new("shards.prune", [SHARD_CHANGE, PLAN], Authority::Leader(fence));
         let mut pruned = Ok(());
         for some in removable(old) {

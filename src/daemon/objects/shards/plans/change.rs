@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use omnirelay_store::Kind;
+use omnirelay_store::{Kind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, RebalancePlanValue};
@@ -116,7 +116,7 @@ impl Plans {
                     Verb::Approve => self.may_approve(reader, &plan, asked.caller)?,
                     Verb::Apply => {
                         plan.started_at = Some(now);
-                        writes.push(self.begin(reader, &plan, value.rules)?);
+                        writes = self.begin(reader, &plan, value.rules)?;
                     }
                     Verb::Reject => plan.ended_at = Some(now),
                     Verb::Cancel => {
@@ -135,7 +135,8 @@ impl Plans {
                     vec![format!("state: {} -> {}", before.state().as_str_name(), next.as_str_name())];
                 let value =
                     RebalancePlanValue { plan: Some(plan.clone()), ..RebalancePlanValue::clone(&value) };
-                writes.push(put(&asked.id, &value));
+                // The first one of its kind is the one that is answered.
+                writes.insert(0, put(&asked.id, &value));
                 Ok(Decision { writes, changes, answer: answer(plan) })
             })
             .await?;
@@ -168,13 +169,9 @@ impl Plans {
             .hint("have somebody else approve it; or set policy.selfApproval of the namespace"))
     }
 
-    /// Has the namespace be as the plan wants it. `rules`: those that it was computed by.
-    fn begin(
-        &self,
-        reader: &Reader<'_>,
-        plan: &pb::RebalancePlan,
-        rules: u64,
-    ) -> Result<omnirelay_store::Write, Fault> {
+    /// Has the namespace be as the plan wants it. `rules`: those that it was computed by. What the controller does by itself there
+    /// gives way: it may be held up by the brake, which a plan of somebody is not.
+    fn begin(&self, reader: &Reader<'_>, plan: &pb::RebalancePlan, rules: u64) -> Result<Vec<Write>, Fault> {
         let value = namespace(reader, &plan.namespace)?;
         if value.phase() != Phase::Ready {
             return Err(not_ready(&plan.namespace, &value));
@@ -186,12 +183,23 @@ impl Plans {
             return Err(Fault::new(reasons::PLAN_OUTDATED, message)
                 .hint(format!("omnirelay mesh shards rebalance -n {name}")));
         }
+        let mut writes = Vec::new();
         let plans = plans_of(&self.registry.view().list(&PLAN).records, &plan.namespace);
-        if let Some((id, _)) = plans.iter().find(|(_, value)| is_live(value)) {
-            let message = format!("plan `{id}` of namespace `{}` is being carried out", plan.namespace);
-            return Err(Fault::new(reasons::PLAN_OUTDATED, message).hint(format!(
-                "omnirelay mesh rebalance-plans get {id}, and propose a new one when it has ended"
-            )));
+        for (id, live) in plans.iter().filter(|(_, value)| is_live(value)) {
+            let mut other = live.plan.clone().unwrap_or_default();
+            if !other.automatic {
+                let message = format!("plan `{id}` of namespace `{}` is being carried out", plan.namespace);
+                return Err(Fault::new(reasons::PLAN_OUTDATED, message).hint(format!(
+                    "omnirelay mesh rebalance-plans get {id}, and propose a new one when it has ended"
+                )));
+            }
+            let found = reader.get(&plan_id(id)).ok_or_else(|| not_found(id))?;
+            end_moves(self.registry.view(), &found, &mut other);
+            other.set_state(State::Superseded);
+            other.state_reason = format!("plan {} was applied", plan.plan_id);
+            (other.state_since, other.ended_at) = (plan.started_at, plan.started_at);
+            let value = RebalancePlanValue { plan: Some(other), ..RebalancePlanValue::clone(live) };
+            writes.push(put(id, &value));
         }
         let mut after = NamespaceValue::clone(&value);
         let spec = after.spec.get_or_insert_default();
@@ -202,7 +210,8 @@ impl Plans {
         spec.weights.extend(plan.removed.iter().map(|node| (node.clone(), 0.0)));
         Spec::of(spec).map_err(Fault::invalid)?;
         after.plan_id.clone_from(&plan.plan_id);
-        Ok(namespaces::put(&plan.namespace, &after))
+        writes.push(namespaces::put(&plan.namespace, &after));
+        Ok(writes)
     }
 }
 

@@ -156,7 +156,7 @@ fn show(
     let values = map.map(Map::values);
     let find = |shard: &str| {
         let values = &values.as_ref()?.0;
-        let place = values.binary_search_by(|(id, _)| id.as_str().cmp(shard)).ok()?;
+        let place = values.binary_search_by(|(id, _)| (*id).cmp(shard)).ok()?;
         values.get(place).map(|(_, value)| &**value)
     };
     let (mut moved, mut draining, mut waits) = (0, 0, Vec::new());

@@ -99,7 +99,7 @@ impl Plans {
         if planned.moves.is_empty() && !changes_rules {
             let unplaced = planned.summary.unplaced;
             let message = match unplaced {
-                0 => format!("all shards of `{}` are where they should be", map.name()),
+                0 => format!("no constraint demands that a shard of `{}` moves", map.name()),
                 _ => format!(
                     "{unplaced} shards of `{}` have no node that may own them, and no other would move",
                     map.name()

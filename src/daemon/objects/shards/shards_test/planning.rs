@@ -146,6 +146,53 @@ async fn another_strategy_is_by_choice_and_comes_with_its_plan() {
     assert_eq!(map.value.spec.clone().unwrap().strategy_id, "ring");
     let by_ring = map.values().0.iter().filter(|(_, value)| value.strategy_id == "ring").count();
     assert_eq!(by_ring, 10, "those that moved");
+    // What is left over is done by further plans, which say so again.
+    let mut plans = 1;
+    let nothing = loop {
+        match propose(daemon, "alice", ring).await {
+            Ok(next) => carry_out(daemon, &next.plan_id).await,
+            Err(reason) => break reason,
+        }
+        plans += 1;
+    };
+    assert_eq!((nothing.as_str(), (5..=12).contains(&plans)), ("NOTHING_TO_DO", true), "{plans} plans");
+    let forced = propose(daemon, "alice", |asked| {
+        ring(asked);
+        asked.force = true;
+    });
+    assert_eq!(forced.await, Err("NOTHING_TO_DO".to_owned()));
+}
+
+async fn carry_out(daemon: &Daemon, plan: &str) {
+    say!(daemon, approve(ApprovePlanRequest), plan, "bob").unwrap();
+    say!(daemon, apply(ApplyPlanRequest), plan, "bob").unwrap();
+    sleep(MS * 100).await;
+    daemon.at_rest("orders").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_controller_does_by_itself_gives_way_to_a_plan_of_somebody() {
+    let store = memory();
+    let daemons = mesh(&store, 4).await;
+    let daemon = &daemons[0];
+    let slow = pb::RebalancePolicy { move_interval_ms: Some(5_000), ..quick() };
+    daemon.create("orders", 40, slow).await;
+    daemon.drain("b").await;
+    let running = || {
+        let plans = daemon.view().list(&PLAN).records;
+        plans.iter().filter_map(|record| plans::shown(daemon.view(), record)).next()
+    };
+    until("the controller moves them", || running().is_some_and(|plan| plan.moved == 1)).await;
+    let own = running().unwrap();
+    let plan = propose(daemon, "alice", |asked| asked.remove = vec!["b".to_owned()]).await.unwrap();
+    say!(daemon, approve(ApprovePlanRequest), &plan.plan_id, "bob").unwrap();
+    let said = say!(daemon, apply(ApplyPlanRequest), &plan.plan_id, "bob");
+    assert_eq!(said, Ok(State::Running));
+    until("it has given way", || running().unwrap().state() == State::Superseded).await;
+    let ended = running().unwrap();
+    assert_eq!((&ended.plan_id, ended.moved, ended.moves.len()), (&own.plan_id, 1, own.moves.len()));
+    assert!(ended.state_reason.contains(&plan.plan_id), "{}", ended.state_reason);
+    assert_eq!(faults(&log_of(&*store).await), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]

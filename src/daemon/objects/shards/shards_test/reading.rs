@@ -301,3 +301,28 @@ fn what_is_removed_fits_into_commits() {
     assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [200, 200, 50]);
     assert!(known::removable([]).is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_made_again_is_made_once_nobody_serves_the_one_before_and_has_its_own_history() {
+    let store = memory();
+    let daemons = mesh(&store, 2).await;
+    let daemon = &daemons[0];
+    daemon.create("orders", 8, quick()).await;
+    for shard in ["0", "1", "2"] {
+        let asked = pb::PauseShardRequest {
+            namespace: "orders".to_owned(),
+            shard_id: shard.to_owned(),
+            ..Default::default()
+        };
+        daemon.shards.pause(called(asked, "alice")).await.unwrap();
+    }
+    let begun = Instant::now();
+    let asked = pb::DeleteNamespaceRequest { namespace: "orders".to_owned(), ..Default::default() };
+    daemon.namespaces.delete(called(asked, "alice")).await.unwrap();
+    until("it is gone", || daemon.view().get(&namespace_id("orders")).is_none()).await;
+    assert!(begun.elapsed() >= Duration::from_secs(2), "a session: {:?}", begun.elapsed());
+    let made = daemon.create("orders", 4, quick()).await;
+    let asked = pb::ShardHistoryRequest { namespace: "orders".to_owned(), limit: 1, ..Default::default() };
+    let told = daemon.shards.history(called(asked, "alice")).await.unwrap().into_inner();
+    assert_eq!(told.changes.iter().map(|change| change.version).collect::<Vec<_>>(), [made.map_version]);
+}
