@@ -375,7 +375,10 @@ pub fn done(value: &ShardValue, deed: &Deed, plan: &str, strategy: &str, at: Mom
             strategy_id: strategy.to_owned(),
             ..owned_by(value, to, at)
         },
-        Deed::Keep => fenced(&without_target(value), at),
+        // Owners give up shards no sooner after one another, whatever comes of it.
+        Deed::Keep => {
+            ShardValue { draining_since: value.draining_since, ..fenced(&without_target(value), at) }
+        }
         Deed::Park => ShardValue { parked: true, ..value.clone() },
         Deed::Unpark => ShardValue { parked: false, ..value.clone() },
         Deed::Refence => fenced(value, at),

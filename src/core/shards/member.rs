@@ -188,13 +188,12 @@ pub fn spare_few(members: &mut BTreeMap<String, Member>) {
     }
 }
 
-/// Where most of those whose sessions live are in doubt by what is heard here, none of them is: rather is it this node that hears
-/// nothing, and it is not to take what all others would share.
-pub fn doubt_few(doubted: &mut BTreeSet<String>, live: &BTreeSet<&str>) {
-    let heard_of = doubted.iter().filter(|node| live.contains(node.as_str())).count();
-    if heard_of * 2 > live.len().saturating_sub(1) {
-        doubted.retain(|node| !live.contains(node.as_str()));
-    }
+/// Who is in doubt, of those that gossip does not take for well; `true`: of such a node the store has heard since. Where they are most of
+/// those whose sessions live it is rather this node that hears nothing, and those are in no doubt of whom the store has heard: this
+/// node is not to take what all others would share. Who is dead renews nothing.
+pub fn doubted(heard: BTreeMap<String, bool>, live: usize) -> BTreeSet<String> {
+    let is_most = heard.values().filter(|has_renewed| **has_renewed).count() * 2 > live.saturating_sub(1);
+    heard.into_iter().filter(|(_, has_renewed)| !(is_most && *has_renewed)).map(|(node, _)| node).collect()
 }
 
 /// The same with those that own shards and are not among them.
@@ -215,19 +214,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_hears_of_few_doubts_none() {
-        let live = BTreeSet::from(["a", "b", "c", "d", "e"]);
-        let doubts = |doubted: &[&str]| {
-            let mut doubted = doubted.iter().map(|node| (*node).to_owned()).collect();
-            doubt_few(&mut doubted, &live);
-            doubted.into_iter().collect::<Vec<_>>().join(" ")
+    fn whoever_hears_of_few_doubts_none_that_the_store_hears_of() {
+        let of = |renewed: &str, silent: &str, live: usize| {
+            let each = |nodes: &str, has_renewed: bool| -> Vec<_> {
+                nodes.split_whitespace().map(|node| (node.to_owned(), has_renewed)).collect()
+            };
+            let heard = each(renewed, true).into_iter().chain(each(silent, false)).collect();
+            doubted(heard, live).into_iter().collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(doubts(&["b", "c"]), "b c");
-        assert_eq!(doubts(&["b", "c", "d"]), "");
-        // Whose session is over is none of those who may have been cut off from here.
+        assert_eq!(of("b c", "", 5), "b c", "half of the others");
+        assert_eq!(of("b c d", "", 5), "");
+        assert_eq!(of("b c d", "e", 5), "e");
+        // Most are dead, and their sessions are not over yet.
+        assert_eq!(of("", "b c d e", 5), "b c d e");
+        assert_eq!(of("b", "c d e", 5), "b c d e");
         assert_eq!(
-            (doubts(&["x", "y", "b"]), doubts(&["x", "b", "c", "d", "e"])),
-            ("b x y".into(), "x".into())
+            (of("b", "", 2), of("", "b", 2), of("", "", 1)),
+            (String::new(), "b".into(), String::new())
         );
     }
 }

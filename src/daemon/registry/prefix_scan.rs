@@ -1,6 +1,6 @@
 //! Prefix scans: records as the store has them, read past the view.
 
-use std::ops::ControlFlow::{self, Continue};
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::Duration;
 
 use omnirelay_store::{Kind, Record, Scan, StoreError};
@@ -40,10 +40,10 @@ impl Registry {
         after: &str,
         each: impl FnMut(Record) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        self.go_through(kind, prefix, (after, false), each).await
+        self.go_through(kind, prefix, (after, false), PAGE, each).await
     }
 
-    /// The same of those before a key, the last first.
+    /// The same of those before a key, the last first, so many at a time.
     ///
     /// # Errors
     /// Those of the store; some have been gone through then.
@@ -51,23 +51,38 @@ impl Registry {
         &self,
         kind: &Kind,
         prefix: &str,
-        before: &str,
+        (before, some): (&str, usize),
         each: impl FnMut(Record) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        self.go_through(kind, prefix, (before, true), each).await
+        self.go_through(kind, prefix, (before, true), some.min(PAGE), each).await
     }
 
-    /// From a key on, which is not among them, and where to.
+    /// The record of a kind that has this key, the trace of a deleted one included.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn read_one(&self, kind: &Kind, key: &str) -> Result<Option<Record>, StoreError> {
+        let (mut found, behind) = (None, format!("{key}\0"));
+        let each = |record: Record| {
+            found = Some(record);
+            Break(())
+        };
+        self.go_through(kind, key, (&behind, true), 1, each).await?;
+        Ok(found)
+    }
+
+    /// From a key on, which is not among them, and where to; so many at a time.
     async fn go_through(
         &self,
         kind: &Kind,
         prefix: &str,
         (from, backwards): (&str, bool),
+        limit: usize,
         mut each: impl FnMut(Record) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let mut after = Some(from.to_owned());
         while after.is_some() {
-            let scan = Scan { kind: kind.clone(), after: after.take(), backwards, limit: PAGE };
+            let scan = Scan { kind: kind.clone(), after: after.take(), backwards, limit };
             let page = in_time(PAGE_TIMEOUT, self.store().scan(scan)).await?;
             // Beyond the prefix nothing of it follows.
             let last = page.records.last().filter(|last| page.more && last.id.key.starts_with(prefix));

@@ -20,7 +20,7 @@ impl Registry {
     /// Those of the store.
     pub async fn open_session(&self, id: GroupId, ttl: Duration, secret: &str) -> Result<Opened, StoreError> {
         let (epoch, asked) = (self.view().head().epoch, Instant::now());
-        let before = self.view().group(&id);
+        let before = self.view().group(&id).filter(|life| self.view().now() < life.deadline);
         let opened = self.open_group(epoch, id, ttl, secret).await?;
         if let Opened::Open(group) = &opened {
             before.iter().for_each(|before| self.held_groups().note_before(before));

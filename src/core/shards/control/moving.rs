@@ -87,7 +87,7 @@ impl<'a> Deciding<'a> {
                 // It is about to be otherwise.
                 (_, Some(_)) if moving.touched.contains(shard) => left += 1,
                 (Progress::Draining, Some(_)) if ahead.is_refused || ahead.is_left => {
-                    changes.push(planned, Deed::Keep);
+                    changes.keep(planned, "cancelled");
                     moving.draining -= 1;
                     moving.touched.insert(shard);
                     dropped.push(planned);
@@ -99,7 +99,7 @@ impl<'a> Deciding<'a> {
                 }
                 (Progress::Draining, Some(_)) if ahead.is_in_doubt => {
                     (left, _) = (left + 1, moving.covered.insert(shard, to));
-                    changes.push(planned, Deed::Keep);
+                    changes.keep(planned, "target_in_doubt");
                     moving.draining -= 1;
                     moving.touched.insert(shard);
                 }
@@ -295,10 +295,15 @@ impl<'a> Changes<'a> {
     }
 
     fn push(&mut self, planned: &pb::PlannedMove, deed: Deed) {
-        let cause = match deed {
-            Deed::Keep => "cancelled",
-            _ => planned.cause.as_str(),
-        };
+        self.add(planned, &planned.cause, deed);
+    }
+
+    /// Has an owner go on, for this cause.
+    fn keep(&mut self, planned: &pb::PlannedMove, cause: &str) {
+        self.add(planned, cause, Deed::Keep);
+    }
+
+    fn add(&mut self, planned: &pb::PlannedMove, cause: &str, deed: Deed) {
         let found = self.changes.iter_mut().find(|change| change.cause == cause);
         let shard = (planned.shard_id.clone(), deed);
         match found {

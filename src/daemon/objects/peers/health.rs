@@ -54,6 +54,11 @@ impl Heard {
         self.get(node_id).map_or(State::Unknown, |health| state(health.status))
     }
 
+    /// How long it has been so.
+    pub fn age(&self, node_id: &str) -> Option<Duration> {
+        self.get(node_id).map(|health| health.age)
+    }
+
     /// How long answers of a peer take that is there.
     pub fn rtt(&self, node_id: &str) -> Option<Duration> {
         self.get(node_id).filter(|health| health.status.is_live())?.rtt

@@ -106,11 +106,11 @@ pub fn mesh_of(registry: &Registry, node_id: &str) -> Option<Located> {
     Some(Located { mesh, http3: metadata.http3_support })
 }
 
-/// Whether gossip takes a node for suspect or dead.
-pub fn is_doubted(gossip: &Gossip, view: &View, node_id: &str) -> bool {
+/// For how long gossip has taken a node for suspect or dead; `None`: it does not.
+pub fn doubted_for(gossip: &Gossip, view: &View, node_id: &str) -> Option<Duration> {
     use pb::peer_health::State;
-    let state = Heard::of_one(Some(gossip), view, node_id).state(node_id);
-    matches!(state, State::Suspect | State::Dead)
+    let heard = Heard::of_one(Some(gossip), view, node_id);
+    matches!(heard.state(node_id), State::Suspect | State::Dead).then(|| heard.age(node_id)).flatten()
 }
 
 /// Whether there is a record of a node, live or not.

@@ -28,12 +28,11 @@ impl Shards {
     ) -> Result<Response<pb::ExplainShardResponse>, Fault> {
         self.registry.ready_for(&asked.min_revision).await?;
         let (namespace, shard) = (asked.namespace.as_str(), asked.shard_id.as_str());
-        self.registry.look(Maps::of).await.ready(namespace)?;
-        let changes = of_shard(&self.registry, namespace, shard, CHANGES_TOLD).await?;
         let maps = self.registry.look(Maps::of).await;
         let map = maps.ready(namespace)?;
         let record = map.shard(shard).ok_or_else(|| shard_not_found(namespace, shard))?;
         let value = record.value::<ShardValue>().unwrap_or_default();
+        let changes = of_shard(&self.registry, namespace, (shard, &value), CHANGES_TOLD).await?;
         let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
         let (spec, values) = (map.spec(), map.values());
         let members = nodes.members(map.name(), &spec, &values);

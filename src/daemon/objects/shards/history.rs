@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow::{self, Break, Continue};
 
+use bytes::Bytes;
 use omnirelay_store::{Record, StoreError};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{ChangedShard, ShardChangeValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{ChangedShard, ShardChangeValue, ShardValue};
 use omnirelay_wire::reasons;
 use prost::Message as _;
 use tonic::Response;
@@ -22,8 +23,6 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 /// How many changes of shards an answer has, and those of one more change of the map.
 const ITEMS_MAX: usize = 10_000;
-/// How many changes of a map are looked at for those of one shard.
-const LOOKED_AT_MAX: usize = 20_000;
 
 /// Tells the versions of a namespace's map, the newest first.
 pub(super) async fn tell(
@@ -40,7 +39,7 @@ pub(super) async fn tell(
         changes.push(change);
         if changes.len() < limit { Continue(()) } else { Break(()) }
     };
-    each_before(registry, &asked.namespace, before, each).await?;
+    each_before(registry, &asked.namespace, (before, limit), each).await?;
     let cursor = maps.cursor.to_string();
     let response =
         pb::ShardHistoryResponse { cursor: cursor.clone(), changes, map: Some(map), ..Default::default() };
@@ -84,22 +83,22 @@ pub(super) async fn diff(
     Ok(at_cursor(response.within(envelope(registry)), &cursor))
 }
 
-/// The changes of one shard that are kept, the newest first.
+/// The changes of one shard that are kept, the newest first: each names the one before.
 pub(super) async fn of_shard(
     registry: &Registry,
     namespace: &str,
-    shard: &str,
+    (shard, value): (&str, &ShardValue),
     limit: usize,
 ) -> Result<Vec<pb::ShardDiffNotification>, Fault> {
-    let (mut found, mut looked) = (Vec::new(), 0);
-    // Each has been changed a few times, among many of others.
-    let each = |(record, change, shards): Read| {
-        looked += 1;
-        let changed = shards.iter().find(|changed| changed.shard_id == shard);
-        found.extend(changed.map(|changed| shown(&record, &change, changed)));
-        if found.len() < limit && looked < LOOKED_AT_MAX { Continue(()) } else { Break(()) }
-    };
-    each_before(registry, namespace, i64::MAX, each).await?;
+    let (mut found, mut version) = (Vec::new(), Some(value.map_version));
+    while let Some(at) = version.take().filter(|_| found.len() < limit) {
+        let key = change_key(namespace, at);
+        let record = registry.read_one(&SHARD_CHANGE, &key).await.map_err(unreadable)?;
+        let Some((record, change, shards)) = record.and_then(of_record) else { break };
+        let Some(changed) = shards.iter().find(|changed| changed.shard_id == shard) else { break };
+        version = changed.before.as_ref().map(|before| before.map_version).filter(|before| *before < at);
+        found.push(shown(&record, &change, changed));
+    }
     Ok(found)
 }
 
@@ -180,6 +179,7 @@ impl Wanted {
     }
 }
 
+/// A change: its record without the value, and what was in that.
 type Read = (Record, pb::ShardMapChange, Vec<ChangedShard>);
 
 /// The first changes of those that are gone through, by their positions: as many as one answer has.
@@ -218,19 +218,19 @@ fn prefix(namespace: &str) -> String {
 async fn each_before(
     registry: &Registry,
     namespace: &str,
-    below: i64,
+    (below, some): (i64, usize),
     mut each: impl FnMut(Read) -> ControlFlow<()>,
 ) -> Result<(), Fault> {
     let (prefix, before) = (prefix(namespace), change_key(namespace, below));
     // What is left of those of a namespace that had the name before is none.
     let each = |record| of_record(record).map_or(Continue(()), &mut each);
-    registry.each_before(&SHARD_CHANGE, &prefix, &before, each).await.map_err(unreadable)
+    registry.each_before(&SHARD_CHANGE, &prefix, (&before, some), each).await.map_err(unreadable)
 }
 
 fn of_record(record: Record) -> Option<Read> {
     let value = ShardChangeValue::decode(record.value.clone()).ok().filter(|_| !record.deleted)?;
     let change = pb::ShardMapChange { position: record.revision.0.cast_signed(), ..value.change? };
-    Some((record, change, value.shards))
+    Some((Record { value: Bytes::new(), ..record }, change, value.shards))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is mapped over")]

@@ -236,22 +236,25 @@ pub struct Nodes {
 impl Nodes {
     pub fn of(view: &View, gossip: Option<&Gossip>) -> Self {
         let roster = Roster::of(view);
-        let (mut silent, mut suspected, mut sessions_max) =
-            (BTreeMap::new(), BTreeSet::new(), Duration::ZERO);
+        let (mut silent, mut heard) = (BTreeMap::new(), BTreeMap::new());
+        let (mut sessions_max, mut live, now) = (Duration::ZERO, 0, view.now());
         for node in roster.nodes() {
-            if let Some(group) = view.group(&peers::session_id(node.id)) {
-                sessions_max = group.ttl.max(sessions_max);
+            live += usize::from(node.session_live);
+            let session = view.group(&peers::session_id(node.id));
+            if let Some(session) = &session {
+                sessions_max = session.ttl.max(sessions_max);
                 if !node.session_live {
-                    silent.insert(node.id.to_owned(), group.deadline);
+                    silent.insert(node.id.to_owned(), session.deadline);
                 }
             }
-            if gossip.is_some_and(|gossip| peers::is_doubted(gossip, view, node.id)) {
-                suspected.insert(node.id.to_owned());
+            if let Some(since) = gossip.and_then(|gossip| peers::doubted_for(gossip, view, node.id)) {
+                let renewed = session.filter(|_| node.session_live).map(|session| session.renewed_at);
+                let has_renewed = renewed.is_some_and(|renewed| now.since(renewed) < since);
+                heard.insert(node.id.to_owned(), has_renewed);
             }
         }
-        let live = roster.nodes().into_iter().filter(|node| node.session_live).map(|node| node.id);
-        member::doubt_few(&mut suspected, &live.collect());
-        Self { roster, silent, suspected, sessions_max, loads: loads(view), now: view.now() }
+        let suspected = member::doubted(heard, live);
+        Self { roster, silent, suspected, sessions_max, loads: loads(view), now }
     }
 
     /// How long a session of any of them lives without a renewal, at most.

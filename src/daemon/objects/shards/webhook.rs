@@ -35,7 +35,7 @@ const KEY: &str = "cursor";
 /// How far back it begins for the first time.
 const FIRST: Duration = Duration::from_secs(30);
 /// How often it is noted where it stands while there is nothing to tell: the log does not reach back for ever.
-const NOTED_EVERY: Duration = Duration::from_secs(3600);
+const NOTED_EVERY: Duration = Duration::from_secs(300);
 /// How often it is looked whether this node leads.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long something is tried again.
@@ -95,10 +95,12 @@ impl Webhook {
         self.note(begins).await?;
         let kinds = vec![PLAN, NAMESPACE];
         let mut watch = Watch::begin_all(self.registry.clone(), kinds, Box::new(|_| true), Some(begins));
-        let mut noted = Instant::now();
+        let mut noted = Some(Instant::now());
         while self.leads() {
             let event = watch.next().await;
             if let WatchEvent::Reset(_) = event {
+                // Whoever leads next does not begin there again.
+                noted = None;
                 self.deliveries.metrics.count_told("lost");
                 warn!(
                     runbook = SHARDS_RUNBOOK,
@@ -113,10 +115,10 @@ impl Webhook {
                 break;
             }
             if let Some(cursor) = stands_at(&event)
-                && (fact.is_some() || noted.elapsed() >= NOTED_EVERY)
+                && (fact.is_some() || noted.is_none_or(|noted| noted.elapsed() >= NOTED_EVERY))
             {
                 self.note(cursor).await?;
-                noted = Instant::now();
+                noted = Some(Instant::now());
             }
         }
         Ok(())
@@ -190,9 +192,9 @@ impl Deliveries {
 /// Up to where all was seen by then; `None`: it is not known.
 fn stands_at(event: &WatchEvent) -> Option<Cursor> {
     match event {
-        WatchEvent::Progress { cursor, .. } => Some(*cursor),
+        WatchEvent::Progress { cursor, .. } | WatchEvent::Synced { cursor, .. } => Some(*cursor),
         WatchEvent::Added(step) | WatchEvent::Modified(step) | WatchEvent::Removed(step) => Some(step.cursor),
-        WatchEvent::Snapshot(_) | WatchEvent::Synced { .. } | WatchEvent::Reset(_) => None,
+        WatchEvent::Snapshot(_) | WatchEvent::Reset(_) => None,
     }
 }
 

@@ -34,12 +34,14 @@ use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::reactor::Paced;
 use crate::daemon::registry::view::View;
 use carrying_out::Desk;
-use said::{Plans, Released, Said};
+use said::{AllPlans, Plans, Released, released};
 
 /// The shortest time between two looks that only changes of peers ask for.
 const PEERS_PACE: Duration = Duration::from_millis(25);
 /// How soon it is tried again what could not be done.
 const AGAIN: Duration = Duration::from_millis(250);
+/// How long a daemon may be let go on before it hears that a namespace is removed.
+const HEARS_LATE: Duration = Duration::from_secs(1);
 /// How often gossip is asked anew while it may matter.
 const GOSSIP_EVERY: Duration = Duration::from_secs(1);
 
@@ -57,7 +59,7 @@ pub struct Controller {
     campaigner: Arc<Campaigner>,
     metrics: Arc<ShardMetrics>,
     settings: ControllerSettings,
-    said: Said,
+    plans: AllPlans,
     /// The namespaces with which nothing was to be done, and what that rested on.
     quiet: Mutex<BTreeMap<String, Quiet>>,
     /// When the last step was committed, until it is certain that it would outlive the server that took it.
@@ -73,7 +75,7 @@ struct Ground {
     /// Which nodes have too much to do, and since when.
     over: BTreeMap<String, Millis>,
     plans: Arc<Plans>,
-    released: Arc<Released>,
+    released: Released,
     others: Arc<Others>,
 }
 
@@ -96,7 +98,7 @@ struct Seen {
     maps: Maps,
     nodes: Nodes,
     plans: Arc<BTreeMap<String, Arc<Plans>>>,
-    released: Arc<BTreeMap<String, Arc<Released>>>,
+    released: BTreeMap<String, Released>,
     others: Arc<Others>,
 }
 
@@ -114,7 +116,7 @@ impl Controller {
             campaigner,
             metrics,
             settings,
-            said: Said::default(),
+            plans: AllPlans::default(),
             quiet: Mutex::default(),
             unconfirmed: Mutex::default(),
             held_up: AtomicBool::new(false),
@@ -200,7 +202,7 @@ impl Controller {
         let view = self.registry.view();
         // Before what it is of: what comes meanwhile is looked at again.
         let peers = peers::changed(view);
-        let (maps, plans, released) = (Maps::of(view), self.said.plans(view), self.said.released(view));
+        let (maps, plans, released) = (Maps::of(view), self.plans.of(view), released(view));
         // Later than what they own, so that no owner is unknown because it came after.
         let nodes = Nodes::of(view, self.gossip.as_deref());
         let others =
@@ -261,9 +263,9 @@ impl Controller {
         match map.value.phase() {
             Phase::Unspecified | Phase::Creating => desk.make(map, &seen.nodes).await.map(|()| None),
             Phase::Deleting => {
-                // By then nobody is let serve what may be made again under this name at once.
-                let at = map.record.record.updated_at.after(seen.nodes.sessions_max());
-                if seen.nodes.now() < at {
+                // By then nobody is let serve what may be made again under this name at once; where it has begun it has waited.
+                let at = map.record.record.updated_at.after(seen.nodes.sessions_max() + HEARS_LATE);
+                if seen.nodes.now() < at && map.value.made == map.value.shards {
                     return Ok(Some(Some(at)));
                 }
                 desk.remove(map).await.map(|()| None)
@@ -296,7 +298,7 @@ impl Seen {
         self.plans.get(map.name()).cloned().unwrap_or_default()
     }
 
-    fn released_of(&self, map: &Map<'_>) -> Arc<Released> {
+    fn released_of(&self, map: &Map<'_>) -> Released {
         self.released.get(map.name()).cloned().unwrap_or_default()
     }
 

@@ -15,43 +15,35 @@ pub(super) struct Plans(Vec<Arc<ViewRecord>>);
 /// What owners have stopped to serve of a namespace: the owner, the shard and its fence token.
 pub(super) type Released = BTreeSet<(String, String, u64)>;
 
-/// What was said of all namespaces.
+/// The plans of all namespaces.
 #[derive(Default)]
-pub(super) struct Said {
-    plans: Derived<BTreeMap<String, Arc<Plans>>>,
-    released: Derived<BTreeMap<String, Arc<Released>>>,
-}
+pub(super) struct AllPlans(Derived<BTreeMap<String, Arc<Plans>>>);
 
-impl Said {
-    pub fn plans(&self, view: &View) -> Arc<BTreeMap<String, Arc<Plans>>> {
-        self.plans.of(view, &PLAN, |records| {
+impl AllPlans {
+    pub fn of(&self, view: &View) -> Arc<BTreeMap<String, Arc<Plans>>> {
+        self.0.of(view, &PLAN, |records| {
             let mut plans = BTreeMap::<String, Plans>::new();
             for record in records {
                 let value = record.value::<RebalancePlanValue>();
                 let Some(plan) = value.as_ref().and_then(|value| value.plan.as_ref()) else { continue };
                 plans.entry(plan.namespace.clone()).or_default().0.push(record.clone());
             }
-            shared(plans)
-        })
-    }
-
-    pub fn released(&self, view: &View) -> Arc<BTreeMap<String, Arc<Released>>> {
-        self.released.of(view, &RELEASE, |records| {
-            let mut released = BTreeMap::<String, Released>::new();
-            for record in records {
-                let (node, value) = (&record.record.id.key, record.value::<ShardReleaseValue>());
-                for one in value.iter().flat_map(|value| &value.shards) {
-                    let of = released.entry(one.namespace.clone()).or_default();
-                    of.insert((node.clone(), one.shard_id.clone(), one.fence_token));
-                }
-            }
-            shared(released)
+            plans.into_iter().map(|(namespace, plans)| (namespace, Arc::new(plans))).collect()
         })
     }
 }
 
-fn shared<T>(of: BTreeMap<String, T>) -> BTreeMap<String, Arc<T>> {
-    of.into_iter().map(|(namespace, said)| (namespace, Arc::new(said))).collect()
+/// What was released of all namespaces. It is looked at each time: what a node has said ends with its session, which no commit tells.
+pub(super) fn released(view: &View) -> BTreeMap<String, Released> {
+    let mut released = BTreeMap::<String, Released>::new();
+    for record in view.list(&RELEASE).records.iter() {
+        let (node, value) = (&record.record.id.key, record.value::<ShardReleaseValue>());
+        for one in value.iter().flat_map(|value| &value.shards) {
+            let of = released.entry(one.namespace.clone()).or_default();
+            of.insert((node.clone(), one.shard_id.clone(), one.fence_token));
+        }
+    }
+    released
 }
 
 impl Plans {

@@ -112,11 +112,13 @@ impl Plans {
                 plan.decisions.push(decision(verb.word(), asked.caller, now, &asked.reason));
                 plan.version = found.record.version.0 + 1;
                 let mut writes = Vec::new();
+                let mut changes =
+                    vec![format!("state: {} -> {}", before.state().as_str_name(), next.as_str_name())];
                 match verb {
                     Verb::Approve => self.may_approve(reader, &plan, asked.caller)?,
                     Verb::Apply => {
                         plan.started_at = Some(now);
-                        writes = self.begin(reader, &plan, value.rules)?;
+                        writes = self.begin(reader, &plan, value.rules, &mut changes)?;
                     }
                     Verb::Reject => plan.ended_at = Some(now),
                     Verb::Cancel => {
@@ -131,8 +133,6 @@ impl Plans {
                     }
                     Verb::Pause | Verb::Resume => {}
                 }
-                let changes =
-                    vec![format!("state: {} -> {}", before.state().as_str_name(), next.as_str_name())];
                 let value =
                     RebalancePlanValue { plan: Some(plan.clone()), ..RebalancePlanValue::clone(&value) };
                 // The first one of its kind is the one that is answered.
@@ -171,7 +171,13 @@ impl Plans {
 
     /// Has the namespace be as the plan wants it. `rules`: those that it was computed by. What the controller does by itself there
     /// gives way: it may be held up by the brake, which a plan of somebody is not.
-    fn begin(&self, reader: &Reader<'_>, plan: &pb::RebalancePlan, rules: u64) -> Result<Vec<Write>, Fault> {
+    fn begin(
+        &self,
+        reader: &Reader<'_>,
+        plan: &pb::RebalancePlan,
+        rules: u64,
+        changes: &mut Vec<String>,
+    ) -> Result<Vec<Write>, Fault> {
         let value = namespace(reader, &plan.namespace)?;
         if value.phase() != Phase::Ready {
             return Err(not_ready(&plan.namespace, &value));
@@ -183,24 +189,7 @@ impl Plans {
             return Err(Fault::new(reasons::PLAN_OUTDATED, message)
                 .hint(format!("omnirelay mesh shards rebalance -n {name}")));
         }
-        let mut writes = Vec::new();
-        let plans = plans_of(&self.registry.view().list(&PLAN).records, &plan.namespace);
-        for (id, live) in plans.iter().filter(|(_, value)| is_live(value)) {
-            let mut other = live.plan.clone().unwrap_or_default();
-            if !other.automatic {
-                let message = format!("plan `{id}` of namespace `{}` is being carried out", plan.namespace);
-                return Err(Fault::new(reasons::PLAN_OUTDATED, message).hint(format!(
-                    "omnirelay mesh rebalance-plans get {id}, and propose a new one when it has ended"
-                )));
-            }
-            let found = reader.get(&plan_id(id)).ok_or_else(|| not_found(id))?;
-            end_moves(self.registry.view(), &found, &mut other);
-            other.set_state(State::Superseded);
-            other.state_reason = format!("plan {} was applied", plan.plan_id);
-            (other.state_since, other.ended_at) = (plan.started_at, plan.started_at);
-            let value = RebalancePlanValue { plan: Some(other), ..RebalancePlanValue::clone(live) };
-            writes.push(put(id, &value));
-        }
+        let mut writes = self.give_way(reader, plan, changes)?;
         let mut after = NamespaceValue::clone(&value);
         let spec = after.spec.get_or_insert_default();
         if !plan.strategy_id.is_empty() {
@@ -211,6 +200,40 @@ impl Plans {
         Spec::of(spec).map_err(Fault::invalid)?;
         after.plan_id.clone_from(&plan.plan_id);
         writes.push(namespaces::put(&plan.namespace, &after));
+        Ok(writes)
+    }
+
+    /// Ends what the controller does by itself with a namespace, as a plan of somebody is applied.
+    ///
+    /// # Errors
+    /// `PLAN_OUTDATED` where a plan of somebody is being carried out.
+    fn give_way(
+        &self,
+        reader: &Reader<'_>,
+        plan: &pb::RebalancePlan,
+        changes: &mut Vec<String>,
+    ) -> Result<Vec<Write>, Fault> {
+        let mut writes = Vec::new();
+        let plans = plans_of(&self.registry.view().list(&PLAN).records, &plan.namespace);
+        for id in plans.keys() {
+            let Some(found) = reader.get(&plan_id(id)) else { continue };
+            let live = found.value::<RebalancePlanValue>().filter(|value| is_live(value));
+            let Some(live) = live else { continue };
+            let mut other = live.plan.clone().unwrap_or_default();
+            if !other.automatic {
+                let message = format!("plan `{id}` of namespace `{}` is being carried out", plan.namespace);
+                return Err(Fault::new(reasons::PLAN_OUTDATED, message).hint(format!(
+                    "omnirelay mesh rebalance-plans get {id}, and propose a new one when it has ended"
+                )));
+            }
+            changes.push(format!("plan {id}: {} -> superseded", other.state().as_str_name()));
+            end_moves(self.registry.view(), &found, &mut other);
+            other.set_state(State::Superseded);
+            other.state_reason = format!("plan {} was applied", plan.plan_id);
+            (other.state_since, other.ended_at) = (plan.started_at, plan.started_at);
+            let value = RebalancePlanValue { plan: Some(other), ..RebalancePlanValue::clone(&live) };
+            writes.push(put(id, &value));
+        }
         Ok(writes)
     }
 }

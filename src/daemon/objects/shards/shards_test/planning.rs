@@ -247,10 +247,35 @@ async fn who_owns_a_shard_and_who_could_is_explained() {
         shard_id: "07".to_owned(),
         ..Default::default()
     };
-    let told = daemon.shards.explain(called(asked, "alice")).await.unwrap().into_inner();
+    let told = daemon.shards.explain(called(asked.clone(), "alice")).await.unwrap().into_inner();
     assert_eq!(told.candidates.len(), 3);
     assert_eq!(told.candidates.iter().find(|one| one.owns).unwrap().node_id, owner);
     assert_eq!(told.candidates.iter().map(|one| one.rank).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(told.because[0].starts_with(&owner), "{:?}", told.because);
     assert_eq!(told.changes.len(), 1);
+    // Among changes of others it finds its own.
+    for shard in ["07", "08", "09", "07"] {
+        let (namespace, shard_id) = ("orders".to_owned(), shard.to_owned());
+        match daemon
+            .view()
+            .get(&known::shard_id("orders", shard))
+            .unwrap()
+            .value::<ShardValue>()
+            .unwrap()
+            .paused
+        {
+            false => {
+                let asked = pb::PauseShardRequest { namespace, shard_id, ..Default::default() };
+                daemon.shards.pause(called(asked, "alice")).await.unwrap();
+            }
+            true => {
+                let asked = pb::ResumeShardRequest { namespace, shard_id, ..Default::default() };
+                daemon.shards.resume(called(asked, "alice")).await.unwrap();
+            }
+        }
+    }
+    let told = daemon.shards.explain(called(asked, "alice")).await.unwrap().into_inner();
+    let statuses = told.changes.iter().map(|change| change.current.as_ref().unwrap().status());
+    use pb::shard_record::Status::{Active, Paused};
+    assert_eq!(statuses.collect::<Vec<_>>(), [Active, Paused, Active]);
 }
