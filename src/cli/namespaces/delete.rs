@@ -23,7 +23,7 @@ Examples:
 
 /// Remove a namespace, all its shards, and what is kept of their changes
 ///
-/// Asks before it removes anything, unless --yes.
+/// Asks before it removes anything, unless --yes. It is gone once no worker may serve it any more, which takes a second longer than a session lives.
 #[derive(Args, Debug)]
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
 pub struct DeleteArgs {
