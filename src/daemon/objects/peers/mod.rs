@@ -48,6 +48,7 @@ use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 use crate::daemon::transport::{Located, Transport};
 use filter::PeerFilter;
 use health::Heard;
+use roster::PeerStanding;
 pub use roster::{Roster, statuses};
 use watching::WatchedPeers;
 
@@ -104,6 +105,12 @@ pub fn mesh_of(registry: &Registry, node_id: &str) -> Option<Located> {
     let metadata = peer.metadata.as_ref()?;
     let mesh = metadata.endpoints.as_ref()?.mesh.clone()?;
     Some(Located { mesh, http3: metadata.http3_support })
+}
+
+/// The session that the record of a node names; `None`: it has no record.
+pub fn recorded_session(view: &View, node_id: &str) -> Option<GroupRef> {
+    let record = view.get(&peer_id(node_id))?;
+    PeerStanding::of(&record).map(|standing| standing.session_of(&record))
 }
 
 /// For how long gossip has taken a node for suspect or dead; `None`: it does not.

@@ -24,7 +24,7 @@ use super::known::{Map, Maps, NAMESPACE, SHARD, of_namespace, parts};
 use super::pb;
 use crate::core::shards::map::status;
 use crate::daemon::metrics::ShardMetrics;
-use crate::daemon::objects::peers::session_id;
+use crate::daemon::objects::peers::{recorded_session, session_id};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::{Derived, ViewRecord};
@@ -254,8 +254,15 @@ impl Holdings {
             return Err("the registry has begun anew a moment ago");
         }
         let epoch = view.head().epoch;
-        let session = self.registry.held_groups().confirmed(&session_id(self.registry.node_id()), epoch);
-        session.map(|(_, until)| until).ok_or("this node has no session that it may rely on")
+        let me = self.registry.node_id();
+        let session = self.registry.held_groups().confirmed(&session_id(me), epoch);
+        let (session, until) = session.ok_or("this node has no session that it may rely on")?;
+        // Until a session is over, what its node owns is taken from it by nobody. What came between it and the one before is known here
+        // once that commit is which the node was registered in it with.
+        if recorded_session(view, me) != Some(session) {
+            return Err("this node has a new session, and does not know yet what became of its shards");
+        }
+        Ok(until)
     }
 
     fn granted(

@@ -1,9 +1,11 @@
 //! Workers that ask for leave.
 
+use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method};
 use omnirelay_store::{Commit, Write};
 use prost::Message as _;
 
 use super::*;
+use crate::daemon::objects::peers::session_id;
 
 /// What a worker is told that serves this, and how long that took.
 async fn hold(
@@ -119,4 +121,32 @@ async fn what_workers_of_the_process_before_may_serve_is_given_up_once_they_may_
     until("it is empty", || other.owned("orders", "a") == 0).await;
     let took = begun.elapsed();
     assert!(took >= long && took < long + short, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_new_session_nothing_is_served_before_it_is_known_what_became_of_it_in_between() {
+    let store = memory();
+    let other = Daemon::on(store.clone(), "b").await;
+    let link = Faulty::over(store.clone());
+    let daemon = Daemon::on(link.clone(), "a").await;
+    until("it is led", || leader(std::slice::from_ref(&other)).is_some()).await;
+    other.create("orders", 8, quick()).await;
+    let had = other.owned("orders", "a");
+    let (answer, _) = hold(&daemon, 1, &[], false).await;
+    assert_eq!((answer.shards.len(), had > 0), (had, true));
+    // As of a process that stands still.
+    link.fall_ill(EVERY_CALL, Ill::Fails);
+    until("its shards are with another one", || other.owned("orders", "a") == 0).await;
+    link.recover();
+    link.fall_ill([Method::Log, Method::Scan], Ill::Waits);
+    let relies = || {
+        let (registry, epoch) = (&daemon.node.registry, daemon.view().head().epoch);
+        registry.held_groups().confirmed(&session_id("a"), epoch).is_some()
+    };
+    until("it has a session again", relies).await;
+    assert_eq!(daemon.owned("orders", "a"), had, "as far as it knows");
+    let (answer, _) = hold(&daemon, 2, &[], false).await;
+    assert_eq!(answer.shards, [], "{}", answer.trouble);
+    link.recover();
+    until("it is registered", || daemon.owned("orders", "a") == 0).await;
 }
