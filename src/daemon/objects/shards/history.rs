@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use bytes::Bytes;
+use omnirelay_core::time::Millis;
 use omnirelay_store::{Record, StoreError};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -58,12 +58,12 @@ pub(super) async fn diff(
     let (cursor, wanted) = (maps.cursor.to_string(), Wanted::of(&asked, &maps)?);
     let (mut oldest, mut first) = (None, First { limit, ..First::default() });
     let each = |record: Record| {
-        let Some((record, change, mut shards)) = of_record(record) else { return Continue(()) };
+        let Some((at, change, mut shards)) = of_record(record) else { return Continue(()) };
         oldest.get_or_insert(change.version);
         let is_beyond = wanted.is_beyond(&change);
         if wanted.has(&change) {
             shards.retain(|shard| passes(&filter, &change.namespace, shard));
-            first.take((record, change, shards));
+            first.take((at, change, shards));
         }
         // Of one namespace they come in the order of their positions.
         if asked.namespace.is_empty() || !(is_beyond || first.more) { Continue(()) } else { Break(()) }
@@ -76,10 +76,10 @@ pub(super) async fn diff(
     let changed = first
         .read
         .values()
-        .flat_map(|(record, change, shards)| shards.iter().map(move |shard| shown(record, change, shard)));
-    let (diffs, cursor_told) = (changed.collect(), cursor.clone());
+        .flat_map(|(at, change, shards)| shards.iter().map(|shard| shown(*at, change, shard)));
+    let diffs = changed.collect();
     let response =
-        pb::ShardDiffResponse { diffs, last_position, cursor: cursor_told, more, ..Default::default() };
+        pb::ShardDiffResponse { diffs, last_position, cursor: cursor.clone(), more, ..Default::default() };
     Ok(at_cursor(response.within(envelope(registry)), &cursor))
 }
 
@@ -91,13 +91,13 @@ pub(super) async fn of_shard(
     limit: usize,
 ) -> Result<Vec<pb::ShardDiffNotification>, Fault> {
     let (mut found, mut version) = (Vec::new(), Some(value.map_version));
-    while let Some(at) = version.take().filter(|_| found.len() < limit) {
-        let key = change_key(namespace, at);
+    while let Some(this) = version.take().filter(|_| found.len() < limit) {
+        let key = change_key(namespace, this);
         let record = registry.read_one(&SHARD_CHANGE, &key).await.map_err(unreadable)?;
-        let Some((record, change, shards)) = record.and_then(of_record) else { break };
+        let Some((at, change, shards)) = record.and_then(of_record) else { break };
         let Some(changed) = shards.iter().find(|changed| changed.shard_id == shard) else { break };
-        version = changed.before.as_ref().map(|before| before.map_version).filter(|before| *before < at);
-        found.push(shown(&record, &change, changed));
+        version = changed.before.as_ref().map(|before| before.map_version).filter(|before| *before < this);
+        found.push(shown(at, &change, changed));
     }
     Ok(found)
 }
@@ -179,8 +179,8 @@ impl Wanted {
     }
 }
 
-/// A change: its record without the value, and what was in that.
-type Read = (Record, pb::ShardMapChange, Vec<ChangedShard>);
+/// A change, when it was made, and what it did to which shard.
+type Read = (Millis, pb::ShardMapChange, Vec<ChangedShard>);
 
 /// The first changes of those that are gone through, by their positions: as many as one answer has.
 #[derive(Default)]
@@ -228,9 +228,9 @@ async fn each_before(
 }
 
 fn of_record(record: Record) -> Option<Read> {
-    let value = ShardChangeValue::decode(record.value.clone()).ok().filter(|_| !record.deleted)?;
+    let value = ShardChangeValue::decode(record.value).ok().filter(|_| !record.deleted)?;
     let change = pb::ShardMapChange { position: record.revision.0.cast_signed(), ..value.change? };
-    Some((Record { value: Bytes::new(), ..record }, change, value.shards))
+    Some((record.updated_at, change, value.shards))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is mapped over")]
@@ -245,9 +245,8 @@ fn passes(filter: &ShardFilter, namespace: &str, changed: &ChangedShard) -> bool
     sides.into_iter().flatten().any(|value| filter.matches_value(namespace, &changed.shard_id, value))
 }
 
-fn shown(record: &Record, change: &pb::ShardMapChange, changed: &ChangedShard) -> pb::ShardDiffNotification {
+fn shown(at: Millis, change: &pb::ShardMapChange, changed: &ChangedShard) -> pb::ShardDiffNotification {
     let of = (change.namespace.as_str(), changed.shard_id.as_str());
-    let at = record.updated_at;
     // Which version its record had is not kept.
     let side = |value: &Option<_>| value.as_ref().map(|value| show(of, value, (0, at), None));
     let (previous, current) = (side(&changed.before), side(&changed.after));

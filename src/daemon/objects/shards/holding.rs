@@ -45,6 +45,7 @@ pub type Held = (String, u64);
 /// What workers beside this daemon may serve.
 pub struct Holdings {
     registry: Arc<Registry>,
+    /// When this process began, and how long its session lives.
     begun: Instant,
     session_ttl: Duration,
     book: Mutex<Book>,

@@ -175,7 +175,7 @@ impl Controller {
                 again.extend(until);
                 continue;
             }
-            let saw = self.see_to(&map, &seen, &fence).await;
+            let saw = self.see_to(&map, &seen, &ground, &fence).await;
             match saw {
                 Ok(Some(until)) => {
                     again.extend(until);
@@ -256,10 +256,10 @@ impl Controller {
         &self,
         map: &Map<'_>,
         seen: &Seen,
+        ground: &Ground,
         fence: &Fence,
     ) -> Result<Option<Option<Millis>>, CommitError> {
-        let plans = seen.plans_of(map);
-        let mut desk = Desk::of(self, map, &plans, fence);
+        let mut desk = Desk::of(self, map, &ground.plans, fence);
         match map.value.phase() {
             Phase::Unspecified | Phase::Creating => desk.make(map, &seen.nodes).await.map(|()| None),
             Phase::Deleting => {
@@ -271,7 +271,7 @@ impl Controller {
                 desk.remove(map).await.map(|()| None)
             }
             Phase::Ready => {
-                let decision = decided(map, seen, &plans);
+                let decision = decided(map, &seen.nodes, ground);
                 let (did, again) = (!decision.steps.is_empty(), decision.again);
                 let told = desk.carry_out(map, &seen.nodes, decision).await?;
                 Ok((!did && !told).then_some(again))
@@ -294,30 +294,21 @@ impl Controller {
 }
 
 impl Seen {
-    fn plans_of(&self, map: &Map<'_>) -> Arc<Plans> {
-        self.plans.get(map.name()).cloned().unwrap_or_default()
-    }
-
-    fn released_of(&self, map: &Map<'_>) -> Released {
-        self.released.get(map.name()).cloned().unwrap_or_default()
-    }
-
     fn ground(&self, map: &Map<'_>) -> Ground {
         Ground {
             namespace: map.record.record.version,
             over: self.nodes.over_since(map.name()),
-            plans: self.plans_of(map),
-            released: self.released_of(map),
+            plans: self.plans.get(map.name()).cloned().unwrap_or_default(),
+            released: self.released.get(map.name()).cloned().unwrap_or_default(),
             others: self.others.clone(),
         }
     }
 }
 
-fn decided(map: &Map<'_>, seen: &Seen, plans: &Plans) -> Decision {
-    let (spec, values) = (map.spec(), map.values());
-    let members = seen.nodes.members(map.name(), &spec, &values);
-    let (plans, released) = (plans.values(), seen.released_of(map));
-    let released = released.iter().map(|(node, shard, fence)| (node.as_str(), shard.as_str(), *fence));
+fn decided(map: &Map<'_>, nodes: &Nodes, ground: &Ground) -> Decision {
+    let (spec, values, plans) = (map.spec(), map.values(), ground.plans.values());
+    let members = nodes.members(map.name(), &spec, &values);
+    let released = ground.released.iter().map(|(node, shard, fence)| (node.as_str(), shard.as_str(), *fence));
     decide(&Scene {
         name: map.name(),
         namespace: &map.value,
@@ -326,7 +317,7 @@ fn decided(map: &Map<'_>, seen: &Seen, plans: &Plans) -> Decision {
         members: &members,
         plans: &plans.iter().map(|(id, value)| (*id, &**value)).collect(),
         released: &released.collect(),
-        now: seen.nodes.now(),
+        now: nodes.now(),
         epoch: map.record.epoch.0,
     })
 }

@@ -215,7 +215,8 @@ impl Plans {
     ) -> Result<Vec<Write>, Fault> {
         let mut writes = Vec::new();
         let plans = plans_of(&self.registry.view().list(&PLAN).records, &plan.namespace);
-        for id in plans.keys() {
+        // What is read is a condition of the commit: what becomes of the others is nothing to this plan.
+        for (id, _) in plans.iter().filter(|(_, value)| is_live(value)) {
             let Some(found) = reader.get(&plan_id(id)) else { continue };
             let live = found.value::<RebalancePlanValue>().filter(|value| is_live(value));
             let Some(live) = live else { continue };

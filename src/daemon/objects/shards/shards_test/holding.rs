@@ -30,16 +30,6 @@ async fn hold(
     (answer, begun.elapsed())
 }
 
-async fn pause(daemon: &Daemon, shard: &str) {
-    let asked = pb::PauseShardRequest {
-        namespace: "orders".to_owned(),
-        shard_id: shard.to_owned(),
-        reason: "test".to_owned(),
-        ..pb::PauseShardRequest::default()
-    };
-    daemon.shards.pause(called(asked, "alice")).await.unwrap();
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_waits_hears_of_what_is_its_own_and_of_nothing_else() {
     let store = memory();
@@ -58,13 +48,13 @@ async fn a_worker_that_waits_hears_of_what_is_its_own_and_of_nothing_else() {
 
     // A version of the map that is of another node.
     let waiting = hold(daemon, 3, &first.shards, true);
-    let ((), (answer, took)) = tokio::join!(pause(&daemons[1], &others[0]), waiting);
+    let ((), (answer, took)) = tokio::join!(daemons[1].pause(&others[0]), waiting);
     assert_eq!((&answer.shards, took >= waits), (&first.shards, true));
     assert!(answer.map.unwrap().version > first.map.clone().unwrap().version);
 
     // What is its own.
     let waiting = hold(daemon, 4, &first.shards, true);
-    let ((), (answer, took)) = tokio::join!(pause(&daemons[1], &own[0]), waiting);
+    let ((), (answer, took)) = tokio::join!(daemons[1].pause(&own[0]), waiting);
     assert!(took < waits, "{took:?}");
     assert_eq!(answer.shards.len(), own.len() - 1);
 
@@ -97,7 +87,7 @@ async fn nothing_is_served_under_a_fence_of_another_epoch() {
         let expected: Vec<_> = ["0", "1", "2", "3"].into_iter().filter(|other| *other > shard).collect();
         assert_eq!((granted, answer.trouble.is_empty()), (expected, shard != "3"), "{}", answer.trouble);
     }
-    pause(daemon, "0").await;
+    daemon.pause("0").await;
     until("all are of this epoch", || ["0", "1", "2", "3"].iter().all(|it| of(it).1.fence_epoch == epoch.0))
         .await;
     let (answer, _) = hold(daemon, 0, &[], false).await;

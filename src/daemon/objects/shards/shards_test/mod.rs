@@ -101,6 +101,18 @@ impl Daemon {
         self.peers.drain(called(asked, "alice")).await.unwrap();
     }
 
+    async fn pause(&self, shard: &str) {
+        let (namespace, shard_id) = ("orders".to_owned(), shard.to_owned());
+        let asked = pb::PauseShardRequest { namespace, shard_id, ..pb::PauseShardRequest::default() };
+        self.shards.pause(called(asked, "alice")).await.unwrap();
+    }
+
+    async fn resume(&self, shard: &str) {
+        let (namespace, shard_id) = ("orders".to_owned(), shard.to_owned());
+        let asked = pb::ResumeShardRequest { namespace, shard_id, ..pb::ResumeShardRequest::default() };
+        self.shards.resume(called(asked, "alice")).await.unwrap();
+    }
+
     /// Every shard of a namespace with its owner.
     fn owners(&self, name: &str) -> BTreeMap<String, String> {
         let maps = Maps::of(self.view());

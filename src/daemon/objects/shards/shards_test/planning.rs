@@ -70,12 +70,7 @@ async fn a_plan_of_another_map_does_not_begin() {
     let (_store, daemons, plan) = with_a_plan(3).await;
     let daemon = &daemons[0];
     say!(daemon, approve(ApprovePlanRequest), &plan.plan_id, "bob").unwrap();
-    let pause = pb::PauseShardRequest {
-        namespace: "orders".to_owned(),
-        shard_id: "00".to_owned(),
-        ..Default::default()
-    };
-    daemon.shards.pause(called(pause, "alice")).await.unwrap();
+    daemon.pause("00").await;
     let begun = say!(daemon, apply(ApplyPlanRequest), &plan.plan_id, "bob");
     assert!(
         matches!(begun.as_ref().map_err(String::as_str), Err("PLAN_OUTDATED" | "PLAN_STATE")),
@@ -137,10 +132,7 @@ async fn another_strategy_is_by_choice_and_comes_with_its_plan() {
         asked.force = true;
     });
     assert!(forced.await.unwrap().moves.len() > 50);
-    say!(daemon, approve(ApprovePlanRequest), &plan.plan_id, "bob").unwrap();
-    say!(daemon, apply(ApplyPlanRequest), &plan.plan_id, "bob").unwrap();
-    sleep(MS * 100).await;
-    daemon.at_rest("orders").await;
+    carry_out(daemon, &plan.plan_id).await;
     let maps = Maps::of(daemon.view());
     let map = maps.find("orders").unwrap();
     assert_eq!(map.value.spec.clone().unwrap().strategy_id, "ring");
@@ -254,26 +246,10 @@ async fn who_owns_a_shard_and_who_could_is_explained() {
     assert!(told.because[0].starts_with(&owner), "{:?}", told.because);
     assert_eq!(told.changes.len(), 1);
     // Among changes of others it finds its own.
-    for shard in ["07", "08", "09", "07"] {
-        let (namespace, shard_id) = ("orders".to_owned(), shard.to_owned());
-        match daemon
-            .view()
-            .get(&known::shard_id("orders", shard))
-            .unwrap()
-            .value::<ShardValue>()
-            .unwrap()
-            .paused
-        {
-            false => {
-                let asked = pb::PauseShardRequest { namespace, shard_id, ..Default::default() };
-                daemon.shards.pause(called(asked, "alice")).await.unwrap();
-            }
-            true => {
-                let asked = pb::ResumeShardRequest { namespace, shard_id, ..Default::default() };
-                daemon.shards.resume(called(asked, "alice")).await.unwrap();
-            }
-        }
+    for shard in ["07", "08", "09"] {
+        daemon.pause(shard).await;
     }
+    daemon.resume("07").await;
     let told = daemon.shards.explain(called(asked, "alice")).await.unwrap().into_inner();
     let statuses = told.changes.iter().map(|change| change.current.as_ref().unwrap().status());
     use pb::shard_record::Status::{Active, Paused};

@@ -91,12 +91,7 @@ async fn lists_have_pages_filters_and_a_tag_that_tells_of_any_change() {
     let asked = || called(pb::ShardListRequest { search: "00".to_owned(), ..of("orders") }, "alice");
     let before = daemon.shards.list(asked()).await.unwrap();
     assert_eq!(tag(&before), tag(&daemon.shards.list(asked()).await.unwrap()));
-    let pause = pb::PauseShardRequest {
-        namespace: "orders".to_owned(),
-        shard_id: "55".to_owned(),
-        ..Default::default()
-    };
-    daemon.shards.pause(called(pause, "alice")).await.unwrap();
+    daemon.pause("55").await;
     let after = daemon.shards.list(asked()).await.unwrap();
     assert_ne!(tag(&before), tag(&after));
     assert_eq!(after.metadata().get("x-omnirelay-shards-version").unwrap(), "2");
@@ -309,12 +304,7 @@ async fn a_namespace_that_is_made_again_is_made_once_nobody_serves_the_one_befor
     let daemon = &daemons[0];
     daemon.create("orders", 8, quick()).await;
     for shard in ["0", "1", "2"] {
-        let asked = pb::PauseShardRequest {
-            namespace: "orders".to_owned(),
-            shard_id: shard.to_owned(),
-            ..Default::default()
-        };
-        daemon.shards.pause(called(asked, "alice")).await.unwrap();
+        daemon.pause(shard).await;
     }
     let begun = Instant::now();
     let asked = pb::DeleteNamespaceRequest { namespace: "orders".to_owned(), ..Default::default() };
