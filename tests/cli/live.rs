@@ -69,6 +69,7 @@ fn stopped_process_gives_the_terminal_back_until_it_goes_on() {
         terminal.type_line("\x1a");
         wait_until_taken(&terminal, false);
         terminal.wait_until_stopped();
+        terminal.write_beside("what a shell says");
         if end == "TERM" {
             terminal.signal_group(Signal::TERM);
         }
@@ -79,6 +80,7 @@ fn stopped_process_gives_the_terminal_back_until_it_goes_on() {
             wait_until_taken(&terminal, true);
             let shown = terminal.screen(24, 100, None);
             assert_eq!(headings(&shown), 2, "a new table stands below what a shell has written: {shown}");
+            assert!(shown.contains("what a shell says"), "{shown}");
             terminal.type_line("q");
         }
         terminal.wait_for_end();

@@ -81,6 +81,13 @@ impl Terminal {
         }
     }
 
+    /// Writes a line as another program on the same terminal does, and reads until that is seen: what was written
+    /// before it has been read then.
+    pub fn write_beside(&mut self, line: &str) {
+        writeln!(self.slave.as_mut().unwrap(), "{line}").unwrap();
+        self.wait_for(line);
+    }
+
     /// Waits for `words` that are shown behind the first `seen` bytes.
     pub fn wait_for_after(&mut self, seen: usize, words: &str) {
         let before = self.seen.drain(..seen).collect::<String>();

@@ -292,15 +292,17 @@ impl Watch<'_> {
             let wait = self.next_pause(heard);
             let every = self.ask_present(session)?;
             let next = tokio::select! {
-                next = tokio::time::timeout(wait, stream.next()) => next,
-                answer = self.asking.answered(every) => {
-                    self.take_present(session, answer)?;
-                    continue;
-                }
+                biased;
+                // First: what others have written since is not drawn over.
                 disturbance = self.disturbed.wait() => {
                     self.draw_again(session, disturbance)?;
                     continue;
                 }
+                answer = self.asking.answered(every) => {
+                    self.take_present(session, answer)?;
+                    continue;
+                }
+                next = tokio::time::timeout(wait, stream.next()) => next,
             };
             match next {
                 Ok(Ok(event)) => {
@@ -343,8 +345,9 @@ impl Watch<'_> {
         while self.printer.is_live() && Instant::now() + REDRAW < until {
             self.settle(session)?;
             tokio::select! {
-                () = tokio::time::sleep(REDRAW) => {}
+                biased;
                 disturbance = self.disturbed.wait() => self.draw_again(session, disturbance)?,
+                () = tokio::time::sleep(REDRAW) => {}
             }
         }
         tokio::time::sleep_until(until).await;
