@@ -70,6 +70,8 @@ fn stopped_process_gives_the_terminal_back_until_it_goes_on() {
         wait_until_taken(&terminal, false);
         terminal.wait_until_stopped();
         terminal.write_beside("what a shell says");
+        // The time of the next drawing comes and goes.
+        std::thread::sleep(Duration::from_millis(1100));
         if end == "TERM" {
             terminal.signal_group(Signal::TERM);
         }

@@ -1,5 +1,8 @@
 //! Signals that end a command which has something to say before it does, and those that disturb what was drawn.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -39,6 +42,27 @@ impl Stops {
 pub struct Disturbed {
     resized: Option<Signal>,
     continued: Option<Signal>,
+    stop: Stop,
+}
+
+/// A stop of the process, from before it until SIGCONT was taken: the clock may have gone on before that signal comes.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// The process is about to stop.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the screen may be somebody else's.
+    pub fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What has happened to the screen.
@@ -53,7 +77,12 @@ impl Disturbed {
     /// Listens from now on; what cannot be listened for does not come.
     pub fn listen() -> Self {
         let continued = signal(SignalKind::from_raw(signal_hook::consts::SIGCONT)).ok();
-        Self { resized: signal(SignalKind::window_change()).ok(), continued }
+        Self { resized: signal(SignalKind::window_change()).ok(), continued, stop: Stop::default() }
+    }
+
+    /// The stop after which [`Disturbance::Continued`] comes.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// Waits for it.
@@ -65,7 +94,10 @@ impl Disturbed {
             }
         }
         tokio::select! {
-            () = next(&mut self.continued) => Disturbance::Continued,
+            () = next(&mut self.continued) => {
+                self.stop.end();
+                Disturbance::Continued
+            }
             () = next(&mut self.resized) => Disturbance::Resized,
         }
     }

@@ -293,7 +293,7 @@ impl Watch<'_> {
             let every = self.ask_present(session)?;
             let next = tokio::select! {
                 biased;
-                // First: what others have written since is not drawn over.
+                // Neither of the first two comes as often as events may.
                 disturbance = self.disturbed.wait() => {
                     self.draw_again(session, disturbance)?;
                     continue;
@@ -357,7 +357,7 @@ impl Watch<'_> {
     /// The keyboard, where a live table is looked at.
     fn keys(&mut self) -> Result<Option<Keys>, CliError> {
         let Some(live) = self.printer.live() else { return Ok(None) };
-        let keys = Keys::take()?;
+        let keys = Keys::take(self.disturbed.stop().clone())?;
         if keys.is_some() {
             live.ends_by_key();
         }
@@ -390,7 +390,8 @@ impl Watch<'_> {
 
     /// Draws and saves what is due once a batch is complete.
     fn settle(&mut self, session: &mut Session) -> Result<(), CliError> {
-        if self.printer.is_live() {
+        // What others have written during a stop is not drawn over.
+        if self.printer.is_live() && !self.disturbed.stop().is_on() {
             // What is asked again and again has no cursor.
             let at = self.cursor.at();
             let status = if at.is_empty() { String::new() } else { format!("rev {at}") };
