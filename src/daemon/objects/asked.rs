@@ -79,15 +79,15 @@ impl Asked<'_> {
     }
 }
 
-/// Implements [`Answer`] and [`Told`] for the answer of a mutation: in which field it shows the object, the kind of the
-/// object's record, and which times of the record it shows. One that shows no object has the first line alone.
+/// Implements [`Answer`] and [`Told`] for the answer of a mutation: in which field it shows the object, and which times of
+/// the object's record. One that shows no object has the first line alone.
 macro_rules! answers {
     ($answer:ty) => {
-        $crate::daemon::objects::asked::answers! { @impl $answer, |_, _| {} }
+        $crate::daemon::objects::asked::answers! { @impl $answer, |_, _, _| {} }
     };
-    ($answer:ty: $shown:ident of $kind:expr, $($at:ident),+) => {
-        $crate::daemon::objects::asked::answers! { @impl $answer, |answer: &mut $answer, entry| {
-            let record = $crate::daemon::objects::written(entry, &$kind);
+    ($answer:ty: $shown:ident, $($at:ident),+) => {
+        $crate::daemon::objects::asked::answers! { @impl $answer, |answer: &mut $answer, entry, object| {
+            let record = $crate::daemon::objects::written(entry, object);
             if let (Some(shown), Some(record)) = (&mut answer.$shown, record) {
                 shown.version = record.version.0;
                 $(shown.$at = Some($crate::daemon::objects::timestamp(record.$at));)+
@@ -104,12 +104,13 @@ macro_rules! answers {
                 &mut self,
                 outcome: &$crate::daemon::registry::mutate::Settled,
                 entry: Option<&omnirelay_store::LogEntry>,
+                object: &omnirelay_store::RecordId,
             ) {
                 self.set_cursor(outcome.cursor);
                 self.changed = outcome.changed;
                 self.dry_run = outcome.dry_run;
-                let show: fn(&mut $answer, Option<&omnirelay_store::LogEntry>) = $show;
-                show(self, entry);
+                let show: fn(&mut $answer, Option<&omnirelay_store::LogEntry>, &omnirelay_store::RecordId) = $show;
+                show(self, entry, object);
             }
         }
 

@@ -26,7 +26,7 @@ pub mod store;
 pub mod transport_policy;
 
 use omnirelay_core::text::is_unseen;
-use omnirelay_store::{Kind, LogEntry, Record};
+use omnirelay_store::{LogEntry, Record, RecordId};
 use omnirelay_wire::envelope::Envelope;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -57,9 +57,9 @@ pub fn head_cursor(view: &View) -> String {
     Cursor::at(head.epoch, head.revision).to_string()
 }
 
-/// The record of this kind that a commit wrote; `None`: it wrote or left none.
-pub fn written<'e>(entry: Option<&'e LogEntry>, kind: &Kind) -> Option<&'e Record> {
-    let change = entry?.changes.iter().find(|change| change.after.id.kind == *kind)?;
+/// The record with this id as a commit wrote it; `None`: it wrote or left none.
+pub fn written<'e>(entry: Option<&'e LogEntry>, id: &RecordId) -> Option<&'e Record> {
+    let change = entry?.changes.iter().find(|change| change.after.id == *id)?;
     (!change.after.deleted).then_some(&change.after)
 }
 

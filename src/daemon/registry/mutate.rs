@@ -77,8 +77,8 @@ pub struct Decision<A> {
 /// An answer that is completed once the commit is known.
 pub trait Answer: Message + Default + Clone {
     /// Fills in what only the commit knows. `entry` is `None` when nothing was committed, or when
-    /// an earlier commit's answer is given again.
-    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>);
+    /// an earlier commit's answer is given again; `object` is that of the mutation.
+    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>, object: &RecordId);
 
     /// Says where the registry stood after the commit that this is the answer of.
     fn set_cursor(&mut self, cursor: Cursor);
@@ -253,7 +253,7 @@ impl Registry {
         let idempotency = mutation.caller.repeat_key().map(|key| {
             let key = idempotency_key(mutation, key);
             let mut answer = answer.clone();
-            answer.settle(&self.settled(mutation, changed), None);
+            answer.settle(&self.settled(mutation, changed), None, &mutation.object);
             let answer = Bytes::from(answer.encode_to_vec());
             Idempotency { key, request_hash: mutation.request_hash, answer }
         });
@@ -271,7 +271,7 @@ impl Registry {
             Committed::Done(entry) => {
                 let cursor = Cursor::at(epoch, entry.revision);
                 let settled = Settled { cursor, ..self.settled(mutation, changed) };
-                answer.settle(&settled, (!mutation.dry_run).then_some(&entry));
+                answer.settle(&settled, (!mutation.dry_run).then_some(&entry), &mutation.object);
                 Ok(answer)
             }
             Committed::Replayed { revision, answer } => self.replayed(mutation, revision, answer),

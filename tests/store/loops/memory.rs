@@ -45,7 +45,7 @@ struct Changed {
 }
 
 impl Answer for Changed {
-    fn settle(&mut self, _: &Settled, entry: Option<&LogEntry>) {
+    fn settle(&mut self, _: &Settled, entry: Option<&LogEntry>, _: &RecordId) {
         let of_thing =
             |entry: &LogEntry| entry.changes.iter().find(|change| change.after.id.kind == THING).cloned();
         if let Some(change) = entry.and_then(of_thing) {

@@ -153,7 +153,7 @@ impl Noun for WatchedBindings {
     }
 }
 
-answers! { pb::BindingChange: binding of BINDING, created_at, updated_at }
+answers! { pb::BindingChange: binding, created_at, updated_at }
 
 fn binding_id(principal: &str) -> RecordId {
     RecordId::new(BINDING, principal)

@@ -20,9 +20,7 @@ use tonic::Response;
 
 use super::issue::{LIFETIME, Order, Others, issue_by, requested};
 use super::rotate::Given;
-use super::{
-    AUTHORITY, CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb, pending_id, unreadable,
-};
+use super::{CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb, pending_id, unreadable};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::trust::Federated;
 use crate::daemon::objects::asked::{Asked, answers};
@@ -251,4 +249,4 @@ pub fn at(seconds: i64) -> omnirelay_wire::timestamp::Timestamp {
     timestamp(omnirelay_core::time::Millis::of_unix(seconds))
 }
 
-answers! { pb::AuthorityChange: authority of AUTHORITY, created_at, updated_at }
+answers! { pb::AuthorityChange: authority, created_at, updated_at }

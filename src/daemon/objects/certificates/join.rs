@@ -321,7 +321,7 @@ fn names(token: &JoinTokenValue, of: &Asked) -> Result<Names, Fault> {
 }
 
 impl Answer for pb::JoinResponse {
-    fn settle(&mut self, outcome: &Settled, _: Option<&LogEntry>) {
+    fn settle(&mut self, outcome: &Settled, _: Option<&LogEntry>, _: &RecordId) {
         self.set_cursor(outcome.cursor);
         self.changed = outcome.changed;
     }

@@ -227,4 +227,4 @@ fn show(record: &ViewRecord) -> pb::JoinPolicy {
     }
 }
 
-answers! { pb::JoinPolicyChange: policy of JOIN_POLICY, created_at, updated_at }
+answers! { pb::JoinPolicyChange: policy, created_at, updated_at }

@@ -256,4 +256,4 @@ fn not_found(id: &str) -> Fault {
         .hint("omnirelay token list --all")
 }
 
-answers! { pb::JoinTokenChange: token of JOIN_TOKEN, created_at }
+answers! { pb::JoinTokenChange: token, created_at }

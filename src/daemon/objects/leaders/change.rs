@@ -314,4 +314,4 @@ fn is_done(order: &pb::LeadershipOrder, known: &Known) -> bool {
     }
 }
 
-answers! { pb::LeaderChange: leadership of LEADERSHIP, updated_at }
+answers! { pb::LeaderChange: leadership, updated_at }

@@ -14,7 +14,7 @@ use omnirelay_wire::rpc::peer_control_service::{
 };
 use prost::Message;
 
-use super::{PEER, Peers, check_node_id, drain as draining, not_found, pb, peer, peer_id, show};
+use super::{Peers, check_node_id, drain as draining, not_found, pb, peer, peer_id, show};
 use crate::core::peer::{difference, may_force_leave, may_forget};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::asked::{Asked, answers};
@@ -272,4 +272,4 @@ fn still_there(what: &str, status: Status) -> Fault {
     Fault::new(reasons::PEER_NOT_GONE, message)
 }
 
-answers! { pb::PeerChange: peer of PEER, updated_at }
+answers! { pb::PeerChange: peer, updated_at }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use omnirelay_store::{LogEntry, Record};
+use omnirelay_store::{LogEntry, Record, RecordId};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use omnirelay_wire::rpc::register_service;
@@ -215,7 +215,7 @@ impl Answer for pb::BatchRegistersResponse {
         }
     }
 
-    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>) {
+    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>, _: &RecordId) {
         self.set_cursor(outcome.cursor);
         self.dry_run = outcome.dry_run;
         let written: BTreeMap<&str, &Record> = entry

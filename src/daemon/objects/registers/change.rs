@@ -277,4 +277,4 @@ fn headed(answer: pb::RegisterChange, dry_run: bool) -> Response<pb::RegisterCha
     }
 }
 
-answers! { pb::RegisterChange: register of REGISTER, created_at, updated_at }
+answers! { pb::RegisterChange: register, created_at, updated_at }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use omnirelay_store::{LogEntry, Write};
+use omnirelay_store::{LogEntry, RecordId, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 use omnirelay_wire::rpc::register_service;
@@ -181,7 +181,7 @@ impl Answer for pb::ImportRegistersResponse {
         self.cursor = cursor.to_string();
     }
 
-    fn settle(&mut self, outcome: &Settled, _entry: Option<&LogEntry>) {
+    fn settle(&mut self, outcome: &Settled, _: Option<&LogEntry>, _: &RecordId) {
         self.set_cursor(outcome.cursor);
         self.dry_run = outcome.dry_run;
     }

@@ -324,7 +324,7 @@ impl Namespaces {
     }
 }
 
-answers! { pb::NamespaceChange: detail of NAMESPACE, created_at, updated_at }
+answers! { pb::NamespaceChange: detail, created_at, updated_at }
 
 /// A namespace as the API shows it, without what is counted of its shards.
 pub fn show(record: &ViewRecord) -> pb::Namespace {

@@ -7,7 +7,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::config_service::{ROLLBACK_TRANSPORT_POLICY, SET_TRANSPORT_POLICY};
 
-use super::{ONLY, OwnTransport, TRANSPORT_POLICY, kept, policy_id, put, shown};
+use super::{ONLY, OwnTransport, kept, policy_id, put, shown};
 use crate::core::transport_policy::{differences, effective};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::asked::{Asked, answers};
@@ -134,4 +134,4 @@ fn brought_back(versions: &[pb::TransportPolicyVersion], to: u64) -> Result<Want
     Ok(Wanted { policy: found.policy.clone().unwrap_or_default(), rolled_back_to: found.version })
 }
 
-answers! { pb::TransportPolicyChange: policy of TRANSPORT_POLICY, created_at, updated_at }
+answers! { pb::TransportPolicyChange: policy, created_at, updated_at }

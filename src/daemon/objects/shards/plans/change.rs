@@ -135,8 +135,7 @@ impl Plans {
                 }
                 let value =
                     RebalancePlanValue { plan: Some(plan.clone()), ..RebalancePlanValue::clone(&value) };
-                // The first one of its kind is the one that is answered.
-                writes.insert(0, put(&asked.id, &value));
+                writes.push(put(&asked.id, &value));
                 Ok(Decision { writes, changes, answer: answer(plan) })
             })
             .await?;
@@ -283,7 +282,7 @@ fn answer(plan: pb::RebalancePlan) -> pb::PlanChange {
     pb::PlanChange { schema_version: SCHEMA_VERSION.to_owned(), plan: Some(plan), ..Default::default() }
 }
 
-answers! { pb::PlanChange: plan of PLAN, updated_at }
+answers! { pb::PlanChange: plan, updated_at }
 
 #[cfg(test)]
 mod tests {

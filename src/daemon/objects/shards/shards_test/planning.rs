@@ -178,8 +178,9 @@ async fn what_the_controller_does_by_itself_gives_way_to_a_plan_of_somebody() {
     let own = running().unwrap();
     let plan = propose(daemon, "alice", |asked| asked.remove = vec!["b".to_owned()]).await.unwrap();
     say!(daemon, approve(ApprovePlanRequest), &plan.plan_id, "bob").unwrap();
-    let said = say!(daemon, apply(ApplyPlanRequest), &plan.plan_id, "bob");
-    assert_eq!(said, Ok(State::Running));
+    let asked = pb::ApplyPlanRequest { plan_id: plan.plan_id.clone(), ..Default::default() };
+    let said = daemon.plans.apply(called(asked, "bob")).await.unwrap().into_inner().plan.unwrap();
+    assert_eq!((said.state(), said.version), (State::Running, 3), "of the plan that was asked for");
     until("it has given way", || running().unwrap().state() == State::Superseded).await;
     let ended = running().unwrap();
     assert_eq!((&ended.plan_id, ended.moved, ended.moves.len()), (&own.plan_id, 1, own.moves.len()));
