@@ -204,11 +204,12 @@ impl Orders {
     }
 }
 
-/// How many orders, how long from one to the next, and how far shards move apart: so many that it is felt, or as an operator would.
-fn asked() -> Result<(usize, Duration, &'static str)> {
-    let Ok(asked) = std::env::var("OMNIRELAY_ORDERS") else { return Ok((ORDERS, PACE, "100")) };
+/// How many orders, how long from one to the next, and how far apart shards move in milliseconds: as where nothing is said, or as
+/// many as can be.
+fn asked() -> Result<(usize, Duration, Option<&'static str>)> {
+    let Ok(asked) = std::env::var("OMNIRELAY_ORDERS") else { return Ok((ORDERS, PACE, None)) };
     let orders = asked.parse().with_context(|| format!("OMNIRELAY_ORDERS: {asked}"))?;
-    Ok((orders, Duration::ZERO, "0"))
+    Ok((orders, Duration::ZERO, Some("0")))
 }
 
 /// Has all shards leave a node, and come back.

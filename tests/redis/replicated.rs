@@ -30,7 +30,7 @@ async fn a_plan_goes_no_further_than_what_a_replica_has() -> Result<()> {
     let nodes = ["n1", "n2", "n3"].map(|id| Node::start(id, &server.url(), &settings));
     let mesh = Mesh { nodes: nodes.into_iter().collect::<Result<_>>()? };
     mesh.until_whole().await?;
-    made(&mesh, SHARDS, &json!({"maxParallelMoves": 1, "drainGraceMs": "0"})).await?;
+    made(&mesh, SHARDS, &json!({"maxParallelMoves": 1, "moveIntervalMs": "0", "drainGraceMs": "0"})).await?;
     let version = map_version(&mesh).await?;
     mesh.first().post("/control/peers/n2:drain", &json!({})).await?.ok()?;
     until("shards move", async || Ok(map_version(&mesh).await? > version + 4)).await?;

@@ -14,6 +14,8 @@ use crate::core::shards::planning::plan;
 
 #[path = "courses_test.rs"]
 mod courses;
+#[path = "paused_test.rs"]
+mod paused;
 #[path = "relieving_test.rs"]
 mod relieving;
 
@@ -243,7 +245,9 @@ impl World {
             if decision.steps.is_empty() {
                 self.namespace.set_state(decision.state);
                 let waits = self.shards.values().any(|value| !value.target.is_empty());
-                if !waits {
+                // Moves that are so far apart.
+                let soon = self.now.after(Duration::from_millis(100));
+                if !waits && decision.again.is_none_or(|again| again > soon) {
                     return round;
                 }
             }
@@ -268,7 +272,12 @@ impl World {
 }
 
 fn at_once() -> pb::RebalancePolicy {
-    pb::RebalancePolicy { silent_after_ms: Some(0), cooldown_ms: Some(0), ..pb::RebalancePolicy::default() }
+    pb::RebalancePolicy {
+        silent_after_ms: Some(0),
+        cooldown_ms: Some(0),
+        move_interval_ms: Some(0),
+        ..pb::RebalancePolicy::default()
+    }
 }
 
 #[test]
@@ -509,40 +518,6 @@ fn pause_in_the_middle(cause: &str, is_moved: bool) {
 #[test]
 fn weights_are_in_the_tests_what_they_are_in_the_rules() {
     assert_eq!(World::new(1, 1, at_once()).members()["n0"].weight, Weight::ONE);
-}
-
-#[test]
-fn a_plan_that_is_paused_holds_nobody_up_whose_owner_is_gone() {
-    let mut world = World::new(4, 40, at_once());
-    world.node("n0").draining = true;
-    let decision = world.decide();
-    world.carry_out(&decision, usize::MAX);
-    let id = world.namespace.plan_id.clone();
-    world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap().set_state(PlanState::Paused);
-    assert!(world.decide().steps.is_empty() || world.owned("n0") > 0);
-    world.node("n0").gone_since = Some(world.now);
-    world.settle();
-    assert_eq!(world.owned("n0"), 0);
-    assert!(world.shards.values().all(|value| value.target.is_empty() && !value.parked));
-}
-
-#[test]
-fn a_plan_that_is_paused_stays_so_while_its_owner_drains_and_ends_what_it_has_begun() {
-    let mut world = World::new(4, 80, pb::RebalancePolicy { max_parallel_moves: Some(2), ..at_once() });
-    world.node("n0").draining = true;
-    for _ in 0..3 {
-        let decision = world.decide();
-        world.carry_out(&decision, usize::MAX);
-    }
-    let id = world.namespace.plan_id.clone();
-    world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap().set_state(PlanState::Paused);
-    world.settle();
-    let left = world.owned("n0");
-    assert!(left > 0 && world.shards.values().all(|value| value.target.is_empty()), "{left}");
-    assert_eq!(world.states(), [PlanState::Paused], "no other plan is made for them");
-    world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap().set_state(PlanState::Running);
-    world.settle();
-    assert_eq!((world.owned("n0"), world.states()), (0, vec![PlanState::Completed]));
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn whatever_happens_between_steps_it_ends_with_owners_that_live() {
             max_parallel_moves: Some(1 + dice.below(20) as u32),
             brake_ms: Some(2_000),
             silent_after_ms: Some([0, 500][dice.below(2)]),
+            move_interval_ms: Some([0, 10][dice.below(2)]),
             balance: [0, 3][dice.below(2)],
             relief: [0, 3][dice.below(2)],
             overloaded_after_ms: Some(0),

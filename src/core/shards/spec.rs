@@ -23,6 +23,8 @@ pub const PARALLEL_MAX: u32 = 200;
 const NAMES_BYTES_MAX: usize = 700 * 1024;
 /// What the weights of nodes on a ring come to at most: 64 points for each 1.
 const RING_WEIGHTS_MAX: f64 = 10_000.0;
+/// How long after one another owners give up shards of a namespace: callers feel it little. In milliseconds.
+const MOVE_INTERVAL_MS: u64 = 100;
 /// The longest time of a policy.
 const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -252,7 +254,7 @@ impl Policy {
             bound_milli: milli("bound", said.bound, 1.05, 1.0, 10.0, 1000.0)?,
             by_choice_milli: milli("byChoicePercent", said.by_choice_percent, 10.0, 0.0, 100.0, 10.0)?,
             max_parallel: count("maxParallelMoves", said.max_parallel_moves, 16, 1, PARALLEL_MAX)?,
-            move_interval: time("moveIntervalMs", said.move_interval_ms, 0)?,
+            move_interval: time("moveIntervalMs", said.move_interval_ms, MOVE_INTERVAL_MS)?,
             cooldown: time("cooldownMs", said.cooldown_ms, 30_000)?,
             min_healthy: count("minHealthyNodes", said.min_healthy_nodes, 1, 0, 10_000)?,
             silent_after: time("silentAfterMs", said.silent_after_ms, 10_000)?,
@@ -275,7 +277,7 @@ impl Default for Policy {
             bound_milli: 1050,
             by_choice_milli: 100,
             max_parallel: 16,
-            move_interval: Duration::ZERO,
+            move_interval: Duration::from_millis(MOVE_INTERVAL_MS),
             cooldown: Duration::from_secs(30),
             min_healthy: 1,
             silent_after: Duration::from_secs(10),

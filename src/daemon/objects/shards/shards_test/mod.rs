@@ -168,6 +168,7 @@ fn quick() -> pb::RebalancePolicy {
         silent_after_ms: Some(0),
         cooldown_ms: Some(0),
         max_parallel_moves: Some(4),
+        move_interval_ms: Some(0),
         brake_percent: Some(100.0),
         ..pb::RebalancePolicy::default()
     }
