@@ -1,14 +1,15 @@
 //! A table that is drawn again in place, as a terminal shows it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use rustix::termios::LocalModes;
+use serde_json::json;
 
 use crate::program::{Program, signal};
-use crate::stub::{After, Reply, Stub, mesh, problem};
+use crate::stub::{After, Reply, Stub, event, mesh, problem};
 use crate::terminal::Terminal;
 
 fn program() -> (Stub, Program) {
@@ -224,6 +225,39 @@ fn leases_go_on_in_a_live_table() {
     );
     signal(&terminal.child, Signal::INT);
     assert_eq!(terminal.end().0, 130);
+}
+
+#[test]
+fn answer_that_comes_while_the_list_begins_anew_is_taken() {
+    let streams = Arc::new(AtomicUsize::new(0));
+    let begun = streams.clone();
+    let stub = Stub::start(move |request, _| {
+        if request.path.starts_with("/control/leaders?") && request.path.contains("scope=") {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        match mesh(request) {
+            Reply::Events(events, _) if begun.fetch_add(1, Ordering::Relaxed) == 0 => {
+                Reply::Events(events, After::Close)
+            }
+            // What was known is too old, and the list is long in coming.
+            Reply::Events(..) => {
+                let reset = json!({"type": "reset", "cursor": "", "prevCursor": "", "reason": "compacted"});
+                Reply::Events(vec![event(&reset)], After::Stay)
+            }
+            other => other,
+        }
+    });
+    let program = Program::at(&stub.url()).with("LANG", "C.UTF-8");
+    let mut terminal = Terminal::start(&program, "mesh leaders status --watch --color never", 120);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while streams.load(Ordering::Relaxed) < 2 {
+        assert!(Instant::now() < deadline, "it asks for no second stream");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(900));
+    terminal.type_line("q");
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 0, "{seen}");
 }
 
 #[test]

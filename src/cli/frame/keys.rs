@@ -13,7 +13,7 @@ use signal_hook::low_level::emulate_default_handler;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::CliError;
-use super::signals::Stop;
+use super::signals::Stopped;
 
 /// How often is looked for a key: nobody feels a delay this short.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -25,16 +25,16 @@ pub struct Keys {
     stopped: Signal,
     continued: Signal,
     quit: Signal,
-    stop: Stop,
+    told: Stopped,
 }
 
 impl Keys {
-    /// Takes the keyboard, and tells of each `stop`. `None` when standard input is no terminal, or belongs to the
-    /// foreground while this runs in the background.
+    /// Takes the keyboard, and tells when this process has stopped itself. `None` when standard input is no terminal, or
+    /// belongs to the foreground while this runs in the background.
     ///
     /// # Errors
     /// When this process cannot have signals.
-    pub fn take(stop: Stop) -> Result<Option<Self>, CliError> {
+    pub fn take(told: Stopped) -> Result<Option<Self>, CliError> {
         let stdin = std::io::stdin();
         if !stdin.is_terminal() || !is_in_foreground() {
             return Ok(None);
@@ -47,7 +47,7 @@ impl Keys {
         let (stopped, quit) = (listen(SIGTSTP)?, listen(SIGQUIT)?);
         let continued = listen(signal_hook::consts::SIGCONT)?;
         let Ok(before) = tcgetattr(&stdin) else { return Ok(None) };
-        let keys = Self { before, stopped, continued, quit, stop };
+        let keys = Self { before, stopped, continued, quit, told };
         keys.hide();
         Ok(Some(keys))
     }
@@ -66,9 +66,9 @@ impl Keys {
             tokio::select! {
                 _ = self.stopped.recv() => {
                     self.show();
-                    self.stop.begin();
                     // It comes back once the process is continued.
                     let _ = emulate_default_handler(SIGTSTP);
+                    self.told.is_over();
                     self.hide();
                 }
                 _ = self.continued.recv() => self.hide(),

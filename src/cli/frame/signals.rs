@@ -42,26 +42,19 @@ impl Stops {
 pub struct Disturbed {
     resized: Option<Signal>,
     continued: Option<Signal>,
-    stop: Stop,
+    stopped: Stopped,
+    /// It was told before SIGCONT came.
+    is_told: bool,
 }
 
-/// A stop of the process, from before it until SIGCONT was taken: the clock may have gone on before that signal comes.
+/// That this process has stopped itself, and goes on: known before SIGCONT is taken, which may be some time later.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stopped(Arc<AtomicBool>);
 
-impl Stop {
-    /// The process is about to stop.
-    pub fn begin(&self) {
+impl Stopped {
+    /// It goes on.
+    pub fn is_over(&self) {
         self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn end(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether the screen may be somebody else's.
-    pub fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -77,12 +70,20 @@ impl Disturbed {
     /// Listens from now on; what cannot be listened for does not come.
     pub fn listen() -> Self {
         let continued = signal(SignalKind::from_raw(signal_hook::consts::SIGCONT)).ok();
-        Self { resized: signal(SignalKind::window_change()).ok(), continued, stop: Stop::default() }
+        let resized = signal(SignalKind::window_change()).ok();
+        Self { resized, continued, stopped: Stopped::default(), is_told: false }
     }
 
-    /// The stop after which [`Disturbance::Continued`] comes.
-    pub fn stop(&self) -> &Stop {
-        &self.stop
+    /// For whoever stops this process.
+    pub fn stopped(&self) -> Stopped {
+        self.stopped.clone()
+    }
+
+    /// Whether the process has stopped itself and goes on, which is told once: here, or as [`Disturbance::Continued`].
+    pub fn goes_on(&mut self) -> bool {
+        let goes_on = self.stopped.0.swap(false, Ordering::Relaxed);
+        self.is_told |= goes_on;
+        goes_on
     }
 
     /// Waits for it.
@@ -93,12 +94,16 @@ impl Disturbed {
                 None => std::future::pending().await,
             }
         }
-        tokio::select! {
-            () = next(&mut self.continued) => {
-                self.stop.end();
-                Disturbance::Continued
+        loop {
+            tokio::select! {
+                () = next(&mut self.continued) => {
+                    let was_told = std::mem::take(&mut self.is_told);
+                    if self.stopped.0.swap(false, Ordering::Relaxed) || !was_told {
+                        return Disturbance::Continued;
+                    }
+                }
+                () = next(&mut self.resized) => return Disturbance::Resized,
             }
-            () = next(&mut self.resized) => Disturbance::Resized,
         }
     }
 }

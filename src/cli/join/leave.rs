@@ -37,7 +37,7 @@ pub struct LeaveArgs {
     /// Which node [default: the one that is asked]
     #[arg(long, value_name = "ID")]
     peer: Option<String>,
-    /// End with 8 when it still leads something after this time; 0s is for ever
+    /// End with 8 when it still leads or owns something after this time; 0s is for ever
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     timeout: Span,
     #[command(flatten)]

@@ -370,12 +370,13 @@ pub fn done(value: &ShardValue, deed: &Deed, plan: &str, strategy: &str, at: Mom
             plan_id: plan.to_owned(),
             ..value.clone()
         },
+        // When it was to be given up is kept: owners give up shards no sooner after one another, whatever comes of it.
         Deed::Move { to } => ShardValue {
             plan_id: plan.to_owned(),
             strategy_id: strategy.to_owned(),
+            draining_since: value.draining_since,
             ..owned_by(value, to, at)
         },
-        // Owners give up shards no sooner after one another, whatever comes of it.
         Deed::Keep => {
             ShardValue { draining_since: value.draining_since, ..fenced(&without_target(value), at) }
         }

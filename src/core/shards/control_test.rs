@@ -246,7 +246,7 @@ impl World {
                 self.namespace.set_state(decision.state);
                 let waits = self.shards.values().any(|value| !value.target.is_empty());
                 // Moves that are so far apart.
-                let soon = self.now.after(Duration::from_millis(100));
+                let soon = self.now.after(self.rules().policy.move_interval);
                 if !waits && decision.again.is_none_or(|again| again > soon) {
                     return round;
                 }
@@ -335,6 +335,27 @@ fn who_drains_stops_before_another_begins_and_no_more_than_may_at_once() {
     world.release();
     world.settle();
     assert_eq!((world.owned("n2"), draining(&world)), (0, 0));
+}
+
+#[test]
+fn how_long_an_owner_takes_is_not_waited_for_again() {
+    let policy =
+        pb::RebalancePolicy { move_interval_ms: Some(100), max_parallel_moves: Some(4), ..at_once() };
+    let mut world = World::new(3, 30, policy);
+    world.node("n0").draining = true;
+    let draining = |world: &World| world.shards.values().filter(|value| !value.target.is_empty()).count();
+    for _ in 0..100 {
+        let decision = world.decide();
+        world.carry_out(&decision, usize::MAX);
+        world.now = Millis(world.now.0 + 10);
+    }
+    assert_eq!(draining(&world), 4);
+    world.release();
+    for _ in 0..2 {
+        let decision = world.decide();
+        world.carry_out(&decision, usize::MAX);
+    }
+    assert_eq!(draining(&world), 1, "the next one begins as those before have gone");
 }
 
 #[test]

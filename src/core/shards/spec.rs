@@ -301,6 +301,7 @@ mod tests {
     #[test]
     fn what_is_not_said_is_as_the_comments_say() {
         assert_eq!(Policy::of(None), Ok(Policy::default()));
+        assert_eq!(Policy::default().move_interval, Duration::from_millis(100));
         let spec = Spec::of(&pb::NamespaceSpec::default()).unwrap();
         assert_eq!(
             (spec.strategy, spec.weight("a"), spec.capacity("a")),

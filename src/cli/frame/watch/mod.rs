@@ -357,7 +357,7 @@ impl Watch<'_> {
     /// The keyboard, where a live table is looked at.
     fn keys(&mut self) -> Result<Option<Keys>, CliError> {
         let Some(live) = self.printer.live() else { return Ok(None) };
-        let keys = Keys::take(self.disturbed.stop().clone())?;
+        let keys = Keys::take(self.disturbed.stopped())?;
         if keys.is_some() {
             live.ends_by_key();
         }
@@ -388,10 +388,19 @@ impl Watch<'_> {
         due.min(until_dead).max(Duration::from_millis(1))
     }
 
+    /// Begins below what others have written since the process has stopped itself.
+    fn leave_what_others_wrote(&mut self) {
+        if self.disturbed.goes_on()
+            && let Some(live) = self.printer.live()
+        {
+            live.begin_below();
+        }
+    }
+
     /// Draws and saves what is due once a batch is complete.
     fn settle(&mut self, session: &mut Session) -> Result<(), CliError> {
-        // What others have written during a stop is not drawn over.
-        if self.printer.is_live() && !self.disturbed.stop().is_on() {
+        self.leave_what_others_wrote();
+        if self.printer.is_live() {
             // What is asked again and again has no cursor.
             let at = self.cursor.at();
             let status = if at.is_empty() { String::new() } else { format!("rev {at}") };
@@ -462,6 +471,7 @@ impl Watch<'_> {
 
     /// Says which of the objects that were named are not there, once a snapshot is complete.
     fn say_absent(&mut self, session: &mut Session) -> Result<(), CliError> {
+        self.leave_what_others_wrote();
         let is_known = |id: &String| self.known.keys().any(|known| known.eq_ignore_ascii_case(id));
         let absent: Vec<&String> =
             self.feed.named.iter().filter(|id| !self.synced && !is_known(id)).collect();

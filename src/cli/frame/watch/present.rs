@@ -82,8 +82,11 @@ impl Watch<'_> {
     /// Asks for what moves without an event, where it is shown and time; how often that is.
     pub(super) fn ask_present(&mut self, session: &Session) -> Result<Duration, CliError> {
         match (&self.feed.present, self.printer.live()) {
-            (Some(present), Some(live)) if self.synced => {
-                self.asking.ask(present, live, session.client()?)?;
+            (Some(present), Some(live)) => {
+                // What was asked before the list was begun anew may still be answered.
+                if self.synced {
+                    self.asking.ask(present, live, session.client()?)?;
+                }
                 Ok(present.every)
             }
             _ => Ok(Duration::MAX),

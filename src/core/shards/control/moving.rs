@@ -172,8 +172,8 @@ impl<'a> Deciding<'a> {
         if interval.is_zero() {
             return Millis::default();
         }
-        let times = self.scene.shards.iter().flat_map(|(_, value)| [value.draining_since, value.owned_since]);
-        times.flatten().map(|at| millis(&at)).max().unwrap_or_default().after(interval)
+        let times = self.scene.shards.iter().filter_map(|(_, value)| value.draining_since);
+        times.map(|at| millis(&at)).max().unwrap_or_default().after(interval)
     }
 
     fn begin_in_time(
@@ -184,11 +184,12 @@ impl<'a> Deciding<'a> {
         moving: &mut Moving<'a>,
     ) {
         let is_free = value.owner.is_empty() || self.is_gone(value);
-        if !is_free && self.scene.now < moving.paced_until {
+        let is_served = !is_free && !value.paused && !value.disabled;
+        if is_served && self.scene.now < moving.paced_until {
             return self.look_again(moving.paced_until);
         }
         Self::begin(ahead, is_free, changes, moving);
-        if !is_free {
+        if is_served {
             moving.paced_until = self.scene.now.after(self.scene.spec.policy.move_interval);
         }
     }
