@@ -70,8 +70,9 @@ async fn a_failover_that_somebody_orders_is_heard_before_it_happens() -> Result<
     load.goes_on(100).await?;
     let outcome = load.end(&mesh).await?;
     println!("heard before it happens: {}", told(&outcome));
-    // What was on its way as the failover began may be lost: nobody waits for it.
-    ensure!(outcome.lost.len() <= WRITERS, "lost: {:?}", outcome.lost);
+    // What was on its way as it was heard may be lost: nobody waits for it. Where nothing is heard, more than half of all is.
+    let (lost, all) = (outcome.lost.len(), outcome.acknowledged.len());
+    ensure!(lost * 5 <= all, "{lost} of {all} are lost: {:?}", outcome.lost);
     Ok(())
 }
 
