@@ -163,7 +163,7 @@ async fn see_seals(registry: &Arc<Registry>, heads: &Heads) {
         // The watch first, so that no seal passes between the two.
         let since = Cursor::at(head.epoch, head.revision);
         let mut watch = Watch::begin(registry.clone(), AUDIT_SEAL, Box::new(|_| true), Some(since));
-        if let Err(error) = look_around(registry, heads).await {
+        if let Err(error) = look_around(registry, heads, head.revision).await {
             debug!(error = %chain(&error), "seals could not be looked at");
             failures.wait().await;
             continue;
@@ -185,10 +185,16 @@ async fn see_seals(registry: &Arc<Registry>, heads: &Heads) {
     }
 }
 
-/// Looks at the newest seal of every chain that is stored.
-async fn look_around(registry: &Registry, heads: &Heads) -> Result<(), StoreError> {
+/// Looks at the newest seal of every chain that is stored. Of one behind `until` the watch tells, once the view has the peer
+/// whose it is: which key that publishes is not known before.
+pub(super) async fn look_around(
+    registry: &Registry,
+    heads: &Heads,
+    until: Revision,
+) -> Result<(), StoreError> {
     for id in stored_chains(registry.store()).await? {
-        if let Some(record) = newest_of(registry.store(), &id).await? {
+        let newest = newest_of(registry.store(), &id).await?;
+        if let Some(record) = newest.filter(|record| record.revision <= until) {
             see(registry, heads, &record.value);
         }
     }

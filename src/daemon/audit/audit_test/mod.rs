@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use tonic::Request;
 
 use super::files::AuditFiles;
-use super::heads::{Heads, follow_seals};
+use super::heads::{Heads, follow_seals, look_around};
 use super::sealer::Sealer;
 use super::store::{newest_of, stored};
 use super::verify::{Report, verify};

@@ -344,3 +344,18 @@ async fn a_node_whose_session_another_process_took_seals_nothing() {
     assert_eq!(place.all(AUDIT_SEAL).await.len(), 1);
     assert_eq!(a.registry.audit_faults().stopped(), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_seal_that_is_stored_before_its_peer_is_seen_here_is_no_fault() {
+    let place = Place::new();
+    let late = Lab::on(place.store.clone(), "b").files(place.directory.path()).parts(&PARTS);
+    let (registry, heads) = (late.mount.registry.clone(), Heads::new(place.files("b").heads().unwrap()));
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    let seen = registry.view().head().revision;
+    look_around(&registry, &heads, seen).await.unwrap();
+    assert_eq!((registry.audit_faults().noticed(), heads.head(&a.chain)), (0, None));
+    // Which key the peer publishes is not seen either.
+    look_around(&registry, &heads, Revision(u64::MAX)).await.unwrap();
+    assert_eq!(registry.audit_faults().noticed(), 1);
+}
