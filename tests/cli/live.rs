@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use rustix::termios::LocalModes;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::program::{Program, signal};
 use crate::stub::{After, Reply, Stub, event, mesh, problem};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, wait_until};
 
 fn program() -> (Stub, Program) {
     let stub = Stub::start(|request, _| mesh(request));
@@ -53,11 +53,7 @@ fn is_taken(terminal: &Terminal) -> bool {
 
 /// Waits until the terminal is taken or given back.
 fn wait_until_taken(terminal: &Terminal, taken: bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while is_taken(terminal) != taken {
-        assert!(Instant::now() < deadline, "{:?}", terminal.modes());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(if taken { "it is taken" } else { "it is given back" }, || is_taken(terminal) == taken);
 }
 
 #[test]
@@ -249,11 +245,7 @@ fn answer_that_comes_while_the_list_begins_anew_is_taken() {
     });
     let program = Program::at(&stub.url()).with("LANG", "C.UTF-8");
     let mut terminal = Terminal::start(&program, "mesh leaders status --watch --color never", 120);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while streams.load(Ordering::Relaxed) < 2 {
-        assert!(Instant::now() < deadline, "it asks for no second stream");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("it asks for a second stream", || streams.load(Ordering::Relaxed) == 2);
     std::thread::sleep(Duration::from_millis(900));
     terminal.type_line("q");
     let (code, seen) = terminal.end();

@@ -73,12 +73,8 @@ impl Terminal {
     /// Waits until what runs in the foreground of the terminal is stopped.
     pub fn wait_until_stopped(&self) {
         let process = tcgetpgrp(&self.master).unwrap().as_raw_nonzero();
-        let deadline = Instant::now() + Duration::from_secs(10);
         let state = || std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-        while !state().contains(") T ") {
-            assert!(Instant::now() < deadline, "it is not stopped: {}", state());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("it is stopped", || state().contains(") T "));
     }
 
     /// Writes a line as another program on the same terminal does, and reads until that is seen: what was written
@@ -166,6 +162,15 @@ impl Terminal {
             self.seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
         }
         (self.child.wait().unwrap().code().unwrap(), std::mem::take(&mut self.seen))
+    }
+}
+
+/// Waits for what must come to be.
+pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

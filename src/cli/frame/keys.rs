@@ -25,7 +25,7 @@ pub struct Keys {
     stopped: Signal,
     continued: Signal,
     quit: Signal,
-    told: Stopped,
+    stop_is_over: Stopped,
 }
 
 impl Keys {
@@ -34,7 +34,7 @@ impl Keys {
     ///
     /// # Errors
     /// When this process cannot have signals.
-    pub fn take(told: Stopped) -> Result<Option<Self>, CliError> {
+    pub fn take(stop_is_over: Stopped) -> Result<Option<Self>, CliError> {
         let stdin = std::io::stdin();
         if !stdin.is_terminal() || !is_in_foreground() {
             return Ok(None);
@@ -47,7 +47,7 @@ impl Keys {
         let (stopped, quit) = (listen(SIGTSTP)?, listen(SIGQUIT)?);
         let continued = listen(signal_hook::consts::SIGCONT)?;
         let Ok(before) = tcgetattr(&stdin) else { return Ok(None) };
-        let keys = Self { before, stopped, continued, quit, told };
+        let keys = Self { before, stopped, continued, quit, stop_is_over };
         keys.hide();
         Ok(Some(keys))
     }
@@ -68,7 +68,7 @@ impl Keys {
                     self.show();
                     // It comes back once the process is continued.
                     let _ = emulate_default_handler(SIGTSTP);
-                    self.told.is_over();
+                    self.stop_is_over.note();
                     self.hide();
                 }
                 _ = self.continued.recv() => self.hide(),

@@ -52,8 +52,8 @@ pub struct Disturbed {
 pub struct Stopped(Arc<AtomicBool>);
 
 impl Stopped {
-    /// It goes on.
-    pub fn is_over(&self) {
+    /// Notes that it goes on.
+    pub fn note(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }

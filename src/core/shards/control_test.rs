@@ -244,10 +244,9 @@ impl World {
             let decision = self.decide();
             if decision.steps.is_empty() {
                 self.namespace.set_state(decision.state);
-                let waits = self.shards.values().any(|value| !value.target.is_empty());
                 // Moves that are so far apart.
                 let soon = self.now.after(self.rules().policy.move_interval);
-                if !waits && decision.again.is_none_or(|again| again > soon) {
+                if self.draining() == 0 && decision.again.is_none_or(|again| again > soon) {
                     return round;
                 }
             }
@@ -256,6 +255,17 @@ impl World {
             self.now = Millis(self.now.0 + 5);
         }
         panic!("it does not come to rest: {:?}", self.decide());
+    }
+
+    /// Decides once, and does all of it.
+    fn step(&mut self) {
+        let decision = self.decide();
+        self.carry_out(&decision, usize::MAX);
+    }
+
+    /// How many shards their owners are to give up.
+    fn draining(&self) -> usize {
+        self.shards.values().filter(|value| !value.target.is_empty()).count()
     }
 
     fn owned(&self, node: &str) -> usize {
@@ -323,18 +333,16 @@ fn one_that_is_back_in_time_keeps_what_it_had() {
 fn who_drains_stops_before_another_begins_and_no_more_than_may_at_once() {
     let mut world = World::new(4, 100, pb::RebalancePolicy { max_parallel_moves: Some(4), ..at_once() });
     world.node("n2").draining = true;
-    let decision = world.decide();
-    world.carry_out(&decision, usize::MAX);
+    world.step();
     let decision = world.decide();
     assert_eq!(decision.steps.len(), 1);
     world.carry_out(&decision, usize::MAX);
-    let draining = |world: &World| world.shards.values().filter(|value| !value.target.is_empty()).count();
-    assert_eq!((draining(&world), world.owned("n2") > 20), (4, true));
+    assert_eq!((world.draining(), world.owned("n2") > 20), (4, true));
     let waits = world.decide();
     assert_eq!((waits.steps.len(), waits.state), (0, State::Draining), "nobody has stopped");
     world.release();
     world.settle();
-    assert_eq!((world.owned("n2"), draining(&world)), (0, 0));
+    assert_eq!((world.owned("n2"), world.draining()), (0, 0));
 }
 
 #[test]
@@ -343,19 +351,16 @@ fn how_long_an_owner_takes_is_not_waited_for_again() {
         pb::RebalancePolicy { move_interval_ms: Some(100), max_parallel_moves: Some(4), ..at_once() };
     let mut world = World::new(3, 30, policy);
     world.node("n0").draining = true;
-    let draining = |world: &World| world.shards.values().filter(|value| !value.target.is_empty()).count();
     for _ in 0..100 {
-        let decision = world.decide();
-        world.carry_out(&decision, usize::MAX);
+        world.step();
         world.now = Millis(world.now.0 + 10);
     }
-    assert_eq!(draining(&world), 4);
+    assert_eq!(world.draining(), 4);
     world.release();
     for _ in 0..2 {
-        let decision = world.decide();
-        world.carry_out(&decision, usize::MAX);
+        world.step();
     }
-    assert_eq!(draining(&world), 1, "the next one begins as those before have gone");
+    assert_eq!(world.draining(), 1, "the next one begins as those before have gone");
 }
 
 #[test]
@@ -416,8 +421,7 @@ fn the_brake_holds_parks_and_lets_go() {
     assert_eq!(parked, ["n0", "n1", "n2", "n3"].iter().map(|node| world.owned(node)).sum::<usize>());
     // One of them is back: it goes on with what it had.
     world.node("n3").gone_since = None;
-    let decision = world.decide();
-    world.carry_out(&decision, usize::MAX);
+    world.step();
     assert!(
         world
             .shards
@@ -457,21 +461,18 @@ fn plans_that_wait_are_superseded_by_another_map_and_one_with_a_dead_target_fail
         pb::RebalancePolicy { balance: pb::rebalance_policy::Automation::Propose.into(), ..at_once() },
     );
     world.nodes.insert("n9".to_owned(), Node::default());
-    let decision = world.decide();
-    world.carry_out(&decision, usize::MAX);
+    world.step();
     assert_eq!((world.states(), world.decide().state), (vec![PlanState::Proposed], State::RebalancePending));
     world.namespace.map_version += 1;
     let decision = world.decide();
     assert!(matches!(decision.steps.first(), Some(Step::End { state: PlanState::Superseded, .. })));
     world.carry_out(&decision, 1);
-    let decision = world.decide();
-    world.carry_out(&decision, usize::MAX);
+    world.step();
     let id = world.namespace.plan_id.clone();
     let running = world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap();
     running.set_state(PlanState::Running);
     running.started_at = Some(timestamp(Millis(1)));
-    let decision = world.decide();
-    world.carry_out(&decision, usize::MAX);
+    world.step();
     assert!(world.shards.values().any(|value| value.target == "n9"));
     world.node("n9").gone_since = Some(world.now);
     world.settle();
@@ -486,8 +487,7 @@ fn a_plan_that_is_cancelled_leaves_shards_where_they_are() {
     let mut world = World::new(3, 30, at_once());
     world.node("n0").draining = true;
     for _ in 0..2 {
-        let decision = world.decide();
-        world.carry_out(&decision, usize::MAX);
+        world.step();
     }
     let (had, id) = (world.owned("n0"), world.namespace.plan_id.clone());
     // One may have stopped already: it begins anew, with another fence.
@@ -516,8 +516,7 @@ fn pause_in_the_middle(cause: &str, is_moved: bool) {
     let mut world =
         World::new(3, 90, pb::RebalancePolicy { max_parallel_moves: Some(1), balance, ..at_once() });
     world.nodes.insert("n9".to_owned(), Node::default());
-    let decision = world.decide();
-    world.carry_out(&decision, usize::MAX);
+    world.step();
     let plan = world.plans.get_mut(&world.namespace.plan_id).unwrap().plan.as_mut().unwrap();
     plan.automatic = false;
     cause.clone_into(&mut plan.moves.last_mut().unwrap().cause);
@@ -548,8 +547,7 @@ fn a_shard_goes_on_with_its_owner_while_the_one_to_follow_is_in_doubt() {
     let mut world = World::new(3, 90, pb::RebalancePolicy { balance, ..at_once() });
     world.nodes.insert("n9".to_owned(), Node::default());
     while world.shards.values().all(|value| value.target.is_empty()) {
-        let decision = world.decide();
-        world.carry_out(&decision, usize::MAX);
+        world.step();
     }
     // They have stopped, and nobody serves what they had.
     world.release();
@@ -567,8 +565,7 @@ fn what_the_controller_began_for_a_node_that_is_back_is_not_gone_on_with() {
     let mut world = World::new(4, 80, pb::RebalancePolicy { max_parallel_moves: Some(2), ..at_once() });
     world.node("n0").gone_since = Some(world.now);
     for _ in 0..3 {
-        let decision = world.decide();
-        world.carry_out(&decision, usize::MAX);
+        world.step();
     }
     let left = world.owned("n0");
     assert!(left > 5, "{left}");
@@ -585,8 +582,7 @@ fn a_target_that_is_only_suspect_holds_nobody_up_whose_owner_is_gone() {
     let mut world = World::new(3, 30, at_once());
     world.node("n0").draining = true;
     for _ in 0..2 {
-        let decision = world.decide();
-        world.carry_out(&decision, usize::MAX);
+        world.step();
     }
     let target = world.shards.values().find(|value| !value.target.is_empty()).unwrap().target.clone();
     world.node(&target).suspect = true;

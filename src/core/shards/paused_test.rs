@@ -6,8 +6,7 @@ use super::*;
 fn a_plan_that_is_paused_holds_nobody_up_whose_owner_is_gone() {
     let mut world = World::new(4, 40, at_once());
     world.node("n0").draining = true;
-    let decision = world.decide();
-    world.carry_out(&decision, usize::MAX);
+    world.step();
     let id = world.namespace.plan_id.clone();
     world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap().set_state(PlanState::Paused);
     assert!(world.decide().steps.is_empty() || world.owned("n0") > 0);
@@ -22,8 +21,7 @@ fn a_plan_that_is_paused_stays_so_while_its_owner_drains_and_ends_what_it_has_be
     let mut world = World::new(4, 80, pb::RebalancePolicy { max_parallel_moves: Some(2), ..at_once() });
     world.node("n0").draining = true;
     for _ in 0..3 {
-        let decision = world.decide();
-        world.carry_out(&decision, usize::MAX);
+        world.step();
     }
     let id = world.namespace.plan_id.clone();
     world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap().set_state(PlanState::Paused);

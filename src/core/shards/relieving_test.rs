@@ -34,8 +34,7 @@ fn much_to_do_holds_up_no_move_that_must_be_made() {
         pb::RebalancePolicy { min_healthy_nodes: Some(3), overloaded_after_ms: Some(0), ..at_once() };
     let mut world = World::new(5, 50, policy);
     world.node("n0").gone_since = Some(world.now);
-    let decision = world.decide();
-    world.carry_out(&decision, usize::MAX);
+    world.step();
     world.node("n1").overloaded = true;
     world.settle();
     assert_eq!(world.owned("n0"), 0);
@@ -54,8 +53,7 @@ fn a_relief_that_somebody_refused_is_not_proposed_again_at_once() {
         pb::RebalancePolicy { relief, overloaded_after_ms: Some(0), cooldown_ms: Some(60_000), ..at_once() };
     let mut world = World::new(3, 30, policy);
     world.node("n0").overloaded = true;
-    let decision = world.decide();
-    world.carry_out(&decision, usize::MAX);
+    world.step();
     let id = world.plans.keys().next().unwrap().clone();
     let now = world.now;
     let plan = world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap();

@@ -83,12 +83,11 @@ impl Asked<'_> {
 /// the object's record. One that shows no object has the first line alone.
 macro_rules! answers {
     ($answer:ty) => {
-        $crate::daemon::objects::asked::answers! { @impl $answer, |_, _, _| {} }
+        $crate::daemon::objects::asked::answers! { @impl $answer, |_, _| {} }
     };
     ($answer:ty: $shown:ident, $($at:ident),+) => {
-        $crate::daemon::objects::asked::answers! { @impl $answer, |answer: &mut $answer, entry, object| {
-            let record = $crate::daemon::objects::written(entry, object);
-            if let (Some(shown), Some(record)) = (&mut answer.$shown, record) {
+        $crate::daemon::objects::asked::answers! { @impl $answer, |answer: &mut $answer, record| {
+            if let Some(shown) = &mut answer.$shown {
                 shown.version = record.version.0;
                 $(shown.$at = Some($crate::daemon::objects::timestamp(record.$at));)+
             }
@@ -109,8 +108,10 @@ macro_rules! answers {
                 self.set_cursor(outcome.cursor);
                 self.changed = outcome.changed;
                 self.dry_run = outcome.dry_run;
-                let show: fn(&mut $answer, Option<&omnirelay_store::LogEntry>, &omnirelay_store::RecordId) = $show;
-                show(self, entry, object);
+                let show: fn(&mut $answer, &omnirelay_store::Record) = $show;
+                if let Some(record) = $crate::daemon::objects::written(entry, object) {
+                    show(self, record);
+                }
             }
         }
 
