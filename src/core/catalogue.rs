@@ -204,6 +204,7 @@ mod tests {
             latest_version: 7,
             latest_docket_version: 3,
             labels: labels(&[("tier", "std"), ("old", "1")]),
+            unknown_fields: Default::default(),
         }
     }
 

@@ -110,7 +110,13 @@ mod tests {
     #[test]
     fn what_no_daemon_could_judge_by_is_refused() {
         let key = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n";
-        let ci = |key: &str| vec![pb::Attester { name: "ci".to_owned(), public_key_pem: key.to_owned() }];
+        let ci = |key: &str| {
+            vec![pb::Attester {
+                name: "ci".to_owned(),
+                public_key_pem: key.to_owned(),
+                unknown_fields: Default::default(),
+            }]
+        };
         let cases = [
             ("nothing", Vec::new(), Vec::new(), None),
             ("a rule", rule(|_| {}), Vec::new(), None),

@@ -86,6 +86,7 @@ pub fn restore(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> PeerValue
         session: _,
         restored_epoch: _,
         restored_version: _,
+        ..
     } = now;
     let mut restored = lost.clone();
     if *status != base.status {
@@ -128,6 +129,7 @@ pub fn restore_orders(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> Pe
         session: now.session,
         restored_epoch: now.restored_epoch,
         restored_version: now.restored_version,
+        unknown_fields: now.unknown_fields.clone(),
     }
 }
 

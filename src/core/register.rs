@@ -79,6 +79,7 @@ pub fn advertisement_of(register: &RegisterValue) -> AdvertisementValue {
         latest_version: register.latest_version,
         latest_docket_version: register.latest_docket_version,
         sync_state: SyncState::Active.into(),
+        unknown_fields: Default::default(),
     }
 }
 

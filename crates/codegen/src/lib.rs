@@ -1,5 +1,7 @@
 //! Generates the messages, their JSON mapping, the services and the method table from protos.
 
+mod unknown_fields;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -85,6 +87,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
         .extern_path(".google.protobuf", "::pbjson_types")
         .emit_fields()
         .build(family.packages)?;
+    unknown_fields::add_unknown_fields(out, &encoded, family.wire)?;
     std::fs::write(out.join("methods.rs"), method_table(family, &set))?;
     std::fs::write(out.join("rpcs.rs"), rpcs(family, &encoded)?)?;
     std::fs::write(out.join("bounded.rs"), bounded_services(family, &set))?;

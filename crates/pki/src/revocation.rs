@@ -21,6 +21,8 @@ pub enum Revoked {
     Holder(SpiffeId),
     /// The same of a node, in whatever role and of whatever trust domain.
     Node { cluster: String, node: String },
+    /// What a later version revokes in a way of its own, as that has written it. It is kept, and nothing here is out by it.
+    Later(Vec<u8>),
 }
 
 impl Revoked {
@@ -55,6 +57,8 @@ pub struct Revocation {
     pub reason: String,
     /// When it was taken back; one that was made later holds.
     pub reinstated: Option<i64>,
+    /// What a later version has written of it besides.
+    pub unknown_fields: Vec<u8>,
 }
 
 impl Revocation {
@@ -69,14 +73,26 @@ impl Revocation {
 pub struct Revocations {
     number: u64,
     entries: BTreeMap<Revoked, Revocation>,
+    unknown_fields: Vec<u8>,
 }
 
 impl Revocations {
     /// The list that has this number and these entries.
     pub fn new(number: u64, entries: impl IntoIterator<Item = (Revoked, Revocation)>) -> Self {
-        let mut list = Self { number, entries: BTreeMap::new() };
+        let mut list = Self { number, ..Self::default() };
         entries.into_iter().for_each(|(what, revocation)| list.merge(what, revocation));
         list
+    }
+
+    /// The same list, with what a later version has written of it besides.
+    #[must_use]
+    pub fn with_unknown_fields(self, unknown_fields: Vec<u8>) -> Self {
+        Self { unknown_fields, ..self }
+    }
+
+    /// What a later version has written of the list.
+    pub fn unknown_fields(&self) -> &[u8] {
+        &self.unknown_fields
     }
 
     /// Rises with every change.
@@ -129,7 +145,9 @@ impl Revocations {
             taken_back => {
                 let reinstated = taken_back.and_then(|known| known.reinstated);
                 let since = reinstated.map_or(since, |at| since.max(at.saturating_add(1)));
-                Revocation { since, until, reason: reason.to_owned(), reinstated }
+                let unknown_fields =
+                    known.as_ref().map_or_else(Vec::new, |known| known.unknown_fields.clone());
+                Revocation { since, until, reason: reason.to_owned(), reinstated, unknown_fields }
             }
         };
         if known.as_ref() != Some(&noted) {
@@ -157,6 +175,9 @@ impl Revocations {
                 self.merge(what.clone(), revocation.clone());
             }
         }
+        if self.unknown_fields.is_empty() {
+            self.unknown_fields.clone_from(&other.unknown_fields);
+        }
         // Two lists that differ have two numbers.
         let number = before.number.max(other.number);
         let is_own = |list: &Self| list.number < number || list.entries == self.entries;
@@ -181,6 +202,8 @@ impl Revocations {
         if (other.since, &other.reason) > (known.since, &known.reason) {
             (known.since, known.reason) = (other.since, other.reason);
         }
+        // Of two the same one in whatever order.
+        known.unknown_fields = std::mem::take(&mut known.unknown_fields).max(other.unknown_fields);
     }
 
     fn rise(&mut self) {
@@ -193,7 +216,7 @@ fn is_over(what: &Revoked, revocation: &Revocation, now: i64) -> bool {
     match (what, revocation.reinstated) {
         (Revoked::Serial(_), _) => revocation.until < now,
         (_, Some(at)) => !revocation.holds() && at.saturating_add(REINSTATED_FOR) < now,
-        (Revoked::Key(_), None) => revocation.until.saturating_add(KEYS_FOR) < now,
+        (Revoked::Key(_) | Revoked::Later(_), None) => revocation.until.saturating_add(KEYS_FOR) < now,
         (Revoked::Holder(_) | Revoked::Node { .. }, None) => false,
     }
 }
@@ -235,7 +258,13 @@ mod tests {
     }
 
     fn at(since: i64, until: i64) -> Revocation {
-        Revocation { since, until, reason: format!("at {since}"), reinstated: None }
+        Revocation {
+            since,
+            until,
+            reason: format!("at {since}"),
+            reinstated: None,
+            unknown_fields: Vec::new(),
+        }
     }
 
     fn serial(number: u8) -> Revoked {

@@ -18,3 +18,4 @@ pub mod rpc;
 pub mod telemetry;
 pub mod timestamp;
 pub mod tls;
+pub mod unknown_fields;

@@ -98,6 +98,7 @@ impl Node {
             oldest_kept: self.oldest_kept,
             leaves: records.iter().map(|record| leaf(&record.stored())).collect(),
             missing: Vec::new(),
+            unknown_fields: Default::default(),
         }
     }
 

@@ -97,7 +97,13 @@ pub fn leaf_hash(record: &Stored<'_>) -> Digest256 {
 /// The leaf that seals a record.
 pub fn leaf(record: &Stored<'_>) -> AuditLeaf {
     let hash = leaf_hash(record).0.to_vec();
-    AuditLeaf { key: record.key.to_owned(), revision: record.revision, hash, foreign: false }
+    AuditLeaf {
+        key: record.key.to_owned(),
+        revision: record.revision,
+        hash,
+        foreign: false,
+        unknown_fields: Default::default(),
+    }
 }
 
 /// Names a public key in 32 hex digits.
@@ -110,7 +116,7 @@ pub fn fingerprint(public_key: &[u8]) -> String {
 pub fn sign(key: &Ed25519KeyPair, seal: &AuditSeal) -> AuditSealValue {
     let body = seal.encode_to_vec();
     let signature = key.sign(&signed(&body)).as_ref().to_vec();
-    AuditSealValue { body, signature }
+    AuditSealValue { body, signature, unknown_fields: Default::default() }
 }
 
 /// The hash by which the next seal names the one with this body.

@@ -104,6 +104,7 @@ pub fn elect(value: &LeadershipValue, leader: &str, session: u64, correlation_id
         reason,
         correlation_id: correlation_id.to_owned(),
         vacant_since,
+        unknown_fields: Default::default(),
     });
     after
 }

@@ -20,12 +20,13 @@ fn limits(thresholds: &pb::LoadThresholds) -> [Option<f64>; 4] {
 }
 
 /// Thresholds, with what holds where they say nothing.
-pub fn with_defaults(said: pb::LoadThresholds, default: pb::LoadThresholds) -> pb::LoadThresholds {
+pub fn with_defaults(said: &pb::LoadThresholds, default: &pb::LoadThresholds) -> pb::LoadThresholds {
     pb::LoadThresholds {
         pending: said.pending.or(default.pending),
         queue_depth: said.queue_depth.or(default.queue_depth),
         latency_ms: said.latency_ms.or(default.latency_ms),
         error_rate: said.error_rate.or(default.error_rate),
+        unknown_fields: Default::default(),
     }
 }
 
@@ -65,6 +66,7 @@ pub fn together<'a>(loads: impl IntoIterator<Item = &'a pb::ReportedLoad>) -> pb
         queue_depth: all.queue_depth.saturating_add(load.queue_depth),
         latency_ms: all.latency_ms.max(load.latency_ms),
         error_rate: all.error_rate.max(load.error_rate),
+        unknown_fields: Default::default(),
     })
 }
 

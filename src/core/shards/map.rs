@@ -194,7 +194,12 @@ impl<'a> Edit<'a> {
         self.moved += u32::from(before.is_some() && previous != owner);
         let sizes = [before, after.as_ref()].into_iter().flatten().map(prost::Message::encoded_len);
         self.bytes += sizes.sum::<usize>() + shard.len() + 16;
-        self.changed.push(ChangedShard { shard_id: shard.to_owned(), before: before.cloned(), after });
+        self.changed.push(ChangedShard {
+            shard_id: shard.to_owned(),
+            before: before.cloned(),
+            after,
+            unknown_fields: Default::default(),
+        });
     }
 
     /// What was changed, for the history.
@@ -215,8 +220,13 @@ impl<'a> Edit<'a> {
             moved: self.moved,
             moved_percent: f64::from(self.moved) * 100.0 / all,
             summary: self.changed.iter().take(SUMMARY_MAX).map(in_words).collect(),
+            unknown_fields: Default::default(),
         };
-        ShardChangeValue { change: Some(change), shards: self.changed.clone() }
+        ShardChangeValue {
+            change: Some(change),
+            shards: self.changed.clone(),
+            unknown_fields: Default::default(),
+        }
     }
 
     /// The shards that are changed.

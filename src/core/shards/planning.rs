@@ -78,6 +78,7 @@ pub fn plan(
         unplaced: count(plan.unplaced.len()),
         imbalance_before: before.unwrap_or(0.0),
         imbalance_after: after.unwrap_or(0.0),
+        unknown_fields: Default::default(),
     };
     // Whoever owns nothing, and is not to, says nothing.
     let matters = |(member, load): &(&Member, &Load)| member.gets() || load.before > 0 || load.after > 0;
@@ -94,6 +95,7 @@ fn planned(one: &rebalance::Move, shards: &[Shard<'_>], nodes: &[Node<'_>]) -> O
         to: nodes.get(one.to)?.id.to_owned(),
         cause: one.cause.word().to_owned(),
         progress: Progress::Pending.into(),
+        unknown_fields: Default::default(),
     })
 }
 
@@ -108,6 +110,7 @@ fn shown(member: &Member, load: &Load) -> pb::ShardLoad {
         weight: member.weight.number(),
         standing: standing(member.standing).to_owned(),
         excluded_by: member.why.iter().map(|why| (*why).to_owned()).collect(),
+        unknown_fields: Default::default(),
     }
 }
 

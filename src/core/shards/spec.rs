@@ -83,7 +83,11 @@ impl Spec {
         check_points(strategy, weights.iter().map(|(_, weight)| *weight))?;
         weights.sort_unstable();
         capacities.sort_unstable();
-        let eligible = pb::LeadershipPolicy { eligible: spec.eligible.clone(), prefer: Vec::new() };
+        let eligible = pb::LeadershipPolicy {
+            eligible: spec.eligible.clone(),
+            prefer: Vec::new(),
+            unknown_fields: Default::default(),
+        };
         let eligible =
             Eligibility::of(Some(&eligible)).map_err(|error| format!("field `eligible`: {error}"))?;
         Ok(Self { strategy, policy: Policy::of(spec.policy.as_ref())?, eligible, weights, capacities })
@@ -224,7 +228,7 @@ impl Policy {
     /// # Errors
     /// The first thing that is wrong with it, with its field.
     pub fn of(policy: Option<&pb::RebalancePolicy>) -> Result<Self, String> {
-        let said = policy.copied().unwrap_or_default();
+        let said = policy.cloned().unwrap_or_default();
         let milli = |field: &str, value: Option<f64>, default: f64, least: f64, most: f64, factor: f64| {
             let value = value.unwrap_or(default);
             let is_in = (least..=most).contains(&value);
@@ -264,7 +268,7 @@ impl Policy {
             evacuation: automation(said.evacuation(), Automation::Automatic),
             balance: automation(said.balance(), Automation::Off),
             self_approval: said.self_approval,
-            thresholds: checked_thresholds(said.thresholds)?,
+            thresholds: checked_thresholds(said.thresholds.clone())?,
             overloaded_after: time("overloadedAfterMs", said.overloaded_after_ms, 30_000)?,
             relief: automation(said.relief(), Automation::Off),
         })
@@ -342,6 +346,7 @@ mod tests {
             shard_id: id.to_owned(),
             capacity_hint: capacity,
             locality_hint: String::new(),
+            unknown_fields: Default::default(),
         };
         assert_eq!(check_new_shards("orders", &[new("a", 0.0), new("b", 2.5)]), Ok(()));
         for (bad, what) in [

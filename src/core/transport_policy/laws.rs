@@ -15,6 +15,7 @@ fn pairing() -> impl Strategy<Value = pb::TransportPairing> {
     (transports, encodings).prop_map(|(transport, encoding)| pb::TransportPairing {
         transport: transport.to_owned(),
         encoding: encoding.to_owned(),
+        unknown_fields: Default::default(),
     })
 }
 
@@ -26,6 +27,7 @@ fn category() -> impl Strategy<Value = pb::TransportCategory> {
             allowed,
             preferred,
             requires_preferred,
+            unknown_fields: Default::default(),
         },
     )
 }
@@ -53,8 +55,18 @@ fn policy() -> impl Strategy<Value = pb::TransportPolicy> {
             categories.dedup_by(|a, b| a.name == b.name);
             exceptions.sort_by(|a, b| a.name.cmp(&b.name));
             exceptions.dedup_by(|a, b| a.name == b.name);
-            let budgets = Some(pb::TransportBudgets { raw_endpoints_max, legacy_pairings_max });
-            pb::TransportPolicy { categories, exceptions, legacy, budgets }
+            let budgets = Some(pb::TransportBudgets {
+                raw_endpoints_max,
+                legacy_pairings_max,
+                unknown_fields: Default::default(),
+            });
+            pb::TransportPolicy {
+                categories,
+                exceptions,
+                legacy,
+                budgets,
+                unknown_fields: Default::default(),
+            }
         },
     )
 }

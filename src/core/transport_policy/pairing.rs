@@ -94,6 +94,7 @@ impl Pairing {
         pb::TransportPairing {
             transport: self.transport.word().to_owned(),
             encoding: self.encoding.word().to_owned(),
+            unknown_fields: Default::default(),
         }
     }
 }

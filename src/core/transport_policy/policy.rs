@@ -79,7 +79,13 @@ pub fn defaults() -> pb::TransportPolicy {
     let category = |name: &str, allowed: &[Pairing], preferred: Pairing, requires_preferred| {
         let allowed = allowed.iter().map(|pairing| pairing.message()).collect();
         let preferred = Some(preferred.message());
-        pb::TransportCategory { name: name.to_owned(), allowed, preferred, requires_preferred }
+        pb::TransportCategory {
+            name: name.to_owned(),
+            allowed,
+            preferred,
+            requires_preferred,
+            unknown_fields: Default::default(),
+        }
     };
     pb::TransportPolicy {
         categories: vec![
@@ -92,11 +98,14 @@ pub fn defaults() -> pb::TransportPolicy {
         legacy: vec![pb::TransportPairing {
             transport: Transport::Http1.word().to_owned(),
             encoding: String::new(),
+            unknown_fields: Default::default(),
         }],
         budgets: Some(pb::TransportBudgets {
             raw_endpoints_max: Some(RAW_ENDPOINTS_MAX),
             legacy_pairings_max: Some(LEGACY_PAIRINGS_MAX),
+            unknown_fields: Default::default(),
         }),
+        unknown_fields: Default::default(),
     }
 }
 
@@ -113,7 +122,7 @@ pub fn effective(policy: &pb::TransportPolicy) -> pb::TransportPolicy {
     if !policy.legacy.is_empty() {
         whole.legacy.clone_from(&policy.legacy);
     }
-    let said = policy.budgets.unwrap_or_default();
+    let said = policy.budgets.clone().unwrap_or_default();
     if let Some(budgets) = &mut whole.budgets {
         budgets.raw_endpoints_max = said.raw_endpoints_max.or(budgets.raw_endpoints_max);
         budgets.legacy_pairings_max = said.legacy_pairings_max.or(budgets.legacy_pairings_max);

@@ -378,6 +378,7 @@ impl Sealer {
             oldest_kept: draft.oldest_kept.or(self.tip.map(|tip| tip.oldest_kept)).unwrap_or(1),
             leaves: draft.leaves,
             missing: draft.missing,
+            unknown_fields: Default::default(),
         };
         let (records, foreign) = (seal.leaves.len(), seal.leaves.iter().any(|leaf| leaf.foreign));
         let value = sign(self.key.pair(), &seal);

@@ -100,6 +100,7 @@ impl LoadConfig {
             queue_depth: self.queue_depth_max,
             latency_ms: self.latency_max_ms,
             error_rate: self.error_rate_max,
+            unknown_fields: Default::default(),
         }
     }
 

@@ -70,7 +70,7 @@ impl Addresses {
         let host = advertise.and_then(|address| address.rsplit_once(':')).map(|(host, _)| host);
         let port = self.control.port();
         let control = host.map_or_else(|| self.control.to_string(), |host| format!("{host}:{port}"));
-        PeerEndpoints { control: Some(control), mesh: None, relay }
+        PeerEndpoints { control: Some(control), mesh: None, relay, unknown_fields: Default::default() }
     }
 
     /// What keeps others from reaching the control port; `None`: nothing that is known here.

@@ -67,6 +67,7 @@ fn presence(node: &Mount) -> Presence {
         audit_key: node.audit_key.public().to_vec(),
         campaigns: config.mesh.leadership.enabled,
         fetches: Exchange::fetched(&node.federation.named()),
+        unknown_fields: Default::default(),
     };
     Presence::new(node.registry.clone(), settings, profile)
 }

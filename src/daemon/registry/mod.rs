@@ -33,6 +33,8 @@ mod epoch_loss_test;
 #[cfg(test)]
 pub mod lab;
 #[cfg(test)]
+mod later_version;
+#[cfg(test)]
 mod mutate_test;
 #[cfg(test)]
 mod outage_test;
@@ -112,6 +114,8 @@ impl Registry {
     /// [`follow::follow_log`] and [`heartbeat::beat_heart`] do.
     pub fn new(node_id: impl Into<Arc<str>>, store: Arc<dyn Store>, mirrored: &[Kind]) -> Self {
         let node_id: Arc<str> = node_id.into();
+        #[cfg(test)]
+        let store = later_version::written_by_later_version(store);
         Self {
             losses: Losses::new(node_id.to_string()),
             confirmations: Confirmations::default(),

@@ -219,6 +219,7 @@ impl ShardWorker {
             queue_depth: load.queue_depth,
             latency_ms: load.latency.as_secs_f64() * 1e3,
             error_rate: load.error_rate,
+            unknown_fields: Default::default(),
         };
         let asker = &self.asker;
         let request = pb::ReportLoadRequest {

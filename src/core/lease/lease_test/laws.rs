@@ -34,7 +34,12 @@ fn policy() -> impl Strategy<Value = pb::LeadershipPolicy> {
         pb::LeadershipPolicy {
             eligible: strict
                 .then(|| pb::NodeFilter { roles: names(&["relay", "control"]), ..pb::NodeFilter::default() }),
-            prefer: vec![pb::LeadershipPreference { nodes: Some(role("control")), priority }],
+            prefer: vec![pb::LeadershipPreference {
+                nodes: Some(role("control")),
+                priority,
+                unknown_fields: Default::default(),
+            }],
+            unknown_fields: Default::default(),
         }
     })
 }

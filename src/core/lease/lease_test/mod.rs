@@ -46,12 +46,12 @@ fn alive() -> PeerValue {
 
 /// A policy that prefers these nodes in this order, so that a table can name who comes first.
 fn in_order(ids: &[&str]) -> pb::LeadershipPolicy {
-    let prefer = ids
-        .iter()
-        .rev()
-        .zip(1..)
-        .map(|(id, priority)| pb::LeadershipPreference { nodes: Some(only(&[id])), priority });
-    pb::LeadershipPolicy { eligible: None, prefer: prefer.collect() }
+    let prefer = ids.iter().rev().zip(1..).map(|(id, priority)| pb::LeadershipPreference {
+        nodes: Some(only(&[id])),
+        priority,
+        unknown_fields: Default::default(),
+    });
+    pb::LeadershipPolicy { eligible: None, prefer: prefer.collect(), unknown_fields: Default::default() }
 }
 
 fn only(ids: &[&str]) -> pb::NodeFilter {
@@ -74,6 +74,7 @@ fn led_by(leader: &str) -> LeadershipValue {
         reason: "created".to_owned(),
         correlation_id: "first".to_owned(),
         vacant_since: None,
+        unknown_fields: Default::default(),
     };
     LeadershipValue { current: Some(current), ..LeadershipValue::default() }
 }

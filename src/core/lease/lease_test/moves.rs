@@ -306,7 +306,11 @@ fn a_policy_that_excludes_the_leader_moves_the_scope() {
         with(situation, |s: &mut Situation| {
             let selector = "=x".to_owned();
             let eligible = Some(pb::NodeFilter { selector, ..pb::NodeFilter::default() });
-            s.value.policy = Some(pb::LeadershipPolicy { eligible, prefer: Vec::new() });
+            s.value.policy = Some(pb::LeadershipPolicy {
+                eligible,
+                prefer: Vec::new(),
+                unknown_fields: Default::default(),
+            });
         })
     };
     check([
@@ -326,7 +330,11 @@ fn a_policy_that_excludes_the_leader_moves_the_scope() {
 fn when_nobody_may_lead_that_is_recorded_once_in_turn() {
     let nobody = |me, standing, now| {
         with(Situation::of(me, standing, now), |s| {
-            s.value.policy = Some(pb::LeadershipPolicy { eligible: Some(only(&["x"])), prefer: Vec::new() });
+            s.value.policy = Some(pb::LeadershipPolicy {
+                eligible: Some(only(&["x"])),
+                prefer: Vec::new(),
+                unknown_fields: Default::default(),
+            });
         })
     };
     let ending = Ending { end: End::Expired, reason: "lease_expired", at: Millis(5000) };
@@ -352,8 +360,11 @@ fn a_leader_that_stops_names_the_best_of_the_others() {
         (
             "a policy for itself alone",
             with(leads(), |s| {
-                s.value.policy =
-                    Some(pb::LeadershipPolicy { eligible: Some(only(&["a"])), prefer: Vec::new() });
+                s.value.policy = Some(pb::LeadershipPolicy {
+                    eligible: Some(only(&["a"])),
+                    prefer: Vec::new(),
+                    unknown_fields: Default::default(),
+                });
             }),
             None,
         ),

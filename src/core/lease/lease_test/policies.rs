@@ -11,7 +11,7 @@ fn says(change: impl FnOnce(&mut pb::PeerMetadata)) -> PeerValue {
 fn eligible(change: impl FnOnce(&mut pb::NodeFilter)) -> pb::LeadershipPolicy {
     let mut filter = pb::NodeFilter::default();
     change(&mut filter);
-    pb::LeadershipPolicy { eligible: Some(filter), prefer: Vec::new() }
+    pb::LeadershipPolicy { eligible: Some(filter), prefer: Vec::new(), unknown_fields: Default::default() }
 }
 
 #[test]
@@ -96,12 +96,16 @@ fn every_exclusion_has_its_own_word() {
 
 #[test]
 fn the_highest_priority_of_those_that_match_counts() {
-    let prefer =
-        |filter: pb::NodeFilter, priority| pb::LeadershipPreference { nodes: Some(filter), priority };
+    let prefer = |filter: pb::NodeFilter, priority| pb::LeadershipPreference {
+        nodes: Some(filter),
+        priority,
+        unknown_fields: Default::default(),
+    };
     let role = pb::NodeFilter { roles: names(&["control"]), ..pb::NodeFilter::default() };
     let policy = pb::LeadershipPolicy {
         eligible: None,
         prefer: vec![prefer(only(&["a"]), 5), prefer(role, 7), prefer(only(&["c"]), -3)],
+        unknown_fields: Default::default(),
     };
     let policy = Policy::of(Some(&policy)).unwrap();
     let control = says(|says| says.role = "control".to_owned());
@@ -120,11 +124,20 @@ fn the_highest_priority_of_those_that_match_counts() {
 fn what_is_no_policy_is_refused() {
     let prefer = |nodes: Option<pb::NodeFilter>, priority| pb::LeadershipPolicy {
         eligible: None,
-        prefer: vec![pb::LeadershipPreference { nodes, priority }],
+        prefer: vec![pb::LeadershipPreference { nodes, priority, unknown_fields: Default::default() }],
+        unknown_fields: Default::default(),
     };
     let many = |count| pb::LeadershipPolicy {
         eligible: None,
-        prefer: vec![pb::LeadershipPreference { nodes: Some(only(&["a"])), priority: 1 }; count],
+        prefer: vec![
+            pb::LeadershipPreference {
+                nodes: Some(only(&["a"])),
+                priority: 1,
+                unknown_fields: Default::default()
+            };
+            count
+        ],
+        unknown_fields: Default::default(),
     };
     let long = |count| vec!["x".to_owned(); count];
     let refused = |policy: &pb::LeadershipPolicy| Policy::of(Some(policy)).err();

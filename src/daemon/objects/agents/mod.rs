@@ -381,12 +381,22 @@ fn list_item(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Option<
 fn moved(value: &AgentValue, relay: &LiveRelay, now: Millis) -> AgentValue {
     let holder = &relay.record.record.id.key;
     if value.relay_id != *holder {
-        return placed_anew(relay, now, value.relay_id.clone());
+        return placed_after(value, relay, now, value.relay_id.clone());
     }
     if value.relay_incarnation != relay.value.incarnation {
-        return placed_anew(relay, now, value.previous_relay_id.clone());
+        return placed_after(value, relay, now, value.previous_relay_id.clone());
     }
     value.clone()
+}
+
+/// As [`placed_anew`], with what a later version has written of the agent.
+fn placed_after(
+    before: &AgentValue,
+    relay: &LiveRelay,
+    now: Millis,
+    previous_relay_id: String,
+) -> AgentValue {
+    AgentValue { unknown_fields: before.unknown_fields.clone(), ..placed_anew(relay, now, previous_relay_id) }
 }
 
 fn placed_anew(relay: &LiveRelay, now: Millis, previous_relay_id: String) -> AgentValue {
@@ -395,6 +405,7 @@ fn placed_anew(relay: &LiveRelay, now: Millis, previous_relay_id: String) -> Age
         relay_incarnation: relay.value.incarnation,
         placed_at: Some(timestamp(now)),
         previous_relay_id,
+        unknown_fields: Default::default(),
     }
 }
 

@@ -96,7 +96,9 @@ impl Bindings {
                     return Err(too_many());
                 }
                 let words = wanted.iter().map(|scope| scope.word().to_owned()).collect();
-                let value = BindingValue { scopes: words };
+                let held = found.and_then(|record| record.value::<BindingValue>());
+                let unknown_fields = held.map(|held| held.unknown_fields.clone()).unwrap_or_default();
+                let value = BindingValue { scopes: words, unknown_fields };
                 let mut shown = found.map_or_else(|| new(&asked.id), |record| show(record));
                 let before = shown.scopes.join(", ");
                 let mut writes = Vec::new();

@@ -94,14 +94,18 @@ impl Seeds {
                 value: Bytes::from(value),
                 group: None,
             };
-            let note = BindingSeedValue { node_id: node_id.to_owned() }.encode_to_vec();
+            let note = BindingSeedValue { node_id: node_id.to_owned(), unknown_fields: Default::default() }
+                .encode_to_vec();
             let mut writes = vec![put(&noted, note)];
             let has_room = self.registry.view().list(&BINDING).records.len() < BINDINGS_MAX;
             let is_new = reader.get(&binding).is_none() && has_room;
             let mut changes = vec!["seeded: false -> true".to_owned()];
             if is_new {
                 let scopes = seed.scopes.iter().map(|scope| scope.word().to_owned()).collect();
-                writes.push(put(&binding, BindingValue { scopes }.encode_to_vec()));
+                writes.push(put(
+                    &binding,
+                    BindingValue { scopes, unknown_fields: Default::default() }.encode_to_vec(),
+                ));
                 changes.push(format!("scopes: none -> {}", seed.scopes));
             }
             let body = own_body(node_id, act.action, binding.to_string(), changes);

@@ -49,7 +49,8 @@ async fn what_a_file_gives_is_entered_once_and_stays_as_it_is_left() {
     assert_eq!(first.granted(WHO).to_string(), "none", "the registry says what holds");
     first.look().await;
     assert_eq!(in_registry(&first).await, "mesh.operate");
-    let changed = BindingValue { scopes: vec!["mesh.read".to_owned()] }.encode_to_vec();
+    let changed = BindingValue { scopes: vec!["mesh.read".to_owned()], unknown_fields: Default::default() }
+        .encode_to_vec();
     change(&registry, Write::Put { id: binding_id(WHO), value: changed.into(), group: None }).await;
     first.look().await;
     assert_eq!(in_registry(&first).await, "mesh.read", "an operator has changed it");
@@ -68,7 +69,8 @@ async fn what_is_there_already_counts_as_entered() {
     let registry = Registry::new("node-1", store, &[BINDING, BINDING_SEED]);
     let LabRegistry { registry, tasks: _tasks } = LabRegistry::new(registry).await;
     let seeds = seeds(&registry, &Arc::new(AtomicBool::new(true)));
-    let known = BindingValue { scopes: vec!["mesh.read".to_owned()] }.encode_to_vec();
+    let known = BindingValue { scopes: vec!["mesh.read".to_owned()], unknown_fields: Default::default() }
+        .encode_to_vec();
     change(&registry, Write::Put { id: binding_id(WHO), value: known.into(), group: None }).await;
     seeds.look().await;
     assert_eq!(in_registry(&seeds).await, "mesh.read");

@@ -131,6 +131,7 @@ impl Certificates {
             issued_at: now,
             expires_at,
             scopes: wanted.scopes.clone(),
+            unknown_fields: Default::default(),
         };
         value.tokens.retain(|known| known.expires_at >= now);
         value.tokens.insert(0, token);

@@ -475,7 +475,12 @@ async fn an_issuer_that_has_ended_signs_no_list_and_those_that_it_signed_hold() 
     let issuer = root.intermediate(life(unix_now() - 3600)).unwrap();
     let body = super::revoked::encoded(issuer.trust_domain(), &list);
     let signature = issuer.sign(super::revoked::REVOCATIONS, &body).unwrap();
-    let value = RevocationValue { body, signature, signer: issuer.certificate().to_vec() };
+    let value = RevocationValue {
+        body,
+        signature,
+        signer: issuer.certificate().to_vec(),
+        unknown_fields: Default::default(),
+    };
     let bundle = Bundle::of(vec![root.certificate().clone()]).unwrap();
     assert_eq!(super::revoked::signed_list(&bundle, &value), Some(list.clone()));
     let forged = RevocationValue { signature: Vec::new(), ..value };

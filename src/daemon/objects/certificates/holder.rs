@@ -85,6 +85,7 @@ pub fn remembered(certificate: &Certificate, issued_by: &str, issuer: &[u8]) -> 
         addresses: certificate.names.addresses.iter().map(ToString::to_string).collect(),
         issued_by: issued_by.to_owned(),
         issuer: Fingerprint::of(issuer).as_bytes().to_vec(),
+        unknown_fields: Default::default(),
     }
 }
 

@@ -288,7 +288,11 @@ fn is_again(token: &JoinTokenValue, of: &Asked) -> bool {
 fn counted(record: &RecordId, token: &JoinTokenValue, of: &Asked) -> Write {
     let mut token = token.clone();
     let key = of.request.key.as_bytes().to_vec();
-    token.uses.push(JoinTokenUse { node_id: of.body.node_id.clone(), key });
+    token.uses.push(JoinTokenUse {
+        node_id: of.body.node_id.clone(),
+        key,
+        unknown_fields: Default::default(),
+    });
     Write::Put { id: record.clone(), value: Bytes::from(token.encode_to_vec()), group: None }
 }
 

@@ -338,7 +338,7 @@ async fn evidence_is_verified_and_of_the_key_that_joins() {
     ];
     let pem = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, spki.concat());
     let public_key_pem = format!("-----BEGIN PUBLIC KEY-----\n{pem}\n-----END PUBLIC KEY-----\n");
-    let ci = pb::Attester { name: "ci".into(), public_key_pem };
+    let ci = pb::Attester { name: "ci".into(), public_key_pem, unknown_fields: Default::default() };
     let image = rule("image", |rule| {
         rule.attesters = vec!["ci".into()];
         rule.claims = [("image".to_owned(), "sha256:1".to_owned())].into();

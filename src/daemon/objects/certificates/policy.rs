@@ -33,7 +33,7 @@ fn policy_id() -> RecordId {
 /// Where nobody has set a policy: a token is an administrator's word already.
 fn by_token_alone() -> JoinPolicyValue {
     let rule = pb::JoinRule { name: "token".to_owned(), effect: Effect::Allow as i32, ..Default::default() };
-    JoinPolicyValue { rules: vec![rule], attesters: Vec::new() }
+    JoinPolicyValue { rules: vec![rule], attesters: Vec::new(), unknown_fields: Default::default() }
 }
 
 /// The join policy that holds, and where it is from.
@@ -68,16 +68,17 @@ impl Certificates {
     ) -> Result<pb::JoinPolicyChange, Fault> {
         let hash = request_hash(&asked);
         let pb::SetJoinPolicyRequest { rules, attesters, reason, expected_version, dry_run } = asked;
-        let wanted = JoinPolicyValue { rules, attesters };
+        let wanted = JoinPolicyValue { rules, attesters, unknown_fields: Default::default() };
         check(&wanted)?;
         let (rpc, id) = (SET_JOIN_POLICY, ONLY.to_owned());
         let asked = Asked { caller, rpc, id, reason, expected_version, dry_run, hash };
         asked
             .of_record(&self.registry, policy_id(), |found| {
                 let before = found.and_then(|found| found.value::<JoinPolicyValue>());
-                let writes = match before.as_deref() == Some(&wanted) {
+                let is_so = before.as_deref().is_some_and(|before| before.known() == wanted.known());
+                let writes = match is_so {
                     true => Vec::new(),
-                    false => vec![put(&wanted)],
+                    false => vec![put(&with_unknown_fields(wanted.clone(), before.as_deref()))],
                 };
                 let before = before.as_deref().cloned().unwrap_or_else(by_token_alone);
                 let changes = differences(&before, &wanted);
@@ -102,10 +103,31 @@ impl Certificates {
         let Some(policy) = self.policy.as_ref().filter(|_| reader.get(&policy_id()).is_none()) else {
             return Ok(None);
         };
-        let value = JoinPolicyValue { rules: policy.rules.clone(), attesters: policy.attesters.clone() };
+        let value = JoinPolicyValue {
+            rules: policy.rules.clone(),
+            attesters: policy.attesters.clone(),
+            unknown_fields: Default::default(),
+        };
         check(&value)?;
         Ok(Some(put(&value)))
     }
+}
+
+/// A policy, with what a later version has written into the one before, and into its rules and attesters of these names.
+fn with_unknown_fields(mut policy: JoinPolicyValue, before: Option<&JoinPolicyValue>) -> JoinPolicyValue {
+    let Some(before) = before else { return policy };
+    policy.unknown_fields = before.unknown_fields.clone();
+    for rule in &mut policy.rules {
+        if let Some(before) = before.rules.iter().find(|before| before.name == rule.name) {
+            rule.unknown_fields = before.unknown_fields.clone();
+        }
+    }
+    for attester in &mut policy.attesters {
+        if let Some(before) = before.attesters.iter().find(|before| before.name == attester.name) {
+            attester.unknown_fields = before.unknown_fields.clone();
+        }
+    }
+    policy
 }
 
 /// By which rule a host is let in that has a token, and for how long.

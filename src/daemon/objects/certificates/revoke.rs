@@ -267,6 +267,7 @@ fn word(what: &Revoked) -> String {
         Revoked::Key(key) => format!("key {key}"),
         Revoked::Holder(id) => format!("holder {id}"),
         Revoked::Node { cluster, node } => format!("node {cluster}/{node}"),
+        Revoked::Later(_) => "what a later version names".to_owned(),
     }
 }
 
@@ -286,6 +287,8 @@ fn show((what, revocation): (&Revoked, &Revocation)) -> pb::Revocation {
         Revoked::Key(key) => shown.key_fingerprint = key.to_string(),
         Revoked::Holder(id) => shown.id = id.to_string(),
         Revoked::Node { cluster, node } => shown.node = format!("{cluster}/{node}"),
+        // Its reason and its times are shown.
+        Revoked::Later(_) => {}
     }
     shown
 }

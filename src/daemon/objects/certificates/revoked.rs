@@ -9,6 +9,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::revoked_value::What;
 use omnirelay_wire::pb::omnirelay::store::v1::{RevocationList, RevocationValue, RevokedValue};
 use omnirelay_wire::reasons;
+use omnirelay_wire::unknown_fields::UnknownFields;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 
@@ -17,24 +18,35 @@ pub const REVOCATIONS: &str = "revocations 1";
 
 /// The list as it is signed and kept.
 pub fn encoded(domain: &TrustDomain, list: &Revocations) -> Vec<u8> {
-    let entries = list.iter().map(|(what, revocation)| RevokedValue {
-        what: Some(match what {
-            Revoked::Serial(serial) => What::Serial(serial.as_bytes().to_vec()),
-            Revoked::Key(key) => What::Key(key.as_bytes().to_vec()),
-            Revoked::Holder(id) => What::Holder(id.to_string()),
-            Revoked::Node { cluster, node } => What::Node(format!("{cluster}/{node}")),
-        }),
-        since: revocation.since,
-        until: revocation.until,
-        reason: revocation.reason.clone(),
-        reinstated: revocation.reinstated,
+    let entries = list.iter().map(|(what, revocation)| {
+        let named = |what| RevokedValue {
+            what: Some(what),
+            unknown_fields: UnknownFields::from(revocation.unknown_fields.clone()),
+            ..RevokedValue::default()
+        };
+        let named = match what {
+            Revoked::Serial(serial) => named(What::Serial(serial.as_bytes().to_vec())),
+            Revoked::Key(key) => named(What::Key(key.as_bytes().to_vec())),
+            Revoked::Holder(id) => named(What::Holder(id.to_string())),
+            Revoked::Node { cluster, node } => named(What::Node(format!("{cluster}/{node}"))),
+            // It was read before it was kept.
+            Revoked::Later(written) => RevokedValue::decode(written.as_slice()).unwrap_or_default(),
+        };
+        RevokedValue {
+            since: revocation.since,
+            until: revocation.until,
+            reason: revocation.reason.clone(),
+            reinstated: revocation.reinstated,
+            ..named
+        }
     });
     let (trust_domain, entries) = (domain.to_string(), entries.collect());
-    RevocationList { trust_domain, number: list.number(), entries }.encode_to_vec()
+    let unknown_fields = UnknownFields::from(list.unknown_fields().to_vec());
+    RevocationList { trust_domain, number: list.number(), entries, unknown_fields }.encode_to_vec()
 }
 
-/// The list that was kept, whoever wrote it; an empty one where there is none. Of what a later version revokes and this one
-/// does not know how, nothing is in it.
+/// The list that was kept, whoever wrote it; an empty one where there is none. What a later version revokes in a way that
+/// this one does not know is in it as [`Revoked::Later`].
 ///
 /// # Errors
 /// `AUTHORITY_UNREADABLE`, when it is none.
@@ -44,21 +56,33 @@ pub fn known(value: Option<&RevocationValue>) -> Result<Revocations, Fault> {
         let message = "the registry holds something that is no list of revocations";
         Fault::new(reasons::AUTHORITY_UNREADABLE, message)
     })?;
-    Ok(Revocations::new(list.number, list.entries.into_iter().filter_map(entry)))
+    let unknown_fields = list.unknown_fields.as_bytes().to_vec();
+    Ok(Revocations::new(list.number, list.entries.into_iter().map(entry)).with_unknown_fields(unknown_fields))
 }
 
-fn entry(value: RevokedValue) -> Option<(Revoked, Revocation)> {
-    let RevokedValue { what, since, until, reason, reinstated } = value;
-    let what = match what? {
-        What::Serial(bytes) => Revoked::Serial(Serial::of(&bytes)),
-        What::Key(bytes) => Revoked::Key(Fingerprint::from_bytes(&bytes)?),
+fn entry(value: RevokedValue) -> (Revoked, Revocation) {
+    let RevokedValue { what, since, until, reason, reinstated, unknown_fields } = value;
+    let revocation = |unknown_fields| Revocation { since, until, reason, reinstated, unknown_fields };
+    match what.as_ref().and_then(revoked) {
+        Some(known) => (known, revocation(unknown_fields.as_bytes().to_vec())),
+        None => {
+            let written = RevokedValue { what, unknown_fields, ..RevokedValue::default() };
+            (Revoked::Later(written.encode_to_vec()), revocation(Vec::new()))
+        }
+    }
+}
+
+/// What an entry is about; `None`: this version does not know it so.
+fn revoked(what: &What) -> Option<Revoked> {
+    Some(match what {
+        What::Serial(bytes) => Revoked::Serial(Serial::of(bytes)),
+        What::Key(bytes) => Revoked::Key(Fingerprint::from_bytes(bytes)?),
         What::Holder(id) => Revoked::Holder(id.parse().ok()?),
         What::Node(node) => {
             let (cluster, node) = node.split_once('/')?;
             Revoked::Node { cluster: cluster.to_owned(), node: node.to_owned() }
         }
-    };
-    Some((what, Revocation { since, until, reason, reinstated }))
+    })
 }
 
 /// The list, if the authority signed it. Until when its signer was valid does not matter: it signs none once it has ended,
@@ -97,4 +121,39 @@ pub fn believed(
     let mut list = sound.unwrap_or_default();
     list.unite(enforced, now);
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list of a later version: one entry is about something new, one has a new field, and so has the list.
+    fn later() -> RevocationValue {
+        let unknown = |number: u8| UnknownFields::from(vec![number << 3, 1]);
+        let node = What::Node("default/node-1".to_owned());
+        let entries = vec![
+            RevokedValue { since: 5, until: 1 << 40, unknown_fields: unknown(9), ..RevokedValue::default() },
+            RevokedValue { what: Some(node), unknown_fields: unknown(10), ..RevokedValue::default() },
+        ];
+        let list = RevocationList { number: 7, entries, unknown_fields: unknown(11), ..Default::default() };
+        RevocationValue { body: list.encode_to_vec(), ..RevocationValue::default() }
+    }
+
+    #[test]
+    fn what_a_later_version_revoked_outlives_each_change_of_the_list() {
+        let domain: TrustDomain = "m".parse().unwrap();
+        let read = known(Some(&later())).unwrap();
+        let mut changed = read.clone();
+        changed.revoke(Revoked::Serial(Serial::of(&[1])), 10, 1 << 40, "stolen");
+        changed.prune(20);
+        let mut united = Revocations::default();
+        united.unite(&changed, 20);
+        for list in [changed, united] {
+            let written = RevocationList::decode(encoded(&domain, &list).as_slice()).unwrap();
+            let before = RevocationList::decode(&*later().body).unwrap();
+            assert_eq!(written.unknown_fields, before.unknown_fields);
+            assert!(before.entries.iter().all(|entry| written.entries.contains(entry)), "{written:?}");
+            assert_eq!(written.entries.len(), 3);
+        }
+    }
 }

@@ -455,6 +455,7 @@ impl Given {
             sealed_key: sealed_key.to_vec(),
             across: across.to_vec(),
             since: now,
+            unknown_fields: Default::default(),
         };
         let across = self.across.as_deref().unwrap_or_default();
         let root = self.root.as_ref().map(|root| signing(root, &[], across));

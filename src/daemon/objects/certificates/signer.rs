@@ -153,7 +153,7 @@ impl Signer {
         let roots = vec![sealed(&sealing, ROOT, &root, now)?];
         let issuers = vec![sealed(&sealing, ISSUER, &issuer, now)?];
         let token_keys = vec![token_keys::make(&sealing, &issuer)?];
-        Ok(AuthorityValue { trust_domain, roots, issuers, token_keys })
+        Ok(AuthorityValue { trust_domain, roots, issuers, token_keys, unknown_fields: Default::default() })
     }
 
     /// The key of an issuer that somebody else is to certify, sealed, and the request for it; a daemon without a secret makes
@@ -183,7 +183,10 @@ impl Signer {
             let signature = issuer.sign(NEXT_ISSUER, &csr).map_err(|error| not_made(&error))?;
             Ok::<_, Fault>((signature, issuer.certificate().to_vec()))
         });
-        Ok(Prepared { proven: proven.transpose()?, value: PendingIssuerValue { sealed_key, csr } })
+        Ok(Prepared {
+            proven: proven.transpose()?,
+            value: PendingIssuerValue { sealed_key, csr, unknown_fields: Default::default() },
+        })
     }
 
     /// Another issuer of the newest root.
@@ -270,7 +273,12 @@ impl Signer {
         }
         let body = encoded(issuer.trust_domain(), list);
         let signature = issuer.sign(REVOCATIONS, &body).map_err(|error| not_made(&error))?;
-        Ok(RevocationValue { body, signature, signer: issuer.certificate().to_vec() })
+        Ok(RevocationValue {
+            body,
+            signature,
+            signer: issuer.certificate().to_vec(),
+            unknown_fields: Default::default(),
+        })
     }
 
     fn in_use(&self) -> Fault {
@@ -296,7 +304,13 @@ fn opened_as(domain: TrustDomain, kept: &SigningValue, pem: &[u8]) -> Result<Aut
 fn sealed(key: &SealingKey, what: &str, authority: &Authority, now: i64) -> Result<SigningValue, Fault> {
     let sealed_key = key.seal(what, authority.key_pem().as_bytes()).map_err(|error| not_sealed(&error))?;
     let certificate = authority.certificate().to_vec();
-    Ok(SigningValue { certificate, sealed_key, across: Vec::new(), since: now })
+    Ok(SigningValue {
+        certificate,
+        sealed_key,
+        across: Vec::new(),
+        since: now,
+        unknown_fields: Default::default(),
+    })
 }
 
 pub fn not_sealed(error: &SealError) -> Fault {

@@ -39,7 +39,7 @@ pub fn make(sealing: &SealingKey, issuer: &Authority) -> Result<TokenKeyValue, F
     let sealed_key = sealing.seal(TOKEN_KEY, &kept).map_err(|error| not_sealed(&error))?;
     let signature = issuer.sign(VOUCHED, key.public()).map_err(|error| not_made(&error))?;
     let (public_key, signer) = (key.public().to_vec(), issuer.certificate().to_vec());
-    Ok(TokenKeyValue { public_key, sealed_key, signature, signer })
+    Ok(TokenKeyValue { public_key, sealed_key, signature, signer, unknown_fields: Default::default() })
 }
 
 /// Puts another key in front of those before, by which nobody signs any more.

@@ -153,6 +153,7 @@ impl Asked<'_> {
             reason: self.reason.clone(),
             ordered_at: Some(timestamp(known.now)),
             correlation_id: correlation_id(self.caller.request_id.as_str()),
+            unknown_fields: Default::default(),
         };
         let after = LeadershipValue { order: Some(order), ..LeadershipValue::clone(&known.value) };
         self.put(Some(known), after, changes)

@@ -59,11 +59,19 @@ mod tests {
     ) -> LeadershipValue {
         let prefer = prefer.iter().cloned();
         let prefer = prefer
-            .map(|(priority, nodes)| pb::LeadershipPreference { nodes: Some(nodes), priority })
+            .map(|(priority, nodes)| pb::LeadershipPreference {
+                nodes: Some(nodes),
+                priority,
+                unknown_fields: Default::default(),
+            })
             .collect();
         LeadershipValue {
             labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-            policy: Some(pb::LeadershipPolicy { eligible: Some(eligible), prefer }),
+            policy: Some(pb::LeadershipPolicy {
+                eligible: Some(eligible),
+                prefer,
+                unknown_fields: Default::default(),
+            }),
             ..LeadershipValue::default()
         }
     }

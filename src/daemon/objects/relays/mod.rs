@@ -165,7 +165,8 @@ impl Relays {
             let beginning = Beginning { id, ttl, until, epoch, preconditions, value: &begin };
             return registry.begin_life(beginning).await;
         };
-        let wanted = RelayValue { incarnation: known.value.incarnation, ..value.clone() };
+        let unknown_fields = known.value.unknown_fields.clone();
+        let wanted = RelayValue { incarnation: known.value.incarnation, unknown_fields, ..value.clone() };
         let value = encoded(&wanted);
         registry
             .claim(Claim { record: &known.record, ttl: self.ttl, until, value: &value, preconditions: &[] })
@@ -248,8 +249,13 @@ fn checked(relay: Option<pb::Relay>) -> Result<(RecordId, RelayValue), Fault> {
     }
     let port = u16::try_from(relay.grpc_port)
         .map_err(|_| Fault::invalid("field `relay.grpcPort` must be 0 to 65535"))?;
-    let value =
-        RelayValue { address: address.clone(), grpc_port: u32::from(port), incarnation: 0, tls: relay.tls };
+    let value = RelayValue {
+        address: address.clone(),
+        grpc_port: u32::from(port),
+        incarnation: 0,
+        tls: relay.tls,
+        unknown_fields: Default::default(),
+    };
     Ok((relay_id(&relay.relay_id), value))
 }
 

@@ -262,6 +262,7 @@ fn shown(at: Millis, change: &pb::ShardMapChange, changed: &ChangedShard) -> pb:
         previous_owner_node_id: previous.as_ref().map(|it| it.owner_node_id.clone()).unwrap_or_default(),
         plan_id: change.plan_id.clone(),
         cause: change.cause.clone(),
+        unknown_fields: Default::default(),
     };
     pb::ShardDiffNotification {
         position: change.position,

@@ -325,6 +325,7 @@ impl Holdings {
                         namespace: namespace.to_owned(),
                         shard_id: shard.to_owned(),
                         fence_token: held.1,
+                        unknown_fields: Default::default(),
                     });
                     current.insert(held);
                 }

@@ -59,7 +59,7 @@ impl Loads {
     /// `INVALID_ARGUMENT`; those of [`Maps::ready`]; `TOO_MANY_WORKERS`.
     pub fn report(&self, asked: &pb::ReportLoadRequest) -> Result<pb::ReportLoadResponse, Fault> {
         check_worker(&asked.worker_id)?;
-        let load = asked.load.ok_or_else(|| Fault::invalid("field `load` is missing"))?;
+        let load = asked.load.clone().ok_or_else(|| Fault::invalid("field `load` is missing"))?;
         check(&load).map_err(Fault::invalid)?;
         Maps::of(self.registry.view()).ready(&asked.namespace)?;
         let key = (asked.namespace.clone(), asked.worker_id.clone());
@@ -119,12 +119,18 @@ impl Loads {
             let mine = reports.iter().filter(|((namespace, _), _)| namespace == name);
             let load = together(mine.map(|(_, report)| &report.load));
             let was = before.iter().find(|of| of.namespace == *name).cloned().unwrap_or_default();
-            let thresholds = with_defaults(map.spec().policy.thresholds, self.defaults);
+            let thresholds = with_defaults(&map.spec().policy.thresholds, &self.defaults);
             let over: Vec<String> =
                 over(&load, &thresholds, &was.over).into_iter().map(str::to_owned).collect();
             let since = was.over_since.filter(|_| !was.over.is_empty()).or(Some(timestamp(view.now())));
             let over_since = since.filter(|_| !over.is_empty());
-            Some(NamespaceLoad { namespace: name.clone(), load: Some(load), over, over_since })
+            Some(NamespaceLoad {
+                namespace: name.clone(),
+                load: Some(load),
+                over,
+                over_since,
+                unknown_fields: Default::default(),
+            })
         };
         names.into_iter().filter_map(of).collect()
     }
@@ -133,7 +139,7 @@ impl Loads {
         let epoch = self.registry.view().head().epoch;
         let id = RecordId::new(LOAD, self.registry.node_id());
         let act = Act::new("shards.load", [LOAD], Authority::Session(session.clone()));
-        let value = ShardLoadValue { namespaces }.encode_to_vec().into();
+        let value = ShardLoadValue { namespaces, unknown_fields: Default::default() }.encode_to_vec().into();
         let write = Write::Put { id, value, group: Some(session.clone()) };
         self.registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(drop)
     }
@@ -154,7 +160,7 @@ fn is_to_be_said(before: &[NamespaceLoad], after: &[NamespaceLoad], may_wait: bo
     let are_others = before.len() != after.len()
         || pairs().any(|(before, after)| before.namespace != after.namespace || before.over != after.over);
     let is_other = |before: &NamespaceLoad, after: &NamespaceLoad| {
-        is_news(&before.load.unwrap_or_default(), &after.load.unwrap_or_default())
+        is_news(&before.load.clone().unwrap_or_default(), &after.load.clone().unwrap_or_default())
     };
     are_others || !may_wait && pairs().any(|(before, after)| is_other(before, after))
 }
@@ -187,7 +193,7 @@ impl Shards {
         }
         let mut owned: BTreeMap<&str, u32> = BTreeMap::new();
         values.owners().for_each(|owner| *owned.entry(owner).or_default() += 1);
-        let thresholds = with_defaults(spec.policy.thresholds, self.loads.defaults);
+        let thresholds = with_defaults(&spec.policy.thresholds, &self.loads.defaults);
         let mut ranked = ranked(&loads, &thresholds);
         ranked.extend(
             unknown.into_iter().map(|node| pb::NodeLoad { node_id: node.clone(), ..Default::default() }),

@@ -112,7 +112,9 @@ impl Namespaces {
             .of_record(&self.registry, namespace_id(&asked.id), |found| {
                 if let Some(found) = found {
                     let value = found.value::<NamespaceValue>().unwrap_or_default();
-                    let is_same = value.spec == made.spec
+                    let known =
+                        |spec: &Option<pb::NamespaceSpec>| spec.as_ref().map(pb::NamespaceSpec::known);
+                    let is_same = known(&value.spec) == known(&made.spec)
                         && value.shards == made.shards
                         && value.made_of == made.made_of;
                     return match is_same && value.phase() != Phase::Deleting {

@@ -68,7 +68,7 @@ impl Releases {
         let before =
             known.as_ref().and_then(|record| record.value::<ShardReleaseValue>()).unwrap_or_default();
         let (shards, again) = self.holdings.to_give_up();
-        let given_up = ShardReleaseValue { shards };
+        let given_up = ShardReleaseValue { shards, unknown_fields: Default::default() };
         if given_up == *before {
             return Ok(again);
         }

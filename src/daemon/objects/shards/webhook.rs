@@ -138,7 +138,9 @@ impl Webhook {
     async fn note(&self, cursor: Cursor) -> Result<(), CommitError> {
         let Some(fence) = self.campaigner.fence(GLOBAL_CONTROL) else { return Ok(()) };
         let act = Act::new("shards.webhook", [WEBHOOK], Authority::Leader(fence));
-        let value = ShardWebhookValue { cursor: cursor.to_string() }.encode_to_vec().into();
+        let value = ShardWebhookValue { cursor: cursor.to_string(), unknown_fields: Default::default() }
+            .encode_to_vec()
+            .into();
         let write = Write::Put { id: RecordId::new(WEBHOOK, KEY), value, group: None };
         let epoch = self.registry.view().head().epoch;
         self.registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(drop)

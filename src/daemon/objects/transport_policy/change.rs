@@ -61,11 +61,12 @@ impl OwnTransport {
         let registry = &self.registry;
         asked
             .of_record(registry, policy_id(), |found| {
-                let versions = found.map(|found| kept(found)).unwrap_or_default();
-                let Wanted { policy, rolled_back_to } = wanted(&versions)?;
+                let value = found.map(|found| kept(found)).unwrap_or_default();
+                let versions = &value.versions;
+                let Wanted { policy, rolled_back_to } = wanted(versions)?;
                 let report = self.accept(&policy)?;
                 let holds = versions.last().and_then(|version| version.policy.as_ref());
-                let is_so = holds == Some(&policy);
+                let is_so = holds.is_some_and(|holds| holds.known() == policy.known());
                 let before = found.is_none().then(|| self.holding().0);
                 let before = holds.or(before.as_ref()).cloned().unwrap_or_default();
                 let mut changes = differences(&before, &policy);
@@ -81,8 +82,9 @@ impl OwnTransport {
                     set_at: Some(timestamp(registry.view().now())),
                     reason: asked.reason.clone(),
                     rolled_back_to,
+                    unknown_fields: Default::default(),
                 };
-                let writes = if is_so { Vec::new() } else { vec![put(versions, next)] };
+                let writes = if is_so { Vec::new() } else { vec![put(value.clone(), next)] };
                 let answer = pb::TransportPolicyChange {
                     schema_version: SCHEMA_VERSION.to_owned(),
                     policy: Some(shown),

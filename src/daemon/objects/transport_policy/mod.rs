@@ -116,10 +116,10 @@ impl OwnTransport {
         self.registry.ready_for(&asked.min_revision).await?;
         let record = self.registry.look(|view| view.get(&policy_id())).await;
         let cursor = head_cursor(self.registry.view());
-        let versions = record.as_deref().map(kept).unwrap_or_default();
+        let value = record.as_deref().map(kept).unwrap_or_default();
         let listed = pb::ListTransportPolicyVersionsResponse {
             cursor: cursor.clone(),
-            versions: versions.into_iter().rev().collect(),
+            versions: value.versions.into_iter().rev().collect(),
             ..Default::default()
         };
         Ok(at_cursor(listed.within(envelope(&self.registry)), &cursor))
@@ -143,9 +143,9 @@ fn policy_id() -> RecordId {
     RecordId::new(TRANSPORT_POLICY, ONLY)
 }
 
-/// All versions of a record, the oldest first.
-fn kept(record: &ViewRecord) -> Vec<pb::TransportPolicyVersion> {
-    record.value::<TransportPolicyValue>().map(|value| value.versions.clone()).unwrap_or_default()
+/// The value of a record: all versions, the oldest first.
+fn kept(record: &ViewRecord) -> TransportPolicyValue {
+    record.value::<TransportPolicyValue>().as_deref().cloned().unwrap_or_default()
 }
 
 /// The version that holds.
@@ -154,11 +154,11 @@ fn latest(record: &ViewRecord) -> Option<pb::TransportPolicy> {
 }
 
 /// The write by which a version becomes the newest; the oldest go.
-fn put(mut versions: Vec<pb::TransportPolicyVersion>, next: pb::TransportPolicyVersion) -> Write {
-    versions.push(next);
-    let surplus = versions.len().saturating_sub(VERSIONS_MAX);
-    versions.drain(..surplus);
-    let value = Bytes::from(TransportPolicyValue { versions }.encode_to_vec());
+fn put(mut value: TransportPolicyValue, next: pb::TransportPolicyVersion) -> Write {
+    value.versions.push(next);
+    let surplus = value.versions.len().saturating_sub(VERSIONS_MAX);
+    value.versions.drain(..surplus);
+    let value = Bytes::from(value.encode_to_vec());
     Write::Put { id: policy_id(), value, group: None }
 }
 

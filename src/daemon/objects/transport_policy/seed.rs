@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use omnirelay_store::CommitError;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::TransportPolicyValue;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -67,10 +68,14 @@ impl PolicySeed {
                 set_at: Some(timestamp(registry.view().now())),
                 reason: "of its configuration".to_owned(),
                 rolled_back_to: 0,
+                unknown_fields: Default::default(),
             };
             let changes = differences(&pb::TransportPolicy::default(), &self.policy);
             let body = own_body(registry.node_id(), act.action, policy_id().to_string(), changes);
-            Ok(Some((reader.plan().write(vec![put(Vec::new(), first)]).audit([body]), ())))
+            Ok(Some((
+                reader.plan().write(vec![put(TransportPolicyValue::default(), first)]).audit([body]),
+                (),
+            )))
         });
         Ok(done.await?.is_some())
     }

@@ -26,7 +26,7 @@ fn delete(scope: &str) -> pb::DeleteScopeRequest {
 fn only(node_ids: &[&str]) -> Option<pb::LeadershipPolicy> {
     let nodes = node_ids.iter().map(|id| (*id).to_owned()).collect();
     let eligible = Some(pb::NodeFilter { nodes, ..pb::NodeFilter::default() });
-    Some(pb::LeadershipPolicy { eligible, prefer: Vec::new() })
+    Some(pb::LeadershipPolicy { eligible, prefer: Vec::new(), unknown_fields: Default::default() })
 }
 
 /// Of `daemons`, who does not lead, in the order of their ids.

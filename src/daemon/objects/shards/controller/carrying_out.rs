@@ -147,6 +147,7 @@ impl<'a> Desk<'a> {
             by: me.clone(),
             at: Some(now),
             reason: plan.reason.clone(),
+            unknown_fields: Default::default(),
         });
         let (moves, reason) = (plan.moves.len(), plan.reason.clone());
         let body = own_body(

@@ -275,6 +275,7 @@ pub(super) fn decision(what: &str, caller: &Caller, at: Timestamp, reason: &str)
         by: caller.principal.to_string(),
         at: Some(at),
         reason: reason.to_owned(),
+        unknown_fields: Default::default(),
     }
 }
 

@@ -64,6 +64,7 @@ impl Plans {
                     plan: Some(plan.clone()),
                     max_parallel_moves: asked.max_parallel_moves,
                     rules: map.spec().digest(),
+                    unknown_fields: Default::default(),
                 };
                 let mut answer = pb::PlanChange {
                     schema_version: SCHEMA_VERSION.to_owned(),
