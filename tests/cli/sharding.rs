@@ -38,7 +38,10 @@ fn history(cause: &str) -> Value {
 
 fn namespace() -> Value {
     json!({
-        "namespace": "orders", "spec": {"strategyId": "rendezvous", "weights": {"relay-b119": 2.0}, "capacities": {}},
+        "namespace": "orders", "spec": {
+            "strategyId": "rendezvous", "weights": {"relay-b119": 2.0}, "capacities": {},
+            "policy": {"holders": ["service:orders"]},
+        },
         "mapVersion": "7", "checksum": "73517D8345209AF1", "shards": 4, "ready": true, "made": 4, "deleting": false,
         "state": "draining", "stateReason": format!("plan {PLAN}: owners are to stop"),
         "stateSince": "2026-11-20T06:00:30Z", "planId": PLAN, "moving": 1, "unowned": 0, "imbalance": 1.5,

@@ -271,6 +271,9 @@ reasons! {
     NOT_AN_ISSUER: FailedPrecondition,
         "the daemon that was asked cannot issue certificates: it has not the secret that the issuer's key is sealed with",
         "ask one that can: omnirelay cert ca show says of each whether it issues";
+    NOT_A_HOLDER: PermissionDenied,
+        "the caller may not hold shards of a namespace here, nor report what there is to do: its policy names others as holders, or the caller is another node",
+        "call with an identity that omnirelay mesh namespaces get names; or have an administrator add it: omnirelay mesh namespaces set NAMESPACE --holder PRINCIPAL";
     NOT_ELIGIBLE: FailedPrecondition,
         "that node may not lead the scope: it is not alive, it is cordoned or draining, or the policy of the scope excludes it",
         "omnirelay mesh leaders explain SCOPE says why, and who may";
@@ -495,7 +498,8 @@ reasons! {
     TOO_MANY_WATCHES: ResourceExhausted,
         "the daemon serves as many watches as it can", "close some, or ask another daemon";
     TOO_MANY_WORKERS: ResourceExhausted,
-        "as many workers serve what a node owns as may", "end some; or let one process serve several shards";
+        "as many workers serve what a node owns as may, of one principal or of all",
+        "end some; or let one process serve several shards";
     TOO_MUCH_IN_FLIGHT: ResourceExhausted,
         "requests and unread answers already hold all the memory they may",
         "try again; read answers as they come, and ask for smaller pages";
@@ -534,6 +538,9 @@ reasons! {
         "a version of a register is never lowered", "leave it out, or delete the register and create it anew";
     WATCH_TIMEOUT: DeadlineExceeded,
         "a watch did not see in time what it waited for", "wait longer with --timeout";
+    WORKER_OF_ANOTHER: PermissionDenied,
+        "the id of a worker is of another principal, until that worker has left or was silent for ten minutes",
+        "choose another id: each start of a process has one of its own";
 }
 
 #[cfg(test)]

@@ -107,8 +107,8 @@ fn facts() -> Facts {
 
 /// One with which all is as it should be, but for this.
 fn namespace(name: &str, but: &Value) -> Value {
-    let mut namespace =
-        json!({"namespace": name, "shards": 8, "state": "steady", "unowned": 0, "imbalance": 1.25});
+    let mut namespace = json!({"namespace": name, "shards": 8, "state": "steady", "unowned": 0, "imbalance": 1.25,
+               "spec": {"policy": {"holders": ["service:orders"]}}});
     for (field, value) in but.as_object().into_iter().flatten() {
         namespace[field] = value.clone();
     }

@@ -35,6 +35,13 @@ pub static CATEGORY: Category = Category {
             "A node owns a quarter more shards than its share by weight, or has more to do than its thresholds allow.",
             Judge::Answer(&NAMESPACES, balanced),
         ),
+        Check::new(
+            "shards-holders",
+            "every namespace names who may hold its shards",
+            "Callers of the mesh have to prove who they are, and the policy of a namespace names no `holders`: whoever may connect \
+             gets fence tokens of its shards, and reports what there is to do for nodes.",
+            Judge::Answer(&NAMESPACES, held),
+        ),
     ],
     items: &[],
 };
@@ -78,6 +85,26 @@ fn balanced(answer: &Value, _: &Facts) -> Finding {
     judged(answer, &uneven, "no node has much more than its share", |some| {
         Finding::warn(format!("shards are unbalanced: {some}"))
     })
+}
+
+fn held(answer: &Value, facts: &Facts) -> Finding {
+    let is_proven = facts.node().is_ok_and(|node| text(node, "letIn") == "nobody");
+    if !is_proven {
+        return Finding::skip("callers need not prove who they are");
+    }
+    let open = named(answer, |namespace| {
+        let is_open = items(namespace, "spec.policy.holders").is_empty();
+        is_open.then(|| name(namespace).to_owned())
+    });
+    let finding = judged(answer, &open, "each names who may hold its shards", |some| {
+        Finding::warn(format!("whoever may connect may hold shards of {some}"))
+    });
+    match open.first() {
+        Some((first, _)) => finding.hint(format!(
+            "omnirelay mesh namespaces set {first} --holder service:NAME    # the identity of its workers"
+        )),
+        None => finding,
+    }
 }
 
 /// What is said of those namespaces of which something is.

@@ -21,6 +21,7 @@ pub const LEAF: Leaf = Leaf::write("mesh namespaces create", &[&CREATE]).exiting
 const EXAMPLES: &str = "\
 Examples:
   omnirelay mesh namespaces create orders --shards 128
+  omnirelay mesh namespaces create orders --shards 128 --holder service:orders
   omnirelay mesh namespaces create orders --shards 128 --strategy ring --weight node-1=2 --self-approval
   omnirelay mesh namespaces create orders -f orders.yaml --dry-run
   echo '{\"named\": [{\"shardId\": \"eu\", \"localityHint\": \"region:eu\"}]}' | omnirelay mesh namespaces create tenants -f -";

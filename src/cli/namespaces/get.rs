@@ -9,7 +9,7 @@ use super::KIND;
 use super::list::state;
 use crate::cli::complete;
 use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, pairs, plain, text};
+use crate::cli::frame::document::{field, items, pairs, plain, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::listing::listing;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
@@ -66,9 +66,13 @@ fn describe(document: &Value, absolute: bool) -> String {
     let imbalance = field(namespace, "imbalance").as_f64().map(|ratio| format!("{ratio:.3}"));
     let policy = field(namespace, "spec.policy");
     let policy = policy.as_object().map(|said| {
-        let said = said.iter().filter(|(_, value)| !value.is_null() && value.as_str() != Some("unspecified"));
+        let is_said = |(name, value): &(&String, &Value)| {
+            !value.is_null() && value.as_str() != Some("unspecified") && *name != "holders"
+        };
+        let said = said.iter().filter(is_said);
         said.map(|(name, value)| format!("{name}={}", plain(value))).collect::<Vec<_>>().join(",")
     });
+    let holders: Vec<String> = items(namespace, "spec.policy.holders").iter().map(plain).collect();
     listing(&[
         ("namespace", said("namespace")),
         ("shards", plain(field(namespace, "shards"))),
@@ -78,6 +82,7 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("strategy", said("spec.strategyId")),
         ("weights", pairs(namespace, "spec.weights")),
         ("capacities", pairs(namespace, "spec.capacities")),
+        ("holders", if holders.is_empty() { "any".to_owned() } else { holders.join(",") }),
         ("policy", policy.unwrap_or_default()),
         ("imbalance", imbalance.unwrap_or_default()),
         ("moving", count("moving")),

@@ -27,6 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   omnirelay mesh namespaces set orders --weight node-1=2
   omnirelay mesh namespaces set orders --self-approval --silent-after-ms 0
+  omnirelay mesh namespaces set orders --holder service:orders --reason \"nobody else serves them\"
   omnirelay mesh namespaces set orders -f orders.yaml --if-match 12 --reason \"new policy\"";
 
 /// Change the rules of a namespace

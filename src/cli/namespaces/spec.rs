@@ -21,6 +21,12 @@ pub struct SpecArgs {
     /// How much of what there is a node takes, 0 to 1000; who is not named weighs 1
     #[arg(long, value_name = "NODE=WEIGHT", value_delimiter = ',', value_parser = weight)]
     pub weight: Vec<(String, f64)>,
+    /// Who alone may hold shards and report what they have to do, such as service:orders; all of them are to be named
+    #[arg(long, value_name = "PRINCIPAL", value_delimiter = ',')]
+    pub holder: Vec<String>,
+    /// Let whoever may connect hold shards
+    #[arg(long, conflicts_with = "holder")]
+    pub any_holder: bool,
     /// Let whoever proposes a plan approve it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub self_approval: Option<bool>,
@@ -55,6 +61,9 @@ impl SpecArgs {
         }
         for (node, weight) in &self.weight {
             spec["weights"][node.strip_prefix("peer/").unwrap_or(node)] = json!(weight);
+        }
+        if self.any_holder || !self.holder.is_empty() {
+            spec["policy"]["holders"] = json!(self.holder);
         }
         if let Some(allowed) = self.self_approval {
             spec["policy"]["selfApproval"] = json!(allowed);
@@ -94,6 +103,17 @@ mod tests {
         let request = args.request(json!({"strategyId": "locality"})).unwrap();
         let spec = json!({"strategyId": "ring", "weights": {"a": 2, "b": 0.5}, "policy": {"bound": 1.2, "selfApproval": true}});
         assert_eq!(request, json!({ "spec": spec }));
+        let of_holders = |holder: &[&str], any_holder: bool| {
+            let holder = holder.iter().map(|&name| name.to_owned()).collect();
+            let args = SpecArgs { holder, any_holder, ..SpecArgs::default() };
+            args.request(json!({"policy": {"holders": ["service:a"]}})).unwrap()["spec"]["policy"].clone()
+        };
+        assert_eq!(
+            of_holders(&["service:b", "node:n1"], false),
+            json!({"holders": ["service:b", "node:n1"]})
+        );
+        assert_eq!(of_holders(&[], true), json!({"holders": []}));
+        assert_eq!(of_holders(&[], false), json!({"holders": ["service:a"]}));
         std::fs::write(file.path(), "{\"named\": [{\"shardId\": \"a\"}]}").unwrap();
         let args = SpecArgs { file: Some(file.path().to_owned()), ..SpecArgs::default() };
         assert_eq!(args.request(json!({})).unwrap(), json!({"named": [{"shardId": "a"}], "spec": {}}));

@@ -8,6 +8,10 @@ const PARTS: [&str; 4] = ["pending", "queue_depth", "latency", "errors"];
 const ENOUGH: f64 = 0.8;
 /// By which part of the greater one something must be another than it was to be told: each time it is costs a commit.
 const NEWS: f64 = 0.5;
+/// The most pieces of work that a worker can have, taken or waiting: what is more is no count of any.
+pub const PIECES_MAX: u64 = 1_000_000_000;
+/// The longest that a piece of work can take, in milliseconds: a day.
+pub const LATENCY_MS_MAX: f64 = 86_400_000.0;
 
 fn values(load: &pb::ReportedLoad) -> [f64; 4] {
     [load.pending as f64, load.queue_depth as f64, load.latency_ms, load.error_rate]
@@ -50,8 +54,13 @@ pub fn check_thresholds(thresholds: &pb::LoadThresholds) -> Result<(), (&'static
 /// # Errors
 /// What is wrong with a report.
 pub fn check(load: &pb::ReportedLoad) -> Result<(), String> {
-    if !(load.latency_ms.is_finite() && load.latency_ms >= 0.0) {
-        return Err(format!("field `load.latencyMs` is 0 or more; {} is not", load.latency_ms));
+    for (field, count) in [("pending", load.pending), ("queueDepth", load.queue_depth)] {
+        if count > PIECES_MAX {
+            return Err(format!("field `load.{field}` is 0 to {PIECES_MAX}; {count} is not"));
+        }
+    }
+    if !(0.0..=LATENCY_MS_MAX).contains(&load.latency_ms) {
+        return Err(format!("field `load.latencyMs` is 0 to {LATENCY_MS_MAX}; {} is not", load.latency_ms));
     }
     if !(0.0..=1.0).contains(&load.error_rate) {
         return Err(format!("field `load.errorRate` is 0 to 1; {} is not", load.error_rate));
@@ -157,11 +166,24 @@ mod tests {
 
     #[test]
     fn what_is_no_load_is_refused() {
-        for (bad, field) in [(load(0, f64::NAN), "latencyMs"), (load(0, -1.0), "latencyMs")] {
-            assert!(check(&bad).unwrap_err().contains(field));
+        let rate = |error_rate: f64| pb::ReportedLoad { error_rate, ..Default::default() };
+        let queued = |queue_depth: u64| pb::ReportedLoad { queue_depth, ..Default::default() };
+        for (bad, field) in [
+            (load(1_000_000_000_000_000, 0.0), "pending"),
+            (queued(u64::MAX), "queueDepth"),
+            (load(0, f64::NAN), "latencyMs"),
+            (load(0, f64::INFINITY), "latencyMs"),
+            (load(0, 1e15), "latencyMs"),
+            (load(0, -1.0), "latencyMs"),
+            (rate(1.5), "errorRate"),
+            (rate(-0.1), "errorRate"),
+            (rate(f64::NAN), "errorRate"),
+        ] {
+            let error = check(&bad).expect_err(field);
+            assert!(error.contains(field), "{error}");
         }
-        assert!(check(&pb::ReportedLoad { error_rate: 1.5, ..Default::default() }).is_err());
-        assert!(check(&load(5, 2.0)).is_ok());
+        let most = pb::ReportedLoad { error_rate: 1.0, ..load(PIECES_MAX, LATENCY_MS_MAX) };
+        assert!(check(&load(5, 2.0)).is_ok() && check(&most).is_ok());
         let zero = pb::LoadThresholds { pending: Some(0), ..Default::default() };
         assert_eq!(check_thresholds(&zero), Err(("pending", "0 is not 1 or more".to_owned())));
         let rate = pb::LoadThresholds { error_rate: Some(2.0), ..Default::default() };

@@ -2,8 +2,10 @@
 
 pub mod alarms;
 pub mod control;
+pub mod holders;
 pub mod load;
 pub mod map;
 pub mod member;
 pub mod planning;
 pub mod spec;
+pub mod worker_ids;

@@ -11,7 +11,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use prost::Message as _;
 use xxhash_rust::xxh64::xxh64;
 
-use super::load;
+use super::{holders, load};
 use crate::core::lease::Policy as Eligibility;
 pub use pb::rebalance_policy::Automation;
 
@@ -229,6 +229,7 @@ impl Policy {
     /// The first thing that is wrong with it, with its field.
     pub fn of(policy: Option<&pb::RebalancePolicy>) -> Result<Self, String> {
         let said = policy.cloned().unwrap_or_default();
+        holders::check(&said.holders)?;
         let milli = |field: &str, value: Option<f64>, default: f64, least: f64, most: f64, factor: f64| {
             let value = value.unwrap_or(default);
             let is_in = (least..=most).contains(&value);
@@ -316,7 +317,7 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_with_its_field() {
         type Spoil = fn(&mut pb::NamespaceSpec);
-        let cases: [(&str, Spoil); 10] = [
+        let cases: [(&str, Spoil); 11] = [
             ("`strategyId`", |spec| spec.strategy_id = "maglev".to_owned()),
             ("the weight of `a`", |spec| _ = spec.weights.insert("a".to_owned(), f64::NAN)),
             ("the weight of `a`", |spec| _ = spec.weights.insert("a".to_owned(), -1.0)),
@@ -330,6 +331,9 @@ mod tests {
             }),
             ("`policy.silentAfterMs`", |spec| {
                 spec.policy.get_or_insert_default().silent_after_ms = Some(u64::MAX);
+            }),
+            ("`policy.holders`", |spec| {
+                spec.policy.get_or_insert_default().holders = vec!["orders".to_owned()];
             }),
         ];
         for (field, spoil) in cases {

@@ -52,7 +52,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let releases = Arc::new(Releases::new(registry.clone(), node.config.session_ttl(), metrics.clone()));
     let (says, closes) = (releases.clone(), releases.clone());
     node.run(Phase::Leave, async move { says.run().await });
-    let loads = Arc::new(Loads::new(registry.clone(), config.load.thresholds()));
+    let loads = Loads::new(registry.clone(), config.load.thresholds(), releases.holdings.workers.clone());
+    let loads = Arc::new(loads);
     let says = loads.clone();
     node.run(Phase::Leave, async move { says.run().await });
     // Its session ends later: until then nobody else may serve what its workers do.

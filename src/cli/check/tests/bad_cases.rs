@@ -244,6 +244,13 @@ fn bad_cases_of_shards() -> Vec<Case> {
             Verdict::Warn,
             "orders (2 nodes with too much to do)",
         ),
+        (
+            "shards-holders",
+            with(json!({"spec": {"policy": {"holders": []}}})),
+            Verdict::Warn,
+            "whoever may connect may hold shards of orders",
+        ),
+        ("shards-holders", with(json!({"spec": null})), Verdict::Warn, "hold shards of orders"),
     ]
 }
 

@@ -8,7 +8,6 @@ use std::hash::{Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use omnirelay_core::text::is_unseen;
 use omnirelay_core::time::Millis;
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
@@ -21,17 +20,17 @@ use xxhash_rust::xxh64::Xxh64;
 
 use super::SHARDS_RUNBOOK;
 use super::known::{Map, Maps, NAMESPACE, SHARD, of_namespace, parts};
+use super::loads::REPORT_LASTS;
 use super::pb;
+use super::workers::WorkerRights;
 use crate::core::shards::map::status;
+use crate::core::shards::worker_ids::Taken;
 use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::objects::peers::{recorded_session, session_id};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::{Derived, ViewRecord};
 use pb::shard_record::Status;
-
-/// The most workers that serve at once.
-pub const WORKERS_MAX: usize = 256;
 
 /// How long a request may be under way: one that is older is of no connection any more.
 const UNDER_WAY_MAX: Duration = Duration::from_secs(10);
@@ -45,6 +44,8 @@ pub type Held = (String, u64);
 /// What workers beside this daemon may serve.
 pub struct Holdings {
     registry: Arc<Registry>,
+    /// Who may ask.
+    pub workers: Arc<WorkerRights>,
     /// When this process began, and how long its session lives.
     begun: Instant,
     session_ttl: Duration,
@@ -104,6 +105,10 @@ impl Holdings {
         // Leave counts from before the wait.
         let waits = WAIT_MAX.min(session_ttl / 8);
         Self {
+            workers: Arc::new(WorkerRights::new(
+                registry.clone(),
+                session_ttl.max(UNDER_WAY_MAX).max(REPORT_LASTS),
+            )),
             registry,
             begun,
             session_ttl,
@@ -114,14 +119,13 @@ impl Holdings {
         }
     }
 
-    /// Hears what a worker serves.
+    /// Hears what a worker of a principal serves.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`; those of [`Maps::ready`]; `TOO_MANY_WORKERS`; `LATE_REQUEST`: a later one of it was there before.
-    pub fn hear(&self, asked: &pb::HoldShardsRequest) -> Result<Heard, Fault> {
+    /// Those of [`WorkerRights::take`]; `LATE_REQUEST`: a later one of it was there before.
+    pub fn hear(&self, principal: &Arc<str>, asked: &pb::HoldShardsRequest) -> Result<Heard, Fault> {
         let worker = &asked.worker_id;
-        check_worker(worker)?;
-        Maps::of(self.registry.view()).ready(&asked.namespace)?;
+        let taken = self.workers.take(principal, &asked.namespace, worker)?;
         let served = |served: &pb::ServedShard| {
             (format!("{}/{}", asked.namespace, served.shard_id), served.fence_token.cast_unsigned())
         };
@@ -129,10 +133,9 @@ impl Holdings {
         let now = Instant::now();
         let mut book = self.lock();
         book.forget(now);
-        if !book.knows(worker) && book.workers() >= WORKERS_MAX {
-            let message = format!("{WORKERS_MAX} workers serve what this node owns, and no more may");
-            return Err(Fault::new(reasons::TOO_MANY_WORKERS, message)
-                .hint("end some; or let one process serve several shards"));
+        if taken == Taken::Over {
+            // Its numbers are of the worker before it, which serves nothing any more.
+            book.last.remove(&key(asked));
         }
         if !book.hears(asked, now) {
             return Err(Fault::new(reasons::LATE_REQUEST, "a later request of this worker was there before")
@@ -152,6 +155,9 @@ impl Holdings {
                 "worker serves a shard that another node owns by now"
             );
         }
+        if asked.leaving && serving.is_empty() {
+            self.workers.leave(&asked.namespace, worker);
+        }
         Ok(Heard { serving, dropped })
     }
 
@@ -162,15 +168,17 @@ impl Holdings {
         value.is_some_and(|value| value.owner != self.registry.node_id() && value.fence_token > *fence)
     }
 
-    /// What a worker may serve from now on.
+    /// What a worker of a principal may serve from now on.
     ///
     /// # Errors
-    /// Those of [`Maps::ready`].
+    /// Those of [`Maps::ready`] and [`WorkerRights::check_holder`]: the policy may be another one since it was heard.
     pub fn grant(
         &self,
+        principal: &str,
         asked: &pb::HoldShardsRequest,
         serving: &BTreeSet<Held>,
     ) -> Result<pb::HoldShardsResponse, Fault> {
+        self.workers.check_holder(principal, &Maps::of(self.registry.view()).ready(&asked.namespace)?)?;
         let now = Instant::now();
         let mut book = self.lock();
         let (mut answer, until) = self.answer(&book, asked, serving)?;
@@ -434,32 +442,11 @@ impl Book {
         let fences = (shard.to_owned(), 0)..=(shard.to_owned(), u64::MAX);
         self.until.range(fences).flat_map(|(_, workers)| workers.values()).max().copied()
     }
-
-    fn knows(&self, worker: &str) -> bool {
-        self.last.keys().any(|(_, known)| known == worker)
-            || self.until.values().any(|workers| workers.contains_key(worker))
-    }
-
-    fn workers(&self) -> usize {
-        self.until
-            .values()
-            .flat_map(BTreeMap::keys)
-            .chain(self.last.keys().map(|(_, worker)| worker))
-            .collect::<BTreeSet<_>>()
-            .len()
-    }
 }
 
 /// The namespace and the worker of a request.
 fn key(asked: &pb::HoldShardsRequest) -> (String, String) {
     (asked.namespace.clone(), asked.worker_id.clone())
-}
-
-/// # Errors
-/// `INVALID_ARGUMENT`: it cannot be the id of a worker.
-pub fn check_worker(id: &str) -> Result<(), Fault> {
-    let is_one = !id.is_empty() && id.len() <= 128 && !id.chars().any(is_unseen);
-    if is_one { Ok(()) } else { Err(Fault::invalid("field `workerId` is 1 to 128 visible characters")) }
 }
 
 /// What a worker is told, in short.
@@ -509,9 +496,8 @@ mod tests {
         // Another namespace counts by itself, and so does a worker that does not.
         assert!(book.hears(&asked("users", 1), now) && book.is_last(&asked("users", 1)));
         assert!(book.hears(&asked("orders", 0), now) && book.is_last(&asked("orders", 0)));
-        assert_eq!((book.workers(), book.knows("w"), book.knows("v")), (1, true, false));
         book.forget(now + UNDER_WAY_MAX);
-        assert!(!book.knows("w") && book.hears(&asked("orders", 1), now));
+        assert!(book.last.is_empty() && book.hears(&asked("orders", 1), now));
     }
 
     #[tokio::test]

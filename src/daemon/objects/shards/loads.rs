@@ -9,34 +9,34 @@ use omnirelay_store::{CommitError, GroupRef, RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceLoad, ShardLoadValue};
-use omnirelay_wire::reasons;
 use prost::Message as _;
 use tokio::time::{Instant, sleep};
 use tonic::Response;
 use tracing::debug;
 
-use super::holding::{WORKERS_MAX, check_worker};
 use super::known::{LOAD, Maps, Nodes};
+use super::workers::WorkerRights;
 use super::{Shards, pb};
 use crate::core::shards::load::{check, is_news, over, ranked, together, with_defaults};
 use crate::core::shards::planning::standing;
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::peers::own_session;
 use crate::daemon::objects::{at_cursor, envelope, timestamp};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 
 /// How long a report counts.
-const LASTS: Duration = Duration::from_secs(30);
+pub const REPORT_LASTS: Duration = Duration::from_secs(30);
 /// How often it is looked whether others are to hear of something.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The shortest time between two commits, unless something has become too much or is no more.
 const SAY_EVERY: Duration = Duration::from_secs(60);
-/// The most reports at once, of all workers and namespaces.
-const REPORTS_MAX: usize = 4 * WORKERS_MAX;
 
 /// What workers beside this daemon have to do.
 pub struct Loads {
     registry: Arc<Registry>,
+    /// Who may report: no more workers than may hold.
+    workers: Arc<WorkerRights>,
     /// What holds where a namespace says nothing.
     defaults: pb::LoadThresholds,
     /// By namespace and worker.
@@ -49,28 +49,27 @@ struct Report {
 }
 
 impl Loads {
-    pub fn new(registry: Arc<Registry>, defaults: pb::LoadThresholds) -> Self {
-        Self { registry, defaults, reports: Mutex::default() }
+    /// With the thresholds of the configuration, and who may report.
+    pub fn new(registry: Arc<Registry>, defaults: pb::LoadThresholds, workers: Arc<WorkerRights>) -> Self {
+        Self { registry, workers, defaults, reports: Mutex::default() }
     }
 
-    /// Takes what a worker reports.
+    /// Takes what a worker of a principal reports.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`; those of [`Maps::ready`]; `TOO_MANY_WORKERS`.
-    pub fn report(&self, asked: &pb::ReportLoadRequest) -> Result<pb::ReportLoadResponse, Fault> {
-        check_worker(&asked.worker_id)?;
+    /// `INVALID_ARGUMENT`; those of [`WorkerRights::take`].
+    pub fn report(
+        &self,
+        principal: &Arc<str>,
+        asked: &pb::ReportLoadRequest,
+    ) -> Result<pb::ReportLoadResponse, Fault> {
         let load = asked.load.clone().ok_or_else(|| Fault::invalid("field `load` is missing"))?;
         check(&load).map_err(Fault::invalid)?;
-        Maps::of(self.registry.view()).ready(&asked.namespace)?;
+        self.workers.take(principal, &asked.namespace, &asked.worker_id)?;
         let key = (asked.namespace.clone(), asked.worker_id.clone());
         let mut reports = self.lock();
         forget(&mut reports);
-        if reports.len() >= REPORTS_MAX && !reports.contains_key(&key) {
-            let message = format!("{REPORTS_MAX} reports of workers are kept, and no more may be");
-            return Err(Fault::new(reasons::TOO_MANY_WORKERS, message)
-                .hint("end some; or let one process report for several"));
-        }
-        reports.insert(key, Report { load, until: Instant::now() + LASTS });
+        reports.insert(key, Report { load, until: Instant::now() + REPORT_LASTS });
         drop(reports);
         let said = own_session(&self.registry).map(|session| self.said(&session)).unwrap_or_default();
         let now = self.now(&said);
@@ -168,10 +167,11 @@ fn is_to_be_said(before: &[NamespaceLoad], after: &[NamespaceLoad], may_wait: bo
 impl Shards {
     pub(super) async fn report_load(
         &self,
+        caller: &Caller,
         asked: pb::ReportLoadRequest,
     ) -> Result<pb::ReportLoadResponse, Fault> {
         self.registry.ready_for("").await?;
-        self.loads.report(&asked)
+        self.loads.report(&caller.principal, &asked)
     }
 
     pub(super) async fn ranked(

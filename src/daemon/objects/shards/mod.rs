@@ -17,6 +17,7 @@ mod shards_test;
 mod simulate;
 pub mod watching;
 pub mod webhook;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -77,8 +78,8 @@ serve! {
         lookup(LookupShardRequest) -> LookupShardResponse: |shards, _, asked| shards.look_up(asked);
         history(ShardHistoryRequest) -> ShardHistoryResponse: |shards, _, asked| history::tell(&shards.registry, asked);
         explain(ExplainShardRequest) -> ExplainShardResponse: |shards, _, asked| shards.explained(asked);
-        hold(HoldShardsRequest) -> HoldShardsResponse: |shards, _, asked| shards.hold_some(asked);
-        report_load(ReportLoadRequest) -> ReportLoadResponse: |shards, _, asked| shards.report_load(asked);
+        hold(HoldShardsRequest) -> HoldShardsResponse: |shards, caller, asked| shards.hold_some(caller, asked);
+        report_load(ReportLoadRequest) -> ReportLoadResponse: |shards, caller, asked| shards.report_load(caller, asked);
         loads(ShardLoadsRequest) -> ShardLoadsResponse: |shards, _, asked| shards.ranked(asked);
         pause(PauseShardRequest) -> ShardChange: |shards, caller, asked| change::pause(&shards.registry, caller, asked);
         resume(ResumeShardRequest) -> ShardChange:
@@ -99,10 +100,14 @@ impl Shards {
         Self { watches: Watches::new(registry.clone(), watches_max), registry, gossip, releases, loads }
     }
 
-    async fn hold_some(&self, asked: pb::HoldShardsRequest) -> Result<pb::HoldShardsResponse, Fault> {
+    async fn hold_some(
+        &self,
+        caller: &Caller,
+        asked: pb::HoldShardsRequest,
+    ) -> Result<pb::HoldShardsResponse, Fault> {
         self.registry.ready_for("").await?;
         let holdings = &self.releases.holdings;
-        let Heard { serving, dropped } = holdings.hear(&asked)?;
+        let Heard { serving, dropped } = holdings.hear(&caller.principal, &asked)?;
         if dropped {
             // Somebody may be waiting for it, and the worker need not; what goes wrong with it is done with the next beat.
             let releases = self.releases.clone();
@@ -118,7 +123,7 @@ impl Shards {
             };
             let _ = timeout(holdings.waits, self.registry.look_until_found(is_news)).await;
         }
-        holdings.grant(&asked, &serving)
+        holdings.grant(&caller.principal, &asked, &serving)
     }
 
     async fn list_page(

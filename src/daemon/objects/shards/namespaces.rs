@@ -1,5 +1,6 @@
 //! Namespaces: what shards are shards of, and the rules by which they are owned.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::namespace_control_service::{CREATE, DELETE, SET};
 use prost::Message as _;
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use tonic::Response;
 use tracing::warn;
@@ -125,7 +127,9 @@ impl Namespaces {
                 self.check_room(made.shards as usize)?;
                 let (spec, shards) = (made.spec.as_ref(), made.shards);
                 let strategy = spec.map(|spec| spec.strategy_id.as_str()).unwrap_or_default();
-                let changes = vec![format!("{shards} shards by {strategy}")];
+                let mut changes = vec![format!("{shards} shards by {strategy}")];
+                let policy = spec.and_then(|spec| spec.policy.as_ref());
+                changes.extend(policy_differences(None, policy));
                 let shown = shown_of(&asked.id, &made);
                 Ok(Decision { writes: vec![put(&asked.id, &made)], changes, answer: answer(shown) })
             })
@@ -404,8 +408,39 @@ fn differences(before: Option<&pb::NamespaceSpec>, after: &pb::NamespaceSpec) ->
     said("weights", before.weights != after.weights);
     said("capacities", before.capacities != after.capacities);
     said("eligible", before.eligible != after.eligible);
-    said("policy", before.policy != after.policy);
+    changes.extend(policy_differences(before.policy.as_ref(), after.policy.as_ref()));
     changes
+}
+
+/// What is otherwise in a policy, a line for each field: who allowed what must be in the trail.
+fn policy_differences(
+    before: Option<&pb::RebalancePolicy>,
+    after: Option<&pb::RebalancePolicy>,
+) -> Vec<String> {
+    let said = |policy: Option<&pb::RebalancePolicy>| {
+        let document = serde_json::to_value(policy.cloned().unwrap_or_default()).unwrap_or_default();
+        document.as_object().cloned().unwrap_or_default()
+    };
+    let (before, after) = (said(before), said(after));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let of = |name: &String| {
+        let [before, after] =
+            [&before, &after].map(|said| shown_value(said.get(name).unwrap_or(&Value::Null)));
+        (before != after).then(|| format!("policy.{name}: {before} -> {after}"))
+    };
+    names.into_iter().filter_map(of).collect()
+}
+
+/// A value of a policy as a line has it; `-`: nothing is said.
+fn shown_value(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text == "unspecified" => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
+        Value::Array(items) => items.iter().map(shown_value).collect::<Vec<_>>().join(", "),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
 }
 
 fn unchanged(detail: pb::Namespace) -> Decision<pb::NamespaceChange> {

@@ -140,3 +140,95 @@ async fn in_a_new_session_nothing_is_served_before_it_is_known_what_became_of_it
     link.recover();
     until("it is registered", || daemon.owned("orders", "a") == 0).await;
 }
+
+/// What a principal is told that speaks for a worker of `orders`.
+async fn held_as(
+    daemon: &Daemon,
+    principal: &str,
+    worker: &str,
+    asked: pb::HoldShardsRequest,
+) -> Result<usize, String> {
+    let (namespace, worker_id) = ("orders".to_owned(), worker.to_owned());
+    let asked = pb::HoldShardsRequest { namespace, worker_id, ..asked };
+    let held = daemon
+        .shards
+        .hold(called(asked, principal))
+        .await
+        .map_err(|status| Fault::from(&status).reason.into_owned())?;
+    Ok(held.into_inner().shards.len())
+}
+
+async fn reported_as(daemon: &Daemon, principal: &str, worker: &str, pending: u64) -> Result<String, String> {
+    let load = Some(pb::ReportedLoad { pending, ..pb::ReportedLoad::default() });
+    let (namespace, worker_id) = ("orders".to_owned(), worker.to_owned());
+    let asked = pb::ReportLoadRequest { namespace, worker_id, load };
+    let heard = ShardControlService::report_load(&daemon.shards, called(asked, principal))
+        .await
+        .map_err(|status| Fault::from(&status).reason.into_owned())?;
+    Ok(heard.into_inner().node_id)
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_policy_names_holders_nobody_else_holds_or_reports() {
+    let store = memory();
+    let daemons = mesh(&store, 1).await;
+    let daemon = &daemons[0];
+    let policy = |holders: &[&str]| pb::RebalancePolicy {
+        holders: holders.iter().map(|&name| name.to_owned()).collect(),
+        ..quick()
+    };
+    daemon.create("orders", 4, policy(&["service:orders"])).await;
+    let asked = pb::HoldShardsRequest::default;
+    let refused = Err("NOT_A_HOLDER".to_owned());
+    assert_eq!(held_as(daemon, "service:orders", "w", asked()).await, Ok(4));
+    for other in ["service:billing", "operator:ann", "node:b", "node:a", "uid:root", "local"] {
+        assert_eq!(held_as(daemon, other, "v", asked()).await, refused, "{other}");
+        let reported = reported_as(daemon, other, "v", 1).await;
+        assert_eq!(reported, Err("NOT_A_HOLDER".to_owned()), "{other}");
+    }
+    assert_eq!(reported_as(daemon, "service:orders", "w", 1).await, Ok("a".to_owned()));
+    let too_much = reported_as(daemon, "service:orders", "w", 1_000_000_000_000_000).await;
+    assert_eq!(too_much, Err("INVALID_ARGUMENT".to_owned()));
+
+    // From the commit on, also for who waits.
+    let spec = Some(pb::NamespaceSpec { policy: Some(policy(&["service:other"])), ..Default::default() });
+    let set = pb::SetNamespaceRequest { namespace: "orders".to_owned(), spec, ..Default::default() };
+    let waiting = pb::HoldShardsRequest { sequence: 2, waits: true, ..asked() };
+    let (changed, held) = tokio::join!(
+        daemon.namespaces.set(called(set, "alice")),
+        held_as(daemon, "service:orders", "w", waiting)
+    );
+    assert_eq!(held, refused);
+    let changes = changed.unwrap().into_inner().changes;
+    assert_eq!(changes, ["policy.holders: service:orders -> service:other"]);
+    assert_eq!(held_as(daemon, "service:orders", "w", asked()).await, refused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_is_of_the_principal_that_spoke_for_it_first() {
+    let store = memory();
+    let daemons = mesh(&store, 2).await;
+    let daemon = &daemons[0];
+    daemon.create("orders", 16, quick()).await;
+    let numbered = |sequence: u64| pb::HoldShardsRequest { sequence, ..pb::HoldShardsRequest::default() };
+    let own = daemon.owned("orders", "a");
+    assert_eq!(held_as(daemon, "service:orders", "w", numbered(1)).await, Ok(own));
+    // Nobody locks it out, or says that it serves nothing.
+    let refused = Err("WORKER_OF_ANOTHER".to_owned());
+    assert_eq!(held_as(daemon, "service:billing", "w", numbered(u64::MAX)).await, refused);
+    let reported = reported_as(daemon, "service:billing", "w", 1).await;
+    assert_eq!(reported, Err("WORKER_OF_ANOTHER".to_owned()));
+    assert_eq!(held_as(daemon, "service:orders", "w", numbered(2)).await, Ok(own));
+    // A node holds for itself alone.
+    assert_eq!(held_as(daemon, "node:a", "of-node", numbered(1)).await, Ok(own));
+    assert_eq!(held_as(daemon, "node:b", "of-other", numbered(1)).await, Err("NOT_A_HOLDER".to_owned()));
+    assert_eq!(reported_as(daemon, "node:b", "of-other", 1).await, Err("NOT_A_HOLDER".to_owned()));
+    // Its id is anybody's once it has left, from the first number on; or was silent.
+    let leaves = pb::HoldShardsRequest { leaving: true, ..numbered(1_000_000) };
+    assert_eq!(held_as(daemon, "service:orders", "w", leaves).await, Ok(0));
+    assert_eq!(held_as(daemon, "service:billing", "w", numbered(1)).await, Ok(own));
+    sleep(Duration::from_secs(599)).await;
+    assert_eq!(held_as(daemon, "service:orders", "w", numbered(1)).await, refused);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(held_as(daemon, "service:orders", "w", numbered(1)).await, Ok(own));
+}

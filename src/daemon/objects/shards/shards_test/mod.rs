@@ -62,7 +62,9 @@ impl Daemon {
         let mut releases = Releases::new(registry.clone(), Duration::ZERO, metrics);
         releases.holdings.waits = WAITS;
         let releases = Arc::new(releases);
-        let loads = Arc::new(Loads::new(registry.clone(), pb::LoadThresholds::default()));
+        let loads =
+            Loads::new(registry.clone(), pb::LoadThresholds::default(), releases.holdings.workers.clone());
+        let loads = Arc::new(loads);
         Self {
             shards: Shards::new(registry.clone(), None, releases, loads, 100),
             namespaces: Namespaces {

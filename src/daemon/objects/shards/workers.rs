@@ -1,0 +1,88 @@
+//! Who may hold shards at this daemon and report for its node, and whose the ids of workers are.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use omnirelay_core::text::{is_unseen, shown};
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
+use tokio::time::Instant;
+
+use super::known::{Map, Maps};
+use crate::core::shards::holders::{self, NotHolder};
+use crate::core::shards::worker_ids::{NotTaken, Taken, WorkerIds};
+use crate::daemon::registry::Registry;
+
+/// Judges who holds and reports, by the registry and by what it has heard since this process began.
+pub struct WorkerRights {
+    registry: Arc<Registry>,
+    begun: Instant,
+    ids: Mutex<WorkerIds>,
+}
+
+impl WorkerRights {
+    /// Of workers that may go on for `lives` after they were heard.
+    pub fn new(registry: Arc<Registry>, lives: Duration) -> Self {
+        Self { registry, begun: Instant::now(), ids: Mutex::new(WorkerIds::new(lives)) }
+    }
+
+    /// Takes a worker that a principal speaks for.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`; those of [`Maps::ready`] and [`Self::check_holder`]; `WORKER_OF_ANOTHER`; `TOO_MANY_WORKERS`.
+    pub fn take(&self, principal: &Arc<str>, namespace: &str, worker: &str) -> Result<Taken, Fault> {
+        check_worker(worker)?;
+        self.check_holder(principal, &Maps::of(self.registry.view()).ready(namespace)?)?;
+        let now = Millis(whole_ms(self.begun.elapsed()));
+        let taken =
+            self.ids.lock().unwrap_or_else(PoisonError::into_inner).take(namespace, worker, principal, now);
+        taken.map_err(|why| not_taken(why, worker))
+    }
+
+    /// Checks that a principal may hold shards of a namespace here.
+    ///
+    /// # Errors
+    /// `NOT_A_HOLDER`.
+    pub fn check_holder(&self, principal: &str, map: &Map<'_>) -> Result<(), Fault> {
+        let holders = holders::of(map.value.spec.as_ref());
+        holders::may_hold(holders, principal, self.registry.node_id())
+            .map_err(|why| not_a_holder(why, principal, map.name()))
+    }
+
+    /// Notes that a worker has left: its id is of whoever takes it next.
+    pub fn leave(&self, namespace: &str, worker: &str) {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).leave(namespace, worker);
+    }
+}
+
+fn not_a_holder(why: NotHolder, principal: &str, namespace: &str) -> Fault {
+    let message = format!("{principal} may not hold shards of `{namespace}` here: {why}");
+    let fault = Fault::new(reasons::NOT_A_HOLDER, message);
+    match why {
+        NotHolder::NotNamed => fault.hint(format!(
+            "call with an identity that is named: omnirelay mesh namespaces get {namespace}; or have an administrator name it: \
+             omnirelay mesh namespaces set {namespace} --holder {principal}"
+        )),
+        NotHolder::OtherNode => fault.hint("ask the daemon of the node itself, or call with the identity of a service"),
+    }
+}
+
+fn not_taken(why: NotTaken, worker: &str) -> Fault {
+    let message = format!("worker `{}` was not taken: {why}", shown(worker, 64));
+    match why {
+        NotTaken::OfAnother => Fault::new(reasons::WORKER_OF_ANOTHER, message)
+            .hint("choose another id, one of its own for each start of a process"),
+        NotTaken::TooManyWorkers | NotTaken::TooManyPrincipals => {
+            Fault::new(reasons::TOO_MANY_WORKERS, message)
+                .hint("end some; or let one process serve several shards")
+        }
+    }
+}
+
+/// # Errors
+/// `INVALID_ARGUMENT`: it cannot be the id of a worker.
+fn check_worker(id: &str) -> Result<(), Fault> {
+    let is_one = !id.is_empty() && id.len() <= 128 && !id.chars().any(is_unseen);
+    if is_one { Ok(()) } else { Err(Fault::invalid("field `workerId` is 1 to 128 visible characters")) }
+}
