@@ -373,6 +373,9 @@ reasons! {
     RELAY_NOT_FOUND: NotFound,
         "no relay of that id lives: it was never registered, or was not heard of for its time to live",
         "omnirelay relays list";
+    RELAY_OF_ANOTHER: PermissionDenied,
+        "another principal has registered the relay, and speaks for it and its agents while it lives",
+        "register under another id; or wait until that relay was not heard of for its time to live";
     RELAY_UNREACHABLE: Unavailable,
         "no relay that answered holds the drone, and others did not answer",
         "repeat it; a relay that has crashed is not asked any more once its time to live is over";

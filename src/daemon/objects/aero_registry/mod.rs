@@ -15,7 +15,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::agents::{self, Agents};
 use super::at_cursor;
 use super::feed::{Events, Watches};
-use super::relays::Relays;
+use super::relays::{Relays, Speaker};
+use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::ViewRecord;
 use pb::aero_registry_server::AeroRegistry as AeroRegistryCalls;
@@ -63,6 +64,11 @@ impl AeroRegistry {
         Self { parts: Arc::new(parts) }
     }
 
+    /// Who speaks by a request.
+    fn speaker<T>(&self, request: &Request<T>) -> Speaker {
+        Speaker::of(request.extensions().get::<Caller>(), self.parts.registry.node_id())
+    }
+
     /// Tells the store of heartbeats, and ends what ended relays held, for ever.
     pub async fn run(&self) {
         tokio::join!(self.parts.registry.send_refreshes(self.parts.grace), self.parts.agents.drop_orphans());
@@ -78,7 +84,8 @@ impl AeroRegistryCalls for AeroRegistry {
         &self,
         request: Request<pb::RegisterRelayRequest>,
     ) -> Result<Response<pb::RegisterRelayResponse>, Status> {
-        self.parts.relays.register(request.into_inner().relay).await?;
+        let speaker = self.speaker(&request);
+        self.parts.relays.register(&speaker, request.into_inner().relay).await?;
         Ok(Response::new(pb::RegisterRelayResponse {}))
     }
 
@@ -86,7 +93,7 @@ impl AeroRegistryCalls for AeroRegistry {
         &self,
         request: Request<pb::HeartbeatRelayRequest>,
     ) -> Result<Response<pb::HeartbeatRelayResponse>, Status> {
-        self.parts.relays.heartbeat(&request.get_ref().relay_id).await?;
+        self.parts.relays.heartbeat(&self.speaker(&request), &request.get_ref().relay_id).await?;
         Ok(Response::new(pb::HeartbeatRelayResponse {}))
     }
 
@@ -103,7 +110,8 @@ impl AeroRegistryCalls for AeroRegistry {
         &self,
         request: Request<pb::RegisterAgentRequest>,
     ) -> Result<Response<pb::RegisterAgentResponse>, Status> {
-        self.parts.agents.register(request.into_inner()).await?;
+        let speaker = self.speaker(&request);
+        self.parts.agents.register(&speaker, request.into_inner()).await?;
         Ok(Response::new(pb::RegisterAgentResponse {}))
     }
 
@@ -111,7 +119,8 @@ impl AeroRegistryCalls for AeroRegistry {
         &self,
         request: Request<pb::HeartbeatAgentRequest>,
     ) -> Result<Response<pb::HeartbeatAgentResponse>, Status> {
-        self.parts.agents.heartbeat(request.into_inner()).await?;
+        let speaker = self.speaker(&request);
+        self.parts.agents.heartbeat(&speaker, request.into_inner()).await?;
         Ok(Response::new(pb::HeartbeatAgentResponse {}))
     }
 
@@ -119,10 +128,10 @@ impl AeroRegistryCalls for AeroRegistry {
         &self,
         request: Request<Streaming<pb::HeartbeatAgentsRequest>>,
     ) -> Result<Response<Self::HeartbeatAgentsStream>, Status> {
-        let parts = Arc::clone(&self.parts);
+        let (parts, speaker) = (Arc::clone(&self.parts), self.speaker(&request));
         let answers = request.into_inner().then(move |asked| {
-            let parts = Arc::clone(&parts);
-            async move { Ok(parts.agents.heartbeat_all(asked?).await?) }
+            let (parts, speaker) = (Arc::clone(&parts), speaker.clone());
+            async move { Ok(parts.agents.heartbeat_all(&speaker, asked?).await?) }
         });
         Ok(Response::new(answers.boxed()))
     }

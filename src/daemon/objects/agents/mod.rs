@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::listing::{self, PageToken};
-use super::relays::{self, LiveRelay, check_relay_id};
+use super::relays::{self, LiveRelay, Speaker, check_relay_id};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
@@ -119,13 +119,13 @@ impl Agents {
     /// else is taken.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`, `RELAY_NOT_FOUND`, `STORE_UNAVAILABLE`, `TOO_MANY_AGENTS`: nothing was changed.
-    pub async fn register(&self, asked: pb::RegisterAgentRequest) -> Result<(), Fault> {
+    /// `INVALID_ARGUMENT`, `RELAY_NOT_FOUND`, `RELAY_OF_ANOTHER`, `STORE_UNAVAILABLE`, `TOO_MANY_AGENTS`: nothing was changed.
+    pub async fn register(&self, speaker: &Speaker, asked: pb::RegisterAgentRequest) -> Result<(), Fault> {
         check_relay_id("relayId", &asked.relay_id)?;
         let agent = asked.agent.ok_or_else(|| Fault::invalid("field `agent` is missing"))?;
         check_agent_id("agent.agentId", &agent.agent_id)?;
         if self.registry.is_away()
-            && let Ok(record) = self.held_by(&agent.agent_id, &asked.relay_id)
+            && let Ok(record) = self.held_by(speaker, &agent.agent_id, &asked.relay_id)
         {
             return self.keep(&record, REGISTER).await;
         }
@@ -136,6 +136,7 @@ impl Agents {
         loop {
             tries += 1;
             let relay = self.holder(&asked.relay_id).await?;
+            relay.check_speaker(speaker)?;
             self.check_room(&id)?;
             match self.try_register(&id, &relay, until).await {
                 Ok(()) => return Ok(()),
@@ -194,9 +195,10 @@ impl Agents {
     /// Says that an agent lives, and if a relay is named, that this one holds it.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`; `AGENT_NOT_FOUND` when no live relay holds it; `AGENT_MOVED` when another one does.
-    pub async fn heartbeat(&self, asked: pb::HeartbeatAgentRequest) -> Result<(), Fault> {
-        let record = self.heard_of(&asked.agent_id, &asked.relay_id).await?;
+    /// `INVALID_ARGUMENT`; `AGENT_NOT_FOUND` when no live relay holds it; `AGENT_MOVED` when another one does;
+    /// `RELAY_OF_ANOTHER`: who asks does not speak for the one that does.
+    pub async fn heartbeat(&self, speaker: &Speaker, asked: pb::HeartbeatAgentRequest) -> Result<(), Fault> {
+        let record = self.heard_of(speaker, &asked.agent_id, &asked.relay_id).await?;
         self.keep(&record, HEARTBEAT).await
     }
 
@@ -206,6 +208,7 @@ impl Agents {
     /// `INVALID_ARGUMENT` when they are too many.
     pub async fn heartbeat_all(
         &self,
+        speaker: &Speaker,
         asked: pb::HeartbeatAgentsRequest,
     ) -> Result<pb::HeartbeatAgentsResponse, Fault> {
         let pb::HeartbeatAgentsRequest { relay_id, agent_id: agents } = asked;
@@ -216,21 +219,21 @@ impl Agents {
         }
         let (mut records, mut unseen) = (Vec::new(), Vec::new());
         for agent_id in agents {
-            match self.held_by(&agent_id, &relay_id) {
+            match self.held_by(speaker, &agent_id, &relay_id) {
                 Ok(record) => records.push(record),
                 Err(_) => unseen.push(agent_id),
             }
         }
         // Nobody waits until those who are not seen have been looked for: their time may be short.
         let (mut refused, unheard) =
-            tokio::join!(self.keep_all(&records), self.look_and_keep(unseen, &relay_id));
+            tokio::join!(self.keep_all(&records), self.look_and_keep(speaker, unseen, &relay_id));
         refused.extend(unheard);
         Ok(pb::HeartbeatAgentsResponse { refused })
     }
 
     /// Says of agents that are not seen here that they live, if they are found.
-    async fn look_and_keep(&self, agents: Vec<String>, relay_id: &str) -> Vec<Refused> {
-        let held = join_all(agents.iter().map(|agent_id| self.heard_of(agent_id, relay_id))).await;
+    async fn look_and_keep(&self, speaker: &Speaker, agents: Vec<String>, relay_id: &str) -> Vec<Refused> {
+        let held = join_all(agents.iter().map(|agent_id| self.heard_of(speaker, agent_id, relay_id))).await;
         let (mut refused, mut records) = (Vec::new(), Vec::new());
         for (agent_id, held) in agents.into_iter().zip(held) {
             match held {
@@ -256,27 +259,33 @@ impl Agents {
     }
 
     /// The record of an agent that is heard of, which this relay holds.
-    async fn heard_of(&self, id: &str, relay_id: &str) -> Result<Arc<ViewRecord>, Fault> {
+    async fn heard_of(&self, speaker: &Speaker, id: &str, relay_id: &str) -> Result<Arc<ViewRecord>, Fault> {
         check_agent_id("agentId", id)?;
         if !relay_id.is_empty() {
             check_relay_id("relayId", relay_id)?;
         }
         self.registry.ready_for("").await?;
-        match self.held_by(id, relay_id) {
+        match self.held_by(speaker, id, relay_id) {
             Ok(record) => Ok(record),
             Err(_) => {
                 // It may have been registered at another daemon a moment ago.
                 self.registry.see_all().await;
-                self.held_by(id, relay_id)
+                self.held_by(speaker, id, relay_id)
             }
         }
     }
 
     /// The record of an agent that this relay holds; any, if none is named.
-    fn held_by(&self, id: &str, relay_id: &str) -> Result<Arc<ViewRecord>, Fault> {
+    fn held_by(&self, speaker: &Speaker, id: &str, relay_id: &str) -> Result<Arc<ViewRecord>, Fault> {
         let record = find(self.registry.view(), id)?;
+        let holder = record
+            .value::<AgentValue>()
+            .and_then(|value| relays::find(self.registry.view(), &value.relay_id));
         if !relay_id.is_empty() {
             check_holder(&record, id, relay_id)?;
+        }
+        if let Some(holder) = holder {
+            holder.check_speaker(speaker)?;
         }
         Ok(record)
     }

@@ -18,6 +18,7 @@ use prost::Message;
 use tokio::time::Instant;
 
 use super::listing::{self, PageToken};
+use crate::daemon::identity::caller::{Caller, Scope};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
@@ -32,6 +33,27 @@ const ADDRESS_BYTES_MAX: usize = 253;
 const TRIES_MAX: usize = 5;
 const REGISTER: &str = "relays.register";
 
+/// Who speaks for a relay.
+#[derive(Clone, Debug)]
+pub struct Speaker {
+    principal: Arc<str>,
+    /// Of every relay, whoever has registered it.
+    of_all: bool,
+}
+
+impl Speaker {
+    /// Who has called; `None`: this daemon itself, in its own process.
+    pub fn of(caller: Option<&Caller>, node_id: &str) -> Self {
+        match caller {
+            Some(caller) => Self {
+                principal: caller.principal.clone(),
+                of_all: caller.scopes.contains(Scope::MeshOperate),
+            },
+            None => Self { principal: format!("node:{node_id}").into(), of_all: true },
+        }
+    }
+}
+
 /// A relay that lives.
 pub struct LiveRelay {
     pub record: Arc<ViewRecord>,
@@ -43,6 +65,20 @@ impl LiveRelay {
     fn is(&self, value: &RelayValue) -> bool {
         let place = |value: &RelayValue| (value.address.clone(), value.grpc_port, value.tls);
         place(&self.value) == place(value)
+    }
+
+    /// Checks that somebody speaks for it.
+    ///
+    /// # Errors
+    /// `RELAY_OF_ANOTHER`: another principal has registered it.
+    pub fn check_speaker(&self, speaker: &Speaker) -> Result<(), Fault> {
+        let by = &self.value.registered_by;
+        if speaker.of_all || by.is_empty() || **by == *speaker.principal {
+            return Ok(());
+        }
+        let (id, principal) = (&self.record.record.id.key, &speaker.principal);
+        Err(Fault::new(reasons::RELAY_OF_ANOTHER, format!("{principal} has not registered relay `{id}`"))
+            .hint("choose another relay id; or wait until that relay is not heard of for its time to live"))
     }
 
     /// That it is as it was read.
@@ -120,12 +156,14 @@ impl Relays {
     /// away nothing else is taken.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`, `STORE_UNAVAILABLE`, `TOO_MANY_RELAYS`: nothing was changed.
-    pub async fn register(&self, relay: Option<pb::Relay>) -> Result<(), Fault> {
+    /// `INVALID_ARGUMENT`, `RELAY_OF_ANOTHER`, `STORE_UNAVAILABLE`, `TOO_MANY_RELAYS`: nothing was changed.
+    pub async fn register(&self, speaker: &Speaker, relay: Option<pb::Relay>) -> Result<(), Fault> {
         let (id, value) = checked(relay)?;
+        let value = RelayValue { registered_by: speaker.principal.to_string(), ..value };
         if self.registry.is_away()
             && let Some(known) = find(self.registry.view(), &id.key).filter(|known| known.is(&value))
         {
+            known.check_speaker(speaker)?;
             return self.keep(&known.record, REGISTER).await;
         }
         let until = Instant::now() + REGISTRATION_MAX;
@@ -134,6 +172,9 @@ impl Relays {
         loop {
             tries += 1;
             self.check_room(&id)?;
+            if let Some(known) = find(self.registry.view(), &id.key) {
+                known.check_speaker(speaker)?;
+            }
             match self.try_register(&id, &value, until).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_overtaken() && tries < TRIES_MAX => {
@@ -165,8 +206,17 @@ impl Relays {
             let beginning = Beginning { id, ttl, until, epoch, preconditions, value: &begin };
             return registry.begin_life(beginning).await;
         };
-        let unknown_fields = known.value.unknown_fields.clone();
-        let wanted = RelayValue { incarnation: known.value.incarnation, unknown_fields, ..value.clone() };
+        // Who operates the mesh says something of it, and does not become who speaks for it.
+        let registered_by = match known.value.registered_by.as_str() {
+            "" => value.registered_by.clone(),
+            before => before.to_owned(),
+        };
+        let wanted = RelayValue {
+            incarnation: known.value.incarnation,
+            registered_by,
+            unknown_fields: known.value.unknown_fields.clone(),
+            ..value.clone()
+        };
         let value = encoded(&wanted);
         registry
             .claim(Claim { record: &known.record, ttl: self.ttl, until, value: &value, preconditions: &[] })
@@ -176,8 +226,8 @@ impl Relays {
     /// Says that a relay lives.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`; `RELAY_NOT_FOUND` when it does not.
-    pub async fn heartbeat(&self, id: &str) -> Result<(), Fault> {
+    /// `INVALID_ARGUMENT`; `RELAY_NOT_FOUND` when it does not; `RELAY_OF_ANOTHER`.
+    pub async fn heartbeat(&self, speaker: &Speaker, id: &str) -> Result<(), Fault> {
         check_relay_id("relayId", id)?;
         self.registry.ready_for("").await?;
         let find = || self.registry.view().get(&relay_id(id));
@@ -188,6 +238,9 @@ impl Relays {
             found = find();
         }
         let record = found.ok_or_else(|| not_found(id))?;
+        if let Some(value) = record.value::<RelayValue>() {
+            LiveRelay { record: record.clone(), value }.check_speaker(speaker)?;
+        }
         self.keep(&record, "relays.heartbeat").await
     }
 
@@ -252,9 +305,8 @@ fn checked(relay: Option<pb::Relay>) -> Result<(RecordId, RelayValue), Fault> {
     let value = RelayValue {
         address: address.clone(),
         grpc_port: u32::from(port),
-        incarnation: 0,
         tls: relay.tls,
-        unknown_fields: Default::default(),
+        ..RelayValue::default()
     };
     Ok((relay_id(&relay.relay_id), value))
 }

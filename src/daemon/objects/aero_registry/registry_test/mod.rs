@@ -12,7 +12,10 @@ use omnirelay_store::*;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
+use omnirelay_wire::fault::Fault;
+
 use super::*;
+use crate::daemon::identity::caller::Scope;
 use crate::daemon::node::lab::{Lab, LabNode};
 use crate::daemon::node::{Kinds, Part, Phase};
 use crate::daemon::objects::agents::AGENT;

@@ -219,3 +219,53 @@ async fn a_registration_takes_five_seconds_and_no_longer() {
     let expected: Vec<Code> = [Code::DeadlineExceeded].into_iter().chain([Code::Unavailable; 9]).collect();
     assert_eq!(codes, expected, "of one nobody knows, the others have changed nothing");
 }
+
+/// What somebody is told who may connect and no more, or why they are refused.
+async fn as_service<T>(
+    principal: &str,
+    message: T,
+    call: impl AsyncFnOnce(Request<T>) -> Result<(), Status>,
+) -> Result<(), String> {
+    let mut request = Request::new(message);
+    let scopes = [Scope::MeshConnect, Scope::MeshRead].into_iter().collect();
+    request.extensions_mut().insert(Caller { scopes, ..Caller::of_tests(principal) });
+    call(request).await.map_err(|status| Fault::from(&status).reason.into_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_speaks_for_a_relay_that_another_has_registered() {
+    let a = alone().await;
+    let register = async |who: &str, address: &str| {
+        let asked = pb::RegisterRelayRequest { relay: Some(relay("r", address)) };
+        as_service(who, asked, async |request| a.aero.register_relay(request).await.map(drop)).await
+    };
+    let beat = async |who: &str| {
+        let asked = pb::HeartbeatRelayRequest { relay_id: "r".to_owned(), ..Default::default() };
+        as_service(who, asked, async |request| a.aero.heartbeat_relay(request).await.map(drop)).await
+    };
+    let place = async |who: &str| {
+        let agent = Some(pb::Agent { agent_id: "drone".to_owned(), ..Default::default() });
+        let asked = pb::RegisterAgentRequest { agent, relay_id: "r".to_owned() };
+        as_service(who, asked, async |request| a.aero.register_agent(request).await.map(drop)).await
+    };
+    let beat_agent = async |who: &str, relay_id: &str| {
+        let (agent_id, relay_id) = ("drone".to_owned(), relay_id.to_owned());
+        let asked = pb::HeartbeatAgentRequest { agent_id, relay_id, ..Default::default() };
+        as_service(who, asked, async |request| a.aero.heartbeat_agent(request).await.map(drop)).await
+    };
+    let (own, other, refused) = ("service:relay", "service:other", Err("RELAY_OF_ANOTHER".to_owned()));
+    assert_eq!(register(own, "host").await, Ok(()));
+    assert_eq!(register(other, "elsewhere").await, refused);
+    assert_eq!(beat(other).await, refused);
+    assert_eq!(place(other).await, refused);
+    assert_eq!((beat(own).await, place(own).await), (Ok(()), Ok(())));
+    for relay_id in ["r", ""] {
+        assert_eq!(beat_agent(other, relay_id).await, refused);
+        assert_eq!(beat_agent(own, relay_id).await, Ok(()));
+    }
+    // Whoever operates the mesh may, and is not who speaks for it afterwards.
+    a.register_relay(Some(relay("r", "moved"))).await.unwrap();
+    assert_eq!((register(own, "host").await, register(other, "elsewhere").await), (Ok(()), refused));
+    sleep(TTL + SECOND).await;
+    assert_eq!(register(other, "elsewhere").await, Ok(()), "it does not live any more");
+}
