@@ -19,8 +19,8 @@ on_both! {
 }
 
 async fn ten_thousand_registers_are_imported_and_pushed_once(backing: Backing) -> Result<()> {
-    let node = Node::start(backing, "both", ONLY_WHEN_CHANGED)?;
     let pool = Node::start(backing, "pool", ONLY_WHEN_CHANGED)?;
+    let node = naming(backing, &[pool.url()])?;
     let ids = numbered("r", MANY);
     node.import(&ids).await?;
     until("its own pool has all", async || Ok(node.shown().await?.len() == MANY)).await?;
@@ -98,7 +98,7 @@ async fn more_than_half_is_withdrawn_only_when_that_is_said(backing: Backing) ->
 async fn operations_are_listed_got_and_cancelled(backing: Backing) -> Result<()> {
     let (service, other) = (PeerService::start()?, PeerService::start()?);
     service.set(Mood::Hanging);
-    let node = Node::start(backing, "both", ONLY_WHEN_CHANGED)?;
+    let node = naming(backing, &[service.url(), other.url()])?;
     node.create("r1", true).await?;
     let done = ended(&node, &resync(&node, &json!({"full": true, "reason": "a try"})).await?.ok()?).await?;
     ensure!(done["action"] == "registers.resync" && done["reason"] == "a try", "{done}");
@@ -147,6 +147,12 @@ async fn operations_are_listed_got_and_cancelled(backing: Backing) -> Result<()>
     ended(&node, &resync(&node, &next).await?.ok()?).await?;
     ensure!(other.shown() == ["r1"], "{:?}", other.shown());
     Ok(())
+}
+
+/// A node whose resyncs may name these pools of others.
+fn naming(backing: Backing, peers: &[String]) -> Result<Node> {
+    let peers = format!("registers.resyncPeers=[{}]", peers.join(", "));
+    Node::start(backing, "both", &[ONLY_WHEN_CHANGED, &[peers.as_str()]].concat())
 }
 
 async fn resync(node: &Node, body: &Value) -> Result<Answer> {

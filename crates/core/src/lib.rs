@@ -8,6 +8,7 @@ pub mod join;
 pub mod labels;
 pub mod names;
 pub mod placement;
+pub mod reach;
 pub mod rebalance;
 pub mod replicas;
 pub mod scope;

@@ -30,6 +30,9 @@ macro_rules! reasons {
 }
 
 reasons! {
+    ADDRESS_NOT_ALLOWED: PermissionDenied,
+        "the address that a caller has named is of the daemon's own host or link, of no host, or of the store: nobody is asked there for a caller",
+        "name another; or have it added to the configuration (registers.resyncPeers)";
     AGENT_MOVED: FailedPrecondition,
         "another relay holds the agent by now", "ask which with omnirelay agents placement";
     AGENT_NOT_FOUND: NotFound,
@@ -334,6 +337,9 @@ reasons! {
         "too much has changed since the first page was read", "begin with the first page";
     PARTIAL_FAILURE: Unknown,
         "some of several objects failed", "look into results[], repeat the command for those";
+    PEER_NOT_CONFIGURED: PermissionDenied,
+        "the peer service that was named is none of the configuration of the node, and the caller is no administrator",
+        "have it added to registers.resyncPeers or registers.peerServices; or have somebody ask who has mesh.admin";
     PEER_NOT_FOUND: NotFound,
         "there is no peer of that id", "omnirelay mesh peers list";
     PEER_NOT_GONE: FailedPrecondition,

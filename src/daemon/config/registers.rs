@@ -30,6 +30,9 @@ pub struct RegistersConfig {
     /// `https://peer-service:8080` or `http://`, or `{url: https://HOST:PORT, cluster: NAME}` where it is a node of a
     /// federated cluster; at most 16, default none. They are pushed to at least every half `advertisementTtl`.
     pub peer_services: Vec<PeerServiceConfig>,
+    /// Further pools of others that a resync may name (`registers resync --peer`), each as in `peerServices`; at most 16, default
+    /// none. Any other address is pushed to for whoever has `mesh.admin` alone, and none on this host.
+    pub resync_peers: Vec<String>,
     /// TLS with those of them that are `https://` addresses, and with those that a resync names.
     pub peer_services_tls: ClientTlsConfig,
 }
@@ -97,6 +100,7 @@ impl Default for RegistersConfig {
             resync_interval: five_minutes,
             exchange_interval: Span(Duration::from_secs(5)),
             peer_services: Vec::new(),
+            resync_peers: Vec::new(),
             peer_services_tls: ClientTlsConfig::default(),
         }
     }
@@ -129,6 +133,15 @@ impl RegistersConfig {
         }
         Ok(())
     }
+
+    fn check_resync_peers(&self) -> Result<(), Invalid> {
+        const KEY: &str = "registers.resyncPeers";
+        if self.resync_peers.len() > PEER_SERVICES_MAX {
+            return Err((KEY, format!("{} are more than {PEER_SERVICES_MAX}", self.resync_peers.len())));
+        }
+        let first = self.resync_peers.iter().find_map(|peer| peer_service(peer).err());
+        first.map_or(Ok(()), |error| Err((KEY, error.to_string())))
+    }
 }
 
 impl Section for RegistersConfig {
@@ -138,6 +151,7 @@ impl Section for RegistersConfig {
         within("registers.resyncInterval", self.resync_interval, second, day)?;
         within("registers.exchangeInterval", self.exchange_interval, second, second * 3600)?;
         self.check_peer_services()?;
+        self.check_resync_peers()?;
         // A resync may name any other pool.
         self.peer_services_tls.check(&PEER_SERVICES_TLS, true)
     }
@@ -253,6 +267,15 @@ mod tests {
                 (config, expected) => panic!("{what}: {config:?}, not {expected:?}"),
             }
         }
+    }
+
+    #[test]
+    fn pools_that_a_resync_may_name_are_checked_as_well() {
+        let with = |list: &str| with(&[&format!("registers.resyncPeers={list}")]);
+        assert_eq!(with("[http://127.0.0.1:8080, https://peer]").unwrap().resync_peers.len(), 2);
+        assert!(with("[ftp://peer]").unwrap_err().contains("registers.resyncPeers"));
+        let many: Vec<String> = (0..17).map(|at| format!("http://p{at}:80")).collect();
+        assert!(with(&format!("[{}]", many.join(", "))).unwrap_err().contains("17 are more than 16"));
     }
 
     fn peer_error_of(list: &str) -> String {

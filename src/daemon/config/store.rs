@@ -97,6 +97,15 @@ impl StoreConfig {
         Ok(Some((parsed(&self.url)?, options)))
     }
 
+    /// The servers of the URL, with their ports; none for a store that is not Redis.
+    pub fn servers(&self) -> Vec<(String, u16)> {
+        let found = RedisUrl::is_meant(&self.url).then(|| parsed(&self.url).ok()).flatten();
+        let servers = found.map(|url| match url.servers {
+            Servers::Redis(servers) | Servers::Sentinels { sentinels: servers, .. } => servers,
+        });
+        servers.into_iter().flatten().map(|server| (server.host, server.port)).collect()
+    }
+
     /// Only what can be said without looking into files.
     fn check_alone(&self) -> Result<(), Invalid> {
         let url = match self.url.as_str() {

@@ -28,6 +28,7 @@ use tokio_rustls::client::TlsStream;
 use tower::ServiceExt as _;
 
 use super::client::{OwnClient, Shows};
+use super::reach::{Reach, connect_outside};
 use super::trust::Trusted;
 
 /// After so much silence a connection is probed, and so much later again.
@@ -43,6 +44,7 @@ pub struct OwnConnector {
     tls: Arc<OwnClient>,
     tcp: HttpConnector,
     within: Duration,
+    reach: Reach,
 }
 
 impl OwnConnector {
@@ -60,7 +62,13 @@ impl OwnConnector {
         tcp.set_keepalive_retries(Some(PROBES));
         #[cfg(target_os = "linux")]
         tcp.set_tcp_user_timeout(Some(UNANSWERED));
-        Self { tls, tcp, within }
+        Self { tls, tcp, within, reach: Reach::Anywhere }
+    }
+
+    /// One that connects to these addresses and no others.
+    #[must_use]
+    pub fn reaching(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     async fn connect(self, place: Uri) -> io::Result<OwnConnection> {
@@ -80,6 +88,9 @@ impl OwnConnector {
     }
 
     async fn tcp(&self, place: Uri) -> io::Result<TcpStream> {
+        if let Reach::Outside { store } = &self.reach {
+            return connect_outside(&place, store).await;
+        }
         let connected = self.tcp.clone().oneshot(place).await;
         connected.map(TokioIo::into_inner).map_err(|error| {
             let kind =
@@ -234,11 +245,16 @@ pub struct OwnHttp(Client<OwnConnector, Full<Bytes>>);
 impl OwnHttp {
     /// A client whose connections have so long to be open.
     pub fn new(tls: Arc<OwnClient>, connect_within: Duration) -> Self {
+        Self::by(OwnConnector::new(tls, connect_within))
+    }
+
+    /// A client that opens its connections so.
+    pub fn by(connector: OwnConnector) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
         builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new());
         // The other end may be gone behind something that acknowledges for it.
         builder.http2_keep_alive_interval(SILENT).http2_keep_alive_timeout(UNANSWERED);
-        Self(builder.build(OwnConnector::new(tls, connect_within)))
+        Self(builder.build(connector))
     }
 
     /// Answers once the head of the answer is there; how long that may take is the caller's to say.

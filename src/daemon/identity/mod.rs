@@ -18,6 +18,7 @@ pub mod permissions;
 pub mod pins;
 pub mod proof;
 pub mod provided;
+pub mod reach;
 pub mod signed_posts;
 pub mod socket;
 pub mod tls;

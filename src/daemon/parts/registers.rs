@@ -9,6 +9,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::peer_service;
 use crate::daemon::identity::client::{Believes, OwnClient, Servers, Shows};
+use crate::daemon::identity::reach::Reach;
 use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::advertisements::exchange::{AdvertisementExchange, Recent};
@@ -102,6 +103,8 @@ fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
         resync_interval: registers.resync_interval.0,
         push_every: registers.push_every(),
         peer_services: peer_services.collect(),
+        resync_peers: registers.resync_peers.iter().filter_map(|peer| peer_service(peer).ok()).collect(),
+        reach: Reach::outside(node.config.store.servers()),
     };
     let parts = ResyncParts {
         registry: node.registry.clone(),

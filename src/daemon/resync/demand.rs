@@ -23,7 +23,7 @@ use super::local::{LOCAL, outcome};
 use super::target::{Catalogue, Outcome, Target, Trouble, count};
 use crate::core::register::{Held, Plan, Rest, brakes, plan};
 use crate::daemon::config::peer_service;
-use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::caller::{Caller, Scope};
 use crate::daemon::objects::advertisements::Resyncs as _;
 use crate::daemon::objects::advertisements::pool::{BATCH_MAX, Producer, Push};
 use crate::daemon::objects::{SCHEMA_VERSION, check_reason};
@@ -134,7 +134,7 @@ impl Resync {
     /// brings its own were checked.
     ///
     /// # Errors
-    /// `OTHER_NODE`; `INVALID_ARGUMENT`; `REMOVES_TOO_MANY`; `TOO_MANY_OPERATIONS`; `IDEMPOTENCY_KEY_REUSED`;
+    /// `OTHER_NODE`; `INVALID_ARGUMENT`; `PEER_NOT_CONFIGURED`, `ADDRESS_NOT_ALLOWED`; `REMOVES_TOO_MANY`; `TOO_MANY_OPERATIONS`; `IDEMPOTENCY_KEY_REUSED`;
     /// `STORE_UNAVAILABLE` when the registry was not loaded yet. Nothing is begun then.
     pub async fn demand(
         &self,
@@ -152,7 +152,7 @@ impl Resync {
         };
         // A plan removes nothing.
         let override_brake = request.override_brake || dry_run || before.is_some();
-        let order = self.order(pb::ResyncRequest { override_brake, ..request })?;
+        let order = self.order(caller, pb::ResyncRequest { override_brake, ..request })?;
         self.parts.registry.ready_for("").await?;
         let planned = self.plan(&order).await?;
         let operation = match before {
@@ -202,7 +202,7 @@ impl Resync {
         Ok(operation)
     }
 
-    fn order(&self, request: pb::ResyncRequest) -> Result<Order, Fault> {
+    fn order(&self, caller: &Caller, request: pb::ResyncRequest) -> Result<Order, Fault> {
         let batch = match request.batch_size as usize {
             0 => BATCH_MAX,
             asked if asked <= BATCH_ASKED_MAX => asked.min(BATCH_MAX),
@@ -218,19 +218,37 @@ impl Resync {
             let what = "field `full`: a file cannot be all that another pool has of this node; leave it out";
             return Err(Fault::invalid(what));
         }
-        let to = if request.peer.is_empty() { To::Local } else { To::Foreign(self.pool_at(&request.peer)?) };
+        let to = match request.peer.as_str() {
+            "" => To::Local,
+            peer => To::Foreign(self.pool_at(caller, peer)?),
+        };
         let set = if request.from_file { Set::File(request.advertisements) } else { Set::Catalogue };
         Ok(Order { to, set, full: request.full, override_brake: request.override_brake, batch })
     }
 
-    /// The pool at an address: one that is pushed to anyway, or another.
-    fn pool_at(&self, address: &str) -> Result<Arc<Foreign>, Fault> {
+    /// The pool at an address: one that is pushed to anyway, another of the configuration, or any that an administrator names.
+    fn pool_at(&self, caller: &Caller, address: &str) -> Result<Arc<Foreign>, Fault> {
         let url = peer_service(address).map_err(|error| Fault::invalid(format!("field `peer`: {error}")))?;
         if let Some(known) = self.foreign.get(url.as_str().trim_end_matches('/')) {
             return Ok(known.clone());
         }
         let every = self.lines.first().map(|line| line.target.every()).unwrap_or_default();
-        Ok(Arc::new(Foreign::new(self.parts.registry.clone(), url, self.parts.tls.clone(), every)))
+        let (registry, tls) = (self.parts.registry.clone(), self.parts.tls.clone());
+        if self.named.contains(url.as_str()) {
+            return Ok(Arc::new(Foreign::new(registry, url, tls, every)));
+        }
+        if !caller.scopes.contains(Scope::MeshAdmin) {
+            let message = format!("`{url}` is no peer service of the configuration of this node");
+            return Err(Fault::new(reasons::PEER_NOT_CONFIGURED, message).hint(
+                "add it to registers.resyncPeers or registers.peerServices; or have somebody ask who has mesh.admin",
+            ));
+        }
+        let port = url.port_or_known_default().unwrap_or_default();
+        self.reach.check_host(url.host_str().unwrap_or_default(), port).map_err(|error| {
+            Fault::new(reasons::ADDRESS_NOT_ALLOWED, format!("cannot push to `{url}`: {}", chain(&error)))
+                .hint("what is to be pushed to there has to be in the configuration: registers.resyncPeers")
+        })?;
+        Ok(Arc::new(Foreign::named_by_caller(registry, url, tls, every, self.reach.clone())))
     }
 
     async fn plan(&self, order: &Order) -> Result<pb::ResyncPlan, Fault> {

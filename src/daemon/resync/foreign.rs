@@ -21,7 +21,8 @@ use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
 use crate::core::register::check_register_id;
 use crate::core::strays::Dared;
 use crate::daemon::identity::client::OwnClient;
-use crate::daemon::identity::connector::{OwnHttp, PostError};
+use crate::daemon::identity::connector::{OwnConnector, OwnHttp, PostError};
+use crate::daemon::identity::reach::Reach;
 use crate::daemon::registry::Registry;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -80,6 +81,8 @@ pub struct Foreign {
     url: Url,
     http: OwnHttp,
     every: Duration,
+    /// Whether what it answers is told, besides counts: where a caller has named it, that is nobody's to read.
+    tells: bool,
     sent: Mutex<Sent>,
 }
 
@@ -88,7 +91,20 @@ impl Foreign {
     pub fn new(registry: Arc<Registry>, url: Url, tls: Arc<OwnClient>, every: Duration) -> Self {
         let http = OwnHttp::new(tls, CONNECT_TIMEOUT);
         let name = url.as_str().trim_end_matches('/').to_owned();
-        Self { registry, name, url, http, every, sent: Mutex::default() }
+        Self { registry, name, url, http, every, tells: true, sent: Mutex::default() }
+    }
+
+    /// The same of an address that a caller has named: only what may be reached so is connected to, and nothing is told of what
+    /// is answered but its status and counts.
+    pub fn named_by_caller(
+        registry: Arc<Registry>,
+        url: Url,
+        tls: Arc<OwnClient>,
+        every: Duration,
+        reach: Reach,
+    ) -> Self {
+        let http = OwnHttp::by(OwnConnector::new(tls.clone(), CONNECT_TIMEOUT).reaching(reach));
+        Self { http, tells: false, ..Self::new(registry, url, tls, every) }
     }
 
     /// Pushes of the catalogue, in one call.
@@ -123,7 +139,7 @@ impl Foreign {
             return Err(Trouble { message, failing: Failing::Refused });
         }
         let answer = self.post("api/registers/bulk-advertise", body).await?;
-        let Answer { counts, failed } = Answer::of(&answer)?;
+        let Answer { counts, failed } = Answer::of(&answer, self.tells)?;
         let changed = counts.added + counts.updated + counts.removed > 0;
         Ok(Outcome { counts, pushed: items.len(), failed, changed, ..Outcome::default() })
     }
@@ -144,7 +160,8 @@ impl Foreign {
         });
         let (status, answer) = exchanged.await.map_err(|_| late(CALL_TIMEOUT))??;
         if !status.is_success() {
-            let message = format!("the peer service answered {status}: {}", shown(&answer));
+            debug!(pool = self.name, %status, answer = shown(&answer), "a push was refused");
+            let message = format!("the peer service answered {status}");
             let of_content = status.is_client_error()
                 && !matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
             let failing = if of_content { Failing::Refused } else { Failing::Away };
@@ -297,12 +314,10 @@ struct Answer {
 
 impl Answer {
     /// A count that is missing is 0.
-    fn of(answer: &[u8]) -> Result<Self, Trouble> {
+    fn of(answer: &[u8], tells: bool) -> Result<Self, Trouble> {
         let Ok(Value::Object(fields)) = serde_json::from_slice(answer) else {
-            let shown = shown(answer);
-            return Err(Trouble::away(format!(
-                "the peer service answered something else than counts: {shown}"
-            )));
+            debug!(answer = shown(answer), "a peer service answered something else than counts");
+            return Err(Trouble::away("the peer service answered something else than counts"));
         };
         let number = |name: &str| {
             let number = field(&fields, name).and_then(Value::as_u64).unwrap_or(0);
@@ -317,7 +332,8 @@ impl Answer {
             failed: number("failed"),
             deferred: number("deferred"),
         };
-        let results = field(&fields, "results").and_then(Value::as_array).filter(|_| counts.failed > 0);
+        let results =
+            field(&fields, "results").and_then(Value::as_array).filter(|_| counts.failed > 0 && tells);
         let mut failed: Vec<_> = results.into_iter().flatten().filter_map(failure_of).collect();
         if failed.is_empty() && counts.failed > 0 {
             let message = match counts.failed {

@@ -11,7 +11,7 @@ mod target;
 #[cfg(test)]
 mod resync_test;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,7 @@ use tokio::time::sleep;
 
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::client::OwnClient;
+use crate::daemon::identity::reach::Reach;
 use crate::daemon::metrics::{CountPool, RegistersMetrics};
 use crate::daemon::objects::advertisements::Resyncs;
 use crate::daemon::objects::{envelope, head_cursor, registers};
@@ -57,6 +58,10 @@ pub struct ResyncSettings {
     /// How often pools of others are pushed to.
     pub push_every: Duration,
     pub peer_services: Vec<PeerService>,
+    /// Pools of others that whoever may ask for a resync may name; their paths end with a slash.
+    pub resync_peers: Vec<Url>,
+    /// Where others may be that an administrator names.
+    pub reach: Reach,
 }
 
 /// A pool of others that is kept up to date.
@@ -86,6 +91,9 @@ pub struct Resync {
     lines: Vec<Arc<Line>>,
     /// By name, of those among the lines.
     foreign: BTreeMap<String, Arc<Foreign>>,
+    /// The addresses of [`ResyncSettings::resync_peers`].
+    named: BTreeSet<String>,
+    reach: Reach,
     /// For pools that are no lines: one run at a time.
     elsewhere: Mutex<()>,
     through: watch::Sender<Revision>,
@@ -120,6 +128,8 @@ impl Resync {
             parts,
             lines,
             foreign,
+            named: settings.resync_peers.iter().map(Url::to_string).collect(),
+            reach: settings.reach.clone(),
             elsewhere: Mutex::default(),
             through: watch::Sender::new(Revision(0)),
             jobs,

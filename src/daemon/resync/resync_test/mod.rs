@@ -180,6 +180,11 @@ struct Daemon {
 
 /// A daemon that is not registered yet.
 async fn unregistered(peer_services: &[&str], every: Duration) -> Daemon {
+    naming(peer_services, &[], every).await
+}
+
+/// The same, where a resync may name these pools besides.
+async fn naming(peer_services: &[&str], resync_peers: &[&str], every: Duration) -> Daemon {
     let clock = PausedClock(Instant::now());
     let store = Faulty::over(Arc::new(MemoryStore::new(clock)));
     let registry = Registry::new(NODE, store.clone(), &MIRRORED);
@@ -205,6 +210,11 @@ async fn unregistered(peer_services: &[&str], every: Duration) -> Daemon {
             .map(|url| crate::daemon::config::peer_service(url).unwrap())
             .map(|url| PeerService { url, tls: OwnClient::public() })
             .collect(),
+        resync_peers: resync_peers
+            .iter()
+            .map(|url| crate::daemon::config::peer_service(url).unwrap())
+            .collect(),
+        reach: Reach::outside([("redis.internal".to_owned(), 6379)]),
     };
     let resync = Arc::new(Resync::new(parts, &settings));
     tasks.spawn(resync.clone().run());

@@ -6,6 +6,7 @@ use tonic::Request;
 
 use super::*;
 use crate::daemon::identity::client::OwnClient;
+use crate::daemon::identity::reach::Reach;
 use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
 use crate::daemon::objects::advertisements::Advertisements;
 use crate::daemon::operations::Operations;
@@ -26,7 +27,13 @@ fn service(of: &Daemon) -> Advertisements {
         session: Arc::new(|| None),
         count_pool: Arc::new(PoolCounts::default),
     };
-    let settings = ResyncSettings { resync_interval: TTL, push_every: TTL, peer_services: Vec::new() };
+    let settings = ResyncSettings {
+        resync_interval: TTL,
+        push_every: TTL,
+        peer_services: Vec::new(),
+        resync_peers: Vec::new(),
+        reach: Reach::Anywhere,
+    };
     Advertisements::new(of.pool.clone(), Arc::new(Resync::new(parts, &settings)), None, 1)
 }
 
