@@ -482,6 +482,9 @@ reasons! {
         "wait as long as Retry-After says; spread the calls, or raise the limit";
     TOO_MANY_COMMANDS: ResourceExhausted,
         "the relay remembers, or the agent's stream holds, as many commands as it can", "try again later";
+    TOO_MANY_ISSUED: ResourceExhausted,
+        "a holder was issued more tokens and certificates than one holder needs: 60 at once, then one in five minutes",
+        "wait as long as Retry-After says, then try again; use what was issued until it ends";
     TOO_MANY_JOINS: ResourceExhausted,
         "too many hosts ask to join from one address", "wait a second, then try again";
     TOO_MANY_NAMESPACES: ResourceExhausted,

@@ -148,10 +148,11 @@ impl Refusals {
         Ok(Self { state, faults_told: FaultLimiter::default() })
     }
 
-    /// Takes note of a call that is over, if it was refused for who the caller is, or because they call too often.
+    /// Takes note of a call that is over, if it was refused for who the caller is, or because they call or are issued something too
+    /// often.
     pub fn note(&self, call: &FinishedCall<'_>) {
         let refused = matches!(call.code, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied)
-            || call.reason == reasons::TOO_MANY_CALLS.name;
+            || [reasons::TOO_MANY_CALLS.name, reasons::TOO_MANY_ISSUED.name].contains(&call.reason);
         if refused && !call.cut {
             let reason = if call.reason.is_empty() { "REFUSED" } else { call.reason };
             let (action, principal) = told_as(call);

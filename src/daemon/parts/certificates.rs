@@ -30,7 +30,7 @@ use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::{
-    AUTHORITY, CERTIFICATE, Certificates, EndSession, Enrollment, Gate, JOIN_POLICY, JOIN_TOKEN,
+    AUTHORITY, CERTIFICATE, Certificates, EndSession, Enrollment, Gate, IssuingGate, JOIN_POLICY, JOIN_TOKEN,
     KnownCredentials, Others, REVOCATION, StoreAccess,
 };
 use crate::daemon::objects::certificates::{has_authority, issuers, revocations_number};
@@ -135,6 +135,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         end_session: end_session(&node.registry),
         policy: config.security.join_policy.clone(),
         gate: Gate::default(),
+        issuing: IssuingGate::default(),
         joining: tokio::sync::Mutex::default(),
     });
     let enrollment = EnrollmentServiceServer::new(Enrollment(certificates.clone()));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Response};
 use omnirelay_core::spiffe::SpiffeId;
 use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use tonic::body::Body;
 
 use super::lines::{Lines, is_refusal};
@@ -122,12 +123,15 @@ impl Watched {
         self.finish(fault.code.grpc());
     }
 
-    /// Notes the fault that an operation answered, where it is about the caller.
+    /// Notes the fault that an operation answered, where it is about the caller, or about how often they ask.
     pub(super) fn note_refusal(&mut self, code: tonic::Code, answer: &HeaderMap) {
-        if is_refusal(code)
-            && let Some(status) = tonic::Status::from_header_map(answer)
-        {
-            self.note(&Fault::from(&status));
+        if !is_refusal(code) && code != tonic::Code::ResourceExhausted {
+            return;
+        }
+        let Some(status) = tonic::Status::from_header_map(answer) else { return };
+        let fault = Fault::from(&status);
+        if is_refusal(code) || fault.is(reasons::TOO_MANY_ISSUED) {
+            self.note(&fault);
         }
     }
 

@@ -100,9 +100,10 @@ impl Certificates {
         let wanted = wanted(caller, &asked)?;
         let record = record_of(&wanted.holder);
         let (id, reason, dry_run) = (record.key.clone(), asked.reason, asked.dry_run);
+        let holder = id.clone();
         let asked = Asked { caller, rpc: ISSUE_TOKEN, id, reason, expected_version: None, dry_run, hash };
         let decided = asked.of_records(&self.registry, record, &[], |reader| self.decided(reader, &wanted));
-        let mut answer = decided.await?;
+        let mut answer = self.issuing.pass(&holder, decided).await?;
         if !dry_run {
             answer.token = self.signed(&wanted, &answer)?;
         }

@@ -72,6 +72,7 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         end_session: Box::new(|_| Box::pin(std::future::ready(false))),
         policy: None,
         gate: Gate::default(),
+        issuing: IssuingGate::default(),
         joining: tokio::sync::Mutex::default(),
     };
     Node { served: Arc::new(served), trust, _tasks: tasks }
@@ -278,6 +279,29 @@ async fn a_certificate_is_renewed_by_whoever_holds_it_and_only_as_it_is() {
     let late = node.served.renew(called_with(renewal(&Names::default()), &before)).await;
     assert_eq!(reason(late), "HOLDER_REVOKED");
     node.served.renew(called_with(renewal(&Names::default()), &renewed)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_holder_is_issued_no_more_than_its_rate_whatever_it_asks_for() {
+    let place = tempfile::tempdir().unwrap();
+    let node = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
+    initialised(&node).await;
+    let key = Key::make().unwrap();
+    let mut newest = leaf(&node.served.issue(called(of_node("b", &key))).await.unwrap().into_inner());
+    let request = || pb::RenewCertificateRequest { csr: csr(&key, &Names::default()) };
+    let mut renewed = 0;
+    let refused = loop {
+        match node.served.renew(called_with(request(), &newest)).await {
+            Ok(issued) => newest = leaf(&issued.into_inner()),
+            refused @ Err(_) => break refused,
+        }
+        renewed += 1;
+        assert!(renewed < 100, "it is renewed for ever");
+    };
+    assert_eq!((renewed, reason(refused)), (60, "TOO_MANY_ISSUED".to_owned()));
+    let of_c =
+        leaf(&node.served.issue(called(of_node("c", &Key::make().unwrap()))).await.unwrap().into_inner());
+    node.served.renew(called_with(request(), &of_c)).await.expect("another holder");
 }
 
 #[tokio::test]

@@ -118,26 +118,25 @@ impl Certificates {
         let (holder, record) = (before.id.holder().clone(), record_of(before.id.holder()));
         let (id, reason) = (record.key.clone(), String::new());
         let asked = Asked { caller, rpc: RENEW, id, reason, expected_version: None, dry_run: false, hash };
-        asked
-            .of_records(&self.registry, record, &[], |reader| {
-                let now = self.now();
-                // The certificate may have been revoked since the handshake.
-                if self.signer.revoked(|id| reader.get(id)).of(&before).is_some() || before.not_after < now {
-                    return Err(barred(&before.id));
-                }
-                check_remembered(held_in(reader, &record_of(&holder)).as_deref(), &before)?;
-                let order = Order {
-                    holder: holder.clone(),
-                    request: &request,
-                    names: names.clone(),
-                    lifetime: renewed_lifetime(&before),
-                    others: Others::Keep,
-                    by: &caller.principal,
-                    now,
-                };
-                issue(&self.signer, reader, &order)
-            })
-            .await
+        let renewed = asked.of_records(&self.registry, record, &[], |reader| {
+            let now = self.now();
+            // The certificate may have been revoked since the handshake.
+            if self.signer.revoked(|id| reader.get(id)).of(&before).is_some() || before.not_after < now {
+                return Err(barred(&before.id));
+            }
+            check_remembered(held_in(reader, &record_of(&holder)).as_deref(), &before)?;
+            let order = Order {
+                holder: holder.clone(),
+                request: &request,
+                names: names.clone(),
+                lifetime: renewed_lifetime(&before),
+                others: Others::Keep,
+                by: &caller.principal,
+                now,
+            };
+            issue(&self.signer, reader, &order)
+        });
+        self.issuing.pass(&asked.id, renewed).await
     }
 }
 

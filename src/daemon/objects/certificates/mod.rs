@@ -41,7 +41,7 @@ use crate::daemon::identity::trust::{HasAuthority, Trust};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Reader};
 pub use expel::{EndSession, KnownCredentials};
-pub use gate::Gate;
+pub use gate::{Gate, IssuingGate};
 pub use holder::record_of;
 use pb::certificate_service_server::CertificateService;
 use pb::enrollment_service_server::EnrollmentService;
@@ -105,6 +105,7 @@ pub struct Certificates {
     /// What `security.joinPolicy` says: the policy of an authority that is made here.
     pub policy: Option<pb::JoinPolicy>,
     pub gate: Gate,
+    pub issuing: IssuingGate,
     /// One join after the other: those with one token would only be in each other's way.
     pub joining: tokio::sync::Mutex<()>,
 }
