@@ -109,7 +109,9 @@ impl Authenticator for HostAndAgents {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         // A web page is on this host too, but nobody of it: any name may lead it to this port.
         let page = headers.contains_key(http::header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
-        let own = peer.is_of_this_host() && !page && (self.trusts_host)();
+        // Nor is whoever sends what should prove who they are, and does not here.
+        let sent = headers.contains_key(http::header::AUTHORIZATION);
+        let own = peer.is_of_this_host() && !page && !sent && (self.trusts_host)();
         Ok(if own { &self.local } else { &self.agent }.clone())
     }
 }

@@ -144,11 +144,11 @@ impl Grants {
 
 /// Asks for proof, and leaves whoever has none to another authenticator.
 ///
-/// A token counts more than a certificate or a user, since it is sent on purpose and may be of fewer scopes. One that is
-/// not known proves nothing, and what else is proven counts; but whoever sends a signed one that does not hold, where
-/// signed ones are taken, is refused: it may have been of fewer scopes than what else is proven.
+/// A token counts more than a certificate or a user, since it is sent on purpose and may be of fewer scopes. So whoever sends
+/// one that does not hold is refused, whatever else is proven: what it was narrowed to must not end with it.
 pub struct Proven<A> {
-    tokens: Arc<Tokens>,
+    /// `None`: a port where tokens are no proof, and not looked at.
+    tokens: Option<Arc<Tokens>>,
     /// `None`: no token is taken that somebody has signed.
     bearers: Option<Arc<Bearers>>,
     grants: Arc<Grants>,
@@ -157,13 +157,39 @@ pub struct Proven<A> {
 
 impl<A> Proven<A> {
     pub fn new(tokens: Arc<Tokens>, grants: Arc<Grants>, otherwise: A) -> Self {
-        Self { tokens, bearers: None, grants, otherwise }
+        Self { tokens: Some(tokens), bearers: None, grants, otherwise }
+    }
+
+    /// Takes no tokens, but what callers show under TLS alone.
+    pub fn by_certificate(grants: Arc<Grants>, otherwise: A) -> Self {
+        Self { tokens: None, bearers: None, grants, otherwise }
     }
 
     /// Takes signed tokens as well.
     #[must_use]
     pub fn with_bearers(self, bearers: Arc<Bearers>) -> Self {
         Self { bearers: Some(bearers), ..self }
+    }
+
+    /// Who has sent a token, or anything else that is to prove who they are; `None`: nothing was sent.
+    ///
+    /// # Errors
+    /// `TOKEN_UNKNOWN` and those of [`Bearers::judge`]: what was sent proves nothing.
+    fn sent(&self, headers: &HeaderMap) -> Option<Result<Principal, Fault>> {
+        let tokens = self.tokens.as_ref()?;
+        headers.get(AUTHORIZATION)?;
+        let Some(secret) = bearer(headers).filter(|_| headers.get_all(AUTHORIZATION).iter().count() == 1)
+        else {
+            return Some(Err(token_unknown()));
+        };
+        if let Some(holder) = tokens.holder(secret) {
+            return Some(Ok(self.grants.added_to(holder)));
+        }
+        let judged = self.bearers.as_ref().and_then(|bearers| bearers.judge(secret));
+        Some(match judged {
+            Some(judged) => judged.map(|bearer| self.grants.of_bearer(bearer)),
+            None => Err(token_unknown()),
+        })
     }
 }
 
@@ -173,13 +199,8 @@ impl<A: Authenticator> Authenticator for Proven<A> {
         if let Some(federated) = federated(peer) {
             return Ok(federated);
         }
-        if let Some(secret) = bearer(headers) {
-            if let Some(holder) = self.tokens.holder(secret) {
-                return Ok(self.grants.added_to(holder));
-            }
-            if let Some(judged) = self.bearers.as_ref().and_then(|bearers| bearers.judge(secret)) {
-                return judged.map(|bearer| self.grants.of_bearer(bearer));
-            }
+        if let Some(sent) = self.sent(headers) {
+            return sent;
         }
         if let Some(certificate) = &peer.certificate {
             let holder = certificate.id.holder();
@@ -215,17 +236,18 @@ impl<A: Authenticator> Authenticator for Proven<A> {
     }
 
     fn ends(&self, principal: &Principal, needed: Option<Scope>) -> Option<BoxFuture<'static, Ended>> {
+        let tokens = self.tokens.clone().unwrap_or_default();
         let needed = needed.filter(|needed| !own_scopes(principal).contains(*needed));
         let nobody: BoxFuture<'static, Fault> = match &principal.proof {
             Proof::Bearer(bearer) => Box::pin(Arc::clone(self.bearers.as_ref()?).ends(Arc::clone(bearer))),
-            Proof::TokenFile(_) => Box::pin(taken_away(Arc::clone(&self.tokens), principal.clone())),
+            Proof::TokenFile(_) => Box::pin(taken_away(Arc::clone(&tokens), principal.clone())),
             // Its connection ends with it.
             Proof::Certificate if needed.is_some() => Box::pin(std::future::pending()),
             Proof::Certificate | Proof::Federated(_) | Proof::Nothing | Proof::Refused(_) | Proof::Socket => {
                 return None;
             }
         };
-        let fewer = fewer(Arc::clone(&self.grants), Arc::clone(&self.tokens), principal.clone(), needed);
+        let fewer = fewer(Arc::clone(&self.grants), tokens, principal.clone(), needed);
         Some(Box::pin(async move {
             tokio::select! {
                 fault = nobody => Err(fault),
@@ -348,15 +370,15 @@ pub struct ProofNeeded;
 
 impl Authenticator for ProofNeeded {
     fn authenticate(&self, _peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
-        if bearer(headers).is_some() {
-            return Err(Fault::new(
-                reasons::TOKEN_UNKNOWN,
-                "the token that was sent is not one of this daemon",
-            )
-            .hint("send one that its token file holds now (omnirelay --token-file FILE)"));
-        }
-        Err(proof_needed())
+        Err(if headers.contains_key(AUTHORIZATION) { token_unknown() } else { proof_needed() })
     }
+}
+
+fn token_unknown() -> Fault {
+    Fault::new(reasons::TOKEN_UNKNOWN, "the token that was sent is not one of this daemon").hint(
+        "send one that its token file holds now (omnirelay --token-file FILE), or none where you prove who you are by the \
+         control socket or a certificate",
+    )
 }
 
 fn proof_needed() -> Fault {
@@ -376,216 +398,5 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use omnirelay_wire::fault::Code;
-
-    use super::*;
-
-    const SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-    fn tokens() -> Arc<Tokens> {
-        let tokens = Arc::new(Tokens::default());
-        let (name, scopes) = ("watcher".to_owned(), [Scope::MeshRead].into_iter().collect());
-        tokens.replace(&[Token { name, secret: SECRET.to_owned(), scopes }]);
-        tokens
-    }
-
-    fn sent(value: Option<&str>) -> HeaderMap {
-        value.map(|value| (AUTHORIZATION, value.parse().unwrap())).into_iter().collect()
-    }
-
-    #[test]
-    fn each_proof_makes_its_principal() {
-        let near = || PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
-        let held = format!("Bearer {SECRET}");
-        let (small, other) = (format!("bearer  {SECRET} "), format!("Bearer {SECRET}x"));
-        let (open, proof) = (
-            Proven::new(tokens(), Arc::default(), Loopback::default()),
-            Proven::new(tokens(), Arc::default(), ProofNeeded),
-        );
-        let cases = [
-            // who, what is sent, the principal where loopback is open, and where it needs proof
-            (near(), None, Ok("local"), Err("PROOF_NEEDED")),
-            (near(), Some(held.as_str()), Ok("token:watcher"), Ok("token:watcher")),
-            (near(), Some(small.as_str()), Ok("token:watcher"), Ok("token:watcher")),
-            (near(), Some(other.as_str()), Ok("local"), Err("TOKEN_UNKNOWN")),
-            (near(), Some("Bearer "), Ok("local"), Err("TOKEN_UNKNOWN")),
-            (near(), Some("Basic YTpi"), Ok("local"), Err("PROOF_NEEDED")),
-            (PeerInfo::of_user("ann"), None, Ok("uid:ann"), Ok("uid:ann")),
-            (PeerInfo::of_user("ann"), Some(other.as_str()), Ok("uid:ann"), Ok("uid:ann")),
-            (PeerInfo::of_user("ann"), Some(held.as_str()), Ok("token:watcher"), Ok("token:watcher")),
-            (PeerInfo::unknown(), None, Err("NOT_LOOPBACK"), Err("PROOF_NEEDED")),
-        ];
-        for (peer, value, where_open, where_proof) in cases {
-            let who = |given: Result<Principal, Fault>| {
-                given.map(|one| one.name.to_string()).map_err(|fault| fault.reason.into_owned())
-            };
-            let expected = |case: Result<&str, &str>| case.map(str::to_owned).map_err(str::to_owned);
-            let headers = sent(value);
-            let case = format!("{peer:?} sends {value:?}");
-            assert_eq!(who(open.authenticate(&peer, &headers)), expected(where_open), "{case}");
-            assert_eq!(who(proof.authenticate(&peer, &headers)), expected(where_proof), "{case}");
-        }
-    }
-
-    #[test]
-    fn whoever_is_on_this_host_is_somebody_only_where_it_is_certain_that_there_is_no_authority() {
-        use std::sync::Mutex;
-        let trust = Arc::new(Trust::default());
-        let said = Arc::new(Mutex::new(HasAuthority::Unknown));
-        let asked = said.clone();
-        trust.ask(move || *asked.lock().unwrap());
-        let until = UntilAuthority::new(trust);
-        let scopes = |remote: &str| {
-            let peer = PeerInfo::at(remote.parse().unwrap(), None);
-            until.authenticate(&peer, &HeaderMap::new()).map(|who| who.scopes.to_string())
-        };
-        assert_eq!(scopes("127.0.0.1:5").unwrap(), Scopes::all().to_string());
-        let who = |name: &str| Principal::unproven(name, Scopes::all());
-        let provisional = until.provisional(&who("local")).expect("it is not known");
-        provisional.check().unwrap();
-        *said.lock().unwrap() = HasAuthority::No;
-        assert_eq!(scopes("127.0.0.1:5").unwrap(), Scopes::all().to_string());
-        assert!(scopes("10.0.0.7:5").is_err() && until.provisional(&who("local")).is_none());
-        *said.lock().unwrap() = HasAuthority::Yes;
-        assert_eq!(scopes("127.0.0.1:5").unwrap_err().reason, "PROOF_NEEDED");
-        assert_eq!(
-            provisional.check().unwrap_err().reason,
-            "PROOF_NEEDED",
-            "it was asked before that was known"
-        );
-        *said.lock().unwrap() = HasAuthority::Unknown;
-        let proven = Proven::new(tokens(), Arc::default(), until);
-        assert!(proven.provisional(&who("local")).is_some() && proven.provisional(&who("uid:ann")).is_none());
-    }
-
-    #[test]
-    fn a_certificate_is_who_it_says_and_a_node_no_more() {
-        let grants = Arc::new(Grants::default());
-        grants.ask(|_| Scopes::all());
-        let proven = Proven::new(tokens(), grants, ProofNeeded);
-        let shown = |id: &str| {
-            let certificate = omnirelay_pki::certificate::Certificate {
-                serial: omnirelay_pki::certificate::Serial::of(&[1]),
-                id: id.parse().unwrap(),
-                names: Default::default(),
-                not_before: 0,
-                not_after: 1,
-                key: omnirelay_pki::key::Fingerprint::of(b"key"),
-            };
-            let peer = PeerInfo { certificate: Some(Arc::new(certificate)), ..PeerInfo::unknown() };
-            let who = proven.authenticate(&peer, &HeaderMap::new()).unwrap();
-            format!("{} {}", who.name, who.scopes)
-        };
-        let all = Scopes::all();
-        assert_eq!(shown("spiffe://m/operator/ann"), format!("operator:ann {all}"));
-        assert_eq!(shown("spiffe://m/service/billing"), format!("service:billing {all}"));
-        assert_eq!(shown("spiffe://m/mesh/default/worker/a"), "node:a mesh.connect, mesh.read");
-    }
-
-    #[test]
-    fn whoever_is_of_a_federated_cluster_is_nobody_else_whatever_they_send() {
-        let grants = Arc::new(Grants::default());
-        grants.ask(|_| Scopes::all());
-        let proven = Proven::new(tokens(), grants, Loopback::default());
-        let certificate = omnirelay_pki::certificate::Certificate {
-            serial: omnirelay_pki::certificate::Serial::of(&[1]),
-            id: "spiffe://west.example/mesh/west/worker/a".parse().unwrap(),
-            names: Default::default(),
-            not_before: 0,
-            not_after: 1,
-            key: omnirelay_pki::key::Fingerprint::of(b"key"),
-        };
-        let near = PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
-        let certificate = Some(Arc::new(certificate));
-        let peer = PeerInfo { certificate, standing: Standing::Federated, ..near };
-        let held = format!("Bearer {SECRET}");
-        for value in [None, Some(held.as_str()), Some("Bearer other")] {
-            let who = proven.authenticate(&peer, &sent(value)).unwrap();
-            assert_eq!((who.name.as_ref(), who.scopes), ("node:west/a", Scopes::NONE), "{value:?}");
-            assert_eq!((who.proof.federated(), who.proof.word()), (Some("west"), "certificate"));
-        }
-    }
-
-    #[test]
-    fn a_token_has_its_own_scopes_even_at_the_socket() {
-        let proven = Proven::new(tokens(), Arc::default(), ProofNeeded);
-        let scopes = |value: Option<&str>| {
-            proven.authenticate(&PeerInfo::of_user("root"), &sent(value)).unwrap().scopes.to_string()
-        };
-        assert_eq!(scopes(Some(&format!("Bearer {SECRET}"))), "mesh.read");
-        assert_eq!(scopes(None), Scopes::all().to_string());
-    }
-
-    #[test]
-    fn what_was_granted_is_added_to_what_a_token_has_and_to_nobody_else() {
-        let grants = Arc::new(Grants::default());
-        let proven = Proven::new(tokens(), grants.clone(), Loopback::default());
-        let near = PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
-        let held = format!("Bearer {SECRET}");
-        let scopes =
-            |value: Option<&str>| proven.authenticate(&near, &sent(value)).unwrap().scopes.to_string();
-        assert_eq!(scopes(Some(&held)), "mesh.read");
-        grants.ask(|name| match name {
-            "token:watcher" => [Scope::MeshOperate].into_iter().collect(),
-            _ => panic!("nobody proved to be {name}"),
-        });
-        assert_eq!(scopes(Some(&held)), "mesh.read, mesh.operate");
-        assert_eq!(scopes(Some("Bearer other")), Scopes::all().to_string(), "whoever is on this host");
-    }
-
-    #[test]
-    fn a_token_that_was_taken_away_proves_nothing() {
-        let tokens = tokens();
-        let proven = Proven::new(tokens.clone(), Arc::default(), ProofNeeded);
-        let headers = sent(Some(&format!("Bearer {SECRET}")));
-        assert!(proven.authenticate(&PeerInfo::unknown(), &headers).is_ok());
-        tokens.replace(&[]);
-        let fault = proven.authenticate(&PeerInfo::unknown(), &headers).unwrap_err();
-        assert_eq!((fault.code, fault.reason.as_ref()), (Code::Unauthenticated, "TOKEN_UNKNOWN"));
-    }
-
-    #[tokio::test]
-    async fn what_is_under_way_ends_with_the_scope_that_it_needs_or_with_the_proof() {
-        use std::sync::Mutex;
-        let bound = Arc::new(Mutex::new(Scopes::all()));
-        let (grants, asked, tokens) = (Arc::new(Grants::default()), bound.clone(), tokens());
-        grants.ask(move |_| *asked.lock().unwrap());
-        let proven = Proven::new(tokens.clone(), grants.clone(), ProofNeeded);
-        let watcher =
-            proven.authenticate(&PeerInfo::unknown(), &sent(Some(&format!("Bearer {SECRET}")))).unwrap();
-        let ann = of_holder(&Holder::Operator("ann".to_owned()));
-        let begun = |who: &Principal, needed| tokio::spawn(proven.ends(who, Some(needed)).unwrap());
-        let ended = async |call: tokio::task::JoinHandle<Ended>| {
-            let ended = tokio::time::timeout(std::time::Duration::from_secs(5), call).await.expect("at once");
-            ended.unwrap().map(|who| who.scopes.to_string()).map_err(|fault| fault.reason.into_owned())
-        };
-        let (mut reading, of_watcher, of_ann) = (
-            begun(&watcher, Scope::MeshRead),
-            begun(&watcher, Scope::MeshOperate),
-            begun(&ann, Scope::MeshOperate),
-        );
-        grants.tell();
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        assert!(!of_watcher.is_finished() && !of_ann.is_finished(), "nothing was taken away");
-        *bound.lock().unwrap() = Scopes::NONE;
-        grants.tell();
-        assert_eq!(ended(of_watcher).await, Ok("mesh.read".to_owned()));
-        assert_eq!(ended(of_ann).await, Ok("mesh.read".to_owned()));
-        let waited = tokio::time::timeout(std::time::Duration::from_millis(50), &mut reading).await;
-        waited.expect_err("its line gives that scope");
-        tokens.replace(&[]);
-        assert_eq!(ended(reading).await, Err("TOKEN_ENDED".to_owned()));
-        assert!(
-            proven.ends(&ann, Some(Scope::MeshRead)).is_none(),
-            "its connection ends with the certificate"
-        );
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let token = Token { name: "ops".into(), secret: SECRET.into(), scopes: Scopes::all() };
-        let shown = format!("{token:?} {:?}", tokens());
-        assert!(shown.contains("ops") && !shown.contains(SECRET), "{shown}");
-    }
-}
+#[path = "proof_test.rs"]
+mod tests;

@@ -119,12 +119,12 @@ fn open_ports(node: &mut Mount, relay: Option<&Relay>) -> Result<(), NodeError> 
         node.run(Phase::End, tls.clone().keep());
     }
     // Whoever shows a certificate is who it says; tokens are for the control port.
-    let (tokens, grants) = (Arc::default(), node.grants.clone());
+    let grants = node.grants.clone();
     let surface = Surface::builder([OMNIRELAY]).hosts(Hosts::any());
     let surface = match config.relay.tls.clients {
-        RelayClients::Required => surface.authenticator(Proven::new(tokens, grants, ProofNeeded)),
+        RelayClients::Required => surface.authenticator(Proven::by_certificate(grants, ProofNeeded)),
         RelayClients::None | RelayClients::Optional => {
-            surface.authenticator(Proven::new(tokens, grants, HostAndAgents::new(trusts_host)))
+            surface.authenticator(Proven::by_certificate(grants, HostAndAgents::new(trusts_host)))
         }
     };
     let port = Port {

@@ -77,7 +77,7 @@ fn open(node: &mut Mount, state: Arc<watch::Sender<MeshPort>>) {
     });
     let late = LatePort { address: config.mesh.listen, http3: config.mesh.http3_support, state, beside };
     // Whoever shows a certificate is who it says, and nobody else comes in.
-    let proven = Proven::new(Arc::default(), node.grants.clone(), ProofNeeded);
+    let proven = Proven::by_certificate(node.grants.clone(), ProofNeeded);
     let surface = Surface::builder([OMNIRELAY]).authenticator(proven).hosts(Hosts::any()).among_nodes();
     let (surface, limits) = (surface.call_rates(config.control.rate_limit.rates()), limits(&config));
     let tls = Some(Arc::new(Tls::among_nodes(node.trust.clone())));
