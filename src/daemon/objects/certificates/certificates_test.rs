@@ -91,7 +91,7 @@ fn called_with<T>(message: T, certificate: &Certificate) -> Request<T> {
     request
 }
 
-fn csr(key: &Key, names: &Names) -> String {
+pub(super) fn csr(key: &Key, names: &Names) -> String {
     let der = Csr::make(key, None, names).unwrap();
     let body = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, der);
     format!("-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n")

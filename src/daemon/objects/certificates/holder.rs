@@ -1,5 +1,7 @@
 //! Holders: who a certificate is for, and under which record it stands.
 
+use std::collections::BTreeSet;
+
 use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
 use omnirelay_pki::certificate::{Certificate, Names, Serial};
 use omnirelay_pki::key::Fingerprint;
@@ -9,6 +11,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, IssuedValue};
 
 use super::authority::at;
 use super::{CERTIFICATE, pb};
+use crate::daemon::registry::view::View;
 use pb::certificate::Status;
 use pb::holder::Kind;
 
@@ -87,6 +90,17 @@ pub fn remembered(certificate: &Certificate, issued_by: &str, issuer: &[u8]) -> 
         issuer: Fingerprint::of(issuer).as_bytes().to_vec(),
         unknown_fields: Default::default(),
     }
+}
+
+/// The DNS names in the certificates of holders other than this one that have not ended.
+pub fn names_of_others(view: &View, own: &RecordId, now: i64) -> BTreeSet<String> {
+    let records = view.list(&CERTIFICATE).records;
+    let others = records.iter().filter(|record| record.record.id != *own);
+    let issued = others.filter_map(|record| record.value::<CertificateValue>()).flat_map(|held| {
+        let valid = held.issued.iter().filter(|one| one.not_after >= now);
+        valid.flat_map(|one| one.dns_names.clone()).collect::<Vec<_>>()
+    });
+    issued.collect()
 }
 
 /// The certificate that is remembered; `None` when somebody else wrote the record.

@@ -1,5 +1,6 @@
 //! Joining: a host becomes a node on the strength of a token, which it proves to have and does not show.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use prost::Message as _;
 use tracing::warn;
 
 use super::authority::bundle_pem;
-use super::holder::record_of;
+use super::holder::{names_of_others, record_of};
 use super::issue::{Order, Others, issue, with_own};
 use super::policy::admitted;
 use super::signer::not_made;
@@ -72,10 +73,11 @@ impl Certificates {
         let cluster =
             token.filter(|token| has_token(token, &of, &asked)).ok_or_else(refused)?.cluster.clone();
         self.check_store(&caller)?;
+        let holder = record_of(&node("", &cluster));
         let mutation = Mutation {
             caller: &caller,
             action: JOIN.audit_action,
-            object: record_of(&node("", &cluster)),
+            object: holder.clone(),
             also: ALSO,
             reason: "",
             expected: None,
@@ -88,12 +90,13 @@ impl Certificates {
             .mutate(mutation, |reader| {
                 let (now, token) = (self.now(), proven(reader, &record, &of, &asked)?);
                 check_token(&token, &of, reader.epoch().0, now)?;
+                let taken = names_of_others(self.registry.view(), &holder, now);
                 let key = of.request.key.as_bytes();
                 let (rule, lifetime) = admitted(reader, &token, &of.body, key, now)?;
                 let order = Order {
                     holder: node(&token.role, &token.cluster),
                     request: &of.request,
-                    names: names(&token, &of)?,
+                    names: names(&token, &of, &taken)?,
                     lifetime,
                     others: match is_again(&token, &of) {
                         true => Others::Keep,
@@ -296,15 +299,17 @@ fn counted(record: &RecordId, token: &JoinTokenValue, of: &Asked) -> Write {
     Write::Put { id: record.clone(), value: Bytes::from(token.encode_to_vec()), group: None }
 }
 
-/// What the node may be called: by its id, by where it calls from, and by what the token allows.
-fn names(token: &JoinTokenValue, of: &Asked) -> Result<Names, Fault> {
+/// What the node may be called: by its id, unless that is the name of another holder (`taken`), by where it calls from, and by what
+/// the token allows.
+fn names(token: &JoinTokenValue, of: &Asked, taken: &BTreeSet<String>) -> Result<Names, Fault> {
     let asked = &of.request.names;
     let below = |name: &str, suffix: &str| {
         suffix.strip_prefix('*').is_some_and(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
     };
     let id = &of.body.node_id;
     // An id with a dot in it may be the name of somebody else.
-    let of_id = |name: &str| !id.contains('.') && (name == id || name == format!("{id}.mesh"));
+    let is_of_id = |name: &str| name == id || name == format!("{id}.mesh");
+    let of_id = |name: &str| !id.contains('.') && is_of_id(name) && !taken.contains(name);
     let is_own = |name: &str| name == "localhost" || of_id(name);
     let allowed = |name: &str| token.names.iter().any(|known| known == name || below(name, known));
     let is_here = |address: &IpAddr| address.is_loopback() || Some(*address) == of.from;
@@ -318,6 +323,8 @@ fn names(token: &JoinTokenValue, of: &Asked) -> Result<Names, Fault> {
     }
     let holder = Holder::Node { cluster: String::new(), role: String::new(), node: id.clone() };
     let mut names = with_own(&holder, asked.clone());
+    // Whoever calls another holder by this name would take the node for it.
+    names.dns.retain(|name| !is_of_id(name) || !taken.contains(name) || allowed(name));
     if let Some(from) = of.from.filter(|from| !names.addresses.contains(from)) {
         names.addresses.push(from);
     }

@@ -14,10 +14,11 @@ use rustls::pki_types::pem::PemObject as _;
 use tonic::{Request, Response, Status};
 
 use super::join::GRANT;
-use super::tests::{Node, called, initialised, judged, node, reason};
+use super::tests::{Node, called, csr, initialised, judged, node, reason};
 use super::{Enrollment, pb};
 use crate::daemon::identity::caller::{Caller, Scopes};
 use crate::daemon::identity::trust::unix_now;
+use pb::certificate_service_server::CertificateService as _;
 use pb::enrollment_service_server::EnrollmentService as _;
 
 struct Mesh {
@@ -205,6 +206,28 @@ async fn an_id_that_is_the_name_of_another_is_none_in_the_certificate() {
         let asked = signed(&mesh.token, &with_names(&mesh.token, id, &key, &names));
         assert_eq!(reason(mesh.join(asked).await), "JOIN_DENIED", "{id}");
     }
+}
+
+#[tokio::test]
+async fn a_node_is_not_called_as_another_holder_is() {
+    let mesh = mesh(|asked| asked.uses_max = 4).await;
+    let called_so = Names { dns: vec!["vault".to_owned(), "db.mesh".to_owned()], addresses: Vec::new() };
+    let service = pb::IssueCertificateRequest {
+        service: "vault".into(),
+        csr: csr(&Key::make().unwrap(), &called_so),
+        ..Default::default()
+    };
+    mesh.node.served.issue(called(service)).await.unwrap();
+    let named = async |id: &str| {
+        let joined = mesh.join(signed(&mesh.token, &body(&mesh.token, id, &Key::make().unwrap()))).await;
+        joined.unwrap().into_inner().certificate.unwrap().dns_names
+    };
+    assert_eq!(named("vault").await, ["vault.mesh"]);
+    assert_eq!(named("db").await, ["db"]);
+    assert_eq!(named("b").await, ["b", "b.mesh"]);
+    let names = Names { dns: vec!["vault".to_owned()], addresses: Vec::new() };
+    let asked = with_names(&mesh.token, "vault", &Key::make().unwrap(), &names);
+    assert_eq!(reason(mesh.join(signed(&mesh.token, &asked)).await), "JOIN_DENIED");
 }
 
 #[tokio::test]
