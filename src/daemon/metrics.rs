@@ -52,6 +52,7 @@ pub struct Metrics {
     call_seconds: HistogramVec,
     revision: IntGauge,
     store_silence: Gauge,
+    sentinels_disagree: IntGauge,
     ready: IntGauge,
     epoch_changes: IntCounter,
     records_lost: IntCounterVec,
@@ -90,6 +91,10 @@ impl Metrics {
             "omnirelay_store_silence_seconds",
             "Since when the store has not answered; 0 while it does",
         )?;
+        let sentinels_disagree = all.gauge(
+            "omnirelay_store_sentinels_disagree",
+            "1 while Sentinels name different masters, for longer than a failover takes",
+        )?;
         let ready = all.gauge("omnirelay_ready", "1 while the daemon is ready")?;
         let epoch_changes = all.counter(
             "mesh_registry_epoch_changes_total",
@@ -107,6 +112,7 @@ impl Metrics {
             call_seconds,
             revision,
             store_silence,
+            sentinels_disagree,
             ready,
             epoch_changes,
             records_lost,
@@ -139,6 +145,7 @@ impl Metrics {
         self.revision.set(level(view.head().revision.0));
         let silence = view.silence().unwrap_or_default();
         self.store_silence.set(silence.as_secs_f64());
+        self.sentinels_disagree.set(i64::from(registry.store().disagreement().is_some()));
         self.ready.set(i64::from(ready));
         TextEncoder::new().encode_to_string(&self.all.gather())
     }

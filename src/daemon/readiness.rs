@@ -70,6 +70,7 @@ impl Readiness {
             item("view", true, (!caught_up).then(|| "the registry is still being loaded".to_owned())),
             item("store", false, store),
             item("store-settings", false, settings),
+            item("store-sentinels", false, disagreement(&self.registry)),
             history(&self.registry),
             item("leaders-replicas", false, too_few(&self.registry)),
             item("leaders-split", false, splits(&self.registry)),
@@ -112,6 +113,12 @@ fn silence(registry: &Registry, age: Duration) -> String {
         "the store has not answered since {since} ({age_ms} ms ago): reads and watches go on with what was \
          known then, changes are refused, and nobody is judged gone: {trouble}"
     )
+}
+
+/// Which Sentinels are behind, cut off, or alone with what they say.
+fn disagreement(registry: &Registry) -> Option<String> {
+    let named = registry.store().disagreement()?;
+    Some(format!("the Sentinels disagree on the master, and the greatest epoch is believed: {named}"))
 }
 
 /// Why leaders end although the store answers.

@@ -121,7 +121,7 @@ pub fn mesh(request: &Request) -> Reply {
         ("GET", "/control/node") => answer(json!({
             "clusterId": "eu-1", "version": env!("CARGO_PKG_VERSION"), "store": "embedded", "principal": "local",
             "scopes": ["mesh.read", "mesh.operate", "mesh.admin"], "ready": true,
-            "readiness": [{"name": "store-settings", "ok": true}, {"name": "history", "ok": true},
+            "readiness": [{"name": "store-settings", "ok": true}, {"name": "store-sentinels", "ok": true}, {"name": "history", "ok": true},
                 {"name": "leaders-replicas", "ok": true}, {"name": "leaders-split", "ok": true}],
             "clientVersionMin": "0.1.0", "hostTime": "2026-11-20T06:01:00.012Z", "revocationsEnforcedNumber": "3",
         })),

@@ -31,3 +31,4 @@ mod telemetry;
 mod topologies;
 mod verdicts;
 mod webhook;
+mod witness;

@@ -20,8 +20,22 @@ use tokio::task::JoinSet;
 const LOOKS: usize = 40;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The processes on the smaller side; none while the network is whole.
-type CutOff = BTreeSet<u32>;
+/// Which processes do not reach each other; none while the network is whole.
+#[derive(Default)]
+struct CutOff {
+    inside: BTreeSet<u32>,
+    /// `None`: all that are not inside.
+    outside: Option<BTreeSet<u32>>,
+}
+
+impl CutOff {
+    fn passes(&self, one: u32, other: u32) -> bool {
+        let is_inside = |pid| self.inside.contains(&pid);
+        let is_outside =
+            |pid| self.outside.as_ref().map_or(!is_inside(pid), |outside| outside.contains(&pid));
+        !(is_inside(one) && is_outside(other) || is_inside(other) && is_outside(one))
+    }
+}
 
 /// The network.
 #[derive(Clone)]
@@ -41,7 +55,7 @@ pub struct Door {
 impl Net {
     pub fn new() -> Self {
         Self {
-            cut_off: Arc::new(watch::Sender::new(CutOff::new())),
+            cut_off: Arc::new(watch::Sender::new(CutOff::default())),
             known: Arc::new(watch::Sender::new(BTreeSet::new())),
         }
     }
@@ -55,11 +69,17 @@ impl Net {
 
     /// Cuts these processes off from all others.
     pub fn cut_off(&self, pids: impl IntoIterator<Item = u32>) {
-        self.cut_off.send_replace(pids.into_iter().collect());
+        self.cut_off.send_replace(CutOff { inside: pids.into_iter().collect(), outside: None });
+    }
+
+    /// Cuts these processes off from those; all others reach both.
+    pub fn cut_off_from(&self, pids: impl IntoIterator<Item = u32>, others: impl IntoIterator<Item = u32>) {
+        let outside = Some(others.into_iter().collect());
+        self.cut_off.send_replace(CutOff { inside: pids.into_iter().collect(), outside });
     }
 
     pub fn heal(&self) {
-        self.cut_off.send_replace(CutOff::new());
+        self.cut_off.send_replace(CutOff::default());
     }
 
     /// A door that leads nowhere yet.
@@ -138,7 +158,7 @@ async fn serve(net: Net, listener: TcpListener, server: Arc<OnceLock<(String, u3
 }
 
 async fn join(net: &Net, client: TcpStream, address: &str, from: u32, to: u32) -> Result<()> {
-    let passes = move |cut_off: &CutOff| cut_off.contains(&from) == cut_off.contains(&to);
+    let passes = move |cut_off: &CutOff| cut_off.passes(from, to);
     let mut cut_off = net.cut_off.subscribe();
     tokio::select! {
         healed = cut_off.wait_for(passes) => drop(healed?),

@@ -535,6 +535,11 @@ pub trait Store: Send + Sync + 'static {
     fn advice(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// Who disagrees about which server has the registry, and who is believed; `None`: nobody, or nobody is asked.
+    fn disagreement(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Write {

@@ -8,6 +8,7 @@ use crate::cli::frame::document::{field, flag, items, text};
 
 /// What readiness says of each of these is a check of its own.
 const SETTINGS: &str = "store-settings";
+const SENTINELS: &str = "store-sentinels";
 const HISTORY: &str = "history";
 const REPLICAS: &str = "leaders-replicas";
 const SPLITS: &str = "leaders-split";
@@ -32,6 +33,13 @@ pub static CATEGORY: Category = Category {
             Judge::Nodes(settings),
         ),
         Check::new(
+            "registry-sentinels",
+            "the Sentinels agree on the master",
+            "One that is cut off, or was set up otherwise, names another master than the rest. The greatest epoch, or \
+             the most, is believed; whoever hears that one alone writes to a server that was replaced.",
+            Judge::Nodes(sentinels),
+        ),
+        Check::new(
             "registry-history",
             "the registry has lost nothing in the last day",
             "The store came back with less than it had: a flush, an older copy, a fail-over to a replica that lagged.",
@@ -52,7 +60,7 @@ pub static CATEGORY: Category = Category {
             Judge::Nodes(splits),
         ),
     ],
-    items: &[STORE, SETTINGS, HISTORY, REPLICAS, SPLITS],
+    items: &[STORE, SETTINGS, SENTINELS, HISTORY, REPLICAS, SPLITS],
 };
 
 fn store(facts: &Facts) -> Finding {
@@ -81,6 +89,11 @@ fn store(facts: &Facts) -> Finding {
 fn settings(facts: &Facts) -> Finding {
     Finding::of_item(facts, SETTINGS, "the store has no advice", UNSAID)
         .next("omnirelay explain registry-settings    # then set it so where the store is configured")
+}
+
+fn sentinels(facts: &Facts) -> Finding {
+    Finding::of_item(facts, SENTINELS, "no Sentinels disagree on the master", UNSAID)
+        .next("redis-cli -p 26379 sentinel ckquorum SERVICE    # on the host of the Sentinel that is alone with what it names")
 }
 
 fn replicas(facts: &Facts) -> Finding {

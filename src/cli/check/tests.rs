@@ -24,6 +24,7 @@ fn node() -> Value {
         "readiness": [
             {"name": "store", "ok": true, "message": "", "required": true},
             {"name": "store-settings", "ok": true, "message": "", "required": false},
+            {"name": "store-sentinels", "ok": true, "message": "", "required": false},
             {"name": "history", "ok": true, "message": "", "required": false},
             {"name": "leaders-replicas", "ok": true, "message": "", "required": false},
             {"name": "leaders-split", "ok": true, "message": "", "required": false},
@@ -317,6 +318,7 @@ fn older(readiness: Value) -> Facts {
 fn settings_and_history_are_said_once() {
     let said = [
         ("store-settings", "registry-settings"),
+        ("store-sentinels", "registry-sentinels"),
         ("history", "registry-history"),
         ("leaders-replicas", "registry-replicas"),
         ("leaders-split", "registry-splits"),

@@ -41,6 +41,11 @@ pub trait Script: Send + Sync + 'static {
     fn advice(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// As [`Store::disagreement`].
+    fn disagreement(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A store that does what a script says.
@@ -129,5 +134,9 @@ impl<S: Script> Store for Scripted<S> {
 
     fn advice(&self) -> Vec<String> {
         self.0.advice()
+    }
+
+    fn disagreement(&self) -> Option<String> {
+        self.0.disagreement()
     }
 }

@@ -426,6 +426,10 @@ impl Store for RedisStore {
         self.link.switch(order).await
     }
 
+    fn disagreement(&self) -> Option<String> {
+        self.link.disagreement()
+    }
+
     async fn admit(&self, who: &str) -> Result<Option<Credentials>, StoreError> {
         let made = users::make(&self.link, [&self.prefix, &self.mesh, who]).await;
         made.map_err(|error| self.failure(error, StoreError::Unavailable))

@@ -29,15 +29,19 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 pub(super) enum Announced {
     Begins,
     Aborted,
-    /// The master is there from now on.
-    Switched(Address),
+    /// The master is at `to` from now on, and at `from` no more.
+    Switched {
+        from: Address,
+        to: Address,
+    },
 }
 
 /// Listens to every Sentinel of the URL as long as the link lives: the one that carries a failover out announces its
 /// beginning, and the others do not. Who hears nothing asks once a second as ever.
 pub(super) async fn listen(link: Weak<Shared>, maker: Arc<Maker>) {
-    let Some((sentinels, service)) = maker.sentinels() else { return };
-    join_all(sentinels.iter().map(|sentinel| listen_on(&link, &maker, sentinel, service))).await;
+    let Some(sentinels) = maker.sentinels() else { return };
+    let all = sentinels.addresses.iter();
+    join_all(all.map(|sentinel| listen_on(&link, &maker, sentinel, &sentinels.service))).await;
 }
 
 async fn listen_on(link: &Weak<Shared>, maker: &Maker, sentinel: &Address, service: &str) {
@@ -97,13 +101,18 @@ fn read(channel: &str, text: &str, service: &str) -> Option<Announced> {
     let mut words = text.split(' ');
     if channel == SWITCHED {
         let of_it = words.next()? == service;
-        let (host, port) = (words.nth(2)?.to_owned(), words.next()?.parse().ok()?);
-        return of_it.then_some(Announced::Switched(Address { host, port }));
+        let (from, to) = (address(&mut words)?, address(&mut words)?);
+        return of_it.then_some(Announced::Switched { from, to });
     }
     if words.next()? != "master" || words.next()? != service {
         return None;
     }
     Some(if channel == BEGINS { Announced::Begins } else { Announced::Aborted })
+}
+
+/// `HOST PORT`
+fn address<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Address> {
+    Some(Address { host: words.next()?.to_owned(), port: words.next()?.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -112,7 +121,9 @@ mod tests {
 
     #[test]
     fn an_announcement_of_ones_own_service_is_understood() {
-        let to = |host: &str, port| Some(Announced::Switched(Address { host: host.to_owned(), port }));
+        let at = |host: &str, port| Address { host: host.to_owned(), port };
+        let to =
+            |host: &str, port| Some(Announced::Switched { from: at("10.0.0.1", 6379), to: at(host, port) });
         let cases = [
             (SWITCHED, "mesh 10.0.0.1 6379 10.0.0.2 6380", to("10.0.0.2", 6380)),
             (SWITCHED, "other 10.0.0.1 6379 10.0.0.2 6380", None),

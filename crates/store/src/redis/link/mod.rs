@@ -5,6 +5,7 @@
 //! for standalone servers, Sentinel and Cluster; they differ in how the master is found.
 
 mod announced;
+mod belief;
 mod blocking;
 mod dial;
 mod error;
@@ -12,6 +13,7 @@ mod info;
 mod options;
 mod resolve;
 mod retry_pause;
+mod sentinels;
 mod slots;
 mod state;
 mod switch;
@@ -193,6 +195,12 @@ impl Link {
     /// Where there are none, nothing can be promoted, or we may not.
     pub(super) async fn switch(&self, order: &SwitchOrder) -> Result<Switched, SwitchError> {
         switch::switch(self, order).await
+    }
+
+    /// Which Sentinels name which master, once they have disagreed for some seconds; `None`: they agree, or there are
+    /// none.
+    pub fn disagreement(&self) -> Option<String> {
+        self.shared.maker.sentinels()?.disagreement()
     }
 
     /// What is risky about the server, as read at most every five minutes; a sentence each.

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::{Value, cmd};
+use redis::cmd;
 
 use super::super::url::{Address, RedisUrl, Servers};
 use super::dial::{Dialed, Manner, dial, within};
 use super::error::{Failure, LinkError};
 use super::info::{Info, Role};
 use super::options::RedisOptions;
+use super::sentinels::Sentinels;
 use super::slots::{SlotMap, slot};
 use super::{Hello, tls};
 
@@ -27,18 +28,23 @@ pub(super) struct Maker {
     name: String,
     pub options: RedisOptions,
     hello: Arc<dyn Hello>,
-    /// The servers to ask (Sentinels, or nodes of a Cluster, or servers one of which is the
-    /// master), the one that last knew the master first.
+    /// The servers to ask (nodes of a Cluster, or servers one of which is the master), the one that
+    /// last knew the master first.
     known: Mutex<Vec<Address>>,
-    /// The connection to the Sentinel that answered last. Taken out while it is asked: one whose
-    /// answer nobody waits for any more is closed.
-    sentinel: Mutex<Option<Dialed>>,
+    /// `None`: the URL names servers.
+    sentinels: Option<Sentinels>,
 }
 
 impl Maker {
     pub fn new(url: RedisUrl, options: RedisOptions, hello: Arc<dyn Hello>) -> Self {
         let known = Mutex::new(url.addresses().to_vec());
-        Self { name: url.name(), url, options, hello, known, sentinel: Mutex::default() }
+        let sentinels = match &url.servers {
+            Servers::Redis(_) => None,
+            Servers::Sentinels { sentinels, service } => {
+                Some(Sentinels::new(sentinels.clone(), service.clone()))
+            }
+        };
+        Self { name: url.name(), url, options, hello, known, sentinels }
     }
 
     /// The URL without its secrets.
@@ -50,9 +56,9 @@ impl Maker {
     pub async fn make(&self) -> Result<Dialed, Failure> {
         within(SEARCH_MAX, "the search for the master", async {
             let manner = self.manner().await?;
-            let mut dialed = match &self.url.servers {
-                Servers::Redis(_) => self.among(&manner).await?,
-                Servers::Sentinels { service, .. } => self.by_sentinels(service, &manner).await?,
+            let mut dialed = match &self.sentinels {
+                None => self.among(&manner).await?,
+                Some(sentinels) => self.by_sentinels(sentinels, &manner).await?,
             };
             dialed.select(self.url.database).await?;
             self.greeted(dialed).await
@@ -70,29 +76,16 @@ impl Maker {
         .await
     }
 
-    /// Whether Sentinels say where the master is.
-    pub fn has_sentinels(&self) -> bool {
-        self.sentinels().is_some()
+    /// The Sentinels of the URL; `None`: there are none.
+    pub fn sentinels(&self) -> Option<&Sentinels> {
+        self.sentinels.as_ref()
     }
 
-    /// The Sentinels of the URL, and what they call the master; `None`: there are none.
-    pub fn sentinels(&self) -> Option<(&[Address], &str)> {
-        match &self.url.servers {
-            Servers::Sentinels { sentinels, service } => Some((sentinels, service)),
-            Servers::Redis(_) => None,
-        }
-    }
-
-    /// Where the first Sentinel that answers says that the master is.
+    /// Where the Sentinels say that the master is; `None`: none of them is believed.
     pub async fn named(&self) -> Option<Address> {
-        let Servers::Sentinels { service, .. } = &self.url.servers else { return None };
-        for sentinel in self.known() {
-            match self.master_by(&sentinel, service).await {
-                Ok(at) => return Some(at),
-                Err(_) => self.postpone(&sentinel),
-            }
-        }
-        None
+        let sentinels = self.sentinels.as_ref()?;
+        let manner = self.manner_with_sentinels().await.ok()?;
+        sentinels.master(&manner, &self.name).await.ok()
     }
 
     async fn greeted(&self, mut dialed: Dialed) -> Result<Dialed, Failure> {
@@ -170,58 +163,15 @@ impl Maker {
         master(inspect(&owner, manner).await?)
     }
 
-    /// Asks the Sentinels in turn until one names a server that is a master indeed.
-    async fn by_sentinels(&self, service: &str, manner: &Manner) -> Result<Dialed, Failure> {
-        let mut tried = Vec::new();
-        let mut named = BTreeSet::new();
-        for sentinel in self.known() {
-            let found = match self.master_by(&sentinel, service).await {
-                // Another Sentinel said the same.
-                Ok(at) if !named.insert(at.clone()) => continue,
-                Ok(at) => inspect(&at, manner).await.and_then(master),
-                Err(failure) => Err(failure),
-            };
-            match found {
-                Ok(found) => {
-                    self.remember(&sentinel, &[]);
-                    return Ok(found);
-                }
-                Err(failure) => tried.push(failure),
-            }
-            self.postpone(&sentinel);
-        }
-        Err(Failure::of_all("no Sentinel names a master that can be used", tried))
-    }
-
-    /// Asks on the connection that is kept, and on a new one if that is not this Sentinel's or fails.
-    async fn master_by(&self, at: &Address, service: &str) -> Result<Address, Failure> {
-        if let Some(mut kept) = self.take_kept(at)
-            && let Ok(master) = ask_sentinel(&mut kept, service).await
-        {
-            self.keep(kept);
-            return Ok(master);
-        }
-        let mut sentinel = self.sentinel(at).await?;
-        let master = ask_sentinel(&mut sentinel, service).await?;
-        self.keep(sentinel);
-        Ok(master)
+    /// Asks all Sentinels, and looks whether the server that they name is a master indeed.
+    async fn by_sentinels(&self, sentinels: &Sentinels, manner: &Manner) -> Result<Dialed, Failure> {
+        let at = sentinels.master(&self.manner_with_sentinels().await?, &self.name).await?;
+        inspect(&at, manner).await.and_then(master)
     }
 
     /// A connection to a Sentinel.
     pub async fn sentinel(&self, at: &Address) -> Result<Dialed, Failure> {
         dial(at, &self.manner_with_sentinels().await?).await
-    }
-
-    fn take_kept(&self, at: &Address) -> Option<Dialed> {
-        self.locked_sentinel().take_if(|kept| kept.at == *at).filter(|kept| !kept.driver.is_over())
-    }
-
-    fn keep(&self, sentinel: Dialed) {
-        *self.locked_sentinel() = Some(sentinel);
-    }
-
-    fn locked_sentinel(&self) -> MutexGuard<'_, Option<Dialed>> {
-        self.sentinel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> Vec<Address> {
@@ -252,19 +202,6 @@ impl Maker {
 
     fn locked(&self) -> MutexGuard<'_, Vec<Address>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn ask_sentinel(sentinel: &mut Dialed, service: &str) -> Result<Address, Failure> {
-    let mut command = cmd("SENTINEL");
-    let command = command.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
-    let answer = sentinel.ask(command, "ask for the master").await?;
-    let at = &sentinel.at;
-    match answer {
-        Value::Nil => Err(Failure::new(format!("Sentinel {at} watches no `{service}`"))),
-        answer => redis::from_redis_value(answer)
-            .map(|(host, port)| Address { host, port })
-            .map_err(|error| Failure::because(format!("Sentinel {at} named no address"), error)),
     }
 }
 

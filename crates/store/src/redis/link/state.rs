@@ -112,7 +112,7 @@ impl Shared {
         match self.options().leaders_need {
             Some(0) => None,
             Some(count) => Some(Need::Count(count)),
-            None => self.maker.has_sentinels().then_some(Need::Enough),
+            None => self.maker.sentinels().map(|_| Need::Enough),
         }
     }
 
@@ -229,7 +229,7 @@ impl Shared {
     fn ask_sentinels_if_due(&self, state: &mut State, connection: &Connection) {
         let asked = state.named.unwrap_or(connection.made).max(connection.made);
         let asking = state.asking.as_ref().is_some_and(|task| !task.is_finished());
-        if asking || !self.maker.has_sentinels() || asked.elapsed() < NAMED_AGE {
+        if asking || self.maker.sentinels().is_none() || asked.elapsed() < NAMED_AGE {
             return;
         }
         state.named = Some(Instant::now());
@@ -248,7 +248,7 @@ impl Shared {
     /// Listens to the Sentinels, on the side, from the first connection on.
     fn listen_if_needed(&self, state: &mut State) {
         let listens = state.listening.as_ref().is_some_and(|task| !task.is_finished());
-        if !listens && self.maker.has_sentinels() {
+        if !listens && self.maker.sentinels().is_some() {
             let task = tokio::spawn(listen(self.this.clone(), Arc::clone(&self.maker)));
             state.listening = Some(task.abort_handle());
         }
@@ -256,11 +256,14 @@ impl Shared {
 
     /// Leaves a master that was replaced, or is about to be: until it is, nobody is given a connection.
     pub fn heed_announcement(&self, announced: &Announced) {
+        if let (Announced::Switched { from, to }, Some(sentinels)) = (announced, self.maker.sentinels()) {
+            sentinels.replaced(from, to);
+        }
         let mut state = self.locked();
         let present = state.present.clone();
         match announced {
             Announced::Begins => state.replaced_by = Some(Instant::now() + REPLACED_WITHIN),
-            Announced::Aborted | Announced::Switched(_) => state.replaced_by = None,
+            Announced::Aborted | Announced::Switched { .. } => state.replaced_by = None,
         }
         drop(state);
         match (announced, present) {
@@ -270,8 +273,8 @@ impl Shared {
                     &format!("the Sentinels announce that {at} is about to be replaced"),
                 );
             }
-            (Announced::Switched(now), Some(Connection { generation, at, .. })) if at != *now => {
-                self.give_up(generation, &format!("the Sentinels announce {now} in place of {at}"));
+            (Announced::Switched { to, .. }, Some(Connection { generation, at, .. })) if at != *to => {
+                self.give_up(generation, &format!("the Sentinels announce {to} in place of {at}"));
             }
             _ => {}
         }

@@ -16,6 +16,7 @@ use super::dial::Dialed;
 use super::error::Failure;
 use super::info::{Follower, Role};
 use super::resolve::{Maker, inspect};
+use super::sentinels::Sentinels;
 
 /// How long changes are paused at most: the server ends it by itself.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -44,7 +45,7 @@ struct Ready {
 }
 
 pub(in super::super) async fn switch(link: &Link, order: &SwitchOrder) -> Result<Switched, SwitchError> {
-    let Some((sentinels, service)) = link.shared.maker.sentinels() else {
+    let Some(sentinels) = link.shared.maker.sentinels() else {
         return Err(SwitchError::alone("this Redis stands alone, or is a Cluster"));
     };
     let Ok(_turn) = link.shared.switching.try_acquire() else {
@@ -62,7 +63,7 @@ pub(in super::super) async fn switch(link: &Link, order: &SwitchOrder) -> Result
         ready.unpause().await;
         return Err(error);
     }
-    let ordered = timeout(ORDER_MAX, order_failover(&link.shared.maker, sentinels, service)).await;
+    let ordered = timeout(ORDER_MAX, order_failover(&link.shared.maker, sentinels)).await;
     match ordered {
         Ok(Ok(())) => {}
         // It may have been begun all the same: nothing may be acknowledged that it would lose.
@@ -80,7 +81,7 @@ pub(in super::super) async fn switch(link: &Link, order: &SwitchOrder) -> Result
     };
     let paused = begun.elapsed();
     info!(store = link.name(), %from, %to, paused_ms = paused.as_millis(), "store switched to another master");
-    link.shared.heed_announcement(&Announced::Switched(to.clone()));
+    link.shared.heed_announcement(&Announced::Switched { from: from.clone(), to: to.clone() });
     tokio::spawn(async move {
         sleep(LEAVE_WITHIN).await;
         ready.unpause().await;
@@ -210,9 +211,9 @@ enum NotOrdered {
 }
 
 /// Has the first Sentinel that does so begin a failover.
-async fn order_failover(maker: &Maker, sentinels: &[Address], service: &str) -> Result<(), NotOrdered> {
+async fn order_failover(maker: &Maker, sentinels: &Sentinels) -> Result<(), NotOrdered> {
     let mut tried = Vec::new();
-    for at in sentinels {
+    for at in &sentinels.addresses {
         let mut sentinel = match maker.sentinel(at).await {
             Ok(sentinel) => sentinel,
             Err(failure) => {
@@ -220,7 +221,8 @@ async fn order_failover(maker: &Maker, sentinels: &[Address], service: &str) -> 
                 continue;
             }
         };
-        let answer = sentinel.ask(cmd("SENTINEL").arg("FAILOVER").arg(service), "begin a failover").await;
+        let answer =
+            sentinel.ask(cmd("SENTINEL").arg("FAILOVER").arg(&sentinels.service), "begin a failover").await;
         match answer {
             Ok(_) => return Ok(()),
             // Another Sentinel would begin a second one.

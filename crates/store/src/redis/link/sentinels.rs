@@ -1,0 +1,220 @@
+//! The Sentinels of a URL: all are asked at once where the master is, and told when they disagree.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use redis::{Value, cmd};
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use super::super::url::Address;
+use super::belief::{Belief, Doubt, Opinion, disagreement, is_majority};
+use super::dial::{Dialed, Manner, dial};
+use super::error::{Failure, LinkError};
+
+const STORE_RUNBOOK: &str = "docs/runbooks/store.md";
+/// How long those that have not answered are waited for once more than half have named the same. Too low: the one
+/// that alone has heard of a failover is passed over for a second; too high: one that is dead delays a failover.
+const STRAGGLERS: Duration = Duration::from_millis(50);
+/// How long they must disagree until that is told: in a failover some hear of it up to 2 s later than others.
+const DISAGREE_FOR: Duration = Duration::from_secs(4);
+/// How often the log tells of a disagreement that goes on.
+const TELL_EVERY: Duration = Duration::from_secs(300);
+/// How long a Sentinel that does not tell its epoch is not asked for it: each refusal leaves a line in its `ACL LOG`.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// The Sentinels, and what they have said.
+pub(super) struct Sentinels {
+    pub addresses: Vec<Address>,
+    /// What they call the master.
+    pub service: String,
+    /// A connection to each that has answered. Taken out while it is asked: one whose answer nobody waits for any more
+    /// is closed.
+    kept: Mutex<BTreeMap<Address, Kept>>,
+    belief: Mutex<Belief>,
+    disagreement: Mutex<Disagreement>,
+}
+
+struct Kept {
+    dialed: Dialed,
+    /// When it refused to tell its epoch.
+    refused: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Disagreement {
+    what: Option<String>,
+    since: Option<Instant>,
+    told: Option<Instant>,
+}
+
+/// What has come of asking all.
+struct Answers {
+    opinions: Vec<Opinion>,
+    failures: Vec<Failure>,
+}
+
+impl Sentinels {
+    pub fn new(addresses: Vec<Address>, service: String) -> Self {
+        Self {
+            addresses,
+            service,
+            kept: Mutex::default(),
+            belief: Mutex::default(),
+            disagreement: Mutex::default(),
+        }
+    }
+
+    /// Where the master is, by all that answer. Those that are silent are waited for as long as it takes to connect
+    /// and to be answered, and only a moment longer once more than half agree.
+    pub async fn master(&self, manner: &Manner, store: &str) -> Result<Address, Failure> {
+        let Answers { opinions, mut failures } = self.ask_all(manner).await;
+        let asked = self.addresses.len();
+        let believed = locked(&self.belief).weigh(&opinions, asked, Instant::now());
+        self.note_disagreement(&opinions, store);
+        believed.map_err(|doubt| {
+            let what = match doubt {
+                Doubt::Silence => "no Sentinel names a master that can be used".to_owned(),
+                Doubt::Replaced => format!(
+                    "{} of {asked} Sentinels answer, and name a master that was replaced: {}",
+                    opinions.len(),
+                    masters(&opinions),
+                ),
+                Doubt::Tie => format!(
+                    "the Sentinels disagree, and no epoch tells who is right (let our user +sentinel|master): {}",
+                    masters(&opinions),
+                ),
+            };
+            if doubt == Doubt::Silence {
+                return Failure::of_all(&what, failures);
+            }
+            failures.insert(0, Failure::new(what));
+            Failure::of_all("no Sentinel names a master that can be used", failures)
+        })
+    }
+
+    /// An announcement: `to` is the master in place of `from`.
+    pub fn replaced(&self, from: &Address, to: &Address) {
+        locked(&self.belief).replaced(from, to);
+    }
+
+    /// Which Sentinels name which master, once they have disagreed for long.
+    pub fn disagreement(&self) -> Option<String> {
+        let told = locked(&self.disagreement);
+        told.since.filter(|since| since.elapsed() >= DISAGREE_FOR).and(told.what.clone())
+    }
+
+    async fn ask_all(&self, manner: &Manner) -> Answers {
+        let limit = Instant::now() + manner.connect_timeout + manner.response_timeout;
+        let mut asked: FuturesUnordered<_> =
+            self.addresses.iter().map(|at| async move { (at, self.ask(at, manner).await) }).collect();
+        let mut silent: BTreeSet<&Address> = self.addresses.iter().collect();
+        let mut answers = Answers { opinions: Vec::new(), failures: Vec::new() };
+        let mut until = limit;
+        while let Ok(Some((at, answer))) = timeout_at(until, asked.next()).await {
+            silent.remove(at);
+            match answer {
+                Ok(opinion) => answers.opinions.push(opinion),
+                Err(failure) => answers.failures.push(failure),
+            }
+            if agreed(&answers.opinions, self.addresses.len()) {
+                until = until.min(Instant::now() + STRAGGLERS);
+            }
+        }
+        let late = |at: &Address| Failure::new(format!("Sentinel {at} has not answered in time"));
+        answers.failures.extend(silent.into_iter().map(late));
+        answers
+    }
+
+    /// Asks on the connection that is kept, and on a new one if there is none or it fails.
+    async fn ask(&self, at: &Address, manner: &Manner) -> Result<Opinion, Failure> {
+        let kept = locked(&self.kept).remove(at).filter(|kept| !kept.dialed.driver.is_over());
+        if let Some(mut kept) = kept
+            && let Ok(opinion) = kept.opinion(&self.service).await
+        {
+            locked(&self.kept).insert(at.clone(), kept);
+            return Ok(opinion);
+        }
+        let mut kept = Kept { dialed: dial(at, manner).await?, refused: None };
+        let opinion = kept.opinion(&self.service).await?;
+        locked(&self.kept).insert(at.clone(), kept);
+        Ok(opinion)
+    }
+
+    fn note_disagreement(&self, opinions: &[Opinion], store: &str) {
+        let mut noted = locked(&self.disagreement);
+        let Some(what) = disagreement(opinions) else {
+            // Whoever is alone agrees with itself.
+            if opinions.len() > 1 && std::mem::take(&mut *noted).told.is_some() {
+                info!(store, "sentinels agreed again");
+            }
+            return;
+        };
+        let since = *noted.since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= DISAGREE_FOR && noted.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            noted.told = Some(Instant::now());
+            warn!(store, named = %what, runbook = STORE_RUNBOOK, "sentinels disagreed on the master");
+        }
+        noted.what = Some(what);
+    }
+}
+
+impl Kept {
+    /// The epoch is asked for first: an answer of before a failover and one of after it are then an old epoch and a
+    /// new master, which misleads nobody.
+    async fn opinion(&mut self, service: &str) -> Result<Opinion, Failure> {
+        let epoch = self.epoch(service).await?;
+        let mut command = cmd("SENTINEL");
+        let command = command.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
+        let answer = self.dialed.ask(command, "ask for the master").await?;
+        let at = &self.dialed.at;
+        match answer {
+            Value::Nil => Err(Failure::new(format!("Sentinel {at} watches no `{service}`"))),
+            answer => redis::from_redis_value(answer)
+                .map(|(host, port)| Opinion { sentinel: at.clone(), master: Address { host, port }, epoch })
+                .map_err(|error| Failure::because(format!("Sentinel {at} named no address"), error)),
+        }
+    }
+
+    async fn epoch(&mut self, service: &str) -> Result<Option<u64>, Failure> {
+        if self.refused.is_some_and(|at| at.elapsed() < REFUSED_PAUSE) {
+            return Ok(None);
+        }
+        let mut command = cmd("SENTINEL");
+        match super::dial::ask(&mut self.dialed.multiplexed, command.arg("MASTER").arg(service)).await {
+            Ok(answer) => {
+                let fields: HashMap<String, String> = redis::from_redis_value(answer).unwrap_or_default();
+                Ok(fields.get("config-epoch").and_then(|epoch| epoch.parse().ok()))
+            }
+            // Our user may not, or it watches no such service.
+            Err(LinkError::Refused { .. }) => {
+                self.refused = Some(Instant::now());
+                Ok(None)
+            }
+            Err(error) => {
+                Err(Failure::because(format!("{} did not let us ask for the epoch", self.dialed.at), error))
+            }
+        }
+    }
+}
+
+/// Whether more than half name the same master of the same epoch.
+fn agreed(opinions: &[Opinion], asked: usize) -> bool {
+    let Some(last) = opinions.last() else { return false };
+    is_majority(opinions, &last.master, asked)
+        && opinions.iter().all(|opinion| opinion.master != last.master || opinion.epoch == last.epoch)
+}
+
+/// Who is named, and by whom.
+fn masters(opinions: &[Opinion]) -> String {
+    disagreement(opinions).unwrap_or_else(|| {
+        opinions.first().map_or_else(String::new, |opinion| format!("all name {}", opinion.master))
+    })
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
