@@ -9,7 +9,9 @@ use omnirelay_wire::reasons;
 use tokio::time::{Instant, timeout_at};
 
 use super::Registry;
-use super::view::ViewRecord;
+use super::follow::SEE_ALL_MAX;
+use super::refusal::is_of_state;
+use super::view::{View, ViewRecord};
 
 /// How long whoever asks for a record waits that a new epoch has lost.
 const RESTORE_WAIT: Duration = Duration::from_secs(2);
@@ -21,21 +23,44 @@ impl Registry {
         self.view().silence().is_some() || self.view().is_restoring()
     }
 
-    /// A record; `None` if there is none. One that a new epoch has lost, and that is about to be there again, is waited
-    /// for.
+    /// A record; `None` if there is none, as the store has confirmed since this was called, unless it does not answer.
+    /// One that a new epoch has lost, and that is about to be there again, is waited for.
     ///
     /// # Errors
     /// `STORE_UNAVAILABLE` when it has not come meanwhile, and still may.
     pub async fn find(&self, id: &RecordId) -> Result<Option<Arc<ViewRecord>>, Fault> {
-        let found = self.view().get(id);
-        if found.is_some() || !self.view().awaits(id) {
-            return Ok(found);
+        let asked = Instant::now();
+        if let Some(found) = self.view().get(id) {
+            return Ok(Some(found));
+        }
+        if !self.view().awaits(id) {
+            self.confirm_since(asked, asked + SEE_ALL_MAX).await;
+            let found = self.view().get(id);
+            if found.is_some() || !self.view().awaits(id) {
+                return Ok(found);
+            }
         }
         if !self.come_back(std::slice::from_ref(id), Instant::now() + RESTORE_WAIT).await {
             return Err(Fault::new(reasons::STORE_UNAVAILABLE, format!("cannot say yet: {}", lost(id)))
                 .hint("try again; `history` of `/readyz` says what was lost and what is restored"));
         }
         Ok(self.view().get(id))
+    }
+
+    /// What `read` finds in the view, as [`Registry::look`] has it. A refusal by what the view shows is told once the
+    /// store has confirmed the view, unless it does not answer.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub async fn look_confirmed<T>(&self, read: impl Fn(&View) -> Result<T, Fault>) -> Result<T, Fault> {
+        let asked = Instant::now();
+        match self.look(&read).await {
+            Err(refusal) if is_of_state(refusal.code) => {
+                self.confirm_since(asked, asked + SEE_ALL_MAX).await;
+                self.look(&read).await
+            }
+            read => read,
+        }
     }
 
     /// Waits at most until then for records that are about to be there again; whether none is awaited any more.

@@ -107,6 +107,12 @@ impl Connectivity {
         }
     }
 
+    /// Whether the store has answered a pulse that was sent at `asked` or later.
+    pub(super) fn was_heard_since(&self, asked: Instant) -> bool {
+        let last = self.last();
+        !last.silent && last.at >= asked
+    }
+
     /// The epoch that the store named last.
     pub fn epoch(&self) -> Epoch {
         self.news.borrow().epoch

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::Registry;
 use super::backoff::Failures;
-use super::view::{Applied, Loaded, View, ViewRecord};
+use super::view::{Applied, Head, Loaded, View, ViewRecord};
 use crate::daemon::log::FaultLimiter;
 
 /// How long one call may wait for the log to grow.
@@ -267,15 +267,43 @@ impl Registry {
     /// Waits a moment until the view shows all that the store had when this was called: whoever was told of it at
     /// another daemon may be faster here than the log. At once while the store is silent.
     pub(in crate::daemon) async fn see_all(&self) {
+        let now = Instant::now();
         // Whoever is still behind then is told so by the view.
-        let _ = timeout(SEE_ALL_MAX, self.all_seen()).await;
+        self.confirm_since(now, now + SEE_ALL_MAX).await;
+    }
+
+    /// Waits at most until then, and half a second at most, for the view to show all that the store had at `asked`;
+    /// whether it does. Before anybody is told that something is not there, or is not as it would have to be, the view
+    /// is confirmed so: another daemon may just have acknowledged it. All who ask share the beats of the heart, of which
+    /// there are 20 a second at most, and one that was sent after `asked` does for all that came before it. At once while
+    /// the store is silent.
+    pub(in crate::daemon) async fn confirm_since(&self, asked: Instant, until: Instant) -> bool {
+        let until = until.min(Instant::now() + SEE_ALL_MAX);
+        timeout_at(until, self.all_seen_since(asked)).await.is_ok()
     }
 
     async fn all_seen(&self) {
-        let (view, asked) = (self.view(), Instant::now());
-        view.ask_beat();
-        view.connectivity().heard_since(asked).await;
-        wait_for(view, view.heard_of()).await;
+        self.all_seen_since(Instant::now()).await;
+    }
+
+    async fn all_seen_since(&self, asked: Instant) {
+        let (view, connectivity) = (self.view(), self.view().connectivity());
+        if !connectivity.was_heard_since(asked) {
+            view.ask_beat();
+            connectivity.heard_since(asked).await;
+        }
+        if connectivity.is_silent() {
+            return;
+        }
+        let mut head = view.follow_head();
+        // Of another epoch nothing is known before it is loaded.
+        let (epoch, heard_of) = (connectivity.epoch(), view.heard_of());
+        let is_seen = |head: &Head| head.caught_up && (head.epoch != epoch || head.revision >= heard_of);
+        if view.head().epoch == epoch {
+            let _ = head.wait_for(is_seen).await;
+        } else {
+            let _ = head.wait_for(|head| head.caught_up && head.epoch == epoch).await;
+        }
     }
 
     /// Waits until the view shows what stood in the way of a commit, or something newer, at most until then; whether it

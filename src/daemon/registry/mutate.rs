@@ -13,7 +13,7 @@ use omnirelay_store::{
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use prost::Message;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 use xxhash_rust::xxh64::xxh64;
 
@@ -111,6 +111,7 @@ impl Registry {
         mutation: Mutation<'_>,
         decide: impl Fn(&Reader<'_>) -> Result<Decision<A>, Fault>,
     ) -> Result<A, Fault> {
+        let asked = Instant::now();
         self.reachable(&mutation).await?;
         if let Some(provisional) = &mutation.caller.provisional {
             provisional.check()?;
@@ -120,7 +121,7 @@ impl Registry {
         {
             return Ok(answer);
         }
-        match self.decide_and_commit(&mutation, decide).await {
+        match self.decide_and_commit(&mutation, asked, decide).await {
             Ok(answer) => Ok(answer),
             Err(refusal) => self.answered_all_the_same(&mutation, refusal).await,
         }
@@ -154,15 +155,24 @@ impl Registry {
     async fn decide_and_commit<A: Answer>(
         &self,
         mutation: &Mutation<'_>,
+        asked: Instant,
         decide: impl Fn(&Reader<'_>) -> Result<Decision<A>, Fault>,
     ) -> Result<A, Fault> {
         let (mut tries, until) = (0, patience(mutation));
+        let mut confirmed = false;
         loop {
             tries += 1;
             let refused = match self.decide_once(mutation, &decide).await {
                 Ok(answer) => return Ok(answer),
                 Err(refused) => refused,
             };
+            if let Refused::Decided(fault) = refused {
+                // Another daemon may have acknowledged a moment ago what is missed here.
+                if std::mem::replace(&mut confirmed, true) || !self.confirm_since(asked, until).await {
+                    return Err(fault);
+                }
+                continue;
+            }
             if tries == TRIES_MAX {
                 return Err(refused.into_fault(mutation));
             }

@@ -15,6 +15,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::Registry;
 use super::act::Reader;
+use super::heartbeat::Pace;
 use super::lab::LabRegistry;
 use super::mutate::{Decision, Mutation};
 use super::view::Applied;
@@ -296,6 +297,101 @@ async fn a_change_that_expects_no_version_waits_for_a_view_that_is_behind() {
     fall_behind(&store, inner.as_ref(), Ill::Waits).await;
     let fault = append(&daemon.registry, None).await.unwrap_err();
     assert_eq!((fault.code, fault.reason.as_ref()), (Code::Unavailable, "STORE_UNAVAILABLE"), "{fault}");
+}
+
+const PACE: Pace = Pace { renew_every: Duration::from_millis(500), grace: Duration::from_secs(2) };
+
+/// A daemon that cannot read of the log that the thing was made by another.
+async fn before_it_is_heard(inner: &Arc<MemoryStore>) -> (Arc<Faulty>, LabRegistry) {
+    let store = Faulty::over(inner.clone());
+    let daemon = LabRegistry::beating(Registry::new("a", store.clone(), &MIRRORED), PACE).await;
+    store.fall_ill([Method::Log], Ill::Waits);
+    // The call under way hears of the first write.
+    let other = RecordId::new(THING, "y");
+    write(inner.as_ref(), vec![Write::Put { id: other, value: Bytes::new(), group: None }]).await;
+    sleep(MS * 10).await;
+    write(inner.as_ref(), vec![put("first")]).await;
+    assert!(daemon.registry.view().get(&thing()).is_none(), "the view is behind");
+    (store, daemon)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_daemon_has_just_acknowledged_is_not_called_missing() {
+    let inner = memory();
+    for way in ["a change", "a read of one", "a look"] {
+        let (store, daemon) = before_it_is_heard(&inner).await;
+        let well_again = async {
+            sleep(MS * 100).await;
+            store.recover();
+        };
+        let absent = || Fault::new(reasons::PEER_NOT_FOUND, "there is no thing");
+        let registry = &daemon.registry;
+        let asked = async {
+            match way {
+                "a change" => append(registry, None).await.map(drop),
+                "a read of one" => registry.find(&thing()).await?.map(drop).ok_or_else(absent),
+                _ => registry.look_confirmed(|view| view.get(&thing()).map(drop).ok_or_else(absent)).await,
+            }
+        };
+        let (found, ()) = tokio::join!(asked, well_again);
+        assert_eq!(found.err().map(|fault| fault.to_string()), None, "{way}");
+        write(inner.as_ref(), vec![Write::Delete { id: thing() }]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_cannot_be_confirmed_is_told_in_time() {
+    let inner = memory();
+    // The log alone stays away, and then the store does.
+    for (ill, methods) in [("the log", vec![]), ("the store", vec![Method::Pulse])] {
+        let (store, daemon) = before_it_is_heard(&inner).await;
+        store.fall_ill(methods, Ill::Hangs);
+        let asked = Instant::now();
+        assert_eq!(append(&daemon.registry, None).await.unwrap_err().code, Code::NotFound, "{ill}");
+        assert!(asked.elapsed() <= MS * 500, "{ill}: {:?}", asked.elapsed());
+        sleep(MS * 2000).await;
+        let asked = Instant::now();
+        assert!(matches!(daemon.registry.find(&thing()).await, Ok(None)), "{ill}");
+        assert!(asked.elapsed() <= MS * 500, "{ill}: {:?}", asked.elapsed());
+        write(inner.as_ref(), vec![Write::Delete { id: thing() }]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_ask_for_what_is_not_there_the_store_is_asked_twenty_times_a_second() {
+    let store = Faulty::over(memory());
+    let daemon = LabRegistry::beating(Registry::new("a", store.clone(), &MIRRORED), PACE).await;
+    sleep(MS * 1000).await;
+    let (before, begun) = (store.count(Method::Pulse), Instant::now());
+    let mut callers = JoinSet::new();
+    for _ in 0..100 {
+        let registry = daemon.registry.clone();
+        callers.spawn(async move {
+            let mut told = 0;
+            while begun.elapsed() < MS * 2000 {
+                assert!(matches!(registry.find(&thing()).await, Ok(None)));
+                told += 1;
+                sleep(MS).await;
+            }
+            told
+        });
+    }
+    let told: usize = callers.join_all().await.into_iter().sum();
+    let pulses = store.count(Method::Pulse) - before;
+    assert!(told > 1000 && pulses <= 2 * (20 + 2) + 2, "{told} were told, by {pulses} pulses");
+    // And nothing else was asked.
+    assert_eq!(store.count(Method::Commit), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_asks_for_what_is_not_there_has_the_answer_at_once() {
+    let store = Faulty::over(memory());
+    let daemon = LabRegistry::beating(Registry::new("a", store.clone(), &MIRRORED), PACE).await;
+    sleep(MS * 1100).await;
+    let (asked, before) = (Instant::now(), store.count(Method::Pulse));
+    assert_eq!(append(&daemon.registry, None).await.unwrap_err().code, Code::NotFound);
+    assert!(asked.elapsed() <= MS * 5, "{:?}", asked.elapsed());
+    assert_eq!(store.count(Method::Pulse) - before, 1);
 }
 
 /// The view is written while others look at it to see whether they have caught up. On threads of its own: those that

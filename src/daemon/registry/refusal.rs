@@ -1,7 +1,7 @@
 //! Why a mutation was not carried out, as its caller is told.
 
 use omnirelay_store::{CommitError, StoreError, Version};
-use omnirelay_wire::fault::Fault;
+use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::reasons;
 
 use super::mutate::Mutation;
@@ -101,5 +101,27 @@ fn outcome_unknown(mutation: &Mutation<'_>) -> Fault {
              with an idempotency key it can be repeated at once",
             mutation.object
         )),
+    }
+}
+
+/// Whether a refusal is about what the registry holds, and not about the request alone.
+pub(super) fn is_of_state(code: Code) -> bool {
+    match code {
+        Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::PermissionDenied
+        | Code::ResourceExhausted => true,
+        Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => false,
     }
 }

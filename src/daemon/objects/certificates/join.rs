@@ -68,7 +68,7 @@ impl Certificates {
         };
         // Under which record a node stands does not depend on its role.
         self.registry.ready_for("").await?;
-        let token = self.registry.view().get(&record).and_then(|found| found.value::<JoinTokenValue>());
+        let token = self.registry.find(&record).await?.and_then(|found| found.value::<JoinTokenValue>());
         // Asked again when it is decided; here so that nobody waits for those who have no token.
         let cluster =
             token.filter(|token| has_token(token, &of, &asked)).ok_or_else(refused)?.cluster.clone();

@@ -10,7 +10,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
 use tonic::Response;
 
 use super::history::of_shard;
-use super::known::{Leads, Map, Maps, Nodes, Values, shard_not_found, show};
+use super::known::{Leads, Map, Nodes, Values, maps_with, shard_not_found, show};
 use super::{Shards, pb};
 use crate::core::shards::map::status;
 use crate::core::shards::member::Member;
@@ -28,7 +28,7 @@ impl Shards {
     ) -> Result<Response<pb::ExplainShardResponse>, Fault> {
         self.registry.ready_for(&asked.min_revision).await?;
         let (namespace, shard) = (asked.namespace.as_str(), asked.shard_id.as_str());
-        let maps = self.registry.look(Maps::of).await;
+        let maps = maps_with(&self.registry, namespace).await?;
         let map = maps.ready(namespace)?;
         let record = map.shard(shard).ok_or_else(|| shard_not_found(namespace, shard))?;
         let value = record.value::<ShardValue>().unwrap_or_default();

@@ -13,7 +13,7 @@ use prost::Message as _;
 use tonic::Response;
 
 use super::filter::ShardFilter;
-use super::known::{Maps, SHARD_CHANGE, change_key};
+use super::known::{Maps, SHARD_CHANGE, change_key, maps_with};
 use super::pb;
 use crate::core::shards::map::show;
 use crate::daemon::objects::{at_cursor, envelope, listing};
@@ -31,7 +31,7 @@ pub(super) async fn tell(
 ) -> Result<Response<pb::ShardHistoryResponse>, Fault> {
     let limit = listing::page_size(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     registry.ready_for(&asked.min_revision).await?;
-    let maps = registry.look(Maps::of).await;
+    let maps = maps_with(registry, &asked.namespace).await?;
     let map = maps.ready(&asked.namespace)?.version();
     let before = if asked.before_version > 0 { asked.before_version } else { i64::MAX };
     let mut changes = Vec::new();
@@ -54,7 +54,10 @@ pub(super) async fn diff(
     let filter = ShardFilter::of(&asked.namespace, &asked.owner_node_id, &asked.statuses, &asked.search)?;
     let limit = listing::page_size(asked.limit, LIMIT_MAX, LIMIT_MAX)?;
     registry.ready_for(&asked.min_revision).await?;
-    let maps = registry.look(Maps::of).await;
+    let maps = match asked.namespace.as_str() {
+        "" => registry.look(Maps::of).await,
+        name => maps_with(registry, name).await?,
+    };
     let (cursor, wanted) = (maps.cursor.to_string(), Wanted::of(&asked, &maps)?);
     let (mut oldest, mut first) = (None, First { limit, ..First::default() });
     let each = |record: Record| {

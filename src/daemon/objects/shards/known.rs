@@ -401,6 +401,19 @@ pub fn not_ready(name: &str, value: &NamespaceValue) -> Fault {
         .hint(format!("omnirelay mesh namespaces get {name}"))
 }
 
+/// All namespaces, for a read of one that must be there with all its shards.
+///
+/// # Errors
+/// As of [`Maps::ready`], once the store has confirmed it.
+pub async fn maps_with(registry: &Registry, name: &str) -> Result<Maps, Fault> {
+    let read = |view: &View| {
+        let maps = Maps::of(view);
+        maps.ready(name)?;
+        Ok(maps)
+    };
+    registry.look_confirmed(read).await
+}
+
 /// A shard's record, for a read of it alone.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use tonic::Response;
 use tracing::debug;
 
-use super::known::{LOAD, Maps, Nodes};
+use super::known::{LOAD, Maps, Nodes, maps_with};
 use super::workers::WorkerRights;
 use super::{Shards, pb};
 use crate::core::shards::load::{check, is_news, over, ranked, together, with_defaults};
@@ -171,6 +171,7 @@ impl Shards {
         asked: pb::ReportLoadRequest,
     ) -> Result<pb::ReportLoadResponse, Fault> {
         self.registry.ready_for("").await?;
+        maps_with(&self.registry, &asked.namespace).await?;
         self.loads.report(&caller.principal, &asked)
     }
 
@@ -179,7 +180,7 @@ impl Shards {
         asked: pb::ShardLoadsRequest,
     ) -> Result<Response<pb::ShardLoadsResponse>, Fault> {
         self.registry.ready_for(&asked.min_revision).await?;
-        let maps = self.registry.look(Maps::of).await;
+        let maps = maps_with(&self.registry, &asked.namespace).await?;
         let map = maps.ready(&asked.namespace)?;
         let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
         let (spec, values) = (map.spec(), map.values());

@@ -47,7 +47,7 @@ use crate::daemon::registry::view::{Derived, View, ViewRecord};
 use filter::ShardFilter;
 use holding::Heard;
 pub use known::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE};
-use known::{Leads, Maps, Nodes, find_shard, parts, show};
+use known::{Leads, Maps, Nodes, find_shard, maps_with, parts, show};
 use loads::Loads;
 use pb::shard_control_service_server::ShardControlService;
 use release::Releases;
@@ -106,6 +106,7 @@ impl Shards {
         asked: pb::HoldShardsRequest,
     ) -> Result<pb::HoldShardsResponse, Fault> {
         self.registry.ready_for("").await?;
+        maps_with(&self.registry, &asked.namespace).await?;
         let holdings = &self.releases.holdings;
         let Heard { serving, dropped } = holdings.hear(&caller.principal, &asked)?;
         if dropped {
@@ -138,7 +139,8 @@ impl Shards {
         let query = query_hash(&asked);
         let token = PageToken::decode(&asked.cursor, query)?;
         let maps = match &token {
-            None => self.registry.look(Maps::of).await,
+            None if asked.namespace.is_empty() => self.registry.look(Maps::of).await,
+            None => maps_with(&self.registry, &asked.namespace).await?,
             Some(_) => {
                 let read = listing::read(&self.registry, &SHARD, token.as_ref()).await?;
                 Maps::at(self.registry.view(), read).ok_or_else(listing::expired)?
@@ -210,7 +212,7 @@ impl Shards {
         asked: pb::LookupShardRequest,
     ) -> Result<Response<pb::LookupShardResponse>, Fault> {
         self.registry.ready_for(&asked.min_revision).await?;
-        let maps = self.registry.look(Maps::of).await;
+        let maps = maps_with(&self.registry, &asked.namespace).await?;
         let map = maps.ready(&asked.namespace)?;
         let number = shard_of(asked.key.as_bytes(), u32::try_from(map.shards.len()).unwrap_or(u32::MAX));
         let record = map.shards.get(number as usize);

@@ -11,7 +11,9 @@ use super::{Mutation, RECALL_TIMEOUT, Registry, may_decide_again};
 use crate::daemon::identity::caller::IfMatch;
 use crate::daemon::registry::act::{Act, Plan, Reader};
 use crate::daemon::registry::completeness::lost;
-use crate::daemon::registry::refusal::{commit_fault, conflict_fault, epoch_changed, unavailable};
+use crate::daemon::registry::refusal::{
+    commit_fault, conflict_fault, epoch_changed, is_of_state, unavailable,
+};
 use crate::daemon::registry::view::ViewRecord;
 
 /// How long it waits for a view that is behind, for a new epoch to be read, and for what that has lost to be restored:
@@ -23,6 +25,8 @@ const ANSWER_TIME: Duration = Duration::from_millis(200);
 /// Why a mutation was not carried out just now, with what its caller is told if it is not decided again.
 pub(super) enum Refused {
     Finally(Fault),
+    /// By what the view shows, which may be behind the store.
+    Decided(Fault),
     /// Somebody was faster, and the view is about to show what stood in the way.
     Behind(CommitError),
     /// The registry has begun another epoch than this one.
@@ -39,7 +43,9 @@ impl Refused {
 
     pub fn into_fault(self, mutation: &Mutation<'_>) -> Fault {
         match self {
-            Self::Finally(fault) | Self::OfEpoch(_, fault) | Self::Lost(_, fault) => fault,
+            Self::Finally(fault) | Self::Decided(fault) | Self::OfEpoch(_, fault) | Self::Lost(_, fault) => {
+                fault
+            }
             Self::Behind(_) => unavailable(mutation, "others change the same all the time"),
         }
     }
@@ -119,7 +125,7 @@ impl Registry {
         until: Instant,
     ) -> Result<(), Fault> {
         let (passed, fault) = match refused {
-            Refused::Finally(fault) => (false, fault),
+            Refused::Finally(fault) | Refused::Decided(fault) => (false, fault),
             Refused::Behind(conflict) => {
                 let fault = unavailable(mutation, "this daemon is behind the store");
                 (self.catch_up(&conflict, until).await, fault)
@@ -161,7 +167,10 @@ fn is_met(expected: Option<IfMatch>, actual: Version) -> bool {
 /// Why a decision was none: what it has not found may be about to be there again.
 pub(super) fn refuse_decided(mutation: &Mutation<'_>, reader: &Reader<'_>, refusal: Fault) -> Refused {
     let lost = if refusal.code == Code::NotFound { reader.awaited() } else { Vec::new() };
-    if lost.is_empty() { Refused::Finally(refusal) } else { Refused::lost(mutation, lost) }
+    if !lost.is_empty() {
+        return Refused::lost(mutation, lost);
+    }
+    if is_of_state(refusal.code) { Refused::Decided(refusal) } else { Refused::Finally(refusal) }
 }
 
 /// How long a mutation waits for what has refused it to pass.
