@@ -27,8 +27,7 @@ pub fn run(command: &StoreCommand) -> Result<(String, Exit), OpenError> {
 }
 
 fn described(report: &Report) -> (String, Exit) {
-    let Report { path, epoch, head, groups, inventory, file_bytes, log_bytes, batches_in_log, is_sound } =
-        report;
+    let Report { path, epoch, head, groups, inventory, file_bytes, log_bytes, batches_in_log, .. } = report;
     let mut rows = vec![
         ("store".to_owned(), path.display().to_string()),
         ("file".to_owned(), size(*file_bytes)),
@@ -47,10 +46,14 @@ fn described(report: &Report) -> (String, Exit) {
         ("answers", inventory.answers),
     ];
     rows.extend(counts.map(|(what, count)| (what.to_owned(), count.to_string())));
+    if report.note_is_doubtful {
+        let note = "not as its checksum has it; it fits file and log, and the next start writes it anew";
+        rows.push(("registry.lock".to_owned(), note.to_owned()));
+    }
     let wide = rows.iter().map(|(what, _)| what.len()).max().unwrap_or(0);
     let mut text: String = rows.iter().map(|(what, value)| format!("{what:wide$}  {value}\n")).collect();
     let mut findings = inventory.findings.clone();
-    if !is_sound {
+    if !report.is_sound {
         findings.push("checksums of the file are wrong".to_owned());
     }
     for finding in &findings {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use omnirelay_store::embedded::{Boot, Disk, Medium, Note};
+use omnirelay_store::embedded::{Boot, Disk, Medium, Note, Noted};
 use redb::StorageBackend;
 
 use super::Chance;
@@ -346,8 +346,8 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn noted(&mut self) -> io::Result<Option<Note>> {
-        Ok(self.lock().notes.last().copied())
+    fn noted(&mut self) -> io::Result<Noted> {
+        Ok(self.lock().notes.last().map_or(Noted::Nothing, |note| Noted::Note(*note)))
     }
 
     fn note(&mut self, note: Note) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_store::embedded::{FILE_NAME, Missing, OpenError, Options};
+use omnirelay_store::embedded::{FILE_NAME, Missing, Note, Noted, OpenError, Options, check};
 use omnirelay_store::{
     AcceptedLoss, Commit, EmbeddedStore, Epoch, Kind, ManualClock, Pulse, RecordId, Scan, Store, Version,
     Write,
@@ -224,6 +224,71 @@ fn schema(path: &Path) -> u32 {
     let rows = transaction.open_table(ROWS).unwrap();
     let row = rows.get([0, 0].as_slice()).unwrap().unwrap();
     u32::from_be_bytes(row.value().try_into().unwrap())
+}
+
+const NOTE: &str = "registry.lock";
+/// How long the note of version 0.2 is, which has no checksum.
+const NOTE_0_2: usize = 85;
+
+/// Opens a store whose note was changed, and says what it holds, or why it is refused.
+async fn opened_with_note(killed: &Killed, note: &[u8], missing: Missing) -> Result<Vec<String>, OpenError> {
+    let dir = tempfile::tempdir().unwrap();
+    copy(killed.path(), dir.path(), ALL);
+    std::fs::write(dir.path().join(NOTE), note).unwrap();
+    if let Missing::Refuse = missing {
+        let (checked, opened) = (check(dir.path()).err(), EmbeddedStore::open(dir.path()).err());
+        assert_eq!(checked.map(|error| error.to_string()), opened.map(|error| error.to_string()), "{note:?}");
+    }
+    let store = EmbeddedStore::open_or(dir.path(), missing)?;
+    Ok(keys(&store).await)
+}
+
+#[tokio::test]
+async fn no_flipped_bit_of_the_note_drops_what_only_the_log_has() {
+    let killed = Killed::new().await;
+    let note = std::fs::read(killed.path().join(NOTE)).unwrap();
+    let all = ["first", "second", "third", "zeroth"];
+    let mut refused = 0;
+    for at in 0..note.len() {
+        let mut flipped = note.clone();
+        flipped[at] ^= 1 << (at % 8);
+        match opened_with_note(&killed, &flipped, Missing::Refuse).await {
+            Ok(keys) => assert_eq!(keys, all, "byte {at}"),
+            Err(OpenError::Note { path }) => {
+                refused += 1;
+                assert!(path.ends_with(NOTE), "{path:?}");
+                assert_eq!(
+                    opened_with_note(&killed, &flipped, Missing::AcceptLoss).await.unwrap(),
+                    all,
+                    "byte {at}"
+                );
+            }
+            Err(other) => panic!("byte {at}: {other}"),
+        }
+    }
+    assert!(refused >= 34, "{refused} were refused");
+}
+
+#[tokio::test]
+async fn a_note_of_version_0_2_is_read_and_gets_a_checksum() {
+    let killed = Killed::new().await;
+    let path = killed.path().join(NOTE);
+    let note = std::fs::read(&path).unwrap();
+    let left: [(&str, Vec<u8>); 2] = [
+        ("by version 0.2 alone", note[..NOTE_0_2].to_vec()),
+        // It writes over the lines that it knows, and leaves the checksum of what was there before.
+        ("by version 0.2 after this one", [&note[..NOTE_0_2], b"crc32 00000000\n".as_slice()].concat()),
+    ];
+    for (what, left) in left {
+        std::fs::write(&path, &left).unwrap();
+        let before = killed.epoch().await;
+        let store = EmbeddedStore::open(killed.path()).unwrap();
+        assert_eq!(keys(&store).await, ["first", "second", "third", "zeroth"], "{what}");
+        assert_eq!(epoch(&store).await, before, "{what}");
+        drop(store);
+        let written = std::fs::read(&path).unwrap();
+        assert!(written.len() > NOTE_0_2 && matches!(Note::read(&written), Noted::Note(_)), "{what}");
+    }
 }
 
 /// Makes of a closed store what version 0.1 would have left of it.

@@ -15,7 +15,7 @@ use redb::{BackendError, StorageBackend};
 
 use super::boot::Boot;
 use super::files::{ASIDE_NAME, LOCK_NAME, PREPARED_NAME, RENEWALS_NAME, segment_path};
-use super::note::Note;
+use super::note::{Note, Noted};
 
 /// Only the owner may read what the registry holds.
 const FILE_MODE: u32 = 0o600;
@@ -54,11 +54,11 @@ pub trait Disk: Send + 'static {
     /// Whatever stands in the way; the store is not used then.
     fn set_aside(&mut self) -> io::Result<()>;
 
-    /// What was noted last beside the bytes; `None` if nothing readable is there.
+    /// What was noted last beside the bytes.
     ///
     /// # Errors
     /// Whatever stands in the way; the store is not used then.
-    fn noted(&mut self) -> io::Result<Option<Note>>;
+    fn noted(&mut self) -> io::Result<Noted>;
 
     /// Notes something in the place of what was noted before, without waiting for it to be
     /// durable. It becomes so before [`Disk::settle`] returns.
@@ -179,10 +179,10 @@ impl Disk for FileDisk {
         self.sync_directory()
     }
 
-    fn noted(&mut self) -> io::Result<Option<Note>> {
+    fn noted(&mut self) -> io::Result<Noted> {
         let mut text = [0; Note::BYTES];
         let length = self.lock()?.read_at(&mut text, 0)?;
-        Ok(text.get(..length).and_then(|text| std::str::from_utf8(text).ok()).and_then(Note::from_text))
+        Ok(Note::read(text.get(..length).unwrap_or_default()))
     }
 
     fn note(&mut self, note: Note) -> io::Result<()> {

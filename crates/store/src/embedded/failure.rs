@@ -39,6 +39,13 @@ pub enum OpenError {
         path.display()
     )]
     Behind { path: PathBuf },
+    #[error(
+        "`{}` is damaged: it says which store file and which log were used here last, and without it nobody knows whether \
+         they lack changes that were acknowledged; look at the disk, then start once with --accept-data-loss, which goes on \
+         with all that file and log hold, in a new epoch",
+        path.display()
+    )]
+    Note { path: PathBuf },
     #[error("cannot open store file `{}`", path.display())]
     Io { path: PathBuf, source: io::Error },
 }

@@ -48,7 +48,7 @@ pub use self::boot::Boot;
 pub use self::disk::{Disk, Medium};
 pub use self::failure::OpenError;
 pub use self::files::FILE_NAME;
-pub use self::note::Note;
+pub use self::note::{Note, Noted};
 pub use self::offline::{Report, check, compact};
 pub use self::options::Options;
 pub use self::proof::Missing;

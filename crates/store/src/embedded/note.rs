@@ -24,9 +24,43 @@ pub struct Note {
     pub file_batch: u64,
 }
 
+/// What stands in the place of the note.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Noted {
+    /// Nothing: a first start, or the file was moved here without it.
+    #[default]
+    Nothing,
+    Note(Note),
+    /// A note that is not as its checksum has it: it was damaged, or an earlier version, which knows no checksum, wrote
+    /// over the first lines of it. What it says may be true.
+    Unproven(Note),
+    /// No note, and not nothing.
+    Damaged,
+}
+
+impl Noted {
+    /// What it says, whether that is proven or not.
+    pub fn note(self) -> Option<Note> {
+        match self {
+            Self::Note(note) | Self::Unproven(note) => Some(note),
+            Self::Nothing | Self::Damaged => None,
+        }
+    }
+
+    /// Whether it may say what nobody wrote.
+    pub fn is_doubtful(self) -> bool {
+        match self {
+            Self::Nothing | Self::Note(_) => false,
+            Self::Unproven(_) | Self::Damaged => true,
+        }
+    }
+}
+
 impl Note {
     /// The length of [`Note::to_text`] in bytes.
-    pub const BYTES: usize = 85;
+    pub const BYTES: usize = Self::SUMMED_BYTES + 15;
+    /// The length of the lines that the checksum is of, which are all that version 0.2 writes and reads.
+    const SUMMED_BYTES: usize = 85;
     /// The length of its first line, which is all that version 0.1 writes and reads. Its file had every batch.
     const LINE_BYTES: usize = 34;
 
@@ -53,14 +87,33 @@ impl Note {
         [id, before].contains(&self.opening) && self.batch <= last.batch
     }
 
-    /// The note as three lines, always of the same length.
+    /// The note as three lines and one with their checksum, always of the same length.
     pub fn to_text(self) -> String {
         let Self { opening, batch, at, file_opening, file_batch } = self;
-        format!("{opening:016x} {batch:016x}\n{:016x}\n{file_opening:016x} {file_batch:016x}\n", at.0)
+        let text =
+            format!("{opening:016x} {batch:016x}\n{:016x}\n{file_opening:016x} {file_batch:016x}\n", at.0);
+        let sum = crc32fast::hash(text.as_bytes());
+        format!("{text}crc32 {sum:08x}\n")
+    }
+
+    /// Reads the bytes of the file.
+    pub fn read(bytes: &[u8]) -> Noted {
+        if bytes.is_empty() {
+            return Noted::Nothing;
+        }
+        let Some(note) = std::str::from_utf8(bytes).ok().and_then(Self::from_text) else {
+            return Noted::Damaged;
+        };
+        // An earlier version has written it: it is as short as that.
+        if bytes.len() <= Self::SUMMED_BYTES || bytes == note.to_text().as_bytes() {
+            Noted::Note(note)
+        } else {
+            Noted::Unproven(note)
+        }
     }
 
     /// Reads what [`Note::to_text`] made, or the first lines of it.
-    pub fn from_text(text: &str) -> Option<Self> {
+    fn from_text(text: &str) -> Option<Self> {
         let number = |text: &str| u64::from_str_radix(text, 16).ok();
         let pair = |line: &str| {
             let (opening, batch) = line.split_once(' ')?;
@@ -90,12 +143,37 @@ mod tests {
         let note = Note { opening: u64::MAX, ..NOTE };
         let text = note.to_text();
         assert_eq!(text.len(), Note::BYTES);
-        assert_eq!(Note::from_text(&text), Some(note));
+        assert_eq!(Note::read(text.as_bytes()), Noted::Note(note));
+        assert_eq!(Note::read(&text.as_bytes()[..Note::SUMMED_BYTES]), Noted::Note(note), "of version 0.2");
         let of_0_1 = Note { at: Millis(0), file_opening: u64::MAX, file_batch: 10, ..note };
         assert_eq!(Note::from_text(&text[..Note::LINE_BYTES]), Some(of_0_1));
         assert_eq!(Note::from_text(&text[..51]), Some(Note { at: Millis(9), ..of_0_1 }));
         assert_eq!(Note::from_text(""), None);
         assert_eq!(Note::from_text("1 2\n"), None);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_note_is_noticed() {
+        let text = NOTE.to_text();
+        for at in 0..text.len() {
+            for bit in 0..8 {
+                let mut flipped = text.clone().into_bytes();
+                flipped[at] ^= 1 << bit;
+                assert!(Note::read(&flipped).is_doubtful(), "bit {bit} of byte {at}");
+            }
+        }
+        assert_eq!(Note::read(b""), Noted::Nothing);
+        assert_eq!(Note::read(&[0; Note::BYTES]), Noted::Damaged);
+    }
+
+    #[test]
+    fn what_version_0_2_writes_over_it_is_read_in_doubt() {
+        let later = Note { batch: 11, ..NOTE };
+        let mut text = NOTE.to_text().into_bytes();
+        text[..Note::SUMMED_BYTES].copy_from_slice(&later.to_text().as_bytes()[..Note::SUMMED_BYTES]);
+        assert_eq!(Note::read(&text), Noted::Unproven(later));
+        // It reads the lines that it knows.
+        assert_eq!(Note::from_text(&later.to_text()[..Note::SUMMED_BYTES]), Some(later));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::boot::Boot;
 use super::disk::{Disk, FileDisk, Medium, Seen};
 use super::failure::OpenError;
 use super::files::{FILE_NAME, LOCK_NAME, RENEWALS_NAME, segment_path};
-use super::note::Note;
+use super::note::{Note, Noted};
 use super::open::{self, Given, Started};
 use super::options::Options;
 use super::proof::{Missing, Past};
@@ -36,6 +36,8 @@ pub struct Report {
     pub batches_in_log: u64,
     /// False: checksums of the file are wrong.
     pub is_sound: bool,
+    /// True: `registry.lock` is not as its checksum has it, and fits file and log all the same.
+    pub note_is_doubtful: bool,
 }
 
 /// Reads all of a store, as a daemon would that starts, and writes nothing.
@@ -50,6 +52,7 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
         io::ErrorKind::ResourceBusy => OpenError::Held { path: path.clone() },
         _ => io(source),
     })?;
+    let note_is_doubtful = disk.noted.is_doubtful();
     let clock = Box::new(SystemClock::start());
     let given = Given { options: Options::default(), past, missing: Missing::Refuse };
     let Started { shared, file, .. } = open::open(&mut disk, clock, given)?;
@@ -67,6 +70,7 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
         log_bytes: log_length(&path),
         batches_in_log,
         is_sound: shared.verify_file(),
+        note_is_doubtful,
         path,
     })
 }
@@ -117,7 +121,7 @@ fn log_length(path: &Path) -> u64 {
 struct Scratch {
     path: PathBuf,
     locked: FileDisk,
-    noted: Option<Note>,
+    noted: Noted,
 }
 
 /// A file, and the pages of it that were written to.
@@ -141,7 +145,7 @@ impl Scratch {
     fn of(path: &Path) -> io::Result<Self> {
         let mut disk = FileDisk::new(path.to_path_buf());
         // It is locked from here on, if there is something to lock.
-        let noted = if path.with_file_name(LOCK_NAME).try_exists()? { disk.noted()? } else { None };
+        let noted = if path.with_file_name(LOCK_NAME).try_exists()? { disk.noted()? } else { Noted::Nothing };
         Ok(Self { path: path.to_path_buf(), locked: disk, noted })
     }
 }
@@ -171,7 +175,7 @@ impl Disk for Scratch {
         Ok(())
     }
 
-    fn noted(&mut self) -> io::Result<Option<Note>> {
+    fn noted(&mut self) -> io::Result<Noted> {
         Ok(self.noted)
     }
 

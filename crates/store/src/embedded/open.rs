@@ -18,7 +18,8 @@ use super::super::{AcceptedLoss, Clock, Epoch};
 use super::base::{self, Base, SCHEMA, close};
 use super::disk::{Disk, Seen, Watched};
 use super::failure::{Failure, OpenError, damaged};
-use super::note::Note;
+use super::files::LOCK_NAME;
+use super::note::{Note, Noted};
 use super::options::Options;
 use super::overlay::Overlay;
 use super::proof::{Missing, Past};
@@ -215,8 +216,10 @@ fn begin(
     let noted = disk.noted().map_err(io)?;
     let standing = match created {
         true => Standing::Fresh,
-        false => standing(noted, &found.file, &found.tail, missing)
-            .map_err(|Behind| OpenError::Behind { path: path.clone() })?,
+        false => standing(noted, &found.file, &found.tail, missing).map_err(|refused| match refused {
+            Refused::Behind => OpenError::Behind { path: path.clone() },
+            Refused::Note => OpenError::Note { path: path.with_file_name(LOCK_NAME) },
+        })?,
     };
     if matches!(standing, Standing::Fresh | Standing::Other { with_log: false }) {
         found.tail = Tail::nothing_behind(&found.file);
@@ -226,7 +229,9 @@ fn begin(
     let (renewals, boot) = (disk.open_renewals().map_err(io)?, disk.boot());
     let mut renewed = renewals::Found::read(&*renewals, boot, last.opening).map_err(io)?;
     renewed.is_whole &= standing == Standing::Same;
-    let noted_at = noted.filter(|noted| noted.is_in(&last)).map_or(Millis(0), |noted| noted.at);
+    // The time in a note that is not proven may be anything.
+    let known = noted.note().filter(|note| !noted.is_doubtful() && note.is_in(&last));
+    let noted_at = known.map_or(Millis(0), |note| note.at);
     let renewals_heard = renewed.prolong(&mut groups);
     let heard = renewals_heard.at.max(noted_at).max(last.clock);
     let clock = StoreClock::at_least(clock, heard).in_boot(boot);
@@ -302,27 +307,37 @@ enum Standing {
     Behind,
 }
 
-/// The log lacks what was acknowledged.
-struct Behind;
+/// Why a store is not opened.
+enum Refused {
+    /// The log lacks what was acknowledged.
+    Behind,
+    /// What was noted is damaged, and does not fit.
+    Note,
+}
 
-fn standing(noted: Option<Note>, file: &Written, tail: &Tail, missing: Missing) -> Result<Standing, Behind> {
-    let behind = match missing {
-        Missing::Refuse => Err(Behind),
+fn standing(noted: Noted, file: &Written, tail: &Tail, missing: Missing) -> Result<Standing, Refused> {
+    let refused = |why| match missing {
+        Missing::Refuse => Err(why),
         Missing::AcceptLoss => Ok(Standing::Behind),
     };
-    // Whichever opening the last checkpoint is of: the log goes on from there up to what was noted.
-    let is_followed = |noted: &Note| {
-        noted.file_batch <= file.batch && file.batch < tail.last.batch && noted.is_in(&tail.last)
-    };
+    let fits = |note: &Note| is_of(note, file, tail) && !tail.torn && note.is_in(&tail.last);
     match noted {
-        Some(noted) if noted.is_of_file(file) || is_followed(&noted) => {
-            if tail.torn || !noted.is_in(&tail.last) { behind } else { Ok(Standing::Same) }
-        }
+        Noted::Note(note) | Noted::Unproven(note) if fits(&note) => Ok(Standing::Same),
+        // What it says would have the log dropped, or changes missed that there never were.
+        Noted::Unproven(_) | Noted::Damaged => refused(Refused::Note),
+        Noted::Note(note) if is_of(&note, file, tail) => refused(Refused::Behind),
         // A file that was restored alone: the log is of the state that it replaces, and may go on from it by chance.
-        Some(noted) => Ok(Standing::Other { with_log: !tail.torn && tail.last.batch < noted.batch }),
-        None if tail.torn => behind,
-        None => Ok(Standing::Other { with_log: true }),
+        Noted::Note(note) => Ok(Standing::Other { with_log: !tail.torn && tail.last.batch < note.batch }),
+        Noted::Nothing if tail.torn => refused(Refused::Behind),
+        Noted::Nothing => Ok(Standing::Other { with_log: true }),
     }
+}
+
+/// Whether a note is of this file. Whichever opening the last checkpoint is of: the log goes on from there up to what
+/// was noted.
+fn is_of(note: &Note, file: &Written, tail: &Tail) -> bool {
+    let is_followed = note.file_batch <= file.batch && file.batch < tail.last.batch && note.is_in(&tail.last);
+    note.is_of_file(file) || is_followed
 }
 
 fn say_begun(path: &Path, epoch: Epoch, lost: Option<AcceptedLoss>) {

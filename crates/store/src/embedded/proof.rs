@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::failure::OpenError;
 use super::files::{FILE_NAME, LOCK_NAME, PREPARED_NAME};
-use super::note::Note;
+use super::note::{Note, Noted};
 use crate::Epoch;
 use crate::whole_file::write_whole;
 
@@ -66,12 +66,27 @@ pub(super) fn past(dir: &Path, missing: Missing) -> Result<Past, OpenError> {
 /// Notes durably that the directory has a registry, which is in this epoch.
 pub(super) fn note(dir: &Path, epoch: Epoch) -> io::Result<()> {
     let path = dir.join(MADE_NAME);
-    let text = format!("{MADE_TEXT}{:x}\n", epoch.0);
+    let text = made(epoch);
     if read(&path)?.is_some_and(|noted| noted == text) {
         return Ok(());
     }
     write_whole(&path, text.as_bytes())?;
     File::open(dir)?.sync_all()
+}
+
+/// What is said of an epoch: a line, and one with its checksum.
+fn made(epoch: Epoch) -> String {
+    let text = format!("{MADE_TEXT}{:x}\n", epoch.0);
+    let sum = crc32fast::hash(text.as_bytes());
+    format!("{text}crc32 {sum:08x}\n")
+}
+
+/// The epoch that is said; 0 where that is not known. Version 0.2 wrote no checksum.
+fn epoch_in(text: &str) -> Epoch {
+    let line = text.lines().next().unwrap_or_default();
+    let told = line.strip_prefix(MADE_TEXT).and_then(|epoch| u64::from_str_radix(epoch, 16).ok()).map(Epoch);
+    let is_whole = |epoch: &Epoch| text.lines().nth(1).is_none() || text == made(*epoch);
+    told.filter(is_whole).unwrap_or_default()
 }
 
 const ABSENT: &str = "missing";
@@ -89,12 +104,11 @@ fn gone(path: &Path) -> io::Result<Option<&'static str>> {
 /// The epoch of the registry that there was, by what it left beside its file.
 fn proven(dir: &Path, gone: Option<&str>) -> io::Result<Option<Epoch>> {
     if let Some(text) = read(&dir.join(MADE_NAME))? {
-        let epoch = text.trim().strip_prefix(MADE_TEXT);
-        return Ok(Some(Epoch(epoch.and_then(|epoch| u64::from_str_radix(epoch, 16).ok()).unwrap_or(0))));
+        return Ok(Some(epoch_in(&text)));
     }
     // Version 0.1 left none but this. A first start that ended before the file had its name has written it too.
     let unfinished = gone == Some(ABSENT) && dir.join(PREPARED_NAME).try_exists()?;
-    let noted = read(&dir.join(LOCK_NAME))?.is_some_and(|text| Note::from_text(&text).is_some());
+    let noted = read(&dir.join(LOCK_NAME))?.is_some_and(|text| Note::read(text.as_bytes()) != Noted::Nothing);
     Ok((noted && !unfinished).then_some(Epoch(0)))
 }
 
