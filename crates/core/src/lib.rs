@@ -12,6 +12,7 @@ pub mod reach;
 pub mod rebalance;
 pub mod replicas;
 pub mod scope;
+pub mod secret_file;
 pub mod selector;
 pub mod shard_order;
 pub mod shard_sum;

@@ -23,7 +23,11 @@ pub enum SealError {
 }
 
 /// A key that seals and opens.
-pub struct SealingKey(LessSafeKey);
+pub struct SealingKey {
+    key: LessSafeKey,
+    /// By which it was sealed in earlier times; nothing is sealed by it any more.
+    earlier: Option<LessSafeKey>,
+}
 
 impl SealingKey {
     /// The key of a secret that nobody can guess, such as 32 random bytes.
@@ -34,9 +38,14 @@ impl SealingKey {
         if secret.len() < SECRET_BYTES_MIN {
             return Err(SealError::ShortSecret(secret.len()));
         }
-        let drawn = Salt::new(HKDF_SHA256, b"omnirelay sealed").extract(secret);
-        let key = drawn.expand(&[b"aes-256-gcm 1"], &AES_256_GCM).map_err(|_| SealError::Chance)?;
-        Ok(Self(LessSafeKey::new(UnboundKey::from(key))))
+        Ok(Self { key: drawn(secret)?, earlier: None })
+    }
+
+    /// Opens what was sealed by the key of another secret as well, if that is long enough to be one.
+    #[must_use]
+    pub fn opening_also(self, secret: &[u8]) -> Self {
+        let earlier = if secret.len() < SECRET_BYTES_MIN { None } else { drawn(secret).ok() };
+        Self { earlier, ..self }
     }
 
     /// Seals `secret` as `what`, by which alone it is opened again.
@@ -50,7 +59,7 @@ impl SealingKey {
         sealed.extend_from_slice(&nonce);
         let mut body = secret.to_vec();
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = self.0.seal_in_place_separate_tag(nonce, Aad::from(what), &mut body);
+        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(what), &mut body);
         let tag = tag.map_err(|_| SealError::Chance)?;
         sealed.extend_from_slice(&body);
         sealed.extend_from_slice(tag.as_ref());
@@ -67,13 +76,31 @@ impl SealingKey {
             return Err(SealError::Version);
         }
         let (nonce, body) = rest.split_at_checked(NONCE_LEN).ok_or(SealError::NotOpened)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::NotOpened)?;
-        let mut body = Zeroizing::new(body.to_vec());
-        let opened = self.0.open_in_place(nonce, Aad::from(what), &mut body);
-        let length = opened.map_err(|_| SealError::NotOpened)?.len();
-        body.truncate(length);
-        Ok(body)
+        let opened = open_with(&self.key, what, nonce, body);
+        opened.or_else(|refused| {
+            self.earlier.as_ref().map_or(Err(refused), |key| open_with(key, what, nonce, body))
+        })
     }
+}
+
+fn drawn(secret: &[u8]) -> Result<LessSafeKey, SealError> {
+    let drawn = Salt::new(HKDF_SHA256, b"omnirelay sealed").extract(secret);
+    let key = drawn.expand(&[b"aes-256-gcm 1"], &AES_256_GCM).map_err(|_| SealError::Chance)?;
+    Ok(LessSafeKey::new(UnboundKey::from(key)))
+}
+
+fn open_with(
+    key: &LessSafeKey,
+    what: &str,
+    nonce: &[u8],
+    body: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::NotOpened)?;
+    let mut body = Zeroizing::new(body.to_vec());
+    let opened = key.open_in_place(nonce, Aad::from(what), &mut body);
+    let length = opened.map_err(|_| SealError::NotOpened)?.len();
+    body.truncate(length);
+    Ok(body)
 }
 
 #[cfg(test)]
@@ -90,6 +117,17 @@ mod tests {
         assert_ne!(sealed, key.seal("issuer", b"secret").unwrap(), "no two are alike");
         assert!(!sealed.windows(6).any(|bytes| bytes == b"secret"));
         assert_eq!(SealingKey::of(&[7; 31]).err(), Some(SealError::ShortSecret(31)));
+    }
+
+    #[test]
+    fn what_an_earlier_key_sealed_is_opened_and_nothing_is_sealed_by_it() {
+        let (key, earlier) = (SealingKey::of(&[7; 33]).unwrap(), SealingKey::of(&[7; 32]).unwrap());
+        let sealed = earlier.seal("issuer", b"secret").unwrap();
+        assert_eq!(key.open("issuer", &sealed), Err(SealError::NotOpened));
+        let key = key.opening_also(&[7; 32]);
+        assert_eq!(key.open("issuer", &sealed).unwrap().as_slice(), b"secret");
+        assert!(earlier.open("issuer", &key.seal("issuer", b"secret").unwrap()).is_err());
+        assert!(SealingKey::of(&[7; 33]).unwrap().opening_also(&[7; 31]).open("issuer", &sealed).is_err());
     }
 
     #[test]

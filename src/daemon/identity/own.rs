@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use omnirelay_core::secret_file::secret_of;
 use omnirelay_pki::certificate::{Certificate, CertificateError, to_pem};
 use omnirelay_pki::key::{Fingerprint, Key, KeyError};
 use omnirelay_pki::sealed::{SealError, SealingKey};
@@ -252,10 +253,10 @@ impl IdentityFiles {
     pub fn sealing_key(&self) -> Result<Option<SealingKey>, IdentityError> {
         let path = &self.issuer_secret;
         let Some(bytes) = read_private(path)? else { return Ok(None) };
-        let secret = bytes.trim_ascii();
-        let key =
-            SealingKey::of(secret).map_err(|source| IdentityError::Secret { path: path.clone(), source })?;
-        Ok(Some(key))
+        let key = SealingKey::of(secret_of(&bytes))
+            .map_err(|source| IdentityError::Secret { path: path.clone(), source })?;
+        // Version 0.2 took white space at both ends for none of it, of random bytes too.
+        Ok(Some(key.opening_also(bytes.trim_ascii())))
     }
 
     /// As [`Self::sealing_key`], and makes the secret when there is none.
@@ -341,7 +342,32 @@ fn read(file: File, path: &Path) -> Result<Vec<u8>, IdentityError> {
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_pki::sealed::SECRET_BYTES_MIN;
+
     use super::*;
+
+    #[test]
+    fn a_secret_of_random_bytes_is_read_as_it_is() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("issuer-secret");
+        let files = IdentityFiles::of(place.path(), Some(&path));
+        let put = |secret: &[u8]| {
+            std::fs::remove_file(&path).ok();
+            write_whole(&path, secret).unwrap();
+        };
+        for end in [b'\n', b'\r', b' ', b'\t', 0x0c] {
+            let mut secret = [0xf5; SECRET_BYTES_MIN];
+            (secret[0], secret[SECRET_BYTES_MIN - 1]) = (end, end);
+            put(&secret);
+            let sealed = files.sealing_key().unwrap().unwrap().seal("key", b"it").unwrap();
+            assert!(SealingKey::of(&secret).unwrap().open("key", &sealed).is_ok(), "{end:#x}");
+        }
+        // What version 0.2 sealed, which cut it.
+        let secret = [&[b' '], [0xf5; SECRET_BYTES_MIN].as_slice()].concat();
+        let sealed = SealingKey::of(secret.trim_ascii()).unwrap().seal("key", b"it").unwrap();
+        put(&secret);
+        assert!(files.sealing_key().unwrap().unwrap().open("key", &sealed).is_ok());
+    }
 
     #[test]
     fn nodes_that_make_the_secret_at_once_have_the_same() {

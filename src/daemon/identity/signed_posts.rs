@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use omnirelay_core::secret_file::secret_of;
 use omnirelay_core::text::hex;
 use reqwest::{StatusCode, Url};
 use ring::hmac;
@@ -84,10 +85,10 @@ fn signature(secret: &[u8], seconds: u64, body: &[u8]) -> String {
     format!("t={seconds},v1={}", hex(tag.as_ref()))
 }
 
-/// What is in the file, without the end of its line.
+/// What is in the file: of text without the end of its line, else every byte.
 async fn read_secret(path: &Path) -> std::io::Result<Vec<u8>> {
     let text = tokio::fs::read(path).await?;
-    let secret = text.trim_ascii().to_vec();
+    let secret = secret_of(&text).to_vec();
     let what = match secret.len() {
         0 => "the file is empty",
         length if length > SECRET_BYTES_MAX => "a secret has 4096 bytes at most",
