@@ -8,7 +8,7 @@ use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
 use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
-use super::registrar::{Registrar as _, level};
+use super::registrar::{Registrar as _, level, retain};
 use crate::daemon::registry::Registry;
 
 /// What is counted of leadership. Each transition is counted by the daemon that committed it.
@@ -98,8 +98,12 @@ impl LeadershipMetrics {
         *self.leading.lock().unwrap_or_else(PoisonError::into_inner) = led;
     }
 
-    /// Brings what is read off the registry up to date.
-    pub fn read(&self, registry: &Registry) {
+    /// Brings what is read off the registry up to date. Of scopes that are not there series go.
+    pub fn read(&self, registry: &Registry, is_there: impl Fn(&str) -> bool) {
+        let mut told_apart = self.told_apart.lock().unwrap_or_else(PoisonError::into_inner);
+        retain(&self.transitions, "mesh_scope", |scope| scope == OTHER || is_there(scope));
+        told_apart.retain(|(scope, _)| is_there(scope));
+        drop(told_apart);
         let leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.led.set(level(leading.len()));
         self.lease_age.reset();

@@ -1,6 +1,8 @@
 //! Makes metrics and adds them to those of a node.
 
-use prometheus::core::Collector;
+use std::collections::HashMap;
+
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, Result,
@@ -51,7 +53,47 @@ impl Registrar for Registry {
     }
 }
 
+/// Takes out the series whose `label` names what is not there any more: what was deleted would stay for ever, and be
+/// scraped each time.
+pub fn retain<B: MetricVecBuilder>(of: &MetricVec<B>, label: &str, is_there: impl Fn(&str) -> bool) {
+    for family in of.collect() {
+        for series in family.get_metric() {
+            let labels: HashMap<&str, &str> =
+                series.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
+            if labels.get(label).is_some_and(|name| !is_there(name)) {
+                // Somebody else may have taken it out.
+                let _ = of.remove(&labels);
+            }
+        }
+    }
+}
+
 /// What a gauge shows of so many.
 pub fn level(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_of_what_is_gone_are_taken_out() {
+        let all = Registry::new();
+        let counters = all.counters("moves", "Moves", &["namespace", "cause"]).unwrap();
+        let buckets = [1.0];
+        let histograms = all.histograms("durations", "Durations", &["namespace"], &buckets).unwrap();
+        for namespace in ["orders", "gone"] {
+            for cause in ["drain", "balance"] {
+                counters.with_label_values(&[namespace, cause]).inc();
+            }
+            histograms.with_label_values(&[namespace]).observe(0.5);
+        }
+        retain(&counters, "namespace", |namespace| namespace == "orders");
+        retain(&histograms, "namespace", |namespace| namespace == "orders");
+        let text = prometheus::TextEncoder::new().encode_to_string(&all.gather()).unwrap();
+        assert!(!text.contains("gone"), "{text}");
+        assert_eq!(text.matches("moves{").count(), 2, "{text}");
+        assert_eq!(counters.with_label_values(&["orders", "drain"]).get(), 1);
+    }
 }

@@ -1,10 +1,14 @@
 //! What a node counts of shards. What becomes of them is counted by the daemon that did it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 
-use super::registrar::{Registrar as _, level};
+use super::registrar::{Registrar as _, level, retain};
+
+/// The label of those that are of a namespace.
+const NAMESPACE: &str = "mesh_namespace";
 
 /// What is counted of shards.
 pub struct ShardMetrics {
@@ -154,6 +158,12 @@ impl ShardMetrics {
         for outcome in ["delivered", "refused", "given_up", "lost"] {
             self.told.with_label_values(&[outcome]);
         }
+        let names: BTreeSet<&str> = namespaces.iter().map(|of| of.namespace.as_str()).collect();
+        let is_there = |name: &str| names.contains(name);
+        for counters in [&self.moves, &self.failures, &self.concurrent, &self.approvals] {
+            retain(counters, NAMESPACE, is_there);
+        }
+        retain(&self.durations, NAMESPACE, is_there);
         for of in namespaces {
             let name = of.namespace.as_str();
             self.state.with_label_values(&[name, of.state]).set(1);

@@ -11,7 +11,7 @@ use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
 use crate::daemon::objects::leaders::watching::topic;
-use crate::daemon::objects::leaders::{LEADERSHIP, Leaders};
+use crate::daemon::objects::leaders::{LEADERSHIP, Leaders, leadership_id};
 
 pub const PART: Part = Part { kinds: Kinds { mirrored: &[LEADERSHIP], ..Kinds::NONE }, mount };
 
@@ -19,7 +19,9 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, settings) = (node.registry.clone(), settings(&node.config));
     let metrics = Arc::new(LeadershipMetrics::new(node.metrics.all())?);
     let (counted, led) = (metrics.clone(), registry.clone());
-    node.metrics.before_scrape(move || counted.read(&led));
+    let is_there = move |scope: &str| led.view().get(&leadership_id(scope)).is_some();
+    let read = registry.clone();
+    node.metrics.before_scrape(move || counted.read(&read, &is_there));
     let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
     node.campaigner = Some(campaigner.clone());
     let candidate = campaigner.clone();
