@@ -67,12 +67,7 @@ fn bad_cases_of_the_mesh() -> Vec<Case> {
             Verdict::Warn,
             "appendonly",
         ),
-        (
-            "registry-sentinels",
-            with_trouble("store-sentinels", "s1:26379 names a:6379 (epoch 0)"),
-            Verdict::Warn,
-            "s1:26379 names",
-        ),
+        ("registry-sentinels", with_trouble("store-sentinels", "s1 names a:1"), Verdict::Warn, "s1 names"),
         ("registry-history", with_trouble("history", "3 records were lost"), Verdict::Warn, "3 records"),
         (
             "registry-replicas",
