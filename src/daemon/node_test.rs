@@ -25,7 +25,7 @@ use super::identity::own::{IdentityFiles, OwnIdentity};
 use super::identity::trust::{Trust, Trusted};
 use super::node::{Node, NodeSpec};
 use super::objects::certificates::Other;
-use super::objects::certificates::remote::{Ask, issued};
+use super::objects::certificates::remote::{Ask, RenewalError, issued};
 use super::objects::peers::own_session;
 use super::parts;
 
@@ -220,18 +220,26 @@ async fn a_certificate_is_renewed_by_another_daemon() {
     let next = Key::make().unwrap();
     // One that does not answer is passed over.
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let any = |_: &str| Ok(());
     let at = |control: &str| Other { node: "b".to_owned(), control: control.to_owned() };
-    let chain = issued(None, &bundle, &Ask::Renew(csr(&next)), vec![at(&gone), at(&address)]).await.unwrap();
+    let chain =
+        issued(None, &bundle, &Ask::Renew(csr(&next)), vec![at(&gone), at(&address)], any).await.unwrap();
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
     let renewed = OwnIdentity::of(&next, chain).expect("a certificate of the key that was sent");
     assert_eq!(renewed.leaf.id, own.leaf.id);
     assert_ne!(renewed.leaf.serial, own.leaf.serial);
-    let nobody = issued(None, &bundle, &Ask::Renew(csr(&next)), Vec::new()).await.unwrap_err();
+    let nobody = issued(None, &bundle, &Ask::Renew(csr(&next)), Vec::new(), any).await.unwrap_err();
     assert!(nobody.to_string().contains("no other daemon"), "{nobody}");
+    let none = |_: &str| Err("it begins tomorrow".to_owned());
+    let unusable = issued(None, &bundle, &Ask::Renew(csr(&next)), vec![at(&address), at(&gone)], none)
+        .await
+        .unwrap_err();
+    assert!(matches!(&unusable, RenewalError::Unusable { .. }), "{unusable}");
+    assert!(unusable.to_string().ends_with(": it begins tomorrow"), "{unusable}");
     let other =
         Authority::root("mesh.local".parse().unwrap(), Validity { not_before: 0, not_after: 4_000_000_000 });
     let other = trusted(Bundle::of(vec![other.unwrap().certificate().clone()]).unwrap());
-    let refused = issued(None, &other, &Ask::Renew(csr(&next)), vec![at(&address)]).await.unwrap_err();
+    let refused = issued(None, &other, &Ask::Renew(csr(&next)), vec![at(&address)], any).await.unwrap_err();
     assert!(refused.to_string().contains("invalid peer certificate"), "{refused}");
     issuer.stop().await;
 }

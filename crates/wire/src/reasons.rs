@@ -88,6 +88,9 @@ reasons! {
     CERTIFICATE_NOT_TRUSTED: Unavailable,
         "who answers at that address shows a certificate of another name, or of nobody who is trusted",
         "name whoever signed it with --relay-ca, and ask under a name that is in it";
+    CERTIFICATE_NOT_VALID_NOW: FailedPrecondition,
+        "a certificate was issued that is not valid now by the clock of this host, so the one of before was kept",
+        "omnirelay mesh check says whose clock is wrong; put it right, then repeat the command";
     CERTIFICATE_REJECTED: Unauthenticated,
         "the daemon does not take the certificate that was shown: it was revoked, has ended, or is of another authority",
         "show one that is valid with --tls-cert FILE and --tls-key FILE; omnirelay cert inspect FILE says what one is";
@@ -461,7 +464,7 @@ reasons! {
         "call with --tls-cert FILE --tls-key FILE, or through the control socket with --operator NAME";
     TOKEN_NOT_OWN: PermissionDenied,
         "only the holder of a token, or an administrator, can revoke it",
-        "ask an administrator: omnirelay cert revoke SERIAL";
+        "ask an administrator: omnirelay cert revoke --serial NUMBER";
     TOKEN_REFUSED: Unauthenticated,
         "a token was sent that proves nobody here: not signed by a key that is known, or not meant for this mesh",
         "look at its issuer, audience and key: omnirelay login makes a new one";

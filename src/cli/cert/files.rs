@@ -2,13 +2,17 @@
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write as _};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use omnirelay_pki::certificate::Names;
+use omnirelay_core::time::{Millis, rfc3339};
+use omnirelay_pki::certificate::{Names, validity_of};
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
 use omnirelay_wire::reasons;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 use crate::cli::frame::error::CliError;
@@ -126,6 +130,23 @@ pub fn put(files: &[(PathBuf, &[u8], u32)]) -> Result<(), CliError> {
         std::fs::rename(beside(path), path).map_err(|error| refuse(path, &error))?;
     }
     Ok(())
+}
+
+/// From when to when the first certificate of a text in PEM is valid, in seconds of the Unix time.
+pub fn validity(pem: &str) -> Option<RangeInclusive<i64>> {
+    let leaf = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let (begin, end) = validity_of(&leaf).ok()?;
+    Some(begin..=end)
+}
+
+/// What is wrong with a certificate that was just issued and is not valid at the second `now`; `None`: nothing.
+pub fn not_valid_at(now: i64, issued: Option<&RangeInclusive<i64>>) -> Option<String> {
+    let issued = issued.filter(|issued| !issued.contains(&now))?;
+    let second = |at: i64| rfc3339(Millis::of_unix(at));
+    let (begin, end, now) = (second(*issued.start()), second(*issued.end()), second(now));
+    Some(format!(
+        "the certificate is valid from {begin} to {end}, and by the clock of this host it is {now}: one of both clocks is wrong"
+    ))
 }
 
 fn beside(path: &Path) -> PathBuf {

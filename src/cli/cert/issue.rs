@@ -9,7 +9,7 @@ use omnirelay_wire::rpc::certificate_service;
 use serde_json::{Value, json};
 
 use super::KIND;
-use super::files::{Folder, Made};
+use super::files::{Folder, Made, not_valid_at, validity};
 use super::target::Who;
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::changed;
@@ -19,6 +19,7 @@ use crate::cli::frame::global::Lifetime;
 use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 
 const ISSUE: Rpc = certificate_service::ISSUE;
 pub const LEAF: Leaf = Leaf::write("cert issue", &[&ISSUE]).exiting("0 1 2 4 5 6 8 9 10 11");
@@ -102,6 +103,9 @@ pub async fn run(args: &IssueArgs, session: &mut Session) -> Result<Exit, CliErr
         (Some(folder), Some(made)) => folder.write(made, chain_pem, bundle_pem)?,
         (Some(folder), None) => folder.write_public(chain_pem, bundle_pem)?,
         (None, _) => {}
+    }
+    if let Some(why) = not_valid_at(time::now_ms().unwrap_or(0) / 1000, validity(chain_pem).as_ref()) {
+        session.notes().warn(&format!("{why}; omnirelay mesh check says whose"));
     }
     let name = args.who.shown();
     let lines = match &folder {

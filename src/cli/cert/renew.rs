@@ -1,15 +1,17 @@
 //! `cert renew`.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Args;
 use omnirelay_pki::certificate::Names;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service;
 use serde_json::json;
 
 use super::KIND;
-use super::files::{Folder, Made};
+use super::files::{Folder, Made, not_valid_at, validity};
 use super::holder;
 use super::issue::told;
 use crate::cli::frame::args::WriteArgs;
@@ -19,6 +21,7 @@ use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::settings::Target;
+use crate::cli::frame::time;
 use crate::cli::frame::tls_files::TlsFiles;
 
 const RENEW: Rpc = certificate_service::RENEW;
@@ -57,9 +60,56 @@ pub async fn run(args: &RenewArgs, session: &mut Session) -> Result<Exit, CliErr
     let made = Made::of(&Names::default())?;
     let call = Call::of(&RENEW, &json!({"csr": made.csr}))?;
     let document = session.call(&call.keyed(&WriteArgs::default().key()?, "")).await?;
+    check_begun(&folder, text(&document, "chainPem"))?;
     folder.write(&made, text(&document, "chainPem"), text(&document, "bundlePem"))?;
     let name = holder(field(&document, "certificate"));
     let lines = told(&name, &document);
     session.show(&View::lines(document, format!("{KIND}/{name}"), lines))?;
     Ok(Exit::Ok)
+}
+
+/// That what works is not replaced by what does not yet.
+fn check_begun(folder: &Folder, issued: &str) -> Result<(), CliError> {
+    let before = std::fs::read_to_string(folder.chain()).ok();
+    let now = time::now_ms().unwrap_or(0) / 1000;
+    match kept(before.and_then(|before| validity(&before)).as_ref(), validity(issued).as_ref(), now) {
+        None => Ok(()),
+        Some(why) => {
+            Err(CliError::new(reasons::CERTIFICATE_NOT_VALID_NOW, format!("{why}; nothing was written"))
+                .hint("omnirelay mesh check    # whose clock is wrong"))
+        }
+    }
+}
+
+/// Why the certificate of before is kept at the second `now`, and not replaced by the one that was issued; `None`: it is
+/// replaced.
+fn kept(
+    before: Option<&RangeInclusive<i64>>,
+    issued: Option<&RangeInclusive<i64>>,
+    now: i64,
+) -> Option<String> {
+    let works = before.is_some_and(|before| before.contains(&now));
+    not_valid_at(now, issued).filter(|_| works)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_works_is_not_replaced_by_what_does_not_yet() {
+        let now = 1_000_000;
+        let (works, has_ended, later, ended) =
+            (now - 9..=now + 9, now - 9..=now - 1, now + 1..=now + 9, now - 8..=now - 2);
+        let cases = [
+            ("a sound one", Some(&works), &(now - 5..=now + 99), false),
+            ("one that has not begun", Some(&works), &later, true),
+            ("one that has ended", Some(&works), &ended, true),
+            ("one that has not begun, for one that is of no use", Some(&has_ended), &later, false),
+            ("one that has not begun, for none", None, &later, false),
+        ];
+        for (name, before, issued, is_kept) in cases {
+            assert_eq!(kept(before, Some(issued), now).is_some(), is_kept, "{name}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Tokens of the mesh and of an issuer outside, and what puts them out.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::header::AUTHORIZATION;

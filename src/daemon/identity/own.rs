@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use omnirelay_core::secret_file::secret_of;
 use omnirelay_pki::certificate::{Certificate, CertificateError, to_pem};
@@ -87,6 +88,16 @@ impl OwnIdentity {
     pub fn provided(key: Zeroizing<String>, chain: Vec<CertificateDer<'static>>) -> Option<Self> {
         let leaf = Certificate::read(chain.first()?).ok()?;
         (leaf.key == public_key_of(&key)?).then_some(Self { leaf, chain, key })
+    }
+
+    /// Why nobody believes it yet, at the second `now` by this host's clock; `None`: it has begun.
+    pub fn not_begun(&self, now: i64) -> Option<String> {
+        let left = u64::try_from(self.leaf.not_before.saturating_sub(now)).ok().filter(|left| *left > 0)?;
+        let left = humantime::format_duration(Duration::from_secs(left));
+        Some(format!(
+            "the certificate of this node begins in {left} by the clock of this host, and nobody whose clock agrees believes \
+             it until then: this clock is behind, or the one was ahead that dated it"
+        ))
     }
 
     /// The private key, as TLS wants it; `None` never, as it was one.

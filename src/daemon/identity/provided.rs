@@ -276,6 +276,9 @@ impl Provider {
         if trusted.revocations.of(&own.leaf).is_some() {
             return Some("the certificate of this node was revoked".to_owned());
         }
+        if let Some(why) = own.not_begun(now) {
+            return Some(why);
+        }
         let left = own.leaf.not_after - now;
         if left < 0 {
             return Some(

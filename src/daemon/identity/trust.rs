@@ -20,9 +20,6 @@ use crate::daemon::wall_clock;
 /// How long what is under way may take to be answered before a connection is cut.
 pub const LAST_ANSWER: Duration = Duration::from_millis(100);
 
-/// How often it is looked whether a certificate has ended: clocks of hosts jump.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
-
 /// What a node judges certificates by at one time.
 #[derive(Clone, Debug, Default)]
 pub struct Trusted {
@@ -343,8 +340,8 @@ impl Trust {
                 return why;
             }
             before = now;
-            let left = u64::try_from(certificate.not_after.saturating_sub(unix_now())).unwrap_or(0);
-            let look = LOOK_EVERY.min(Duration::from_secs(left + 1));
+            // What ends is over a second later.
+            let look = wall_clock::look_again(certificate.not_after.saturating_add(1));
             tokio::select! {
                 _ = changes.changed() => {}
                 () = tokio::time::sleep(look) => {}
@@ -375,5 +372,5 @@ impl Trust {
 
 /// The second of the Unix time by this host's clock; 0 before 1970.
 pub fn unix_now() -> i64 {
-    i64::try_from(wall_clock::unix().as_secs()).unwrap_or(i64::MAX)
+    wall_clock::unix_seconds()
 }

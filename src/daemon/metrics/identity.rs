@@ -13,6 +13,7 @@ const PORTS: [&str; 3] = ["control", "relay", "mesh"];
 /// When certificates end, what is revoked, and who was not let in.
 pub struct IdentityMetrics {
     expiry: IntGaugeVec,
+    begins: IntGauge,
     behind: IntGauge,
     revocations: IntGauge,
     revocations_registry: IntGauge,
@@ -27,6 +28,10 @@ impl IdentityMetrics {
             "mesh_certificate_expiry_seconds",
             "Seconds until a certificate ends: that of this node, of its issuer, of the root; below 0 when it has",
             &["kind"],
+        )?;
+        let begins = all.gauge(
+            "mesh_certificate_begins_seconds",
+            "Seconds until the certificate of this node begins, by the clock of its host; 0 once it has",
         )?;
         let behind = all.gauge(
             "mesh_certificate_rotation_behind",
@@ -49,11 +54,11 @@ impl IdentityMetrics {
         for (port, cause) in PORTS.into_iter().flat_map(|port| Cause::ALL.map(|cause| (port, cause))) {
             refused.with_label_values(&[port, cause.word()]).inc_by(0);
         }
-        Ok(Self { expiry, behind, revocations, revocations_registry, refused })
+        Ok(Self { expiry, begins, behind, revocations, revocations_registry, refused })
     }
 
     /// Takes over what is so now; what is not there has no series.
-    pub fn read(&self, expiries: [(&str, Option<i64>); 3], behind: bool) {
+    pub fn read(&self, expiries: [(&str, Option<i64>); 3], begins: i64, behind: bool) {
         for (kind, seconds) in expiries {
             match seconds {
                 Some(seconds) => self.expiry.with_label_values(&[kind]).set(seconds),
@@ -61,6 +66,7 @@ impl IdentityMetrics {
                 None => drop(self.expiry.remove_label_values(&[kind])),
             }
         }
+        self.begins.set(begins);
         self.behind.set(i64::from(behind));
     }
 

@@ -200,9 +200,9 @@ fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Resu
     node.observe(Arc::new(Refused(metrics.clone())));
     let (judging, revoked) = (node.trust.clone(), node.registry.clone());
     node.metrics.before_scrape(move || {
-        let Expiries { node, issuer, root, behind } = counted.expiries();
+        let Expiries { node, issuer, root, begins, behind } = counted.expiries();
         let behind = if provider.is_of_mesh() { behind } else { provider.is_behind() };
-        metrics.read([("node", node), ("issuer", issuer), ("root", root)], behind);
+        metrics.read([("node", node), ("issuer", issuer), ("root", root)], begins, behind);
         metrics.read_revocations(judging.current().revocations.number(), revocations_number(&revoked));
     });
     Ok(())

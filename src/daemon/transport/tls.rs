@@ -1,7 +1,6 @@
 //! TLS with one other node: it has to be that node, and sees who this one is.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use omnirelay_pki::certificate::Certificate;
@@ -12,7 +11,8 @@ use rustls::pki_types::CertificateDer;
 
 use crate::daemon::identity::client::{Believes, OwnClient, Shows};
 use crate::daemon::identity::own::OwnIdentity;
-use crate::daemon::identity::trust::{Trust, Trusted, unix_now};
+use crate::daemon::identity::trust::{Trust, Trusted};
+use crate::daemon::wall_clock;
 
 /// How long before a certificate ends, in seconds, a connection that was made with it takes no more calls.
 const RETIRED_BEFORE: i64 = 60;
@@ -84,12 +84,5 @@ async fn renewed(trust: &Trust, shown: &Certificate) {
 
 /// Returns shortly before the second of the Unix time `end`, by this host's clock, which may jump.
 async fn ends_soon(end: i64) {
-    const LOOK_EVERY: u64 = 15;
-    loop {
-        let left = u64::try_from(end - RETIRED_BEFORE - unix_now()).unwrap_or(0);
-        if left == 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_secs(left.min(LOOK_EVERY))).await;
-    }
+    wall_clock::sleep_until(end.saturating_sub(RETIRED_BEFORE)).await;
 }

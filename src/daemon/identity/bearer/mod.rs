@@ -11,7 +11,6 @@ mod tests;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use omnirelay_pki::jwt::keys::VerifyingKey;
@@ -24,11 +23,10 @@ use self::mesh::Issued;
 use self::oidc::Oidc;
 use super::caller::Scopes;
 use super::trust::{Trust, Trusted, unix_now};
+use crate::daemon::wall_clock;
 
 /// How many tokens are remembered that were judged. Beyond that each is judged anew, which costs a signature.
 const REMEMBERED: usize = 4096;
-/// How often it is looked whether a token has ended: clocks of hosts jump.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// A token that proves somebody, as far as what it says does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,8 +153,8 @@ impl Bearers {
             if let Some(why) = self.over(&trusted, &bearer, now) {
                 return ended(why);
             }
-            let left = u64::try_from(bearer.until.saturating_sub(now)).unwrap_or(0);
-            let look = LOOK_EVERY.min(Duration::from_secs(left + 1));
+            // What ends is over a second later.
+            let look = wall_clock::look_again(bearer.until.saturating_add(1));
             let keys = async {
                 let Some(keys) = &mut keys else { return std::future::pending().await };
                 if keys.changed().await.is_err() {

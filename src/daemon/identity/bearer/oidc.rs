@@ -26,6 +26,7 @@ use tracing::{info, warn};
 
 use super::{Bearer, refused, unproven};
 use crate::daemon::log::LogLimiter;
+use crate::daemon::wall_clock::{self, Stamp};
 use source::Source;
 pub use source::SourceError;
 
@@ -76,7 +77,7 @@ pub enum KeysAt {
 struct Known {
     set: Arc<KeySet>,
     /// When they were read; `None`: never.
-    since: Option<Instant>,
+    since: Option<Stamp>,
 }
 
 impl Known {
@@ -148,7 +149,7 @@ impl Oidc {
             };
             self.readings.send_modify(|readings| *readings += 1);
             tokio::select! {
-                () = tokio::time::sleep(again) => {}
+                () = wall_clock::sleep(again) => {}
                 () = self.asked.notified() => {}
             }
         }
@@ -176,7 +177,7 @@ impl Oidc {
                 );
             }
         }
-        let known = Known { set: Arc::new(set), since: Some(Instant::now()) };
+        let known = Known { set: Arc::new(set), since: Some(Stamp::now()) };
         // Whoever watches has nothing to look at when they are the same.
         self.known.send_if_modified(|current| {
             *current = known;

@@ -22,7 +22,7 @@ use super::issue::{LIFETIME, Order, Others, issue_by, requested};
 use super::rotate::Given;
 use super::{CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb, pending_id, unreadable};
 use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::trust::Federated;
+use crate::daemon::identity::trust::{Federated, unix_now};
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use crate::daemon::registry::mutate::{Decision, request_hash};
@@ -65,7 +65,7 @@ impl Certificates {
         caller: &Caller,
         asked: pb::InitAuthorityRequest,
     ) -> Result<pb::AuthorityChange, Fault> {
-        let (hash, now) = (request_hash(&asked), self.now());
+        let (hash, now) = (request_hash(&asked), unix_now());
         let given = Given::of(&asked.root_pem, &asked.issuer_pem, "")?;
         let (mut domain, root, issuer) = checked(&asked, now)?;
         if let Some(given) = given.as_ref().filter(|_| asked.trust_domain.is_empty()) {
@@ -120,11 +120,6 @@ impl Certificates {
             })
             .await
     }
-
-    /// The second of the Unix time by the store's clock, which is that of the whole mesh.
-    pub(super) fn now(&self) -> i64 {
-        unix(&self.registry)
-    }
 }
 
 fn exists(record: &ViewRecord) -> Fault {
@@ -148,8 +143,8 @@ fn first_operator(asked: &pb::InitAuthorityRequest) -> Result<Option<(String, Re
     }
 }
 
-/// The second of the Unix time by the store's clock.
-pub fn unix(registry: &crate::daemon::registry::Registry) -> i64 {
+/// The second of the Unix time by the store's clock, which is not what certificates are dated by.
+pub fn store_unix(registry: &crate::daemon::registry::Registry) -> i64 {
     i64::try_from(registry.view().now().0 / 1000).unwrap_or(i64::MAX)
 }
 

@@ -20,11 +20,12 @@ use tonic::Response;
 
 use super::authority::at;
 use super::holder::{id_of, record_of};
-use super::issue::barred;
+use super::issue::{barred, check_shown};
 use super::revoke::{GRACE, of_list};
 use super::{Certificates, authority_id, authority_in, held_in, pb, trust_domain};
 use crate::daemon::identity::bearer::mesh::Grant;
 use crate::daemon::identity::caller::{Caller, Proof, Scope};
+use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::serve::serve;
 use crate::daemon::objects::{SCHEMA_VERSION, envelope};
@@ -111,7 +112,7 @@ impl Certificates {
     }
 
     fn decided(&self, reader: &Reader<'_>, wanted: &Wanted) -> Result<Decision<pb::IssuedToken>, Fault> {
-        let (authority, now) = (authority_in(reader)?, self.now());
+        let (authority, now) = (authority_in(reader)?, unix_now());
         // Before anything is promised: this node must be able to sign it.
         self.signer.token_key(&authority)?;
         let record = record_of(&wanted.holder);
@@ -121,9 +122,8 @@ impl Certificates {
         if is_out || held.as_ref().is_some_and(|held| held.barred) {
             return Err(barred(&id));
         }
-        // The certificate may have been revoked since the handshake.
-        if wanted.shown.as_ref().is_some_and(|shown| revoked.of(shown).is_some() || shown.not_after < now) {
-            return Err(barred(&id));
+        if let Some(shown) = &wanted.shown {
+            check_shown(shown, &revoked, now)?;
         }
         let mut value = held.map(|held| (*held).clone()).unwrap_or_default();
         let expires_at = now + i64::from(wanted.lifetime);
@@ -296,7 +296,7 @@ fn needs_certificate(message: &str) -> Fault {
 
 fn not_own(token: &str) -> Fault {
     Fault::new(reasons::TOKEN_NOT_OWN, format!("token `{token}` is not one that the caller was given"))
-        .hint(format!("an administrator can: omnirelay cert revoke {token}"))
+        .hint(format!("an administrator can: omnirelay cert revoke --serial {token}"))
 }
 
 answers! { pb::IssuedToken }

@@ -8,7 +8,7 @@ use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request as Csr;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::Usage;
-use omnirelay_store::{MemoryStore, Store};
+use omnirelay_store::{ManualClock, MemoryStore, Store};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -156,6 +156,42 @@ pub(super) fn judged(node: &Node, issued: &pb::IssuedCertificate) -> Result<Cert
 }
 
 #[tokio::test]
+async fn what_is_issued_is_valid_now_although_store_time_is_ahead() {
+    let place = tempfile::tempdir().unwrap();
+    let ahead = Duration::from_secs(unix_now().unsigned_abs() + 30 * 3600);
+    let clock = ManualClock::at(omnirelay_core::time::Millis(omnirelay_core::time::whole_ms(ahead)));
+    let node = node("node-1", Arc::new(MemoryStore::new(clock)), place.path()).await;
+    initialised(&node).await;
+    assert_eq!(node.trust.current().own.clone().unwrap().not_begun(unix_now()), None);
+    let bob = issued_to(&node, "bob").await;
+    let shown = judged(&node, &bob).unwrap();
+    // It lives for as long as was asked, by the clock that it is judged by.
+    assert!((shown.not_after - unix_now() - i64::from(issue::LIFETIME)).abs() < 60, "{}", shown.not_after);
+}
+
+/// Nobody has revoked what has ended, and nobody is told so.
+#[test]
+fn a_certificate_that_has_ended_is_not_called_revoked() {
+    let id: omnirelay_core::spiffe::SpiffeId = "spiffe://m/operator/ann".parse().unwrap();
+    let now = unix_now();
+    let shown = Certificate {
+        serial: omnirelay_pki::certificate::Serial::of(&[7]),
+        id,
+        names: Names::default(),
+        not_before: now - 600,
+        not_after: now - 60,
+        key: Key::make().unwrap().fingerprint(),
+    };
+    let mut list = Revocations::default();
+    let refused = issue::check_shown(&shown, &list, now).unwrap_err();
+    assert_eq!(refused.reason, "CERTIFICATE_NEEDED");
+    assert!(refused.message.contains("has ended"), "{}", refused.message);
+    issue::check_shown(&shown, &list, now - 120).unwrap();
+    list.revoke(omnirelay_pki::revocation::Revoked::Serial(shown.serial.clone()), now, now + 9, "");
+    assert_eq!(issue::check_shown(&shown, &list, now).unwrap_err().reason, "HOLDER_REVOKED");
+}
+
+#[tokio::test]
 async fn an_authority_is_made_once_and_its_node_enrolled() {
     let place = tempfile::tempdir().unwrap();
     let node = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
@@ -278,7 +314,9 @@ async fn a_certificate_is_renewed_by_whoever_holds_it_and_only_as_it_is() {
     node.served.revoke(called(revoked)).await.unwrap();
     let late = node.served.renew(called_with(renewal(&Names::default()), &before)).await;
     assert_eq!(reason(late), "HOLDER_REVOKED");
-    node.served.renew(called_with(renewal(&Names::default()), &renewed)).await.unwrap();
+    // What was renewed from it goes with it, whoever has the key.
+    let from_it = node.served.renew(called_with(renewal(&Names::default()), &renewed)).await;
+    assert_eq!(reason(from_it), "HOLDER_REVOKED");
 }
 
 #[tokio::test]

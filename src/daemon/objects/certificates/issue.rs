@@ -19,6 +19,7 @@ use super::revoke::GRACE;
 use super::signer::{Signer, not_made};
 use super::{Certificates, REVOCATION, authority_in, held_in, pb, revocation_id};
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::SCHEMA_VERSION;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::registry::act::Reader;
@@ -90,7 +91,7 @@ impl Certificates {
                     lifetime,
                     others,
                     by: &caller.principal,
-                    now: self.now(),
+                    now: unix_now(),
                 };
                 let mut issued = issue(&self.signer, reader, &order)?;
                 if dry_run {
@@ -119,11 +120,8 @@ impl Certificates {
         let (id, reason) = (record.key.clone(), String::new());
         let asked = Asked { caller, rpc: RENEW, id, reason, expected_version: None, dry_run: false, hash };
         let renewed = asked.of_records(&self.registry, record, &[], |reader| {
-            let now = self.now();
-            // The certificate may have been revoked since the handshake.
-            if self.signer.revoked(|id| reader.get(id)).of(&before).is_some() || before.not_after < now {
-                return Err(barred(&before.id));
-            }
+            let now = unix_now();
+            check_shown(&before, &self.signer.revoked(|id| reader.get(id)), now)?;
             check_remembered(held_in(reader, &record_of(&holder)).as_deref(), &before)?;
             let order = Order {
                 holder: holder.clone(),
@@ -264,6 +262,23 @@ fn replaced(
     list.prune(now);
     let value = Bytes::from(signer.signed(authority, &list, now)?.encode_to_vec());
     Ok(Some(Write::Put { id: revocation_id(), value, group: None }))
+}
+
+/// That the certificate that was shown still counts: it may have been revoked, or have ended, since the handshake.
+///
+/// # Errors
+/// `HOLDER_REVOKED`, and `CERTIFICATE_NEEDED` where nobody has revoked anything.
+pub fn check_shown(shown: &Certificate, revoked: &Revocations, now: i64) -> Result<(), Fault> {
+    if revoked.of(shown).is_some() {
+        return Err(barred(&shown.id));
+    }
+    if shown.not_after < now {
+        let end = omnirelay_core::time::rfc3339(omnirelay_core::time::Millis::of_unix(shown.not_after));
+        let message = format!("the certificate of `{}` that was shown has ended at {end}", shown.id);
+        return Err(Fault::new(reasons::CERTIFICATE_NEEDED, message)
+            .hint("have an administrator issue another: omnirelay cert issue"));
+    }
+    Ok(())
 }
 
 pub fn barred(id: &SpiffeId) -> Fault {

@@ -29,6 +29,7 @@ use super::signer::not_made;
 use super::tokens::{status, token_id};
 use super::{Certificates, JOIN_TOKEN, REVOCATION, authority_in, no_authority, pb};
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::SCHEMA_VERSION;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
@@ -88,7 +89,7 @@ impl Certificates {
         let answer = self
             .registry
             .mutate(mutation, |reader| {
-                let (now, token) = (self.now(), proven(reader, &record, &of, &asked)?);
+                let (now, token) = (unix_now(), proven(reader, &record, &of, &asked)?);
                 check_token(&token, &of, reader.epoch().0, now)?;
                 let taken = names_of_others(self.registry.view(), &holder, now);
                 let key = of.request.key.as_bytes();

@@ -10,7 +10,7 @@ use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::authority::{DOMAIN, lives, unix};
+use super::authority::{DOMAIN, lives, store_unix};
 use super::own::{AGAIN, KeepError, Keeper};
 use super::rotate::{Before, Next, rotated};
 use super::{AUTHORITY, REVOCATION, authority_id, authority_in, own_act};
@@ -30,7 +30,7 @@ impl Keeper {
             if reader.get(&authority_id()).is_some() {
                 return Ok(None);
             }
-            let now = unix(&self.registry);
+            let now = unix_now();
             let [root, issuer] = lives(0, 0, now)?;
             let domain = DOMAIN.parse().map_err(|_| KeepError::Pair)?;
             let value = Bytes::from(self.signer.make(domain, root, issuer, now)?.encode_to_vec());
@@ -54,14 +54,14 @@ impl Keeper {
             return Ok(());
         };
         // A clock that jumps makes no issuer that nobody believes once it is right again.
-        let due =
-            |issuer: &SigningValue| [unix(&self.registry), unix_now()].iter().all(|now| is_due(issuer, *now));
+        let clocks = || [store_unix(&self.registry), unix_now()];
+        let due = |issuer: &SigningValue| clocks().iter().all(|now| is_due(issuer, *now));
         if root.sealed_key.is_empty() || !due(issuer) || !self.signer.can_issue(authority) {
             return Ok(());
         }
         let act = own_act("authority.rotate", [AUTHORITY, REVOCATION]);
         let written = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
-            let now = unix(&self.registry);
+            let now = unix_now();
             if !authority_in(&reader)?.issuers.first().is_some_and(due) {
                 return Ok(None);
             }

@@ -9,6 +9,7 @@ use tonic::Response;
 use super::holder::{certificate_of, show};
 use super::revoked::known;
 use super::{CERTIFICATE, Certificates, pb, revocation_id};
+use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::{at_cursor, envelope};
 use pb::certificate::Status;
 
@@ -23,7 +24,7 @@ impl Certificates {
         };
         let (read, revoked) = self.registry.look(look).await;
         let revoked = known(revoked.and_then(|record| record.value::<RevocationValue>()).as_deref())?;
-        let now = self.now();
+        let now = unix_now();
         let mut certificates = Vec::new();
         for record in read.records.iter() {
             let value = record.value::<CertificateValue>().unwrap_or_default();

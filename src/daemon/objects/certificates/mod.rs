@@ -3,6 +3,7 @@
 //! What is issued and what it is issued on the strength of change in one commit, so that nobody gets a certificate beside
 //! a revocation that was made meanwhile.
 
+mod asking;
 mod authority;
 pub mod bearer;
 pub mod exchange;

@@ -2,7 +2,6 @@
 //! for them in a folder, and renews it in time.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::{Names, validity_of};
@@ -18,9 +17,9 @@ use super::issue::LIFETIME_MAX;
 use super::own::{AGAIN, ENTERED_WITHIN, KeepError, issue_by_itself};
 use super::signer::Signer;
 use crate::daemon::identity::operator_files::OperatorFiles;
-use crate::daemon::identity::trust::unix_now;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::View;
+use crate::daemon::wall_clock;
 
 /// What the operator is called.
 pub const OPERATOR: &str = "admin";
@@ -52,9 +51,9 @@ impl OperatorKeeper {
         if by == Version(0) || !(self.may_begin)() {
             return (Issued::default(), Some(Instant::now() + ENTERED_WITHIN));
         }
-        let left = u64::try_from(issued.due - unix_now()).unwrap_or(0);
-        if issued.by == by && left > 0 {
-            return (issued, Some(Instant::now() + Duration::from_secs(left.min(3600))));
+        let left = wall_clock::look_again(issued.due);
+        if issued.by == by && !left.is_zero() {
+            return (issued, Some(Instant::now() + left));
         }
         match self.issue().await {
             Ok(due) => (Issued { by, due }, Some(Instant::now() + AGAIN)),

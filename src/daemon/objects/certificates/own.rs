@@ -20,11 +20,11 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::authority::{bundle_of, unix};
+use super::authority::bundle_of;
 use super::holder::record_of;
 use super::issue::{LIFETIME, Order, Others, issue, with_own};
-use super::rejoin::{GRACE, SIGNED};
-use super::remote::{self, Ask, RenewalError};
+use super::rejoin::GRACE;
+use super::remote::RenewalError;
 use super::revoked::{signed_list, sound_list};
 use super::signer::Signer;
 use super::{
@@ -38,13 +38,15 @@ use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::audit_record::own_body;
 use crate::daemon::registry::view::View;
 use crate::daemon::transport::Transport;
+use crate::daemon::wall_clock::{self, Stamp};
 
-/// How many daemons are asked for a renewal at a time.
-const ASKED_MAX: usize = 8;
 /// How long a new certificate is used at least, whatever this host's clock says of it.
 const BETWEEN: Duration = Duration::from_secs(600);
 /// How long after a failure it is tried again.
 pub(super) const AGAIN: Duration = Duration::from_secs(15);
+/// How long after nobody has issued one that is valid now: what is issued in vain is remembered of the node, and those of
+/// before are forgotten for it.
+const UNUSABLE_AGAIN: Duration = Duration::from_secs(3600);
 /// How soon it is looked again whether this node is entered in the registry.
 pub(super) const ENTERED_WITHIN: Duration = Duration::from_millis(100);
 /// Within how many seconds of a new root the nodes of a mesh go over to it, each at its own time.
@@ -112,7 +114,7 @@ pub struct Tried {
     /// Why it was not renewed when it was tried last.
     failed: Option<String>,
     /// When it was renewed last, in this life.
-    renewed: Option<Instant>,
+    renewed: Option<Stamp>,
 }
 
 /// Why nothing was issued or written.
@@ -226,17 +228,17 @@ impl Keeper {
         if !self.provision.is_of_mesh() {
             return Some(Instant::now() + AGAIN);
         }
-        let due = self.due(&authority);
-        if due > unix_now() {
-            let left = u64::try_from(due - unix_now()).unwrap_or(0);
-            let renewal = Instant::now() + Duration::from_secs(left.min(3600));
+        let left = wall_clock::look_again(self.due(&authority));
+        if !left.is_zero() {
+            let renewal = Instant::now() + left;
             return Some(again.map_or(renewal, |again: Instant| again.min(renewal)));
         }
-        let earliest = self.tried().renewed.map(|renewed| renewed + BETWEEN);
-        let is_early = |earliest: &Instant| *earliest > Instant::now() && self.is_by_issuer(&authority);
-        if let Some(earliest) = earliest.filter(is_early) {
+        let early = self.tried().renewed.and_then(|renewed| BETWEEN.checked_sub(renewed.elapsed()));
+        let is_early =
+            |left: &Duration| !left.is_zero() && self.is_by_issuer(&authority) && !self.begins_later();
+        if let Some(left) = early.filter(is_early) {
             // Its clock may be so wrong that whatever is issued has ended.
-            return Some(earliest);
+            return Some(Instant::now() + left.min(wall_clock::LOOK_EVERY));
         }
         let tried = match self.signer.can_issue(&authority) {
             true => self.issue_own().await,
@@ -246,6 +248,10 @@ impl Keeper {
                 (None, None) => return again,
             },
         };
+        let again_after = match &tried {
+            Err(KeepError::Renewal(RenewalError::Unusable { .. })) => UNUSABLE_AGAIN,
+            Ok(()) | Err(_) => AGAIN,
+        };
         let failed = tried.err().map(|error| {
             warn!(
                 error = &error as &dyn std::error::Error,
@@ -254,7 +260,7 @@ impl Keeper {
             error.to_string()
         });
         self.tried().failed = failed;
-        Some(Instant::now() + AGAIN)
+        Some(Instant::now() + again_after)
     }
 
     /// What is wrong with the identity of this node; `None`: nothing, or the mesh has no authority.
@@ -266,6 +272,9 @@ impl Keeper {
         };
         if trusted.revocations.of(&own.leaf).is_some() {
             return Some("the certificate of this node was revoked".to_owned());
+        }
+        if let Some(why) = own.not_begun(now) {
+            return Some(why);
         }
         let left = own.leaf.not_after - now;
         if left < 0 {
@@ -288,6 +297,7 @@ impl Keeper {
         Expiries {
             node: own.map(|own| own.leaf.not_after - now),
             issuer: own.and_then(|own| ends(own.chain.get(1)?)),
+            begins: own.map_or(0, |own| (own.leaf.not_before - now).max(0)),
             root: trusted.bundle.as_ref().and_then(|bundle| bundle.roots().iter().filter_map(ends).min()),
             behind: own.is_some_and(|own| is_behind(own, now)),
         }
@@ -311,42 +321,6 @@ impl Keeper {
         let own = trusted.own.clone()?;
         let is_in_time = own.leaf.not_after < now && now <= own.leaf.not_after.saturating_add(GRACE);
         (is_in_time && trusted.revocations.of(&own.leaf).is_none()).then_some(own)
-    }
-
-    /// Has another daemon issue a certificate to a node whose own has ended.
-    async fn rejoin(&self, own: &OwnIdentity) -> Result<(), KeepError> {
-        let chain = own.chain.iter().map(|one| one.to_vec()).collect();
-        self.ask_others(|csr| {
-            let body = pb::RejoinBody { chain, csr, at: unix_now() }.encode_to_vec();
-            Ok(Ask::Rejoin(pb::RejoinRequest { signature: own.sign(SIGNED, &body)?, body }))
-        })
-        .await
-    }
-
-    /// Has another daemon renew it.
-    async fn renew(&self) -> Result<(), KeepError> {
-        self.ask_others(|csr| Ok(Ask::Renew(omnirelay_pki::request::to_pem(&csr)))).await
-    }
-
-    /// Has another daemon issue a certificate for the key that is kept for it: that of a try whose answer was lost, if there was
-    /// one. For the same key the answer is given again, and it proves who this node is should the certificate end.
-    async fn ask_others(&self, ask: impl FnOnce(Vec<u8>) -> Result<Ask, KeepError>) -> Result<(), KeepError> {
-        let key = self.files.pending_key()?;
-        let csr = Request::make(&key, None, &Names::default()).map_err(|_| KeepError::Pair)?;
-        let chain =
-            remote::issued(self.transport.as_deref(), &self.trust, &ask(csr)?, (self.others)(ASKED_MAX))
-                .await?;
-        self.take_asked(&key, &chain)
-    }
-
-    /// Takes over what was issued for the key that is kept for it, which stays until the identity is kept with it.
-    fn take_asked(&self, key: &Key, chain: &str) -> Result<(), KeepError> {
-        self.take_own(key, chain)?;
-        let kept = self.files.identity()?;
-        match kept.is_some_and(|kept| kept.leaf.key == key.fingerprint()) {
-            true => Ok(self.files.forget_pending_key()?),
-            false => Ok(()),
-        }
     }
 
     /// When the certificate of this node is to be renewed, by the second of the Unix time; 0: at once.
@@ -378,6 +352,12 @@ impl Keeper {
         let held = self.registry.view().get(&record_of(&self.node));
         let held = held.and_then(|held| held.value::<CertificateValue>());
         held.and_then(|held| Some(held.issued.first()?.issued_by == self.registry.node_id())).unwrap_or(true)
+    }
+
+    /// Whether the certificate of this node has not begun by the clock of this host, by which it would date its own.
+    fn begins_later(&self) -> bool {
+        let own = self.trust.current().own.clone();
+        own.is_some_and(|own| own.not_begun(unix_now()).is_some())
     }
 
     /// Whether the certificate of this node is of the issuer that issues now: another one would be like it.
@@ -470,8 +450,7 @@ impl Keeper {
             }
             let mut united = theirs.clone();
             united.unite(own, now);
-            let value =
-                Bytes::from(self.signer.signed(&authority, &united, unix(&self.registry))?.encode_to_vec());
+            let value = Bytes::from(self.signer.signed(&authority, &united, now)?.encode_to_vec());
             let changes = vec![format!("number: {} -> {}", theirs.number(), united.number())];
             let body = own_body(self.registry.node_id(), act.action, revocation_id().to_string(), changes);
             let write = Write::Put { id: revocation_id(), value, group: None };
@@ -501,9 +480,8 @@ impl Keeper {
         issued.map_or(Ok(()), |issued| self.take_own(&key, &issued.chain_pem))
     }
 
-    fn take_own(&self, key: &Key, chain: &str) -> Result<(), KeepError> {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
-        let own = chain.ok().and_then(|chain| OwnIdentity::of(key, chain)).ok_or(KeepError::Pair)?;
+    pub(super) fn take_own(&self, key: &Key, chain: &str) -> Result<(), KeepError> {
+        let own = identity_of(key, chain)?;
         let trusted = self.trust.current();
         // Whoever has answered may be anybody: what is kept is what the authority has signed, for who this node is.
         trusted.judge(&own.chain, own.leaf.not_before, Usage::Server)?;
@@ -514,7 +492,7 @@ impl Keeper {
         info!(id = %own.leaf.id, serial = %own.leaf.serial, "certificate of this node issued");
         let own = Arc::new(own);
         self.trust.update(|trusted| trusted.own = Some(own.clone()));
-        self.tried().renewed = Some(Instant::now());
+        self.tried().renewed = Some(Stamp::now());
         if let Err(error) = self.files.keep_identity(&own) {
             error!(
                 error = &error as &dyn std::error::Error,
@@ -542,7 +520,7 @@ pub(super) async fn issue_by_itself(
             lifetime,
             others: Others::Keep,
             by: node_id,
-            now: unix(registry),
+            now: unix_now(),
         };
         let decided = issue(signer, &reader, &order)?;
         let object = decided.writes.first().map(|write| write.id().to_string());
@@ -557,10 +535,18 @@ pub(super) async fn issue_by_itself(
 pub struct Expiries {
     pub node: Option<i64>,
     pub issuer: Option<i64>,
+    /// In how many seconds the node's begins; 0: it has, or there is none.
+    pub begins: i64,
     /// Of several the first.
     pub root: Option<i64>,
     /// Whether the node's should have been renewed long ago.
     pub behind: bool,
+}
+
+/// The identity of this key and a chain in PEM.
+pub(super) fn identity_of(key: &Key, chain: &str) -> Result<OwnIdentity, KeepError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
+    chain.ok().and_then(|chain| OwnIdentity::of(key, chain)).ok_or(KeepError::Pair)
 }
 
 /// Whether what proves an identity leads to the root that was made last.

@@ -18,6 +18,7 @@ use super::holder::{certificate_of, record_of};
 use super::issue::{Order, Others, issue, renewed_lifetime};
 use super::{Certificates, REVOCATION, held_in, pb};
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::trust::unix_now;
 use crate::daemon::registry::mutate::{Mutation, request_hash};
 
 /// How long after its end a certificate still proves who joins again, in seconds.
@@ -44,7 +45,7 @@ impl Certificates {
     ) -> Result<pb::IssuedCertificate, Fault> {
         self.gate.pass(caller.remote.ip())?;
         self.registry.ready_for("").await?;
-        let (now, request_hash) = (self.now(), request_hash(&asked));
+        let (now, request_hash) = (unix_now(), request_hash(&asked));
         let of = self.proven(&asked, now)?;
         let Asked { before, request } = &of;
         let holder = before.id.holder().clone();
@@ -72,7 +73,7 @@ impl Certificates {
                     lifetime: renewed_lifetime(before),
                     others: Others::Keep,
                     by: &caller.principal,
-                    now: self.now(),
+                    now: unix_now(),
                 };
                 issue(&self.signer, reader, &order)
             })

@@ -30,6 +30,9 @@ pub enum RenewalError {
     Identity(#[from] rustls::Error),
     #[error("{address}: {what}")]
     Daemon { address: String, what: String },
+    /// It has issued one that is of no use to this node.
+    #[error("{address}: {what}")]
+    Unusable { address: String, what: String },
 }
 
 /// What another daemon is asked for.
@@ -40,7 +43,8 @@ pub enum Ask {
     Rejoin(pb::RejoinRequest),
 }
 
-/// Has one of these daemons issue a certificate to this node; answers its chain.
+/// Has one of these daemons issue a certificate to this node; answers its chain, if `check` finds nothing wrong with it. What
+/// one has issued that does not pass, another may issue better.
 ///
 /// # Errors
 /// What the last daemon said that was asked.
@@ -49,6 +53,7 @@ pub async fn issued(
     trust: &Arc<Trust>,
     ask: &Ask,
     others: Vec<Other>,
+    check: impl Fn(&str) -> Result<(), String>,
 ) -> Result<String, RenewalError> {
     let shows = match ask {
         Ask::Renew(_) => Shows::Node,
@@ -57,20 +62,27 @@ pub async fn issued(
     };
     let client = OwnClient::new(Believes::Mesh(Servers::Nodes), shows, trust.clone());
     let config = Arc::new(client.config()?);
-    let mut last = RenewalError::Nobody;
+    let (mut last, mut unusable) = (RenewalError::Nobody, None);
     for Other { node, control: address } in others {
         // One that has no mesh port, or that is not reached there, is asked at its control port.
         if let (Some(transport), Ask::Renew(csr)) = (transport, ask)
             && let Some(chain) = renewed(transport, &node, csr).await
         {
-            return Ok(chain);
+            match check(&chain) {
+                Ok(()) => return Ok(chain),
+                Err(what) => unusable = Some(RenewalError::Unusable { address, what }),
+            }
+            continue;
         }
         match asked(&address, config.clone(), ask).await {
-            Ok(chain) => return Ok(chain),
+            Ok(chain) => match check(&chain) {
+                Ok(()) => return Ok(chain),
+                Err(what) => unusable = Some(RenewalError::Unusable { address, what }),
+            },
             Err(what) => last = RenewalError::Daemon { address, what },
         }
     }
-    Err(last)
+    Err(unusable.unwrap_or(last))
 }
 
 /// Asks a node at its mesh port. For the same key the answer is given again, so that it may be asked twice.

@@ -19,6 +19,7 @@ use super::holder::{Named, certificate_of, id_of, record_of};
 use super::revoked::known;
 use super::{CERTIFICATE, Certificates, ONLY, authority_in, held_in, pb, revocation_id, trust_domain};
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::peers;
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor};
@@ -163,7 +164,7 @@ impl Certificates {
         const ALSO: &[Kind] = &[CERTIFICATE];
         asked
             .of_records(&self.registry, revocation_id(), ALSO, |reader| {
-                let (authority, now) = (authority_in(reader)?, self.now());
+                let (authority, now) = (authority_in(reader)?, unix_now());
                 let before = self.signer.revoked(|id| reader.get(id));
                 let mut list = before.clone();
                 let mut writes = change(reader, &mut list, now)?;
@@ -188,8 +189,7 @@ impl Certificates {
     fn certificate(&self, serial: &Serial) -> Option<Certificate> {
         let records = self.registry.view().list(&CERTIFICATE).records;
         let values = records.iter().filter_map(|record| record.value::<CertificateValue>());
-        let mut all = values.flat_map(|value| value.issued.clone());
-        all.find(|issued| Serial::of(&issued.serial) == *serial).as_ref().and_then(certificate_of)
+        values.map(|value| (*value).clone()).collect()
     }
 
     pub(super) async fn show_revoked(

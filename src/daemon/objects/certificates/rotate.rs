@@ -31,6 +31,7 @@ use super::{
     token_keys, trust_domain, unreadable,
 };
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::SCHEMA_VERSION;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::registry::act::Reader;
@@ -114,7 +115,7 @@ impl Certificates {
         caller: &Caller,
         asked: pb::RotateAuthorityRequest,
     ) -> Result<pb::AuthorityChange, Fault> {
-        let (hash, now) = (request_hash(&asked), self.now());
+        let (hash, now) = (request_hash(&asked), unix_now());
         let given = Given::of(&asked.root_pem, &asked.issuer_pem, &asked.across_pem)?;
         let validities = lives(asked.root_days, asked.issuer_days, now)?;
         let next = match (given, asked.root) {
@@ -143,7 +144,7 @@ impl Certificates {
         caller: &Caller,
         asked: pb::RetireRootRequest,
     ) -> Result<pb::AuthorityChange, Fault> {
-        let (hash, now) = (request_hash(&asked), self.now());
+        let (hash, now) = (request_hash(&asked), unix_now());
         let pb::RetireRootRequest { fingerprint, force, reason, dry_run } = asked;
         let (rpc, id) = (RETIRE_ROOT, ONLY.to_owned());
         let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };

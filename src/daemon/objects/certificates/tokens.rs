@@ -17,6 +17,7 @@ use tonic::Response;
 use super::authority::at;
 use super::{Certificates, JOIN_TOKEN, pb};
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
 use crate::daemon::registry::mutate::{Decision, request_hash};
@@ -82,7 +83,7 @@ impl Certificates {
                 if let Some(found) = reader.get(&record) {
                     return Err(exists(&found));
                 }
-                let now = self.now();
+                let now = unix_now();
                 let mut value = value.clone();
                 (value.epoch, value.not_after) = (reader.epoch().0, now + i64::from(lifetime));
                 let (mut writes, changes) = (self.forgotten(now)?, told(&value));
@@ -138,7 +139,7 @@ impl Certificates {
 
     fn shown(&self, record: &ViewRecord) -> pb::JoinToken {
         let value = record.value::<JoinTokenValue>().unwrap_or_default();
-        let status = status(&value, self.registry.view().head().epoch.0, self.now());
+        let status = status(&value, self.registry.view().head().epoch.0, unix_now());
         pb::JoinToken {
             version: record.record.version.0,
             created_at: Some(timestamp(record.record.created_at)),
