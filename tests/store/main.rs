@@ -16,6 +16,7 @@ mod loops;
 mod process;
 mod redis;
 mod replacements;
+mod retime;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod suite;

@@ -22,6 +22,7 @@ mod error;
 mod limits;
 pub mod memory;
 pub mod redis;
+mod reset_clock;
 mod rules;
 mod switch;
 pub mod whole_file;
@@ -32,6 +33,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
 pub use error::{CommitError, StoreError};
 pub use memory::MemoryStore;
+pub use reset_clock::{ClockReset, RESET_MIN, RESET_WALLS_MAX, ResetClock, ResetClockError};
 pub use rules::Inventory;
 pub use switch::{Obstacle, Standby, SwitchError, SwitchOrder, Switched};
 
@@ -510,6 +512,13 @@ pub trait Store: Send + Sync + 'static {
     async fn switch(&self, order: &SwitchOrder) -> Result<Switched, SwitchError> {
         let _ = order;
         Err(SwitchError::alone("the store is in one place"))
+    }
+
+    /// Brings store time back to the clock that it goes by, where it is ahead of that for good, and begins a new epoch with
+    /// its quarantine. Deadlines keep what is left of them; no token falls.
+    async fn reset_clock(&self, order: ResetClock) -> Result<ClockReset, ResetClockError> {
+        let _ = order;
+        Err(ResetClockError::Unsupported)
     }
 
     /// Gives the node `who` credentials of its own, or other ones if it has some. `None`: it uses the store as all do, since

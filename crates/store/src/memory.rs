@@ -10,19 +10,20 @@ use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use tokio::sync::watch;
 
+use super::clock::StoreTime;
 use super::rules::{
     self, Behind, GroupState, GroupTable, GroupTableMut, Groups, Keep, State, Step, Stretch, Table, Tables,
     TablesMut, Visit, log_row,
 };
 use super::{
-    Beat, Clock, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, IdempotencyKey, Leases,
-    LogEntry, LogPage, OpenGroup, Opened, PAGE_MAX, Pulse, Retention, Revision, Scan, ScanPage, Store,
-    StoreError, SystemClock, limits,
+    Beat, Clock, ClockReset, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept,
+    IdempotencyKey, Leases, LogEntry, LogPage, OpenGroup, Opened, PAGE_MAX, Pulse, ResetClock,
+    ResetClockError, Retention, Revision, Scan, ScanPage, Store, StoreError, SystemClock, limits,
 };
 
 /// A store that ends with its process.
 pub struct MemoryStore {
-    clock: Box<dyn Clock>,
+    clock: StoreTime,
     kept: Mutex<Kept>,
     head: watch::Sender<Revision>,
 }
@@ -46,7 +47,11 @@ impl MemoryStore {
     pub fn new(clock: impl Clock) -> Self {
         let state = State { epoch: Epoch(clock.now().0.max(1)), ..State::default() };
         let kept = Mutex::new(Kept { state, ..Kept::default() });
-        Self { clock: Box::new(clock), kept, head: watch::Sender::new(Revision(0)) }
+        Self {
+            clock: StoreTime::at_least(Box::new(clock), Millis(0)),
+            kept,
+            head: watch::Sender::new(Revision(0)),
+        }
     }
 
     /// An empty store on the real clock.
@@ -66,7 +71,8 @@ impl MemoryStore {
     pub fn replica(&self, clock: impl Clock) -> Self {
         let kept = self.kept().clone();
         let head = watch::Sender::new(kept.state.head);
-        Self { clock: Box::new(clock), kept: Mutex::new(kept), head }
+        let clock = StoreTime::at_least(Box::new(clock), Millis(0));
+        Self { clock, kept: Mutex::new(kept), head }
     }
 
     /// Begins a new epoch with a quarantine of `length`, for a replica that may lack the last commits.
@@ -94,6 +100,11 @@ impl MemoryStore {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // A step that panicked has been reported where it did; what it left is still readable.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wall) = self.clock.left_behind() {
+            let Kept { tables, state, latest } = &mut *kept;
+            rules::follow(state, &mut tables.groups, *latest, wall);
+            self.clock.set(wall);
+        }
         kept.latest = kept.latest.max(self.clock.now());
         kept
     }
@@ -156,6 +167,20 @@ impl Store for MemoryStore {
         // Whether it came in time or not is in the page.
         let _ = tokio::time::timeout(wait, heads.wait_for(|head| *head > after)).await;
         Ok(self.log_now(after, limit)?.1)
+    }
+
+    async fn reset_clock(&self, order: ResetClock) -> Result<ClockReset, ResetClockError> {
+        let mut kept = self.kept();
+        let (wall, before) = (self.clock.wall(), kept.latest);
+        let Kept { tables, state, latest } = &mut *kept;
+        order.check(state.epoch, before, wall)?;
+        if order.dry_run {
+            return Ok(ClockReset { epoch: state.epoch, before, now: wall });
+        }
+        let epoch = Step { tables, state, now: before }.turn_back(wall)?;
+        *latest = wall;
+        self.clock.set(wall);
+        Ok(ClockReset { epoch, before, now: wall })
     }
 
     fn is_in_process(&self) -> bool {

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use omnirelay_core::time::Millis;
 
-use super::super::rules::{GroupState, GroupTable, GroupTableMut, Groups, Keep, State, Step};
+use super::super::rules::{self, GroupState, GroupTable, GroupTableMut, Groups, Keep, State, Step};
 use super::super::{Beat, GroupId, Pulse, StoreError};
 use super::renewals::Renewals;
 use super::written::Opening;
@@ -75,6 +75,14 @@ impl Lives {
             self.groups.insert(id, group);
         }
         Some(beat)
+    }
+
+    /// Gives what lived at `before` time again, when store time goes on from `now`.
+    pub fn follow(&mut self, before: Millis, now: Millis) {
+        let changed = rules::follow(&mut self.state, &mut self.groups, before, now);
+        if let Some(renewals) = &mut self.renewals {
+            renewals.note(changed.iter().filter_map(|id| Some((id, self.groups.get(id)?))));
+        }
     }
 
     /// Has renewals of a group wait for the batch under way, which changes it.

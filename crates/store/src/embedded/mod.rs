@@ -39,9 +39,9 @@ use self::tables::{Batch, Snapshot};
 use self::writer::{Desk, Fate, Job, Log, Writer};
 use super::rules::{self, Behind, State, Step};
 use super::{
-    AcceptedLoss, Beat, Clock, Commit, CommitError, Committed, Epoch, GroupRef, Housekept, IdempotencyKey,
-    Leases, LogPage, OpenGroup, Opened, PAGE_MAX, Pulse, Retention, Revision, Scan, ScanPage, Store,
-    StoreError, SystemClock, Write, limits,
+    AcceptedLoss, Beat, Clock, ClockReset, Commit, CommitError, Committed, Epoch, GroupRef, Housekept,
+    IdempotencyKey, Leases, LogPage, OpenGroup, Opened, PAGE_MAX, Pulse, ResetClock, ResetClockError,
+    Retention, Revision, Scan, ScanPage, Store, StoreError, SystemClock, Write, limits,
 };
 
 pub use self::boot::Boot;
@@ -307,6 +307,17 @@ impl Store for EmbeddedStore {
         // Whether it came in time or not is in the page.
         let _ = tokio::time::timeout(wait, heads.wait_for(|head| *head > after)).await;
         Ok(self.log_now(after, limit).await?.1)
+    }
+
+    async fn reset_clock(&self, order: ResetClock) -> Result<ClockReset, ResetClockError> {
+        let shared = Arc::clone(&self.shared);
+        self.write(Length::Long, move |step| {
+            let (wall, before) = (shared.clock.wall(), step.now);
+            order.check(step.state.epoch, before, wall)?;
+            let epoch = if order.dry_run { step.state.epoch } else { step.turn_back(wall)? };
+            Ok(ClockReset { epoch, before, now: wall })
+        })
+        .await
     }
 
     fn is_in_process(&self) -> bool {

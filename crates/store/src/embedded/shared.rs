@@ -8,12 +8,14 @@ use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
 };
 
-use omnirelay_core::time::Millis;
+use omnirelay_core::time::{Millis, whole_ms};
 use redb::Database;
 use tokio::sync::watch;
+use tracing::info;
 
+use super::super::clock::StoreTime;
 use super::super::rules::{self, Behind, Groups, State};
-use super::super::{Beat, Clock, LogEntry, LogPage, Pulse, Revision, StoreError};
+use super::super::{Beat, Clock, Epoch, LogEntry, LogPage, Pulse, Revision, StoreError};
 use super::base::{self, Base};
 use super::boot::Boot;
 use super::disk::Seen;
@@ -51,8 +53,7 @@ pub(super) struct Shared {
 
 /// Time that is never behind what an earlier process wrote.
 pub(super) struct StoreClock {
-    clock: Box<dyn Clock>,
-    ahead_ms: u64,
+    time: StoreTime,
     /// In which boot of the machine, and by which clock, it was set.
     boot: Option<Boot>,
 }
@@ -96,8 +97,7 @@ struct Ring {
 impl StoreClock {
     /// A clock that shows `written` or later.
     pub fn at_least(clock: Box<dyn Clock>, written: Millis) -> Self {
-        let ahead_ms = written.0.saturating_sub(clock.now().0);
-        Self { clock, ahead_ms, boot: None }
+        Self { time: StoreTime::at_least(clock, written), boot: None }
     }
 
     /// The same, set in this boot.
@@ -112,7 +112,17 @@ impl StoreClock {
     }
 
     pub fn now(&self) -> Millis {
-        Millis(self.clock.now().0.saturating_add(self.ahead_ms))
+        self.time.now()
+    }
+
+    /// What the clock on the wall shows.
+    pub fn wall(&self) -> Millis {
+        self.time.wall()
+    }
+
+    /// Goes on from an earlier time.
+    pub fn turn_back(&self, to: Millis) {
+        self.time.set(to);
     }
 }
 
@@ -158,9 +168,25 @@ impl Shared {
         Written { state, clock: self.clock.now(), batch: shown.batch, opening: self.opening }
     }
 
+    /// Has store time follow the wall clock forward, and gives what lives time to be renewed. No batch is under way.
+    pub fn follow_wall_clock(&self) {
+        let mut lives = self.lives();
+        let Some(wall) = self.clock.time.left_behind() else { return };
+        let before = self.clock.now();
+        lives.follow(before, wall);
+        // Whoever reads the new time finds the new deadlines.
+        self.clock.time.set(wall);
+        drop(lives);
+        let by_ms = whole_ms(wall.since(before));
+        info!(path = %self.path.display(), by_ms, "store time followed the wall clock; what lived has its time to live again");
+    }
+
     /// Carries out a pulse on this thread; `None`: it must be made in a batch, or a step is being made that may take its
     /// time.
     pub fn pulse(&self, pulse: &Pulse) -> Option<Result<Beat, StoreError>> {
+        if self.clock.time.left_behind().is_some() {
+            return None;
+        }
         for _ in 0..PULSE_TRIES {
             let mut lives = match self.lives.try_lock() {
                 Ok(lives) => lives,
@@ -174,6 +200,14 @@ impl Shared {
             return lives.pulse(pulse, now);
         }
         None
+    }
+
+    /// Goes on from the time of a batch that is durable, if it has brought time back: it has begun another epoch than the one
+    /// `before`, as nothing else does while the store is open.
+    pub fn heed_time(&self, before: Epoch, written: &Written) {
+        if written.state.epoch != before {
+            self.clock.turn_back(written.clock);
+        }
     }
 
     /// Takes another database into use, or none; the one before is closed.

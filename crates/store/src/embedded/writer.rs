@@ -208,6 +208,7 @@ impl Writer {
             return Err(Failed::Appending(Attempt::of(written.batch, changed), failure));
         }
         self.shared.counted.transactions.fetch_add(1, Ordering::Relaxed);
+        self.shared.heed_time(self.shared.lives().state.epoch, &written);
         self.shared.show(&written, changed);
         self.pause = None;
         self.unnoted = Some(written);
@@ -282,6 +283,7 @@ impl Writer {
         jobs: &mut VecDeque<Job>,
         waiting: &mut Vec<Waiting>,
     ) -> Result<(Written, Changed), Failed> {
+        self.shared.follow_wall_clock();
         let shown = self.shared.shown();
         let refusal = self.pause.as_ref().filter(|pause| Instant::now() < pause.until);
         let refusal = refusal.map(|pause| &pause.failure);
@@ -297,11 +299,16 @@ impl Writer {
             let now = self.shared.clock.now();
             let mut step = Step { tables: &mut tables, state: &mut written.state, now };
             let finish = job((!broken).then_some(&mut step));
+            let after = step.now;
             if let Some(mut lives) = tables.lives.take() {
                 (lives.state.heard, lives.state.grace) = (written.state.heard, written.state.grace);
             }
-            written.clock = now;
+            written.clock = after;
             waiting.push(Waiting { finish, changed: tables.changed.writes > writes });
+            if after < now {
+                // What is behind it goes by the time that it has set.
+                break;
+            }
         }
         if tables.changed.writes > 0 {
             written.batch += 1;
@@ -321,10 +328,14 @@ impl Writer {
             Failed::Appending(attempt, failure) => (Some(attempt), failure),
         };
         self.hold_off(failure.clone());
+        let epoch = self.shared.lives().state.epoch;
         let reopened = self.reopen(attempt.as_ref());
         let Some(attempt) = attempt else { return Fate::NotMade(failure) };
         match reopened {
-            Ok(written) if attempt.is_in(&written) => Fate::Kept,
+            Ok(written) if attempt.is_in(&written) => {
+                self.shared.heed_time(epoch, &written);
+                Fate::Kept
+            }
             Ok(_) => Fate::NotMade(failure),
             Err(_) => Fate::Unknown(failure),
         }

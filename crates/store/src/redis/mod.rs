@@ -25,10 +25,11 @@ use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
 use super::{
-    Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, CommitError, Committed, Confirmation, Credentials,
-    Epoch, Expelled, Grace, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogEntry, LogPage, OpenGroup,
-    Opened, Pulse, REPLACED_MAX, RecordId, Retention, Revision, Scan, ScanPage, Store, StoreError,
-    SwitchError, SwitchOrder, Switched, limits, rules,
+    Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, ClockReset, Commit, CommitError, Committed, Confirmation,
+    Credentials, Epoch, Expelled, Grace, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogEntry,
+    LogPage, OpenGroup, Opened, Pulse, REPLACED_MAX, RESET_MIN, RESET_WALLS_MAX, RecordId, ResetClock,
+    ResetClockError, Retention, Revision, Scan, ScanPage, Store, StoreError, SwitchError, SwitchOrder,
+    Switched, limits, rules,
 };
 use greeting::{Greeting, Seen, TURNED_AWAY};
 use link::{Link, LinkError, RedisOptions};
@@ -60,6 +61,7 @@ pub struct RedisStore {
     log: String,
     prefix: String,
     mesh: String,
+    quarantine: Duration,
 }
 
 impl RedisStore {
@@ -75,7 +77,7 @@ impl RedisStore {
         let (prefix, mesh) = (url.prefix.clone(), mesh.to_owned());
         let link = Link::new(url, options, Arc::new(greeting));
         let (scripts, may_not_wait) = (Scripts::new(), AtomicBool::new(false));
-        Self { link, scripts, seen, may_not_wait, meta, log, prefix, mesh }
+        Self { link, scripts, seen, may_not_wait, meta, log, prefix, mesh, quarantine }
     }
 
     /// The way to the servers.
@@ -428,6 +430,25 @@ impl Store for RedisStore {
 
     fn disagreement(&self) -> Option<String> {
         self.link.disagreement()
+    }
+
+    async fn reset_clock(&self, order: ResetClock) -> Result<ClockReset, ResetClockError> {
+        let answer = self.run(&self.scripts.reset_clock, |command| {
+            command.arg(order.epoch.0).arg(order.wall.0).arg(ms(RESET_WALLS_MAX)).arg(ms(RESET_MIN));
+            command.arg(ms(self.quarantine)).arg(u8::from(order.dry_run));
+        });
+        let answer = answer.await.map_err(|error| self.failure(error, StoreError::OutcomeUnknown))?;
+        let mut answer = Reply::of(answer)?;
+        match answer.text()?.as_str() {
+            "reset" => {
+                let (epoch, before, now) = (Epoch(answer.number()?), answer.millis()?, answer.millis()?);
+                Ok(ClockReset { epoch, before, now })
+            }
+            "apart" => Err(ResetClockError::ClocksDiffer { store: answer.millis()? }),
+            "level" => Err(ResetClockError::NotAhead),
+            "epoch" => Err(StoreError::EpochChanged { current: Epoch(answer.number()?) }.into()),
+            other => Err(incompatible(&format!("`{other}` for store time to bring back")).into()),
+        }
     }
 
     async fn admit(&self, who: &str) -> Result<Option<Credentials>, StoreError> {

@@ -59,6 +59,7 @@ pub(super) struct Scripts {
     pub log: Script,
     pub housekeep: Script,
     pub confirm: Script,
+    pub reset_clock: Script,
 }
 
 impl Scripts {
@@ -76,6 +77,7 @@ impl Scripts {
             log: Script::new(NO_WRITES, include_str!("scripts/log.lua")),
             housekeep: Script::new(ALLOW_OOM, include_str!("scripts/housekeep.lua")),
             confirm: Script::new(ALLOW_OOM, include_str!("scripts/confirm.lua")),
+            reset_clock: Script::new(ALLOW_OOM, include_str!("scripts/reset_clock.lua")),
         }
     }
 }
@@ -170,9 +172,9 @@ mod tests {
     fn done() -> BTreeSet<String> {
         let (scripts, greet) = (Scripts::new(), Script::greet());
         let Scripts { commit, commit_freeing, recall, pulse, open_group, close_group, .. } = &scripts;
-        let Scripts { scan, leases, log, housekeep, confirm, .. } = &scripts;
+        let Scripts { scan, leases, log, housekeep, confirm, reset_clock, .. } = &scripts;
         let all = [commit, commit_freeing, recall, pulse, open_group, close_group];
-        let all = all.into_iter().chain([scan, leases, log, housekeep, confirm, &greet]);
+        let all = all.into_iter().chain([scan, leases, log, housekeep, confirm, reset_clock, &greet]);
         all.flat_map(called).chain(SENT.map(str::to_owned)).collect()
     }
 
@@ -190,7 +192,7 @@ mod tests {
     fn a_script_that_writes_asks_for_all_that_it_calls_before_it_calls() {
         let all = Scripts::new();
         let writing = [&all.commit, &all.commit_freeing, &all.pulse, &all.open_group, &all.close_group];
-        for script in writing.into_iter().chain([&all.housekeep, &all.confirm]) {
+        for script in writing.into_iter().chain([&all.housekeep, &all.confirm, &all.reset_clock]) {
             assert_eq!(asked(script), called(script).collect(), "{}", script.source);
         }
         for script in [&all.recall, &all.scan, &all.leases, &all.log] {

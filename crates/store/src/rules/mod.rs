@@ -12,6 +12,7 @@ mod leases;
 mod log;
 mod records;
 mod replaced;
+mod retime;
 mod rows;
 mod verify;
 
@@ -32,6 +33,7 @@ pub(super) use leases::leases;
 pub(super) use log::{Behind, behind, log_behind};
 pub(super) use records::scan;
 use replaced::{Replaced, ReplacedLife};
+pub(super) use retime::follow;
 pub(super) use rows::{group_from_row, group_row, log_row, state_from_row, state_row};
 pub use verify::Inventory;
 pub(super) use verify::verify;

@@ -54,6 +54,11 @@ impl Replaced {
         Ok(())
     }
 
+    /// Moves the deadlines that have not passed at `now`.
+    pub fn shift(&mut self, now: Millis, to: impl Fn(Millis) -> Millis) {
+        self.0.iter_mut().filter(|life| now < life.until).for_each(|life| life.until = to(life.until));
+    }
+
     fn standing(&self, now: Millis) -> impl Iterator<Item = ReplacedLife> {
         self.0.iter().copied().filter(move |life| now < life.until)
     }
