@@ -391,6 +391,9 @@ reasons! {
     REMOVES_TOO_MANY: FailedPrecondition,
         "the resync would withdraw more than ten advertisements that are more than half of all",
         "look at the plan with --dry-run; --yes withdraws them all the same";
+    RENEWALS_ENDED: FailedPrecondition,
+        "the certificate of an operator was renewed for thirty days since one was issued to them anew, and no longer can be",
+        "have an administrator issue another: omnirelay cert issue --operator NAME --replace";
     REQUEST_TIMEOUT: DeadlineExceeded,
         "the daemon did not answer in time", "repeat with a longer --request-timeout";
     ROOT_IN_USE: FailedPrecondition,

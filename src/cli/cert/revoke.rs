@@ -52,7 +52,7 @@ struct Which {
     /// An operator, by name
     #[arg(long, value_name = "NAME")]
     operator: Option<String>,
-    /// One certificate, by its number
+    /// One certificate, by its number, and what was renewed from it
     #[arg(long, value_name = "SERIAL")]
     serial: Option<String>,
 }

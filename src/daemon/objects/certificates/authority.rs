@@ -101,6 +101,7 @@ impl Certificates {
                         others: Others::Refuse,
                         by: &caller.principal,
                         now,
+                        from: None,
                     };
                     let decided = issue_by(&self.signer, &value, reader, &order)?;
                     writes.extend(decided.writes);

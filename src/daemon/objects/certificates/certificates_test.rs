@@ -84,7 +84,7 @@ pub(super) fn called<T>(message: T) -> Request<T> {
     request
 }
 
-fn called_with<T>(message: T, certificate: &Certificate) -> Request<T> {
+pub(super) fn called_with<T>(message: T, certificate: &Certificate) -> Request<T> {
     let mut request = Request::new(message);
     let certificate = Some(Arc::new(certificate.clone()));
     request.extensions_mut().insert(Caller { certificate, ..Caller::of_tests("node:b") });
@@ -101,7 +101,7 @@ fn of_node(name: &str, key: &Key) -> pb::IssueCertificateRequest {
     pb::IssueCertificateRequest { node: name.into(), csr: csr(key, &Names::default()), ..Default::default() }
 }
 
-fn of_operator(name: &str, key: &Key) -> pb::IssueCertificateRequest {
+pub(super) fn of_operator(name: &str, key: &Key) -> pb::IssueCertificateRequest {
     pb::IssueCertificateRequest { node: String::new(), operator: name.into(), ..of_node("", key) }
 }
 
@@ -131,7 +131,7 @@ pub(super) fn chain(issued: &pb::IssuedCertificate) -> Vec<CertificateDer<'stati
     CertificateDer::pem_slice_iter(issued.chain_pem.as_bytes()).map(Result::unwrap).collect()
 }
 
-fn leaf(issued: &pb::IssuedCertificate) -> Certificate {
+pub(super) fn leaf(issued: &pb::IssuedCertificate) -> Certificate {
     Certificate::read(&chain(issued)[0]).unwrap()
 }
 

@@ -10,6 +10,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, IssuedValue};
 
 use super::authority::at;
+use super::lineage::Lineage;
 use super::{CERTIFICATE, pb};
 use crate::daemon::registry::view::View;
 use pb::certificate::Status;
@@ -77,7 +78,12 @@ pub fn id_of(domain: &TrustDomain, holder: Holder) -> Result<SpiffeId, Fault> {
 }
 
 /// What is remembered of a certificate.
-pub fn remembered(certificate: &Certificate, issued_by: &str, issuer: &[u8]) -> IssuedValue {
+pub fn remembered(
+    certificate: &Certificate,
+    issued_by: &str,
+    issuer: &[u8],
+    Lineage { renewed_from, since }: Lineage,
+) -> IssuedValue {
     IssuedValue {
         serial: certificate.serial.as_bytes().to_vec(),
         id: certificate.id.to_string(),
@@ -88,6 +94,8 @@ pub fn remembered(certificate: &Certificate, issued_by: &str, issuer: &[u8]) -> 
         addresses: certificate.names.addresses.iter().map(ToString::to_string).collect(),
         issued_by: issued_by.to_owned(),
         issuer: Fingerprint::of(issuer).as_bytes().to_vec(),
+        renewed_from,
+        renewed_since: since,
         unknown_fields: Default::default(),
     }
 }

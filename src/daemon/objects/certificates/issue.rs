@@ -15,6 +15,7 @@ use prost::Message as _;
 
 use super::authority::{bundle_pem, chain_pem};
 use super::holder::{Named, certificate_of, id_of, record_of, remembered, show, with};
+use super::lineage::Lineage;
 use super::revoke::GRACE;
 use super::signer::{Signer, not_made};
 use super::{Certificates, REVOCATION, authority_in, held_in, pb, revocation_id};
@@ -44,6 +45,8 @@ pub struct Order<'a> {
     /// Who asks for it.
     pub by: &'a str,
     pub now: i64,
+    /// The certificate that it is renewed from; `None`: it is issued anew.
+    pub from: Option<&'a Certificate>,
 }
 
 /// What becomes of the certificates of other keys that a holder has and that are valid.
@@ -92,6 +95,7 @@ impl Certificates {
                     others,
                     by: &caller.principal,
                     now: unix_now(),
+                    from: None,
                 };
                 let mut issued = issue(&self.signer, reader, &order)?;
                 if dry_run {
@@ -131,6 +135,7 @@ impl Certificates {
                 others: Others::Keep,
                 by: &caller.principal,
                 now,
+                from: Some(&before),
             };
             issue(&self.signer, reader, &order)
         });
@@ -197,7 +202,9 @@ pub fn issue_by(
         not_after: issued.validity.not_after,
         key: order.request.key,
     };
-    let value = remembered(&certificate, order.by, issuer.certificate());
+    let lineage = order.from.map(|before| Lineage::behind(held.as_deref(), before)).unwrap_or_default();
+    lineage.check(certificate.id.holder(), now)?;
+    let value = remembered(&certificate, order.by, issuer.certificate(), lineage);
     let answer = pb::IssuedCertificate {
         schema_version: SCHEMA_VERSION.to_owned(),
         certificate: Some(show(&value, Status::Valid)),

@@ -105,6 +105,7 @@ impl Certificates {
                     },
                     by: &caller.principal,
                     now,
+                    from: None,
                 };
                 let decided = issue(&self.signer, reader, &order)?;
                 let mut writes = decided.writes;

@@ -413,7 +413,7 @@ async fn ended(mesh: &Mesh, key: &Key, ago: i64) -> Vec<Vec<u8>> {
     let validity = Validity { not_before: now - 300, not_after: now - ago };
     let issued = issuer.issue(&request, &id, &Names::default(), validity).unwrap();
     let leaf = omnirelay_pki::certificate::Certificate::read(&issued.der).unwrap();
-    let remembered = super::holder::remembered(&leaf, "test", issuer.certificate());
+    let remembered = super::holder::remembered(&leaf, "test", issuer.certificate(), Default::default());
     let value = super::holder::with(None, remembered, leaf.not_after).encode_to_vec();
     super::tests::remember(registry, super::holder::record_of(&holder), value).await;
     vec![issued.der.to_vec(), issuer.certificate().to_vec()]

@@ -14,6 +14,7 @@ mod issue;
 pub mod issuers;
 pub mod join;
 mod keeping;
+mod lineage;
 mod list;
 pub mod operator;
 pub mod own;
@@ -192,6 +193,10 @@ fn unreadable() -> Fault {
 #[cfg(test)]
 #[path = "certificates_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "lineage_test.rs"]
+mod lineage_tests;
 
 #[cfg(test)]
 #[path = "rotate_test.rs"]

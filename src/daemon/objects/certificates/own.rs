@@ -521,6 +521,7 @@ pub(super) async fn issue_by_itself(
             others: Others::Keep,
             by: node_id,
             now: unix_now(),
+            from: None,
         };
         let decided = issue(signer, &reader, &order)?;
         let object = decided.writes.first().map(|write| write.id().to_string());

@@ -74,6 +74,7 @@ impl Certificates {
                     others: Others::Keep,
                     by: &caller.principal,
                     now: unix_now(),
+                    from: Some(before),
                 };
                 issue(&self.signer, reader, &order)
             })

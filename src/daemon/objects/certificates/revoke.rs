@@ -16,6 +16,7 @@ use tonic::Response;
 
 use super::authority::at;
 use super::holder::{Named, certificate_of, id_of, record_of};
+use super::lineage::revoke_renewed;
 use super::revoked::known;
 use super::{CERTIFICATE, Certificates, ONLY, authority_in, held_in, pb, revocation_id, trust_domain};
 use crate::daemon::identity::caller::Caller;
@@ -73,6 +74,8 @@ impl Certificates {
                 let end = known.map_or(now + FOREIGN_MAX, |certificate| certificate.not_after.max(now));
                 let until = end + GRACE;
                 list.revoke(Revoked::Serial(serial.clone()), now, until, reason);
+                let held: Vec<CertificateValue> = self.held_by_all();
+                revoke_renewed(&held, serial, list, now, reason);
                 Ok(Vec::new())
             }
             Target::Holder(holder, record) => {
@@ -187,6 +190,12 @@ impl Certificates {
 
     /// The certificate with this number, as far as it is remembered.
     fn certificate(&self, serial: &Serial) -> Option<Certificate> {
+        let mut all = self.held_by_all().into_iter().flat_map(|held| held.issued);
+        all.find(|issued| Serial::of(&issued.serial) == *serial).as_ref().and_then(certificate_of)
+    }
+
+    /// What is remembered of each holder.
+    fn held_by_all(&self) -> Vec<CertificateValue> {
         let records = self.registry.view().list(&CERTIFICATE).records;
         let values = records.iter().filter_map(|record| record.value::<CertificateValue>());
         values.map(|value| (*value).clone()).collect()
