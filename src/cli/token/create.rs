@@ -72,6 +72,10 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
     let (write, dry_run) = (&args.write, args.write.is_dry_run());
     write.check(session, 1)?;
     write.without_version("a token that is made")?;
+    if args.replace && args.node.is_empty() {
+        return Err(CliError::usage("--replace: a token that replaces a host that lives says which node")
+            .hint("add --node ID"));
+    }
     session.announce_target()?;
     let token = JoinToken::make(root(session).await?).map_err(unmade)?;
     let verifier = token.verifier().map_err(unmade)?;

@@ -101,7 +101,8 @@ impl Certificates {
                     lifetime,
                     others: match is_again(&token, &of) {
                         true => Others::Keep,
-                        false => Others::replaced(token.replace),
+                        // One that names no node, as of before, puts out nobody.
+                        false => Others::replaced(token.replace && !token.nodes.is_empty()),
                     },
                     by: &caller.principal,
                     now,

@@ -8,6 +8,7 @@ use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::{Fingerprint, Key};
 use omnirelay_pki::request::Request as Csr;
 use omnirelay_store::MemoryStore;
+use omnirelay_wire::pb::omnirelay::store::v1::JoinTokenValue;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -481,4 +482,36 @@ async fn who_was_put_out_meanwhile_is_told_of_no_store() {
     let revoke = pb::RevokeNodeRequest { node: "b".into(), ..Default::default() };
     mesh.enrollment.revoke_node(called(revoke)).await.unwrap();
     assert!(of("default", &another).await.is_err());
+}
+
+/// Whoever has a token that replaces any node puts out any node.
+#[tokio::test]
+async fn a_token_that_replaces_a_node_names_it() {
+    let mesh = mesh(|asked| (asked.uses_max, asked.role) = (9, "worker".into())).await;
+    mesh.join(signed(&mesh.token, &body(&mesh.token, "b", &Key::make().unwrap()))).await.unwrap();
+    let root = mesh.node.trust.current().bundle.clone().unwrap().roots()[0].clone();
+    let made = async |nodes: &[&str]| {
+        let token = JoinToken::make(Fingerprint::of(&root)).unwrap();
+        let asked = pb::CreateJoinTokenRequest {
+            token_id: token.id().to_string(),
+            verifier: token.verifier().unwrap().as_bytes().to_vec(),
+            replace: true,
+            nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
+            ..Default::default()
+        };
+        mesh.enrollment.create_token(called(asked)).await.map(|_| token)
+    };
+    let refused = made(&[]).await.map(|_| Response::new(()));
+    assert_eq!(reason(refused), "INVALID_ARGUMENT");
+    // One that was made before such a token had to name a node.
+    let token = made(&["b"]).await.unwrap();
+    let id = super::RecordId::new(super::JOIN_TOKEN, token.id().to_string());
+    let view = mesh.node.served.registry.view();
+    let mut value: JoinTokenValue = (*view.get(&id).unwrap().value::<JoinTokenValue>().unwrap()).clone();
+    value.nodes.clear();
+    super::tests::remember(&mesh.node.served.registry, id, value.encode_to_vec()).await;
+    let asked = signed(&token, &body(&token, "b", &Key::make().unwrap()));
+    assert_eq!(reason(mesh.join(asked).await), "HOLDER_HAS_A_CERTIFICATE");
+    let token = made(&["b"]).await.unwrap();
+    mesh.join(signed(&token, &body(&token, "b", &Key::make().unwrap()))).await.unwrap();
 }

@@ -208,6 +208,11 @@ fn checked(asked: &pb::CreateJoinTokenRequest, own: &str) -> Result<JoinTokenVal
     if uses_max > USES_MAX {
         return Err(Fault::invalid(format!("field `usesMax` is {uses_max}: 1 to {USES_MAX} are allowed")));
     }
+    if asked.replace && asked.nodes.is_empty() {
+        return Err(Fault::invalid(
+            "field `replace` goes with `nodes`: a token that replaces a host that lives says which node",
+        ));
+    }
     if asked.nodes.len() > USES_MAX as usize {
         return Err(Fault::invalid(format!("field `nodes` names more than {USES_MAX}")));
     }
