@@ -19,6 +19,16 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
+/// Writes a file that was not there, and that nobody else may read.
+///
+/// # Errors
+/// Those of the file system; [`io::ErrorKind::AlreadyExists`] where something has its name, be it a link that leads nowhere.
+pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
 /// How a file is opened that nobody else may read, and that is made when it is missing.
 pub fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();

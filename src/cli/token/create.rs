@@ -13,6 +13,7 @@ use omnirelay_wire::rpc::{certificate_service, enrollment_service};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::KIND;
 use crate::cli::frame::args::WriteArgs;
@@ -76,6 +77,9 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
         return Err(CliError::usage("--replace: a token that replaces a host that lives says which node")
             .hint("add --node ID"));
     }
+    if let Some(path) = args.out.as_deref().filter(|_| !dry_run) {
+        refuse_existing(path)?;
+    }
     session.announce_target()?;
     let token = JoinToken::make(root(session).await?).map_err(unmade)?;
     let verifier = token.verifier().map_err(unmade)?;
@@ -130,12 +134,53 @@ async fn root(session: &Session) -> Result<Fingerprint, CliError> {
     })
 }
 
+/// Refuses to write over a file, before anything is made.
+fn refuse_existing(path: &Path) -> Result<(), CliError> {
+    // Whether a link leads anywhere does not matter.
+    if path.symlink_metadata().is_ok() { Err(exists(path)) } else { Ok(()) }
+}
+
+fn exists(path: &Path) -> CliError {
+    let message = format!("{} is there already, and would be lost", path.display());
+    CliError::new(reasons::FILE_EXISTS, message).hint("choose another file with --out")
+}
+
+/// Writes it to a file that was not there.
 fn keep(path: &Path, token: &JoinToken) -> Result<(), CliError> {
-    let text = format!("{}\n", *token.text());
-    omnirelay_store::whole_file::write_whole(path, text.as_bytes())
-        .map_err(|error| CliError::local(reasons::FILE, format!("cannot write {}", path.display()), &error))
+    let text = Zeroizing::new(format!("{}\n", *token.text()));
+    let written = omnirelay_store::whole_file::write_new(path, text.as_bytes());
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => exists(path),
+        _ => CliError::local(reasons::FILE, format!("cannot write {}", path.display()), &error),
+    })
 }
 
 fn unmade(error: omnirelay_pki::join_token::JoinTokenError) -> CliError {
     CliError::new(reasons::RANDOM, "cannot make a token").cause(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_written_over_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("token");
+        let token = JoinToken::make(Fingerprint::of(b"root")).unwrap();
+        refuse_existing(&path).unwrap();
+        keep(&path, &token).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let before = std::fs::read(&path).unwrap();
+        let other = JoinToken::make(Fingerprint::of(b"root")).unwrap();
+        for refused in [refuse_existing(&path), keep(&path, &other)] {
+            assert_eq!(refused.unwrap_err().body().reason, "FILE_EXISTS");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        let dangling = place.path().join("link");
+        std::os::unix::fs::symlink(place.path().join("elsewhere"), &dangling).unwrap();
+        assert!(refuse_existing(&dangling).is_err() && keep(&dangling, &other).is_err());
+    }
 }
