@@ -3,14 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_core::text::chain;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
 use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::dev_service;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::SCHEMA_VERSION;
 use super::serve::serve;
+use crate::daemon::identity::caller::Caller;
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::record::Deed;
 use pb::dev_service_server::DevService;
 
 /// How long the end of a node is waited for.
@@ -52,6 +58,7 @@ pub trait Process: Send + Sync + 'static {
 /// Serves `DevService` for a process.
 pub struct Dev {
     pub process: Arc<dyn Process>,
+    pub registry: Arc<Registry>,
 }
 
 impl Dev {
@@ -60,7 +67,10 @@ impl Dev {
         Ok(pb::ListDevNodesResponse { schema_version: SCHEMA_VERSION.to_owned(), nodes })
     }
 
-    async fn decree(&self, node_id: String, fate: Fate) -> Result<pb::DevNodeChange, Fault> {
+    async fn decree(&self, caller: &Caller, node_id: String, fate: Fate) -> Result<pb::DevNodeChange, Fault> {
+        if self.process.nodes().iter().any(|node| node.node_id == node_id) {
+            self.record(caller, &node_id, fate).await;
+        }
         let unknown = || {
             Fault::new(reasons::NODE_NOT_FOUND, "this process does not run that node")
                 .hint("omnirelay dev list")
@@ -85,6 +95,29 @@ impl Dev {
     }
 }
 
+impl Dev {
+    /// Before it: this very node may be the one that ends. A store that is away is no reason to refuse a fault on demand.
+    async fn record(&self, caller: &Caller, node_id: &str, fate: Fate) {
+        let (action, changes) = (fate.action(), Vec::new());
+        let object = format!("node/{node_id}");
+        let deed = Deed { action, object, reason: "", dry_run: false, changes };
+        if let Err(error) = self.registry.record(caller, deed).await {
+            let request_id = &caller.request_id;
+            warn!(%request_id, action, error = %chain(&error), "fault on demand was not recorded in the audit trail");
+        }
+    }
+}
+
+impl Fate {
+    fn action(self) -> &'static str {
+        match self {
+            Self::Kill => dev_service::KILL.audit_action,
+            Self::Pause => dev_service::PAUSE.audit_action,
+            Self::Resume => dev_service::RESUME.audit_action,
+        }
+    }
+}
+
 fn last(node_id: &str) -> Fault {
     let message = format!("node `{node_id}` is the only one that runs: nobody could bring any of them back");
     Fault::new(reasons::LAST_NODE, message)
@@ -99,8 +132,12 @@ fn not_started(node_id: &str, what: &str) -> Fault {
 serve! {
     DevService for Dev {
         list(ListDevNodesRequest) -> ListDevNodesResponse: |dev, _, _| dev.list_all();
-        kill(KillDevNodeRequest) -> DevNodeChange: |dev, _, asked| dev.decree(asked.node_id, Fate::Kill);
-        pause(PauseDevNodeRequest) -> DevNodeChange: |dev, _, asked| dev.decree(asked.node_id, Fate::Pause);
-        resume(ResumeDevNodeRequest) -> DevNodeChange: |dev, _, asked| dev.decree(asked.node_id, Fate::Resume);
+        kill(KillDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, Fate::Kill);
+        pause(PauseDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, Fate::Pause);
+        resume(ResumeDevNodeRequest) -> DevNodeChange: |dev, caller, asked| dev.decree(caller, asked.node_id, Fate::Resume);
     }
 }
+
+#[cfg(test)]
+#[path = "dev_test.rs"]
+mod tests;

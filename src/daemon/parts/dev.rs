@@ -9,7 +9,8 @@ pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     if let Some(process) = node.process.clone() {
-        node.serve(PortName::Control, DevServiceServer::new(Dev { process }));
+        let registry = node.registry.clone();
+        node.serve(PortName::Control, DevServiceServer::new(Dev { process, registry }));
     }
     Ok(())
 }
