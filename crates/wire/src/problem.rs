@@ -121,6 +121,20 @@ mod tests {
     }
 
     #[test]
+    fn every_refusal_says_the_status_that_it_has() {
+        for reason in reasons::ALL {
+            let problem = Problem::new(Fault::new(*reason, "so"), "r-1");
+            let told: serde_json::Value = serde_json::from_slice(&problem.to_json()).unwrap();
+            assert_eq!(
+                (&told["status"], problem.status),
+                (&reason.code.http().into(), reason.code.http()),
+                "{}",
+                reason.name
+            );
+        }
+    }
+
+    #[test]
     fn other_json_is_no_problem_document() {
         for json in [&b"{}"[..], b"[]", b"not json", br#"{"code":"not_found"}"#] {
             assert_eq!(Problem::parse(json), None);

@@ -336,19 +336,25 @@ async fn connection(line: Arc<Line>, admitted: Admitted, watcher: Watcher) {
 
 /// Tells a client that begins in plaintext that TLS is spoken here, as HTTP/1.1 has it.
 async fn send_away(mut stream: TcpStream) {
-    let fault = Fault::new(reasons::TLS_NEEDED, "this port speaks TLS only").hint("call it as https://");
-    let problem = Problem::new(fault, "");
-    let body = problem.to_json();
-    let head = format!(
-        "HTTP/1.1 400 Bad Request\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
+    let answer = tls_needed();
     // Whoever does not read it has no use for it.
     let _ = tokio::time::timeout(AWAY_WITHIN, async {
-        stream.write_all(&[head.as_bytes(), body.as_ref()].concat()).await?;
+        stream.write_all(&answer).await?;
         stream.shutdown().await
     })
     .await;
+}
+
+/// What a client is told that begins in plaintext: a status of HTTP's own, since there is no call yet.
+fn tls_needed() -> Vec<u8> {
+    let fault = Fault::new(reasons::TLS_NEEDED, "this port speaks TLS only").hint("call it as https://");
+    let status = http::StatusCode::BAD_REQUEST;
+    let body = Problem { status: status.as_u16(), fault, request_id: String::new() }.to_json();
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body.as_ref()].concat()
 }
 
 /// Whether a client begins as TLS does, and no HTTP; `None` when it does not say in time, or the daemon stops meanwhile.
@@ -487,4 +493,19 @@ pub(super) async fn drain(
     tracing::warn!(cut, "calls outlasted the grace and were cut");
     connections.shutdown().await;
     Drained { cut }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_begins_in_plaintext_is_told_one_status() {
+        let answer = String::from_utf8(tls_needed()).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let told = Problem::parse(body.as_bytes()).unwrap();
+        assert_eq!(told.fault.reason, "TLS_NEEDED");
+        assert!(head.starts_with(&format!("HTTP/1.1 {} ", told.status)), "{head} and {}", told.status);
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+    }
 }
