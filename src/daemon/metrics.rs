@@ -51,6 +51,7 @@ pub struct Metrics {
     transports: IntCounterVec,
     call_seconds: HistogramVec,
     revision: IntGauge,
+    store_ahead: Gauge,
     store_silence: Gauge,
     sentinels_disagree: IntGauge,
     ready: IntGauge,
@@ -95,6 +96,10 @@ impl Metrics {
             "omnirelay_store_sentinels_disagree",
             "1 while Sentinels name different masters, for longer than a failover takes",
         )?;
+        let store_ahead = all.seconds(
+            "omnirelay_store_clock_ahead_seconds",
+            "By how much store time is ahead of the wall clock of this host, below 0 behind it; 0 before the first answer",
+        )?;
         let ready = all.gauge("omnirelay_ready", "1 while the daemon is ready")?;
         let epoch_changes = all.counter(
             "mesh_registry_epoch_changes_total",
@@ -111,6 +116,7 @@ impl Metrics {
             transports,
             call_seconds,
             revision,
+            store_ahead,
             store_silence,
             sentinels_disagree,
             ready,
@@ -146,6 +152,8 @@ impl Metrics {
         let silence = view.silence().unwrap_or_default();
         self.store_silence.set(silence.as_secs_f64());
         self.sentinels_disagree.set(i64::from(registry.store().disagreement().is_some()));
+        let ahead_ms = view.connectivity().ahead_of_host_ms().unwrap_or(0);
+        self.store_ahead.set(ahead_ms as f64 / 1000.0);
         self.ready.set(i64::from(ready));
         TextEncoder::new().encode_to_string(&self.all.gather())
     }

@@ -16,6 +16,10 @@ use crate::daemon::registry::epoch_loss::Loss;
 const FULL: &str = "the store is full: changes are refused, the last one among them, until there is room; nobody \
                     loses a session over it, and none begins";
 
+/// How far store time and the wall clock of a host may be apart before that is told. Certificates are dated this much and more
+/// before they are issued.
+pub const CLOCKS_APART: Duration = Duration::from_secs(60);
+
 /// Says what else a daemon needs.
 type Further = Box<dyn Fn() -> Vec<ReadinessItem> + Send + Sync>;
 
@@ -71,6 +75,7 @@ impl Readiness {
             item("store", false, store),
             item("store-settings", false, settings),
             item("store-sentinels", false, disagreement(&self.registry)),
+            item("store-clock", false, clocks_apart(&self.registry)),
             history(&self.registry),
             item("leaders-replicas", false, too_few(&self.registry)),
             item("leaders-split", false, splits(&self.registry)),
@@ -119,6 +124,26 @@ fn silence(registry: &Registry, age: Duration) -> String {
 fn disagreement(registry: &Registry) -> Option<String> {
     let named = registry.store().disagreement()?;
     Some(format!("the Sentinels disagree on the master, and the greatest epoch is believed: {named}"))
+}
+
+/// How far store time is from the wall clock of this host, where that is too far for both to be right.
+pub fn clocks_apart(registry: &Registry) -> Option<String> {
+    let ahead_ms = registry.view().connectivity().ahead_of_host_ms()?;
+    let apart = Duration::from_millis(ahead_ms.unsigned_abs());
+    if apart < CLOCKS_APART {
+        return None;
+    }
+    let apart = humantime::format_duration(Duration::from_secs(apart.as_secs()));
+    Some(match ahead_ms > 0 {
+        true => format!(
+            "store time is {apart} ahead of the clock of this host: this clock is behind, or that of the store was ahead once, \
+             and store time goes back by an operator's word alone (omnirelay mesh store reset-clock)"
+        ),
+        false => format!(
+            "store time is {apart} behind the clock of this host: this clock is ahead, or that of the store is behind; what \
+             waits for a time by the store's clock is late by as much"
+        ),
+    })
 }
 
 /// Why leaders end although the store answers.

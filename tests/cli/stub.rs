@@ -89,6 +89,17 @@ fn switched(body: &str) -> Reply {
     )
 }
 
+fn clock_reset(body: &str) -> Reply {
+    let dry_run = body.contains("\"dryRun\":true");
+    Reply::Json(
+        200,
+        json!({
+            "schemaVersion": "v1", "changed": true, "dryRun": dry_run, "aheadMs": "108000000",
+            "before": "2026-11-21T12:01:00Z", "now": "2026-11-20T06:01:00Z",
+        }),
+    )
+}
+
 /// A small mesh with fixed times, for what commands print.
 pub fn mesh(request: &Request) -> Reply {
     let path = request.path.split('?').next().unwrap();
@@ -134,6 +145,7 @@ pub fn mesh(request: &Request) -> Reply {
         (_, path) if is_of(&["shards", "namespaces", "rebalance"], path) => sharding(request, path),
         (_, path) if path.starts_with("/control/config") => config(request, path),
         (_, path) if is_of_identity(path) => identity(request, path),
+        ("POST", "/control/store:resetClock") => clock_reset(&request.body),
         ("POST", "/control/store:switch") => switched(&request.body),
         ("GET", "/control/dev/nodes") => dev_nodes(),
         ("POST", path) if path.starts_with("/control/dev/nodes/node-1:") => dev_change(path),

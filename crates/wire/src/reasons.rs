@@ -424,6 +424,12 @@ reasons! {
         "there is no shard of that id in the namespace", "omnirelay mesh shards list";
     SIGNALS: Unknown,
         "the program could not listen for signals", "report it as a bug";
+    STORE_CLOCKS_DIFFER: FailedPrecondition,
+        "the clock that the store goes by and that of the daemon's host differ by more than a minute, so that store time would be wrong again",
+        "put the wrong clock right, then repeat the command";
+    STORE_CLOCK_NOT_AHEAD: FailedPrecondition,
+        "store time is not a minute ahead of the clock that the store goes by, and is not worth a new epoch",
+        "omnirelay mesh check says which clock is wrong";
     STORE_FULL: ResourceExhausted,
         "the store has no space left; nothing was changed", "make space, then repeat the change";
     STORE_HAS_NO_STANDBY: FailedPrecondition,

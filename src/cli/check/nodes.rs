@@ -7,7 +7,16 @@ use super::facts::{Facts, NAMED_MAX, NodeSaid};
 use super::finding::{Category, Check, Finding, Judge, SKEW_WARN_MS};
 use crate::cli::frame::client::{count, some_of};
 use crate::cli::frame::document::{field, items, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::failure::is_about_time;
 use crate::cli::frame::{address::Address, time};
+
+/// The item of a node's readiness that tells how its clock stands to the store's.
+const STORE_CLOCK: &str = "store-clock";
+/// From how many ms on store time that is ahead of all hosts is to be brought back.
+const CLOCKS_APART_MS: i64 = 60_000;
+const RESET: &str = "omnirelay mesh store reset-clock --dry-run    # once the clock of the store's host is right: store time does \
+                     not go back by itself";
 
 pub static CATEGORY: Category = Category {
     name: "nodes",
@@ -40,12 +49,14 @@ pub static CATEGORY: Category = Category {
             Judge::Nodes(clocks),
         ),
     ],
-    items: &[],
+    items: &[STORE_CLOCK],
 };
 
 /// How one of the others was reached.
 enum Reached {
     Asked,
+    /// One of both takes the certificate of the other for one that does not count now.
+    AtAnotherTime(String),
     /// It answers, and not to this caller; or its address means something else from here.
     NotFromHere,
     Silent(String),
@@ -56,21 +67,21 @@ fn reached(facts: &Facts, node: &NodeSaid) -> Reached {
     let is_loopback = address.as_ref().is_ok_and(Address::is_loopback);
     match &node.said {
         Ok(_) if node.itself().is_some() => Reached::Asked,
+        Err(error) if is_about_time(cause_of(error)) => {
+            Reached::AtAnotherTime(format!("{} at {}: {}", node.id, node.address, cause_of(error)))
+        }
         // Another one's loopback is not ours.
         Ok(_) => Reached::NotFromHere,
         Err(_) if is_loopback && !facts.is_loopback => Reached::NotFromHere,
         Err(error) if matches!(error.exit(), Exit::Denied | Exit::Unauthenticated) => Reached::NotFromHere,
         Err(_) if address.is_err() => Reached::NotFromHere,
-        Err(error) => {
-            let cause = error.body().cause.as_ref().and_then(|cause| cause.lines().next());
-            Reached::Silent(format!(
-                "{} at {}: {}",
-                node.id,
-                node.address,
-                cause.unwrap_or(&error.body().message)
-            ))
-        }
+        Err(error) => Reached::Silent(format!("{} at {}: {}", node.id, node.address, cause_of(error))),
     }
+}
+
+fn cause_of(error: &CliError) -> &str {
+    let cause = error.body().cause.as_ref().and_then(|cause| cause.lines().next());
+    cause.unwrap_or(&error.body().message)
 }
 
 fn answer(facts: &Facts) -> Finding {
@@ -79,10 +90,10 @@ fn answer(facts: &Facts) -> Finding {
         match reached(facts, node) {
             Reached::Asked => asked += 1,
             Reached::NotFromHere => elsewhere.push(node.id.as_str()),
-            Reached::Silent(why) => silent.push(why),
+            Reached::Silent(why) | Reached::AtAnotherTime(why) => silent.push(why),
         }
     }
-    if let Some(first) = facts.others.iter().find(|node| matches!(reached(facts, node), Reached::Silent(_))) {
+    if let Some(first) = facts.others.iter().find(|node| is_silent(facts, node)) {
         return Finding::warn(format!("live, but silent: {}", some_of(&silent, NAMED_MAX)))
             .hint(format!("omnirelay mesh peers status {}    # and omnirelay doctor on its host", first.id));
     }
@@ -99,6 +110,13 @@ fn answer(facts: &Facts) -> Finding {
             count(asked, "other live node"),
             some_of(ids, NAMED_MAX)
         )),
+    }
+}
+
+fn is_silent(facts: &Facts, node: &NodeSaid) -> bool {
+    match reached(facts, node) {
+        Reached::Silent(_) | Reached::AtAnotherTime(_) => true,
+        Reached::Asked | Reached::NotFromHere => false,
     }
 }
 
@@ -150,6 +168,29 @@ fn skews(facts: &Facts) -> Vec<(&str, i64)> {
 }
 
 fn clocks(facts: &Facts) -> Finding {
+    let at_another_time: Vec<String> = facts
+        .others
+        .iter()
+        .filter_map(|node| match reached(facts, node) {
+            Reached::AtAnotherTime(why) => Some(why),
+            Reached::Asked | Reached::NotFromHere | Reached::Silent(_) => None,
+        })
+        .collect();
+    if !at_another_time.is_empty() {
+        let told = some_of(&at_another_time, NAMED_MAX);
+        return Finding::fail(format!(
+            "a clock is off by so much that certificates of now do not count: {told}"
+        ))
+        .hint("date -u    # on that host and on this one; then chronyc tracking on the one that is wrong");
+    }
+    let found = compared(facts);
+    match facts.trouble(STORE_CLOCK) {
+        Some(trouble) if !found.is_wrong() => Finding::warn(trouble).hint(RESET),
+        _ => found,
+    }
+}
+
+fn compared(facts: &Facts) -> Finding {
     let skews = skews(facts);
     let Some((id, skew)) = skews.iter().max_by_key(|(_, skew)| skew.abs()) else {
         return Finding::skip("no node says what time it is on its host");
@@ -163,10 +204,19 @@ fn clocks(facts: &Facts) -> Finding {
         let text = format!(
             "the clocks of all hosts agree, and the store's is {ms}ms off them (limit {SKEW_WARN_MS}ms)"
         );
-        return Finding::of_skew(ms, text, fine, "chronyc tracking    # on the store's host");
+        // Behind all hosts, or a little ahead of them, it is the clock of its host that is wrong.
+        let is_left_ahead = most < -CLOCKS_APART_MS;
+        let hint = if is_left_ahead { RESET } else { "chronyc tracking    # on the store's host" };
+        return Finding::of_skew(ms, text, fine, hint);
     }
     let which = if *skew < 0 { "behind" } else { "before" };
     let text = format!("the clock of {id} is {ms}ms {which} the store's (limit {SKEW_WARN_MS}ms)");
-    let hint = "omnirelay doctor    # on that host: what keeps its clock";
+    // Of one host nobody knows whether it is its clock.
+    let hint = match most < -CLOCKS_APART_MS {
+        true => {
+            "date -u    # on that host; if its clock is right: omnirelay mesh store reset-clock --dry-run"
+        }
+        false => "omnirelay doctor    # on that host: what keeps its clock",
+    };
     Finding::of_skew(ms, text, fine, hint)
 }

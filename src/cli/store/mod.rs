@@ -1,5 +1,6 @@
 //! `omnirelay mesh store`: the store of the mesh.
 
+mod reset_clock;
 mod switch;
 
 use super::entry::verbs;
@@ -8,6 +9,7 @@ verbs! {
     /// The store that the mesh shares
     #[command(arg_required_else_help = true)]
     "store" StoreArgs {
+        ResetClock: reset_clock::ResetClockArgs,
         Switch: switch::SwitchArgs,
     }
     &[]

@@ -1,11 +1,14 @@
-//! The store of the mesh: another server in its place.
+//! The store of the mesh: another server in its place, and its time brought back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_core::time::whole_ms;
-use omnirelay_store::{CommitError, Obstacle, Standby, SwitchError, SwitchOrder, Switched};
+use omnirelay_core::time::{Millis, rfc3339, whole_ms};
+use omnirelay_store::{
+    ClockReset, CommitError, Obstacle, RESET_MIN, ResetClock, ResetClockError, Standby, StoreError,
+    SwitchError, SwitchOrder, Switched,
+};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
@@ -14,10 +17,11 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::serve::serve;
-use super::{SCHEMA_VERSION, check_reason};
+use super::{SCHEMA_VERSION, check_reason, timestamp};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
+use crate::daemon::wall_clock;
 use pb::store_service_server::StoreService;
 
 /// How long how a switch ended is tried to be recorded, and how often.
@@ -41,13 +45,9 @@ impl StoreCalls {
         // What is in the way is told before anything is recorded.
         let plan = self.registry.store().switch(&order).await.map_err(fault)?;
         let told = format!("ordered: master {} -> one of {}", plan.from, names(&plan.standbys));
-        let trail = Trail {
-            registry: Arc::clone(&self.registry),
-            caller: caller.clone(),
-            from: plan.from.clone(),
-            reason,
-            dry_run,
-        };
+        let (registry, caller) = (Arc::clone(&self.registry), caller.clone());
+        let (action, object) = (store_service::SWITCH.audit_action, format!("store/{}", plan.from));
+        let trail = Trail { registry, caller, action, object, reason, dry_run };
         // Before it, so that it is among what the next master has.
         if let Err(error) = trail.record(told).await {
             trail.warn_of(&error);
@@ -74,11 +74,104 @@ impl StoreCalls {
     }
 }
 
-/// What the audit trail says of one switch.
+impl StoreCalls {
+    async fn reset_clock_once(
+        &self,
+        caller: &Caller,
+        asked: pb::ResetStoreClockRequest,
+    ) -> Result<pb::ResetStoreClockResponse, Fault> {
+        check_reason(&asked.reason)?;
+        self.registry.ready_for("").await?;
+        let pb::ResetStoreClockRequest { dry_run, reason } = asked;
+        let epoch = self.registry.view().head().epoch;
+        let order = move |dry_run| {
+            let wall = Millis(whole_ms(wall_clock::unix()));
+            ResetClock { epoch, wall, dry_run }
+        };
+        // What is in the way is told before anything is recorded.
+        let plan = self.registry.store().reset_clock(order(true)).await.map_err(not_reset)?;
+        let (registry, caller) = (Arc::clone(&self.registry), caller.clone());
+        let (action, object) = (store_service::RESET_CLOCK.audit_action, "store/clock".to_owned());
+        let trail = Trail { registry, caller, action, object, reason, dry_run };
+        if let Err(error) = trail.record(format!("ordered: {}", moved(&plan))).await {
+            trail.warn_of(&error);
+        }
+        if dry_run {
+            return Ok(reset_answer(&plan, true));
+        }
+        let request_id = trail.caller.request_id.clone();
+        // It is carried to its end, and recorded, also when the caller has gone.
+        let reset = tokio::spawn(async move {
+            let reset = trail.registry.store().reset_clock(order(false)).await;
+            let told = match &reset {
+                Ok(reset) => {
+                    warn!(epoch = %reset.epoch, moved = moved(reset), "store time was brought back, in a new epoch");
+                    format!("{}, epoch {epoch} -> {}", moved(reset), reset.epoch)
+                }
+                Err(error) => format!("not brought back: {}", chain(error)),
+            };
+            tokio::spawn(async move { trail.record_in_time(told).await });
+            reset
+        });
+        let reset = reset.await.map_err(|_| Fault::internal(&request_id))?.map_err(not_reset)?;
+        Ok(reset_answer(&reset, false))
+    }
+}
+
+/// `store time: 2026-11-28T01:00:00Z -> 2026-11-26T19:00:00Z`.
+fn moved(of: &ClockReset) -> String {
+    format!("store time: {} -> {}", rfc3339(of.before), rfc3339(of.now))
+}
+
+fn reset_answer(of: &ClockReset, dry_run: bool) -> pb::ResetStoreClockResponse {
+    pb::ResetStoreClockResponse {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        changed: true,
+        dry_run,
+        ahead_ms: whole_ms(of.before.since(of.now)),
+        before: Some(timestamp(of.before)),
+        now: Some(timestamp(of.now)),
+    }
+}
+
+fn not_reset(error: ResetClockError) -> Fault {
+    let cannot = |what: &str| format!("cannot bring store time back: {what}; nothing was changed");
+    match error {
+        ResetClockError::NotAhead | ResetClockError::Unsupported => {
+            let least = RESET_MIN.as_secs();
+            let what = cannot(&format!("it is not {least} s ahead of the clock that the store goes by"));
+            Fault::new(reasons::STORE_CLOCK_NOT_AHEAD, what)
+                .hint("omnirelay mesh check    # nodes-clocks says which clock is wrong")
+        }
+        ResetClockError::ClocksDiffer { store } => {
+            let what = format!(
+                "the clock that the store goes by shows {}, and that of this daemon's host",
+                rfc3339(store)
+            );
+            let host = rfc3339(Millis(whole_ms(wall_clock::unix())));
+            Fault::new(reasons::STORE_CLOCKS_DIFFER, cannot(&format!("{what} {host}")))
+                .hint("put the wrong one right first: chronyc tracking    # on both hosts")
+        }
+        ResetClockError::Store(StoreError::EpochChanged { .. }) => {
+            Fault::new(reasons::STORE_UNAVAILABLE, cannot("the registry has just begun a new epoch"))
+                .hint("try again")
+        }
+        ResetClockError::Store(StoreError::OutcomeUnknown(_)) => {
+            Fault::new(reasons::OUTCOME_UNKNOWN, "the store did not say whether its time was brought back")
+                .hint("whether it is still ahead says: omnirelay mesh store reset-clock --dry-run")
+        }
+        ResetClockError::Store(error) => {
+            Fault::new(reasons::STORE_UNAVAILABLE, cannot(&chain(&error))).hint("try again")
+        }
+    }
+}
+
+/// What the audit trail says of one change of the store.
 struct Trail {
     registry: Arc<Registry>,
     caller: Caller,
-    from: String,
+    action: &'static str,
+    object: String,
     reason: String,
     dry_run: bool,
 }
@@ -86,8 +179,8 @@ struct Trail {
 impl Trail {
     async fn record(&self, told: String) -> Result<(), CommitError> {
         let deed = Deed {
-            action: store_service::SWITCH.audit_action,
-            object: format!("store/{}", self.from),
+            action: self.action,
+            object: self.object.clone(),
             reason: &self.reason,
             dry_run: self.dry_run,
             changes: vec![told],
@@ -108,7 +201,7 @@ impl Trail {
 
     fn warn_of(&self, error: &CommitError) {
         let request_id = &self.caller.request_id;
-        warn!(%request_id, error = %chain(error), "switch of the store was not recorded in the audit trail");
+        warn!(%request_id, error = %chain(error), "change of the store was not recorded in the audit trail");
     }
 }
 
@@ -157,6 +250,11 @@ fn fault(error: SwitchError) -> Fault {
 
 serve! {
     StoreService for StoreCalls {
+        reset_clock(ResetStoreClockRequest) -> ResetStoreClockResponse: |of, caller, asked| of.reset_clock_once(caller, asked);
         switch(SwitchStoreRequest) -> SwitchStoreResponse: |of, caller, asked| of.switch_once(caller, asked);
     }
 }
+
+#[cfg(test)]
+#[path = "store_test.rs"]
+mod tests;

@@ -1,10 +1,16 @@
 //! The part that tells of the store.
 
+use std::sync::Arc;
+
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::store_service_server::StoreServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
+use tracing::{info, warn};
 
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName};
+use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::store::StoreCalls;
+use crate::daemon::readiness::clocks_apart;
+use crate::daemon::registry::Registry;
+use crate::daemon::wall_clock;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 
@@ -12,5 +18,33 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let store = StoreCalls { registry: node.registry.clone() };
     let store = StoreServiceServer::new(store).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, store);
+    let registry = node.registry.clone();
+    node.run(Phase::End, async move { tell_of_clocks(&registry).await });
     Ok(())
+}
+
+/// Tells the log when store time and the clock of this host have come apart, and when they agree again.
+async fn tell_of_clocks(registry: &Arc<Registry>) {
+    let mut told = false;
+    loop {
+        let apart = clocks_apart(registry);
+        match (told, apart) {
+            (false, Some(why)) => {
+                let ahead_ms = registry.view().connectivity().ahead_of_host_ms();
+                warn!(
+                    ahead_ms,
+                    why,
+                    runbook = "docs/runbooks/store.md",
+                    "store time and the clock of this host came apart"
+                );
+                told = true;
+            }
+            (true, None) => {
+                info!("store time and the clock of this host agree again");
+                told = false;
+            }
+            (false, None) | (true, Some(_)) => {}
+        }
+        tokio::time::sleep(wall_clock::LOOK_EVERY).await;
+    }
 }

@@ -3,10 +3,12 @@
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use omnirelay_core::time::Millis;
+use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_store::{Epoch, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+
+use crate::daemon::wall_clock;
 
 /// When the store answered last, and what it said.
 #[derive(Clone, Copy)]
@@ -15,6 +17,8 @@ struct Last {
     /// When it was asked: the store answered at this instant or later, so that its time is never behind
     /// what is made of it here, however long the answer was on its way or lay unread.
     at: Instant,
+    /// By how many ms store time was ahead of the wall clock of this host then; below 0: behind it.
+    ahead_ms: i64,
     /// True from the first pulse without an answer to the next one with.
     silent: bool,
     /// Since when the log cannot be read; `None` while it can.
@@ -44,7 +48,8 @@ pub struct Connectivity {
 impl Connectivity {
     /// Nothing heard yet.
     pub(super) fn new() -> Self {
-        let last = Last { store: Millis(0), at: Instant::now(), silent: false, unread_since: None };
+        let last =
+            Last { store: Millis(0), at: Instant::now(), ahead_ms: 0, silent: false, unread_since: None };
         Self {
             last: RwLock::new(last),
             trouble: Mutex::default(),
@@ -64,6 +69,13 @@ impl Connectivity {
     /// Whether the store has ever answered: before, nothing is known of its time.
     pub fn has_answered(&self) -> bool {
         self.last().store > Millis(0)
+    }
+
+    /// By how many ms store time was ahead of the wall clock of this host when the store answered last, below 0 behind it;
+    /// `None`: it has never answered.
+    pub fn ahead_of_host_ms(&self) -> Option<i64> {
+        let last = self.last();
+        (last.store > Millis(0)).then_some(last.ahead_ms)
     }
 
     /// The instant by which deadlines are judged: it stands still while the store is silent.
@@ -163,10 +175,14 @@ impl Connectivity {
     /// Notes what time the store has, and its epoch, as it answered whoever asked at `asked`.
     pub(super) fn note_answer(&self, store: Millis, epoch: Epoch, asked: Instant) {
         let silent = self.last().silent;
+        let wall = whole_ms(wall_clock::unix());
+        let ahead_ms = i64::try_from(i128::from(store.0) - i128::from(wall)).unwrap_or(i64::MAX);
         self.change(|last| {
             // The answer to an older question is no news of the time.
-            let (store, at) = if asked < last.at && !silent { (last.store, last.at) } else { (store, asked) };
-            *last = Last { store, at, silent: false, ..*last };
+            if asked >= last.at || silent {
+                (last.store, last.at, last.ahead_ms) = (store, asked, ahead_ms);
+            }
+            last.silent = false;
         });
         self.news.send_if_modified(|news| {
             let before = *news;

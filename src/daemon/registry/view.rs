@@ -247,7 +247,7 @@ impl View {
     fn take_beat(&self, beat: &Beat) {
         let mut state = write(&self.state);
         if state.groups_epoch != beat.epoch {
-            state.remember_leaders();
+            state.remember_leaders(beat.now);
             state.groups_epoch = beat.epoch;
             state.groups.clear();
         }

@@ -124,7 +124,22 @@ fn bad_cases_of_nodes() -> Vec<Case> {
         facts.others[0].said.as_mut().unwrap()["hostTime"] = json!("2026-11-20T06:01:00.100Z");
         facts
     };
+    let refused = |cause: &str| {
+        let refused = CliError::new(reasons::CERTIFICATE_REJECTED, "the daemon does not take it")
+            .cause(cause.to_owned());
+        with_other(|other| other.said = Err(refused))
+    };
+    let days_ahead =
+        || refused("it does not take the certificate of this command: it has ended, or not begun");
+    let left_ahead = || {
+        let mut facts = with_node(|node| node["hostTime"] = json!("2026-11-19T00:00:00Z"));
+        facts.others[0].said.as_mut().unwrap()["hostTime"] = json!("2026-11-19T00:00:00.100Z");
+        facts
+    };
     vec![
+        ("nodes-clocks", days_ahead(), Verdict::Fail, "node-2 at 127.0.0.1:2: it does not take"),
+        ("nodes-answer", days_ahead(), Verdict::Warn, "node-2 at 127.0.0.1:2: it does not take"),
+        ("nodes-clocks", left_ahead(), Verdict::Fail, "the store's is 108000000ms off"),
         ("nodes-answer", silent, Verdict::Warn, "node-2 at 127.0.0.1:2: connection refused"),
         ("nodes-ready", with_other_trouble("view", "being loaded"), Verdict::Fail, "node-2: view: being"),
         ("nodes-fit", with_other_trouble("later", "no part yet"), Verdict::Warn, "later on node-2: no part"),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use omnirelay_core::time::Millis;
-use omnirelay_store::{Epoch, GroupId, GroupRef, Lease};
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_store::{Epoch, GroupId, GroupRef, Lease, RESET_MIN};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -212,13 +212,16 @@ impl State {
         Some(Life { instance: group.of.instance, until: group.deadline, renewed_at: group.renewed_at })
     }
 
-    /// Keeps in mind who leads, before another epoch takes the place of this one.
-    pub(super) fn remember_leaders(&mut self) {
+    /// Keeps in mind who leads, before another epoch takes the place of this one, which begins at `now`.
+    pub(super) fn remember_leaders(&mut self, now: Millis) {
+        // Where store time was brought back, what was before is told by the new time as well.
+        let back = Some(self.heard_at.since(now)).filter(|back| *back >= RESET_MIN).unwrap_or_default();
+        let in_new_time = |at: Millis| Millis(at.0.saturating_sub(whole_ms(back)));
         let epoch = self.head.epoch;
         let counts = |lease: &Lease| {
             let heard = self.life(&lease.holder.id)?;
             let life = self.confirmed.life(epoch, lease, heard)?;
-            (heard.instance == lease.holder.instance && !lease.released).then_some(life.renewed_at)
+            (heard.instance == lease.holder.instance && !lease.released).then(|| in_new_time(life.renewed_at))
         };
         let leaders = self.leases.values().filter_map(|lease| {
             let led = (lease.clone(), counts(lease)?);

@@ -1,0 +1,98 @@
+//! `mesh store reset-clock`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::store_service;
+use serde_json::{Value, json};
+
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::client::fresh_key;
+use crate::cli::frame::document::{flag, number, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::screen::printable;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
+
+const NAME: &str = "store/clock";
+
+const RESET: Rpc = store_service::RESET_CLOCK;
+pub const LEAF: Leaf = Leaf::write("mesh store reset-clock", &[&RESET]).exiting("0 1 2 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh store reset-clock --dry-run
+  omnirelay mesh store reset-clock --yes --reason \"clock of redis-1 jumped\"";
+
+/// Bring store time back to the clock that it goes by, in a new epoch
+///
+/// For a clock that had jumped ahead and is right again: store time never goes back by itself. The registry begins a new epoch, as after a restart of the store: watches begin
+/// anew, cursors of before are refused, and nobody is granted a scope for the quarantine. Nothing is lost. Join tokens that
+/// are not used have to be made again. Asks before it changes anything, unless --yes.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+#[command(mut_arg("if_match", |argument| argument.hide(true)))]
+pub struct ResetClockArgs {
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &ResetClockArgs, session: &mut Session) -> Result<Exit, CliError> {
+    args.write.without_version("the store")?;
+    args.write.check(session, 1)?;
+    session.announce_target()?;
+    let plan = session.call(&call(args, true, &fresh_key()?)?).await?;
+    let exit = if args.write.exit_code { Exit::Negative } else { Exit::Ok };
+    if args.write.is_dry_run() {
+        show(session, plan)?;
+        return Ok(exit);
+    }
+    if !args.write.yes {
+        session.notes().write(describe(&plan).trim_end());
+    }
+    args.write.confirm(session, "Bring store time back? The registry begins a new epoch.")?;
+    let key = args.write.key()?;
+    let document = session.call(&call(args, false, &key)?).await?;
+    show(session, document)?;
+    Ok(exit)
+}
+
+fn show(session: &mut Session, document: Value) -> Result<(), CliError> {
+    let lines = describe(&document);
+    session.show(&View::lines(document, NAME.to_owned(), lines))
+}
+
+fn call(args: &ResetClockArgs, dry_run: bool, key: &str) -> Result<Call, CliError> {
+    let request = json!({ "dryRun": dry_run, "reason": args.write.reason_text() });
+    let part = if dry_run { "/dry-run" } else { "" };
+    Ok(Call { awaits_work: true, ..Call::of(&RESET, &request)?.keyed(key, part) })
+}
+
+/// `store time brought back by 1d6h: 2026-11-28T01:00:00Z -> 2026-11-26T19:00:00Z`.
+fn describe(document: &Value) -> String {
+    let by = time::span(number(document, "aheadMs"));
+    let (before, now) = (printable(text(document, "before")), printable(text(document, "now")));
+    let done = match flag(document, "dryRun") {
+        true => "would be brought back (dry run)",
+        false => "brought back",
+    };
+    format!("store time {done} by {by}: {before} -> {now}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_is_told_with_both_times() {
+        let mut document = json!({
+            "dryRun": true, "aheadMs": "108000000", "before": "2026-11-21T12:00:00Z", "now": "2026-11-20T06:00:00Z",
+        });
+        let told = describe(&document);
+        assert!(told.starts_with("store time would be brought back (dry run) by "), "{told}");
+        assert!(told.ends_with(": 2026-11-21T12:00:00Z -> 2026-11-20T06:00:00Z\n"), "{told}");
+        document["dryRun"] = json!(false);
+        assert!(describe(&document).starts_with("store time brought back by "));
+    }
+}
