@@ -12,6 +12,8 @@ use x509_parser::prelude::FromDer as _;
 
 use crate::key::Fingerprint;
 
+/// How large a certificate may be, in bytes. One with all names that a mesh issues, for a key of RSA of 8192 bits, has less.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// The longest serial number in bytes (RFC 5280, 4.1.2.2).
 pub const SERIAL_BYTES_MAX: usize = 20;
 
@@ -20,6 +22,8 @@ pub const SERIAL_BYTES_MAX: usize = 20;
 pub enum CertificateError {
     #[error("it is no X.509 certificate")]
     Malformed,
+    #[error("it has {0} bytes, and {CERTIFICATE_BYTES_MAX} are the most that are read")]
+    TooLarge(usize),
     #[error("it has {0} names that are URIs, and one of a mesh has one, its SPIFFE ID")]
     Ids(usize),
     #[error("its SPIFFE ID: {0}")]
@@ -82,6 +86,15 @@ impl fmt::Debug for Serial {
     }
 }
 
+/// What a certificate lets its key be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyMay {
+    /// Sign, as whoever shakes hands by TLS 1.3 has to. Where nothing is said everything is allowed.
+    Sign,
+    /// Something else alone, as to have keys encrypted for it.
+    NotSign,
+}
+
 /// A leaf of a mesh. Reading one proves nothing; [`crate::trust::Bundle::verify`] does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
@@ -128,20 +141,34 @@ impl Certificate {
     /// # Errors
     /// What makes it none of a mesh.
     pub fn read(der: &[u8]) -> Result<Self, CertificateError> {
+        Self::read_with_usage(der).map(|(read, _)| read)
+    }
+
+    /// The same, and what its key may do.
+    pub(crate) fn read_with_usage(der: &[u8]) -> Result<(Self, KeyMay), CertificateError> {
+        if der.len() > CERTIFICATE_BYTES_MAX {
+            return Err(CertificateError::TooLarge(der.len()));
+        }
         let (rest, found) = X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
         if !rest.is_empty() {
             return Err(CertificateError::Malformed);
         }
+        let usage = found.key_usage().map_err(|_| CertificateError::Malformed)?;
+        let may = match usage.is_none_or(|usage| usage.value.digital_signature()) {
+            true => KeyMay::Sign,
+            false => KeyMay::NotSign,
+        };
         let named = found.subject_alternative_name().map_err(|_| CertificateError::Malformed)?;
         let (id, names) = names_of(named.map_or(&[], |named| named.value.general_names.as_slice()))?;
-        Ok(Self {
+        let read = Self {
             serial: Serial::of(found.raw_serial()),
             id: id.ok_or(CertificateError::Ids(0))?,
             names,
             not_before: found.validity().not_before.timestamp(),
             not_after: found.validity().not_after.timestamp(),
             key: Fingerprint::of(found.public_key().raw),
-        })
+        };
+        Ok((read, may))
     }
 }
 

@@ -10,7 +10,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::authority::to_be_signed;
-use crate::certificate::{Certificate, CertificateError};
+use crate::certificate::{CERTIFICATE_BYTES_MAX, Certificate, CertificateError, KeyMay};
 
 /// The algorithms that an authority may sign with. One of a mesh takes the first; RSA has 2048 bits at least.
 static SIGNATURES: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm] = &[
@@ -22,11 +22,21 @@ static SIGNATURES: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm] = &[
     webpki::ring::RSA_PKCS1_2048_8192_SHA512,
 ];
 
+/// How many certificates a chain may have: one of a mesh has its leaf, its issuer, and roots that were certified across.
+pub const CHAIN_CERTIFICATES_MAX: usize = 6;
+/// How many authorities of a chain may have one name: one that changed its key, and the one before it. With more of them the
+/// ways that may lead to a root become so many that trying them stalls whoever verifies.
+pub const SAME_NAME_MAX: usize = 2;
+
 /// Why a chain is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
     #[error("no certificate was sent")]
     Empty,
+    #[error("it has {certificates} certificates, and {CHAIN_CERTIFICATES_MAX} are the most that are read")]
+    TooLong { certificates: usize },
+    #[error("more than {SAME_NAME_MAX} of its authorities have one name")]
+    SameName,
     #[error("{0}")]
     Certificate(#[from] CertificateError),
     #[error("`{id}` is of another trust domain than `{trusted}`")]
@@ -39,6 +49,8 @@ pub enum TrustError {
     UnknownIssuer,
     #[error("it is not valid: {0}")]
     Invalid(String),
+    #[error("its key is not for signatures: its key usage lacks digitalSignature")]
+    KeyUsage,
     #[error("the signature is not of whoever is said to have signed")]
     Signature,
     #[error("it is of no authority")]
@@ -50,6 +62,37 @@ pub enum TrustError {
 pub enum Usage {
     Client,
     Server,
+}
+
+/// The authorities of a chain that somebody sent, each once, if it keeps the limits. To be asked before anything of a
+/// stranger's chain is verified: it compares, and verifies nothing.
+///
+/// # Errors
+/// [`TrustError::TooLong`], [`TrustError::SameName`], or [`CertificateError::TooLarge`].
+pub fn bounded<'a>(
+    leaf: &CertificateDer<'_>,
+    between: &'a [CertificateDer<'_>],
+) -> Result<Vec<CertificateDer<'a>>, TrustError> {
+    let certificates = between.len() + 1;
+    if certificates > CHAIN_CERTIFICATES_MAX {
+        return Err(TrustError::TooLong { certificates });
+    }
+    let largest = std::iter::once(leaf).chain(between).map(|one| one.len()).max().unwrap_or_default();
+    if largest > CERTIFICATE_BYTES_MAX {
+        return Err(CertificateError::TooLarge(largest).into());
+    }
+    let mut distinct: Vec<CertificateDer<'a>> = Vec::with_capacity(between.len());
+    for one in between.iter().map(|one| CertificateDer::from(one.as_ref())) {
+        if one != *leaf && !distinct.contains(&one) {
+            distinct.push(one);
+        }
+    }
+    // What cannot be read leads nowhere, and does no harm.
+    let read: Vec<_> = distinct.iter().filter_map(|one| EndEntityCert::try_from(one).ok()).collect();
+    let is_alike = |one: &EndEntityCert<'_>| {
+        read.iter().filter(|other| other.subject() == one.subject()).count() > SAME_NAME_MAX
+    };
+    if read.iter().any(is_alike) { Err(TrustError::SameName) } else { Ok(distinct) }
 }
 
 /// The roots of one trust domain. Several during a change of the root.
@@ -97,7 +140,7 @@ impl Bundle {
     }
 
     /// The leaf at the head of `chain`, if that leads to one of these roots at the second `now` of the Unix time. Whether
-    /// it was revoked is asked elsewhere.
+    /// it was revoked is asked elsewhere. What a stranger can have it cost is bounded by [`bounded`].
     ///
     /// # Errors
     /// Why it is not trusted.
@@ -108,7 +151,8 @@ impl Bundle {
         usage: Usage,
     ) -> Result<Certificate, TrustError> {
         let (leaf, between) = chain.split_first().ok_or(TrustError::Empty)?;
-        let read = Certificate::read(leaf)?;
+        let between = bounded(leaf, between)?;
+        let (read, usage_of_key) = Certificate::read_with_usage(leaf)?;
         if *read.id.trust_domain() != self.trust_domain {
             return Err(TrustError::TrustDomain { id: read.id, trusted: self.trust_domain.clone() });
         }
@@ -120,7 +164,8 @@ impl Bundle {
         };
         let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0)));
         let leaf = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::Malformed)?;
-        match leaf.verify_for_usage(SIGNATURES, &anchors, between, at, usage, None, None) {
+        match leaf.verify_for_usage(SIGNATURES, &anchors, &between, at, usage, None, None) {
+            Ok(_) if usage_of_key == KeyMay::NotSign => Err(TrustError::KeyUsage),
             Ok(_) => Ok(read),
             Err(webpki::Error::CertExpired { .. }) => Err(TrustError::Expired),
             Err(webpki::Error::CertNotValidYet { .. }) => Err(TrustError::NotYet),
@@ -174,6 +219,7 @@ impl Bundle {
         now: i64,
     ) -> Result<X509Certificate<'a>, TrustError> {
         let (authority, between) = chain.split_first().ok_or(TrustError::Empty)?;
+        let between = bounded(authority, between)?;
         let authority = authority_at(authority, now)?;
         let is_signed_by =
             |one: &X509Certificate, by: &X509Certificate| one.verify_signature(Some(by.public_key())).is_ok();
@@ -241,3 +287,7 @@ fn authority_at<'a>(der: &'a CertificateDer, now: i64) -> Result<X509Certificate
 fn parsed<'a>(der: &'a CertificateDer) -> Result<X509Certificate<'a>, CertificateError> {
     X509Certificate::from_der(der).map(|(_, found)| found).map_err(|_| CertificateError::Malformed)
 }
+
+#[cfg(test)]
+#[path = "trust_test.rs"]
+mod tests;
