@@ -16,6 +16,8 @@ use crate::carrier::CallError;
 
 /// The largest head of an answer, in bytes as HTTP/3 counts them.
 const HEAD_BYTES_MAX: u64 = 64 * 1024;
+/// The longest frame of a head: larger heads in there fail the call, longer frames the connection.
+const HEAD_FRAME_BYTES_MAX: u64 = 2 * HEAD_BYTES_MAX;
 
 type Sender = SendRequest<streams::Opening, Bytes>;
 
@@ -33,7 +35,7 @@ impl Client {
     pub async fn begin(connection: quinn::Connection) -> Result<Self, BoxError> {
         let mut builder = h3::client::builder();
         builder.send_grease(false).max_field_section_size(HEAD_BYTES_MAX);
-        let (mut driver, sender) = builder.build(Streams::new(connection)).await?;
+        let (mut driver, sender) = builder.build(Streams::new(connection, HEAD_FRAME_BYTES_MAX)).await?;
         // Ends with the connection.
         tokio::spawn(async move {
             let ended = std::future::poll_fn(|cx| driver.poll_close(cx)).await;

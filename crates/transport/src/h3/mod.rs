@@ -1,11 +1,13 @@
 //! HTTP/3 over a QUIC connection, both ends; all that the rest sees of the library for it.
 
 mod client;
+mod frames;
 mod receiving;
 mod server;
 mod streams;
 
 pub use client::Client;
+pub use frames::{CONTROL_FRAME_BYTES_MAX, UNDECODED_BYTES_MAX};
 pub use server::{Limits, serve};
 
 /// What is agreed on in the TLS handshake.

@@ -20,13 +20,17 @@ use crate::body::{Body, BoxError, boxed};
 /// How long nothing is to be sent or sent again on a drained connection until its last answers count as taken; longer where
 /// packets take long.
 const QUIET: Duration = Duration::from_millis(200);
+/// How much longer the frame of a head may be than a head that is served, so that it can be refused in words; a longer one ends
+/// the connection without.
+const HEADS_READ: u64 = 8;
 /// How much of an answer is sent at a time, in bytes: a client that reads slowly is no client that does not read.
 const PIECE: usize = 64 * 1024;
 
 /// What one connection allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The largest head of a request, in bytes as HTTP/3 counts them. Larger ones are answered with 431.
+    /// The largest head of a request, in bytes as HTTP/3 counts them. Larger ones are answered with 431, and those in frames of
+    /// more than eight times as many bytes end the connection.
     pub head_bytes_max: u64,
     /// How long the head of a request may take.
     pub head_within: Duration,
@@ -55,7 +59,7 @@ where
     let mut builder = h3::server::builder();
     builder.send_grease(false).max_field_section_size(limits.head_bytes_max);
     let (mut draining, mut drains) = (std::pin::pin!(draining), false);
-    let streams = Streams::new(connection.clone());
+    let streams = Streams::new(connection.clone(), limits.head_bytes_max.saturating_mul(HEADS_READ));
     let stops = streams.stops();
     let building = builder.build(streams);
     let mut requests = tokio::select! {

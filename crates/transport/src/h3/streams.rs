@@ -14,6 +14,8 @@ use h3::quic::{
 };
 use quinn::{ConnectionError, ReadError, VarInt, WriteError};
 
+use super::frames::{ExcessiveLoad, Frames, Undecoded};
+
 /// How large a frame may be that is copied to be in one piece, in bytes.
 const SMALL: usize = 1024;
 
@@ -23,6 +25,35 @@ pub struct Streams {
     accepting_one_way: Waiting<Result<quinn::RecvStream, ConnectionError>>,
     opening: Opening,
     stops: Stops,
+    unread: Unread,
+}
+
+/// Streams that the library for HTTP/3 does not read. What comes on them is dropped, or it would stay.
+#[derive(Clone, Default)]
+struct Unread(Arc<Mutex<Vec<quinn::RecvStream>>>);
+
+impl Unread {
+    fn add(&self, stream: quinn::RecvStream, cx: &mut Context<'_>) {
+        self.lock().push(stream);
+        self.poll(cx);
+    }
+
+    /// Drops what has come by now; has `cx` woken by what comes next.
+    fn poll(&self, cx: &mut Context<'_>) {
+        self.lock().retain_mut(|stream| {
+            loop {
+                match pin!(stream.read_chunk(usize::MAX, false)).poll(cx) {
+                    Poll::Ready(Ok(Some(_))) => {}
+                    Poll::Ready(Ok(None) | Err(_)) => return false,
+                    Poll::Pending => return true,
+                }
+            }
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<quinn::RecvStream>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Whether the client stops the answer on the stream that was accepted last, and with what code.
@@ -42,9 +73,13 @@ impl Stops {
 }
 
 impl Streams {
-    pub fn new(connection: quinn::Connection) -> Self {
+    /// Those of a connection on which the frame of a head may have so many bytes.
+    pub fn new(connection: quinn::Connection, head_bytes_max: u64) -> Self {
         let (accepting, accepting_one_way) = (Waiting(None), Waiting(None));
-        Self { accepting, accepting_one_way, opening: Opening::new(connection), stops: Stops::default() }
+        let bound = Bound { connection: connection.clone(), head_bytes_max, undecoded: Undecoded::default() };
+        let opening = Opening::new(connection, bound);
+        let (stops, unread) = (Stops::default(), Unread::default());
+        Self { accepting, accepting_one_way, opening, stops, unread }
     }
 
     /// To be asked after each stream.
@@ -79,10 +114,14 @@ impl quic::Connection<Bytes> for Streams {
     type OpenStreams = Opening;
 
     fn poll_accept_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receiving, ConnectionErrorIncoming>> {
+        self.unread.poll(cx);
         let accepted = self
             .accepting_one_way
             .poll(cx, &self.opening.connection, |connection| async move { connection.accept_uni().await });
-        accepted.map(|accepted| accepted.map(Receiving).map_err(lost))
+        let (bound, unread) = (&self.opening.bound, &self.unread);
+        accepted.map(|accepted| {
+            accepted.map(|stream| Receiving::one_way(stream, bound, unread.clone())).map_err(lost)
+        })
     }
 
     fn poll_accept_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bidi, ConnectionErrorIncoming>> {
@@ -97,7 +136,7 @@ impl quic::Connection<Bytes> for Streams {
                 Ok(None) | Err(_) => std::future::pending().await,
             }
         }));
-        Poll::Ready(Ok(Bidi::of((sending, receiving))))
+        Poll::Ready(Ok(Bidi::of((sending, receiving), &self.opening.bound)))
     }
 
     fn opener(&self) -> Opening {
@@ -125,19 +164,20 @@ impl OpenStreams<Bytes> for Streams {
 /// Opens streams.
 pub struct Opening {
     connection: quinn::Connection,
+    bound: Bound,
     both: Waiting<Result<(quinn::SendStream, quinn::RecvStream), ConnectionError>>,
     one_way: Waiting<Result<quinn::SendStream, ConnectionError>>,
 }
 
 impl Opening {
-    fn new(connection: quinn::Connection) -> Self {
-        Self { connection, both: Waiting(None), one_way: Waiting(None) }
+    fn new(connection: quinn::Connection, bound: Bound) -> Self {
+        Self { connection, bound, both: Waiting(None), one_way: Waiting(None) }
     }
 }
 
 impl Clone for Opening {
     fn clone(&self) -> Self {
-        Self::new(self.connection.clone())
+        Self::new(self.connection.clone(), self.bound.clone())
     }
 }
 
@@ -148,7 +188,7 @@ impl OpenStreams<Bytes> for Opening {
     fn poll_open_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bidi, StreamErrorIncoming>> {
         let opened =
             self.both.poll(cx, &self.connection, |connection| async move { connection.open_bi().await });
-        opened.map(|opened| opened.map(Bidi::of).map_err(lost_stream))
+        opened.map(|opened| opened.map(|both| Bidi::of(both, &self.bound)).map_err(lost_stream))
     }
 
     fn poll_open_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
@@ -169,8 +209,8 @@ pub struct Bidi {
 }
 
 impl Bidi {
-    fn of((sending, receiving): (quinn::SendStream, quinn::RecvStream)) -> Self {
-        Self { sending: Sending::new(sending), receiving: Receiving(receiving) }
+    fn of((sending, receiving): (quinn::SendStream, quinn::RecvStream), bound: &Bound) -> Self {
+        Self { sending: Sending::new(sending), receiving: Receiving::of_call(receiving, bound) }
     }
 }
 
@@ -298,25 +338,91 @@ impl SendStream<Bytes> for Sending {
     }
 }
 
+/// What is kept of a connection, and what ends it when that is too much.
+#[derive(Clone)]
+struct Bound {
+    connection: quinn::Connection,
+    /// How long the frame of a head may be, in bytes.
+    head_bytes_max: u64,
+    undecoded: Undecoded,
+}
+
+impl Bound {
+    fn exceeded(&self, error: ExcessiveLoad) -> StreamErrorIncoming {
+        tracing::debug!(remote = %self.connection.remote_address(), %error, "HTTP/3 connection closed");
+        self.connection.close(varint(Code::H3_EXCESSIVE_LOAD.value()), b"");
+        let connection_error = ConnectionErrorIncoming::Undefined(Arc::new(error));
+        StreamErrorIncoming::ConnectionErrorIncoming { connection_error }
+    }
+}
+
 /// The half of a stream that is read. Dropping it before its end tells the other side to send no more.
-pub struct Receiving(quinn::RecvStream);
+pub struct Receiving {
+    id: quinn::StreamId,
+    /// `None`: it is among those that nobody reads.
+    stream: Option<quinn::RecvStream>,
+    frames: Frames,
+    /// What has come and was not told apart yet.
+    came: Bytes,
+    bound: Bound,
+    unread: Unread,
+}
+
+impl Receiving {
+    fn of_call(stream: quinn::RecvStream, bound: &Bound) -> Self {
+        let frames = Frames::of_call(bound.head_bytes_max, bound.undecoded.clone());
+        Self::new(stream, frames, bound, Unread::default())
+    }
+
+    fn one_way(stream: quinn::RecvStream, bound: &Bound, unread: Unread) -> Self {
+        let frames = Frames::one_way(bound.head_bytes_max, bound.undecoded.clone());
+        Self::new(stream, frames, bound, unread)
+    }
+
+    fn new(stream: quinn::RecvStream, frames: Frames, bound: &Bound, unread: Unread) -> Self {
+        let (id, came) = (stream.id(), Bytes::new());
+        Self { id, stream: Some(stream), frames, came, bound: bound.clone(), unread }
+    }
+
+    /// What has come, told apart: the next piece that is passed on.
+    fn next(&mut self, cx: &mut Context<'_>) -> Result<Option<Bytes>, StreamErrorIncoming> {
+        let piece = self.frames.pass(&mut self.came).map_err(|error| self.bound.exceeded(error))?;
+        if self.frames.are_over()
+            && let Some(stream) = self.stream.take()
+        {
+            self.came.clear();
+            self.unread.add(stream, cx);
+        }
+        Ok(piece)
+    }
+}
 
 impl RecvStream for Receiving {
     type Buf = Bytes;
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
-        // It keeps nothing of what it waits for but whom to wake.
-        let read = ready!(pin!(self.0.read_chunk(usize::MAX, true)).poll(cx));
-        Poll::Ready(read.map(|chunk| chunk.map(|chunk| chunk.bytes)).map_err(unread))
+        loop {
+            if let Some(piece) = self.next(cx)? {
+                return Poll::Ready(Ok(Some(piece)));
+            }
+            // Whoever asks on is not told that it has ended: these streams never do.
+            let Some(stream) = &mut self.stream else { return Poll::Pending };
+            // It keeps nothing of what it waits for but whom to wake.
+            let read = ready!(pin!(stream.read_chunk(usize::MAX, true)).poll(cx));
+            match read.map_err(unread)? {
+                Some(chunk) => self.came = chunk.bytes,
+                None => return Poll::Ready(Ok(self.frames.rest())),
+            }
+        }
     }
 
     fn stop_sending(&mut self, code: u64) {
         // One that has ended needs no stop.
-        let _ = self.0.stop(varint(code));
+        let _ = self.stream.as_mut().map(|stream| stream.stop(varint(code)));
     }
 
     fn recv_id(&self) -> StreamId {
-        id(self.0.id())
+        id(self.id)
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 mod datagrams;
+mod endless;
 mod hostile;
 mod lab;
 mod proxy;
