@@ -222,3 +222,43 @@ async fn hand_made_routes_stand_beside_the_generated() {
         served.http.get(served.url("/healthz")).header("host", "evil.example").send().await.unwrap();
     assert_eq!(response.status(), 403);
 }
+
+/// What a connection says until this has come; or until it ends.
+async fn heard_until(stream: &mut TcpStream, end: &str) -> String {
+    let (mut heard, mut piece) = (String::new(), [0; 4096]);
+    while !heard.contains(end) {
+        let read = tokio::time::timeout(Duration::from_secs(30), stream.read(&mut piece)).await;
+        match read.expect("an answer") {
+            Ok(0) | Err(_) => break,
+            Ok(read) => heard.push_str(&String::from_utf8_lossy(&piece[..read])),
+        }
+    }
+    heard
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_says_whether_another_may_follow() {
+    let served = Served::start().await;
+    let head = |more: &str| format!("POST /nowhere HTTP/1.1\r\nhost: localhost\r\n{more}\r\n\r\n");
+    let cases = [
+        ("none of its body is there", head("content-length: 100000"), true),
+        ("its body is small", head("content-length: 5") + "hello", false),
+        (
+            "its body is small, in pieces",
+            head("transfer-encoding: chunked") + "5\r\nhello\r\n0\r\n\r\n",
+            false,
+        ),
+        ("it asks first", head("content-length: 5\r\nexpect: 100-continue"), true),
+    ];
+    for (what, request, closes) in cases {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = heard_until(&mut stream, "\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{what}: {answer}");
+        assert_eq!(answer.contains("\r\nconnection: close\r\n"), closes, "{what}: {answer}");
+        // What it says is so.
+        let _ = stream.write_all(head("content-length: 0\r\nx-second: 1").as_bytes()).await;
+        let second = heard_until(&mut stream, "HTTP/1.1 404 ").await;
+        assert_eq!(second.contains("HTTP/1.1 404 "), !closes, "{what}: {second}");
+    }
+}

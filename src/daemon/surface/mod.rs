@@ -16,6 +16,7 @@ mod frame;
 mod guard;
 mod in_flight;
 mod json;
+mod leftover;
 mod lines;
 mod method;
 mod observe;

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 use tonic::body::Body;
 
 use super::Surface;
+use super::leftover;
 use super::places::{Place, Places, host_of};
 use super::preface::{self, Peek, Version};
 use super::unread::{self, Metered, Unread};
@@ -432,11 +434,22 @@ where
         let (surface, peer, unread) = (surface.clone(), Arc::clone(&peer), Arc::clone(&noted));
         // Boxed so that connections and streams, which keep the room of their last call, keep little.
         Box::pin(async move {
-            let request = request.map(Body::new);
-            let response = match head_bytes(&request) > head_bytes_max {
+            let (request, leftover) = match version {
+                Version::Http1 => {
+                    let (request, leftover) = leftover::watched(request);
+                    (request.map(Body::new), Some(leftover))
+                }
+                Version::Http2 => (request.map(Body::new), None),
+            };
+            let mut response = match head_bytes(&request) > head_bytes_max {
                 true => surface.refuse_head(&request, head_bytes_max),
                 false => surface.handle(request, &peer).await,
             };
+            if let Some(leftover) = leftover
+                && !leftover.settle().await
+            {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, std::convert::Infallible>(response.map(|body| Metered::new(body, unread)))
         })
     });
