@@ -56,7 +56,11 @@ fn trusting(root: &Signer) -> Bundle {
 }
 
 /// What a chain of a leaf and these is refused with.
-fn refused(bundle: &Bundle, leaf: &CertificateDer<'static>, between: &[CertificateDer<'static>]) -> TrustError {
+fn refused(
+    bundle: &Bundle,
+    leaf: &CertificateDer<'static>,
+    between: &[CertificateDer<'static>],
+) -> TrustError {
     let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
     bundle.verify(&chain, NOW, Usage::Client).unwrap_err()
 }

@@ -11,8 +11,8 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_t
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    WantsVerifier,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme, WantsVerifier,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -39,7 +39,7 @@ pub enum PemError {
 ///
 /// # Errors
 /// Never with the provider that is built in.
-pub fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
     // The provider is given here and not installed for the whole process.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
@@ -93,6 +93,15 @@ impl ClientTls {
     }
 }
 
+/// How many certificates of a server are read: the ways that may lead from one to a root are tried one by one, and whoever
+/// answers at an address may send any number of authorities of one name.
+pub const CHAIN_CERTIFICATES_MAX: usize = 6;
+
+/// A server has sent too many certificates.
+#[derive(Debug, thiserror::Error)]
+#[error("it has more than {CHAIN_CERTIFICATES_MAX} certificates")]
+struct ChainTooLong;
+
 /// Judges the certificates of servers.
 #[derive(Debug)]
 struct ServerJudge {
@@ -113,6 +122,9 @@ impl ServerCertVerifier for ServerJudge {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         match &self.inner {
+            Some(_) if between.len() >= CHAIN_CERTIFICATES_MAX => {
+                Err(CertificateError::Other(OtherError(Arc::new(ChainTooLong))).into())
+            }
             Some(inner) => {
                 let name = self.server_name.as_ref().unwrap_or(called);
                 inner.verify_server_cert(leaf, between, name, ocsp, now)

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use omnirelay_pki::trust::bounded;
 use omnirelay_wire::reasons;
 use omnirelay_wire::tls::{ClientTls, nobody, public_authorities};
 use rustls::client::WebPkiServerVerifier;
@@ -123,7 +124,11 @@ impl TlsFiles {
         let built = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider).build();
         let judge =
             built.map_err(|error| refuse(self.ca.as_deref().unwrap_or(Path::new("")), chain(&error)))?;
-        let judged = judge.verify_server_cert(leaf, between, &name, &[], UnixTime::now());
+        let between = match bounded(leaf, between) {
+            Ok(between) => between,
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        let judged = judge.verify_server_cert(leaf, &between, &name, &[], UnixTime::now());
         Ok(judged.err().map(|error| match error {
             rustls::Error::InvalidCertificate(why) => untrusted(&why),
             other => chain(&other),

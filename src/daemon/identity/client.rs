@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use omnirelay_core::spiffe::Holder;
-use omnirelay_pki::trust::{Bundle, Usage};
+use omnirelay_pki::trust::{Bundle, Usage, bounded};
 use omnirelay_wire::tls::public_authorities;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
@@ -24,7 +24,7 @@ use tracing::warn;
 use super::client_judge::alert;
 use super::files::{self, Stamp};
 use super::own::OwnIdentity;
-use super::trust::Trust;
+use super::trust::{Refused, Trust};
 
 /// Whom a client believes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -242,11 +242,12 @@ impl OwnClient {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let trusted = self.trust.current();
+        let between = bounded(leaf, between).map_err(|error| refused(error.into()))?;
         let named = match &self.believes {
             Believes::Public | Believes::File(_) => {
                 let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
                 return match &read.judge {
-                    Some(Ok(judge)) => judge.verify_server_cert(leaf, between, name, &[], now),
+                    Some(Ok(judge)) => judge.verify_server_cert(leaf, &between, name, &[], now),
                     Some(Err(why)) => Err(Error::General(why.clone())),
                     None => Err(Error::General("nobody is believed yet".to_owned())),
                 };
@@ -266,9 +267,9 @@ impl OwnClient {
                 return Err(Error::General(nobody));
             }
             let judge = self.judge_by(roots).map_err(Error::General)?;
-            judge.verify_server_cert(leaf, between, name, &[], now)?;
+            judge.verify_server_cert(leaf, &between, name, &[], now)?;
         }
-        let chain: Vec<_> = std::iter::once(leaf).chain(between).cloned().collect();
+        let chain: Vec<_> = std::iter::once(leaf).chain(&between).cloned().collect();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         // Besides the name that was called: by the roots of its own trust domain, and none that is out.
         let shown = match self.believes {
@@ -280,7 +281,7 @@ impl OwnClient {
                 trusted.judge(&chain, now, Usage::Server)
             }
         };
-        let shown = shown.map_err(|refused| Error::InvalidCertificate(alert(refused)))?;
+        let shown = shown.map_err(refused)?;
         match self.believes.takes(shown.id.holder()) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
             Err(what) => {
@@ -327,6 +328,11 @@ impl Believes {
             (Holder::Node { .. } | Holder::Service(_), _) => Ok(()),
         }
     }
+}
+
+/// What the other end is told where its certificate proves nobody.
+fn refused(why: Refused) -> Error {
+    Error::InvalidCertificate(alert(why))
 }
 
 fn not_federated(cluster: &str) -> String {

@@ -92,7 +92,7 @@ impl ClientCertVerifier for ClientJudge {
         match judged {
             Ok(()) => Ok(ClientCertVerified::assertion()),
             Err(refused) => {
-                let is_signed = self.trusted.has_signed(&chain);
+                let is_signed = self.trusted.has_signed(&chain, &refused, now);
                 match &self.noted {
                     Some(noted) => noted.note(&refused, leaf, is_signed),
                     None => handshake::note(&refused, leaf, is_signed),

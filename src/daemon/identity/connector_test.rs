@@ -4,7 +4,7 @@ use omnirelay_pki::authority::{Authority, Validity};
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::key::Key;
 use omnirelay_pki::revocation::Revoked;
-use omnirelay_pki::trust::Bundle;
+use omnirelay_pki::trust::{Bundle, TrustError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -14,7 +14,7 @@ use super::*;
 use crate::daemon::identity::client::{Believes, Servers};
 use crate::daemon::identity::own::OwnIdentity;
 use crate::daemon::identity::tls::Tls;
-use crate::daemon::identity::trust::{Trust, unix_now};
+use crate::daemon::identity::trust::{Refused, Trust, unix_now};
 
 const HOUR: i64 = 3600;
 const SOON: Duration = Duration::from_secs(5);
@@ -148,10 +148,15 @@ fn who_has_signed_a_certificate_is_known_after_its_end() {
         vec![by.issue(&request, &id, &Names::default(), validity).unwrap().der]
     };
     for validity in [past, root.validity()] {
-        assert!(trusted.has_signed(&chain(&root, validity)));
-        assert!(!trusted.has_signed(&chain(&stranger, validity)));
+        let (refused, later) = (Refused::Untrusted(TrustError::Expired), now + 2 * HOUR);
+        assert!(trusted.has_signed(&chain(&root, validity), &refused, later));
+        assert!(!trusted.has_signed(&chain(&stranger, validity), &refused, later));
     }
-    assert!(trusted.judge(&chain(&root, past), now, Usage::Client).is_err());
+    let refused = trusted.judge(&chain(&root, past), now, Usage::Client).unwrap_err();
+    assert!(trusted.has_signed(&chain(&root, past), &refused, now));
+    // What leads nowhere is not verified again.
+    let unknown = Refused::Untrusted(TrustError::UnknownIssuer);
+    assert!(!trusted.has_signed(&chain(&root, root.validity()), &unknown, now));
 }
 
 /// Whoever posts has the connection of before only as long as its other end is somebody.

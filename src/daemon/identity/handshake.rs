@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use omnirelay_core::spiffe::SpiffeId;
-use omnirelay_pki::certificate::Certificate;
+use omnirelay_pki::certificate::{self as pki, Certificate};
 use omnirelay_pki::trust::TrustError;
 use rustls::pki_types::CertificateDer;
 use rustls::{CertificateError, Error, PeerIncompatible};
@@ -33,6 +33,8 @@ pub enum Cause {
     NoIdentity,
     /// A signature on it is wrong, or it is not for clients.
     Invalid,
+    /// Its chain has more certificates, or larger ones, than are read of a stranger.
+    ChainTooLong,
     /// The client does not have its key.
     NotItsKey,
     /// An older version of TLS than is served.
@@ -53,7 +55,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NoCertificate,
         Self::Expired,
         Self::NotYetValid,
@@ -65,6 +67,7 @@ impl Cause {
         Self::Revoked,
         Self::NoIdentity,
         Self::Invalid,
+        Self::ChainTooLong,
         Self::NotItsKey,
         Self::ProtocolVersion,
         Self::NoAgreement,
@@ -90,6 +93,7 @@ impl Cause {
             Self::Revoked => "revoked",
             Self::NoIdentity => "no_identity",
             Self::Invalid => "invalid",
+            Self::ChainTooLong => "chain_too_long",
             Self::NotItsKey => "not_its_key",
             Self::ProtocolVersion => "protocol_version",
             Self::NoAgreement => "no_agreement",
@@ -152,11 +156,18 @@ impl From<&Refused> for Cause {
                 Self::UnknownAuthority
             }
             Refused::Untrusted(TrustError::Empty) => Self::NoCertificate,
+            Refused::Untrusted(
+                TrustError::TooLong { .. }
+                | TrustError::SameName
+                | TrustError::Certificate(pki::CertificateError::TooLarge(_)),
+            ) => Self::ChainTooLong,
             Refused::Untrusted(TrustError::Certificate(_)) => Self::NoIdentity,
             Refused::Untrusted(TrustError::TrustDomain { .. }) => Self::OtherTrustDomain,
             Refused::Untrusted(TrustError::Expired) => Self::Expired,
             Refused::Untrusted(TrustError::NotYet) => Self::NotYetValid,
-            Refused::Untrusted(TrustError::Invalid(_) | TrustError::Signature) => Self::Invalid,
+            Refused::Untrusted(TrustError::Invalid(_) | TrustError::Signature | TrustError::KeyUsage) => {
+                Self::Invalid
+            }
         }
     }
 }

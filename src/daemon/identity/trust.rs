@@ -195,9 +195,20 @@ impl Trusted {
         }
     }
 
-    /// Whether somebody who is believed has signed a client's certificate, be it that it is out or has ended.
-    pub fn has_signed(&self, chain: &[CertificateDer]) -> bool {
+    /// Whether somebody who is believed has signed a client's certificate that was refused at the second `now` for this reason,
+    /// be it that it is out or has ended. Only one that has itself ended or not begun is verified once more, as of then: a
+    /// stranger has each chain verified once.
+    pub fn has_signed(&self, chain: &[CertificateDer], refused: &Refused, now: i64) -> bool {
+        match refused {
+            // It has led to a root, or nobody would have looked further.
+            Refused::Revoked | Refused::NotANode | Refused::NotPinned => return true,
+            Refused::Cluster | Refused::Untrusted(TrustError::Expired | TrustError::NotYet) => {}
+            Refused::NoAuthority | Refused::Untrusted(_) => return false,
+        }
         let Some(leaf) = chain.first().and_then(|leaf| Certificate::read(leaf).ok()) else { return false };
+        if *refused != Refused::Cluster && (leaf.not_before..=leaf.not_after).contains(&now) {
+            return false;
+        }
         // Whoever has signed it lived at its end; of one that is new perhaps at its begin alone.
         [leaf.not_after, leaf.not_before].into_iter().any(|at| self.verify(chain, at, Usage::Client).is_ok())
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use omnirelay_wire::tls::{PemError, authorities, builder, certificates};
+use omnirelay_wire::tls::{ClientTls, PemError, authorities, certificates};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_rustls::TlsConnector;
@@ -13,21 +13,27 @@ use super::options::TlsFiles;
 
 /// Reads the files and makes what begins TLS.
 pub(super) async fn connector(files: &TlsFiles) -> Result<TlsConnector, Failure> {
-    let builder = builder()
-        .map_err(|error| Failure::because("cannot begin TLS", error))?
-        .with_root_certificates(authorities(files.ca.as_deref()).await.map_err(of_pem)?);
-    let config = match (&files.cert, &files.key) {
+    let roots = Some(authorities(files.ca.as_deref()).await.map_err(of_pem)?);
+    let identity = match (&files.cert, &files.key) {
         (Some(cert), Some(key)) => {
             let chain = certificates(cert).await.map_err(of_pem)?;
             let private = PrivateKeyDer::from_pem_slice(&read(key).await?)
                 .map_err(|error| Failure::because(format!("`{}` is no private key", key.display()), error))?;
-            builder.with_client_auth_cert(chain, private).map_err(|error| {
-                let what = format!("cannot use the certificate `{}` with its key", cert.display());
-                Failure::because(what, error)
-            })?
+            Some((chain, private))
         }
-        (_, _) => builder.with_no_client_auth(),
+        (_, _) => None,
     };
+    let mut config = ClientTls { roots, identity, ..ClientTls::default() }.config().map_err(|error| {
+        Failure::because(
+            match &files.cert {
+                Some(cert) => format!("cannot use the certificate `{}` with its key", cert.display()),
+                None => "cannot begin TLS".to_owned(),
+            },
+            error,
+        )
+    })?;
+    // No HTTP is spoken there.
+    config.alpn_protocols.clear();
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
