@@ -84,6 +84,13 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         Ok(())
     }
 
+    /// Whether one that is remembered has none left; asking takes nothing.
+    pub fn is_spent(&self, who: &K) -> bool {
+        let (now, rate) = (Instant::now(), self.rate);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.left.get(who).is_some_and(|(left, since)| rate.refilled(*left, now - *since) < 1.0)
+    }
+
     /// Gives one back that was counted for nothing.
     pub fn give_back(&self, who: &K) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

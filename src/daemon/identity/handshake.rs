@@ -48,6 +48,8 @@ pub enum Cause {
     /// The client does not take what the node has shown.
     ClientRefused,
     TooSlow,
+    /// Too many handshakes of its address came to nothing before: nothing of this one was read.
+    TooMany,
     /// The node has nothing to show yet.
     NotReady,
     Other,
@@ -55,7 +57,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NoCertificate,
         Self::Expired,
         Self::NotYetValid,
@@ -75,6 +77,7 @@ impl Cause {
         Self::Plaintext,
         Self::ClientRefused,
         Self::TooSlow,
+        Self::TooMany,
         Self::NotReady,
         Self::Other,
     ];
@@ -101,6 +104,7 @@ impl Cause {
             Self::Plaintext => "plaintext",
             Self::ClientRefused => "client_refused",
             Self::TooSlow => "too_slow",
+            Self::TooMany => "too_many",
             Self::NotReady => "not_ready",
             Self::Other => "other",
         }
@@ -108,7 +112,7 @@ impl Cause {
 
     /// Whether the node has turned the client away for what it has sent: the trail tells of these.
     pub fn is_refusal(self) -> bool {
-        !matches!(self, Self::ClientRefused | Self::TooSlow | Self::NotReady)
+        !matches!(self, Self::ClientRefused | Self::TooSlow | Self::TooMany | Self::NotReady)
     }
 
     /// Why a failure of a handshake is one of ours; `None`: the client went away.

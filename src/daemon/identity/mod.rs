@@ -11,6 +11,7 @@ pub mod connector;
 pub mod federation;
 pub mod files;
 pub mod handshake;
+pub mod handshake_budget;
 pub mod named_server;
 pub mod operator_files;
 pub mod own;

@@ -19,6 +19,7 @@ use super::client_judge::ClientJudge;
 pub use super::client_judge::{Clients, Reach};
 use super::files::{self, LOOK_EVERY, Stamp};
 use super::handshake::{Noted, Unshaken, shake};
+use super::handshake_budget::HandshakeBudget;
 use super::trust::{Standing, Trust, Trusted};
 
 /// How long a client that is refused may take to read why.
@@ -60,6 +61,7 @@ pub struct Tls {
     /// Whether clients that speak no TLS are served as well.
     beside_plaintext: bool,
     current: RwLock<Current>,
+    budget: Arc<HandshakeBudget>,
 }
 
 /// A certificate with its key, in files.
@@ -129,15 +131,15 @@ impl Tls {
         let current = RwLock::new(Current { pair: Some(pair), trusted: None, config });
         let files = Files { cert: cert.to_owned(), key: key.to_owned(), opened };
         let (trust, clients, reach) = (None, None, Reach::Mesh);
-        let protocols = PROTOCOLS;
-        Ok(Self { files: Some(files), trust, clients, reach, protocols, beside_plaintext: false, current })
+        let (protocols, budget, beside_plaintext) = (PROTOCOLS, Arc::default(), false);
+        Ok(Self { files: Some(files), trust, clients, reach, protocols, beside_plaintext, current, budget })
     }
 
     /// Shows the identity of the node. Clients are asked for no certificate, and by no version before 1.3 served.
     pub fn of_node(trust: Arc<Trust>) -> Self {
         let (files, clients, reach, current) = (None, None, Reach::Mesh, RwLock::default());
-        let protocols = PROTOCOLS;
-        Self { files, trust: Some(trust), clients, reach, protocols, beside_plaintext: false, current }
+        let (protocols, budget, beside_plaintext) = (PROTOCOLS, Arc::default(), false);
+        Self { files, trust: Some(trust), clients, reach, protocols, beside_plaintext, current, budget }
     }
 
     /// Shows the identity of the node to other nodes of the mesh, and lets in nobody else. None of them speaks HTTP/1.1.
@@ -168,6 +170,16 @@ impl Tls {
 
     pub fn is_beside_plaintext(&self) -> bool {
         self.beside_plaintext
+    }
+
+    #[cfg(test)]
+    pub fn drawing_on(self, budget: HandshakeBudget) -> Self {
+        Self { budget: Arc::new(budget), ..self }
+    }
+
+    /// How many handshakes may begin with it, over TCP and UDP together.
+    pub fn budget(&self) -> &Arc<HandshakeBudget> {
+        &self.budget
     }
 
     /// Whether there is something to show.

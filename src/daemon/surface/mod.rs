@@ -355,3 +355,6 @@ fn without_body(response: Response<HttpBody>) -> Response<HttpBody> {
     }
     Response::from_parts(parts, HttpBody::empty())
 }
+
+#[cfg(test)]
+mod stranger_test;

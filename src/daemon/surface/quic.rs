@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use http::{Request, Version};
@@ -16,13 +15,10 @@ use super::Surface;
 use super::places::Place;
 use super::serve::{Door, Drained, Limits, Line, drain, until_out};
 use crate::daemon::identity::caller::PeerInfo;
-use crate::daemon::identity::handshake::{Noted, Unshaken};
+use crate::daemon::identity::handshake::{Cause, Noted, Unshaken};
+use crate::daemon::identity::handshake_budget::Attempt;
 use crate::daemon::identity::tls::{Shown, Tls};
 use crate::daemon::identity::trust::Trusted;
-
-/// With more handshakes under way than this whoever begins another has to prove its address first, so that nobody has many
-/// begun under names of others.
-const RETRY_ABOVE: usize = 64;
 
 /// What is done with a connection beside serving its calls, until it ends.
 pub type Beside = Arc<dyn Fn(&Shown, quinn::Connection) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -50,7 +46,6 @@ pub async fn serve_quic(
         }
     }
     let (door, mut connections) = (Door::of(&limits), JoinSet::new());
-    let shaking = Arc::new(AtomicUsize::new(0));
     loop {
         let incoming = tokio::select! {
             biased;
@@ -59,8 +54,9 @@ pub async fn serve_quic(
             incoming = endpoint.accept() => incoming,
         };
         let Some(incoming) = incoming else { break };
-        if incoming.may_retry() && shaking.load(Ordering::Relaxed) >= RETRY_ABOVE {
-            // It cannot fail where it may be done.
+        if !incoming.remote_address_validated() {
+            // Whoever begins proves first that the address is its own: less is sent there than came, nobody has handshakes begun
+            // in the name of others, and none is counted against them.
             let _ = incoming.retry();
             continue;
         }
@@ -69,9 +65,13 @@ pub async fn serve_quic(
             incoming.refuse();
             continue;
         };
-        let hands = Hands::of(&shaking);
+        let Some(attempt) = tls.budget().begin(remote.ip()) else {
+            incoming.refuse();
+            line.line.drop_unread(remote);
+            continue;
+        };
         let at = At { remote, local: endpoint.local_addr().ok() };
-        connections.spawn(connection(Arc::clone(&line), Arc::clone(&tls), incoming, (at, place, hands)));
+        connections.spawn(connection(Arc::clone(&line), Arc::clone(&tls), incoming, (at, place, attempt)));
     }
     endpoint.set_server_config(None);
     line.line.surface.drain();
@@ -87,22 +87,6 @@ struct At {
     local: Option<SocketAddr>,
 }
 
-/// A handshake that is under way.
-struct Hands(Arc<AtomicUsize>);
-
-impl Hands {
-    fn of(shaking: &Arc<AtomicUsize>) -> Self {
-        shaking.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(shaking))
-    }
-}
-
-impl Drop for Hands {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// What all connections of a listener have in common.
 struct QuicLine {
     line: Arc<Line>,
@@ -113,14 +97,19 @@ async fn connection(
     on: Arc<QuicLine>,
     tls: Arc<Tls>,
     incoming: quinn::Incoming,
-    (at, _place, hands): (At, Place, Hands),
+    (at, _place, attempt): (At, Place, Attempt),
 ) {
     let line = &on.line;
     let (connection, shown) = match on.shake(&tls, incoming).await {
         Ok(shaken) => shaken,
-        Err(unshaken) => return line.refuse(at.remote, &unshaken),
+        Err(unshaken) => {
+            if unshaken.cause == Some(Cause::NotReady) {
+                attempt.give_back();
+            }
+            return line.refuse(at.remote, &unshaken);
+        }
     };
-    drop(hands);
+    attempt.give_back();
     let beside = on.beside.as_ref().zip(shown.as_ref());
     let beside = beside.map(|(beside, shown)| beside(shown, connection.clone()));
     let peer = PeerInfo::at(at.remote, at.local).showing(shown.as_ref());

@@ -28,6 +28,7 @@ use super::preface::{self, Peek, Version};
 use super::unread::{self, Metered, Unread};
 use crate::daemon::identity::caller::PeerInfo;
 use crate::daemon::identity::handshake::{Cause, Unshaken};
+use crate::daemon::identity::handshake_budget::Attempt;
 use crate::daemon::identity::tls::{Shaken, Shown, Tls};
 use crate::daemon::log::{LogLimiter, Turn};
 
@@ -126,7 +127,11 @@ pub async fn serve_with(
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
     let line = Line::of(surface, limits, tls);
-    let begin = |line, door: &Door, open, (stream, remote), watcher| {
+    let begin = |line: Arc<Line>, door: &Door, open, (stream, remote), watcher| {
+        if line.is_over_budget(remote) {
+            line.drop_unread(remote);
+            return None;
+        }
         let place = door.place(remote, open)?;
         Some(connection(line, Admitted { stream, remote, place }, watcher))
     };
@@ -258,6 +263,8 @@ pub(super) struct Line {
     cut: LogLimiter,
     /// Of lines about handshakes that came to nothing.
     unshaken: LogLimiter,
+    /// Of lines about connections that were dropped unread.
+    unread: LogLimiter,
 }
 
 impl Line {
@@ -269,7 +276,23 @@ impl Line {
             tls,
             cut: LogLimiter::of_requests(),
             unshaken: LogLimiter::new(20, UNSHAKEN_EVERY),
+            unread: LogLimiter::new(3, REFUSED_EVERY),
         })
+    }
+
+    /// Whether nothing that an address says would be read, whatever it is.
+    fn is_over_budget(&self, remote: SocketAddr) -> bool {
+        let tls = self.tls.as_ref().filter(|tls| !tls.is_beside_plaintext());
+        tls.is_some_and(|tls| tls.budget().is_spent(remote.ip()))
+    }
+
+    /// Tells of a connection that is dropped before anything of it is read.
+    pub(super) fn drop_unread(&self, remote: SocketAddr) {
+        self.surface.tell_of_handshake(Cause::TooMany, host_of(remote.ip()), None);
+        if let Some(Turn { left_out }) = self.unread.turn() {
+            let error = "too many handshakes of its address came to nothing";
+            tracing::warn!(%remote, error, left_out, "connection dropped unread");
+        }
     }
 
     /// Tells of a handshake that came to nothing.
@@ -326,7 +349,10 @@ async fn connection(line: Arc<Line>, admitted: Admitted, watcher: Watcher) {
             converse(&line, stream, Arc::new(peer), watcher).await;
         }
         // Boxed so that connections without TLS do not keep room for it.
-        Some(true) => Box::pin(encrypted(&line, tls, stream, peer, watcher)).await,
+        Some(true) => match tls.budget().begin(remote.ip()) {
+            Some(attempt) => Box::pin(encrypted(&line, (tls, attempt), stream, peer, watcher)).await,
+            None => line.drop_unread(remote),
+        },
         Some(false) if tls.is_beside_plaintext() => converse(&line, stream, Arc::new(peer), watcher).await,
         Some(false) => {
             line.surface.tell_of_handshake(Cause::Plaintext, host_of(remote.ip()), None);
@@ -382,7 +408,13 @@ where
     speak(line, version, stream, peer, watcher).await;
 }
 
-async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, peer: PeerInfo, watcher: Watcher) {
+async fn encrypted(
+    line: &Line,
+    (tls, attempt): (&Tls, Attempt),
+    stream: TcpStream,
+    peer: PeerInfo,
+    watcher: Watcher,
+) {
     let remote = peer.remote;
     let shaken = tokio::select! {
         shaken = tls.accept(stream) => shaken,
@@ -391,8 +423,14 @@ async fn encrypted(line: &Line, tls: &Tls, stream: TcpStream, peer: PeerInfo, wa
     };
     let Shaken { stream, shown } = match shaken {
         Ok(shaken) => shaken,
-        Err(unshaken) => return line.refuse(remote, &unshaken),
+        Err(unshaken) => {
+            if unshaken.cause == Some(Cause::NotReady) {
+                attempt.give_back();
+            }
+            return line.refuse(remote, &unshaken);
+        }
     };
+    attempt.give_back();
     let version = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Version::Http2,
         _ => Version::Http1,
