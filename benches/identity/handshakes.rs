@@ -49,7 +49,7 @@ pub async fn all(plan: Plan) -> Result<()> {
 }
 
 /// Connects, agrees on TLS, and waits for what a server of HTTP/2 says first: by then it has judged the certificate.
-async fn handshake(address: String, config: Arc<ClientConfig>) -> Result<()> {
+pub async fn handshake(address: String, config: Arc<ClientConfig>) -> Result<()> {
     let stream = TcpStream::connect(&address).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from("localhost")?;

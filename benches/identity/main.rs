@@ -4,7 +4,7 @@
 //! `cargo bench --bench identity` starts daemons and a Redis of its own; each figure stands beside what was asked for, and
 //! where there is one, beside what does the same with nothing around it in the same run. Nothing is asserted but that
 //! nothing fails which must not. Behind it the names of some parts: `issuing`, `calls`, `handshakes`, `enrolments`,
-//! `rotations`; `rounds=N` and `seconds=N` set how often and for how long each is measured, `roots=N` how often the root is
+//! `rotations`, `strangers`; `rounds=N` and `seconds=N` set how often and for how long each is measured, `roots=N` how often the root is
 //! rotated, a minute each.
 #![allow(
     clippy::print_stdout,
@@ -32,6 +32,7 @@ mod handshakes;
 mod issuing;
 mod mesh;
 mod rotations;
+mod strangers;
 
 use std::time::Duration;
 
@@ -82,6 +83,9 @@ fn main() -> Result<()> {
     }
     if asked("enrolments") {
         runtime.block_on(enrolments::all(plan))?;
+    }
+    if asked("strangers") {
+        runtime.block_on(strangers::all(plan))?;
     }
     if asked("rotations") {
         runtime.block_on(rotations::all(plan))?;
