@@ -2,6 +2,7 @@
 //!
 //! Standard output carries data and nothing else; everything else goes to standard error.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal as _, Write};
 
 use clap::ValueEnum;
@@ -9,7 +10,7 @@ use omnirelay_wire::reasons;
 use serde_json::Value;
 
 use super::error::CliError;
-use super::screen::Screen;
+use super::screen::{Screen, printable, visible_json, visible_lines};
 use super::table::Table;
 
 /// How data is written.
@@ -112,9 +113,9 @@ impl Out {
             Format::Table | Format::Wide => match &view.text {
                 Text::Table(table) => {
                     let text = table.render(self.format == Format::Wide, self.screen);
-                    self.write(text.lines.as_bytes())?;
+                    self.write(visible_lines(&text.lines, self.screen.color).as_bytes())?;
                 }
-                Text::Lines(lines) => self.write(lines.as_bytes())?,
+                Text::Lines(lines) => self.write(visible_lines(lines, self.screen.color).as_bytes())?,
             },
             Format::Json => self.document(&view.document)?,
             Format::Jsonl => match &view.items {
@@ -122,7 +123,7 @@ impl Out {
                 None => self.line(&view.document)?,
             },
             Format::Yaml => self.yaml(&view.document)?,
-            Format::Name => view.names.iter().try_for_each(|name| self.write_line(name))?,
+            Format::Name => view.names.iter().try_for_each(|name| self.write_line(&printable(name)))?,
         }
         self.flush()
     }
@@ -134,7 +135,7 @@ impl Out {
         }
         let text = serde_json::to_string_pretty(document)
             .map_err(|error| CliError::local(reasons::ENCODING, "cannot write the answer as JSON", &error))?;
-        self.write_line(&text)
+        self.write_line(&visible_json(text))
     }
 
     /// One compact JSON object and a line feed.
@@ -142,7 +143,7 @@ impl Out {
     /// # Errors
     /// When standard output does not take it.
     pub fn line(&mut self, object: &Value) -> Result<(), CliError> {
-        self.write_line(&object.to_string())
+        self.write_line(&visible_json(object.to_string()))
     }
 
     /// One YAML document.
@@ -152,7 +153,11 @@ impl Out {
     pub fn yaml(&mut self, document: &Value) -> Result<(), CliError> {
         let text = serde_yaml::to_string(document)
             .map_err(|error| CliError::local(reasons::ENCODING, "cannot write the answer as YAML", &error))?;
-        self.write(text.as_bytes())
+        // YAML has no escapes in plain text; a JSON document is one of YAML too.
+        match visible_lines(&text, false) {
+            Cow::Borrowed(text) => self.write(text.as_bytes()),
+            Cow::Owned(_) => self.line(document),
+        }
     }
 
     /// One line of text.
@@ -246,7 +251,7 @@ impl Notes {
     /// Writes one line; a standard error that takes nothing is nobody's business.
     pub fn write(self, line: &str) {
         let mut stderr = std::io::stderr().lock();
-        let _ = writeln!(stderr, "{line}");
+        let _ = writeln!(stderr, "{}", visible_lines(line, self.color));
     }
 
     /// Whether a question can be put: both standard input and standard error are terminals.
