@@ -16,7 +16,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 #[cfg(test)]
 pub(super) use captured::captured;
-pub use limiter::{FaultLimiter, LogLimiter, Turn};
+pub use limiter::{FaultLimiter, KeyedLogLimiter, LogLimiter, Turn};
 
 use fields::{TextFields, VisibleJson};
 

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt as _;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use tokio::time::{Instant, timeout};
@@ -18,6 +19,10 @@ use crate::negotiate::{Downgrade, HEAD_START, Memory, Raced, race};
 
 /// How long a connection may take to be opened.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long one address is tried until the next is tried beside, where a peer may be at several.
+const OTHER_ADDRESS_AFTER: Duration = Duration::from_millis(200);
+/// At how many addresses a peer is looked for at most.
+const ADDRESSES_MAX: usize = 4;
 /// How soon after neither carrier came up it is tried again at the earliest; twice as late each time, up to [`AGAIN_MAX`].
 const AGAIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(2);
@@ -54,7 +59,10 @@ pub struct Peer {
 }
 
 struct State {
-    target: Target,
+    /// Where it is said to be, the likeliest first; never none.
+    targets: Vec<Target>,
+    /// Where it was reached: whoever was there has shown that it is this peer.
+    proven: Option<Target>,
     /// Whether the other node says that it serves HTTP/3.
     offers: bool,
     http3: Option<Arc<dyn Connection>>,
@@ -70,6 +78,18 @@ impl State {
     fn begin_anew(&mut self) {
         (self.http3, self.http2, self.failed) = (None, None, None);
         self.memory.forget();
+    }
+
+    /// Where it is tried to be reached, the likeliest first.
+    fn tried(&self) -> Vec<Target> {
+        let mut tried = Vec::with_capacity(self.targets.len() + 1);
+        for target in self.proven.iter().chain(&self.targets) {
+            if !tried.contains(target) {
+                tried.push(target.clone());
+            }
+        }
+        tried.truncate(ADDRESSES_MAX);
+        tried
     }
 
     /// Has a connection take no more calls; whether it took any.
@@ -129,7 +149,8 @@ impl Peer {
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
         let state = State {
-            target,
+            targets: vec![target],
+            proven: None,
             offers,
             http3: None,
             http2: None,
@@ -148,15 +169,36 @@ impl Peer {
     /// Says where the peer is now, and whether it serves HTTP/3. Connections to where it was take no more calls.
     pub fn is_at(&self, target: Target, offers: bool) {
         let mut state = self.state();
-        if state.target != target || state.offers != offers {
+        if state.targets.as_slice() != std::slice::from_ref(&target) || state.offers != offers {
             state.begin_anew();
-            (state.target, state.offers) = (target, offers);
+            (state.targets, state.proven, state.offers) = (vec![target], None, offers);
         }
+    }
+
+    /// Says where the peer may be, the likeliest first, and whether it serves HTTP/3, as far as was heard. Whoever is there has to
+    /// show that it is this peer; as long as a connection is open it is used, and where the last one was is tried first.
+    pub fn may_be_at(&self, targets: Vec<Target>, offers: bool) {
+        if targets.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        if state.targets != targets {
+            // Nobody knows whether it can be reached there.
+            state.failed = None;
+            state.targets = targets;
+        }
+        state.offers = offers;
     }
 
     /// Where it is, `host:port`.
     pub fn address(&self) -> String {
-        self.state().target.address.clone()
+        let state = self.state();
+        state
+            .proven
+            .as_ref()
+            .or(state.targets.first())
+            .map(|target| target.address.clone())
+            .unwrap_or_default()
     }
 
     /// By what calls go now.
@@ -272,21 +314,64 @@ impl Peer {
         if let Some(open) = self.open(way) {
             return Ok(open);
         }
-        let (target, tries) = {
+        let (targets, tries) = {
             let state = self.state();
             if let Some(failed) = state.failed.as_ref().filter(|failed| Instant::now() < failed.until) {
                 return Err(PeerError::Unreachable(failed.what.clone()));
             }
             let tries =
                 self.may_http3(&state) && !way.bulk && state.memory.is_blocked(Instant::now()).is_none();
-            (state.target.clone(), tries)
+            (state.tried(), tries)
         };
-        let opened =
-            if tries { self.negotiate(&target).await } else { self.connect(Protocol::Http2, &target).await };
-        match opened {
-            Ok(open) => Ok(self.keep(&target, open)),
+        let dialled = self.first_of(targets, move |target| async move {
+            let opened = match tries {
+                true => self.negotiate(&target).await,
+                false => self.connect(Protocol::Http2, &target).await,
+            };
+            opened.map(|open| (target, open))
+        });
+        match dialled.await {
+            Ok((target, open)) => Ok(self.keep(&target, open)),
             Err(error) => Err(self.note_unreachable(&error)),
         }
+    }
+
+    /// Tries one address after the other, the next beside once one takes long. What the first says that comes up; else why the
+    /// likeliest did not.
+    async fn first_of<T, F>(
+        &self,
+        targets: Vec<Target>,
+        dial: impl Fn(Target) -> F,
+    ) -> Result<T, ConnectError>
+    where
+        F: Future<Output = Result<T, ConnectError>>,
+    {
+        let (mut dialled, mut rest) = (FuturesUnordered::new(), targets.into_iter());
+        let mut failed = None;
+        loop {
+            let next = rest.next();
+            let is_last = next.is_none();
+            dialled.extend(next.map(&dial));
+            if dialled.is_empty() {
+                break;
+            }
+            let late = async {
+                match is_last {
+                    true => std::future::pending().await,
+                    false => tokio::time::sleep(OTHER_ADDRESS_AFTER).await,
+                }
+            };
+            tokio::select! {
+                Some(answered) = dialled.next() => match answered {
+                    Ok(open) => return Ok(open),
+                    Err(error) => {
+                        failed.get_or_insert(error);
+                    }
+                },
+                () = late => {}
+            }
+        }
+        Err(failed.unwrap_or_else(|| ConnectError::Failed("no address of it is known".into())))
     }
 
     /// An open connection that a call of this kind may use.
@@ -301,10 +386,15 @@ impl Peer {
             return Some(http3);
         }
         let http2 = http2?;
-        if self.may_http3(&state) && state.memory.is_blocked(Instant::now()).is_none() && !state.retries {
+        let target = state.proven.as_ref().or(state.targets.first()).cloned();
+        if self.may_http3(&state)
+            && state.memory.is_blocked(Instant::now()).is_none()
+            && !state.retries
+            && let Some(target) = target
+        {
             // Beside the calls, which nobody has wait for what may not come up.
             state.retries = true;
-            tokio::spawn(Arc::clone(self).try_http3(state.target.clone()));
+            tokio::spawn(Arc::clone(self).try_http3(target));
         }
         Some(http2)
     }
@@ -367,8 +457,8 @@ impl Peer {
     /// # Errors
     /// [`ConnectError`].
     pub async fn measured(&self, protocol: Protocol) -> Result<Arc<dyn Connection>, ConnectError> {
-        let target = self.state().target.clone();
-        self.connect(protocol, &target).await
+        let targets = self.state().tried();
+        self.first_of(targets, move |target| async move { self.connect(protocol, &target).await }).await
     }
 
     /// Has calls use a connection, until it has to end.
@@ -376,8 +466,9 @@ impl Peer {
         {
             let mut state = self.state();
             state.failed = None;
-            // It may be elsewhere by now.
-            if state.target == *target {
+            // It may be known to be elsewhere by now.
+            if state.tried().contains(target) {
+                state.proven = Some(target.clone());
                 match open.protocol() {
                     Protocol::Http3 => state.http3 = Some(open.clone()),
                     Protocol::Http2 => state.http2 = Some(open.clone()),
@@ -471,7 +562,6 @@ impl Sending {
     }
 
     fn rest(first: Bytes, taken: BytesMut, body: Body) -> Self {
-        use futures_util::StreamExt as _;
         let taken = [first, taken.freeze()].map(|data| Ok::<_, BoxError>(http_body::Frame::data(data)));
         let first = futures_util::stream::iter(taken);
         let rest = http_body_util::BodyStream::new(body);

@@ -1,5 +1,7 @@
 //! Rate limits of the log: neither callers without pause nor a fault that lasts may fill the disk.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::mem::{Discriminant, discriminant};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -39,6 +41,12 @@ impl LogLimiter {
         Self::new(50, Duration::from_millis(500))
     }
 
+    /// Whether all turns are there again, and nothing was left out.
+    fn is_rested(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.left_out == 0 && state.rested_at.is_none_or(|at| at <= Instant::now())
+    }
+
     /// A turn, if one is left; else the line is counted and not written.
     pub fn turn(&self) -> Option<Turn> {
         let now = Instant::now();
@@ -50,6 +58,51 @@ impl LogLimiter {
         }
         state.rested_at = Some(rested_at);
         let left_out = std::mem::take(&mut state.left_out);
+        Some(Turn { left_out: (left_out > 0).then_some(left_out) })
+    }
+}
+
+/// Of how many keys is remembered how many lines they had.
+const KEYS_MAX: usize = 1024;
+
+/// Lets so many lines through of each key, as of each node that causes them, and so many of all of them.
+#[derive(Debug)]
+pub struct KeyedLogLimiter<K> {
+    each: (u32, Duration),
+    all: LogLimiter,
+    of: Mutex<HashMap<K, LogLimiter>>,
+}
+
+impl<K: Hash + Eq + Clone> KeyedLogLimiter<K> {
+    /// Of each key so many at once and after that one in each interval, and of all what `all` lets through.
+    pub fn new(each: (u32, Duration), all: LogLimiter) -> Self {
+        Self { each, all, of: Mutex::default() }
+    }
+
+    /// For lines that other nodes cause: of each 6 at once, then one in 20 seconds; of all 200 at once, then five a second.
+    pub fn of_members() -> Self {
+        Self::new((6, Duration::from_secs(20)), LogLimiter::new(200, Duration::from_millis(200)))
+    }
+
+    /// A turn, if one is left for this key and for all. How many lines of the key were left out is told with its next one, and how
+    /// many there were of others with the next of anybody.
+    pub fn turn(&self, key: &K) -> Option<Turn> {
+        let own = {
+            let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+            if of.len() >= KEYS_MAX && !of.contains_key(key) {
+                of.retain(|_, limiter| !limiter.is_rested());
+            }
+            // Whoever cannot be told apart from all others has what is left of all.
+            if of.len() >= KEYS_MAX && !of.contains_key(key) {
+                Turn { left_out: None }
+            } else {
+                let limiter =
+                    of.entry(key.clone()).or_insert_with(|| LogLimiter::new(self.each.0, self.each.1));
+                limiter.turn()?
+            }
+        };
+        let all = self.all.turn()?;
+        let left_out = own.left_out.unwrap_or(0).saturating_add(all.left_out.unwrap_or(0));
         Some(Turn { left_out: (left_out > 0).then_some(left_out) })
     }
 }
@@ -105,6 +158,24 @@ mod tests {
             [free, free, None],
             "no more than at once"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_key_takes_no_line_from_another_and_all_are_bounded() {
+        let limiter =
+            KeyedLogLimiter::new((2, Duration::from_secs(10)), LogLimiter::new(5, Duration::from_secs(1)));
+        let lines =
+            |key: &str, count: usize| (0..count).filter(|_| limiter.turn(&key.to_owned()).is_some()).count();
+        assert_eq!((lines("liar", 1000), lines("honest", 1)), (2, 1));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(limiter.turn(&"liar".to_owned()), Some(Turn { left_out: Some(998) }));
+        // A name for each line.
+        let all: usize = (0..10_000).map(|number| lines(&format!("n{number}"), 1)).sum();
+        assert_eq!(all, 4);
+        assert!(limiter.of.lock().unwrap().len() <= KEYS_MAX);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let left_out = limiter.turn(&"another".to_owned()).unwrap().left_out;
+        assert!(left_out.is_some_and(|count| count > 9000), "{left_out:?}");
     }
 
     #[tokio::test(start_paused = true)]

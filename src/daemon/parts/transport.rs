@@ -27,10 +27,18 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (known, heard) = (registry.clone(), node.gossip.as_ref().map(Arc::downgrade));
     transport.find_by(move |of| {
         let heard = heard.as_ref().and_then(std::sync::Weak::upgrade);
+        // What the node has written itself comes first; what is heard of it others may have made up.
+        let written = peers::mesh_of(&known, of);
         let said = heard.as_ref().and_then(|heard| heard.located(of));
-        let said = said.or_else(|| peers::mesh_of(&known, of));
         // A seed may have moved since it was found.
-        said.or_else(|| heard?.learned(of))
+        let learned = if written.is_none() && said.is_none() {
+            heard.and_then(|heard| heard.learned(of))
+        } else {
+            None
+        };
+        let mut all: Vec<_> = written.into_iter().chain(said).chain(learned).collect();
+        all.dedup_by(|one, other| one.mesh == other.mesh);
+        all
     });
     let state = node.mesh_port.clone();
     open(node, state.clone());

@@ -21,6 +21,7 @@ use rustls::pki_types::ServerName;
 use tokio::sync::watch;
 
 use super::identity::trust::Trust;
+use super::log::{KeyedLogLimiter, Turn};
 use super::metrics::TransportMetrics;
 use channel::MeshChannel;
 use datagrams::Datagrams;
@@ -42,7 +43,7 @@ pub struct Located {
     pub http3: bool,
 }
 
-type Locate = Box<dyn Fn(&str) -> Option<Located> + Send + Sync>;
+type Locate = Box<dyn Fn(&str) -> Vec<Located> + Send + Sync>;
 type Behind = Box<dyn Fn(&str) + Send + Sync>;
 
 /// Why a node cannot be called.
@@ -66,6 +67,8 @@ pub struct Transport {
     behind: OnceLock<Behind>,
     metrics: Arc<TransportMetrics>,
     peers: Mutex<HashMap<String, Arc<Peer>>>,
+    /// What the log has of connections: whoever ends them has others opened.
+    lines: Arc<KeyedLogLimiter<String>>,
     /// How far nodes are, and when that was measured.
     rtts: Mutex<HashMap<String, (Duration, Instant)>>,
 }
@@ -90,12 +93,13 @@ impl Transport {
             behind,
             metrics,
             peers,
+            lines: Arc::new(KeyedLogLimiter::of_members()),
             rtts,
         }
     }
 
-    /// Asks there where nodes are, from now on; the first is kept.
-    pub fn find_by(&self, locate: impl Fn(&str) -> Option<Located> + Send + Sync + 'static) {
+    /// Asks there where nodes may be, from now on, the likeliest first; the first who answers that is kept.
+    pub fn find_by(&self, locate: impl Fn(&str) -> Vec<Located> + Send + Sync + 'static) {
         self.locate.get_or_init(|| Box::new(locate));
     }
 
@@ -136,17 +140,21 @@ impl Transport {
         if node == self.node_id {
             return Err(NotCalled::Own(node.to_owned()));
         }
-        let located = self.locate.get().and_then(|locate| locate(node));
+        let located = self.locate.get().map(|locate| locate(node)).unwrap_or_default();
+        // A constant that is one.
+        let name = ServerName::try_from(NAME).map_err(|_| NotCalled::Unknown(node.to_owned()))?;
+        let http3 = located.iter().any(|located| located.http3);
+        let targets: Vec<_> = located
+            .into_iter()
+            .map(|Located { mesh: address, .. }| Target { address, name: name.clone() })
+            .collect();
         let mut peers = self.peers();
-        let Some(Located { mesh: address, http3 }) = located else {
+        let Some(target) = targets.first().cloned() else {
             peers.remove(node);
             return Err(NotCalled::Unknown(node.to_owned()));
         };
-        // A constant that is one.
-        let name = ServerName::try_from(NAME).map_err(|_| NotCalled::Unknown(node.to_owned()))?;
-        let target = Target { address, name };
         if let Some(known) = peers.get(node) {
-            known.is_at(target, http3);
+            known.may_be_at(targets, http3);
             return Ok(known.clone());
         }
         let tls = Arc::new(NodeTls::new(node, self.trust.clone()));
@@ -154,8 +162,10 @@ impl Transport {
             node: node.to_owned(),
             metrics: self.metrics.clone(),
             datagrams: self.datagrams.clone(),
+            lines: self.lines.clone(),
         });
         let peer = Peer::new(self.carriers.clone(), tls, target, http3, observer);
+        peer.may_be_at(targets, http3);
         peers.insert(node.to_owned(), peer.clone());
         Ok(peer)
     }
@@ -190,6 +200,7 @@ impl Transport {
             node: address.to_owned(),
             metrics: self.metrics.clone(),
             datagrams: Datagrams::default(),
+            lines: self.lines.clone(),
         });
         let peer = Peer::new(self.carriers.clone(), tls, target, true, observer);
         self.greets.greet(MeshChannel::to(peer, Way::REPEATABLE, self.metrics.clone())).await
@@ -214,17 +225,23 @@ struct Observed {
     node: String,
     metrics: Arc<TransportMetrics>,
     datagrams: Datagrams,
+    lines: Arc<KeyedLogLimiter<String>>,
 }
 
 impl Observer for Observed {
     fn downgraded(&self, why: Downgrade) {
         self.metrics.count_downgrade(why);
-        tracing::warn!(peer = self.node, reason = why.word(), "peer called over HTTP/2 and not over HTTP/3");
+        if let Some(Turn { left_out }) = self.lines.turn(&self.node) {
+            let (peer, reason) = (&self.node, why.word());
+            tracing::warn!(peer, reason, left_out, "peer called over HTTP/2 and not over HTTP/3");
+        }
     }
 
     fn connected(&self, protocol: Protocol) {
         self.metrics.count_connection(protocol);
-        tracing::info!(peer = self.node, rpc_transport = protocol.word(), "peer connected");
+        if let Some(Turn { left_out }) = self.lines.turn(&self.node) {
+            tracing::info!(peer = self.node, rpc_transport = protocol.word(), left_out, "peer connected");
+        }
     }
 
     fn heard(&self, datagram: Bytes) {

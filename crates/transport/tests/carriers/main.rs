@@ -160,6 +160,31 @@ async fn a_call_on_a_path_that_is_cut_is_sent_again_where_that_is_the_same() {
 }
 
 #[tokio::test]
+async fn an_address_that_was_only_heard_of_delays_no_call() {
+    // Nobody answers there, and nobody refuses either.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap();
+    let server = Server::start().await;
+    let (peer, told) = server.peer();
+    peer.call(asked("/echo", b"a"), Way::default()).await.unwrap();
+    assert_eq!(told.take(), ["http3"]);
+    // What works goes on, and is tried first when it has ended.
+    peer.may_be_at(vec![target(silent)], true);
+    peer.call(asked("/echo", b"b"), Way::default()).await.unwrap();
+    assert!(told.take().is_empty());
+    peer.reconnect();
+    let begun = Instant::now();
+    peer.call(asked("/echo", b"c"), Way::default()).await.unwrap();
+    assert_eq!((told.take(), peer.address()), (vec!["http3".to_owned()], server.address.to_string()));
+    // Where nothing worked so far, all are tried.
+    let (peer, _) = server.peer_at(silent);
+    peer.may_be_at(vec![target(silent), target(server.address)], true);
+    peer.call(asked("/echo", b"d"), Way::default()).await.unwrap();
+    assert_eq!(peer.address(), server.address.to_string());
+    println!("beside an address where nobody answers: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn lost_datagrams_fail_no_call() {
     let server = Server::start().await;
     let proxy = Proxy::before(server.address).await.unwrap();
