@@ -36,14 +36,19 @@ impl Membership {
         evidence: Option<Evidence>,
     ) {
         let is_own = evidence.is_some();
+        let hearsay_after = self.config.hearsay_after(self.members.live() + 1);
         let deadline = self.deadline(now, by, now);
         let Some(member) = self.members.get_mut(node) else { return };
         member.incarnation = incarnation;
         member.accusers = by.to_vec();
-        member.suspicion = Some(Suspicion { deadline, is_unreached: false });
+        // Of one that is believed already one more word changes nothing.
+        let is_believed = is_own || member.suspicion.is_some_and(|before| before.is_believed);
+        member.suspicion = Some(Suspicion { deadline, is_unreached: false, is_believed });
         self.members.turn(node, Status::Suspect, now, &mut self.rng);
         self.timers.set(deadline, Timer::Suspicion(node.clone()));
-        if let Some(by) = by.first() {
+        if !is_believed {
+            self.timers.set(now + hearsay_after, Timer::Believe(node.clone()));
+        } else if let Some(by) = by.first() {
             let (node, by) = (node.clone(), by.clone());
             self.tell(Event::Suspected { node, incarnation, by, evidence });
         }
@@ -53,6 +58,30 @@ impl Membership {
         if !is_own && self.rng.f64() < chance {
             let soon = self.config.gossip_interval.mul_f64(self.rng.f64());
             self.timers.set(now + soon, Timer::Confirm(node.clone()));
+        }
+    }
+
+    /// Believes what others say of a suspect once it has had the time to answer.
+    pub(crate) fn believe_in_time(&mut self, now: Time, node: &NodeId) {
+        let after = self.config.hearsay_after(self.members.live() + 1);
+        // It may have answered meanwhile, and be accused again.
+        match self.members.get(node.as_str()).map(|member| member.since + after) {
+            Some(at) if now < at => self.timers.set(at, Timer::Believe(node.clone())),
+            Some(_) => self.believe(node),
+            None => {}
+        }
+    }
+
+    /// Believes what others say of a suspect.
+    pub(crate) fn believe(&mut self, node: &NodeId) {
+        let Some(member) = self.members.get_mut(node) else { return };
+        let Some(suspicion) = member.suspicion.as_mut().filter(|suspicion| !suspicion.is_believed) else {
+            return;
+        };
+        suspicion.is_believed = true;
+        if let Some(by) = member.accusers.first().cloned() {
+            let (node, incarnation) = (node.clone(), member.incarnation);
+            self.tell(Event::Suspected { node, incarnation, by, evidence: None });
         }
     }
 
@@ -70,13 +99,19 @@ impl Membership {
         if joined.is_empty() {
             return;
         }
+        if evidence.is_some() {
+            self.believe(node);
+        }
+        let Some(member) = self.members.get(node.as_str()) else { return };
         let accusers = member.accusers.clone();
         let deadline = self.deadline(since, &accusers, now);
         if let Some(suspicion) = self.members.get_mut(node).and_then(|member| member.suspicion.as_mut()) {
             suspicion.deadline = suspicion.deadline.min(deadline);
             self.timers.set(deadline, Timer::Suspicion(node.clone()));
         }
-        for by in joined {
+        let is_believed =
+            self.members.get(node.as_str()).is_some_and(|member| member.shown() == Status::Suspect);
+        for by in joined.into_iter().filter(|_| is_believed) {
             let evidence = evidence.clone().filter(|_| by == self.own.node);
             self.tell(Event::Confirmed { node: node.clone(), incarnation, by, evidence });
         }
@@ -118,11 +153,26 @@ impl Membership {
 
     /// Takes somebody for dead.
     pub(crate) fn find_dead(&mut self, now: Time, node: &NodeId, by: &NodeId) {
+        self.believe(node);
         let Some(member) = self.members.get_mut(node) else { return };
+        if let Some(leaving) = member.is_leaving().cloned() {
+            // It is silent, as whoever says that it has left would have it.
+            return self.find_left(now, node, &leaving.by);
+        }
         let incarnation = member.incarnation;
         member.accusers = vec![by.clone()];
         self.members.turn(node, Status::Dead, now, &mut self.rng);
         self.tell(Event::Died { node: node.clone(), incarnation, by: by.clone() });
+        self.spread_member(now, node);
+    }
+
+    /// Takes somebody for one that has left.
+    pub(crate) fn find_left(&mut self, now: Time, node: &NodeId, from: &NodeId) {
+        let Some(member) = self.members.get_mut(node) else { return };
+        member.leaving = None;
+        member.accusers.clear();
+        self.members.turn(node, Status::Left, now, &mut self.rng);
+        self.tell(Event::Left { node: node.clone(), from: from.clone() });
         self.spread_member(now, node);
     }
 

@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Time;
+use crate::budget::Work;
 use crate::event::Event;
+use crate::members::Leaving;
 use crate::membership::Membership;
 use crate::packet::Message;
 use crate::record::{Claim, NodeId, Record, Status, Update};
+use crate::strangers::Introduced;
+use crate::timers::Timer;
 
 /// How far an accusation may be ahead of what is known of the accused: they answer others meanwhile.
 const AHEAD_MAX: u64 = 1024;
@@ -29,9 +33,9 @@ impl Membership {
         }
         let known = self.members.get(node.as_str()).map(|member| member.incarnation);
         match (known, claim) {
-            (None, Claim::Alive(record)) => self.enter(now, node, incarnation, record),
+            (None, Claim::Alive(record)) => self.enter(now, from, node, (incarnation, record)),
             (Some(known), Claim::Alive(record)) if incarnation >= known => {
-                self.apply_alive(now, &node, incarnation, record);
+                self.apply_alive(now, from, &node, (incarnation, record));
             }
             // Only what is known can be judged; and nobody can have an incarnation that its owner never had.
             (Some(known), claim) if incarnation >= known => match incarnation - known <= AHEAD_MAX {
@@ -42,19 +46,53 @@ impl Membership {
         }
     }
 
-    fn enter(&mut self, now: Time, node: NodeId, incarnation: u64, record: Arc<Record>) {
-        if self.members.len() >= self.config.members_max {
-            match self.members.forget_one() {
-                Some(node) => self.tell(Event::Forgotten { node }),
-                None => return self.stats.refused += 1,
-            }
+    fn enter(&mut self, now: Time, from: &NodeId, node: NodeId, (incarnation, record): (u64, Arc<Record>)) {
+        let is_stranger = *from != node;
+        if !self.makes_room(now, from, &node, is_stranger.then_some(incarnation)) {
+            self.stats.refused += 1;
+            return;
         }
-        self.members.enter(node.clone(), incarnation, record, now, &mut self.rng);
+        let introduced = is_stranger.then(|| Introduced { by: from.clone(), at: now });
+        self.members.enter(node.clone(), (incarnation, record), introduced, now, &mut self.rng);
         self.tell(Event::Joined { node: node.clone() });
         self.spread_member(now, &node);
     }
 
-    fn apply_alive(&mut self, now: Time, node: &NodeId, incarnation: u64, record: Arc<Record>) {
+    /// Whether there is room for one more; `stranger`: the incarnation of one that is nobody but a name. Strangers give way first,
+    /// and of those the ones of whoever has told of most; then whoever has been gone for longest.
+    fn makes_room(&mut self, now: Time, from: &NodeId, node: &NodeId, stranger: Option<u64>) -> bool {
+        if let Some(incarnation) = stranger {
+            if self.members.strangers.is_disbelieved(now, node, incarnation) {
+                return false;
+            }
+            let is_full = self.members.strangers.len() >= self.config.strangers_max;
+            let gives_way = is_full.then(|| self.members.strangers.makes_way_for(from));
+            if gives_way == Some(None) || !self.budgets.take(now, from, Work::Strangers, 1) {
+                return false;
+            }
+            if let Some(node) = gives_way.flatten() {
+                self.forget_one(&node);
+            }
+        }
+        if self.members.len() < self.config.members_max {
+            return true;
+        }
+        let strange = match stranger {
+            Some(_) => self.members.strangers.makes_way_for(from),
+            None => self.members.strangers.gives_way(),
+        };
+        let Some(gone) = strange.or_else(|| self.members.longest_gone()) else { return false };
+        self.forget_one(&gone);
+        true
+    }
+
+    fn apply_alive(
+        &mut self,
+        now: Time,
+        from: &NodeId,
+        node: &NodeId,
+        (incarnation, record): (u64, Arc<Record>),
+    ) {
         let Some(member) = self.members.get_mut(node) else { return };
         let is_newer = incarnation > member.incarnation;
         // In the incarnation in which it is accused, a newer record is no answer to that.
@@ -65,6 +103,7 @@ impl Membership {
         let has_changed = member.record.body != record.body;
         let instance = record.instance;
         (member.incarnation, member.record) = (incarnation, record);
+        let was_believed = member.suspicion.is_some_and(|suspicion| suspicion.is_believed);
         if is_newer && before.0 != Status::Alive {
             member.flaps = member.flaps.saturating_add(u32::from(before.0 != Status::Left));
             member.accusers.clear();
@@ -72,17 +111,25 @@ impl Membership {
         }
         let node_id = node.clone();
         match before.0 {
-            Status::Suspect if is_newer => self.tell(Event::Refuted { node: node_id, incarnation }),
-            Status::Dead | Status::Left => self.tell(Event::Returned { node: node_id, incarnation }),
+            Status::Suspect if is_newer && was_believed => {
+                self.tell(Event::Refuted { node: node_id, incarnation });
+            }
+            Status::Dead | Status::Left => {
+                self.tell(Event::Returned { node: node_id, incarnation, from: from.clone() });
+            }
             Status::Alive | Status::Suspect => {}
         }
         if before.0.is_live() && before.1 != instance {
-            self.tell(Event::Restarted { node: node.clone(), instance });
+            self.tell(Event::Restarted { node: node.clone(), instance, from: from.clone() });
         } else if has_changed {
             self.tell(Event::Changed { node: node.clone() });
         }
         if is_newer || before.0 == Status::Alive {
             self.spread_member(now, node);
+        }
+        if from != node && (before.0.is_live() && before.1 != instance || !before.0.is_live()) {
+            // Whatever others say, connections to it end once it is found that they do not reach it.
+            self.reach(now, node, self.config.interval);
         }
     }
 
@@ -91,19 +138,7 @@ impl Membership {
         let (status, known) = (member.status, member.incarnation);
         match claim {
             Claim::Alive(_) => {}
-            Claim::Left if status != Status::Left => {
-                if let Some(member) = self.members.get_mut(node) {
-                    member.incarnation = incarnation;
-                    member.accusers.clear();
-                }
-                self.members.turn(node, Status::Left, now, &mut self.rng);
-                self.tell(Event::Left { node: node.clone(), from: from.clone() });
-                self.spread_member(now, node);
-                // Whoever did not say so hears of it, and answers.
-                if from != node && self.may_send(now) {
-                    self.send(node, Message::Gossip);
-                }
-            }
+            Claim::Left if status != Status::Left => self.apply_left(now, from, node, incarnation),
             Claim::Suspect { by } => match status {
                 Status::Suspect if incarnation == known => self.join_in(now, node, &by, None),
                 Status::Alive | Status::Suspect => self.suspect(now, node, incarnation, &by, None),
@@ -111,6 +146,31 @@ impl Membership {
             },
             Claim::Dead { by } if status.is_live() => self.apply_dead(now, node, incarnation, &by),
             Claim::Left | Claim::Dead { .. } => {}
+        }
+    }
+
+    /// Somebody is said to have left: that is taken of itself, and of two others. On the word of one it is looked for.
+    fn apply_left(&mut self, now: Time, from: &NodeId, node: &NodeId, incarnation: u64) {
+        let Some(member) = self.members.get_mut(node) else { return };
+        let before = member.is_leaving().cloned();
+        let vouched = match &before {
+            _ if from == node => Some(incarnation),
+            Some(leaving) if leaving.by != *from => Some(leaving.incarnation.min(incarnation)),
+            Some(_) | None => None,
+        };
+        if let Some(incarnation) = vouched {
+            member.incarnation = incarnation;
+            return self.find_left(now, node, from);
+        }
+        if before.is_some() {
+            return;
+        }
+        member.leaving = Some(Leaving { by: from.clone(), incarnation });
+        let soon = self.config.gossip_interval.mul_f64(self.rng.f64());
+        self.timers.set(now + soon, Timer::Confirm(node.clone()));
+        // It hears of it, and answers if that is not so.
+        if self.may_send(now) {
+            self.send(node, Message::Gossip);
         }
     }
 

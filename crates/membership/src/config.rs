@@ -34,6 +34,11 @@ pub struct Config {
     pub health_max: u8,
     /// How many members are remembered; further ones are not taken.
     pub members_max: usize,
+    /// How many of them may be strangers: names that were told of, of whom nothing was heard, and whom [`Membership::know`] was not
+    /// told to know. They give way first.
+    ///
+    /// [`Membership::know`]: crate::Membership::know
+    pub strangers_max: usize,
     /// How many packets beside pings and acks are sent within one `gossip_interval`.
     pub outbound_max: usize,
 }
@@ -55,6 +60,7 @@ impl Default for Config {
             forget_after: Duration::from_secs(72 * 3600),
             health_max: 8,
             members_max: 10_000,
+            strangers_max: 1250,
             outbound_max: 128,
         }
     }
@@ -78,10 +84,29 @@ impl Config {
         if self.packet_bytes_max < PACKET_BYTES_MIN {
             return Err("a packet has to have room for one record: 800 bytes");
         }
-        if self.fanout == 0 || self.retransmit == 0 || self.members_max == 0 || self.suspicion_max == 0 {
+        if self.strangers_max == 0
+            || self.fanout == 0
+            || self.retransmit == 0
+            || self.members_max == 0
+            || self.suspicion_max == 0
+        {
             return Err("a count is zero of which one is needed");
         }
         Ok(())
+    }
+
+    /// How long whoever is accused by others alone has to answer until that is believed: as long as news takes there and back.
+    pub(crate) fn hearsay_after(&self, members: usize) -> Duration {
+        let magnitude = f64::from(u32::try_from(members).unwrap_or(u32::MAX)).log10().max(1.0);
+        self.interval.mul_f64(magnitude)
+    }
+
+    /// For how long a stranger is remembered of whom nothing is heard: longer where there are more who may hear from it.
+    pub(crate) fn strange_for(&self, known: usize) -> Duration {
+        const LEAST: Duration = Duration::from_secs(300);
+        const MOST: Duration = Duration::from_secs(3600);
+        let rounds = u32::try_from(known).unwrap_or(u32::MAX).saturating_mul(4);
+        self.interval.saturating_mul(rounds).clamp(LEAST, MOST)
     }
 
     /// How often an update is passed on among so many members.

@@ -63,18 +63,26 @@ pub enum Event {
     Died { node: NodeId, incarnation: u64, by: NodeId },
     /// It has said that it goes, as this member was told by `from`.
     Left { node: NodeId, from: NodeId },
-    /// It is back; it was dead, or had left.
-    Returned { node: NodeId, incarnation: u64 },
+    /// It is back, as this member was told by `from`; it was dead, or had left.
+    Returned { node: NodeId, incarnation: u64, from: NodeId },
     /// It is forgotten.
     Forgotten { node: NodeId },
     /// Pings do not come through to it and streams do.
     StreamsAlone { node: NodeId },
+    /// This member does not reach it, several times in a row, and others do.
+    ThroughOthers { node: NodeId },
+    /// This member reaches it again itself.
+    Reached { node: NodeId },
     /// This member was accused, and has answered.
     Accused { by: Vec<NodeId>, incarnation: u64 },
     /// Somebody else lives under the name of this member.
     Conflict { record: Arc<Record>, incarnation: u64 },
-    /// A live member seems to have started again, or to be two.
-    Restarted { node: NodeId, instance: u64 },
+    /// A live member seems to have started again, or to be two, as this member was told by `from`.
+    Restarted { node: NodeId, instance: u64, from: NodeId },
+    /// Nobody was heard for a while: what is known of others is old.
+    CutOff,
+    /// Somebody was heard again.
+    InTouch,
 }
 
 /// Why a member is suspected by this one.
@@ -104,6 +112,8 @@ pub struct Stats {
     pub implausible: u64,
     /// Members that were not taken, as there are too many.
     pub refused: u64,
+    /// Packets, updates and messages of exchanges that were not taken, as their senders had sent too many.
+    pub throttled: u64,
     /// Packets that were not sent, as there were too many.
     pub capped: u64,
     pub probes: u64,

@@ -5,12 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Buf as _;
 
 use crate::Time;
+use crate::budget::{Work, exchange_cost};
 use crate::membership::Membership;
 use crate::packet::{Malformed, VERSION, byte, name, number, put_name, put_number};
 use crate::record::{Claim, NodeId, Status, Update};
 
-/// How many entries a message may have: more than there are members, as of a suspect there are two.
-const ENTRIES_MAX: usize = 100_000;
+/// How many entries a message may have: twice as many as there are members, as of a suspect there are two.
+const ENTRIES_MAX: usize = 20_002;
+/// How large a message may be, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// How many bytes of updates are sent at a time; who is told more asks again.
+const UPDATES_BYTES_MAX: usize = 640 * 1024;
+/// How many updates are taken in one step.
+const STEP_UPDATES_MAX: usize = 256;
 
 /// A message of an exchange. It begins with [`Membership::begin_exchange`] and goes to and fro until one has nothing to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +63,19 @@ impl Membership {
         Exchange::Digest { digest: self.digest(), own: self.own_update() }
     }
 
-    /// Takes a message of somebody who has proven to be that, and answers it; `None`: there is nothing more to say.
+    /// Whether somebody may say so many bytes more in exchanges now; that is counted then. Before they are looked at.
+    pub fn may_exchange(&mut self, now: Time, from: &NodeId, bytes: usize) -> bool {
+        let may =
+            bytes <= MESSAGE_BYTES_MAX && self.budgets.take(now, from, Work::Exchanges, exchange_cost(bytes));
+        self.stats.throttled += u64::from(!may);
+        may
+    }
+
+    /// Takes a message of somebody who has proven to be that, and answers it; `None`: there is nothing more to say. What is large is
+    /// taken in parts, see [`Exchange::part`].
     pub fn take_exchange(&mut self, now: Time, from: &NodeId, message: Exchange) -> Option<Exchange> {
         self.notice(now);
-        if let Some(member) = self.members.get_mut(from) {
-            member.heard = Some(now);
-        }
+        self.note_heard(now, from);
         match message {
             Exchange::Digest { digest, own } => {
                 if own.node != *from {
@@ -78,12 +92,10 @@ impl Membership {
                 is_something.then_some(answer)
             }
             Exchange::Updates { updates, wanted } => {
-                for update in updates {
-                    self.apply(now, from, update);
-                }
+                self.take_updates(now, from, updates);
                 // Each once, however often it is asked for.
-                let wanted: BTreeSet<_> = wanted.into_iter().collect();
-                let updates: Vec<_> = wanted.iter().flat_map(|node| self.updates_of(node)).collect();
+                let mut seen = BTreeSet::new();
+                let updates = self.updates_of_all(wanted.iter().filter(|node| seen.insert(*node)));
                 (!updates.is_empty()).then_some(Exchange::Updates { updates, wanted: Vec::new() })
             }
         }
@@ -100,7 +112,10 @@ impl Membership {
             version: self.own.record.version,
             status: if self.has_left { Status::Left } else { Status::Alive },
         };
-        let others = self.members.iter().map(|(node, member)| Listed {
+        // Whoever is more than a name comes first: of the rest there may be more than the other takes.
+        let (strangers, known): (Vec<_>, Vec<_>) =
+            self.members.iter().partition(|(_, member)| member.is_stranger());
+        let others = known.into_iter().chain(strangers).map(|(node, member)| Listed {
             node: node.clone(),
             incarnation: member.incarnation,
             version: member.record.version,
@@ -112,12 +127,19 @@ impl Membership {
     /// What the other has not, and what it has that this member has not.
     fn compare(&self, theirs: &[Listed]) -> Exchange {
         let mine = self.listing();
-        let (mut updates, mut wanted) = (Vec::new(), Vec::new());
-        for listed in news(&mine, theirs) {
-            updates.extend(self.updates_of(&listed.node));
-        }
-        wanted.extend(news(theirs, &mine).map(|listed| listed.node.clone()));
+        let updates = self.updates_of_all(news(&mine, theirs).map(|listed| &listed.node));
+        let wanted = news(theirs, &mine).map(|listed| listed.node.clone()).collect();
         Exchange::Updates { updates, wanted }
+    }
+
+    /// What is said of each of those, as many as may be sent at a time.
+    fn updates_of_all<'a>(&self, nodes: impl Iterator<Item = &'a NodeId>) -> Vec<Update> {
+        let mut left = UPDATES_BYTES_MAX;
+        let fits = move |update: &Update| {
+            left = left.saturating_sub(update.encoded_len());
+            left > 0
+        };
+        nodes.flat_map(|node| self.updates_of(node)).take_while(fits).collect()
     }
 
     /// What is said of somebody, so that whoever does not know them can take it.
@@ -146,6 +168,27 @@ fn news<'a>(of: &'a [Listed], others: &'a [Listed]) -> impl Iterator<Item = &'a 
 }
 
 impl Exchange {
+    /// Takes a part out of it that is to be given to [`Membership::take_exchange`] first, in a step of its own; `None`: what is left
+    /// is small enough.
+    pub fn part(&mut self) -> Option<Self> {
+        let Self::Updates { updates, .. } = self else { return None };
+        if updates.len() <= STEP_UPDATES_MAX {
+            return None;
+        }
+        let rest = updates.split_off(STEP_UPDATES_MAX);
+        Some(Self::Updates { updates: std::mem::replace(updates, rest), wanted: Vec::new() })
+    }
+
+    /// Whether it is one of those of which more is to come with another exchange.
+    pub fn is_cut(&self) -> bool {
+        match self {
+            Self::Updates { updates, .. } => {
+                updates.iter().map(Update::encoded_len).sum::<usize>() >= UPDATES_BYTES_MAX / 2
+            }
+            Self::Digest { .. } | Self::Same | Self::Listing(_) => false,
+        }
+    }
+
     /// As it is on the wire.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];

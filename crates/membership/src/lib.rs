@@ -12,6 +12,7 @@
 
 mod accusing;
 mod applying;
+mod budget;
 mod config;
 mod event;
 mod exchange;
@@ -22,6 +23,7 @@ mod probe;
 mod probing;
 mod queue;
 mod record;
+mod strangers;
 mod timers;
 
 /// A moment: how long after one that the caller chooses.
@@ -29,7 +31,7 @@ pub type Time = std::time::Duration;
 
 pub use config::Config;
 pub use event::{Contact, Event, Evidence, Output, Stats};
-pub use exchange::Exchange;
+pub use exchange::{Exchange, MESSAGE_BYTES_MAX};
 pub use members::{Member, Members};
 pub use membership::{Membership, Own};
 pub use packet::{Malformed, Message, Packet, UPDATES_MAX, VERSION};

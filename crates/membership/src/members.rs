@@ -1,6 +1,6 @@
 //! The members that are known, live or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,11 @@ use xxhash_rust::xxh64::Xxh64;
 
 use crate::Time;
 use crate::record::{Claim, NodeId, Record, Status, Update};
+use crate::strangers::{Introduced, Strangers};
 use crate::timers::Seldom;
+
+/// Of all that are chosen, to be probed or told news, which part are strangers at most while others are there.
+const STRANGERS_PART: f64 = 0.25;
 
 /// What is known of another member.
 #[derive(Clone, Debug)]
@@ -30,13 +34,28 @@ pub struct Member {
     pub(crate) hears_news: Seldom,
     /// How many pings in a row it has not answered itself.
     pub(crate) unanswered: u8,
+    /// How many probes in a row only others have answered for it.
+    pub(crate) through_others: u8,
+    /// Whether others reach it and this member does not.
+    pub is_through_others: bool,
     /// A stream to it that is being tried.
     pub(crate) reaching: Option<Reaching>,
     /// How often it was a suspect or dead, and came back.
     pub flaps: u32,
     pub(crate) suspicion: Option<Suspicion>,
-    /// Where it stands among the live ones.
-    live_at: Option<usize>,
+    /// That one other says that it has left, and nobody else so far.
+    pub(crate) leaving: Option<Leaving>,
+    /// Who has told of it, as long as it is nobody but a name.
+    introduced: Option<Introduced>,
+    /// Where it stands among the live ones, and among those that are probed next.
+    at: [Option<usize>; 2],
+}
+
+/// What one other says of somebody's leave.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaving {
+    pub by: NodeId,
+    pub incarnation: u64,
 }
 
 /// A suspicion under way.
@@ -45,6 +64,8 @@ pub(crate) struct Suspicion {
     pub deadline: Time,
     /// Whether a stream to it has failed too, tried by this member.
     pub is_unreached: bool,
+    /// Whether it counts: by what this member has found itself, or as the suspect had the time to answer and has not.
+    pub is_believed: bool,
 }
 
 /// A stream to somebody that is being tried.
@@ -56,6 +77,33 @@ pub(crate) struct Reaching {
 }
 
 impl Member {
+    /// How it is, as far as that is believed: whoever is accused by others alone is a suspect once it has had time to answer.
+    pub fn shown(&self) -> Status {
+        match &self.suspicion {
+            Some(suspicion) if self.status == Status::Suspect && !suspicion.is_believed => Status::Alive,
+            Some(_) | None => self.status,
+        }
+    }
+
+    /// Whether it is nobody but a name: nothing has come from it, and whoever drives this member does not know it either.
+    pub fn is_stranger(&self) -> bool {
+        self.introduced.is_some()
+    }
+
+    /// That one other says that it has left, unless it has said something else since.
+    pub(crate) fn is_leaving(&self) -> Option<&Leaving> {
+        self.leaving.as_ref().filter(|leaving| leaving.incarnation >= self.incarnation)
+    }
+
+    /// What is said of it that it would not say itself.
+    pub(crate) fn accusation(&self, node: &NodeId) -> Option<Update> {
+        if let Some(leaving) = self.is_leaving() {
+            let incarnation = leaving.incarnation;
+            return Some(Update { node: node.clone(), incarnation, claim: Claim::Left });
+        }
+        (self.status != Status::Alive).then(|| self.update(node))
+    }
+
     /// What is said of it, as it is passed on.
     pub fn update(&self, node: &NodeId) -> Update {
         let claim = match self.status {
@@ -71,14 +119,28 @@ impl Member {
     }
 }
 
+/// The orders in which members stand.
+#[derive(Clone, Copy)]
+enum Order {
+    /// Those that are live, in no order.
+    Live,
+    /// Those that are probed next, from the end.
+    Ring,
+}
+
+/// Members that are chosen from alike.
+#[derive(Default)]
+struct Pool([Vec<NodeId>; 2]);
+
 /// All of them but this one.
 #[derive(Default)]
 pub struct Members {
     known: BTreeMap<NodeId, Member>,
-    /// Those that are live, in no order.
-    live: Vec<NodeId>,
-    /// Those that are probed next, from the end.
-    ring: Vec<NodeId>,
+    /// Those that are somebody, and the strangers.
+    pools: [Pool; 2],
+    /// Those that are not live, by since when.
+    gone: BTreeSet<(Time, NodeId)>,
+    pub(crate) strangers: Strangers,
 }
 
 impl Members {
@@ -106,18 +168,21 @@ impl Members {
 
     /// How many are live.
     pub fn live(&self) -> usize {
-        self.live.len()
+        self.pools.iter().map(|pool| pool.0[Order::Live as usize].len()).sum()
     }
 
-    /// Enters one that is alive.
+    /// Enters one that is alive; `introduced`: by whom, where it is nobody but a name so far.
     pub(crate) fn enter(
         &mut self,
         node: NodeId,
-        incarnation: u64,
-        record: Arc<Record>,
+        (incarnation, record): (u64, Arc<Record>),
+        introduced: Option<Introduced>,
         now: Time,
         rng: &mut fastrand::Rng,
     ) {
+        if let Some(introduced) = &introduced {
+            self.strangers.insert(&node, introduced);
+        }
         let member = Member {
             incarnation,
             status: Status::Alive,
@@ -129,10 +194,14 @@ impl Members {
             accusers: Vec::new(),
             hears_news: Seldom::default(),
             unanswered: 0,
+            through_others: 0,
+            is_through_others: false,
             reaching: None,
             flaps: 0,
             suspicion: None,
-            live_at: None,
+            leaving: None,
+            introduced,
+            at: [None; 2],
         };
         self.known.insert(node.clone(), member);
         self.revive(&node, rng);
@@ -142,9 +211,17 @@ impl Members {
     pub(crate) fn turn(&mut self, node: &NodeId, status: Status, now: Time, rng: &mut fastrand::Rng) {
         let Some(member) = self.known.get_mut(node) else { return };
         let was_live = member.status.is_live();
-        (member.status, member.since) = (status, now);
+        let before = std::mem::replace(&mut member.since, now);
+        member.status = status;
         if status != Status::Suspect {
             member.suspicion = None;
+        }
+        if !was_live {
+            self.gone.remove(&(before, node.clone()));
+        }
+        if !status.is_live() {
+            (member.through_others, member.is_through_others) = (0, false);
+            self.gone.insert((now, node.clone()));
         }
         match (was_live, status.is_live()) {
             (true, false) => self.bury(node),
@@ -153,45 +230,109 @@ impl Members {
         }
     }
 
-    fn revive(&mut self, node: &NodeId, rng: &mut fastrand::Rng) {
-        let Some(member) = self.known.get_mut(node) else { return };
-        member.live_at = Some(self.live.len());
-        self.live.push(node.clone());
-        // Somewhere in this round already, unless it is there from before.
-        if !self.ring.contains(node) {
-            self.ring.insert(rng.usize(..=self.ring.len()), node.clone());
+    /// Notes that somebody is more than a name. Who had told of it, if it was no more so far.
+    pub(crate) fn prove(&mut self, node: &NodeId) -> Option<NodeId> {
+        let introduced = self.known.get_mut(node)?.introduced.clone()?;
+        self.strangers.remove(node, &introduced);
+        let stood = self.known.get(node).map_or([None; 2], |member| member.at);
+        self.bury(node);
+        self.known.get_mut(node)?.introduced = None;
+        for (order, _) in [Order::Live, Order::Ring].into_iter().zip(stood).filter(|(_, at)| at.is_some()) {
+            self.stand(node, order);
         }
+        Some(introduced.by)
+    }
+
+    fn revive(&mut self, node: &NodeId, rng: &mut fastrand::Rng) {
+        self.stand(node, Order::Live);
+        // Somewhere in this round already.
+        let Some(at) = self.stand(node, Order::Ring) else { return };
+        self.exchange_places(node, at, rng.usize(..=at));
     }
 
     fn bury(&mut self, node: &NodeId) {
-        let Some(at) = self.known.get_mut(node).and_then(|member| member.live_at.take()) else { return };
-        self.live.swap_remove(at);
-        if let Some(moved) = self.live.get(at)
-            && let Some(member) = self.known.get_mut(moved)
-        {
-            member.live_at = Some(at);
+        self.unstand(node, Order::Live);
+        self.unstand(node, Order::Ring);
+    }
+
+    fn nodes(&mut self, is_stranger: bool, order: Order) -> &mut Vec<NodeId> {
+        &mut self.pools[usize::from(is_stranger)].0[order as usize]
+    }
+
+    /// Has somebody stand in an order, at its end; where that is.
+    fn stand(&mut self, node: &NodeId, order: Order) -> Option<usize> {
+        let member = self.known.get_mut(node).filter(|member| member.at[order as usize].is_none())?;
+        let nodes = &mut self.pools[usize::from(member.introduced.is_some())].0[order as usize];
+        member.at[order as usize] = Some(nodes.len());
+        nodes.push(node.clone());
+        Some(nodes.len() - 1)
+    }
+
+    fn unstand(&mut self, node: &NodeId, order: Order) {
+        let Some(member) = self.known.get_mut(node) else { return };
+        let Some(at) = member.at[order as usize].take() else { return };
+        let is_stranger = member.introduced.is_some();
+        let nodes = self.nodes(is_stranger, order);
+        nodes.swap_remove(at);
+        let moved = nodes.get(at).cloned();
+        if let Some(member) = moved.and_then(|moved| self.known.get_mut(&moved)) {
+            member.at[order as usize] = Some(at);
+        }
+    }
+
+    /// Has the last of a round, who stands at `at`, change places with another one.
+    fn exchange_places(&mut self, node: &NodeId, at: usize, with: usize) {
+        let is_stranger = self.known.get(node).is_some_and(Member::is_stranger);
+        let nodes = self.nodes(is_stranger, Order::Ring);
+        nodes.swap(at, with);
+        for place in [at, with] {
+            let stands = self.nodes(is_stranger, Order::Ring).get(place).cloned();
+            if let Some(member) = stands.and_then(|node| self.known.get_mut(&node)) {
+                member.at[Order::Ring as usize] = Some(place);
+            }
         }
     }
 
     pub(crate) fn forget(&mut self, node: &NodeId) {
         self.bury(node);
-        self.known.remove(node);
+        let Some(member) = self.known.remove(node) else { return };
+        self.gone.remove(&(member.since, node.clone()));
+        if let Some(introduced) = &member.introduced {
+            self.strangers.remove(node, introduced);
+        }
+    }
+
+    /// Among whom the next is chosen: as many strangers as there are among all, but [`STRANGERS_PART`] at most.
+    fn pool(&self, rng: &mut fastrand::Rng) -> usize {
+        let [known, strangers] = [0, 1].map(|pool| self.pools[pool].0[Order::Live as usize].len());
+        match (known, strangers) {
+            (_, 0) => 0,
+            (0, _) => 1,
+            (known, strangers) => {
+                let part = (strangers as f64 / (known + strangers) as f64).min(STRANGERS_PART);
+                usize::from(rng.f64() < part)
+            }
+        }
     }
 
     /// Whose turn it is to be probed: each live one once in a round, whose order is another each time.
     pub(crate) fn next(&mut self, rng: &mut fastrand::Rng) -> Option<NodeId> {
-        if self.live.is_empty() {
-            return None;
-        }
-        loop {
-            while let Some(node) = self.ring.pop() {
-                if self.known.get(&node).is_some_and(|member| member.status.is_live()) {
-                    return Some(node);
+        let is_stranger = self.pool(rng) == 1;
+        if self.nodes(is_stranger, Order::Ring).is_empty() {
+            let mut round = self.nodes(is_stranger, Order::Live).clone();
+            rng.shuffle(&mut round);
+            for (at, node) in round.iter().enumerate() {
+                if let Some(member) = self.known.get_mut(node) {
+                    member.at[Order::Ring as usize] = Some(at);
                 }
             }
-            self.ring.clone_from(&self.live);
-            rng.shuffle(&mut self.ring);
+            *self.nodes(is_stranger, Order::Ring) = round;
         }
+        let node = self.nodes(is_stranger, Order::Ring).pop()?;
+        if let Some(member) = self.known.get_mut(&node) {
+            member.at[Order::Ring as usize] = None;
+        }
+        Some(node)
     }
 
     /// So many different live ones at most, of those that `suits`.
@@ -202,31 +343,32 @@ impl Members {
         suits: impl Fn(&NodeId) -> bool,
     ) -> Vec<NodeId> {
         let mut some: Vec<NodeId> = Vec::with_capacity(count);
+        let is_few = self.live() <= count;
         // Nearly all suit, so that a few tries find enough; who is few is looked through.
         for _ in 0..count * 4 {
-            if some.len() == count || self.live.len() <= count {
+            if some.len() == count || is_few {
                 break;
             }
-            let one = &self.live[rng.usize(..self.live.len())];
+            let live = &self.pools[self.pool(rng)].0[Order::Live as usize];
+            let one = &live[rng.usize(..live.len())];
             if suits(one) && !some.contains(one) {
                 some.push(one.clone());
             }
         }
-        if self.live.len() <= count {
-            some.extend(self.live.iter().filter(|one| suits(one)).cloned());
+        if is_few {
+            let live = self.pools.iter().flat_map(|pool| &pool.0[Order::Live as usize]);
+            some.extend(live.filter(|one| suits(one)).cloned());
         }
         some
     }
 
-    /// One of those that are thought to be dead.
+    /// One of those that are thought to be dead, and are more than names.
     pub(crate) fn dead(&self, rng: &mut fastrand::Rng) -> Option<NodeId> {
-        let is_dead = |(_, member): &(&NodeId, &Member)| member.status == Status::Dead;
-        let dead = self.known.iter().filter(is_dead).count();
-        if dead == 0 {
-            return None;
-        }
-        let chosen = rng.usize(..dead);
-        self.known.iter().filter(is_dead).nth(chosen).map(|(node, _)| node.clone())
+        let of_gone = self.gone.iter().filter_map(|(_, node)| self.known.get_key_value(node));
+        let is_dead =
+            |(_, member): &(&NodeId, &Member)| member.status == Status::Dead && !member.is_stranger();
+        let dead: Vec<_> = of_gone.filter(is_dead).map(|(node, _)| node).collect();
+        rng.choice(dead).cloned()
     }
 
     /// Gives all suspects so much more time.
@@ -242,24 +384,26 @@ impl Members {
         }
     }
 
-    /// Makes room by forgetting whoever has been gone for longest; `None`: nobody is gone.
-    pub(crate) fn forget_one(&mut self) -> Option<NodeId> {
-        let gone = self.known.iter().filter(|(_, member)| !member.status.is_live());
-        let node = gone.min_by_key(|(_, member)| member.since).map(|(node, _)| node.clone())?;
-        self.forget(&node);
-        Some(node)
+    /// Whoever has been gone for longest; `None`: nobody is gone.
+    pub(crate) fn longest_gone(&self) -> Option<NodeId> {
+        self.gone.first().map(|(_, node)| node.clone())
+    }
+
+    /// The same, if it is gone since before `since`.
+    pub(crate) fn gone_before(&self, since: Time) -> Option<NodeId> {
+        self.gone.first().filter(|(at, _)| *at <= since).map(|(_, node)| node.clone())
     }
 
     /// How many are still to be probed in this round.
     pub(crate) fn to_probe(&self) -> usize {
-        self.ring.len()
+        self.pools.iter().map(|pool| pool.0[Order::Ring as usize].len()).sum()
     }
 
     /// A number that two have alike who know the same live members with the same records; `own` is of this one.
     pub(crate) fn digest(&self, own: (&NodeId, u64, u64)) -> u64 {
         let mut sum = digest_of(own.0, own.1, own.2);
-        for (node, member) in self.live.iter().filter_map(|node| self.known.get_key_value(node)) {
-            // In whatever order they are.
+        // Whose order is one another has too, whatever that is.
+        for (node, member) in self.known.iter().filter(|(_, member)| member.status.is_live()) {
             sum = sum.wrapping_add(digest_of(node, member.incarnation, member.record.version));
         }
         sum

@@ -7,13 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::Time;
+use crate::budget::{Budgets, Work};
 use crate::config::Config;
 use crate::event::{Contact, Event, Output, Stats};
-use crate::members::Members;
+use crate::members::{Member, Members};
 use crate::packet::{Malformed, Message, Packet, UPDATES_MAX};
 use crate::probe::{Probe, Relayed};
 use crate::queue::Queue;
-use crate::record::{Claim, NodeId, RECORD_BYTES_MAX, Record, Status, TooLarge, Update};
+use crate::record::{Claim, NodeId, RECORD_BYTES_MAX, Record, TooLarge, Update};
 use crate::timers::{Seldom, Timer, Timers};
 
 /// How much of a packet is kept for its head.
@@ -23,6 +24,10 @@ const EXCHANGE_JITTER: f64 = 0.2;
 /// How soon somebody who knows nobody tries again at first, and at last.
 const ALONE_AGAIN: Duration = Duration::from_millis(50);
 const ALONE_AGAIN_MAX: Duration = Duration::from_secs(1);
+/// How many are told directly by somebody who goes: a leave counts from the member itself.
+const LEAVE_TOLD_MAX: usize = 256;
+/// After how many intervals without a word of anybody a member is cut off.
+const SILENT_INTERVALS: u32 = 3;
 /// How many exchanges go by until one is with a seed, whoever is known.
 const SEED_EVERY: u64 = 4;
 
@@ -51,6 +56,10 @@ pub struct Membership {
     pub(crate) rng: fastrand::Rng,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) stats: Stats,
+    pub(crate) budgets: Budgets,
+    /// When anybody was heard the last time, and whether that is too long ago.
+    heard: Time,
+    is_cut_off: bool,
     /// When it began, and the incarnation it began with: nobody else's can be far from that.
     begun: (Time, u64),
     gossips: bool,
@@ -72,6 +81,8 @@ impl Membership {
         let mut timers = Timers::default();
         timers.set(now, Timer::Exchange);
         timers.set(now + config.interval.mul_f64(rng.f64()), Timer::Round);
+        timers.set(now + config.interval * SILENT_INTERVALS, Timer::Silence);
+        let budgets = Budgets::new(config.members_max, config.strangers_max, now);
         let begun = (now, own.incarnation);
         let mut member = Self {
             config,
@@ -87,6 +98,9 @@ impl Membership {
             rng,
             outputs: VecDeque::new(),
             stats: Stats::default(),
+            budgets,
+            heard: now,
+            is_cut_off: false,
             begun,
             gossips: false,
             exchanges: 0,
@@ -108,7 +122,7 @@ impl Membership {
     /// How much is kept for what is to be done; bounded by how many members there are.
     pub fn pending(&self) -> usize {
         let under_way = self.probes.len() + self.relayed.len();
-        self.timers.len() + self.queue.len() + self.members.to_probe() + under_way
+        self.timers.len() + self.queue.len() + self.members.to_probe() + self.budgets.len() + under_way
     }
 
     /// What is to be done next, until there is nothing.
@@ -143,6 +157,23 @@ impl Membership {
         self.stats
     }
 
+    /// Whether others are known to live, and none of them was heard for a while.
+    pub fn is_cut_off(&self) -> bool {
+        self.is_cut_off
+    }
+
+    /// The names that are known and are nobody so far; see [`Self::know`].
+    pub fn strangers(&self) -> impl Iterator<Item = &NodeId> {
+        self.members.strangers.names()
+    }
+
+    /// Notes that a name is that of somebody, as the caller knows from elsewhere.
+    pub fn know(&mut self, node: &NodeId) {
+        if let Some(by) = self.members.prove(node) {
+            self.budgets.give_back(&by, Work::Strangers, 1);
+        }
+    }
+
     /// Says something else of itself from now on.
     ///
     /// # Errors
@@ -165,7 +196,7 @@ impl Membership {
         self.notice(now);
         self.has_left = true;
         self.spread_own(now);
-        for to in self.members.some(self.config.fanout * 2, &mut self.rng, |_| true) {
+        for to in self.members.some(LEAVE_TOLD_MAX, &mut self.rng, |_| true) {
             self.send(&to, Message::Gossip);
         }
     }
@@ -183,6 +214,8 @@ impl Membership {
                 Timer::Nack(number) => self.nack(number),
                 Timer::Suspicion(node) => self.suspicion_is_over(now, &node),
                 Timer::Confirm(node) => self.confirm(now, &node),
+                Timer::Believe(node) => self.believe_in_time(now, &node),
+                Timer::Silence => self.silence(now),
             }
         }
     }
@@ -199,6 +232,30 @@ impl Membership {
         self.timers.delay(late);
         self.probes.values_mut().for_each(|probe| probe.delay(late));
         self.members.delay(late);
+        self.heard += late;
+    }
+
+    /// Notes that somebody was heard who has proven to be that.
+    pub(crate) fn note_heard(&mut self, now: Time, from: &NodeId) {
+        self.heard = now;
+        if std::mem::take(&mut self.is_cut_off) {
+            self.tell(Event::InTouch);
+        }
+        self.know(from);
+        if let Some(member) = self.members.get_mut(from) {
+            member.heard = Some(now);
+        }
+    }
+
+    /// Looks whether anybody was heard lately. Others are probed all the time, and so is this one.
+    fn silence(&mut self, now: Time) {
+        let after = self.config.interval * SILENT_INTERVALS;
+        let is_silent = now.saturating_sub(self.heard) >= after && self.members.live() > 0;
+        if is_silent && !std::mem::replace(&mut self.is_cut_off, true) {
+            self.tell(Event::CutOff);
+        }
+        let at = if is_silent { now + after } else { self.heard.max(now.saturating_sub(after / 2)) + after };
+        self.timers.set(at, Timer::Silence);
     }
 
     /// Takes a packet of a member who has proven to be that.
@@ -229,24 +286,37 @@ impl Membership {
         self.notice(now);
         self.stats.received += 1;
         self.stats.received_bytes += bytes.len() as u64;
+        if !self.budgets.take(now, from, Work::Packets, 1) {
+            self.stats.throttled += 1;
+            return Ok(Message::Gossip);
+        }
         let packet = Packet::decode(bytes).inspect_err(|_| self.stats.malformed += 1)?;
         if *from == self.own.node {
             return Ok(Message::Gossip);
         }
         self.hear(now, from, &packet);
-        for update in packet.updates {
+        self.take_updates(now, from, packet.updates);
+        Ok(packet.message)
+    }
+
+    /// Takes what somebody says of others, as far as it may say so much.
+    pub(crate) fn take_updates(&mut self, now: Time, from: &NodeId, updates: Vec<Update>) {
+        for update in updates {
+            if !self.budgets.take(now, from, Work::Updates, 1) {
+                self.stats.throttled += 1;
+                return;
+            }
             self.apply(now, from, update);
         }
-        Ok(packet.message)
     }
 
     /// Notes that somebody lives who has sent something, and learns more of whoever is not known as they are by now.
     fn hear(&mut self, now: Time, from: &NodeId, packet: &Packet) {
         let is_plausible = packet.incarnation <= self.incarnation_max(now);
+        self.note_heard(now, from);
         let Some(member) = self.members.get_mut(from) else {
             return self.ask(now, from);
         };
-        member.heard = Some(now);
         member.health = packet.health;
         let is_newer = packet.incarnation > member.incarnation
             || packet.incarnation == member.incarnation && packet.version > member.record.version;
@@ -279,7 +349,8 @@ impl Membership {
 
     /// Passes an update on.
     pub(crate) fn spread(&mut self, now: Time, update: Update) {
-        self.queue.put(update);
+        let is_of_stranger = self.members.get(update.node.as_str()).is_some_and(Member::is_stranger);
+        self.queue.put(update, is_of_stranger);
         if !self.gossips {
             self.gossips = true;
             // News that comes together goes on together.
@@ -335,8 +406,7 @@ impl Membership {
     fn packet_with(&mut self, to: &NodeId, message: Message, news_max: usize) -> Vec<u8> {
         let mut updates = Vec::new();
         let mut left = self.config.packet_bytes_max.saturating_sub(HEAD_BYTES);
-        if let Some(member) = self.members.get(to.as_str()).filter(|member| member.status != Status::Alive) {
-            let accusation = member.update(to);
+        if let Some(accusation) = self.members.get(to.as_str()).and_then(|member| member.accusation(to)) {
             left = left.saturating_sub(accusation.encoded_len());
             updates.push(accusation);
         }
@@ -405,15 +475,36 @@ impl Membership {
         self.timers.set(now + wait.mul_f64(jitter), Timer::Exchange);
     }
 
-    /// Forgets who has been gone for long.
+    /// Forgets who has been gone for long, strangers of whom nothing was heard, and what senders had done long ago.
     fn forget(&mut self, now: Time) {
-        let is_old = |since: Time| now.saturating_sub(since) >= self.config.forget_after;
-        let gone = self.members.iter().filter(|(_, member)| !member.status.is_live() && is_old(member.since));
-        let gone: Vec<_> = gone.map(|(node, _)| node.clone()).collect();
-        for node in gone {
-            self.members.forget(&node);
-            self.tell(Event::Forgotten { node });
+        let known = self.members.live().saturating_sub(self.members.strangers.len());
+        let strange_since = now.saturating_sub(self.config.strange_for(known));
+        while let Some(node) = self.members.strangers.older_than(strange_since) {
+            self.disbelieve(now, &node);
         }
+        if let Some(since) = now.checked_sub(self.config.forget_after) {
+            while let Some(node) = self.members.gone_before(since) {
+                self.forget_one(&node);
+            }
+        }
+        self.budgets.sweep(now);
+    }
+
+    /// Forgets a stranger, and takes it no more for a while.
+    pub(crate) fn disbelieve(&mut self, now: Time, node: &NodeId) {
+        let incarnation = self.members.get(node.as_str()).map_or(0, |member| member.incarnation);
+        self.members.strangers.disbelieve(now, node.clone(), incarnation, self.config.strangers_max);
+        self.forget_one(node);
+    }
+
+    /// Forgets somebody, and all that was to be done about it.
+    pub(crate) fn forget_one(&mut self, node: &NodeId) {
+        self.members.forget(node);
+        self.queue.remove(node);
+        for timer in [Timer::Suspicion, Timer::Confirm, Timer::Believe] {
+            self.timers.cancel(&timer(node.clone()));
+        }
+        self.tell(Event::Forgotten { node: node.clone() });
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::event::Evidence;
 use crate::exchange::Exchange;
+use crate::record::Status;
 
 const START: u64 = 1_700_000_000_000 << 10;
 
@@ -67,10 +68,8 @@ fn which_claims_win() {
         ("a death in time", vec![(0, 0, by("c")), (1, 0, dead())], (Status::Dead, 0)),
         ("a suspicion of the dead", vec![(0, 0, by("c")), (1, 0, dead()), (2, 9, by("c"))], (Status::Dead, 0)),
         ("back from the dead", vec![(0, 0, by("c")), (1, 0, dead()), (2, 1, alive(1))], (Status::Alive, 1)),
-        ("a leave", vec![(0, 0, Claim::Left)], (Status::Left, 0)),
+        ("a leave, as one other says", vec![(0, 0, Claim::Left), (1, 0, Claim::Left)], (Status::Alive, 0)),
         ("a leave of before", vec![(0, 1, alive(1)), (0, 0, Claim::Left)], (Status::Alive, 1)),
-        ("back after a leave", vec![(0, 0, Claim::Left), (0, 1, alive(1))], (Status::Alive, 1)),
-        ("left already", vec![(0, 0, Claim::Left), (0, 0, by("c"))], (Status::Left, 0)),
         ("far ahead of what is known", vec![(0, 5_000, by("c")), (0, 5_000, Claim::Left)], (Status::Alive, 0)),
         ("of next year", vec![(0, (400 * 24 * 3_600_000) << 10, alive(1))], (Status::Alive, 0)),
     ];
@@ -81,6 +80,241 @@ fn which_claims_win() {
         }
         assert_eq!(status(&member, "b"), expected, "{what}");
     }
+}
+
+#[test]
+fn a_leave_counts_from_the_member_itself_or_from_two_others() {
+    let left = |member: &mut Membership, from: &str, incarnation| {
+        let update = Update { node: name("b"), incarnation: START + incarnation, claim: Claim::Left };
+        member.apply(Time::ZERO, &name(from), update);
+        std::iter::from_fn(|| member.poll()).collect::<Vec<_>>()
+    };
+    let mut itself = member();
+    left(&mut itself, "b", 0);
+    assert_eq!(status(&itself, "b"), (Status::Left, 0));
+    say(&mut itself, Time::ZERO, "b", START, by("c"));
+    assert_eq!(status(&itself, "b"), (Status::Left, 0), "left already");
+    say(&mut itself, Time::ZERO, "b", START + 1, Claim::Alive(Arc::new(record(2, 1))));
+    assert_eq!(status(&itself, "b"), (Status::Alive, 1), "back after a leave");
+    let mut others = member();
+    let outputs = left(&mut others, "c", 7);
+    let sent = outputs.iter().find_map(|output| match output {
+        Output::Send { to, packet } if to.as_str() == "b" => Some(Packet::decode(packet).unwrap()),
+        Output::Send { .. } | Output::Event(_) | Output::Exchange { .. } | Output::Reach { .. } => None,
+        Output::Measured { .. } => None,
+    });
+    let told = sent.unwrap().updates.into_iter().find(|update| update.node == name("b"));
+    assert_eq!(told.map(|update| update.claim), Some(Claim::Left), "it hears of it, so that it can answer");
+    left(&mut others, "c", 8);
+    assert_eq!(status(&others, "b"), (Status::Alive, 0));
+    left(&mut others, "d", 0);
+    assert_eq!(status(&others, "b"), (Status::Left, 0));
+    // An answer ends it.
+    let mut answered = member();
+    left(&mut answered, "c", 0);
+    say(&mut answered, Time::ZERO, "b", START + 1, Claim::Alive(Arc::new(record(2, 1))));
+    left(&mut answered, "d", 1);
+    assert_eq!(status(&answered, "b"), (Status::Alive, 1));
+}
+
+#[test]
+fn whoever_is_silent_and_said_to_have_left_has_left() {
+    let mut member = member();
+    member.timers = Timers::default();
+    say(&mut member, Time::ZERO, "b", START, Claim::Left);
+    let evidence = Evidence { waited: seconds(1), helpers: Vec::new(), nacks: 0, rtt: None, health: 0 };
+    member.accuse(Time::ZERO, &name("b"), evidence, true);
+    let outputs = until(&mut member, seconds(60));
+    assert!(!dies(&outputs), "{outputs:?}");
+    assert_eq!(status(&member, "b"), (Status::Left, 0));
+}
+
+#[test]
+fn an_accusation_by_others_is_shown_once_it_could_have_been_answered() {
+    let shown = |member: &Membership| member.members().get("b").unwrap().shown();
+    let told = |outputs: &[Output]| {
+        outputs.iter().any(|output| matches!(output, Output::Event(Event::Suspected { .. })))
+    };
+    let mut member = member();
+    member.timers = Timers::default();
+    let outputs = say(&mut member, Time::ZERO, "b", START, by("c"));
+    assert!(!told(&outputs) && shown(&member) == Status::Alive);
+    let outputs = until(&mut member, seconds(1));
+    assert!(told(&outputs) && shown(&member) == Status::Suspect);
+    // What is answered in time is neither shown nor told.
+    let mut member = self::member();
+    say(&mut member, Time::ZERO, "b", START, by("c"));
+    let outputs = say(&mut member, Time::ZERO, "b", START + 1, Claim::Alive(Arc::new(record(2, 1))));
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Event(_))), "{outputs:?}");
+    // What this member has found itself is shown at once.
+    let evidence = Evidence { waited: seconds(1), helpers: Vec::new(), nacks: 0, rtt: None, health: 0 };
+    member.accuse(Time::ZERO, &name("b"), evidence, true);
+    assert_eq!(shown(&member), Status::Suspect);
+}
+
+/// A member of which another one, `liar`, tells of so many names that nobody has.
+fn told_of(member: &mut Membership, at: Time, from: &str, count: usize, what: &str) {
+    for number in 0..count {
+        let claim = Claim::Alive(Arc::new(record(9, 1)));
+        let update = Update { node: name(&format!("{what}-{number}")), incarnation: START, claim };
+        member.take_updates(at, &name(from), vec![update]);
+    }
+    while member.poll().is_some() {}
+}
+
+#[test]
+fn names_that_nobody_knows_have_a_small_share_and_go_away() {
+    let mut member = member();
+    member.receive(Time::ZERO, &name("b"), &gossip_of("b")).unwrap();
+    member.receive(Time::ZERO, &name("c"), &gossip_of("c")).unwrap();
+    let strangers_max = member.config.strangers_max;
+    told_of(&mut member, Time::ZERO, "b", 20_000, "nobody");
+    assert_eq!(member.strangers().count(), strangers_max);
+    assert_eq!(member.members().len(), strangers_max + 2);
+    assert!(member.queued() <= strangers_max + 3);
+    // Whoever tells of fewer is heard beside.
+    told_of(&mut member, Time::ZERO, "c", 1, "new");
+    assert!(member.members().get("new-0").is_some());
+    assert_eq!(member.strangers().count(), strangers_max);
+    // Once it is heard it is none any more, and stays.
+    member.receive(Time::ZERO, &name("new-0"), &gossip_of("new-0")).unwrap();
+    assert!(!member.members().get("new-0").unwrap().is_stranger());
+    // One is known from elsewhere.
+    member.know(&name("nobody-7"));
+    assert_eq!(member.strangers().count(), strangers_max - 2);
+    // Few of those that are probed are strangers.
+    let mut rng = fastrand::Rng::with_seed(1);
+    let strange = (0..1000)
+        .filter(|_| {
+            let next = member.members.next(&mut rng).unwrap();
+            member.members.get(next.as_str()).unwrap().is_stranger()
+        })
+        .count();
+    assert!((150..350).contains(&strange), "{strange}");
+    // Nothing was heard of them for long: they are gone, and are not taken again as others still have them.
+    let later = Duration::from_secs(400);
+    member.timers.set(later, Timer::Exchange);
+    member.advance(later);
+    assert_eq!(member.strangers().count(), 0);
+    assert_eq!(member.members().len(), 4);
+    let claim = Claim::Alive(Arc::new(record(9, 1)));
+    let update = Update { node: name("nobody-9"), incarnation: START, claim };
+    member.take_updates(later, &name("c"), vec![update]);
+    assert!(member.members().get("nobody-9").is_none());
+}
+
+#[test]
+fn a_full_table_takes_whoever_comes_itself() {
+    let own = Own { node: name("a"), incarnation: START, record: record(1, 1) };
+    let config = Config { members_max: 100, strangers_max: 90, ..Config::default() };
+    let mut member = Membership::new(own, config, 1, Time::ZERO);
+    told_of(&mut member, Time::ZERO, "liar", 1000, "nobody");
+    assert_eq!(member.members().len(), 90);
+    for number in 0..100 {
+        let node = format!("real-{number}");
+        let claim = Claim::Alive(Arc::new(record(3, 1)));
+        let update = Update { node: name(&node), incarnation: START, claim };
+        member.take_updates(Time::ZERO, &name(&node), vec![update]);
+        assert!(member.members().get(&node).is_some());
+    }
+    assert_eq!((member.members().len(), member.strangers().count()), (100, 0));
+}
+
+#[test]
+fn what_one_sender_may_have_done_is_bounded() {
+    let mut member = member();
+    let claims = |number: u64| {
+        let updates = (0..60).map(|at| Update {
+            node: name("b"),
+            incarnation: START + number * 60 + at,
+            claim: Claim::Alive(Arc::new(record(2, 1))),
+        });
+        let mut bytes = Vec::new();
+        let updates = updates.collect();
+        let message = Message::Gossip;
+        Packet { message, incarnation: START, version: 1, health: 0, updates }.encode(&mut bytes);
+        bytes
+    };
+    for number in 0..10_000 {
+        member.receive(Time::ZERO, &name("c"), &claims(number)).unwrap();
+        while member.poll().is_some() {}
+    }
+    let taken = member.members().get("b").unwrap().incarnation - START;
+    assert!(taken < 20_000, "{taken}");
+    assert!(member.stats().throttled > 9000 - 300);
+    // Another one is heard all the same.
+    let claim = Claim::Alive(Arc::new(record(2, 2)));
+    let update = Update { node: name("b"), incarnation: START + 1_000_000, claim };
+    member.take_updates(Time::ZERO, &name("b"), vec![update]);
+    assert_eq!(status(&member, "b").1, 1_000_000);
+    let exchanges = (0..1000).filter(|_| member.may_exchange(Time::ZERO, &name("c"), 100)).count();
+    assert_eq!(exchanges, 128);
+    assert!(!member.may_exchange(Time::ZERO, &name("b"), crate::MESSAGE_BYTES_MAX + 1));
+}
+
+#[test]
+fn ten_thousand_that_are_known_are_taken_from_one_exchange_after_the_other() {
+    let own = Own { node: name("a"), incarnation: START, record: record(1, 1) };
+    let mut knows = Membership::new(own.clone(), Config::default(), 1, Time::ZERO);
+    for number in 0..9_999 {
+        let node = name(&format!("node-{number:05}"));
+        let claim = Claim::Alive(Arc::new(Record { body: Bytes::from(vec![7; 150]), ..record(3, 1) }));
+        knows.apply(Time::ZERO, &node, Update { node: node.clone(), incarnation: START, claim });
+    }
+    while knows.poll().is_some() {}
+    let own = Own { node: name("new"), incarnation: START, record: record(8, 1) };
+    let mut new = Membership::new(own, Config::default(), 2, Time::ZERO);
+    let mut exchanges = 0;
+    while new.members().len() < 10_000 {
+        exchanges += 1;
+        assert!(exchanges < 8, "{} after {exchanges} exchanges", new.members().len());
+        let mut message = Some(new.begin_exchange());
+        while let Some(said) = message {
+            message = taken(&mut knows, "new", said).and_then(|said| taken(&mut new, "a", said));
+        }
+    }
+    assert_eq!(new.strangers().count(), 0);
+}
+
+/// Takes a message of an exchange as it is driven: in parts, and whoever is told of is known from elsewhere.
+fn taken(member: &mut Membership, from: &str, message: Exchange) -> Option<Exchange> {
+    let bytes = message.encode();
+    assert!(member.may_exchange(Time::ZERO, &name(from), bytes.len()), "{} bytes", bytes.len());
+    let mut message = Exchange::decode(&bytes).unwrap();
+    let mut parts: Vec<_> = std::iter::from_fn(|| message.part()).collect();
+    parts.push(message);
+    let mut answer = None;
+    for part in parts {
+        answer = member.take_exchange(Time::ZERO, &name(from), part);
+        while let Some(output) = member.poll() {
+            if let Output::Event(Event::Joined { node }) = output {
+                member.know(&node);
+            }
+        }
+    }
+    answer
+}
+
+fn gossip_of(_: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let packet =
+        Packet { message: Message::Gossip, incarnation: START, version: 1, health: 0, updates: Vec::new() };
+    packet.encode(&mut bytes);
+    bytes
+}
+
+#[test]
+fn whoever_hears_nobody_knows_that_it_is_cut_off() {
+    let mut member = member();
+    let cut_off = |outputs: &[Output]| outputs.contains(&Output::Event(Event::CutOff));
+    let outputs = until(&mut member, seconds(2));
+    assert!(!cut_off(&outputs) && !member.is_cut_off());
+    let outputs = until(&mut member, seconds(5));
+    assert!(cut_off(&outputs) && member.is_cut_off());
+    member.receive(seconds(5), &name("b"), &gossip_of("b")).unwrap();
+    assert!(!member.is_cut_off());
+    let outputs: Vec<_> = std::iter::from_fn(|| member.poll()).collect();
+    assert!(outputs.contains(&Output::Event(Event::InTouch)));
 }
 
 #[test]
@@ -153,7 +387,11 @@ fn of_two_with_one_name_each_hears_of_the_other() {
     assert_eq!(say(&mut member, Time::ZERO, "a", START + 9, other), []);
     let restarted = Claim::Alive(Arc::new(record(55, 1)));
     let outputs = say(&mut member, Time::ZERO, "b", START + 1, restarted);
-    assert!(outputs.contains(&Output::Event(Event::Restarted { node: name("b"), instance: 55 })));
+    assert!(outputs.contains(&Output::Event(Event::Restarted {
+        node: name("b"),
+        instance: 55,
+        from: name("c")
+    })));
 }
 
 #[test]

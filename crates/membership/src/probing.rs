@@ -15,6 +15,8 @@ use crate::timers::Timer;
 const RELAYED_MAX: usize = 1024;
 /// For one of them.
 const RELAYED_EACH_MAX: usize = 16;
+/// How many probes may be under way for another one to begin out of turn.
+const PROBES_MAX: usize = 64;
 /// After so many pings in a row without an answer of its own, of one that a stream reaches, it is said that pings do not come
 /// through.
 const UNANSWERED: u8 = 3;
@@ -32,11 +34,17 @@ impl Membership {
         self.timers.set(now + self.config.interval * self.patience(), Timer::Round);
     }
 
-    /// Probes somebody out of turn who is a suspect still.
+    /// Probes somebody out of turn who is a suspect still, or is said to have left.
     pub(crate) fn confirm(&mut self, now: Time, node: &NodeId) {
-        let is_suspect =
-            self.members.get(node.as_str()).is_some_and(|member| member.status == Status::Suspect);
-        if is_suspect && !self.probes.values().any(|probe| probe.target == *node) {
+        let member = self.members.get(node.as_str());
+        let is_in_doubt = member.is_some_and(|member| {
+            member.status == Status::Suspect
+                || member.status == Status::Alive && member.is_leaving().is_some()
+        });
+        if is_in_doubt
+            && self.probes.len() < PROBES_MAX
+            && !self.probes.values().any(|probe| probe.target == *node)
+        {
             self.probe(now, node.clone());
         }
     }
@@ -107,7 +115,31 @@ impl Membership {
         if is_alone {
             self.tell(Event::StreamsAlone { node: node.clone() });
         }
+        if is_answered {
+            self.note_reached(node);
+        } else {
+            self.note_unreached(node);
+        }
         self.suspicion_is_over(now, node);
+    }
+
+    /// Notes that this member reaches somebody itself.
+    fn note_reached(&mut self, node: &NodeId) {
+        let Some(member) = self.members.get_mut(node) else { return };
+        member.through_others = 0;
+        if std::mem::take(&mut member.is_through_others) {
+            self.tell(Event::Reached { node: node.clone() });
+        }
+    }
+
+    /// Notes that a stream to somebody has failed, for whom others may have answered.
+    fn note_unreached(&mut self, node: &NodeId) {
+        let Some(member) = self.members.get_mut(node) else { return };
+        let is_news = member.through_others >= UNANSWERED && !member.is_through_others;
+        if is_news {
+            member.is_through_others = true;
+            self.tell(Event::ThroughOthers { node: node.clone() });
+        }
     }
 
     pub(crate) fn probe_is_over(&mut self, now: Time, number: u32) {
@@ -154,9 +186,13 @@ impl Membership {
         let (target, took) = (probe.target.clone(), now.saturating_sub(probe.began));
         self.probes.remove(&number);
         if !is_of_target {
+            if let Some(member) = self.members.get_mut(&target) {
+                member.through_others = member.through_others.saturating_add(1);
+            }
             return;
         }
         self.feel(-1);
+        self.note_reached(&target);
         if let Some(member) = self.members.get_mut(&target) {
             member.unanswered = 0;
             member.rtt = Some(member.rtt.map_or(took, |before| (before * 7 + took) / 8));

@@ -8,21 +8,31 @@ use crate::record::{NodeId, Update};
 /// How many updates that do not fit are passed over until what is left of a packet is left empty.
 const TOO_LARGE_MAX: usize = 4;
 
+/// Whether it is of a stranger, how often it was sent, and how new it is.
+type Place = (bool, u32, Reverse<u64>, NodeId);
+
 /// The newest update of each member that is passed on.
 #[derive(Default)]
 pub struct Queue {
     updates: BTreeMap<NodeId, Queued>,
-    /// What goes first: sent least, then newest.
-    order: BTreeSet<(u32, Reverse<u64>, NodeId)>,
+    /// What goes first: of whoever is more than a name, then sent least, then newest.
+    order: BTreeSet<Place>,
     /// How many were queued so far.
     queued: u64,
 }
 
 struct Queued {
     update: Update,
+    is_of_stranger: bool,
     bytes: usize,
     sent: u32,
     number: u64,
+}
+
+impl Queued {
+    fn place(&self) -> Place {
+        (self.is_of_stranger, self.sent, Reverse(self.number), self.update.node.clone())
+    }
 }
 
 impl Queue {
@@ -35,18 +45,19 @@ impl Queue {
     }
 
     /// Passes an update on, in place of any other of the same member.
-    pub fn put(&mut self, update: Update) {
+    pub fn put(&mut self, update: Update, is_of_stranger: bool) {
         self.remove(&update.node);
         self.queued += 1;
-        let number = self.queued;
-        self.order.insert((0, Reverse(number), update.node.clone()));
         let bytes = update.encoded_len();
-        self.updates.insert(update.node.clone(), Queued { update, bytes, sent: 0, number });
+        let queued = Queued { update, is_of_stranger, bytes, sent: 0, number: self.queued };
+        self.order.insert(queued.place());
+        self.updates.insert(queued.update.node.clone(), queued);
     }
 
-    fn remove(&mut self, node: &NodeId) {
+    /// Passes nothing on of a member.
+    pub fn remove(&mut self, node: &NodeId) {
         if let Some(queued) = self.updates.remove(node) {
-            self.order.remove(&(queued.sent, Reverse(queued.number), node.clone()));
+            self.order.remove(&queued.place());
         }
     }
 
@@ -54,7 +65,7 @@ impl Queue {
     pub fn take(&mut self, bytes: usize, count: usize, limit: u32) -> Vec<Update> {
         let (mut left, mut too_large) = (bytes, 0);
         let mut chosen = Vec::new();
-        for (_, _, node) in &self.order {
+        for (_, _, _, node) in &self.order {
             if chosen.len() == count || too_large == TOO_LARGE_MAX {
                 break;
             }
@@ -71,12 +82,12 @@ impl Queue {
 
     fn sent(&mut self, node: NodeId, limit: u32) -> Option<Update> {
         let queued = self.updates.get_mut(&node)?;
-        self.order.remove(&(queued.sent, Reverse(queued.number), node.clone()));
+        self.order.remove(&queued.place());
         queued.sent += 1;
         if queued.sent >= limit {
             return self.updates.remove(&node).map(|queued| queued.update);
         }
-        self.order.insert((queued.sent, Reverse(queued.number), node.clone()));
+        self.order.insert(queued.place());
         Some(queued.update.clone())
     }
 }

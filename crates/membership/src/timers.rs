@@ -21,8 +21,12 @@ pub enum Timer {
     Nack(u32),
     /// A suspect has had its time.
     Suspicion(NodeId),
-    /// Somebody who was heard to be a suspect is probed out of turn.
+    /// Somebody who was heard to be a suspect, or to have left, is probed out of turn.
     Confirm(NodeId),
+    /// Whoever was accused by others has had time to answer.
+    Believe(NodeId),
+    /// Somebody was to be heard by now.
+    Silence,
 }
 
 /// One of each at most, in the order in which they are due; those of one moment in the order in which they were set.
@@ -45,6 +49,13 @@ impl Timers {
         self.count += 1;
         self.due.insert((at, self.count), timer.clone());
         self.set.insert(timer, (at, self.count));
+    }
+
+    /// Has something not done.
+    pub fn cancel(&mut self, timer: &Timer) {
+        if let Some(at) = self.set.remove(timer) {
+            self.due.remove(&at);
+        }
     }
 
     pub fn first(&self) -> Option<Time> {

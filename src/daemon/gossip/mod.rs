@@ -6,7 +6,7 @@ mod seeds;
 mod story;
 mod tell;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,20 @@ const TOLD_MAX: usize = 1024;
 /// How long a node that leaves waits at most until that was passed on.
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether somebody is registered by now of whom only the name was known.
+const STRANGERS_EVERY: Duration = Duration::from_secs(2);
+
+/// Why a message of an exchange is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    #[error("this node does not gossip yet")]
+    Silent,
+    #[error("the caller has sent more in exchanges than a node may, or more at a time")]
+    TooMuch,
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
 /// What has changed, and what was noted of it.
 type Told = (Event, Option<Chapter>);
 
@@ -51,6 +65,8 @@ pub struct Gossip {
     waiting: Mutex<Option<mpsc::Receiver<Output>>>,
     tells: mpsc::Sender<Told>,
     told: Mutex<Option<mpsc::Receiver<Told>>>,
+    /// Who is said to have started again by others alone, until that is found to be so or not.
+    restarted: Mutex<BTreeSet<NodeId>>,
     /// Another daemon that has the id of this node: where it says that it is, and when it was heard of.
     rival: Mutex<Option<(String, Instant)>>,
     /// Rises with each change that others are told of.
@@ -85,14 +101,18 @@ pub struct Health {
 }
 
 impl Health {
-    fn of(member: &Member, now: Time) -> Self {
+    /// `deaf`: this node, if it hears nobody: whoever is alive as far as it knows may be gone.
+    fn of(member: &Member, now: Time, deaf: Option<&NodeId>) -> Self {
+        let is_doubted = deaf.is_some() && member.shown() == Status::Alive;
+        let by =
+            if is_doubted { deaf.into_iter().collect() } else { member.accusers.iter().collect::<Vec<_>>() };
         Self {
-            status: member.status,
+            status: if is_doubted { Status::Suspect } else { member.shown() },
             age: now.saturating_sub(member.since),
             heard: member.heard.map(|heard| now.saturating_sub(heard)),
             rtt: member.rtt,
             unwell: member.health,
-            by: member.accusers.iter().map(|by| by.as_str().to_owned()).collect(),
+            by: by.into_iter().map(|by| by.as_str().to_owned()).collect(),
             incarnation: member.incarnation,
             flaps: member.flaps,
             record: member.record.body.clone(),
@@ -144,6 +164,7 @@ impl Gossip {
             waiting: Mutex::new(Some(waiting)),
             tells,
             told: Mutex::new(Some(told)),
+            restarted: Mutex::default(),
             rival: Mutex::default(),
             changes: watch::Sender::new(0),
         });
@@ -240,14 +261,24 @@ impl Gossip {
         }
     }
 
-    /// Takes a message of an exchange, and answers with the next; an inner `None`: there is nothing more to say; an outer one: this
-    /// node does not gossip yet.
+    /// Takes a message of an exchange, and answers with the next; `None`: there is nothing more to say. A large one is taken in
+    /// parts, between which others have their turn.
     ///
     /// # Errors
-    /// [`Malformed`].
-    pub fn exchanged(&self, from: &NodeId, message: &[u8]) -> Result<Option<Option<Exchange>>, Malformed> {
-        let message = Exchange::decode(message)?;
-        Ok(self.step(|member, now| member.take_exchange(now, from, message)))
+    /// [`NotTaken`].
+    pub async fn exchanged(&self, from: &NodeId, message: &[u8]) -> Result<Option<Exchange>, NotTaken> {
+        let may = self.step(|member, now| member.may_exchange(now, from, message.len()));
+        match may {
+            None => return Err(NotTaken::Silent),
+            Some(false) => return Err(NotTaken::TooMuch),
+            Some(true) => {}
+        }
+        let mut message = Exchange::decode(message)?;
+        while let Some(part) = message.part() {
+            self.step(|member, now| member.take_exchange(now, from, part));
+            tokio::task::yield_now().await;
+        }
+        self.step(|member, now| member.take_exchange(now, from, message)).ok_or(NotTaken::Silent)
     }
 
     /// Has the membership do something, and does what it wants done. `None`: it has not begun.
@@ -257,14 +288,23 @@ impl Gossip {
         let Running { member, wakes_at, story } = &mut *running;
         let member = member.as_mut()?;
         let done = act(member, now);
-        let mut outputs = Vec::new();
+        let (mut outputs, mut followed) = (Vec::new(), Vec::new());
         while let Some(output) = member.poll() {
             match output {
                 Output::Event(event) => {
+                    match &event {
+                        Event::Joined { node } if self.seeds.is_known(node.as_str()) => member.know(node),
+                        // All others may be something else now.
+                        Event::CutOff | Event::InTouch => story.note_all(member.members().iter()),
+                        _ => {}
+                    }
                     let incarnation = |of: &NodeId| {
                         member.members().get(of.as_str()).map_or(0, |member| member.incarnation)
                     };
                     let chapter = story.note(&self.node, &event, incarnation);
+                    if Self::has_to_be_followed(&event) {
+                        followed.push(event.clone());
+                    }
                     self.tell(event, chapter);
                 }
                 output => outputs.push(output),
@@ -283,6 +323,7 @@ impl Gossip {
             *told = count.max(*told);
             is_news
         });
+        followed.iter().for_each(|event| self.follow(event));
         outputs.into_iter().for_each(|output| self.perform(output));
         Some(done)
     }
@@ -297,7 +338,19 @@ impl Gossip {
     pub async fn run(self: Arc<Self>) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(waiting) = waiting else { return };
-        tokio::join!(self.wake(), outbound::run(self.clone(), waiting));
+        tokio::join!(self.wake(), self.know_registered(), outbound::run(self.clone(), waiting));
+    }
+
+    /// Notes who is registered by now of whom only the name was known.
+    async fn know_registered(&self) {
+        loop {
+            tokio::time::sleep(STRANGERS_EVERY).await;
+            self.step(|member, _| {
+                let known = member.strangers().filter(|node| self.seeds.is_known(node.as_str()));
+                let known: Vec<_> = known.cloned().collect();
+                known.iter().for_each(|node| member.know(node));
+            });
+        }
     }
 
     async fn wake(&self) {
@@ -350,7 +403,8 @@ impl Gossip {
         let now = self.now();
         let running = self.running();
         let Some(member) = &running.member else { return BTreeMap::new() };
-        let others = member.members().iter().map(|(node, other)| (node, Health::of(other, now)));
+        let deaf = self.is_deaf(member);
+        let others = member.members().iter().map(|(node, other)| (node, Health::of(other, now, deaf)));
         let all = others.chain([(&self.node, Health::of_own(member, now))]);
         all.map(|(node, health)| (node.as_str().to_owned(), health)).collect()
     }
@@ -362,8 +416,16 @@ impl Gossip {
         let member = running.member.as_ref()?;
         match node == self.node.as_str() {
             true => Some(Health::of_own(member, now)),
-            false => member.members().get(node).map(|other| Health::of(other, now)),
+            false => {
+                let deaf = self.is_deaf(member);
+                member.members().get(node).map(|other| Health::of(other, now, deaf))
+            }
         }
+    }
+
+    /// This node, if it hears nobody.
+    fn is_deaf(&self, member: &Membership) -> Option<&NodeId> {
+        member.is_cut_off().then_some(&self.node)
     }
 
     /// Whether this node gossips already.

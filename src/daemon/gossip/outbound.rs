@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{join_all, select_ok};
-use omnirelay_membership::{Contact, Exchange, NodeId, Output};
+use omnirelay_membership::{Contact, NodeId, Output};
 use omnirelay_transport::carrier::Protocol;
 use omnirelay_transport::peer::Way;
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1 as pb;
@@ -29,6 +30,10 @@ const CALLS_EACH_MAX: usize = 8;
 const EXCHANGE_WITHIN: Duration = Duration::from_secs(3);
 /// How many calls an exchange has at most.
 const EXCHANGE_CALLS_MAX: usize = 4;
+/// How many exchanges follow each other at most, where one has told of so much that there may be more.
+const EXCHANGES_MAX: usize = 6;
+/// From how many bytes on an answer is as large as one may be.
+const CUT_BYTES: usize = 512 * 1024;
 /// How many seeds somebody asks at a time that knows nobody.
 const SEEDS_AT_A_TIME: usize = 3;
 /// How long a stream over a connection that is there is waited for until another one is opened beside.
@@ -120,20 +125,27 @@ impl Gossip {
 
     /// Tries to reach a node over a stream: by the connection that is there, and by another over TCP.
     async fn reach(&self, node: &NodeId, number: u32, packet: Vec<u8>, within: Duration) {
+        let (known_answers, other_answers) = (AtomicBool::new(false), AtomicBool::new(false));
         let over_known = async {
             let channel = self.transport.channel(node.as_str(), Way::REPEATABLE);
-            call(channel.map_err(|error| error.to_string())?.within(within), packet.clone(), true).await
+            let channel = channel.map_err(|error| error.to_string())?;
+            let answer = call(channel.within(within), packet.clone(), true).await;
+            known_answers.fetch_or(answer.is_ok(), Ordering::Relaxed);
+            answer
         };
         let over_other = async {
             tokio::time::sleep(OTHER_AFTER.min(within / 2)).await;
             let channel = self.transport.other_channel(node.as_str(), Protocol::Http2).await;
-            call(channel.map_err(|error| error.to_string())?.within(within), packet.clone(), true).await
+            let channel = channel.map_err(|error| error.to_string())?;
+            let answer = call(channel.within(within), packet.clone(), true).await;
+            other_answers.fetch_or(answer.is_ok(), Ordering::Relaxed);
+            answer
         };
         let either = select_ok([over_known.boxed(), over_other.boxed()]);
-        let answer = match tokio::time::timeout(within, either).await {
-            Ok(Ok((packet, _))) => Ok(packet),
-            Ok(Err(error)) => Err(error),
-            Err(_elapsed) => Err("no answer".to_owned()),
+        let (answer, rest) = match tokio::time::timeout(within, either).await {
+            Ok(Ok((packet, rest))) => (Ok(packet), rest),
+            Ok(Err(error)) => (Err(error), Vec::new()),
+            Err(_elapsed) => (Err("no answer".to_owned()), Vec::new()),
         };
         let is_answered = answer.is_ok();
         match answer {
@@ -143,6 +155,14 @@ impl Gossip {
         }
         self.metrics.count(Direction::Outbound, is_answered, packet.len());
         self.step(|member, now| member.reached(now, node, number, is_answered));
+        if !self.restarted().remove(node) || !other_answers.load(Ordering::Relaxed) {
+            return;
+        }
+        // It is there, and others say that it has started again: the connection to it is of before if it is silent.
+        let _ = tokio::time::timeout(within, join_all(rest)).await;
+        if !known_answers.load(Ordering::Relaxed) {
+            self.transport.reconnect(node.as_str());
+        }
     }
 
     async fn exchange(&self, with: Contact) {
@@ -162,9 +182,25 @@ impl Gossip {
         let channel = self.transport.channel(node.as_str(), Way::REPEATABLE);
         let channel = channel.map_err(|error| error.to_string())?.within(EXCHANGE_WITHIN);
         let mut client = MembershipServiceClient::new(channel);
+        for _ in 0..EXCHANGES_MAX {
+            if !self.exchange_once(node, &mut client).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is more of the same to come.
+    async fn exchange_once(
+        &self,
+        node: &NodeId,
+        client: &mut MembershipServiceClient<MeshChannel>,
+    ) -> Result<bool, String> {
         let mut next = self.step(|member, _| member.begin_exchange());
+        let mut is_cut = false;
         for _ in 0..EXCHANGE_CALLS_MAX {
             let Some(message) = next else { break };
+            is_cut |= message.is_cut();
             let revocations_number = self.transport.revocations_number();
             let asked = pb::ExchangeRequest { message: message.encode(), revocations_number };
             let answer = client.exchange(asked).await.map_err(|status| status.message().to_owned())?;
@@ -173,10 +209,10 @@ impl Gossip {
             if message.is_empty() {
                 break;
             }
-            let message = Exchange::decode(&message).map_err(|error| error.to_string())?;
-            next = self.step(|member, now| member.take_exchange(now, node, message)).flatten();
+            is_cut |= message.len() >= CUT_BYTES;
+            next = self.exchanged(node, &message).await.map_err(|error| error.to_string())?;
         }
-        Ok(())
+        Ok(is_cut)
     }
 
     async fn exchange_with_seeds(&self) {

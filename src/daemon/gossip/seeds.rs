@@ -9,6 +9,7 @@ use crate::daemon::transport::Located;
 const LEARNED_MAX: usize = 256;
 
 type Known = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+type IsKnown = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Whom to ask.
 pub struct Seeds {
@@ -16,6 +17,7 @@ pub struct Seeds {
     addresses: Vec<String>,
     /// Nodes that are known otherwise, as from the registry.
     known: Known,
+    is_known: IsKnown,
     /// Who was found at an address.
     learned: Mutex<HashMap<String, Located>>,
 }
@@ -28,8 +30,18 @@ pub enum Seed {
 }
 
 impl Seeds {
-    pub fn new(addresses: Vec<String>, known: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
-        Self { addresses, known: Box::new(known), learned: Mutex::default() }
+    /// `known`: whom to ask beside those at `addresses`; `is_known`: whether a name is that of a node.
+    pub fn new(
+        addresses: Vec<String>,
+        known: impl Fn() -> Vec<String> + Send + Sync + 'static,
+        is_known: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { addresses, known: Box::new(known), is_known: Box::new(is_known), learned: Mutex::default() }
+    }
+
+    /// Whether a name is known to be that of a node, as from the registry.
+    pub fn is_known(&self, node: &str) -> bool {
+        (self.is_known)(node)
     }
 
     /// All of them, in no order.

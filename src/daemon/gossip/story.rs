@@ -1,9 +1,10 @@
 //! The story of each member: what has happened to it, who says so, and why.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
-use omnirelay_membership::{Event, Evidence, NodeId};
+use omnirelay_membership::{Event, Evidence, Member, NodeId};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::daemon::chance::uuid;
@@ -14,7 +15,7 @@ const CHAPTERS_MAX: usize = 32;
 const MEMBERS_MAX: usize = 10_000;
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     Joined,
     Suspected,
@@ -25,6 +26,10 @@ pub enum Verdict {
     Returned,
     Restarted,
     StreamsAlone,
+    /// Others reach it, and this node does not.
+    ThroughOthers,
+    /// This node reaches it again.
+    Reached,
     /// The member itself was accused, and has answered.
     Answered,
 }
@@ -41,6 +46,8 @@ impl Verdict {
             Self::Returned => "returned",
             Self::Restarted => "restarted",
             Self::StreamsAlone => "streams_alone",
+            Self::ThroughOthers => "through_others",
+            Self::Reached => "reached",
             Self::Answered => "answered",
         }
     }
@@ -69,6 +76,8 @@ pub struct Story {
     /// How many changes there were, and which was the last of each member.
     pub(super) count: u64,
     changed: BTreeMap<NodeId, u64>,
+    /// The same in the order of the changes.
+    order: BTreeMap<u64, NodeId>,
 }
 
 impl Story {
@@ -82,11 +91,12 @@ impl Story {
         if let Event::Forgotten { node } = event {
             self.count += 1;
             self.of.remove(node);
-            self.changed.remove(node);
+            if let Some(before) = self.changed.remove(node) {
+                self.order.remove(&before);
+            }
         }
         let (node, mut chapter) = chapter(own, event, incarnation)?;
-        self.count += 1;
-        self.changed.insert(node.clone(), self.count);
+        self.note_changed(node);
         if self.of.len() >= MEMBERS_MAX && !self.of.contains_key(node) {
             return Some(chapter);
         }
@@ -104,10 +114,23 @@ impl Story {
         Some(chapter)
     }
 
+    /// Notes that the health of all of them may be another one, as this node hears nobody any more, or somebody again.
+    pub(super) fn note_all<'a>(&mut self, members: impl Iterator<Item = (&'a NodeId, &'a Member)>) {
+        members.filter(|(_, member)| member.status.is_live()).for_each(|(node, _)| self.note_changed(node));
+    }
+
+    fn note_changed(&mut self, node: &NodeId) {
+        self.count += 1;
+        if let Some(before) = self.changed.insert(node.clone(), self.count) {
+            self.order.remove(&before);
+        }
+        self.order.insert(self.count, node.clone());
+    }
+
     /// Whose health has changed behind the first `seen` changes.
     pub(super) fn changed_since(&self, seen: u64) -> Vec<String> {
-        let news = self.changed.iter().filter(|(_, count)| **count > seen);
-        news.map(|(node, _)| node.as_str().to_owned()).collect()
+        let news = self.order.range((Bound::Excluded(seen), Bound::Unbounded));
+        news.map(|(_, node)| node.as_str().to_owned()).collect()
     }
 
     pub(super) fn of(&self, node: &str) -> Vec<Chapter> {
@@ -152,11 +175,17 @@ fn chapter<'a>(
         Event::Left { node, from } => {
             (node, Verdict::Left, now(node), Some(from).filter(|from| *from != node), &None)
         }
-        Event::Returned { node, incarnation } => (node, Verdict::Returned, *incarnation, None, &None),
+        Event::Returned { node, incarnation, .. } => (node, Verdict::Returned, *incarnation, None, &None),
         Event::Restarted { node, .. } => (node, Verdict::Restarted, now(node), None, &None),
         Event::StreamsAlone { node } => (node, Verdict::StreamsAlone, now(node), None, &None),
+        Event::ThroughOthers { node } => (node, Verdict::ThroughOthers, now(node), Some(own), &None),
+        Event::Reached { node } => (node, Verdict::Reached, now(node), Some(own), &None),
         Event::Accused { by, incarnation } => (own, Verdict::Answered, *incarnation, by.first(), &None),
-        Event::Changed { .. } | Event::Forgotten { .. } | Event::Conflict { .. } => return None,
+        Event::Changed { .. }
+        | Event::Forgotten { .. }
+        | Event::Conflict { .. }
+        | Event::CutOff
+        | Event::InTouch => return None,
     };
     let at = wall_clock::unix();
     let correlation_id = correlation_id(node, incarnation);

@@ -1,6 +1,7 @@
 //! Telling: one line in the log for each change, and what follows for the connections to whoever has changed.
 
-use std::sync::PoisonError;
+use std::collections::BTreeSet;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_membership::{Event, NodeId, Record};
@@ -9,9 +10,24 @@ use tracing::{error, info, warn};
 
 use super::Gossip;
 use super::story::{Chapter, Verdict};
+use crate::daemon::log::{KeyedLogLimiter, LogLimiter, Turn};
 
 /// How soon after a conflict another one says that both live.
 const CONFLICT_AGAIN: Duration = Duration::from_secs(60);
+
+/// How many lines there are of what others cause.
+struct Lines {
+    /// Of changes of members, each verdict of each member by itself.
+    changed: KeyedLogLimiter<(NodeId, Verdict)>,
+    /// Of how this node stands with all others.
+    accused: LogLimiter,
+}
+
+impl Lines {
+    fn new() -> Self {
+        Self { changed: KeyedLogLimiter::of_members(), accused: LogLimiter::new(20, Duration::from_secs(10)) }
+    }
+}
 
 /// What is known of conflicts so far.
 #[derive(Default)]
@@ -25,18 +41,37 @@ impl Gossip {
     pub async fn tell_all(&self, leads: impl Fn(&str) -> Vec<String>) {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut told) = told else { return };
-        let mut conflicts = Conflicts::default();
+        let (mut conflicts, lines) = (Conflicts::default(), Lines::new());
         while let Some((event, chapter)) = told.recv().await {
-            self.follow(&event);
             match (&event, chapter) {
                 (Event::Conflict { record, .. }, _) => self.note_conflict(record, &mut conflicts),
                 (Event::Accused { by, incarnation }, chapter) => {
                     let correlation_id = chapter.map(|chapter| chapter.correlation_id).unwrap_or_default();
                     let by = names(by);
-                    info!(by, incarnation, correlation_id, "this node was taken for gone, and has answered");
+                    if let Some(Turn { left_out }) = lines.accused.turn() {
+                        info!(
+                            by,
+                            incarnation,
+                            correlation_id,
+                            left_out,
+                            "this node was taken for gone, and has answered"
+                        );
+                    }
+                }
+                (Event::CutOff, _) => {
+                    if let Some(Turn { left_out }) = lines.accused.turn() {
+                        warn!(left_out, "this node hears nobody: all others are suspects here until it does");
+                    }
+                }
+                (Event::InTouch, _) => {
+                    if let Some(Turn { left_out }) = lines.accused.turn() {
+                        info!(left_out, "this node hears others again");
+                    }
                 }
                 (_, Some(chapter)) => {
-                    self.log(&chapter);
+                    let key = (chapter.node.clone(), chapter.verdict);
+                    let Some(turn) = lines.changed.turn(&key) else { continue };
+                    self.log(&chapter, turn);
                     if chapter.verdict == Verdict::Suspected {
                         self.log_led(&chapter, &leads(chapter.node.as_str()));
                     }
@@ -82,20 +117,41 @@ impl Gossip {
             .map(|(endpoint, _)| endpoint.clone())
     }
 
+    /// Whether something follows for connections.
+    pub(super) fn has_to_be_followed(event: &Event) -> bool {
+        matches!(
+            event,
+            Event::Restarted { .. }
+                | Event::Returned { .. }
+                | Event::Left { .. }
+                | Event::Forgotten { .. }
+                | Event::StreamsAlone { .. }
+        )
+    }
+
     /// Does what follows for connections.
-    fn follow(&self, event: &Event) {
+    pub(super) fn follow(&self, event: &Event) {
         match event {
-            // What there was to whoever was there before reaches nobody.
+            // What there was to whoever was there before reaches nobody. On the word of others it is looked first.
+            Event::Restarted { node, from, .. } | Event::Returned { node, from, .. } if from != node => {
+                self.restarted().insert(node.clone());
+            }
             Event::Restarted { node, .. } | Event::Returned { node, .. } | Event::Left { node, .. } => {
                 self.transport.reconnect(node.as_str());
             }
             Event::Forgotten { node } => {
+                self.restarted().remove(node);
                 self.transport.forget(node.as_str());
                 self.metrics.forget(node.as_str());
             }
             Event::StreamsAlone { node } => self.transport.give_up_http3(node.as_str()),
             _ => {}
         }
+    }
+
+    /// Who is said to have started again by others alone.
+    pub(super) fn restarted(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.restarted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// That a leader is suspected: nothing moves for that, and whoever waits for it is to know why.
@@ -115,7 +171,7 @@ impl Gossip {
         );
     }
 
-    fn log(&self, chapter: &Chapter) {
+    fn log(&self, chapter: &Chapter, Turn { left_out }: Turn) {
         let Chapter { node, verdict, incarnation, by, evidence, correlation_id, .. } = chapter;
         let said = self.health(node.as_str()).and_then(|health| health.record()).unwrap_or_default();
         let by = by.as_ref().map_or("", NodeId::as_str);
@@ -139,18 +195,22 @@ impl Gossip {
                     http3,
                     incarnation,
                     correlation_id,
+                    left_out,
                     "member changed"
                 )
             };
         }
         match verdict {
-            Verdict::Suspected | Verdict::Died | Verdict::StreamsAlone => line!(warn),
+            Verdict::Suspected | Verdict::Died | Verdict::StreamsAlone | Verdict::ThroughOthers => {
+                line!(warn)
+            }
             Verdict::Joined
             | Verdict::Confirmed
             | Verdict::Refuted
             | Verdict::Left
             | Verdict::Returned
             | Verdict::Restarted
+            | Verdict::Reached
             | Verdict::Answered => line!(info),
         }
     }

@@ -49,6 +49,10 @@ pub struct GossipMetrics {
     implausible: IntCounter,
     refused: IntCounter,
     capped: IntCounter,
+    throttled: IntCounter,
+    strangers: IntGauge,
+    cut_off: IntGauge,
+    through_others: IntGauge,
     untold: IntCounter,
 }
 
@@ -99,6 +103,19 @@ impl GossipMetrics {
                 "mesh_gossip_capped_total",
                 "Packets that were not sent, as so many had gone out in the round already",
             )?,
+            throttled: all.counter(
+                "mesh_gossip_throttled_total",
+                "Packets, updates and messages of exchanges that were not taken, as their senders had sent too many",
+            )?,
+            strangers: all.gauge(
+                "mesh_gossip_strangers",
+                "Names that others tell of, that are not registered, and of which nothing was heard",
+            )?,
+            through_others: all.gauge(
+                "mesh_gossip_through_others",
+                "Members that this node does not reach, neither by datagrams nor by calls, and that others do",
+            )?,
+            cut_off: all.gauge("mesh_gossip_cut_off", "1 while this node hears none of the others, else 0")?,
             untold: all.counter("mesh_gossip_untold_total", "Changes that the log does not have, as there were too many")?,
         };
         // All are there from the beginning: what rises from nothing is not seen to rise.
@@ -149,7 +166,7 @@ impl GossipMetrics {
     /// Notes how a membership stands.
     pub fn measure(&self, of: &Membership, config: &Config) {
         for status in STATUSES {
-            let others = of.members().iter().filter(|(_, member)| member.status == status).count();
+            let others = of.members().iter().filter(|(_, member)| member.shown() == status).count();
             let own = usize::from(status == Status::Alive);
             self.members.with_label_values(&[status.word()]).set(level(others + own));
         }
@@ -157,12 +174,17 @@ impl GossipMetrics {
         self.fanout.set(level(config.fanout));
         self.view.set(level(of.members().len() + 1));
         self.health.set(of.health().into());
+        self.strangers.set(level(of.strangers().count()));
+        let through_others = of.members().iter().filter(|(_, member)| member.is_through_others).count();
+        self.through_others.set(level(through_others));
+        self.cut_off.set(of.is_cut_off().into());
         let stats = of.stats();
         for (counter, counted) in [
             (&self.refuted, stats.refuted),
             (&self.implausible, stats.implausible),
             (&self.refused, stats.refused),
             (&self.capped, stats.capped),
+            (&self.throttled, stats.throttled),
         ] {
             counter.inc_by(counted.saturating_sub(counter.get()));
         }

@@ -1,6 +1,7 @@
 //! Membership as other nodes call it at the mesh port: packets that no datagram carries, and exchanges.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
 use omnirelay_membership::NodeId;
@@ -10,9 +11,12 @@ use omnirelay_wire::reasons;
 use pb::membership_service_server::MembershipService;
 
 use super::serve::serve;
-use crate::daemon::gossip::Gossip;
+use crate::daemon::gossip::{Gossip, NotTaken};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::transport::Transport;
+
+/// How soon a node that has sent too much in exchanges may send more.
+const TOO_MUCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// Serves `MembershipService`.
 pub struct MembershipPort {
@@ -39,9 +43,14 @@ impl MembershipPort {
     async fn next(&self, caller: &Caller, asked: pb::ExchangeRequest) -> Result<pb::ExchangeResponse, Fault> {
         let from = member(caller)?;
         self.transport.note_revocations(from.as_str(), asked.revocations_number);
-        let next = self.gossip.exchanged(&from, &asked.message);
-        let next = next.map_err(|error| Fault::invalid(format!("field `message`: {error}")))?;
-        let message = next.ok_or_else(silent)?.map(|next| next.encode()).unwrap_or_default();
+        let next = self.gossip.exchanged(&from, &asked.message).await.map_err(|error| match error {
+            NotTaken::Malformed(error) => Fault::invalid(format!("field `message`: {error}")),
+            NotTaken::TooMuch => {
+                Fault::new(reasons::TOO_MANY_CALLS, error.to_string()).retry_after(TOO_MUCH_AGAIN)
+            }
+            NotTaken::Silent => silent(),
+        })?;
+        let message = next.map(|next| next.encode()).unwrap_or_default();
         Ok(pb::ExchangeResponse { message, revocations_number: self.transport.revocations_number() })
     }
 }

@@ -9,6 +9,7 @@
     reason = "a simulation prints its figures"
 )]
 
+mod hostile;
 mod scenarios;
 mod world;
 

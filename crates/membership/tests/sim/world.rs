@@ -239,8 +239,16 @@ impl World {
             sum.implausible += one.implausible;
             sum.malformed += one.malformed;
             sum.late += one.late;
+            sum.throttled += one.throttled;
+            sum.refused += one.refused;
         }
         sum
+    }
+
+    /// How often one of those that `counts` was found dead by somebody.
+    pub fn deaths(&self, counts: impl Fn(&NodeId) -> bool) -> usize {
+        let is_death = |event: &Event| matches!(event, Event::Died { node, .. } if counts(node));
+        self.told.iter().filter(|(_, _, event)| is_death(event)).count()
     }
 
     /// How much has happened so far.
@@ -332,7 +340,14 @@ impl World {
             // Of one that was answered nothing is heard again.
             What::Unanswered { by, number } => membership.reached(now, &by, number, false),
             What::Exchanged { from, message, until } => {
-                let message = Exchange::decode(&message.encode()).unwrap();
+                let bytes = message.encode();
+                if !membership.may_exchange(now, &from, bytes.len()) {
+                    return;
+                }
+                let mut message = Exchange::decode(&bytes).unwrap();
+                while let Some(part) = message.part() {
+                    membership.take_exchange(now, &from, part);
+                }
                 if let Some(answer) = membership.take_exchange(now, &from, message) {
                     self.send_exchange(to, &from, answer, until);
                 }

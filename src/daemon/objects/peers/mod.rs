@@ -99,6 +99,11 @@ fn of_others<T>(registry: &Registry, what: impl Fn(&PeerValue) -> Option<T>) -> 
     found.collect()
 }
 
+/// Whether a node has a record, whatever its status, as far as this node knows.
+pub fn is_registered(registry: &Registry, node_id: &str) -> bool {
+    registry.view().get(&peer_id(node_id)).is_some()
+}
+
 /// Where the mesh port of a node is, if it says so.
 pub fn mesh_of(registry: &Registry, node_id: &str) -> Option<Located> {
     let peer = registry.view().get(&peer_id(node_id))?.value::<PeerValue>()?;
