@@ -268,10 +268,10 @@ fn read_over_http3(control: &str, identity: &std::path::Path) -> Result<String> 
 }
 
 /// Shows an identity, and believes whoever answers: it is not they who are tested.
-struct AsNode(rustls::ClientConfig);
+pub struct AsNode(rustls::ClientConfig);
 
 impl AsNode {
-    fn of(identity: &std::path::Path) -> Result<Self> {
+    pub fn of(identity: &std::path::Path) -> Result<Self> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(identity)?.collect();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)

@@ -1,0 +1,191 @@
+//! A hostile member of a mesh of real daemons: with the certificate of a node, from several connections, at full speed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use omnirelay_membership::{Claim, Exchange, Membership, Message, NodeId, Packet, Record, Update};
+use omnirelay_transport::body::boxed;
+use omnirelay_transport::carrier::{Carrier as _, Connection, Target};
+use omnirelay_transport::tcp::Tcp;
+use omnirelay_wire::pb::omnirelay::mesh::membership::v1 as pb;
+use prost::Message as _;
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+
+use crate::mesh_port::{AsNode, TLS, beside, json, until};
+use crate::process::secured::Secured;
+use crate::process::{Daemon, PATIENCE};
+use crate::servers::RedisServer;
+
+const SERVICE: &str = "omnirelay.mesh.membership.v1.MembershipService";
+/// How many connections it has at a time.
+const CONNECTIONS: usize = 3;
+/// How much more memory a daemon may have for it, in bytes.
+const MEMORY_MAX: u64 = 32 << 20;
+/// How much it may have a daemon log, in bytes: what is let through at once, and some.
+const LOG_MAX: usize = 512 << 10;
+
+/// How long it goes on.
+fn during() -> Duration {
+    let seconds = std::env::var("OMNIRELAY_HOSTILE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(10))
+}
+
+async fn called(connection: &dyn Connection, method: &str, message: &impl prost::Message) -> Result<()> {
+    let mut framed = BytesMut::new();
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(message.encoded_len())?);
+    message.encode(&mut framed)?;
+    let request = http::Request::post(format!("https://node.mesh/{SERVICE}/{method}"))
+        .header("content-type", "application/grpc")
+        .body(boxed(http_body_util::Full::new(framed.freeze())))?;
+    let answer = connection.call(request).await?;
+    answer.into_body().collect().await.map_err(anyhow::Error::from_boxed)?;
+    Ok(())
+}
+
+fn name(name: &str) -> Result<NodeId> {
+    NodeId::new(name).map_err(|error| anyhow::anyhow!("{name}: {error}"))
+}
+
+fn alive(instance: u64, endpoint: &str) -> Claim {
+    let record = omnirelay_wire::pb::omnirelay::mesh::membership::v1::MemberRecord {
+        endpoint: endpoint.to_owned(),
+        http3_support: true,
+        role: "\u{202e}nimda".to_owned(),
+        ..Default::default()
+    };
+    Claim::Alive(Arc::new(Record { instance, version: 1, body: Bytes::from(record.encode_to_vec()) }))
+}
+
+/// What it says of names that nobody has, and of the victim.
+fn lies(round: u64, victim: &str) -> Result<(Exchange, Vec<u8>)> {
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let incarnation = Membership::first_incarnation(unix) + round;
+    let invented = |number: u64| -> Result<Update> {
+        let node = name(&format!("nobody-{round}-{number}"))?;
+        Ok(Update { node, incarnation, claim: alive(1, "192.0.2.1:17421") })
+    };
+    let updates = (0..4000).map(invented).collect::<Result<Vec<_>>>()?;
+    let claims = [
+        alive(round, "192.0.2.2:17421"),
+        Claim::Suspect { by: vec![name("n9")?] },
+        Claim::Dead { by: name("n9")? },
+        Claim::Left,
+    ];
+    let node = name(victim)?;
+    let mut about: Vec<_> =
+        claims.into_iter().map(|claim| Update { node: node.clone(), incarnation, claim }).collect();
+    about.extend((0..50).map(|number| invented(5000 + number)).collect::<Result<Vec<_>>>()?);
+    let mut packet = Vec::new();
+    Packet { message: Message::Gossip, incarnation, version: 1, health: 0, updates: about }
+        .encode(&mut packet);
+    Ok((Exchange::Updates { updates, wanted: Vec::new() }, packet))
+}
+
+/// Lies over one connection after the other until it is told to end.
+fn attack(address: &str, identity: &Path, ends: &AtomicBool, calls: &AtomicU64) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let target = Target { address: address.to_owned(), name: ServerName::try_from("node.mesh")? };
+        let tls = AsNode::of(identity)?;
+        let mut round = 0;
+        while !ends.load(Ordering::Relaxed) {
+            let connection = Tcp.connect(&target, &tls).await?;
+            for _ in 0..100 {
+                if ends.load(Ordering::Relaxed) {
+                    break;
+                }
+                round += 1;
+                let (exchange, packet) = lies(round, "n1")?;
+                let asked = pb::ExchangeRequest { message: exchange.encode(), revocations_number: 0 };
+                // Whoever is refused goes on.
+                let _ = called(&*connection, "Exchange", &asked).await;
+                for _ in 0..20 {
+                    let asked = pb::DeliverRequest { packet: packet.clone(), answers: false };
+                    let _ = called(&*connection, "Deliver", &asked).await;
+                    calls.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+fn mesh_address(mesh: &Secured, node: &str) -> Result<String> {
+    let peer = json(mesh, &format!("mesh peers get {node} -o json"))?;
+    let at = peer.pointer("/peer/metadata/endpoints/mesh").and_then(Value::as_str);
+    Ok(at.context("where the mesh port is")?.to_owned())
+}
+
+fn health(mesh: &Secured, node: &str) -> Result<String> {
+    let peer = json(mesh, &format!("mesh peers get {node} -o json"))?;
+    Ok(peer.pointer("/peer/health/state").and_then(Value::as_str).unwrap_or_default().to_owned())
+}
+
+/// Waits until a node is alive for the first daemon.
+fn until_alive(mesh: &Secured, node: &str) -> Result<()> {
+    until(PATIENCE, || {
+        let now = health(mesh, node)?;
+        Ok((now == "alive", format!("{node} is {now}")))
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_hostile_member_neither_stalls_nor_fills_a_mesh() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let store = server.url();
+    let mesh = Secured::start("n0", "127.0.0.1:0", &[&TLS[..], &["--store", &store]].concat())?;
+    let (_victim, _victim_place) = beside(&mesh, "n1", &store, &[])?;
+    let (_hostile, hostile_place) = beside(&mesh, "n2", &store, &[])?;
+    until_alive(&mesh, "n1")?;
+    until_alive(&mesh, "n2")?;
+    let (address, identity): (String, PathBuf) =
+        (mesh_address(&mesh, "n0")?, hostile_place.data_dir().join("identity/identity.pem"));
+    let attacked: &Daemon = &mesh.daemon;
+    let (memory, log) = (attacked.resident_anonymous()?, mesh.place.log().len());
+    let (ends, calls) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (mut asked, mut wrong) = (0, 0);
+    std::thread::scope(|scope| -> Result<()> {
+        let attacks: Vec<_> =
+            (0..CONNECTIONS).map(|_| scope.spawn(|| attack(&address, &identity, &ends, &calls))).collect();
+        let watched = (|| -> Result<()> {
+            let until = Instant::now() + during();
+            while Instant::now() < until {
+                asked += 1;
+                wrong += u32::from(health(&mesh, "n1")? != "alive");
+            }
+            // Whoever joins meanwhile is known, and knows all.
+            let (_new, _new_place) = beside(&mesh, "n3", &store, &[])?;
+            until_alive(&mesh, "n3")
+        })();
+        ends.store(true, Ordering::Relaxed);
+        for attack in attacks {
+            attack.join().map_err(|_| anyhow::anyhow!("an attack panicked"))??;
+        }
+        watched
+    })?;
+    let (more_memory, more_log) =
+        (attacked.resident_anonymous()?.saturating_sub(memory), mesh.place.log().len().saturating_sub(log));
+    println!(
+        "a hostile member for {:?}, {} packets: {} kB more memory, {more_log} bytes of log, \
+         another one not alive in {wrong} of {asked} answers",
+        during(),
+        calls.load(Ordering::Relaxed),
+        more_memory / 1024,
+    );
+    ensure!(more_memory < MEMORY_MAX, "{more_memory} bytes more");
+    ensure!(more_log < LOG_MAX, "{more_log} bytes of log");
+    ensure!(wrong * 20 <= asked, "not alive in {wrong} of {asked} answers");
+    let peers = json(&mesh, "mesh peers list -o json")?;
+    ensure!(peers["peers"].as_array().is_some_and(|peers| peers.len() == 4), "{peers}");
+    let told = mesh.by("admin", "mesh peers list")?.output;
+    ensure!(!told.contains('\u{202e}'), "{told}");
+    Ok(())
+}
