@@ -348,11 +348,11 @@ async fn a_refusal_that_cannot_be_confirmed_is_told_in_time() {
         store.fall_ill(methods, Ill::Hangs);
         let asked = Instant::now();
         assert_eq!(append(&daemon.registry, None).await.unwrap_err().code, Code::NotFound, "{ill}");
-        assert!(asked.elapsed() <= MS * 500, "{ill}: {:?}", asked.elapsed());
+        assert!(asked.elapsed() <= MS * 510, "{ill}: {:?}", asked.elapsed());
         sleep(MS * 2000).await;
         let asked = Instant::now();
         assert!(matches!(daemon.registry.find(&thing()).await, Ok(None)), "{ill}");
-        assert!(asked.elapsed() <= MS * 500, "{ill}: {:?}", asked.elapsed());
+        assert!(asked.elapsed() <= MS * 510, "{ill}: {:?}", asked.elapsed());
         write(inner.as_ref(), vec![Write::Delete { id: thing() }]).await;
     }
 }
