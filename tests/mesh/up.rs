@@ -104,9 +104,20 @@ impl Mesh {
         further: &[&str],
         is_up: impl Fn() -> bool,
     ) -> Result<Up> {
-        let (data, ready) = (self.path("mesh"), self.path("ready.json"));
+        let data = self.path("mesh");
+        self.started(&[&["--data", &data.to_string_lossy()], further].concat(), is_up)
+    }
+
+    /// Without a folder that is named.
+    pub fn up_without_folder(&self, further: &[&str]) -> Result<Up> {
+        let (_ports, ready) = (hold_ports(), self.ready_file());
+        self.started(further, || ready.exists())
+    }
+
+    fn started(&self, further: &[&str], is_up: impl Fn() -> bool) -> Result<Up> {
+        let ready = self.ready_file();
         let log = std::fs::File::create(self.path("up.log"))?;
-        let arguments = ["up", "--data", &data.to_string_lossy(), "--ready-file", &ready.to_string_lossy()];
+        let arguments = ["up", "--ready-file", &ready.to_string_lossy()];
         let arguments = [&arguments, further].concat();
         let mut up = Up(self.omnirelay(&arguments).stderr(log).spawn()?);
         let begun = Instant::now();

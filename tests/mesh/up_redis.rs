@@ -67,6 +67,18 @@ fn nodes_share_one_redis_whatever_becomes_of_one_of_them() -> Result<()> {
     again.interrupt()
 }
 
+/// Its registry outlives the process, and so does what opens the authority in it.
+#[test]
+fn a_mesh_on_redis_that_was_given_no_folder_comes_back() -> Result<()> {
+    let (server, mesh) = (RedisServer::start(&[])?, Mesh::new()?);
+    for time in ["first", "second"] {
+        let up = mesh.up_without_folder(&["--secure", "--store", &server.url()]).context(time)?;
+        assert_eq!(names(&mesh)?, "peer/node-1\npeer/node-2\npeer/node-3\n", "{time}");
+        up.interrupt()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn nodes_that_wait_for_their_redis_say_so() -> Result<()> {
     let (mut server, mesh) = (RedisServer::start(&[])?, Mesh::new()?);

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_store::embedded::Missing;
+use omnirelay_store::redis::url::RedisUrl;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use serde_json::{Value, json};
+use xxhash_rust::xxh64::xxh64;
 
 use self::record::{Held, NodeAt, NotTaken, Record};
 use super::context::{drop_context, put_context};
@@ -67,7 +69,7 @@ pub struct UpArgs {
     /// How many nodes, 1 to 64 [default: as many as DIR knows, else 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(up::NODES_MAX)))]
     nodes: Option<u16>,
-    /// Folder that keeps store, ids and ports; without it nothing outlives the process
+    /// Folder that keeps store, ids and ports; without it nothing outlives the process, or for a Redis store one beside the contexts
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// File to write once all nodes are ready; removed at start and stop
@@ -178,7 +180,7 @@ fn options(args: &UpArgs, session: &Session) -> UpOptions {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     UpOptions {
         nodes: args.nodes,
-        data: args.data.as_ref().map(absolute),
+        data: args.data.as_ref().map(absolute).or_else(|| folder_of_store(args.store.as_deref()?, session)),
         missing: if args.accept_data_loss { Missing::AcceptLoss } else { Missing::Refuse },
         ready_file: args.ready_file.as_ref().map(absolute),
         store: args.store.clone(),
@@ -192,6 +194,15 @@ fn options(args: &UpArgs, session: &Session) -> UpOptions {
         // By default only what needs attention comes between the operator and the terminal.
         log_filter: session.settings.env.get(env::LOG).unwrap_or("warn").to_owned(),
     }
+}
+
+/// Where the nodes of a mesh are kept that was given no folder, if its registry outlives the process: in it stand the authority
+/// that only the secret in the folder opens, and the nodes that have their ids and their certificates from there.
+fn folder_of_store(store: &str, session: &Session) -> Option<PathBuf> {
+    let url: RedisUrl = store.parse().ok()?;
+    // Whoever uses it by another user or password uses the same registry.
+    let name = format!("{:016x}", xxh64(url.to_string().as_bytes(), 0));
+    Some(session.settings.config_path.with_file_name("omnirelay-up-stores").join(name))
 }
 
 /// Takes away what meshes that have crashed left: their records, and the contexts that lead to nobody.
@@ -361,6 +372,9 @@ fn running_already(found: &Record) -> CliError {
 
 fn not_started(error: &UpError) -> CliError {
     match error {
+        UpError::Operator => CliError::local(reasons::UP_FAILED, "cannot run the mesh", error)
+            .hint("if another folder or host has made its authority, begin there: omnirelay up --data DIR --store URL")
+            .hint("or begin another mesh in that Redis: omnirelay up --store URL?prefix=NAME"),
         UpError::Nodes(_) | UpError::Store(_) | UpError::Own(_) | UpError::Config(_) => {
             CliError::usage(chain(error)).hint("omnirelay up --help")
         }
