@@ -11,6 +11,7 @@ const CREDENTIALS: &str = "store-credentials";
 const PLAINTEXT: &str = "plaintext";
 const FEDERATION: &str = "federation";
 const KEY_FILES: &str = "key-files";
+const WITHOUT: &str = "without-identity";
 
 pub static CATEGORY: Category = Category {
     name: "identity",
@@ -53,6 +54,14 @@ pub static CATEGORY: Category = Category {
             Judge::Nodes(federation),
         ),
         Check::new(
+            "identity-strangers",
+            "every node that lives has a certificate of the mesh",
+            "A daemon that the mesh has given no certificate reaches the store, and so it is a peer that lives: it may be one of \
+             before the authority, one whose enrolment was forgotten, or nobody's. It leads nothing and gets no shards; who can \
+             reach the store can write to it.",
+            Judge::Nodes(strangers),
+        ),
+        Check::new(
             "identity-keys",
             "no private key of a node is open to everybody of its host",
             "A file that the configuration names for a private key may be read or written by every user of that host, and so \
@@ -60,7 +69,7 @@ pub static CATEGORY: Category = Category {
             Judge::Nodes(keys),
         ),
     ],
-    items: &[ITEM, CREDENTIALS, PLAINTEXT, FEDERATION, KEY_FILES],
+    items: &[ITEM, CREDENTIALS, PLAINTEXT, FEDERATION, KEY_FILES, WITHOUT],
 };
 
 fn credentials(facts: &Facts) -> Finding {
@@ -72,6 +81,14 @@ fn credentials(facts: &Facts) -> Finding {
             "the credentials of the store are known to nobody who was put out",
             "the daemon does not say",
         ),
+    }
+}
+
+fn strangers(facts: &Facts) -> Finding {
+    match facts.trouble(WITHOUT) {
+        Some(trouble) => Finding::warn(trouble)
+            .hint("omnirelay token create --node NODE    # and on its host: omnirelay mesh join, or stop its daemon"),
+        None => Finding::of_item(facts, WITHOUT, "every node that lives has one", "the daemon does not say"),
     }
 }
 

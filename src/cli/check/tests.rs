@@ -36,6 +36,7 @@ fn node() -> Value {
             {"name": "plaintext", "ok": true, "message": "", "required": false},
             {"name": "federation", "ok": true, "message": "", "required": false},
             {"name": "key-files", "ok": true, "message": "", "required": false},
+            {"name": "without-identity", "ok": true, "message": "", "required": false},
             {"name": "transport-policy", "ok": true, "message": "", "required": false},
             {"name": "transport-policy-warnings", "ok": true, "message": "", "required": false},
             {"name": "registers", "ok": true, "message": "", "required": false},

@@ -41,6 +41,7 @@ pub enum Exclusion {
     SessionOver,
     Cordoned,
     Draining,
+    WithoutIdentity,
     Node,
     Role,
     Region,
@@ -98,6 +99,7 @@ impl Exclusion {
             Self::SessionOver => "session_over",
             Self::Cordoned => "cordoned",
             Self::Draining => "draining",
+            Self::WithoutIdentity => "without_identity",
             Self::Node => "node",
             Self::Role => "role",
             Self::Region => "region",
@@ -106,10 +108,13 @@ impl Exclusion {
         }
     }
 
-    /// Whether it is the policy of the scope that excludes, and not how the node is.
-    fn is_of_policy(self) -> bool {
+    /// Whether it excludes whoever leads already: by the policy of the scope, or for want of an identity, and not because of how
+    /// the node is for a while.
+    fn is_for_good(self) -> bool {
         match self {
-            Self::Node | Self::Role | Self::Region | Self::Zone | Self::Labels => true,
+            Self::WithoutIdentity | Self::Node | Self::Role | Self::Region | Self::Zone | Self::Labels => {
+                true
+            }
             Self::Disabled
             | Self::Suspect
             | Self::Dead
@@ -166,6 +171,7 @@ impl Policy {
             over.then_some(Exclusion::SessionOver),
             node.peer.cordoned.then_some(Exclusion::Cordoned),
             node.peer.draining.then_some(Exclusion::Draining),
+            says.is_some_and(|says| says.without_identity).then_some(Exclusion::WithoutIdentity),
         ]
         .into_iter()
         .flatten()
@@ -174,9 +180,9 @@ impl Policy {
         found
     }
 
-    /// Whether the policy itself lets a node lead, however the node is.
+    /// Whether a node may lead by the policy itself and by who it is, however it is for a while.
     pub fn allows(&self, node: &Node<'_>) -> bool {
-        !self.exclusions(node).into_iter().any(Exclusion::is_of_policy)
+        !self.exclusions(node).into_iter().any(Exclusion::is_for_good)
     }
 
     /// The highest priority of those that a node matches, 0 if none.

@@ -85,7 +85,8 @@ impl Member {
             (status.is_none() && seen.suspected).then_some("suspect"),
             peer.draining.then_some("draining"),
             peer.cordoned.then_some("cordoned"),
-            (!eligible).then_some("not_eligible"),
+            says.without_identity.then_some("without_identity"),
+            (!eligible && !says.without_identity).then_some("not_eligible"),
             (weight == Weight::ZERO).then_some("weight"),
             is_overloaded.then_some("overloaded"),
         ]

@@ -53,7 +53,7 @@ pub enum IdentityError {
     Pair { path: PathBuf },
     #[error("`{path}` is open to others (mode {mode:04o}), and holds a secret; chmod 600 it")]
     Open { path: PathBuf, mode: u32 },
-    #[error("`{path}` belongs to another user")]
+    #[error("`{path}` belongs to another user; chown it to that of the daemon")]
     Foreign { path: PathBuf },
     #[error("`{path}`: {source}")]
     Secret { path: PathBuf, source: SealError },

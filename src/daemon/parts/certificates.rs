@@ -26,9 +26,11 @@ use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::bindings::seed::BINDING_SEED;
 use crate::daemon::objects::certificates::bearer::Callers;
 use crate::daemon::objects::certificates::exchange::Exchange;
+use crate::daemon::objects::certificates::lacking::{Lacking, Say};
 use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
+use crate::daemon::objects::certificates::unproven_leaders::UnprovenLeaders;
 use crate::daemon::objects::certificates::{
     AUTHORITY, CERTIFICATE, Certificates, EndSession, Enrollment, Gate, IssuingGate, JOIN_POLICY, JOIN_TOKEN,
     KnownCredentials, Others, REVOCATION, StoreAccess,
@@ -41,6 +43,8 @@ use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver};
 
 /// How many nodes at a time are remembered to judge by an older list.
 const BEHIND_MAX: usize = 64;
+/// How many nodes that cannot prove who they are are named.
+const STRANGERS_NAMED_MAX: usize = 10;
 
 pub const PART: Part = Part {
     kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY], ..Kinds::NONE },
@@ -81,6 +85,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let naming = move |refused| issuers::named(&known, refused);
     let signer = Arc::new(Signer::new(node.identity_files.clone(), trust.clone()).naming(naming));
     judge(&trust, &config, &registry);
+    judge_nodes(node);
     let keeper = Keeper {
         registry: registry.clone(),
         signer: signer.clone(),
@@ -100,6 +105,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         move_within: MOVE_WITHIN,
         tried: Default::default(),
         kept: Default::default(),
+        lacking: Lacking::saying(saying(node)),
     };
     keeper.load();
     let provider = Arc::new(provider(node));
@@ -147,6 +153,45 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// Has nodes judged by whether they can prove who they are, and says which cannot.
+fn judge_nodes(node: &mut Mount) {
+    let (registry, trust) = (node.registry.clone(), node.trust.clone());
+    // The trust asks the registry as well, and neither is to keep the other.
+    let believing = Arc::downgrade(&trust);
+    registry.view().ask_whether_files_are_believed(move || {
+        believing.upgrade().is_some_and(|trust| trust.current().provided.is_some())
+    });
+    let judging = registry.clone();
+    node.readiness.add(move || vec![item("without-identity", false, strangers(&judging))]);
+    let end_session = end_session(&registry);
+    let unproven = UnprovenLeaders { registry, trust, end_session };
+    node.run(Phase::End, async move { unproven.run().await });
+}
+
+/// The nodes that live and cannot prove who they are.
+fn strangers(registry: &Registry) -> Option<String> {
+    let found = peers::without_identities(registry.view());
+    let named = found.iter().take(STRANGERS_NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    let more = found.len().saturating_sub(STRANGERS_NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!found.is_empty()).then(|| {
+        format!("reach the store, have no certificate of the mesh, and so lead nothing and get no shards: {named}{more}")
+    })
+}
+
+/// Tells others how the node stands by its identity.
+fn saying(node: &Mount) -> Say {
+    let presence = node.presence.clone();
+    Box::new(move |standing| {
+        if let Some(presence) = presence.get() {
+            presence.say(|profile| {
+                profile.without_identity = standing.without_identity;
+                profile.identity_of_files = standing.of_files;
+            });
+        }
+    })
+}
+
 /// Whether the node is entered in the registry.
 fn is_entered(node: &Mount) -> Box<dyn Fn() -> bool + Send + Sync> {
     let presence = node.presence.clone();
@@ -187,12 +232,13 @@ fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Resu
     let plaintext = (!plaintext.is_empty()).then(|| format!("others can read: {}", plaintext.join(", ")));
     node.readiness.add(move || {
         let trouble = match of_files.is_of_mesh() {
-            true => asked.trouble().or_else(|| of_files.failure()),
+            true => asked.lacking.unread().or_else(|| asked.trouble()).or_else(|| of_files.failure()),
             false => of_files.trouble(),
         };
+        let is_nobody = of_files.is_missing() || asked.lacking.unread().is_some();
         vec![
             // Others are not to count on a node that is nobody.
-            item("identity", of_files.is_missing(), trouble),
+            item("identity", is_nobody, trouble),
             item("plaintext", false, plaintext.clone()),
         ]
     });

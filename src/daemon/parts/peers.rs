@@ -68,6 +68,9 @@ fn presence(node: &Mount) -> Presence {
         campaigns: config.mesh.leadership.enabled,
         fetches: Exchange::fetched(&node.federation.named()),
         unknown_fields: Default::default(),
+        // Said once it is known.
+        without_identity: false,
+        identity_of_files: false,
     };
     Presence::new(node.registry.clone(), settings, profile)
 }

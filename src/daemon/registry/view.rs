@@ -4,6 +4,7 @@
 //! group's deadline, and the newest commits of the log.
 
 mod awaited;
+mod believing;
 mod confirmed;
 mod derived;
 mod groups;
@@ -147,6 +148,7 @@ pub struct View {
     confirmed: watch::Sender<Millis>,
     /// Asks for a confirmation.
     confirmations: Notify,
+    believes_files: OnceLock<believing::Believes>,
 }
 
 /// What became of the entries given to [`View::apply`].
@@ -190,6 +192,7 @@ impl View {
             head: watch::Sender::new(Head::default()),
             confirmed: watch::Sender::new(Millis(0)),
             confirmations: Notify::new(),
+            believes_files: OnceLock::new(),
         }
     }
 

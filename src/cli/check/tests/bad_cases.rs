@@ -232,6 +232,7 @@ fn bad_cases_of_parts() -> Vec<Case> {
         ),
         ("identity-plaintext", with_trouble("plaintext", "read"), Verdict::Warn, "node-1: read"),
         ("identity-federation", with_trouble("federation", "west"), Verdict::Warn, "node-1: west"),
+        ("identity-strangers", with_trouble("without-identity", "node-9"), Verdict::Warn, "node-1: node-9"),
         ("identity-keys", with_trouble("key-files", "k.pem"), Verdict::Warn, "node-1: k.pem"),
     ]
 }

@@ -31,6 +31,7 @@ fn every_reason_against_a_node_is_told() {
     let cases = [
         ("nothing", none(), alive(), true, vec![]),
         ("does not campaign", none(), says(|says| says.campaigns = false), true, vec![Disabled]),
+        ("is nobody", none(), says(|says| says.without_identity = true), true, vec![WithoutIdentity]),
         ("says nothing of itself", none(), PeerValue { metadata: None, ..alive() }, true, vec![Disabled]),
         ("suspect", none(), status(Status::Suspect), true, vec![Suspect]),
         ("a status that is none", none(), status(Status::Unspecified), true, vec![Suspect]),
@@ -68,9 +69,9 @@ fn every_reason_against_a_node_is_told() {
         let policy = Policy::of(Some(&policy)).unwrap();
         let node = super::Node { id: "a", peer: &peer, session_live };
         assert_eq!(policy.exclusions(&node), expected, "{what}");
-        let policy_s_own = [Node, Role, Region, Zone, Labels];
-        let allowed = !expected.iter().any(|why| policy_s_own.contains(why));
-        assert_eq!(policy.allows(&node), allowed, "{what}: by the policy alone");
+        let for_good = [WithoutIdentity, Node, Role, Region, Zone, Labels];
+        let allowed = !expected.iter().any(|why| for_good.contains(why));
+        assert_eq!(policy.allows(&node), allowed, "{what}: for good");
     }
 }
 
@@ -87,8 +88,8 @@ impl PeerPolicy {
 #[test]
 fn every_exclusion_has_its_own_word() {
     use Exclusion::*;
-    let all =
-        [Disabled, Suspect, Dead, Left, SessionOver, Cordoned, Draining, Node, Role, Region, Zone, Labels];
+    let state = [Disabled, Suspect, Dead, Left, SessionOver, Cordoned, Draining, WithoutIdentity];
+    let all = [&state[..], &[Node, Role, Region, Zone, Labels]].concat();
     let words: std::collections::BTreeSet<_> = all.iter().map(|why| why.word()).collect();
     assert_eq!(words.len(), all.len());
     assert!(words.contains("session_over"));

@@ -29,18 +29,18 @@ pub(super) struct Node {
     _tasks: tokio::task::JoinSet<()>,
 }
 
-pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Node {
+/// What keeps the identity of a node, which follows its store in a task of its own.
+async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Keeper {
     let kinds = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY];
     let registry = Arc::new(Registry::new(node_id, store, &kinds));
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(follow_log(registry.clone()));
+    tokio::spawn(follow_log(registry.clone()));
     wait_for(registry.view(), omnirelay_store::Revision(0)).await;
     let secret = place.join("issuer-secret");
     let files = IdentityFiles::of(&place.join(node_id), Some(&secret));
     let trust = Arc::new(Trust::default());
     let signer = Arc::new(Signer::new(files.clone(), trust.clone()));
     trust.update(|trusted| trusted.cluster = "default".to_owned());
-    let keeper = Keeper {
+    Keeper {
         registry: registry.clone(),
         signer: signer.clone(),
         trust: trust.clone(),
@@ -55,7 +55,14 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         move_within: 0,
         tried: Default::default(),
         kept: Default::default(),
-    };
+        lacking: Default::default(),
+    }
+}
+
+pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Node {
+    let keeper = keeper(node_id, store, place).await;
+    let (registry, signer, trust) = (keeper.registry.clone(), keeper.signer.clone(), keeper.trust.clone());
+    let mut tasks = tokio::task::JoinSet::new();
     keeper.load();
     tasks.spawn(async move { keeper.run().await });
     let served = Certificates {
@@ -547,4 +554,32 @@ async fn an_issuer_that_has_ended_signs_no_list_and_those_that_it_signed_hold() 
     assert_eq!(super::revoked::signed_list(&bundle, &value), Some(list.clone()));
     let forged = RevocationValue { signature: Vec::new(), ..value };
     assert_eq!(super::revoked::signed_list(&bundle, &forged), None);
+}
+
+/// It says so, and takes it up once it can be read; nobody has to start it anew.
+#[tokio::test]
+async fn an_identity_that_cannot_be_read_is_looked_at_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(omnirelay_store::MemoryStore::system());
+    let first = node("node-1", store.clone(), place.path()).await;
+    initialised(&first).await;
+    drop(first);
+    let path = place.path().join("node-1/identity.pem");
+    let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o640);
+    // It cannot issue its own.
+    std::fs::remove_file(place.path().join("issuer-secret")).unwrap();
+    let keeper = keeper("node-1", store, place.path()).await;
+    keeper.load();
+    keeper.look_and_say().await;
+    let why = keeper.lacking.unread().unwrap();
+    assert!(why.contains("chmod 600") && why.contains("identity.pem"), "{why}");
+    assert!(keeper.trust.current().own.is_none());
+    let again = keeper.look_and_say().await.unwrap();
+    assert!(again <= tokio::time::Instant::now() + crate::daemon::identity::files::LOOK_EVERY, "it sleeps");
+    mode(0o600);
+    keeper.look_and_say().await;
+    assert_eq!(keeper.lacking.unread(), None);
+    assert!(keeper.trust.current().own.is_some(), "it is who it was");
 }

@@ -15,6 +15,7 @@ pub mod issuers;
 pub mod join;
 mod keeping;
 mod lineage;
+pub mod lacking;
 mod list;
 pub mod operator;
 pub mod own;
@@ -25,9 +26,11 @@ mod revoke;
 mod revoked;
 mod rotate;
 pub mod signer;
+pub mod standing;
 mod store_access;
 mod token_keys;
 mod tokens;
+pub mod unproven_leaders;
 
 use std::sync::Arc;
 

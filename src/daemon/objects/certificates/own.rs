@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 use super::authority::bundle_of;
 use super::holder::record_of;
 use super::issue::{LIFETIME, Order, Others, issue, with_own};
+use super::lacking::Lacking;
 use super::rejoin::GRACE;
 use super::remote::RenewalError;
 use super::revoked::{signed_list, sound_list};
@@ -76,6 +77,7 @@ pub struct Keeper {
     pub move_within: i64,
     pub tried: Mutex<Tried>,
     pub kept: Kept,
+    pub lacking: Lacking,
 }
 
 /// What was written to the files of the identity, in this life.
@@ -157,6 +159,7 @@ impl Keeper {
                 "identity not read; it is made anew where this can be"
             );
         }
+        self.lacking.note(identity.as_ref().err().map(|error| error as &dyn std::error::Error));
         let bundle = bundle.ok().filter(|roots| !roots.is_empty()).and_then(|roots| Bundle::of(roots).ok());
         let list = bundle.as_ref().and_then(|bundle| self.kept_list(bundle));
         let (revocations, signed) = list.unwrap_or_default();
@@ -187,10 +190,10 @@ impl Keeper {
 
     /// Keeps both for ever.
     pub async fn run(&self) {
-        self.registry.react(sense, || self.look()).await;
+        self.registry.react(sense, || self.look_and_say()).await;
     }
 
-    async fn look(&self) -> Option<Instant> {
+    pub(super) async fn look(&self) -> Option<Instant> {
         let view = self.registry.view();
         let Some(authority) = view.get(&authority_id()).and_then(|record| record.value::<AuthorityValue>())
         else {

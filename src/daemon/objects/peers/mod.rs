@@ -49,7 +49,7 @@ use crate::daemon::transport::{Located, Transport};
 use filter::PeerFilter;
 use health::Heard;
 use roster::PeerStanding;
-pub use roster::{Roster, statuses};
+pub use roster::{Roster, statuses, without_identities};
 use watching::WatchedPeers;
 
 /// Records of peers; the key is the node id.

@@ -10,6 +10,7 @@ use prost::Message as _;
 
 use super::{PEER, peer_id, session_id};
 use crate::core::lease::Node;
+use crate::daemon::objects::certificates::standing::NodeIdentities;
 use crate::daemon::registry::view::{View, ViewRecord};
 
 /// What of a peer matters however many have left: a part of its `PeerValue`, of which nothing is kept.
@@ -67,16 +68,24 @@ impl Roster {
     }
 
     fn read(view: &View, records: &[Arc<ViewRecord>], is_in: impl Fn(&PeerStanding, &str) -> bool) -> Self {
-        let tenancy = view.tenancy();
-        let peers = records.iter().filter_map(|record| {
+        let identities = NodeIdentities::of(view);
+        let read = records.iter().filter_map(|record| {
             let standing = PeerStanding::of(record).filter(|it| is_in(it, &record.record.id.key))?;
-            let live = tenancy.is_live(&standing.session_of(record));
             // There may be many that have left, of which nobody asks anything else.
             let value = match standing.status() {
                 Status::Left => record.read::<PeerValue>().map(Arc::new)?,
                 _ => record.value::<PeerValue>()?,
             };
-            Some((record.clone(), value, live))
+            let is_somebody = identities.as_ref().is_none_or(|known| known.has(&record.record, &value));
+            let value = if is_somebody { value } else { without_identity(&value) };
+            Some((record, standing, value))
+        });
+        // All of it before the sessions are looked at: that holds the view.
+        let read: Vec<_> = read.collect();
+        let tenancy = view.tenancy();
+        let peers = read.into_iter().map(|(record, standing, value)| {
+            let live = tenancy.is_live(&standing.session_of(record));
+            (record.clone(), value, live)
         });
         Self { peers: peers.collect() }
     }
@@ -110,6 +119,21 @@ impl Roster {
             })
             .collect()
     }
+}
+
+/// A peer that the mesh does not know by a certificate, whatever it says of itself.
+fn without_identity(peer: &PeerValue) -> Arc<PeerValue> {
+    let mut peer = peer.clone();
+    peer.metadata.get_or_insert_default().without_identity = true;
+    Arc::new(peer)
+}
+
+/// The nodes that live and are none of the mesh by their certificates, in order.
+pub fn without_identities(view: &View) -> Vec<String> {
+    let roster = Roster::of(view);
+    let is_nobody = |peer: &PeerValue| peer.metadata.as_ref().is_some_and(|says| says.without_identity);
+    let found = roster.peers.iter().filter(|(_, peer, lives)| *lives && is_nobody(peer));
+    found.map(|(record, ..)| record.record.id.key.clone()).collect()
 }
 
 #[cfg(test)]

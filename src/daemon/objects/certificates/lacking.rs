@@ -1,0 +1,110 @@
+//! A node that cannot show who it is: it says so, to its operator and to the others, and looks again by itself.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use omnirelay_core::text::chain;
+use omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::authority_id;
+use super::own::Keeper;
+use crate::daemon::identity::files::LOOK_EVERY;
+
+/// What a node says to the others of its identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// It has none, in a mesh that has an authority.
+    pub without_identity: bool,
+    /// It has one from files.
+    pub of_files: bool,
+}
+
+/// Tells the others.
+pub type Say = Box<dyn Fn(Standing) + Send + Sync>;
+
+/// What is wrong with the identity of a node, as it was found last.
+#[derive(Default)]
+pub struct Lacking {
+    /// Why what is kept of it cannot be read.
+    unread: Mutex<Option<String>>,
+    said: Mutex<Standing>,
+    say: Option<Say>,
+}
+
+impl Lacking {
+    /// Nothing is wrong yet; what is found is told by `say`, where it is another thing than before.
+    pub fn saying(say: Say) -> Self {
+        Self { say: Some(say), ..Self::default() }
+    }
+
+    /// Why what is kept of the identity cannot be read, and that it is looked at again; `None`: it can, or nothing is kept.
+    pub fn unread(&self) -> Option<String> {
+        let every = humantime::format_duration(LOOK_EVERY);
+        let why = self.reason();
+        why.as_ref().map(|why| {
+            format!("the identity of this node cannot be read, and is looked at again every {every}: {why}")
+        })
+    }
+
+    fn reason(&self) -> MutexGuard<'_, Option<String>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what came of reading it.
+    pub(super) fn note(&self, failed: Option<&dyn std::error::Error>) {
+        *self.reason() = failed.map(chain);
+    }
+}
+
+impl Keeper {
+    /// As [`Keeper::look`], of a node that may have no identity.
+    pub(super) async fn look_and_say(&self) -> Option<Instant> {
+        self.read_again();
+        let again = self.look().await;
+        self.say_standing();
+        let soon = self.lacking.unread().map(|_| Instant::now() + LOOK_EVERY);
+        again.into_iter().chain(soon).min()
+    }
+
+    /// Reads the identity that could not be read, unless another has been issued meanwhile.
+    fn read_again(&self) {
+        if self.lacking.unread().is_none() {
+            return;
+        }
+        if self.trust.current().own.is_some() {
+            return self.lacking.note(None);
+        }
+        match self.files.identity() {
+            Ok(identity) => {
+                info!("identity of this node can be read again");
+                self.lacking.note(None);
+                if self.provision.is_of_mesh() {
+                    self.trust.update(|trusted| trusted.own = identity.map(std::sync::Arc::new));
+                }
+            }
+            Err(error) => self.lacking.note(Some(&error)),
+        }
+    }
+
+    /// Tells the others how this node stands, where that is another thing than it said last.
+    fn say_standing(&self) {
+        let Some(say) = &self.lacking.say else { return };
+        let authority = self.registry.view().get(&authority_id());
+        let authority = authority.and_then(|record| record.value::<AuthorityValue>());
+        let has_own = self.trust.current().own.is_some();
+        // Whoever can issue is about to have one.
+        let is_without = !has_own && authority.is_some_and(|authority| !self.signer.can_issue(&authority));
+        let of_files = has_own && !self.provision.is_of_mesh();
+        let now = Standing { without_identity: is_without, of_files };
+        let mut said = self.lacking.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said == now {
+            return;
+        }
+        if now.without_identity && !said.without_identity {
+            warn!("this node has no certificate of the mesh: it leads nothing and gets no shards");
+        }
+        *said = now;
+        say(now);
+    }
+}

@@ -1,0 +1,155 @@
+//! How the nodes of a mesh stand by their certificates, for those who judge them: once there is an authority, a node that the
+//! mesh has given none is nobody, whatever it says of itself.
+
+use std::sync::Arc;
+
+use omnirelay_core::spiffe::Holder;
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_pki::revocation::Revocations;
+use omnirelay_store::Record;
+use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, PeerValue, RevocationValue};
+
+use super::holder::{certificate_of, record_of};
+use super::rejoin::GRACE;
+use super::{authority_id, revocation_id, revoked};
+use crate::daemon::registry::view::View;
+
+/// How long nodes that were there before the authority have to be enrolled.
+const ENROLLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// What nodes are judged by. It has what the registry had when it was made.
+pub struct NodeIdentities<'a> {
+    view: &'a View,
+    authority_since: Millis,
+    revocations: Revocations,
+    now: Millis,
+}
+
+impl<'a> NodeIdentities<'a> {
+    /// `None`: the mesh has no authority, and nobody proves anything.
+    pub fn of(view: &'a View) -> Option<Self> {
+        let authority = view.get(&authority_id())?;
+        let list = view.get(&revocation_id()).and_then(|record| record.value::<RevocationValue>());
+        // What cannot be read puts nobody out.
+        let revocations = revoked::known(list.as_deref()).unwrap_or_default();
+        let authority_since = authority.record.created_at;
+        Some(Self { view, authority_since, revocations, now: view.now() })
+    }
+
+    /// Whether the node of a peer's record is one of the mesh: by a certificate that is not revoked and has not ended too long
+    /// ago to be renewed; by files, where this daemon believes those as well; or because it has a while left to be enrolled.
+    pub fn has(&self, record: &Record, peer: &PeerValue) -> bool {
+        let nobody = Default::default();
+        let says = peer.metadata.as_ref().unwrap_or(&nobody);
+        let (cluster, node) = (says.cluster_id.clone(), record.id.key.clone());
+        let id = record_of(&Holder::Node { cluster, role: String::new(), node });
+        match self.view.get(&id).and_then(|held| held.value::<CertificateValue>()) {
+            Some(held) if held.barred => false,
+            Some(held) if self.is_sound(&held) => true,
+            Some(_) | None => {
+                says.identity_of_files && self.view.believes_files()
+                    || record.created_at <= self.authority_since && self.is_enrolling()
+            }
+        }
+    }
+
+    fn is_enrolling(&self) -> bool {
+        self.now.0 < self.authority_since.0.saturating_add(whole_ms(ENROLLED_WITHIN))
+    }
+
+    fn is_sound(&self, held: &Arc<CertificateValue>) -> bool {
+        let Some(newest) = held.issued.first().and_then(certificate_of) else { return false };
+        let now = i64::try_from(self.now.0 / 1000).unwrap_or(i64::MAX);
+        newest.not_after.saturating_add(GRACE) >= now && self.revocations.of(&newest).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use omnirelay_store::{Epoch, RecordId, Revision, Version};
+    use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
+    use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, IssuedValue};
+    use prost::Message as _;
+
+    use super::*;
+    use crate::daemon::objects::certificates::{AUTHORITY, CERTIFICATE, REVOCATION};
+    use crate::daemon::registry::view::{Loaded, ViewRecord};
+
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+    /// When the authority was made.
+    const SINCE: u64 = 1_000 * DAY_MS;
+
+    fn record(id: RecordId, value: Vec<u8>, created_at: u64) -> Record {
+        Record {
+            id,
+            value: value.into(),
+            version: Version(1),
+            revision: Revision(1),
+            group: None,
+            created_at: Millis(created_at),
+            updated_at: Millis(created_at),
+            writer: "a".into(),
+            deleted: false,
+        }
+    }
+
+    fn view(records: &[Record]) -> View {
+        let view = View::new(&[AUTHORITY, CERTIFICATE, REVOCATION]);
+        let mut loaded = Loaded::default();
+        for record in records {
+            let record = Arc::new(ViewRecord::new(Epoch(1), record.clone()));
+            loaded.records.entry(record.record.id.kind.clone()).or_insert_with(|| vec![Vec::new()])[0]
+                .push(record);
+        }
+        view.replace(Epoch(1), Revision(1), loaded, &[], |_| {});
+        view
+    }
+
+    /// A certificate of `n` that ends so many days after the authority was made.
+    fn certificate(ends_after: u64, barred: bool) -> Record {
+        let issued = IssuedValue {
+            serial: vec![1],
+            id: "spiffe://mesh.local/mesh/default/worker/n".to_owned(),
+            key: vec![7; 32],
+            not_after: i64::try_from((SINCE + ends_after * DAY_MS) / 1000).unwrap(),
+            ..IssuedValue::default()
+        };
+        let value = CertificateValue { issued: vec![issued], barred, ..CertificateValue::default() };
+        record(RecordId::new(CERTIFICATE, "node/default/n"), value.encode_to_vec(), SINCE)
+    }
+
+    #[test]
+    fn a_node_is_one_of_the_mesh_by_what_the_mesh_has_given_it() {
+        let authority = || record(authority_id(), AuthorityValue::default().encode_to_vec(), SINCE);
+        let (newcomer, before) = (SINCE + 1, SINCE - 1);
+        let cases = [
+            // what                              entered   certificate                   days  files  believed
+            ("a certificate", newcomer, Some(certificate(1, false)), 0, false, false, true),
+            ("one that may be renewed still", newcomer, Some(certificate(1, false)), 4, false, false, true),
+            ("one that has ended long ago", newcomer, Some(certificate(1, false)), 5, false, false, false),
+            ("none", newcomer, None, 0, false, false, false),
+            ("there before the authority", before, None, 0, false, false, true),
+            ("there before it, for long", before, None, 2, false, false, false),
+            ("it was put out", before, Some(certificate(1, true)), 0, true, true, false),
+            ("by files that are believed", newcomer, None, 5, true, true, true),
+            ("by files that nobody believes", newcomer, None, 0, true, false, false),
+        ];
+        for (what, entered, certificate, days, of_files, believes, expected) in cases {
+            let records: Vec<Record> = [authority()].into_iter().chain(certificate).collect();
+            let view = view(&records);
+            view.ask_whether_files_are_believed(move || believes);
+            let metadata = PeerMetadata {
+                cluster_id: "default".to_owned(),
+                identity_of_files: of_files,
+                ..PeerMetadata::default()
+            };
+            let peer = PeerValue { metadata: Some(metadata), ..PeerValue::default() };
+            let known =
+                NodeIdentities { now: Millis(SINCE + days * DAY_MS), ..NodeIdentities::of(&view).unwrap() };
+            let entered =
+                record(RecordId::new(crate::daemon::objects::peers::PEER, "n"), Vec::new(), entered);
+            assert_eq!(known.has(&entered, &peer), expected, "{what}");
+        }
+        assert!(NodeIdentities::of(&view(&[])).is_none(), "no authority, and nobody proves anything");
+    }
+}
