@@ -1,7 +1,7 @@
 //! Hosts that join a mesh whose registry is in a Redis: two daemons, an address each.
 
 use std::process::{Child, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -172,6 +172,95 @@ fn shared_credentials_are_said_to_be_known_until_they_are_others() -> Result<()>
     *argument.context("no store")? = url("two");
     let mesh = Secured { daemon: place.start()?, place, folder };
     until("they are others", || Ok(!check(&mesh)?.output.contains("knows the credentials")))
+}
+
+/// How soon a mesh is well again after a restart of its Redis.
+const WELL_WITHIN: Duration = Duration::from_secs(10);
+
+/// The nodes that live, as `a` has them.
+fn living(mesh: &Secured) -> Result<String> {
+    Ok(mesh.by("admin", "mesh peers list --status alive -o name")?.output)
+}
+
+/// The server has no file of users, and so forgets those of the nodes.
+#[test]
+fn a_restart_of_redis_locks_out_nobody_who_joined() -> Result<()> {
+    let mut server = RedisServer::start(&["--appendonly", "yes"])?;
+    let mesh = first(&server)?;
+    let made = mesh.by("admin", "token create --out token --uses 2")?;
+    ensure!(made.code == Some(0) && made.complaint.contains("set aclfile"), "{}", made.complaint);
+    let port = mesh.daemon.control.rsplit_once(':').context("no port")?.1.to_owned();
+    let mut daemons = Vec::new();
+    for (node, host) in [("b", "127.0.0.3"), ("c", "127.0.0.4")] {
+        let joined = ended(&mut join(&mesh, node))?;
+        ensure!(joined.code == Some(0) && joined.complaint.contains("set aclfile"), "{}", joined.complaint);
+        daemons.push(Joined::start(&mesh, node, &format!("{host}:{port}"), &[])?);
+    }
+    until("all live", || Ok(living(&mesh)? == "peer/a\npeer/b\npeer/c\n"))?;
+    let users = |server: &RedisServer| -> Result<Vec<String>> {
+        let users = server.cli::<Vec<String>>(&["ACL", "USERS"])?;
+        Ok(users.into_iter().filter(|user| user != "default").collect())
+    };
+    ensure!(users(&server)? == ["omnirelay_default_b", "omnirelay_default_c"], "{:?}", users(&server)?);
+    let check = mesh.by("admin", "mesh check --category registry")?;
+    ensure!(check.output.contains("users are not kept"), "{}", check.output);
+    // One that is put out is not made anew.
+    ensure!(mesh.by("admin", "mesh revoke c --yes")?.code == Some(0));
+    server.restart()?;
+    let begun = Instant::now();
+    until("b lives again", || {
+        Ok(users(&server)? == ["omnirelay_default_b"] && living(&mesh)? == "peer/a\npeer/b\n")
+    })?;
+    println!("well again after {:.1} s", begun.elapsed().as_secs_f64());
+    ensure!(begun.elapsed() < WELL_WITHIN, "after {:?}", begun.elapsed());
+    let made = mesh.place.log();
+    ensure!(made.contains("user of the store made anew"), "{made}");
+    Ok(())
+}
+
+/// A server with a file of users is asked to keep them in it, and nothing is warned of.
+#[test]
+fn a_server_with_a_file_of_users_keeps_those_of_the_nodes() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("users.acl"), "user default on nopass ~* &* +@all\n")?;
+    let file = folder.path().join("users.acl");
+    let server = RedisServer::start_in(folder, &["--aclfile", &file.display().to_string()])?;
+    let mesh = first(&server)?;
+    let made = mesh.by("admin", "token create --out token")?;
+    ensure!(made.code == Some(0) && !made.complaint.contains("aclfile"), "{}", made.complaint);
+    let joined = ended(&mut join(&mesh, "b"))?;
+    ensure!(joined.code == Some(0) && !joined.complaint.contains("aclfile"), "{}", joined.complaint);
+    ensure!(std::fs::read_to_string(file)?.contains("user omnirelay_default_b "), "it is not kept");
+    Ok(())
+}
+
+/// A mesh in another database than the first.
+#[test]
+fn a_host_that_joins_reaches_the_database_of_the_mesh() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let store = format!("{}/5", server.url());
+    let mesh = Secured::start("a", "127.0.0.2:0", &[&TLS[..], &["--store", &store]].concat())?;
+    let _b = both(&mesh)?;
+    Ok(())
+}
+
+/// The daemon's own user may make no others: a host is refused before its use of the token is counted.
+#[test]
+fn a_join_that_cannot_be_given_the_store_costs_no_use_of_the_token() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let own = "omnirelay_default_a";
+    server.cli::<String>(&["ACL", "SETUSER", own, "on", ">own", "~*", "&*", "+@all", "-acl"])?;
+    let store = format!("redis://{own}:own@{}", server.address());
+    let mesh = Secured::start("a", "127.0.0.2:0", &[&TLS[..], &["--store", &store]].concat())?;
+    token(&mesh, "")?;
+    let refused = ended(&mut join(&mesh, "b"))?;
+    ensure!(refused.code == Some(4) && refused.complaint.contains("+acl|setuser"), "{}", refused.complaint);
+    let tokens = mesh.by("admin", "token list -o json")?.output;
+    let tokens: serde_json::Value = serde_json::from_str(&tokens)?;
+    ensure!(tokens["tokens"][0]["usedBy"].as_array().is_none_or(Vec::is_empty), "{tokens}");
+    let nodes = mesh.by("admin", "cert list --kind node -o name")?.output;
+    ensure!(nodes.lines().count() == 1, "{nodes}");
+    Ok(())
 }
 
 /// Many hosts at once, each a process of its own, and one token for one of them.

@@ -20,6 +20,17 @@ pub enum Expelled {
     Denied,
 }
 
+/// What became of credentials that a node was given before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readmitted {
+    /// The store knows them, or others that somebody has given the node since.
+    Known,
+    /// The store had forgotten them, and knows them again.
+    Made,
+    /// This process may not say who uses the store.
+    Denied,
+}
+
 /// Without the password.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

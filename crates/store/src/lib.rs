@@ -6,7 +6,6 @@
 //! suite that every backend passes.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use omnirelay_core::time::Millis;
 mod access;
 pub mod chance;
 pub mod clock;
+mod display;
 pub mod embedded;
 mod error;
 mod limits;
@@ -28,7 +28,7 @@ mod switch;
 pub mod whole_file;
 
 pub use self::redis::RedisStore;
-pub use access::{Credentials, Expelled};
+pub use access::{Credentials, Expelled, Readmitted};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
 pub use error::{CommitError, StoreError};
@@ -540,6 +540,43 @@ pub trait Store: Send + Sync + 'static {
         Ok(Expelled::Absent)
     }
 
+    /// Gives the node `who` the credentials back that [`Store::admit`] gave it, where the store has forgotten them: by the
+    /// SHA-256 of their password.
+    ///
+    /// # Errors
+    /// Those of a reading.
+    async fn readmit(&self, who: &str, password_hash: &[u8; 32]) -> Result<Readmitted, StoreError> {
+        let _ = (who, password_hash);
+        Ok(Readmitted::Denied)
+    }
+
+    /// The SHA-256 of the password that the node `who` has of its own; `None`: it has none, or several, or this process may not
+    /// ask.
+    ///
+    /// # Errors
+    /// Those of a reading.
+    async fn password_hash(&self, who: &str) -> Result<Option<[u8; 32]>, StoreError> {
+        let _ = who;
+        Ok(None)
+    }
+
+    /// Whether this process may give nodes credentials of their own: `false` where it is certain that it may not.
+    ///
+    /// # Errors
+    /// Those of a reading.
+    async fn may_admit(&self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    /// Why a restart of the store's server forgets credentials that [`Store::admit`] gives, and what to set; `None`: it keeps
+    /// them, gives none, or it cannot be told.
+    ///
+    /// # Errors
+    /// Those of a reading.
+    async fn forgets_credentials(&self) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     /// What is risky about how the store is set up: what, why, and what to set, a line each.
     fn advice(&self) -> Vec<String> {
         Vec::new()
@@ -571,35 +608,5 @@ impl RecordId {
     /// The record `key` of `kind`.
     pub fn new(kind: Kind, key: impl Into<String>) -> Self {
         Self { kind, key: key.into() }
-    }
-}
-
-impl fmt::Display for RecordId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.kind.0, self.key)
-    }
-}
-
-macro_rules! display_inner {
-    ($($name:ty),*) => {$(
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}", self.0)
-            }
-        }
-    )*};
-}
-display_inner!(Revision, Version, Kind, GroupId);
-
-/// As it stands in cursors.
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}", self.0)
-    }
-}
-
-impl fmt::Display for GroupRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.id, self.instance)
     }
 }

@@ -33,6 +33,9 @@ pub fn section(store: &JoinStore, directory: &Path, warnings: &mut Vec<String>) 
     if let Some(need) = store.leaders_need_replicas {
         section["redis"] = json!({"leadersNeedReplicas": need});
     }
+    if !store.users_not_kept.is_empty() {
+        warnings.push(format!("of the store: {}", store.users_not_kept));
+    }
     if store.needs_certificate {
         warnings.push(
             "the servers of the store ask for a certificate: give this host one, and name it in the configuration as store.tls.cert and store.tls.key"
@@ -59,6 +62,7 @@ mod tests {
             sentinel_password: "of the Sentinels".to_owned(),
             leaders_need_replicas: Some(2),
             needs_certificate: true,
+            users_not_kept: "users are not kept; set aclfile".to_owned(),
         }
     }
 
@@ -76,6 +80,7 @@ mod tests {
         let mode = std::fs::metadata(folder.path().join("sentinel-password")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(warnings.concat().contains("store.tls.cert"), "{warnings:?}");
+        assert!(warnings.concat().contains("set aclfile"), "{warnings:?}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::KIND;
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::changed;
-use crate::cli::frame::document::text;
+use crate::cli::frame::document::{items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::global::Lifetime;
 use crate::cli::frame::output::View;
@@ -91,6 +91,9 @@ pub async fn run(args: &CreateArgs, session: &mut Session) -> Result<Exit, CliEr
         "reason": write.reason_text(), "dryRun": dry_run,
     });
     let document = session.call(&Call::of(&CREATE, &request)?.keyed(&write.key()?, "")).await?;
+    for warning in items(&document, "warnings").iter().filter_map(Value::as_str) {
+        session.notes().warn(warning);
+    }
     let name = format!("{KIND}/{id}");
     let head = changed::head(&name, &document, "made", "");
     let told = changed::told(&head, changed::lines(&document, "made"));

@@ -30,6 +30,7 @@ use crate::daemon::objects::certificates::lacking::{Lacking, Say};
 use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::signer::Signer;
+use crate::daemon::objects::certificates::store_users::StoreUsers;
 use crate::daemon::objects::certificates::unproven_leaders::UnprovenLeaders;
 use crate::daemon::objects::certificates::{
     AUTHORITY, CERTIFICATE, Certificates, EndSession, Enrollment, Gate, IssuingGate, JOIN_POLICY, JOIN_TOKEN,
@@ -123,6 +124,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         node.run(Phase::End, async move { keeper.run().await });
     }
     let store = Arc::new(store_access(&config, node.registry.node_id()));
+    keep_store_users(node, &signer, &store);
     let (known, access, credentials) = (node.registry.clone(), store.clone(), KnownCredentials::default());
     node.readiness.add(move || {
         let told = credentials.to(&known, &access).map(|who| {
@@ -151,6 +153,15 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.serve(PortName::Control, callers.send_compressed(Gzip).accept_compressed(Gzip));
     node.serve(PortName::Control, enrollment.send_compressed(Gzip).accept_compressed(Gzip));
     Ok(())
+}
+
+/// Makes users of the store anew that its server has forgotten.
+fn keep_store_users(node: &mut Mount, signer: &Arc<Signer>, store: &StoreAccess) {
+    if store.is_shared {
+        let (registry, cluster) = (node.registry.clone(), node.config.node.cluster.clone());
+        let users = StoreUsers { registry, signer: signer.clone(), cluster, known: Mutex::default() };
+        node.run(Phase::End, async move { users.run().await });
+    }
 }
 
 /// Has nodes judged by whether they can prove who they are, and says which cannot.

@@ -9,6 +9,10 @@ use super::link::Info;
 pub const MAY_NOT_WAIT: &str = "the user may not wait for replicas: leaders rely on leases that no replica has, and a \
                                 network split can give two; grant the user +wait";
 
+/// What comes of a server without a file of users.
+pub const USERS_NOT_KEPT: &str = "users are not kept: a restart of Redis locks out every node that has joined with a user of \
+                                  its own, until a daemon that can issue makes them anew; set aclfile";
+
 /// The longest `min-replicas-max-lag` in seconds with which a master that was cut off ends its leaders before there
 /// are others: a new epoch grants nothing for a little longer than a session lives, which is 2 s.
 const LAG_MAX: u64 = 2;
@@ -170,7 +174,7 @@ mod tests {
     /// What is said of a server with these lines in INFO and these settings, for all of them.
     fn all_that_is_told() -> BTreeSet<String> {
         let text = |text: &str| Some(text.to_owned());
-        let mut told = BTreeSet::from([MAY_NOT_WAIT.to_owned()]);
+        let mut told = BTreeSet::from([MAY_NOT_WAIT, USERS_NOT_KEPT].map(str::to_owned));
         for policy in ["noeviction", "allkeys-lru"] {
             for (limit, appends, replicas) in (0..8).map(|bits| (bits & 1, bits >> 1 & 1, bits >> 2)) {
                 let info = Info::new(format!(

@@ -28,7 +28,7 @@ use super::{
     Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, ClockReset, Commit, CommitError, Committed, Confirmation,
     Credentials, Epoch, Expelled, Grace, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogEntry,
     LogPage, OpenGroup, Opened, Pulse, REPLACED_MAX, RESET_MIN, RESET_WALLS_MAX, RecordId, ResetClock,
-    ResetClockError, Retention, Revision, Scan, ScanPage, Store, StoreError, SwitchError, SwitchOrder,
+    ResetClockError, Readmitted, Retention, Revision, Scan, ScanPage, Store, StoreError, SwitchError, SwitchOrder,
     Switched, limits, rules,
 };
 use greeting::{Greeting, Seen, TURNED_AWAY};
@@ -57,6 +57,9 @@ pub struct RedisStore {
     seen: Arc<Seen>,
     /// Leaders rely on what no replica need have, because the user may not wait for one.
     may_not_wait: AtomicBool,
+    /// The server forgets the users of nodes when it restarts, as far as that was looked at.
+    users_not_kept: AtomicBool,
+    database: u32,
     meta: String,
     log: String,
     prefix: String,
@@ -74,10 +77,16 @@ impl RedisStore {
         let seen = Arc::new(Seen::default());
         let greeting =
             Greeting { meta: meta.clone(), seen: Arc::clone(&seen), script: Script::greet(), quarantine };
-        let (prefix, mesh) = (url.prefix.clone(), mesh.to_owned());
+        let (prefix, mesh, database) = (url.prefix.clone(), mesh.to_owned(), url.database);
         let link = Link::new(url, options, Arc::new(greeting));
-        let (scripts, may_not_wait) = (Scripts::new(), AtomicBool::new(false));
-        Self { link, scripts, seen, may_not_wait, meta, log, prefix, mesh, quarantine }
+        let [may_not_wait, users_not_kept] = [const { AtomicBool::new(false) }; 2];
+        let scripts = Scripts::new();
+        Self { link, scripts, seen, may_not_wait, users_not_kept, database, meta, log, prefix, mesh, quarantine }
+    }
+
+    /// The users that the nodes of the mesh have on its server.
+    fn users(&self) -> users::Users<'_> {
+        users::Users { link: &self.link, prefix: &self.prefix, mesh: &self.mesh, database: self.database }
     }
 
     /// The way to the servers.
@@ -452,18 +461,47 @@ impl Store for RedisStore {
     }
 
     async fn admit(&self, who: &str) -> Result<Option<Credentials>, StoreError> {
-        let made = users::make(&self.link, [&self.prefix, &self.mesh, who]).await;
-        made.map_err(|error| self.failure(error, StoreError::Unavailable))
+        let made = self.users().make(who).await;
+        let made = made.map_err(|error| self.failure(error, StoreError::Unavailable))?;
+        Ok(made.map(|(credentials, is_kept)| {
+            self.users_not_kept.store(!is_kept, Ordering::Relaxed);
+            credentials
+        }))
     }
 
     async fn expel(&self, who: &str) -> Result<Expelled, StoreError> {
-        let deleted = users::delete(&self.link, [&self.prefix, &self.mesh, who]).await;
+        let deleted = self.users().delete(who).await;
         deleted.map_err(|error| self.failure(error, StoreError::Unavailable))
     }
 
+    async fn readmit(&self, who: &str, password_hash: &[u8; 32]) -> Result<Readmitted, StoreError> {
+        let restored = self.users().restore(who, password_hash).await;
+        restored.map_err(|error| self.failure(error, StoreError::Unavailable))
+    }
+
+    async fn password_hash(&self, who: &str) -> Result<Option<[u8; 32]>, StoreError> {
+        let found = self.users().password_hash(who).await;
+        found.map_err(|error| self.failure(error, StoreError::Unavailable))
+    }
+
+    async fn may_admit(&self) -> Result<bool, StoreError> {
+        let may = self.users().may_make().await;
+        may.map_err(|error| self.failure(error, StoreError::Unavailable))
+    }
+
+    async fn forgets_credentials(&self) -> Result<Option<String>, StoreError> {
+        let forgets = self.users().forgets().await;
+        if let Some(forgets) = forgets.map_err(|error| self.failure(error, StoreError::Unavailable))? {
+            self.users_not_kept.store(forgets, Ordering::Relaxed);
+        }
+        Ok(self.users_not_kept.load(Ordering::Relaxed).then(|| advice::USERS_NOT_KEPT.to_owned()))
+    }
+
     fn advice(&self) -> Vec<String> {
-        let may_not_wait = self.may_not_wait.load(Ordering::Relaxed).then(|| advice::MAY_NOT_WAIT.to_owned());
-        self.link.advice().iter().cloned().chain(may_not_wait).collect()
+        let told = |is: &AtomicBool, what: &str| is.load(Ordering::Relaxed).then(|| what.to_owned());
+        let may_not_wait = told(&self.may_not_wait, advice::MAY_NOT_WAIT);
+        let users_not_kept = told(&self.users_not_kept, advice::USERS_NOT_KEPT);
+        self.link.advice().iter().cloned().chain(may_not_wait).chain(users_not_kept).collect()
     }
 }
 

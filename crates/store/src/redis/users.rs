@@ -1,10 +1,12 @@
 //! Users of a Redis: each node of a mesh may have one of its own, which is taken away from it alone.
 
+use std::collections::HashMap;
+
 use omnirelay_core::text::hex;
-use redis::{Cmd, cmd};
+use redis::{Cmd, Value, cmd};
 
 use super::link::{Info, Link, LinkError};
-use crate::{Credentials, Expelled};
+use crate::{Credentials, Expelled, Readmitted};
 
 /// What a daemon does on a server, as `docs/guides/storage.md` has it.
 pub const COMMANDS: &[&str] = &[
@@ -42,64 +44,196 @@ pub fn node_user(prefix: &str, mesh: &str, node: &str) -> String {
     format!("{prefix}_{mesh}_{node}")
 }
 
-/// Makes a user for `who`, or gives the one that there is another password. `None`: the server is one of several, which
-/// know nothing of each other's users, or this daemon may not make any.
-pub async fn make(link: &Link, [prefix, mesh, who]: [&str; 3]) -> Result<Option<Credentials>, LinkError> {
-    if !is_alone(link).await? {
-        return Ok(None);
-    }
-    let Some(password) = password() else { return Ok(None) };
-    // One that there is has connections, which a new password does not end.
-    if delete(link, [prefix, mesh, who]).await? == Expelled::Denied {
-        return Ok(None);
-    }
-    let username = node_user(prefix, mesh, who);
-    let mut command = cmd("ACL");
-    command.arg("SETUSER").arg(&username).arg("reset").arg("on").arg(format!(">{password}"));
-    command.arg(format!("~{{{prefix}:{mesh}}}:*")).arg(COMMANDS);
-    match link.call(&command).await {
-        Ok(_) => keep(link).await,
-        Err(error) if is_denied(&error) => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    Ok(Some(Credentials { username, password }))
+/// Whose users: those of the nodes of one mesh, in one database.
+#[derive(Clone, Copy)]
+pub struct Users<'a> {
+    pub link: &'a Link,
+    pub prefix: &'a str,
+    pub mesh: &'a str,
+    /// The database that the mesh is in: another one than the first has to be selected.
+    pub database: u32,
 }
 
-/// Deletes the user of `who`; the server cuts its connections.
-pub async fn delete(link: &Link, [prefix, mesh, who]: [&str; 3]) -> Result<Expelled, LinkError> {
-    let mut command = cmd("ACL");
-    command.arg("DELUSER").arg(node_user(prefix, mesh, who));
-    match link.call(&command).await {
-        Ok(answer) => {
-            let deleted = redis::from_redis_value::<u64>(answer).is_ok_and(|deleted| deleted > 0);
-            if !deleted {
-                return Ok(Expelled::Absent);
-            }
-            keep(link).await;
-            Ok(Expelled::Deleted)
+/// What a server says of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    /// There is none.
+    Absent,
+    /// There is one, with these hashes of passwords.
+    Present(Vec<String>),
+    /// It may not be asked.
+    Denied,
+}
+
+impl Users<'_> {
+    /// Makes a user for `who`, or gives the one that there is another password; and whether it outlives the server. `None`: the
+    /// server is one of several, which know nothing of each other's users, or this daemon may not make any.
+    ///
+    /// # Errors
+    /// Those of the link.
+    pub async fn make(&self, who: &str) -> Result<Option<(Credentials, bool)>, LinkError> {
+        if !is_alone(&self.info().await?) {
+            return Ok(None);
         }
-        Err(error) if is_denied(&error) => Ok(Expelled::Denied),
-        Err(error) => Err(error),
+        let Some(password) = password() else { return Ok(None) };
+        // One that there is has connections, which a new password does not end.
+        if self.delete(who).await? == Expelled::Denied {
+            return Ok(None);
+        }
+        let is_kept = self.set(who, &format!(">{password}")).await?;
+        let username = node_user(self.prefix, self.mesh, who);
+        Ok(is_kept.map(|is_kept| (Credentials { username, password }, is_kept)))
     }
-}
 
-/// Has the server remember its users across a restart: in its file of users, else in its configuration. One that has
-/// neither, or lets this daemon do neither, forgets them.
-async fn keep(link: &Link) {
-    let part = |first: &str, second: &str| -> Cmd {
-        let mut command = cmd(first);
-        command.arg(second);
+    /// Makes the user of `who` anew with the password of this hash, unless the server knows one.
+    ///
+    /// # Errors
+    /// Those of the link.
+    pub async fn restore(&self, who: &str, password_hash: &[u8; 32]) -> Result<Readmitted, LinkError> {
+        if matches!(self.find(who).await?, Found::Present(_)) {
+            return Ok(Readmitted::Known);
+        }
+        let made = self.set(who, &format!("#{}", hex(password_hash))).await?;
+        Ok(if made.is_some() { Readmitted::Made } else { Readmitted::Denied })
+    }
+
+    /// The hash of the password of `who`; `None`: there is no such user, it has several, or this daemon may not ask.
+    ///
+    /// # Errors
+    /// Those of the link.
+    pub async fn password_hash(&self, who: &str) -> Result<Option<[u8; 32]>, LinkError> {
+        Ok(match self.find(who).await? {
+            Found::Present(hashes) => match hashes.as_slice() {
+                [only] => from_hex(only),
+                _ => None,
+            },
+            Found::Absent | Found::Denied => None,
+        })
+    }
+
+    /// Whether this daemon may make users: one that no node has is made and deleted.
+    ///
+    /// # Errors
+    /// Those of the link.
+    pub async fn may_make(&self) -> Result<bool, LinkError> {
+        let mut command = cmd("ACL");
+        command.arg("SETUSER").arg(node_user(self.prefix, self.mesh, NOBODY)).arg("off");
+        match self.link.call(&command).await {
+            Ok(_) => {}
+            Err(error) if is_denied(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(self.forget(NOBODY).await? != Expelled::Denied)
+    }
+
+    /// Whether the server forgets its users when it restarts: it has neither a file of users nor one of its configuration.
+    /// `None`: it may not be asked, or the users are in the file of its configuration as far as [`Users::make`] was let do that.
+    ///
+    /// # Errors
+    /// Those of the link.
+    pub async fn forgets(&self) -> Result<Option<bool>, LinkError> {
+        let info = self.info().await?;
+        if !is_alone(&info) {
+            return Ok(Some(false));
+        }
+        let mut command = cmd("CONFIG");
+        command.arg("GET").arg("aclfile");
+        match self.link.call(&command).await {
+            Ok(answer) => {
+                let file = redis::from_redis_value::<HashMap<String, String>>(answer).unwrap_or_default();
+                let has_file = file.get("aclfile").is_some_and(|file| !file.is_empty());
+                let has_config = info.get("config_file").is_some_and(|file| !file.is_empty());
+                Ok((has_file || !has_config).then_some(!has_file))
+            }
+            Err(error) if is_denied(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes the user of `who`; the server cuts its connections.
+    ///
+    /// # Errors
+    /// Those of the link.
+    pub async fn delete(&self, who: &str) -> Result<Expelled, LinkError> {
+        let deleted = self.forget(who).await?;
+        if deleted == Expelled::Deleted {
+            self.keep().await;
+        }
+        Ok(deleted)
+    }
+
+    async fn forget(&self, who: &str) -> Result<Expelled, LinkError> {
+        let mut command = cmd("ACL");
+        command.arg("DELUSER").arg(node_user(self.prefix, self.mesh, who));
+        match self.link.call(&command).await {
+            Ok(answer) => {
+                let deleted = redis::from_redis_value::<u64>(answer).is_ok_and(|deleted| deleted > 0);
+                Ok(if deleted { Expelled::Deleted } else { Expelled::Absent })
+            }
+            Err(error) if is_denied(&error) => Ok(Expelled::Denied),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets what the user of `who` may, and its password; whether it outlives the server. `None`: this daemon may not.
+    async fn set(&self, who: &str, password: &str) -> Result<Option<bool>, LinkError> {
+        let mut command = cmd("ACL");
         command
-    };
-    if link.call(&part("ACL", "SAVE")).await.is_err() {
-        let _ = link.call(&part("CONFIG", "REWRITE")).await;
+            .arg("SETUSER")
+            .arg(node_user(self.prefix, self.mesh, who))
+            .arg("reset")
+            .arg("on")
+            .arg(password);
+        command.arg(format!("~{{{}:{}}}:*", self.prefix, self.mesh)).arg(COMMANDS);
+        if self.database != 0 {
+            command.arg("+select");
+        }
+        match self.link.call(&command).await {
+            Ok(_) => Ok(Some(self.keep().await)),
+            Err(error) if is_denied(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn find(&self, who: &str) -> Result<Found, LinkError> {
+        let mut command = cmd("ACL");
+        command.arg("GETUSER").arg(node_user(self.prefix, self.mesh, who));
+        match self.link.call(&command).await {
+            Ok(Value::Nil) => Ok(Found::Absent),
+            Ok(answer) => {
+                let mut fields =
+                    redis::from_redis_value::<HashMap<String, Value>>(answer).unwrap_or_default();
+                let passwords = fields.remove("passwords").map(redis::from_redis_value::<Vec<String>>);
+                Ok(Found::Present(passwords.and_then(Result::ok).unwrap_or_default()))
+            }
+            Err(error) if is_denied(&error) => Ok(Found::Denied),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the server remember its users across a restart: in its file of users, else in its configuration; whether it does.
+    /// One that has neither, or lets this daemon do neither, forgets them.
+    async fn keep(&self) -> bool {
+        let part = |first: &str, second: &str| -> Cmd {
+            let mut command = cmd(first);
+            command.arg(second);
+            command
+        };
+        self.link.call(&part("ACL", "SAVE")).await.is_ok()
+            || self.link.call(&part("CONFIG", "REWRITE")).await.is_ok()
+    }
+
+    async fn info(&self) -> Result<Info, LinkError> {
+        let text = self.link.call(&cmd("INFO")).await?;
+        Ok(Info::new(redis::from_redis_value::<String>(text).unwrap_or_default()))
     }
 }
 
-async fn is_alone(link: &Link) -> Result<bool, LinkError> {
-    let text = redis::from_redis_value::<String>(link.call(&cmd("INFO")).await?).unwrap_or_default();
-    let info = Info::new(text);
-    Ok(!info.in_cluster() && info.number("connected_slaves") == Some(0))
+/// No node is called so.
+const NOBODY: &str = "";
+
+fn is_alone(info: &Info) -> bool {
+    !info.in_cluster() && info.number("connected_slaves") == Some(0)
 }
 
 fn is_denied(error: &LinkError) -> bool {
@@ -113,11 +247,32 @@ fn password() -> Option<String> {
     Some(hex(&bytes))
 }
 
+/// The 32 bytes that are written in hex.
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn a_hash_is_read_as_it_is_written() {
+        let hash = std::array::from_fn(|at| 255 - u8::try_from(at).unwrap());
+        assert_eq!(from_hex(&hex(&hash)), Some(hash));
+        for text in ["", "00", &"0".repeat(63), &"g".repeat(64), &"\u{e9}".repeat(32)] {
+            assert_eq!(from_hex(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_node_may_do_what_the_guide_lets_a_daemon_do() {

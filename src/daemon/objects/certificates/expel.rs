@@ -39,11 +39,17 @@ impl Certificates {
         let named = Named { node, operator: "", service: "", cluster, role: "" }.holder(&self.cluster)?;
         let holder = named.ok_or_else(|| Fault::invalid("field `node` is empty"))?;
         let (record, how) = (record_of(&holder), if *leaves { Bar::Keys } else { Bar::Holder });
+        // Credentials and sessions are of the nodes of one cluster, those that share the store.
+        let is_here = cluster.is_empty() || *cluster == self.cluster;
         let asked = of_list(caller, REVOKE_NODE, reason, *dry_run, hash);
         let changed = self.change(asked, |reader, list, now| {
             let held = self.held_or_known(reader, &holder, &record)?;
             bar(&held, &holder, how, list, now, reason);
-            let barred = CertificateValue { barred: held.barred || how == Bar::Holder, ..held.clone() };
+            let mut barred = CertificateValue { barred: held.barred || how == Bar::Holder, ..held.clone() };
+            if is_here {
+                // Nobody makes its user of the store anew.
+                barred.store_password_hash.clear();
+            }
             Ok(if barred == held { Vec::new() } else { vec![put(&record, &barred)] })
         });
         let changed = changed.await?;
@@ -56,8 +62,6 @@ impl Certificates {
             number: changed.number,
             ..Default::default()
         };
-        // Credentials and sessions are of the nodes of one cluster, those that share the store.
-        let is_here = cluster.is_empty() || *cluster == self.cluster;
         if !dry_run && is_here {
             told.set_store_access(self.take_store_access(node, &record, told.changed).await);
             told.session_ended = (self.end_session)(node.clone()).await;

@@ -26,6 +26,8 @@ use super::holder::{names_of_others, record_of};
 use super::issue::{Order, Others, issue, with_own};
 use super::policy::admitted;
 use super::signer::not_made;
+use super::store_access::not_admitted_now;
+use super::store_users;
 use super::tokens::{status, token_id};
 use super::{Certificates, JOIN_TOKEN, REVOCATION, authority_in, no_authority, pb};
 use crate::daemon::identity::caller::Caller;
@@ -75,6 +77,9 @@ impl Certificates {
             token.filter(|token| has_token(token, &of, &asked)).ok_or_else(refused)?.cluster.clone();
         self.check_store(&caller)?;
         let holder = record_of(&node("", &cluster));
+        if cluster == self.cluster {
+            self.store.check_admits(self.registry.store(), &of.body.node_id).await?;
+        }
         let mutation = Mutation {
             caller: &caller,
             action: JOIN.audit_action,
@@ -158,12 +163,20 @@ impl Certificates {
         if cluster != self.cluster {
             return Ok(None);
         }
-        let store = self.store.admitted(self.registry.store(), node).await?;
+        let Some((store, hash)) = self.store.admitted(self.registry.store(), node).await? else {
+            return Ok(None);
+        };
+        if let Some(hash) = hash {
+            let record = record_of(&of_node(cluster, node));
+            store_users::note(&self.registry, &record, hash)
+                .await
+                .map_err(|error| not_admitted_now(node, &chain(&error)))?;
+        }
         // A revocation takes the user away that is there by then. One that came since the commit found none, but it was
         // committed before it looked.
         self.registry.see_all().await;
         if !self.is_out(node, cluster, key) {
-            return Ok(store);
+            return Ok(Some(store));
         }
         if let Err(error) = self.registry.store().expel(node).await {
             warn!(peer = node, error = %chain(&error), "credentials of the store not deleted");
@@ -173,9 +186,8 @@ impl Certificates {
 
     /// Whether a node is out by who it is, or by this key.
     fn is_out(&self, node: &str, cluster: &str, key: Fingerprint) -> bool {
-        let (role, cluster, node) = (String::new(), cluster.to_owned(), node.to_owned());
         let view = self.registry.view();
-        let held = view.get(&record_of(&Holder::Node { cluster, role, node }));
+        let held = view.get(&record_of(&of_node(cluster, node)));
         let is_barred =
             held.and_then(|held| held.value::<CertificateValue>()).is_some_and(|held| held.barred);
         is_barred || self.signer.revoked(|id| view.get(id)).about(&Revoked::Key(key)).is_some()
@@ -202,6 +214,11 @@ impl Certificates {
             bundle_pem: bundle_pem(&authority),
         })
     }
+}
+
+/// A node of whatever role.
+fn of_node(cluster: &str, node: &str) -> Holder {
+    Holder::Node { cluster: cluster.to_owned(), role: String::new(), node: node.to_owned() }
 }
 
 /// What the host gets, but for what it is configured with.

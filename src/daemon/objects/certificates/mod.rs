@@ -28,6 +28,7 @@ mod rotate;
 pub mod signer;
 pub mod standing;
 mod store_access;
+pub mod store_users;
 mod token_keys;
 mod tokens;
 pub mod unproven_leaders;

@@ -10,6 +10,8 @@ use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
 use omnirelay_wire::reasons;
 use tracing::warn;
 
+use super::store_users::PasswordHash;
+
 /// The store, as whoever uses it by some credentials is told of it.
 type ToldOf = Box<dyn Fn(Option<&Credentials>) -> JoinStore + Send + Sync>;
 
@@ -36,27 +38,29 @@ impl StoreAccess {
         Self { is_shared: false, is_reachable: false, is_own: false, credentials: None, told, ca: None }
     }
 
-    /// By what `node` uses the store: with credentials of its own where they can be given, else with those of this daemon.
-    /// `None`: it is a store of one host.
+    /// By what `node` uses the store: with credentials of its own where they can be given, whose hash is told beside, else with
+    /// those of this daemon. `None`: it is a store of one host.
     ///
     /// # Errors
     /// `STORE_UNAVAILABLE`; `NOT_AN_ISSUER` where this daemon has credentials of its own alone, which are nobody else's.
-    pub async fn admitted(&self, store: &dyn Store, node: &str) -> Result<Option<JoinStore>, Fault> {
+    pub async fn admitted(
+        &self,
+        store: &dyn Store,
+        node: &str,
+    ) -> Result<Option<(JoinStore, Option<PasswordHash>)>, Fault> {
         if !self.is_shared {
             return Ok(None);
         }
-        let not_now = |why: &str| {
-            warn!(error = why, peer = node, "a node that joins cannot be told how the store is used");
-            Fault::new(reasons::STORE_UNAVAILABLE, "the host cannot be given access to the store now")
-                .hint("repeat the command: the use of the token is counted once")
-        };
-        let mut told = match store.admit(node).await.map_err(|error| not_now(&chain(&error)))? {
-            Some(own) => (self.told)(Some(&own)),
-            None if self.is_own => {
-                let message = "this daemon cannot give the host access to the store: it has credentials of its own alone";
-                return Err(Fault::new(reasons::NOT_AN_ISSUER, message)
-                    .hint("ask a daemon whose user of the store may make others (+acl|setuser)"));
+        let not_now = |why: &str| not_admitted_now(node, why);
+        let own = store.admit(node).await.map_err(|error| not_now(&chain(&error)))?;
+        let hash = own.as_ref().map(|own| *Fingerprint::of(own.password.as_bytes()).as_bytes());
+        let mut told = match &own {
+            Some(own) => {
+                // That it cannot be looked at keeps nobody out.
+                let why = store.forgets_credentials().await.ok().flatten();
+                JoinStore { users_not_kept: why.unwrap_or_default(), ..(self.told)(Some(own)) }
             }
+            None if self.is_own => return Err(gives_none()),
             None => (self.told)(self.credentials.as_ref()),
         };
         if let Some(ca) = &self.ca {
@@ -64,7 +68,31 @@ impl StoreAccess {
                 .await
                 .map_err(|error| not_now(&format!("{}: {error}", ca.display())))?;
         }
-        Ok(Some(told))
+        Ok(Some((told, hash)))
+    }
+
+    /// That a host can be given access to the store, before anything is counted or issued for it.
+    ///
+    /// # Errors
+    /// As of [`StoreAccess::admitted`].
+    pub async fn check_admits(&self, store: &dyn Store, node: &str) -> Result<(), Fault> {
+        if !self.is_shared || !self.is_own {
+            return Ok(());
+        }
+        match store.may_admit().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(gives_none()),
+            Err(error) => Err(not_admitted_now(node, &chain(&error))),
+        }
+    }
+
+    /// What is in the way of the hosts that join, though they are let in.
+    pub async fn warnings(&self, store: &dyn Store) -> Vec<String> {
+        // What cannot be looked at now is told when a host joins.
+        if !self.is_shared || !store.may_admit().await.unwrap_or(false) {
+            return Vec::new();
+        }
+        store.forgets_credentials().await.ok().flatten().into_iter().collect()
     }
 
     /// What tells the credentials of this daemon from others, for one who knows `salt`; empty where there is no store to
@@ -80,6 +108,18 @@ impl StoreAccess {
         let text = ["omnirelay store", salt, user, password].join("\0");
         Fingerprint::of(text.as_bytes()).as_bytes().to_vec()
     }
+}
+
+pub(super) fn not_admitted_now(node: &str, why: &str) -> Fault {
+    warn!(error = why, peer = node, "a node that joins cannot be told how the store is used");
+    Fault::new(reasons::STORE_UNAVAILABLE, "the host cannot be given access to the store now")
+        .hint("repeat the command: the use of the token is counted once")
+}
+
+fn gives_none() -> Fault {
+    let message = "this daemon cannot give the host access to the store: it has credentials of its own alone";
+    Fault::new(reasons::NOT_AN_ISSUER, message)
+        .hint("ask a daemon whose user of the store may make others (+acl|setuser)")
 }
 
 #[cfg(test)]

@@ -76,8 +76,9 @@ impl Certificates {
         let (mut value, lifetime) = (checked(&asked, &self.cluster)?, lifetime(asked.lifetime_seconds)?);
         value.created_by = caller.principal.to_string();
         let pb::CreateJoinTokenRequest { token_id: id, reason, dry_run, .. } = asked;
+        let cluster = value.cluster.clone();
         let asked = Asked { caller, rpc: CREATE_TOKEN, id, reason, expected_version: None, dry_run, hash };
-        asked
+        let mut made = asked
             .of_records(&self.registry, record.clone(), &[], |reader| {
                 super::authority_in(reader)?;
                 if let Some(found) = reader.get(&record) {
@@ -92,7 +93,11 @@ impl Certificates {
                 let answer = answer(show(&record.key, &value, Status::Valid));
                 Ok(Decision { writes, changes, answer })
             })
-            .await
+            .await?;
+        if cluster == self.cluster {
+            made.warnings = self.store.warnings(self.registry.store()).await;
+        }
+        Ok(made)
     }
 
     pub(super) async fn revoke_token(
