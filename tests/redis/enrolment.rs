@@ -1,5 +1,8 @@
 //! Hosts that join a mesh whose registry is in a Redis: two daemons, an address each.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -146,6 +149,94 @@ fn a_node_that_is_put_out_writes_nothing_though_its_daemon_goes_on() -> Result<(
     ensure!(!check.output.contains("knows the credentials"), "{}", check.output);
     let denied = mesh.by("admin", "cert issue --node b --out b2")?;
     ensure!(denied.code == Some(5), "{}", denied.complaint);
+    Ok(())
+}
+
+/// The user whose daemon it is, as `omnirelay` is of the packages.
+const DAEMON_USER: u32 = 65_534;
+
+/// All files in a folder, and in those in it.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = vec![folder.to_owned()];
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        found.extend(if path.is_dir() { files_in(&path)? } else { vec![path] });
+    }
+    Ok(found)
+}
+
+/// As the packages have it: root joins the host, and its daemon runs as the user of the data directory, with the configuration
+/// that root and this user read.
+#[test]
+fn root_joins_a_host_for_the_user_of_its_daemon() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        println!("not looked at: only root can act as another user");
+        return Ok(());
+    }
+    let server = RedisServer::start(&[])?;
+    let mesh = first(&server)?;
+    let (data, config) = (mesh.path("b"), mesh.path("etc").join("omnirelayd.yaml"));
+    std::fs::create_dir(&data)?;
+    chown(&data, Some(DAEMON_USER), Some(DAEMON_USER))?;
+    std::fs::set_permissions(&data, Permissions::from_mode(0o700))?;
+    std::fs::set_permissions(mesh.folder.path(), Permissions::from_mode(0o711))?;
+    std::fs::create_dir(mesh.path("etc"))?;
+    std::fs::write(&config, include_str!("../../packaging/omnirelayd.yaml"))?;
+    token(&mesh, " --node b")?;
+    let joined = ended(join(&mesh, "b").arg("--config-file").arg(&config))?;
+    ensure!(joined.code == Some(0), "{}", joined.complaint);
+    for path in files_in(&data)? {
+        let found = std::fs::metadata(&path)?;
+        ensure!(found.uid() == DAEMON_USER, "{} is of {}", path.display(), found.uid());
+    }
+    let found = std::fs::metadata(&config)?;
+    let (uid, gid, mode) = (found.uid(), found.gid(), found.mode() & 0o777);
+    ensure!((uid, gid, mode) == (0, DAEMON_USER, 0o640), "{uid} {gid} {mode:o}");
+    let port = mesh.daemon.control.rsplit_once(':').context("no port")?.1;
+    let log = std::fs::File::create(mesh.path("log-of-b"))?;
+    let user = DAEMON_USER.to_string();
+    let mut daemon = std::process::Command::new("setpriv");
+    daemon.args([
+        "--reuid",
+        &user,
+        "--regid",
+        &user,
+        "--clear-groups",
+        "--no-new-privs",
+        "--bounding-set=-all",
+    ]);
+    daemon.arg(env!("CARGO_BIN_EXE_omnirelayd")).arg("--config").arg(&config).arg("--data-dir").arg(&data);
+    daemon.args(["--control-listen", &format!("127.0.0.3:{port}"), "--set", "mesh.listen=127.0.0.3:0"]);
+    daemon.arg("--control-socket").arg(data.join("control.sock"));
+    let _b = Joined(daemon.stdout(Stdio::null()).stderr(log).spawn()?);
+    let both = || Ok(mesh.by("admin", "mesh peers list -o name")?.output == "peer/a\npeer/b\n");
+    until("both live", both)
+        .with_context(|| std::fs::read_to_string(mesh.path("log-of-b")).unwrap_or_default())?;
+    let socket = format!("unix:{}", data.join("control.sock").display());
+    let at_socket =
+        ended(&mut command(&format!("mesh peers list -o name --addr {socket}"), mesh.folder.path()))?;
+    ensure!(at_socket.output == "peer/a\npeer/b\n", "{}", at_socket.complaint);
+    Ok(())
+}
+
+/// What it has on its own host does not say that it was put out.
+#[test]
+fn a_node_that_was_put_out_is_not_joined_already() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let mesh = first(&server)?;
+    token(&mesh, " --node b")?;
+    ensure!(ended(&mut join(&mesh, "b"))?.code == Some(0));
+    let again = ended(&mut join(&mesh, "b"))?;
+    ensure!(again.output.contains("joined already"), "{}", again.complaint);
+    ensure!(mesh.by("admin", "mesh revoke b --yes")?.code == Some(0));
+    token(&mesh, " --node b")?;
+    until("the revocation is heard", || {
+        let refused = ended(&mut join(&mesh, "b"))?;
+        Ok(refused.code == Some(5) && !refused.output.contains("joined already"))
+    })?;
+    ensure!(mesh.by("admin", "cert reinstate --node b --yes")?.code == Some(0));
+    let joined = ended(&mut join(&mesh, "b"))?;
+    ensure!(joined.code == Some(0) && joined.output.contains("node/b joined\n"), "{}", joined.complaint);
     Ok(())
 }
 

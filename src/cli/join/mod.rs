@@ -1,7 +1,9 @@
 //! Joining the mesh and leaving it: `mesh join`, `mesh leave`, `mesh revoke`.
 
+mod config_file;
 pub mod leave;
 mod node;
+mod owner;
 pub mod revoke;
 mod store;
 
@@ -12,7 +14,7 @@ use clap::Args;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
-use omnirelay_wire::rpc::enrollment_service;
+use omnirelay_wire::rpc::{enrollment_service, node_service};
 use serde_json::{Value, json};
 
 use self::node::Host;
@@ -30,7 +32,8 @@ use crate::daemon::objects::certificates::issuers::ISSUERS;
 
 const JOIN: Rpc = enrollment_service::JOIN;
 const BUNDLE: Rpc = enrollment_service::GET_BUNDLE;
-pub const LEAF: Leaf = Leaf::write("mesh join", &[&JOIN, &BUNDLE]).exiting("0 1 2 4 5 6 8 9 11");
+const NODE: Rpc = node_service::GET;
+pub const LEAF: Leaf = Leaf::write("mesh join", &[&JOIN, &BUNDLE, &NODE]).exiting("0 1 2 4 5 6 8 9 11");
 
 /// How many daemons that can issue are asked, after one that cannot.
 const ISSUERS_MAX: usize = 3;
@@ -66,7 +69,7 @@ pub struct JoinArgs {
     /// Data directory of its daemon [default: /var/lib/omnirelay for root]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// File for the configuration of its daemon [default: omnirelayd.yaml in the data directory]
+    /// File for the configuration of its daemon; what it says besides stays [default: omnirelayd.yaml in the data directory, or that of the package's unit]
     #[arg(long, value_name = "FILE")]
     config_file: Option<PathBuf>,
     /// Where its daemon is to listen [default: 127.0.0.1:17420]
@@ -95,7 +98,11 @@ pub struct JoinArgs {
 pub async fn run(args: &JoinArgs, session: &mut Session) -> Result<Exit, CliError> {
     let token = read_token(session)?;
     let host = Host::open(args)?;
-    if let Some(known) = host.joined(&token, args.force)? {
+    let address = address(&args.server)?;
+    let joined = host.joined(&token, args.force)?;
+    if let Some(known) = joined
+        && !is_put_out(&host, &address, session).await?
+    {
         session.show(&View::lines(
             known,
             format!("node/{}", host.node_id),
@@ -104,7 +111,6 @@ pub async fn run(args: &JoinArgs, session: &mut Session) -> Result<Exit, CliErro
         return Ok(Exit::Ok);
     }
     host.check_config(args.force)?;
-    let address = address(&args.server)?;
     host.keep_bundle(&bundle(session, &address).await?, &token)?;
     let own = TlsFiles { ca: Some(host.bundle_path()), ..session.settings.own_tls() };
     session.turn_to(at(address, own.clone()))?;
@@ -123,8 +129,25 @@ pub async fn run(args: &JoinArgs, session: &mut Session) -> Result<Exit, CliErro
     }
     let lines = joined.lines();
     session.show(&View::lines(joined.document(), format!("node/{}", host.node_id), lines))?;
-    session.notes().say(&format!("hint: omnirelayd --config {}", joined.config.display()));
+    session.notes().say(&format!("hint: {}", host.start_line()));
     Ok(Exit::Ok)
+}
+
+/// Whether the mesh has put this node out since it joined: its certificate lives, and is not taken there. What a server that does not
+/// answer would say is not known; the node is taken for joined then.
+async fn is_put_out(host: &Host, address: &Address, session: &mut Session) -> Result<bool, CliError> {
+    let own = TlsFiles {
+        ca: Some(host.bundle_path()),
+        cert: Some(host.identity_path()),
+        ..session.settings.own_tls()
+    };
+    session.turn_to(at(address.clone(), own))?;
+    let answer: Result<Value, CliError> = session.call(&Call::of(&NODE, &json!({}))?).await;
+    let is_out = answer.is_err_and(|error| error.is(reasons::CERTIFICATE_REJECTED));
+    if is_out {
+        session.notes().warn("the mesh has put this node out: it joins anew, with another key");
+    }
+    Ok(is_out)
 }
 
 /// Asks the daemons that can issue, as the one says that cannot. Whoever they are, they have to show the authority that the

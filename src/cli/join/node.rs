@@ -12,7 +12,6 @@ use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::{Fingerprint, Key};
 use omnirelay_pki::request::Request;
 use omnirelay_pki::trust::{Bundle, Usage};
-use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::pb::omnirelay::security::v1::{Evidence, JoinBody, JoinGrant};
 use omnirelay_wire::reasons;
 use prost::Message as _;
@@ -20,6 +19,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
+use super::config_file::ConfigFile;
+use super::owner::Owner;
 use super::{JoinArgs, store};
 use crate::cli::frame::document::text;
 use crate::cli::frame::error::{CliError, chain};
@@ -38,7 +39,9 @@ pub struct Host {
     pub node_id: String,
     directory: DataDir,
     files: IdentityFiles,
-    config: PathBuf,
+    config: ConfigFile,
+    /// Whose its files are to be, if not this process's.
+    owner: Option<Owner>,
 }
 
 /// What is asked for.
@@ -61,20 +64,29 @@ impl Host {
     pub fn open(args: &JoinArgs) -> Result<Self, CliError> {
         let path = args.data_dir.clone().unwrap_or_else(data_dir::default_path);
         let refuse = |error: data_dir::DataDirError| {
-            CliError::local(
-                reasons::FILE,
-                format!("cannot use the data directory {}", path.display()),
-                &error,
-            )
+            let is_locked = matches!(error, data_dir::DataDirError::Locked { .. });
+            let message = format!("cannot use the data directory {}", path.display());
+            let refused = CliError::local(reasons::FILE, message, &error);
+            match is_locked {
+                true => refused.hint("stop the daemon while the host joins: systemctl stop omnirelayd"),
+                false => refused,
+            }
         };
-        let directory = DataDir::open(&path).map_err(refuse)?;
-        let node_id = directory.node_id(args.node_id.as_deref()).map_err(refuse)?;
+        let owner = Owner::of(&path);
+        let opened = as_owner(owner, || {
+            let directory = DataDir::open(&path).map_err(refuse)?;
+            let node_id = directory.node_id(args.node_id.as_deref()).map_err(refuse)?;
+            Ok((directory, node_id))
+        });
+        let (directory, node_id) = opened?;
         omnirelay_core::names::check_node_name(&node_id)
             .map_err(|error| CliError::usage(format!("--node-id: {error}")))?;
         let absolute = std::path::absolute(directory.path()).unwrap_or_else(|_| path.clone());
-        let config = args.config_file.clone().unwrap_or_else(|| absolute.join("omnirelayd.yaml"));
+        let named =
+            args.config_file.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+        let config = ConfigFile::of(named.as_deref(), &absolute, owner);
         let files = IdentityFiles::of(&absolute.join(IDENTITY_FOLDER), None);
-        Ok(Self { node_id, directory, files, config })
+        Ok(Self { node_id, directory, files, config, owner })
     }
 
     /// The node that it is already, in the mesh that the token is of, while its certificate is valid.
@@ -82,8 +94,9 @@ impl Host {
         if force {
             return Ok(None);
         }
-        let known = self.files.identity().map_err(unusable)?;
-        let roots = self.files.bundle().map_err(unusable)?;
+        let (known, roots) = self.as_owner(|| {
+            Ok((self.files.identity().map_err(unusable)?, self.files.bundle().map_err(unusable)?))
+        })?;
         let is_of = roots.iter().any(|root| Fingerprint::of(root) == token.authority());
         let Some(own) = known.filter(|own| own.leaf.not_after > unix_now()) else { return Ok(None) };
         if !is_of {
@@ -101,7 +114,7 @@ impl Host {
             id: own.leaf.id.to_string(),
             not_after: own.leaf.not_after,
             data_dir: self.directory.path().to_owned(),
-            config: self.config.clone(),
+            config: self.config.path.clone(),
             warnings: Vec::new(),
         };
         Ok(Some(joined.document()))
@@ -109,12 +122,20 @@ impl Host {
 
     /// That the configuration can be written, before anything is asked: the answer has credentials that are in no other place.
     pub fn check_config(&self, force: bool) -> Result<(), CliError> {
-        if force || !self.config.exists() {
-            return Ok(());
+        if force { Ok(()) } else { self.config.check(&self.node_id) }
+    }
+
+    /// Does something with the files of the data directory, as whom they belong to.
+    fn as_owner<T>(&self, work: impl FnOnce() -> Result<T, CliError>) -> Result<T, CliError> {
+        as_owner(self.owner, work)
+    }
+
+    /// What starts its daemon.
+    pub fn start_line(&self) -> String {
+        match self.config.is_of_unit {
+            true => "systemctl restart omnirelayd".to_owned(),
+            false => format!("omnirelayd --config {}", self.config.path.display()),
         }
-        let message = format!("{} is there already", self.config.display());
-        Err(CliError::new(reasons::FILE_EXISTS, message)
-            .hint("add --force to write over it, or name another with --config-file"))
     }
 
     /// Keeps the roots, if the one that the token names is among them; no other is kept.
@@ -128,18 +149,22 @@ impl Host {
             )
             .hint("compare with omnirelay cert ca show, and ask under the address of that mesh"));
         }
-        self.files.keep_bundle(&named).map_err(unusable)
+        self.as_owner(|| self.files.keep_bundle(&named).map_err(unusable))
     }
 
     pub fn bundle_path(&self) -> PathBuf {
         self.files.bundle_path()
     }
 
+    pub fn identity_path(&self) -> PathBuf {
+        self.files.identity_path()
+    }
+
     /// A new key, and what is asked for it, signed by the token.
     pub fn ask(&self, args: &JoinArgs, token: &JoinToken) -> Result<Asked, CliError> {
         let unmade = |cause: String| CliError::new(reasons::CLIENT, "cannot ask to join").cause(cause);
         // That of a try whose answer was lost, if there was one: for the same key it is given again.
-        let key = self.files.pending_key().map_err(unusable)?;
+        let key = self.as_owner(|| self.files.pending_key().map_err(unusable))?;
         let csr = Request::make(&key, None, &names(args)).map_err(|error| unmade(error.to_string()))?;
         let body = JoinBody {
             token_id: token.id().to_string(),
@@ -172,7 +197,7 @@ impl Host {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(text(answer, "chainPem").as_bytes())
             .filter_map(Result::ok)
             .collect();
-        let root = self.files.bundle().map_err(unusable)?;
+        let root = self.as_owner(|| self.files.bundle().map_err(unusable))?;
         let root = root.into_iter().find(|root| Fingerprint::of(root) == token.authority());
         let bundle =
             root.and_then(|root| Bundle::of(vec![root]).ok()).ok_or_else(|| forged("its authority"))?;
@@ -195,22 +220,23 @@ impl Host {
         let own = OwnIdentity::of(&asked.key, chain).ok_or_else(|| forged("its certificate"))?;
         // What says that the host is a node comes last.
         let mut warnings = self.write_config(args, &grant)?;
-        self.files.keep_identity(&own).map_err(unusable)?;
-        self.files.forget_pending_key().map_err(unusable)?;
+        self.as_owner(|| {
+            self.files.keep_identity(&own).map_err(unusable)?;
+            self.files.forget_pending_key().map_err(unusable)
+        })?;
         warnings.extend(posture(args, &grant));
         Ok(Joined {
             node_id: self.node_id.clone(),
             id: leaf.id.to_string(),
             not_after: leaf.not_after,
             data_dir: self.directory.path().to_owned(),
-            config: self.config.clone(),
+            config: self.config.path.clone(),
             warnings,
         })
     }
 
-    /// Writes the configuration, unless there is one; returns what has to be said of it.
+    /// Writes the configuration; returns what has to be said of it.
     fn write_config(&self, args: &JoinArgs, grant: &JoinGrant) -> Result<Vec<String>, CliError> {
-        let path = &self.config;
         let directory = std::path::absolute(self.directory.path()).unwrap_or_default();
         let mut config = json!({
             "node": {
@@ -222,20 +248,35 @@ impl Host {
             config["control"]["listen"] = json!(listen.to_string());
         }
         let mut warnings = Vec::new();
+        match self.config.socket() {
+            Some(socket) => config["control"]["socket"] = json!(socket),
+            None => warnings.push(
+                "the path of its data directory is too long for a socket in it: name another with control.socket"
+                    .to_owned(),
+            ),
+        }
         match &grant.store {
-            Some(store) => config["store"] = store::section(store, &directory, &mut warnings)?,
+            Some(store) => {
+                config["store"] = self.as_owner(|| store::section(store, &directory, &mut warnings))?;
+            }
             None => warnings.push(
                 "it was told of no store: that of the mesh is of one host, or of another cluster; set store.url to the Redis \
                  that the daemons of its cluster share"
                     .to_owned(),
             ),
         }
-        let yaml = serde_yaml::to_string(&config).unwrap_or_default();
-        let written =
-            format!("# Of `omnirelay mesh join`. Who can read this file can use the registry.\n{yaml}");
-        write_whole(path, written.as_bytes()).map_err(|error| cannot_write(path, &error))?;
+        self.config.write(config)?;
         Ok(warnings)
     }
+}
+
+/// Does something as `owner`, if there is one.
+fn as_owner<T>(owner: Option<Owner>, work: impl FnOnce() -> Result<T, CliError>) -> Result<T, CliError> {
+    let Some(owner) = owner else { return work() };
+    let cannot = |error: std::io::Error| {
+        CliError::local(reasons::FILE, "cannot act as the owner of the data directory", &error)
+    };
+    owner.act(work).map_err(cannot)?
 }
 
 /// `tier=edge`, by its two halves.

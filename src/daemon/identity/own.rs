@@ -211,6 +211,11 @@ impl IdentityFiles {
         }
     }
 
+    /// Where the identity is: a key and its certificate in one file.
+    pub fn identity_path(&self) -> PathBuf {
+        self.folder.join(IDENTITY)
+    }
+
     /// Where the roots are.
     pub fn bundle_path(&self) -> PathBuf {
         self.folder.join(BUNDLE)
