@@ -152,6 +152,32 @@ fn a_node_that_is_put_out_writes_nothing_though_its_daemon_goes_on() -> Result<(
     Ok(())
 }
 
+/// The join says by what key it seals from then on.
+#[test]
+fn a_host_that_was_set_up_anew_leaves_the_trail_sound() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let mesh = first(&server)?;
+    let b = both(&mesh)?;
+    let verified = || mesh.by("admin", "audit verify -o json");
+    let chains_of_b = || -> Result<usize> {
+        let report: serde_json::Value = serde_json::from_str(&verified()?.output)?;
+        let of_b = report["nodes"].as_array().into_iter().flatten().find(|node| node["nodeId"] == "b");
+        Ok(of_b.and_then(|node| node["chains"].as_array()).map_or(0, Vec::len))
+    };
+    until("what b did is sealed", || Ok(chains_of_b()? == 1))?;
+    drop(b);
+    std::fs::remove_dir_all(mesh.path("b"))?;
+    token(&mesh, " --node b --replace")?;
+    let joined = ended(&mut join(&mesh, "b"))?;
+    ensure!(joined.code == Some(0), "{}", joined.complaint);
+    let listen = format!("127.0.0.3:{}", mesh.daemon.control.rsplit_once(':').context("no port")?.1);
+    let _b = Joined::start(&mesh, "b", &listen, &[])?;
+    until("what b did since is sealed", || Ok(chains_of_b()? == 2))?;
+    let sound = mesh.by("admin", "audit verify")?;
+    ensure!(sound.code == Some(0), "{} {}", sound.output, sound.complaint);
+    Ok(())
+}
+
 /// The user whose daemon it is, as `omnirelay` is of the packages.
 const DAEMON_USER: u32 = 65_534;
 

@@ -26,6 +26,7 @@ use crate::cli::frame::document::text;
 use crate::cli::frame::error::{CliError, chain};
 use crate::cli::frame::listing::listing;
 use crate::cli::frame::time;
+use crate::daemon::audit::files::AuditFiles;
 use crate::daemon::data_dir::{self, DataDir};
 use crate::daemon::identity::own::{IDENTITY_FOLDER, IdentityError, IdentityFiles, OwnIdentity};
 use crate::daemon::identity::trust::unix_now;
@@ -165,6 +166,7 @@ impl Host {
         let unmade = |cause: String| CliError::new(reasons::CLIENT, "cannot ask to join").cause(cause);
         // That of a try whose answer was lost, if there was one: for the same key it is given again.
         let key = self.as_owner(|| self.files.pending_key().map_err(unusable))?;
+        let audit_key = self.as_owner(|| self.audit_key())?;
         let csr = Request::make(&key, None, &names(args)).map_err(|error| unmade(error.to_string()))?;
         let body = JoinBody {
             token_id: token.id().to_string(),
@@ -174,6 +176,7 @@ impl Host {
             environment: args.environment.clone().unwrap_or_default(),
             namespaces: args.namespace.clone(),
             labels: labels(&args.label)?,
+            audit_key,
             evidence: args.evidence_command.as_deref().map(|by| evidence(by, &key)).transpose()?,
         };
         let body = body.encode_to_vec();
@@ -181,6 +184,17 @@ impl Host {
         let request =
             json!({"body": BASE64_STANDARD.encode(body), "signature": BASE64_STANDARD.encode(signature)});
         Ok(Asked { key, request })
+    }
+
+    /// By what key its daemon will seal its audit records: a host that was set up anew has another one, which others believe from the
+    /// join on.
+    fn audit_key(&self) -> Result<Vec<u8>, CliError> {
+        let files = AuditFiles::open(self.directory.path(), &self.node_id);
+        let key = files.and_then(|files| files.key(&self.node_id));
+        let key = key.map_err(|error| {
+            CliError::local(reasons::FILE, "cannot use the audit key of this node", &error)
+        })?;
+        Ok(key.public().to_vec())
     }
 
     /// Checks the answer and keeps it: the certificate, the roots, and the configuration.

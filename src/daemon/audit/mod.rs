@@ -28,7 +28,6 @@ use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
-use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::reasons;
 use tokio::sync::Semaphore;
 use tonic::Status;
@@ -36,7 +35,7 @@ use tonic::Status;
 use crate::core::audit_seal::fingerprint;
 use crate::daemon::objects::feed::{Events, Watches};
 use crate::daemon::objects::listing::{self, PageToken};
-use crate::daemon::objects::peers::peer_id;
+use crate::daemon::objects::peers::published_seal_key;
 use crate::daemon::objects::serve::serve;
 use crate::daemon::objects::{envelope, timestamp};
 use crate::daemon::registry::Registry;
@@ -228,9 +227,7 @@ fn unreadable(error: &StoreError) -> Fault {
 
 /// Names the key that a node publishes in its peer record; `None` when it publishes none.
 pub fn published_key(view: &View, node_id: &str) -> Option<String> {
-    let value = view.get(&peer_id(node_id))?.value::<PeerValue>()?;
-    let key = value.metadata.as_ref().map(|says| says.audit_key.as_slice()).unwrap_or_default();
-    (!key.is_empty()).then(|| fingerprint(key))
+    published_seal_key(view, node_id).map(|key| fingerprint(&key))
 }
 
 serve! {

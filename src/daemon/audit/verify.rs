@@ -89,7 +89,10 @@ pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result
     chains.extend(stored_chains(run.store).await?);
     for id in &chains {
         let published = published_key(registry.view(), &id.node_id);
-        let trusted = check_key(id, published.as_deref(), &heads.seen(&id.node_id));
+        let trusted = match heads.is_vouched(id) {
+            true => Ok(()),
+            false => check_key(id, published.as_deref(), &heads.seen(&id.node_id)),
+        };
         run.claims.chain(&id.node_id, trusted.is_ok());
         match trusted {
             Ok(()) => run.chain(id, remembered.get(id).copied()).await?,

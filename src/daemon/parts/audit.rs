@@ -16,6 +16,7 @@ use crate::daemon::audit::watching::topic;
 use crate::daemon::audit::{AUDIT_SEAL, Audit};
 use crate::daemon::metrics::AuditMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::certificates::seal_keys;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::audit_record::AUDIT;
 use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver};
@@ -27,7 +28,11 @@ const LAST_SEAL_WAIT: Duration = Duration::from_secs(2);
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, files) = (node.registry.clone(), node.audit_files.clone());
-    let heads = Arc::new(Heads::new(files.heads()?));
+    let (view, trust, cluster) = (registry.clone(), node.trust.clone(), node.config.node.cluster.clone());
+    let vouched = Box::new(move |node: &str| {
+        seal_keys::of_node(view.view(), trust.current().bundle.as_ref(), &cluster, node)
+    });
+    let heads = Arc::new(Heads::new(files.heads()?).believing(vouched));
     let refusals = Arc::new(Refusals::open(&files)?);
     let (key, keep) = (node.audit_key.clone(), node.config.audit.age.0);
     node.run(Phase::End, Sealer::new(registry.clone(), key, files.clone(), heads.clone(), keep).run());

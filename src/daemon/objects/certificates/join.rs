@@ -25,14 +25,17 @@ use super::authority::bundle_pem;
 use super::holder::{names_of_others, record_of};
 use super::issue::{Order, Others, issue, with_own};
 use super::policy::admitted;
+use super::seal_keys;
 use super::signer::not_made;
 use super::store_access::not_admitted_now;
 use super::store_users;
 use super::tokens::{status, token_id};
 use super::{Certificates, JOIN_TOKEN, REVOCATION, authority_in, no_authority, pb};
+use crate::core::audit_seal::fingerprint;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::SCHEMA_VERSION;
+use crate::daemon::objects::peers;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
@@ -115,18 +118,49 @@ impl Certificates {
                 };
                 let decided = issue(&self.signer, reader, &order)?;
                 let mut writes = decided.writes;
+                let sealing = self.with_seal_key(reader, &mut writes, &order.holder, &of.body.audit_key)?;
                 if !is_again(&token, &of) {
                     writes.push(counted(&record, &token, &of));
                 }
                 let answer = answer(decided.answer);
                 let mut changes = decided.changes;
                 changes.push(format!("rule: {rule}"));
+                changes.extend(sealing.map(|key| format!("seals by: {key}")));
                 Ok(Decision { writes, changes, answer })
             })
             .await?;
         drop(in_turn);
         // Not among what is committed: an answer is kept in the registry, and this has what it takes to use it.
         self.granted(answer, &of).await
+    }
+
+    /// Adds to what is written of the node by what key it seals its audit records, which it has said by the proof of its token,
+    /// and by which one it did so far; the fingerprint of the key.
+    fn with_seal_key(
+        &self,
+        reader: &Reader<'_>,
+        writes: &mut [Write],
+        holder: &Holder,
+        key: &[u8],
+    ) -> Result<Option<String>, Fault> {
+        let Holder::Node { cluster, node, .. } = holder else { return Ok(None) };
+        let record = record_of(holder);
+        let put = writes.iter_mut().find_map(|write| match write {
+            Write::Put { id, value, .. } if *id == record => Some(value),
+            Write::Put { .. } | Write::Delete { .. } => None,
+        });
+        let Some(put) = put.filter(|_| !key.is_empty()) else { return Ok(None) };
+        let held = CertificateValue::decode(put.clone()).map_err(|_| super::unreadable())?;
+        let issuer = self.signer.issuer(&*authority_in(reader)?)?;
+        // Those who come later have not seen by what it sealed until now.
+        let before = peers::published_seal_key(self.registry.view(), node)
+            .filter(|before| *cluster == self.cluster && before != key);
+        let keys = std::iter::once(key.to_vec()).chain(before.filter(|_| held.seal_keys.is_empty()));
+        let vouched: Result<Vec<_>, _> =
+            keys.map(|key| seal_keys::vouched(&issuer, (cluster, node), &key)).collect();
+        let vouched = vouched.map_err(|error| not_made(&error))?;
+        *put = Bytes::from(seal_keys::with(held, vouched).encode_to_vec());
+        Ok(Some(fingerprint(key)))
     }
 
     /// Adds what the node is configured with, signed.
@@ -242,6 +276,9 @@ fn read(asked: &pb::JoinRequest, caller: &Caller) -> Result<Asked, Fault> {
     node(&body.node_id)
         .check()
         .map_err(|error| Fault::invalid(format!("what it is to be called: {error}")))?;
+    if ![0, seal_keys::KEY_BYTES].contains(&body.audit_key.len()) {
+        return Err(Fault::invalid("field `auditKey` of the body is no public key (Ed25519) of 32 bytes"));
+    }
     let from = Some(caller.remote.ip().to_canonical()).filter(|from| !from.is_unspecified());
     Ok(Asked { body, token, request, from })
 }

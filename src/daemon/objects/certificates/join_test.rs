@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::{Fingerprint, Key};
 use omnirelay_pki::request::Request as Csr;
 use omnirelay_store::MemoryStore;
-use omnirelay_wire::pb::omnirelay::store::v1::JoinTokenValue;
+use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, JoinTokenValue, SealKeyValue};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -17,6 +18,7 @@ use tonic::{Request, Response, Status};
 use super::join::GRANT;
 use super::tests::{Node, called, csr, initialised, judged, node, reason};
 use super::{Enrollment, pb};
+use crate::core::audit_seal::fingerprint;
 use crate::daemon::identity::caller::{Caller, Scopes};
 use crate::daemon::identity::trust::unix_now;
 use pb::certificate_service_server::CertificateService as _;
@@ -514,4 +516,30 @@ async fn a_token_that_replaces_a_node_names_it() {
     assert_eq!(reason(mesh.join(asked).await), "HOLDER_HAS_A_CERTIFICATE");
     let token = made(&["b"]).await.unwrap();
     mesh.join(signed(&token, &body(&token, "b", &Key::make().unwrap()))).await.unwrap();
+}
+
+/// What it says by the proof of its token counts for its key from then on; nobody else's word does.
+#[tokio::test]
+async fn a_host_that_was_set_up_anew_says_by_what_key_it_seals() {
+    let mesh = mesh(|asked| (asked.replace, asked.uses_max, asked.nodes) = (true, 2, vec!["b".into()])).await;
+    let seals = |key: Vec<u8>| {
+        let body = pb::JoinBody { audit_key: key, ..body(&mesh.token, "b", &Key::make().unwrap()) };
+        signed(&mesh.token, &body)
+    };
+    assert_eq!(reason(mesh.join(seals(vec![1; 31])).await), "INVALID_ARGUMENT");
+    mesh.join(seals(vec![1; 32])).await.unwrap();
+    mesh.join(seals(vec![2; 32])).await.unwrap();
+    let (view, bundle) = (mesh.node.served.registry.view(), mesh.node.trust.current().bundle.clone());
+    let keys = || super::seal_keys::of_node(view, bundle.as_ref(), "default", "b");
+    let [first, second] = [1, 2].map(|byte| fingerprint(&[byte; 32]));
+    assert_eq!(keys(), [second.clone(), first.clone()]);
+    // Whoever can write to the store alone makes nothing a key of the node.
+    let record =
+        super::record_of(&Holder::Node { cluster: "default".into(), role: String::new(), node: "b".into() });
+    let held = view.get(&record).and_then(|held| held.value::<CertificateValue>()).unwrap();
+    let mut forged = (*held).clone();
+    forged.seal_keys.insert(0, SealKeyValue { key: vec![3; 32], ..forged.seal_keys[0].clone() });
+    super::tests::remember(&mesh.node.served.registry, record, forged.encode_to_vec()).await;
+    assert_eq!(keys(), [second, first]);
+    assert!(super::seal_keys::of_node(view, None, "default", "b").is_empty(), "nobody is trusted");
 }

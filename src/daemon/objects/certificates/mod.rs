@@ -25,6 +25,7 @@ pub mod remote;
 mod revoke;
 mod revoked;
 mod rotate;
+pub mod seal_keys;
 pub mod signer;
 pub mod standing;
 mod store_access;

@@ -306,6 +306,12 @@ pub async fn end_session(registry: &Registry, node_id: &str) -> bool {
         .is_ok()
 }
 
+/// The public key that a node publishes for the seals of its audit records; `None` when it publishes none.
+pub fn published_seal_key(view: &View, node_id: &str) -> Option<Vec<u8>> {
+    let value = view.get(&peer_id(node_id))?.value::<PeerValue>()?;
+    value.metadata.as_ref().map(|says| says.audit_key.clone()).filter(|key| !key.is_empty())
+}
+
 /// The session that this daemon's node holds, as far as the store has not called it over.
 pub fn own_session(registry: &Registry) -> Option<GroupRef> {
     registry.held_groups().life_of(&session_id(registry.node_id()))
