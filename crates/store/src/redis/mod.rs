@@ -27,9 +27,9 @@ use tokio::time::Instant;
 use super::{
     Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, ClockReset, Commit, CommitError, Committed, Confirmation,
     Credentials, Epoch, Expelled, Grace, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogEntry,
-    LogPage, OpenGroup, Opened, Pulse, REPLACED_MAX, RESET_MIN, RESET_WALLS_MAX, RecordId, ResetClock,
-    ResetClockError, Readmitted, Retention, Revision, Scan, ScanPage, Store, StoreError, SwitchError, SwitchOrder,
-    Switched, limits, rules,
+    LogPage, OpenGroup, Opened, Pulse, REPLACED_MAX, RESET_MIN, RESET_WALLS_MAX, Readmitted, RecordId,
+    ResetClock, ResetClockError, Retention, Revision, Scan, ScanPage, Store, StoreError, SwitchError,
+    SwitchOrder, Switched, limits, rules,
 };
 use greeting::{Greeting, Seen, TURNED_AWAY};
 use link::{Link, LinkError, RedisOptions};
@@ -81,7 +81,19 @@ impl RedisStore {
         let link = Link::new(url, options, Arc::new(greeting));
         let [may_not_wait, users_not_kept] = [const { AtomicBool::new(false) }; 2];
         let scripts = Scripts::new();
-        Self { link, scripts, seen, may_not_wait, users_not_kept, database, meta, log, prefix, mesh, quarantine }
+        Self {
+            link,
+            scripts,
+            seen,
+            may_not_wait,
+            users_not_kept,
+            database,
+            meta,
+            log,
+            prefix,
+            mesh,
+            quarantine,
+        }
     }
 
     /// The users that the nodes of the mesh have on its server.

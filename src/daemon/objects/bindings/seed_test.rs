@@ -21,7 +21,8 @@ fn seeds(registry: &Arc<Registry>, has_authority: &Arc<AtomicBool>) -> Arc<Seeds
 /// What the registry gives by now, once it has all that was committed.
 async fn in_registry(seeds: &Seeds) -> String {
     // Behind it everything that was committed before is seen.
-    let barrier = RecordId::new(BINDING, format!("token:barrier-{}", seeds.registry.view().head().revision.0));
+    let barrier =
+        RecordId::new(BINDING, format!("token:barrier-{}", seeds.registry.view().head().revision.0));
     change(&seeds.registry, Write::Put { id: barrier, value: Bytes::new(), group: None }).await;
     granted(seeds.registry.view(), WHO).to_string()
 }
