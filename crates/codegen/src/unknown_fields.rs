@@ -159,6 +159,7 @@ fn keep_unknown_fields(message: &mut ItemStruct, wire: &syn::Path) -> Result<Vec
     let name = &message.ident;
     let implementation = message_implementation(name, &fields);
     let known = fields.iter().map(KnownField::known);
+    let taken_over = fields.iter().map(KnownField::take_over);
     Ok(vec![
         parse_quote! {
             impl #name {
@@ -170,6 +171,17 @@ fn keep_unknown_fields(message: &mut ItemStruct, wire: &syn::Path) -> Result<Vec
                     known.unknown_fields = Default::default();
                     #(#known)*
                     known
+                }
+
+                /// This message in place of `before`: with the unknown fields of that one, and of the single messages in it,
+                /// where it has none itself.
+                #[must_use]
+                pub fn in_place_of(mut self, before: &Self) -> Self {
+                    if self.unknown_fields.is_empty() {
+                        self.unknown_fields = before.unknown_fields.clone();
+                    }
+                    #(#taken_over)*
+                    self
                 }
             }
         },
@@ -435,6 +447,22 @@ impl KnownField {
                 }
                 Label::Repeated => {
                     quote!(known.#name = known.#name.iter().map(|message| message.known()).collect();)
+                }
+            },
+            Shape::Message(_) | Shape::Scalar { .. } | Shape::Map { .. } | Shape::Oneof(_) => {
+                TokenStream::new()
+            }
+        }
+    }
+
+    /// What takes over the unknown fields of a message that a field has in both; which items of two lists are of one thing is
+    /// for others to say.
+    fn take_over(&self) -> TokenStream {
+        let name = &self.name;
+        match &self.shape {
+            Shape::Message(Label::Optional) if self.is_kept => quote! {
+                if let Some(before) = &before.#name {
+                    self.#name = self.#name.map(|after| after.in_place_of(before));
                 }
             },
             Shape::Message(_) | Shape::Scalar { .. } | Shape::Map { .. } | Shape::Oneof(_) => {

@@ -1,6 +1,6 @@
 //! Which addresses a daemon connects to where somebody else has named them: those that lead out of its own host and link.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why an address that somebody has named is not connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

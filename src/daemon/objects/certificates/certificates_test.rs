@@ -474,14 +474,16 @@ fn in_registry(node: &Node) -> Option<bytes::Bytes> {
 
 /// A later version may revoke what this one has no word for.
 #[test]
-fn what_is_revoked_in_an_unknown_way_hides_nothing_else() {
+fn what_is_revoked_in_an_unknown_way_is_kept_and_hides_nothing_else() {
     use omnirelay_wire::pb::omnirelay::store::v1::{RevocationList, RevokedValue, revoked_value::What};
     let entry = |what| RevokedValue { what, until: 9, ..Default::default() };
     let entries =
         vec![entry(None), entry(Some(What::Node("no cluster".into()))), entry(Some(What::Serial(vec![7])))];
     let body = RevocationList { number: 3, entries, ..Default::default() }.encode_to_vec();
     let list = revoked::known(Some(&RevocationValue { body, ..Default::default() })).unwrap();
-    assert_eq!((list.number(), list.iter().count()), (3, 1));
+    let later =
+        list.iter().filter(|(what, _)| matches!(what, omnirelay_pki::revocation::Revoked::Later(_))).count();
+    assert_eq!((list.number(), later, list.iter().count()), (3, 2, 3));
 }
 
 /// Has the store hold something else in the place of the list.

@@ -116,18 +116,20 @@ impl Certificates {
 /// A policy, with what a later version has written into the one before, and into its rules and attesters of these names.
 fn with_unknown_fields(mut policy: JoinPolicyValue, before: Option<&JoinPolicyValue>) -> JoinPolicyValue {
     let Some(before) = before else { return policy };
-    policy.unknown_fields = before.unknown_fields.clone();
-    for rule in &mut policy.rules {
-        if let Some(before) = before.rules.iter().find(|before| before.name == rule.name) {
-            rule.unknown_fields = before.unknown_fields.clone();
-        }
-    }
-    for attester in &mut policy.attesters {
-        if let Some(before) = before.attesters.iter().find(|before| before.name == attester.name) {
-            attester.unknown_fields = before.unknown_fields.clone();
-        }
-    }
-    policy
+    let rules = std::mem::take(&mut policy.rules).into_iter();
+    let rules = rules.map(|rule| match before.rules.iter().find(|before| before.name == rule.name) {
+        Some(before) => rule.in_place_of(before),
+        None => rule,
+    });
+    policy.rules = rules.collect();
+    let attesters = std::mem::take(&mut policy.attesters).into_iter();
+    let attesters =
+        attesters.map(|one| match before.attesters.iter().find(|before| before.name == one.name) {
+            Some(before) => one.in_place_of(before),
+            None => one,
+        });
+    policy.attesters = attesters.collect();
+    policy.in_place_of(before)
 }
 
 /// By which rule a host is let in that has a token, and for how long.

@@ -33,7 +33,8 @@ pub fn vouched(
     key: &[u8],
 ) -> Result<SealKeyValue, omnirelay_pki::authority::AuthorityError> {
     let signature = issuer.sign(SEAL_KEY, &claim(cluster, node, key))?;
-    Ok(SealKeyValue { key: key.to_vec(), signature, signer: issuer.certificate().to_vec() })
+    let (key, signer) = (key.to_vec(), issuer.certificate().to_vec());
+    Ok(SealKeyValue { key, signature, signer, unknown_fields: Default::default() })
 }
 
 /// The record with these keys, the newest first.

@@ -248,7 +248,11 @@ impl Namespaces {
                 if before.phase() != Phase::Ready {
                     return Err(not_ready(&asked.id, &before));
                 }
-                let after = NamespaceValue { spec: Some(spec.clone()), ..NamespaceValue::clone(&before) };
+                let kept = before.spec.clone().unwrap_or_default();
+                let after = NamespaceValue {
+                    spec: Some(spec.clone().in_place_of(&kept)),
+                    ..NamespaceValue::clone(&before)
+                };
                 if after == *before {
                     return Ok(unchanged(show(found)));
                 }

@@ -69,7 +69,7 @@ impl OwnTransport {
                 let is_so = holds.is_some_and(|holds| holds.known() == policy.known());
                 let before = found.is_none().then(|| self.holding().0);
                 let before = holds.or(before.as_ref()).cloned().unwrap_or_default();
-                let mut changes = differences(&before, &policy);
+                let mut changes = differences(&before.known(), &policy.known());
                 let shown = self.after(found, &policy, is_so);
                 if !is_so && changes.is_empty() {
                     // It says what holds in other words.

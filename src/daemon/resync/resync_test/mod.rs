@@ -244,7 +244,10 @@ impl Daemon {
 
     async fn put(&self, id: &str, advertise: bool) -> Revision {
         let value = RegisterValue { name: format!("name of {id}"), advertise, ..RegisterValue::default() };
-        let (id, value) = (register_record(NODE, id), Bytes::from(value.encode_to_vec()));
+        let id = register_record(NODE, id);
+        let before = self.registry.view().get(&id).and_then(|found| found.value::<RegisterValue>());
+        let value = before.map_or(value.clone(), |before| value.in_place_of(&before));
+        let value = Bytes::from(value.encode_to_vec());
         self.commit(Write::Put { id, value, group: None }).await
     }
 
