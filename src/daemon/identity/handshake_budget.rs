@@ -61,18 +61,17 @@ impl HandshakeBudget {
 
     /// Whether the next one of this address would not be read.
     pub fn is_spent(&self, address: IpAddr) -> bool {
-        let address = network(address);
-        match address.is_loopback() {
+        match address.to_canonical().is_loopback() {
             true => self.this_host.is_spent(&()),
-            false => self.addresses.is_spent(&address),
+            false => self.addresses.is_spent(&network(address)),
         }
     }
 
     fn take(&self, address: IpAddr) -> Option<Taken> {
-        let address = network(address);
-        if address.is_loopback() {
+        if address.to_canonical().is_loopback() {
             return self.this_host.take(&()).ok().map(|()| Taken::ThisHost);
         }
+        let address = network(address);
         match self.addresses.take(&address) {
             Ok(()) => Some(Taken::Address(address)),
             Err(_) if self.addresses.is_spent(&address) => None,
