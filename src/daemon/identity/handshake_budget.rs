@@ -13,6 +13,11 @@ use super::buckets::{Buckets, Rate, network};
 const OF_ADDRESS: Rate = Rate { burst: 512.0, each_second: 20.0 };
 /// Those of the loopback interface, where one address stands for all programs of the host, and for all clients of a proxy on it.
 const OF_THIS_HOST: Rate = Rate { burst: 2048.0, each_second: 100.0 };
+/// Handshakes of one address that succeeded without a certificate: whoever has a token, or nothing. Too low: clients with
+/// tokens behind one gateway that connect anew for each call wait; too high: whoever has proven nothing takes more of a core.
+const UNPROVEN: Rate = Rate { burst: 2048.0, each_second: 100.0 };
+/// The same of the loopback interface.
+const UNPROVEN_OF_THIS_HOST: Rate = Rate { burst: 8192.0, each_second: 400.0 };
 /// Those of all addresses together that cannot be remembered beside the others.
 const OF_THE_REST: Rate = Rate { burst: 1024.0, each_second: 200.0 };
 
@@ -22,6 +27,8 @@ pub struct HandshakeBudget {
     addresses: Buckets<IpAddr>,
     this_host: Buckets<()>,
     rest: Buckets<()>,
+    unproven: Buckets<IpAddr>,
+    unproven_of_this_host: Buckets<()>,
 }
 
 /// From which bucket a handshake was taken.
@@ -36,13 +43,16 @@ enum Taken {
 #[derive(Debug)]
 pub struct Attempt {
     of: Arc<HandshakeBudget>,
+    address: IpAddr,
     taken: Taken,
 }
 
 impl Default for HandshakeBudget {
     fn default() -> Self {
-        let [this_host, rest] = [OF_THIS_HOST, OF_THE_REST].map(Buckets::new);
-        Self { addresses: Buckets::new(OF_ADDRESS), this_host, rest }
+        let [this_host, rest, unproven_of_this_host] =
+            [OF_THIS_HOST, OF_THE_REST, UNPROVEN_OF_THIS_HOST].map(Buckets::new);
+        let [addresses, unproven] = [OF_ADDRESS, UNPROVEN].map(Buckets::new);
+        Self { addresses, this_host, rest, unproven, unproven_of_this_host }
     }
 }
 
@@ -55,15 +65,27 @@ impl HandshakeBudget {
 
     /// Takes a handshake of this address; `None`: too many came to nothing, and this one is not to be read.
     pub fn begin(self: &Arc<Self>, address: IpAddr) -> Option<Attempt> {
+        if self.has_proven_too_little(address) {
+            return None;
+        }
         let taken = self.take(address)?;
-        Some(Attempt { of: Arc::clone(self), taken })
+        Some(Attempt { of: Arc::clone(self), address, taken })
     }
 
     /// Whether the next one of this address would not be read.
     pub fn is_spent(&self, address: IpAddr) -> bool {
-        match address.to_canonical().is_loopback() {
+        let is_spent = match address.to_canonical().is_loopback() {
             true => self.this_host.is_spent(&()),
             false => self.addresses.is_spent(&network(address)),
+        };
+        is_spent || self.has_proven_too_little(address)
+    }
+
+    /// Whether too many of an address have succeeded without a certificate.
+    fn has_proven_too_little(&self, address: IpAddr) -> bool {
+        match address.to_canonical().is_loopback() {
+            true => self.unproven_of_this_host.is_spent(&()),
+            false => self.unproven.is_spent(&network(address)),
         }
     }
 
@@ -81,9 +103,21 @@ impl HandshakeBudget {
 }
 
 impl Attempt {
-    /// It has succeeded, or failed by no fault of whoever began it.
+    /// It has succeeded. One without a certificate is counted by a wider budget: it cost as much, and proved nobody.
+    pub fn succeeded(self, with_certificate: bool) {
+        if !with_certificate {
+            // What is over is seen when the next one begins.
+            let _ = match self.address.to_canonical().is_loopback() {
+                true => self.of.unproven_of_this_host.take(&()),
+                false => self.of.unproven.take(&network(self.address)),
+            };
+        }
+        self.give_back();
+    }
+
+    /// It has failed by no fault of whoever began it.
     pub fn give_back(self) {
-        let Self { of, taken } = self;
+        let Self { of, taken, .. } = self;
         match taken {
             Taken::Address(address) => of.addresses.give_back(&address),
             Taken::ThisHost => of.this_host.give_back(&()),
@@ -126,6 +160,20 @@ mod tests {
         assert!(begun(&budget, "2001:db8::ffff:2").is_none(), "one host has all addresses of a network");
         assert_eq!(failures(&budget, "127.0.0.1"), OF_THIS_HOST.burst as usize);
         assert!(budget.is_spent("::1".parse().unwrap()), "it is the same host");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_shows_no_certificate_has_a_budget_of_successes() {
+        let budget = Arc::<HandshakeBudget>::default();
+        let of = |address: &str, with: bool| {
+            (0..20_000).take_while(|_| begun(&budget, address).map(|it| it.succeeded(with)).is_some()).count()
+        };
+        assert_eq!(of("10.0.0.7", false), UNPROVEN.burst as usize);
+        assert!(budget.is_spent("10.0.0.7".parse().unwrap()));
+        assert_eq!(of("127.0.0.1", false), UNPROVEN_OF_THIS_HOST.burst as usize);
+        assert_eq!(of("10.0.0.8", true), 20_000);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(of("10.0.0.7", false), UNPROVEN.each_second as usize);
     }
 
     #[tokio::test(start_paused = true)]

@@ -109,7 +109,7 @@ async fn connection(
             return line.refuse(at.remote, &unshaken);
         }
     };
-    attempt.give_back();
+    attempt.succeeded(shown.is_some());
     let beside = on.beside.as_ref().zip(shown.as_ref());
     let beside = beside.map(|(beside, shown)| beside(shown, connection.clone()));
     let peer = PeerInfo::at(at.remote, at.local).showing(shown.as_ref());

@@ -430,7 +430,7 @@ async fn encrypted(
             return line.refuse(remote, &unshaken);
         }
     };
-    attempt.give_back();
+    attempt.succeeded(shown.is_some());
     let version = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Version::Http2,
         _ => Version::Http1,

@@ -12,6 +12,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, PeerValue, Revo
 use super::holder::{certificate_of, record_of};
 use super::rejoin::GRACE;
 use super::{authority_id, revocation_id, revoked};
+use crate::daemon::identity::trust::unix_now;
 use crate::daemon::registry::view::View;
 
 /// How long nodes that were there before the authority have to be enrolled.
@@ -22,7 +23,10 @@ pub struct NodeIdentities<'a> {
     view: &'a View,
     authority_since: Millis,
     revocations: Revocations,
+    /// By the store's clock, as the records are dated.
     now: Millis,
+    /// By the clock of this host, in seconds of the Unix time, as certificates are dated.
+    wall: i64,
 }
 
 impl<'a> NodeIdentities<'a> {
@@ -33,11 +37,12 @@ impl<'a> NodeIdentities<'a> {
         // What cannot be read puts nobody out.
         let revocations = revoked::known(list.as_deref()).unwrap_or_default();
         let authority_since = authority.record.created_at;
-        Some(Self { view, authority_since, revocations, now: view.now() })
+        Some(Self { view, authority_since, revocations, now: view.now(), wall: unix_now() })
     }
 
     /// Whether the node of a peer's record is one of the mesh: by a certificate that is not revoked and has not ended too long
-    /// ago to be renewed; by files, where this daemon believes those as well; or because it has a while left to be enrolled.
+    /// ago to be renewed; where this daemon believes files as well, which tell nothing to the
+    /// registry, unless it says itself that it has none; or because it has a while left to be enrolled.
     pub fn has(&self, record: &Record, peer: &PeerValue) -> bool {
         let nobody = Default::default();
         let says = peer.metadata.as_ref().unwrap_or(&nobody);
@@ -47,7 +52,7 @@ impl<'a> NodeIdentities<'a> {
             Some(held) if held.barred => false,
             Some(held) if self.is_sound(&held) => true,
             Some(_) | None => {
-                says.identity_of_files && self.view.believes_files()
+                self.view.believes_files() && !says.without_identity
                     || record.created_at <= self.authority_since && self.is_enrolling()
             }
         }
@@ -59,8 +64,7 @@ impl<'a> NodeIdentities<'a> {
 
     fn is_sound(&self, held: &Arc<CertificateValue>) -> bool {
         let Some(newest) = held.issued.first().and_then(certificate_of) else { return false };
-        let now = i64::try_from(self.now.0 / 1000).unwrap_or(i64::MAX);
-        newest.not_after.saturating_add(GRACE) >= now && self.revocations.of(&newest).is_none()
+        newest.not_after.saturating_add(GRACE) >= self.wall && self.revocations.of(&newest).is_none()
     }
 }
 
@@ -132,6 +136,7 @@ mod tests {
             ("there before it, for long", before, None, 2, false, false, false),
             ("it was put out", before, Some(certificate(1, true)), 0, true, true, false),
             ("by files that are believed", newcomer, None, 5, true, true, true),
+            ("of a version that says nothing of files", newcomer, None, 5, false, true, true),
             ("by files that nobody believes", newcomer, None, 0, true, false, false),
         ];
         for (what, entered, certificate, days, of_files, believes, expected) in cases {
@@ -144,12 +149,25 @@ mod tests {
                 ..PeerMetadata::default()
             };
             let peer = PeerValue { metadata: Some(metadata), ..PeerValue::default() };
-            let known =
-                NodeIdentities { now: Millis(SINCE + days * DAY_MS), ..NodeIdentities::of(&view).unwrap() };
+            let now = Millis(SINCE + days * DAY_MS);
+            let wall = i64::try_from(now.0 / 1000).unwrap();
+            let known = NodeIdentities { now, wall, ..NodeIdentities::of(&view).unwrap() };
             let entered =
                 record(RecordId::new(crate::daemon::objects::peers::PEER, "n"), Vec::new(), entered);
             assert_eq!(known.has(&entered, &peer), expected, "{what}");
         }
+        // Store time that is ahead ends no certificate: those are dated by the clocks of hosts.
+        let view = view(&[authority(), certificate(1, false)]);
+        let wall = i64::try_from(SINCE / 1000).unwrap();
+        let ahead = NodeIdentities { now: Millis(SINCE + 90 * DAY_MS), wall, ..NodeIdentities::of(&view).unwrap() };
+        let metadata = PeerMetadata { cluster_id: "default".to_owned(), ..PeerMetadata::default() };
+        let peer = PeerValue { metadata: Some(metadata), ..PeerValue::default() };
+        let entered = record(RecordId::new(crate::daemon::objects::peers::PEER, "n"), Vec::new(), newcomer);
+        assert!(ahead.has(&entered, &peer));
+    }
+
+    #[test]
+    fn without_an_authority_nobody_proves_anything() {
         assert!(NodeIdentities::of(&view(&[])).is_none(), "no authority, and nobody proves anything");
     }
 }
