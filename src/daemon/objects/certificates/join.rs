@@ -79,10 +79,8 @@ impl Certificates {
         let cluster =
             token.filter(|token| has_token(token, &of, &asked)).ok_or_else(refused)?.cluster.clone();
         self.check_store(&caller)?;
+        self.check_admits(&cluster, &of.body.node_id).await?;
         let holder = record_of(&node("", &cluster));
-        if cluster == self.cluster {
-            self.store.check_admits(self.registry.store(), &of.body.node_id).await?;
-        }
         let mutation = Mutation {
             caller: &caller,
             action: JOIN.audit_action,
@@ -236,6 +234,17 @@ impl Certificates {
         let message = "the registry of this mesh is in a store of one host, which another host cannot use";
         Err(Fault::new(reasons::STORE_OF_ONE_HOST, message)
             .hint("run the daemons of the mesh with a Redis: omnirelayd --store redis://..."))
+    }
+
+    /// That the host can be given access to the store. A daemon that cannot issue refuses as such, and names those that can.
+    async fn check_admits(&self, cluster: &str, node: &str) -> Result<(), Fault> {
+        let record = self.registry.view().get(&super::authority_id());
+        let authority = record.and_then(|record| record.value::<AuthorityValue>());
+        let issues = authority.is_some_and(|authority| self.signer.can_issue(&authority));
+        match issues && cluster == self.cluster {
+            true => self.store.check_admits(self.registry.store(), node).await,
+            false => Ok(()),
+        }
     }
 
     pub(super) async fn show_bundle(&self, _: pb::GetBundleRequest) -> Result<pb::GetBundleResponse, Fault> {
