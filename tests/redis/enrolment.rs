@@ -308,7 +308,7 @@ fn living(mesh: &Secured) -> Result<String> {
 /// The server has no file of users, and so forgets those of the nodes.
 #[test]
 fn a_restart_of_redis_locks_out_nobody_who_joined() -> Result<()> {
-    let mut server = RedisServer::start(&["--appendonly", "yes"])?;
+    let mut server = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"])?;
     let mesh = first(&server)?;
     let made = mesh.by("admin", "token create --out token --uses 2")?;
     ensure!(made.code == Some(0) && made.complaint.contains("set aclfile"), "{}", made.complaint);
@@ -329,6 +329,7 @@ fn a_restart_of_redis_locks_out_nobody_who_joined() -> Result<()> {
     ensure!(check.output.contains("users are not kept"), "{}", check.output);
     // One that is put out is not made anew.
     ensure!(mesh.by("admin", "mesh revoke c --yes")?.code == Some(0));
+    server.kill()?;
     server.restart()?;
     let begun = Instant::now();
     until("b lives again", || {
