@@ -197,6 +197,8 @@ impl Membership {
         self.has_left = true;
         self.spread_own(now);
         for to in self.members.some(LEAVE_TOLD_MAX, &mut self.rng, |_| true) {
+            // Each of them is told, however often it was passed on already.
+            self.spread_own(now);
             self.send(&to, Message::Gossip);
         }
     }
