@@ -195,7 +195,16 @@ impl Membership {
 
     /// Takes what is said of this member itself, and answers it.
     fn apply_own(&mut self, now: Time, from: &NodeId, incarnation: u64, claim: &Claim) {
-        if self.has_left || incarnation < self.own.incarnation {
+        if incarnation < self.own.incarnation {
+            return;
+        }
+        if self.has_left {
+            // A leave counts in the incarnation of whatever else is said; ahead of it others would have this member live.
+            if incarnation > self.own.incarnation {
+                self.own.incarnation = incarnation + 1;
+                self.stats.refuted += 1;
+                self.tell_leave(now);
+            }
             return;
         }
         let accusers = match claim {

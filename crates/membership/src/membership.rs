@@ -72,6 +72,8 @@ pub struct Membership {
     pub(crate) feels_accused: Seldom,
     /// Telling of somebody who has the name of this member.
     pub(crate) tells_of_conflict: Seldom,
+    /// Telling others directly that it goes.
+    tells_of_leave: Seldom,
 }
 
 impl Membership {
@@ -108,6 +110,7 @@ impl Membership {
             asks: Seldom::default(),
             feels_accused: Seldom::default(),
             tells_of_conflict: Seldom::default(),
+            tells_of_leave: Seldom::default(),
         };
         member.spread_own(now);
         member
@@ -195,7 +198,15 @@ impl Membership {
     pub fn leave(&mut self, now: Time) {
         self.notice(now);
         self.has_left = true;
+        self.tell_leave(now);
+    }
+
+    /// Tells others directly that it goes, and has it passed on; directly once in a while at most.
+    pub(crate) fn tell_leave(&mut self, now: Time) {
         self.spread_own(now);
+        if !self.tells_of_leave.is_due(now, self.config.gossip_interval) {
+            return;
+        }
         for to in self.members.some(LEAVE_TOLD_MAX, &mut self.rng, |_| true) {
             // Each of them is told, however often it was passed on already.
             self.spread_own(now);

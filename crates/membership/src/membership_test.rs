@@ -276,6 +276,22 @@ fn ten_thousand_that_are_known_are_taken_from_one_exchange_after_the_other() {
     assert_eq!(new.strangers().count(), 0);
 }
 
+#[test]
+fn a_leave_is_said_again_ahead_of_what_others_say() {
+    let mut member = member();
+    member.leave(Time::ZERO);
+    while member.poll().is_some() {}
+    let said = |member: &Membership| (member.own().incarnation - START, member.own_update().claim);
+    say(&mut member, seconds(1), "a", START, Claim::Left);
+    assert_eq!(said(&member), (0, Claim::Left), "what it has said itself");
+    let outputs = say(&mut member, seconds(1), "a", START + 2, by("c"));
+    assert_eq!(said(&member), (3, Claim::Left));
+    let told = outputs.iter().filter(|output| matches!(output, Output::Send { .. }));
+    assert_eq!(told.count(), 2, "each of them is told directly");
+    let outputs = say(&mut member, seconds(1), "a", START + 4, by("c"));
+    assert_eq!((said(&member).0, outputs.len()), (5, 0), "directly once in a while at most");
+}
+
 /// Takes a message of an exchange as it is driven: in parts, and whoever is told of is known from elsewhere.
 fn taken(member: &mut Membership, from: &str, message: Exchange) -> Option<Exchange> {
     let bytes = message.encode();

@@ -138,7 +138,7 @@ fn a_hostile_member_at_full_speed_is_little_beside_none() {
     let (without, with) = (figures(false), figures(true));
     println!("without a hostile member: {without:?}\nwith one:                 {with:?}");
     assert_eq!((without.deaths, with.deaths), (0, 0));
-    assert!(with.join <= 2.0 && with.leave <= 5.0 && with.crash <= 20.0, "{with:?}");
+    assert!(with.join <= 2.0 && with.leave <= 2.0 && with.crash <= 20.0, "{with:?}");
     assert!(with.wrong < 0.02, "{with:?}");
     let strangers_max = Config::default().strangers_max;
     assert!(with.strangers <= strangers_max && with.known <= strangers_max + MEMBERS + 1, "{with:?}");
