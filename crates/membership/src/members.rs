@@ -243,6 +243,16 @@ impl Members {
         Some(introduced.by)
     }
 
+    /// Notes that others hear from a stranger: it is remembered for as long as one that was told of just now.
+    pub(crate) fn renew(&mut self, node: &NodeId, now: Time) {
+        let Some(introduced) = self.known.get_mut(node).and_then(|member| member.introduced.as_mut()) else {
+            return;
+        };
+        self.strangers.remove(node, introduced);
+        introduced.at = now;
+        self.strangers.insert(node, introduced);
+    }
+
     fn revive(&mut self, node: &NodeId, rng: &mut fastrand::Rng) {
         self.stand(node, Order::Live);
         // Somewhere in this round already.

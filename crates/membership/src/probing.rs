@@ -189,7 +189,7 @@ impl Membership {
             if let Some(member) = self.members.get_mut(&target) {
                 member.through_others = member.through_others.saturating_add(1);
             }
-            return;
+            return self.members.renew(&target, now);
         }
         self.feel(-1);
         self.note_reached(&target);
