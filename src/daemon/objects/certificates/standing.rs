@@ -159,7 +159,8 @@ mod tests {
         // Store time that is ahead ends no certificate: those are dated by the clocks of hosts.
         let view = view(&[authority(), certificate(1, false)]);
         let wall = i64::try_from(SINCE / 1000).unwrap();
-        let ahead = NodeIdentities { now: Millis(SINCE + 90 * DAY_MS), wall, ..NodeIdentities::of(&view).unwrap() };
+        let ahead =
+            NodeIdentities { now: Millis(SINCE + 90 * DAY_MS), wall, ..NodeIdentities::of(&view).unwrap() };
         let metadata = PeerMetadata { cluster_id: "default".to_owned(), ..PeerMetadata::default() };
         let peer = PeerValue { metadata: Some(metadata), ..PeerValue::default() };
         let entered = record(RecordId::new(crate::daemon::objects::peers::PEER, "n"), Vec::new(), newcomer);
