@@ -11,8 +11,10 @@ use crate::record::{Claim, NodeId, Record, Status, Update};
 use crate::strangers::{Introduced, Strangers};
 use crate::timers::Seldom;
 
-/// Of all that are chosen, to be probed or told news, which part are strangers at most while others are there.
+/// Of all that are chosen, to be probed or to help, which part are strangers at most while others are there.
 const STRANGERS_PART: f64 = 0.25;
+/// Of those who are told news: in a mesh that has just begun nearly all are strangers to each other, and are to hear as much as anybody.
+const NEWS_STRANGERS_PART: f64 = 0.75;
 
 /// What is known of another member.
 #[derive(Clone, Debug)]
@@ -171,6 +173,12 @@ impl Members {
         self.pools.iter().map(|pool| pool.0[Order::Live as usize].len()).sum()
     }
 
+    /// Whether what is said to it counts as passed on: not to a stranger, who may be nobody, while others are there.
+    pub(crate) fn counts(&self, node: &NodeId) -> bool {
+        let known = &self.pools[0].0[Order::Live as usize];
+        known.is_empty() || !self.known.get(node).is_some_and(Member::is_stranger)
+    }
+
     /// Enters one that is alive; `introduced`: by whom, where it is nobody but a name so far.
     pub(crate) fn enter(
         &mut self,
@@ -312,14 +320,14 @@ impl Members {
         }
     }
 
-    /// Among whom the next is chosen: as many strangers as there are among all, but [`STRANGERS_PART`] at most.
-    fn pool(&self, rng: &mut fastrand::Rng) -> usize {
+    /// Among whom the next is chosen: as many strangers as there are among all, but such a part at most.
+    fn pool(&self, rng: &mut fastrand::Rng, strangers_part: f64) -> usize {
         let [known, strangers] = [0, 1].map(|pool| self.pools[pool].0[Order::Live as usize].len());
         match (known, strangers) {
             (_, 0) => 0,
             (0, _) => 1,
             (known, strangers) => {
-                let part = (strangers as f64 / (known + strangers) as f64).min(STRANGERS_PART);
+                let part = (strangers as f64 / (known + strangers) as f64).min(strangers_part);
                 usize::from(rng.f64() < part)
             }
         }
@@ -327,7 +335,7 @@ impl Members {
 
     /// Whose turn it is to be probed: each live one once in a round, whose order is another each time.
     pub(crate) fn next(&mut self, rng: &mut fastrand::Rng) -> Option<NodeId> {
-        let is_stranger = self.pool(rng) == 1;
+        let is_stranger = self.pool(rng, STRANGERS_PART) == 1;
         if self.nodes(is_stranger, Order::Ring).is_empty() {
             let mut round = self.nodes(is_stranger, Order::Live).clone();
             rng.shuffle(&mut round);
@@ -352,6 +360,21 @@ impl Members {
         rng: &mut fastrand::Rng,
         suits: impl Fn(&NodeId) -> bool,
     ) -> Vec<NodeId> {
+        self.choose(count, rng, STRANGERS_PART, suits)
+    }
+
+    /// So many different live ones at most, to be told news.
+    pub(crate) fn some_for_news(&self, count: usize, rng: &mut fastrand::Rng) -> Vec<NodeId> {
+        self.choose(count, rng, NEWS_STRANGERS_PART, |_| true)
+    }
+
+    fn choose(
+        &self,
+        count: usize,
+        rng: &mut fastrand::Rng,
+        strangers_part: f64,
+        suits: impl Fn(&NodeId) -> bool,
+    ) -> Vec<NodeId> {
         let mut some: Vec<NodeId> = Vec::with_capacity(count);
         let is_few = self.live() <= count;
         // Nearly all suit, so that a few tries find enough; who is few is looked through.
@@ -359,7 +382,7 @@ impl Members {
             if some.len() == count || is_few {
                 break;
             }
-            let live = &self.pools[self.pool(rng)].0[Order::Live as usize];
+            let live = &self.pools[self.pool(rng, strangers_part)].0[Order::Live as usize];
             let one = &live[rng.usize(..live.len())];
             if suits(one) && !some.contains(one) {
                 some.push(one.clone());

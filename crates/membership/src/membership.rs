@@ -378,7 +378,7 @@ impl Membership {
         if !self.gossips {
             return;
         }
-        for to in self.members.some(self.config.fanout, &mut self.rng, |_| true) {
+        for to in self.members.some_for_news(self.config.fanout, &mut self.rng) {
             self.send(&to, Message::Gossip);
         }
         self.timers.set(now + self.config.gossip_interval, Timer::Gossip);
@@ -424,7 +424,7 @@ impl Membership {
             updates.push(accusation);
         }
         let limit = self.config.retransmits(self.members.live());
-        let news = self.queue.take(left, news_max, limit);
+        let news = self.queue.take(left, news_max, limit, self.members.counts(to));
         let is_said = !updates.is_empty();
         updates.extend(news.into_iter().filter(|update| !is_said || update.node != *to));
         let (incarnation, version) = (self.own.incarnation, self.own.record.version);

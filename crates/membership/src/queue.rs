@@ -62,7 +62,8 @@ impl Queue {
     }
 
     /// Takes as many as fit into `bytes`, and at most `count`; each counts as passed on once, and is dropped after `limit` times.
-    pub fn take(&mut self, bytes: usize, count: usize, limit: u32) -> Vec<Update> {
+    /// Where it does not count, what is of a stranger does all the same.
+    pub fn take(&mut self, bytes: usize, count: usize, limit: u32, counts: bool) -> Vec<Update> {
         let (mut left, mut too_large) = (bytes, 0);
         let mut chosen = Vec::new();
         for (_, _, _, node) in &self.order {
@@ -77,13 +78,13 @@ impl Queue {
                 too_large += 1;
             }
         }
-        chosen.into_iter().filter_map(|node| self.sent(node, limit)).collect()
+        chosen.into_iter().filter_map(|node| self.sent(node, limit, counts)).collect()
     }
 
-    fn sent(&mut self, node: NodeId, limit: u32) -> Option<Update> {
+    fn sent(&mut self, node: NodeId, limit: u32, counts: bool) -> Option<Update> {
         let queued = self.updates.get_mut(&node)?;
         self.order.remove(&queued.place());
-        queued.sent += 1;
+        queued.sent += u32::from(counts || queued.is_of_stranger);
         if queued.sent >= limit {
             return self.updates.remove(&node).map(|queued| queued.update);
         }
