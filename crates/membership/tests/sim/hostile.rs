@@ -89,9 +89,9 @@ fn figures(is_attacked: bool) -> Figures {
         while world.now < end {
             round += 1;
             if is_attacked {
-                attack(world, round)
+                attack(world, round);
             } else {
-                world.run(ms(100))
+                world.run(ms(100));
             }
             for node in world.up().iter().filter(|node| **node != liar()) {
                 let members = world.view(node).members();
@@ -120,9 +120,9 @@ fn figures(is_attacked: bool) -> Figures {
         (world.now - began).as_secs_f64()
     };
     world.start(&new);
-    let join = until(&mut world, &new, Status::Alive, &[new.clone()]);
+    let join = until(&mut world, &new, Status::Alive, std::slice::from_ref(&new));
     world.leave(&goes);
-    let leave = until(&mut world, &goes, Status::Left, &[goes.clone()]);
+    let leave = until(&mut world, &goes, Status::Left, std::slice::from_ref(&goes));
     world.run(seconds(1));
     world.kill(&goes);
     world.told.clear();
