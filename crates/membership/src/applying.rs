@@ -10,7 +10,7 @@ use crate::members::Leaving;
 use crate::membership::Membership;
 use crate::packet::Message;
 use crate::record::{Claim, NodeId, Record, Status, Update};
-use crate::strangers::Introduced;
+use crate::strangers::{Introduced, Told};
 use crate::timers::Timer;
 
 /// How far an accusation may be ahead of what is known of the accused: they answer others meanwhile.
@@ -22,7 +22,7 @@ const CONFLICT_EVERY: Duration = Duration::from_secs(1);
 
 impl Membership {
     /// Takes what `from` says of somebody, if it is news.
-    pub(crate) fn apply(&mut self, now: Time, from: &NodeId, update: Update) {
+    pub(crate) fn apply(&mut self, now: Time, from: &NodeId, update: Update, told: Told) {
         if update.incarnation > self.incarnation_max(now) {
             self.stats.implausible += 1;
             return;
@@ -33,8 +33,11 @@ impl Membership {
         }
         let known = self.members.get(node.as_str()).map(|member| member.incarnation);
         match (known, claim) {
-            (None, Claim::Alive(record)) => self.enter(now, from, node, (incarnation, record)),
+            (None, Claim::Alive(record)) => self.enter(now, from, node, (incarnation, record), told),
             (Some(known), Claim::Alive(record)) if incarnation >= known => {
+                if told == Told::Gossip && self.members.note_gossip(&node) {
+                    self.spread_member(now, &node);
+                }
                 self.apply_alive(now, from, &node, (incarnation, record));
             }
             // Only what is known can be judged; and nobody can have an incarnation that its owner never had.
@@ -46,16 +49,26 @@ impl Membership {
         }
     }
 
-    fn enter(&mut self, now: Time, from: &NodeId, node: NodeId, (incarnation, record): (u64, Arc<Record>)) {
+    fn enter(
+        &mut self,
+        now: Time,
+        from: &NodeId,
+        node: NodeId,
+        (incarnation, record): (u64, Arc<Record>),
+        told: Told,
+    ) {
         let is_stranger = *from != node;
         if !self.makes_room(now, from, &node, is_stranger.then_some(incarnation)) {
             self.stats.refused += 1;
             return;
         }
-        let introduced = is_stranger.then(|| Introduced { by: from.clone(), at: now });
+        let introduced = is_stranger.then(|| Introduced { by: from.clone(), at: now, told });
         self.members.enter(node.clone(), (incarnation, record), introduced, now, &mut self.rng);
         self.tell(Event::Joined { node: node.clone() });
-        self.spread_member(now, &node);
+        // A stranger of an exchange is no news, and may be one whom others have forgotten.
+        if !is_stranger || told == Told::Gossip {
+            self.spread_member(now, &node);
+        }
     }
 
     /// Whether there is room for one more; `stranger`: the incarnation of one that is nobody but a name. Strangers give way first,

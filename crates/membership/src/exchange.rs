@@ -9,6 +9,7 @@ use crate::budget::{Work, exchange_cost};
 use crate::membership::Membership;
 use crate::packet::{Malformed, VERSION, byte, name, number, put_name, put_number};
 use crate::record::{Claim, NodeId, Status, Update};
+use crate::strangers::Told;
 
 /// How many entries a message may have: twice as many as there are members, as of a suspect there are two.
 const ENTRIES_MAX: usize = 20_002;
@@ -81,7 +82,7 @@ impl Membership {
                 if own.node != *from {
                     return None;
                 }
-                self.apply(now, from, own);
+                self.apply(now, from, own, Told::Exchange);
                 let is_same = self.digest() == digest;
                 Some(if is_same { Exchange::Same } else { Exchange::Listing(self.listing()) })
             }
@@ -92,10 +93,11 @@ impl Membership {
                 is_something.then_some(answer)
             }
             Exchange::Updates { updates, wanted } => {
-                self.take_updates(now, from, updates);
+                self.take_updates(now, from, updates, Told::Exchange);
                 // Each once, however often it is asked for.
                 let mut seen = BTreeSet::new();
-                let updates = self.updates_of_all(wanted.iter().filter(|node| seen.insert(*node)));
+                let wanted = wanted.iter().filter(|node| self.is_handed_on(node) && seen.insert(*node));
+                let updates = self.updates_of_all(wanted);
                 (!updates.is_empty()).then_some(Exchange::Updates { updates, wanted: Vec::new() })
             }
         }
@@ -127,9 +129,18 @@ impl Membership {
     /// What the other has not, and what it has that this member has not.
     fn compare(&self, theirs: &[Listed]) -> Exchange {
         let mine = self.listing();
-        let updates = self.updates_of_all(news(&mine, theirs).map(|listed| &listed.node));
+        let known: BTreeSet<_> = theirs.iter().map(|listed| &listed.node).collect();
+        let news_of_mine = news(&mine, theirs).map(|listed| &listed.node);
+        let updates =
+            self.updates_of_all(news_of_mine.filter(|node| known.contains(node) || self.is_handed_on(node)));
         let wanted = news(theirs, &mine).map(|listed| listed.node.clone()).collect();
         Exchange::Updates { updates, wanted }
+    }
+
+    /// Whether somebody is told of in exchanges to whoever does not know them. Not a stranger of whom an exchange told: they would
+    /// come back without end, each time as if they were new, from those who have not forgotten them yet.
+    fn is_handed_on(&self, node: &NodeId) -> bool {
+        self.members.get(node.as_str()).is_none_or(|member| member.told_by() != Some(Told::Exchange))
     }
 
     /// What is said of each of those, as many as may be sent at a time.

@@ -8,7 +8,7 @@ use xxhash_rust::xxh64::Xxh64;
 
 use crate::Time;
 use crate::record::{Claim, NodeId, Record, Status, Update};
-use crate::strangers::{Introduced, Strangers};
+use crate::strangers::{Introduced, Strangers, Told};
 use crate::timers::Seldom;
 
 /// Of all that are chosen, to be probed or to help, which part are strangers at most while others are there.
@@ -90,6 +90,11 @@ impl Member {
     /// Whether it is nobody but a name: nothing has come from it, and whoever drives this member does not know it either.
     pub fn is_stranger(&self) -> bool {
         self.introduced.is_some()
+    }
+
+    /// By what was told of it first, as long as it is a stranger.
+    pub(crate) fn told_by(&self) -> Option<Told> {
+        self.introduced.as_ref().map(|introduced| introduced.told)
     }
 
     /// That one other says that it has left, unless it has said something else since.
@@ -259,6 +264,13 @@ impl Members {
         self.strangers.remove(node, introduced);
         introduced.at = now;
         self.strangers.insert(node, introduced);
+    }
+
+    /// Notes that gossip tells of a stranger; whether exchanges alone had told of it so far.
+    pub(crate) fn note_gossip(&mut self, node: &NodeId) -> bool {
+        let introduced = self.known.get_mut(node).and_then(|member| member.introduced.as_mut());
+        introduced
+            .is_some_and(|introduced| std::mem::replace(&mut introduced.told, Told::Gossip) == Told::Exchange)
     }
 
     fn revive(&mut self, node: &NodeId, rng: &mut fastrand::Rng) {

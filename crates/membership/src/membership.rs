@@ -15,6 +15,7 @@ use crate::packet::{Malformed, Message, Packet, UPDATES_MAX};
 use crate::probe::{Probe, Relayed};
 use crate::queue::Queue;
 use crate::record::{Claim, NodeId, RECORD_BYTES_MAX, Record, TooLarge, Update};
+use crate::strangers::Told;
 use crate::timers::{Seldom, Timer, Timers};
 
 /// How much of a packet is kept for its head.
@@ -308,18 +309,18 @@ impl Membership {
             return Ok(Message::Gossip);
         }
         self.hear(now, from, &packet);
-        self.take_updates(now, from, packet.updates);
+        self.take_updates(now, from, packet.updates, Told::Gossip);
         Ok(packet.message)
     }
 
     /// Takes what somebody says of others, as far as it may say so much.
-    pub(crate) fn take_updates(&mut self, now: Time, from: &NodeId, updates: Vec<Update>) {
+    pub(crate) fn take_updates(&mut self, now: Time, from: &NodeId, updates: Vec<Update>, told: Told) {
         for update in updates {
             if !self.budgets.take(now, from, Work::Updates, 1) {
                 self.stats.throttled += 1;
                 return;
             }
-            self.apply(now, from, update);
+            self.apply(now, from, update, told);
         }
     }
 

@@ -28,14 +28,14 @@ fn member() -> Membership {
     for (other, instance) in [("b", 2), ("c", 3)] {
         let claim = Claim::Alive(Arc::new(record(instance, 1)));
         let update = Update { node: name(other), incarnation: START, claim };
-        member.apply(Time::ZERO, &name(other), update);
+        member.apply(Time::ZERO, &name(other), update, Told::Gossip);
     }
     while member.poll().is_some() {}
     member
 }
 
 fn say(member: &mut Membership, at: Time, node: &str, incarnation: u64, claim: Claim) -> Vec<Output> {
-    member.apply(at, &name("c"), Update { node: name(node), incarnation, claim });
+    member.apply(at, &name("c"), Update { node: name(node), incarnation, claim }, Told::Gossip);
     std::iter::from_fn(|| member.poll()).collect()
 }
 
@@ -86,7 +86,7 @@ fn which_claims_win() {
 fn a_leave_counts_from_the_member_itself_or_from_two_others() {
     let left = |member: &mut Membership, from: &str, incarnation| {
         let update = Update { node: name("b"), incarnation: START + incarnation, claim: Claim::Left };
-        member.apply(Time::ZERO, &name(from), update);
+        member.apply(Time::ZERO, &name(from), update, Told::Gossip);
         std::iter::from_fn(|| member.poll()).collect::<Vec<_>>()
     };
     let mut itself = member();
@@ -157,7 +157,7 @@ fn told_of(member: &mut Membership, at: Time, from: &str, count: usize, what: &s
     for number in 0..count {
         let claim = Claim::Alive(Arc::new(record(9, 1)));
         let update = Update { node: name(&format!("{what}-{number}")), incarnation: START, claim };
-        member.take_updates(at, &name(from), vec![update]);
+        member.take_updates(at, &name(from), vec![update], Told::Gossip);
     }
     while member.poll().is_some() {}
 }
@@ -199,7 +199,7 @@ fn names_that_nobody_knows_have_a_small_share_and_go_away() {
     assert_eq!(member.members().len(), 4);
     let claim = Claim::Alive(Arc::new(record(9, 1)));
     let update = Update { node: name("nobody-9"), incarnation: START, claim };
-    member.take_updates(later, &name("c"), vec![update]);
+    member.take_updates(later, &name("c"), vec![update], Told::Gossip);
     assert!(member.members().get("nobody-9").is_none());
 }
 
@@ -214,7 +214,7 @@ fn a_full_table_takes_whoever_comes_itself() {
         let node = format!("real-{number}");
         let claim = Claim::Alive(Arc::new(record(3, 1)));
         let update = Update { node: name(&node), incarnation: START, claim };
-        member.take_updates(Time::ZERO, &name(&node), vec![update]);
+        member.take_updates(Time::ZERO, &name(&node), vec![update], Told::Gossip);
         assert!(member.members().get(&node).is_some());
     }
     assert_eq!((member.members().len(), member.strangers().count()), (100, 0));
@@ -245,7 +245,7 @@ fn what_one_sender_may_have_done_is_bounded() {
     // Another one is heard all the same.
     let claim = Claim::Alive(Arc::new(record(2, 2)));
     let update = Update { node: name("b"), incarnation: START + 1_000_000, claim };
-    member.take_updates(Time::ZERO, &name("b"), vec![update]);
+    member.take_updates(Time::ZERO, &name("b"), vec![update], Told::Gossip);
     assert_eq!(status(&member, "b").1, 1_000_000);
     let exchanges = (0..1000).filter(|_| member.may_exchange(Time::ZERO, &name("c"), 100)).count();
     assert_eq!(exchanges, 128);
@@ -259,7 +259,12 @@ fn ten_thousand_that_are_known_are_taken_from_one_exchange_after_the_other() {
     for number in 0..9_999 {
         let node = name(&format!("node-{number:05}"));
         let claim = Claim::Alive(Arc::new(Record { body: Bytes::from(vec![7; 150]), ..record(3, 1) }));
-        knows.apply(Time::ZERO, &node, Update { node: node.clone(), incarnation: START, claim });
+        knows.apply(
+            Time::ZERO,
+            &node,
+            Update { node: node.clone(), incarnation: START, claim },
+            Told::Gossip,
+        );
     }
     while knows.poll().is_some() {}
     let own = Own { node: name("new"), incarnation: START, record: record(8, 1) };
@@ -274,6 +279,35 @@ fn ten_thousand_that_are_known_are_taken_from_one_exchange_after_the_other() {
         }
     }
     assert_eq!(new.strangers().count(), 0);
+}
+
+#[test]
+fn exchanges_hand_on_once_whom_nobody_knows() {
+    let one = |of: &str| {
+        let own = Own { node: name(of), incarnation: START, record: record(2, 1) };
+        Membership::new(own, Config::default(), 2, Time::ZERO)
+    };
+    let exchange = |(from, begins): (&str, &mut Membership), (to, answers): (&str, &mut Membership)| {
+        let mut message = Some(begins.begin_exchange());
+        while let Some(said) = message {
+            let answer = answers.take_exchange(Time::ZERO, &name(from), said);
+            message = answer.and_then(|said| begins.take_exchange(Time::ZERO, &name(to), said));
+        }
+    };
+    let (mut tells, mut hears, mut third) = (member(), one("b"), one("e"));
+    told_of(&mut tells, Time::ZERO, "liar", 3, "nobody");
+    exchange(("b", &mut hears), ("a", &mut tells));
+    assert!(hears.members().get("c").is_some() && hears.members().get("nobody-0").is_some());
+    exchange(("e", &mut third), ("b", &mut hears));
+    exchange(("b", &mut hears), ("e", &mut third));
+    assert_eq!(third.members().len(), 2, "of itself, and of whom it has heard");
+    assert!(
+        hears
+            .queue
+            .take(10_000, 10, 9, true)
+            .iter()
+            .all(|update| !update.node.as_str().starts_with("nobody"))
+    );
 }
 
 #[test]

@@ -10,11 +10,19 @@ use crate::record::NodeId;
 /// For how long a name that went away is not taken again at the same incarnation, as others may still have it.
 const DISBELIEVED_FOR: Duration = Duration::from_secs(600);
 
-/// Who told of a stranger first, and when.
+/// By what others tell of somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Gossip,
+    Exchange,
+}
+
+/// Who told of a stranger first, when and by what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Introduced {
     pub by: NodeId,
     pub at: Time,
+    pub told: Told,
 }
 
 /// Who the strangers are, by age and by who told of them.
@@ -40,7 +48,7 @@ impl Strangers {
     }
 
     pub(crate) fn insert(&mut self, node: &NodeId, introduced: &Introduced) {
-        let Introduced { by, at } = introduced;
+        let Introduced { by, at, .. } = introduced;
         self.ages.insert((*at, node.clone()));
         let of = self.of.entry(by.clone()).or_default();
         let before = of.len();
@@ -50,7 +58,7 @@ impl Strangers {
     }
 
     pub(crate) fn remove(&mut self, node: &NodeId, introduced: &Introduced) {
-        let Introduced { by, at } = introduced;
+        let Introduced { by, at, .. } = introduced;
         self.ages.remove(&(*at, node.clone()));
         let Some(of) = self.of.get_mut(by) else { return };
         let before = of.len();
