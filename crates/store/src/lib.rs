@@ -5,7 +5,6 @@
 //! log entry whose revision is greater than all before it. `tests/store` holds the contract
 //! suite that every backend passes.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ pub mod embedded;
 mod error;
 mod limits;
 pub mod memory;
+mod record_id;
 pub mod redis;
 mod reset_clock;
 mod rules;
@@ -33,6 +33,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
 pub use error::{CommitError, StoreError};
 pub use memory::MemoryStore;
+pub use record_id::{Kind, RecordId};
 pub use reset_clock::{ClockReset, RESET_MIN, RESET_WALLS_MAX, ResetClock, ResetClockError};
 pub use rules::Inventory;
 pub use switch::{Obstacle, Standby, SwitchError, SwitchOrder, Switched};
@@ -74,18 +75,6 @@ pub struct Revision(pub u64);
 /// and after the tombstone was collected: a new record of the kind begins above all collected ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
-
-/// A kind of record, such as `peer`: `[a-z][a-z0-9_-]*`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Kind(pub Cow<'static, str>);
-
-/// Which record: keys are unique within a kind and ordered by their bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RecordId {
-    pub kind: Kind,
-    /// 1 to [`KEY_BYTES_MAX`] bytes.
-    pub key: String,
-}
 
 /// What the store keeps under a [`RecordId`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -594,19 +583,5 @@ impl Write {
         match self {
             Self::Put { id, .. } | Self::Delete { id } => id,
         }
-    }
-}
-
-impl Kind {
-    /// A kind known when the program was written.
-    pub const fn of(name: &'static str) -> Self {
-        Self(Cow::Borrowed(name))
-    }
-}
-
-impl RecordId {
-    /// The record `key` of `kind`.
-    pub fn new(kind: Kind, key: impl Into<String>) -> Self {
-        Self { kind, key: key.into() }
     }
 }

@@ -40,3 +40,16 @@ pub const ALL: &[Part] = &[
     store::PART,
     dev::PART,
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::daemon::registry::later_version::tables_with;
+
+    #[test]
+    fn what_a_later_version_wrote_into_each_kind_is_judged_or_has_a_reason_not_to_be() {
+        let kinds = super::ALL.iter().flat_map(|part| [part.kinds.mirrored, part.kinds.followed]);
+        for kind in kinds.flatten() {
+            assert_eq!(tables_with(kind), 1, "{kind:?} is to be in one table of `later_version`");
+        }
+    }
+}

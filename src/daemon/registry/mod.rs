@@ -33,7 +33,7 @@ mod epoch_loss_test;
 #[cfg(test)]
 pub mod lab;
 #[cfg(test)]
-mod later_version;
+pub mod later_version;
 #[cfg(test)]
 mod mutate_test;
 #[cfg(test)]

@@ -50,8 +50,10 @@ async fn what_a_file_gives_is_entered_once_and_stays_as_it_is_left() {
     assert_eq!(first.granted(WHO).to_string(), "none", "the registry says what holds");
     first.look().await;
     assert_eq!(in_registry(&first).await, "mesh.operate");
-    let changed = BindingValue { scopes: vec!["mesh.read".to_owned()], unknown_fields: Default::default() }
-        .encode_to_vec();
+    let before =
+        registry.view().get(&binding_id(WHO)).and_then(|found| found.value::<BindingValue>()).unwrap();
+    let changed = BindingValue { scopes: vec!["mesh.read".to_owned()], ..BindingValue::clone(&before) };
+    let changed = changed.encode_to_vec();
     change(&registry, Write::Put { id: binding_id(WHO), value: changed.into(), group: None }).await;
     first.look().await;
     assert_eq!(in_registry(&first).await, "mesh.read", "an operator has changed it");
