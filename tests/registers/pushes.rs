@@ -68,7 +68,7 @@ async fn failing_peer_service_is_told_of_and_tried_again_with_backoff(backing: B
         (Mood::Closing, "broke off"),
         (Mood::Failing(500), "500"),
         (Mood::Failing(400), "400"),
-        (Mood::Garbage, "Welcome"),
+        (Mood::Garbage, "counts"),
         (Mood::Noise, "broke off"),
         (Mood::Strange, "counts"),
         (Mood::Redirecting, "307"),

@@ -375,21 +375,16 @@ impl KnownField {
                     }
                 }
             }
-            Shape::Message(label) => {
-                let of = match label {
-                    Label::Plain => {
-                        return quote!(::prost::encoding::message::encoded_len(#tag, &self.#name));
-                    }
-                    Label::Optional => {
-                        quote!(self.#name.as_ref().map_or(0, |message| {
-                            ::prost::encoding::message::encoded_len(#tag, message)
-                        }))
-                    }
-                    Label::Repeated => {
-                        quote!(::prost::encoding::message::encoded_len_repeated(#tag, &self.#name))
-                    }
-                };
-                of
+            Shape::Message(Label::Plain) => {
+                quote!(::prost::encoding::message::encoded_len(#tag, &self.#name))
+            }
+            Shape::Message(Label::Optional) => {
+                quote!(self.#name.as_ref().map_or(0, |message| {
+                    ::prost::encoding::message::encoded_len(#tag, message)
+                }))
+            }
+            Shape::Message(Label::Repeated) => {
+                quote!(::prost::encoding::message::encoded_len_repeated(#tag, &self.#name))
             }
             Shape::Map { key, value } => {
                 let value = value.path();
