@@ -27,6 +27,9 @@ fn join(mesh: &Secured, node: &str) -> std::process::Command {
 }
 
 fn token(mesh: &Secured, flags: &str) -> Result<()> {
+    // It is written over nothing.
+    let name = format!("token{}", flags.split(' ').next().unwrap_or_default());
+    let _ = std::fs::remove_file(mesh.folder.path().join(name));
     let made = mesh.by("admin", &format!("token create --out token{flags}"))?;
     ensure!(made.code == Some(0), "{}", made.complaint);
     Ok(())

@@ -48,6 +48,8 @@ struct Kept {
 struct Disagreement {
     what: Option<String>,
     since: Option<Instant>,
+    /// When they were last seen to disagree.
+    last: Option<Instant>,
     told: Option<Instant>,
 }
 
@@ -147,8 +149,10 @@ impl Sentinels {
     fn note_disagreement(&self, opinions: &[Opinion], store: &str) {
         let mut noted = locked(&self.disagreement);
         let Some(what) = disagreement(opinions) else {
-            // Whoever is alone agrees with itself.
-            if opinions.len() > 1 && std::mem::take(&mut *noted).told.is_some() {
+            // Those that answered in time agree; the one that names another may be among those that did not.
+            let all = opinions.len() == self.addresses.len();
+            let is_over = all || noted.last.is_none_or(|last| last.elapsed() >= DISAGREE_FOR);
+            if opinions.len() > 1 && is_over && std::mem::take(&mut *noted).told.is_some() {
                 info!(store, "sentinels agreed again");
             }
             return;
@@ -158,6 +162,7 @@ impl Sentinels {
             noted.told = Some(Instant::now());
             warn!(store, named = %what, runbook = STORE_RUNBOOK, "sentinels disagreed on the master");
         }
+        noted.last = Some(Instant::now());
         noted.what = Some(what);
     }
 }
