@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn who_is_named_holds_and_a_node_for_itself_alone() {
         let named = ["service:orders".to_owned(), "node:a".to_owned()];
-        let cases: [(&str, &[String], &str, Result<(), NotHolder>); 8] = [
+        type Case<'a> = (&'a str, &'a [String], &'a str, Result<(), NotHolder>);
+        let cases: [Case<'_>; 8] = [
             ("anybody where nobody is named", &[], "service:billing", Ok(())),
             ("whoever is on the host of a mesh without an authority", &[], "local", Ok(())),
             ("who is named", &named, "service:orders", Ok(())),

@@ -202,7 +202,7 @@ impl Gossip {
         }
         match verdict {
             Verdict::Suspected | Verdict::Died | Verdict::StreamsAlone | Verdict::ThroughOthers => {
-                line!(warn)
+                line!(warn);
             }
             Verdict::Joined
             | Verdict::Confirmed

@@ -379,7 +379,7 @@ mod tests {
             assert!(SealingKey::of(&secret).unwrap().open("key", &sealed).is_ok(), "{end:#x}");
         }
         // What version 0.2 sealed, which cut it.
-        let secret = [&[b' '], [0xf5; SECRET_BYTES_MIN].as_slice()].concat();
+        let secret = [b" ".as_slice(), [0xf5; SECRET_BYTES_MIN].as_slice()].concat();
         let sealed = SealingKey::of(secret.trim_ascii()).unwrap().seal("key", b"it").unwrap();
         put(&secret);
         assert!(files.sealing_key().unwrap().unwrap().open("key", &sealed).is_ok());

@@ -146,13 +146,17 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         issuing: IssuingGate::default(),
         joining: tokio::sync::Mutex::default(),
     });
+    serve(node, certificates);
+    Ok(())
+}
+
+fn serve(node: &mut Mount, certificates: Arc<Certificates>) {
     let enrollment = EnrollmentServiceServer::new(Enrollment(certificates.clone()));
     let callers = TokenServiceServer::new(Callers(certificates.clone()));
     let certificates = CertificateServiceServer::from_arc(certificates);
     node.serve(PortName::Control, certificates.send_compressed(Gzip).accept_compressed(Gzip));
     node.serve(PortName::Control, callers.send_compressed(Gzip).accept_compressed(Gzip));
     node.serve(PortName::Control, enrollment.send_compressed(Gzip).accept_compressed(Gzip));
-    Ok(())
 }
 
 /// Makes users of the store anew that its server has forgotten.

@@ -99,7 +99,7 @@ mod tests {
         let issuer = root.intermediate(life(-9_000, 900_000)).unwrap();
         let identity = |from, to| {
             let issued = issuer.issue(&request, &id, &Names::default(), life(from, to)).unwrap();
-            OwnIdentity::of(&key, vec![issued.der.into()]).unwrap()
+            OwnIdentity::of(&key, vec![issued.der]).unwrap()
         };
         let (works, has_ended) = (identity(-600, 600), identity(-600, -60));
         let cases = [

@@ -255,14 +255,7 @@ impl Keeper {
             Err(KeepError::Renewal(RenewalError::Unusable { .. })) => UNUSABLE_AGAIN,
             Ok(()) | Err(_) => AGAIN,
         };
-        let failed = tried.err().map(|error| {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "no new certificate for this node; it is tried again"
-            );
-            error.to_string()
-        });
-        self.tried().failed = failed;
+        self.tried().failed = tried.err().map(|error| told_as_failed(&error));
         Some(Instant::now() + again_after)
     }
 
@@ -575,4 +568,10 @@ fn is_behind(own: &OwnIdentity, now: i64) -> bool {
 fn renewal(own: &OwnIdentity) -> i64 {
     let life = own.leaf.not_after - own.leaf.not_before;
     own.leaf.not_before + life * 2 / 3 + life / 10 * i64::from(drawn(own)) / 255
+}
+
+/// Logs why a node has no new certificate, and gives it in words.
+fn told_as_failed(error: &KeepError) -> String {
+    warn!(error = error as &dyn std::error::Error, "no new certificate for this node; it is tried again");
+    error.to_string()
 }
