@@ -82,7 +82,19 @@ impl Caller {
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
-        let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut tries = 0..500;
+        let output = loop {
+            match command.output() {
+                // Another test that began a process just then has the copy open for writing, until that runs its program.
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::ExecutableFileBusy && tries.next().is_some() =>
+                {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+                other => break other?,
+            }
+        };
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let (output, complaint, code) = (text(output.stdout), text(output.stderr), output.status.code());
         Ok(Ended { code, output, complaint })
