@@ -18,6 +18,8 @@ const MADE: &str = "{omnirelay}:made";
 const ENOUGH: usize = 300;
 /// For how long at least: longer than a Sentinel is asked anew, and than a failover is heard.
 const APART: Duration = Duration::from_secs(8);
+/// How much longer it takes to connect to the Sentinel that is cut off: longer than the others wait for its answer.
+const FURTHER: Duration = Duration::from_millis(80);
 
 /// A server and the door to it, whose address it announces.
 struct Housed {
@@ -89,6 +91,7 @@ impl Group {
         for _ in 0..SENTINELS {
             sentinels.push(sentinel(&net, servers[0].door.port()).await?);
         }
+        sentinels[0].door.is_slow(FURTHER)?;
         let group = Self { net, servers, sentinels };
         blocking("the Sentinels know all", || group.is_settled())?;
         Ok(group)

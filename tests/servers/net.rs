@@ -49,6 +49,7 @@ pub struct Net {
 pub struct Door {
     port: u16,
     server: Arc<OnceLock<(String, u32)>>,
+    delay: Arc<OnceLock<Duration>>,
     _serving: JoinSet<()>,
 }
 
@@ -87,9 +88,10 @@ impl Net {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let server = Arc::<OnceLock<(String, u32)>>::default();
+        let delay = Arc::<OnceLock<Duration>>::default();
         let mut serving = JoinSet::new();
-        serving.spawn(serve(self.clone(), listener, server.clone()));
-        Ok(Door { port, server, _serving: serving })
+        serving.spawn(serve(self.clone(), listener, server.clone(), delay.clone()));
+        Ok(Door { port, server, delay, _serving: serving })
     }
 
     /// Which process is at the other end of a connection that was accepted.
@@ -125,6 +127,11 @@ impl Door {
     pub fn leads_to(&self, address: String, pid: u32) -> Result<()> {
         self.server.set((address, pid)).ok().context("it leads somewhere already")
     }
+
+    /// Each connection through it takes this much longer to be made.
+    pub fn is_slow(&self, delay: Duration) -> Result<()> {
+        self.delay.set(delay).ok().context("it is slow already")
+    }
 }
 
 /// The socket of a local address, as the system numbers it.
@@ -143,13 +150,21 @@ fn has_open(pid: u32, socket: &str) -> bool {
     targets.any(|target| target.to_str() == Some(socket))
 }
 
-async fn serve(net: Net, listener: TcpListener, server: Arc<OnceLock<(String, u32)>>) {
+async fn serve(
+    net: Net,
+    listener: TcpListener,
+    server: Arc<OnceLock<(String, u32)>>,
+    delay: Arc<OnceLock<Duration>>,
+) {
     let mut connections = JoinSet::new();
     while let Ok((client, peer)) = listener.accept().await {
-        let (net, server) = (net.clone(), server.clone());
+        let (net, server, delay) = (net.clone(), server.clone(), delay.clone());
         connections.spawn(async move {
             let Some((address, to)) = server.get().cloned() else { return };
             let Some(from) = net.who(peer).await else { return };
+            if let Some(delay) = delay.get() {
+                tokio::time::sleep(*delay).await;
+            }
             // However a connection ends: whoever has it lives with that.
             let _ = join(&net, client, &address, from, to).await;
         });

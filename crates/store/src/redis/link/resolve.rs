@@ -85,7 +85,7 @@ impl Maker {
     pub async fn named(&self) -> Option<Address> {
         let sentinels = self.sentinels.as_ref()?;
         let manner = self.manner_with_sentinels().await.ok()?;
-        sentinels.master(&manner, &self.name).await.ok()
+        sentinels.master(manner, &self.name).await.ok()
     }
 
     async fn greeted(&self, mut dialed: Dialed) -> Result<Dialed, Failure> {
@@ -165,7 +165,7 @@ impl Maker {
 
     /// Asks all Sentinels, and looks whether the server that they name is a master indeed.
     async fn by_sentinels(&self, sentinels: &Sentinels, manner: &Manner) -> Result<Dialed, Failure> {
-        let at = sentinels.master(&self.manner_with_sentinels().await?, &self.name).await?;
+        let at = sentinels.master(self.manner_with_sentinels().await?, &self.name).await?;
         inspect(&at, manner).await.and_then(master)
     }
 

@@ -1,12 +1,11 @@
 //! The Sentinels of a URL: all are asked at once where the master is, and told when they disagree.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use redis::{Value, cmd};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
@@ -19,6 +18,9 @@ const STORE_RUNBOOK: &str = "docs/runbooks/store.md";
 /// How long those that have not answered are waited for once more than half have named the same. Too low: the one
 /// that alone has heard of a failover is passed over for a second; too high: one that is dead delays a failover.
 const STRAGGLERS: Duration = Duration::from_millis(50);
+/// How long what a Sentinel said counts for whether they disagree, where its next answer comes too late for the question:
+/// the Sentinels are asked every second.
+const LATE_COUNTS: Duration = Duration::from_secs(3);
 /// How long they must disagree until that is told: in a failover some hear of it up to 2 s later than others.
 const DISAGREE_FOR: Duration = Duration::from_secs(4);
 /// How often the log tells of a disagreement that goes on.
@@ -31,11 +33,18 @@ pub(super) struct Sentinels {
     pub addresses: Vec<Address>,
     /// What they call the master.
     pub service: String,
-    /// A connection to each that has answered. Taken out while it is asked: one whose answer nobody waits for any more
-    /// is closed.
-    kept: Mutex<BTreeMap<Address, Kept>>,
+    heard: Arc<Mutex<Heard>>,
     belief: Mutex<Belief>,
     disagreement: Mutex<Disagreement>,
+}
+
+/// What was heard from each Sentinel, answers that came too late for their question too: one that takes longer than the
+/// others to be reached would else be dialed anew for every question, and be late for all of them.
+#[derive(Default)]
+struct Heard {
+    /// A connection to each that has answered; taken out while it is asked.
+    kept: BTreeMap<Address, Kept>,
+    last: BTreeMap<Address, (Instant, Opinion)>,
 }
 
 struct Kept {
@@ -64,7 +73,7 @@ impl Sentinels {
         Self {
             addresses,
             service,
-            kept: Mutex::default(),
+            heard: Arc::default(),
             belief: Mutex::default(),
             disagreement: Mutex::default(),
         }
@@ -72,7 +81,7 @@ impl Sentinels {
 
     /// Where the master is, by all that answer. Those that are silent are waited for as long as it takes to connect
     /// and to be answered, and only a moment longer once more than half agree.
-    pub async fn master(&self, manner: &Manner, store: &str) -> Result<Address, Failure> {
+    pub async fn master(&self, manner: Manner, store: &str) -> Result<Address, Failure> {
         let Answers { opinions, mut failures } = self.ask_all(manner).await;
         let asked = self.addresses.len();
         let believed = locked(&self.belief).weigh(&opinions, asked, Instant::now());
@@ -109,15 +118,14 @@ impl Sentinels {
         told.since.filter(|since| since.elapsed() >= DISAGREE_FOR).and(told.what.clone())
     }
 
-    async fn ask_all(&self, manner: &Manner) -> Answers {
+    async fn ask_all(&self, manner: Manner) -> Answers {
         let limit = Instant::now() + manner.connect_timeout + manner.response_timeout;
-        let mut asked: FuturesUnordered<_> =
-            self.addresses.iter().map(|at| async move { (at, self.ask(at, manner).await) }).collect();
         let mut silent: BTreeSet<&Address> = self.addresses.iter().collect();
+        let mut answered = self.ask_each(Arc::new(manner));
         let mut answers = Answers { opinions: Vec::new(), failures: Vec::new() };
         let mut until = limit;
-        while let Ok(Some((at, answer))) = timeout_at(until, asked.next()).await {
-            silent.remove(at);
+        while let Ok(Some((at, answer))) = timeout_at(until, answered.recv()).await {
+            silent.remove(&at);
             match answer {
                 Ok(opinion) => answers.opinions.push(opinion),
                 Err(failure) => answers.failures.push(failure),
@@ -131,22 +139,38 @@ impl Sentinels {
         answers
     }
 
-    /// Asks on the connection that is kept, and on a new one if there is none or it fails.
-    async fn ask(&self, at: &Address, manner: &Manner) -> Result<Opinion, Failure> {
-        let kept = locked(&self.kept).remove(at).filter(|kept| !kept.dialed.driver.is_over());
-        if let Some(mut kept) = kept
-            && let Ok(opinion) = kept.opinion(&self.service).await
-        {
-            locked(&self.kept).insert(at.clone(), kept);
-            return Ok(opinion);
+    /// Asks each in a task of its own, which ends by the limits of connecting and answering, and is waited for no longer
+    /// than somebody wants the answer.
+    fn ask_each(&self, manner: Arc<Manner>) -> mpsc::Receiver<(Address, Result<Opinion, Failure>)> {
+        let (told, answered) = mpsc::channel(self.addresses.len().max(1));
+        for at in self.addresses.clone() {
+            let (told, manner, heard) = (told.clone(), Arc::clone(&manner), Arc::clone(&self.heard));
+            let service = self.service.clone();
+            tokio::spawn(async move {
+                let answer = ask(&at, &manner, &service, &heard).await;
+                if let Ok(opinion) = &answer {
+                    locked(&heard).last.insert(at.clone(), (Instant::now(), opinion.clone()));
+                }
+                // Nobody may wait any more.
+                let _ = told.try_send((at, answer));
+            });
         }
-        let mut kept = Kept { dialed: dial(at, manner).await?, refused: None };
-        let opinion = kept.opinion(&self.service).await?;
-        locked(&self.kept).insert(at.clone(), kept);
-        Ok(opinion)
+        answered
+    }
+
+    /// These opinions, and the last ones of those that have not answered in time.
+    fn with_late(&self, opinions: &[Opinion]) -> Vec<Opinion> {
+        let mut all = opinions.to_vec();
+        let heard = locked(&self.heard);
+        let late = heard.last.iter().filter(|(at, (when, _))| {
+            when.elapsed() < LATE_COUNTS && opinions.iter().all(|opinion| opinion.sentinel != **at)
+        });
+        all.extend(late.map(|(_, (_, opinion))| opinion.clone()));
+        all
     }
 
     fn note_disagreement(&self, opinions: &[Opinion], store: &str) {
+        let opinions = &self.with_late(opinions);
         let mut noted = locked(&self.disagreement);
         let Some(what) = disagreement(opinions) else {
             // Those that answered in time agree; the one that names another may be among those that did not.
@@ -165,6 +189,21 @@ impl Sentinels {
         noted.last = Some(Instant::now());
         noted.what = Some(what);
     }
+}
+
+/// Asks on the connection that is kept, and on a new one if there is none or it fails.
+async fn ask(at: &Address, manner: &Manner, service: &str, heard: &Mutex<Heard>) -> Result<Opinion, Failure> {
+    let kept = locked(heard).kept.remove(at).filter(|kept| !kept.dialed.driver.is_over());
+    if let Some(mut kept) = kept
+        && let Ok(opinion) = kept.opinion(service).await
+    {
+        locked(heard).kept.insert(at.clone(), kept);
+        return Ok(opinion);
+    }
+    let mut kept = Kept { dialed: dial(at, manner).await?, refused: None };
+    let opinion = kept.opinion(service).await?;
+    locked(heard).kept.insert(at.clone(), kept);
+    Ok(opinion)
 }
 
 impl Kept {
