@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use omnirelay_core::names::{check_node_name, to_node_name};
 use omnirelay_store::whole_file::{private_file, write_whole};
 use tracing::warn;
+use xxhash_rust::xxh64::xxh64;
 
 use super::chance::{random_secret, random_u64};
 use super::identity::permissions::{is_writable_by_all, is_writable_by_group, make_private, mode};
@@ -15,6 +16,8 @@ use super::identity::users::Uid;
 
 const LOCK: &str = "omnirelayd.lock";
 const NODE_ID: &str = "node-id";
+/// The checksum of the node id, beside it: version 0.2 reads no more than the id from its own file.
+const NODE_ID_SUM: &str = "node-id.xxh64";
 const SESSION_SECRET: &str = "session-secret";
 /// The nodes of `omnirelay up`, with their session secrets.
 pub const UP_STATE: &str = "up.json";
@@ -40,6 +43,11 @@ pub enum DataDirError {
     OpenToAll { path: PathBuf, mode: u32 },
     #[error("`{path}` does not hold a node id: {what}; correct it, or give --node-id")]
     NodeId { path: PathBuf, what: String },
+    #[error(
+        "`{path}` holds `{id}`, and `{sum}` says that it does not: a node under another id is another node; put the id \
+         right, or, if you have changed it, remove `{sum}`"
+    )]
+    NodeIdChanged { path: PathBuf, sum: PathBuf, id: String },
 }
 
 /// Where a daemon that the user of this process starts keeps what it must, if its configuration does not say.
@@ -103,8 +111,23 @@ impl DataDir {
             let host = to_node_name(host.trim()).unwrap_or_else(|| "node".to_owned());
             Ok(format!("{host}-{:04x}", random_u64()? & 0xffff))
         })?;
-        check_node_name(&id).map_err(|error| DataDirError::NodeId { path, what: error.to_string() })?;
+        let named = |error: omnirelay_core::names::NameError| DataDirError::NodeId {
+            path: path.clone(),
+            what: error.to_string(),
+        };
+        check_node_name(&id).map_err(named)?;
+        self.check_sum(&path, &id)?;
         Ok(id)
+    }
+
+    /// Refuses an id whose checksum is another one, and notes that of one that has none.
+    fn check_sum(&self, path: &Path, id: &str) -> Result<(), DataDirError> {
+        let sum = format!("{:016x}", xxh64(id.as_bytes(), 0));
+        if self.kept(NODE_ID_SUM, || Ok(sum.clone()))? == sum {
+            return Ok(());
+        }
+        let (path, id) = (path.to_owned(), id.to_owned());
+        Err(DataDirError::NodeIdChanged { path, sum: self.path.join(NODE_ID_SUM), id })
     }
 
     /// What lets this node replace a session that it left behind in a crash. An empty file holds none and is written
@@ -191,6 +214,23 @@ mod tests {
         assert_eq!((second.node_id(None).unwrap(), second.session_secret().unwrap()), (id.clone(), secret));
         assert_eq!(second.node_id(Some("chosen")).unwrap(), "chosen");
         assert_eq!(second.node_id(None).unwrap(), id, "a chosen id is not kept");
+    }
+
+    #[test]
+    fn a_flipped_bit_of_the_node_id_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join(NODE_ID);
+        std::fs::write(&path, "host-1a2b\n").unwrap();
+        let directory = DataDir::open(place.path()).unwrap();
+        assert_eq!(directory.node_id(None).unwrap(), "host-1a2b", "it has no checksum yet");
+        std::fs::write(&path, "host-1a2c\n").unwrap();
+        let refused = directory.node_id(None).unwrap_err();
+        assert!(matches!(refused, DataDirError::NodeIdChanged { .. }), "{refused}");
+        assert_eq!(directory.node_id(Some("chosen")).unwrap(), "chosen");
+        std::fs::remove_file(place.path().join(NODE_ID_SUM)).unwrap();
+        assert_eq!(directory.node_id(None).unwrap(), "host-1a2c", "somebody has changed it");
+        std::fs::write(&path, "host-1a2b\n").unwrap();
+        assert!(directory.node_id(None).is_err());
     }
 
     #[test]
