@@ -6,7 +6,11 @@ use std::time::{Duration, UNIX_EPOCH};
 /// The last instant that RFC 3339 can write.
 const WRITABLE_MAX: u64 = 253_402_300_799_000;
 
-/// Milliseconds since the Unix epoch by the store's clock, which never goes back.
+/// How far ahead of what a node knows of store time a record may be dated: nodes hear of it within seconds. A date that is
+/// further ahead is of before store time was brought back, which takes it back by a minute at least.
+const DATED_AHEAD_MAX: Duration = Duration::from_secs(10);
+
+/// Milliseconds since the Unix epoch by the store's clock, which goes back only by an operator's word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
 
@@ -25,6 +29,17 @@ impl Millis {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+
+    /// Whether this date of a record is of before store time was brought back, as of `now`.
+    pub fn is_of_time_ahead(self, now: Self) -> bool {
+        self > now.after(DATED_AHEAD_MAX)
+    }
+
+    /// This date of a record, for whatever waits from it on: the epoch, which is long over, if it is of before store time
+    /// was brought back. Waiting for it would take as long as store time was ahead.
+    pub fn as_of(self, now: Self) -> Self {
+        if self.is_of_time_ahead(now) { Self(0) } else { self }
+    }
 }
 
 impl fmt::Display for Millis {
@@ -42,4 +57,19 @@ pub fn rfc3339(at: Millis) -> String {
 /// The whole milliseconds of `duration`, at most `u64::MAX`.
 pub fn whole_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_of_before_time_was_brought_back_is_long_over() {
+        let now = Millis(1_000_000);
+        for (date, expected) in
+            [(0, 0), (999_999, 999_999), (1_010_000, 1_010_000), (1_010_001, 0), (u64::MAX, 0)]
+        {
+            assert_eq!(Millis(date).as_of(now), Millis(expected), "{date}");
+        }
+    }
 }

@@ -180,9 +180,6 @@ pub fn successor(scene: &Scene<'_>) -> Option<String> {
     ranked.first().filter(|first| first.id != scene.me).map(|first| first.id.to_owned())
 }
 
-/// How far ahead of what a node knows of store time a record may be dated. Store time is brought back by a minute at least.
-const DATED_AHEAD_MAX: Duration = Duration::from_secs(10);
-
 /// What a node does about a scope that nobody leads.
 fn fill(scene: &Scene<'_>) -> Move {
     let order = scene.value.order.as_ref();
@@ -190,8 +187,8 @@ fn fill(scene: &Scene<'_>) -> Move {
     let ending = how_it_ended(scene);
     let free_at = ending.map_or(scene.changed_at, |(_, free_at)| free_at);
     // Dated so far ahead it is of before store time was brought back, and long over.
-    let is_of_before = free_at > scene.now.after(DATED_AHEAD_MAX);
-    let free_at = if is_of_before { scene.not_before } else { free_at.max(scene.not_before) };
+    let free_at =
+        if free_at.is_of_time_ahead(scene.now) { scene.not_before } else { free_at.max(scene.not_before) };
     let ending = ending.map(|(ending, _)| ending);
     if order.is_some_and(|order| order.verb() == Verb::Delete) {
         return in_turn(scene, free_at, place_of(scene.scope, scene.nodes, scene.me), Move::Remove);

@@ -275,7 +275,7 @@ impl<'a> Deciding<'a> {
         let plan = plan.unwrap_or_else(|| namespace.plan_id.clone());
         let mut again = self.again;
         if matches!(state, State::Completed | State::Failed) {
-            let ended = namespace.plan_ended.as_ref().map(millis).unwrap_or_default();
+            let ended = self.plan_ended();
             let cooldown = self.scene.spec.policy.cooldown;
             let at = ended.after(if state == State::Failed { cooldown.max(FAILED_TOLD) } else { cooldown });
             again = Some(again.map_or(at, |again| again.min(at)));
@@ -283,11 +283,16 @@ impl<'a> Deciding<'a> {
         Decision { steps: self.steps, state, reason, plan, again }
     }
 
+    /// When the last plan ended.
+    fn plan_ended(&self) -> Millis {
+        self.scene.namespace.plan_ended.as_ref().map(millis).unwrap_or_default().as_of(self.scene.now)
+    }
+
     /// What a namespace is with which nothing is done.
     fn rest(&self) -> (State, String) {
         let namespace = self.scene.namespace;
         let last = self.scene.plans.get(namespace.plan_id.as_str()).and_then(|value| value.plan.as_ref());
-        let ended = namespace.plan_ended.as_ref().map(millis).unwrap_or_default();
+        let ended = self.plan_ended();
         let cooldown = self.scene.spec.policy.cooldown;
         let cools = self.scene.now < ended.after(cooldown);
         let is_told = self.scene.now < ended.after(cooldown.max(FAILED_TOLD));
@@ -312,7 +317,8 @@ impl<'a> Deciding<'a> {
         }
         // What somebody has refused is not proposed again at once.
         let refused = self.scene.plans.values().filter_map(|value| value.plan.as_ref()?.ended_at);
-        let ended = refused.chain(self.scene.namespace.plan_ended).map(|at| millis(&at)).max();
+        let now = self.scene.now;
+        let ended = refused.chain(self.scene.namespace.plan_ended).map(|at| millis(&at).as_of(now)).max();
         let cooled = ended.unwrap_or_default().after(pause);
         if cooled > self.scene.now {
             self.look_again(cooled);

@@ -67,7 +67,7 @@ impl Member {
         let silent_since = seen.silent_since.unwrap_or(since);
         let is_over = !seen.node.session_live;
         let gone_since = match peer.status() {
-            Status::Dead | Status::Left if is_over => Some(silent_since.min(since)),
+            Status::Dead | Status::Left if is_over => Some(silent_since.min(since).as_of(now)),
             _ => None,
         };
         let status = match peer.status() {
@@ -78,7 +78,7 @@ impl Member {
         };
         let eligible = spec.eligible().allows(&seen.node);
         let weight = spec.weight(id);
-        let overloaded_at = seen.over_since.map(|since| since.after(spec.policy.overloaded_after));
+        let overloaded_at = seen.over_since.map(|since| since.as_of(now).after(spec.policy.overloaded_after));
         let is_overloaded = overloaded_at.is_some_and(|at| now >= at);
         let why: Vec<&'static str> = [
             status,

@@ -173,7 +173,7 @@ impl<'a> Deciding<'a> {
             return Millis::default();
         }
         let times = self.scene.shards.iter().filter_map(|(_, value)| value.draining_since);
-        times.map(|at| millis(&at)).max().unwrap_or_default().after(interval)
+        times.map(|at| millis(&at).as_of(self.scene.now)).max().unwrap_or_default().after(interval)
     }
 
     fn begin_in_time(

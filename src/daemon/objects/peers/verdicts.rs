@@ -139,7 +139,7 @@ impl Verdicts {
     /// What is next to become of a peer if it stays as silent as it is, and no earlier than that; `None`: nothing.
     fn due(&self, record: &Arc<ViewRecord>, now: Millis) -> Option<Due> {
         let standing = PeerStanding::of(record)?;
-        let since = standing.status_since.as_ref().map(millis).unwrap_or_default();
+        let since = standing.status_since.as_ref().map(millis).unwrap_or_default().as_of(now);
         let of = |silent_since, last_seen| {
             let (status, kept) = (standing.status(), standing.cordoned);
             let silence = Silence { status, since, silent_since, last_seen, kept };

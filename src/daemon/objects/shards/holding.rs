@@ -471,7 +471,7 @@ fn to_stop(record: &Arc<ViewRecord>) -> Option<(Held, &Arc<ViewRecord>)> {
 }
 
 fn is_in_time(value: &ShardValue, grace: Duration, now: Millis) -> bool {
-    let since = value.draining_since.as_ref().map(millis).unwrap_or_default();
+    let since = value.draining_since.as_ref().map(millis).unwrap_or_default().as_of(now);
     now < since.after(grace)
 }
 
