@@ -18,6 +18,7 @@ pub mod clock;
 mod display;
 pub mod embedded;
 mod error;
+mod lease_op;
 mod limits;
 pub mod memory;
 mod record_id;
@@ -32,6 +33,7 @@ pub use access::{Credentials, Expelled, Readmitted};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
 pub use error::{CommitError, StoreError};
+pub use lease_op::LeaseOp;
 pub use memory::MemoryStore;
 pub use record_id::{Kind, RecordId};
 pub use reset_clock::{ClockReset, RESET_MIN, RESET_WALLS_MAX, ResetClock, ResetClockError};
@@ -159,17 +161,6 @@ pub struct Lease {
     pub released: bool,
 }
 
-/// A lease operation inside a commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeaseOp {
-    /// Takes a free scope, or confirms a lease that `holder` has (term and token stay). `holder`
-    /// must be live. The token is the greatest of: the last token + 1, store time in ms,
-    /// `token_floor` + 1; a floor is at most [`TOKEN_FLOOR_MAX`].
-    Acquire { scope: String, holder: GroupRef, token_floor: u64 },
-    /// Gives a scope back; nothing happens if `token` is not its current one.
-    Release { scope: String, token: u64 },
-}
-
 /// Something that must hold for a commit to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Precondition {
@@ -258,9 +249,16 @@ pub struct LogEntry {
     /// The leases that were acquired (by a new holder) or released, as they are after it, in the
     /// order of their scopes.
     pub leases: Vec<Lease>,
+    /// The scopes whose leases were forgotten, in their order.
+    pub forgotten: Vec<String>,
 }
 
 impl LogEntry {
+    /// Whether it tells of nothing.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.leases.is_empty() && self.forgotten.is_empty()
+    }
+
     /// The bytes of the values in it.
     pub fn value_bytes(&self) -> usize {
         self.changes.iter().map(Change::value_bytes).sum()

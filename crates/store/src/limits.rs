@@ -25,6 +25,7 @@ pub(super) fn commit(commit: &Commit) -> Result<(), StoreError> {
     commit.preconditions.iter().try_for_each(precondition)?;
     writes(&commit.writes)?;
     commit.leases.iter().try_for_each(lease)?;
+    forgotten(&commit.leases)?;
     commit.fence.iter().try_for_each(|Fence { scope, .. }| name("scope", scope))?;
     commit.idempotency.iter().try_for_each(idempotency)
 }
@@ -113,7 +114,19 @@ fn lease(op: &LeaseOp) -> Result<(), StoreError> {
             group(&holder.id)?;
             name("scope", scope)
         }
-        LeaseOp::Release { scope, .. } => name("scope", scope),
+        LeaseOp::Release { scope, .. } | LeaseOp::Forget { scope } => name("scope", scope),
+    }
+}
+
+/// Checks that what is forgotten is in no other operation.
+fn forgotten(ops: &[LeaseOp]) -> Result<(), StoreError> {
+    let mut scopes = BTreeSet::new();
+    let twice: Vec<&str> = ops.iter().map(LeaseOp::scope).filter(|scope| !scopes.insert(*scope)).collect();
+    let is_forgotten =
+        |op: &LeaseOp| matches!(op, LeaseOp::Forget { scope } if twice.contains(&scope.as_str()));
+    match ops.iter().find(|op| is_forgotten(op)) {
+        Some(op) => refuse(format!("scope `{}` is forgotten, and in another operation too", op.scope())),
+        None => Ok(()),
     }
 }
 

@@ -98,11 +98,14 @@ impl LeadershipMetrics {
         *self.leading.lock().unwrap_or_else(PoisonError::into_inner) = led;
     }
 
-    /// Brings what is read off the registry up to date. Of scopes that are not there series go.
-    pub fn read(&self, registry: &Registry, is_there: impl Fn(&str) -> bool) {
+    /// Brings what is read off the registry up to date. Of scopes and nodes that are not there series go.
+    pub fn read(&self, registry: &Registry, is_there: impl Fn(&str) -> bool, is_node: impl Fn(&str) -> bool) {
         let mut told_apart = self.told_apart.lock().unwrap_or_else(PoisonError::into_inner);
         retain(&self.transitions, "mesh_scope", |scope| scope == OTHER || is_there(scope));
-        told_apart.retain(|(scope, _)| is_there(scope));
+        retain(&self.transitions, "mesh_leader", |leader| {
+            leader == OTHER || leader.is_empty() || is_node(leader)
+        });
+        told_apart.retain(|(scope, leader)| is_there(scope) && (leader.is_empty() || is_node(leader)));
         drop(told_apart);
         let leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.led.set(level(leading.len()));

@@ -10,8 +10,10 @@ use crate::daemon::config::Config;
 use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
+use crate::daemon::objects::leaders::forgetting::forget_leases;
 use crate::daemon::objects::leaders::watching::topic;
 use crate::daemon::objects::leaders::{LEADERSHIP, Leaders, leadership_id};
+use crate::daemon::objects::peers::peer_id;
 
 pub const PART: Part = Part { kinds: Kinds { mirrored: &[LEADERSHIP], ..Kinds::NONE }, mount };
 
@@ -20,10 +22,13 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let metrics = Arc::new(LeadershipMetrics::new(node.metrics.all())?);
     let (counted, led) = (metrics.clone(), registry.clone());
     let is_there = move |scope: &str| led.view().get(&leadership_id(scope)).is_some();
-    let read = registry.clone();
-    node.metrics.before_scrape(move || counted.read(&read, &is_there));
+    let (read, nodes) = (registry.clone(), registry.clone());
+    let is_node = move |node: &str| nodes.view().get(&peer_id(node)).is_some();
+    node.metrics.before_scrape(move || counted.read(&read, &is_there, &is_node));
     let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
     node.campaigner = Some(campaigner.clone());
+    let forgetful = registry.clone();
+    node.run(Phase::Withdraw, async move { forget_leases(&forgetful).await });
     let candidate = campaigner.clone();
     node.run(Phase::Withdraw, async move { candidate.run().await });
     // Somebody may have handed over to it before hearing that it stops.

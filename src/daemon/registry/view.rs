@@ -409,7 +409,7 @@ impl View {
         let mut state = write(&self.state);
         let (before, mut has_leases, mut applied) = (state.head, false, Applied::Known);
         for entry in entries {
-            if entry.revision <= state.head.revision || entry.changes.is_empty() && entry.leases.is_empty() {
+            if entry.revision <= state.head.revision || entry.is_empty() {
                 continue;
             }
             if entry.previous != state.head.revision {
@@ -458,6 +458,11 @@ impl View {
         for lease in loaded.leases {
             state.take_lease(lease);
         }
+        if before.epoch == epoch {
+            // What is not there in the same epoch was forgotten.
+            let State { tokens_seen, leases, .. } = &mut *state;
+            tokens_seen.retain(|scope, _| leases.contains_key(scope));
+        }
         for entry in log {
             state.take_in(&self.mirrored, &self.followed, entry);
         }
@@ -466,6 +471,15 @@ impl View {
         }
         self.ask_confirmation();
         self.head.send_replace(state.head);
+    }
+}
+
+/// A group has a scope no more.
+fn let_go(held: &mut BTreeMap<GroupId, BTreeSet<String>>, group: &GroupId, scope: &str) {
+    let Some(scopes) = held.get_mut(group) else { return };
+    scopes.remove(scope);
+    if scopes.is_empty() {
+        held.remove(group);
     }
 }
 
@@ -527,6 +541,9 @@ impl State {
         for lease in &entry.leases {
             self.take_lease(lease.clone());
         }
+        for scope in &entry.forgotten {
+            self.forget_lease(scope);
+        }
         self.head.revision = entry.revision;
     }
 
@@ -553,8 +570,8 @@ impl State {
         if known.is_some_and(|known| (known.token, known.released) > (lease.token, lease.released)) {
             return;
         }
-        if let Some(of_known) = known.and_then(|known| self.held.get_mut(&known.holder.id)) {
-            of_known.remove(&lease.scope);
+        if let Some(known) = known {
+            let_go(&mut self.held, &known.holder.id, &lease.scope);
         }
         if !lease.released {
             self.held.entry(lease.holder.id.clone()).or_default().insert(lease.scope.clone());

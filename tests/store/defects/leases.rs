@@ -16,9 +16,34 @@ async fn lease(store: &MemoryStore, scope: &str) -> Option<Lease> {
 }
 
 fn scope_of(op: &LeaseOp) -> &str {
-    match op {
-        LeaseOp::Acquire { scope, .. } | LeaseOp::Release { scope, .. } => scope,
-    }
+    op.scope()
+}
+
+fn forgets(commit: &Commit) -> bool {
+    commit.leases.iter().any(|op| matches!(op, LeaseOp::Forget { .. }))
+}
+
+pub fn forgets_nothing() -> Defect {
+    let commit = altering(|commit: &mut Commit| {
+        if forgets(commit) {
+            commit.leases.clear();
+        }
+    });
+    Defect { commit, ..Defect::default() }
+}
+
+pub fn forgets_what_is_held() -> Defect {
+    instead(|store, commit| {
+        Box::pin(async move {
+            for op in commit.leases.iter().filter(|op| matches!(op, LeaseOp::Forget { .. })) {
+                let scope = op.scope().to_owned();
+                let Some(token) = lease(store, &scope).await.map(|lease| lease.token) else { continue };
+                let leases = vec![LeaseOp::Release { scope, token }];
+                store.commit(Commit { epoch: commit.epoch, leases, ..Commit::default() }).await?;
+            }
+            store.commit(commit).await
+        })
+    })
 }
 
 fn held(scope: &str) -> CommitError {

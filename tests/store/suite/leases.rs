@@ -6,7 +6,7 @@ use omnirelay_store::{
     Commit, CommitError, Fence, GroupId, GroupRef, Lease, Retention, Revision, TOKEN_FLOOR_MAX,
 };
 
-use super::{HALF, KEEP_ALL, TTL, Trial, acquire, commit, leasing, put, release};
+use super::{HALF, KEEP_ALL, TTL, Trial, acquire, commit, forget, leasing, put, release};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -114,6 +114,45 @@ pub async fn a_token_goes_on_after_a_release(t: &mut Trial) {
     t.done(leasing(vec![release("x", lease.token)])).await;
     let again = t.acquire("x", &a).await;
     assert_eq!((again.term, again.token), (lease.term + 1, lease.token + 1));
+}
+
+pub async fn a_free_lease_is_forgotten_and_tokens_rise_all_the_same(t: &mut Trial) {
+    let a = t.open("a", LONG, "secret").await;
+    let (lease, kept) = (t.acquire("x", &a).await, t.acquire("y", &a).await);
+    t.done(leasing(vec![release("x", lease.token)])).await;
+    t.advance(Duration::from_millis(2)).await;
+    let before = t.head().await;
+    let entry = t.done(leasing(vec![forget("x")])).await;
+    assert_eq!(
+        (entry.forgotten.as_slice(), entry.leases.as_slice()),
+        (["x".to_owned()].as_slice(), [].as_slice())
+    );
+    assert_eq!(*t.log(before).await.entries[0], *entry, "the log tells of it");
+    assert_eq!(t.store.leases().await.expect("the leases").leases, [kept]);
+    let nothing = t.done(leasing(vec![forget("x"), forget("never there")])).await;
+    assert_eq!((nothing.revision, nothing.forgotten.len()), (entry.revision, 0));
+    assert!(matches!(t.refused(fenced(&lease, lease.token)).await, CommitError::Fenced { .. }));
+    let again = t.acquire("x", &a).await;
+    assert_eq!(again.term, 1);
+    assert!(again.token > lease.token, "{again:?} after {lease:?}");
+}
+
+pub async fn what_somebody_may_still_trust_is_not_forgotten(t: &mut Trial) {
+    let a = t.open("a", LONG, "secret").await;
+    let held = t.acquire("x", &a).await;
+    // Of the time to come: the next one would not be greater by itself.
+    t.done(leasing(vec![acquire("y", &a, TOKEN_FLOOR_MAX / 2)])).await;
+    let ahead = t.lease("y").await;
+    t.done(leasing(vec![release("y", ahead.token)])).await;
+    t.advance(Duration::from_millis(2)).await;
+    let head = t.head().await;
+    let entry = t.done(leasing(vec![forget("x"), forget("y")])).await;
+    assert_eq!((entry.revision, entry.forgotten.len()), (head, 0));
+    assert_eq!(t.lease("x").await, held);
+    assert_eq!(t.acquire("y", &a).await.token, ahead.token + 1);
+    // Its holder was replaced, and may trust it until the deadline that it had.
+    let next = t.open("a", LONG, "secret").await;
+    assert_eq!(t.done(leasing(vec![forget("x")])).await.forgotten.len(), 0, "{next:?}");
 }
 
 pub async fn an_old_token_releases_nothing(t: &mut Trial) {

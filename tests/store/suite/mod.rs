@@ -117,6 +117,8 @@ macro_rules! every_rule {
             a_holder_confirms_its_lease_unchanged: grants_anew_to_the_holder,
             a_released_scope_is_free: keeps_released_leases,
             a_token_goes_on_after_a_release: forgets_tokens_at_release,
+            a_free_lease_is_forgotten_and_tokens_rise_all_the_same: forgets_nothing,
+            what_somebody_may_still_trust_is_not_forgotten: forgets_what_is_held,
             an_old_token_releases_nothing: releases_by_scope_alone,
             a_lease_of_a_replaced_session_waits_for_its_deadline: forgets_the_barrier,
             each_lease_of_a_session_that_is_replaced_again_waits_for_its_own_deadline: moves_barriers_on,
@@ -398,6 +400,10 @@ pub fn acquire(scope: &str, holder: &GroupRef, token_floor: u64) -> LeaseOp {
 
 pub fn release(scope: &str, token: u64) -> LeaseOp {
     LeaseOp::Release { scope: scope.into(), token }
+}
+
+pub fn forget(scope: &str) -> LeaseOp {
+    LeaseOp::Forget { scope: scope.into() }
 }
 
 pub fn key(id: &str) -> IdempotencyKey {

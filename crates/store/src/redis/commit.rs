@@ -33,7 +33,8 @@ pub(super) fn add_arguments(command: &mut Cmd, commit: &Commit) {
 /// True for a commit that a full server takes too: it only gives back.
 pub(super) fn only_frees(commit: &Commit) -> bool {
     let deletes = commit.writes.iter().all(|write| matches!(write, Write::Delete { .. }));
-    let releases = commit.leases.iter().all(|op| matches!(op, LeaseOp::Release { .. }));
+    let releases =
+        commit.leases.iter().all(|op| matches!(op, LeaseOp::Release { .. } | LeaseOp::Forget { .. }));
     deletes && releases && commit.idempotency.is_none()
 }
 
@@ -63,6 +64,7 @@ fn add_lease(command: &mut Cmd, op: &LeaseOp) {
             command.arg("a").arg(scope).arg(&holder.id.0).arg(holder.instance).arg(token_floor)
         }
         LeaseOp::Release { scope, token } => command.arg("r").arg(scope).arg(token),
+        LeaseOp::Forget { scope } => command.arg("f").arg(scope),
     };
 }
 
@@ -132,19 +134,20 @@ fn fenced(commit: &Commit, current: Option<u64>) -> CommitError {
 fn entry(commit: Commit, mut reply: Reply) -> Result<Arc<LogEntry>, StoreError> {
     let (revision, previous, at) = (Revision(reply.number()?), Revision(reply.number()?), reply.millis()?);
     let mut changes = Vec::new();
-    let mut leases = Vec::new();
+    let (mut leases, mut forgotten) = (Vec::new(), Vec::new());
     let mut writes = commit.writes.into_iter();
     while !reply.is_empty() {
         match reply.value()? {
             change @ redis::Value::Array(_) => {
                 changes.push(change_of(&mut writes, Reply::of(change)?, revision, at, &commit.writer)?);
             }
-            redis::Value::BulkString(lease) => leases.push(reply::scoped_lease(lease.into())?),
+            redis::Value::BulkString(lease) => reply::take_lease(lease.into(), &mut leases, &mut forgotten)?,
             _ => return Err(incompatible("the answer to a commit")),
         }
     }
     leases.sort_by(|one, other| one.scope.cmp(&other.scope));
-    Ok(Arc::new(LogEntry { revision, previous, at, writer: commit.writer, changes, leases }))
+    forgotten.sort();
+    Ok(Arc::new(LogEntry { revision, previous, at, writer: commit.writer, changes, leases, forgotten }))
 }
 
 /// The change that the next effective write made: a deletion of what was not there made none.

@@ -223,14 +223,29 @@ pub(super) fn lease(scope: String, row: Bytes) -> Result<Lease, StoreError> {
     lease_of(scope, Row::of("the row of a lease", row))
 }
 
-/// A lease in the log: its scope, then its row.
-pub(super) fn scoped_lease(bytes: Bytes) -> Result<Lease, StoreError> {
+/// A lease in the log: its scope, then its row, and one more byte where it was forgotten, which version 0.2 does not
+/// read: to it the lease was given back.
+pub(super) fn take_lease(
+    bytes: Bytes,
+    leases: &mut Vec<Lease>,
+    forgotten: &mut Vec<String>,
+) -> Result<(), StoreError> {
     let mut row = Row::of("a lease in the log", bytes);
     let scope = row.text()?;
-    lease_of(scope, row)
+    let lease = lease_in(scope, &mut row)?;
+    if row.bytes.is_empty() {
+        leases.push(lease);
+    } else {
+        forgotten.push(lease.scope);
+    }
+    Ok(())
 }
 
 fn lease_of(scope: String, mut row: Row) -> Result<Lease, StoreError> {
+    lease_in(scope, &mut row)
+}
+
+fn lease_in(scope: String, row: &mut Row) -> Result<Lease, StoreError> {
     let (term, token, acquired_at) = (row.u64()?, row.u64()?, row.millis()?);
     let released = row.u8()? == 1;
     let instance = row.u64()?;
@@ -249,19 +264,21 @@ pub(super) fn log_entry(value: Value) -> Result<(LogHead, Arc<LogEntry>), StoreE
 }
 
 fn log_fields(revision: Revision, mut fields: Reply) -> Result<(LogHead, Arc<LogEntry>), StoreError> {
-    let (mut head, mut changes, mut leases) = (None, Vec::new(), Vec::new());
+    let (mut head, mut changes, mut leases, mut forgotten) = (None, Vec::new(), Vec::new(), Vec::new());
     while !fields.is_empty() {
         let (name, value) = (fields.text()?, fields.bytes()?);
         match name.as_str() {
             "h" => head = Some(log_head(value)?),
             "c" => changes.push(change(value, &mut fields)?),
-            "l" => leases.push(scoped_lease(value)?),
+            "l" => take_lease(value, &mut leases, &mut forgotten)?,
             other => return Err(incompatible(&format!("a field `{other}`"))),
         }
     }
     let (head, at, writer) = head.ok_or_else(|| incompatible("it has no head"))?;
     leases.sort_by(|one, other| one.scope.cmp(&other.scope));
-    let entry = LogEntry { revision, previous: head.previous, at, writer: writer.into(), changes, leases };
+    forgotten.sort();
+    let (previous, writer) = (head.previous, writer.into());
+    let entry = LogEntry { revision, previous, at, writer, changes, leases, forgotten };
     Ok((head, Arc::new(entry)))
 }
 

@@ -15,6 +15,8 @@ use super::{Step, Table, TablesMut, keys, rows};
 pub(super) struct Plan {
     pub changes: Vec<Planned>,
     pub leases: Vec<Lease>,
+    /// Leases that nobody will know any more.
+    pub forgotten: Vec<Lease>,
     /// Lives of groups whose end this commit acts upon.
     pub ends: Vec<GroupRef>,
 }
@@ -34,7 +36,7 @@ impl<T: TablesMut> Step<'_, T> {
         for end in &plan.ends {
             self.keep_end(end)?;
         }
-        let entry = self.write(plan.changes, plan.leases, &commit.writer)?;
+        let entry = self.write(plan.changes, (plan.leases, plan.forgotten), &commit.writer)?;
         self.keep_answer(commit, entry.revision)?;
         Ok(Committed::Done(entry))
     }
@@ -165,17 +167,22 @@ impl<T: TablesMut> Step<'_, T> {
     pub(super) fn write(
         &mut self,
         changes: Vec<Planned>,
-        leases: Vec<Lease>,
+        (leases, forgotten): (Vec<Lease>, Vec<Lease>),
         writer: &Arc<str>,
     ) -> Result<Arc<LogEntry>, StoreError> {
         let previous = self.state.head;
-        let revision = if changes.is_empty() && leases.is_empty() { previous } else { self.next_revision() };
+        let is_empty = changes.is_empty() && leases.is_empty() && forgotten.is_empty();
+        let revision = if is_empty { previous } else { self.next_revision() };
         for planned in &changes {
             self.write_record(planned)?;
         }
         for lease in &leases {
             self.tables.put(Table::Leases, lease.scope.as_bytes(), &rows::lease_row(lease))?;
         }
+        for lease in &forgotten {
+            self.tables.delete(Table::Leases, lease.scope.as_bytes())?;
+        }
+        let forgotten = forgotten.into_iter().map(|lease| lease.scope).collect();
         let changes = changes.into_iter().map(Change::from).collect();
         let entry = Arc::new(LogEntry {
             revision,
@@ -184,6 +191,7 @@ impl<T: TablesMut> Step<'_, T> {
             writer: Arc::clone(writer),
             changes,
             leases,
+            forgotten,
         });
         if revision > previous {
             self.tables.append(&keys::revision(revision), &entry)?;

@@ -66,7 +66,7 @@ impl<T: TablesMut> Step<'_, T> {
         for end in &ends {
             self.keep_end(end)?;
         }
-        self.write(changes, Vec::new(), &nobody)?;
+        self.write(changes, (Vec::new(), Vec::new()), &nobody)?;
         Ok(())
     }
 

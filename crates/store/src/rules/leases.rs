@@ -22,7 +22,7 @@ enum Hold {
     },
 }
 
-/// Reads every lease, released ones included. No lease is ever collected: its token would be.
+/// Reads every lease, released ones included. No lease is collected but by [`LeaseOp::Forget`]: its token would be.
 pub(crate) fn leases(tables: &impl Tables, state: &State) -> Result<Leases, StoreError> {
     let mut leases = Vec::new();
     tables.visit(&Stretch::whole(Table::Leases), &mut |scope, row| {
@@ -47,7 +47,7 @@ impl<T: TablesMut> Step<'_, T> {
     pub(super) fn plan_leases(&self, ops: &[LeaseOp], plan: &mut Plan) -> Result<(), CommitError> {
         let mut changed = BTreeMap::new();
         for op in ops {
-            let (LeaseOp::Acquire { scope, .. } | LeaseOp::Release { scope, .. }) = op;
+            let scope = op.scope();
             let lease = match changed.get(scope) {
                 Some(lease) => Some(Lease::clone(lease)),
                 None => self.lease(scope)?,
@@ -59,10 +59,15 @@ impl<T: TablesMut> Step<'_, T> {
                 LeaseOp::Release { token, .. } => lease
                     .filter(|lease| lease.token == *token && !lease.released)
                     .map(|lease| Lease { released: true, ..lease }),
+                LeaseOp::Forget { .. } => {
+                    plan.forgotten.extend(lease.filter(|lease| self.may_be_forgotten(lease)));
+                    None
+                }
             };
-            changed.extend(after.map(|after| (scope.clone(), after)));
+            changed.extend(after.map(|after| (scope.to_owned(), after)));
         }
         plan.leases = changed.into_values().collect();
+        plan.forgotten.sort_by(|one, other| one.scope.cmp(&other.scope));
         Ok(())
     }
 
@@ -107,6 +112,11 @@ impl<T: TablesMut> Step<'_, T> {
     fn lease(&self, scope: &str) -> Result<Option<Lease>, StoreError> {
         let row = self.tables.get(Table::Leases, scope.as_bytes())?;
         row.map(|row| rows::lease(scope.to_owned(), &row)).transpose()
+    }
+
+    /// Whether the next token of the scope is greater, even if nobody knows this one any more.
+    fn may_be_forgotten(&self, lease: &Lease) -> bool {
+        matches!(self.hold(lease), Hold::Free) && lease.token < self.now.0
     }
 
     fn is_valid(&self, lease: &Lease) -> bool {

@@ -67,13 +67,15 @@ pub(super) fn answer_row(of: &Answer) -> Vec<u8> {
 
 pub(super) fn log_entry(revision: Revision, row: &[u8]) -> Result<LogEntry, StoreError> {
     let row = pb::LogRow::decode(row).map_err(|_| incompatible(format!("log entry {revision}")))?;
+    let (forgotten, leases): (Vec<_>, Vec<_>) = row.leases.into_iter().partition(|of| of.forgotten);
     Ok(LogEntry {
         revision,
         previous: Revision(row.previous),
         at: Millis(row.at_ms),
         writer: row.writer.into(),
         changes: row.changes.into_iter().map(change_from).collect(),
-        leases: row.leases.into_iter().map(|of| lease_from(of.scope, of.lease.unwrap_or_default())).collect(),
+        leases: leases.into_iter().map(|of| lease_from(of.scope, of.lease.unwrap_or_default())).collect(),
+        forgotten: forgotten.into_iter().map(|of| of.scope).collect(),
     })
 }
 
@@ -89,13 +91,19 @@ pub(crate) fn log_row(entry: &LogEntry) -> Vec<u8> {
         at_ms: entry.at.0,
         writer: entry.writer.to_string(),
         changes: entry.changes.iter().map(change_to).collect(),
-        leases: entry
-            .leases
-            .iter()
-            .map(|lease| pb::ScopeRow { scope: lease.scope.clone(), lease: Some(lease_to(lease)) })
-            .collect(),
+        leases: entry.leases.iter().map(held).chain(entry.forgotten.iter().map(forgotten)).collect(),
     }
     .encode_to_vec()
+}
+
+fn held(lease: &Lease) -> pb::ScopeRow {
+    pb::ScopeRow { scope: lease.scope.clone(), lease: Some(lease_to(lease)), forgotten: false }
+}
+
+fn forgotten(scope: &String) -> pb::ScopeRow {
+    // An earlier version reads a lease that was given back.
+    let lease = Some(pb::LeaseRow { released: true, ..pb::LeaseRow::default() });
+    pb::ScopeRow { scope: scope.clone(), lease, forgotten: true }
 }
 
 /// Reads the row that [`group_row`] made.

@@ -4,6 +4,7 @@ pub mod campaign;
 mod change;
 mod difference;
 mod explain;
+pub mod forgetting;
 mod known;
 #[cfg(test)]
 mod leaders_test;

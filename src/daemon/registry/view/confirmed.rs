@@ -230,6 +230,14 @@ impl State {
         self.splits.before = leaders.collect();
     }
 
+    /// Nobody will ask for the lease of this scope again. One that was granted since then comes behind it in the log.
+    pub(super) fn forget_lease(&mut self, scope: &str) {
+        self.tokens_seen.remove(scope);
+        self.splits.forget(scope);
+        let Some(lease) = self.leases.remove(scope) else { return };
+        super::let_go(&mut self.held, &lease.holder.id, scope);
+    }
+
     /// Notes a lease that is about to be taken in, and whether it shows a split. What was granted before the epoch
     /// began is no such thing: it is what the epoch has left of the one before.
     pub(super) fn note_granted(&mut self, lease: &Lease) {
@@ -261,7 +269,23 @@ impl State {
     }
 }
 
+impl View {
+    /// Forgets what was seen of scopes that have neither a lease nor a record: an epoch may have lost both.
+    pub fn forget_scopes_but(&self, is_there: impl Fn(&str) -> bool) {
+        let mut state = write(&self.state);
+        let State { tokens_seen, leases, splits, .. } = &mut *state;
+        tokens_seen.retain(|scope, _| leases.contains_key(scope) || is_there(scope));
+        splits.last.retain(|scope, _| tokens_seen.contains_key(scope));
+    }
+}
+
 impl Splits {
+    /// Forgets what decides about the next lease of a scope.
+    pub(super) fn forget(&mut self, scope: &str) {
+        self.before.remove(scope);
+        self.last.remove(scope);
+    }
+
     fn note(&mut self, split: Split) {
         self.seen += 1;
         self.last.insert(split.scope.clone(), split.token);

@@ -41,6 +41,11 @@ impl<'a> Tenancy<'a> {
         Some((lease, self.standing(lease)))
     }
 
+    /// Every lease, in the order of the scopes.
+    pub fn all(&self) -> impl Iterator<Item = (&Lease, Standing)> {
+        self.state.leases.values().map(|lease| (lease, self.standing(lease)))
+    }
+
     /// The leases of a group, in whatever life of it, that are valid now: their scopes in order.
     pub fn held_by(&self, id: &GroupId) -> Vec<&Lease> {
         let scopes = self.state.held.get(id).into_iter().flatten();

@@ -4,7 +4,7 @@
 -- answer, limit of value bytes, counts of preconditions, writes and lease operations; then these themselves:
 --   v kind key version | l group instance | o group instance
 --   p kind key value group(empty: none) instance | d kind key
---   a scope group instance floor | r scope token
+--   a scope group instance floor | r scope token | f scope
 
 local at = 12
 
@@ -122,7 +122,18 @@ for _ = 1, tonumber(ARGV[10]) do
 end
 if value_bytes > tonumber(ARGV[8]) then return { 'bytes', value_bytes } end
 
-local leases, scopes = {}, {}
+-- Until when a scope is its holder's, and nobody else's: it lives, or may trust the life that was replaced. nil: it is free.
+local function taken_until(lease)
+  local holder = lease and not lease.released and group_of(lease.group)
+  if not holder then return nil end
+  if holder.instance == lease.instance and is_live(holder, now) then return holder.deadline end
+  for _, life in ipairs(standing(holder, now)) do
+    if life.instance == lease.instance then return life.until_ end
+  end
+  return nil
+end
+
+local leases, scopes, forgotten = {}, {}, {}
 for _ = 1, tonumber(ARGV[11]) do
   local what, scope = take(), take()
   local lease = leases[scope] or read_lease(scope)
@@ -131,23 +142,19 @@ for _ = 1, tonumber(ARGV[11]) do
     local group, instance, floor = take(), tonumber(take()), tonumber(take())
     if not live_group(group, instance, now) then return { 'over', group, instance } end
     if not (lease and lease.group == group and lease.instance == instance and is_valid(lease)) then
-      local holder = lease and not lease.released and group_of(lease.group)
-      if holder then
-        if holder.instance == lease.instance and is_live(holder, now) then
-          return { 'held', scope, holder.deadline, lease.group, lease.instance }
-        end
-        for _, life in ipairs(standing(holder, now)) do
-          if life.instance == lease.instance then
-            return { 'held', scope, life.until_, lease.group, lease.instance }
-          end
-        end
-      end
+      local until_ = taken_until(lease)
+      if until_ then return { 'held', scope, until_, lease.group, lease.instance } end
       if now < load_mercy(state).quarantine then return { 'held', scope, state.quarantine } end
       after = {
         term = (lease and lease.term or 0) + 1,
         token = math.max((lease and lease.token or 0) + 1, floor + 1, now),
         acquired = now, released = false, instance = instance, group = group,
       }
+    end
+  elseif what == 'f' then
+    if lease and lease.token < now and not taken_until(lease) then
+      lease.released = true
+      forgotten[#forgotten + 1] = { scope = scope, lease = lease }
     end
   else
     local token = tonumber(take())
@@ -173,7 +180,7 @@ end
 if ARGV[5] ~= '' then check_type(ANSWER_TIMES, 'zset') end
 
 local answer = { 'done', state.head, state.head, now }
-if #planned > 0 or #scopes > 0 then
+if #planned > 0 or #scopes > 0 or #forgotten > 0 then
   local entry = new_entry(state, writer)
   for _, plan in ipairs(planned) do
     local before = plan.record and not plan.record.deleted and plan.record.row
@@ -182,6 +189,13 @@ if #planned > 0 or #scopes > 0 then
   end
   for _, scope in ipairs(scopes) do
     local lease = struct.pack('>I2c0', #scope, scope) .. lease_row(leases[scope])
+    entry[#entry + 1] = 'l'
+    entry[#entry + 1] = lease
+    answer[#answer + 1] = lease
+  end
+  -- One more byte says that it is forgotten; who does not read it takes it for one that was given back.
+  for _, of in ipairs(forgotten) do
+    local lease = struct.pack('>I2c0', #of.scope, of.scope) .. lease_row(of.lease) .. '\1'
     entry[#entry + 1] = 'l'
     entry[#entry + 1] = lease
     answer[#answer + 1] = lease
@@ -203,6 +217,7 @@ if ARGV[5] ~= '' then
   redis.call('ZADD', ANSWER_TIMES, now, ARGV[5])
 end
 -- Last, because what empties a key of a slot that is on its way to another node leaves nothing to write to.
+for _, of in ipairs(forgotten) do redis.call('HDEL', LEASES, of.scope) end
 for _, plan in ipairs(planned) do
   local kind, key, record = plan.kind, plan.key, plan.record
   if record and record.deleted then redis.call('ZREM', TOMBSTONES, kind .. '\0' .. key) end

@@ -187,9 +187,10 @@ impl Campaigner {
             }
         }
         // What is lost is about to be entered again.
-        if state.entered == Some(all.reading.cursor.epoch) {
+        if !self.registry.view().is_restoring() {
             state.last_led.retain(|scope, _| all.find(scope).is_some());
             state.held_until.retain(|scope, _| all.find(scope).is_some());
+            state.left_alone.retain(|scope, _| all.find(scope).is_some());
         }
     }
 
