@@ -37,11 +37,17 @@ const SORTS_MAX: usize = 1024;
 const STRANGE_SORTS_MAX: usize = 256;
 /// Of those, of the handshakes of one network: of 24 bits, of IPv6 64. What comes beyond is told by the network.
 const NETWORK_SORTS_MAX: usize = 16;
+/// Of strangers, how many sorts a day are told apart: each is a record that is kept for more than a year, and a host of many
+/// addresses is as many strangers. What comes beyond is told together, a record for each reason and minute.
+const STRANGE_SORTS_A_DAY: usize = 2000;
+/// Whoever is told together.
+const STRANGERS: &str = "strangers";
 /// The most records of one commit.
 const BATCH_MAX: usize = 64;
 /// The longest principal that is kept, in characters.
 const PRINCIPAL_CHARS_MAX: usize = 256;
 const MINUTE_MS: u64 = 60_000;
+const DAY_MINUTES: u64 = 24 * 60;
 /// How often is looked whether a minute is over; what came since the last look is lost in a crash.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a batch is repeated under its keys. They begin with the time, and the trail is read by it.
@@ -105,6 +111,8 @@ struct State {
     batch: Option<Batch>,
     /// The minute of the one sort of what was too much, as long as there is one.
     dropped: Option<u64>,
+    /// How many sorts of strangers there were on a day.
+    strange: (u64, usize),
     /// Something is not spooled yet.
     dirty: bool,
 }
@@ -144,7 +152,7 @@ impl Refusals {
             sorts.pop_first();
         }
         let dropped = sorts.keys().find(|sort| sort.action == DROPPED).map(|sort| sort.minute);
-        let state = Mutex::new(State { sorts, batch: spool.batch, dropped, dirty: false });
+        let state = Mutex::new(State { sorts, batch: spool.batch, dropped, ..State::default() });
         Ok(Self { state, faults_told: FaultLimiter::default() })
     }
 
@@ -181,9 +189,15 @@ impl Refusals {
     fn note_sort(&self, sort: Sort, now_ms: u64) {
         let mut state = self.lock();
         let sort = if state.sorts.contains_key(&sort) { sort } else { state.together(sort) };
+        let sort = state.within_the_day(sort);
         let full = !state.sorts.contains_key(&sort) && state.is_full_of(&sort);
         // One for all minutes: an outage of the store may last for many.
-        let sort = if full { dropped(*state.dropped.get_or_insert(sort.minute)) } else { sort };
+        let sort = if full {
+            dropped(*state.dropped.get_or_insert(sort.minute))
+        } else {
+            state.count_strange(&sort);
+            sort
+        };
         let seen = state.sorts.entry(sort);
         let seen = seen.or_insert(Seen { count: 0, first_ms: now_ms, last_ms: now_ms });
         seen.count = seen.count.saturating_add(1);
@@ -236,8 +250,12 @@ impl Refusals {
 }
 
 impl Sort {
+    fn day(&self) -> u64 {
+        self.minute / DAY_MINUTES
+    }
+
     fn is_of_stranger(&self) -> bool {
-        let is_nobody = self.principal == NOBODY;
+        let is_nobody = self.principal == NOBODY || self.principal == STRANGERS;
         self.action == HANDSHAKE || is_nobody || federated_kin(&self.principal).is_some()
     }
 
@@ -270,6 +288,26 @@ impl State {
         match self.sorts.keys().filter(of_network).count() >= NETWORK_SORTS_MAX {
             true => Sort { principal: network, object: String::new(), ..sort },
             false => sort,
+        }
+    }
+
+    /// The sort by which a stranger is told once there were too many of them this day.
+    fn within_the_day(&self, sort: Sort) -> Sort {
+        let is_new = sort.is_of_stranger() && !self.sorts.contains_key(&sort);
+        if !is_new || self.strange_on(sort.day()) < STRANGE_SORTS_A_DAY {
+            return sort;
+        }
+        Sort { principal: STRANGERS.to_owned(), object: String::new(), ..sort }
+    }
+
+    fn strange_on(&self, day: u64) -> usize {
+        if self.strange.0 == day { self.strange.1 } else { 0 }
+    }
+
+    /// Counts a sort that is about to be kept, if it is new and of a stranger.
+    fn count_strange(&mut self, sort: &Sort) {
+        if sort.is_of_stranger() && !self.sorts.contains_key(sort) {
+            self.strange = (sort.day(), self.strange_on(sort.day()) + 1);
         }
     }
 

@@ -217,6 +217,26 @@ async fn a_flood_of_handshakes_keeps_no_refused_call_out() {
     assert!(state.sorts.keys().any(|sort| sort.principal == "bob"));
 }
 
+#[test]
+fn a_day_of_strangers_from_everywhere_is_told_together() {
+    let refusals = Refusals::default();
+    let mut number = 0u32;
+    let mut told = std::collections::BTreeSet::new();
+    for minute in 0..2 * DAY_MINUTES {
+        for _ in 0..100 {
+            number += 1;
+            let host = std::net::Ipv4Addr::from_bits(number << 8).to_string();
+            refusals
+                .note_sort(Sort::of_handshake(&handshake(&host, Cause::Malformed), at(minute)), at(minute));
+        }
+        // As if they had been entered.
+        told.extend(std::mem::take(&mut refusals.lock().sorts).into_keys());
+    }
+    let apart = told.iter().filter(|sort| sort.principal != STRANGERS).count();
+    assert_eq!(apart, 2 * STRANGE_SORTS_A_DAY);
+    assert!(told.len() <= apart + 2 * DAY_MINUTES as usize, "{} records", told.len());
+}
+
 /// Of the slots that handshakes have one network takes a few.
 #[test]
 fn one_network_leaves_room_for_the_others() {
