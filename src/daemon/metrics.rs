@@ -44,6 +44,9 @@ pub use transport_policy::TransportPolicyMetrics;
 use super::registry::Registry;
 use registrar::{Registrar, level};
 
+/// How often is counted anew where nobody scrapes.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
+
 /// The metrics of one node.
 pub struct Metrics {
     all: prometheus::Registry,
@@ -146,7 +149,7 @@ impl Metrics {
     pub fn text(&self, registry: &Arc<Registry>, ready: bool) -> Result<String, prometheus::Error> {
         let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.count_losses(registry);
-        self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|count| count());
+        self.count_anew();
         let view = registry.view();
         self.revision.set(level(view.head().revision.0));
         let silence = view.silence().unwrap_or_default();
@@ -166,6 +169,20 @@ impl Metrics {
     /// Has something counted anew before each scrape.
     pub fn before_scrape(&self, count: impl Fn() + Send + Sync + 'static) {
         self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(count));
+    }
+
+    /// Counts anew what is counted before each scrape, once a minute and for ever: where nobody scrapes, the series of what is gone
+    /// would stay.
+    pub async fn keep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(COUNT_EVERY).await;
+            let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+            self.count_anew();
+        }
+    }
+
+    fn count_anew(&self) {
+        self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|count| count());
     }
 
     fn count_losses(&self, registry: &Registry) {

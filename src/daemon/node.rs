@@ -229,6 +229,7 @@ impl Mount {
             config: spec.config,
             registry: registry.clone(),
         };
+        mount.run(Phase::End, mount.metrics.clone().keep());
         let (config, access) = (mount.config.clone(), spec.access);
         let oidc = config.security.oidc.as_ref().and_then(|oidc| oidc.settings().ok());
         let oidc = oidc.map(|settings| Arc::new(Oidc::new(settings)));

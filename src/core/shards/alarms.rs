@@ -9,6 +9,8 @@ const UNBALANCED_FOR: Duration = Duration::from_secs(15 * 60);
 /// Steps fail again and again for so long, with none that failed for a minute in between: much as the alert `RebalanceStepsFail`.
 const FAILING_FOR: Duration = Duration::from_secs(5 * 60);
 const FAILING_AGAIN: Duration = Duration::from_secs(60);
+/// How long the counters of a namespace that is gone are remembered: longer than its series stay, which go within a minute.
+const GONE_KNOWN_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// A namespace as a daemon sees it.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,8 @@ pub struct Alarms(BTreeMap<String, Known>);
 
 #[derive(Debug, Default)]
 struct Known {
+    /// Since when the namespace is not seen any more.
+    gone_since: Option<Duration>,
     concurrent: u64,
     failures: u64,
     failed_last: Option<Duration>,
@@ -83,16 +87,22 @@ impl Alarms {
     pub fn look(&mut self, now: Duration, sights: &[Sight<'_>]) -> Vec<(String, Alarm)> {
         self.0.retain(|name, known| {
             let is_seen = sights.iter().any(|sight| sight.namespace == name);
-            if !is_seen {
-                *known = Known { concurrent: known.concurrent, failures: known.failures, ..Known::default() };
+            if is_seen {
+                known.gone_since = None;
+                return true;
             }
-            is_seen || known.concurrent + known.failures > 0
+            let since = *known.gone_since.get_or_insert(now);
+            let (concurrent, failures) = (known.concurrent, known.failures);
+            *known = Known { gone_since: Some(since), concurrent, failures, ..Known::default() };
+            concurrent + failures > 0 && now.saturating_sub(since) < GONE_KNOWN_FOR
         });
         let mut raised = Vec::new();
         for sight in sights {
             let known = self.0.entry(sight.namespace.to_owned()).or_default();
-            let beside = sight.concurrent.saturating_sub(known.concurrent);
-            let fails = sight.failures > known.failures;
+            // A counter that is lower is another: the one before went with its namespace.
+            let counted = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
+            let beside = counted(sight.concurrent, known.concurrent);
+            let fails = counted(sight.failures, known.failures) > 0;
             let failed = known.failed_last.is_some_and(|at| now.saturating_sub(at) < FAILING_AGAIN);
             if fails {
                 // One after a while is a beginning.
@@ -176,5 +186,18 @@ mod tests {
         assert_eq!(alarms.look(Duration::from_secs(60), &[]), []);
         assert_eq!(raised(&mut alarms, 2, Sight { concurrent: 2, ..FINE }), []);
         assert_eq!(raised(&mut alarms, 3, Sight { concurrent: 3, ..FINE }), [Alarm::ServedTwice(1)]);
+    }
+
+    #[test]
+    fn a_namespace_that_is_gone_is_forgotten_and_one_made_again_counts_from_its_start() {
+        let mut alarms = Alarms::default();
+        let beside = |concurrent| Sight { concurrent, ..FINE };
+        assert_eq!(raised(&mut alarms, 0, beside(3)), [Alarm::ServedTwice(3)]);
+        alarms.look(Duration::from_secs(60), &[]);
+        assert_eq!(raised(&mut alarms, 2, beside(3)), [], "its counter went on");
+        assert_eq!(raised(&mut alarms, 3, beside(1)), [Alarm::ServedTwice(1)], "another counter");
+        alarms.look(Duration::from_secs(240), &[]);
+        alarms.look(Duration::from_secs(240) + GONE_KNOWN_FOR, &[]);
+        assert!(alarms.0.is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! Seeds: whom a member asks that knows nobody, or nobody of a part that it was cut off from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use crate::daemon::transport::Located;
@@ -19,7 +19,14 @@ pub struct Seeds {
     known: Known,
     is_known: IsKnown,
     /// Who was found at an address.
-    learned: Mutex<HashMap<String, Located>>,
+    learned: Mutex<Learned>,
+}
+
+/// By node, and the nodes in the order in which they were first found.
+#[derive(Default)]
+struct Learned {
+    at: HashMap<String, Located>,
+    order: VecDeque<String>,
 }
 
 /// One of them.
@@ -53,13 +60,19 @@ impl Seeds {
     /// Remembers who was found at an address.
     pub fn learn(&self, node: &str, at: Located) {
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        if learned.len() < LEARNED_MAX || learned.contains_key(node) {
-            learned.insert(node.to_owned(), at);
+        if learned.at.insert(node.to_owned(), at).is_some() {
+            return;
+        }
+        learned.order.push_back(node.to_owned());
+        if learned.order.len() > LEARNED_MAX
+            && let Some(oldest) = learned.order.pop_front()
+        {
+            learned.at.remove(&oldest);
         }
     }
 
     /// Where a node was found.
     pub fn learned(&self, node: &str) -> Option<Located> {
-        self.learned.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).at.get(node).cloned()
     }
 }

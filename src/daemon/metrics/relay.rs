@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
-use super::registrar::{Registrar as _, level};
+use super::registrar::{Registrar as _, level, retain};
 
 /// The most series of messages; what would need more is counted under `other`.
 const SERIES_MAX: usize = 10_000;
@@ -61,6 +61,14 @@ impl RelayMetrics {
     pub fn set(&self, sessions: usize, streams: usize) {
         self.sessions.set(level(sessions));
         self.streams.set(level(streams));
+    }
+
+    /// Takes out the series of agents that are not there, which would keep newer ones from series of their own.
+    pub fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        series.retain(|(source, _)| is_there(source));
+        drop(series);
+        retain(&self.messages, "source", |source| source == OTHER || is_there(source));
     }
 
     fn counter(&self, source: &Arc<str>, message_type: &str) -> IntCounter {
@@ -121,5 +129,14 @@ mod tests {
         assert_eq!(series.iter().filter(of_first).count(), 50);
         let total: f64 = series.iter().map(|metric| metric.get_counter().get_value()).sum();
         assert_eq!(total, 30_000.0);
+        metrics.retain(|agent| agent == "agent-0");
+        metrics.of_source(&"agent-299".into()).message("type-0");
+        let all = all.gather();
+        let family = all.iter().find(|family| family.name() == "aero_relay_messages_total").unwrap();
+        assert_eq!(
+            family.get_metric().len(),
+            52,
+            "its own, what is counted together, and one of the new agent"
+        );
     }
 }

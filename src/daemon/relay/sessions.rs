@@ -277,6 +277,11 @@ impl Sessions {
         agent.idle_since.is_none_or(|since| since.elapsed() < self.settings.ttl)
     }
 
+    /// Whether an agent has a session or a stream.
+    pub fn has(&self, agent_id: &str) -> bool {
+        self.lock().contains_key(agent_id)
+    }
+
     fn remove_ended(&self, agents: &mut BTreeMap<Arc<str>, Agent>) {
         agents.retain(|agent_id, agent| {
             if !self.is_live(agent) {

@@ -112,9 +112,14 @@ impl Foreign {
         let outcome = self.hand_over(items, beside).await?;
         let counts = &outcome.counts;
         let mut sent = self.lock();
-        // What was refused is not known to be there, nor is what should have gone known to be gone.
-        let all = beside == Beside::Goes && outcome.failed.is_empty();
-        let mut after = if all { Sent::new() } else { sent.clone() };
+        // What was refused is not known to be there, nor is what should have gone known to be gone. Not all say what that is.
+        let failed = |id: &str| {
+            outcome.failed.iter().any(|failed| failed.register_id.is_empty() || failed.register_id == id)
+        };
+        let mut after = sent.clone();
+        if beside == Beside::Goes {
+            after.retain(|id, _| failed(id));
+        }
         after.extend(items.iter().map(|item| (item.register_id.clone(), item.clone())));
         // A peer service may count what is as it was as updated.
         let changed = counts.added + counts.removed > 0 || counts.updated > 0 && *sent != after;

@@ -30,7 +30,14 @@ impl Default for Awaited {
 impl Awaited {
     /// Notes that somebody has written or deleted a record in this epoch.
     pub fn forget(&mut self, id: &RecordId) {
+        if self.ids.is_empty() {
+            return;
+        }
         self.ids.remove(id);
+        // Nobody restores what is left.
+        if !self.lasts() {
+            self.ids.clear();
+        }
     }
 
     /// Others than its owner restore a lost record after `own_turn`, and have as long for it.
