@@ -492,10 +492,13 @@ reasons! {
     TOO_MANY_CALLS: ResourceExhausted,
         "the caller calls more often than control.rateLimit allows",
         "wait as long as Retry-After says; spread the calls, or raise the limit";
+    TOO_MANY_CERTIFICATES: ResourceExhausted,
+        "the holder has as many certificates that have not ended as the mesh remembers of one: 64, and 128 with those renewed in time",
+        "omnirelay cert list --all shows them; put out those that nobody should have: omnirelay cert revoke --serial NUMBER";
     TOO_MANY_COMMANDS: ResourceExhausted,
         "the relay remembers, or the agent's stream holds, as many commands as it can", "try again later";
     TOO_MANY_ISSUED: ResourceExhausted,
-        "a holder was issued more tokens and certificates than one holder needs: 60 at once, then one in five minutes",
+        "more tokens and certificates were issued by one key than a holder needs: 60 at once, then one in five minutes; by all its keys four times that",
         "wait as long as Retry-After says, then try again; use what was issued until it ends";
     TOO_MANY_JOINS: ResourceExhausted,
         "too many hosts ask to join from one address", "wait a second, then try again";

@@ -159,8 +159,10 @@ impl Refusals {
     /// Takes note of a call that is over, if it was refused for who the caller is, or because they call or are issued something too
     /// often.
     pub fn note(&self, call: &FinishedCall<'_>) {
+        const TOO_MANY: [reasons::Reason; 3] =
+            [reasons::TOO_MANY_CALLS, reasons::TOO_MANY_CERTIFICATES, reasons::TOO_MANY_ISSUED];
         let refused = matches!(call.code, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied)
-            || [reasons::TOO_MANY_CALLS.name, reasons::TOO_MANY_ISSUED.name].contains(&call.reason);
+            || TOO_MANY.iter().any(|reason| reason.name == call.reason);
         if refused && !call.cut {
             let reason = if call.reason.is_empty() { "REFUSED" } else { call.reason };
             let (action, principal) = told_as(call);

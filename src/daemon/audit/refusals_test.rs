@@ -79,6 +79,7 @@ fn who_a_caller_is_and_how_often_it_calls_is_noted_and_nothing_else() {
     noted(&refusals, tonic::Code::PermissionDenied, "MISSING_SCOPE");
     noted(&refusals, tonic::Code::ResourceExhausted, "TOO_MANY_CALLS");
     noted(&refusals, tonic::Code::ResourceExhausted, "TOO_MANY_ISSUED");
+    noted(&refusals, tonic::Code::ResourceExhausted, "TOO_MANY_CERTIFICATES");
     noted(&refusals, tonic::Code::ResourceExhausted, "TOO_MANY_BINDINGS");
     noted(&refusals, tonic::Code::Aborted, "VERSION_CONFLICT");
     let state = refusals.state.lock().unwrap();
@@ -86,7 +87,7 @@ fn who_a_caller_is_and_how_often_it_calls_is_noted_and_nothing_else() {
         state.sorts.keys().map(|sort| sort.reason.as_str()).collect();
     assert_eq!(
         reasons.into_iter().collect::<Vec<_>>(),
-        ["MISSING_SCOPE", "TOKEN_ENDED", "TOO_MANY_CALLS", "TOO_MANY_ISSUED"]
+        ["MISSING_SCOPE", "TOKEN_ENDED", "TOO_MANY_CALLS", "TOO_MANY_CERTIFICATES", "TOO_MANY_ISSUED"]
     );
 }
 

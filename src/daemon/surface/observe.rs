@@ -130,7 +130,8 @@ impl Watched {
         }
         let Some(status) = tonic::Status::from_header_map(answer) else { return };
         let fault = Fault::from(&status);
-        if is_refusal(code) || fault.is(reasons::TOO_MANY_ISSUED) {
+        if is_refusal(code) || fault.is(reasons::TOO_MANY_ISSUED) || fault.is(reasons::TOO_MANY_CERTIFICATES)
+        {
             self.note(&fault);
         }
     }

@@ -19,6 +19,7 @@ use prost::Message as _;
 use tonic::Response;
 
 use super::authority::at;
+use super::gate::Strength;
 use super::holder::{id_of, record_of};
 use super::issue::{barred, check_shown};
 use super::revoke::{GRACE, of_list};
@@ -104,7 +105,8 @@ impl Certificates {
         let holder = id.clone();
         let asked = Asked { caller, rpc: ISSUE_TOKEN, id, reason, expected_version: None, dry_run, hash };
         let decided = asked.of_records(&self.registry, record, &[], |reader| self.decided(reader, &wanted));
-        let mut answer = self.issuing.pass(&holder, decided).await?;
+        let strength = wanted.shown.as_ref().map_or(Strength::Holder, |shown| Strength::Key(&shown.key));
+        let mut answer = self.issuing.pass(&holder, strength, decided).await?;
         if !dry_run {
             answer.token = self.signed(&wanted, &answer)?;
         }

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use omnirelay_pki::certificate::Serial;
+use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
@@ -31,17 +33,34 @@ impl Gate {
     }
 }
 
-/// How much a holder is issued at once, after a while without any, and how much more each second: one in five minutes. Each is
-/// a record of the audit trail, which is kept for more than a year.
-const ISSUING: Rate = Rate { burst: 60.0, each_second: 1.0 / 300.0 };
+/// How much is issued at once on the strength of one key, after a while without any, and how much more each second: one in five
+/// minutes. Each is a record of the audit trail, which is kept for more than a year.
+const BY_KEY: Rate = Rate { burst: 60.0, each_second: 1.0 / 300.0 };
+/// The same on the strength of all keys of a holder, whoever has them: as much as by four.
+const BY_HOLDER: Rate = Rate { burst: 4.0 * BY_KEY.burst, each_second: 4.0 * BY_KEY.each_second };
 
-/// How often each holder may still be issued a token or a certificate on the strength of the one before.
+/// On the strength of what a holder is issued something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strength<'a> {
+    /// Of this certificate, which is renewed in time: that is nobody's to take from it.
+    Due(&'a Serial),
+    /// Of this key.
+    Key(&'a Fingerprint),
+    /// Of what has no key, as the control socket.
+    Holder,
+}
+
+/// How often each holder may still be issued a token or a certificate on the strength of what it has: by each of its keys, so that
+/// who has stolen one takes nothing from the others, and by all of them.
 #[derive(Debug)]
-pub struct IssuingGate(Buckets<String>);
+pub struct IssuingGate {
+    keys: Buckets<String>,
+    holders: Buckets<String>,
+}
 
 impl Default for IssuingGate {
     fn default() -> Self {
-        Self(Buckets::new(ISSUING))
+        Self { keys: Buckets::new(BY_KEY), holders: Buckets::new(BY_HOLDER) }
     }
 }
 
@@ -49,24 +68,35 @@ impl IssuingGate {
     /// Counts one, unless nothing comes of it.
     ///
     /// # Errors
-    /// `TOO_MANY_ISSUED` when the holder was issued too much; those of `issuing`.
+    /// `TOO_MANY_ISSUED` when the key or the holder was issued too much; those of `issuing`.
     pub async fn pass<T>(
         &self,
         holder: &str,
+        strength: Strength<'_>,
         issuing: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
-        let holder = holder.to_owned();
-        self.0.take(&holder).map_err(|wait| too_many_issued(&holder, wait))?;
-        let issued = issuing.await;
-        if issued.is_err() {
-            self.0.give_back(&holder);
+        let (holder, key) = match strength {
+            Strength::Due(serial) => (None, format!("{holder} {serial}")),
+            Strength::Key(key) => (Some(holder.to_owned()), format!("{holder} {key}")),
+            Strength::Holder => (Some(holder.to_owned()), holder.to_owned()),
+        };
+        if let Some(holder) = &holder {
+            self.holders.take(holder).map_err(|wait| too_many_issued(holder, BY_HOLDER, wait))?;
+        }
+        let taken = self.keys.take(&key).map_err(|wait| too_many_issued(&key, BY_KEY, wait));
+        let issued = match taken {
+            Ok(()) => issuing.await.inspect_err(|_| self.keys.give_back(&key)),
+            Err(refused) => Err(refused),
+        };
+        if let (Err(_), Some(holder)) = (&issued, &holder) {
+            self.holders.give_back(holder);
         }
         issued
     }
 }
 
-fn too_many_issued(holder: &str, wait: Duration) -> Fault {
-    let message = format!("{holder} was issued {} tokens and certificates in a short time", ISSUING.burst);
+fn too_many_issued(what: &str, rate: Rate, wait: Duration) -> Fault {
+    let message = format!("{what} was issued {} tokens and certificates in a short time", rate.burst);
     Fault::new(reasons::TOO_MANY_ISSUED, message)
         .hint("wait as long as Retry-After says, then try again; use one that was issued until it ends")
         .retry_after(wait)
@@ -96,27 +126,52 @@ mod tests {
         assert_eq!((0..300).filter(|_| gate.pass(one).is_ok()).count(), 20);
     }
 
+    async fn passed(gate: &IssuingGate, holder: &str, strength: Strength<'_>) -> Result<(), Fault> {
+        gate.pass(holder, strength, std::future::ready(Ok(()))).await
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_holder_is_issued_no_more_than_its_rate_and_what_fails_counts_for_nothing() {
-        let gate = IssuingGate::default();
-        let issues = async |holder: &str| gate.pass(holder, std::future::ready(Ok(()))).await;
-        for _ in 0..100 {
-            let failed: Result<(), Fault> =
-                gate.pass("operator/ann", std::future::ready(Err(too_many(Duration::ZERO)))).await;
+    async fn a_key_is_issued_no_more_than_its_rate_and_what_fails_counts_for_nothing() {
+        let (gate, ann) = (IssuingGate::default(), "operator/ann");
+        let [key, other] = [b"one", b"two"].map(|key| Fingerprint::of(key));
+        for _ in 0..300 {
+            let failing = std::future::ready(Err(too_many(Duration::ZERO)));
+            let failed: Result<(), Fault> = gate.pass(ann, Strength::Key(&key), failing).await;
             assert_eq!(failed.unwrap_err().reason, "TOO_MANY_JOINS");
         }
         let mut issued = 0;
-        while issues("operator/ann").await.is_ok() {
+        while passed(&gate, ann, Strength::Key(&key)).await.is_ok() {
             issued += 1;
         }
         assert_eq!(issued, 60);
-        let refused = issues("operator/ann").await.unwrap_err();
+        let refused = passed(&gate, ann, Strength::Key(&key)).await.unwrap_err();
         assert_eq!((refused.reason.as_ref(), refused.code.retryable()), ("TOO_MANY_ISSUED", true));
         assert_eq!(refused.retried_after(), Some(Duration::from_secs(300)), "{refused:?}");
-        issues("service/orders").await.unwrap();
+        passed(&gate, "service/orders", Strength::Key(&key)).await.expect("another holder");
+        passed(&gate, ann, Strength::Key(&other)).await.expect("another key");
+        passed(&gate, ann, Strength::Holder).await.expect("no key");
         tokio::time::sleep(Duration::from_secs(300)).await;
-        issues("operator/ann").await.unwrap();
-        issues("operator/ann").await.unwrap_err();
+        passed(&gate, ann, Strength::Key(&key)).await.unwrap();
+        passed(&gate, ann, Strength::Key(&key)).await.unwrap_err();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_keys_of_a_holder_have_no_more_than_four_and_take_nothing_from_what_is_due() {
+        let (gate, ann) = (IssuingGate::default(), "operator/ann");
+        let mut issued = 0;
+        for number in 0..300_u32 {
+            let key = Fingerprint::of(&number.to_be_bytes());
+            issued += usize::from(passed(&gate, ann, Strength::Key(&key)).await.is_ok());
+        }
+        assert_eq!(issued, 240);
+        let serial = Serial::of(&[7]);
+        passed(&gate, ann, Strength::Due(&serial)).await.unwrap();
+        passed(&gate, "operator/bob", Strength::Holder).await.unwrap();
+        let mut again = 1;
+        while passed(&gate, ann, Strength::Due(&serial)).await.is_ok() {
+            again += 1;
+        }
+        assert_eq!(again, 60, "the same one again and again");
     }
 
     #[tokio::test(start_paused = true)]

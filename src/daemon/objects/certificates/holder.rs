@@ -16,9 +16,6 @@ use crate::daemon::registry::view::View;
 use pb::certificate::Status;
 use pb::holder::Kind;
 
-/// How many certificates of one holder are remembered.
-const REMEMBERED: usize = 16;
-
 /// The role of a node whose request names none.
 const ROLE: &str = "worker";
 
@@ -124,14 +121,6 @@ pub fn certificate_of(issued: &IssuedValue) -> Option<Certificate> {
         not_after: issued.not_after,
         key: Fingerprint::from_bytes(&issued.key)?,
     })
-}
-
-/// The record with one more; what has ended by `now`, or is too much, is forgotten.
-pub fn with(known: Option<&CertificateValue>, issued: IssuedValue, now: i64) -> CertificateValue {
-    let known = known.cloned().unwrap_or_default();
-    let kept = known.issued.iter().filter(|one| one.not_after >= now).cloned();
-    let issued = std::iter::once(issued).chain(kept).take(REMEMBERED).collect();
-    CertificateValue { issued, ..known }
 }
 
 /// A certificate as it is shown.

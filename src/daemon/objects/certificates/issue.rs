@@ -14,8 +14,9 @@ use omnirelay_wire::rpc::certificate_service::{ISSUE, RENEW};
 use prost::Message as _;
 
 use super::authority::{bundle_pem, chain_pem};
-use super::holder::{Named, certificate_of, id_of, record_of, remembered, show, with};
-use super::lineage::Lineage;
+use super::gate::Strength;
+use super::holder::{Named, certificate_of, id_of, record_of, remembered, show};
+use super::lineage::{Lineage, has_lived_half, with};
 use super::revoke::GRACE;
 use super::signer::{Signer, not_made};
 use super::{Certificates, REVOCATION, authority_in, held_in, pb, revocation_id};
@@ -123,6 +124,10 @@ impl Certificates {
         let (holder, record) = (before.id.holder().clone(), record_of(before.id.holder()));
         let (id, reason) = (record.key.clone(), String::new());
         let asked = Asked { caller, rpc: RENEW, id, reason, expected_version: None, dry_run: false, hash };
+        let strength = match has_lived_half(&before, unix_now()) {
+            true => Strength::Due(&before.serial),
+            false => Strength::Key(&before.key),
+        };
         let renewed = asked.of_records(&self.registry, record, &[], |reader| {
             let now = unix_now();
             check_shown(&before, &self.signer.revoked(|id| reader.get(id)), now)?;
@@ -139,7 +144,7 @@ impl Certificates {
             };
             issue(&self.signer, reader, &order)
         });
-        self.issuing.pass(&asked.id, renewed).await
+        self.issuing.pass(&asked.id, strength, renewed).await
     }
 }
 
@@ -152,9 +157,9 @@ fn check_remembered(held: Option<&CertificateValue>, before: &Certificate) -> Re
     if is_of_mesh && !issued.iter().any(|known| known.serial == before.serial) {
         return Err(Fault::new(
             reasons::CERTIFICATE_NEEDED,
-            "the certificate was followed by too many others to be renewed",
+            format!("the certificate {} is not one that the mesh remembers of its holder", before.serial),
         )
-        .hint("renew the newest one, or have an administrator issue another"));
+        .hint("renew the newest one (omnirelay cert list), or have an administrator issue another"));
     }
     Ok(())
 }
@@ -163,7 +168,7 @@ fn check_remembered(held: Option<&CertificateValue>, before: &Certificate) -> Re
 ///
 /// # Errors
 /// When there is no authority or this node is no issuer; when the holder or the key is barred, or the holder has a valid
-/// certificate of another key.
+/// certificate of another key, or as many as can be remembered.
 pub fn issue(
     signer: &Signer,
     reader: &Reader<'_>,
@@ -202,9 +207,13 @@ pub fn issue_by(
         not_after: issued.validity.not_after,
         key: order.request.key,
     };
-    let lineage = order.from.map(|before| Lineage::behind(held.as_deref(), before)).unwrap_or_default();
+    let lineage = order.from.map(|before| Lineage::behind(held.as_deref(), before, now)).unwrap_or_default();
     lineage.check(certificate.id.holder(), now)?;
     let value = remembered(&certificate, order.by, issuer.certificate(), lineage);
+    let is_out = |one: &Certificate| {
+        revoked.of(one).is_some() || others.iter().any(|replaced| replaced.serial == one.serial)
+    };
+    let with_it = with(held.as_deref(), value.clone(), order.from, is_out, now)?;
     let answer = pb::IssuedCertificate {
         schema_version: SCHEMA_VERSION.to_owned(),
         certificate: Some(show(&value, Status::Valid)),
@@ -212,7 +221,7 @@ pub fn issue_by(
         bundle_pem: bundle_pem(authority),
         ..Default::default()
     };
-    let value = Bytes::from(with(held.as_deref(), value, now).encode_to_vec());
+    let value = Bytes::from(with_it.encode_to_vec());
     let mut writes = vec![Write::Put { id: record, value, group: None }];
     writes.extend(replaced(signer, authority, revoked, &others, now)?);
     Ok(Decision { writes, changes: told(&certificate), answer })

@@ -417,7 +417,8 @@ async fn ended(mesh: &Mesh, key: &Key, ago: i64) -> Vec<Vec<u8>> {
     let issued = issuer.issue(&request, &id, &Names::default(), validity).unwrap();
     let leaf = omnirelay_pki::certificate::Certificate::read(&issued.der).unwrap();
     let remembered = super::holder::remembered(&leaf, "test", issuer.certificate(), Default::default());
-    let value = super::holder::with(None, remembered, leaf.not_after).encode_to_vec();
+    let value =
+        super::lineage::with(None, remembered, None, |_| false, leaf.not_after).unwrap().encode_to_vec();
     super::tests::remember(registry, super::holder::record_of(&holder), value).await;
     vec![issued.der.to_vec(), issuer.certificate().to_vec()]
 }

@@ -45,8 +45,8 @@ use crate::daemon::wall_clock::{self, Stamp};
 const BETWEEN: Duration = Duration::from_secs(600);
 /// How long after a failure it is tried again.
 pub(super) const AGAIN: Duration = Duration::from_secs(15);
-/// How long after nobody has issued one that is valid now: what is issued in vain is remembered of the node, and those of
-/// before are forgotten for it.
+/// How long after nobody has issued one that is valid now: what is issued in vain is remembered of the node until it ends, and it
+/// has no more than so many.
 const UNUSABLE_AGAIN: Duration = Duration::from_secs(3600);
 /// How soon it is looked again whether this node is entered in the registry.
 pub(super) const ENTERED_WITHIN: Duration = Duration::from_millis(100);

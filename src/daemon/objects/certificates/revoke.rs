@@ -1,5 +1,7 @@
 //! Revoking: what is out before its time, as one signed list.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use omnirelay_core::spiffe::{Holder, SpiffeId};
 use omnirelay_pki::certificate::{Certificate, Serial};
@@ -16,7 +18,7 @@ use tonic::Response;
 
 use super::authority::at;
 use super::holder::{Named, certificate_of, id_of, record_of};
-use super::lineage::revoke_renewed;
+use super::lineage::{has_in_lineage, revoke_renewed};
 use super::revoked::known;
 use super::{CERTIFICATE, Certificates, ONLY, authority_in, held_in, pb, revocation_id, trust_domain};
 use crate::daemon::identity::caller::Caller;
@@ -26,6 +28,7 @@ use crate::daemon::objects::peers;
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor};
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::mutate::{Decision, request_hash};
+use crate::daemon::registry::view::ViewRecord;
 
 /// How long a revocation is remembered after the end of what it is about, in seconds: longer than what has ended still proves
 /// anything, and clocks differ.
@@ -69,13 +72,13 @@ impl Certificates {
         };
         self.change(of_list(caller, REVOKE, reason, asked.dry_run, hash), |reader, list, now| match &target {
             Target::Serial(serial) => {
-                let known = self.certificate(serial);
+                let held = self.held_in_lineage(reader, serial);
+                let known = certificate_in(&held, serial);
                 // One that the mesh has not issued, as from files, may live for as long as it likes.
                 let end = known.map_or(now + FOREIGN_MAX, |certificate| certificate.not_after.max(now));
                 let until = end + GRACE;
                 list.revoke(Revoked::Serial(serial.clone()), now, until, reason);
-                let held: Vec<CertificateValue> = self.held_by_all();
-                revoke_renewed(&held, serial, list, now, reason);
+                revoke_renewed(held.iter().map(|held| &**held), serial, list, now, reason);
                 Ok(Vec::new())
             }
             Target::Holder(holder, record) => {
@@ -188,17 +191,15 @@ impl Certificates {
             .await
     }
 
-    /// The certificate with this number, as far as it is remembered.
-    fn certificate(&self, serial: &Serial) -> Option<Certificate> {
-        let mut all = self.held_by_all().into_iter().flat_map(|held| held.issued);
-        all.find(|issued| Serial::of(&issued.serial) == *serial).as_ref().and_then(certificate_of)
-    }
-
-    /// What is remembered of each holder.
-    fn held_by_all(&self) -> Vec<CertificateValue> {
+    /// What is remembered of the holders that the certificate with this number, or what came of it, is of. Read as a decision reads
+    /// it: a renewal that is under way conflicts.
+    fn held_in_lineage(&self, reader: &Reader<'_>, serial: &Serial) -> Vec<Arc<CertificateValue>> {
         let records = self.registry.view().list(&CERTIFICATE).records;
-        let values = records.iter().filter_map(|record| record.value::<CertificateValue>());
-        values.map(|value| (*value).clone()).collect()
+        let is_of = |record: &&Arc<ViewRecord>| {
+            record.value::<CertificateValue>().is_some_and(|held| has_in_lineage(&held, serial))
+        };
+        let found = records.iter().filter(is_of);
+        found.filter_map(|record| held_in(reader, &record.record.id)).collect()
     }
 
     pub(super) async fn show_revoked(
@@ -219,6 +220,12 @@ impl Certificates {
         };
         Ok(at_cursor(listed.within(envelope(&self.registry)), &cursor))
     }
+}
+
+/// The certificate with this number, as far as it is remembered.
+fn certificate_in(held: &[Arc<CertificateValue>], serial: &Serial) -> Option<Certificate> {
+    let mut all = held.iter().flat_map(|held| &held.issued);
+    all.find(|issued| Serial::of(&issued.serial) == *serial).and_then(certificate_of)
 }
 
 /// What a change of the list is asked with.
