@@ -184,6 +184,31 @@ fn a_host_that_was_set_up_anew_leaves_the_trail_sound() -> Result<()> {
     until("what b did since is sealed", || Ok(chains_of_b()? == 2))?;
     let sound = mesh.by("admin", "audit verify")?;
     ensure!(sound.code == Some(0), "{} {}", sound.output, sound.complaint);
+    // Nor does another root leave it unsound to a daemon that has seen nothing of what was before.
+    let by_admin = |line: &str| -> Result<Ended> {
+        let done = mesh.by("admin", line)?;
+        ensure!(done.code == Some(0), "{line}: {} {}", done.output, done.complaint);
+        Ok(done)
+    };
+    let shown: serde_json::Value = serde_json::from_str(&by_admin("cert ca show -o json")?.output)?;
+    let before = shown["authority"]["roots"][0]["fingerprint"].as_str().context("no root")?.to_owned();
+    by_admin("cert ca rotate --root --yes")?;
+    by_admin("cert renew admin")?;
+    by_admin(&format!("cert ca retire {before} --force --yes"))?;
+    token(&mesh, " --node c")?;
+    let joined = ended(&mut join(&mesh, "c"))?;
+    ensure!(joined.code == Some(0), "{}", joined.complaint);
+    let listen = listen.replace("127.0.0.3", "127.0.0.4");
+    let _c = Joined::start(&mesh, "c", &listen, &[])?;
+    let at_c = format!("audit verify -o json --addr unix:{}", mesh.path("c/control.sock").display());
+    let mut told = String::new();
+    until("c has checked the trail", || {
+        let verified = ended(&mut command(&at_c, mesh.folder.path()))?;
+        told = verified.output + &verified.complaint;
+        Ok(verified.code == Some(0) || told.contains("unknown_key"))
+    })
+    .with_context(|| "what c said last")?;
+    ensure!(!told.contains("unknown_key"), "{told}");
     Ok(())
 }
 

@@ -30,7 +30,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, files) = (node.registry.clone(), node.audit_files.clone());
     let (view, trust, cluster) = (registry.clone(), node.trust.clone(), node.config.node.cluster.clone());
     let vouched = Box::new(move |node: &str| {
-        seal_keys::of_node(view.view(), trust.current().bundle.as_ref(), &cluster, node)
+        let trusted = trust.current();
+        seal_keys::of_node(view.view(), trusted.bundle.as_ref(), &trusted.revocations, &cluster, node)
     });
     let heads = Arc::new(Heads::new(files.heads()?).believing(vouched));
     let refusals = Arc::new(Refusals::open(&files)?);

@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use tonic::{Request, Response, Status};
 
 use super::join::GRANT;
-use super::tests::{Node, called, csr, initialised, judged, node, reason};
+use super::tests::{Node, called, csr, initialised, judged, node, reason, until};
 use super::{Enrollment, pb};
 use crate::core::audit_seal::fingerprint;
 use crate::daemon::identity::caller::{Caller, Scopes};
@@ -530,17 +530,45 @@ async fn a_host_that_was_set_up_anew_says_by_what_key_it_seals() {
     assert_eq!(reason(mesh.join(seals(vec![1; 31])).await), "INVALID_ARGUMENT");
     mesh.join(seals(vec![1; 32])).await.unwrap();
     mesh.join(seals(vec![2; 32])).await.unwrap();
-    let (view, bundle) = (mesh.node.served.registry.view(), mesh.node.trust.current().bundle.clone());
-    let keys = || super::seal_keys::of_node(view, bundle.as_ref(), "default", "b");
+    let view = mesh.node.served.registry.view();
+    let keys = || {
+        let trusted = mesh.node.trust.current();
+        super::seal_keys::of_node(view, trusted.bundle.as_ref(), &trusted.revocations, "default", "b")
+    };
     let [first, second] = [1, 2].map(|byte| fingerprint(&[byte; 32]));
     assert_eq!(keys(), [second.clone(), first.clone()]);
     // Whoever can write to the store alone makes nothing a key of the node.
     let record =
         super::record_of(&Holder::Node { cluster: "default".into(), role: String::new(), node: "b".into() });
-    let held = view.get(&record).and_then(|held| held.value::<CertificateValue>()).unwrap();
-    let mut forged = (*held).clone();
+    let held = || view.get(&record).and_then(|held| held.value::<CertificateValue>()).unwrap();
+    let mut forged = (*held()).clone();
     forged.seal_keys.insert(0, SealKeyValue { key: vec![3; 32], ..forged.seal_keys[0].clone() });
-    super::tests::remember(&mesh.node.served.registry, record, forged.encode_to_vec()).await;
-    assert_eq!(keys(), [second, first]);
-    assert!(super::seal_keys::of_node(view, None, "default", "b").is_empty(), "nobody is trusted");
+    super::tests::remember(&mesh.node.served.registry, record.clone(), forged.encode_to_vec()).await;
+    until("the forged key is there", || held().seal_keys.len() == 3).await;
+    assert_eq!(keys(), [second.clone(), first.clone()]);
+    let nobody = super::seal_keys::of_node(view, None, &Default::default(), "default", "b");
+    assert!(nobody.is_empty(), "nobody is trusted");
+    // Nor does another root, once the one is retired that led to who has vouched for them.
+    let before = held().seal_keys[1].signer.clone();
+    let another_root = || pb::RotateAuthorityRequest { root: true, ..Default::default() };
+    let retire = |root: &pb::AuthorityCertificate| {
+        let fingerprint = root.fingerprint.clone();
+        called(pb::RetireRootRequest { fingerprint, force: true, ..Default::default() })
+    };
+    let roots = || mesh.node.trust.current().bundle.as_ref().map_or(0, |bundle| bundle.roots().len());
+    for _ in 0..2 {
+        let rotated = mesh.node.served.rotate_authority(called(another_root())).await.unwrap().into_inner();
+        until("both roots are trusted", || roots() == 2).await;
+        mesh.node.served.retire_root(retire(&rotated.authority.unwrap().roots[1])).await.unwrap();
+        until("the root before is trusted no more", || roots() == 1).await;
+        assert_eq!(keys(), [second.clone(), first.clone()]);
+    }
+    assert!(held().seal_keys[1..].iter().all(|key| key.signer != before), "another issuer vouches");
+    // What an issuer has said whose key was stolen counts for nothing.
+    let stolen = pb::RotateAuthorityRequest { revoke_before: true, ..another_root() };
+    let rotated = mesh.node.served.rotate_authority(called(stolen)).await.unwrap().into_inner();
+    until("what its issuer has said counts for nothing", || keys().is_empty()).await;
+    mesh.node.served.retire_root(retire(&rotated.authority.unwrap().roots[1])).await.unwrap();
+    until("it is trusted no more", || roots() == 1).await;
+    assert!(keys().is_empty(), "{:?}", keys());
 }

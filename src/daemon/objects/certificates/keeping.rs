@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::authority::{DOMAIN, lives, store_unix};
 use super::own::{AGAIN, KeepError, Keeper};
 use super::rotate::{Before, Next, rotated};
-use super::{AUTHORITY, REVOCATION, authority_id, authority_in, own_act};
+use super::{AUTHORITY, REVOCATION, authority_id, authority_in, own_act, seal_keys};
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::audit_record::own_body;
@@ -59,6 +59,7 @@ impl Keeper {
         if root.sealed_key.is_empty() || !due(issuer) || !self.signer.can_issue(authority) {
             return Ok(());
         }
+        seal_keys::vouch_before_another(&self.registry, &self.signer).await;
         let act = own_act("authority.rotate", [AUTHORITY, REVOCATION]);
         let written = self.registry.act::<_, KeepError, _>(&act, async |reader: Reader<'_>| {
             let now = unix_now();

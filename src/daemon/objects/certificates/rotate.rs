@@ -21,14 +21,16 @@ use omnirelay_wire::rpc::certificate_service::{PREPARE_ISSUER, RETIRE_ROOT, ROTA
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::authority::{bundle_of, bundle_pem, lives, shown};
+use super::own::KeepError;
 use super::revoke::GRACE;
+use super::seal_keys::Signers;
 use super::signer::{Prepared, Secret, Signer};
 use super::{
     CERTIFICATE, Certificates, ONLY, REVOCATION, authority_id, authority_in, pb, pending_id, revocation_id,
-    token_keys, trust_domain, unreadable,
+    seal_keys, token_keys, trust_domain, unreadable,
 };
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::trust::unix_now;
@@ -126,6 +128,9 @@ impl Certificates {
         };
         let before = Before::revoked(asked.revoke_before);
         let pb::RotateAuthorityRequest { reason, dry_run, .. } = asked;
+        if before == Before::Kept && !dry_run {
+            seal_keys::vouch_before_another(&self.registry, &self.signer).await;
+        }
         let (rpc, id) = (ROTATE_AUTHORITY, ONLY.to_owned());
         let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
         const ALSO: &[Kind] = &[REVOCATION];
@@ -146,6 +151,9 @@ impl Certificates {
     ) -> Result<pb::AuthorityChange, Fault> {
         let (hash, now) = (request_hash(&asked), unix_now());
         let pb::RetireRootRequest { fingerprint, force, reason, dry_run } = asked;
+        if !dry_run {
+            self.keep_seal_keys(force).await?;
+        }
         let (rpc, id) = (RETIRE_ROOT, ONLY.to_owned());
         let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
         const ALSO: &[Kind] = &[REVOCATION];
@@ -171,6 +179,30 @@ impl Certificates {
                 Ok(Decision { writes, changes, answer: answer(&value) })
             })
             .await
+    }
+
+    /// Has the issuer of now vouch for the keys that seal audit records, before a root is trusted no more. By force the root goes
+    /// even where that fails, and counts for nothing before: its key may have been stolen.
+    async fn keep_seal_keys(&self, force: bool) -> Result<(), Fault> {
+        let signers = if force { Signers::Known } else { Signers::Rooted };
+        match seal_keys::vouch_anew(&self.registry, &self.signer, signers).await {
+            Ok(()) => Ok(()),
+            Err(error) if force => {
+                let error = &error as &dyn std::error::Error;
+                warn!(
+                    error,
+                    "keys that seal audit records not vouched for anew; their nodes have to join again"
+                );
+                Ok(())
+            }
+            Err(KeepError::Refused(refused)) => Err(refused),
+            Err(error) => {
+                let why = omnirelay_core::text::chain(&error);
+                let message = format!("keys that seal audit records are not vouched for anew: {why}");
+                Err(Fault::new(reasons::STORE_UNAVAILABLE, message)
+                    .hint("repeat the command: no root was retired"))
+            }
+        }
     }
 
     /// That everybody's newest certificate leads to one of the roots of `authority`.
