@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omnirelay_store::{Beat, Confirmation, Epoch, Pulse, Store, StoreError};
 
-use crate::{Answer, Answered, Call, Method, Script, Scripted};
+use crate::{Answer, Answered, Call, Method, Script, Scripted, Users};
 
 /// What is wrong with the calls of one method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct Faults {
     confirms: bool,
     is_in_process: bool,
     lacks: AtomicBool,
+    /// The nodes that have credentials of their own; `None`: none can have any.
+    pub users: Option<Users>,
 }
 
 /// Counts one call as under way.
@@ -76,6 +78,11 @@ impl Faulty {
         Arc::new(Self(Faults { is_in_process: true, ..Faults::over(inner) }))
     }
 
+    /// One where nodes have credentials of their own.
+    pub fn with_users(inner: Arc<dyn Store>, users: Users) -> Arc<Self> {
+        Arc::new(Self(Faults { users: Some(users), ..Faults::over(inner) }))
+    }
+
     /// One that confirms what was granted, as a store with replicas does.
     pub fn confirming(inner: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self(Faults { confirms: true, ..Faults::over(inner) }))
@@ -93,6 +100,7 @@ impl Faults {
             confirms: false,
             is_in_process: false,
             lacks: AtomicBool::new(false),
+            users: None,
         }
     }
 
@@ -185,6 +193,10 @@ impl Script for Faults {
 
     fn confirms(&self) -> bool {
         self.confirms
+    }
+
+    fn users(&self) -> Option<&Users> {
+        self.users.as_ref()
     }
 
     fn advice(&self) -> Vec<String> {

@@ -5,20 +5,23 @@ mod call;
 mod clock;
 mod faulty;
 mod log;
+mod users;
 
 use std::ops::Deref;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_store::{
-    Beat, Commit, CommitError, Committed, Confirmation, Epoch, GroupRef, Housekept, IdempotencyKey, Leases,
-    LogPage, OpenGroup, Opened, Pulse, Retention, Revision, Scan, ScanPage, Store, StoreError,
+    Beat, Commit, CommitError, Committed, Confirmation, Credentials, Epoch, Expelled, GroupRef, Housekept,
+    IdempotencyKey, Leases, LogPage, OpenGroup, Opened, Pulse, Readmitted, Retention, Revision, Scan,
+    ScanPage, Store, StoreError,
 };
 
 pub use call::{Answer, Answered, Call, Method};
 pub use clock::{PausedClock, memory};
 pub use faulty::{EVERY_CALL, Faults, Faulty, Ill, LATE};
 pub use log::log_of;
+pub use users::{Moment, Passwords, Users};
 
 /// What becomes of the calls of a store.
 #[async_trait]
@@ -44,6 +47,11 @@ pub trait Script: Send + Sync + 'static {
 
     /// As [`Store::disagreement`].
     fn disagreement(&self) -> Option<String> {
+        None
+    }
+
+    /// The nodes that have credentials of their own; `None`: none can have any.
+    fn users(&self) -> Option<&Users> {
         None
     }
 }
@@ -130,6 +138,26 @@ impl<S: Script> Store for Scripted<S> {
 
     async fn confirm(&self, epoch: Epoch) -> Result<Confirmation, StoreError> {
         answer!(self.pass(Call::Confirm(epoch)).await, Confirmed).map_err(plain)
+    }
+
+    async fn admit(&self, who: &str) -> Result<Option<Credentials>, StoreError> {
+        Ok(self.0.users().map(|users| users.admit(who)))
+    }
+
+    async fn expel(&self, who: &str) -> Result<Expelled, StoreError> {
+        Ok(self.0.users().map_or(Expelled::Absent, |users| users.expel(who)))
+    }
+
+    async fn readmit(&self, who: &str, password_hash: &[u8; 32]) -> Result<Readmitted, StoreError> {
+        Ok(self.0.users().map_or(Readmitted::Denied, |users| users.readmit(who, password_hash)))
+    }
+
+    async fn password_hash(&self, who: &str) -> Result<Option<[u8; 32]>, StoreError> {
+        Ok(self.0.users().and_then(|users| users.password_hash(who)))
+    }
+
+    async fn may_admit(&self) -> Result<bool, StoreError> {
+        Ok(self.0.users().is_none_or(Users::may_admit))
     }
 
     fn advice(&self) -> Vec<String> {

@@ -75,9 +75,11 @@ impl Certificates {
         // Under which record a node stands does not depend on its role.
         self.registry.ready_for("").await?;
         let token = self.registry.find(&record).await?.and_then(|found| found.value::<JoinTokenValue>());
-        // Asked again when it is decided; here so that nobody waits for those who have no token.
-        let cluster =
-            token.filter(|token| has_token(token, &of, &asked)).ok_or_else(refused)?.cluster.clone();
+        // Asked again when it is decided; here so that nobody waits for those who have no token, and nothing is asked of the
+        // store for them, nor for those whose token lets them in no more.
+        let token = token.filter(|token| has_token(token, &of, &asked)).ok_or_else(refused)?;
+        check_token(&token, &of, self.registry.view().head().epoch.0, unix_now())?;
+        let cluster = token.cluster.clone();
         self.check_store(&caller)?;
         self.check_admits(&cluster, &of.body.node_id).await?;
         let holder = record_of(&node("", &cluster));

@@ -8,7 +8,7 @@ use omnirelay_pki::certificate::Names;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::{Fingerprint, Key};
 use omnirelay_pki::request::Request as Csr;
-use omnirelay_store::MemoryStore;
+use omnirelay_store::{MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, JoinTokenValue, SealKeyValue};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
@@ -24,16 +24,27 @@ use crate::daemon::identity::trust::unix_now;
 use pb::certificate_service_server::CertificateService as _;
 use pb::enrollment_service_server::EnrollmentService as _;
 
-struct Mesh {
-    node: Node,
-    enrollment: Enrollment,
-    token: JoinToken,
+pub(super) struct Mesh {
+    pub(super) node: Node,
+    pub(super) enrollment: Enrollment,
+    pub(super) token: JoinToken,
     _place: tempfile::TempDir,
 }
 
 async fn mesh(change: impl FnOnce(&mut pb::CreateJoinTokenRequest)) -> Mesh {
+    mesh_on(Arc::new(MemoryStore::system()), |_| {}, change).await
+}
+
+/// One whose registry is in `store`, which its daemon has access to as `access` leaves it.
+pub(super) async fn mesh_on(
+    store: Arc<dyn Store>,
+    access: impl FnOnce(&mut super::StoreAccess),
+    change: impl FnOnce(&mut pb::CreateJoinTokenRequest),
+) -> Mesh {
     let place = tempfile::tempdir().unwrap();
-    let node = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
+    let mut node = node("node-1", store, place.path()).await;
+    let served = Arc::get_mut(&mut node.served).unwrap();
+    access(Arc::get_mut(&mut served.store).unwrap());
     initialised(&node).await;
     let enrollment = Enrollment(node.served.clone());
     let root = node.trust.current().bundle.clone().unwrap().roots()[0].clone();
@@ -48,7 +59,7 @@ async fn mesh(change: impl FnOnce(&mut pb::CreateJoinTokenRequest)) -> Mesh {
     Mesh { node, enrollment, token, _place: place }
 }
 
-fn body(token: &JoinToken, node_id: &str, key: &Key) -> pb::JoinBody {
+pub(super) fn body(token: &JoinToken, node_id: &str, key: &Key) -> pb::JoinBody {
     with_names(token, node_id, key, &Names::default())
 }
 
@@ -58,7 +69,7 @@ fn with_names(token: &JoinToken, node_id: &str, key: &Key, names: &Names) -> pb:
     pb::JoinBody { token_id, node_id, csr, ..Default::default() }
 }
 
-fn signed(token: &JoinToken, body: &pb::JoinBody) -> pb::JoinRequest {
+pub(super) fn signed(token: &JoinToken, body: &pb::JoinBody) -> pb::JoinRequest {
     let body = body.encode_to_vec();
     pb::JoinRequest { signature: token.sign(&body).unwrap(), body }
 }
@@ -73,7 +84,7 @@ fn from_afar(message: pb::JoinRequest) -> Request<pb::JoinRequest> {
 }
 
 impl Mesh {
-    async fn join(&self, request: pb::JoinRequest) -> Result<Response<pb::JoinResponse>, Status> {
+    pub(super) async fn join(&self, request: pb::JoinRequest) -> Result<Response<pb::JoinResponse>, Status> {
         self.enrollment.join(from_afar(request)).await
     }
 

@@ -210,3 +210,7 @@ mod rotate_tests;
 #[cfg(test)]
 #[path = "join_test.rs"]
 mod join_tests;
+
+#[cfg(test)]
+#[path = "store_users_test.rs"]
+mod store_users_tests;
