@@ -46,6 +46,11 @@ impl Users {
         self.passwords.lock().unwrap().clone()
     }
 
+    /// The password of a node that has one.
+    pub fn password_of(&self, who: &str) -> [u8; 32] {
+        self.passwords()[who]
+    }
+
     /// As the server after a restart, which has kept none.
     pub fn forget_all(&self) {
         self.passwords.lock().unwrap().clear();

@@ -44,6 +44,9 @@ use pb::join_token::Status;
 /// As what grants are signed.
 pub const GRANT: &str = "join 1";
 
+/// How often a node is given a user of the store, as long as somebody else changes it at the same time.
+const GIVEN_TRIES: usize = 3;
+
 /// What a host asks for, as far as it could be read.
 struct Asked {
     body: pb::JoinBody,
@@ -197,15 +200,9 @@ impl Certificates {
         if cluster != self.cluster {
             return Ok(None);
         }
-        let Some((store, hash)) = self.store.admitted(self.registry.store(), node).await? else {
+        let Some(store) = self.given_store(&record_of(&of_node(cluster, node)), node).await? else {
             return Ok(None);
         };
-        if let Some(hash) = hash {
-            let record = record_of(&of_node(cluster, node));
-            store_users::note(&self.registry, &record, hash)
-                .await
-                .map_err(|error| not_admitted_now(node, &chain(&error)))?;
-        }
         // A revocation takes the user away that is there by then. One that came since the commit found none, but it was
         // committed before it looked.
         self.registry.see_all().await;
@@ -216,6 +213,24 @@ impl Certificates {
             warn!(peer = node, error = %chain(&error), "credentials of the store not deleted");
         }
         Err(not_let_in(&format!("the node `{node}` was revoked meanwhile")))
+    }
+
+    /// Gives a node access to the store, and notes by what. Where users are restored at the same time, what that has made of this
+    /// one may be the one before: then it is given another.
+    async fn given_store(&self, record: &RecordId, node: &str) -> Result<Option<pb::JoinStore>, Fault> {
+        let not_now = |error: &dyn std::error::Error| not_admitted_now(node, &chain(error));
+        for _ in 0..GIVEN_TRIES {
+            let Some((store, hash)) = self.store.admitted(self.registry.store(), node).await? else {
+                return Ok(None);
+            };
+            let Some(hash) = hash else { return Ok(Some(store)) };
+            store_users::note(&self.registry, record, hash).await.map_err(|error| not_now(&error))?;
+            let now = self.registry.store().password_hash(node).await.map_err(|error| not_now(&error))?;
+            if now.is_none_or(|now| now == hash) {
+                return Ok(Some(store));
+            }
+        }
+        Err(not_admitted_now(node, "its user is changed all the time"))
     }
 
     /// Whether a node is out by who it is, or by this key.

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::key::{Fingerprint, Key};
-use omnirelay_scripted::{Faulty, Users};
-use omnirelay_store::MemoryStore;
+use omnirelay_scripted::{Faulty, Moment, Users};
+use omnirelay_store::{MemoryStore, RecordId};
+use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
+use prost::Message as _;
 
 use super::join_tests::{Mesh, body, mesh_on, signed};
-use super::pb;
-use super::tests::{called, reason};
+use super::store_users::StoreUsers;
+use super::tests::{called, reason, remember, until};
+use super::{pb, record_of};
+use crate::daemon::identity::trust::unix_now;
 use pb::enrollment_service_server::EnrollmentService as _;
 
 fn store() -> Arc<Faulty> {
@@ -40,4 +45,97 @@ async fn nothing_is_asked_of_the_store_for_whom_the_token_does_not_let_in() {
     mesh.enrollment.revoke_token(called(revoked)).await.unwrap();
     assert_eq!(reason(mesh.join(asks("b")).await), "JOIN_DENIED", "revoked");
     assert_eq!(users.asked(), before + 1);
+}
+
+fn record(node: &str) -> RecordId {
+    record_of(&Holder::Node { cluster: "default".into(), role: String::new(), node: node.into() })
+}
+
+fn held(mesh: &Mesh, node: &str) -> CertificateValue {
+    let found = mesh.node.served.registry.view().get(&record(node));
+    (*found.unwrap().value::<CertificateValue>().unwrap()).clone()
+}
+
+/// What makes users anew, on the daemon of the mesh.
+fn restorer(mesh: &Mesh) -> StoreUsers {
+    let served = &mesh.node.served;
+    StoreUsers {
+        registry: served.registry.clone(),
+        signer: served.signer.clone(),
+        cluster: "default".to_owned(),
+        known: Default::default(),
+    }
+}
+
+/// A mesh that `b` may join nine times.
+async fn joined(store: &Arc<Faulty>) -> Mesh {
+    let mesh = mesh(store, |asked| {
+        (asked.nodes, asked.uses_max, asked.replace) = (vec!["b".into()], 9, true);
+    })
+    .await;
+    join(&mesh).await;
+    mesh
+}
+
+/// Has `b` join with a new key.
+async fn join(mesh: &Mesh) {
+    mesh.join(signed(&mesh.token, &body(&mesh.token, "b", &Key::make().unwrap()))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_that_was_restored_while_its_host_joined_is_that_of_the_join() {
+    let store = store();
+    let mesh = joined(&store).await;
+    let users = store.users.as_ref().unwrap();
+    let before = users.password_of("b");
+    // Whoever restores has found none, and makes the one before once the join has made its own.
+    users.at(Moment::Admitted, move |passwords| {
+        passwords.insert("b".into(), before);
+    });
+    join(&mesh).await;
+    let now = users.password_of("b");
+    assert_ne!(now, before);
+    until("it is noted", || held(&mesh, "b").store_password_hash == now).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_restores_users_goes_by_what_was_noted_meanwhile() {
+    let store = store();
+    let mesh = joined(&store).await;
+    let (users, restorer) = (store.users.as_ref().unwrap(), restorer(&mesh));
+    until("it is noted", || held(&mesh, "b").store_password_hash == users.password_of("b")).await;
+    users.forget_all();
+    // A join comes between seeing that there is none and making it.
+    let (joined, registry) = ([7; 32], mesh.node.served.registry.clone());
+    let value = CertificateValue { store_password_hash: joined.to_vec(), ..held(&mesh, "b") };
+    let handle = tokio::runtime::Handle::current();
+    users.at(Moment::Missed, move |passwords| {
+        passwords.insert("b".into(), joined);
+        let noting = remember(&registry, record("b"), value.encode_to_vec());
+        tokio::task::block_in_place(|| handle.block_on(noting));
+    });
+    restorer.restore().await.unwrap();
+    assert_eq!(users.password_of("b"), joined);
+    // A password that the store has, and the registry notes none of, is not noted over one that a join has noted meanwhile.
+    restorer.note_first(&record("b"), [9; 32]).await.unwrap();
+    assert_eq!(held(&mesh, "b").store_password_hash, joined);
+}
+
+#[tokio::test]
+async fn a_node_that_was_forgotten_and_cannot_come_back_gets_no_user() {
+    let store = store();
+    let mesh = joined(&store).await;
+    let (users, restorer) = (store.users.as_ref().unwrap(), restorer(&mesh));
+    until("it is noted", || held(&mesh, "b").store_password_hash == users.password_of("b")).await;
+    for (what, ended, expected) in
+        [("it may join again", 3600, true), ("it needs a token", 4 * 86_400, false)]
+    {
+        let mut value = held(&mesh, "b");
+        value.issued[0].not_after = unix_now() - ended;
+        remember(&mesh.node.served.registry, record("b"), value.encode_to_vec()).await;
+        until("the certificate has ended", || held(&mesh, "b") == value).await;
+        users.forget_all();
+        restorer.restore().await.unwrap();
+        assert_eq!(users.passwords().contains_key("b"), expected, "{what}");
+    }
 }
