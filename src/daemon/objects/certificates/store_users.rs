@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
+use omnirelay_pki::certificate::Certificate;
+use omnirelay_pki::key::Fingerprint;
+use omnirelay_pki::revocation::Revoked;
 use omnirelay_store::{CommitError, Epoch, Readmitted, RecordId, StoreError, Version, Write};
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, IssuedValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue};
 use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::holder::certificate_of;
 use super::rejoin::GRACE;
 use super::signer::Signer;
 use super::{CERTIFICATE, authority_id, held_in, own_act};
@@ -38,11 +42,31 @@ pub struct StoreUsers {
     /// The cluster whose nodes share the store.
     pub cluster: String,
     /// Users by node, as the registry had them last: what a server has lost may be more than its users.
-    pub known: Mutex<BTreeMap<String, PasswordHash>>,
+    pub known: Mutex<BTreeMap<String, StoreUser>>,
 }
 
-/// What this depends on: a server that restarted begins a new epoch, and only whoever can issue acts.
-fn sense(view: &View) -> (Epoch, Version) {
+/// A user of the store, as the registry had it last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreUser {
+    hash: PasswordHash,
+    /// The newest key of its node then: whoever puts the node out puts out this.
+    key: Fingerprint,
+}
+
+/// Users by node, and what is to be found out or mended of others, by the records of their nodes.
+#[derive(Default)]
+struct Found {
+    users: BTreeMap<String, PasswordHash>,
+    /// Nodes that may have one since an earlier version, which noted none.
+    unknown: Vec<(String, RecordId)>,
+    /// Those whose record has lost what is known here: a version before writes it without.
+    stripped: Vec<(RecordId, PasswordHash)>,
+}
+
+/// When users are looked for: a server that restarted begins a new epoch, and only whoever can issue acts.
+type When = (Epoch, Version);
+
+fn when(view: &View) -> When {
     let authority = view.get(&authority_id()).map_or(Version(0), |found| found.record.version);
     (view.head().epoch, authority)
 }
@@ -50,26 +74,36 @@ fn sense(view: &View) -> (Epoch, Version) {
 impl StoreUsers {
     /// Does so for ever.
     pub async fn run(&self) {
-        self.registry.react(sense, || self.look()).await;
+        let sense = |view: &View| (when(view), view.changed(&CERTIFICATE));
+        self.registry.react_with(When::default(), sense, |last| self.look(last)).await;
     }
 
-    async fn look(&self) -> Option<Instant> {
-        let authority = self.registry.view().get(&authority_id())?.value::<AuthorityValue>()?;
-        if !self.signer.can_issue(&authority) {
-            return None;
+    /// Looks for users, unless that was done `last` for what is so now, and mends their records; when it was done, and when to
+    /// look again.
+    async fn look(&self, last: When) -> (When, Option<Instant>) {
+        let now = when(self.registry.view());
+        let authority = self.registry.view().get(&authority_id());
+        let authority = authority.and_then(|found| found.value::<AuthorityValue>());
+        if !authority.is_some_and(|authority| self.signer.can_issue(&authority)) {
+            return (When::default(), None);
         }
-        match self.restore().await {
-            Ok(()) => None,
+        let looked = match last == now {
+            true => self.mend(self.found().stripped).await,
+            false => self.restore().await,
+        };
+        match looked {
+            Ok(()) => (now, None),
             Err(error) => {
                 warn!(error = %chain(&error), "users of the store not looked at; it is tried again");
-                Some(Instant::now() + AGAIN)
+                (last, Some(Instant::now() + AGAIN))
             }
         }
     }
 
     pub(super) async fn restore(&self) -> Result<(), StoreError> {
         let store = self.registry.store();
-        let (users, unknown) = self.users();
+        let Found { users, unknown, stripped } = self.found();
+        self.mend(stripped).await?;
         let mut made = BTreeMap::new();
         for (node, hash) in &users {
             match store.readmit(node, hash).await? {
@@ -96,33 +130,49 @@ impl StoreUsers {
         Ok(())
     }
 
-    /// The users by node; and the nodes that may have one since an earlier version, which noted none.
-    fn users(&self) -> (BTreeMap<String, PasswordHash>, Vec<(String, RecordId)>) {
-        let mut users = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let prefix = format!("node/{}/", self.cluster);
-        let (now, mut unknown) = (unix_now(), Vec::new());
-        for record in self.registry.view().list(&CERTIFICATE).records.iter() {
+    /// What the registry says, and has said. What is missing there was taken away where the node was put out, and lost elsewhere.
+    fn found(&self) -> Found {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (view, now, prefix) = (self.registry.view(), unix_now(), format!("node/{}/", self.cluster));
+        let (mut found, revoked) = (Found::default(), self.signer.revoked(|id| view.get(id)));
+        for record in view.list(&CERTIFICATE).records.iter() {
             let id = &record.record.id;
             let Some(node) = id.key.strip_prefix(&prefix) else { continue };
             let Some(held) = record.value::<CertificateValue>() else { continue };
-            match hash_of(&held).filter(|_| !self.is_over(node, &held, now)) {
-                Some(hash) => drop(users.insert(node.to_owned(), hash)),
-                None => drop(users.remove(node)),
+            let Some(newest) = held.issued.first().filter(|_| !held.barred).and_then(certificate_of) else {
+                known.remove(node);
+                continue;
+            };
+            let is_out = |key: &Fingerprint| revoked.about(&Revoked::Key(*key)).is_some();
+            if self.is_over(node, &newest, now) || known.get(node).is_some_and(|user| is_out(&user.key)) {
+                known.remove(node);
             }
-            let lives = held.issued.first().is_some_and(|newest| newest.not_after > now);
-            if lives && !held.barred && held.store_password_hash.is_empty() && node != self.registry.node_id()
-            {
-                unknown.push((node.to_owned(), id.clone()));
+            let noted = hash_of(&held).filter(|_| !self.is_over(node, &newest, now));
+            match (noted, known.get(node)) {
+                (Some(hash), _) => drop(known.insert(node.to_owned(), StoreUser { hash, key: newest.key })),
+                (None, Some(user)) => found.stripped.push((id.clone(), user.hash)),
+                (None, None) if newest.not_after > now && node != self.registry.node_id() => {
+                    found.unknown.push((node.to_owned(), id.clone()));
+                }
+                (None, None) => {}
             }
         }
-        (users.clone(), unknown)
+        found.users = known.iter().map(|(node, user)| (node.clone(), user.hash)).collect();
+        found
+    }
+
+    /// Notes again what a version before has written without.
+    async fn mend(&self, stripped: Vec<(RecordId, PasswordHash)>) -> Result<(), StoreError> {
+        for (record, hash) in stripped {
+            self.note_first(&record, hash).await?;
+        }
+        Ok(())
     }
 
     /// Whether a node was forgotten, and its certificate ended too long ago to bring it back: it needs a token, by which it gets
     /// another user.
-    fn is_over(&self, node: &str, held: &CertificateValue, now: i64) -> bool {
-        let lives = |newest: &IssuedValue| newest.not_after.saturating_add(GRACE) >= now;
-        !held.issued.first().is_some_and(lives) && !peers::is_known(&self.registry, node)
+    fn is_over(&self, node: &str, newest: &Certificate, now: i64) -> bool {
+        newest.not_after.saturating_add(GRACE) < now && !peers::is_known(&self.registry, node)
     }
 
     /// Takes away again what was made for a node that was put out meanwhile, and what undid the user of one that joined meanwhile:
@@ -134,7 +184,7 @@ impl StoreUsers {
                 return Ok(());
             }
             self.registry.see_all().await;
-            let (users, _) = self.users();
+            let Found { users, .. } = self.found();
             made.retain(|node, hash| users.get(node) != Some(hash));
             for (node, hash) in &mut made {
                 store.expel(node).await?;
@@ -158,9 +208,9 @@ impl StoreUsers {
     }
 }
 
-/// The password of a node that may use the store.
+/// The password of a node.
 fn hash_of(held: &CertificateValue) -> Option<PasswordHash> {
-    held.store_password_hash.as_slice().try_into().ok().filter(|_| !held.barred)
+    held.store_password_hash.as_slice().try_into().ok()
 }
 
 /// Notes by what password the node of a record uses the store.

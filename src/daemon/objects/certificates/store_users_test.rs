@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::key::{Fingerprint, Key};
-use omnirelay_scripted::{Faulty, Moment, Users};
+use omnirelay_scripted::{Faulty, Method, Moment, Users};
 use omnirelay_store::{MemoryStore, RecordId};
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use prost::Message as _;
@@ -138,4 +138,59 @@ async fn a_node_that_was_forgotten_and_cannot_come_back_gets_no_user() {
         restorer.restore().await.unwrap();
         assert_eq!(users.passwords().contains_key("b"), expected, "{what}");
     }
+}
+
+/// A daemon of an earlier version does not know the field, and writes the record of a certificate without it.
+#[tokio::test]
+async fn a_record_that_an_earlier_version_has_written_takes_no_user_away() {
+    let store = store();
+    let mesh = joined(&store).await;
+    let (users, restorer) = (store.users.as_ref().unwrap(), restorer(&mesh));
+    let password = users.password_of("b");
+    let is_noted = || held(&mesh, "b").store_password_hash == password;
+    until("it is noted", is_noted).await;
+    restorer.restore().await.unwrap();
+    let written_without = async || {
+        let value = CertificateValue { store_password_hash: Vec::new(), ..held(&mesh, "b") };
+        remember(&mesh.node.served.registry, record("b"), value.encode_to_vec()).await;
+        until("the record is written", || !is_noted()).await;
+    };
+    written_without().await;
+    users.forget_all();
+    restorer.restore().await.unwrap();
+    assert_eq!(users.password_of("b"), password, "it is made anew");
+    until("it is noted again", is_noted).await;
+    // Whoever puts the node out takes it away: none is made, nor noted.
+    for leaves in [true, false] {
+        let out = pb::RevokeNodeRequest { node: "b".into(), leaves, ..Default::default() };
+        mesh.enrollment.revoke_node(called(out)).await.unwrap();
+        until("it is taken away", || held(&mesh, "b").store_password_hash.is_empty()).await;
+        users.forget_all();
+        restorer.restore().await.unwrap();
+        assert!(users.passwords().is_empty(), "leaves: {leaves}");
+        assert!(held(&mesh, "b").store_password_hash.is_empty(), "leaves: {leaves}");
+        if leaves {
+            join(&mesh).await;
+            restorer.restore().await.unwrap();
+        }
+    }
+}
+
+/// It is mended as soon as it is seen, and nothing is asked of the store for it.
+#[tokio::test]
+async fn a_record_that_an_earlier_version_has_written_is_mended_at_once() {
+    let store = store();
+    let mesh = joined(&store).await;
+    let password = store.users.as_ref().unwrap().password_of("b");
+    let is_noted = || held(&mesh, "b").store_password_hash == password;
+    until("it is noted", is_noted).await;
+    let restorer = Arc::new(restorer(&mesh));
+    let running = restorer.clone();
+    let running = tokio::spawn(async move { running.run().await });
+    until("it has looked", || !restorer.known.lock().unwrap().is_empty()).await;
+    let value = CertificateValue { store_password_hash: Vec::new(), ..held(&mesh, "b") };
+    let commits = store.count(Method::Commit);
+    remember(&mesh.node.served.registry, record("b"), value.encode_to_vec()).await;
+    until("it is noted again", || store.count(Method::Commit) > commits + 1 && is_noted()).await;
+    running.abort();
 }
