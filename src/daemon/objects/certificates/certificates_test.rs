@@ -9,6 +9,7 @@ use omnirelay_pki::request::Request as Csr;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::Usage;
 use omnirelay_store::{ManualClock, MemoryStore, Store};
+use omnirelay_wire::pb::omnirelay::store::v1::RevocationValue;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;

@@ -40,7 +40,7 @@ use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_store::{Kind, RecordId};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, RevocationValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue};
 use omnirelay_wire::reasons;
 
 use super::serve::serve;
@@ -160,9 +160,7 @@ pub fn has_authority(registry: &Registry) -> HasAuthority {
 
 /// The number of the list of revocations that the registry has; 0 when it has none.
 pub fn revocations_number(registry: &Registry) -> u64 {
-    let view = registry.view();
-    let kept = view.get(&revocation_id()).and_then(|record| record.value::<RevocationValue>());
-    revoked::known(kept.as_deref()).map_or(0, |list| list.number())
+    revoked::list_of(registry.view().get(&revocation_id()).as_deref()).number()
 }
 
 /// What a daemon does by itself to records of these kinds, which are of nobody else.

@@ -1,5 +1,7 @@
 //! What is revoked: the list as the registry keeps it, which counts for what the authority has signed.
 
+use std::sync::Arc;
+
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_pki::certificate::{Serial, key_of, validity_of};
 use omnirelay_pki::key::Fingerprint;
@@ -12,6 +14,8 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::unknown_fields::UnknownFields;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
+
+use crate::daemon::registry::view::ViewRecord;
 
 /// As what lists of revocations are signed.
 pub const REVOCATIONS: &str = "revocations 1";
@@ -58,6 +62,12 @@ pub fn known(value: Option<&RevocationValue>) -> Result<Revocations, Fault> {
     })?;
     let unknown_fields = list.unknown_fields.as_bytes().to_vec();
     Ok(Revocations::new(list.number, list.entries.into_iter().map(entry)).with_unknown_fields(unknown_fields))
+}
+
+/// The list of a record as [`known`] reads it, once for each version of the record; an empty one where it is none.
+pub fn list_of(record: Option<&ViewRecord>) -> Arc<Revocations> {
+    let read = |record: &ViewRecord| known(record.value::<RevocationValue>().as_deref()).unwrap_or_default();
+    record.and_then(|record| record.made(read)).unwrap_or_default()
 }
 
 fn entry(value: RevokedValue) -> (Revoked, Revocation) {

@@ -7,7 +7,7 @@ use omnirelay_core::spiffe::Holder;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_store::Record;
-use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, PeerValue, RevocationValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, PeerValue};
 
 use super::holder::{certificate_of, record_of};
 use super::rejoin::GRACE;
@@ -22,7 +22,7 @@ const ENROLLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 *
 pub struct NodeIdentities<'a> {
     view: &'a View,
     authority_since: Millis,
-    revocations: Revocations,
+    revocations: Arc<Revocations>,
     /// By the store's clock, as the records are dated.
     now: Millis,
     /// By the clock of this host, in seconds of the Unix time, as certificates are dated.
@@ -33,9 +33,8 @@ impl<'a> NodeIdentities<'a> {
     /// `None`: the mesh has no authority, and nobody proves anything.
     pub fn of(view: &'a View) -> Option<Self> {
         let authority = view.get(&authority_id())?;
-        let list = view.get(&revocation_id()).and_then(|record| record.value::<RevocationValue>());
         // What cannot be read puts nobody out.
-        let revocations = revoked::known(list.as_deref()).unwrap_or_default();
+        let revocations = revoked::list_of(view.get(&revocation_id()).as_deref());
         let authority_since = authority.record.created_at;
         Some(Self { view, authority_since, revocations, now: view.now(), wall: unix_now() })
     }
@@ -72,7 +71,9 @@ impl<'a> NodeIdentities<'a> {
 mod tests {
     use omnirelay_store::{Epoch, RecordId, Revision, Version};
     use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
-    use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, IssuedValue};
+    use omnirelay_wire::pb::omnirelay::store::v1::{
+        AuthorityValue, IssuedValue, RevocationList, RevocationValue, RevokedValue, revoked_value,
+    };
     use prost::Message as _;
 
     use super::*;
@@ -165,6 +166,27 @@ mod tests {
         let peer = PeerValue { metadata: Some(metadata), ..PeerValue::default() };
         let entered = record(RecordId::new(crate::daemon::objects::peers::PEER, "n"), Vec::new(), newcomer);
         assert!(ahead.has(&entered, &peer));
+    }
+
+    /// Everybody who looks at the nodes asks for it, again and again.
+    #[test]
+    fn a_list_of_revocations_is_read_once_for_each_version_of_it() {
+        let authority = || record(authority_id(), AuthorityValue::default().encode_to_vec(), SINCE);
+        let list = |number: u64| {
+            let what = Some(revoked_value::What::Node(format!("default/n{number}")));
+            let entries = vec![RevokedValue { what, until: 1 << 40, ..RevokedValue::default() }];
+            let body = RevocationList { number, entries, ..RevocationList::default() }.encode_to_vec();
+            let value = RevocationValue { body, ..RevocationValue::default() };
+            record(revocation_id(), value.encode_to_vec(), SINCE)
+        };
+        let of = |view: &View| NodeIdentities::of(view).unwrap().revocations;
+        let first = view(&[authority(), list(1)]);
+        assert_eq!(of(&first).number(), 1);
+        assert!(Arc::ptr_eq(&of(&first), &of(&first)));
+        let second = view(&[authority(), list(2)]);
+        assert_eq!(of(&second).number(), 2);
+        let unreadable = record(revocation_id(), vec![255; 9], SINCE);
+        assert_eq!(of(&view(&[authority(), unreadable])).number(), 0);
     }
 
     #[test]

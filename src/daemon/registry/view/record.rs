@@ -21,6 +21,7 @@ pub struct ViewRecord {
 #[derive(Default)]
 struct Derived {
     decoded: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
+    made: OnceLock<Arc<dyn Any + Send + Sync>>,
     shown: OnceLock<Option<Bytes>>,
 }
 
@@ -42,6 +43,12 @@ impl ViewRecord {
             Some(Arc::new(message))
         });
         decoded.clone()?.downcast::<M>().ok()
+    }
+
+    /// What `make` makes of the record, on first use: one thing for each kind of records. `None`: something else was made of it.
+    pub fn made<T: Send + Sync + 'static>(&self, make: impl FnOnce(&Self) -> T) -> Option<Arc<T>> {
+        let made = self.derived().made.get_or_init(|| Arc::new(make(self)));
+        made.clone().downcast::<T>().ok()
     }
 
     /// As [`ViewRecord::value`], and keeps nothing of it.
