@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use omnirelay_core::spiffe::Holder;
+use omnirelay_core::text::shown;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -19,6 +20,9 @@ use super::authenticate::{Authenticator, Ended, Loopback};
 use super::bearer::{Bearer, Bearers};
 use super::caller::{PeerInfo, Principal, Proof, Provisional, Scope, Scopes};
 use super::trust::{HasAuthority, Standing, Trust};
+
+/// How much of a scheme an error shows, in characters.
+const SCHEME_CHARS_SHOWN: usize = 20;
 
 /// A secret that proves who sends it.
 #[derive(Clone)]
@@ -145,7 +149,9 @@ impl Grants {
 /// Asks for proof, and leaves whoever has none to another authenticator.
 ///
 /// A token counts more than a certificate or a user, since it is sent on purpose and may be of fewer scopes. So whoever sends
-/// one that does not hold is refused, whatever else is proven: what it was narrowed to must not end with it.
+/// one that does not hold is refused, whatever else is proven: what it was narrowed to must not end with it. What is sent in another
+/// scheme than that of tokens is for somebody else, as a proxy on the way: a certificate counts beside it, and whoever shows none is
+/// as one of whom nothing is known, wherever they come from.
 pub struct Proven<A> {
     /// `None`: a port where tokens are no proof, and not looked at.
     tokens: Option<Arc<Tokens>>,
@@ -199,7 +205,10 @@ impl<A: Authenticator> Authenticator for Proven<A> {
         if let Some(federated) = federated(peer) {
             return Ok(federated);
         }
-        if let Some(sent) = self.sent(headers) {
+        let foreign = self.tokens.as_ref().and_then(|_| foreign_scheme(headers));
+        if foreign.is_none()
+            && let Some(sent) = self.sent(headers)
+        {
             return sent;
         }
         if let Some(certificate) = &peer.certificate {
@@ -210,6 +219,11 @@ impl<A: Authenticator> Authenticator for Proven<A> {
                 Holder::Node { .. } => principal,
                 Holder::Operator(_) | Holder::Service(_) => self.grants.added_to(principal),
             });
+        }
+        if let Some(scheme) = foreign {
+            // Where somebody comes from is no proof beside what was to prove who they are: a proxy may speak for anybody.
+            let nobody = self.otherwise.authenticate(&PeerInfo::unknown(), headers);
+            return nobody.map_err(|_| scheme_unknown(scheme));
         }
         match &peer.user {
             // Whoever could open the socket was let in by its mode; the name is for the audit trail.
@@ -387,6 +401,25 @@ fn proof_needed() -> Fault {
         "call its control socket (omnirelay --addr unix:PATH), show a certificate (omnirelay --tls-cert FILE \
          --tls-key FILE), or send the token of its token file (omnirelay --token-file FILE)",
     )
+}
+
+fn scheme_unknown(scheme: &str) -> Fault {
+    let scheme = shown(scheme, SCHEME_CHARS_SHOWN);
+    let message =
+        format!("what was sent in `authorization` is of the scheme `{scheme}`, which proves nobody here");
+    Fault::new(reasons::PROOF_NEEDED, message).hint(
+        "show a certificate, send a token (Bearer), or leave it out; a proxy that has looked at it takes it out \
+         (nginx: proxy_set_header Authorization \"\")",
+    )
+}
+
+/// The scheme of what a caller sends in `authorization`, where that is not the one of tokens; `None` as well where it has none,
+/// or is there more than once.
+fn foreign_scheme(headers: &HeaderMap) -> Option<&str> {
+    let mut sent = headers.get_all(AUTHORIZATION).iter();
+    let (Some(only), None) = (sent.next(), sent.next()) else { return None };
+    let (scheme, said) = only.to_str().ok()?.trim().split_once(' ')?;
+    (!said.trim().is_empty() && !scheme.eq_ignore_ascii_case("bearer")).then_some(scheme)
 }
 
 /// What a caller sends as its token, if it sends one.

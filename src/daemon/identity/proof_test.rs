@@ -33,7 +33,12 @@ fn each_proof_makes_its_principal() {
         (near(), Some(small.as_str()), Ok("token:watcher"), Ok("token:watcher")),
         (near(), Some(other.as_str()), Err("TOKEN_UNKNOWN"), Err("TOKEN_UNKNOWN")),
         (near(), Some("Bearer "), Err("TOKEN_UNKNOWN"), Err("TOKEN_UNKNOWN")),
-        (near(), Some("Basic YTpi"), Err("TOKEN_UNKNOWN"), Err("TOKEN_UNKNOWN")),
+        (near(), Some("Bearer"), Err("TOKEN_UNKNOWN"), Err("TOKEN_UNKNOWN")),
+        (near(), Some(SECRET), Err("TOKEN_UNKNOWN"), Err("TOKEN_UNKNOWN")),
+        (near(), Some("Basic "), Err("TOKEN_UNKNOWN"), Err("TOKEN_UNKNOWN")),
+        (near(), Some("Basic YTpi"), Err("PROOF_NEEDED"), Err("PROOF_NEEDED")),
+        (PeerInfo::of_user("root"), Some("Basic YTpi"), Err("PROOF_NEEDED"), Err("PROOF_NEEDED")),
+        (PeerInfo::unknown(), Some("Basic YTpi"), Err("PROOF_NEEDED"), Err("PROOF_NEEDED")),
         (PeerInfo::of_user("ann"), None, Ok("uid:ann"), Ok("uid:ann")),
         (PeerInfo::of_user("ann"), Some(other.as_str()), Err("TOKEN_UNKNOWN"), Err("TOKEN_UNKNOWN")),
         (PeerInfo::of_user("ann"), Some(""), Err("TOKEN_UNKNOWN"), Err("TOKEN_UNKNOWN")),
@@ -196,6 +201,39 @@ fn a_token_that_was_taken_away_is_a_refusal_whatever_else_is_proven() {
     refused(&twice);
     tokens.replace(&[]);
     refused(&headers);
+}
+
+/// As a proxy passes on what it has looked at itself.
+#[test]
+fn another_scheme_than_that_of_tokens_leaves_a_certificate_and_makes_nobody_more_than_anybody_is() {
+    use super::super::authenticate::{HostAndAgents, Insecure};
+    let tokens = tokens();
+    let of = || (tokens.clone(), Arc::<Grants>::default());
+    let near = || PeerInfo::at("127.0.0.1:5".parse().unwrap(), None);
+    let ports: [(&str, Box<dyn Authenticator>, Option<&str>); 4] = [
+        // who may call, and who anybody is there
+        ("open", Box::new(Proven::new(of().0, of().1, Loopback::default())), None),
+        ("insecure", Box::new(Proven::new(of().0, of().1, Insecure::default())), Some("anonymous")),
+        ("proof", Box::new(Proven::new(of().0, of().1, ProofNeeded)), None),
+        ("agents", Box::new(Proven::new(of().0, of().1, HostAndAgents::new(|| true))), Some("agent")),
+    ];
+    for value in ["Basic YTpi", "basic YTpi", "Negotiate YII=", "Digest username=\"ann\""] {
+        for (port, judge, anybody) in &ports {
+            let who = |peer: &PeerInfo| judge.authenticate(peer, &sent(Some(value)));
+            assert_eq!(&*who(&of_ann()).unwrap().name, "operator:ann", "{port}: {value}");
+            for peer in [near(), PeerInfo::of_user("root"), PeerInfo::unknown()] {
+                let told =
+                    who(&peer).map(|who| who.name.to_string()).map_err(|fault| fault.reason.to_string());
+                let expected = anybody.map(str::to_owned).ok_or("PROOF_NEEDED".to_owned());
+                assert_eq!(told, expected, "{port}: {value} of {peer:?}");
+            }
+        }
+    }
+    let mut twice = sent(Some("Basic YTpi"));
+    twice.append(AUTHORIZATION, format!("Bearer {SECRET}").parse().unwrap());
+    for (port, judge, _) in &ports {
+        assert_eq!(judge.authenticate(&of_ann(), &twice).unwrap_err().reason, "TOKEN_UNKNOWN", "{port}");
+    }
 }
 
 #[test]
