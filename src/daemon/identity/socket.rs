@@ -19,8 +19,9 @@ use super::users::group_id;
 
 /// The longest path that the system has room for, in bytes.
 pub const PATH_BYTES_MAX: usize = 107;
-/// How many connections may wait to be taken.
-const WAITING_MAX: i32 = 1024;
+/// How many connections may wait to be taken. Too low: beside a flood whoever connects is not heard, and tries again after a
+/// second.
+pub const WAITING_MAX: i32 = 1024;
 
 /// Why there is no control socket. What stood at its path stands there still.
 #[derive(Debug, thiserror::Error)]

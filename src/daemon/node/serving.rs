@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::NodeError;
 use super::ports::{Listens, Port};
+use crate::daemon::identity::socket::WAITING_MAX;
 use crate::daemon::surface::{Drained, RequestObserver, serve_quic, serve_unix, serve_with};
 
 /// Stops what serves: all listeners of one surface.
@@ -107,11 +108,30 @@ pub fn per_address_max(connections_max: usize, configured: Option<usize>) -> usi
     configured.unwrap_or(connections_max.div_ceil(4))
 }
 
-/// The listener for this runtime.
+/// The listener for this runtime, with more room for those who wait than the standard library asks for, which is 128.
 ///
 /// # Errors
 /// [`NodeError::Listen`].
 pub fn asynchronous(listener: TcpListener) -> Result<tokio::net::TcpListener, NodeError> {
     listener.set_nonblocking(true).map_err(NodeError::Listen)?;
+    rustix::net::listen(&listener, WAITING_MAX).map_err(|error| NodeError::Listen(error.into()))?;
     tokio::net::TcpListener::from_std(listener).map_err(NodeError::Listen)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn as_many_may_wait_as_connect_in_a_flood() {
+        let listener = asynchronous(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        let at = listener.local_addr().unwrap();
+        // The system answers them; whoever finds no room is not answered.
+        let waiting: Vec<TcpStream> =
+            (0..400).map(|_| TcpStream::connect_timeout(&at, Duration::from_secs(5)).unwrap()).collect();
+        assert_eq!(waiting.len(), 400);
+    }
 }
