@@ -84,7 +84,8 @@ impl Sentinels {
     pub async fn master(&self, manner: Manner, store: &str) -> Result<Address, Failure> {
         let Answers { opinions, mut failures } = self.ask_all(manner).await;
         let asked = self.addresses.len();
-        let believed = locked(&self.belief).weigh(&opinions, asked, Instant::now());
+        let newer = self.with_newer(&opinions);
+        let believed = locked(&self.belief).weigh(&newer, asked, Instant::now());
         self.note_disagreement(&opinions, store);
         believed.map_err(|doubt| {
             let what = match doubt {
@@ -156,6 +157,14 @@ impl Sentinels {
             });
         }
         answered
+    }
+
+    /// These opinions, and those that came late and are of a greater epoch than all of them.
+    fn with_newer(&self, opinions: &[Opinion]) -> Vec<Opinion> {
+        let newest = opinions.iter().filter_map(|opinion| opinion.epoch).max();
+        let late = self.with_late(opinions).split_off(opinions.len());
+        let newer = late.into_iter().filter(|opinion| newest.is_some() && opinion.epoch > newest);
+        opinions.iter().cloned().chain(newer).collect()
     }
 
     /// These opinions, and the last ones of those that have not answered in time.
