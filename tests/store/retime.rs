@@ -30,11 +30,18 @@ async fn open(store: &dyn Store, id: &str) -> Group {
 }
 
 async fn acquire(store: &dyn Store, holder: &Group) -> Result<u64, CommitError> {
-    let lease = LeaseOp::Acquire { scope: "s".to_owned(), holder: holder.of.clone(), token_floor: 0 };
+    acquire_scope(store, holder, "s").await
+}
+
+async fn acquire_scope(store: &dyn Store, holder: &Group, scope: &str) -> Result<u64, CommitError> {
+    let lease = LeaseOp::Acquire { scope: scope.to_owned(), holder: holder.of.clone(), token_floor: 0 };
     let commit =
         Commit { epoch: epoch(store).await, leases: vec![lease], writer: "n".into(), ..Commit::default() };
     match store.commit(commit).await? {
-        Committed::Done(_) | Committed::Replayed { .. } => Ok(store.leases().await.unwrap().leases[0].token),
+        Committed::Done(_) | Committed::Replayed { .. } => {
+            let leases = store.leases().await.unwrap().leases;
+            Ok(leases.iter().find(|lease| lease.scope == scope).unwrap().token)
+        }
     }
 }
 
@@ -135,6 +142,10 @@ async fn time_is_brought_back(store: &dyn Store, wall: Millis, quarantine: Durat
     let granted = acquire(store, &other).await;
     assert_eq!(granted.is_ok(), quarantine.is_zero(), "{granted:?} in the quarantine");
     assert!(granted.is_err() || granted.is_ok_and(|next| next > token), "tokens do not fall");
+    if quarantine.is_zero() {
+        let first = acquire_scope(store, &other, "first").await.unwrap();
+        assert!(first > ahead.0, "{first}: nor do they where a lease was forgotten by {ahead:?}");
+    }
 }
 
 #[tokio::test]
@@ -149,6 +160,8 @@ async fn the_time_of_a_memory_store_is_brought_back() {
     let next = open(&store, "c").await;
     let token = acquire(&store, &next).await.unwrap();
     assert!(token > BEGIN.after(HOURS_30).0, "tokens do not fall: {token}");
+    let first = acquire_scope(&store, &next, "first").await.unwrap();
+    assert!(first > BEGIN.after(HOURS_30).0, "nor where a lease was forgotten: {first}");
 }
 
 #[tokio::test]
@@ -169,6 +182,11 @@ async fn the_time_of_an_embedded_store_is_brought_back_for_good() {
         "after a restart"
     );
     assert_eq!(epoch(&store).await, epoch_before);
+    drop(store);
+    let store = open_at(&ManualClock::at(BEGIN.after(TTL * 3))).unwrap();
+    let group = open(&store, "c").await;
+    let first = acquire_scope(&store, &group, "first").await.unwrap();
+    assert!(first > BEGIN.after(HOURS_30).0, "no token is below one of a lease that was forgotten: {first}");
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ pub enum LeaseOp {
     /// Gives a scope back; nothing happens if `token` is not its current one.
     Release { scope: String, token: u64 },
     /// Forgets the lease of a scope, whose terms then begin with 1 again. Nothing happens if there is none, if the scope
-    /// is not free, or if its token is not below store time: the next one, which is not below store time, is above it.
+    /// is not free, or if its token is not below store time: the next one, which is not below store time, is above it, also
+    /// once store time was brought back.
     /// The scope is in no other operation of its commit.
     Forget { scope: String },
 }

@@ -458,11 +458,6 @@ impl View {
         for lease in loaded.leases {
             state.take_lease(lease);
         }
-        if before.epoch == epoch {
-            // What is not there in the same epoch was forgotten.
-            let State { tokens_seen, leases, .. } = &mut *state;
-            tokens_seen.retain(|scope, _| leases.contains_key(scope));
-        }
         for entry in log {
             state.take_in(&self.mirrored, &self.followed, entry);
         }

@@ -99,6 +99,7 @@ impl<T: TablesMut> Step<'_, T> {
             return Err(held(None, self.state.quarantine_until));
         }
         let (term, token) = lease.map_or((0, 0), |lease| (lease.term, lease.token));
+        let token_floor = token_floor.max(self.state.token_floor);
         Ok(Some(Lease {
             scope: scope.to_owned(),
             holder: holder.clone(),

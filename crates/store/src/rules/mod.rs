@@ -127,6 +127,8 @@ pub(super) struct State {
     /// The greatest instance of a group that was collected.
     pub instance_floor: u64,
     pub quarantine_until: Millis,
+    /// Store time before it was brought back, at most: each token is above it, whoever has forgotten those of before.
+    pub token_floor: u64,
     /// When something was renewed last and how much grace was asked for then; no row has it.
     pub heard: Heard,
     pub grace: Option<Grace>,

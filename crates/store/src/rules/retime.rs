@@ -35,7 +35,8 @@ pub(crate) fn follow(state: &mut State, groups: &mut Groups, before: Millis, now
 
 impl<T: TablesMut> Step<'_, T> {
     /// Begins a new epoch in which it is `to`, which is earlier: all deadlines go back by as much, so that what is left of
-    /// each stays. Terms, tokens, versions and revisions go on.
+    /// each stays. Terms, tokens, versions and revisions go on; a token of a scope whose lease was forgotten is above all that
+    /// were given of it, since those were not above store time.
     pub fn turn_back(&mut self, to: Millis) -> Result<Epoch, StoreError> {
         let by = self.now.since(to);
         let back = |at: Millis| Millis(at.0.saturating_sub(whole_ms(by)));
@@ -53,6 +54,7 @@ impl<T: TablesMut> Step<'_, T> {
         self.state.grace = None;
         self.state.epoch = Epoch(self.state.epoch.0.saturating_add(1).max(to.0));
         self.state.quarantine_until = to.after(longest);
+        self.state.token_floor = self.state.token_floor.max(self.now.0);
         self.now = to;
         Ok(self.state.epoch)
     }

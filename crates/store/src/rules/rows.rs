@@ -155,6 +155,7 @@ pub(crate) fn state_from_row(row: &[u8]) -> Result<(State, Millis, u64, [u64; 2]
         answers: row.answers,
         instance_floor: row.instance_floor,
         quarantine_until: Millis(row.quarantine_until_ms),
+        token_floor: row.token_floor,
         ..State::default()
     };
     Ok((state, Millis(row.clock_ms), row.batch, [row.opening, row.opening_before]))
@@ -173,6 +174,7 @@ pub(crate) fn state_row(state: &State, clock: Millis, batch: u64, openings: [u64
         batch,
         opening: openings[0],
         opening_before: openings[1],
+        token_floor: state.token_floor,
     }
     .encode_to_vec()
 }

@@ -1,12 +1,11 @@
 //! Forgets the leases of scopes that were deleted: they would stay in the store, and in every daemon, for ever.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_store::{COMMIT_WRITES_MAX, CommitError, LeaseOp};
-use tokio::time::sleep;
+use omnirelay_store::{COMMIT_WRITES_MAX, CommitError, LeaseOp, Version};
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::{LEADERSHIP, leadership_id};
@@ -14,56 +13,66 @@ use crate::core::lease::Standing;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::view::View;
-use crate::daemon::wall_clock;
 
 /// How often it is looked for such leases.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// How old a lease is at least. A scope that is deleted and made again within that time goes on with its terms.
-const AGE_MIN: Duration = Duration::from_secs(600);
+/// How long a scope has had no record and its lease no holder. One that is made again within that time goes on with its terms.
+const GONE_FOR: Duration = Duration::from_secs(600);
+/// How long lies between two commits, where there is more than one may forget.
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// Since when scopes are seen to be gone.
+type Gone = BTreeMap<String, Instant>;
 
 /// Does so for ever. All daemons do: a lease that is gone already is no change.
 pub async fn forget_leases(registry: &Registry) {
+    let mut gone = Gone::new();
     loop {
         sleep(LOOK_EVERY).await;
-        if let Err(error) = forget_once(registry).await {
-            debug!(error = %chain(&error), "leases of deleted scopes not forgotten; trying again");
+        for some in look(registry, &mut gone).chunks(COMMIT_WRITES_MAX) {
+            if let Err(error) = forget(registry, some).await {
+                debug!(error = %chain(&error), "leases of deleted scopes not forgotten; trying again");
+            }
+            sleep(BETWEEN).await;
         }
     }
 }
 
-/// As many as one commit may forget; the next look goes on. A scope keeps its lease while its token is not below store
-/// time, so that the next one is greater whoever remembers this one; nor is one forgotten that is ahead of the wall clock,
-/// back to which store time may be brought.
-async fn forget_once(registry: &Registry) -> Result<(), CommitError> {
+/// The scopes that have been gone for long enough.
+fn look(registry: &Registry, gone: &mut Gone) -> Vec<String> {
     let view = registry.view();
     // What a new epoch has lost is about to be there again.
     if !view.head().caught_up || registry.is_stale() {
-        return Ok(());
+        return Vec::new();
     }
     let led: BTreeSet<String> =
         view.list(&LEADERSHIP).records.iter().map(|record| record.record.id.key.clone()).collect();
     view.forget_scopes_but(|scope| led.contains(scope));
-    let epoch = view.head().epoch;
-    let forgotten = forgettable(view);
-    if forgotten.is_empty() {
-        return Ok(());
-    }
-    let act = Act::new("leaders.forget-leases", [], Authority::Unfenced);
-    let ops = forgotten.into_iter().take(COMMIT_WRITES_MAX).map(|scope| LeaseOp::Forget { scope });
-    registry.attempt(&act, Plan::read_in(epoch).lease(ops)).await.map(drop)
+    let free: BTreeSet<String> = free(view).into_iter().filter(|scope| !led.contains(scope)).collect();
+    gone.retain(|scope, _| free.contains(scope));
+    let now = Instant::now();
+    free.into_iter().for_each(|scope| drop(gone.entry(scope).or_insert(now)));
+    let long = gone.iter().filter(|(_, since)| now.duration_since(**since) >= GONE_FOR);
+    long.map(|(scope, _)| scope.clone()).collect()
 }
 
-/// The scopes of leases that nobody has, and that no record is of.
-fn forgettable(view: &View) -> Vec<String> {
-    let old: Vec<String> = {
-        let tenancy = view.tenancy();
-        let now = tenancy.now().min(Millis(whole_ms(wall_clock::unix())));
-        let is_old = |(lease, standing): &(&omnirelay_store::Lease, Standing)| {
-            is_over(standing) && lease.token < now.0 && now.since(lease.acquired_at) >= AGE_MIN
-        };
-        tenancy.all().filter(is_old).map(|(lease, _)| lease.scope.clone()).collect()
-    };
-    old.into_iter().filter(|scope| view.get(&leadership_id(scope)).is_none()).collect()
+/// Forgets the leases of scopes, as long as none of them has a record. The store keeps a lease whose token is not below store
+/// time, so that the next one is greater whoever remembers this one; where time is brought back, it gives none below the
+/// time of before.
+async fn forget(registry: &Registry, scopes: &[String]) -> Result<(), CommitError> {
+    let act = Act::new("leaders.forget-leases", [], Authority::Unfenced);
+    let absent: Vec<_> = scopes.iter().map(|scope| (leadership_id(scope), Version(0))).collect();
+    let ops = scopes.iter().map(|scope| LeaseOp::Forget { scope: scope.clone() });
+    let plan = Plan::read_in(registry.view().head().epoch).expect(absent).lease(ops);
+    registry.attempt(&act, plan).await.map(drop)
+}
+
+/// The scopes of leases that nobody has, and that may be forgotten by now.
+fn free(view: &View) -> Vec<String> {
+    let tenancy = view.tenancy();
+    let now = tenancy.now();
+    let is_free = |(lease, standing): &(&omnirelay_store::Lease, Standing)| is_over(standing) && lease.token < now.0;
+    tenancy.all().filter(is_free).map(|(lease, _)| lease.scope.clone()).collect()
 }
 
 fn is_over(standing: &Standing) -> bool {
@@ -98,7 +107,7 @@ mod tests {
         let daemon = LabRegistry::beating(Registry::new("a", store.clone(), &[LEADERSHIP]), PACE).await;
         let registry = &daemon.registry;
         let epoch = registry.view().head().epoch;
-        let open = OpenGroup { epoch, id: GroupId("session/b".into()), ttl: AGE_MIN * 2, secret: "s".into() };
+        let open = OpenGroup { epoch, id: GroupId("session/b".into()), ttl: GONE_FOR * 4, secret: "s".into() };
         let Opened::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
         let scopes = ["gone", "kept", "held", "young"];
         let acquire = |scope: &&str| LeaseOp::Acquire {
@@ -109,18 +118,29 @@ mod tests {
         let commit = |leases, writes| Commit { epoch, leases, writes, ..Commit::default() };
         let record = Write::Put { id: leadership_id("kept"), value: Bytes::new(), group: None };
         store.commit(commit(scopes[..3].iter().map(acquire).collect(), vec![record])).await.unwrap();
-        sleep(AGE_MIN).await;
-        store.commit(commit(vec![acquire(&"young")], vec![])).await.unwrap();
-        let leases = store.leases().await.unwrap().leases;
-        let release = |lease: &omnirelay_store::Lease| LeaseOp::Release {
-            scope: lease.scope.clone(),
-            token: lease.token,
+        let released_all = async || {
+            let leases = store.leases().await.unwrap().leases;
+            let free = leases.iter().filter(|lease| lease.scope != "held");
+            let free = free.map(|lease| LeaseOp::Release { scope: lease.scope.clone(), token: lease.token });
+            store.commit(commit(free.collect(), vec![])).await.unwrap();
+            sleep(Duration::from_secs(1)).await;
         };
-        let released = leases.iter().filter(|lease| lease.scope != "held").map(release).collect();
-        store.commit(commit(released, vec![])).await.unwrap();
-        sleep(Duration::from_secs(1)).await;
+        // However long it was led.
+        sleep(GONE_FOR * 2).await;
+        released_all().await;
+        let mut gone = Gone::new();
+        assert!(look(registry, &mut gone).is_empty(), "it has just been given back");
+        sleep(GONE_FOR / 2).await;
+        store.commit(commit(vec![acquire(&"young")], vec![])).await.unwrap();
+        released_all().await;
+        assert!(look(registry, &mut gone).is_empty());
+        sleep(GONE_FOR / 2).await;
+        assert_eq!(look(registry, &mut gone), ["gone"]);
+        // It may have been made again meanwhile.
+        let made_again = forget(registry, &["gone".to_owned(), "kept".to_owned()]).await.unwrap_err();
+        assert!(matches!(made_again, CommitError::Conflict { .. }), "{made_again}");
         for _ in 0..2 {
-            forget_once(registry).await.unwrap();
+            forget(registry, &["gone".to_owned(), "held".to_owned()]).await.unwrap();
             let left = store.leases().await.unwrap().leases;
             let left: Vec<_> = left.iter().map(|lease| lease.scope.as_str()).collect();
             assert_eq!(left, ["held", "kept", "young"]);

@@ -232,7 +232,10 @@ impl State {
 
     /// Nobody will ask for the lease of this scope again. One that was granted since then comes behind it in the log.
     pub(super) fn forget_lease(&mut self, scope: &str) {
-        self.tokens_seen.remove(scope);
+        let now = self.heard_at;
+        if self.tokens_seen.get(scope).is_some_and(|token| *token < now.0) {
+            self.tokens_seen.remove(scope);
+        }
         self.splits.forget(scope);
         let Some(lease) = self.leases.remove(scope) else { return };
         super::let_go(&mut self.held, &lease.holder.id, scope);
@@ -270,11 +273,14 @@ impl State {
 }
 
 impl View {
-    /// Forgets what was seen of scopes that have neither a lease nor a record: an epoch may have lost both.
+    /// Forgets what was seen of scopes that have neither a lease nor a record, as an epoch may have lost both. Of tokens that are
+    /// not below store time nothing is forgotten: the next one of their scope may be less.
     pub fn forget_scopes_but(&self, is_there: impl Fn(&str) -> bool) {
         let mut state = write(&self.state);
+        let now = state.heard_at;
         let State { tokens_seen, leases, splits, .. } = &mut *state;
-        tokens_seen.retain(|scope, _| leases.contains_key(scope) || is_there(scope));
+        let stays = |scope: &str| leases.contains_key(scope) || is_there(scope);
+        tokens_seen.retain(|scope, token| *token >= now.0 || stays(scope));
         splits.last.retain(|scope, _| tokens_seen.contains_key(scope));
     }
 }

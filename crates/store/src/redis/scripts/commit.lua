@@ -147,7 +147,7 @@ for _ = 1, tonumber(ARGV[11]) do
       if now < load_mercy(state).quarantine then return { 'held', scope, state.quarantine } end
       after = {
         term = (lease and lease.term or 0) + 1,
-        token = math.max((lease and lease.token or 0) + 1, floor + 1, now),
+        token = math.max((lease and lease.token or 0) + 1, floor + 1, state.token_floor + 1, now),
         acquired = now, released = false, instance = instance, group = group,
       }
     end

@@ -80,10 +80,11 @@ end
 -- What some scripts need of it: the quarantine, the last renewal and the grace that runs.
 local function load_mercy(state)
   if state.quarantine then return state end
-  local row = redis.call('HMGET', META, 'quarantine', 'heard', 'heard_grace', 'grace_from', 'grace_until')
+  local row = redis.call('HMGET', META, 'quarantine', 'heard', 'heard_grace', 'grace_from', 'grace_until', 'token_floor')
   state.quarantine, state.heard = number('quarantine', row[1]), number('heard', row[2])
   state.heard_grace = number('heard_grace', row[3])
   state.grace_from, state.grace_until = number('grace_from', row[4]), number('grace_until', row[5])
+  state.token_floor = number('token_floor', row[6])
   return state
 end
 

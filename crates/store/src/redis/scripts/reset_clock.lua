@@ -26,9 +26,11 @@ for at = 1, #rows, 2 do
   if redis.call('ZSCORE', ENDED, id) then redis.call('ZADD', ENDED, group.deadline, id) end
 end
 
-local row = redis.call('HMGET', META, 'heard', 'quarantine_ms')
+local row = redis.call('HMGET', META, 'heard', 'quarantine_ms', 'token_floor')
 local epoch, head = math.max(state.epoch + 1, to), state.head + 1
 local quarantine = to + math.max(tonumber(ARGV[5]), number('quarantine_ms', row[2]))
 redis.call('HSET', META, 'epoch', digits(epoch), 'head', digits(head), 'offset', '0', 'clock', digits(to),
-  'quarantine', digits(quarantine), 'heard', digits(back(number('heard', row[1]))), 'grace_from', '0', 'grace_until', '0')
+  'quarantine', digits(quarantine), 'heard', digits(back(number('heard', row[1]))), 'grace_from', '0', 'grace_until', '0',
+  -- What was forgotten of scopes had no tokens above it.
+  'token_floor', digits(math.max(number('token_floor', row[3]), before)))
 return { 'reset', epoch, before, to }
