@@ -98,23 +98,28 @@ impl LeadershipMetrics {
         *self.leading.lock().unwrap_or_else(PoisonError::into_inner) = led;
     }
 
-    /// Brings what is read off the registry up to date. Of scopes and nodes that are not there series go.
-    pub fn read(&self, registry: &Registry, is_there: impl Fn(&str) -> bool, is_node: impl Fn(&str) -> bool) {
+    fn retain(&self, is_there: impl Fn(&str) -> bool, is_node: impl Fn(&str) -> bool) {
         let mut told_apart = self.told_apart.lock().unwrap_or_else(PoisonError::into_inner);
         retain(&self.transitions, "mesh_scope", |scope| scope == OTHER || is_there(scope));
         retain(&self.transitions, "mesh_leader", |leader| {
             leader == OTHER || leader.is_empty() || is_node(leader)
         });
         told_apart.retain(|(scope, leader)| is_there(scope) && (leader.is_empty() || is_node(leader)));
-        drop(told_apart);
+    }
+
+    /// Brings what is read off the registry up to date. Of scopes and nodes that are not there series go.
+    pub fn read(&self, registry: &Registry, is_there: impl Fn(&str) -> bool, is_node: impl Fn(&str) -> bool) {
+        let view = registry.view();
+        if view.is_whole() {
+            self.retain(is_there, is_node);
+        }
         let leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.led.set(level(leading.len()));
         self.lease_age.reset();
-        let now = registry.view().now();
+        let now = view.now();
         for (scope, since) in &leading {
             self.lease_age.with_label_values(&[scope]).set(now.since(*since).as_secs_f64());
         }
-        let view = registry.view();
         let fenced = registry.fences_refused() + view.double_leases() + view.splits_seen();
         self.split_brain.inc_by(fenced.saturating_sub(self.split_brain.get()));
         let lacked = registry.confirmations().lacked();

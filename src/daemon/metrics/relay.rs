@@ -2,20 +2,26 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
+use tokio::time::Instant;
 
 use super::registrar::{Registrar as _, level, retain};
 
 /// The most series of messages; what would need more is counted under `other`.
 const SERIES_MAX: usize = 10_000;
 const OTHER: &str = "other";
+/// How long the series of an agent stay after it has left: longer than lies between two scrapes.
+const SERIES_STAY: Duration = Duration::from_secs(600);
 
 /// What one relay counts.
 pub struct RelayMetrics {
     messages: IntCounterVec,
     /// Agent and type of each.
     series: Mutex<HashSet<(Arc<str>, String)>>,
+    /// Agents that have series and are not there, since when.
+    gone: Mutex<HashMap<Arc<str>, Instant>>,
     acked: IntCounter,
     refused: IntCounterVec,
     sessions: IntGauge,
@@ -39,7 +45,8 @@ impl RelayMetrics {
         )?;
         let sessions = all.gauge("aero_relay_sessions", "Agents that have a session")?;
         let streams = all.gauge("aero_relay_streams", "Telemetry streams that are open")?;
-        Ok(Arc::new(Self { messages, series: Mutex::default(), acked, refused, sessions, streams }))
+        let (series, gone) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(Self { messages, series, gone, acked, refused, sessions, streams }))
     }
 
     /// Counts the frames of one stream.
@@ -63,12 +70,27 @@ impl RelayMetrics {
         self.streams.set(level(streams));
     }
 
-    /// Takes out the series of agents that are not there, which would keep newer ones from series of their own.
-    pub fn retain(&self, is_there: impl Fn(&str) -> bool) {
+    /// Takes out the series of agents that have not been there for long, which would keep newer ones from series of their own.
+    /// Until then they are scraped: what an agent has sent just before it left counts as well.
+    pub fn retain(&self, there: &HashSet<Arc<str>>) {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        series.retain(|(source, _)| is_there(source));
-        drop(series);
-        retain(&self.messages, "source", |source| source == OTHER || is_there(source));
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        gone.retain(|agent, _| !there.contains(agent));
+        for (source, _) in series.iter().filter(|(source, _)| !there.contains(source)) {
+            gone.entry(source.clone()).or_insert(now);
+        }
+        let over: HashSet<Arc<str>> = gone
+            .iter()
+            .filter(|(_, since)| now.saturating_duration_since(**since) >= SERIES_STAY)
+            .map(|(agent, _)| agent.clone())
+            .collect();
+        if over.is_empty() {
+            return;
+        }
+        series.retain(|(source, _)| !over.contains(source));
+        gone.retain(|agent, _| !over.contains(agent));
+        retain(&self.messages, "source", |source| !over.contains(source));
     }
 
     fn counter(&self, source: &Arc<str>, message_type: &str) -> IntCounter {
@@ -108,8 +130,14 @@ impl SourceCounts {
 mod tests {
     use super::*;
 
-    #[test]
-    fn agents_cannot_make_series_without_end() {
+    fn series_of(all: &Registry) -> usize {
+        let all = all.gather();
+        let family = all.iter().find(|family| family.name() == "aero_relay_messages_total").unwrap();
+        family.get_metric().len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn agents_cannot_make_series_without_end() {
         let all = Registry::new();
         let metrics = RelayMetrics::new(&all).unwrap();
         for agent in 0..300 {
@@ -129,14 +157,13 @@ mod tests {
         assert_eq!(series.iter().filter(of_first).count(), 50);
         let total: f64 = series.iter().map(|metric| metric.get_counter().get_value()).sum();
         assert_eq!(total, 30_000.0);
-        metrics.retain(|agent| agent == "agent-0");
+        let there = HashSet::from(["agent-0".into()]);
+        metrics.retain(&there);
+        metrics.of_source(&"agent-299".into()).message("type-1");
+        assert_eq!(series_of(&all), SERIES_MAX + 1, "they are scraped once more");
+        tokio::time::advance(SERIES_STAY).await;
+        metrics.retain(&there);
         metrics.of_source(&"agent-299".into()).message("type-0");
-        let all = all.gather();
-        let family = all.iter().find(|family| family.name() == "aero_relay_messages_total").unwrap();
-        assert_eq!(
-            family.get_metric().len(),
-            52,
-            "its own, what is counted together, and one of the new agent"
-        );
+        assert_eq!(series_of(&all), 52, "its own, what is counted together, and one of the new agent");
     }
 }

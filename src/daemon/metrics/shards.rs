@@ -148,8 +148,8 @@ impl ShardMetrics {
         }
     }
 
-    /// Brings what is read off the registry up to date.
-    pub fn read(&self, namespaces: &[NamespaceLevels]) {
+    /// Brings what is read off the registry up to date. Where these are all namespaces that there are, series of others go.
+    pub fn read(&self, namespaces: &[NamespaceLevels], are_all: bool) {
         for gauges in [&self.state, &self.moving, &self.unowned, &self.waiting, &self.overloaded] {
             gauges.reset();
         }
@@ -159,7 +159,7 @@ impl ShardMetrics {
             self.told.with_label_values(&[outcome]);
         }
         let names: BTreeSet<&str> = namespaces.iter().map(|of| of.namespace.as_str()).collect();
-        let is_there = |name: &str| names.contains(name);
+        let is_there = |name: &str| !are_all || names.contains(name);
         for counters in [&self.moves, &self.failures, &self.concurrent, &self.approvals] {
             retain(counters, NAMESPACE, is_there);
         }

@@ -37,7 +37,10 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (config, watches_max) = (node.config.mesh.shards.clone(), node.config.control.watches_max);
     let metrics = Arc::new(ShardMetrics::new(node.metrics.all())?);
     let (counted, read, heard) = (metrics.clone(), registry.clone(), gossip.clone());
-    node.metrics.before_scrape(move || counted.read(&levels(read.view(), heard.as_deref())));
+    node.metrics.before_scrape(move || {
+        let are_all = read.view().is_whole();
+        counted.read(&levels(read.view(), heard.as_deref()), are_all);
+    });
     if let Some(campaigner) = node.campaigner.clone() {
         let leads = campaigner.clone();
         let settings = ControllerSettings { history: config.history_kept.0 };

@@ -87,7 +87,7 @@ impl Relay {
         metrics.before_scrape(move || {
             let (sessions, streams) = counting.counts();
             counted.set(sessions, streams);
-            counted.retain(|agent| counting.has(agent));
+            counted.retain(&counting.agents());
             let ReportsHealth { is_registered, failing_for, agents, agents_known, .. } = reported.health();
             reports_metrics.set(is_registered, failing_for, agents, agents_known);
         });

@@ -4,7 +4,7 @@
 //! longer; a stream that its agent closed ends it at once. Streams of a session that was replaced go on being served,
 //! because agents reconnect at once and for ever when one is ended; they only touch nothing of the new session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -277,9 +277,9 @@ impl Sessions {
         agent.idle_since.is_none_or(|since| since.elapsed() < self.settings.ttl)
     }
 
-    /// Whether an agent has a session or a stream.
-    pub fn has(&self, agent_id: &str) -> bool {
-        self.lock().contains_key(agent_id)
+    /// The agents that have a session or a stream.
+    pub fn agents(&self) -> HashSet<Arc<str>> {
+        self.lock().keys().cloned().collect()
     }
 
     fn remove_ended(&self, agents: &mut BTreeMap<Arc<str>, Agent>) {

@@ -78,6 +78,11 @@ impl State {
 }
 
 impl View {
+    /// Whether what is not shown is not there: everything is loaded, and nothing is about to be restored.
+    pub fn is_whole(&self) -> bool {
+        self.head().caught_up && !self.is_restoring()
+    }
+
     /// Whether something that a new epoch has lost is about to be there again: what is shown lacks it.
     pub fn is_restoring(&self) -> bool {
         let state = read(&self.state);
