@@ -40,6 +40,8 @@ const NETWORK_SORTS_MAX: usize = 16;
 /// Of strangers, how many sorts a day are told apart: each is a record that is kept for more than a year, and a host of many
 /// addresses is as many strangers. What comes beyond is told together, a record for each reason and minute.
 const STRANGE_SORTS_A_DAY: usize = 2000;
+/// How many of them an address has; from then on it is told by the hour, so that what asks each minute leaves room for others.
+const EACH_MINUTE_MAX: usize = 60;
 /// Whoever is told together.
 const STRANGERS: &str = "strangers";
 /// The most records of one commit.
@@ -47,7 +49,8 @@ const BATCH_MAX: usize = 64;
 /// The longest principal that is kept, in characters.
 const PRINCIPAL_CHARS_MAX: usize = 256;
 const MINUTE_MS: u64 = 60_000;
-const DAY_MINUTES: u64 = 24 * 60;
+const HOUR_MINUTES: u64 = 60;
+const DAY_MINUTES: u64 = 24 * HOUR_MINUTES;
 /// How often is looked whether a minute is over; what came since the last look is lost in a crash.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a batch is repeated under its keys. They begin with the time, and the trail is read by it.
@@ -61,7 +64,7 @@ const HANDSHAKE: &str = "tls.handshake";
 const READS: &str = "reads";
 
 /// Refusals that are alike and of one minute.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Sort {
     minute: u64,
     principal: String,
@@ -105,14 +108,21 @@ struct Spool {
     batch: Option<Batch>,
 }
 
+/// How many sorts of strangers there were on a day, in all and of each.
+#[derive(Default)]
+struct StrangersOfDay {
+    day: u64,
+    all: usize,
+    of: BTreeMap<String, usize>,
+}
+
 #[derive(Default)]
 struct State {
     sorts: BTreeMap<Sort, Seen>,
     batch: Option<Batch>,
     /// The minute of the one sort of what was too much, as long as there is one.
     dropped: Option<u64>,
-    /// How many sorts of strangers there were on a day.
-    strange: (u64, usize),
+    strange: StrangersOfDay,
     /// Something is not spooled yet.
     dirty: bool,
 }
@@ -252,6 +262,11 @@ impl Refusals {
 }
 
 impl Sort {
+    /// The minute by which a refusal is told by the hour: it is entered once that is over.
+    fn last_of_hour(&self) -> u64 {
+        self.minute / HOUR_MINUTES * HOUR_MINUTES + HOUR_MINUTES - 1
+    }
+
     fn day(&self) -> u64 {
         self.minute / DAY_MINUTES
     }
@@ -296,20 +311,29 @@ impl State {
     /// The sort by which a stranger is told once there were too many of them this day.
     fn within_the_day(&self, sort: Sort) -> Sort {
         let is_new = sort.is_of_stranger() && !self.sorts.contains_key(&sort);
-        if !is_new || self.strange_on(sort.day()) < STRANGE_SORTS_A_DAY {
+        if !is_new || self.strange.day != sort.day() {
             return sort;
         }
-        Sort { principal: STRANGERS.to_owned(), object: String::new(), ..sort }
-    }
-
-    fn strange_on(&self, day: u64) -> usize {
-        if self.strange.0 == day { self.strange.1 } else { 0 }
+        if self.strange.all >= STRANGE_SORTS_A_DAY {
+            // Whose certificate was shown is told all the same: an authority that is believed has named it.
+            return Sort { principal: STRANGERS.to_owned(), ..sort };
+        }
+        let often = self.strange.of.get(&sort.principal).is_some_and(|count| *count >= EACH_MINUTE_MAX);
+        if often { Sort { minute: sort.last_of_hour(), ..sort } } else { sort }
     }
 
     /// Counts a sort that is about to be kept, if it is new and of a stranger.
     fn count_strange(&mut self, sort: &Sort) {
-        if sort.is_of_stranger() && !self.sorts.contains_key(sort) {
-            self.strange = (sort.day(), self.strange_on(sort.day()) + 1);
+        if !sort.is_of_stranger() || self.sorts.contains_key(sort) {
+            return;
+        }
+        if self.strange.day != sort.day() {
+            self.strange = StrangersOfDay { day: sort.day(), ..StrangersOfDay::default() };
+        }
+        // Strangers together are a few each minute.
+        if sort.principal != STRANGERS {
+            self.strange.all += 1;
+            *self.strange.of.entry(sort.principal.clone()).or_default() += 1;
         }
     }
 

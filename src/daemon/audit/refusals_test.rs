@@ -238,6 +238,23 @@ fn a_day_of_strangers_from_everywhere_is_told_together() {
     assert!(told.len() <= apart + 2 * DAY_MINUTES as usize, "{} records", told.len());
 }
 
+#[test]
+fn what_asks_each_minute_is_told_by_the_hour_and_leaves_room_for_others() {
+    let refusals = Refusals::default();
+    let mut told = Vec::new();
+    for minute in 0..DAY_MINUTES {
+        let sort = Sort::of_handshake(&handshake("10.0.0.1", Cause::Malformed), at(minute));
+        refusals.note_sort(sort, at(minute));
+        // What is over is entered.
+        let mut state = refusals.lock();
+        let later = state.sorts.split_off(&Sort { minute: minute + 1, ..Sort::default() });
+        told.extend(std::mem::replace(&mut state.sorts, later).into_values().map(|seen| seen.count));
+    }
+    told.extend(refusals.lock().sorts.values().map(|seen| seen.count));
+    assert_eq!(told.iter().sum::<u32>(), 24 * 60);
+    assert_eq!(told.len(), EACH_MINUTE_MAX + 23, "{told:?}");
+}
+
 /// Of the slots that handshakes have one network takes a few.
 #[test]
 fn one_network_leaves_room_for_the_others() {
