@@ -36,7 +36,7 @@ impl Millis {
     }
 
     /// This date of a record, for whatever waits from it on: the epoch, which is long over, if it is of before store time
-    /// was brought back. Waiting for it would take as long as store time was ahead.
+    /// was brought back. Waiting for it would take as long as store time was ahead. Not for what must not be done too soon.
     pub fn as_of(self, now: Self) -> Self {
         if self.is_of_time_ahead(now) { Self(0) } else { self }
     }

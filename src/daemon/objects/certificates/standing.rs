@@ -35,8 +35,9 @@ impl<'a> NodeIdentities<'a> {
         let authority = view.get(&authority_id())?;
         // What cannot be read puts nobody out.
         let revocations = revoked::list_of(view.get(&revocation_id()).as_deref());
-        let authority_since = authority.record.created_at;
-        Some(Self { view, authority_since, revocations, now: view.now(), wall: unix_now() })
+        let now = view.now();
+        let authority_since = authority.record.created_at.as_of(now);
+        Some(Self { view, authority_since, revocations, now, wall: unix_now() })
     }
 
     /// Whether the node of a peer's record is one of the mesh: by a certificate that is not revoked and has not ended too long

@@ -264,7 +264,9 @@ impl Controller {
             Phase::Unspecified | Phase::Creating => desk.make(map, &seen.nodes).await.map(|()| None),
             Phase::Deleting => {
                 // By then nobody is let serve what may be made again under this name at once; where it has begun it has waited.
-                let since = map.record.record.updated_at.as_of(seen.nodes.now());
+                let now = seen.nodes.now();
+                // Epochs are numbered by the time when they begin.
+                let since = map.record.record.updated_at.as_of(now).max(Millis(map.record.epoch.0).as_of(now));
                 let at = since.after(seen.nodes.sessions_max() + HEARS_LATE);
                 if seen.nodes.now() < at && map.value.made == map.value.shards {
                     return Ok(Some(Some(at)));
