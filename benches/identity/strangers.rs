@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use omnirelay_pki::certificate::AnyCertificate;
-use omnirelay_pki::request::to_pem;
+use omnirelay_pki::certificate::{AnyCertificate, to_pem};
 use omnirelay_pki::trust::{CHAIN_CERTIFICATES_MAX, SAME_NAME_MAX};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P384_SHA384, SanType,
