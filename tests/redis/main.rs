@@ -30,6 +30,7 @@ mod skew;
 mod standalone;
 mod telemetry;
 mod topologies;
+mod unproven;
 mod verdicts;
 mod webhook;
 mod witness;

@@ -4,6 +4,7 @@ use crate::cli::check::facts::{Facts, NAMED_MAX};
 use crate::cli::check::finding::{Category, Check, Finding, Judge};
 use crate::cli::frame::client::some_of;
 use crate::cli::frame::document::{field, number};
+use crate::cli::peers::columns::enrol;
 
 /// The items of a node's readiness.
 const ITEM: &str = "identity";
@@ -57,8 +58,8 @@ pub static CATEGORY: Category = Category {
             "identity-strangers",
             "every node that lives has a certificate of the mesh",
             "A daemon that the mesh has given no certificate reaches the store, and so it is a peer that lives: it may be one of \
-             before the authority, one whose enrolment was forgotten, or nobody's. It leads nothing and gets no shards; who can \
-             reach the store can write to it.",
+             before the authority, one whose enrolment was forgotten, or nobody's. It leads nothing, gets no shards, and nobody is \
+             shown what it advertises; who can reach the store can write to it.",
             Judge::Nodes(strangers),
         ),
         Check::new(
@@ -86,8 +87,7 @@ fn credentials(facts: &Facts) -> Finding {
 
 fn strangers(facts: &Facts) -> Finding {
     match facts.trouble(WITHOUT) {
-        Some(trouble) => Finding::warn(trouble)
-            .hint("omnirelay token create --node NODE    # and on its host: omnirelay mesh join, or stop its daemon"),
+        Some(trouble) => Finding::warn(trouble).hint(enrol("NODE")),
         None => Finding::of_item(facts, WITHOUT, "every node that lives has one", "the daemon does not say"),
     }
 }

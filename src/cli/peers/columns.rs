@@ -41,11 +41,70 @@ pub static COLUMNS: &[Column] = &[
     Column::new("labels", |peer, _| pairs(peer, "metadata.labels")).wide(),
 ];
 
-/// `alive`, `alive,cordoned`, `suspect,draining`.
+/// `alive`, `alive,cordoned`, `suspect,draining`, `alive,no-certificate`.
 pub fn status(peer: &Value) -> String {
     let mut words: Vec<&str> = vec![text(peer, "status")];
-    orders(peer).for_each(|order| words.push(order));
+    orders(peer).chain(unproven(peer).map(Unproven::mark)).for_each(|word| words.push(word));
     words.join(",")
+}
+
+/// Why a peer is none of the mesh, as far as that matters: of one that is gone only that it was put out does.
+pub fn unproven(peer: &Value) -> Option<Unproven> {
+    let is_there = matches!(text(peer, "status"), "alive" | "suspect");
+    match text(peer, "unproven") {
+        "certificate_revoked" => Some(Unproven::Revoked),
+        "certificate_ended" if is_there => Some(Unproven::Ended),
+        "no_certificate" if is_there => Some(Unproven::NoCertificate),
+        _ => None,
+    }
+}
+
+/// Why a peer is none of the mesh by its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unproven {
+    NoCertificate,
+    Revoked,
+    Ended,
+}
+
+impl Unproven {
+    /// As the column of the status says it.
+    pub fn mark(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no-certificate",
+            Self::Revoked => "revoked",
+            Self::Ended => "certificate-ended",
+        }
+    }
+
+    /// As a sentence says it.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "the mesh has given it no certificate",
+            Self::Revoked => "its certificate was revoked",
+            Self::Ended => "its certificate has ended too long ago to be renewed",
+        }
+    }
+
+    /// What is to be done.
+    pub fn next(self, id: &str) -> String {
+        match self {
+            Self::NoCertificate => enrol(id),
+            Self::Ended => format!("{} --force", enrol(id)),
+            Self::Revoked => {
+                format!(
+                    "omnirelay cert reinstate --node {id}    # if it is to come back; else stop its daemon"
+                )
+            }
+        }
+    }
+}
+
+/// How a node gets a certificate.
+pub fn enrol(id: &str) -> String {
+    format!(
+        "omnirelay token create --node {id}    # and on its host, or stop its daemon: omnirelay mesh join"
+    )
 }
 
 /// `suspect by node-2`: how it is by gossip, where that is another thing than its status says.
@@ -104,4 +163,31 @@ pub fn summary(peer: &Value) -> String {
         text(peer, "metadata.role"),
         text(peer, "metadata.clusterId")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_without_a_certificate_is_not_plainly_alive() {
+        let cases = [
+            ("alive", "", "alive"),
+            ("alive", "no_certificate", "alive,no-certificate"),
+            ("suspect", "certificate_ended", "suspect,certificate-ended"),
+            ("alive", "certificate_revoked", "alive,revoked"),
+            ("alive", "of_a_later_version", "alive"),
+            // One that is gone shows none, and that is no news unless somebody has put it out.
+            ("dead", "no_certificate", "dead"),
+            ("left", "certificate_ended", "left"),
+            ("dead", "certificate_revoked", "dead,revoked"),
+        ];
+        for (is, unproven, expected) in cases {
+            assert_eq!(status(&json!({"status": is, "unproven": unproven})), expected, "{is} {unproven}");
+        }
+        let both = json!({"status": "alive", "cordoned": true, "unproven": "no_certificate"});
+        assert_eq!(status(&both), "alive,cordoned,no-certificate");
+    }
 }

@@ -11,7 +11,7 @@ use omnirelay_wire::rpc::peer_control_service;
 use serde_json::Value;
 
 use super::KIND;
-use super::columns::{COLUMNS, summary};
+use super::columns::{self, COLUMNS, summary};
 use crate::cli::check::facts::NAMED_MAX;
 use crate::cli::frame::args::{FilterArgs, PageArgs, TableArgs, WatchArgs};
 use crate::cli::frame::client::{count, some_of};
@@ -145,6 +145,13 @@ fn footer(session: &Session, document: &Value, peers: &[Value]) {
         let id = text(peer, "nodeId");
         session.notes().say(&format!("hint: {id} is suspect: omnirelay mesh peers status {id}"));
     }
+    let is_there = |peer: &&Value| matches!(text(peer, "status"), "alive" | "suspect");
+    if let Some((peer, why)) =
+        peers.iter().filter(is_there).find_map(|peer| Some((peer, columns::unproven(peer)?)))
+    {
+        let id = text(peer, "nodeId");
+        session.notes().say(&format!("hint: {id} is none of the mesh, {}: {}", why.why(), why.next(id)));
+    }
 }
 
 /// Whom the daemon hears of, and whom its registry has not.
@@ -214,7 +221,7 @@ pub async fn watch(
             call: Box::new(move |_| Call::of(&LIST, &filters)),
             every: Duration::from_secs(2),
             list: "peers",
-            fields: &["leads", "lastSeen", "rttMs", "health", "shards"],
+            fields: &["leads", "lastSeen", "rttMs", "health", "shards", "unproven"],
         }),
         keep: Keep::Latest,
     };

@@ -2,7 +2,7 @@
 
 mod change;
 pub mod checks;
-mod columns;
+pub mod columns;
 mod cordon;
 pub mod drain;
 mod explain;

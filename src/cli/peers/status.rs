@@ -6,6 +6,7 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
+use super::columns::Unproven;
 use super::drain::{GET_DRAIN, remaining};
 use super::get::{GET, one};
 use super::list::LIST;
@@ -110,7 +111,8 @@ fn fleet_lines(peers: &[Value], moment: Moment) -> String {
 fn headline(peer: &Value, moment: Moment) -> String {
     let since = time::ago(field(peer, "statusSince"), moment);
     let seen = time::ago(field(peer, "lastSeen"), moment);
-    let (status, orders) = (text(peer, "status"), columns::orders(peer).map(|order| format!(" {order},")));
+    let marks = columns::orders(peer).chain(columns::unproven(peer).map(Unproven::mark));
+    let (status, orders) = (text(peer, "status"), marks.map(|mark| format!(" {mark},")));
     format!(
         "{}  {status} for {since} ({}),{} last seen {seen} ago",
         text(peer, "nodeId"),
@@ -122,6 +124,10 @@ fn headline(peer: &Value, moment: Moment) -> String {
 fn verdict(peer: &Value, moment: Moment, drain: Option<&String>) -> String {
     let id = text(peer, "nodeId");
     let mut rows = vec![("why", why(text(peer, "statusReason")))];
+    if let Some(unproven) = columns::unproven(peer) {
+        let costs = "it leads nothing, gets no shards, and nobody is shown what it advertises";
+        rows.push(("identity", format!("{}: {costs}", unproven.why())));
+    }
     if flag(peer, "cordoned") {
         rows.push(("cordoned", text(peer, "cordonReason").to_owned()));
     }
@@ -148,6 +154,9 @@ fn why(reason: &str) -> String {
 }
 
 fn next(peer: &Value, id: &str) -> String {
+    if let Some(unproven) = columns::unproven(peer) {
+        return unproven.next(id);
+    }
     match text(peer, "status") {
         "alive" if flag(peer, "draining") => format!("omnirelay mesh peers undrain {id}"),
         "alive" if flag(peer, "cordoned") => format!("omnirelay mesh peers uncordon {id}"),

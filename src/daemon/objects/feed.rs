@@ -221,6 +221,12 @@ pub struct Begun<E> {
 }
 
 impl<E> Begun<E> {
+    /// Begins anew whenever `sense` is another, because the filter lets other records through than before.
+    #[must_use]
+    pub fn anew_with(self, sense: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { watch: self.watch.anew_with(Box::new(sense)), ..self }
+    }
+
     /// What it tells of a noun.
     pub fn of<N: Noun<Event = E>>(self, noun: N) -> Feed<N> {
         Feed {
@@ -356,6 +362,7 @@ fn word_of(reason: ResetReason) -> &'static str {
         ResetReason::Compacted => "compacted",
         ResetReason::EpochChanged => "epoch_changed",
         ResetReason::SlowConsumer => "slow_consumer",
+        ResetReason::FilterChanged => "sources_changed",
     }
 }
 

@@ -185,12 +185,13 @@ fn judge_nodes(node: &mut Mount) {
 
 /// The nodes that live and cannot prove who they are.
 fn strangers(registry: &Registry) -> Option<String> {
-    let found = peers::without_identities(registry.view());
+    let found = peers::unproven_and_live(registry.view());
     let named = found.iter().take(STRANGERS_NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
     let more = found.len().saturating_sub(STRANGERS_NAMED_MAX);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     (!found.is_empty()).then(|| {
-        format!("reach the store, have no certificate of the mesh, and so lead nothing and get no shards: {named}{more}")
+        format!("reach the store and have no certificate of the mesh, and so lead nothing, get no shards, and nobody is shown what they \
+             advertise: {named}{more}")
     })
 }
 

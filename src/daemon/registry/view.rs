@@ -339,11 +339,10 @@ impl View {
         let now = self.judged_at(&state);
         let of_kind = |kind| state.live(state.shared_list(kind), now);
         let records = kinds.iter().flat_map(|kind| of_kind(kind).iter().cloned().collect::<Vec<_>>());
-        let changed = kinds.iter().filter_map(|kind| state.changed.get(kind)).max();
         let at = |revision| Cursor::at(state.head.epoch, revision);
         Reading {
             cursor: at(state.head.revision),
-            changed: at(changed.copied().unwrap_or(state.loaded)),
+            changed: state.changed_any(kinds),
             records: Arc::new(records.collect()),
         }
     }
@@ -378,8 +377,12 @@ impl View {
 
     /// The newest commit that touched a kind, or the load if none has since.
     pub fn changed(&self, kind: &Kind) -> Cursor {
-        let state = read(&self.state);
-        Cursor::at(state.head.epoch, state.changed.get(kind).copied().unwrap_or(state.loaded))
+        self.changed_any(std::slice::from_ref(kind))
+    }
+
+    /// The same of any of some kinds.
+    pub fn changed_any(&self, kinds: &[Kind]) -> Cursor {
+        read(&self.state).changed_any(kinds)
     }
 
     /// The commits behind `revision`, at most `limit`; `None` when the view does not reach back.
@@ -482,6 +485,11 @@ impl State {
     /// The oldest revision from which the view can still go forward.
     fn oldest(&self) -> Revision {
         self.recent.front().map_or(self.head.revision, |entry| entry.previous)
+    }
+
+    fn changed_any(&self, kinds: &[Kind]) -> Cursor {
+        let changed = kinds.iter().filter_map(|kind| self.changed.get(kind)).max();
+        Cursor::at(self.head.epoch, changed.copied().unwrap_or(self.loaded))
     }
 
     fn shared_list(&self, kind: &Kind) -> List {

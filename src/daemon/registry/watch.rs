@@ -35,6 +35,8 @@ pub enum ResetReason {
     EpochChanged,
     /// The watcher fell behind the log while it was being served.
     SlowConsumer,
+    /// The filter lets other records through than before, none of which was changed.
+    FilterChanged,
 }
 
 /// One thing a watcher is told.
@@ -102,6 +104,8 @@ struct Snapshot {
 }
 
 type Filter = Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>;
+/// Differs whenever the filter lets other records through.
+type Sense = Box<dyn Fn() -> u64 + Send + Sync>;
 /// Makes the event of a step.
 type Make = fn(Step) -> WatchEvent;
 /// Says how many events a change of a commit is.
@@ -113,6 +117,8 @@ pub struct Watch {
     kinds: Vec<Kind>,
     filter: Filter,
     parts: Parts,
+    /// With what it was when the watch began, or began anew; `None`: the filter never does.
+    sense: Option<(Sense, u64)>,
     /// Everything up to here has been looked at.
     examined: Cursor,
     /// The cursor of the last event.
@@ -146,6 +152,7 @@ impl Watch {
             kinds,
             filter,
             parts: Box::new(|_, _| 1),
+            sense: None,
             examined: since.unwrap_or_default(),
             sent: since.unwrap_or_default(),
             ready: VecDeque::new(),
@@ -164,6 +171,13 @@ impl Watch {
     #[must_use]
     pub fn with_parts(self, parts: Parts) -> Self {
         Self { parts, ..self }
+    }
+
+    /// Begins anew whenever `sense` is another; it is looked at with each commit, and before each [`WatchEvent::Progress`].
+    #[must_use]
+    pub fn anew_with(self, sense: Sense) -> Self {
+        let now = sense();
+        Self { sense: Some((sense, now)), ..self }
     }
 
     /// The next event. Never ends; dropping the call loses nothing.
@@ -210,6 +224,9 @@ impl Watch {
         if head.epoch != self.examined.epoch {
             return self.reset(ResetReason::EpochChanged);
         }
+        if self.is_filter_other() {
+            return self.reset(ResetReason::FilterChanged);
+        }
         if self.examined.revision == head.revision {
             return self.wait(&mut heads).await;
         }
@@ -225,6 +242,13 @@ impl Watch {
             Some(entries) => entries.iter().for_each(|entry| self.examine(entry)),
             None => self.look_in_store().await,
         }
+    }
+
+    /// Whether the filter lets other records through than when this was asked last.
+    fn is_filter_other(&mut self) -> bool {
+        let Some((sense, seen)) = &mut self.sense else { return false };
+        let before = std::mem::replace(seen, sense());
+        before != *seen
     }
 
     async fn wait(&mut self, heads: &mut tokio::sync::watch::Receiver<Head>) {

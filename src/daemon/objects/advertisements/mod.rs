@@ -199,6 +199,9 @@ impl Advertisements {
     ) -> Result<Events<pb::AdvertisementEvent>, Fault> {
         let begun =
             self.watches.begin([ADVERTISEMENT], watching::filter(&self.pool, &asked), &asked.since).await?;
+        // Whom the mesh gives a certificate, or takes it from, changes none of its advertisements.
+        let pool = self.pool.clone();
+        let begun = begun.anew_with(move || pool.sources_seen());
         Ok(begun.of(PublicAdvertisements { registry: self.pool.registry().clone() }).events())
     }
 }

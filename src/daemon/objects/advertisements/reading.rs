@@ -33,11 +33,11 @@ pub fn all(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertis
 fn gather(pool: &Pool, wanted: impl Fn(&str, &str) -> bool) -> Vec<pb::Advertisement> {
     let registry = pool.registry();
     let (view, node) = (registry.view(), registry.node_id());
-    let mut showing = Showing::of(registry);
+    let (mut showing, sources) = (Showing::of(registry), pool.sources());
     let mut shown: Vec<pb::Advertisement> = Vec::new();
     for record in view.list(&ADVERTISEMENT).records.iter() {
         let Some((source, register, _)) = parts(&record.record.id) else { continue };
-        if source == node || !wanted(source, register) || !pool.shows(source) {
+        if source == node || !wanted(source, register) || !sources.count(source) {
             continue;
         }
         shown.extend(showing.record(record).filter(|shown| shown.is_public));
@@ -55,10 +55,10 @@ pub fn key(shown: &pb::Advertisement) -> String {
 /// How many advertisements of other nodes can be seen.
 pub fn remote_count(pool: &Pool) -> usize {
     let (view, node) = (pool.registry().view(), pool.registry().node_id());
-    let records = view.list(&ADVERTISEMENT).records;
+    let (records, sources) = (view.list(&ADVERTISEMENT).records, pool.sources());
     let remote = records.iter().filter(|record| {
         let foreign =
-            parts(&record.record.id).is_some_and(|(source, ..)| source != node && pool.shows(source));
+            parts(&record.record.id).is_some_and(|(source, ..)| source != node && sources.count(source));
         foreign && record.value::<AdvertisementValue>().is_some_and(|value| value.is_public)
     });
     remote.count()
@@ -67,12 +67,13 @@ pub fn remote_count(pool: &Pool) -> usize {
 /// The ids of the public registers, each once, in their order; `sources` empty: of all nodes.
 pub fn available_ids(pool: &Pool, sources: &[String]) -> Vec<String> {
     let (view, node) = (pool.registry().view(), pool.registry().node_id());
+    let counting = pool.sources();
     let mut ids = if is_among(sources, node) { pool.public_ids() } else { Vec::new() };
     for record in view.list(&ADVERTISEMENT).records.iter() {
         let Some((source, register, _)) = parts(&record.record.id) else { continue };
         let shown = source != node
             && is_among(sources, source)
-            && pool.shows(source)
+            && counting.count(source)
             && record.value::<AdvertisementValue>().is_some_and(|value| value.is_public);
         if shown {
             ids.push(register.to_owned());

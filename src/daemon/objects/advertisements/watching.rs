@@ -40,10 +40,10 @@ pub fn topic(pool: Arc<Pool>) -> Topic {
     topic.showing(move |record| is_shown(&pool, record))
 }
 
-/// Whether it is public, and of nobody who is barred.
+/// Whether it is public, and of a source that counts.
 fn is_shown(pool: &Pool, record: &ViewRecord) -> bool {
     let is_public = record.value::<AdvertisementValue>().is_some_and(|value| value.is_public);
-    is_public && parts(&record.record.id).is_some_and(|(source, ..)| pool.shows(source))
+    is_public && parts(&record.record.id).is_some_and(|(source, ..)| pool.sources().count(source))
 }
 
 /// Public advertisements as those who watch them are told of them.

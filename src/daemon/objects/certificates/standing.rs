@@ -1,8 +1,6 @@
 //! How the nodes of a mesh stand by their certificates, for those who judge them: once there is an authority, a node that the
 //! mesh has given none is nobody, whatever it says of itself.
 
-use std::sync::Arc;
-
 use omnirelay_core::spiffe::Holder;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_pki::revocation::Revocations;
@@ -11,12 +9,35 @@ use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, PeerValue};
 
 use super::holder::{certificate_of, record_of};
 use super::rejoin::GRACE;
-use super::{authority_id, revocation_id, revoked};
+use super::{AUTHORITY, CERTIFICATE, REVOCATION, authority_id, revocation_id, revoked};
 use crate::daemon::identity::trust::unix_now;
+use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::View;
 
 /// How long nodes that were there before the authority have to be enrolled.
 const ENROLLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// Why a node is none of the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unproven {
+    /// The mesh has given it none.
+    NoCertificate,
+    /// What it was given was revoked, or it was put out.
+    Revoked,
+    /// It has ended too long ago to be renewed.
+    Ended,
+}
+
+impl Unproven {
+    /// As answers say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no_certificate",
+            Self::Revoked => "certificate_revoked",
+            Self::Ended => "certificate_ended",
+        }
+    }
+}
 
 /// What nodes are judged by. It has what the registry had when it was made.
 pub struct NodeIdentities<'a> {
@@ -27,6 +48,11 @@ pub struct NodeIdentities<'a> {
     now: Millis,
     /// By the clock of this host, in seconds of the Unix time, as certificates are dated.
     wall: i64,
+}
+
+/// Differs after every change of a record that nodes are judged by, but for those of peers.
+pub fn changed(view: &View) -> Cursor {
+    view.changed_any(&[AUTHORITY, CERTIFICATE, REVOCATION])
 }
 
 impl<'a> NodeIdentities<'a> {
@@ -40,36 +66,45 @@ impl<'a> NodeIdentities<'a> {
         Some(Self { view, authority_since, revocations, now, wall: unix_now() })
     }
 
-    /// Whether the node of a peer's record is one of the mesh: by a certificate that is not revoked and has not ended too long
-    /// ago to be renewed; where this daemon believes files as well, which tell nothing to the
+    /// Why the node of a peer's record is none of the mesh. `None`: it is, by a certificate that is not revoked and has not
+    /// ended too long ago to be renewed; where this daemon believes files as well, which tell nothing to the
     /// registry, unless it says itself that it has none; or because it has a while left to be enrolled.
-    pub fn has(&self, record: &Record, peer: &PeerValue) -> bool {
+    pub fn lacks(&self, record: &Record, peer: &PeerValue) -> Option<Unproven> {
         let nobody = Default::default();
         let says = peer.metadata.as_ref().unwrap_or(&nobody);
         let (cluster, node) = (says.cluster_id.clone(), record.id.key.clone());
         let id = record_of(&Holder::Node { cluster, role: String::new(), node });
-        match self.view.get(&id).and_then(|held| held.value::<CertificateValue>()) {
-            Some(held) if held.barred => false,
-            Some(held) if self.is_sound(&held) => true,
-            Some(_) | None => {
-                self.view.believes_files() && !says.without_identity
-                    || record.created_at <= self.authority_since && self.is_enrolling()
-            }
-        }
+        let held = self.view.get(&id).and_then(|held| held.value::<CertificateValue>());
+        let why = match held {
+            Some(held) if held.barred => return Some(Unproven::Revoked),
+            Some(held) => self.fault_of(&held)?,
+            None => Unproven::NoCertificate,
+        };
+        let is_let_through = self.view.believes_files() && !says.without_identity
+            || record.created_at <= self.authority_since && self.is_enrolling();
+        (!is_let_through).then_some(why)
     }
 
     fn is_enrolling(&self) -> bool {
         self.now.0 < self.authority_since.0.saturating_add(whole_ms(ENROLLED_WITHIN))
     }
 
-    fn is_sound(&self, held: &Arc<CertificateValue>) -> bool {
-        let Some(newest) = held.issued.first().and_then(certificate_of) else { return false };
-        newest.not_after.saturating_add(GRACE) >= self.wall && self.revocations.of(&newest).is_none()
+    /// What is wrong with what a node was given; `None`: nothing.
+    fn fault_of(&self, held: &CertificateValue) -> Option<Unproven> {
+        let Some(newest) = held.issued.first().and_then(certificate_of) else {
+            return Some(Unproven::NoCertificate);
+        };
+        if self.revocations.of(&newest).is_some() {
+            return Some(Unproven::Revoked);
+        }
+        (newest.not_after.saturating_add(GRACE) < self.wall).then_some(Unproven::Ended)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use omnirelay_store::{Epoch, RecordId, Revision, Version};
     use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
     use omnirelay_wire::pb::omnirelay::store::v1::{
@@ -78,7 +113,6 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::daemon::objects::certificates::{AUTHORITY, CERTIFICATE, REVOCATION};
     use crate::daemon::registry::view::{Loaded, ViewRecord};
 
     const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -130,16 +164,24 @@ mod tests {
         let (newcomer, before) = (SINCE + 1, SINCE - 1);
         let cases = [
             // what                              entered   certificate                   days  files  believed
-            ("a certificate", newcomer, Some(certificate(1, false)), 0, false, false, true),
-            ("one that may be renewed still", newcomer, Some(certificate(1, false)), 4, false, false, true),
-            ("one that has ended long ago", newcomer, Some(certificate(1, false)), 5, false, false, false),
-            ("none", newcomer, None, 0, false, false, false),
-            ("there before the authority", before, None, 0, false, false, true),
-            ("there before it, for long", before, None, 2, false, false, false),
-            ("it was put out", before, Some(certificate(1, true)), 0, true, true, false),
-            ("by files that are believed", newcomer, None, 5, true, true, true),
-            ("of a version that says nothing of files", newcomer, None, 5, false, true, true),
-            ("by files that nobody believes", newcomer, None, 0, true, false, false),
+            ("a certificate", newcomer, Some(certificate(1, false)), 0, false, false, None),
+            ("one that may be renewed still", newcomer, Some(certificate(1, false)), 4, false, false, None),
+            (
+                "one that has ended long ago",
+                newcomer,
+                Some(certificate(1, false)),
+                5,
+                false,
+                false,
+                Some(Unproven::Ended),
+            ),
+            ("none", newcomer, None, 0, false, false, Some(Unproven::NoCertificate)),
+            ("there before the authority", before, None, 0, false, false, None),
+            ("there before it, for long", before, None, 2, false, false, Some(Unproven::NoCertificate)),
+            ("it was put out", before, Some(certificate(1, true)), 0, true, true, Some(Unproven::Revoked)),
+            ("by files that are believed", newcomer, None, 5, true, true, None),
+            ("of a version that says nothing of files", newcomer, None, 5, false, true, None),
+            ("by files that nobody believes", newcomer, None, 0, true, false, Some(Unproven::NoCertificate)),
         ];
         for (what, entered, certificate, days, of_files, believes, expected) in cases {
             let records: Vec<Record> = [authority()].into_iter().chain(certificate).collect();
@@ -156,7 +198,7 @@ mod tests {
             let known = NodeIdentities { now, wall, ..NodeIdentities::of(&view).unwrap() };
             let entered =
                 record(RecordId::new(crate::daemon::objects::peers::PEER, "n"), Vec::new(), entered);
-            assert_eq!(known.has(&entered, &peer), expected, "{what}");
+            assert_eq!(known.lacks(&entered, &peer), expected, "{what}");
         }
         // Store time that is ahead ends no certificate: those are dated by the clocks of hosts.
         let view = view(&[authority(), certificate(1, false)]);
@@ -166,7 +208,7 @@ mod tests {
         let metadata = PeerMetadata { cluster_id: "default".to_owned(), ..PeerMetadata::default() };
         let peer = PeerValue { metadata: Some(metadata), ..PeerValue::default() };
         let entered = record(RecordId::new(crate::daemon::objects::peers::PEER, "n"), Vec::new(), newcomer);
-        assert!(ahead.has(&entered, &peer));
+        assert_eq!(ahead.lacks(&entered, &peer), None);
     }
 
     /// Everybody who looks at the nodes asks for it, again and again.

@@ -35,7 +35,7 @@ impl UnprovenLeaders {
 
     async fn look(&self) -> Option<Instant> {
         let view = self.registry.view();
-        let strangers = peers::without_identities(view);
+        let strangers = peers::unproven_and_live(view);
         // Whoever is nobody itself judges nobody.
         let is_nobody = self.trust.current().own.is_none();
         if !is_nobody && !strangers.iter().any(|node| node == self.registry.node_id()) {

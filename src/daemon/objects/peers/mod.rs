@@ -10,6 +10,7 @@ mod ping;
 pub mod presence;
 pub mod restore;
 mod roster;
+mod unproven;
 pub mod verdicts;
 mod watching;
 
@@ -49,7 +50,9 @@ use crate::daemon::transport::{Located, Transport};
 use filter::PeerFilter;
 use health::Heard;
 use roster::PeerStanding;
-pub use roster::{Roster, statuses, without_identities};
+pub use roster::{Roster, statuses};
+use unproven::unproven;
+pub use unproven::{Reasons, UnprovenNodes, unproven_and_live};
 use watching::WatchedPeers;
 
 /// Records of peers; the key is the node id.
@@ -70,22 +73,28 @@ pub fn others(registry: &Registry) -> Vec<String> {
     of_others(registry, |peer| is_there(peer).then_some(())).into_iter().map(|(node, ())| node).collect()
 }
 
-/// The other nodes that are alive, each with its control port.
+/// The other nodes of the mesh that are alive, each with its control port.
 pub fn controls(registry: &Registry) -> Vec<(String, String)> {
-    of_others(registry, |peer| {
+    let unproven = unproven(registry.view());
+    let mut found = of_others(registry, |peer| {
         let is_alive = peer.status == pb::peer::Status::Alive as i32;
         peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone().filter(|_| is_alive)
-    })
+    });
+    found.retain(|(node, _)| !unproven.contains_key(node));
+    found
 }
 
-/// The nodes that are alive and fetch what nodes of a federated cluster advertise, this one among them.
+/// The nodes of the mesh that are alive and fetch what nodes of a federated cluster advertise, this one among them.
 pub fn fetchers(registry: &Registry, cluster: &str) -> Vec<String> {
+    // Nodes of another mesh let in nobody who has no certificate.
+    let unproven = unproven(registry.view());
     let others = of_others(registry, |peer| {
         let is_alive = peer.status == pb::peer::Status::Alive as i32;
         let fetches = peer.metadata.as_ref()?.fetches.iter().any(|fetched| fetched == cluster);
         (is_alive && fetches).then_some(())
     });
-    others.into_iter().map(|(node, ())| node).chain([registry.node_id().to_owned()]).collect()
+    let others = others.into_iter().map(|(node, ())| node).filter(|node| !unproven.contains_key(node));
+    others.chain([registry.node_id().to_owned()]).collect()
 }
 
 /// What there is of the other nodes, each with its id.
@@ -142,6 +151,8 @@ pub struct Peers {
     watches: Watches<pb::PeerEvent>,
     /// How many shards each owns.
     owned: OwnedByEach,
+    /// Who is none of the mesh.
+    unproven: Arc<UnprovenNodes>,
 }
 
 impl Peers {
@@ -155,6 +166,7 @@ impl Peers {
             gossip: None,
             federated: Box::new(Vec::new),
             owned: OwnedByEach::default(),
+            unproven: Arc::default(),
         }
     }
 
@@ -181,11 +193,12 @@ impl Peers {
         &self,
         peer: pb::Peer,
         heard: &Heard,
-        owned: &BTreeMap<String, u32>,
+        (owned, unproven): (&BTreeMap<String, u32>, &Reasons),
         node_id: &str,
     ) -> pb::Peer {
         let shards = owned.get(node_id).copied().unwrap_or_default();
-        pb::Peer { shards, ..linked(peer, (self.transport.as_deref(), heard), node_id) }
+        let unproven = unproven.get(node_id).map(|why| why.word().to_owned()).unwrap_or_default();
+        pb::Peer { shards, unproven, ..linked(peer, (self.transport.as_deref(), heard), node_id) }
     }
 
     async fn list_page(
@@ -207,7 +220,8 @@ impl Peers {
         let federated = if is_of_all(&asked) { (self.federated)() } else { Vec::new() };
         let moving = (self.gossip.as_deref(), federated.as_slice());
         let owned = self.owned.of(self.registry.view());
-        let tag = list_tag(&asked, changed, envelope.stale, moving, &owned);
+        let unproven = self.unproven.of(self.registry.view());
+        let tag = list_tag(&asked, changed, envelope.stale, moving, (&owned, &unproven));
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
         }
@@ -230,7 +244,7 @@ impl Peers {
         Ok(tagged(
             with_peers(&response, &page.records, |record| {
                 let present = present(&tenancy, record);
-                self.with_what_moves(present, &heard, &owned, &record.record.id.key)
+                self.with_what_moves(present, &heard, (&owned, &unproven), &record.record.id.key)
             }),
             &tag,
             &response.cursor,
@@ -249,7 +263,10 @@ impl Peers {
         let cursor = head_cursor(self.registry.view());
         let owned = self.owned.of(self.registry.view());
         let shards = owned.get(&asked.node_id).copied().unwrap_or_default();
-        let tag = format!("\"{}{}-{shards}\"", record.record.version, heard_tag(self.gossip.as_deref()));
+        let unproven = self.unproven.of(self.registry.view());
+        let why = unproven.get(&asked.node_id).map_or("", |why| why.word());
+        let heard = heard_tag(self.gossip.as_deref());
+        let tag = format!("\"{}{heard}-{shards}{why}\"", record.record.version);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor));
         }
@@ -259,7 +276,7 @@ impl Peers {
             peer: Some(self.with_what_moves(
                 peer(self.registry.view(), &record),
                 &self.heard_of(&asked.node_id),
-                &owned,
+                (&owned, &unproven),
                 &asked.node_id,
             )),
             ..Default::default()
@@ -271,7 +288,8 @@ impl Peers {
 
 /// What is told of peers in the stream of events.
 pub fn topic(registry: Arc<Registry>) -> Topic {
-    let noun = move || WatchedPeers { registry: registry.clone(), gossip: None };
+    let unproven = Arc::<UnprovenNodes>::default();
+    let noun = move || WatchedPeers { registry: registry.clone(), gossip: None, unproven: unproven.clone() };
     Topic::of("peers", CHANGES, [PEER], noun, |event| Told {
         what: event.r#type().as_str_name(),
         data: pb::EventData { peer: event.peer, ..pb::EventData::default() },
@@ -435,7 +453,7 @@ fn list_tag(
     changed: Cursor,
     stale: bool,
     (gossip, federated): (Option<&Gossip>, &[pb::HeardMember]),
-    owned: &BTreeMap<String, u32>,
+    (owned, unproven): (&BTreeMap<String, u32>, &Reasons),
 ) -> String {
     let asked = pb::ListPeersRequest { min_revision: String::new(), ..asked.clone() };
     let mut heard = heard_tag(gossip);
@@ -443,7 +461,8 @@ fn list_tag(
     let states = federated.iter().map(|member| (&member.node_id, member.health.as_ref().map(|it| it.state)));
     let states = states.map(|(node, state)| format!("{node} {state:?} "));
     let owned = owned.iter().map(|(node, shards)| format!("{node} {shards} "));
-    let states: String = states.chain(owned).collect();
+    let unproven = unproven.iter().map(|(node, why)| format!("{node} {} ", why.word()));
+    let states: String = states.chain(owned).chain(unproven).collect();
     if !states.is_empty() {
         heard.push_str(&format!("-{:x}", xxh64(states.as_bytes(), 0)));
     }

@@ -76,8 +76,8 @@ impl Roster {
                 Status::Left => record.read::<PeerValue>().map(Arc::new)?,
                 _ => record.value::<PeerValue>()?,
             };
-            let is_somebody = identities.as_ref().is_none_or(|known| known.has(&record.record, &value));
-            let value = if is_somebody { value } else { without_identity(&value) };
+            let unproven = identities.as_ref().and_then(|known| known.lacks(&record.record, &value));
+            let value = if unproven.is_some() { without_identity(&value) } else { value };
             Some((record, standing, value))
         });
         // All of it before the sessions are looked at: that holds the view.
@@ -126,14 +126,6 @@ fn without_identity(peer: &PeerValue) -> Arc<PeerValue> {
     let mut peer = peer.clone();
     peer.metadata.get_or_insert_default().without_identity = true;
     Arc::new(peer)
-}
-
-/// The nodes that live and are none of the mesh by their certificates, in order.
-pub fn without_identities(view: &View) -> Vec<String> {
-    let roster = Roster::of(view);
-    let is_nobody = |peer: &PeerValue| peer.metadata.as_ref().is_some_and(|says| says.without_identity);
-    let found = roster.peers.iter().filter(|(_, peer, lives)| *lives && is_nobody(peer));
-    found.map(|(record, ..)| record.record.id.key.clone()).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use omnirelay_wire::fault::Fault;
 
 use super::filter::PeerFilter;
 use super::health::Heard;
-use super::{PEER, Peers, linked, pb, peer, peer_id};
+use super::{PEER, Peers, UnprovenNodes, linked, pb, peer, peer_id};
 use crate::daemon::gossip::Gossip;
 use crate::daemon::objects::feed::{Events, Feed, Frame, Noun, Shown};
 use crate::daemon::registry::Registry;
@@ -30,13 +30,19 @@ impl Peers {
         let filtered = move |record: &ViewRecord| passes.matches(record);
         let begun = self.watches.begin([PEER], filtered, &asked.since).await?;
         let gossip = self.gossip.clone().filter(|_| asked.health);
-        let feed = begun.of(WatchedPeers { registry: self.registry.clone(), gossip: gossip.clone() });
+        let unproven = self.unproven.clone();
+        let watched = WatchedPeers {
+            registry: self.registry.clone(),
+            gossip: gossip.clone(),
+            unproven: unproven.clone(),
+        };
+        let feed = begun.of(watched);
         let Some(gossip) = gossip else { return Ok(feed.events()) };
         // Whoever begins with a snapshot gets their health with it.
         let (now, _) = gossip.changed_since(u64::MAX);
         let seen = if asked.since.is_empty() { now } else { seen(&gossip, &asked.since) };
         let (registry, waiting) = (self.registry.clone(), VecDeque::new());
-        let hearing = Hearing { feed, filter, registry, gossip, seen, waiting };
+        let hearing = Hearing { feed, filter, registry, gossip, unproven, seen, waiting };
         Ok(Box::pin(unfold(hearing, |mut hearing| async { Some((Ok(hearing.next().await), hearing)) })))
     }
 }
@@ -54,6 +60,7 @@ struct Hearing {
     filter: Arc<PeerFilter>,
     registry: Arc<Registry>,
     gossip: Arc<Gossip>,
+    unproven: Arc<UnprovenNodes>,
     /// How many changes were looked at.
     seen: u64,
     /// Whose health has changed and was not told yet.
@@ -91,11 +98,14 @@ impl Hearing {
         if !self.filter.matches(&record) {
             return None;
         }
-        let heard = Heard::of_one(Some(&self.gossip), self.registry.view(), node_id);
+        let view = self.registry.view();
+        let heard = Heard::of_one(Some(&self.gossip), view, node_id);
+        let unproven = self.unproven.reason(view, node_id);
+        let shown = pb::Peer { unproven, ..linked(peer(view, &record), (None, &heard), node_id) };
         Some(pb::PeerEvent {
             r#type: Type::Health.into(),
             time: heard.shown(node_id).since,
-            peer: Some(linked(peer(self.registry.view(), &record), (None, &heard), node_id)),
+            peer: Some(shown),
             // Behind all that waits only the last has seen everything.
             cursor: match self.waiting.is_empty() {
                 true => format!("{cursor},{SOURCE}={:x}:{}", self.gossip.start(), self.seen),
@@ -112,6 +122,8 @@ pub(super) struct WatchedPeers {
     pub registry: Arc<Registry>,
     /// Whose health is told too; `None`: what is told is the same for all who watch.
     pub gossip: Option<Arc<Gossip>>,
+    /// Who is none of the mesh.
+    pub unproven: Arc<UnprovenNodes>,
 }
 
 impl Noun for WatchedPeers {
@@ -122,7 +134,8 @@ impl Noun for WatchedPeers {
             let node_id = &record.record.id.key;
             let view = self.registry.view();
             let heard = |gossip| Heard::of_one(Some(gossip), view, node_id).shown(node_id);
-            pb::Peer { health: self.gossip.as_deref().map(heard), ..peer(view, record) }
+            let (health, unproven) = (self.gossip.as_deref().map(heard), self.unproven.reason(view, node_id));
+            pb::Peer { health, unproven, ..peer(view, record) }
         });
         Some(pb::PeerEvent {
             r#type: frame.kind(Type::from_str_name),

@@ -22,13 +22,14 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 use prost::Message;
 use tokio::time::Instant;
+use xxhash_rust::xxh64::Xxh64;
 
 use super::{ADVERTISEMENT, parts};
 use crate::core::exchange::{Offered, cluster_of, offer};
 use crate::core::register::Held;
 use crate::daemon::identity::caller::federated_kin;
 use crate::daemon::log::FaultLimiter;
-use crate::daemon::objects::peers::own_session;
+use crate::daemon::objects::peers::{Reasons, UnprovenNodes, own_session};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::view::ViewRecord;
 use memory::{Memory, Taken};
@@ -141,6 +142,23 @@ pub struct LocalCounts {
     pub deferred: usize,
 }
 
+/// Whose advertisements count at one moment.
+pub struct Sources<'a> {
+    pool: &'a Pool,
+    unproven: Arc<Reasons>,
+}
+
+impl Sources<'_> {
+    /// Whether what a source advertises is anybody's business here: of a cluster that is federated, or of a node that is one of the
+    /// mesh. What this node itself advertises is known to it.
+    pub fn count(&self, source: &str) -> bool {
+        match cluster_of(source) {
+            Some(cluster) => (self.pool.federates)(cluster),
+            None => source == self.pool.registry.node_id() || !self.unproven.contains_key(source),
+        }
+    }
+}
+
 type Rival = Box<dyn Fn() -> bool + Send + Sync>;
 type Federates = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
@@ -152,6 +170,8 @@ pub struct Pool {
     rival: Rival,
     /// Whether a cluster of another mesh is federated.
     federates: Federates,
+    /// Which nodes are none of the mesh.
+    unproven: UnprovenNodes,
     memory: Mutex<Memory>,
     /// One comparison at a time: each has to know what is written meanwhile.
     comparing: tokio::sync::Mutex<()>,
@@ -172,6 +192,7 @@ impl Pool {
             settings,
             rival: Box::new(rival),
             federates: Box::new(|_| false),
+            unproven: UnprovenNodes::default(),
             memory: Mutex::default(),
             comparing: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
@@ -186,9 +207,20 @@ impl Pool {
         self
     }
 
-    /// Whether what a source advertises is anybody's business here.
-    pub fn shows(&self, source: &str) -> bool {
-        cluster_of(source).is_none_or(|cluster| (self.federates)(cluster))
+    /// Whose advertisements count now, as this node judges it.
+    pub fn sources(&self) -> Sources<'_> {
+        Sources { pool: self, unproven: self.unproven.of(self.registry.view()) }
+    }
+
+    /// Differs whenever the nodes that count do, though no advertisement was changed.
+    pub fn sources_seen(&self) -> u64 {
+        let unproven = self.unproven.of(self.registry.view());
+        let mut names = Xxh64::new(unproven.len() as u64);
+        unproven.keys().for_each(|node| {
+            names.update(node.as_bytes());
+            names.update(b" ");
+        });
+        names.digest()
     }
 
     pub fn registry(&self) -> &Arc<Registry> {

@@ -5,6 +5,7 @@ mod outages;
 mod pushes;
 mod reading;
 mod serving;
+mod sources;
 
 use std::collections::BTreeSet;
 
@@ -43,7 +44,12 @@ struct Daemon {
 
 /// A daemon that has loaded the registry or could not.
 async fn begun(store: Arc<dyn Store>, node_id: &str, secret: &str) -> Daemon {
-    let mut node = Lab::on(store, node_id).secret(secret).parts(&PARTS);
+    begun_with(&PARTS, store, node_id, secret).await
+}
+
+/// The same of a node of these parts.
+async fn begun_with(parts: &'static [Part], store: Arc<dyn Store>, node_id: &str, secret: &str) -> Daemon {
+    let mut node = Lab::on(store, node_id).secret(secret).parts(parts);
     let settings = PoolSettings { ttl: TTL, grace: SESSION, secret: secret.to_owned() };
     let (registry, rival) = (node.mount.registry.clone(), node.presence());
     let pool = Arc::new(Pool::new(registry.clone(), settings, move || rival.has_rival()));

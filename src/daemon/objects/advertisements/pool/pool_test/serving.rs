@@ -17,7 +17,7 @@ use pb::advertisement_service_server::AdvertisementService as _;
 const READS: [&str; 2] = ["available", "list"];
 
 /// What serves the reads of a daemon. It pushes nothing by itself.
-fn service(of: &Daemon) -> Advertisements {
+pub(super) fn service(of: &Daemon) -> Advertisements {
     let parts = ResyncParts {
         tls: OwnClient::public(),
         registry: of.registry.clone(),
