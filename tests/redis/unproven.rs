@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::process::secured::{Joined, Secured, command, ended};
-use crate::process::until;
+use crate::process::{Place, until};
 use crate::servers::RedisServer;
 
 /// What a daemon of version 0.2.0 does not look at is not among them: the authority, certificates, and what was revoked.
@@ -119,5 +119,27 @@ async fn a_leader_without_a_certificate_has_its_session_ended_and_is_named() -> 
     ensure!(status.contains("given it no certificate") && status.contains("token create"), "{status}");
     let check = mesh.by("admin", "mesh check --category identity")?.output;
     ensure!(check.contains("former"), "{check}");
+    Ok(())
+}
+
+/// One that begins without a mesh around it, as the packages start it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_was_never_enrolled_says_that_its_mesh_port_is_closed() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let place = Place::new(&["--node-id", "a", "--store", &server.url()])?;
+    let daemon = place.start()?;
+    let ask =
+        || ended(&mut command(&format!("mesh check --addr {}", daemon.url("")), place.directory.path()));
+    let found = ask()?.output;
+    ensure!(
+        found.contains("warn a: the mesh port turns everybody away: this mesh has no authority"),
+        "{found}"
+    );
+    ensure!(found.contains("omnirelay mesh join") && !found.contains("certificates live"), "{found}");
+    let node = daemon.get("/control/node").await?;
+    ensure!(
+        (&node["meshPort"], &node["enrolment"]) == (&"not_enrolled".into(), &"no_authority".into()),
+        "{node}"
+    );
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::cli::check::facts::{Facts, NAMED_MAX};
 use crate::cli::check::finding::{Category, Check, Finding, Judge};
 use crate::cli::frame::client::some_of;
-use crate::cli::frame::document::{field, number};
+use crate::cli::frame::document::{field, number, text};
 use crate::cli::peers::columns::enrol;
 
 /// The items of a node's readiness.
@@ -93,6 +93,18 @@ fn strangers(facts: &Facts) -> Finding {
 }
 
 fn certificate(facts: &Facts) -> Finding {
+    let enrolments: Vec<(&str, &str)> =
+        facts.nodes().map(|(id, node)| (id, text(node, "enrolment"))).collect();
+    let not_enrolled = enrolments.iter().find(|(_, enrolment)| *enrolment == "not_enrolled");
+    let nobody_has = !enrolments.is_empty() && enrolments.iter().all(|(_, of)| *of == "no_authority");
+    match (facts.trouble(ITEM), not_enrolled) {
+        (Some(trouble), Some((id, _))) => return Finding::warn(trouble).hint(enrol(id)),
+        // What that means is said of the mesh port.
+        (None, _) if nobody_has => {
+            return Finding::skip("no node has one, for this mesh has no authority");
+        }
+        (Some(_) | None, _) => {}
+    }
     match facts.trouble(ITEM) {
         Some(trouble) => Finding::warn(trouble).hint("omnirelay cert list --kind node --all"),
         None => Finding::of_item(facts, ITEM, "certificates live and are renewed", "the daemon does not say"),

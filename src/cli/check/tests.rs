@@ -48,6 +48,7 @@ fn node() -> Value {
         ],
         "clientVersionMin": "0.1.0", "letIn": "nobody",
         "hostTime": "2026-11-20T06:00:00.005Z", "revocationsNumber": "3", "revocationsEnforcedNumber": "3",
+        "meshPort": "open", "enrolment": "certified",
     })
 }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::checks::PEERS;
+use super::columns::enrol;
 use super::ping::told;
 use crate::cli::check::facts::{Facts, NAMED_MAX};
 use crate::cli::check::finding::{Category, Check, Finding, Judge};
@@ -11,6 +12,9 @@ use crate::cli::frame::document::{items, text};
 
 /// The item of a node's readiness.
 const ITEM: &str = "mesh";
+/// How nodes of a mesh without an authority come to have certificates.
+const BEGIN: &str = "omnirelay mesh join --server HOST --token-file FILE    # into a mesh that is there; or, where this one begins: \
+                     omnirelay cert ca init";
 
 pub static CATEGORY: Category = Category {
     name: "transport",
@@ -19,7 +23,8 @@ pub static CATEGORY: Category = Category {
         Check::new(
             "transport-port",
             "the mesh port of every node is open",
-            "A node was enrolled and its mesh port is not bound: other nodes do not reach it there.",
+            "A node was enrolled and its mesh port is not bound, or it was never enrolled, and its mesh port turns everybody away for \
+             want of a certificate: other nodes do not reach it there, and it calls none.",
             Judge::Nodes(port),
         ),
         Check::new(
@@ -40,6 +45,23 @@ pub static CATEGORY: Category = Category {
 };
 
 fn port(facts: &Facts) -> Finding {
+    let closed: Vec<(&str, &str)> = facts
+        .nodes()
+        .filter(|(_, node)| text(node, "meshPort") == "not_enrolled")
+        .map(|(id, node)| (id, text(node, "enrolment")))
+        .collect();
+    let ids: Vec<&str> = closed.iter().map(|(id, _)| *id).collect();
+    let turned = |why: &str| {
+        Finding::warn(format!("{}: the mesh port turns everybody away: {why}", some_of(&ids, NAMED_MAX)))
+    };
+    let is_not_enrolled = |(_, enrolment): &&(&str, &str)| *enrolment == "not_enrolled";
+    match (closed.first(), closed.iter().find(is_not_enrolled)) {
+        (_, Some((id, _))) => return turned("the mesh has given it no certificate").hint(enrol(id)),
+        (Some(_), None) => {
+            return turned("this mesh has no authority, and no node has a certificate").hint(BEGIN);
+        }
+        (None, None) => {}
+    }
     Finding::of_item(facts, ITEM, "the mesh port is open", "the daemon does not say")
         .next("journalctl -u omnirelayd    # on its host: why the port cannot be had")
 }

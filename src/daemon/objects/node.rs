@@ -40,6 +40,48 @@ impl LetIn {
     }
 }
 
+/// How the mesh port of the daemon stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeshPortStanding {
+    Open,
+    /// It turns everybody away for want of a certificate.
+    NotEnrolled,
+    /// It cannot be had.
+    Taken,
+}
+
+impl MeshPortStanding {
+    /// As in the answer.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::NotEnrolled => "not_enrolled",
+            Self::Taken => "taken",
+        }
+    }
+}
+
+/// Whether the daemon has a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enrolment {
+    Certified,
+    /// The mesh has an authority, which has given it none.
+    NotEnrolled,
+    /// Nobody of the mesh has one.
+    NoAuthority,
+}
+
+impl Enrolment {
+    /// As in the answer.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Certified => "certified",
+            Self::NotEnrolled => "not_enrolled",
+            Self::NoAuthority => "no_authority",
+        }
+    }
+}
+
 /// The numbers of lists of revocations; 0: there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Revoked {
@@ -60,6 +102,8 @@ pub struct Node {
     /// The time by the clock of the host.
     pub clock: fn() -> Millis,
     pub revocations: Box<dyn Fn() -> Revoked + Send + Sync>,
+    pub mesh_port: Box<dyn Fn() -> MeshPortStanding + Send + Sync>,
+    pub enrolment: Box<dyn Fn() -> Enrolment + Send + Sync>,
     /// Whether its process is one of `omnirelay up`.
     pub development: bool,
 }
@@ -88,6 +132,8 @@ impl Node {
             host_time: Some(timestamp((self.clock)())),
             revocations_number: known,
             revocations_enforced_number: enforced,
+            mesh_port: (self.mesh_port)().word().to_owned(),
+            enrolment: (self.enrolment)().word().to_owned(),
             ..Default::default()
         }
         .within(envelope);

@@ -4,9 +4,10 @@ use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::node_service_server::NodeServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName, let_in};
+use crate::daemon::identity::trust::HasAuthority;
+use crate::daemon::node::{Kinds, MeshPort, Mount, NodeError, Part, PortName, let_in};
 use crate::daemon::objects::certificates::revocations_number;
-use crate::daemon::objects::node::{Node, Revoked};
+use crate::daemon::objects::node::{Enrolment, MeshPortStanding, Node, Revoked};
 use crate::daemon::wall_clock;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
@@ -14,6 +15,7 @@ pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (config, trust) = (node.config.clone(), node.trust.clone());
     let (judging, registry) = (node.trust.clone(), node.registry.clone());
+    let (port, shown) = (node.mesh_port.subscribe(), node.trust.clone());
     let told = Node {
         registry: node.registry.clone(),
         readiness: node.readiness.clone(),
@@ -25,6 +27,16 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
             enforced: judging.current().revocations.number(),
         }),
         let_in: Box::new(move || let_in(&config, &trust)),
+        mesh_port: Box::new(move || match &*port.borrow() {
+            MeshPort::Open(_) => MeshPortStanding::Open,
+            MeshPort::NotEnrolled => MeshPortStanding::NotEnrolled,
+            MeshPort::Taken(_) => MeshPortStanding::Taken,
+        }),
+        enrolment: Box::new(move || match (shown.current().own.is_some(), shown.has_authority()) {
+            (true, _) => Enrolment::Certified,
+            (false, HasAuthority::No) => Enrolment::NoAuthority,
+            (false, HasAuthority::Yes | HasAuthority::Unknown) => Enrolment::NotEnrolled,
+        }),
         development: node.process.is_some(),
     };
     let told = NodeServiceServer::new(told).send_compressed(Gzip).accept_compressed(Gzip);

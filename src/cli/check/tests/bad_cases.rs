@@ -151,7 +151,22 @@ fn bad_cases_of_nodes() -> Vec<Case> {
 }
 
 fn bad_cases_of_transport() -> Vec<Case> {
+    let enrolled = |port: &'static str, enrolment: &'static str| {
+        with_node(move |node| (node["meshPort"], node["enrolment"]) = (json!(port), json!(enrolment)))
+    };
     vec![
+        (
+            "transport-port",
+            enrolled("not_enrolled", "not_enrolled"),
+            Verdict::Warn,
+            "node-1: the mesh port turns everybody away: the mesh has given it no certificate",
+        ),
+        (
+            "transport-port",
+            enrolled("not_enrolled", "no_authority"),
+            Verdict::Warn,
+            "node-1: the mesh port turns everybody away: this mesh has no authority",
+        ),
         ("transport-port", with_other_trouble("mesh", "taken"), Verdict::Warn, "node-2: taken"),
         (
             "transport-reached",

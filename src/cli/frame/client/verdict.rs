@@ -129,6 +129,17 @@ impl Client {
             {
                 error.hint("omnirelayd --control-socket PATH  # is it there, and for this user?").hint(origin)
             }
+            FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable
+                if !self.address().is_loopback() =>
+            {
+                error
+                    .hint(
+                        "omnirelay mesh check           # on its host: does its daemon run, and where does it listen? a mesh port takes \
+                         nodes alone",
+                    )
+                    .hint("omnirelay context list        # or choose another mesh")
+                    .hint(origin)
+            }
             FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable => error
                 .hint("omnirelay up                  # start a development mesh here")
                 .hint("omnirelay context list        # or choose another mesh")
