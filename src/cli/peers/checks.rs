@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::LIST;
+use super::status::gone;
 use crate::cli::check::facts::{Facts, NAMED_MAX, Question};
 use crate::cli::check::finding::{Category, Check, Finding, Judge};
 use crate::cli::frame::client::{count, some_of};
@@ -85,12 +86,11 @@ fn suspect(peers: &Value, _: &Facts) -> Finding {
 }
 
 fn dead(peers: &Value, _: &Facts) -> Finding {
-    match with(peers, |peer| text(peer, "status") == "dead").as_slice() {
-        [] => Finding::pass("no peer is dead"),
-        ids => Finding::fail(format!("dead: {}", some_of(ids, NAMED_MAX))).hint(format!(
-            "omnirelay mesh peers forget {}    # if it is gone for good; else start it again",
-            ids[0]
-        )),
+    let is_dead = |peer: &Value| text(peer, "status") == "dead";
+    match (with(peers, is_dead).as_slice(), items(peers, "peers").iter().find(|peer| is_dead(peer))) {
+        (ids, Some(first)) => Finding::fail(format!("dead: {}", some_of(ids, NAMED_MAX)))
+            .hint(gone(first, text(first, "nodeId"))),
+        (_, None) => Finding::pass("no peer is dead"),
     }
 }
 

@@ -161,8 +161,80 @@ fn next(peer: &Value, id: &str) -> String {
         "alive" if flag(peer, "draining") => format!("omnirelay mesh peers undrain {id}"),
         "alive" if flag(peer, "cordoned") => format!("omnirelay mesh peers uncordon {id}"),
         "alive" => "nothing to do".to_owned(),
+        "suspect" | "dead" if is_heard(peer) => runs(peer, id),
         "suspect" => format!("omnirelay mesh peers watch --until status==alive  # or see why {id} is silent"),
-        "dead" | "left" => format!("start it again, or omnirelay mesh peers forget {id}"),
+        "dead" => gone(peer, id),
+        "left" => format!("start it again, or omnirelay mesh peers forget {id}"),
         _ => format!("omnirelay mesh peers get {id}"),
+    }
+}
+
+/// Whether it answers other nodes, whatever the store says of it.
+fn is_heard(peer: &Value) -> bool {
+    text(peer, "health.state") == "alive"
+}
+
+/// What to do about a daemon that runs, and whose session the store has ended.
+fn runs(peer: &Value, id: &str) -> String {
+    let asked = ask(peer);
+    format!(
+        "{asked}    # its daemon runs, for {id} answers other nodes: its store is away from it, or refuses it"
+    )
+}
+
+/// What to do about one that is dead. It may run, and be refused by its store.
+pub fn gone(peer: &Value, id: &str) -> String {
+    if is_heard(peer) {
+        return runs(peer, id);
+    }
+    let asked = ask(peer);
+    format!(
+        "omnirelay mesh peers forget {id}    # if it is gone for good; else start it again, or where its daemon runs: {asked}, for its \
+         store may refuse it"
+    )
+}
+
+/// How it is asked itself.
+fn ask(peer: &Value) -> String {
+    match text(peer, "metadata.endpoints.control") {
+        "" => "omnirelay mesh check".to_owned(),
+        control => format!("omnirelay mesh check --addr {control}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_start_what_runs() {
+        let peer = |status: &str, health: &str, control: &str| {
+            json!({
+                "status": status, "health": {"state": health},
+                "metadata": {"endpoints": {"control": control}},
+            })
+        };
+        let cases = [
+            ("dead", "alive", "10.0.0.2:17420", "check --addr 10.0.0.2:17420    # its daemon runs", false),
+            ("suspect", "alive", "", "omnirelay mesh check    # its daemon runs", false),
+            (
+                "dead",
+                "dead",
+                "10.0.0.2:17420",
+                "daemon runs: omnirelay mesh check --addr 10.0.0.2:17420",
+                true,
+            ),
+            ("dead", "unknown", "", "where its daemon runs", true),
+            ("suspect", "suspect", "", "status==alive", false),
+            ("left", "left", "", "start it again", true),
+            ("alive", "alive", "", "nothing to do", false),
+        ];
+        for (status, health, control, said, starts) in cases {
+            let next = next(&peer(status, health, control), "n2");
+            assert!(next.contains(said), "{status}, {health}: {next}");
+            assert_eq!(next.contains("start it again"), starts, "{status}, {health}: {next}");
+        }
+        let revoked = json!({"status": "dead", "unproven": "certificate_revoked"});
+        assert!(next(&revoked, "n2").starts_with("omnirelay cert reinstate --node n2"));
     }
 }
