@@ -10,12 +10,14 @@ use omnirelay_core::time::Millis;
 pub const WORKERS_MAX: usize = 256;
 /// The most ids of one principal that live at once: a worker has one in each namespace.
 pub const IDS_OF_ONE_MAX: usize = 4 * WORKERS_MAX;
-/// The most principals that have workers which live.
-pub const PRINCIPALS_MAX: usize = 16;
+/// The most ids of one principal that were left lately, and are remembered so that a late request of them is known.
+pub const LEFT_MAX: usize = IDS_OF_ONE_MAX;
+/// The most principals that have workers which live: more than services have places on one host.
+pub const PRINCIPALS_MAX: usize = 1024;
 /// How long an id is of whoever had it first without a word of its worker.
 pub const SILENT_AFTER: Duration = Duration::from_secs(600);
 /// The most ids that are remembered. Beyond them whoever has most loses the one that was silent for longest.
-const IDS_MAX: usize = IDS_OF_ONE_MAX * PRINCIPALS_MAX;
+pub const IDS_MAX: usize = 64 * IDS_OF_ONE_MAX;
 
 /// Why a worker is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +26,10 @@ pub enum NotTaken {
     OfAnother,
     #[error("{WORKERS_MAX} workers of this principal are served, and no more may be")]
     TooManyWorkers,
+    #[error(
+        "{LEFT_MAX} workers of this principal have left a moment ago, and no others may come before that is over"
+    )]
+    TooManyLeft,
     #[error("workers of {PRINCIPALS_MAX} principals are served, and no others may be")]
     TooManyPrincipals,
 }
@@ -33,30 +39,74 @@ pub enum NotTaken {
 pub enum Taken {
     /// Of nobody, or of this principal.
     Own,
-    /// Of another principal, whose worker has left or is silent.
+    /// Of another principal, whose worker has left a moment ago.
     Over,
 }
 
-/// The ids of workers, each of the principal that had it first.
-#[derive(Debug)]
-pub struct WorkerIds {
-    /// By namespace and worker.
-    of: BTreeMap<(String, String), Owner>,
-    /// How long a worker lives after it was heard.
-    lives: Duration,
+/// A namespace and a worker in it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Id {
+    namespace: String,
+    worker: String,
+}
+
+/// How an id stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Its worker was heard a moment ago.
+    Live,
+    /// It was not, and the id is its principal's still.
+    Silent,
+    /// Its worker has left: it is of whoever takes it next.
+    Left,
 }
 
 #[derive(Debug)]
 struct Owner {
     principal: Arc<str>,
     heard: Millis,
-    left: bool,
+    standing: Standing,
+    /// When it stands otherwise.
+    due: Millis,
+}
+
+/// What is counted of one principal.
+#[derive(Debug, Default)]
+struct Counts {
+    /// How many ids each of its workers that live has.
+    workers: BTreeMap<String, usize>,
+    live: usize,
+    left: usize,
+    /// All that are remembered, by when they were heard.
+    heard: BTreeSet<(Millis, Arc<Id>)>,
+}
+
+/// The ids of workers, each of the principal that had it first. What is asked of them takes as many steps as their number has digits.
+#[derive(Debug)]
+pub struct WorkerIds {
+    of: BTreeMap<Arc<Id>, Owner>,
+    counts: BTreeMap<Arc<str>, Counts>,
+    /// How many principals have workers that live.
+    living: usize,
+    /// Principals by how many ids of theirs are remembered.
+    by_count: BTreeSet<(usize, Arc<str>)>,
+    /// Ids by when they stand otherwise.
+    due: BTreeSet<(Millis, Arc<Id>)>,
+    /// How long a worker lives after it was heard.
+    lives: Duration,
 }
 
 impl WorkerIds {
-    /// Of workers that may go on for `lives` after they were heard, and count for as long, also those that have left.
+    /// Of workers that may go on for `lives` after they were heard.
     pub fn new(lives: Duration) -> Self {
-        Self { of: BTreeMap::new(), lives }
+        Self {
+            of: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            living: 0,
+            by_count: BTreeSet::new(),
+            due: BTreeSet::new(),
+            lives,
+        }
     }
 
     /// Takes a worker that is heard of `now`, by any clock that does not go back.
@@ -70,144 +120,124 @@ impl WorkerIds {
         principal: &Arc<str>,
         now: Millis,
     ) -> Result<Taken, NotTaken> {
-        let key = (namespace.to_owned(), worker.to_owned());
-        let found = self.of.get(&key);
-        let is_own = found.is_none_or(|owner| owner.principal == *principal);
-        if !is_own && found.is_some_and(|owner| !self.is_over(owner, now)) {
-            return Err(NotTaken::OfAnother);
-        }
-        if !(is_own && found.is_some_and(|owner| self.lives(owner, now))) {
-            self.check_room(worker, principal, now)?;
+        self.settle(now);
+        let id = Arc::new(Id { namespace: namespace.to_owned(), worker: worker.to_owned() });
+        let found = self.of.get(&id).map(|owner| (owner.principal == *principal, owner.standing));
+        match found {
+            Some((false, Standing::Live | Standing::Silent)) => return Err(NotTaken::OfAnother),
+            Some((true, Standing::Live)) => {}
+            Some((true, Standing::Silent) | (_, Standing::Left)) | None => {
+                self.check_room(worker, principal, found.is_none())?;
+            }
         }
         if found.is_none() && self.of.len() >= IDS_MAX {
-            self.forget(now);
+            self.forget_one();
         }
-        self.of.insert(key, Owner { principal: principal.clone(), heard: now, left: false });
-        Ok(if is_own { Taken::Own } else { Taken::Over })
+        self.remove(&id);
+        let owner = Owner {
+            principal: principal.clone(),
+            heard: now,
+            standing: Standing::Live,
+            due: now.after(self.lives),
+        };
+        self.insert(id, owner);
+        Ok(if matches!(found, Some((false, _))) { Taken::Over } else { Taken::Own })
     }
 
-    /// Notes that a worker has left: its id is of whoever takes it next.
-    pub fn leave(&mut self, namespace: &str, worker: &str) {
-        if let Some(owner) = self.of.get_mut(&(namespace.to_owned(), worker.to_owned())) {
-            owner.left = true;
+    /// Notes that a worker has left `now`: its id is of whoever takes it next.
+    pub fn leave(&mut self, namespace: &str, worker: &str, now: Millis) {
+        self.settle(now);
+        let id = Id { namespace: namespace.to_owned(), worker: worker.to_owned() };
+        let Some((id, owner)) = self.remove(&id) else { return };
+        let due = now.after(self.lives);
+        self.insert(id, Owner { standing: Standing::Left, due, ..owner });
+    }
+
+    /// Has all that is due by `now` stand as it should.
+    fn settle(&mut self, now: Millis) {
+        while let Some((_, id)) = self.due.first().filter(|(at, _)| *at <= now) {
+            let id = id.clone();
+            let Some((id, owner)) = self.remove(&id) else { return };
+            let over = owner.heard.after(SILENT_AFTER);
+            if owner.standing == Standing::Live && now < over {
+                self.insert(id, Owner { standing: Standing::Silent, due: over, ..owner });
+            }
         }
     }
 
-    fn lives(&self, owner: &Owner, now: Millis) -> bool {
-        now.since(owner.heard) < self.lives
-    }
-
-    /// Whether an id is of nobody any more.
-    fn is_over(&self, owner: &Owner, now: Millis) -> bool {
-        owner.left || now.since(owner.heard) >= SILENT_AFTER.max(self.lives)
-    }
-
-    /// Whether one more worker of a principal may live.
-    fn check_room(&self, worker: &str, principal: &Arc<str>, now: Millis) -> Result<(), NotTaken> {
-        let live = || self.of.iter().filter(|(_, owner)| self.lives(owner, now));
-        let of_principal = live().filter(|(_, owner)| owner.principal == *principal);
-        let own: Vec<&str> = of_principal.map(|((_, worker), _)| worker.as_str()).collect();
-        let workers: BTreeSet<&str> = own.iter().copied().collect();
-        if own.len() >= IDS_OF_ONE_MAX || workers.len() >= WORKERS_MAX && !workers.contains(worker) {
+    /// Whether one more id of a principal may live; `is_new`: it is of nobody.
+    fn check_room(&self, worker: &str, principal: &Arc<str>, is_new: bool) -> Result<(), NotTaken> {
+        let none = Counts::default();
+        let counts = self.counts.get(principal).unwrap_or(&none);
+        let is_known = counts.workers.contains_key(worker);
+        if counts.live >= IDS_OF_ONE_MAX || counts.workers.len() >= WORKERS_MAX && !is_known {
             return Err(NotTaken::TooManyWorkers);
         }
-        let principals: BTreeSet<&str> = live().map(|(_, owner)| &*owner.principal).collect();
-        if principals.len() >= PRINCIPALS_MAX && !principals.contains(&**principal) {
+        if is_new && counts.left >= LEFT_MAX {
+            return Err(NotTaken::TooManyLeft);
+        }
+        if counts.live == 0 && self.living >= PRINCIPALS_MAX {
             return Err(NotTaken::TooManyPrincipals);
         }
         Ok(())
     }
 
-    /// Makes room for one more id: what is over goes, else one of whoever has most.
-    fn forget(&mut self, now: Millis) {
-        let over: Vec<_> = self
-            .of
-            .iter()
-            .filter(|(_, owner)| self.is_over(owner, now))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in &over {
-            self.of.remove(key);
+    /// Makes room for one more id at the cost of whoever has most.
+    fn forget_one(&mut self) {
+        let Some((_, most)) = self.by_count.last() else { return };
+        let oldest = self.counts.get(most).and_then(|counts| counts.heard.first());
+        if let Some((_, id)) = oldest.cloned() {
+            self.remove(&id);
         }
-        if self.of.len() < IDS_MAX {
-            return;
+    }
+
+    fn insert(&mut self, id: Arc<Id>, owner: Owner) {
+        let counts = self.counts.entry(owner.principal.clone()).or_default();
+        self.by_count.remove(&(counts.heard.len(), owner.principal.clone()));
+        counts.heard.insert((owner.heard, id.clone()));
+        match owner.standing {
+            Standing::Live => {
+                self.living += usize::from(counts.live == 0);
+                counts.live += 1;
+                *counts.workers.entry(id.worker.clone()).or_default() += 1;
+            }
+            Standing::Silent => {}
+            Standing::Left => counts.left += 1,
         }
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        self.of.values().for_each(|owner| *counts.entry(&owner.principal).or_default() += 1);
-        let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(principal, _)| principal);
-        let of_most = self.of.iter().filter(|(_, owner)| Some(&*owner.principal) == most);
-        let oldest = of_most.min_by_key(|(_, owner)| owner.heard).map(|(key, _)| key.clone());
-        oldest.and_then(|key| self.of.remove(&key));
+        self.by_count.insert((counts.heard.len(), owner.principal.clone()));
+        self.due.insert((owner.due, id.clone()));
+        self.of.insert(id, owner);
+    }
+
+    fn remove(&mut self, id: &Id) -> Option<(Arc<Id>, Owner)> {
+        let (id, owner) = self.of.remove_entry(id)?;
+        self.due.remove(&(owner.due, id.clone()));
+        let Some(counts) = self.counts.get_mut(&owner.principal) else { return Some((id, owner)) };
+        self.by_count.remove(&(counts.heard.len(), owner.principal.clone()));
+        counts.heard.remove(&(owner.heard, id.clone()));
+        match owner.standing {
+            Standing::Live => {
+                counts.live = counts.live.saturating_sub(1);
+                self.living -= usize::from(counts.live == 0);
+                let ids = counts.workers.get_mut(&id.worker).map(|ids| {
+                    *ids -= 1;
+                    *ids
+                });
+                if ids == Some(0) {
+                    counts.workers.remove(&id.worker);
+                }
+            }
+            Standing::Silent => {}
+            Standing::Left => counts.left = counts.left.saturating_sub(1),
+        }
+        match counts.heard.len() {
+            0 => drop(self.counts.remove(&owner.principal)),
+            left => drop(self.by_count.insert((left, owner.principal.clone()))),
+        }
+        Some((id, owner))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIVES: Duration = Duration::from_secs(10);
-
-    fn at(seconds: u64) -> Millis {
-        Millis(seconds * 1000)
-    }
-
-    fn who(name: &str) -> Arc<str> {
-        name.into()
-    }
-
-    #[test]
-    fn an_id_is_of_its_first_principal_until_it_left_or_was_silent() {
-        let (ann, bob) = (who("service:a"), who("service:b"));
-        let mut ids = WorkerIds::new(LIVES);
-        assert_eq!(ids.take("orders", "w", &ann, at(0)), Ok(Taken::Own));
-        assert_eq!(ids.take("orders", "w", &bob, at(1)), Err(NotTaken::OfAnother));
-        assert_eq!(ids.take("users", "w", &bob, at(1)), Ok(Taken::Own), "of another namespace");
-        assert_eq!(ids.take("orders", "w", &ann, at(2)), Ok(Taken::Own));
-        assert_eq!(ids.take("orders", "w", &bob, at(601)), Err(NotTaken::OfAnother), "from the last word on");
-        assert_eq!(ids.take("orders", "w", &bob, at(602)), Ok(Taken::Over));
-        assert_eq!(ids.take("orders", "w", &ann, at(603)), Err(NotTaken::OfAnother));
-        ids.leave("orders", "w");
-        assert_eq!(ids.take("orders", "w", &ann, at(603)), Ok(Taken::Over));
-        let mut long = WorkerIds::new(2 * SILENT_AFTER);
-        assert_eq!(long.take("orders", "w", &ann, at(0)), Ok(Taken::Own));
-        assert_eq!(long.take("orders", "w", &bob, at(601)), Err(NotTaken::OfAnother), "it may serve still");
-    }
-
-    #[test]
-    fn nobody_keeps_out_the_workers_of_others() {
-        let mut ids = WorkerIds::new(LIVES);
-        let greedy = who("service:greedy");
-        for number in 0..WORKERS_MAX {
-            assert_eq!(ids.take("orders", &number.to_string(), &greedy, at(0)), Ok(Taken::Own));
-        }
-        assert_eq!(ids.take("orders", "more", &greedy, at(1)), Err(NotTaken::TooManyWorkers));
-        assert_eq!(ids.take("users", "0", &greedy, at(1)), Ok(Taken::Own), "it is the same worker");
-        assert_eq!(ids.take("orders", "w", &who("service:a"), at(1)), Ok(Taken::Own));
-        for number in 0..PRINCIPALS_MAX - 2 {
-            assert_eq!(
-                ids.take("orders", &format!("of-{number}"), &who(&number.to_string()), at(1)),
-                Ok(Taken::Own)
-            );
-        }
-        assert_eq!(ids.take("orders", "v", &who("service:v"), at(1)), Err(NotTaken::TooManyPrincipals));
-        assert_eq!(ids.take("orders", "v", &who("service:v"), at(11)), Ok(Taken::Own), "they are silent");
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded_and_whoever_has_most_pays() {
-        let mut ids = WorkerIds::new(LIVES);
-        let (greedy, honest) = (who("service:greedy"), who("service:a"));
-        assert_eq!(ids.take("orders", "w", &honest, at(0)), Ok(Taken::Own));
-        let entry = |number: usize| {
-            let owner = Owner { principal: greedy.clone(), heard: Millis(number as u64), left: false };
-            (("orders".to_owned(), format!("x{number}")), owner)
-        };
-        ids.of.extend((1..IDS_MAX).map(entry));
-        let second = 60;
-        for number in 0..10 {
-            assert_eq!(ids.take("orders", &format!("y{number}"), &greedy, at(second)), Ok(Taken::Own));
-        }
-        assert!(ids.of.len() <= IDS_MAX, "{}", ids.of.len());
-        assert_eq!(ids.take("orders", "w", &greedy, at(second)), Err(NotTaken::OfAnother));
-    }
-}
+#[path = "worker_ids_test.rs"]
+mod worker_ids_test;

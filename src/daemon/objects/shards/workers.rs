@@ -1,6 +1,6 @@
 //! Who may hold shards at this daemon and report for its node, and whose the ids of workers are.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::text::{is_unseen, shown};
@@ -34,9 +34,7 @@ impl WorkerRights {
     pub fn take(&self, principal: &Arc<str>, namespace: &str, worker: &str) -> Result<Taken, Fault> {
         check_worker(worker)?;
         self.check_holder(principal, &Maps::of(self.registry.view()).ready(namespace)?)?;
-        let now = Millis(whole_ms(self.begun.elapsed()));
-        let taken =
-            self.ids.lock().unwrap_or_else(PoisonError::into_inner).take(namespace, worker, principal, now);
+        let taken = self.ids().take(namespace, worker, principal, self.now());
         taken.map_err(|why| not_taken(why, worker))
     }
 
@@ -52,7 +50,15 @@ impl WorkerRights {
 
     /// Notes that a worker has left: its id is of whoever takes it next.
     pub fn leave(&self, namespace: &str, worker: &str) {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).leave(namespace, worker);
+        self.ids().leave(namespace, worker, self.now());
+    }
+
+    fn now(&self) -> Millis {
+        Millis(whole_ms(self.begun.elapsed()))
+    }
+
+    fn ids(&self) -> MutexGuard<'_, WorkerIds> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,6 +83,8 @@ fn not_taken(why: NotTaken, worker: &str) -> Fault {
             Fault::new(reasons::TOO_MANY_WORKERS, message)
                 .hint("end some; or let one process serve several shards")
         }
+        NotTaken::TooManyLeft => Fault::new(reasons::TOO_MANY_WORKERS, message)
+            .hint("try again in some seconds; keep the id of a worker that goes on"),
     }
 }
 
