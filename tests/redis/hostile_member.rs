@@ -18,8 +18,8 @@ use rustls::pki_types::ServerName;
 use serde_json::Value;
 
 use crate::mesh_port::{AsNode, TLS, beside, json, until};
-use crate::process::secured::Secured;
-use crate::process::{Daemon, PATIENCE};
+use crate::process::secured::{Secured, command, ended};
+use crate::process::{Daemon, PATIENCE, Place};
 use crate::servers::RedisServer;
 
 const SERVICE: &str = "omnirelay.mesh.membership.v1.MembershipService";
@@ -138,6 +138,24 @@ fn health(mesh: &Secured, node: &str) -> Result<String> {
     Ok(peer.pointer("/peer/health/state").and_then(Value::as_str).unwrap_or_default().to_owned())
 }
 
+/// What a daemon says of another one that has its id.
+fn namesake_of(mesh: &Secured, daemon: &Daemon, node: &str) -> Result<Option<String>> {
+    let admin = mesh.path("admin");
+    let file = |name: &str| admin.join(name).display().to_string();
+    let line = format!(
+        "api get /control/node --addr https://{} --tls-ca {} --tls-cert {} --tls-key {} --tls-server-name {node}",
+        daemon.control,
+        file("bundle.pem"),
+        file("chain.pem"),
+        file("key.pem"),
+    );
+    let asked = ended(&mut command(&line, mesh.folder.path()))?;
+    let said: Value = serde_json::from_str(&asked.output).with_context(|| asked.complaint.clone())?;
+    let items = said["readiness"].as_array().context("no items")?;
+    let item = items.iter().find(|item| item["name"] == "gossip").context("it does not gossip")?;
+    Ok(item["message"].as_str().filter(|message| !message.is_empty()).map(str::to_owned))
+}
+
 /// Waits until a node is alive for the first daemon.
 fn until_alive(mesh: &Secured, node: &str) -> Result<()> {
     until(PATIENCE, || {
@@ -152,7 +170,8 @@ fn a_hostile_member_neither_stalls_nor_fills_a_mesh() -> Result<()> {
     let server = RedisServer::start(&[])?;
     let store = server.url();
     let mesh = Secured::start("n0", "127.0.0.1:0", &[&TLS[..], &["--store", &store]].concat())?;
-    let (_victim, _victim_place) = beside(&mesh, "n1", &store, &[])?;
+    let (victim, _victim_place) = beside(&mesh, "n1", &store, &[])?;
+    let endpoint = mesh_address(&mesh, "n1")?;
     let (_hostile, hostile_place) = beside(&mesh, "n2", &store, &[])?;
     until_alive(&mesh, "n1")?;
     until_alive(&mesh, "n2")?;
@@ -171,6 +190,12 @@ fn a_hostile_member_neither_stalls_nor_fills_a_mesh() -> Result<()> {
             while Instant::now() < until {
                 asked += 1;
                 wrong += u32::from(health(&mesh, "n1")? != "alive");
+                // What is said of it is what it says, and nobody has its id.
+                let member = json(&mesh, "mesh peers explain n1 -o json")?["member"].take();
+                let is_own =
+                    member.is_null() || member["endpoint"] == *endpoint && member["role"] == "worker";
+                ensure!(is_own, "{member}");
+                ensure!(namesake_of(&mesh, &victim, "n1")?.is_none(), "somebody has its id");
             }
             // Whoever joins meanwhile is known, and knows all.
             let (_new, _new_place) = beside(&mesh, "n3", &store, &[])?;
@@ -199,5 +224,37 @@ fn a_hostile_member_neither_stalls_nor_fills_a_mesh() -> Result<()> {
     ensure!(peers["peers"].as_array().is_some_and(|peers| peers.len() == 4), "{peers}");
     let told = mesh.by("admin", "mesh peers list")?.output;
     ensure!(!told.contains('\u{202e}'), "{told}");
+    Ok(())
+}
+
+/// One that is there has shown a certificate of the same node.
+#[test]
+fn another_daemon_with_the_id_of_a_node_is_found() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let store = server.url();
+    let mesh = Secured::start("n0", "127.0.0.1:0", &[&TLS[..], &["--store", &store]].concat())?;
+    let (first, first_place) = beside(&mesh, "n1", &store, &[])?;
+    let (_third, _third_place) = beside(&mesh, "n2", &store, &[])?;
+    until_alive(&mesh, "n1")?;
+    until_alive(&mesh, "n2")?;
+    ensure!(namesake_of(&mesh, &first, "n1")?.is_none(), "there is none yet");
+    let copy = Place::new(&[&TLS[..], &["--node-id", "n1", "--store", &store]].concat())?;
+    let (from, to) = (first_place.data_dir().join("identity"), copy.data_dir().join("identity"));
+    std::fs::create_dir_all(&to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    let _copy = copy.start_unready()?;
+    let found = std::cell::RefCell::new(String::new());
+    until(PATIENCE * 2, || {
+        let said = namesake_of(&mesh, &first, "n1")?;
+        let is_found = said.is_some();
+        *found.borrow_mut() = said.unwrap_or_default();
+        Ok((is_found, first_place.log()))
+    })?;
+    let (found, log) = (found.into_inner(), first_place.log());
+    ensure!(found.contains("has the id of this node"), "{found}");
+    ensure!(log.contains("another daemon has the id of this node"), "{log}");
     Ok(())
 }

@@ -31,6 +31,12 @@ impl Membership {
         if node == self.own.node {
             return self.apply_own(now, from, incarnation, &claim);
         }
+        // Its own word is one whatever others have said in its name meanwhile.
+        if let (true, Claim::Alive(record)) = (node == *from, &claim)
+            && let Some(member) = self.members.get_mut(&node)
+        {
+            member.note_said(incarnation, record);
+        }
         let known = self.members.get(node.as_str()).map(|member| member.incarnation);
         match (known, claim) {
             (None, Claim::Alive(record)) => self.enter(now, from, node, (incarnation, record), told),
@@ -108,8 +114,12 @@ impl Membership {
     ) {
         let Some(member) = self.members.get_mut(node) else { return };
         let is_newer = incarnation > member.incarnation;
+        // Others may have said something else in its name.
+        let is_put_right =
+            from == node && record.version == member.record.version && *record != *member.record;
         // In the incarnation in which it is accused, a newer record is no answer to that.
-        if !is_newer && (record.version <= member.record.version || !member.status.is_live()) {
+        let is_news = record.version > member.record.version || is_put_right;
+        if !is_newer && !(is_news && member.status.is_live()) {
             return;
         }
         let before = (member.status, member.record.instance);
@@ -224,7 +234,9 @@ impl Membership {
         let accusers = match claim {
             Claim::Alive(record) if record.instance == self.own.record.instance => {
                 // What this member has said itself, unless somebody made it up.
-                if incarnation == self.own.incarnation {
+                let own = &self.own.record;
+                let is_own = record.version < own.version || **record == *own;
+                if incarnation == self.own.incarnation && is_own {
                     return;
                 }
                 Vec::new()
@@ -235,7 +247,7 @@ impl Membership {
                     self.own.incarnation = incarnation + 1;
                     return self.spread_own(now);
                 }
-                self.tell(Event::Conflict { record: record.clone(), incarnation });
+                self.tell(Event::Conflict { record: record.clone(), incarnation, from: from.clone() });
                 Vec::new()
             }
             Claim::Suspect { by } => by.clone(),

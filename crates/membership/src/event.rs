@@ -75,8 +75,8 @@ pub enum Event {
     Reached { node: NodeId },
     /// This member was accused, and has answered.
     Accused { by: Vec<NodeId>, incarnation: u64 },
-    /// Somebody else lives under the name of this member.
-    Conflict { record: Arc<Record>, incarnation: u64 },
+    /// Somebody else lives under the name of this member, as this member was told by `from`, who may have made it up.
+    Conflict { record: Arc<Record>, incarnation: u64, from: NodeId },
     /// A live member seems to have started again, or to be two, as this member was told by `from`.
     Restarted { node: NodeId, instance: u64, from: NodeId },
     /// Nobody was heard for a while: what is known of others is old.

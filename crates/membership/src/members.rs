@@ -16,12 +16,20 @@ const STRANGERS_PART: f64 = 0.25;
 /// Of those who are told news: in a mesh that has just begun nearly all are strangers to each other, and are to hear as much as anybody.
 const NEWS_STRANGERS_PART: f64 = 0.75;
 
+/// How often each other member is told by this one itself what it says of itself: packets are lost.
+const OWN_TOLD_TIMES: u8 = 2;
+
 /// What is known of another member.
 #[derive(Clone, Debug)]
 pub struct Member {
     pub incarnation: u64,
     pub status: Status,
+    /// What is passed on of it, whoever has said so: what it says of itself, unless somebody has made it up.
     pub record: Arc<Record>,
+    /// What it has said itself, and in which incarnation.
+    said: Option<(u64, Arc<Record>)>,
+    /// What of this member it was told by this member itself, by its incarnation and version, and how often.
+    told: (u64, u64, u8),
     /// Since when it has this status here.
     pub since: Time,
     /// When something came from it the last time.
@@ -85,6 +93,33 @@ impl Member {
             Some(suspicion) if self.status == Status::Suspect && !suspicion.is_believed => Status::Alive,
             Some(_) | None => self.status,
         }
+    }
+
+    /// What it has said of itself; `None`: others alone have told of it so far.
+    pub fn said(&self) -> Option<&Arc<Record>> {
+        self.said.as_ref().map(|(_, record)| record)
+    }
+
+    /// Notes what it has said of itself, unless that is of before.
+    pub(crate) fn note_said(&mut self, incarnation: u64, record: &Arc<Record>) {
+        let is_of_before = self.said.as_ref().is_some_and(|(known, said)| {
+            said.instance == record.instance && (*known, said.version) > (incarnation, record.version)
+        });
+        if !is_of_before {
+            self.said = Some((incarnation, record.clone()));
+        }
+    }
+
+    /// Whether it is to be told what this member says of itself, in this incarnation and version; that is counted then. Packets may be
+    /// lost.
+    pub(crate) fn is_to_be_told(&mut self, (incarnation, version): (u64, u64)) -> bool {
+        let (known_incarnation, known_version, times) = &mut self.told;
+        if (*known_incarnation, *known_version) != (incarnation, version) {
+            (*known_incarnation, *known_version, *times) = (incarnation, version, 0);
+        }
+        let is_due = *times < OWN_TOLD_TIMES;
+        *times += u8::from(is_due);
+        is_due
     }
 
     /// Whether it is nobody but a name: nothing has come from it, and whoever drives this member does not know it either.
@@ -196,10 +231,14 @@ impl Members {
         if let Some(introduced) = &introduced {
             self.strangers.insert(&node, introduced);
         }
+        // Whoever is not introduced by others has come itself.
+        let said = introduced.is_none().then(|| (incarnation, record.clone()));
         let member = Member {
             incarnation,
             status: Status::Alive,
             record,
+            said,
+            told: (0, 0, 0),
             since: now,
             heard: None,
             rtt: None,

@@ -412,7 +412,8 @@ impl Membership {
         self.outputs.push_back(Output::Send { to: to.clone(), packet });
     }
 
-    /// A packet with what there is to pass on; first of all what is said of whoever gets it.
+    /// A packet with what there is to pass on; first of all what is said of whoever gets it, and what this member says of itself where it
+    /// was not told that by this member itself.
     pub(crate) fn packet(&mut self, to: &NodeId, message: Message) -> Vec<u8> {
         self.packet_with(to, message, UPDATES_MAX - 1)
     }
@@ -424,11 +425,21 @@ impl Membership {
             left = left.saturating_sub(accusation.encoded_len());
             updates.push(accusation);
         }
-        let limit = self.config.retransmits(self.members.live());
-        let news = self.queue.take(left, news_max, limit, self.members.counts(to));
         let is_said = !updates.is_empty();
-        updates.extend(news.into_iter().filter(|update| !is_said || update.node != *to));
         let (incarnation, version) = (self.own.incarnation, self.own.record.version);
+        let is_probe = matches!(message, Message::Ping { .. } | Message::Ack { .. });
+        let tells_own = is_probe
+            && self.members.get_mut(to).is_some_and(|member| member.is_to_be_told((incarnation, version)));
+        if tells_own {
+            let own = self.own_update();
+            left = left.saturating_sub(own.encoded_len());
+            updates.push(own);
+        }
+        let limit = self.config.retransmits(self.members.live());
+        let news_max = news_max.saturating_sub(usize::from(tells_own));
+        let without = tells_own.then_some(&self.own.node);
+        let news = self.queue.take(left, news_max, limit, self.members.counts(to), without);
+        updates.extend(news.into_iter().filter(|update| !is_said || update.node != *to));
         let mut packet = Vec::with_capacity(256);
         Packet { message, incarnation, version, health: self.health, updates }.encode(&mut packet);
         self.stats.sent += 1;

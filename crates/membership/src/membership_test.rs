@@ -304,7 +304,7 @@ fn exchanges_hand_on_once_whom_nobody_knows() {
     assert!(
         hears
             .queue
-            .take(10_000, 10, 9, true)
+            .take(10_000, 10, 9, true, None)
             .iter()
             .all(|update| !update.node.as_str().starts_with("nobody"))
     );
@@ -426,12 +426,12 @@ fn a_suspect_hears_of_it_in_whatever_it_is_sent() {
 #[test]
 fn of_two_with_one_name_each_hears_of_the_other() {
     let mut member = member();
-    let other = Claim::Alive(Arc::new(record(99, 1)));
-    let outputs = say(&mut member, Time::ZERO, "a", START, other.clone());
-    let conflict = Event::Conflict { record: Arc::new(record(99, 1)), incarnation: START };
+    let (other, from) = (Arc::new(record(99, 1)), name("c"));
+    let outputs = say(&mut member, Time::ZERO, "a", START, Claim::Alive(other.clone()));
+    let conflict = Event::Conflict { record: other.clone(), incarnation: START, from };
     assert!(outputs.contains(&Output::Event(conflict)));
     // Not again at once, so that both do not answer each other without end.
-    assert_eq!(say(&mut member, Time::ZERO, "a", START + 9, other), []);
+    assert_eq!(say(&mut member, Time::ZERO, "a", START + 9, Claim::Alive(other)), []);
     let restarted = Claim::Alive(Arc::new(record(55, 1)));
     let outputs = say(&mut member, Time::ZERO, "b", START + 1, restarted);
     assert!(outputs.contains(&Output::Event(Event::Restarted {

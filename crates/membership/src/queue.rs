@@ -62,15 +62,22 @@ impl Queue {
     }
 
     /// Takes as many as fit into `bytes`, and at most `count`; each counts as passed on once, and is dropped after `limit` times.
-    /// Where it does not count, what is of a stranger does all the same.
-    pub fn take(&mut self, bytes: usize, count: usize, limit: u32, counts: bool) -> Vec<Update> {
+    /// Where it does not count, what is of a stranger does all the same. What is of `without` is left for other packets.
+    pub fn take(
+        &mut self,
+        bytes: usize,
+        count: usize,
+        limit: u32,
+        counts: bool,
+        without: Option<&NodeId>,
+    ) -> Vec<Update> {
         let (mut left, mut too_large) = (bytes, 0);
         let mut chosen = Vec::new();
         for (_, _, _, node) in &self.order {
             if chosen.len() == count || too_large == TOO_LARGE_MAX {
                 break;
             }
-            let Some(queued) = self.updates.get(node) else { continue };
+            let Some(queued) = self.updates.get(node).filter(|_| without != Some(node)) else { continue };
             if queued.bytes <= left {
                 left -= queued.bytes;
                 chosen.push(node.clone());

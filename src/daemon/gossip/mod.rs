@@ -97,7 +97,10 @@ pub struct Health {
     pub by: Vec<String>,
     pub incarnation: u64,
     pub flaps: u32,
-    record: Bytes,
+    /// What it has said itself; `None`: others alone have told of it.
+    said: Option<Bytes>,
+    /// What is passed on of it: others may have made it up.
+    claimed: Bytes,
 }
 
 impl Health {
@@ -115,7 +118,8 @@ impl Health {
             by: by.into_iter().map(|by| by.as_str().to_owned()).collect(),
             incarnation: member.incarnation,
             flaps: member.flaps,
-            record: member.record.body.clone(),
+            said: member.said().map(|record| record.body.clone()),
+            claimed: member.record.body.clone(),
         }
     }
 
@@ -130,13 +134,14 @@ impl Health {
             by: Vec::new(),
             incarnation: member.own().incarnation,
             flaps: 0,
-            record: member.own().record.body.clone(),
+            said: Some(member.own().record.body.clone()),
+            claimed: member.own().record.body.clone(),
         }
     }
 
-    /// What it says of itself; `None`: that cannot be read.
+    /// What it has said of itself; `None`: others alone have told of it so far, or that cannot be read.
     pub fn record(&self) -> Option<MemberRecord> {
-        record::read(&self.record)
+        record::read(self.said.as_ref()?)
     }
 }
 
@@ -448,11 +453,15 @@ impl Gossip {
         self.running().story.of(node)
     }
 
-    /// Where a live member says that its mesh port is.
-    pub fn located(&self, node: &str) -> Option<Located> {
-        let health = self.health(node).filter(|health| health.status.is_live());
-        let said = health.and_then(|health| health.record()).filter(|record| !record.endpoint.is_empty());
-        said.map(|record| Located { mesh: record.endpoint, http3: record.http3_support })
+    /// Where the mesh port of a live member may be: as it has said itself, and as others say, who may have made that up. Whoever answers
+    /// there has to show its certificate.
+    pub fn located(&self, node: &str) -> Vec<Located> {
+        let Some(health) = self.health(node).filter(|health| health.status.is_live()) else {
+            return Vec::new();
+        };
+        let said = [health.record(), record::read(&health.claimed)].into_iter().flatten();
+        let said = said.filter(|record| !record.endpoint.is_empty());
+        said.map(|record| Located { mesh: record.endpoint, http3: record.http3_support }).collect()
     }
 
     /// Where a seed was found to be that node.

@@ -175,8 +175,12 @@ fn chapter<'a>(
         Event::Left { node, from } => {
             (node, Verdict::Left, now(node), Some(from).filter(|from| *from != node), &None)
         }
-        Event::Returned { node, incarnation, .. } => (node, Verdict::Returned, *incarnation, None, &None),
-        Event::Restarted { node, .. } => (node, Verdict::Restarted, now(node), None, &None),
+        Event::Returned { node, incarnation, from } => {
+            (node, Verdict::Returned, *incarnation, Some(from).filter(|from| *from != node), &None)
+        }
+        Event::Restarted { node, from, .. } => {
+            (node, Verdict::Restarted, now(node), Some(from).filter(|from| *from != node), &None)
+        }
         Event::StreamsAlone { node } => (node, Verdict::StreamsAlone, now(node), None, &None),
         Event::ThroughOthers { node } => (node, Verdict::ThroughOthers, now(node), Some(own), &None),
         Event::Reached { node } => (node, Verdict::Reached, now(node), Some(own), &None),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use omnirelay_membership::{Event, NodeId, Record};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -14,6 +15,9 @@ use crate::daemon::log::{KeyedLogLimiter, LogLimiter, Turn};
 
 /// How soon after a conflict another one says that both live.
 const CONFLICT_AGAIN: Duration = Duration::from_secs(60);
+/// How often it is looked whether there is another daemon where somebody says so, and how long that may take.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_WITHIN: Duration = Duration::from_secs(3);
 
 /// How many lines there are of what others cause.
 struct Lines {
@@ -29,11 +33,30 @@ impl Lines {
     }
 }
 
-/// What is known of conflicts so far.
+/// What is known so far of another daemon that may have the id of this node.
 #[derive(Default)]
-struct Conflicts {
+struct Conflicts<'a> {
     last: Option<Instant>,
     told: Option<Instant>,
+    looked: Option<Instant>,
+    /// Whether there is one, being looked at.
+    looking: Option<BoxFuture<'a, Option<Namesake>>>,
+}
+
+/// Another daemon that has shown a certificate of this node.
+struct Namesake {
+    instance: u64,
+    endpoint: String,
+}
+
+impl Conflicts<'_> {
+    /// What has come of looking; for ever where nobody looks.
+    async fn looked(&mut self) -> Option<Namesake> {
+        let Some(looking) = &mut self.looking else { return std::future::pending().await };
+        let found = looking.await;
+        self.looking = None;
+        found
+    }
 }
 
 impl Gossip {
@@ -42,9 +65,17 @@ impl Gossip {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut told) = told else { return };
         let (mut conflicts, lines) = (Conflicts::default(), Lines::new());
-        while let Some((event, chapter)) = told.recv().await {
+        loop {
+            let told = tokio::select! {
+                told = told.recv() => told,
+                found = conflicts.looked() => {
+                    found.into_iter().for_each(|found| self.note_namesake(found, &mut conflicts));
+                    continue;
+                }
+            };
+            let Some((event, chapter)) = told else { return };
             match (&event, chapter) {
-                (Event::Conflict { record, .. }, _) => self.note_conflict(record, &mut conflicts),
+                (Event::Conflict { record, from, .. }, _) => self.note_conflict(record, from, &mut conflicts),
                 (Event::Accused { by, incarnation }, chapter) => {
                     let correlation_id = chapter.map(|chapter| chapter.correlation_id).unwrap_or_default();
                     let by = names(by);
@@ -81,23 +112,44 @@ impl Gossip {
         }
     }
 
-    /// That somebody else is known by the id of this node. Once may be this node as it was before a clock was set back; again and
-    /// again it is another daemon, which answers.
-    fn note_conflict(&self, record: &Record, conflicts: &mut Conflicts) {
-        let (peer, instance) = (self.node.as_str(), record.instance);
+    /// That somebody says that another start is known by the id of this node. Once may be this node as it was before a clock was set back;
+    /// again and again it is another daemon, which answers, or a lie: so it is looked.
+    fn note_conflict<'a>(&'a self, record: &Record, from: &NodeId, conflicts: &mut Conflicts<'a>) {
+        let (peer, instance, from) = (self.node.as_str(), record.instance, from.as_str());
         let endpoint = super::record::read(&record.body).map(|said| said.endpoint).unwrap_or_default();
-        let recently = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < CONFLICT_AGAIN);
-        if !recently(conflicts.last.replace(Instant::now())) {
+        if !recently(conflicts.last.replace(Instant::now()), CONFLICT_AGAIN) {
             return info!(
                 peer,
                 instance,
                 endpoint,
+                from,
                 "another start is known by the id of this node; this one is known from now on"
             );
         }
-        // There is one each second.
-        if !recently(conflicts.told) {
+        if conflicts.looking.is_none() && !recently(conflicts.looked, LOOK_EVERY) {
+            conflicts.looked = Some(Instant::now());
+            conflicts.looking = Some(Box::pin(self.look_for_namesake(endpoint)));
+        }
+    }
+
+    /// Looks whether there is a daemon that shows a certificate of this node, and is not this one.
+    async fn look_for_namesake(&self, endpoint: String) -> Option<Namesake> {
+        let greeted = async {
+            let at = tokio::net::lookup_host(&endpoint).await.ok()?.next()?.to_string();
+            self.transport.greet_namesake_at(&at).await.ok()
+        };
+        let greeted = tokio::time::timeout(LOOK_WITHIN, greeted).await.ok()??;
+        // One that does not say which start it is, is of before: this one says so.
+        let is_another = greeted.node_id == self.node.as_str() && greeted.instance != self.start();
+        is_another.then_some(Namesake { instance: greeted.instance, endpoint })
+    }
+
+    fn note_namesake(&self, found: Namesake, conflicts: &mut Conflicts<'_>) {
+        let Namesake { instance, endpoint } = found;
+        // There is one each few seconds.
+        if !recently(conflicts.told, CONFLICT_AGAIN) {
             conflicts.told = Some(Instant::now());
+            let peer = self.node.as_str();
             error!(
                 peer,
                 instance,
@@ -108,7 +160,7 @@ impl Gossip {
         *self.rival.lock().unwrap_or_else(PoisonError::into_inner) = Some((endpoint, Instant::now()));
     }
 
-    /// Where another daemon says that it is that has the id of this node, and was heard of a moment ago.
+    /// Where another daemon is that has the id of this node, and has shown so a moment ago.
     pub fn rival(&self) -> Option<String> {
         let rival = self.rival.lock().unwrap_or_else(PoisonError::into_inner);
         rival
@@ -214,6 +266,10 @@ impl Gossip {
             | Verdict::Answered => line!(info),
         }
     }
+}
+
+fn recently(at: Option<Instant>, within: Duration) -> bool {
+    at.is_some_and(|at| at.elapsed() < within)
 }
 
 fn names(of: &[NodeId]) -> String {

@@ -23,6 +23,8 @@ pub const VERSIONS: [u32; 2] = [1, 1];
 pub struct Greeter {
     pub node_id: String,
     pub trust: Arc<Trust>,
+    /// Which start of the node this is, as gossip has it; 0: it does not gossip.
+    pub instance: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 /// Serves `MeshTransportService`. It holds the transport, which holds what greets, and so not this.
@@ -44,7 +46,8 @@ impl Greeter {
         let answer = MeshTransportServiceClient::new(channel).hello(hello).await;
         let answer = answer.map_err(|status| Fault::from(&status).message)?.into_inner();
         agree(&answer.node_id, [answer.version_min, answer.version_max]).map_err(|fault| fault.message)?;
-        Ok(Greeted { node_id: answer.node_id, revocations_number: answer.revocations_number })
+        let pb::HelloResponse { node_id, revocations_number, instance, .. } = answer;
+        Ok(Greeted { node_id, revocations_number, instance })
     }
 }
 
@@ -66,6 +69,7 @@ impl MeshTransport {
             version_min,
             version_max,
             revocations_number: self.own.trust.current().revocations.number(),
+            instance: (self.own.instance)(),
         })
     }
 }

@@ -29,20 +29,27 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         let heard = heard.as_ref().and_then(std::sync::Weak::upgrade);
         // What the node has written itself comes first; what is heard of it others may have made up.
         let written = peers::mesh_of(&known, of);
-        let said = heard.as_ref().and_then(|heard| heard.located(of));
+        let said = heard.as_ref().map(|heard| heard.located(of)).unwrap_or_default();
         // A seed may have moved since it was found.
-        let learned = if written.is_none() && said.is_none() {
+        let learned = if written.is_none() && said.is_empty() {
             heard.and_then(|heard| heard.learned(of))
         } else {
             None
         };
         let mut all: Vec<_> = written.into_iter().chain(said).chain(learned).collect();
-        all.dedup_by(|one, other| one.mesh == other.mesh);
+        let mut seen = std::collections::BTreeSet::new();
+        all.retain(|one| seen.insert(one.mesh.clone()));
         all
     });
     let state = node.mesh_port.clone();
     open(node, state.clone());
-    let own = Greeter { node_id: registry.node_id().to_owned(), trust: node.trust.clone() };
+    let gossiping = node.gossip.as_ref().map(Arc::downgrade);
+    let instance = move || gossiping.as_ref().and_then(std::sync::Weak::upgrade).map_or(0, |it| it.start());
+    let own = Greeter {
+        node_id: registry.node_id().to_owned(),
+        trust: node.trust.clone(),
+        instance: Arc::new(instance),
+    };
     let greets = own.clone();
     transport.greet_by(Box::new(move |channel| {
         let greets = greets.clone();

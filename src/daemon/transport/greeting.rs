@@ -17,6 +17,8 @@ pub struct Greeted {
     pub node_id: String,
     /// The number of the list of revocations that it judges by.
     pub revocations_number: u64,
+    /// Which start of the node this is; 0: it does not say.
+    pub instance: u64,
 }
 
 /// Greets whoever is at the other end of a channel; why not, in words.

@@ -193,16 +193,27 @@ impl Transport {
     /// # Errors
     /// Why there is none, in words.
     pub async fn greet_at(&self, address: &str) -> Result<Greeted, String> {
+        self.greet_by_tls(address, NodeTls::any(self.trust.clone())).await
+    }
+
+    /// Greets whoever is at an address and shows a certificate of this node: this node itself, or another daemon that has its id.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub async fn greet_namesake_at(&self, address: &str) -> Result<Greeted, String> {
+        self.greet_by_tls(address, NodeTls::new(&self.node_id, self.trust.clone())).await
+    }
+
+    async fn greet_by_tls(&self, address: &str, tls: NodeTls) -> Result<Greeted, String> {
         let name = ServerName::try_from(NAME).map_err(|error| error.to_string())?;
-        let (target, tls) =
-            (Target { address: address.to_owned(), name }, Arc::new(NodeTls::any(self.trust.clone())));
+        let target = Target { address: address.to_owned(), name };
         let observer = Arc::new(Observed {
             node: address.to_owned(),
             metrics: self.metrics.clone(),
             datagrams: Datagrams::default(),
             lines: self.lines.clone(),
         });
-        let peer = Peer::new(self.carriers.clone(), tls, target, true, observer);
+        let peer = Peer::new(self.carriers.clone(), Arc::new(tls), target, true, observer);
         self.greets.greet(MeshChannel::to(peer, Way::REPEATABLE, self.metrics.clone())).await
     }
 

@@ -137,7 +137,7 @@ fn figures(count: usize, seeds: u64, loss: f64, times: f64) {
 
 #[test]
 fn figures_of_50() {
-    figures(50, 3, 0.01, 1.0);
+    figures(50, 9, 0.01, 1.0);
 }
 
 #[test]

@@ -128,15 +128,16 @@ impl Peers {
     pub(super) fn heard_only(&self, heard: &Heard, federated: Vec<pb::HeardMember>) -> Vec<pb::HeardMember> {
         let is_peer = |node: &String| self.registry.view().get(&peer_id(node)).is_some();
         let unregistered = heard.0.iter().filter(|(node, health)| health.status.is_live() && !is_peer(node));
-        let members = unregistered.map(|(node, health)| {
-            let said = health.record().unwrap_or_default();
-            pb::HeardMember {
+        let members = unregistered.filter_map(|(node, health)| {
+            // Of whom others alone have told there may be nobody.
+            let said = health.record()?;
+            Some(pb::HeardMember {
                 node_id: node.clone(),
                 cluster_id: said.cluster_id,
                 endpoint: said.endpoint,
                 federated: false,
                 health: Some(shown(Some(health))),
-            }
+            })
         });
         members.chain(federated).collect()
     }
