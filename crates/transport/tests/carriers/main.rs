@@ -162,9 +162,13 @@ async fn a_call_on_a_path_that_is_cut_is_sent_again_where_that_is_the_same() {
 #[tokio::test]
 async fn an_address_that_was_only_heard_of_delays_no_call() {
     // Nobody answers there, and nobody refuses either.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let silent = silent.local_addr().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = listener.local_addr().unwrap();
     let server = Server::start().await;
+    let (alone, _) = server.peer_at(silent);
+    let begun = Instant::now();
+    alone.call(asked("/echo", b"a"), Way::default()).await.unwrap_err();
+    let waited = begun.elapsed();
     let (peer, told) = server.peer();
     peer.call(asked("/echo", b"a"), Way::default()).await.unwrap();
     assert_eq!(told.take(), ["http3"]);
@@ -175,13 +179,18 @@ async fn an_address_that_was_only_heard_of_delays_no_call() {
     peer.reconnect();
     let begun = Instant::now();
     peer.call(asked("/echo", b"c"), Way::default()).await.unwrap();
+    let again = begun.elapsed();
     assert_eq!((told.take(), peer.address()), (vec!["http3".to_owned()], server.address.to_string()));
     // Where nothing worked so far, all are tried.
     let (peer, _) = server.peer_at(silent);
     peer.may_be_at(vec![target(silent), target(server.address)], true);
+    let begun = Instant::now();
     peer.call(asked("/echo", b"d"), Way::default()).await.unwrap();
+    let first = begun.elapsed();
     assert_eq!(peer.address(), server.address.to_string());
-    println!("beside an address where nobody answers: {:?}", begun.elapsed());
+    println!("beside an address where nobody answers for {waited:?}: {again:?}, and {first:?} at first");
+    // Whoever waits for it takes as long as it is waited for where there is no other.
+    assert!(again < waited && first < waited, "{again:?} and {first:?}, of {waited:?}");
 }
 
 #[tokio::test]
