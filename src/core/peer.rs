@@ -129,8 +129,9 @@ pub fn restore_orders(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> Pe
         session: now.session,
         restored_epoch: now.restored_epoch,
         restored_version: now.restored_version,
-        unknown_fields: now.unknown_fields.clone(),
+        unknown_fields: Default::default(),
     }
+    .in_place_of(now)
 }
 
 type Labels = BTreeMap<String, String>;

@@ -405,7 +405,7 @@ fn placed_after(
     now: Millis,
     previous_relay_id: String,
 ) -> AgentValue {
-    AgentValue { unknown_fields: before.unknown_fields.clone(), ..placed_anew(relay, now, previous_relay_id) }
+    placed_anew(relay, now, previous_relay_id).in_place_of(before)
 }
 
 fn placed_anew(relay: &LiveRelay, now: Millis, previous_relay_id: String) -> AgentValue {

@@ -97,8 +97,8 @@ impl Bindings {
                 }
                 let words = wanted.iter().map(|scope| scope.word().to_owned()).collect();
                 let held = found.and_then(|record| record.value::<BindingValue>());
-                let unknown_fields = held.map(|held| held.unknown_fields.clone()).unwrap_or_default();
-                let value = BindingValue { scopes: words, unknown_fields };
+                let value = BindingValue { scopes: words, unknown_fields: Default::default() };
+                let value = held.map_or(value.clone(), |held| value.in_place_of(&held));
                 let mut shown = found.map_or_else(|| new(&asked.id), |record| show(record));
                 let before = shown.scopes.join(", ");
                 let mut writes = Vec::new();

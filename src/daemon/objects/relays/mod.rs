@@ -211,12 +211,8 @@ impl Relays {
             "" => value.registered_by.clone(),
             before => before.to_owned(),
         };
-        let wanted = RelayValue {
-            incarnation: known.value.incarnation,
-            registered_by,
-            unknown_fields: known.value.unknown_fields.clone(),
-            ..value.clone()
-        };
+        let wanted = RelayValue { incarnation: known.value.incarnation, registered_by, ..value.clone() }
+            .in_place_of(&known.value);
         let value = encoded(&wanted);
         registry
             .claim(Claim { record: &known.record, ttl: self.ttl, until, value: &value, preconditions: &[] })
