@@ -6,7 +6,7 @@ use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
 
 use super::ping::told;
-use super::{KIND, resolve};
+use super::{KIND, columns, resolve};
 use crate::cli::complete;
 use crate::cli::frame::batch::Batch;
 use crate::cli::frame::client::some_of;
@@ -77,6 +77,7 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("draining", if flag(peer, "draining") { "yes" } else { "no" }.to_owned()),
         ("leads", leads(peer)),
         ("role", text(peer, "metadata.role").to_owned()),
+        ("identity", identity(peer)),
         ("cluster", text(peer, "metadata.clusterId").to_owned()),
         ("region", text(peer, "metadata.region").to_owned()),
         ("zone", text(peer, "metadata.zone").to_owned()),
@@ -93,6 +94,15 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("updated", ago("updatedAt")),
     ];
     listing(&rows)
+}
+
+/// Why it is none of the mesh, or that its certificate is of files.
+fn identity(peer: &Value) -> String {
+    match (columns::unproven(peer), flag(peer, "metadata.identityOfFiles")) {
+        (Some(unproven), _) => unproven.why().to_owned(),
+        (None, true) => "a certificate of files".to_owned(),
+        (None, false) => String::new(),
+    }
 }
 
 /// `suspect since 3s by node-2; 2 flaps`: how it is by gossip.
