@@ -493,7 +493,7 @@ reasons! {
         "the caller calls more often than control.rateLimit allows",
         "wait as long as Retry-After says; spread the calls, or raise the limit";
     TOO_MANY_CERTIFICATES: ResourceExhausted,
-        "the holder has as many certificates that have not ended as the mesh remembers of one: 64, and 128 with those renewed in time",
+        "the holder has as many certificates that have not ended as the mesh remembers of one: 64, and more by renewals in time",
         "omnirelay cert list --all shows them; put out those that nobody should have: omnirelay cert revoke --serial NUMBER";
     TOO_MANY_COMMANDS: ResourceExhausted,
         "the relay remembers, or the agent's stream holds, as many commands as it can", "try again later";

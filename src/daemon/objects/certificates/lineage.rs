@@ -19,9 +19,13 @@ use super::revoke::GRACE;
 pub const OPERATOR_LINEAGE_MAX: i64 = 30 * 24 * 3600;
 /// With how many certificates that have not ended a holder can still renew one before half of its life is over.
 pub const EARLY_MAX: usize = 64;
-/// How many certificates of a holder that have not ended there are at most. Those above [`EARLY_MAX`] are for renewals in time and
-/// for what is issued anew: whoever renews again and again takes them from nobody.
+/// The same for what is issued anew.
 pub const LIVING_MAX: usize = 128;
+/// The same for renewals in time, which whoever renews early again and again takes from nobody. There are fewer as a rule: each
+/// certificate is renewed in time a few times, and lives for as long again.
+pub const IN_TIME_LIVING_MAX: usize = 256;
+/// How often one certificate can be renewed in time.
+pub const IN_TIME_MAX: usize = 4;
 /// How many serials of a lineage are remembered that have ended, besides the first.
 const ENDED_MAX: usize = 32;
 
@@ -117,9 +121,15 @@ pub fn with(
 /// How many certificates a holder may have that have not ended, before it gets one more.
 fn room(living: &[IssuedValue], before: Option<&Certificate>, now: i64) -> usize {
     let Some(before) = before else { return LIVING_MAX };
+    if !has_lived_half(before, now) {
+        return EARLY_MAX;
+    }
     let serial = before.serial.as_bytes();
-    let was_renewed = living.iter().any(|one| one.renewed_from.last().is_some_and(|from| from == serial));
-    if has_lived_half(before, now) && !was_renewed { LIVING_MAX } else { EARLY_MAX }
+    let in_time = living.iter().filter(|one| {
+        one.renewed_from.last().is_some_and(|from| from == serial)
+            && has_lived_half(before, one.not_before.saturating_add(BACKDATED))
+    });
+    if in_time.count() < IN_TIME_MAX { IN_TIME_LIVING_MAX } else { EARLY_MAX }
 }
 
 /// Forgets the oldest of those that may be forgotten, until there is room for one more.

@@ -10,7 +10,9 @@ use omnirelay_scripted::{Faulty, Ill, Method};
 use omnirelay_store::{MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::IssuedValue;
 
-use super::lineage::{EARLY_MAX, LIVING_MAX, Lineage, OPERATOR_LINEAGE_MAX, with};
+use super::lineage::{
+    EARLY_MAX, IN_TIME_LIVING_MAX, IN_TIME_MAX, LIVING_MAX, Lineage, OPERATOR_LINEAGE_MAX, with,
+};
 use super::tests::{
     Node, called, called_with, csr, initialised, issued_to, judged, leaf, node, of_operator, reason, until,
 };
@@ -194,12 +196,14 @@ fn no_certificate_is_forgotten_before_it_has_ended() {
     };
     let new = |from: &[u32]| remembered(9_000, 200, 0, from);
     let (due, early) = (remembered(8_000, 201, DAY * 2 / 3, &[]), remembered(8_001, 202, DAY / 3, &[]));
-    let followed = remembered(8_002, 203, DAY / 4, &[8_000]);
+    let renewed_early = remembered(8_002, 203, DAY / 4, &[8_000]);
+    let renewed_in_time = remembered(8_003, 203, DAY / 8, &[8_000]);
     let ended = remembered(7_000, 204, DAY + 1, &[]);
     let beside = |one: &IssuedValue, others: usize| -> Vec<IssuedValue> {
         std::iter::once(one.clone()).chain(count(others - 1)).collect()
     };
-    let with_both: Vec<IssuedValue> = std::iter::once(followed).chain(beside(&due, EARLY_MAX - 1)).collect();
+    let before_time = [vec![renewed_early; EARLY_MAX], beside(&due, 1)].concat();
+    let often = |count: usize| [vec![renewed_in_time.clone(); count], beside(&due, EARLY_MAX)].concat();
     let repeated: Vec<IssuedValue> =
         (1..=LIVING_MAX).map(|number| remembered(number as u32, 200, DAY / 4, &[])).collect();
     let cases = [
@@ -207,9 +211,11 @@ fn no_certificate_is_forgotten_before_it_has_ended() {
         ("renewed early", beside(&early, 63), new(&[8_001]), Some(&early), Some(64)),
         ("renewed early, one too many", beside(&early, 64), new(&[8_001]), Some(&early), None),
         ("renewed in time", beside(&due, 64), new(&[8_000]), Some(&due), Some(65)),
-        ("renewed in time, the last", beside(&due, 127), new(&[8_000]), Some(&due), Some(128)),
-        ("renewed in time, one too many", beside(&due, 128), new(&[8_000]), Some(&due), None),
-        ("renewed in time for the second time", with_both, new(&[8_000]), Some(&due), None),
+        ("the last", beside(&due, IN_TIME_LIVING_MAX - 1), new(&[8_000]), Some(&due), Some(256)),
+        ("one too many", beside(&due, IN_TIME_LIVING_MAX), new(&[8_000]), Some(&due), None),
+        ("renewed again and again before it was time", before_time, new(&[8_000]), Some(&due), Some(66)),
+        ("renewed in time, as often as may be", often(IN_TIME_MAX - 1), new(&[8_000]), Some(&due), Some(68)),
+        ("renewed in time once too often", often(IN_TIME_MAX), new(&[8_000]), Some(&due), None),
         ("issued anew", count(64), new(&[]), None, Some(65)),
         ("issued anew, one too many", count(LIVING_MAX), new(&[]), None, None),
         ("issued anew again and again", repeated, new(&[]), None, Some(128)),

@@ -51,7 +51,9 @@ fn look(registry: &Registry, gone: &mut Gone) -> Vec<String> {
     let free: BTreeSet<String> = free(view).into_iter().filter(|scope| !led.contains(scope)).collect();
     gone.retain(|scope, _| free.contains(scope));
     let now = Instant::now();
-    free.into_iter().for_each(|scope| drop(gone.entry(scope).or_insert(now)));
+    for scope in free {
+        gone.entry(scope).or_insert(now);
+    }
     let long = gone.iter().filter(|(_, since)| now.duration_since(**since) >= GONE_FOR);
     long.map(|(scope, _)| scope.clone()).collect()
 }
@@ -71,7 +73,8 @@ async fn forget(registry: &Registry, scopes: &[String]) -> Result<(), CommitErro
 fn free(view: &View) -> Vec<String> {
     let tenancy = view.tenancy();
     let now = tenancy.now();
-    let is_free = |(lease, standing): &(&omnirelay_store::Lease, Standing)| is_over(standing) && lease.token < now.0;
+    let is_free =
+        |(lease, standing): &(&omnirelay_store::Lease, Standing)| is_over(standing) && lease.token < now.0;
     tenancy.all().filter(is_free).map(|(lease, _)| lease.scope.clone()).collect()
 }
 
@@ -107,7 +110,8 @@ mod tests {
         let daemon = LabRegistry::beating(Registry::new("a", store.clone(), &[LEADERSHIP]), PACE).await;
         let registry = &daemon.registry;
         let epoch = registry.view().head().epoch;
-        let open = OpenGroup { epoch, id: GroupId("session/b".into()), ttl: GONE_FOR * 4, secret: "s".into() };
+        let open =
+            OpenGroup { epoch, id: GroupId("session/b".into()), ttl: GONE_FOR * 4, secret: "s".into() };
         let Opened::Open(group) = store.open_group(open).await.unwrap() else { panic!("held") };
         let scopes = ["gone", "kept", "held", "young"];
         let acquire = |scope: &&str| LeaseOp::Acquire {

@@ -266,7 +266,8 @@ impl Controller {
                 // By then nobody is let serve what may be made again under this name at once; where it has begun it has waited.
                 let now = seen.nodes.now();
                 // Epochs are numbered by the time when they begin.
-                let since = map.record.record.updated_at.as_of(now).max(Millis(map.record.epoch.0).as_of(now));
+                let since =
+                    map.record.record.updated_at.as_of(now).max(Millis(map.record.epoch.0).as_of(now));
                 let at = since.after(seen.nodes.sessions_max() + HEARS_LATE);
                 if seen.nodes.now() < at && map.value.made == map.value.shards {
                     return Ok(Some(Some(at)));
