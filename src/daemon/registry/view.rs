@@ -472,15 +472,6 @@ impl View {
     }
 }
 
-/// A group has a scope no more.
-fn let_go(held: &mut BTreeMap<GroupId, BTreeSet<String>>, group: &GroupId, scope: &str) {
-    let Some(scopes) = held.get_mut(group) else { return };
-    scopes.remove(scope);
-    if scopes.is_empty() {
-        held.remove(group);
-    }
-}
-
 impl State {
     /// The oldest revision from which the view can still go forward.
     fn oldest(&self) -> Revision {
@@ -574,7 +565,7 @@ impl State {
             return;
         }
         if let Some(known) = known {
-            let_go(&mut self.held, &known.holder.id, &lease.scope);
+            confirmed::let_go(&mut self.held, &known.holder.id, &lease.scope);
         }
         if !lease.released {
             self.held.entry(lease.holder.id.clone()).or_default().insert(lease.scope.clone());

@@ -1,6 +1,8 @@
 //! How the nodes of a mesh stand by their certificates, for those who judge them: once there is an authority, a node that the
 //! mesh has given none is nobody, whatever it says of itself.
 
+use std::sync::Arc;
+
 use omnirelay_core::spiffe::Holder;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_pki::revocation::Revocations;
@@ -103,7 +105,6 @@ impl<'a> NodeIdentities<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use omnirelay_store::{Epoch, RecordId, Revision, Version};
     use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerMetadata;

@@ -1,6 +1,6 @@
 //! What would outlive the server that granted it, and leases that were seen to be granted twice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use omnirelay_core::time::{Millis, whole_ms};
@@ -238,7 +238,7 @@ impl State {
         }
         self.splits.forget(scope);
         let Some(lease) = self.leases.remove(scope) else { return };
-        super::let_go(&mut self.held, &lease.holder.id, scope);
+        let_go(&mut self.held, &lease.holder.id, scope);
     }
 
     /// Notes a lease that is about to be taken in, and whether it shows a split. What was granted before the epoch
@@ -282,6 +282,15 @@ impl View {
         let stays = |scope: &str| leases.contains_key(scope) || is_there(scope);
         tokens_seen.retain(|scope, token| *token >= now.0 || stays(scope));
         splits.last.retain(|scope, _| tokens_seen.contains_key(scope));
+    }
+}
+
+/// A group has a scope no more.
+pub(super) fn let_go(held: &mut BTreeMap<GroupId, BTreeSet<String>>, group: &GroupId, scope: &str) {
+    let Some(scopes) = held.get_mut(group) else { return };
+    scopes.remove(scope);
+    if scopes.is_empty() {
+        held.remove(group);
     }
 }
 
