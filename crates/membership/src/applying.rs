@@ -124,6 +124,9 @@ impl Membership {
         }
         let before = (member.status, member.record.instance);
         let has_changed = member.record.body != record.body;
+        if member.record.instance != record.instance || !member.status.is_live() {
+            member.forget_what_it_was_told();
+        }
         let instance = record.instance;
         (member.incarnation, member.record) = (incarnation, record);
         let was_believed = member.suspicion.is_some_and(|suspicion| suspicion.is_believed);

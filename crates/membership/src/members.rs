@@ -122,6 +122,11 @@ impl Member {
         is_due
     }
 
+    /// It has begun anew, or was away for long: it knows nothing of what this member has said of itself.
+    pub(crate) fn forget_what_it_was_told(&mut self) {
+        self.told = Default::default();
+    }
+
     /// Whether it is nobody but a name: nothing has come from it, and whoever drives this member does not know it either.
     pub fn is_stranger(&self) -> bool {
         self.introduced.is_some()

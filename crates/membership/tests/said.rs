@@ -29,10 +29,14 @@ fn alive(node: &str, incarnation: u64, record: Record) -> Update {
 
 /// Has somebody say something.
 fn say(to: &mut Membership, from: &str, updates: Vec<Update>) {
+    say_at(to, Time::ZERO, from, updates);
+}
+
+fn say_at(to: &mut Membership, now: Time, from: &str, updates: Vec<Update>) {
     let mut bytes = Vec::new();
     Packet { message: Message::Gossip, incarnation: START, version: 1, health: 0, updates }
         .encode(&mut bytes);
-    to.receive(Time::ZERO, &name(from), &bytes).unwrap();
+    to.receive(now, &name(from), &bytes).unwrap();
 }
 
 fn events(of: &mut Membership) -> Vec<Event> {
@@ -139,4 +143,11 @@ fn each_is_told_by_a_member_itself_what_it_says() {
     a.set_body(Duration::from_secs(100), Bytes::from_static(b"newer")).unwrap();
     let again = told(&mut a, Duration::from_secs(101));
     assert!(again.values().all(|times| *times >= 1), "{again:?}");
+    // One that begins anew knows nothing of it.
+    let now = Duration::from_secs(141);
+    say_at(&mut a, now, "b", vec![alive("b", START + 1, record(3, 1, "true"))]);
+    let b = a.members().get("b").unwrap();
+    assert_eq!((b.incarnation, b.record.instance), (START + 1, 3));
+    let begun_anew = told(&mut a, now);
+    assert!(begun_anew["b"] >= 1, "{begun_anew:?}");
 }
