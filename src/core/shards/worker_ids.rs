@@ -81,6 +81,9 @@ struct Counts {
     heard: BTreeSet<(Millis, Arc<Id>)>,
 }
 
+/// How many ids that are due are settled at most with each one that is asked for: some milliseconds' worth.
+const SETTLED_AT_ONCE: usize = 4096;
+
 /// The ids of workers, each of the principal that had it first. What is asked of them takes as many steps as their number has digits.
 #[derive(Debug)]
 pub struct WorkerIds {
@@ -120,8 +123,8 @@ impl WorkerIds {
         principal: &Arc<str>,
         now: Millis,
     ) -> Result<Taken, NotTaken> {
-        self.settle(now);
         let id = Arc::new(Id { namespace: namespace.to_owned(), worker: worker.to_owned() });
+        self.settle(&id, now);
         let found = self.of.get(&id).map(|owner| (owner.principal == *principal, owner.standing));
         match found {
             Some((false, Standing::Live | Standing::Silent)) => return Err(NotTaken::OfAnother),
@@ -146,22 +149,30 @@ impl WorkerIds {
 
     /// Notes that a worker has left `now`: its id is of whoever takes it next.
     pub fn leave(&mut self, namespace: &str, worker: &str, now: Millis) {
-        self.settle(now);
         let id = Id { namespace: namespace.to_owned(), worker: worker.to_owned() };
+        self.settle(&id, now);
         let Some((id, owner)) = self.remove(&id) else { return };
         let due = now.after(self.lives);
         self.insert(id, Owner { standing: Standing::Left, due, ..owner });
     }
 
-    /// Has all that is due by `now` stand as it should.
-    fn settle(&mut self, now: Millis) {
-        while let Some((_, id)) = self.due.first().filter(|(at, _)| *at <= now) {
-            let id = id.clone();
-            let Some((id, owner)) = self.remove(&id) else { return };
-            let over = owner.heard.after(SILENT_AFTER);
-            if owner.standing == Standing::Live && now < over {
-                self.insert(id, Owner { standing: Standing::Silent, due: over, ..owner });
-            }
+    /// Has what is asked for stand as it should by `now`, and some of what is due: each call adds one at most, so that all is
+    /// settled in time, and none takes long.
+    fn settle(&mut self, asked: &Id, now: Millis) {
+        for _ in 0..SETTLED_AT_ONCE {
+            let Some((_, id)) = self.due.first().filter(|(at, _)| *at <= now) else { break };
+            self.settle_one(&id.clone(), now);
+        }
+        if self.of.get(asked).is_some_and(|owner| owner.due <= now) {
+            self.settle_one(asked, now);
+        }
+    }
+
+    fn settle_one(&mut self, id: &Id, now: Millis) {
+        let Some((id, owner)) = self.remove(id) else { return };
+        let over = owner.heard.after(SILENT_AFTER);
+        if owner.standing == Standing::Live && now < over {
+            self.insert(id, Owner { standing: Standing::Silent, due: over, ..owner });
         }
     }
 
