@@ -28,7 +28,7 @@ fn ids(registry: &Registry) -> BTreeSet<String> {
 
 /// Other nodes that are alive, at most so many, those that can issue first.
 pub fn others(registry: &Registry, max: usize) -> Vec<Other> {
-    let (issuers, mut found) = (ids(registry), peers::controls(registry));
+    let (issuers, mut found) = (ids(registry), peers::all_controls(registry));
     found.sort_by_key(|(node, _)| !issuers.contains(node));
     found.into_iter().map(|(node, control)| Other { node, control }).take(max).collect()
 }
@@ -39,7 +39,7 @@ pub fn named(registry: &Registry, refused: Fault) -> Fault {
         return refused;
     }
     let issuers = ids(registry);
-    let found = peers::controls(registry).into_iter().filter(|(node, _)| issuers.contains(node));
+    let found = peers::all_controls(registry).into_iter().filter(|(node, _)| issuers.contains(node));
     let controls: Vec<String> = found.map(|(_, control)| control).take(NAMED_MAX).collect();
     let Some(first) = controls.first() else { return refused };
     let hint = match &refused.hint {

@@ -63,9 +63,8 @@ impl<'a> NodeIdentities<'a> {
         let authority = view.get(&authority_id())?;
         // What cannot be read puts nobody out.
         let revocations = revoked::list_of(view.get(&revocation_id()).as_deref());
-        let now = view.now();
-        let authority_since = authority.record.created_at.as_of(now);
-        Some(Self { view, authority_since, revocations, now, wall: unix_now() })
+        let authority_since = authority.record.created_at;
+        Some(Self { view, authority_since, revocations, now: view.now(), wall: unix_now() })
     }
 
     /// Why the node of a peer's record is none of the mesh. `None`: it is, by a certificate that is not revoked and has not
@@ -87,8 +86,9 @@ impl<'a> NodeIdentities<'a> {
         (!is_let_through).then_some(why)
     }
 
+    /// Not where the authority was made in a time that was ahead: that may be long.
     fn is_enrolling(&self) -> bool {
-        self.now.0 < self.authority_since.0.saturating_add(whole_ms(ENROLLED_WITHIN))
+        self.now.0 < self.authority_since.as_of(self.now).0.saturating_add(whole_ms(ENROLLED_WITHIN))
     }
 
     /// What is wrong with what a node was given; `None`: nothing.

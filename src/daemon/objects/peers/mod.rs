@@ -73,13 +73,19 @@ pub fn others(registry: &Registry) -> Vec<String> {
     of_others(registry, |peer| is_there(peer).then_some(())).into_iter().map(|(node, ())| node).collect()
 }
 
+/// The other nodes that are alive, each with its control port, proven or not: whoever asks one finds that by TLS, and a host
+/// whose clock is far ahead takes all certificates for ended.
+pub fn all_controls(registry: &Registry) -> Vec<(String, String)> {
+    of_others(registry, |peer| {
+        let is_alive = peer.status == pb::peer::Status::Alive as i32;
+        peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone().filter(|_| is_alive)
+    })
+}
+
 /// The other nodes of the mesh that are alive, each with its control port.
 pub fn controls(registry: &Registry) -> Vec<(String, String)> {
     let unproven = unproven(registry.view());
-    let mut found = of_others(registry, |peer| {
-        let is_alive = peer.status == pb::peer::Status::Alive as i32;
-        peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone().filter(|_| is_alive)
-    });
+    let mut found = all_controls(registry);
     found.retain(|(node, _)| !unproven.contains_key(node));
     found
 }

@@ -215,8 +215,9 @@ impl Pool {
     /// Differs whenever the nodes that count do, though no advertisement was changed.
     pub fn sources_seen(&self) -> u64 {
         let unproven = self.unproven.of(self.registry.view());
-        let mut names = Xxh64::new(unproven.len() as u64);
-        unproven.keys().for_each(|node| {
+        let mut names = Xxh64::new(0);
+        // Its own count in any case.
+        unproven.keys().filter(|node| **node != *self.registry.node_id()).for_each(|node| {
             names.update(node.as_bytes());
             names.update(b" ");
         });
