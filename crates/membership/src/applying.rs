@@ -119,7 +119,8 @@ impl Membership {
             from == node && record.version == member.record.version && *record != *member.record;
         // In the incarnation in which it is accused, a newer record is no answer to that.
         let is_news = record.version > member.record.version || is_put_right;
-        if !is_newer && !(is_news && member.status.is_live()) {
+        let counts = is_newer || is_news && member.status.is_live();
+        if !counts {
             return;
         }
         let before = (member.status, member.record.instance);

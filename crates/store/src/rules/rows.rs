@@ -91,7 +91,12 @@ pub(crate) fn log_row(entry: &LogEntry) -> Vec<u8> {
         at_ms: entry.at.0,
         writer: entry.writer.to_string(),
         changes: entry.changes.iter().map(change_to).collect(),
-        leases: entry.leases.iter().map(held).chain(entry.forgotten.iter().map(forgotten)).collect(),
+        leases: entry
+            .leases
+            .iter()
+            .map(held)
+            .chain(entry.forgotten.iter().map(|scope| forgotten(scope)))
+            .collect(),
     }
     .encode_to_vec()
 }
@@ -100,10 +105,10 @@ fn held(lease: &Lease) -> pb::ScopeRow {
     pb::ScopeRow { scope: lease.scope.clone(), lease: Some(lease_to(lease)), forgotten: false }
 }
 
-fn forgotten(scope: &String) -> pb::ScopeRow {
+fn forgotten(scope: &str) -> pb::ScopeRow {
     // An earlier version reads a lease that was given back.
     let lease = Some(pb::LeaseRow { released: true, ..pb::LeaseRow::default() });
-    pb::ScopeRow { scope: scope.clone(), lease, forgotten: true }
+    pb::ScopeRow { scope: scope.to_owned(), lease, forgotten: true }
 }
 
 /// Reads the row that [`group_row`] made.
