@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::mesh_port::{AsNode, TLS, beside, json, until};
 use crate::process::secured::{Secured, command, ended};
 use crate::process::{Daemon, PATIENCE, Place};
-use crate::servers::RedisServer;
+use crate::servers::{RedisServer, eventually};
 
 const SERVICE: &str = "omnirelay.mesh.membership.v1.MembershipService";
 /// How many connections it has at a time.
@@ -128,9 +128,14 @@ fn attack(
 }
 
 fn mesh_address(mesh: &Secured, node: &str) -> Result<String> {
-    let peer = json(mesh, &format!("mesh peers get {node} -o json"))?;
-    let at = peer.pointer("/peer/metadata/endpoints/mesh").and_then(Value::as_str);
-    Ok(at.context("where the mesh port is")?.to_owned())
+    let mut found = None;
+    eventually("it says where its mesh port is", || {
+        let peer = json(mesh, &format!("mesh peers get {node} -o json"))?;
+        let at = peer.pointer("/peer/metadata/endpoints/mesh").and_then(Value::as_str);
+        found = at.map(str::to_owned);
+        Ok(found.is_some())
+    })?;
+    found.context("where the mesh port is")
 }
 
 fn health(mesh: &Secured, node: &str) -> Result<String> {
