@@ -252,7 +252,7 @@ fn another_daemon_with_the_id_of_a_node_is_found() -> Result<()> {
     }
     let _copy = copy.start_unready()?;
     let found = std::cell::RefCell::new(String::new());
-    until(PATIENCE * 2, || {
+    until(PATIENCE * 4, || {
         let said = namesake_of(&mesh, &first, "n1")?;
         let is_found = said.is_some();
         *found.borrow_mut() = said.unwrap_or_default();
