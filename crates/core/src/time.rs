@@ -30,15 +30,10 @@ impl Millis {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// Whether this date of a record is of before store time was brought back, as of `now`.
-    pub fn is_of_time_ahead(self, now: Self) -> bool {
-        self > now.after(DATED_AHEAD_MAX)
-    }
-
     /// This date of a record, for whatever waits from it on: the epoch, which is long over, if it is of before store time
     /// was brought back. Waiting for it would take as long as store time was ahead. Not for what must not be done too soon.
     pub fn as_of(self, now: Self) -> Self {
-        if self.is_of_time_ahead(now) { Self(0) } else { self }
+        if self > now.after(DATED_AHEAD_MAX) { Self(0) } else { self }
     }
 }
 

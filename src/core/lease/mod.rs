@@ -187,8 +187,7 @@ fn fill(scene: &Scene<'_>) -> Move {
     let ending = how_it_ended(scene);
     let free_at = ending.map_or(scene.changed_at, |(_, free_at)| free_at);
     // Dated so far ahead it is of before store time was brought back, and long over.
-    let free_at =
-        if free_at.is_of_time_ahead(scene.now) { scene.not_before } else { free_at.max(scene.not_before) };
+    let free_at = free_at.as_of(scene.now).max(scene.not_before);
     let ending = ending.map(|(ending, _)| ending);
     if order.is_some_and(|order| order.verb() == Verb::Delete) {
         return in_turn(scene, free_at, place_of(scene.scope, scene.nodes, scene.me), Move::Remove);
