@@ -84,9 +84,14 @@ impl Sentinels {
     pub async fn master(&self, manner: Manner, store: &str) -> Result<Address, Failure> {
         let Answers { opinions, mut failures } = self.ask_all(manner).await;
         let asked = self.addresses.len();
-        let newer = self.with_newer(&opinions);
-        let believed = locked(&self.belief).weigh(&newer, asked, Instant::now());
-        self.note_disagreement(&opinions, store);
+        let late = self.late(&opinions);
+        let newest = opinions.iter().filter_map(|opinion| opinion.epoch).max();
+        // One that came late and is of a greater epoch than all others may alone have heard of a failover.
+        let newer = late.iter().filter(|opinion| newest.is_some() && opinion.epoch > newest);
+        let weighed: Vec<Opinion> = opinions.iter().chain(newer).cloned().collect();
+        let believed = locked(&self.belief).weigh(&weighed, asked, Instant::now());
+        let heard: Vec<Opinion> = opinions.iter().cloned().chain(late).collect();
+        self.note_disagreement(&heard, store);
         believed.map_err(|doubt| {
             let what = match doubt {
                 Doubt::Silence => "no Sentinel names a master that can be used".to_owned(),
@@ -159,27 +164,16 @@ impl Sentinels {
         answered
     }
 
-    /// These opinions, and those that came late and are of a greater epoch than all of them.
-    fn with_newer(&self, opinions: &[Opinion]) -> Vec<Opinion> {
-        let newest = opinions.iter().filter_map(|opinion| opinion.epoch).max();
-        let late = self.with_late(opinions).split_off(opinions.len());
-        let newer = late.into_iter().filter(|opinion| newest.is_some() && opinion.epoch > newest);
-        opinions.iter().cloned().chain(newer).collect()
-    }
-
-    /// These opinions, and the last ones of those that have not answered in time.
-    fn with_late(&self, opinions: &[Opinion]) -> Vec<Opinion> {
-        let mut all = opinions.to_vec();
+    /// The last opinions of those that have not answered in time.
+    fn late(&self, in_time: &[Opinion]) -> Vec<Opinion> {
         let heard = locked(&self.heard);
         let late = heard.last.iter().filter(|(at, (when, _))| {
-            when.elapsed() < LATE_COUNTS && opinions.iter().all(|opinion| opinion.sentinel != **at)
+            when.elapsed() < LATE_COUNTS && in_time.iter().all(|opinion| opinion.sentinel != **at)
         });
-        all.extend(late.map(|(_, (_, opinion))| opinion.clone()));
-        all
+        late.map(|(_, (_, opinion))| opinion.clone()).collect()
     }
 
     fn note_disagreement(&self, opinions: &[Opinion], store: &str) {
-        let opinions = &self.with_late(opinions);
         let mut noted = locked(&self.disagreement);
         let Some(what) = disagreement(opinions) else {
             // Those that answered in time agree; the one that names another may be among those that did not.
