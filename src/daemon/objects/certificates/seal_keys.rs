@@ -201,14 +201,18 @@ async fn vouch_for(
         let (mut writes, mut changes) = (Vec::new(), Vec::new());
         for id in records {
             let (Some(of), Some(held)) = (node_of(id), held_in(&reader, id)) else { continue };
-            let mut held = (*held).clone();
+            let (mut held, mut has_changed) = ((*held).clone(), false);
             for key in held.seal_keys.iter_mut().filter(|key| judge.is_outdated(of, key)) {
                 let anew = vouched(&issuer, of, &key.key).map_err(|error| not_made(&error))?;
                 (key.signature, key.signer) = (anew.signature, anew.signer);
+                has_changed = true;
                 changes.push(format!("{}: seals by {}", of.1, fingerprint(&key.key)));
             }
-            let value = Bytes::from(held.encode_to_vec());
-            writes.push(Write::Put { id: id.clone(), value, group: None });
+            // Another issuer may have been faster.
+            if has_changed {
+                let value = Bytes::from(held.encode_to_vec());
+                writes.push(Write::Put { id: id.clone(), value, group: None });
+            }
         }
         let Some(first) = writes.first().map(|write| write.id().to_string()) else { return Ok(None) };
         let body = own_body(registry.node_id(), act.action, first, changes);
