@@ -15,10 +15,6 @@ async fn lease(store: &MemoryStore, scope: &str) -> Option<Lease> {
     store.leases().await.expect("the leases").leases.into_iter().find(|lease| lease.scope == scope)
 }
 
-fn scope_of(op: &LeaseOp) -> &str {
-    op.scope()
-}
-
 fn forgets(commit: &Commit) -> bool {
     commit.leases.iter().any(|op| matches!(op, LeaseOp::Forget { .. }))
 }
@@ -121,9 +117,7 @@ pub fn grants_anew_to_the_holder() -> Defect {
     instead(|store, mut commit| {
         Box::pin(async move {
             for op in commit.leases.clone() {
-                if let (LeaseOp::Acquire { scope, .. }, Some(lease)) =
-                    (&op, lease(store, scope_of(&op)).await)
-                {
+                if let (LeaseOp::Acquire { scope, .. }, Some(lease)) = (&op, lease(store, op.scope()).await) {
                     commit.leases.insert(0, LeaseOp::Release { scope: scope.clone(), token: lease.token });
                 }
             }
@@ -156,7 +150,7 @@ pub fn releases_by_scope_alone() -> Defect {
     instead(|store, mut commit| {
         Box::pin(async move {
             for op in &mut commit.leases {
-                let present = lease(store, scope_of(op)).await;
+                let present = lease(store, op.scope()).await;
                 if let (LeaseOp::Release { token, .. }, Some(present)) = (op, present) {
                     *token = present.token;
                 }
@@ -195,7 +189,7 @@ pub fn forgets_releases_of_the_replaced() -> Defect {
             let groups = store.pulse(Pulse::default()).await?.moved;
             let mut kept = Vec::new();
             for op in commit.leases {
-                let holder = lease(store, scope_of(&op)).await.map(|lease| lease.holder);
+                let holder = lease(store, op.scope()).await.map(|lease| lease.holder);
                 let current = holder.is_none_or(|holder| groups.iter().any(|group| group.of == holder));
                 if current || matches!(op, LeaseOp::Acquire { .. }) {
                     kept.push(op);
@@ -214,7 +208,7 @@ pub fn blocks_after_closing() -> Defect {
         let closed = seen.load(Ordering::SeqCst);
         Box::pin(async move {
             match commit.leases.first() {
-                Some(op @ LeaseOp::Acquire { .. }) if closed => Err(held(scope_of(op))),
+                Some(op @ LeaseOp::Acquire { .. }) if closed => Err(held(op.scope())),
                 Some(_) | None => store.commit(commit).await,
             }
         })

@@ -19,7 +19,7 @@ use prost::Message as _;
 use tonic::Response;
 
 use super::authority::at;
-use super::gate::Strength;
+use super::gate::RateKey;
 use super::holder::{id_of, record_of};
 use super::issue::{barred, check_shown};
 use super::revoke::{GRACE, of_list};
@@ -105,8 +105,8 @@ impl Certificates {
         let holder = id.clone();
         let asked = Asked { caller, rpc: ISSUE_TOKEN, id, reason, expected_version: None, dry_run, hash };
         let decided = asked.of_records(&self.registry, record, &[], |reader| self.decided(reader, &wanted));
-        let strength = wanted.shown.as_ref().map_or(Strength::Holder, |shown| Strength::Key(&shown.key));
-        let mut answer = self.issuing.pass(&holder, strength, decided).await?;
+        let rate_key = wanted.shown.as_ref().map_or(RateKey::Holder, |shown| RateKey::Key(&shown.key));
+        let mut answer = self.issuing.pass(&holder, rate_key, decided).await?;
         if !dry_run {
             answer.token = self.signed(&wanted, &answer)?;
         }

@@ -39,14 +39,14 @@ const BY_KEY: Rate = Rate { burst: 60.0, each_second: 1.0 / 300.0 };
 /// The same on the strength of all keys of a holder, whoever has them: as much as by four.
 const BY_HOLDER: Rate = Rate { burst: 4.0 * BY_KEY.burst, each_second: 4.0 * BY_KEY.each_second };
 
-/// On the strength of what a holder is issued something.
+/// By what the rate of issuing is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strength<'a> {
-    /// Of this certificate, which is renewed in time: that is nobody's to take from it.
+pub enum RateKey<'a> {
+    /// By this certificate, which is renewed in time: that is nobody's to take from it.
     Due(&'a Serial),
-    /// Of this key.
+    /// By this key.
     Key(&'a Fingerprint),
-    /// Of what has no key, as the control socket.
+    /// By the holder alone, who shows no key, as at the control socket.
     Holder,
 }
 
@@ -72,13 +72,13 @@ impl IssuingGate {
     pub async fn pass<T>(
         &self,
         holder: &str,
-        strength: Strength<'_>,
+        rate_key: RateKey<'_>,
         issuing: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
-        let (holder, key) = match strength {
-            Strength::Due(serial) => (None, format!("{holder} {serial}")),
-            Strength::Key(key) => (Some(holder.to_owned()), format!("{holder} {key}")),
-            Strength::Holder => (Some(holder.to_owned()), holder.to_owned()),
+        let (holder, key) = match rate_key {
+            RateKey::Due(serial) => (None, format!("{holder} {serial}")),
+            RateKey::Key(key) => (Some(holder.to_owned()), format!("{holder} {key}")),
+            RateKey::Holder => (Some(holder.to_owned()), holder.to_owned()),
         };
         if let Some(holder) = &holder {
             self.holders.take(holder).map_err(|wait| too_many_issued(holder, BY_HOLDER, wait))?;
@@ -126,8 +126,8 @@ mod tests {
         assert_eq!((0..300).filter(|_| gate.pass(one).is_ok()).count(), 20);
     }
 
-    async fn passed(gate: &IssuingGate, holder: &str, strength: Strength<'_>) -> Result<(), Fault> {
-        gate.pass(holder, strength, std::future::ready(Ok(()))).await
+    async fn passed(gate: &IssuingGate, holder: &str, rate_key: RateKey<'_>) -> Result<(), Fault> {
+        gate.pass(holder, rate_key, std::future::ready(Ok(()))).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -136,23 +136,23 @@ mod tests {
         let [key, other] = [b"one", b"two"].map(|key| Fingerprint::of(key));
         for _ in 0..300 {
             let failing = std::future::ready(Err(too_many(Duration::ZERO)));
-            let failed: Result<(), Fault> = gate.pass(ann, Strength::Key(&key), failing).await;
+            let failed: Result<(), Fault> = gate.pass(ann, RateKey::Key(&key), failing).await;
             assert_eq!(failed.unwrap_err().reason, "TOO_MANY_JOINS");
         }
         let mut issued = 0;
-        while passed(&gate, ann, Strength::Key(&key)).await.is_ok() {
+        while passed(&gate, ann, RateKey::Key(&key)).await.is_ok() {
             issued += 1;
         }
         assert_eq!(issued, 60);
-        let refused = passed(&gate, ann, Strength::Key(&key)).await.unwrap_err();
+        let refused = passed(&gate, ann, RateKey::Key(&key)).await.unwrap_err();
         assert_eq!((refused.reason.as_ref(), refused.code.retryable()), ("TOO_MANY_ISSUED", true));
         assert_eq!(refused.retried_after(), Some(Duration::from_secs(300)), "{refused:?}");
-        passed(&gate, "service/orders", Strength::Key(&key)).await.expect("another holder");
-        passed(&gate, ann, Strength::Key(&other)).await.expect("another key");
-        passed(&gate, ann, Strength::Holder).await.expect("no key");
+        passed(&gate, "service/orders", RateKey::Key(&key)).await.expect("another holder");
+        passed(&gate, ann, RateKey::Key(&other)).await.expect("another key");
+        passed(&gate, ann, RateKey::Holder).await.expect("no key");
         tokio::time::sleep(Duration::from_secs(300)).await;
-        passed(&gate, ann, Strength::Key(&key)).await.unwrap();
-        passed(&gate, ann, Strength::Key(&key)).await.unwrap_err();
+        passed(&gate, ann, RateKey::Key(&key)).await.unwrap();
+        passed(&gate, ann, RateKey::Key(&key)).await.unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]
@@ -161,14 +161,14 @@ mod tests {
         let mut issued = 0;
         for number in 0..300_u32 {
             let key = Fingerprint::of(&number.to_be_bytes());
-            issued += usize::from(passed(&gate, ann, Strength::Key(&key)).await.is_ok());
+            issued += usize::from(passed(&gate, ann, RateKey::Key(&key)).await.is_ok());
         }
         assert_eq!(issued, 240);
         let serial = Serial::of(&[7]);
-        passed(&gate, ann, Strength::Due(&serial)).await.unwrap();
-        passed(&gate, "operator/bob", Strength::Holder).await.unwrap();
+        passed(&gate, ann, RateKey::Due(&serial)).await.unwrap();
+        passed(&gate, "operator/bob", RateKey::Holder).await.unwrap();
         let mut again = 1;
-        while passed(&gate, ann, Strength::Due(&serial)).await.is_ok() {
+        while passed(&gate, ann, RateKey::Due(&serial)).await.is_ok() {
             again += 1;
         }
         assert_eq!(again, 60, "the same one again and again");

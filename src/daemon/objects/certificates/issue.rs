@@ -14,7 +14,7 @@ use omnirelay_wire::rpc::certificate_service::{ISSUE, RENEW};
 use prost::Message as _;
 
 use super::authority::{bundle_pem, chain_pem};
-use super::gate::Strength;
+use super::gate::RateKey;
 use super::holder::{Named, certificate_of, id_of, record_of, remembered, show};
 use super::lineage::{Lineage, has_lived_half, with};
 use super::revoke::GRACE;
@@ -124,9 +124,9 @@ impl Certificates {
         let (holder, record) = (before.id.holder().clone(), record_of(before.id.holder()));
         let (id, reason) = (record.key.clone(), String::new());
         let asked = Asked { caller, rpc: RENEW, id, reason, expected_version: None, dry_run: false, hash };
-        let strength = match has_lived_half(&before, unix_now()) {
-            true => Strength::Due(&before.serial),
-            false => Strength::Key(&before.key),
+        let rate_key = match has_lived_half(&before, unix_now()) {
+            true => RateKey::Due(&before.serial),
+            false => RateKey::Key(&before.key),
         };
         let renewed = asked.of_records(&self.registry, record, &[], |reader| {
             let now = unix_now();
@@ -144,7 +144,7 @@ impl Certificates {
             };
             issue(&self.signer, reader, &order)
         });
-        self.issuing.pass(&asked.id, strength, renewed).await
+        self.issuing.pass(&asked.id, rate_key, renewed).await
     }
 }
 
