@@ -94,12 +94,12 @@ impl Net {
         Ok(Door { port, server, delay, _serving: serving })
     }
 
-    /// Which process is at the other end of a connection that was accepted.
-    async fn who(&self, peer: SocketAddr) -> Option<u32> {
+    /// Which process is at the other end of a connection that was accepted at `door`.
+    async fn who(&self, peer: SocketAddr, door: SocketAddr) -> Option<u32> {
         for _ in 0..LOOKS {
             let known = self.known.borrow().clone();
             let look = move || {
-                let inode = inode_of(peer)?;
+                let inode = inode_of(peer, door)?;
                 Some(known.into_iter().find(|pid| has_open(*pid, &inode)))
             };
             match tokio::task::spawn_blocking(look).await.ok()? {
@@ -134,12 +134,13 @@ impl Door {
     }
 }
 
-/// The socket of a local address, as the system numbers it.
-fn inode_of(address: SocketAddr) -> Option<String> {
-    let wanted = format!("0100007F:{:04X}", address.port());
+/// The socket of a connection between local addresses, as the system numbers it. One that has ended may have had the same port,
+/// to elsewhere.
+fn inode_of(from: SocketAddr, to: SocketAddr) -> Option<String> {
+    let [from, to] = [from, to].map(|address| format!("0100007F:{:04X}", address.port()));
     let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
     let mut rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let row = rows.find(|row| row.get(1) == Some(&wanted.as_str()))?;
+    let row = rows.find(|row| row.get(1) == Some(&from.as_str()) && row.get(2) == Some(&to.as_str()))?;
     // Whoever has closed it has no socket any more.
     row.get(9).filter(|inode| **inode != "0").map(|inode| format!("socket:[{inode}]"))
 }
@@ -161,7 +162,8 @@ async fn serve(
         let (net, server, delay) = (net.clone(), server.clone(), delay.clone());
         connections.spawn(async move {
             let Some((address, to)) = server.get().cloned() else { return };
-            let Some(from) = net.who(peer).await else { return };
+            let Ok(door) = client.local_addr() else { return };
+            let Some(from) = net.who(peer, door).await else { return };
             if let Some(delay) = delay.get() {
                 tokio::time::sleep(*delay).await;
             }
