@@ -24,6 +24,9 @@ static SIGNATURES: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm] = &[
 
 /// How many certificates a chain may have: one of a mesh has its leaf, its issuer, and roots that were certified across.
 pub const CHAIN_CERTIFICATES_MAX: usize = 6;
+/// How many bytes the certificates of a chain may have in all. It leaves what else a handshake has the room that is read of
+/// one over QUIC.
+pub const CHAIN_BYTES_MAX: usize = 20 * 1024;
 /// How many authorities of a chain may have one name: one that changed its key, and the one before it. With more of them the
 /// ways that may lead to a root become so many that trying them stalls whoever verifies.
 pub const SAME_NAME_MAX: usize = 2;
@@ -35,6 +38,8 @@ pub enum TrustError {
     Empty,
     #[error("it has {certificates} certificates, and {CHAIN_CERTIFICATES_MAX} are the most that are read")]
     TooLong { certificates: usize },
+    #[error("its certificates have {bytes} bytes, and {CHAIN_BYTES_MAX} are the most that are read")]
+    TooLarge { bytes: usize },
     #[error("more than {SAME_NAME_MAX} of its authorities have one name")]
     SameName,
     #[error("{0}")]
@@ -68,7 +73,7 @@ pub enum Usage {
 /// stranger's chain is verified: it compares, and verifies nothing.
 ///
 /// # Errors
-/// [`TrustError::TooLong`], [`TrustError::SameName`], or [`CertificateError::TooLarge`].
+/// [`TrustError::TooLong`], [`TrustError::TooLarge`], [`TrustError::SameName`], or [`CertificateError::TooLarge`].
 pub fn bounded<'a>(
     leaf: &CertificateDer<'_>,
     between: &'a [CertificateDer<'_>],
@@ -77,9 +82,13 @@ pub fn bounded<'a>(
     if certificates > CHAIN_CERTIFICATES_MAX {
         return Err(TrustError::TooLong { certificates });
     }
-    let largest = std::iter::once(leaf).chain(between).map(|one| one.len()).max().unwrap_or_default();
-    if largest > CERTIFICATE_BYTES_MAX {
-        return Err(CertificateError::TooLarge(largest).into());
+    let sizes = || std::iter::once(leaf).chain(between).map(|one| one.len());
+    if let Some(large) = sizes().find(|size| *size > CERTIFICATE_BYTES_MAX) {
+        return Err(CertificateError::TooLarge(large).into());
+    }
+    let bytes = sizes().sum();
+    if bytes > CHAIN_BYTES_MAX {
+        return Err(TrustError::TooLarge { bytes });
     }
     let mut distinct: Vec<CertificateDer<'a>> = Vec::with_capacity(between.len());
     for one in between.iter().map(|one| CertificateDer::from(one.as_ref())) {

@@ -91,6 +91,16 @@ fn what_a_stranger_has_made_up_is_refused_before_anything_is_verified() {
     let too_large = TrustError::from(CertificateError::TooLarge(CERTIFICATE_BYTES_MAX + 1));
     assert_eq!(refused(&bundle, &leaf, std::slice::from_ref(&large)), too_large);
     assert_eq!(refused(&bundle, &large, &[]), too_large);
+    // Each within its limit, and all of them not.
+    let mut half = between[0].to_vec();
+    half.resize(CHAIN_BYTES_MAX / 2, 0);
+    let halves: [_; 2] = [0, 1].map(|last| {
+        half[CHAIN_BYTES_MAX / 2 - 1] = last;
+        CertificateDer::from(half.clone())
+    });
+    let bytes = CHAIN_BYTES_MAX + leaf.len();
+    assert_eq!(refused(&bundle, &leaf, &halves), TrustError::TooLarge { bytes });
+    assert_eq!(refused(&bundle, &leaf, &halves[..1]), TrustError::UnknownIssuer);
 }
 
 /// Whoever signs messages is found among as few.

@@ -8,6 +8,7 @@ pub mod body;
 pub mod carrier;
 pub mod datagrams;
 pub mod h3;
+pub mod handshake_bytes;
 pub mod negotiate;
 mod path;
 pub mod peer;

@@ -17,6 +17,7 @@ use crate::body::{Body, BoxError, Until, boxed};
 use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Hands, Protocol, Target};
 use crate::datagrams::{self, BUFFER_BYTES, Unsent};
 use crate::h3;
+use crate::handshake_bytes::BoundedServer;
 use crate::path::Acknowledged;
 
 /// How much the system holds of what is received, in bytes, where it lets: packets of many nodes come at once.
@@ -112,7 +113,8 @@ fn transport(limits: Limits) -> TransportConfig {
     transport
 }
 
-/// What a connection is accepted with. Its address stays what it was, and nothing is sent before the handshake is over.
+/// What a connection is accepted with. Its address stays what it was, nothing is sent before the handshake is over,
+/// and of that no more than [`HANDSHAKE_BYTES_MAX`](crate::handshake_bytes::HANDSHAKE_BYTES_MAX) is read.
 ///
 /// # Errors
 /// When the configuration has no TLS 1.3.
@@ -123,7 +125,8 @@ pub fn server_config(
     tls.alpn_protocols = vec![h3::ALPN.to_vec()];
     tls.max_early_data_size = 0;
     tls.send_half_rtt_data = false;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    let mut config =
+        quinn::ServerConfig::with_crypto(Arc::new(BoundedServer::new(QuicServerConfig::try_from(tls)?)));
     config.migration(false).transport_config(Arc::new(transport(limits)));
     Ok(config)
 }

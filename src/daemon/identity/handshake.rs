@@ -162,6 +162,7 @@ impl From<&Refused> for Cause {
             Refused::Untrusted(TrustError::Empty) => Self::NoCertificate,
             Refused::Untrusted(
                 TrustError::TooLong { .. }
+                | TrustError::TooLarge { .. }
                 | TrustError::SameName
                 | TrustError::Certificate(pki::CertificateError::TooLarge(_)),
             ) => Self::ChainTooLong,
@@ -193,6 +194,11 @@ impl Unshaken {
     /// One that took too long.
     pub fn too_slow() -> Self {
         io::Error::from(io::ErrorKind::TimedOut).into()
+    }
+
+    /// One of which more bytes came than are read.
+    pub fn too_large(source: io::Error) -> Self {
+        Self { cause: Some(Cause::ChainTooLong), ..source.into() }
     }
 
     fn judged(self, judged: Option<Judged>) -> Self {

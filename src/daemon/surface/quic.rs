@@ -157,7 +157,14 @@ impl QuicLine {
     ) -> Result<(quinn::Connection, Option<Shown>), Unshaken> {
         let (config, judged_by, noted) = self.server_config(tls)?;
         let Line { surface, limits, .. } = &*self.line;
-        let failed = |error: quinn::ConnectionError, noted: &Noted| noted.unshaken(of_quic(error));
+        let failed = |error: quinn::ConnectionError, noted: &Noted| match error {
+            quinn::ConnectionError::TransportError(ref why)
+                if why.code == quinn::TransportErrorCode::CRYPTO_BUFFER_EXCEEDED =>
+            {
+                Unshaken::too_large(of_quic(error))
+            }
+            error => noted.unshaken(of_quic(error)),
+        };
         let accepted = incoming.accept_with(Arc::new(config)).map_err(|error| failed(error, &noted))?;
         let connection = tokio::select! {
             shaken = accepted => shaken.map_err(|error| failed(error, &noted))?,

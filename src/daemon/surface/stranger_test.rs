@@ -8,7 +8,8 @@ use omnirelay_pki::authority::{Authority, Validity};
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
-use omnirelay_pki::trust::{Bundle, CHAIN_CERTIFICATES_MAX};
+use omnirelay_pki::trust::{Bundle, CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX};
+use omnirelay_transport::handshake_bytes::HANDSHAKE_BYTES_MAX;
 use omnirelay_transport::{h3, quic};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::ClientConfig;
@@ -190,6 +191,16 @@ async fn a_chain_that_is_made_to_be_costly_is_refused_as_such() {
     assert!(!served.lets_in(costly()).await);
     served.lets_in_over_udp(costly()).await.unwrap_err();
     served.told.has(Cause::ChainTooLong, 2).await;
+    // As few as may be, and too large together: over UDP, what comes beyond is not read at all.
+    let large = [0, 1].map(|last| CertificateDer::from([vec![0; CHAIN_BYTES_MAX / 2], vec![last]].concat()));
+    let large = served.client(Shows::Node, node(&served.root, &served.root, &large));
+    assert!(!served.lets_in(large).await);
+    let long =
+        [0, 1].map(|last| CertificateDer::from([vec![0; HANDSHAKE_BYTES_MAX / 2], vec![last]].concat()));
+    let long = served.client(Shows::Node, node(&served.root, &served.root, &long));
+    let closed = served.lets_in_over_udp(long).await.unwrap_err();
+    assert!(closed.to_string().contains("CRYPTO frames"), "{closed}");
+    served.told.has(Cause::ChainTooLong, FEW.into()).await;
     // A server that shows one is refused as much.
     let costly = Arc::new(Tls::of_node(node(&served.root, &served.root, &besides)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
