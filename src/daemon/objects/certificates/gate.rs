@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use omnirelay_pki::certificate::Serial;
+use omnirelay_pki::certificate::{Certificate, Serial};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
+use super::lineage::has_lived_half;
 use crate::daemon::identity::buckets::{Buckets, Rate, network};
 
 /// How many joins an address has at once, after a while without any, and how many more each second.
@@ -48,6 +49,13 @@ pub enum RateKey<'a> {
     Key(&'a Fingerprint),
     /// By the holder alone, who shows no key, as at the control socket.
     Holder,
+}
+
+impl<'a> RateKey<'a> {
+    /// By what a renewal of this certificate at the second `now` is counted.
+    pub fn of_renewed(before: &'a Certificate, now: i64) -> Self {
+        if has_lived_half(before, now) { Self::Due(&before.serial) } else { Self::Key(&before.key) }
+    }
 }
 
 /// How often each holder may still be issued a token or a certificate on the strength of what it has: by each of its keys, so that

@@ -16,7 +16,7 @@ use prost::Message as _;
 use super::authority::{bundle_pem, chain_pem};
 use super::gate::RateKey;
 use super::holder::{Named, certificate_of, id_of, record_of, remembered, show};
-use super::lineage::{Lineage, has_lived_half, with};
+use super::lineage::{Lineage, with};
 use super::revoke::GRACE;
 use super::signer::{Signer, not_made};
 use super::{Certificates, REVOCATION, authority_in, held_in, pb, revocation_id};
@@ -124,10 +124,7 @@ impl Certificates {
         let (holder, record) = (before.id.holder().clone(), record_of(before.id.holder()));
         let (id, reason) = (record.key.clone(), String::new());
         let asked = Asked { caller, rpc: RENEW, id, reason, expected_version: None, dry_run: false, hash };
-        let rate_key = match has_lived_half(&before, unix_now()) {
-            true => RateKey::Due(&before.serial),
-            false => RateKey::Key(&before.key),
-        };
+        let rate_key = RateKey::of_renewed(&before, unix_now());
         let renewed = asked.of_records(&self.registry, record, &[], |reader| {
             let now = unix_now();
             check_shown(&before, &self.signer.revoked(|id| reader.get(id)), now)?;

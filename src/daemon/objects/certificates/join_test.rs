@@ -471,6 +471,19 @@ async fn a_node_whose_certificate_has_ended_proves_by_its_key_who_it_was() {
     assert_eq!(reason(mesh.enrollment.rejoin(ask(&next)).await), "JOIN_REFUSED");
 }
 
+/// Each answer is a record of the trail.
+#[tokio::test]
+async fn a_node_joins_again_no_more_often_than_its_rate() {
+    let mesh = mesh(|_| {}).await;
+    let [key, next] = [(); 2].map(|()| Key::make().unwrap());
+    let chain = ended(&mesh, &key, 10).await;
+    let ask = || mesh.enrollment.rejoin(again(chain.clone(), &key, &next, unix_now()));
+    for _ in 0..60 {
+        ask().await.unwrap();
+    }
+    assert_eq!(reason(ask().await), "TOO_MANY_ISSUED");
+}
+
 /// A revocation may come between the commit of a join and the user of the store that is made for it.
 #[tokio::test]
 async fn who_was_put_out_meanwhile_is_told_of_no_store() {

@@ -14,6 +14,7 @@ use omnirelay_wire::rpc::enrollment_service::REJOIN;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 
+use super::gate::RateKey;
 use super::holder::{certificate_of, record_of};
 use super::issue::{Order, Others, issue, renewed_lifetime};
 use super::{Certificates, REVOCATION, held_in, pb};
@@ -62,23 +63,22 @@ impl Certificates {
             dry_run: false,
             request_hash,
         };
-        self.registry
-            .mutate(mutation, |reader| {
-                let revoked = self.signer.revoked(|id| reader.get(id));
-                check_newest(held_in(reader, &record).as_deref(), &revoked, &of)?;
-                let order = Order {
-                    holder: holder.clone(),
-                    request,
-                    names: before.names.clone(),
-                    lifetime: renewed_lifetime(before),
-                    others: Others::Keep,
-                    by: &caller.principal,
-                    now: unix_now(),
-                    from: Some(before),
-                };
-                issue(&self.signer, reader, &order)
-            })
-            .await
+        let issued = self.registry.mutate(mutation, |reader| {
+            let revoked = self.signer.revoked(|id| reader.get(id));
+            check_newest(held_in(reader, &record).as_deref(), &revoked, &of)?;
+            let order = Order {
+                holder: holder.clone(),
+                request,
+                names: before.names.clone(),
+                lifetime: renewed_lifetime(before),
+                others: Others::Keep,
+                by: &caller.principal,
+                now: unix_now(),
+                from: Some(before),
+            };
+            issue(&self.signer, reader, &order)
+        });
+        self.issuing.pass(&record.key, RateKey::of_renewed(before, now), issued).await
     }
 
     /// Who asks, if the request is signed by the key of a certificate that the authority has issued, and has not ended too
