@@ -29,12 +29,13 @@ pub trait Authenticator: Send + Sync + 'static {
         None
     }
 
-    /// Whether judging a request costs more than a look: a signature, or a question to somebody else.
-    fn costs(&self, _: &HeaderMap) -> bool {
-        false
+    /// As [`Self::authenticate`], of a request that takes no more than a look. `None`: it takes a signature, or a question to
+    /// somebody else.
+    fn recognize(&self, peer: &PeerInfo, headers: &HeaderMap) -> Option<Result<Principal, Fault>> {
+        Some(self.authenticate(peer, headers))
     }
 
-    /// What has to be waited for before a request can be judged, such as keys that are read anew; `None`: nothing.
+    /// What has to be waited for before a request can be judged that is not recognized, such as keys that are read anew; `None`: nothing.
     fn awaits(&self, _: &HeaderMap) -> Option<BoxFuture<'static, ()>> {
         None
     }

@@ -161,7 +161,7 @@ pub struct Proven<A> {
     otherwise: A,
 }
 
-impl<A> Proven<A> {
+impl<A: Authenticator> Proven<A> {
     pub fn new(tokens: Arc<Tokens>, grants: Arc<Grants>, otherwise: A) -> Self {
         Self { tokens: Some(tokens), bearers: None, grants, otherwise }
     }
@@ -177,40 +177,75 @@ impl<A> Proven<A> {
         Self { bearers: Some(bearers), ..self }
     }
 
-    /// Who has sent a token, or anything else that is to prove who they are; `None`: nothing was sent.
-    ///
-    /// # Errors
-    /// `TOKEN_UNKNOWN` and those of [`Bearers::judge`]: what was sent proves nothing.
-    fn sent(&self, headers: &HeaderMap) -> Option<Result<Principal, Fault>> {
-        let tokens = self.tokens.as_ref()?;
-        headers.get(AUTHORIZATION)?;
+    /// Who has sent a token, or anything else that is to prove who they are.
+    fn sent(&self, headers: &HeaderMap, effort: Effort) -> Sent {
+        let Some(tokens) = self.tokens.as_ref().filter(|_| headers.contains_key(AUTHORIZATION)) else {
+            return Sent::Nothing;
+        };
         let Some(secret) = bearer(headers).filter(|_| headers.get_all(AUTHORIZATION).iter().count() == 1)
         else {
-            return Some(Err(token_unknown()));
+            return Sent::Proof(Err(token_unknown()));
         };
         if let Some(holder) = tokens.holder(secret) {
-            return Some(Ok(self.grants.added_to(holder)));
+            return Sent::Proof(Ok(self.grants.added_to(holder)));
         }
-        let judged = self.bearers.as_ref().and_then(|bearers| bearers.judge(secret));
-        Some(match judged {
-            Some(judged) => judged.map(|bearer| self.grants.of_bearer(bearer)),
-            None => Err(token_unknown()),
-        })
+        let Some(bearers) = self.bearers.as_ref().filter(|bearers| bearers.takes(secret)) else {
+            return Sent::Proof(Err(token_unknown()));
+        };
+        let judged = match effort {
+            Effort::Look => bearers.judged_before(secret),
+            Effort::Judge => bearers.judge(secret),
+        };
+        match judged {
+            Some(judged) => Sent::Proof(judged.map(|bearer| self.grants.of_bearer(bearer))),
+            None => Sent::Unjudged,
+        }
+    }
+
+    /// Who calls. `None`: with no more effort that cannot be said.
+    fn who(&self, peer: &PeerInfo, headers: &HeaderMap, effort: Effort) -> Option<Result<Principal, Fault>> {
+        // Before any token: whoever calls from another mesh is nobody of this one, whatever they send.
+        if let Some(federated) = federated(peer) {
+            return Some(Ok(federated));
+        }
+        let foreign = self.tokens.as_ref().and_then(|_| foreign_scheme(headers));
+        if foreign.is_none() {
+            match self.sent(headers, effort) {
+                Sent::Nothing => {}
+                Sent::Proof(proof) => return Some(proof),
+                Sent::Unjudged => return None,
+            }
+        }
+        Some(self.without_token(peer, headers, foreign))
     }
 }
 
-impl<A: Authenticator> Authenticator for Proven<A> {
-    fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
-        // Before any token: whoever calls from another mesh is nobody of this one, whatever they send.
-        if let Some(federated) = federated(peer) {
-            return Ok(federated);
-        }
-        let foreign = self.tokens.as_ref().and_then(|_| foreign_scheme(headers));
-        if foreign.is_none()
-            && let Some(sent) = self.sent(headers)
-        {
-            return sent;
-        }
+/// How much may be spent on a request.
+#[derive(Clone, Copy, Debug)]
+enum Effort {
+    /// A look at what is remembered.
+    Look,
+    /// A signature.
+    Judge,
+}
+
+/// What was sent to prove who somebody is.
+enum Sent {
+    Nothing,
+    /// `TOKEN_UNKNOWN`, or one of the errors of [`Bearers::judge`]: it proves nothing.
+    Proof(Result<Principal, Fault>),
+    /// A token that takes a signature to judge.
+    Unjudged,
+}
+
+impl<A: Authenticator> Proven<A> {
+    /// Whoever has sent no token, but may have sent something in a `foreign` scheme.
+    fn without_token(
+        &self,
+        peer: &PeerInfo,
+        headers: &HeaderMap,
+        foreign: Option<&str>,
+    ) -> Result<Principal, Fault> {
         if let Some(certificate) = &peer.certificate {
             let holder = certificate.id.holder();
             let principal = of_holder(holder);
@@ -234,15 +269,22 @@ impl<A: Authenticator> Authenticator for Proven<A> {
             None => self.otherwise.authenticate(peer, headers),
         }
     }
+}
+
+impl<A: Authenticator> Authenticator for Proven<A> {
+    fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
+        // With all effort something can be said.
+        self.who(peer, headers, Effort::Judge).unwrap_or_else(|| Err(token_unknown()))
+    }
+
+    fn recognize(&self, peer: &PeerInfo, headers: &HeaderMap) -> Option<Result<Principal, Fault>> {
+        self.who(peer, headers, Effort::Look)
+    }
 
     fn provisional(&self, principal: &Principal) -> Option<Provisional> {
         // Whoever has proved something is `token:NAME`, `operator:NAME` and the like.
         let is_proven = principal.name.contains(':');
         if is_proven { None } else { self.otherwise.provisional(principal) }
-    }
-
-    fn costs(&self, headers: &HeaderMap) -> bool {
-        self.bearers.as_ref().zip(bearer(headers)).is_some_and(|(bearers, secret)| bearers.costs(secret))
     }
 
     fn awaits(&self, headers: &HeaderMap) -> Option<BoxFuture<'static, ()>> {

@@ -206,15 +206,20 @@ impl Pipeline {
         headers: &HeaderMap,
         peer: &PeerInfo,
     ) -> Result<Principal, Fault> {
-        let costs = self.authenticator.costs(headers);
-        if costs {
-            self.rates.judged(peer)?;
-        }
-        if let Some(awaited) = self.authenticator.awaits(headers) {
-            // What they are judged by may be other by now.
-            awaited.await;
-        }
-        match (self.authenticator.authenticate(peer, headers), scope) {
+        let known = self.authenticator.recognize(peer, headers);
+        let costs = known.is_none();
+        let authenticated = match known {
+            Some(known) => known,
+            None => {
+                self.rates.judged(peer)?;
+                if let Some(awaited) = self.authenticator.awaits(headers) {
+                    // What they are judged by may be other by now.
+                    awaited.await;
+                }
+                self.authenticator.authenticate(peer, headers)
+            }
+        };
+        match (authenticated, scope) {
             (Ok(principal), _) => {
                 if costs {
                     self.rates.has_proved(peer);

@@ -65,38 +65,46 @@ impl Bearers {
         Self { trust, oidc, judged: Mutex::default() }
     }
 
+    /// Whether it is of this kind, and somebody could have issued it.
+    pub fn takes(&self, secret: &[u8]) -> bool {
+        is_jwt(secret) && (self.oidc.is_some() || self.trust.current().bundle.is_some())
+    }
+
+    /// As [`Self::judge`], of a token that was judged before: without its signature. `None`: it was not.
+    pub fn judged_before(&self, secret: &[u8]) -> Option<Result<Arc<Bearer>, Fault>> {
+        let digest = Fingerprint::of(secret);
+        let known = self.lock().get(&digest).cloned()?;
+        Some(match self.over(&self.trust.current(), &known, unix_now()) {
+            None => Ok(known),
+            Some(why) => {
+                self.lock().remove(&digest);
+                Err(ended(why))
+            }
+        })
+    }
+
     /// Whom a token proves. `None`: it is nothing of this kind, or nobody could have issued one.
     ///
     /// # Errors
     /// `TOKEN_REFUSED`, which tells nobody more who has not signed it; `TOKEN_ENDED`; `ISSUER_KEYS_UNKNOWN`.
     pub fn judge(&self, secret: &[u8]) -> Option<Result<Arc<Bearer>, Fault>> {
-        if !is_jwt(secret) {
-            return None;
-        }
-        let trusted = self.trust.current();
-        let is_judged = trusted.bundle.is_some() || self.oidc.is_some();
-        is_judged.then(|| self.judged(&trusted, secret, unix_now()))
+        self.takes(secret).then(|| self.judged_before(secret).unwrap_or_else(|| self.judged_anew(secret)))
     }
 
-    fn judged(&self, trusted: &Trusted, secret: &[u8], now: i64) -> Result<Arc<Bearer>, Fault> {
-        let digest = Fingerprint::of(secret);
-        let known = self.lock().get(&digest).cloned();
-        let bearer = match known {
-            Some(known) => known,
-            None => Arc::new(self.read(trusted, secret, now)?),
-        };
-        if let Some(why) = self.over(trusted, &bearer, now) {
-            self.lock().remove(&digest);
+    fn judged_anew(&self, secret: &[u8]) -> Result<Arc<Bearer>, Fault> {
+        let (trusted, now) = (self.trust.current(), unix_now());
+        let bearer = Arc::new(self.read(&trusted, secret, now)?);
+        if let Some(why) = self.over(&trusted, &bearer, now) {
             return Err(ended(why));
         }
         let mut judged = self.lock();
-        if judged.len() >= REMEMBERED && !judged.contains_key(&digest) {
+        if judged.len() >= REMEMBERED {
             judged.retain(|_, known| known.until >= now);
             if judged.len() >= REMEMBERED {
                 judged.clear();
             }
         }
-        judged.entry(digest).or_insert_with(|| Arc::clone(&bearer));
+        judged.insert(Fingerprint::of(secret), Arc::clone(&bearer));
         drop(judged);
         Ok(bearer)
     }
@@ -124,17 +132,9 @@ impl Bearers {
         (!key).then_some("is of a key that is not trusted any more")
     }
 
-    /// Whether a token would have to be judged in full: its signature may have to be looked at.
-    pub fn costs(&self, secret: &[u8]) -> bool {
-        is_jwt(secret) && !self.lock().contains_key(&Fingerprint::of(secret))
-    }
-
-    /// What has to be waited for before a token can be judged: the keys of its issuer, if they may be other ones by now.
+    /// What has to be waited for before a token can be judged anew: the keys of its issuer, if they may be other ones by now.
     pub fn awaits(&self, secret: &[u8]) -> Option<BoxFuture<'static, ()>> {
         let oidc = self.oidc.as_ref().filter(|_| is_jwt(secret))?;
-        if self.lock().contains_key(&Fingerprint::of(secret)) {
-            return None;
-        }
         let jwt = std::str::from_utf8(secret).ok().and_then(|text| Jwt::read(text).ok())?;
         let is_own = self.trust.current().token_keys.contains_key(jwt.kid());
         if is_own { None } else { oidc.awaits(jwt.kid()) }
