@@ -43,7 +43,7 @@ const BY_HOLDER: Rate = Rate { burst: 4.0 * BY_KEY.burst, each_second: 4.0 * BY_
 /// By what the rate of issuing is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateKey<'a> {
-    /// By this certificate, which is renewed in time: that is nobody's to take from it.
+    /// By this certificate, which is renewed in time or after its end: that is nobody's to take from it.
     Due(&'a Serial),
     /// By this key.
     Key(&'a Fingerprint),

@@ -22,6 +22,7 @@ use prost::Message as _;
 use tracing::warn;
 
 use super::authority::bundle_pem;
+use super::gate::RateKey;
 use super::holder::{names_of_others, record_of};
 use super::issue::{Order, Others, issue, with_own};
 use super::policy::admitted;
@@ -70,12 +71,6 @@ impl Certificates {
         // Whoever proves to have the token is called by it; until then it is nobody.
         let caller = caller.proven_by_request(format!("join-token:{}", of.token));
         const ALSO: &[Kind] = &[JOIN_TOKEN, REVOCATION];
-        let node = |role: &str, cluster: &str| Holder::Node {
-            cluster: cluster.to_owned(),
-            role: role.to_owned(),
-            node: of.body.node_id.clone(),
-        };
-        // Under which record a node stands does not depend on its role.
         self.registry.ready_for("").await?;
         let token = self.registry.find(&record).await?.and_then(|found| found.value::<JoinTokenValue>());
         // Asked again when it is decided; here so that nobody waits for those who have no token, and nothing is asked of the
@@ -85,7 +80,12 @@ impl Certificates {
         let cluster = token.cluster.clone();
         self.check_store(&caller)?;
         self.check_admits(&cluster, &of.body.node_id).await?;
-        let holder = record_of(&node("", &cluster));
+        // Under which record a node stands does not depend on its role.
+        let holder = record_of(&Holder::Node {
+            cluster: cluster.clone(),
+            role: String::new(),
+            node: of.body.node_id.clone(),
+        });
         let mutation = Mutation {
             caller: &caller,
             action: JOIN.audit_action,
@@ -97,44 +97,61 @@ impl Certificates {
             request_hash,
         };
         let in_turn = self.joining.lock().await;
-        let answer = self
-            .registry
-            .mutate(mutation, |reader| {
-                let (now, token) = (unix_now(), proven(reader, &record, &of, &asked)?);
-                check_token(&token, &of, reader.epoch().0, now)?;
-                let taken = names_of_others(self.registry.view(), &holder, now);
-                let key = of.request.key.as_bytes();
-                let (rule, lifetime) = admitted(reader, &token, &of.body, key, now)?;
-                let order = Order {
-                    holder: node(&token.role, &token.cluster),
-                    request: &of.request,
-                    names: names(&token, &of, &taken)?,
-                    lifetime,
-                    others: match is_again(&token, &of) {
-                        true => Others::Keep,
-                        // One that names no node, as of before, puts out nobody.
-                        false => Others::replaced(token.replace && !token.nodes.is_empty()),
-                    },
-                    by: &caller.principal,
-                    now,
-                    from: None,
-                };
-                let decided = issue(&self.signer, reader, &order)?;
-                let mut writes = decided.writes;
-                let sealing = self.with_seal_key(reader, &mut writes, &order.holder, &of.body.audit_key)?;
-                if !is_again(&token, &of) {
-                    writes.push(counted(&record, &token, &of));
-                }
-                let answer = answer(decided.answer);
-                let mut changes = decided.changes;
-                changes.push(format!("rule: {rule}"));
-                changes.extend(sealing.map(|key| format!("seals by: {key}")));
-                Ok(Decision { writes, changes, answer })
-            })
-            .await?;
+        let decided =
+            self.registry.mutate(mutation, |reader| self.let_in(reader, &of, &asked, &caller.principal));
+        // The first is counted by its token.
+        let answer = match is_again(&token, &of) {
+            true => self.issuing.pass(&holder.key, RateKey::Key(&of.request.key), decided).await?,
+            false => decided.await?,
+        };
         drop(in_turn);
         // Not among what is committed: an answer is kept in the registry, and this has what it takes to use it.
         self.granted(answer, &of).await
+    }
+
+    /// Decides what a host that asks is issued.
+    fn let_in(
+        &self,
+        reader: &Reader<'_>,
+        of: &Asked,
+        asked: &pb::JoinRequest,
+        by: &str,
+    ) -> Result<Decision<pb::JoinResponse>, Fault> {
+        let record = token_id(of.token);
+        let (now, token) = (unix_now(), proven(reader, &record, of, asked)?);
+        check_token(&token, of, reader.epoch().0, now)?;
+        let holder = Holder::Node {
+            cluster: token.cluster.clone(),
+            role: token.role.clone(),
+            node: of.body.node_id.clone(),
+        };
+        let taken = names_of_others(self.registry.view(), &record_of(&holder), now);
+        let (rule, lifetime) = admitted(reader, &token, &of.body, of.request.key.as_bytes(), now)?;
+        let order = Order {
+            holder,
+            request: &of.request,
+            names: names(&token, of, &taken)?,
+            lifetime,
+            others: match is_again(&token, of) {
+                true => Others::Keep,
+                // One that names no node, as of before, puts out nobody.
+                false => Others::replaced(token.replace && !token.nodes.is_empty()),
+            },
+            by,
+            now,
+            from: None,
+        };
+        let decided = issue(&self.signer, reader, &order)?;
+        let mut writes = decided.writes;
+        let sealing = self.with_seal_key(reader, &mut writes, &order.holder, &of.body.audit_key)?;
+        if !is_again(&token, of) {
+            writes.push(counted(&record, &token, of));
+        }
+        let answer = answer(decided.answer);
+        let mut changes = decided.changes;
+        changes.push(format!("rule: {rule}"));
+        changes.extend(sealing.map(|key| format!("seals by: {key}")));
+        Ok(Decision { writes, changes, answer })
     }
 
     /// Adds to what is written of the node by what key it seals its audit records, which it has said by the proof of its token,

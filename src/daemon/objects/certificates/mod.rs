@@ -206,6 +206,9 @@ mod lineage_tests;
 mod rotate_tests;
 
 #[cfg(test)]
+#[path = "join_again_test.rs"]
+mod join_again_tests;
+#[cfg(test)]
 #[path = "join_test.rs"]
 mod join_tests;
 
