@@ -24,8 +24,8 @@ static SIGNATURES: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm] = &[
 
 /// How many certificates a chain may have: one of a mesh has its leaf, its issuer, and roots that were certified across.
 pub const CHAIN_CERTIFICATES_MAX: usize = 6;
-/// How many bytes the certificates of a chain may have in all. It leaves what else a handshake has the room that is read of
-/// one over QUIC.
+/// How many bytes the certificates of a chain may have in all. It leaves 4 KiB of a handshake over QUIC to what is no
+/// certificate.
 pub const CHAIN_BYTES_MAX: usize = 20 * 1024;
 /// How many authorities of a chain may have one name: one that changed its key, and the one before it. With more of them the
 /// ways that may lead to a root become so many that trying them stalls whoever verifies.

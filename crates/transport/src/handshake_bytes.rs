@@ -1,4 +1,4 @@
-//! A bound on the bytes of a QUIC client's handshake: what comes beyond ends the connection before TLS reads it.
+//! A bound on what TLS reads of a QUIC client's handshake: what comes beyond ends the connection.
 //!
 //! TLS itself takes messages of 64 KiB. Over TCP that costs little to receive; over QUIC it is some fifty datagrams, each
 //! decrypted and acknowledged by itself, from somebody who has proven nothing but an address.

@@ -17,7 +17,7 @@ use crate::body::{Body, BoxError, Until, boxed};
 use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Hands, Protocol, Target};
 use crate::datagrams::{self, BUFFER_BYTES, Unsent};
 use crate::h3;
-use crate::handshake_bytes::BoundedServer;
+use crate::handshake_bytes::{BoundedServer, HANDSHAKE_BYTES_MAX};
 use crate::path::Acknowledged;
 
 /// How much the system holds of what is received, in bytes, where it lets: packets of many nodes come at once.
@@ -114,7 +114,7 @@ fn transport(limits: Limits) -> TransportConfig {
 }
 
 /// What a connection is accepted with. Its address stays what it was, nothing is sent before the handshake is over,
-/// and of that no more than [`HANDSHAKE_BYTES_MAX`](crate::handshake_bytes::HANDSHAKE_BYTES_MAX) is read.
+/// and of that no more than [`HANDSHAKE_BYTES_MAX`] is read.
 ///
 /// # Errors
 /// When the configuration has no TLS 1.3.

@@ -210,6 +210,34 @@ fn where_nobody_could_have_signed_one_it_is_a_token_like_any_other() {
     assert!(bearers.judge(key.sign(&claims(json!({}))).as_bytes()).is_none());
 }
 
+/// What a stranger sends takes a signature, which is counted before: nothing of it is verified by a look.
+#[test]
+fn a_token_is_recognized_once_it_was_judged_and_no_longer_than_it_holds() {
+    let mesh = mesh(None);
+    let known = mesh.key.sign(&claims(json!({})));
+    let forged = SigningKey::make().unwrap().0.sign(&claims(json!({})));
+    let proven = Proven::new(Arc::default(), Arc::default(), ProofNeeded).with_bearers(mesh.bearers.clone());
+    let sending = |token: &str| {
+        HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}")).unwrap())])
+    };
+    let far = PeerInfo::at(([10, 0, 0, 7], 5).into(), None);
+    let look = |token: &str| {
+        let known = proven.recognize(&far, &sending(token))?;
+        Some(known.map(|who| who.name.to_string()).map_err(|fault| fault.reason.into_owned()))
+    };
+    for token in [&known, &forged] {
+        assert_eq!(look(token), None);
+    }
+    assert_eq!(look("0123456789abcdef0123456789abcdef"), Some(Err("TOKEN_UNKNOWN".to_owned())));
+    proven.authenticate(&far, &sending(&known)).unwrap();
+    proven.authenticate(&far, &sending(&forged)).unwrap_err();
+    assert_eq!((look(&known), look(&forged)), (Some(Ok("operator:ann".to_owned())), None));
+    let (now, what) = (unix_now(), Revoked::Holder(ann()));
+    mesh.trust.update(|trusted| trusted.revocations.revoke(what, now, now + HOUR, ""));
+    assert_eq!(look(&known), Some(Err("TOKEN_ENDED".to_owned())));
+    assert_eq!(look(&known), None, "it is forgotten");
+}
+
 /// An issuer outside.
 struct Issuer(SigningKey);
 

@@ -33,7 +33,7 @@ pub enum Cause {
     NoIdentity,
     /// A signature on it is wrong, or it is not for clients.
     Invalid,
-    /// Its chain has more certificates, or larger ones, than are read of a stranger.
+    /// Its chain has more certificates, or larger ones, than are read of a stranger, or its handshake more bytes.
     ChainTooLong,
     /// The client does not have its key.
     NotItsKey,

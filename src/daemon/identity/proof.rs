@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::authenticate::{Authenticator, Ended, Loopback};
 use super::bearer::{Bearer, Bearers};
 use super::caller::{PeerInfo, Principal, Proof, Provisional, Scope, Scopes};
+use super::tokens::TOKEN_CHARS;
 use super::trust::{HasAuthority, Standing, Trust};
 
 /// How much of a scheme an error shows, in characters.
@@ -89,6 +90,9 @@ impl Tokens {
 
     /// Whose token this is. How long it takes does not tell how much of it is right.
     fn holder(&self, secret: &[u8]) -> Option<Principal> {
+        if !TOKEN_CHARS.contains(&secret.len()) {
+            return None;
+        }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let mut found = None;
         for (tag, principal) in &*known {

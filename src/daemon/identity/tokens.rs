@@ -23,7 +23,7 @@ const NAME: &str = "control";
 /// Longer files are no file of tokens.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 /// The shortest token is beyond guessing even in hex digits.
-const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 32..=512;
+pub(super) const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 32..=512;
 
 /// Why a file of tokens cannot be used. No variant holds a token.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Version};
+use omnirelay_pki::trust::CHAIN_BYTES_MAX;
+use omnirelay_transport::handshake_bytes::HANDSHAKE_BYTES_MAX;
 use omnirelay_transport::{h3, quic};
 use rustls::AlertDescription;
 use tokio::task::JoinSet;
@@ -19,6 +21,9 @@ use crate::daemon::identity::handshake::{Cause, Noted, Unshaken};
 use crate::daemon::identity::handshake_budget::Attempt;
 use crate::daemon::identity::tls::{Shown, Tls};
 use crate::daemon::identity::trust::Trusted;
+
+/// A chain that is taken over TCP is taken over QUIC.
+const _: () = assert!(CHAIN_BYTES_MAX + 4096 <= HANDSHAKE_BYTES_MAX);
 
 /// What is done with a connection beside serving its calls, until it ends.
 pub type Beside = Arc<dyn Fn(&Shown, quinn::Connection) -> BoxFuture<'static, ()> + Send + Sync>;

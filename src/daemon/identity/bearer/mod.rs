@@ -72,15 +72,7 @@ impl Bearers {
 
     /// As [`Self::judge`], of a token that was judged before: without its signature. `None`: it was not.
     pub fn judged_before(&self, secret: &[u8]) -> Option<Result<Arc<Bearer>, Fault>> {
-        let digest = Fingerprint::of(secret);
-        let known = self.lock().get(&digest).cloned()?;
-        Some(match self.over(&self.trust.current(), &known, unix_now()) {
-            None => Ok(known),
-            Some(why) => {
-                self.lock().remove(&digest);
-                Err(ended(why))
-            }
-        })
+        self.remembered(&Fingerprint::of(secret))
     }
 
     /// Whom a token proves. `None`: it is nothing of this kind, or nobody could have issued one.
@@ -88,25 +80,37 @@ impl Bearers {
     /// # Errors
     /// `TOKEN_REFUSED`, which tells nobody more who has not signed it; `TOKEN_ENDED`; `ISSUER_KEYS_UNKNOWN`.
     pub fn judge(&self, secret: &[u8]) -> Option<Result<Arc<Bearer>, Fault>> {
-        self.takes(secret).then(|| self.judged_before(secret).unwrap_or_else(|| self.judged_anew(secret)))
+        self.takes(secret).then(|| {
+            let digest = Fingerprint::of(secret);
+            self.remembered(&digest).unwrap_or_else(|| self.judged_anew(secret, digest))
+        })
     }
 
-    fn judged_anew(&self, secret: &[u8]) -> Result<Arc<Bearer>, Fault> {
+    fn remembered(&self, digest: &Fingerprint) -> Option<Result<Arc<Bearer>, Fault>> {
+        let known = self.lock().get(digest).cloned()?;
+        Some(match self.over(&self.trust.current(), &known, unix_now()) {
+            None => Ok(known),
+            Some(why) => {
+                self.lock().remove(digest);
+                Err(ended(why))
+            }
+        })
+    }
+
+    fn judged_anew(&self, secret: &[u8], digest: Fingerprint) -> Result<Arc<Bearer>, Fault> {
         let (trusted, now) = (self.trust.current(), unix_now());
         let bearer = Arc::new(self.read(&trusted, secret, now)?);
         if let Some(why) = self.over(&trusted, &bearer, now) {
             return Err(ended(why));
         }
         let mut judged = self.lock();
-        if judged.len() >= REMEMBERED {
+        if judged.len() >= REMEMBERED && !judged.contains_key(&digest) {
             judged.retain(|_, known| known.until >= now);
             if judged.len() >= REMEMBERED {
                 judged.clear();
             }
         }
-        judged.insert(Fingerprint::of(secret), Arc::clone(&bearer));
-        drop(judged);
-        Ok(bearer)
+        Ok(Arc::clone(judged.entry(digest).or_insert(bearer)))
     }
 
     fn read(&self, trusted: &Trusted, secret: &[u8], now: i64) -> Result<Bearer, Fault> {
