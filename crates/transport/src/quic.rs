@@ -125,9 +125,12 @@ pub fn server_config(
     tls.alpn_protocols = vec![h3::ALPN.to_vec()];
     tls.max_early_data_size = 0;
     tls.send_half_rtt_data = false;
-    let mut config =
-        quinn::ServerConfig::with_crypto(Arc::new(BoundedServer::new(QuicServerConfig::try_from(tls)?)));
-    config.migration(false).transport_config(Arc::new(transport(limits)));
+    let mut transport = transport(limits);
+    // What comes out of order is as much of it at most.
+    transport.crypto_buffer_size(HANDSHAKE_BYTES_MAX);
+    let crypto = BoundedServer::new(QuicServerConfig::try_from(tls)?);
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config.migration(false).transport_config(Arc::new(transport));
     Ok(config)
 }
 
