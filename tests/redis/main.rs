@@ -14,6 +14,7 @@ mod exchange;
 mod faults;
 mod fencing;
 mod foreign;
+mod guide;
 mod hostile_member;
 mod linked;
 mod membership;

@@ -1,5 +1,7 @@
 //! What is risky about a server: settings under which the registry can be lost.
 
+use std::collections::HashMap;
+
 use redis::aio::MultiplexedConnection;
 use redis::{Value, cmd};
 
@@ -34,8 +36,17 @@ struct Settings {
     save: Option<String>,
     min_replicas: Option<String>,
     max_lag: Option<String>,
-    /// Whether the server takes whoever comes for its default user.
-    open: bool,
+    /// `None`: not to be read.
+    default_user: Option<DefaultUser>,
+}
+
+/// Whom the server takes those for who do not say who they are, and what it loads its append-only file as.
+#[derive(Clone, Copy, Debug)]
+struct DefaultUser {
+    /// Whether it takes whoever comes for this user.
+    is_open: bool,
+    /// Whether the user may run every command on every key, be it switched off or not.
+    may_all: bool,
 }
 
 impl Settings {
@@ -46,7 +57,7 @@ impl Settings {
             save: setting(connection, "save").await,
             min_replicas: setting(connection, "min-replicas-to-write").await,
             max_lag: setting(connection, "min-replicas-max-lag").await,
-            open: is_open(connection).await,
+            default_user: DefaultUser::read(connection).await,
         }
     }
 }
@@ -57,14 +68,20 @@ async fn setting(connection: &mut MultiplexedConnection, name: &str) -> Option<S
     answer.ok()?.into_iter().nth(1)
 }
 
-async fn is_open(connection: &mut MultiplexedConnection) -> bool {
-    let mut command = cmd("ACL");
-    let answer = command.arg("GETUSER").arg("default").query_async::<Vec<Value>>(connection).await;
-    // `flags` is the first field, and its value stands behind it.
-    let flags = answer
-        .ok()
-        .and_then(|fields| redis::from_redis_value::<Vec<String>>(fields.into_iter().nth(1)?).ok());
-    flags.is_some_and(|flags| ["on", "nopass"].iter().all(|flag| flags.iter().any(|has| has == flag)))
+impl DefaultUser {
+    async fn read(connection: &mut MultiplexedConnection) -> Option<Self> {
+        let mut command = cmd("ACL");
+        command.arg("GETUSER").arg("default");
+        let mut fields = command.query_async::<HashMap<String, Value>>(connection).await.ok()?;
+        let flags = redis::from_redis_value::<Vec<String>>(fields.remove("flags")?).ok()?;
+        let text = |field: Option<Value>| redis::from_redis_value::<String>(field?).ok();
+        let (commands, keys) = (text(fields.remove("commands"))?, text(fields.remove("keys"))?);
+        let has = |rules: &str, rule: &str| rules.split(' ').any(|one| one == rule);
+        Some(Self {
+            is_open: ["on", "nopass"].iter().all(|flag| flags.iter().any(|has| has == flag)),
+            may_all: has(&commands, "+@all") && has(&keys, "~*"),
+        })
+    }
 }
 
 fn judge(info: &Info, settings: &Settings, leaders_wait: bool) -> Vec<String> {
@@ -73,6 +90,7 @@ fn judge(info: &Info, settings: &Settings, leaders_wait: bool) -> Vec<String> {
         memory(info),
         persistence(info, settings),
         flushing(info, settings),
+        loading(info, settings),
         replication(replicas, settings),
         lag(replicas, settings, leaders_wait),
         leaders(replicas, settings, leaders_wait),
@@ -116,6 +134,17 @@ fn flushing(info: &Info, settings: &Settings) -> Option<String> {
     ))
 }
 
+/// Redis loads what scripts wrote as its default user, and drops without a word what that user may not do: up to the releases
+/// with the change of <https://github.com/redis/redis/pull/14545>.
+fn loading(info: &Info, settings: &Settings) -> Option<String> {
+    let appends = info.get("aof_enabled") == Some("1");
+    (appends && settings.default_user.is_some_and(|user| !user.may_all)).then(|| {
+        "the default user may not run every command: a restart of Redis drops what it has appended, and the registry is lost; \
+         set user default off ~* &* +@all"
+            .to_owned()
+    })
+}
+
 fn replication(replicas: u64, settings: &Settings) -> Option<String> {
     if replicas == 0 {
         return Some(
@@ -156,9 +185,9 @@ fn leaders(replicas: u64, settings: &Settings, leaders_wait: bool) -> Option<Str
 }
 
 fn access(settings: &Settings) -> Option<String> {
-    settings.open.then(|| {
+    settings.default_user.is_some_and(|user| user.is_open).then(|| {
         "the default user has no password: whoever reaches Redis can change the registry; set requirepass, or \
-         switch the user off"
+         user default off ~* &* +@all"
             .to_owned()
     })
 }
@@ -181,7 +210,7 @@ mod tests {
                     "maxmemory_policy:{policy}\r\nmaxmemory:{limit}\r\naof_enabled:{appends}\r\n\
                      connected_slaves:{replicas}\r\n"
                 ));
-                for (appendfsync, save, min_replicas, lag, open) in [
+                for (appendfsync, save, min_replicas, lag, is_open) in [
                     ("always", "", "0", "10", true),
                     ("everysec", "60 1", "1", "10", false),
                     ("no", "", "1", "0", false),
@@ -192,7 +221,7 @@ mod tests {
                         save: text(save),
                         min_replicas: text(min_replicas),
                         max_lag: text(lag),
-                        open,
+                        default_user: Some(DefaultUser { is_open, may_all: is_open }),
                     };
                     told.extend(judge(&info, &settings, true));
                     told.extend(judge(&info, &settings, false));
@@ -220,9 +249,11 @@ mod tests {
             save: Some(save.to_owned()),
             min_replicas: Some(replicas.to_owned()),
             max_lag: Some("2".to_owned()),
-            open: false,
+            default_user: Some(OFF),
         };
         let all = || settings("always", "", "1");
+        const OFF: DefaultUser = DefaultUser { is_open: false, may_all: true };
+        let of = |user| Settings { default_user: Some(user), ..all() };
         let lagging = |lag: &str| Settings { max_lag: Some(lag.to_owned()), ..all() };
         let no_aof = sound.replace("aof_enabled:1", "aof_enabled:0");
         let lru = sound.replace("noeviction", "allkeys-lru");
@@ -231,13 +262,20 @@ mod tests {
             ("nothing", sound.to_owned(), all(), None),
             ("eviction", lru, all(), Some("set maxmemory-policy noeviction")),
             ("nothing is kept", no_aof.clone(), all(), Some("a restart of Redis loses the registry")),
-            ("snapshots", no_aof, settings("always", "60 1", "1"), Some("since the last snapshot")),
+            ("snapshots", no_aof.clone(), settings("always", "60 1", "1"), Some("since the last snapshot")),
             ("a second", sound.to_owned(), settings("everysec", "", "1"), Some("up to a second")),
             ("no replica", alone, all(), Some("add a replica")),
             ("cut off", sound.to_owned(), settings("always", "", "0"), Some("min-replicas-to-write 1")),
             ("cut off for long", sound.to_owned(), lagging("10"), Some("set min-replicas-max-lag 2")),
             ("cut off for ever", sound.to_owned(), lagging("0"), Some("set min-replicas-max-lag 2")),
-            ("open", sound.to_owned(), Settings { open: true, ..all() }, Some("set requirepass")),
+            ("open", sound.to_owned(), of(DefaultUser { is_open: true, ..OFF }), Some("set requirepass")),
+            ("not loaded", sound.to_owned(), of(DefaultUser { may_all: false, ..OFF }), Some("+@all")),
+            (
+                "nothing to load",
+                no_aof.clone(),
+                of(DefaultUser { may_all: false, ..OFF }),
+                Some("loses the registry"),
+            ),
             ("settings not to be read", sound.to_owned(), Settings::default(), None),
         ];
         for (what, info, settings, expected) in cases {
