@@ -168,6 +168,10 @@ fn a_host_that_was_set_up_anew_leaves_the_trail_sound() -> Result<()> {
         Ok(of_b.and_then(|node| node["chains"].as_array()).map_or(0, Vec::len))
     };
     until("what b did is sealed", || Ok(chains_of_b()? == 1))?;
+    // Nor does what b has done in its last second, which nobody seals.
+    let last =
+        format!("mesh peers cordon b --reason last --addr unix:{}", mesh.path("b/control.sock").display());
+    ensure!(ended(&mut command(&last, mesh.folder.path()))?.code == Some(0));
     drop(b);
     std::fs::remove_dir_all(mesh.path("b"))?;
     token(&mesh, " --node b --replace")?;

@@ -265,6 +265,7 @@ impl<'p> Check<'p> {
             node_id: node_id.clone(),
             sealed: count.sealed,
             unsealed: count.unsealed,
+            of_before: count.of_before,
             chains: chains.iter().filter(|one| one.chain().node_id == *node_id).map(shown).collect(),
         });
         let head = self.head.unwrap_or_default();
@@ -275,6 +276,7 @@ impl<'p> Check<'p> {
             ok: verdict.findings.is_empty(),
             sealed: verdict.counts.values().map(|count| count.sealed).sum(),
             unsealed: verdict.counts.values().map(|count| count.unsealed).sum(),
+            of_before: verdict.counts.values().map(|count| count.of_before).sum(),
             nodes: nodes.collect(),
             findings: verdict.findings,
         };

@@ -84,6 +84,13 @@ fn describe(document: &Value) -> String {
     if unsealed > 0 {
         lines.push_str(&format!("unsealed: {}, not judged\n", count(unsealed, "record")));
     }
+    let of_before = number(document, "ofBefore");
+    if of_before > 0 {
+        lines.push_str(&format!(
+            "of before: {}, found unsealed when their nodes were set up anew; who wrote them is not known\n",
+            count(of_before, "record")
+        ));
+    }
     let left_out = number(document, "leftOut");
     if left_out > 0 {
         lines.push_str(&format!("left out: {}, by the filters of the export\n", count(left_out, "record")));

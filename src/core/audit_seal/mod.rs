@@ -102,6 +102,7 @@ pub fn leaf(record: &Stored<'_>) -> AuditLeaf {
         revision: record.revision,
         hash,
         foreign: false,
+        of_before: false,
         unknown_fields: Default::default(),
     }
 }

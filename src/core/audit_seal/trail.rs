@@ -20,6 +20,8 @@ pub struct Expected {
     pub sequence: u64,
     /// True: it was old enough to be removed, and may be gone.
     pub pruned: bool,
+    /// True: its node found it when it was set up anew.
+    pub of_before: bool,
 }
 
 /// Sealed records by their keys.
@@ -30,12 +32,22 @@ pub type Leaves = BTreeMap<String, Expected>;
 pub struct Count {
     /// Records that are as they were sealed.
     pub sealed: u64,
+    /// Those of them that the node had left unsealed when it was set up anew.
+    pub of_before: u64,
     /// Records that no seal covers yet.
     pub unsealed: u64,
     /// Records that should be covered, whether a seal names them or not.
     pub covered: u64,
     /// What the seals of the node cover up to.
     pub through: u64,
+}
+
+impl Count {
+    /// Counts a record that is as it was sealed.
+    pub fn found(&mut self, expected: &Expected) {
+        self.sealed += 1;
+        self.of_before += u64::from(expected.of_before);
+    }
 }
 
 /// Puts the leaves of a seal among those that are expected.
@@ -54,6 +66,7 @@ pub fn expect(check: &ChainCheck, seal: &AuditSeal, leaves: &mut Leaves, found: 
             chain: check.chain().clone(),
             sequence: seal.sequence,
             pruned: check.is_pruned(seal.sequence),
+            of_before: leaf.of_before,
         };
         if let Some(other) = leaves.insert(leaf.key.clone(), expected) {
             let what = format!("record `{}` is sealed twice, by {} too", leaf.key, seal_of(&other));
@@ -203,7 +216,7 @@ impl Trail {
     pub fn record(&mut self, node_id: Option<&str>, record: &Stored<'_>) {
         if let Some(expected) = self.leaves.remove(record.key) {
             match compare(record.key, &expected, Some(record)) {
-                Ok(()) => self.counts.entry(expected.chain.node_id).or_default().sealed += 1,
+                Ok(()) => self.counts.entry(expected.chain.node_id.clone()).or_default().found(&expected),
                 Err(finding) => self.findings.push(finding),
             }
             return;

@@ -29,14 +29,27 @@ pub struct Backlog {
     pub complete: bool,
 }
 
-/// The leaf of a record that claims to be of this node; one that the node did not write is marked.
-pub fn own_leaf(record: &Record, mac: &MacKey) -> AuditLeaf {
-    let stored = stored(record);
-    let foreign = !mac.made(&stored);
-    if foreign {
-        error!(record = stored.key, "an audit record claims to be of this node, which did not write it");
+/// By what a node knows its own records.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    pub node_id: &'a str,
+    pub mac: &'a MacKey,
+    /// The revision up to which records may be of a key that this node had before it was set up anew; 0: it never was.
+    pub anew_at: u64,
+}
+
+impl Own<'_> {
+    /// The leaf of a record that claims to be of this node; one that the node did not write is marked.
+    pub fn leaf(&self, record: &Record) -> AuditLeaf {
+        let stored = stored(record);
+        let is_made = self.mac.made(&stored);
+        let of_before = !is_made && stored.revision <= self.anew_at;
+        let foreign = !is_made && !of_before;
+        if foreign {
+            error!(record = stored.key, "an audit record claims to be of this node, which did not write it");
+        }
+        AuditLeaf { foreign, of_before, ..leaf(&stored) }
     }
-    AuditLeaf { foreign, ..leaf(&stored) }
 }
 
 impl Backlog {
@@ -47,7 +60,7 @@ impl Backlog {
     /// Those of the store.
     pub async fn read(
         store: &dyn Store,
-        (node_id, mac): (&str, &MacKey),
+        own: Own<'_>,
         through: u64,
         until: u64,
         since_ms: u64,
@@ -62,10 +75,10 @@ impl Backlog {
             after = page.records.last().map(|record| record.id.key.clone());
             let wanted = page.records.iter().filter(|record| {
                 let revision = record.revision.0;
-                !record.deleted && revision > through && revision <= until && is_of(record, node_id)
+                !record.deleted && revision > through && revision <= until && is_of(record, own.node_id)
             });
             for record in wanted {
-                found.insert((record.revision.0, record.id.key.clone()), own_leaf(record, mac));
+                found.insert((record.revision.0, record.id.key.clone()), own.leaf(record));
                 if found.len() > RECORDS_MAX
                     && let Some(((revision, _), _)) = found.pop_last()
                 {

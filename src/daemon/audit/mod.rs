@@ -182,6 +182,7 @@ impl Audit {
             ok: report.findings.is_empty(),
             sealed: report.counts.values().map(|count| count.sealed).sum(),
             unsealed: report.counts.values().map(|count| count.unsealed).sum(),
+            of_before: report.counts.values().map(|count| count.of_before).sum(),
             nodes: tallies(&report),
             findings: report.findings,
             ..Default::default()
@@ -195,6 +196,7 @@ fn tallies(report: &Report) -> Vec<pb::AuditNodeTally> {
         node_id: node_id.clone(),
         sealed: count.sealed,
         unsealed: count.unsealed,
+        of_before: count.of_before,
         chains: report.chains.iter().filter(|one| one.chain.node_id == *node_id).map(chain_shown).collect(),
     };
     report.counts.iter().map(tally).collect()

@@ -3,8 +3,7 @@
 use omnirelay_wire::pb::omnirelay::store::v1::AuditLeaf;
 use tracing::error;
 
-use super::backlog::own_leaf;
-use crate::core::audit_seal::mac::MacKey;
+use super::backlog::Own;
 use crate::daemon::registry::watch::WatchEvent;
 
 /// Records that wait for their seal, in the order of their revisions.
@@ -17,11 +16,11 @@ pub struct Pending {
 
 impl Pending {
     /// Takes in an event of the log; what is sealed already is left out.
-    pub fn take(&mut self, event: WatchEvent, through: u64, mac: &MacKey) {
+    pub fn take(&mut self, event: WatchEvent, through: u64, own: Own<'_>) {
         match event {
             WatchEvent::Added(step) => {
                 if step.record.record.revision.0 > through {
-                    self.leaves.push(own_leaf(&step.record.record, mac));
+                    self.leaves.push(own.leaf(&step.record.record));
                 }
                 // Inside a commit there is more to come.
                 if step.cursor.part == 0 {

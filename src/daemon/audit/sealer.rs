@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::AUDIT_SEAL;
-use super::backlog::{Backlog, is_of};
+use super::backlog::{Backlog, Own, is_of};
 use super::files::{AuditFiles, AuditFilesError, AuditKey};
 use super::heads::Heads;
 use super::missing::missing;
@@ -80,6 +80,8 @@ pub struct Sealer {
     tip: Option<Tip>,
     /// Before the first seal: what chains under older keys cover.
     covered: u64,
+    /// Where the log stood when this node, which had sealed under another key, began to under this one; 0: it goes on.
+    anew_at: u64,
     /// True: the store was lost and began anew, so that its revisions may be below those that were sealed.
     anew: bool,
     /// True: the log does not reach back to what was sealed last.
@@ -108,7 +110,7 @@ impl Sealer {
         keep: Duration,
     ) -> Self {
         let (anew, behind_log, kept) = (false, false, false);
-        Self { registry, key, files, heads, keep, tip: None, covered: 0, anew, behind_log, kept }
+        Self { registry, key, files, heads, keep, tip: None, covered: 0, anew_at: 0, anew, behind_log, kept }
     }
 
     pub(super) fn registry(&self) -> &Arc<Registry> {
@@ -212,7 +214,7 @@ impl Sealer {
                 self.files.keep_seal(value.to_vec()).await?;
                 self.stand_at(&opened);
             }
-            (_, None) => self.covered = self.covered_by_older_keys().await?,
+            (_, None) => self.begin_chain().await?,
         }
         self.heed_head();
         Ok(())
@@ -233,9 +235,9 @@ impl Sealer {
         self.tip = Some(Tip { head, epoch: Epoch(0), newest_ms: tip.0, oldest_kept: tip.1 });
     }
 
-    /// What the chains of this node under other keys cover: a new key does not seal it again.
-    async fn covered_by_older_keys(&self) -> Result<u64, SealError> {
-        let mut covered = 0;
+    /// Goes on behind what the chains of this node under other keys cover: a new key does not seal it again. What such a key has
+    /// left unsealed is sealed as it is found, and said to be.
+    async fn begin_chain(&mut self) -> Result<(), SealError> {
         let own = self.registry.node_id();
         let known = self.heads.chains().into_iter().chain(self.files.last_chain()?);
         // One that nobody here knows may be planted: it covers nothing that comes from now on, and
@@ -243,12 +245,19 @@ impl Sealer {
         let head = self.registry.view().head().revision.0;
         let stored = stored_chains(self.registry.store()).await?;
         for id in known.chain(stored).filter(|id| id.node_id == own).collect::<BTreeSet<_>>() {
+            if self.anew_at == 0 {
+                self.anew_at = head;
+            }
             let newest = newest_of(self.registry.store(), &id).await?;
             let opened = newest.and_then(|record| open(&record.value).ok());
             let opened = opened.filter(|opened| opened.chain() == id);
-            covered = covered.max(opened.map_or(0, |opened| opened.seal.through.min(head)));
+            self.covered = self.covered.max(opened.map_or(0, |opened| opened.seal.through.min(head)));
         }
-        Ok(covered)
+        Ok(())
+    }
+
+    fn own(&self) -> Own<'_> {
+        Own { node_id: self.registry.node_id(), mac: self.key.mac(), anew_at: self.anew_at }
     }
 
     fn stand_at(&mut self, opened: &Opened) {
@@ -308,7 +317,7 @@ impl Sealer {
                     if let WatchEvent::Modified(_) = event {
                         self.registry.audit_faults().note();
                     }
-                    pending.take(event, self.through(), self.key.mac());
+                    pending.take(event, self.through(), self.own());
                 }
                 _ = ticks.tick() => {
                     self.seal_pending(&mut pending).await?;
@@ -325,8 +334,8 @@ impl Sealer {
     async fn seal_backlog(&mut self, until: Revision) -> Result<(), SealError> {
         loop {
             let since = self.tip.filter(|_| !self.anew).map_or(0, |tip| tip.newest_ms);
-            let own = (self.registry.node_id(), self.key.mac());
-            let backlog = Backlog::read(self.registry.store(), own, self.through(), until.0, since).await?;
+            let backlog =
+                Backlog::read(self.registry.store(), self.own(), self.through(), until.0, since).await?;
             let complete = backlog.complete;
             let mut pending = Pending { whole: backlog.leaves.len(), leaves: backlog.leaves };
             if pending.whole > 0 {

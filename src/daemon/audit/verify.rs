@@ -110,7 +110,8 @@ pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result
 /// What one reading of a chain comes to.
 struct ChainRun {
     check: ChainCheck,
-    sealed: u64,
+    /// Of the records that it names.
+    counted: Count,
     findings: Vec<Finding>,
 }
 
@@ -141,7 +142,8 @@ impl Run<'_> {
             (oldest_kept, tries) = (now, tries + 1);
         };
         let count = self.report.counts.entry(id.node_id.clone()).or_default();
-        count.sealed += run.sealed;
+        count.sealed += run.counted.sealed;
+        count.of_before += run.counted.of_before;
         count.through = count.through.max(run.check.through());
         self.report.chains.push(ChainReport {
             chain: id.clone(),
@@ -159,7 +161,7 @@ impl Run<'_> {
 
     async fn read_chain(&self, id: &ChainId, known: Known) -> Result<ChainRun, StoreError> {
         let check = ChainCheck::new(id.clone(), known);
-        let mut run = ChainRun { check, sealed: 0, findings: Vec::new() };
+        let mut run = ChainRun { check, counted: Count::default(), findings: Vec::new() };
         let mut leaves = Leaves::new();
         let mut after = None;
         loop {
@@ -201,7 +203,7 @@ impl Run<'_> {
             for record in page.records.iter().filter(|record| !record.deleted) {
                 if let Some(expected) = leaves.remove(&record.id.key) {
                     match compare(&record.id.key, &expected, Some(&stored(record))) {
-                        Ok(()) => run.sealed += 1,
+                        Ok(()) => run.counted.found(&expected),
                         Err(finding) => run.findings.push(finding),
                     }
                 }

@@ -154,6 +154,33 @@ async fn a_node_that_lost_its_key_begins_a_chain_that_is_not_trusted_before_it_i
     assert_eq!((opened.seal.sequence, opened.seal.leaves.len()), (1, 1), "nothing is sealed twice");
 }
 
+/// A host that dies has as a rule done something in its last second.
+#[tokio::test(start_paused = true)]
+async fn what_a_node_left_unsealed_when_it_was_set_up_anew_is_of_before_and_what_comes_is_foreign() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    a.act_and_seal(2).await;
+    a.act(5).await;
+    drop(a);
+    std::fs::remove_dir_all(place.directory.path().join("audit/a")).unwrap();
+    let (a, b) = (place.node("a").await, place.node("b").await);
+    a.act_and_seal(1).await;
+    let foreign = |report: &Report| report.findings.iter().filter(|it| it.wrong() == Wrong::Foreign).count();
+    for node in [&a, &b] {
+        let report = node.verify().await;
+        assert_eq!((foreign(&report), report.counts["a"].of_before), (0, 1), "{:?}", report.findings);
+        assert_eq!(report.counts["a"].unsealed, 0);
+    }
+    let forged =
+        AuditValue { node_id: "a".to_owned(), action: "peers.forget".to_owned(), ..AuditValue::default() };
+    let id = RecordId::new(AUDIT, "01aaaaaaaaaaa-0000000000000001");
+    place.write(vec![Write::Put { id, value: forged.encode_to_vec().into(), group: None }]).await;
+    a.act(3).await;
+    a.sealed().await;
+    let report = a.verify().await;
+    assert_eq!((foreign(&report), report.counts["a"].of_before), (1, 1), "{:?}", report.findings);
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_a_replaced_node_only_its_old_key_is_told_until_it_is_trusted() {
     let place = Place::new();
