@@ -70,7 +70,7 @@ async fn a_default_user_that_a_restart_loses_the_registry_by_is_warned_of() -> R
     let mut said = String::new();
     until("the node warns", async || {
         said = node.api.item("store-settings").await?.1;
-        Ok(said.contains("may not run every command"))
+        Ok(said.contains("may not run every command on every key"))
     })
     .await
     .with_context(|| said.clone())

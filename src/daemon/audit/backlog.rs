@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use omnirelay_store::{Record, Store, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditLeaf;
 use prost::Message;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::store::{records_page, stored};
 use crate::core::audit_seal::leaf;
@@ -34,7 +34,8 @@ pub struct Backlog {
 pub struct Own<'a> {
     pub node_id: &'a str,
     pub mac: &'a MacKey,
-    /// The revision up to which records may be of a key that this node had before it was set up anew; 0: it never was.
+    /// The revision up to which records may be of a key that this node had before it was set up anew; 0: they are all sealed, or
+    /// it never was.
     pub anew_at: u64,
 }
 
@@ -45,6 +46,9 @@ impl Own<'_> {
         let is_made = self.mac.made(&stored);
         let of_before = !is_made && stored.revision <= self.anew_at;
         let foreign = !is_made && !of_before;
+        if of_before {
+            warn!(record = stored.key, "an audit record was left unsealed before this node was set up anew");
+        }
         if foreign {
             error!(record = stored.key, "an audit record claims to be of this node, which did not write it");
         }

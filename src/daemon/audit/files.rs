@@ -25,6 +25,7 @@ const KEY: &str = "key";
 const SEAL: &str = "seal";
 const HEADS: &str = "heads.json";
 const REFUSALS: &str = "refusals.json";
+const SET_UP_ANEW: &str = "set-up-anew.json";
 /// Longer files are not ours.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -39,6 +40,10 @@ pub enum AuditFilesError {
     Key { path: PathBuf },
     #[error("`{path}` holds no seal of this node; restore it, or remove it to go on from what the store has")]
     Seal { path: PathBuf },
+    #[error(
+        "`{path}` does not say where the log stood when this node was set up anew: {what}; restore it, or remove it"
+    )]
+    SetUpAnew { path: PathBuf, what: String },
     #[error(
         "`{path}` does not say how far the trail was seen: {what}; restore it, or remove it to trust the trail as it is"
     )]
@@ -56,6 +61,16 @@ pub struct AuditKey {
 #[derive(Clone, Debug)]
 pub struct AuditFiles {
     directory: Arc<Path>,
+}
+
+/// Where the log stood when a node that had another key before was set up anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SetUpAnew {
+    /// That of the revision.
+    pub epoch: u64,
+    /// 0: what was left unsealed by then is sealed.
+    pub revision: u64,
 }
 
 /// One chain in the file of heads.
@@ -188,6 +203,27 @@ impl AuditFiles {
     /// Those of the file system; what was kept before still is.
     pub async fn keep_seal(&self, value: Vec<u8>) -> Result<(), AuditFilesError> {
         self.keep(SEAL, value).await
+    }
+
+    /// Where the log stood when the node was set up anew; `None`: it never was, or nobody has looked yet.
+    ///
+    /// # Errors
+    /// When the file cannot be read or understood.
+    pub fn set_up_anew(&self) -> Result<Option<SetUpAnew>, AuditFilesError> {
+        let Some(text) = self.load(SET_UP_ANEW)? else { return Ok(None) };
+        let refuse = |error: serde_json::Error| AuditFilesError::SetUpAnew {
+            path: self.path(SET_UP_ANEW),
+            what: error.to_string(),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(refuse)
+    }
+
+    /// Keeps where the log stood when the node was set up anew.
+    ///
+    /// # Errors
+    /// Those of the file system; what was kept before still is.
+    pub async fn keep_set_up_anew(&self, anew: SetUpAnew) -> Result<(), AuditFilesError> {
+        self.keep(SET_UP_ANEW, serde_json::to_vec(&anew).unwrap_or_default()).await
     }
 
     /// How far the chains were seen.

@@ -65,6 +65,15 @@ impl Heads {
         vouched.contains(&chain.fingerprint)
     }
 
+    /// Whether the node of a chain had another key before, in another data directory: the authority of the mesh vouches for
+    /// both, and nothing that was sealed under the other is remembered here.
+    pub fn was_set_up_anew(&self, chain: &ChainId) -> bool {
+        let vouched = self.vouched.as_ref().map(|vouched| vouched(&chain.node_id)).unwrap_or_default();
+        vouched.contains(&chain.fingerprint)
+            && vouched.iter().any(|other| *other != chain.fingerprint)
+            && self.seen(&chain.node_id).is_empty()
+    }
+
     /// The fingerprints of the keys that a node was known by.
     pub fn seen(&self, node_id: &str) -> Vec<String> {
         let state = self.lock();

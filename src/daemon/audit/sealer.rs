@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 
 use super::AUDIT_SEAL;
 use super::backlog::{Backlog, Own, is_of};
-use super::files::{AuditFiles, AuditFilesError, AuditKey};
+use super::files::{AuditFiles, AuditFilesError, AuditKey, SetUpAnew};
 use super::heads::Heads;
 use super::missing::missing;
 use super::pending::Pending;
@@ -80,7 +80,7 @@ pub struct Sealer {
     tip: Option<Tip>,
     /// Before the first seal: what chains under older keys cover.
     covered: u64,
-    /// Where the log stood when this node, which had sealed under another key, began to under this one; 0: it goes on.
+    /// Where the log stood when this node was set up anew, until what it had left unsealed then is sealed; else 0.
     anew_at: u64,
     /// True: the store was lost and began anew, so that its revisions may be below those that were sealed.
     anew: bool,
@@ -193,6 +193,9 @@ impl Sealer {
         let sequence = |opened: Option<&Opened>| opened.map_or(0, |opened| opened.seal.sequence);
         let behind = sequence(stored.as_ref().map(|(opened, _)| opened));
         let epoch = self.registry.view().head().epoch;
+        // Revisions of another epoch say nothing of this one.
+        let anew = self.files.set_up_anew()?.filter(|anew| anew.epoch == epoch.0);
+        self.anew_at = anew.map_or(0, |anew| anew.revision);
         let is_of_before = |opened: &Opened| opened.seal.epoch != epoch.0;
         self.anew = behind == 0 && signed.as_ref().is_some_and(|(opened, _)| is_of_before(opened));
         match (signed, stored) {
@@ -238,6 +241,12 @@ impl Sealer {
     /// Goes on behind what the chains of this node under other keys cover: a new key does not seal it again. What such a key has
     /// left unsealed is sealed as it is found, and said to be.
     async fn begin_chain(&mut self) -> Result<(), SealError> {
+        let at = self.registry.view().head();
+        if self.files.set_up_anew()?.is_none() && self.heads.was_set_up_anew(self.key.chain()) {
+            let anew = SetUpAnew { epoch: at.epoch.0, revision: at.revision.0 };
+            self.files.keep_set_up_anew(anew).await?;
+            self.anew_at = anew.revision;
+        }
         let own = self.registry.node_id();
         let known = self.heads.chains().into_iter().chain(self.files.last_chain()?);
         // One that nobody here knows may be planted: it covers nothing that comes from now on, and
@@ -245,9 +254,6 @@ impl Sealer {
         let head = self.registry.view().head().revision.0;
         let stored = stored_chains(self.registry.store()).await?;
         for id in known.chain(stored).filter(|id| id.node_id == own).collect::<BTreeSet<_>>() {
-            if self.anew_at == 0 {
-                self.anew_at = head;
-            }
             let newest = newest_of(self.registry.store(), &id).await?;
             let opened = newest.and_then(|record| open(&record.value).ok());
             let opened = opened.filter(|opened| opened.chain() == id);
@@ -256,8 +262,18 @@ impl Sealer {
         Ok(())
     }
 
-    fn own(&self) -> Own<'_> {
-        Own { node_id: self.registry.node_id(), mac: self.key.mac(), anew_at: self.anew_at }
+    fn own(&self, anew_at: u64) -> Own<'_> {
+        Own { node_id: self.registry.node_id(), mac: self.key.mac(), anew_at }
+    }
+
+    /// What was left unsealed before is sealed, and whatever else is found is not of that time.
+    async fn end_set_up_anew(&mut self) -> Result<(), SealError> {
+        if self.anew_at > 0 {
+            let at = self.registry.view().head();
+            self.files.keep_set_up_anew(SetUpAnew { epoch: at.epoch.0, revision: 0 }).await?;
+            self.anew_at = 0;
+        }
+        Ok(())
     }
 
     fn stand_at(&mut self, opened: &Opened) {
@@ -291,11 +307,12 @@ impl Sealer {
         let head = self.registry.view().head();
         let since = match self.tip {
             // The log says exactly what has come since.
-            Some(tip) if tip.epoch == head.epoch && !self.behind_log => {
+            Some(tip) if tip.epoch == head.epoch && !self.behind_log && self.anew_at == 0 => {
                 Cursor::at(head.epoch, Revision(tip.head.through))
             }
             Some(_) | None => {
                 self.seal_backlog(head.revision).await?;
+                self.end_set_up_anew().await?;
                 self.behind_log = false;
                 Cursor::at(head.epoch, head.revision)
             }
@@ -317,7 +334,7 @@ impl Sealer {
                     if let WatchEvent::Modified(_) = event {
                         self.registry.audit_faults().note();
                     }
-                    pending.take(event, self.through(), self.own());
+                    pending.take(event, self.through(), self.own(0));
                 }
                 _ = ticks.tick() => {
                     self.seal_pending(&mut pending).await?;
@@ -335,7 +352,8 @@ impl Sealer {
         loop {
             let since = self.tip.filter(|_| !self.anew).map_or(0, |tip| tip.newest_ms);
             let backlog =
-                Backlog::read(self.registry.store(), self.own(), self.through(), until.0, since).await?;
+                Backlog::read(self.registry.store(), self.own(self.anew_at), self.through(), until.0, since)
+                    .await?;
             let complete = backlog.complete;
             let mut pending = Pending { whole: backlog.leaves.len(), leaves: backlog.leaves };
             if pending.whole > 0 {

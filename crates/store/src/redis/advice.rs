@@ -45,9 +45,36 @@ struct Settings {
 struct DefaultUser {
     /// Whether it takes whoever comes for this user.
     is_open: bool,
-    /// Whether the user may run every command on every key, be it switched off or not.
-    may_all: bool,
+    /// Whether the user may write what scripts write, be it switched off or not; `None`: it is not told.
+    may_write: Option<bool>,
 }
+
+/// Without one of these the default user may not run all that scripts write with.
+const NEEDED_TO_LOAD: &[&str] = &[
+    "@all",
+    "@write",
+    "@read",
+    "@fast",
+    "@slow",
+    "@keyspace",
+    "@string",
+    "@hash",
+    "@sortedset",
+    "@stream",
+    "@transaction",
+    "append",
+    "del",
+    "exec",
+    "hdel",
+    "hset",
+    "multi",
+    "pexpire",
+    "set",
+    "xadd",
+    "xtrim",
+    "zadd",
+    "zrem",
+];
 
 impl Settings {
     async fn read(connection: &mut MultiplexedConnection) -> Self {
@@ -74,14 +101,21 @@ impl DefaultUser {
         command.arg("GETUSER").arg("default");
         let mut fields = command.query_async::<HashMap<String, Value>>(connection).await.ok()?;
         let flags = redis::from_redis_value::<Vec<String>>(fields.remove("flags")?).ok()?;
-        let text = |field: Option<Value>| redis::from_redis_value::<String>(field?).ok();
-        let (commands, keys) = (text(fields.remove("commands"))?, text(fields.remove("keys"))?);
-        let has = |rules: &str, rule: &str| rules.split(' ').any(|one| one == rule);
+        let mut text = |field: &str| redis::from_redis_value::<String>(fields.remove(field)?).ok();
+        let rules = text("commands").zip(text("keys"));
         Some(Self {
             is_open: ["on", "nopass"].iter().all(|flag| flags.iter().any(|has| has == flag)),
-            may_all: has(&commands, "+@all") && has(&keys, "~*"),
+            may_write: rules.map(|(commands, keys)| may_write(&commands, &keys)),
         })
     }
+}
+
+/// Whether these rules of a user, as `ACL GETUSER` tells them, let it write what scripts write.
+fn may_write(commands: &str, keys: &str) -> bool {
+    let may_any_key = keys.split(' ').any(|pattern| pattern == "~*");
+    let mut rules = commands.split(' ');
+    let taken = |rule: &str| rule.strip_prefix('-').is_some_and(|of| NEEDED_TO_LOAD.contains(&of));
+    may_any_key && rules.next() == Some("+@all") && !rules.any(taken)
 }
 
 fn judge(info: &Info, settings: &Settings, leaders_wait: bool) -> Vec<String> {
@@ -138,9 +172,9 @@ fn flushing(info: &Info, settings: &Settings) -> Option<String> {
 /// with the change of <https://github.com/redis/redis/pull/14545>.
 fn loading(info: &Info, settings: &Settings) -> Option<String> {
     let appends = info.get("aof_enabled") == Some("1");
-    (appends && settings.default_user.is_some_and(|user| !user.may_all)).then(|| {
-        "the default user may not run every command: a restart of Redis drops what it has appended, and the registry is lost; \
-         set user default off ~* &* +@all"
+    (appends && settings.default_user.is_some_and(|user| user.may_write == Some(false))).then(|| {
+        "the default user may not run every command on every key: a restart of Redis drops what it has appended, and the \
+         registry is lost; let it ~* &* +@all, also where it is off"
             .to_owned()
     })
 }
@@ -186,8 +220,8 @@ fn leaders(replicas: u64, settings: &Settings, leaders_wait: bool) -> Option<Str
 
 fn access(settings: &Settings) -> Option<String> {
     settings.default_user.is_some_and(|user| user.is_open).then(|| {
-        "the default user has no password: whoever reaches Redis can change the registry; set requirepass, or \
-         user default off ~* &* +@all"
+        "the default user has no password: whoever reaches Redis can change the registry; set requirepass, or with \
+         an aclfile user default off ~* &* +@all"
             .to_owned()
     })
 }
@@ -221,7 +255,7 @@ mod tests {
                         save: text(save),
                         min_replicas: text(min_replicas),
                         max_lag: text(lag),
-                        default_user: Some(DefaultUser { is_open, may_all: is_open }),
+                        default_user: Some(DefaultUser { is_open, may_write: Some(is_open) }),
                     };
                     told.extend(judge(&info, &settings, true));
                     told.extend(judge(&info, &settings, false));
@@ -240,6 +274,22 @@ mod tests {
         assert_eq!(listed, all_that_is_told());
     }
 
+    /// As Redis 7.0 tells them.
+    #[test]
+    fn rules_that_drop_what_scripts_write_are_told_from_others() {
+        for (commands, keys, expected) in [
+            ("+@all", "~*", true),
+            ("+@all -@dangerous", "~* ~x:*", true),
+            ("-@all", "~*", false),
+            ("-@all +ping", "~*", false),
+            ("+@all", "", false),
+            ("+@all -@write", "~*", false),
+            ("+@all -@dangerous -xadd", "~*", false),
+        ] {
+            assert_eq!(may_write(commands, keys), expected, "{commands} {keys}");
+        }
+    }
+
     #[test]
     fn each_risk_is_told_with_its_remedy() {
         let sound = "maxmemory_policy:noeviction\r\naof_enabled:1\r\nconnected_slaves:1\r\n";
@@ -252,7 +302,8 @@ mod tests {
             default_user: Some(OFF),
         };
         let all = || settings("always", "", "1");
-        const OFF: DefaultUser = DefaultUser { is_open: false, may_all: true };
+        const OFF: DefaultUser = DefaultUser { is_open: false, may_write: Some(true) };
+        const BARE: DefaultUser = DefaultUser { is_open: false, may_write: Some(false) };
         let of = |user| Settings { default_user: Some(user), ..all() };
         let lagging = |lag: &str| Settings { max_lag: Some(lag.to_owned()), ..all() };
         let no_aof = sound.replace("aof_enabled:1", "aof_enabled:0");
@@ -269,13 +320,8 @@ mod tests {
             ("cut off for long", sound.to_owned(), lagging("10"), Some("set min-replicas-max-lag 2")),
             ("cut off for ever", sound.to_owned(), lagging("0"), Some("set min-replicas-max-lag 2")),
             ("open", sound.to_owned(), of(DefaultUser { is_open: true, ..OFF }), Some("set requirepass")),
-            ("not loaded", sound.to_owned(), of(DefaultUser { may_all: false, ..OFF }), Some("+@all")),
-            (
-                "nothing to load",
-                no_aof.clone(),
-                of(DefaultUser { may_all: false, ..OFF }),
-                Some("loses the registry"),
-            ),
+            ("not loaded", sound.to_owned(), of(BARE), Some("+@all")),
+            ("nothing to load", no_aof.clone(), of(BARE), Some("loses the registry")),
             ("settings not to be read", sound.to_owned(), Settings::default(), None),
         ];
         for (what, info, settings, expected) in cases {

@@ -126,13 +126,22 @@ fn confirmation(commit: &Commit) -> LogEntry {
 struct Place {
     store: Arc<Scripted<Warped>>,
     directory: tempfile::TempDir,
+    /// The keys that the authority vouches for.
+    vouched: Arc<Mutex<Vec<ChainId>>>,
 }
 
 impl Place {
     fn new() -> Self {
         let inner = Mutex::new(memory());
         let store = Arc::new(Scripted(Warped { inner, warp: Mutex::default(), refuse: Mutex::default() }));
-        Self { store, directory: tempfile::tempdir().unwrap() }
+        Self { store, directory: tempfile::tempdir().unwrap(), vouched: Arc::default() }
+    }
+
+    /// Has a host set up anew: it has another key by now, as the authority of the mesh says if it `vouches`.
+    fn set_up_anew(&self, old: &ChainId, vouches: bool) {
+        std::fs::remove_dir_all(self.directory.path().join("audit").join(&old.node_id)).unwrap();
+        let new = self.files(&old.node_id).key(&old.node_id).unwrap().chain().clone();
+        self.vouched.lock().unwrap().extend(vouches.then(|| [old.clone(), new]).into_iter().flatten());
     }
 
     /// Puts an empty store in the place of the one there is, as a flush does.
@@ -156,7 +165,16 @@ impl Place {
         let (registry, files, key) =
             (mount.registry.clone(), mount.audit_files.clone(), mount.audit_key.clone());
         let chain = key.chain().clone();
-        let heads = Arc::new(Heads::new(files.heads().unwrap()));
+        let vouched = self.vouched.clone();
+        let heads = Heads::new(files.heads().unwrap()).believing(Box::new(move |node| {
+            let vouched = vouched.lock().unwrap();
+            vouched
+                .iter()
+                .filter(|chain| chain.node_id == node)
+                .map(|chain| chain.fingerprint.clone())
+                .collect()
+        }));
+        let heads = Arc::new(heads);
         let node = node.start();
         node.registered().await;
         let mut tasks = JoinSet::new();

@@ -154,31 +154,58 @@ async fn a_node_that_lost_its_key_begins_a_chain_that_is_not_trusted_before_it_i
     assert_eq!((opened.seal.sequence, opened.seal.leaves.len()), (1, 1), "nothing is sealed twice");
 }
 
+/// A record in the name of `a`, which did not write it.
+fn forged() -> Write {
+    let value =
+        AuditValue { node_id: "a".to_owned(), action: "peers.forget".to_owned(), ..AuditValue::default() };
+    let id = RecordId::new(AUDIT, "01aaaaaaaaaaa-0000000000000001");
+    Write::Put { id, value: value.encode_to_vec().into(), group: None }
+}
+
+fn foreign(report: &Report) -> usize {
+    report.findings.iter().filter(|finding| finding.wrong() == Wrong::Foreign).count()
+}
+
 /// A host that dies has as a rule done something in its last second.
 #[tokio::test(start_paused = true)]
-async fn what_a_node_left_unsealed_when_it_was_set_up_anew_is_of_before_and_what_comes_is_foreign() {
+async fn what_a_host_left_unsealed_when_it_was_set_up_anew_is_of_before() {
     let place = Place::new();
     let a = place.node("a").await;
     a.act_and_seal(2).await;
     a.act(5).await;
+    let old = a.chain.clone();
     drop(a);
-    std::fs::remove_dir_all(place.directory.path().join("audit/a")).unwrap();
+    place.set_up_anew(&old, true);
     let (a, b) = (place.node("a").await, place.node("b").await);
     a.act_and_seal(1).await;
-    let foreign = |report: &Report| report.findings.iter().filter(|it| it.wrong() == Wrong::Foreign).count();
     for node in [&a, &b] {
         let report = node.verify().await;
-        assert_eq!((foreign(&report), report.counts["a"].of_before), (0, 1), "{:?}", report.findings);
+        assert_eq!((report.findings.as_slice(), report.counts["a"].of_before), (&[][..], 1));
         assert_eq!(report.counts["a"].unsealed, 0);
     }
-    let forged =
-        AuditValue { node_id: "a".to_owned(), action: "peers.forget".to_owned(), ..AuditValue::default() };
-    let id = RecordId::new(AUDIT, "01aaaaaaaaaaa-0000000000000001");
-    place.write(vec![Write::Put { id, value: forged.encode_to_vec().into(), group: None }]).await;
-    a.act(3).await;
-    a.sealed().await;
+    // What comes from then on is not of that time, not even while the host is down.
+    drop(a);
+    place.write(vec![forged()]).await;
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
     let report = a.verify().await;
     assert_eq!((foreign(&report), report.counts["a"].of_before), (1, 1), "{:?}", report.findings);
+}
+
+/// Whoever has the store can have it say that a node had sealed under another key before.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_of_before_that_only_the_store_says() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    a.act_and_seal(2).await;
+    let old = a.chain.clone();
+    drop(a);
+    place.set_up_anew(&old, false);
+    place.write(vec![forged()]).await;
+    let a = place.node("a").await;
+    a.act_and_seal(1).await;
+    let report = a.verify().await;
+    assert_eq!((foreign(&report), report.counts["a"].of_before), (1, 0), "{:?}", report.findings);
 }
 
 #[tokio::test(start_paused = true)]
