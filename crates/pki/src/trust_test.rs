@@ -100,7 +100,7 @@ fn what_a_stranger_has_made_up_is_refused_before_anything_is_verified() {
     });
     let bytes = CHAIN_BYTES_MAX + leaf.len();
     assert_eq!(refused(&bundle, &leaf, &halves), TrustError::TooLarge { bytes });
-    assert_eq!(refused(&bundle, &leaf, &halves[..1]), TrustError::UnknownIssuer);
+    assert!(matches!(refused(&bundle, &leaf, &halves[..1]), TrustError::Invalid(_)), "it is read");
 }
 
 /// Whoever signs messages is found among as few.
