@@ -31,7 +31,7 @@ pub struct Backlog {
 
 /// By what a node knows its own records.
 #[derive(Clone, Copy, Debug)]
-pub struct Own<'a> {
+pub struct OwnRecords<'a> {
     pub node_id: &'a str,
     pub mac: &'a MacKey,
     /// The revision up to which records may be of a key that this node had before it was set up anew; 0: they are all sealed, or
@@ -39,7 +39,7 @@ pub struct Own<'a> {
     pub anew_at: u64,
 }
 
-impl Own<'_> {
+impl OwnRecords<'_> {
     /// The leaf of a record that claims to be of this node; one that the node did not write is marked.
     pub fn leaf(&self, record: &Record) -> AuditLeaf {
         let stored = stored(record);
@@ -64,7 +64,7 @@ impl Backlog {
     /// Those of the store.
     pub async fn read(
         store: &dyn Store,
-        own: Own<'_>,
+        own: OwnRecords<'_>,
         through: u64,
         until: u64,
         since_ms: u64,

@@ -61,14 +61,17 @@ impl Heads {
 
     /// Whether the authority of the mesh vouches for a chain to be its node's.
     pub fn is_vouched(&self, chain: &ChainId) -> bool {
-        let vouched = self.vouched.as_ref().map(|vouched| vouched(&chain.node_id)).unwrap_or_default();
-        vouched.contains(&chain.fingerprint)
+        self.vouched_keys(&chain.node_id).contains(&chain.fingerprint)
+    }
+
+    fn vouched_keys(&self, node_id: &str) -> Vec<String> {
+        self.vouched.as_ref().map(|vouched| vouched(node_id)).unwrap_or_default()
     }
 
     /// Whether the node of a chain had another key before, in another data directory: the authority of the mesh vouches for
     /// both, and nothing that was sealed under the other is remembered here.
     pub fn was_set_up_anew(&self, chain: &ChainId) -> bool {
-        let vouched = self.vouched.as_ref().map(|vouched| vouched(&chain.node_id)).unwrap_or_default();
+        let vouched = self.vouched_keys(&chain.node_id);
         vouched.contains(&chain.fingerprint)
             && vouched.iter().any(|other| *other != chain.fingerprint)
             && self.seen(&chain.node_id).is_empty()

@@ -3,7 +3,7 @@
 use omnirelay_wire::pb::omnirelay::store::v1::AuditLeaf;
 use tracing::error;
 
-use super::backlog::Own;
+use super::backlog::OwnRecords;
 use crate::daemon::registry::watch::WatchEvent;
 
 /// Records that wait for their seal, in the order of their revisions.
@@ -16,7 +16,7 @@ pub struct Pending {
 
 impl Pending {
     /// Takes in an event of the log; what is sealed already is left out.
-    pub fn take(&mut self, event: WatchEvent, through: u64, own: Own<'_>) {
+    pub fn take(&mut self, event: WatchEvent, through: u64, own: OwnRecords<'_>) {
         match event {
             WatchEvent::Added(step) => {
                 if step.record.record.revision.0 > through {

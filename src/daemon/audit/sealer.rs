@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::AUDIT_SEAL;
-use super::backlog::{Backlog, Own, is_of};
+use super::backlog::{Backlog, OwnRecords, is_of};
 use super::files::{AuditFiles, AuditFilesError, AuditKey, SetUpAnew};
 use super::heads::Heads;
 use super::missing::missing;
@@ -193,9 +193,9 @@ impl Sealer {
         let sequence = |opened: Option<&Opened>| opened.map_or(0, |opened| opened.seal.sequence);
         let behind = sequence(stored.as_ref().map(|(opened, _)| opened));
         let epoch = self.registry.view().head().epoch;
+        let set_up_anew = self.files.set_up_anew()?;
         // Revisions of another epoch say nothing of this one.
-        let anew = self.files.set_up_anew()?.filter(|anew| anew.epoch == epoch.0);
-        self.anew_at = anew.map_or(0, |anew| anew.revision);
+        self.anew_at = set_up_anew.filter(|anew| anew.epoch == epoch.0).map_or(0, |anew| anew.revision);
         let is_of_before = |opened: &Opened| opened.seal.epoch != epoch.0;
         self.anew = behind == 0 && signed.as_ref().is_some_and(|(opened, _)| is_of_before(opened));
         match (signed, stored) {
@@ -217,7 +217,12 @@ impl Sealer {
                 self.files.keep_seal(value.to_vec()).await?;
                 self.stand_at(&opened);
             }
-            (_, None) => self.begin_chain().await?,
+            (_, None) => {
+                if set_up_anew.is_none() {
+                    self.note_set_up_anew().await?;
+                }
+                self.covered = self.covered_by_older_keys().await?;
+            }
         }
         self.heed_head();
         Ok(())
@@ -238,15 +243,19 @@ impl Sealer {
         self.tip = Some(Tip { head, epoch: Epoch(0), newest_ms: tip.0, oldest_kept: tip.1 });
     }
 
-    /// Goes on behind what the chains of this node under other keys cover: a new key does not seal it again. What such a key has
-    /// left unsealed is sealed as it is found, and said to be.
-    async fn begin_chain(&mut self) -> Result<(), SealError> {
-        let at = self.registry.view().head();
-        if self.files.set_up_anew()?.is_none() && self.heads.was_set_up_anew(self.key.chain()) {
-            let anew = SetUpAnew { epoch: at.epoch.0, revision: at.revision.0 };
-            self.files.keep_set_up_anew(anew).await?;
-            self.anew_at = anew.revision;
+    /// Where a host was set up anew, notes where the log stands: what was left unsealed up to there is sealed as it is found.
+    async fn note_set_up_anew(&mut self) -> Result<(), SealError> {
+        if self.heads.was_set_up_anew(self.key.chain()) {
+            let at = self.registry.view().head();
+            self.files.keep_set_up_anew(SetUpAnew { epoch: at.epoch.0, revision: at.revision.0 }).await?;
+            self.anew_at = at.revision.0;
         }
+        Ok(())
+    }
+
+    /// What the chains of this node under other keys cover: a new key does not seal it again.
+    async fn covered_by_older_keys(&self) -> Result<u64, SealError> {
+        let mut covered = 0;
         let own = self.registry.node_id();
         let known = self.heads.chains().into_iter().chain(self.files.last_chain()?);
         // One that nobody here knows may be planted: it covers nothing that comes from now on, and
@@ -257,13 +266,13 @@ impl Sealer {
             let newest = newest_of(self.registry.store(), &id).await?;
             let opened = newest.and_then(|record| open(&record.value).ok());
             let opened = opened.filter(|opened| opened.chain() == id);
-            self.covered = self.covered.max(opened.map_or(0, |opened| opened.seal.through.min(head)));
+            covered = covered.max(opened.map_or(0, |opened| opened.seal.through.min(head)));
         }
-        Ok(())
+        Ok(covered)
     }
 
-    fn own(&self, anew_at: u64) -> Own<'_> {
-        Own { node_id: self.registry.node_id(), mac: self.key.mac(), anew_at }
+    fn own_records(&self, anew_at: u64) -> OwnRecords<'_> {
+        OwnRecords { node_id: self.registry.node_id(), mac: self.key.mac(), anew_at }
     }
 
     /// What was left unsealed before is sealed, and whatever else is found is not of that time.
@@ -334,7 +343,7 @@ impl Sealer {
                     if let WatchEvent::Modified(_) = event {
                         self.registry.audit_faults().note();
                     }
-                    pending.take(event, self.through(), self.own(0));
+                    pending.take(event, self.through(), self.own_records(0));
                 }
                 _ = ticks.tick() => {
                     self.seal_pending(&mut pending).await?;
@@ -351,9 +360,8 @@ impl Sealer {
     async fn seal_backlog(&mut self, until: Revision) -> Result<(), SealError> {
         loop {
             let since = self.tip.filter(|_| !self.anew).map_or(0, |tip| tip.newest_ms);
-            let backlog =
-                Backlog::read(self.registry.store(), self.own(self.anew_at), self.through(), until.0, since)
-                    .await?;
+            let own = self.own_records(self.anew_at);
+            let backlog = Backlog::read(self.registry.store(), own, self.through(), until.0, since).await?;
             let complete = backlog.complete;
             let mut pending = Pending { whole: backlog.leaves.len(), leaves: backlog.leaves };
             if pending.whole > 0 {

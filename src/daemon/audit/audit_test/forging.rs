@@ -4,15 +4,15 @@ use super::*;
 use crate::core::audit_seal::mac::MacKey;
 
 /// A key of a record of long after those of the tests, as an intruder may choose it.
-const FORGED: &str = "01aaaaaaaaaaa-0000000000000001";
+pub(super) const FORGED: &str = "01aaaaaaaaaaa-0000000000000001";
 
 /// A record in the name of `node_id`.
-fn claim(node_id: &str) -> AuditValue {
+pub(super) fn claim(node_id: &str) -> AuditValue {
     let (actor, action) = ("alice".to_owned(), "peers.forget".to_owned());
     AuditValue { actor, action, node_id: node_id.to_owned(), ..AuditValue::default() }
 }
 
-fn put(key: &str, value: impl Into<Bytes>) -> Write {
+pub(super) fn put(key: &str, value: impl Into<Bytes>) -> Write {
     Write::Put { id: RecordId::new(AUDIT, key), value: value.into(), group: None }
 }
 

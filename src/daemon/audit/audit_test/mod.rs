@@ -137,11 +137,15 @@ impl Place {
         Self { store, directory: tempfile::tempdir().unwrap(), vouched: Arc::default() }
     }
 
-    /// Has a host set up anew: it has another key by now, as the authority of the mesh says if it `vouches`.
-    fn set_up_anew(&self, old: &ChainId, vouches: bool) {
+    /// Has the host of a node set up anew: it has another key by now, as the authority of the mesh says if it `vouches`.
+    fn set_up_anew(&self, node: Node, vouches: bool) {
+        let old = node.chain.clone();
+        drop(node);
         std::fs::remove_dir_all(self.directory.path().join("audit").join(&old.node_id)).unwrap();
         let new = self.files(&old.node_id).key(&old.node_id).unwrap().chain().clone();
-        self.vouched.lock().unwrap().extend(vouches.then(|| [old.clone(), new]).into_iter().flatten());
+        if vouches {
+            self.vouched.lock().unwrap().extend([old, new]);
+        }
     }
 
     /// Puts an empty store in the place of the one there is, as a flush does.

@@ -2,6 +2,7 @@
 
 use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
 
+use super::forging::{FORGED, claim, put};
 use super::*;
 use crate::core::audit_seal::{Digest256, Head, sign};
 use crate::daemon::objects::peers::session_id;
@@ -154,14 +155,6 @@ async fn a_node_that_lost_its_key_begins_a_chain_that_is_not_trusted_before_it_i
     assert_eq!((opened.seal.sequence, opened.seal.leaves.len()), (1, 1), "nothing is sealed twice");
 }
 
-/// A record in the name of `a`, which did not write it.
-fn forged() -> Write {
-    let value =
-        AuditValue { node_id: "a".to_owned(), action: "peers.forget".to_owned(), ..AuditValue::default() };
-    let id = RecordId::new(AUDIT, "01aaaaaaaaaaa-0000000000000001");
-    Write::Put { id, value: value.encode_to_vec().into(), group: None }
-}
-
 fn foreign(report: &Report) -> usize {
     report.findings.iter().filter(|finding| finding.wrong() == Wrong::Foreign).count()
 }
@@ -173,9 +166,7 @@ async fn what_a_host_left_unsealed_when_it_was_set_up_anew_is_of_before() {
     let a = place.node("a").await;
     a.act_and_seal(2).await;
     a.act(5).await;
-    let old = a.chain.clone();
-    drop(a);
-    place.set_up_anew(&old, true);
+    place.set_up_anew(a, true);
     let (a, b) = (place.node("a").await, place.node("b").await);
     a.act_and_seal(1).await;
     for node in [&a, &b] {
@@ -185,7 +176,7 @@ async fn what_a_host_left_unsealed_when_it_was_set_up_anew_is_of_before() {
     }
     // What comes from then on is not of that time, not even while the host is down.
     drop(a);
-    place.write(vec![forged()]).await;
+    place.write(vec![put(FORGED, claim("a").encode_to_vec())]).await;
     let a = place.node("a").await;
     a.act_and_seal(1).await;
     let report = a.verify().await;
@@ -198,10 +189,8 @@ async fn nothing_is_of_before_that_only_the_store_says() {
     let place = Place::new();
     let a = place.node("a").await;
     a.act_and_seal(2).await;
-    let old = a.chain.clone();
-    drop(a);
-    place.set_up_anew(&old, false);
-    place.write(vec![forged()]).await;
+    place.set_up_anew(a, false);
+    place.write(vec![put(FORGED, claim("a").encode_to_vec())]).await;
     let a = place.node("a").await;
     a.act_and_seal(1).await;
     let report = a.verify().await;
