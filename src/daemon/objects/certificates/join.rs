@@ -80,12 +80,7 @@ impl Certificates {
         let cluster = token.cluster.clone();
         self.check_store(&caller)?;
         self.check_admits(&cluster, &of.body.node_id).await?;
-        // Under which record a node stands does not depend on its role.
-        let holder = record_of(&Holder::Node {
-            cluster: cluster.clone(),
-            role: String::new(),
-            node: of.body.node_id.clone(),
-        });
+        let holder = record_of(&holder_of(&token, &of));
         let mutation = Mutation {
             caller: &caller,
             action: JOIN.audit_action,
@@ -120,11 +115,7 @@ impl Certificates {
         let record = token_id(of.token);
         let (now, token) = (unix_now(), proven(reader, &record, of, asked)?);
         check_token(&token, of, reader.epoch().0, now)?;
-        let holder = Holder::Node {
-            cluster: token.cluster.clone(),
-            role: token.role.clone(),
-            node: of.body.node_id.clone(),
-        };
+        let holder = holder_of(&token, of);
         let taken = names_of_others(self.registry.view(), &record_of(&holder), now);
         let (rule, lifetime) = admitted(reader, &token, &of.body, of.request.key.as_bytes(), now)?;
         let order = Order {
@@ -336,6 +327,11 @@ fn proven(
     authority_in(reader)?;
     let found = reader.get(record).and_then(|found| found.value::<JoinTokenValue>()).ok_or_else(refused)?;
     if has_token(&found, of, asked) { Ok((*found).clone()) } else { Err(refused()) }
+}
+
+/// The node that a token lets in who asks.
+fn holder_of(token: &JoinTokenValue, of: &Asked) -> Holder {
+    Holder::Node { cluster: token.cluster.clone(), role: token.role.clone(), node: of.body.node_id.clone() }
 }
 
 /// Whether whoever asks proves to have the token.
