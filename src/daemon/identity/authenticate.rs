@@ -35,7 +35,8 @@ pub trait Authenticator: Send + Sync + 'static {
         Some(self.authenticate(peer, headers))
     }
 
-    /// What has to be waited for before a request can be judged that is not recognized, such as keys that are read anew; `None`: nothing.
+    /// What has to be waited for before a request can be judged that is not recognized, such as keys that are read anew; `None`:
+    /// nothing.
     fn awaits(&self, _: &HeaderMap) -> Option<BoxFuture<'static, ()>> {
         None
     }

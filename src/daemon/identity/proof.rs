@@ -165,7 +165,7 @@ pub struct Proven<A> {
     otherwise: A,
 }
 
-impl<A: Authenticator> Proven<A> {
+impl<A> Proven<A> {
     pub fn new(tokens: Arc<Tokens>, grants: Arc<Grants>, otherwise: A) -> Self {
         Self { tokens: Some(tokens), bearers: None, grants, otherwise }
     }
@@ -180,7 +180,9 @@ impl<A: Authenticator> Proven<A> {
     pub fn with_bearers(self, bearers: Arc<Bearers>) -> Self {
         Self { bearers: Some(bearers), ..self }
     }
+}
 
+impl<A: Authenticator> Proven<A> {
     /// Who has sent a token, or anything else that is to prove who they are.
     fn sent(&self, headers: &HeaderMap, effort: Effort) -> Sent {
         let Some(tokens) = self.tokens.as_ref().filter(|_| headers.contains_key(AUTHORIZATION)) else {
@@ -222,27 +224,7 @@ impl<A: Authenticator> Proven<A> {
         }
         Some(self.without_token(peer, headers, foreign))
     }
-}
 
-/// How much may be spent on a request.
-#[derive(Clone, Copy, Debug)]
-enum Effort {
-    /// A look at what is remembered.
-    Look,
-    /// A signature.
-    Judge,
-}
-
-/// What was sent to prove who somebody is.
-enum Sent {
-    Nothing,
-    /// `TOKEN_UNKNOWN`, or one of the errors of [`Bearers::judge`]: it proves nothing.
-    Proof(Result<Principal, Fault>),
-    /// A token that takes a signature to judge.
-    Unjudged,
-}
-
-impl<A: Authenticator> Proven<A> {
     /// Whoever has sent no token, but may have sent something in a `foreign` scheme.
     fn without_token(
         &self,
@@ -273,6 +255,24 @@ impl<A: Authenticator> Proven<A> {
             None => self.otherwise.authenticate(peer, headers),
         }
     }
+}
+
+/// How much may be spent on a request.
+#[derive(Clone, Copy, Debug)]
+enum Effort {
+    /// A look at what is remembered.
+    Look,
+    /// A signature.
+    Judge,
+}
+
+/// What was sent to prove who somebody is.
+enum Sent {
+    Nothing,
+    /// `TOKEN_UNKNOWN`, or one of the errors of [`Bearers::judge`]: it proves nothing.
+    Proof(Result<Principal, Fault>),
+    /// A token that takes a signature to judge.
+    Unjudged,
 }
 
 impl<A: Authenticator> Authenticator for Proven<A> {
