@@ -69,6 +69,7 @@ const NEEDED_TO_LOAD: &[&str] = &[
     "hset",
     "multi",
     "pexpire",
+    "pexpireat",
     "set",
     "xadd",
     "xtrim",
