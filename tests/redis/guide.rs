@@ -5,15 +5,7 @@ use anyhow::{Context, Result, ensure};
 use crate::daemons::mesh::Node;
 use crate::process::until;
 use crate::servers::RedisServer;
-
-const GUIDE: &str = include_str!("../../docs/guides/storage.md");
-
-/// The first block of text behind a sentence.
-fn block_behind(sentence: &str) -> Result<&'static str> {
-    let rest = GUIDE.split_once(sentence).with_context(|| format!("the guide does not say: {sentence}"))?.1;
-    let block = rest.split_once("```text\n").and_then(|(_, rest)| rest.split_once("```"));
-    Ok(block.context("no block of text")?.0)
-}
+use crate::servers::guide::{block_behind, user_of};
 
 /// The server's arguments, and its file of users, `default` being what the default user is.
 fn server_of_the_guide(default: &str) -> Result<RedisServer> {
@@ -25,17 +17,16 @@ fn server_of_the_guide(default: &str) -> Result<RedisServer> {
         .flat_map(|(name, value)| [format!("--{name}"), value.to_owned()])
         .collect();
     arguments.extend(["--aclfile", "{dir}/users.acl"].map(str::to_owned));
-    let user = block_behind("## Users")?.replace(['\\', '\n'], " ");
-    let user = user.replace("# servers", "").replace("ACL SETUSER omnirelay reset", "user omnirelay");
-    let user = format!("{} +acl|getuser", user.replace("PASSWORD", "secret").trim());
+    // As in a file of users; the password stands there as it is.
+    let user = user_of("servers")?.join(" ").replace("ACL SETUSER omnirelay reset", "user omnirelay");
     let folder = tempfile::tempdir()?;
-    std::fs::write(folder.path().join("users.acl"), format!("{default}\n{user}\n"))?;
+    std::fs::write(folder.path().join("users.acl"), format!("{default}\n{user} +acl|getuser\n"))?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     RedisServer::start_in(folder, &arguments)
 }
 
 fn url(server: &RedisServer) -> String {
-    format!("redis://omnirelay:secret@{}", server.address())
+    format!("redis://omnirelay:PASSWORD@{}", server.address())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
 mod cluster;
+pub mod guide;
 pub mod net;
 mod ports;
 pub mod proxy;

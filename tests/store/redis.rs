@@ -14,13 +14,13 @@ use omnirelay_store::redis::url::Secret;
 use omnirelay_store::{Epoch, Pulse, RedisStore, Store, StoreError};
 
 use crate::harness::{Harness, epoch};
+use crate::servers::guide::user_of;
 use crate::servers::{Cluster, RedisServer, Sentinels};
 
 const MESH: &str = "mesh";
 /// For how long a server of ours may be busy.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The guide whose users the stores are: what it lets them do must be all that they need.
-const GUIDE: &str = include_str!("../../docs/guides/storage.md");
+/// The user of the guide that the stores are: what it lets them do must be all that they need.
 const USER: &str = "omnirelay";
 /// Stands for the password in the guide.
 const PASSWORD: &str = "PASSWORD";
@@ -81,18 +81,6 @@ impl Drop for Guard {
     }
 }
 
-/// The command by which the guide makes its user of `whom`, as words.
-fn user_of(whom: &str) -> Vec<&'static str> {
-    let block = GUIDE.split("```text").skip(1).filter_map(|rest| rest.split("```").next());
-    let mut found = block.filter_map(|block| block.trim().strip_prefix(&format!("# {whom}\n")));
-    let command = found.next().unwrap_or_else(|| panic!("the guide has no user of {whom}"));
-    command
-        .split_whitespace()
-        .map(|word| word.trim_end_matches('\\'))
-        .filter(|word| !word.is_empty())
-        .collect()
-}
-
 impl Servers {
     /// Makes the guide's users; all that the stores do is done by them.
     fn admit_users(self) -> anyhow::Result<Self> {
@@ -102,10 +90,10 @@ impl Servers {
             Self::Cluster(cluster) => (cluster.nodes.iter().collect(), Vec::new(), "nodes of a Cluster"),
         };
         for server in servers {
-            server.cli::<()>(&user_of(whom))?;
+            server.cli::<()>(&user_of(whom)?)?;
         }
         for sentinel in sentinels {
-            sentinel.cli::<()>(&user_of("Sentinels"))?;
+            sentinel.cli::<()>(&user_of("Sentinels")?)?;
         }
         Ok(self)
     }
@@ -263,7 +251,7 @@ async fn a_server_in_an_earlier_epoch_begins_a_later_one() {
 #[tokio::test]
 async fn a_user_that_lacks_a_command_is_refused_at_once() {
     let mesh = Redis::standalone_mesh();
-    let mut command = user_of("servers");
+    let mut command = user_of("servers").expect("the guide has it");
     command[2] = "lacking";
     command.extend(["-zadd", "-xtrim"]);
     let Servers::Standalone(server) = mesh.servers else { panic!("another server") };
