@@ -328,9 +328,11 @@ impl Trust {
 
     /// Whether the mesh has an authority: one that was kept counts, whatever the registry says.
     pub fn has_authority(&self) -> HasAuthority {
-        match self.current.borrow().bundle {
-            Some(_) => HasAuthority::Yes,
-            None => self.registry.get().map_or(HasAuthority::No, |registry| registry()),
+        // Not held while the registry is asked, which asks what is trusted under a lock of its own.
+        let is_known = self.current.borrow().bundle.is_some();
+        match is_known {
+            true => HasAuthority::Yes,
+            false => self.registry.get().map_or(HasAuthority::No, |registry| registry()),
         }
     }
 
