@@ -14,6 +14,7 @@ pub mod error;
 pub mod failure;
 pub mod global;
 pub mod ids;
+pub mod issuer;
 pub mod keys;
 pub mod list;
 pub mod listing;

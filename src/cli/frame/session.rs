@@ -11,6 +11,7 @@ use super::address::Address;
 use super::client::Client;
 use super::document::{field, flag, number};
 use super::error::CliError;
+use super::issuer::call_issuer;
 use super::output::{Format, Notes, Out, Text, View};
 use super::rpc::Call;
 use super::settings::{Settings, Target};
@@ -95,9 +96,20 @@ impl Session {
     /// Calls a method and gives back the document it answers.
     ///
     /// # Errors
-    /// As of [`Client::call`].
+    /// As of [`Client::call`]; what only an issuer does is asked of one, where the daemon that was asked is none.
     pub async fn call(&self, call: &Call) -> Result<Value, CliError> {
-        self.client()?.call(call).await
+        match self.client()?.call(call).await {
+            Err(refused) if refused.is(reasons::NOT_AN_ISSUER) => call_issuer(self, call, refused).await,
+            answered => answered,
+        }
+    }
+
+    /// A client for another target, of which nothing else is known.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be built.
+    pub(super) fn towards(&self, target: Target) -> Result<Client, CliError> {
+        Client::new(&self.settings, target)
     }
 
     /// Writes the data of the command, and how many columns did not fit.

@@ -28,15 +28,11 @@ use super::frame::session::Session;
 use super::frame::settings::{Settings, Source, Target};
 use super::frame::tls_files::TlsFiles;
 use super::schema::documents::own;
-use crate::daemon::objects::certificates::issuers::ISSUERS;
 
 const JOIN: Rpc = enrollment_service::JOIN;
 const BUNDLE: Rpc = enrollment_service::GET_BUNDLE;
 const NODE: Rpc = node_service::GET;
 pub const LEAF: Leaf = Leaf::write("mesh join", &[&JOIN, &BUNDLE, &NODE]).exiting("0 1 2 4 5 6 8 9 11");
-
-/// How many daemons that can issue are asked, after one that cannot.
-const ISSUERS_MAX: usize = 3;
 
 /// Where a daemon listens whose address has no port.
 const PORT: u16 = 17420;
@@ -113,16 +109,12 @@ pub async fn run(args: &JoinArgs, session: &mut Session) -> Result<Exit, CliErro
     host.check_config(args.force)?;
     host.keep_bundle(&bundle(session, &address).await?, &token)?;
     let own = TlsFiles { ca: Some(host.bundle_path()), ..session.settings.own_tls() };
-    session.turn_to(at(address, own.clone()))?;
+    session.turn_to(at(address, own))?;
     let asked = host.ask(args, &token)?;
     let key = super::frame::client::fresh_key()?;
     let call = Call::of(&JOIN, &asked.request)?.keyed(&key, "");
-    let answer = match session.call(&call).await {
-        Err(refused) if refused.is(reasons::NOT_AN_ISSUER) => {
-            of_issuer(refused, &call, &own, session).await?
-        }
-        answered => answered?,
-    };
+    // Whoever issues has to show the authority that the token names, as the first one had to.
+    let answer = session.call(&call).await?;
     let joined = host.take(args, &token, &asked, &answer)?;
     for warning in &joined.warnings {
         session.notes().warn(warning);
@@ -148,33 +140,6 @@ async fn is_put_out(host: &Host, address: &Address, session: &mut Session) -> Re
         session.notes().warn("the mesh has put this node out: it joins anew, with another key");
     }
     Ok(is_out)
-}
-
-/// Asks the daemons that can issue, as the one says that cannot. Whoever they are, they have to show the authority that the
-/// token names, as the first one had to; where they send on is not followed.
-async fn of_issuer(
-    mut refused: CliError,
-    call: &Call,
-    own: &TlsFiles,
-    session: &mut Session,
-) -> Result<Value, CliError> {
-    // That is the name of the first one.
-    let own = TlsFiles { server_name: None, ..own.clone() };
-    let named = refused.body().details.iter().find_map(|detail| detail.get(ISSUERS)?.as_str());
-    let named: Vec<String> = named.unwrap_or_default().split(',').map(str::to_owned).collect();
-    let addresses = named.iter().filter_map(|named| format!("https://{named}").parse::<Address>().ok());
-    for address in addresses.take(ISSUERS_MAX) {
-        session.notes().step(1, || format!("asking {address}, which can issue"));
-        session.turn_to(at(address.clone(), own.clone()))?;
-        match session.call(call).await {
-            // It may have had the secret, and has not that of now.
-            Err(error) if error.exit() == Exit::Unavailable || error.is(reasons::NOT_AN_ISSUER) => {
-                refused = refused.cause(format!("{address}: {}", error.body().message));
-            }
-            answered => return answered,
-        }
-    }
-    Err(refused)
 }
 
 fn read_token(session: &Session) -> Result<JoinToken, CliError> {
