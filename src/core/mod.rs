@@ -12,5 +12,6 @@ pub mod lease;
 pub mod peer;
 pub mod register;
 pub mod shards;
+pub mod signed_record;
 pub mod strays;
 pub mod transport_policy;

@@ -297,6 +297,7 @@ fn registry(spec: &NodeSpec, mac: &MacKey) -> Registry {
     Registry::new(spec.node_id.clone(), spec.store.clone(), &kinds(|kinds| kinds.mirrored))
         .following(&kinds(|kinds| kinds.followed))
         .claiming(&kinds(|kinds| kinds.claimed))
+        .signing(&kinds(|kinds| kinds.signed))
         .restoring(&kinds(|kinds| kinds.shared), spec.config.session_ttl())
         .marking_audit(mac.clone())
 }

@@ -5,6 +5,7 @@
 mod process;
 
 mod aero;
+mod authority;
 mod catalogue;
 mod completion;
 mod contexts;

@@ -27,6 +27,7 @@ mod replicated;
 mod revocation;
 mod rights;
 mod shards;
+mod signed_records;
 mod skew;
 mod standalone;
 mod telemetry;

@@ -4,7 +4,7 @@ use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
 use omnirelay_core::text::printable;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SigningKey as _,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SigningKey as _, SubjectPublicKeyInfo,
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustls_pki_types::CertificateDer;
@@ -135,6 +135,18 @@ impl Authority {
     pub fn certify_root(&self, next: &Self) -> Result<CertificateDer<'static>, AuthorityError> {
         let key = next.issuer.key();
         self.certify(Kind::Root, Fingerprint::of(&key.subject_public_key_info()), key, next.validity)
+    }
+
+    /// The same for a root of which there is only the certificate here.
+    ///
+    /// # Errors
+    /// As of [`Self::intermediate`]; when it is no certificate.
+    pub fn certify_root_of(&self, next: &CertificateDer) -> Result<CertificateDer<'static>, AuthorityError> {
+        let (_, read) = X509Certificate::from_der(next).map_err(|_| AuthorityError::Mismatch)?;
+        let key = SubjectPublicKeyInfo::from_der(read.public_key().raw)?;
+        let (begin, end) = (read.validity().not_before.timestamp(), read.validity().not_after.timestamp());
+        let validity = Validity { not_before: begin, not_after: end };
+        self.certify(Kind::Root, Fingerprint::of(read.public_key().raw), &key, validity)
     }
 
     fn certify(

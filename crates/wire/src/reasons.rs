@@ -121,6 +121,9 @@ reasons! {
         "there is no context of that name", "omnirelay context list";
     CURSOR_FILE: Unknown,
         "the file of --cursor-file cannot be read or written", "check its permissions and the space left";
+    DAEMONS_TOO_OLD: FailedPrecondition,
+        "daemons live that would not understand what becomes of the registry",
+        "upgrade them, or stop and forget them: omnirelay mesh peers list";
     DEADLINE_EXCEEDED: DeadlineExceeded,
         "the daemon could not answer within the time it was given", "repeat with a longer --request-timeout";
     DECLINED: Cancelled,
@@ -371,6 +374,9 @@ reasons! {
         "the operating system gave no random numbers", "give --idempotency-key; check the system";
     REASON_UNKNOWN: NotFound,
         "this version does not know that reason", "omnirelay explain";
+    RECORDS_CHANGED: Aborted,
+        "the records that are to become signed are not those that were looked at",
+        "look at them again: omnirelay cert ca protect --dry-run";
     REGISTER_EXISTS: AlreadyExists,
         "the node hosts a register of that id already", "change it with omnirelay registers update";
     REGISTER_NOT_FOUND: NotFound,

@@ -13,6 +13,8 @@ const PLAINTEXT: &str = "plaintext";
 const FEDERATION: &str = "federation";
 const KEY_FILES: &str = "key-files";
 const WITHOUT: &str = "without-identity";
+const SIGNED: &str = "signed-records";
+const UNSIGNED: &str = "unsigned-records";
 
 pub static CATEGORY: Category = Category {
     name: "identity",
@@ -69,9 +71,40 @@ pub static CATEGORY: Category = Category {
              has to be taken for known: close it (chmod o=), then have another key certified.",
             Judge::Nodes(keys),
         ),
+        Check::new(
+            "identity-signed-records",
+            "every record of who may do what is as an issuer has signed it",
+            "Somebody wrote to the store, or deleted there, what only an issuer may: the authority, a binding, a join token, the \
+             join policy or the transport policy. It does not count, and an issuer puts back what does; but whoever did so has \
+             credentials of the store and a reason. Told for a day.",
+            Judge::Nodes(signed_records),
+        ),
+        Check::new(
+            "identity-unsigned-records",
+            "records of who may do what count only when an issuer has signed them",
+            "The mesh has an authority, and whoever can write to the store still administers it: bindings and join tokens count \
+             whoever wrote them. One command ends that, once every daemon knows signatures.",
+            Judge::Nodes(unsigned_records),
+        ),
     ],
-    items: &[ITEM, CREDENTIALS, PLAINTEXT, FEDERATION, KEY_FILES, WITHOUT],
+    items: &[ITEM, CREDENTIALS, PLAINTEXT, FEDERATION, KEY_FILES, WITHOUT, SIGNED, UNSIGNED],
 };
+
+fn signed_records(facts: &Facts) -> Finding {
+    match facts.trouble(SIGNED) {
+        Some(trouble) => Finding::fail(trouble).hint("omnirelay audit list --action signed-records.restore"),
+        None => {
+            Finding::of_item(facts, SIGNED, "every record is as it was signed", "the daemon does not say")
+        }
+    }
+}
+
+fn unsigned_records(facts: &Facts) -> Finding {
+    match facts.trouble(UNSIGNED) {
+        Some(trouble) => Finding::warn(trouble).hint("omnirelay cert ca protect"),
+        None => Finding::of_item(facts, UNSIGNED, "no other one counts", "the daemon does not say"),
+    }
+}
 
 fn credentials(facts: &Facts) -> Finding {
     match facts.trouble(CREDENTIALS) {

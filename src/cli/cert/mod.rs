@@ -12,6 +12,7 @@ mod list;
 mod offline;
 mod prepared;
 mod presented;
+mod protect;
 mod reinstate;
 mod renew;
 mod retire;
@@ -74,6 +75,7 @@ pub static ENTRY: Entry = entry!(
         init::LEAF,
         show::LEAF,
         export::LEAF,
+        protect::LEAF,
         rotate::LEAF,
         retire::LEAF,
         issue::LEAF,
@@ -92,6 +94,7 @@ pub static ENTRY: Entry = entry!(
         own("certificate-report", "cert doctor", schemas::check),
         message("certificates", "cert list", "omnirelay.security.v1.ListCertificatesResponse"),
         message("issued-certificate", "cert issue, renew", "omnirelay.security.v1.IssuedCertificate"),
+        message("record-protection", "cert ca protect", "omnirelay.security.v1.RecordProtection"),
         message("revocation-change", "cert revoke, reinstate", "omnirelay.security.v1.RevocationChange"),
         message("revocations", "cert revocations", "omnirelay.security.v1.ListRevocationsResponse"),
     ]

@@ -37,6 +37,8 @@ fn node() -> Value {
             {"name": "federation", "ok": true, "message": "", "required": false},
             {"name": "key-files", "ok": true, "message": "", "required": false},
             {"name": "without-identity", "ok": true, "message": "", "required": false},
+            {"name": "signed-records", "ok": true, "message": "", "required": false},
+            {"name": "unsigned-records", "ok": true, "message": "", "required": false},
             {"name": "transport-policy", "ok": true, "message": "", "required": false},
             {"name": "transport-policy-warnings", "ok": true, "message": "", "required": false},
             {"name": "registers", "ok": true, "message": "", "required": false},

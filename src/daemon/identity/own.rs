@@ -33,8 +33,12 @@ const BUNDLE: &str = "bundle.pem";
 const REVOCATIONS: &str = "revocations";
 /// What tokens of the mesh are verified by.
 const TOKEN_KEYS: &str = "token-keys";
+/// The signed records that counted last.
+const SIGNED_RECORDS: &str = "signed-records";
 /// What the issuer's key is sealed with, where the configuration names no other file.
 pub const ISSUER_SECRET: &str = "issuer-secret";
+/// How large the file of signed records may be: 10,000 join tokens, and as many of other kinds.
+const RECORDS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Longer files are not ours.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -260,6 +264,24 @@ impl IdentityFiles {
     /// Those of the file system.
     pub fn keep_token_keys(&self, keys: &[u8]) -> Result<(), IdentityError> {
         self.write(TOKEN_KEYS, keys)
+    }
+
+    /// The signed records that were kept last; empty if none were.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn signed_records(&self) -> Result<Vec<u8>, IdentityError> {
+        let path = self.folder.join(SIGNED_RECORDS);
+        let Some(file) = open(&path)? else { return Ok(Vec::new()) };
+        read_open(file, RECORDS_BYTES_MAX).map_err(|source| IdentityError::Use { path, source })
+    }
+
+    /// Keeps signed records.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn keep_signed_records(&self, records: &[u8]) -> Result<(), IdentityError> {
+        self.write(SIGNED_RECORDS, records)
     }
 
     /// What the issuer's key is sealed with; `None` where this node has none and so cannot issue.

@@ -55,13 +55,15 @@ pub struct Kinds {
     /// Of the mirrored: nobody restores what a new epoch has lost of them, as whoever lives says so again. In the
     /// order in which an outage has them brought back: those first that others depend on.
     pub claimed: &'static [Kind],
+    /// Of the mirrored: they count only when an issuer has signed them, once the mesh demands that.
+    pub signed: &'static [Kind],
     /// Of the mirrored: every daemon restores all that a new epoch has lost of them, whoever owns it.
     pub shared: &'static [Kind],
 }
 
 impl Kinds {
     /// Of a part that has no records.
-    pub const NONE: Self = Self { mirrored: &[], followed: &[], claimed: &[], shared: &[] };
+    pub const NONE: Self = Self { mirrored: &[], followed: &[], claimed: &[], signed: &[], shared: &[] };
 }
 
 /// The steps of a stop, in their order. What runs until one of them is ended when it begins.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use omnirelay_store::Kind;
 use omnirelay_wire::pb::omnirelay::security::v1::binding_service_server::BindingServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -10,7 +11,9 @@ use crate::daemon::objects::bindings::seed::{BINDING_SEED, Seeds};
 use crate::daemon::objects::bindings::{BINDING, Bindings, granted};
 use crate::daemon::registry::view::View;
 
-pub const PART: Part = Part { kinds: Kinds { mirrored: &[BINDING, BINDING_SEED], ..Kinds::NONE }, mount };
+const KINDS: &[Kind] = &[BINDING, BINDING_SEED];
+
+pub const PART: Part = Part { kinds: Kinds { mirrored: KINDS, signed: KINDS, ..Kinds::NONE }, mount };
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, trust) = (node.registry.clone(), node.trust.clone());

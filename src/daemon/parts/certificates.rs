@@ -20,7 +20,7 @@ use crate::daemon::config::Config;
 use crate::daemon::identity::federation::Federations;
 use crate::daemon::identity::files::LOOK_EVERY;
 use crate::daemon::identity::provided::Provider;
-use crate::daemon::identity::trust::Trust;
+use crate::daemon::identity::trust::{HasAuthority, Trust};
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::bindings::seed::BINDING_SEED;
@@ -29,6 +29,8 @@ use crate::daemon::objects::certificates::exchange::Exchange;
 use crate::daemon::objects::certificates::lacking::{Lacking, Say};
 use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
+use crate::daemon::objects::certificates::record_issuers::Issuers;
+use crate::daemon::objects::certificates::record_keeper::RecordKeeper;
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::store_users::StoreUsers;
 use crate::daemon::objects::certificates::unproven_leaders::UnprovenLeaders;
@@ -48,7 +50,11 @@ const BEHIND_MAX: usize = 64;
 const STRANGERS_NAMED_MAX: usize = 10;
 
 pub const PART: Part = Part {
-    kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY], ..Kinds::NONE },
+    kinds: Kinds {
+        mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY],
+        signed: &[AUTHORITY, JOIN_TOKEN, JOIN_POLICY],
+        ..Kinds::NONE
+    },
     mount,
 };
 
@@ -76,14 +82,19 @@ fn judge(trust: &Trust, config: &Config, registry: &Arc<Registry>) {
         trusted.cluster.clone_from(&config.node.cluster);
         trusted.pins = Arc::new(config.mesh.pins());
     });
-    let registry = registry.clone();
-    trust.ask(move || has_authority(&registry));
+    // The registry has records judged by the trust, and neither is to keep the other.
+    let registry = Arc::downgrade(registry);
+    trust.ask(move || registry.upgrade().map_or(HasAuthority::Unknown, |registry| has_authority(&registry)));
 }
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
-    let known = registry.clone();
-    let naming = move |refused| issuers::named(&known, refused);
+    // The registry asks the signer as well, and neither is to keep the other.
+    let known = Arc::downgrade(&registry);
+    let naming = move |refused| match known.upgrade() {
+        Some(registry) => issuers::named(&registry, refused),
+        None => refused,
+    };
     let signer = Arc::new(Signer::new(node.identity_files.clone(), trust.clone()).naming(naming));
     judge(&trust, &config, &registry);
     judge_nodes(node);
@@ -109,6 +120,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         lacking: Lacking::saying(saying(node)),
     };
     keeper.load();
+    keep_signed_records(node, &signer);
     let provider = Arc::new(provider(node));
     node.run(Phase::End, provider.clone().run());
     federate(node);
@@ -125,15 +137,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     }
     let store = Arc::new(store_access(&config, node.registry.node_id()));
     keep_store_users(node, &signer, &store);
-    let (known, access, credentials) = (node.registry.clone(), store.clone(), KnownCredentials::default());
-    node.readiness.add(move || {
-        let told = credentials.to(&known, &access).map(|who| {
-            format!(
-                "{who} was put out of the mesh and knows the credentials of the store that this node uses"
-            )
-        });
-        vec![item("store-credentials", false, told)]
-    });
+    tell_store_credentials(node, &store);
     let certificates = Arc::new(Certificates {
         registry,
         signer,
@@ -150,6 +154,19 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// Says who was put out and can still use the store as this node does.
+fn tell_store_credentials(node: &mut Mount, store: &Arc<StoreAccess>) {
+    let (known, access, credentials) = (node.registry.clone(), store.clone(), KnownCredentials::default());
+    node.readiness.add(move || {
+        let told = credentials.to(&known, &access).map(|who| {
+            format!(
+                "{who} was put out of the mesh and knows the credentials of the store that this node uses"
+            )
+        });
+        vec![item("store-credentials", false, told)]
+    });
+}
+
 fn serve(node: &mut Mount, certificates: Arc<Certificates>) {
     let enrollment = EnrollmentServiceServer::new(Enrollment(certificates.clone()));
     let callers = TokenServiceServer::new(Callers(certificates.clone()));
@@ -157,6 +174,34 @@ fn serve(node: &mut Mount, certificates: Arc<Certificates>) {
     node.serve(PortName::Control, certificates.send_compressed(Gzip).accept_compressed(Gzip));
     node.serve(PortName::Control, callers.send_compressed(Gzip).accept_compressed(Gzip));
     node.serve(PortName::Control, enrollment.send_compressed(Gzip).accept_compressed(Gzip));
+}
+
+/// Has records of who may do what judged by whether an issuer has signed them, and puts them right.
+fn keep_signed_records(node: &mut Mount, signer: &Arc<Signer>) {
+    let cluster = node.config.node.cluster.clone();
+    let issuers = Issuers { cluster, trust: node.trust.clone(), signer: signer.clone() };
+    node.registry.view().sign_by(issuers.signing());
+    let (registry, files) = (node.registry.clone(), node.identity_files.clone());
+    let keeper =
+        RecordKeeper { registry: registry.clone(), signer: signer.clone(), files, seen: Mutex::default() };
+    keeper.load();
+    let keeper = Arc::new(keeper);
+    let asked = keeper.clone();
+    node.readiness.add(move || {
+        vec![
+            item("signed-records", false, asked.trouble()),
+            item("unsigned-records", false, unsigned_records(&registry)),
+        ]
+    });
+    let kept = keeper.clone();
+    node.run(Phase::End, async move { keeper.run().await });
+    node.run(Phase::End, async move { kept.keep().await });
+}
+
+/// That records need no signature in a mesh that has an authority.
+fn unsigned_records(registry: &Registry) -> Option<String> {
+    let is_open = has_authority(registry) == HasAuthority::Yes && !registry.view().demands_signatures();
+    is_open.then(|| "records of who may do what count without a signature: whoever writes to the store administers the mesh".to_owned())
 }
 
 /// Makes users of the store anew that its server has forgotten.

@@ -70,6 +70,7 @@ fn presence(node: &Mount) -> Presence {
         unknown_fields: Default::default(),
         // Said once it is known.
         without_identity: false,
+        knows_signed_records: true,
         identity_of_files: false,
     };
     Presence::new(node.registry.clone(), settings, profile)

@@ -13,7 +13,10 @@ use crate::daemon::objects::transport_policy::seed::PolicySeed;
 use crate::daemon::objects::transport_policy::{MeshConfig, OwnTransport, TRANSPORT_POLICY};
 use crate::daemon::readiness::item;
 
-pub const PART: Part = Part { kinds: Kinds { mirrored: &[TRANSPORT_POLICY], ..Kinds::NONE }, mount };
+pub const PART: Part = Part {
+    kinds: Kinds { mirrored: &[TRANSPORT_POLICY], signed: &[TRANSPORT_POLICY], ..Kinds::NONE },
+    mount,
+};
 
 /// The items of readiness: what is refused, and what somebody should look at.
 const VIOLATIONS: &str = "transport-policy";

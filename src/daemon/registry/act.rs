@@ -114,6 +114,7 @@ impl Registry {
     /// Those of the store, [`StoreError::OutcomeUnknown`] among them: it may have been done.
     pub async fn attempt(&self, act: &Act, plan: Plan) -> Result<Committed, CommitError> {
         plan.check_kinds(act)?;
+        let plan = self.signed(plan).map_err(|refused| StoreError::Denied { what: refused.message })?;
         self.commit_within(act.within, self.commit_of(act, plan)).await
     }
 

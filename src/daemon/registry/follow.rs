@@ -108,6 +108,8 @@ async fn follow(registry: &Registry) -> Reload {
             page = in_time(LOG_WAIT + CALL_TIMEOUT, page) => page,
             // After a silence the call may be waiting for a connection that is gone.
             () = news => continue,
+            // Others sign records than those by whom they were judged.
+            () = registry.look_until_found(|view| view.must_judge_anew().then_some(())) => return Reload::Now,
             // Or it is the only one that does: other calls are answered.
             () = left_behind(registry.view()) => {
                 debug!("log call has missed what beats tell of; asking again");
@@ -189,12 +191,13 @@ async fn load_from(registry: &Registry, beat: &Beat, limit: Duration) -> Result<
     if epoch != beat.epoch {
         return Err(Reload::Behind);
     }
+    let verified = view.verify_loaded(&records).await;
     let count: usize = records.values().flatten().map(Vec::len).sum();
     if let Some(loss) = store.accepted_loss().filter(|_| !view.head().caught_up) {
         registry.losses().note_accepted(loss, beat.epoch, beat.now);
     }
     let lose = |change| registry.losses().note(change, beat.now);
-    view.replace(beat.epoch, beat.head, Loaded { records, leases }, &log, lose);
+    view.replace(beat.epoch, beat.head, Loaded { records, leases, verified }, &log, lose);
     view.connectivity().note_log(true);
     info!(records = count, revision = %view.head().revision, "view loaded");
     Ok(())
@@ -314,7 +317,7 @@ impl Registry {
         };
         // With a beat, groups end and their records with them.
         let shown = self.look_until_found(|view| {
-            let version = view.get(id).map_or(Version(0), |record| record.record.version);
+            let version = view.version_of(view.get(id).as_deref(), id);
             (version != *expected && (version == Version(0) || version >= *actual)).then_some(())
         });
         // It may have come and gone between two looks.

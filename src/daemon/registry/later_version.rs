@@ -22,6 +22,8 @@ use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::{DescriptorPool, DynamicMessage, MapKey, MessageDescriptor, ReflectMessage as _, Value};
 
+use crate::core::signed_record::split;
+
 /// What the value of each kind is.
 const VALUES: [(&str, &str); 18] = [
     ("agent", "AgentValue"),
@@ -161,6 +163,10 @@ impl LaterVersion {
         let Some(descriptor) = message_of(&id.kind, &id.key) else { return };
         // Of a kind of this name that a test has for itself.
         let Ok(mut message) = DynamicMessage::decode(descriptor, value.clone()) else { return };
+        // What is signed cannot be added to; a later version signs what it has added.
+        if split(value).signature.is_some() {
+            return;
+        }
         add_unknown(&mut message);
         *value = Bytes::from(message.encode_to_vec());
     }

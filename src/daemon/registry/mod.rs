@@ -21,6 +21,8 @@ pub mod refresh;
 mod refusal;
 pub mod revision_waiter;
 pub mod session;
+pub mod signed_records;
+mod signing;
 pub mod since;
 pub mod ttl_records;
 pub mod view;
@@ -155,6 +157,12 @@ impl Registry {
     #[must_use]
     pub fn restoring(self, shared: &[Kind], own_turn: Duration) -> Self {
         Self { losses: self.losses.shared(shared), view: self.view.awaiting(own_turn), ..self }
+    }
+
+    /// Takes only what issuers have signed for records of these kinds, once [`View::sign_by`] says who they are.
+    #[must_use]
+    pub fn signing(self, signed: &[Kind]) -> Self {
+        Self { view: self.view.signing(signed), ..self }
     }
 
     /// Has its audit records carry a MAC, by which the sealer of this node knows them for its own.

@@ -196,6 +196,7 @@ impl Registry {
         };
         // What changes nothing is committed too: only the store knows that it still is so.
         let changed = !writes.is_empty();
+        self.check_may_sign(&writes).map_err(Refused::Finally)?;
         let plan = self.plan_of(mutation, (writes, &changes, &answer), reader.plan());
         let act = mutation.act();
         if plan.check_kinds(&act).is_err() {
@@ -205,8 +206,11 @@ impl Registry {
             Ok(committed) => {
                 self.answer(mutation, (answer, changed), epoch, committed).map_err(Refused::Finally)
             }
-            Err(error @ CommitError::Conflict { .. }) if may_decide_again(mutation) => {
-                Err(Refused::Behind(error))
+            // The version that the caller expects is that of the object alone.
+            Err(CommitError::Conflict { id, expected, actual })
+                if may_decide_again(mutation) || id != mutation.object =>
+            {
+                Err(Refused::Behind(CommitError::Conflict { id, expected, actual }))
             }
             Err(error) => Err(self.refuse_commit(mutation, epoch, &error)),
         }

@@ -8,9 +8,11 @@ mod believing;
 mod confirmed;
 mod derived;
 mod groups;
+mod loaded;
 mod lock;
 mod record;
 mod records;
+mod signed;
 mod tenancy;
 
 use std::cmp::Ordering;
@@ -26,9 +28,12 @@ use awaited::Awaited;
 use confirmed::{Confirmed, Splits};
 pub use confirmed::{Split, ToConfirm};
 pub use derived::Derived;
+pub use loaded::Loaded;
 use lock::{read, write};
 pub use record::ViewRecord;
 use records::{List, Records};
+pub(super) use signed::ToSign;
+pub use signed::{Following, RecordIssuers, RecordSigning, Refused, Verified};
 pub use tenancy::Tenancy;
 
 use omnirelay_core::time::Millis;
@@ -131,6 +136,7 @@ struct State {
     confirmed: Confirmed,
     splits: Splits,
     awaited: Awaited,
+    signed: signed::Signed,
     /// Asks the heart for a beat.
     beats: Arc<Notify>,
     /// How often something was met past its deadline of which the store was not heard since.
@@ -159,14 +165,6 @@ pub enum Applied {
     Known,
     /// Entries before one of them are missing.
     Gap,
-}
-
-/// What a load has read.
-#[derive(Default)]
-pub struct Loaded {
-    /// Page by page: a vector of all is large, and what is large stays with the process when it is freed.
-    pub records: BTreeMap<Kind, Vec<Vec<Arc<ViewRecord>>>>,
-    pub leases: Vec<Lease>,
 }
 
 /// A consistent reading: records and the place in the log they belong to.
@@ -458,6 +456,8 @@ impl View {
         state.heard_of = Revision(0);
         state.leases.clear();
         state.held.clear();
+        let end = log.last().map_or(revision, |entry| entry.revision);
+        state.load_signed(&old, &loaded.verified, (end, self.connectivity.now()));
         for lease in loaded.leases {
             state.take_lease(lease);
         }
@@ -512,15 +512,19 @@ impl State {
     }
 
     fn take_in(&mut self, mirrored: &[Kind], followed: &[Kind], entry: &LogEntry) {
-        let changes = entry.changes.iter().filter_map(|change| match &change.after.id.kind {
-            kind if mirrored.contains(kind) => Some(self.change_record(change)),
-            kind if followed.contains(kind) => Some(ViewChange::of(self.head.epoch, change)),
+        let mut taken = self.take_authority(entry);
+        let changes = entry.changes.iter().filter_map(|change| match &change.after.id {
+            id if self.is_authority(id) => taken.take(),
+            id if self.is_signed(id) => self.change_signed(change, entry),
+            id if mirrored.contains(&id.kind) => Some(self.change_record(change)),
+            id if followed.contains(&id.kind) => Some(ViewChange::of(self.head.epoch, change)),
             _ => None,
         });
         let changes: Vec<ViewChange> = changes.collect();
-        for change in &changes {
-            let kind = &change.after.record.id.kind;
-            self.changed.insert(kind.clone(), entry.revision);
+        for kind in entry.changes.iter().map(|change| &change.after.id.kind) {
+            if mirrored.contains(kind) || followed.contains(kind) {
+                self.changed.insert(kind.clone(), entry.revision);
+            }
             if let Some(list) = self.lists.get_mut(kind) {
                 *list = OnceLock::new();
             }

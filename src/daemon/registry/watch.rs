@@ -282,7 +282,7 @@ impl Watch {
             revision: entry.revision,
             previous: entry.previous,
             at: entry.at,
-            changes: changes.map(|change| ViewChange::of(self.examined.epoch, change)).collect(),
+            changes: changes.filter_map(|change| self.registry.view().change_of_log(change)).collect(),
             leases: entry.leases.clone(),
         }
     }

@@ -249,6 +249,8 @@ fn bad_cases_of_parts() -> Vec<Case> {
         ("identity-federation", with_trouble("federation", "west"), Verdict::Warn, "node-1: west"),
         ("identity-strangers", with_trouble("without-identity", "node-9"), Verdict::Warn, "node-1: node-9"),
         ("identity-keys", with_trouble("key-files", "k.pem"), Verdict::Warn, "node-1: k.pem"),
+        ("identity-signed-records", with_trouble("signed-records", "eve"), Verdict::Fail, "node-1: eve"),
+        ("identity-unsigned-records", with_trouble("unsigned-records", "all"), Verdict::Warn, "node-1: all"),
     ]
 }
 

@@ -19,6 +19,7 @@ use rustls::pki_types::CertificateDer;
 use tonic::Response;
 
 use super::issue::{LIFETIME, Order, Others, issue_by, requested};
+use super::protect::protect_from_the_beginning;
 use super::rotate::Given;
 use super::{CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb, pending_id, unreadable};
 use crate::daemon::identity::caller::Caller;
@@ -81,15 +82,17 @@ impl Certificates {
                 if let Some(found) = reader.get(&authority_id()) {
                     return Err(exists(&found));
                 }
-                let (value, mut writes) = match &given {
+                let (mut value, mut writes) = match &given {
                     Some(given) => given.installed(reader, &domain, now)?,
                     None => (self.signer.make(domain.clone(), root, issuer, now)?, Vec::new()),
                 };
+                let protected = protect_from_the_beginning(&self.registry, reader, &mut value);
                 let fingerprint = Fingerprint::of(&value.roots[0].certificate);
                 let put = Bytes::from(value.encode_to_vec());
                 writes.insert(0, Write::Put { id: authority_id(), value: put, group: None });
                 let mut changes =
                     vec![format!("trustDomain: none -> {domain}"), format!("root: none -> {fingerprint}")];
+                changes.extend(protected);
                 writes.extend(self.seed(reader)?);
                 let mut issued = pb::IssuedCertificate::default();
                 if let Some((operator, request)) = &first {
@@ -179,7 +182,9 @@ pub fn lives(root_days: u32, issuer_days: u32, now: i64) -> Result<[Validity; 2]
 /// A leaf and what leads from it to a root, in PEM: its issuer, and a root that the one before has certified.
 pub fn chain_pem(leaf: &[u8], value: &AuthorityValue) -> String {
     let issuer = value.issuers.first().map(|issuer| &issuer.certificate);
-    let across = value.roots.iter().map(|root| &root.across).filter(|across| !across.is_empty());
+    // Once the root before is trusted no more, nobody needs to be led from it.
+    let followers = value.roots.get(..value.roots.len().saturating_sub(1)).unwrap_or_default();
+    let across = followers.iter().map(|root| &root.across).filter(|across| !across.is_empty());
     to_pem(leaf) + &issuer.into_iter().chain(across).map(|der| to_pem(der)).collect::<String>()
 }
 
@@ -202,6 +207,7 @@ pub fn shown(value: &AuthorityValue) -> pb::Authority {
         trust_domain: value.trust_domain.clone(),
         roots: value.roots.iter().map(certificate).collect(),
         issuers: value.issuers.iter().map(certificate).collect(),
+        records_protected: value.record_signing.as_ref().is_some_and(|signing| !signing.unsigned_counts),
         ..Default::default()
     }
 }

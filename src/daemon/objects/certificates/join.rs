@@ -181,6 +181,7 @@ impl Certificates {
         let issuer = self.signer.issuer(&authority)?;
         let holder = answer.certificate.as_ref().and_then(|issued| issued.holder.clone()).unwrap_or_default();
         let store = self.admitted(&of.body.node_id, &holder.cluster, of.request.key).await?;
+        let own_cluster = holder.cluster == self.cluster;
         let grant = pb::JoinGrant {
             key: of.request.key.as_bytes().to_vec(),
             node_id: of.body.node_id.clone(),
@@ -190,6 +191,11 @@ impl Certificates {
             bundle_pem: bundle_pem(&authority),
             store,
             at_ms: self.registry.view().now().0,
+            // Signed for this cluster.
+            signed_authority: match own_cluster {
+                true => self.registry.signed_authority(&super::authority_id()),
+                false => Vec::new(),
+            },
         };
         let grant = grant.encode_to_vec();
         answer.grant_signature = issuer.sign(GRANT, &grant).map_err(|error| not_made(&error))?;

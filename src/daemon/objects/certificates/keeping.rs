@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::authority::{DOMAIN, lives, store_unix};
 use super::own::{AGAIN, KeepError, Keeper};
+use super::protect::protect_from_the_beginning;
 use super::rotate::{Before, Next, rotated};
 use super::{AUTHORITY, REVOCATION, authority_id, authority_in, own_act, seal_keys};
 use crate::daemon::identity::trust::unix_now;
@@ -33,8 +34,11 @@ impl Keeper {
             let now = unix_now();
             let [root, issuer] = lives(0, 0, now)?;
             let domain = DOMAIN.parse().map_err(|_| KeepError::Pair)?;
-            let value = Bytes::from(self.signer.make(domain, root, issuer, now)?.encode_to_vec());
-            let changes = vec![format!("trustDomain: none -> {DOMAIN}")];
+            let mut value = self.signer.make(domain, root, issuer, now)?;
+            let protected = protect_from_the_beginning(&self.registry, &reader, &mut value);
+            let value = Bytes::from(value.encode_to_vec());
+            let mut changes = vec![format!("trustDomain: none -> {DOMAIN}")];
+            changes.extend(protected);
             let body = own_body(self.registry.node_id(), act.action, authority_id().to_string(), changes);
             let write = Write::Put { id: authority_id(), value, group: None };
             Ok(Some((reader.plan().write([write]).audit([body]), ())))

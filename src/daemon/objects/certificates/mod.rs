@@ -20,6 +20,9 @@ mod list;
 pub mod operator;
 pub mod own;
 pub mod policy;
+mod protect;
+pub mod record_issuers;
+pub mod record_keeper;
 mod rejoin;
 pub mod remote;
 mod revoke;
@@ -124,6 +127,7 @@ serve! {
     CertificateService for Certificates {
         get_authority(GetAuthorityRequest) -> GetAuthorityResponse: |of, _, asked| of.show_authority(asked);
         init_authority(InitAuthorityRequest) -> AuthorityChange: |of, caller, asked| of.init(caller, asked);
+        protect_records(ProtectRecordsRequest) -> RecordProtection: |of, caller, asked| of.protect(caller, asked);
         prepare_issuer(PrepareIssuerRequest) -> PreparedIssuer: |of, caller, asked| of.prepare(caller, asked);
         rotate_authority(RotateAuthorityRequest) -> AuthorityChange: |of, caller, asked| of.rotate(caller, asked);
         retire_root(RetireRootRequest) -> AuthorityChange: |of, caller, asked| of.retire(caller, asked);
@@ -200,6 +204,10 @@ mod tests;
 #[cfg(test)]
 #[path = "lineage_test.rs"]
 mod lineage_tests;
+
+#[cfg(test)]
+#[path = "protect_test/mod.rs"]
+mod protect_tests;
 
 #[cfg(test)]
 #[path = "rotate_test.rs"]

@@ -3,6 +3,8 @@
 //! The root before stays trusted until it is retired, and has certified the new one: whoever knows one of the two believes
 //! what is issued meanwhile, and nobody has to be told of the new one before it is used.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_pki::authority::Validity;
@@ -14,17 +16,19 @@ use omnirelay_pki::trust::Bundle;
 use omnirelay_store::{Kind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{
-    AuthorityValue, CertificateValue, IssuedValue, PendingIssuerValue, SigningValue,
+    AuthorityValue, CertificateValue, IssuedValue, PendingIssuerValue, RecordSigning, SigningValue,
 };
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::{PREPARE_ISSUER, RETIRE_ROOT, ROTATE_AUTHORITY};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::authority::{bundle_of, bundle_pem, lives, shown};
 use super::own::KeepError;
+use super::record_keeper::signing_by;
 use super::revoke::GRACE;
 use super::seal_keys::Signers;
 use super::signer::{Prepared, Secret, Signer};
@@ -43,6 +47,8 @@ use crate::daemon::registry::mutate::{Decision, request_hash};
 const ROOTS_MAX: usize = 2;
 /// How many issuers are remembered.
 const ISSUERS_MAX: usize = 8;
+/// How long the end of a root waits for all records to be signed under the newest.
+const SIGNED_WITHIN: Duration = Duration::from_secs(5);
 /// How many holders are named that keep a root from being retired.
 const NAMED_MAX: usize = 5;
 
@@ -153,6 +159,7 @@ impl Certificates {
         let pb::RetireRootRequest { fingerprint, force, reason, dry_run } = asked;
         if !dry_run {
             self.keep_seal_keys(force).await?;
+            self.await_signatures().await;
         }
         let (rpc, id) = (RETIRE_ROOT, ONLY.to_owned());
         let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
@@ -168,8 +175,8 @@ impl Certificates {
                 }
                 let mut value = (*authority).clone();
                 value.roots.remove(at);
-                value.roots.iter_mut().for_each(|root| root.across.clear());
                 if !force {
+                    self.check_all_signed(&value)?;
                     self.check_nobody_needs_more(&value, now)?;
                 }
                 let mut writes = vec![put(&value)];
@@ -205,6 +212,25 @@ impl Certificates {
         }
     }
 
+    /// Waits a moment for the newest issuer to sign what those before have signed.
+    async fn await_signatures(&self) {
+        let signed = self.registry.look_until_found(|view| {
+            let authority = view.get(&authority_id()).and_then(|found| found.value::<AuthorityValue>());
+            authority.is_none_or(|authority| !is_being_signed(&authority)).then_some(())
+        });
+        if self.registry.view().demands_signatures() {
+            let _ = timeout(SIGNED_WITHIN, signed).await;
+        }
+    }
+
+    /// That no record waits for the signature of the newest issuer: by that of one under another root it would count no more.
+    fn check_all_signed(&self, authority: &AuthorityValue) -> Result<(), Fault> {
+        match self.registry.view().demands_signatures() && is_being_signed(authority) {
+            true => Err(in_use("records are being signed by the newest issuer still; try again in a moment")),
+            false => Ok(()),
+        }
+    }
+
     /// That everybody's newest certificate leads to one of the roots of `authority`.
     fn check_nobody_needs_more(&self, authority: &AuthorityValue, now: i64) -> Result<(), Fault> {
         let der = |one: &SigningValue| CertificateDer::from(one.certificate.clone());
@@ -230,6 +256,11 @@ impl Certificates {
             if left.len() > NAMED_MAX { " and others" } else { "" }
         )))
     }
+}
+
+/// Whether signatures of issuers before count, as not all has been signed by the newest.
+fn is_being_signed(authority: &AuthorityValue) -> bool {
+    authority.record_signing.as_ref().is_some_and(|signing| signing.keys.len() > 1)
 }
 
 /// What becomes of the issuers before.
@@ -273,7 +304,12 @@ pub fn rotated(
                 check_room(&authority, now)?;
             }
             let roots = authority.roots.iter().map(|root| CertificateDer::from(root.certificate.clone()));
-            let (root, issuer) = given.checked(&trust_domain(&authority)?, roots.collect(), reader, now)?;
+            let (mut root, issuer) =
+                given.checked(&trust_domain(&authority)?, roots.collect(), reader, now)?;
+            if let Some(root) = root.as_mut().filter(|root| root.across.is_empty()) {
+                // Where the key of the root before is elsewhere, or lost, nobody here can.
+                root.across = signer.across(&authority, &root.certificate).unwrap_or_default();
+            }
             writes.push(Write::Delete { id: pending_id() });
             (root, issuer)
         }
@@ -288,6 +324,15 @@ pub fn rotated(
         issuers: followed(Some(issuer), &authority.issuers, now, ISSUERS_MAX),
         ..(*authority).clone()
     };
+    if let Some(signing) = &authority.record_signing {
+        value.record_signing = Some(match before {
+            Before::Kept => signing_by(&value, Some(signing), signing.unsigned_counts),
+            Before::Revoked => {
+                let nobody = RecordSigning { keys: Vec::new(), ..signing.clone() };
+                signing_by(&value, Some(&nobody), signing.unsigned_counts)
+            }
+        });
+    }
     match before {
         // The root that they lead to may be retired.
         Before::Kept => {

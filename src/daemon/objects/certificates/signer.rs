@@ -153,7 +153,7 @@ impl Signer {
         let roots = vec![sealed(&sealing, ROOT, &root, now)?];
         let issuers = vec![sealed(&sealing, ISSUER, &issuer, now)?];
         let token_keys = vec![token_keys::make(&sealing, &issuer)?];
-        Ok(AuthorityValue { trust_domain, roots, issuers, token_keys, unknown_fields: Default::default() })
+        Ok(AuthorityValue { trust_domain, roots, issuers, token_keys, ..AuthorityValue::default() })
     }
 
     /// The key of an issuer that somebody else is to certify, sealed, and the request for it; a daemon without a secret makes
@@ -220,6 +220,16 @@ impl Signer {
         let issuer = root.intermediate(issuer).map_err(|error| not_made(&error))?;
         let root = SigningValue { across: across.to_vec(), ..sealed(&sealing, ROOT, &root, now)? };
         Ok([root, sealed(&sealing, ISSUER, &issuer, now)?])
+    }
+
+    /// The key of a root that is kept elsewhere, certified by the newest root of the authority.
+    ///
+    /// # Errors
+    /// As of [`Self::next_issuer`].
+    pub fn across(&self, authority: &AuthorityValue, root: &[u8]) -> Result<Vec<u8>, Fault> {
+        let (_, before) = self.root(authority)?;
+        let across = before.certify_root_of(&CertificateDer::from(root)).map_err(|error| not_made(&error))?;
+        Ok(across.to_vec())
     }
 
     /// The newest root, and what its key was sealed with.

@@ -7,14 +7,14 @@ use omnirelay_core::spiffe::Holder;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_store::Record;
-use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, PeerValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, PeerValue};
 
 use super::holder::{certificate_of, record_of};
 use super::rejoin::GRACE;
 use super::{AUTHORITY, CERTIFICATE, REVOCATION, authority_id, revocation_id, revoked};
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::view::View;
+use crate::daemon::registry::view::{View, ViewRecord};
 
 /// How long nodes that were there before the authority have to be enrolled.
 const ENROLLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
@@ -57,13 +57,21 @@ pub fn changed(view: &View) -> Cursor {
     view.changed_any(&[AUTHORITY, CERTIFICATE, REVOCATION])
 }
 
+/// Since when there is an authority: what its record says itself is signed, and is not younger once a new epoch has lost it.
+fn since(record: &ViewRecord) -> Millis {
+    let value = record.value::<AuthorityValue>();
+    let all = value.iter().flat_map(|value| value.roots.iter().chain(&value.issuers));
+    let said = all.map(|one| one.since).filter(|since| *since > 0).min().map(Millis::of_unix);
+    said.map_or(record.record.created_at, |said| said.min(record.record.created_at))
+}
+
 impl<'a> NodeIdentities<'a> {
     /// `None`: the mesh has no authority, and nobody proves anything.
     pub fn of(view: &'a View) -> Option<Self> {
         let authority = view.get(&authority_id())?;
         // What cannot be read puts nobody out.
         let revocations = revoked::list_of(view.get(&revocation_id()).as_deref());
-        let authority_since = authority.record.created_at;
+        let authority_since = since(&authority);
         Some(Self { view, authority_since, revocations, now: view.now(), wall: unix_now() })
     }
 
@@ -114,7 +122,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::daemon::registry::view::{Loaded, ViewRecord};
+    use crate::daemon::registry::view::Loaded;
 
     const DAY_MS: u64 = 24 * 3600 * 1000;
     /// When the authority was made.

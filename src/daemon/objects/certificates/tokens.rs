@@ -33,6 +33,9 @@ const NAMES_MAX: usize = 32;
 const TOKENS_MAX: usize = 10_000;
 /// How long a token is remembered after its end, in seconds.
 const REMEMBERED: i64 = 24 * 3600;
+/// How long after its end a token is taken for ended by whoever sees it deleted, in seconds: sooner than it is forgotten, as
+/// clocks differ.
+const ENDED: i64 = 12 * 3600;
 /// How many that are forgotten go with one that is made.
 const FORGOTTEN_MAX: usize = 100;
 
@@ -45,6 +48,11 @@ pub fn status(token: &JoinTokenValue, epoch: u64, now: i64) -> Status {
         token if token.uses.len() >= token.uses_max as usize => Status::Used,
         _ => Status::Valid,
     }
+}
+
+/// Whether a token ended so long ago that it is forgotten: it lets nobody in, whoever puts it back.
+pub fn has_ended(value: &[u8], now: i64) -> bool {
+    JoinTokenValue::decode(value).is_ok_and(|token| token.not_after.saturating_add(ENDED) < now)
 }
 
 pub fn token_id(id: TokenId) -> RecordId {
@@ -130,7 +138,9 @@ impl Certificates {
     fn forgotten(&self, now: i64) -> Result<Vec<Write>, Fault> {
         let records = self.registry.view().list(&JOIN_TOKEN).records;
         let is_over = |record: &&std::sync::Arc<ViewRecord>| {
-            record.value::<JoinTokenValue>().is_none_or(|token| token.not_after + REMEMBERED < now)
+            record
+                .value::<JoinTokenValue>()
+                .is_none_or(|token| token.not_after.saturating_add(REMEMBERED) < now)
         };
         let over = records.iter().filter(is_over).take(FORGOTTEN_MAX);
         let writes: Vec<Write> = over.map(|record| Write::Delete { id: record.record.id.clone() }).collect();

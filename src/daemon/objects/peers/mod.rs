@@ -114,6 +114,16 @@ fn of_others<T>(registry: &Registry, what: impl Fn(&PeerValue) -> Option<T>) -> 
     found.collect()
 }
 
+/// The other nodes that are alive and whose daemons know nothing of signed records.
+pub fn without_signed_records(registry: &Registry) -> Vec<String> {
+    let found = of_others(registry, |peer| {
+        let is_alive = peer.status == pb::peer::Status::Alive as i32;
+        let knows = peer.metadata.as_ref().is_some_and(|says| says.knows_signed_records);
+        (is_alive && !knows).then_some(())
+    });
+    found.into_iter().map(|(node, ())| node).collect()
+}
+
 /// Whether a node has a record, whatever its status, as far as this node knows.
 pub fn is_registered(registry: &Registry, node_id: &str) -> bool {
     registry.view().get(&peer_id(node_id)).is_some()

@@ -180,7 +180,7 @@ mod tests {
         });
         let view = View::new(&[PEER]);
         let records = [(PEER, vec![records.to_vec()])].into();
-        view.replace(Epoch(1), Revision(1), Loaded { records, leases: Vec::new() }, &[], |_| {});
+        view.replace(Epoch(1), Revision(1), Loaded { records, ..Loaded::default() }, &[], |_| {});
         let names = |roster: Roster| {
             roster.nodes().iter().map(|node| node.id.to_owned()).collect::<Vec<_>>().concat()
         };

@@ -37,7 +37,8 @@ impl PolicySeed {
     }
 
     pub(super) async fn look(&self) -> Option<Instant> {
-        if self.trust.has_authority() != HasAuthority::Yes {
+        // Where records are signed, what this file names is for issuers to enter.
+        if self.trust.has_authority() != HasAuthority::Yes || !self.own.registry.may_write(&policy_id()) {
             return None;
         }
         match self.enter().await {

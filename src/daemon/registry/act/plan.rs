@@ -13,10 +13,10 @@ use crate::daemon::registry::audit_record::AUDIT;
 pub struct Plan {
     /// In which all was read that it rests on, for versions begin anew with each; `None`: it rests on nothing.
     pub(super) epoch: Option<Epoch>,
-    pub(super) preconditions: Vec<Precondition>,
-    pub(super) writes: Vec<Write>,
+    pub(in crate::daemon::registry) preconditions: Vec<Precondition>,
+    pub(in crate::daemon::registry) writes: Vec<Write>,
     /// What the audit trail says of it, each with its key unless it is to be a new one.
-    pub(super) audits: Vec<(Option<String>, AuditValue)>,
+    pub(in crate::daemon::registry) audits: Vec<(Option<String>, AuditValue)>,
     pub(super) leases: Vec<LeaseOp>,
     pub(super) idempotency: Option<Idempotency>,
 }

@@ -22,7 +22,8 @@ pub struct Reader<'a> {
 
 #[derive(Default)]
 struct Readings {
-    seen: BTreeMap<RecordId, Option<Arc<ViewRecord>>>,
+    /// With the version that the commit expects.
+    seen: BTreeMap<RecordId, (Option<Arc<ViewRecord>>, Version)>,
     /// Those that were not there, and that the commit insists on nothing of.
     missed: Vec<RecordId>,
 }
@@ -38,7 +39,12 @@ impl<'a> Reader<'a> {
 
     /// A record as it was when it was first asked for; `None` if there was none.
     pub fn get(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
-        self.lock().seen.entry(id.clone()).or_insert_with(|| self.view.get(id)).clone()
+        let read = || {
+            let record = self.view.get(id);
+            let version = self.view.version_of(record.as_deref(), id);
+            (record, version)
+        };
+        self.lock().seen.entry(id.clone()).or_insert_with(read).0.clone()
     }
 
     /// Whether there is a record; the commit does not insist on it.
@@ -63,15 +69,14 @@ impl<'a> Reader<'a> {
     /// Which of those that were not there are about to be there again.
     pub(in crate::daemon::registry) fn awaited(&self) -> Vec<RecordId> {
         let Readings { seen, missed } = &*self.lock();
-        let absent = seen.iter().filter(|(_, record)| record.is_none()).map(|(id, _)| id);
+        let absent = seen.iter().filter(|(_, (record, _))| record.is_none()).map(|(id, _)| id);
         absent.chain(missed.iter()).filter(|id| self.view.awaits(id)).cloned().collect()
     }
 
     /// A plan that rests on all that was read.
     pub fn plan(self) -> Plan {
-        let version = |record: Option<Arc<ViewRecord>>| record.map_or(Version(0), |of| of.record.version);
         let Readings { seen, .. } = self.readings.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Plan::read_in(self.epoch).expect(seen.into_iter().map(|(id, record)| (id, version(record))))
+        Plan::read_in(self.epoch).expect(seen.into_iter().map(|(id, (_, version))| (id, version)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Readings> {

@@ -70,7 +70,7 @@ impl Registry {
                 Some(IfMatch::Exists) | None => Refused::lost(mutation, vec![id.clone()]),
             };
         }
-        let version = record.as_ref().map_or(Version(0), |record| record.record.version);
+        let version = self.view().version_of(record.as_deref(), id);
         let asked = Plan::read_in(epoch).expect([(id.clone(), version)]);
         match self.attempt(&Act { within: RECALL_TIMEOUT, ..mutation.act() }, asked).await {
             Ok(_) => {

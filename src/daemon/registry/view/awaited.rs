@@ -63,7 +63,8 @@ impl State {
     /// What the present records lack of the `old` ones, which were those of another epoch; what is gone is awaited.
     pub(super) fn lose(&mut self, before: Head, old: &BTreeMap<Kind, Records>) -> EpochChange {
         let reach = Reach { revision: before.revision, at: self.heard_at };
-        let lost = old.values().flat_map(Records::iter).filter_map(|held| {
+        let of_store = old.values().flat_map(Records::iter).filter(|held| !self.stays(&held.record.id));
+        let lost = of_store.filter_map(|held| {
             let copy = self.copy_of(&held.record.id);
             Lost::of(held, copy.map(|copy| &copy.record), reach)
         });
@@ -72,7 +73,8 @@ impl State {
         change
     }
 
-    fn copy_of(&self, id: &RecordId) -> Option<&Arc<ViewRecord>> {
+    /// A record of the view, whatever has become of its group.
+    pub(super) fn copy_of(&self, id: &RecordId) -> Option<&Arc<ViewRecord>> {
         self.kinds.get(&id.kind)?.get(&id.key)
     }
 }

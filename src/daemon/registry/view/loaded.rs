@@ -1,0 +1,18 @@
+//! A load: all records and leases, as they were read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use omnirelay_store::{Kind, Lease};
+
+use super::{Verified, ViewRecord};
+
+/// What a load has read.
+#[derive(Default)]
+pub struct Loaded {
+    /// Page by page: a vector of all is large, and what is large stays with the process when it is freed.
+    pub records: BTreeMap<Kind, Vec<Vec<Arc<ViewRecord>>>>,
+    pub leases: Vec<Lease>,
+    /// What was verified of the signed ones among them.
+    pub verified: Verified,
+}

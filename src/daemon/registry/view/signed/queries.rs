@@ -1,0 +1,144 @@
+//! What is asked of signed records: what counts, what does not, and what is to be signed.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use omnirelay_pki::issuer_key::IssuerKey;
+use omnirelay_store::{Change, Kind, RecordId, Version};
+
+use super::super::{View, ViewChange, ViewRecord, read, write};
+use super::{Held, RecordSigning, Refused, ToSign};
+
+impl View {
+    /// Takes only what is signed for records of these kinds, once [`View::sign_by`] has said by whom.
+    #[must_use]
+    pub fn signing(self, kinds: &[Kind]) -> Self {
+        write(&self.state).signed.kinds = kinds.to_vec();
+        self
+    }
+
+    /// Has signed records judged by this from now on: before anything is loaded.
+    pub fn sign_by(&self, signing: RecordSigning) {
+        write(&self.state).signed.by = Some(signing);
+    }
+
+    /// Whether records have to be signed: no other one counts.
+    pub fn demands_signatures(&self) -> bool {
+        read(&self.state).signed.signers.as_ref().is_some_and(|signers| !signers.unsigned_counts)
+    }
+
+    /// The records that do not count, as they stand in the store; none while they are to be judged anew.
+    pub fn refused_records(&self) -> BTreeMap<RecordId, Refused> {
+        let state = read(&self.state);
+        if state.signed.is_stale { BTreeMap::new() } else { state.signed.refused.clone() }
+    }
+
+    /// How often a record did not count, since this daemon started.
+    pub fn refusals_of_records(&self) -> u64 {
+        read(&self.state).signed.refusals
+    }
+
+    /// The records that count without a signature, or with that of another issuer than the newest, and that the store has so.
+    pub fn records_to_sign(&self) -> Vec<RecordId> {
+        let state = read(&self.state);
+        let newest = state.signed.signers.as_ref().and_then(|signers| signers.keys.first());
+        let newest = newest.map(|key| key.fingerprint());
+        let is_old = |(id, held): &(&RecordId, &Held)| {
+            let is_by_newest = held
+                .signature
+                .as_ref()
+                .is_some_and(|(_, key)| newest.is_some_and(|newest| newest.as_bytes() == key.as_slice()));
+            // What was not seen as it is now may be older than what others have followed it by.
+            let may_be_older = state.signed.refused.contains_key(id) && state.signed.is_of_before(id);
+            !is_by_newest && !may_be_older
+        };
+        let mut old: Vec<RecordId> =
+            state.signed.held.iter().filter(is_old).map(|(id, _)| id.clone()).collect();
+        old.sort();
+        old
+    }
+
+    /// Whether all that counts is signed by the newest issuer, and nothing is to be judged anew.
+    pub fn is_all_signed(&self) -> bool {
+        let state = read(&self.state);
+        let signed = &state.signed;
+        let newest =
+            signed.signers.as_ref().and_then(|signers| signers.keys.first()).map(IssuerKey::fingerprint);
+        let is_by_newest = |held: &Held| {
+            let key = held.signature.as_ref().map(|(_, key)| key.as_slice());
+            newest.is_some_and(|newest| key == Some(newest.as_bytes().as_slice()))
+        };
+        !signed.is_stale && !signed.has_more_refused && signed.held.values().all(is_by_newest)
+    }
+
+    /// Whether anybody may delete this record, and no note of that is needed: nobody knows it, or it says nothing any more.
+    pub(in crate::daemon::registry) fn may_go(&self, id: &RecordId) -> bool {
+        let state = read(&self.state);
+        state.signed.held.get(id).is_none_or(|held| state.signed.may_go(id, held))
+    }
+
+    /// Whether this daemon knows what is to be put in the place of a record that does not count: nothing, or what those have signed
+    /// who sign now. What only others have signed may be older than what they have followed it by.
+    pub(in crate::daemon::registry) fn may_restore(&self, id: &RecordId) -> bool {
+        !read(&self.state).signed.is_of_before(id)
+    }
+
+    /// Whether what does not count is to be judged anew, by a load.
+    pub(in crate::daemon::registry) fn must_judge_anew(&self) -> bool {
+        read(&self.state).signed.is_stale
+    }
+
+    /// A record as it counts, with its signature, be it the note of its deletion; `None`: nothing is known of it.
+    pub(in crate::daemon::registry) fn as_it_counts(&self, id: &RecordId) -> Option<Bytes> {
+        read(&self.state).signed.held.get(id).map(|held| held.value.clone())
+    }
+
+    /// The version that a commit has to expect of a record as it was read: of one that is not there, that of the note that it was
+    /// deleted, or of what does not count in its place.
+    pub(in crate::daemon::registry) fn version_of(
+        &self,
+        read_as: Option<&ViewRecord>,
+        id: &RecordId,
+    ) -> Version {
+        if let Some(record) = read_as {
+            return record.record.version;
+        }
+        let state = read(&self.state);
+        match state.signed.held.get(id) {
+            Some(held) if held.is_deleted => held.stored,
+            Some(_) => Version(0),
+            None => state.signed.refused.get(id).map_or(Version(0), |refused| refused.version),
+        }
+    }
+
+    /// The number that the next signature of a record has at least.
+    pub(in crate::daemon::registry) fn next_number(&self, id: &RecordId) -> u64 {
+        let state = read(&self.state);
+        state.signed.known(id).and_then(|known| known.number).map_or(1, |number| number.saturating_add(1))
+    }
+
+    /// Whether this record is signed where records are, and by what.
+    pub(in crate::daemon::registry) fn to_sign(&self, id: &RecordId) -> Option<ToSign> {
+        let state = read(&self.state);
+        if !state.signed.is_signed(id) {
+            return None;
+        }
+        let by = state.signed.by.clone()?;
+        let version = state.signed.held.get(&by.authority).map_or(Version(0), |held| held.stored);
+        Some(ToSign {
+            by,
+            signers: state.signed.signers.clone(),
+            authority: state.signed.authority.clone(),
+            authority_version: version,
+        })
+    }
+
+    /// A change as a page of the log has it; `None`: it does not count.
+    pub(in crate::daemon) fn change_of_log(&self, change: &Change) -> Option<ViewChange> {
+        let state = read(&self.state);
+        match state.signed.is_signed(&change.after.id) {
+            true => state.signed_of_log(change),
+            false => Some(ViewChange::of(state.head.epoch, change)),
+        }
+    }
+}

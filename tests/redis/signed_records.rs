@@ -1,0 +1,204 @@
+//! Records of who may do what, forged by somebody who has the store's credentials of a worker: they count on no daemon, and what
+//! counts comes back, also from a store that was emptied.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
+use omnirelay_pki::authority::{Authority, Validity};
+use omnirelay_pki::certificate::{Names, to_pem};
+use omnirelay_pki::key::Key;
+use omnirelay_pki::request::Request;
+use omnirelay_store::redis::link::RedisOptions;
+use omnirelay_store::{Commit, Kind, Pulse, Record, RecordId, RedisStore, Scan, Store, Write};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, BindingValue, SigningValue};
+use prost::Message as _;
+
+use crate::process::secured::{Ended, Joined, Secured, command, ended};
+use crate::process::until;
+use crate::servers::RedisServer;
+
+const TLS: [&str; 2] = ["--set", "control.tls.source=mesh"];
+const AUTHORITY: Kind = Kind::of("authority");
+const BINDING: Kind = Kind::of("binding");
+/// As what whoever forges says to have written.
+const WORKER: &str = "b";
+
+/// A mesh of an issuer and a worker that has joined, over one Redis.
+struct Mesh {
+    server: RedisServer,
+    mesh: Secured,
+    worker: String,
+    _b: Joined,
+}
+
+impl Mesh {
+    fn start() -> Result<Self> {
+        let server = RedisServer::start(&[])?;
+        let mesh = Secured::start("a", "127.0.0.2:0", &[&TLS[..], &["--store", &server.url()]].concat())?;
+        let made = mesh.by("admin", "token create --out token --node b")?;
+        ensure!(made.code == Some(0), "{}", made.complaint);
+        let line =
+            format!("mesh join --server {} --token-file token --node-id b --data-dir b", mesh.daemon.control);
+        let joined = ended(&mut command(&line, mesh.folder.path()))?;
+        ensure!(joined.code == Some(0), "{}", joined.complaint);
+        let port = mesh.daemon.control.rsplit_once(':').context("no port")?.1;
+        let worker = format!("127.0.0.3:{port}");
+        let b = Joined::start(&mesh, "b", &worker, &[])?;
+        Ok(Self { server, mesh, worker, _b: b })
+    }
+
+    fn store(&self) -> Result<RedisStore> {
+        Ok(RedisStore::new(self.server.url().parse()?, RedisOptions::default(), "default", Duration::ZERO))
+    }
+
+    /// A command of the administrator at the worker.
+    fn at_worker(&self, line: &str) -> Result<Ended> {
+        self.by("admin", &format!("https://{}", self.worker), line)
+    }
+
+    /// A command of somebody at an address.
+    fn by(&self, who: &str, address: &str, line: &str) -> Result<Ended> {
+        let mut command = command(line, self.mesh.folder.path());
+        command.args(["--addr", address]).arg("--tls-ca").arg(self.mesh.path("admin").join("bundle.pem"));
+        command.arg("--tls-cert").arg(self.mesh.path(who).join("chain.pem"));
+        command.arg("--tls-key").arg(self.mesh.path(who).join("key.pem"));
+        if address.contains(&self.worker) {
+            command.args(["--tls-server-name", WORKER]);
+        }
+        ended(&mut command)
+    }
+
+    /// The addresses of both.
+    fn addresses(&self) -> [String; 2] {
+        [self.mesh.url(), format!("https://{}", self.worker)]
+    }
+}
+
+async fn forge(store: &RedisStore, write: Write) -> Result<()> {
+    let epoch = store.pulse(Pulse::default()).await?.epoch;
+    let commit = Commit { epoch, writes: vec![write], writer: WORKER.into(), ..Commit::default() };
+    store.commit(commit).await?;
+    Ok(())
+}
+
+async fn stored(store: &RedisStore, kind: Kind, key: &str) -> Result<Option<Record>> {
+    let page = store.scan(Scan { kind, after: None, backwards: false, limit: 100 }).await?;
+    Ok(page.records.into_iter().find(|record| record.id.key == key && !record.deleted))
+}
+
+/// An authority of a stranger, and a certificate of `operator/ann` under it, in a folder.
+fn strangers_certificate(folder: &Path) -> Result<Authority> {
+    let now = i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())?;
+    let validity = Validity { not_before: now - 300, not_after: now + 3600 };
+    let domain: TrustDomain = "mesh.local".parse()?;
+    let root = Authority::root(domain.clone(), validity)?;
+    let issuer = root.intermediate(validity)?;
+    let key = Key::make()?;
+    let request = Request::read(&Request::make(&key, None, &Names::default())?)?;
+    let id = SpiffeId::new(domain, Holder::Operator("ann".to_owned()))?;
+    let issued = issuer.issue(&request, &id, &Names::default(), validity)?;
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join("chain.pem"), to_pem(&issued.der) + &to_pem(issuer.certificate()))?;
+    std::fs::write(folder.join("key.pem"), key.to_pem().as_bytes())?;
+    Ok(root)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_a_workers_store_credentials_takes_over_nothing_and_is_noticed() -> Result<()> {
+    let mesh = Mesh::start()?;
+    let store = mesh.store()?;
+    until("both know each other", async || {
+        Ok(mesh.at_worker("mesh peers list -o name")?.output == "peer/a\npeer/b\n")
+    })
+    .await?;
+    let check = mesh.mesh.by("admin", "mesh check --category identity")?;
+    ensure!(!check.output.contains("FAIL"), "{}", check.output);
+
+    // A binding of somebody who has a certificate and no more.
+    let issued = mesh.mesh.by("admin", "cert issue --operator eve --out eve")?;
+    ensure!(issued.code == Some(0), "{}", issued.complaint);
+    let scopes = ["mesh.read", "mesh.operate", "mesh.admin"].map(str::to_owned).to_vec();
+    let binding = BindingValue { scopes, unknown_fields: Default::default() };
+    let id = RecordId::new(BINDING, "operator:eve");
+    let value = Bytes::from(binding.encode_to_vec());
+    forge(&store, Write::Put { id: id.clone(), value, group: None }).await?;
+    for address in mesh.addresses() {
+        let tried = mesh.by("eve", &address, "bindings set operator:eve mesh.admin --yes")?;
+        ensure!(tried.code == Some(4) || tried.complaint.contains("mesh.admin"), "{}", tried.complaint);
+        ensure!(tried.code != Some(0), "{address}: {}", tried.output);
+    }
+    until("it is taken away", async || Ok(stored(&store, BINDING, "operator:eve").await?.is_none())).await?;
+
+    // A second root, and a certificate under it.
+    let root = strangers_certificate(&mesh.mesh.path("ann"))?;
+    let record = stored(&store, AUTHORITY, "mesh").await?.context("no authority")?;
+    let mut authority = AuthorityValue::decode(record.value.clone())?;
+    let root = SigningValue { certificate: root.certificate().to_vec(), ..SigningValue::default() };
+    authority.roots.push(root);
+    let value = Bytes::from(authority.encode_to_vec());
+    forge(&store, Write::Put { id: record.id.clone(), value, group: None }).await?;
+    for _ in 0..20 {
+        for address in mesh.addresses() {
+            let tried = mesh.by("ann", &address, "whoami")?;
+            ensure!(tried.code != Some(0), "{address}: {}", tried.output);
+        }
+    }
+    until("the authority is as it was", async || {
+        let now = stored(&store, AUTHORITY, "mesh").await?.context("no authority")?;
+        Ok(now.value == record.value)
+    })
+    .await?;
+
+    // What the administrator was given is deleted.
+    forge(&store, Write::Delete { id: RecordId::new(BINDING, "operator:admin") }).await?;
+    let done = mesh.at_worker("bindings set operator:eve mesh.operate --yes")?;
+    ensure!(done.code == Some(0), "the worker names the issuer, which does it: {}", done.complaint);
+    until("it is there again", async || Ok(stored(&store, BINDING, "operator:admin").await?.is_some()))
+        .await?;
+
+    let told = mesh.mesh.by("admin", "audit list --action signed-records.restore -o json")?.output;
+    for record in ["binding/operator:eve", "authority/mesh", "binding/operator:admin"] {
+        ensure!(told.contains(&format!("{record}: ")), "{record}: {told}");
+    }
+    ensure!(told.contains(&format!("written by {WORKER}")), "{told}");
+    let check = mesh.mesh.by("admin", "mesh check --category identity")?;
+    ensure!(check.code != Some(0), "{}", check.output);
+    ensure!(check.output.contains("FAIL a: somebody wrote to the store"), "{}", check.output);
+    let verified = mesh.mesh.by("admin", "audit verify")?;
+    ensure!(verified.code == Some(0), "{}{}", verified.output, verified.complaint);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_store_gets_back_the_authority_and_what_it_has_given() -> Result<()> {
+    let mesh = Mesh::start()?;
+    let store = mesh.store()?;
+    for number in 0..10 {
+        let set = mesh.mesh.by("admin", &format!("bindings set operator:o{number} mesh.read --yes"))?;
+        ensure!(set.code == Some(0), "{}", set.complaint);
+    }
+    let before = mesh.at_worker("bindings list -o name")?.output;
+    let authority = stored(&store, AUTHORITY, "mesh").await?.context("no authority")?.value;
+    mesh.server.cli::<()>(&["FLUSHALL"])?;
+    until("the authority is back", async || {
+        Ok(stored(&store, AUTHORITY, "mesh").await?.is_some_and(|found| found.value == authority))
+    })
+    .await?;
+    until("the bindings are back", async || {
+        let page = store.scan(Scan { kind: BINDING, after: None, backwards: false, limit: 100 }).await?;
+        Ok(page.records.len() == 11)
+    })
+    .await?;
+    for address in mesh.addresses() {
+        let listed = mesh.by("admin", &address, "bindings list -o name")?;
+        ensure!(listed.output == before, "{address}: {}{}", listed.output, listed.complaint);
+    }
+    let set = mesh.mesh.by("admin", "bindings set operator:o1 mesh.operate --yes")?;
+    ensure!(set.code == Some(0), "{}", set.complaint);
+    let check = mesh.mesh.by("admin", "mesh check --category identity")?;
+    ensure!(!check.output.contains("FAIL"), "{}", check.output);
+    Ok(())
+}
