@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench identity` starts daemons and a Redis of its own; each figure stands beside what was asked for, and
 //! where there is one, beside what does the same with nothing around it in the same run. Nothing is asserted but that
-//! nothing fails which must not. Behind it the names of some parts: `issuing`, `calls`, `handshakes`, `enrolments`,
+//! nothing fails which must not. Behind it the names of some parts: `issuing`, `signed`, `calls`, `handshakes`, `enrolments`,
 //! `rotations`, `strangers`; `rounds=N` and `seconds=N` set how often and for how long each is measured, `roots=N` how often the root is
 //! rotated, a minute each.
 #![allow(
@@ -32,6 +32,7 @@ mod handshakes;
 mod issuing;
 mod mesh;
 mod rotations;
+mod signed;
 mod strangers;
 
 use std::time::Duration;
@@ -74,6 +75,9 @@ fn main() -> Result<()> {
     process::raise_open_files(FILES)?;
     if asked("issuing") {
         runtime.block_on(issuing::all(plan))?;
+    }
+    if asked("signed") {
+        runtime.block_on(signed::all(plan))?;
     }
     if asked("calls") {
         runtime.block_on(calls::all(plan))?;
