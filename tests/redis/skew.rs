@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::daemons::load::{Load, Outcome};
 use crate::daemons::mesh::{Mesh, Node};
+use crate::process::secured::ended;
 use crate::process::skew::{Programs, time};
 use crate::process::{Place, clean, until};
 use crate::servers::{RedisServer, free_port};
@@ -144,5 +145,62 @@ fn ask(program: &Path, address: &str, asked: &[&str]) -> Result<()> {
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{} {asked:?}: {}{shown}{complaint}", program.display(), output.status);
     let _: serde_json::Value = serde_json::from_str(&shown).with_context(|| format!("{asked:?}: {shown}"))?;
+    Ok(())
+}
+
+/// A mesh of the other release, whose administrator has given scopes, is upgraded node by node and has its records signed then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mesh_of_before_demands_signatures_once_all_its_daemons_know_them() -> Result<()> {
+    let (server, folder) = (RedisServer::start(&[])?, tempfile::tempdir()?);
+    let (daemons, lines) = (Programs::daemon(), Programs::command_line());
+    let socket = |node: &str| format!("unix:{}", folder.path().join(node).with_extension("sock").display());
+    let asked = |program: &Path, node: &str, line: &str| {
+        let mut command = clean(program);
+        command.args(line.split(' ')).args(["--addr", &socket(node)]).current_dir(folder.path());
+        ended(command.env("HOME", folder.path()))
+    };
+    let mut nodes = Vec::new();
+    for node in ["n1", "n2"] {
+        let path = folder.path().join(node).with_extension("sock");
+        let path = path.to_str().context("no UTF-8")?;
+        let mut place = Place::new(&["--node-id", node, "--store", &server.url(), "--control-socket", path])?;
+        place.program = daemons.other.clone();
+        nodes.push((place.start()?, place));
+    }
+    let of_before = |line: &str| -> Result<()> {
+        let done = asked(&lines.other, "n1", line)?;
+        ensure!(done.code == Some(0), "{line}: {}", done.complaint);
+        Ok(())
+    };
+    of_before("cert ca init --yes --out admin")?;
+    for number in 0..5 {
+        of_before(&format!("bindings set operator:o{number} mesh.read --yes"))?;
+    }
+    let bound = asked(&lines.this, "n1", "bindings list -o name")?.output;
+    for number in 0..2 {
+        let (daemon, mut place) = nodes.remove(0);
+        daemon.signal("TERM")?;
+        daemon.wait()?;
+        place.program = daemons.this.clone();
+        nodes.push((place.start()?, place));
+        if number == 0 && daemons.this != daemons.other {
+            let early = asked(&lines.this, "n1", "cert ca protect --yes")?;
+            ensure!(early.code != Some(0) && early.complaint.contains("n2"), "{}", early.complaint);
+            let check = asked(&lines.this, "n1", "mesh check --category identity")?.output;
+            ensure!(check.contains("count without a signature"), "{check}");
+        }
+    }
+    until("all daemons know signatures", async || {
+        Ok(asked(&lines.this, "n1", "cert ca protect --yes")?.code == Some(0))
+    })
+    .await?;
+    for node in ["n1", "n2"] {
+        let listed = asked(&lines.this, node, "bindings list -o name")?;
+        ensure!(listed.output == bound, "{node}: {}{}", listed.output, listed.complaint);
+        let check = asked(&lines.this, node, "mesh check --category identity")?.output;
+        ensure!(check.contains("ok   no other one counts"), "{node}: {check}");
+    }
+    let told = asked(&lines.this, "n1", "audit list --action authority.require-signatures -o json")?.output;
+    ensure!(told.contains("do not count"), "{told}");
     Ok(())
 }
