@@ -80,15 +80,6 @@ pub enum Refusal {
     Deleted,
 }
 
-/// What becomes of what is found of a record.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// It counts.
-    Counts(Parts),
-    /// It does not, and what was known before stays.
-    Refused(Refusal),
-}
-
 /// The value of a record in its parts.
 pub fn split(value: &Bytes) -> Parts {
     let unsigned = || Parts { payload: value.clone(), signature: None };
@@ -138,45 +129,51 @@ pub fn message(cluster: &str, name: Name<'_>, payload: &[u8], signature: &Record
 impl Signers {
     /// Whether signatures of the issuer with this key count.
     pub fn has(&self, key: &[u8]) -> bool {
-        self.keys.iter().any(|known| known.fingerprint().as_bytes() == key)
+        self.find(key).is_some()
+    }
+
+    fn find(&self, key: &[u8]) -> Option<&IssuerKey> {
+        self.keys.iter().find(|known| known.fingerprint().as_bytes() == key)
     }
 
     /// Whether one of them has signed this value of a record.
     pub fn have_signed(&self, name: Name<'_>, parts: &Parts) -> bool {
         let Some(signature) = &parts.signature else { return false };
-        let is_its = |key: &&IssuerKey| key.fingerprint().as_bytes() == signature.key.as_slice();
-        let Some(key) = self.keys.iter().find(is_its) else { return false };
+        let Some(key) = self.find(&signature.key) else { return false };
         let message = message(&self.cluster, name, &parts.payload, signature);
         (!signature.deleted || parts.payload.is_empty())
             && key.has_signed(RECORD, &message, &signature.signature)
     }
 }
 
-/// Whether what is found of a record counts.
+/// What is found of a record, in its parts, if it counts.
+///
+/// # Errors
+/// Why it does not; what was known before stays then.
 pub fn judge(
     signers: Option<&Signers>,
     known: Option<Known<'_>>,
     name: Name<'_>,
     found: Found<'_>,
-) -> Verdict {
+) -> Result<Parts, Refusal> {
     let parts = split(found.value);
-    let Some(signers) = signers else { return Verdict::Counts(parts) };
+    let Some(signers) = signers else { return Ok(parts) };
     let is_as_known =
         |known: Known<'_>| known.value == found.value && (known.is_signed || signers.unsigned_counts);
     if known.is_some_and(is_as_known) {
-        return Verdict::Counts(parts);
+        return Ok(parts);
     }
     let Some(signature) = &parts.signature else {
         let counts = signers.unsigned_counts && found.is_first && known.is_none();
-        return if counts { Verdict::Counts(parts) } else { Verdict::Refused(Refusal::Unsigned) };
+        return if counts { Ok(parts) } else { Err(Refusal::Unsigned) };
     };
     if !found.is_signed.unwrap_or_else(|| signers.have_signed(name, &parts)) {
-        return Verdict::Refused(Refusal::Forged);
+        return Err(Refusal::Forged);
     }
     if known.and_then(|known| known.number).is_some_and(|known| signature.number <= known) {
-        return Verdict::Refused(Refusal::PlayedBack);
+        return Err(Refusal::PlayedBack);
     }
-    Verdict::Counts(parts)
+    Ok(parts)
 }
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
 //! Going on to an issuer: a daemon that cannot sign or issue names others that can, and the same call is made there, once, with
 //! the caller's own proof.
 
+use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use serde_json::Value;
 
 use super::address::Address;
+use super::client::Client;
 use super::error::CliError;
 use super::rpc::Call;
 use super::session::Session;
 use super::settings::{Source, Target};
 use super::tls_files::TlsFiles;
 use crate::daemon::objects::certificates::issuers::ISSUERS;
-use omnirelay_wire::fault::Exit;
 
 /// How many of those that are named are asked.
 const ISSUERS_MAX: usize = 3;
@@ -34,12 +35,12 @@ pub async fn call_issuer(session: &Session, call: &Call, mut refused: CliError) 
     for named in named(&refused) {
         let Some(address) = address_of(&named, target, asked) else { continue };
         session.notes().step(1, || format!("asking {address}, which is an issuer"));
-        // That is the name of the first one.
         let tls = TlsFiles { server_name: None, ..target.tls.clone() };
         // The mesh has told where it is, and so it gets no token.
         let source = Source::Peer;
         let target = Target { addresses: vec![address.clone()], tls, source, ..target.clone() };
-        let issuer = session.towards(target)?;
+        // Other connections: that is not the name of the first one.
+        let issuer = Client::new(&session.settings, target)?;
         match issuer.call(call).await {
             // It may have had the secret, and has not that of now.
             Err(error) if error.exit() == Exit::Unavailable || error.is(reasons::NOT_AN_ISSUER) => {

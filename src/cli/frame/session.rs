@@ -104,14 +104,6 @@ impl Session {
         }
     }
 
-    /// A client for another target, of which nothing else is known.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be built.
-    pub(super) fn towards(&self, target: Target) -> Result<Client, CliError> {
-        Client::new(&self.settings, target)
-    }
-
     /// Writes the data of the command, and how many columns did not fit.
     ///
     /// # Errors

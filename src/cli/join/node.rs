@@ -13,7 +13,6 @@ use omnirelay_pki::key::{Fingerprint, Key};
 use omnirelay_pki::request::Request;
 use omnirelay_pki::trust::{Bundle, Usage};
 use omnirelay_wire::pb::omnirelay::security::v1::{Evidence, JoinBody, JoinGrant};
-use omnirelay_wire::pb::omnirelay::store::v1::{KeptRecord, KeptRecords};
 use omnirelay_wire::reasons;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
@@ -32,6 +31,7 @@ use crate::daemon::data_dir::{self, DataDir};
 use crate::daemon::identity::own::{IDENTITY_FOLDER, IdentityError, IdentityFiles, OwnIdentity};
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::certificates::join::GRANT;
+use crate::daemon::objects::certificates::record_keeper::kept_by_joining;
 
 /// How far the clock of this host may be from that of the mesh, in milliseconds, before it is said.
 const CLOCKS_APART_MS: u64 = 60_000;
@@ -239,7 +239,9 @@ impl Host {
             // All that are trusted, and not only the one that the token names.
             let roots = CertificateDer::pem_slice_iter(grant.bundle_pem.as_bytes()).filter_map(Result::ok);
             self.files.keep_bundle(&roots.collect::<Vec<_>>()).map_err(unusable)?;
-            self.keep_authority(&grant)?;
+            // In the place of whatever was kept of another mesh.
+            let kept = kept_by_joining(grant.signed_authority.clone());
+            self.files.keep_signed_records(&kept).map_err(unusable)?;
             self.files.keep_identity(&own).map_err(unusable)?;
             self.files.forget_pending_key().map_err(unusable)
         })?;
@@ -255,19 +257,6 @@ impl Host {
     }
 
     /// Writes the configuration; returns what has to be said of it.
-    /// Keeps the authority as it is signed, in the place of whatever was kept of another mesh.
-    fn keep_authority(&self, grant: &JoinGrant) -> Result<(), CliError> {
-        let record = KeptRecord {
-            kind: "authority".to_owned(),
-            key: "mesh".to_owned(),
-            value: grant.signed_authority.clone(),
-            ..KeptRecord::default()
-        };
-        let records = if record.value.is_empty() { Vec::new() } else { vec![record] };
-        let kept = KeptRecords { records, ..KeptRecords::default() }.encode_to_vec();
-        self.files.keep_signed_records(&kept).map_err(unusable)
-    }
-
     fn write_config(&self, args: &JoinArgs, grant: &JoinGrant) -> Result<Vec<String>, CliError> {
         let directory = std::path::absolute(self.directory.path()).unwrap_or_default();
         let mut config = json!({

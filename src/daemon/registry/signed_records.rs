@@ -36,26 +36,8 @@ impl Registry {
         unknown: Unknown,
     ) -> Result<(), CommitError> {
         let is_to_go = |id: &RecordId| unknown == Unknown::Deleted || self.view().as_it_counts(id).is_some();
-        let due = refused.iter().filter(|(id, _)| self.view().may_restore(id) && is_to_go(id));
-        let due: Vec<_> = due.collect();
-        let mut outcome = Ok(());
-        for some in due.chunks(AT_ONCE) {
-            if self.restore_some(some).await.is_ok() {
-                continue;
-            }
-            // One of them may be too large for a commit with others.
-            for one in some.chunks(1) {
-                outcome = self.restore_some(one).await.and(outcome);
-            }
-        }
-        outcome
-    }
-
-    async fn restore_some(&self, some: &[(&RecordId, &Refused)]) -> Result<(), CommitError> {
-        let lines = some.iter().map(|(id, refused)| told(id, refused)).collect();
-        let ids: Vec<RecordId> = some.iter().map(|(id, _)| (*id).clone()).collect();
-        // Another issuer may have put some of them right meanwhile.
-        let is_wrong = |id: &RecordId| self.view().refused_records().contains_key(id);
+        let due = refused.keys().filter(|id| self.view().may_restore(id) && is_to_go(id));
+        let due: Vec<RecordId> = due.cloned().collect();
         let as_it_counts = |reader: &Reader<'_>, id: &RecordId| {
             // The commit expects what was read before.
             reader.get(id);
@@ -64,7 +46,15 @@ impl Registry {
                 None => Write::Delete { id: id.clone() },
             }
         };
-        self.write_signed(RESTORE, &ids, as_it_counts, is_wrong, lines).await
+        let line = |id: &RecordId| refused.get(id).map(|refused| told(id, refused)).unwrap_or_default();
+        // Another issuer may have put some of them right meanwhile.
+        let rewrite = Rewrite {
+            action: RESTORE,
+            write: as_it_counts,
+            is_due: |id: &RecordId| self.view().is_refused(id),
+            line,
+        };
+        self.write_signed(&due, rewrite).await
     }
 
     /// Signs records anew as they are.
@@ -72,48 +62,58 @@ impl Registry {
     /// # Errors
     /// As of [`Self::restore_signed`].
     pub async fn sign_anew(&self, ids: &[RecordId]) -> Result<(), CommitError> {
-        let mut outcome = Ok(());
-        for some in ids.chunks(AT_ONCE) {
-            if self.sign_some(some).await.is_ok() {
-                continue;
-            }
-            // As above.
-            for one in some.chunks(1) {
-                outcome = self.sign_some(one).await.and(outcome);
-            }
-        }
-        outcome
-    }
-
-    async fn sign_some(&self, some: &[RecordId]) -> Result<(), CommitError> {
-        let lines = some.iter().map(|id| format!("{id}: signed")).collect();
-        let due = || self.view().records_to_sign();
         let anew = |reader: &Reader<'_>, id: &RecordId| match reader.get(id) {
             Some(record) => Write::Put { id: id.clone(), value: record.record.value.clone(), group: None },
             // There is the note of a deletion.
             None => Write::Delete { id: id.clone() },
         };
+        let line = |id: &RecordId| format!("{id}: signed");
         // Another issuer may have signed some of them meanwhile.
-        let still = due();
-        self.write_signed(SIGN, some, anew, |id| still.binary_search(id).is_ok(), lines).await
+        let rewrite =
+            Rewrite { action: SIGN, write: anew, is_due: |id: &RecordId| self.view().is_to_sign(id), line };
+        self.write_signed(ids, rewrite).await
     }
 
-    async fn write_signed(
+    /// Writes records, many at once, and one at a time where that fails: one of them may be too large for a commit with others.
+    async fn write_signed<W, D, L>(
         &self,
-        action: &'static str,
         ids: &[RecordId],
-        write: impl Fn(&Reader<'_>, &RecordId) -> Write,
-        is_due: impl Fn(&RecordId) -> bool,
-        lines: Vec<String>,
-    ) -> Result<(), CommitError> {
+        rewrite: Rewrite<W, D, L>,
+    ) -> Result<(), CommitError>
+    where
+        W: Fn(&Reader<'_>, &RecordId) -> Write,
+        D: Fn(&RecordId) -> bool,
+        L: Fn(&RecordId) -> String,
+    {
+        let mut outcome = Ok(());
+        for some in ids.chunks(AT_ONCE) {
+            if self.write_some(some, &rewrite).await.is_ok() {
+                continue;
+            }
+            for one in some.chunks(1) {
+                outcome = self.write_some(one, &rewrite).await.and(outcome);
+            }
+        }
+        outcome
+    }
+
+    async fn write_some<W, D, L>(
+        &self,
+        ids: &[RecordId],
+        Rewrite { action, write, is_due, line }: &Rewrite<W, D, L>,
+    ) -> Result<(), CommitError>
+    where
+        W: Fn(&Reader<'_>, &RecordId) -> Write,
+        D: Fn(&RecordId) -> bool,
+        L: Fn(&RecordId) -> String,
+    {
         let kinds = ids.iter().map(|id| id.kind.clone());
         let act = Act { tries: TRIES, ..Act::new(action, kinds, Authority::Unfenced) };
-        let body = own_body(self.node_id(), action, object(ids), named(lines));
+        let body = own_body(self.node_id(), action, object(ids), named(ids.iter().map(line).collect()));
         let done = self.act::<_, CommitError, _>(&act, async |reader: Reader<'_>| {
             let due = ids.iter().filter(|id| is_due(id));
             let writes: Vec<Write> = due.map(|id| write(&reader, id)).collect();
-            let plan = || reader.plan().write(writes.clone()).audit([body.clone()]);
-            Ok((!writes.is_empty()).then(|| (plan(), ())))
+            Ok((!writes.is_empty()).then(|| (reader.plan().write(writes).audit([body.clone()]), ())))
         });
         done.await.map(drop)
     }
@@ -131,6 +131,14 @@ impl Registry {
         let plan = Plan::default().audit([body]).once("", REFUSE, format!("{hash:016x}"), hash);
         self.attempt(&act, plan).await.map(drop)
     }
+}
+
+/// How records are written again: what of each, whether that is still due, and what the trail says of it.
+struct Rewrite<W, D, L> {
+    action: &'static str,
+    write: W,
+    is_due: D,
+    line: L,
 }
 
 /// What becomes of a record that does not count, and in the place of which nothing is known.

@@ -25,10 +25,7 @@ struct Signing {
 impl Signing {
     /// What is written of a record: with the signature that it has, if that counts still, and else with a new one.
     fn value(&self, id: &RecordId, parts: Parts, number: u64) -> Result<Bytes, Fault> {
-        let counts = |signature: &RecordSignature| {
-            self.signers.keys.iter().any(|key| key.fingerprint().as_bytes() == signature.key.as_slice())
-        };
-        if let Some(signature) = parts.signature.as_ref().filter(|signature| counts(signature)) {
+        if let Some(signature) = parts.signature.as_ref().filter(|of| self.signers.has(&of.key)) {
             return Ok(join(&parts.payload, signature));
         }
         let deleted = parts.signature.is_some_and(|before| before.deleted);
@@ -72,7 +69,7 @@ impl Registry {
     pub(super) fn signed(&self, mut plan: Plan) -> Result<Plan, Fault> {
         let Some(signing) = self.signing_of(&plan.writes, &mut plan.preconditions)? else { return Ok(plan) };
         let (view, mut written) = (self.view(), Vec::new());
-        for write in plan.writes.iter_mut().filter(|write| view.to_sign(write.id()).is_some()) {
+        for write in plan.writes.iter_mut().filter(|write| view.is_signed(write.id())) {
             let id = write.id().clone();
             let version = view.version_of(view.get(&id).as_deref(), &id);
             expect(&mut plan.preconditions, &id, version);

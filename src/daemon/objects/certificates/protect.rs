@@ -1,7 +1,6 @@
 //! Protecting records: from then on those of who may do what count only when an issuer has signed them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::hex;
@@ -14,7 +13,7 @@ use prost::Message as _;
 use ring::digest::{Context, SHA256};
 use tokio::time::{Instant, timeout_at};
 
-use super::record_keeper::signing_by;
+use super::record_keeper::{SIGNED_WITHIN, signing_by};
 use super::{Certificates, ONLY, authority_id, authority_in, pb};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::asked::{Asked, answers};
@@ -23,9 +22,6 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::mutate::{Decision, request_hash};
 use crate::daemon::registry::view::ViewRecord;
-
-/// How long the answer waits for all records to be signed.
-const SIGNED_WITHIN: Duration = Duration::from_secs(5);
 
 impl Certificates {
     /// Begins to demand signatures; the keeper of records signs those that there are, and ends what is unsigned.

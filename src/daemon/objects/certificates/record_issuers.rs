@@ -14,6 +14,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RecordSignature, 
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 
+use super::authority::bundle_of;
 use super::signer::{Signer, not_made};
 use super::{JOIN_TOKEN, authority_id, pending_id, tokens, unreadable};
 use crate::core::signed_record::{Name, RECORD, Signers, message};
@@ -40,7 +41,7 @@ impl Issuers {
     /// The roots that another authority has to lead to; `None`: whoever comes first is believed.
     fn trusted(&self, before: Option<&AuthorityValue>) -> Option<Bundle> {
         match before {
-            Some(before) => bundle(&before.roots),
+            Some(before) => bundle_of(&before.roots).ok(),
             // What this host has kept, or was given when it joined.
             None => self.trust.current().bundle.clone(),
         }
@@ -83,7 +84,7 @@ impl RecordIssuers for Issuers {
         if let Some(trusted) = self.trusted(before.as_ref()) {
             check_roots(&trusted, &next)?;
         }
-        let roots = bundle(&next.roots).ok_or("its roots are none of one trust domain")?;
+        let roots = bundle_of(&next.roots).map_err(|_| "its roots are none of one trust domain")?;
         let signers = self.keys(&next, &roots)?;
         let newest = signers.as_ref().and_then(|signers| signers.keys.first());
         let is_by_new_issuer =
@@ -118,11 +119,6 @@ impl RecordIssuers for Issuers {
 
 fn decoded(value: &Bytes) -> Option<AuthorityValue> {
     AuthorityValue::decode(value.clone()).ok()
-}
-
-fn bundle(roots: &[SigningValue]) -> Option<Bundle> {
-    let roots = roots.iter().map(|root| CertificateDer::from(root.certificate.clone()));
-    Bundle::of(roots.collect()).ok()
 }
 
 /// That an authority has no more of anything than one can have: what somebody else wrote is not looked at for long.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::key_of;
 use omnirelay_store::{CommitError, RecordId, Write};
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RecordSigning};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, KeptRecord, KeptRecords, RecordSigning};
 use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -31,6 +31,8 @@ const KEPT_EVERY: Duration = Duration::from_secs(1);
 const TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How long other issuers have, once one has started or another signs, to write over what nobody else knows.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+/// How long whoever needs all records to be signed waits for that.
+pub const SIGNED_WITHIN: Duration = Duration::from_secs(5);
 /// How soon it is looked again while something is not as it is to be.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How many of them are told at once.
@@ -79,27 +81,18 @@ impl RecordKeeper {
 
     /// Keeps what counts for ever, once a second at most.
     pub async fn keep(&self) {
-        let mut last = None;
-        let mut kept = self.files.signed_records().unwrap_or_default();
+        let mut last = 0;
         loop {
-            let changed = |view: &View| {
-                let changes = view.changes_of_signed();
-                (view.head().caught_up && last != Some(changes)).then_some(changes)
-            };
+            let changed = |view: &View| Some(view.changes_of_signed()).filter(|changes| *changes != last);
             let changes = self.registry.look_until_found(changed).await;
-            let records = self.registry.view().kept_records();
-            if records == kept {
-                last = Some(changes);
-                continue;
-            }
-            let (files, written) = (self.files.clone(), records.clone());
+            let (records, files) = (self.registry.view().kept_records(), self.files.clone());
             // What panics there is told by the runtime.
-            match tokio::task::spawn_blocking(move || files.keep_signed_records(&written)).await {
+            match tokio::task::spawn_blocking(move || files.keep_signed_records(&records)).await {
                 Ok(Err(error)) => {
                     warn!(%error, "signed records not kept, a restart knows nothing of them; it is tried again");
                     tokio::time::sleep(AGAIN).await;
                 }
-                Ok(Ok(())) | Err(_) => (last, kept) = (Some(changes), records),
+                Ok(Ok(())) | Err(_) => last = changes,
             }
             tokio::time::sleep(KEPT_EVERY).await;
         }
@@ -168,7 +161,7 @@ impl RecordKeeper {
             self.registry.sign_anew(&unsigned).await?;
             info!(count = unsigned.len(), "records signed by the newest issuer");
         }
-        let is_under_way = signing.unsigned_counts || signing.keys.len() > 1;
+        let is_under_way = is_being_signed(signing);
         match is_under_way && self.registry.view().is_all_signed() {
             true => self.finish().await.map(|()| None),
             false => Ok((is_under_way || !refused.is_empty()).then(|| Instant::now() + LOOK_AGAIN)),
@@ -178,10 +171,7 @@ impl RecordKeeper {
     /// What becomes of records that this node knows nothing of: for a while after its start, and while records are being signed, they
     /// may be of others who have yet to be heard.
     fn unknown(&self, authority: &AuthorityValue) -> Unknown {
-        let is_at_rest = authority
-            .record_signing
-            .as_ref()
-            .is_some_and(|signing| !signing.unsigned_counts && signing.keys.len() == 1);
+        let is_at_rest = authority.record_signing.as_ref().is_some_and(|signing| !is_being_signed(signing));
         let mut seen = self.seen();
         let since = match &seen.signers {
             Some((known, since)) if *known == authority.record_signing => *since,
@@ -298,6 +288,20 @@ pub fn signing_by(
         unsigned_counts,
         unknown_fields: before.map(|before| before.unknown_fields.clone()).unwrap_or_default(),
     }
+}
+
+/// Whether something else counts than what the newest issuer has signed, as not all has been signed by it.
+pub fn is_being_signed(signing: &RecordSigning) -> bool {
+    signing.unsigned_counts || signing.keys.len() > 1
+}
+
+/// What a host keeps that knows the authority alone, as it is signed: empty where records are not.
+pub fn kept_by_joining(signed_authority: Vec<u8>) -> Vec<u8> {
+    let RecordId { kind, key } = authority_id();
+    let record =
+        KeptRecord { kind: kind.0.to_string(), key, value: signed_authority, ..KeptRecord::default() };
+    let records = if record.value.is_empty() { Vec::new() } else { vec![record] };
+    KeptRecords { records, ..KeptRecords::default() }.encode_to_vec()
 }
 
 /// Leaves the newest issuer alone, and says what has changed.

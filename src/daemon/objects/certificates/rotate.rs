@@ -3,8 +3,6 @@
 //! The root before stays trusted until it is retired, and has certified the new one: whoever knows one of the two believes
 //! what is issued meanwhile, and nobody has to be told of the new one before it is used.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_pki::authority::Validity;
@@ -28,7 +26,7 @@ use tracing::{info, warn};
 
 use super::authority::{bundle_of, bundle_pem, lives, shown};
 use super::own::KeepError;
-use super::record_keeper::signing_by;
+use super::record_keeper::{SIGNED_WITHIN, is_being_signed, signing_by};
 use super::revoke::GRACE;
 use super::seal_keys::Signers;
 use super::signer::{Prepared, Secret, Signer};
@@ -47,8 +45,6 @@ use crate::daemon::registry::mutate::{Decision, request_hash};
 const ROOTS_MAX: usize = 2;
 /// How many issuers are remembered.
 const ISSUERS_MAX: usize = 8;
-/// How long the end of a root waits for all records to be signed under the newest.
-const SIGNED_WITHIN: Duration = Duration::from_secs(5);
 /// How many holders are named that keep a root from being retired.
 const NAMED_MAX: usize = 5;
 
@@ -216,7 +212,7 @@ impl Certificates {
     async fn await_signatures(&self) {
         let signed = self.registry.look_until_found(|view| {
             let authority = view.get(&authority_id()).and_then(|found| found.value::<AuthorityValue>());
-            authority.is_none_or(|authority| !is_being_signed(&authority)).then_some(())
+            authority.is_none_or(|authority| !has_to_sign(&authority)).then_some(())
         });
         if self.registry.view().demands_signatures() {
             let _ = timeout(SIGNED_WITHIN, signed).await;
@@ -225,7 +221,7 @@ impl Certificates {
 
     /// That no record waits for the signature of the newest issuer: by that of one under another root it would count no more.
     fn check_all_signed(&self, authority: &AuthorityValue) -> Result<(), Fault> {
-        match self.registry.view().demands_signatures() && is_being_signed(authority) {
+        match self.registry.view().demands_signatures() && has_to_sign(authority) {
             true => Err(in_use("records are being signed by the newest issuer still; try again in a moment")),
             false => Ok(()),
         }
@@ -258,9 +254,9 @@ impl Certificates {
     }
 }
 
-/// Whether signatures of issuers before count, as not all has been signed by the newest.
-fn is_being_signed(authority: &AuthorityValue) -> bool {
-    authority.record_signing.as_ref().is_some_and(|signing| signing.keys.len() > 1)
+/// Whether the newest issuer of an authority has records yet to sign.
+fn has_to_sign(authority: &AuthorityValue) -> bool {
+    authority.record_signing.as_ref().is_some_and(is_being_signed)
 }
 
 /// What becomes of the issuers before.

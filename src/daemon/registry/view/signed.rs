@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use omnirelay_core::text::printable;
 use omnirelay_core::time::Millis;
+use omnirelay_pki::issuer_key::IssuerKey;
 use omnirelay_store::{Change, Epoch, Kind, LogEntry, Record, RecordId, Revision, Version};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RecordSignature;
@@ -21,7 +22,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::RecordSignature;
 pub use loading::Verified;
 
 use super::{State, View, ViewChange, ViewRecord, read, write};
-use crate::core::signed_record::{Found, Known, Name, Parts, Refusal, Signers, Verdict, judge, split};
+use crate::core::signed_record::{Found, Known, Name, Parts, Refusal, Signers, judge, split};
 
 /// How many records that do not count are noted; those beyond are found by a load once these are put right.
 const REFUSED_MAX: usize = 1000;
@@ -138,7 +139,7 @@ pub(super) struct Signed {
     has_more_refused: bool,
     /// Whether what was refused is to be judged anew, by a load: others may sign by now, or there was more of it.
     is_stale: bool,
-    /// Rises whenever other records count.
+    /// How often other records have counted than were kept in the file of this host.
     changes: u64,
     /// The epoch of the load that was judged last; 0: none was, and nothing was kept.
     epoch: Epoch,
@@ -188,10 +189,7 @@ impl Signed {
             // Nobody knows whether the mesh of this host demands signatures.
             return Err(Why::Record(Refusal::Unsigned));
         }
-        match judge(self.signers.as_deref(), self.known(id), name(id), found) {
-            Verdict::Counts(parts) => Ok(parts),
-            Verdict::Refused(why) => Err(Why::Record(why)),
-        }
+        judge(self.signers.as_deref(), self.known(id), name(id), found).map_err(Why::Record)
     }
 
     /// Takes another authority, if it may follow the one that is known.
@@ -260,11 +258,30 @@ impl Signed {
 
     /// Whether none of those who count now has signed what is known of a record.
     fn is_of_before(&self, id: &RecordId) -> bool {
-        let demands = self.signers.as_ref().is_some_and(|signers| !signers.unsigned_counts);
         self.held.get(id).is_some_and(|held| match &held.signature {
             Some((_, key)) => !self.has(key),
-            None => demands,
+            None => self.demands_signatures(),
         })
+    }
+
+    /// Whether nothing counts that nobody has signed.
+    fn demands_signatures(&self) -> bool {
+        self.signers.as_ref().is_some_and(|signers| !signers.unsigned_counts)
+    }
+
+    /// Whether the newest issuer has signed what is known of a record.
+    fn is_by_newest(&self, held: &Held) -> bool {
+        let newest =
+            self.signers.as_ref().and_then(|signers| signers.keys.first()).map(IssuerKey::fingerprint);
+        let key = held.signature.as_ref().map(|(_, key)| key.as_slice());
+        newest.is_some_and(|newest| key == Some(newest.as_bytes()))
+    }
+
+    /// Whether the newest issuer has yet to sign a record. What was not seen as it is now may be older than what others have followed
+    /// it by.
+    fn is_to_sign(&self, id: &RecordId, held: &Held) -> bool {
+        let may_be_older = self.refused.contains_key(id) && self.is_of_before(id);
+        !self.is_by_newest(held) && !may_be_older
     }
 
     /// Whether there is an authority, and none that this host believes.
@@ -305,8 +322,7 @@ fn name(id: &RecordId) -> Name<'_> {
 impl State {
     /// Whether a record stays as it was known, whatever the store has lost or somebody has written there.
     pub(super) fn stays(&self, id: &RecordId) -> bool {
-        let demands = self.signed.signers.as_ref().is_some_and(|signers| !signers.unsigned_counts);
-        self.is_authority(id) || demands && self.is_signed(id)
+        self.is_authority(id) || self.signed.demands_signatures() && self.is_signed(id)
     }
 
     /// Whether a change is of a record that is judged.
@@ -324,14 +340,10 @@ impl State {
         let change = entry.changes.iter().find(|change| self.is_authority(&change.after.id))?;
         let demanded = self.signed.signers.is_some();
         let taken = self.change_signed(change, entry);
-        if !demanded && self.demands_signatures() {
+        if !demanded && self.signed.demands_signatures() {
             self.drop_unsigned(entry);
         }
         taken
-    }
-
-    fn demands_signatures(&self) -> bool {
-        self.signed.signers.as_ref().is_some_and(|signers| !signers.unsigned_counts)
     }
 
     /// Believes nothing any more that nobody has signed: whoever has begun to demand signatures at once, as this daemon sees it, has
@@ -409,15 +421,12 @@ impl State {
             self.forget_signed(id);
             return None;
         };
-        if self.signed.held.get(id).is_some_and(|held| held.value == found.value)
-            && found.version > Version(0)
-        {
+        let is_as_known = self.signed.held.get(id).is_some_and(|held| held.value == found.value);
+        let was_in_store = self.copy_of(id).is_none_or(|known| known.record.version > Version(0));
+        if is_as_known && was_in_store && found.version > Version(0) {
             // What else stands in the row nobody has signed.
-            let was_in_store = self.copy_of(id).is_none_or(|known| known.record.version > Version(0));
-            if was_in_store {
-                self.set_stored(id, found.version, revision);
-                return self.copy_of(id).cloned();
-            }
+            self.set_stored(id, found.version, revision);
+            return self.copy_of(id).cloned();
         }
         // Before it is known who signs, nobody has.
         let signature = signature.filter(|_| self.signed.signers.is_some());
@@ -430,7 +439,7 @@ impl State {
             is_deleted,
         };
         self.signed.held.insert(id.clone(), held);
-        self.signed.changes += 1;
+        self.signed.changes += u64::from(!is_as_known);
         let records = self.kinds.entry(id.kind.clone()).or_default();
         if is_deleted {
             records.remove(&id.key);

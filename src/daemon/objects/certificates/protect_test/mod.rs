@@ -9,11 +9,12 @@ use omnirelay_pki::authority::Authority;
 use omnirelay_pki::certificate::key_of;
 use omnirelay_store::{Change, MemoryStore, Pulse, Record, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{
-    JoinPolicyValue, JoinTokenValue, KeptRecord, KeptRecords, RecordSignature, RecordSigning, SigningValue,
+    JoinPolicyValue, JoinTokenValue, RecordSignature, RecordSigning, SigningValue,
 };
 use prost::Message as _;
 
 use super::record_issuers::Issuers;
+use super::record_keeper::kept_by_joining;
 use super::tests::called;
 use super::*;
 use crate::core::signed_record::{join, split};
@@ -371,11 +372,9 @@ async fn a_host_that_has_joined_believes_nothing_that_nobody_has_signed_from_its
     ];
     for (at, (what, write)) in authorities.into_iter().enumerate() {
         let node = format!("joined-{at}");
-        let kind = AUTHORITY.0.to_string();
-        let kept = KeptRecord { kind, key: ONLY.to_owned(), value: signed.to_vec(), ..Default::default() };
-        let kept = KeptRecords { records: vec![kept], ..Default::default() };
+        let kept = kept_by_joining(signed.to_vec());
         let files = IdentityFiles::of(&place.path().join(&node), None);
-        files.keep_signed_records(&kept.encode_to_vec()).unwrap();
+        files.keep_signed_records(&kept).unwrap();
         attacker.write(vec![write]).await;
         let host = Daemon::start(&node, attacker.0.clone(), place.path()).await;
         assert!(host.view().demands_signatures(), "{what}");

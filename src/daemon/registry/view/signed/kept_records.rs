@@ -13,7 +13,7 @@ use super::{View, read, write};
 use crate::core::signed_record::split;
 
 impl View {
-    /// Rises whenever other signed records count.
+    /// How often other signed records have counted than were kept; 0: never.
     pub fn changes_of_signed(&self) -> u64 {
         read(&self.state).signed.changes
     }
@@ -29,12 +29,7 @@ impl View {
             value: held.value.to_vec(),
             unknown_fields: Default::default(),
         });
-        let mut records: Vec<KeptRecord> = records.collect();
-        if records.is_empty() {
-            return Vec::new();
-        }
-        records.sort_by(|one, other| (&one.kind, &one.key).cmp(&(&other.kind, &other.key)));
-        let epoch = state.signed.epoch.0;
+        let (records, epoch) = (records.collect(), state.signed.epoch.0);
         KeptRecords { records, epoch, unknown_fields: Default::default() }.encode_to_vec()
     }
 
@@ -59,6 +54,7 @@ impl View {
         for record in &records {
             state.take_signed(record, Some(split(&record.value)), Revision(0));
         }
+        state.signed.changes = 0;
         Ok(())
     }
 }

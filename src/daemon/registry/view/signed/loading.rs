@@ -32,6 +32,8 @@ impl State {
         }
         let before = std::mem::replace(&mut self.signed.epoch, self.head.epoch);
         self.signed.is_new_epoch = before != Epoch(0) && before != self.head.epoch;
+        // Which epoch it is is kept as well.
+        self.signed.changes += u64::from(before != self.head.epoch);
         // A host that knew of no signatures takes what it finds for as long as that counts.
         let is_first = self.signed.signers.is_none();
         let found = self.set_aside(old);

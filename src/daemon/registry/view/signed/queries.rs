@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use omnirelay_pki::issuer_key::IssuerKey;
 use omnirelay_store::{Change, Kind, RecordId, Version};
 
 use super::super::{View, ViewChange, ViewRecord, read, write};
@@ -24,13 +23,30 @@ impl View {
 
     /// Whether records have to be signed: no other one counts.
     pub fn demands_signatures(&self) -> bool {
-        read(&self.state).signed.signers.as_ref().is_some_and(|signers| !signers.unsigned_counts)
+        read(&self.state).signed.demands_signatures()
     }
 
     /// The records that do not count, as they stand in the store; none while they are to be judged anew.
     pub fn refused_records(&self) -> BTreeMap<RecordId, Refused> {
         let state = read(&self.state);
         if state.signed.is_stale { BTreeMap::new() } else { state.signed.refused.clone() }
+    }
+
+    /// Whether this record does not count, as [`View::refused_records`] has it.
+    pub(in crate::daemon::registry) fn is_refused(&self, id: &RecordId) -> bool {
+        let state = read(&self.state);
+        !state.signed.is_stale && state.signed.refused.contains_key(id)
+    }
+
+    /// Whether this record is one of [`View::records_to_sign`].
+    pub(in crate::daemon::registry) fn is_to_sign(&self, id: &RecordId) -> bool {
+        let state = read(&self.state);
+        state.signed.held.get(id).is_some_and(|held| state.signed.is_to_sign(id, held))
+    }
+
+    /// Whether this record is of a signed kind, and not exempt.
+    pub(in crate::daemon::registry) fn is_signed(&self, id: &RecordId) -> bool {
+        read(&self.state).is_signed(id)
     }
 
     /// How often a record did not count, since this daemon started.
@@ -41,17 +57,7 @@ impl View {
     /// The records that count without a signature, or with that of another issuer than the newest, and that the store has so.
     pub fn records_to_sign(&self) -> Vec<RecordId> {
         let state = read(&self.state);
-        let newest = state.signed.signers.as_ref().and_then(|signers| signers.keys.first());
-        let newest = newest.map(|key| key.fingerprint());
-        let is_old = |(id, held): &(&RecordId, &Held)| {
-            let is_by_newest = held
-                .signature
-                .as_ref()
-                .is_some_and(|(_, key)| newest.is_some_and(|newest| newest.as_bytes() == key.as_slice()));
-            // What was not seen as it is now may be older than what others have followed it by.
-            let may_be_older = state.signed.refused.contains_key(id) && state.signed.is_of_before(id);
-            !is_by_newest && !may_be_older
-        };
+        let is_old = |(id, held): &(&RecordId, &Held)| state.signed.is_to_sign(id, held);
         let mut old: Vec<RecordId> =
             state.signed.held.iter().filter(is_old).map(|(id, _)| id.clone()).collect();
         old.sort();
@@ -62,13 +68,9 @@ impl View {
     pub fn is_all_signed(&self) -> bool {
         let state = read(&self.state);
         let signed = &state.signed;
-        let newest =
-            signed.signers.as_ref().and_then(|signers| signers.keys.first()).map(IssuerKey::fingerprint);
-        let is_by_newest = |held: &Held| {
-            let key = held.signature.as_ref().map(|(_, key)| key.as_slice());
-            newest.is_some_and(|newest| key == Some(newest.as_bytes().as_slice()))
-        };
-        !signed.is_stale && !signed.has_more_refused && signed.held.values().all(is_by_newest)
+        !signed.is_stale
+            && !signed.has_more_refused
+            && signed.held.values().all(|held| signed.is_by_newest(held))
     }
 
     /// Whether anybody may delete this record, and no note of that is needed: nobody knows it, or it says nothing any more.
