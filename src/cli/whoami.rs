@@ -62,10 +62,13 @@ async fn run(args: &WhoamiArgs, session: &mut Session) -> Result<Exit, CliError>
 pub fn told(document: &Value) -> String {
     let words =
         |name: &str| items(document, name).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
-    let scopes = words("scopes");
+    let (scopes, own_node) = (words("scopes"), words("ownNodeScopes"));
+    let node = text(document, "localNodeId");
+    let own_node = if own_node.is_empty() { own_node } else { format!("{own_node}, for {node} alone") };
     let rows = [
         ("proof", text(document, "proof").to_owned()),
         ("scopes", if scopes.is_empty() { "none".to_owned() } else { scopes }),
+        ("besides", own_node),
         ("reaches", reach(text(document, "federatedCluster"))),
         ("roles", words("roles")),
         ("token", text(document, "tokenId").to_owned()),

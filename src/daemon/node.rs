@@ -344,7 +344,8 @@ fn control_tls(config: &Config, trust: &Arc<Trust>) -> Result<Option<Arc<Tls>>, 
 /// The surface of the control port, with nothing served yet.
 fn control_surface(mount: &Mount, tokens: Arc<Tokens>, bearers: Arc<Bearers>) -> SurfaceBuilder {
     let (control, grants) = (&mount.config.control, mount.grants.clone());
-    let builder = Surface::builder([OMNIRELAY]).call_rates(control.rate_limit.rates());
+    let rates = control.rate_limit.rates();
+    let builder = Surface::builder([OMNIRELAY]).of_node(mount.registry.node_id()).call_rates(rates);
     // Under TLS a page that calls the daemon by a name of its own finds no certificate of that name.
     let hosts = match control.tls.source.is_demanded() {
         true => Hosts::any(),

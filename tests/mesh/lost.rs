@@ -83,7 +83,7 @@ fn a_mesh_whose_issuer_secret_is_lost_gets_another_from_its_root() -> Result<()>
     let daemon = place.start()?;
     let mesh = Secured { place, daemon, folder };
     let cases = [
-        ("cert issue --operator eve --out eve", "has not the secret"),
+        ("cert issue --operator eve --out eve", "is no issuer"),
         ("cert ca rotate --offline-root root", "has not the secret"),
         ("cert ca rotate --offline-root root --new-secret", "add --yes"),
     ];

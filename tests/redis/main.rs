@@ -15,6 +15,7 @@ mod faults;
 mod fencing;
 mod foreign;
 mod guide;
+mod host_door;
 mod hostile_member;
 mod linked;
 mod membership;

@@ -27,15 +27,21 @@ const BINDING: Kind = Kind::of("binding");
 const WORKER: &str = "b";
 
 /// A mesh of an issuer and a worker that has joined, over one Redis.
-struct Mesh {
+pub struct Mesh {
     server: RedisServer,
-    mesh: Secured,
-    worker: String,
+    pub mesh: Secured,
+    /// Where the worker is, which has its control socket at `b.sock`.
+    pub worker: String,
     _b: Joined,
 }
 
 impl Mesh {
-    fn start() -> Result<Self> {
+    pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same, with these words for the worker's daemon.
+    pub fn start_with(words: &[&str]) -> Result<Self> {
         let server = RedisServer::start(&[])?;
         let mesh = Secured::start("a", "127.0.0.2:0", &[&TLS[..], &["--store", &server.url()]].concat())?;
         let made = mesh.by("admin", "token create --out token --node b")?;
@@ -46,7 +52,9 @@ impl Mesh {
         ensure!(joined.code == Some(0), "{}", joined.complaint);
         let port = mesh.daemon.control.rsplit_once(':').context("no port")?.1;
         let worker = format!("127.0.0.3:{port}");
-        let b = Joined::start(&mesh, "b", &worker, &[])?;
+        let socket = mesh.path("b.sock");
+        let socket = ["--control-socket", socket.to_str().context("no UTF-8")?];
+        let b = Joined::start(&mesh, "b", &worker, &[&socket, words].concat())?;
         Ok(Self { server, mesh, worker, _b: b })
     }
 
@@ -55,12 +63,12 @@ impl Mesh {
     }
 
     /// A command of the administrator at the worker.
-    fn at_worker(&self, line: &str) -> Result<Ended> {
+    pub fn at_worker(&self, line: &str) -> Result<Ended> {
         self.by("admin", &format!("https://{}", self.worker), line)
     }
 
     /// A command of somebody at an address.
-    fn by(&self, who: &str, address: &str, line: &str) -> Result<Ended> {
+    pub fn by(&self, who: &str, address: &str, line: &str) -> Result<Ended> {
         let mut command = command(line, self.mesh.folder.path());
         command.args(["--addr", address]).arg("--tls-ca").arg(self.mesh.path("admin").join("bundle.pem"));
         command.arg("--tls-cert").arg(self.mesh.path(who).join("chain.pem"));
@@ -72,7 +80,7 @@ impl Mesh {
     }
 
     /// The addresses of both.
-    fn addresses(&self) -> [String; 2] {
+    pub fn addresses(&self) -> [String; 2] {
         [self.mesh.url(), format!("https://{}", self.worker)]
     }
 }

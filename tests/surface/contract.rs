@@ -243,7 +243,7 @@ fn a_changed_route_or_scope_is_found() {
     let line = lines.iter().find(|line| line.contains("PeerControlService.Cordon ")).unwrap();
     assert!(
         line.ends_with(
-            "{post=/control/peers/{node_id}:cordon body=*} {scope=mesh.operate audit_action=peers.cordon}"
+            "{post=/control/peers/{node_id}:cordon body=*} {scope=mesh.operate audit_action=peers.cordon own_node=node_id}"
         ),
         "{line}"
     );

@@ -82,7 +82,7 @@ static COLUMNS: &[Column] = &[
     Column::new("time", |record, moment| time::ago(super::frame::document::field(record, "time"), moment))
         .ranked(|record| time::millis(super::frame::document::field(record, "time")).unwrap_or(0) as f64)
         .keep(),
-    Column::new("actor", |record, _| text(record, "actor").to_owned()),
+    Column::new("actor", |record, _| actor(record)),
     Column::new("action", |record, _| action(record)).keep(),
     Column::new("object", |record, _| text(record, "object").to_owned()).keep(),
     Column::new("changes", |record, _| changes(record)),
@@ -99,6 +99,13 @@ static COLUMNS: &[Column] = &[
 /// Whether a seal reaches as far as the record. It was not compared with the seal.
 fn covered(record: &Value) -> String {
     if flag(record, "sealed") { "unverified" } else { "not yet" }.to_owned()
+}
+
+/// Who asked: a user or a token of a host with its node, since each host has its own `uid:root`.
+fn actor(record: &Value) -> String {
+    let (actor, node) = (text(record, "actor"), text(record, "nodeId"));
+    let is_of_host = ["uid:", "token:"].iter().any(|of| actor.starts_with(of));
+    if is_of_host && !node.is_empty() { format!("{actor} at {node}") } else { actor.to_owned() }
 }
 
 fn action(record: &Value) -> String {
@@ -118,7 +125,7 @@ fn changes(record: &Value) -> String {
 
 /// What a line says of a record that is new.
 pub fn summary(record: &Value) -> String {
-    let parts = [text(record, "actor").to_owned(), action(record), text(record, "object").to_owned()];
+    let parts = [actor(record), action(record), text(record, "object").to_owned()];
     let parts = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     let changes = Some(changes(record)).filter(|changes| !changes.is_empty());
     let reason = Some(text(record, "reason")).filter(|reason| !reason.is_empty());
@@ -145,6 +152,9 @@ mod tests {
             "changes": ["cordoned: false -> true"], "reason": "disk",
         });
         assert_eq!(summary(&record), "local peers.cordon peer/a: cordoned: false -> true (disk)");
+        let of_host =
+            json!({"actor": "uid:root", "nodeId": "a", "action": "peers.drain", "object": "peer/a"});
+        assert_eq!(summary(&of_host), "uid:root at a peers.drain peer/a");
         let refusal = json!({
             "actor": "bob", "action": "peers.cordon", "refused": true, "count": 3, "refusal": "MISSING_SCOPE",
         });

@@ -207,6 +207,8 @@ impl fmt::Display for Scopes {
 pub struct Principal {
     pub name: Arc<str>,
     pub scopes: Scopes,
+    /// What it may do where a call concerns the node that is asked, and no other; not less than `scopes`.
+    pub own_node: Scopes,
     /// What proves it.
     pub proof: Proof,
 }
@@ -214,7 +216,12 @@ pub struct Principal {
 impl Principal {
     /// Somebody who has proved nothing, and is taken for this.
     pub fn unproven(name: impl Into<Arc<str>>, scopes: Scopes) -> Self {
-        Self { name: name.into(), scopes, proof: Proof::Nothing }
+        Self::proven(name, scopes, Proof::Nothing)
+    }
+
+    /// Somebody who may do the same whatever node a call concerns.
+    pub fn proven(name: impl Into<Arc<str>>, scopes: Scopes, proof: Proof) -> Self {
+        Self { name: name.into(), scopes, own_node: scopes, proof }
     }
 }
 
@@ -320,19 +327,22 @@ pub struct PeerInfo {
     pub certificate: Option<Arc<Certificate>>,
     /// What that makes of it.
     pub standing: Standing,
+    /// Whether nothing but roots that this host's configuration names vouches for that.
+    pub by_own_roots: bool,
 }
 
 impl PeerInfo {
     /// A peer at an address.
     pub fn at(remote: SocketAddr, local: Option<SocketAddr>) -> Self {
-        Self { remote, local, user: None, certificate: None, standing: Standing::Member }
+        Self { remote, local, user: None, certificate: None, standing: Standing::Member, by_own_roots: false }
     }
 
     /// Who has shown this in the TLS handshake.
     #[must_use]
     pub(in crate::daemon) fn showing(self, shown: Option<&Shown>) -> Self {
-        let Some(Shown { certificate, standing, .. }) = shown else { return self };
-        Self { certificate: Some(Arc::clone(certificate)), standing: *standing, ..self }
+        let Some(Shown { certificate, standing, by_own_roots, .. }) = shown else { return self };
+        let (certificate, standing) = (Some(Arc::clone(certificate)), *standing);
+        Self { certificate, standing, by_own_roots: *by_own_roots, ..self }
     }
 
     /// A peer behind a unix socket.
@@ -426,6 +436,8 @@ pub struct Caller {
     /// The proven identity, such as `local`.
     pub principal: Arc<str>,
     pub scopes: Scopes,
+    /// What the principal may do where a call concerns the node that is asked, and no other; not less than `scopes`.
+    pub own_node: Scopes,
     /// What proves the principal.
     pub proof: Proof,
     /// What the caller has shown under TLS, whether or not it is what proves the principal.
@@ -483,6 +495,7 @@ impl Caller {
         Self {
             principal: principal.into(),
             scopes: Scopes::all(),
+            own_node: Scopes::all(),
             proof: Proof::Nothing,
             certificate: None,
             provisional: None,

@@ -12,6 +12,7 @@ pub mod federation;
 pub mod files;
 pub mod handshake;
 pub mod handshake_budget;
+pub mod host_door;
 pub mod named_server;
 pub mod operator_files;
 pub mod own;

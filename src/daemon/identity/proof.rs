@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::authenticate::{Authenticator, Ended, Loopback};
 use super::bearer::{Bearer, Bearers};
 use super::caller::{PeerInfo, Principal, Proof, Provisional, Scope, Scopes};
+use super::host_door::{HostDoor, of_door};
 use super::tokens::TOKEN_CHARS;
 use super::trust::{HasAuthority, Standing, Trust};
 
@@ -32,6 +33,8 @@ pub struct Token {
     pub name: String,
     pub secret: String,
     pub scopes: Scopes,
+    /// What it may do where a call concerns this node and no other; not less than `scopes`.
+    pub own_node: Scopes,
 }
 
 impl fmt::Debug for Token {
@@ -75,7 +78,7 @@ impl Tokens {
             let name = format!("token:{}", token.name);
             let tag = hmac::sign(&self.key, token.secret.as_bytes());
             let proof = Proof::TokenFile(Fingerprint::of(tag.as_ref()));
-            (tag, Principal { name: name.into(), scopes: token.scopes, proof })
+            (tag, Principal { name: name.into(), scopes: token.scopes, own_node: token.own_node, proof })
         });
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
         self.changes.send_replace(());
@@ -106,10 +109,12 @@ impl Tokens {
 
 type Granted = Box<dyn Fn(&str) -> Scopes + Send + Sync>;
 
-/// What those who have sent a token may do besides what its line says, by their role bindings: nothing until somebody knows.
+/// What those who have sent a token may do besides what its line says, by their role bindings: nothing until somebody knows; and
+/// what the door of this host gives.
 #[derive(Default)]
 pub struct Grants {
     asked: OnceLock<Granted>,
+    pub door: Arc<HostDoor>,
     changes: watch::Sender<()>,
 }
 
@@ -132,7 +137,8 @@ impl Grants {
 
     fn added_to(&self, principal: Principal) -> Principal {
         let granted = self.of(&principal.name);
-        Principal { scopes: principal.scopes.union(granted), ..principal }
+        let (scopes, own_node) = (principal.scopes.union(granted), principal.own_node.union(granted));
+        self.door.limited(Principal { scopes, own_node, ..principal })
     }
 
     /// Those of a principal or a role.
@@ -146,7 +152,7 @@ impl Grants {
         let names = bearer.roles.iter().chain([&bearer.name]);
         let held = names.fold(own, |scopes, name| scopes.union(self.of(name)));
         let scopes = bearer.narrowed.map_or(held, |narrowed| held.intersection(narrowed));
-        Principal { name: Arc::clone(&bearer.name), scopes, proof: Proof::Bearer(bearer) }
+        self.door.limited(Principal::proven(Arc::clone(&bearer.name), scopes, Proof::Bearer(bearer)))
     }
 }
 
@@ -238,7 +244,13 @@ impl<A: Authenticator> Proven<A> {
             // What a node may do is said here and nowhere else.
             return Ok(match holder {
                 Holder::Node { .. } => principal,
-                Holder::Operator(_) | Holder::Service(_) => self.grants.added_to(principal),
+                Holder::Operator(_) | Holder::Service(_) => {
+                    let mut principal = self.grants.added_to(principal);
+                    if peer.by_own_roots {
+                        principal.scopes = self.grants.door.configured(principal.scopes);
+                    }
+                    principal
+                }
             });
         }
         if let Some(scheme) = foreign {
@@ -250,9 +262,11 @@ impl<A: Authenticator> Proven<A> {
             // Whoever could open the socket was let in by its mode; the name is for the audit trail.
             Some(user) => {
                 let name = format!("uid:{user}").into();
-                Ok(Principal { name, scopes: Scopes::all(), proof: Proof::Socket })
+                let user =
+                    Principal { name, scopes: of_door(), own_node: Scopes::all(), proof: Proof::Socket };
+                Ok(self.grants.door.limited(user))
             }
-            None => self.otherwise.authenticate(peer, headers),
+            None => self.otherwise.authenticate(peer, headers).map(|who| self.grants.door.limited(who)),
         }
     }
 }
@@ -302,7 +316,9 @@ impl<A: Authenticator> Authenticator for Proven<A> {
             Proof::Bearer(bearer) => Box::pin(Arc::clone(self.bearers.as_ref()?).ends(Arc::clone(bearer))),
             Proof::TokenFile(_) => Box::pin(taken_away(Arc::clone(&tokens), principal.clone())),
             // Its connection ends with it.
-            Proof::Certificate if needed.is_some() => Box::pin(std::future::pending()),
+            Proof::Certificate | Proof::Nothing | Proof::Socket if needed.is_some() => {
+                Box::pin(std::future::pending())
+            }
             Proof::Certificate | Proof::Federated(_) | Proof::Nothing | Proof::Refused(_) | Proof::Socket => {
                 return None;
             }
@@ -344,7 +360,9 @@ async fn fewer(
             Proof::TokenFile(_) => {
                 grants.added_to(tokens.again(&principal).unwrap_or_else(|| principal.clone()))
             }
-            Proof::Certificate | Proof::Federated(_) | Proof::Nothing | Proof::Refused(_) | Proof::Socket => {
+            Proof::Socket => grants.door.limited(Principal { scopes: of_door(), ..principal.clone() }),
+            Proof::Nothing => grants.door.limited(principal.clone()),
+            Proof::Certificate | Proof::Federated(_) | Proof::Refused(_) => {
                 grants.added_to(Principal { scopes: own_scopes(&principal), ..principal.clone() })
             }
         };
@@ -364,7 +382,8 @@ fn own_scopes(principal: &Principal) -> Scopes {
         Proof::Certificate if principal.name.starts_with("operator:") => OPERATORS.iter().copied().collect(),
         Proof::Certificate => CONNECTED.iter().copied().collect(),
         Proof::Bearer(_) | Proof::TokenFile(_) | Proof::Federated(_) => Scopes::NONE,
-        Proof::Nothing | Proof::Refused(_) | Proof::Socket => principal.scopes,
+        Proof::Nothing | Proof::Socket => principal.scopes.intersection(of_door()),
+        Proof::Refused(_) => principal.scopes,
     }
 }
 
@@ -380,16 +399,15 @@ pub fn of_holder(holder: &Holder) -> Principal {
         Holder::Node { .. } | Holder::Service(_) => CONNECTED,
     };
     let name = format!("{}:{}", holder.kind(), holder.name());
-    let scopes = scopes.iter().copied().collect();
-    Principal { name: name.into(), scopes, proof: Proof::Certificate }
+    Principal::proven(name, scopes.iter().copied().collect(), Proof::Certificate)
 }
 
 /// Who shows a certificate of a federated cluster; `None`: another certificate is shown, or none. No scope comes of it.
 fn federated(peer: &PeerInfo) -> Option<Principal> {
     let certificate = peer.certificate.as_ref().filter(|_| peer.standing == Standing::Federated)?;
     let Holder::Node { cluster, node, .. } = certificate.id.holder() else { return None };
-    let name = format!("node:{cluster}/{node}").into();
-    Some(Principal { name, scopes: Scopes::NONE, proof: Proof::Federated(cluster.as_str().into()) })
+    let name = format!("node:{cluster}/{node}");
+    Some(Principal::proven(name, Scopes::NONE, Proof::Federated(cluster.as_str().into())))
 }
 
 /// Takes whoever is on this host until the mesh has an authority, and nobody from then on. Before that is known they are

@@ -9,7 +9,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 fn tokens() -> Arc<Tokens> {
     let tokens = Arc::new(Tokens::default());
     let (name, scopes) = ("watcher".to_owned(), [Scope::MeshRead].into_iter().collect());
-    tokens.replace(&[Token { name, secret: SECRET.to_owned(), scopes }]);
+    tokens.replace(&[Token { name, secret: SECRET.to_owned(), scopes, own_node: scopes }]);
     tokens
 }
 
@@ -282,9 +282,76 @@ async fn what_is_under_way_ends_with_the_scope_that_it_needs_or_with_the_proof()
     assert!(proven.ends(&ann, Some(Scope::MeshRead)).is_none(), "its connection ends with the certificate");
 }
 
+/// Scopes here, and where a call concerns this node alone.
+fn both(who: &Principal) -> String {
+    format!("{} | {}", who.scopes, who.own_node)
+}
+
+#[test]
+fn who_is_on_a_host_that_is_no_issuer_may_read_and_do_what_concerns_it() {
+    use super::super::authenticate::Insecure;
+    let (all, read) = (Scopes::all(), [Scope::MeshRead].into_iter().collect());
+    let (tokens, grants) = (Arc::new(Tokens::default()), Arc::new(Grants::default()));
+    let secrets = ["a", "b", "c"].map(|letter| letter.repeat(32));
+    let line = |name: &str, scopes, own_node| Token {
+        name: name.to_owned(),
+        secret: name.repeat(32),
+        scopes,
+        own_node,
+    };
+    tokens.replace(&[
+        line("a", super::super::host_door::of_door(), all),
+        line("b", all, all),
+        line("c", read, read),
+    ]);
+    // A binding of the mesh that names a line of each host.
+    grants.ask(|name| if name == "token:c" || name == "operator:ann" { Scopes::all() } else { Scopes::NONE });
+    let proven = Proven::new(tokens, grants.clone(), Insecure::default());
+    let user = PeerInfo::of_user("root");
+    let [own, named, bound] = secrets.map(|secret| sent(Some(&format!("Bearer {secret}"))));
+    let (nothing, all) = (HeaderMap::new(), all.to_string());
+    let (door, most) = ("mesh.connect, mesh.read", "mesh.connect, mesh.read, mesh.operate");
+    let foreign = || PeerInfo { by_own_roots: true, ..of_ann() };
+    let cases = [
+        // who, what is sent, the scopes where this host administers, and where it does not
+        ("the socket", user.clone(), &nothing, all.as_str(), door),
+        ("a line without scopes", user.clone(), &own, all.as_str(), door),
+        ("a line with all scopes", user.clone(), &named, all.as_str(), most),
+        ("a line with a binding", user, &bound, all.as_str(), most),
+        ("an operator", of_ann(), &nothing, all.as_str(), all.as_str()),
+        ("an operator under roots of this host", foreign(), &nothing, all.as_str(), most),
+        ("anybody", PeerInfo::unknown(), &nothing, all.as_str(), most),
+    ];
+    for administers in [true, false, true] {
+        grants.door.administers(administers);
+        for (what, peer, headers, everywhere, narrow) in &cases {
+            let who = proven.authenticate(peer, headers).unwrap();
+            let expected = if administers { everywhere } else { narrow };
+            assert_eq!(both(&who), format!("{expected} | {all}"), "{what}, {administers}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_under_way_at_the_door_ends_once_others_administer() {
+    let grants = Arc::new(Grants::default());
+    let proven = Proven::new(tokens(), grants.clone(), ProofNeeded);
+    let who = proven.authenticate(&PeerInfo::of_user("root"), &HeaderMap::new()).unwrap();
+    let begun = |needed| proven.ends(&who, Some(needed)).map(tokio::spawn);
+    let administering = begun(Scope::MeshAdmin).unwrap();
+    assert!(begun(Scope::MeshRead).is_none(), "nobody takes that away");
+    tokio::task::yield_now().await;
+    assert!(grants.door.administers(false) && !grants.door.administers(false), "it is new once");
+    grants.tell();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(5), administering).await;
+    let who = ended.expect("at once").unwrap().unwrap();
+    assert_eq!(who.scopes.to_string(), "mesh.connect, mesh.read");
+}
+
 #[test]
 fn secrets_are_not_shown() {
-    let token = Token { name: "ops".into(), secret: SECRET.into(), scopes: Scopes::all() };
+    let token =
+        Token { name: "ops".into(), secret: SECRET.into(), scopes: Scopes::all(), own_node: Scopes::all() };
     let shown = format!("{token:?} {:?}", tokens());
     assert!(shown.contains("ops") && !shown.contains(SECRET), "{shown}");
 }

@@ -20,7 +20,7 @@ pub use super::client_judge::{Clients, Reach};
 use super::files::{self, LOOK_EVERY, Stamp};
 use super::handshake::{Noted, Unshaken, shake};
 use super::handshake_budget::HandshakeBudget;
-use super::trust::{Standing, Trust, Trusted};
+use super::trust::{Standing, Trust, Trusted, unix_now};
 
 /// How long a client that is refused may take to read why.
 const WHY_WITHIN: Duration = Duration::from_secs(1);
@@ -100,6 +100,8 @@ pub struct Shaken {
 pub struct Shown {
     pub certificate: Arc<Certificate>,
     pub standing: Standing,
+    /// Whether nothing but roots that this host's configuration names vouches for it.
+    pub by_own_roots: bool,
     chain: Vec<CertificateDer<'static>>,
     judged_by: Arc<Trusted>,
 }
@@ -113,8 +115,9 @@ impl Shown {
         let Some(leaf) = chain.first() else { return Ok(None) };
         let certificate = Arc::new(Certificate::read(leaf).map_err(io::Error::other)?);
         let standing = judged_by.standing(&certificate.id);
+        let by_own_roots = judged_by.is_by_own_roots(chain, unix_now());
         let chain = chain.iter().map(|one| one.clone().into_owned()).collect();
-        Ok(Some(Self { certificate, standing, chain, judged_by }))
+        Ok(Some(Self { certificate, standing, by_own_roots, chain, judged_by }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The file of tokens: read as it stands, or made with one token in it.
 //!
-//! A line is `NAME TOKEN [SCOPE...]`; without scopes a token has all of them. Empty lines and those that begin with `#`
+//! A line is `NAME TOKEN [SCOPE...]`; without scopes a token has what the control socket gives. Empty lines and those that begin with `#`
 //! say nothing.
 
 use std::collections::BTreeSet;
@@ -12,6 +12,7 @@ use omnirelay_core::names::check_node_name;
 use omnirelay_store::whole_file::write_whole;
 
 use super::caller::{Scope, Scopes};
+use super::host_door::of_door;
 use super::permissions::{Unsafe, check_private};
 use super::proof::Token;
 use crate::daemon::chance::random_secret;
@@ -123,8 +124,11 @@ fn token(line: &str) -> Result<Token, String> {
         format!("behind the token stand scopes, of {}", known.join(", "))
     };
     let held: Option<Scopes> = scopes.iter().map(|word| Scope::from_word(word)).collect();
-    let held = if scopes.is_empty() { Scopes::all() } else { held.ok_or_else(unknown)? };
-    Ok(Token { name: name.to_owned(), secret: secret.to_owned(), scopes: held })
+    let (held, own_node) = match scopes.is_empty() {
+        true => (of_door(), Scopes::all()),
+        false => held.map(|held| (held, held)).ok_or_else(unknown)?,
+    };
+    Ok(Token { name: name.to_owned(), secret: secret.to_owned(), scopes: held, own_node })
 }
 
 #[cfg(test)]
@@ -147,10 +151,12 @@ mod tests {
     fn a_line_names_a_token_and_its_scopes() {
         let text = format!("# who may what\n\nops {SECRET}\nwatcher {SECRET}2 mesh.read mesh.connect\n");
         let tokens = read(file(&text, 0o600).path()).unwrap();
-        let scopes: Vec<_> =
-            tokens.iter().map(|token| (token.name.as_str(), token.scopes.to_string())).collect();
-        let all = Scopes::all().to_string();
-        assert_eq!(scopes, [("ops", all), ("watcher", "mesh.connect, mesh.read".to_owned())]);
+        let held: Vec<_> = tokens
+            .iter()
+            .map(|token| (token.name.as_str(), token.scopes.to_string(), token.own_node))
+            .collect();
+        let read = of_door();
+        assert_eq!(held, [("ops", read.to_string(), Scopes::all()), ("watcher", read.to_string(), read)]);
     }
 
     #[test]

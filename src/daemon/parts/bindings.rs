@@ -20,7 +20,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let bindings = Bindings::new(registry.clone(), node.config.control.watches_max);
     // What could not be was refused with the configuration.
     let seeds = node.config.security.bindings.iter().filter_map(|binding| binding.seed().ok()).collect();
-    let seeds = Arc::new(Seeds { registry: registry.clone(), trust, seeds });
+    let door = node.grants.door.clone();
+    let seeds = Arc::new(Seeds { registry: registry.clone(), trust, door, seeds });
     let local = seeds.clone();
     let (view, grants, changed) = (registry.clone(), node.grants.clone(), registry);
     grants.ask(move |principal| granted(view.view(), principal).union(local.granted(principal)));

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::Names;
@@ -14,6 +15,7 @@ use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::Cer
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::revocation_exchange_service_server::RevocationExchangeServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServiceServer;
+use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::config::Config;
@@ -42,8 +44,11 @@ use crate::daemon::objects::certificates::{has_authority, issuers, revocations_n
 use crate::daemon::objects::peers;
 use crate::daemon::readiness::item;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::view::View;
 use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver};
 
+/// How often a host looks whether it is an issuer: who puts the secret back waits for that.
+const SECRET_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How many nodes at a time are remembered to judge by an older list.
 const BEHIND_MAX: usize = 64;
 /// How many nodes that cannot prove who they are are named.
@@ -185,6 +190,7 @@ fn keep_signed_records(node: &mut Mount, signer: &Arc<Signer>) {
     let keeper =
         RecordKeeper { registry: registry.clone(), signer: signer.clone(), files, seen: Mutex::default() };
     keeper.load();
+    narrow_door(node);
     let keeper = Arc::new(keeper);
     let asked = keeper.clone();
     node.readiness.add(move || {
@@ -196,6 +202,28 @@ fn keep_signed_records(node: &mut Mount, signer: &Arc<Signer>) {
     let kept = keeper.clone();
     node.run(Phase::End, async move { keeper.run().await });
     node.run(Phase::End, async move { kept.keep().await });
+}
+
+/// Has those who are on this host do no more than what concerns it, where others administer the mesh.
+fn narrow_door(node: &mut Mount) {
+    let (registry, grants) = (node.registry.clone(), node.grants.clone());
+    let asked = registry.clone();
+    let look = move || {
+        let administers = asked.may_write(&RecordId::new(JOIN_POLICY, "mesh"));
+        if grants.door.administers(administers) {
+            grants.tell();
+        }
+    };
+    look();
+    node.run(Phase::End, async move {
+        let sense = |view: &View| view.changed(&AUTHORITY);
+        let look = || {
+            look();
+            // The file with an issuer's secret may come and go.
+            async { Some(Instant::now() + SECRET_LOOK_EVERY) }
+        };
+        registry.react(sense, look).await;
+    });
 }
 
 /// That records need no signature in a mesh that has an authority.

@@ -120,7 +120,7 @@ fn open_ports(node: &mut Mount, relay: Option<&Relay>) -> Result<(), NodeError> 
     }
     // Whoever shows a certificate is who it says; tokens are for the control port.
     let grants = node.grants.clone();
-    let surface = Surface::builder([OMNIRELAY]).hosts(Hosts::any());
+    let surface = Surface::builder([OMNIRELAY]).of_node(node.registry.node_id()).hosts(Hosts::any());
     let surface = match config.relay.tls.clients {
         RelayClients::Required => surface.authenticator(Proven::by_certificate(grants, ProofNeeded)),
         RelayClients::None | RelayClients::Optional => {

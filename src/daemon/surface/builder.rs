@@ -39,6 +39,8 @@ pub enum SurfaceError {
     NoConverter { method: String },
     #[error("method {method} declares no known scope: `{scope}`")]
     UnknownScope { method: String, scope: String },
+    #[error("method {method} has no text field `{field}` that could name the node which a call concerns")]
+    OwnNode { method: String, field: String },
     #[error("method {method} cannot be reached at `{template}`: {why}")]
     Template { method: String, template: String, why: &'static str },
     #[error("method {method} cannot speak the JSON of its origin below `{below}`: {why}")]
@@ -83,6 +85,7 @@ pub struct SurfaceBuilder {
     in_flight_bytes_max: usize,
     names_changes: bool,
     among_nodes: bool,
+    node_id: String,
     alt_svc: Option<HeaderValue>,
     extra: Router,
 }
@@ -104,6 +107,7 @@ impl SurfaceBuilder {
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
             names_changes: false,
             among_nodes: false,
+            node_id: String::new(),
             alt_svc: None,
             extra: Router::new(),
         }
@@ -186,6 +190,12 @@ impl SurfaceBuilder {
         self.port = port;
     }
 
+    /// Says which node serves it: what concerns that one may be called by who may do no more than that.
+    #[must_use]
+    pub fn of_node(self, node_id: &str) -> Self {
+        Self { node_id: node_id.to_owned(), ..self }
+    }
+
     /// Says whether a change whose caller gave no idempotency key is given one, under which its answer is kept: worth its
     /// price only where that answer can be lost between the daemon and its store.
     pub fn name_changes(&mut self, names_changes: bool) {
@@ -246,6 +256,7 @@ impl SurfaceBuilder {
             methods,
             port: self.port,
             among_nodes: self.among_nodes,
+            node_id: self.node_id,
             open,
             authenticator: self.authenticator,
             rates: self.rates,
@@ -268,7 +279,14 @@ impl SurfaceBuilder {
 
 /// A service that anyone may call, by its name.
 fn open_target(path: &'static str, service: impl GrpcService + 'static) -> (&'static str, Target) {
-    let method = Method { path, policy: None, audit_action: None, streams: true, client_streams: true };
+    let method = Method {
+        path,
+        policy: None,
+        audit_action: None,
+        streams: true,
+        client_streams: true,
+        own_node: None,
+    };
     let name = path.trim_start_matches('/');
     (name, Target { method: Arc::new(method), service: Arc::new(service) })
 }

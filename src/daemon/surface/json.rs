@@ -110,6 +110,7 @@ async fn run(
     let prepared = match admitted {
         Ok(caller) => prepare(pipeline, binding, &call, caller.as_ref(), body, &share)
             .await
+            .and_then(|bytes| Ok(pipeline.check_own_node(method, caller.as_ref(), &bytes).map(|()| bytes)?))
             .map(|bytes| (caller, bytes)),
         Err(fault) => Err(fault.into()),
     };

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use omnirelay_wire::descriptors::without_source_info;
 use omnirelay_wire::json::MethodJson;
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, ExtensionDescriptor, MessageDescriptor, MethodDescriptor, Value,
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
 };
 
 use super::SurfaceError;
 use super::dialect::Dialect;
+use super::own_node::OwnNode;
 use crate::daemon::identity::caller::Scope;
 
 /// The descriptors of some services, and the JSON converters of their methods.
@@ -43,6 +44,8 @@ pub(super) struct Method {
     pub streams: bool,
     /// Whether the request is one.
     pub client_streams: bool,
+    /// Which node a call concerns, where that can be the one that is asked and no other.
+    pub own_node: Option<OwnNode>,
 }
 
 impl Method {
@@ -160,6 +163,7 @@ fn describe_one(
         audit_action: options.audit_action(&descriptor),
         streams: descriptor.is_server_streaming(),
         client_streams: descriptor.is_client_streaming(),
+        own_node: options.own_node(&descriptor, &path)?,
     };
     let bindings = options.bindings(&descriptor, &path)?;
     if let Some(binding) = bindings.first().filter(|_| method.client_streams) {
@@ -213,6 +217,22 @@ impl Options {
         let policy = options.get_extension(&self.policy);
         let action = policy.as_message().map(|policy| text(policy, "audit_action"))?;
         (!action.is_empty()).then(|| action.into())
+    }
+
+    fn own_node(&self, method: &MethodDescriptor, path: &str) -> Result<Option<OwnNode>, SurfaceError> {
+        let options = method.options();
+        let policy = options.get_extension(&self.policy);
+        let field = policy.as_message().map(|policy| text(policy, "own_node")).unwrap_or_default();
+        match field.as_str() {
+            "" => Ok(None),
+            "*" => Ok(Some(OwnNode::Always)),
+            _ => match method.input().get_field_by_name(&field) {
+                Some(named) if named.kind() == Kind::String && !method.is_client_streaming() => {
+                    Ok(Some(OwnNode::Field(named)))
+                }
+                Some(_) | None => Err(SurfaceError::OwnNode { method: path.to_owned(), field }),
+            },
+        }
     }
 
     fn bindings(&self, method: &MethodDescriptor, path: &str) -> Result<Vec<HttpBinding>, SurfaceError> {

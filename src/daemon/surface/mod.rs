@@ -21,6 +21,7 @@ mod lines;
 mod method;
 mod observe;
 mod openapi;
+mod own_node;
 mod pipeline;
 mod places;
 mod preface;

@@ -28,6 +28,7 @@ use super::in_flight::InFlight;
 use super::lines::Lines;
 use super::method::Method;
 use super::observe::{RequestObserver, Watched};
+use super::own_node::principal_of;
 use super::rates::Rates;
 use super::received::{self, Received};
 use crate::daemon::identity::authenticate::Authenticator;
@@ -118,6 +119,8 @@ pub(super) struct Pipeline {
     pub port: &'static str,
     /// Whether it serves nodes of the mesh alone, and only what they need from each other.
     pub among_nodes: bool,
+    /// The node that serves.
+    pub node_id: String,
     /// By service name: health and reflection, which anyone may call.
     pub open: HashMap<&'static str, Target>,
     pub authenticator: Arc<dyn Authenticator>,
@@ -163,6 +166,12 @@ impl Pipeline {
                 false => Body::new(received),
             }
         });
+        let (parts, body) = request.into_parts();
+        let body = match self.own_node_only(&target.method, caller.as_ref(), body).await {
+            Ok(body) => body,
+            Err(fault) => return watched.refuse(fault),
+        };
+        let request = Request::from_parts(parts, body);
         self.invoke(target, caller, watched, request, message_bytes_max).await
     }
 
@@ -235,7 +244,7 @@ impl Pipeline {
             }
             (Err(fault), None) => {
                 let (name, proof) = (Arc::clone(&self.unknown), Proof::Refused(Box::new(fault)));
-                Ok(Principal { name, scopes: Scopes::NONE, proof })
+                Ok(Principal::proven(name, Scopes::NONE, proof))
             }
         }
     }
@@ -258,8 +267,11 @@ impl Pipeline {
             Standing::Federated if method.is_exchange() => {}
             Standing::Federated => return Err(beyond_exchange(method.path, &principal.name)),
             Standing::Member => {
-                if let Some(scope) = scope.filter(|scope| !principal.scopes.contains(*scope)) {
-                    return Err(missing_scope(method.path, scope, &principal));
+                let may = |scope| principal.scopes.contains(scope);
+                // Whether a call concerns this node is seen once it was read.
+                let may_here = |scope| method.own_node.is_some() && principal.own_node.contains(scope);
+                if let Some(scope) = scope.filter(|scope| !may(*scope) && !may_here(*scope)) {
+                    return Err(missing_scope(method.path, scope, &principal, &self.node_id));
                 }
             }
         }
@@ -270,6 +282,7 @@ impl Pipeline {
             provisional,
             principal: principal.name,
             scopes: principal.scopes,
+            own_node: principal.own_node,
             proof: principal.proof,
             certificate: peer.certificate.clone(),
             remote: peer.remote,
@@ -327,13 +340,17 @@ impl Pipeline {
 
     /// What ends a call of this caller, and what is said then.
     fn ends(&self, method: &Method, caller: &Caller) -> Option<BoxFuture<'static, Fault>> {
-        let Caller { principal, scopes, proof, .. } = caller;
-        let principal = Principal { name: Arc::clone(principal), scopes: *scopes, proof: proof.clone() };
-        let (path, needed) = (method.path, method.policy.and_then(|policy| policy.scope));
+        let principal = principal_of(caller);
+        // What one may do at this node alone is not taken away.
+        let needed = method.policy.and_then(|policy| policy.scope);
+        let needed = needed.filter(|needed| caller.scopes.contains(*needed));
+        let (path, node_id) = (method.path, self.node_id.clone());
         let ended = self.authenticator.ends(&principal, needed)?;
         Some(Box::pin(async move {
             match (ended.await, needed) {
-                (Ok(principal), Some(needed)) => last_answer(missing_scope(path, needed, &principal)).await,
+                (Ok(principal), Some(needed)) => {
+                    last_answer(missing_scope(path, needed, &principal, &node_id)).await
+                }
                 (Err(fault), _) => last_answer(fault).await,
                 // Who needs no scope lacks none.
                 (Ok(_), None) => std::future::pending().await,
@@ -474,14 +491,23 @@ pub(super) fn beyond_exchange(what: &str, principal: &str) -> Fault {
     .detail("method", what)
 }
 
-fn missing_scope(method: &str, needed: Scope, principal: &Principal) -> Fault {
-    let rule = rule(needed, principal);
+/// The fault of somebody who may not call what is served at this node.
+pub(super) fn missing_scope(method: &str, needed: Scope, principal: &Principal, node_id: &str) -> Fault {
+    let (is_of_host, rule) = (principal.own_node.contains(needed), rule(needed, principal));
     let needed = needed.word();
+    let besides = if is_of_host { format!(", and besides what concerns {node_id}") } else { String::new() };
+    let hint = match is_of_host {
+        true => format!(
+            "{rule}: show the certificate of an operator (--tls-cert FILE --tls-key FILE), send a token of the mesh, or call an \
+             issuer on its own host; what makes a host one is the secret in its data directory (identity/issuer-secret)"
+        ),
+        false => format!("ask an owner of the mesh to grant {needed} to {}: {rule}", principal.name),
+    };
     Fault::new(
         reasons::MISSING_SCOPE,
-        format!("{method} needs scope {needed}; {} has {}", principal.name, principal.scopes),
+        format!("{method} needs scope {needed}; {} has {}{besides}", principal.name, principal.scopes),
     )
-    .hint(format!("ask an owner of the mesh to grant {needed} to {}: {rule}", principal.name))
+    .hint(hint)
     .detail("rule", rule)
     .detail("method", method)
     .detail("missingScope", needed)
@@ -492,6 +518,9 @@ fn missing_scope(method: &str, needed: Scope, principal: &Principal) -> Fault {
 /// By what rule a principal has the scopes that it has, and so not this one.
 fn rule(needed: Scope, principal: &Principal) -> &'static str {
     match &principal.proof {
+        _ if principal.own_node.contains(needed) => {
+            "nobody administers the mesh for being on a host that is no issuer, nor for what that host's configuration says"
+        }
         Proof::Bearer(bearer) if bearer.narrowed.is_some_and(|narrowed| !narrowed.contains(needed)) => {
             "its token was narrowed to fewer scopes than its holder has; one without --scope has all of them"
         }

@@ -89,6 +89,7 @@ fn request<T>(number: u64, asked: T) -> Request<T> {
     request.extensions_mut().insert(Caller {
         principal: "operator".into(),
         scopes: Scopes::all(),
+        own_node: Scopes::all(),
         certificate: None,
         proof: Default::default(),
         provisional: None,

@@ -123,6 +123,7 @@ fn caller() -> Caller {
     Caller {
         principal: "local".into(),
         scopes: Scopes::all(),
+        own_node: Scopes::all(),
         certificate: None,
         proof: Default::default(),
         provisional: None,

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::{BINDING, BINDINGS_MAX, binding_id};
 use crate::daemon::identity::bound::Given;
 use crate::daemon::identity::caller::Scopes;
+use crate::daemon::identity::host_door::HostDoor;
 use crate::daemon::identity::trust::{HasAuthority, Trust};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Reader};
@@ -32,18 +33,29 @@ const AGAIN: Duration = Duration::from_secs(15);
 pub struct Seeds {
     pub registry: Arc<Registry>,
     pub trust: Arc<Trust>,
+    pub door: Arc<HostDoor>,
     pub seeds: Vec<Given>,
 }
 
 impl Seeds {
-    /// What the configuration of this daemon gives to a principal, as long as it is certain that the mesh has no authority:
-    /// from then on the registry says what holds.
+    /// What the configuration of this daemon gives to a principal at this node alone: as long as it is certain that the mesh has no
+    /// authority, and where this node may not enter it, at most `mesh.operate`. Else the registry says what holds.
     pub fn granted(&self, principal: &str) -> Scopes {
-        let known = self.seeds.iter().find(|seed| seed.principal == principal);
-        match (known, self.trust.has_authority()) {
-            (Some(seed), HasAuthority::No) => seed.scopes,
-            (Some(_), HasAuthority::Yes | HasAuthority::Unknown) | (None, _) => Scopes::NONE,
+        let Some(seed) = self.seeds.iter().find(|seed| seed.principal == principal) else {
+            return Scopes::NONE;
+        };
+        match self.trust.has_authority() {
+            HasAuthority::No => seed.scopes,
+            HasAuthority::Yes if self.door.is_narrow() && !self.is_entered(seed) => {
+                self.door.configured(seed.scopes)
+            }
+            HasAuthority::Yes | HasAuthority::Unknown => Scopes::NONE,
         }
+    }
+
+    /// Whether an issuer, which has the same in its configuration, has entered it.
+    fn is_entered(&self, seed: &Given) -> bool {
+        self.registry.view().get(&RecordId::new(BINDING_SEED, &*seed.principal)).is_some()
     }
 
     /// Does so for ever: a store may begin anew.

@@ -15,7 +15,7 @@ fn seeds(registry: &Arc<Registry>, has_authority: &Arc<AtomicBool>) -> Arc<Seeds
     let (trust, asked) = (Arc::new(Trust::default()), has_authority.clone());
     trust.ask(move || if asked.load(Ordering::Relaxed) { HasAuthority::Yes } else { HasAuthority::No });
     let given = Given { principal: WHO.to_owned(), scopes: [Scope::MeshOperate].into_iter().collect() };
-    Arc::new(Seeds { registry: registry.clone(), trust, seeds: vec![given] })
+    Arc::new(Seeds { registry: registry.clone(), trust, door: Arc::default(), seeds: vec![given] })
 }
 
 /// What the registry gives by now, once it has all that was committed.

@@ -76,7 +76,8 @@ impl Certificates {
         };
         let told = pb::WhoAmIResponse {
             principal: caller.principal.to_string(),
-            scopes: caller.scopes.iter().map(|scope| scope.word().to_owned()).collect(),
+            scopes: words(caller.scopes.iter()),
+            own_node_scopes: words(caller.own_node.iter().filter(|scope| !caller.scopes.contains(*scope))),
             proof: caller.proof.word().to_owned(),
             token_id: bearer
                 .and_then(|bearer| Some(bearer.issued.as_ref()?.number.to_string()))
@@ -260,6 +261,10 @@ fn wanted(caller: &Caller, asked: &pb::IssueTokenRequest) -> Result<Wanted, Faul
     // Not zero, so that it is as long as it was drawn.
     number[0] |= 0x80;
     Ok(Wanted { holder, shown, number: Serial::of(&number), lifetime, scopes })
+}
+
+fn words(scopes: impl Iterator<Item = Scope>) -> Vec<String> {
+    scopes.map(|scope| scope.word().to_owned()).collect()
 }
 
 fn shown_word(word: &str) -> String {
