@@ -82,12 +82,12 @@ static COLUMNS: &[Column] = &[
     Column::new("time", |record, moment| time::ago(super::frame::document::field(record, "time"), moment))
         .ranked(|record| time::millis(super::frame::document::field(record, "time")).unwrap_or(0) as f64)
         .keep(),
-    Column::new("actor", |record, _| actor(record)),
+    Column::new("actor", |record, _| text(record, "actor").to_owned()),
+    Column::new("node", |record, _| text(record, "nodeId").to_owned()),
     Column::new("action", |record, _| action(record)).keep(),
     Column::new("object", |record, _| text(record, "object").to_owned()).keep(),
     Column::new("changes", |record, _| changes(record)),
     Column::new("reason", |record, _| text(record, "reason").to_owned()),
-    Column::new("node", |record, _| text(record, "nodeId").to_owned()).wide(),
     Column::new("revision", |record, _| text(record, "revision").to_owned())
         .number(|record| text(record, "revision").parse().unwrap_or(0.0))
         .wide(),
@@ -101,11 +101,12 @@ fn covered(record: &Value) -> String {
     if flag(record, "sealed") { "unverified" } else { "not yet" }.to_owned()
 }
 
-/// Who asked: a user or a token of a host with its node, since each host has its own `uid:root`.
+/// Who asked, at which node: what a host says of callers is its own word, and each has its own `uid:root`.
 fn actor(record: &Value) -> String {
-    let (actor, node) = (text(record, "actor"), text(record, "nodeId"));
-    let is_of_host = ["uid:", "token:"].iter().any(|of| actor.starts_with(of));
-    if is_of_host && !node.is_empty() { format!("{actor} at {node}") } else { actor.to_owned() }
+    match (text(record, "actor"), text(record, "nodeId")) {
+        (actor, "") => actor.to_owned(),
+        (actor, node) => format!("{actor} at {node}"),
+    }
 }
 
 fn action(record: &Value) -> String {

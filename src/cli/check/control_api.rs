@@ -85,9 +85,11 @@ fn access(facts: &Facts) -> Finding {
 fn let_in(node: &Value, _: &Facts) -> Finding {
     match text(node, "letIn") {
         "nobody" => Finding::pass("nobody comes in without proof"),
-        "host" => Finding::pass("every user of the daemon's host comes in without proof, with every scope")
-            .hint("where they should not: --set security.loopback=proof for omnirelayd"),
-        "anyone" => Finding::warn("whoever reaches the control port may do anything (--insecure)")
+        "host" => {
+            Finding::pass("every user of the daemon's host comes in without proof, with what its door gives")
+                .hint("where they should not: --set security.loopback=proof for omnirelayd")
+        }
+        "anyone" => Finding::warn("whoever reaches the control port comes in without proof (--insecure)")
             .hint("start omnirelayd without --insecure, at 127.0.0.1"),
         _ => Finding::skip("the daemon does not say"),
     }

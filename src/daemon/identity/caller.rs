@@ -247,6 +247,8 @@ pub enum Proof {
     /// A token that the mesh or another issuer has signed.
     Bearer(Arc<Bearer>),
     Certificate,
+    /// A certificate that nothing but roots which this host's configuration names vouches for.
+    CertificateOfHost,
     /// A certificate of a node of this federated cluster.
     Federated(Arc<str>),
     /// The system says which user has opened the control socket.
@@ -260,7 +262,7 @@ impl Proof {
             Self::Nothing | Self::Refused(_) => "none",
             Self::TokenFile(_) => "token-file",
             Self::Bearer(_) => "token",
-            Self::Certificate | Self::Federated(_) => "certificate",
+            Self::Certificate | Self::CertificateOfHost | Self::Federated(_) => "certificate",
             Self::Socket => "socket",
         }
     }
@@ -273,6 +275,7 @@ impl Proof {
             | Self::Refused(_)
             | Self::TokenFile(_)
             | Self::Certificate
+            | Self::CertificateOfHost
             | Self::Federated(_)
             | Self::Socket => None,
         }
@@ -287,6 +290,7 @@ impl Proof {
             | Self::TokenFile(_)
             | Self::Bearer(_)
             | Self::Certificate
+            | Self::CertificateOfHost
             | Self::Socket => None,
         }
     }

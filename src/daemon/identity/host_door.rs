@@ -3,12 +3,17 @@
 //! Where records of who may do what are signed, a host that is no issuer lets in by its own door to read, and to what concerns it;
 //! what its configuration names gives at most `mesh.operate`. So nobody administers a mesh for being on one of its hosts.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use super::caller::{Principal, Proof, Scope, Scopes};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
+
+use super::caller::{Principal, Proof, Provisional, Scope, Scopes};
 
 /// What everybody has who comes by the door.
-const DOOR: &[Scope] = &[Scope::MeshConnect, Scope::MeshRead];
+const DOOR: &[Scope] = &[Scope::MeshRead];
 /// The most that the configuration of a host that does not administer gives.
 const CONFIGURED: &[Scope] = &[Scope::MeshConnect, Scope::MeshRead, Scope::MeshOperate];
 
@@ -17,14 +22,42 @@ pub(super) fn of_door() -> Scopes {
     DOOR.iter().copied().collect()
 }
 
+fn of_configuration() -> Scopes {
+    CONFIGURED.iter().copied().collect()
+}
+
+/// The most that a narrow door gives somebody; `None`: they have not come by the door.
+fn narrowed(principal: &Principal) -> Option<Scopes> {
+    match &principal.proof {
+        Proof::Socket => Some(of_door()),
+        Proof::TokenFile(_) | Proof::Nothing | Proof::CertificateOfHost => Some(of_configuration()),
+        // Their issuer is one that the configuration names.
+        Proof::Bearer(bearer) if bearer.issued.is_none() => Some(of_configuration()),
+        Proof::Bearer(_) | Proof::Certificate | Proof::Federated(_) | Proof::Refused(_) => None,
+    }
+}
+
 /// What the door of this host gives by now.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct HostDoor {
     /// Whether who is on this host may do no more than what concerns it.
     is_narrow: AtomicBool,
+    /// Says whether this host administers the mesh, as far as the registry was read.
+    asked: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+}
+
+impl fmt::Debug for HostDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostDoor").field("is_narrow", &self.is_narrow).finish_non_exhaustive()
+    }
 }
 
 impl HostDoor {
+    /// Asks there whether this host administers the mesh, before anything is committed; the first is kept.
+    pub fn ask(&self, administers: impl Fn() -> bool + Send + Sync + 'static) {
+        self.asked.get_or_init(|| Box::new(administers));
+    }
+
     /// Says whether this host administers the mesh: it is an issuer, or records are not signed. Returns whether that is new.
     pub fn administers(&self, administers: bool) -> bool {
         self.is_narrow.swap(!administers, Ordering::Relaxed) == administers
@@ -37,25 +70,34 @@ impl HostDoor {
 
     /// What the configuration of this host can give of these scopes.
     pub fn configured(&self, scopes: Scopes) -> Scopes {
-        if self.is_narrow() { scopes.intersection(CONFIGURED.iter().copied().collect()) } else { scopes }
+        if self.is_narrow() { scopes.intersection(of_configuration()) } else { scopes }
     }
 
     /// Somebody with what they may do at this host.
     pub(super) fn limited(&self, principal: Principal) -> Principal {
-        let scopes = match &principal.proof {
-            Proof::Socket | Proof::TokenFile(_) | Proof::Nothing if self.is_narrow() => {
-                self.configured(principal.scopes)
-            }
+        let scopes = match narrowed(&principal) {
+            Some(narrow) if self.is_narrow() => principal.scopes.intersection(narrow),
             // Whoever needs no more than to be here.
-            Proof::Socket | Proof::TokenFile(_) | Proof::Nothing => {
-                principal.scopes.union(principal.own_node)
-            }
-            // Their issuer is one that the configuration names.
-            Proof::Bearer(bearer) if bearer.issued.is_none() => self.configured(principal.scopes),
-            Proof::Bearer(_) | Proof::Certificate | Proof::Federated(_) | Proof::Refused(_) => {
-                principal.scopes
-            }
+            Some(_) => principal.scopes.union(principal.own_node),
+            None => principal.scopes,
         };
         Principal { scopes, ..principal }
+    }
+
+    /// What is asked again, before anything is committed, of somebody who may do more here than a narrow door gives: until the
+    /// registry was read, nobody knows whether it is one. `None`: they may not.
+    pub(super) fn provisional(self: &Arc<Self>, principal: &Principal) -> Option<Provisional> {
+        let narrow = narrowed(principal)?;
+        let (door, name) = (Arc::clone(self), Arc::clone(&principal.name));
+        let is_more = principal.scopes != principal.scopes.intersection(narrow);
+        let holds = move || match door.asked.get().is_none_or(|administers| administers()) {
+            true => Ok(()),
+            false => Err(Fault::new(
+                reasons::MISSING_SCOPE,
+                format!("this host is no issuer, and so {name} does not administer the mesh"),
+            )
+            .hint("call an issuer on its own host, or show the certificate of an operator")),
+        };
+        is_more.then(|| Provisional::new(holds))
     }
 }

@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::files::read_open;
+use super::files::{Stamp, read_open};
 use super::operator_files::OperatorFiles;
 use super::permissions::{Unsafe, check_private};
 use crate::daemon::chance::random_secret;
@@ -295,6 +295,11 @@ impl IdentityFiles {
             .map_err(|source| IdentityError::Secret { path: path.clone(), source })?;
         // Version 0.2 took white space at both ends for none of it, of random bytes too.
         Ok(Some(key.opening_also(bytes.trim_ascii())))
+    }
+
+    /// The state of the secret's file. Blocks.
+    pub fn secret_stamp(&self) -> Stamp {
+        Stamp::of([&*self.issuer_secret])
     }
 
     /// As [`Self::sealing_key`], and makes the secret when there is none.

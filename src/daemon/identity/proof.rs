@@ -231,6 +231,11 @@ impl<A: Authenticator> Proven<A> {
         Some(self.without_token(peer, headers, foreign))
     }
 
+    /// Whoever has proved nothing.
+    fn otherwise(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
+        self.otherwise.authenticate(peer, headers).map(|who| self.grants.door.limited(who))
+    }
+
     /// Whoever has sent no token, but may have sent something in a `foreign` scheme.
     fn without_token(
         &self,
@@ -244,19 +249,15 @@ impl<A: Authenticator> Proven<A> {
             // What a node may do is said here and nowhere else.
             return Ok(match holder {
                 Holder::Node { .. } => principal,
-                Holder::Operator(_) | Holder::Service(_) => {
-                    let mut principal = self.grants.added_to(principal);
-                    if peer.by_own_roots {
-                        principal.scopes = self.grants.door.configured(principal.scopes);
-                    }
-                    principal
+                Holder::Operator(_) | Holder::Service(_) if peer.by_own_roots => {
+                    self.grants.added_to(Principal { proof: Proof::CertificateOfHost, ..principal })
                 }
+                Holder::Operator(_) | Holder::Service(_) => self.grants.added_to(principal),
             });
         }
         if let Some(scheme) = foreign {
             // Where somebody comes from is no proof beside what was to prove who they are: a proxy may speak for anybody.
-            let nobody = self.otherwise.authenticate(&PeerInfo::unknown(), headers);
-            return nobody.map_err(|_| scheme_unknown(scheme));
+            return self.otherwise(&PeerInfo::unknown(), headers).map_err(|_| scheme_unknown(scheme));
         }
         match &peer.user {
             // Whoever could open the socket was let in by its mode; the name is for the audit trail.
@@ -266,7 +267,7 @@ impl<A: Authenticator> Proven<A> {
                     Principal { name, scopes: of_door(), own_node: Scopes::all(), proof: Proof::Socket };
                 Ok(self.grants.door.limited(user))
             }
-            None => self.otherwise.authenticate(peer, headers).map(|who| self.grants.door.limited(who)),
+            None => self.otherwise(peer, headers),
         }
     }
 }
@@ -302,7 +303,8 @@ impl<A: Authenticator> Authenticator for Proven<A> {
     fn provisional(&self, principal: &Principal) -> Option<Provisional> {
         // Whoever has proved something is `token:NAME`, `operator:NAME` and the like.
         let is_proven = principal.name.contains(':');
-        if is_proven { None } else { self.otherwise.provisional(principal) }
+        let of_door = self.grants.door.provisional(principal);
+        if is_proven { of_door } else { self.otherwise.provisional(principal).or(of_door) }
     }
 
     fn awaits(&self, headers: &HeaderMap) -> Option<BoxFuture<'static, ()>> {
@@ -316,10 +318,17 @@ impl<A: Authenticator> Authenticator for Proven<A> {
             Proof::Bearer(bearer) => Box::pin(Arc::clone(self.bearers.as_ref()?).ends(Arc::clone(bearer))),
             Proof::TokenFile(_) => Box::pin(taken_away(Arc::clone(&tokens), principal.clone())),
             // Its connection ends with it.
-            Proof::Certificate | Proof::Nothing | Proof::Socket if needed.is_some() => {
+            Proof::Certificate | Proof::CertificateOfHost | Proof::Nothing | Proof::Socket
+                if needed.is_some() =>
+            {
                 Box::pin(std::future::pending())
             }
-            Proof::Certificate | Proof::Federated(_) | Proof::Nothing | Proof::Refused(_) | Proof::Socket => {
+            Proof::Certificate
+            | Proof::CertificateOfHost
+            | Proof::Federated(_)
+            | Proof::Nothing
+            | Proof::Refused(_)
+            | Proof::Socket => {
                 return None;
             }
         };
@@ -362,7 +371,7 @@ async fn fewer(
             }
             Proof::Socket => grants.door.limited(Principal { scopes: of_door(), ..principal.clone() }),
             Proof::Nothing => grants.door.limited(principal.clone()),
-            Proof::Certificate | Proof::Federated(_) | Proof::Refused(_) => {
+            Proof::Certificate | Proof::CertificateOfHost | Proof::Federated(_) | Proof::Refused(_) => {
                 grants.added_to(Principal { scopes: own_scopes(&principal), ..principal.clone() })
             }
         };
@@ -379,8 +388,10 @@ async fn fewer(
 /// What somebody may do by what proves them alone, which no binding takes away.
 fn own_scopes(principal: &Principal) -> Scopes {
     match &principal.proof {
-        Proof::Certificate if principal.name.starts_with("operator:") => OPERATORS.iter().copied().collect(),
-        Proof::Certificate => CONNECTED.iter().copied().collect(),
+        Proof::Certificate | Proof::CertificateOfHost if principal.name.starts_with("operator:") => {
+            OPERATORS.iter().copied().collect()
+        }
+        Proof::Certificate | Proof::CertificateOfHost => CONNECTED.iter().copied().collect(),
         Proof::Bearer(_) | Proof::TokenFile(_) | Proof::Federated(_) => Scopes::NONE,
         Proof::Nothing | Proof::Socket => principal.scopes.intersection(of_door()),
         Proof::Refused(_) => principal.scopes,

@@ -81,7 +81,7 @@ fn whoever_is_on_this_host_is_somebody_only_where_it_is_certain_that_there_is_no
     assert_eq!(provisional.check().unwrap_err().reason, "PROOF_NEEDED", "it was asked before that was known");
     *said.lock().unwrap() = HasAuthority::Unknown;
     let proven = Proven::new(tokens(), Arc::default(), until);
-    assert!(proven.provisional(&who("local")).is_some() && proven.provisional(&who("uid:ann")).is_none());
+    assert!(proven.provisional(&who("local")).is_some() && proven.provisional(&of_ann_alone()).is_none());
 }
 
 #[test]
@@ -156,6 +156,11 @@ fn what_was_granted_is_added_to_what_a_token_has_and_to_nobody_else() {
     });
     assert_eq!(scopes(Some(&held)), "mesh.read, mesh.operate");
     assert_eq!(scopes(None), Scopes::all().to_string(), "whoever is on this host");
+}
+
+/// Who shows a certificate of the mesh.
+fn of_ann_alone() -> Principal {
+    of_holder(&Holder::Operator("ann".to_owned()))
 }
 
 /// A certificate of `ann`, who may do everything by her binding.
@@ -309,8 +314,8 @@ fn who_is_on_a_host_that_is_no_issuer_may_read_and_do_what_concerns_it() {
     let proven = Proven::new(tokens, grants.clone(), Insecure::default());
     let user = PeerInfo::of_user("root");
     let [own, named, bound] = secrets.map(|secret| sent(Some(&format!("Bearer {secret}"))));
-    let (nothing, all) = (HeaderMap::new(), all.to_string());
-    let (door, most) = ("mesh.connect, mesh.read", "mesh.connect, mesh.read, mesh.operate");
+    let (nothing, basic, all) = (HeaderMap::new(), sent(Some("Basic eA==")), all.to_string());
+    let (door, most) = ("mesh.read", "mesh.connect, mesh.read, mesh.operate");
     let foreign = || PeerInfo { by_own_roots: true, ..of_ann() };
     let cases = [
         // who, what is sent, the scopes where this host administers, and where it does not
@@ -321,6 +326,7 @@ fn who_is_on_a_host_that_is_no_issuer_may_read_and_do_what_concerns_it() {
         ("an operator", of_ann(), &nothing, all.as_str(), all.as_str()),
         ("an operator under roots of this host", foreign(), &nothing, all.as_str(), most),
         ("anybody", PeerInfo::unknown(), &nothing, all.as_str(), most),
+        ("anybody with another scheme", PeerInfo::unknown(), &basic, all.as_str(), most),
     ];
     for administers in [true, false, true] {
         grants.door.administers(administers);
@@ -345,7 +351,23 @@ async fn what_is_under_way_at_the_door_ends_once_others_administer() {
     grants.tell();
     let ended = tokio::time::timeout(std::time::Duration::from_secs(5), administering).await;
     let who = ended.expect("at once").unwrap().unwrap();
-    assert_eq!(who.scopes.to_string(), "mesh.connect, mesh.read");
+    assert_eq!(who.scopes.to_string(), "mesh.read");
+}
+
+#[test]
+fn who_came_before_it_was_known_who_administers_is_asked_again() {
+    let grants = Arc::new(Grants::default());
+    grants.ask(|_| Scopes::all());
+    let proven = Proven::new(tokens(), grants.clone(), ProofNeeded);
+    let who = |peer: &PeerInfo| proven.authenticate(peer, &HeaderMap::new()).unwrap();
+    let foreign = PeerInfo { by_own_roots: true, ..of_ann() };
+    let early = [PeerInfo::of_user("root"), foreign].map(|peer| proven.provisional(&who(&peer)).unwrap());
+    assert!(proven.provisional(&who(&of_ann())).is_none(), "the mesh says who that is");
+    assert!(early.iter().all(|early| early.check().is_ok()));
+    grants.door.ask(|| false);
+    for early in early {
+        assert_eq!(early.check().unwrap_err().reason, "MISSING_SCOPE");
+    }
 }
 
 #[test]

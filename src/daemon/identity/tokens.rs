@@ -155,8 +155,9 @@ mod tests {
             .iter()
             .map(|token| (token.name.as_str(), token.scopes.to_string(), token.own_node))
             .collect();
-        let read = of_door();
-        assert_eq!(held, [("ops", read.to_string(), Scopes::all()), ("watcher", read.to_string(), read)]);
+        let both: Scopes = [Scope::MeshConnect, Scope::MeshRead].into_iter().collect();
+        let door = of_door().to_string();
+        assert_eq!(held, [("ops", door, Scopes::all()), ("watcher", both.to_string(), both)]);
     }
 
     #[test]

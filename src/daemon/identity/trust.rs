@@ -223,10 +223,10 @@ impl Trusted {
         self.bundle.as_ref().is_some_and(|bundle| bundle.verify(chain, now, Usage::Server).is_ok())
     }
 
-    /// Whether a client's chain that is believed leads to nothing but roots that the configuration of this node names.
+    /// Whether a client's chain that is believed may lead to nothing but roots that the configuration of this node names.
     pub fn is_by_own_roots(&self, chain: &[CertificateDer], now: i64) -> bool {
         let leads = |bundle: &Bundle| bundle.verify(chain, now, Usage::Client).is_ok();
-        self.provided.as_ref().is_some_and(leads) && !self.bundle.as_ref().is_some_and(leads)
+        self.provided.is_some() && !self.bundle.as_ref().is_some_and(leads)
     }
 
     /// Whether a chain that is believed leads through what is pinned, if anything is.

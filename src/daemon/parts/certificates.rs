@@ -206,17 +206,35 @@ fn keep_signed_records(node: &mut Mount, signer: &Arc<Signer>) {
 
 /// Has those who are on this host do no more than what concerns it, where others administer the mesh.
 fn narrow_door(node: &mut Mount) {
-    let (registry, grants) = (node.registry.clone(), node.grants.clone());
-    let asked = registry.clone();
+    let (registry, grants, files) = (node.registry.clone(), node.grants.clone(), node.identity_files.clone());
+    // The registry keeps neither.
+    let known = Arc::downgrade(&registry);
+    let seen = Mutex::new(None);
+    let administers = move || {
+        let Some(registry) = known.upgrade() else { return true };
+        let view = registry.view();
+        let now = (files.secret_stamp(), view.changed(&AUTHORITY), view.demands_signatures());
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*seen {
+            Some((of, administers)) if *of == now => *administers,
+            Some(_) | None => {
+                let administers = registry.may_write(&RecordId::new(JOIN_POLICY, "mesh"));
+                *seen = Some((now, administers));
+                administers
+            }
+        }
+    };
+    let administers = Arc::new(administers);
+    let asked = administers.clone();
+    grants.door.ask(move || asked());
     let look = move || {
-        let administers = asked.may_write(&RecordId::new(JOIN_POLICY, "mesh"));
-        if grants.door.administers(administers) {
+        if grants.door.administers(administers()) {
             grants.tell();
         }
     };
     look();
     node.run(Phase::End, async move {
-        let sense = |view: &View| view.changed(&AUTHORITY);
+        let sense = |view: &View| (view.changed(&AUTHORITY), view.demands_signatures());
         let look = || {
             look();
             // The file with an issuer's secret may come and go.

@@ -101,7 +101,7 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
     }
 }
 
-fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Bytes, Refusal> {
+pub(super) fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Bytes, Refusal> {
     let mut whole = Vec::new();
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     MultiGzDecoder::new(bytes)

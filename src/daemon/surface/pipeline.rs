@@ -498,7 +498,7 @@ pub(super) fn missing_scope(method: &str, needed: Scope, principal: &Principal, 
     let besides = if is_of_host { format!(", and besides what concerns {node_id}") } else { String::new() };
     let hint = match is_of_host {
         true => format!(
-            "{rule}: show the certificate of an operator (--tls-cert FILE --tls-key FILE), send a token of the mesh, or call an \
+            "{rule}: show the certificate that this mesh has given an operator (--tls-cert FILE --tls-key FILE), send a token of the mesh, or call an \
              issuer on its own host; what makes a host one is the secret in its data directory (identity/issuer-secret)"
         ),
         false => format!("ask an owner of the mesh to grant {needed} to {}: {rule}", principal.name),
@@ -531,7 +531,7 @@ fn rule(needed: Scope, principal: &Principal) -> &'static str {
             "what a node may do is the same for all nodes"
         }
         Proof::Federated(_) => "whoever is of a federated cluster has no scopes here",
-        Proof::Bearer(_) | Proof::Certificate => {
+        Proof::Bearer(_) | Proof::Certificate | Proof::CertificateOfHost => {
             "its certificate alone gives mesh.read, its binding what is more (omnirelay bindings set)"
         }
         Proof::TokenFile(_) => "its line in the token file and its binding say what it may do",

@@ -71,7 +71,9 @@ impl Certificates {
         }
         let bearer = caller.proof.bearer();
         let ends = match (&caller.proof, &caller.certificate) {
-            (Proof::Certificate | Proof::Federated(_), Some(certificate)) => Some(certificate.not_after),
+            (Proof::Certificate | Proof::CertificateOfHost | Proof::Federated(_), Some(certificate)) => {
+                Some(certificate.not_after)
+            }
             _ => bearer.map(|bearer| bearer.until - LEEWAY),
         };
         let told = pb::WhoAmIResponse {
@@ -274,11 +276,17 @@ fn shown_word(word: &str) -> String {
 /// For whom a token may be asked for by this caller. A token gives no other one: it would outlive itself.
 fn asked_by(caller: &Caller, operator: &str) -> Result<(Holder, Option<Certificate>), Fault> {
     match (&caller.proof, &caller.certificate, operator) {
-        (Proof::Certificate, Some(certificate), "") => match certificate.id.holder() {
+        (Proof::Certificate | Proof::CertificateOfHost, Some(certificate), "") => match certificate
+            .id
+            .holder()
+        {
             Holder::Node { .. } => Err(needs_certificate("a node has no token: it shows its certificate")),
             holder => Ok((holder.clone(), Some((**certificate).clone()))),
         },
-        (Proof::Certificate, Some(certificate), named) => match certificate.id.holder() {
+        (Proof::Certificate | Proof::CertificateOfHost, Some(certificate), named) => match certificate
+            .id
+            .holder()
+        {
             Holder::Operator(own) if own == named => {
                 Ok((Holder::Operator(own.clone()), Some((**certificate).clone())))
             }
@@ -290,6 +298,9 @@ fn asked_by(caller: &Caller, operator: &str) -> Result<(Holder, Option<Certifica
         (Proof::Socket, _, named) if caller.scopes.contains(Scope::MeshAdmin) => {
             Ok((Holder::Operator(named.to_owned()), None))
         }
+        (Proof::Socket, ..) => Err(needs_certificate(
+            "this host is no issuer, and whoever is on it names no operator: show a certificate, or call an issuer on its own host",
+        )),
         _ => Err(needs_certificate("a token is given to whoever shows a certificate, and to nobody else")),
     }
 }

@@ -19,6 +19,7 @@ mod lineage;
 mod list;
 pub mod operator;
 pub mod own;
+mod pending;
 pub mod policy;
 mod protect;
 pub mod record_issuers;

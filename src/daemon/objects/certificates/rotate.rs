@@ -26,6 +26,7 @@ use tracing::{info, warn};
 
 use super::authority::{bundle_of, bundle_pem, lives, shown};
 use super::own::KeepError;
+use super::pending::only_administrators;
 use super::record_keeper::{SIGNED_WITHIN, is_being_signed, signing_by};
 use super::revoke::GRACE;
 use super::seal_keys::Signers;
@@ -34,7 +35,7 @@ use super::{
     CERTIFICATE, Certificates, ONLY, REVOCATION, authority_id, authority_in, pb, pending_id, revocation_id,
     seal_keys, token_keys, trust_domain, unreadable,
 };
-use crate::daemon::identity::caller::Caller;
+use crate::daemon::identity::caller::{Caller, Scope};
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::SCHEMA_VERSION;
 use crate::daemon::objects::asked::{Asked, answers};
@@ -88,8 +89,10 @@ impl Certificates {
         let prepared = asked
             .of_records(&self.registry, pending_id(), &[], |reader| {
                 let authority = reader.get(&authority_id()).and_then(|found| found.value());
-                let Prepared { value: pending, proven } =
+                self.check_own_pending(caller, reader)?;
+                let Prepared { value: mut pending, proven } =
                     self.signer.prepare(authority.as_deref(), secret)?;
+                self.registry.node_id().clone_into(&mut pending.node_id);
                 let (signature, signer) = proven.unwrap_or_default();
                 let key = Request::read(&pending.csr).map_err(|_| unreadable())?.key.to_string();
                 let value = Bytes::from(pending.encode_to_vec());
@@ -120,6 +123,9 @@ impl Certificates {
         asked: pb::RotateAuthorityRequest,
     ) -> Result<pb::AuthorityChange, Fault> {
         let (hash, now) = (request_hash(&asked), unix_now());
+        if asked.revoke_before && !caller.scopes.contains(Scope::MeshAdmin) {
+            return Err(only_administrators("revoke what the issuers before have issued"));
+        }
         let given = Given::of(&asked.root_pem, &asked.issuer_pem, &asked.across_pem)?;
         let validities = lives(asked.root_days, asked.issuer_days, now)?;
         let next = match (given, asked.root) {

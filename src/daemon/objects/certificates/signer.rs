@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use super::authority::bundle_of;
 use super::revoked::{REVOCATIONS, believed, encoded};
 use super::{authority_id, revocation_id, token_keys, trust_domain, unreadable};
+use crate::daemon::identity::files::Stamp;
 use crate::daemon::identity::own::{IdentityError, IdentityFiles};
 use crate::daemon::identity::trust::{Trust, unix_now};
 use crate::daemon::registry::view::ViewRecord;
@@ -49,15 +50,18 @@ pub struct Prepared {
     pub proven: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+/// What was opened, after what names it and the state of the secret's file by then.
+type Opened<T> = (Vec<u8>, Stamp, Arc<T>);
+
 /// Signs for the mesh, if this node may.
 pub struct Signer {
     files: IdentityFiles,
     /// What is revoked, and stays so whatever becomes of the registry.
     trust: Arc<Trust>,
-    /// Of the issuer with this certificate.
-    opened: Mutex<Option<(Vec<u8>, Arc<Authority>)>>,
-    /// The key of tokens with this public key.
-    tokens: Mutex<Option<(Vec<u8>, Arc<SigningKey>)>>,
+    /// Of the issuer with this certificate, by the secret's file as it was then.
+    opened: Mutex<Option<Opened<Authority>>>,
+    /// The key of tokens with this public key, by the same.
+    tokens: Mutex<Option<Opened<SigningKey>>>,
     /// Adds to a refusal who else can do what this node cannot.
     name: Box<dyn Fn(Fault) -> Fault + Send + Sync>,
 }
@@ -90,14 +94,17 @@ impl Signer {
 
     fn opened(&self, authority: &AuthorityValue) -> Result<Arc<Authority>, Fault> {
         let issuer = authority.issuers.first().ok_or_else(unreadable)?;
+        // Whoever takes the file away takes the right to sign.
+        let stamp = self.files.secret_stamp();
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((certificate, issuer_of)) = &*opened
+        if let Some((certificate, of, issuer_of)) = &*opened
             && *certificate == issuer.certificate
+            && *of == stamp
         {
             return Ok(Arc::clone(issuer_of));
         }
         let made = Arc::new(self.open(authority, ISSUER, issuer)?.1);
-        *opened = Some((issuer.certificate.clone(), Arc::clone(&made)));
+        *opened = Some((issuer.certificate.clone(), stamp, Arc::clone(&made)));
         Ok(made)
     }
 
@@ -107,9 +114,11 @@ impl Signer {
     /// `NOT_AN_ISSUER` where this node has not the secret, or another; `TOKEN_KEY_MISSING`.
     pub fn token_key(&self, authority: &AuthorityValue) -> Result<Arc<SigningKey>, Fault> {
         let kept = authority.token_keys.first().ok_or_else(no_token_key)?;
+        let stamp = self.files.secret_stamp();
         let mut opened = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((public, key)) = &*opened
+        if let Some((public, of, key)) = &*opened
             && *public == kept.public_key
+            && *of == stamp
         {
             return Ok(Arc::clone(key));
         }
@@ -118,7 +127,7 @@ impl Signer {
             .map_err(|_| (self.name)(self.no_issuer("has a secret, but its key was sealed with another")))?;
         let key = SigningKey::kept(&pkcs8).ok().filter(|key| key.public() == kept.public_key);
         let key = Arc::new(key.ok_or_else(unreadable)?);
-        *opened = Some((kept.public_key.clone(), Arc::clone(&key)));
+        *opened = Some((kept.public_key.clone(), stamp, Arc::clone(&key)));
         Ok(key)
     }
 
@@ -185,7 +194,7 @@ impl Signer {
         });
         Ok(Prepared {
             proven: proven.transpose()?,
-            value: PendingIssuerValue { sealed_key, csr, unknown_fields: Default::default() },
+            value: PendingIssuerValue { sealed_key, csr, ..Default::default() },
         })
     }
 
