@@ -291,6 +291,12 @@ impl Mount {
 
 /// The registry of a node, and what is special about its kinds.
 fn registry(spec: &NodeSpec, mac: &MacKey) -> Registry {
+    let restored = spec
+        .parts
+        .iter()
+        .map(|part| part.kinds.restored.to_vec())
+        .filter(|family| !family.is_empty())
+        .collect();
     let kinds = |pick: fn(&Kinds) -> &'static [Kind]| -> Vec<Kind> {
         spec.parts.iter().flat_map(|part| pick(&part.kinds)).cloned().collect()
     };
@@ -299,6 +305,7 @@ fn registry(spec: &NodeSpec, mac: &MacKey) -> Registry {
         .claiming(&kinds(|kinds| kinds.claimed))
         .signing(&kinds(|kinds| kinds.signed))
         .restoring(&kinds(|kinds| kinds.shared), spec.config.session_ttl())
+        .putting_back(restored)
         .marking_audit(mac.clone())
 }
 

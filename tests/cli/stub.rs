@@ -90,6 +90,25 @@ fn switched(body: &str) -> Reply {
     )
 }
 
+fn store(request: &Request, path: &str) -> Reply {
+    match path {
+        "/control/store:giveUpLost" => given_up(&request.body),
+        "/control/store:resetClock" => clock_reset(&request.body),
+        _ => switched(&request.body),
+    }
+}
+
+fn given_up(body: &str) -> Reply {
+    let dry_run = body.contains("\"dryRun\":true");
+    Reply::Json(
+        200,
+        json!({
+            "schemaVersion": "v1", "cursor": "1-48214", "changed": true, "dryRun": dry_run,
+            "changes": ["namespace: 1", "shard: 64"],
+        }),
+    )
+}
+
 fn clock_reset(body: &str) -> Reply {
     let dry_run = body.contains("\"dryRun\":true");
     Reply::Json(
@@ -146,8 +165,7 @@ pub fn mesh(request: &Request) -> Reply {
         (_, path) if is_of(&["shards", "namespaces", "rebalance"], path) => sharding(request, path),
         (_, path) if path.starts_with("/control/config") => config(request, path),
         (_, path) if is_of_identity(path) => identity(request, path),
-        ("POST", "/control/store:resetClock") => clock_reset(&request.body),
-        ("POST", "/control/store:switch") => switched(&request.body),
+        ("POST", path) if path.starts_with("/control/store:") => store(request, path),
         ("GET", "/control/dev/nodes") => dev_nodes(),
         ("POST", path) if path.starts_with("/control/dev/nodes/node-1:") => dev_change(path),
         ("POST", "/control/peers/relay-b119:cordon") => {

@@ -8,6 +8,7 @@ mod servers;
 mod process;
 
 mod daemons;
+mod emptied;
 mod encrypted;
 mod enrolment;
 mod exchange;

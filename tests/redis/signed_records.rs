@@ -28,7 +28,7 @@ const WORKER: &str = "b";
 
 /// A mesh of an issuer and a worker that has joined, over one Redis.
 pub struct Mesh {
-    server: RedisServer,
+    pub server: RedisServer,
     pub mesh: Secured,
     /// Where the worker is, which has its control socket at `b.sock`.
     pub worker: String,
@@ -56,6 +56,20 @@ impl Mesh {
         let socket = ["--control-socket", socket.to_str().context("no UTF-8")?];
         let b = Joined::start(&mesh, "b", &worker, &[&socket, words].concat())?;
         Ok(Self { server, mesh, worker, _b: b })
+    }
+
+    /// Has another node join, at an address of its own; `words` are for its daemon.
+    pub fn join(&self, node: &str, host: &str, words: &[&str]) -> Result<Joined> {
+        let made = self.mesh.by("admin", &format!("token create --out token-{node} --node {node}"))?;
+        ensure!(made.code == Some(0), "{}", made.complaint);
+        let server = &self.mesh.daemon.control;
+        let line = format!(
+            "mesh join --server {server} --token-file token-{node} --node-id {node} --data-dir {node}"
+        );
+        let joined = ended(&mut command(&line, self.mesh.folder.path()))?;
+        ensure!(joined.code == Some(0), "{}", joined.complaint);
+        let port = server.rsplit_once(':').context("no port")?.1;
+        Joined::start(&self.mesh, node, &format!("{host}:{port}"), words)
     }
 
     fn store(&self) -> Result<RedisStore> {

@@ -13,6 +13,7 @@ const HISTORY: &str = "history";
 const REPLICAS: &str = "leaders-replicas";
 const SPLITS: &str = "leaders-split";
 const STORE: &str = "store";
+const LOST: &str = "lost-records";
 const UNSAID: &str = "the daemon does not say";
 
 pub static CATEGORY: Category = Category {
@@ -40,6 +41,14 @@ pub static CATEGORY: Category = Category {
             Judge::Nodes(sentinels),
         ),
         Check::new(
+            "registry-lost",
+            "what the registry has lost is there again",
+            "The store came back empty. Whoever knew most of the epoch before puts back certificates, bindings, shards and \
+             what else is nobody's own, within seconds; until then nothing is written in its place, so that new \
+             namespaces, certificates and bindings of those names are refused.",
+            Judge::Nodes(lost),
+        ),
+        Check::new(
             "registry-history",
             "the registry has lost nothing in the last day",
             "The store came back with less than it had: a flush, an older copy, a fail-over to a replica that lagged.",
@@ -60,7 +69,7 @@ pub static CATEGORY: Category = Category {
             Judge::Nodes(splits),
         ),
     ],
-    items: &[STORE, SETTINGS, SENTINELS, HISTORY, REPLICAS, SPLITS],
+    items: &[STORE, SETTINGS, SENTINELS, LOST, HISTORY, REPLICAS, SPLITS],
 };
 
 fn store(facts: &Facts) -> Finding {
@@ -104,6 +113,16 @@ fn replicas(facts: &Facts) -> Finding {
 fn splits(facts: &Facts) -> Finding {
     Finding::of_item(facts, SPLITS, "no split of leadership was seen in the last day", UNSAID)
         .next("omnirelay mesh leaders history    # who led what, and with which fence")
+}
+
+/// What is missing is a fault until it is there or given up.
+fn lost(facts: &Facts) -> Finding {
+    match facts.trouble(LOST) {
+        Some(told) => Finding::fail(told).hint(
+            "omnirelay mesh peers list    # who lived then puts it back; what nobody knows: omnirelay mesh store give-up",
+        ),
+        None => Finding::of_item(facts, LOST, "nothing is missing of the epoch before", UNSAID),
+    }
 }
 
 fn history(node: &Value, facts: &Facts) -> Finding {

@@ -26,6 +26,7 @@ fn node() -> Value {
             {"name": "store-settings", "ok": true, "message": "", "required": false},
             {"name": "store-sentinels", "ok": true, "message": "", "required": false},
             {"name": "history", "ok": true, "message": "", "required": false},
+            {"name": "lost-records", "ok": true, "message": "", "required": false},
             {"name": "leaders-replicas", "ok": true, "message": "", "required": false},
             {"name": "leaders-split", "ok": true, "message": "", "required": false},
             {"name": "audit", "ok": true, "message": "", "required": false},
@@ -324,6 +325,7 @@ fn settings_and_history_are_said_once() {
         ("store-settings", "registry-settings"),
         ("store-sentinels", "registry-sentinels"),
         ("history", "registry-history"),
+        ("lost-records", "registry-lost"),
         ("leaders-replicas", "registry-replicas"),
         ("leaders-split", "registry-splits"),
     ];

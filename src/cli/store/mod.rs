@@ -1,5 +1,6 @@
 //! `omnirelay mesh store`: the store of the mesh.
 
+mod give_up;
 mod reset_clock;
 mod switch;
 
@@ -9,6 +10,7 @@ verbs! {
     /// The store that the mesh shares
     #[command(arg_required_else_help = true)]
     "store" StoreArgs {
+        GiveUp: give_up::GiveUpArgs,
         ResetClock: reset_clock::ResetClockArgs,
         Switch: switch::SwitchArgs,
     }

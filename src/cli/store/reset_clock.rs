@@ -28,8 +28,8 @@ Examples:
 /// Bring store time back to the clock that it goes by, in a new epoch
 ///
 /// For a clock that had jumped ahead and is right again: store time never goes back by itself. The registry begins a new epoch, as after a restart of the store: watches begin
-/// anew, cursors of before are refused, and nobody is granted a scope for the quarantine. Nothing is lost. Join tokens that
-/// are not used have to be made again. Asks before it changes anything, unless --yes.
+/// anew, cursors of before are refused, and nobody is granted a scope for the quarantine. Nothing is lost. Join tokens let
+/// nobody in for some seconds. Asks before it changes anything, unless --yes.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 #[command(mut_arg("if_match", |argument| argument.hide(true)))]

@@ -32,6 +32,7 @@ use crate::daemon::objects::peers::presence::Presence;
 use crate::daemon::operations::Operations;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::epoch_loss::Restored;
 use crate::daemon::stalls::doing;
 use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver, Servable, SurfaceBuilder};
 use crate::daemon::transport::Transport;
@@ -59,11 +60,14 @@ pub struct Kinds {
     pub signed: &'static [Kind],
     /// Of the mirrored: every daemon restores all that a new epoch has lost of them, whoever owns it.
     pub shared: &'static [Kind],
+    /// Of the mirrored: what a new epoch has lost whole of them is put back by whoever knew most of the epoch before, in this order.
+    pub restored: &'static [Restored],
 }
 
 impl Kinds {
     /// Of a part that has no records.
-    pub const NONE: Self = Self { mirrored: &[], followed: &[], claimed: &[], signed: &[], shared: &[] };
+    pub const NONE: Self =
+        Self { mirrored: &[], followed: &[], claimed: &[], signed: &[], shared: &[], restored: &[] };
 }
 
 /// The steps of a stop, in their order. What runs until one of them is ended when it begins.

@@ -20,6 +20,7 @@ pub mod operations;
 pub mod peers;
 pub mod registers;
 pub mod relays;
+pub mod restoration;
 pub mod serve;
 pub mod shards;
 pub mod store;

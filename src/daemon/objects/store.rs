@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::serve::serve;
-use super::{SCHEMA_VERSION, check_reason, timestamp};
+use super::{SCHEMA_VERSION, check_reason, restoration, timestamp};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
@@ -250,6 +250,7 @@ fn fault(error: SwitchError) -> Fault {
 
 serve! {
     StoreService for StoreCalls {
+        give_up_lost(GiveUpLostRequest) -> GiveUpLostResponse: |of, caller, asked| restoration::give_up(&of.registry, caller, asked);
         reset_clock(ResetStoreClockRequest) -> ResetStoreClockResponse: |of, caller, asked| of.reset_clock_once(caller, asked);
         switch(SwitchStoreRequest) -> SwitchStoreResponse: |of, caller, asked| of.switch_once(caller, asked);
     }

@@ -9,11 +9,16 @@ use tonic::codec::CompressionEncoding::Gzip;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::bindings::seed::{BINDING_SEED, Seeds};
 use crate::daemon::objects::bindings::{BINDING, Bindings, granted};
+use crate::daemon::registry::epoch_loss::Restored;
 use crate::daemon::registry::view::View;
 
 const KINDS: &[Kind] = &[BINDING, BINDING_SEED];
 
-pub const PART: Part = Part { kinds: Kinds { mirrored: KINDS, signed: KINDS, ..Kinds::NONE }, mount };
+/// Where they are signed they stay known, whatever the store has.
+const RESTORED: &[Restored] = &[Restored::of(BINDING_SEED), Restored::of(BINDING)];
+
+pub const PART: Part =
+    Part { kinds: Kinds { mirrored: KINDS, signed: KINDS, restored: RESTORED, ..Kinds::NONE }, mount };
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, trust) = (node.registry.clone(), node.trust.clone());

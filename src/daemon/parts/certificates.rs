@@ -35,6 +35,7 @@ use crate::daemon::objects::certificates::record_issuers::Issuers;
 use crate::daemon::objects::certificates::record_keeper::RecordKeeper;
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::store_users::StoreUsers;
+use crate::daemon::objects::certificates::token_epochs::TokenEpochs;
 use crate::daemon::objects::certificates::unproven_leaders::UnprovenLeaders;
 use crate::daemon::objects::certificates::{
     AUTHORITY, CERTIFICATE, Certificates, EndSession, Enrollment, Gate, IssuingGate, JOIN_POLICY, JOIN_TOKEN,
@@ -44,6 +45,7 @@ use crate::daemon::objects::certificates::{has_authority, issuers, revocations_n
 use crate::daemon::objects::peers;
 use crate::daemon::readiness::item;
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::epoch_loss::Restored;
 use crate::daemon::registry::view::View;
 use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver};
 
@@ -58,6 +60,8 @@ pub const PART: Part = Part {
     kinds: Kinds {
         mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY],
         signed: &[AUTHORITY, JOIN_TOKEN, JOIN_POLICY],
+        // Where tokens and the policy are signed they stay known, as the authority does, whatever the store has.
+        restored: &[Restored::of(CERTIFICATE), Restored::of(JOIN_POLICY), Restored::of(JOIN_TOKEN)],
         ..Kinds::NONE
     },
     mount,
@@ -140,6 +144,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         let keeper = OperatorKeeper { registry, signer, files, may_begin };
         node.run(Phase::End, async move { keeper.run().await });
     }
+    let tokens = TokenEpochs { registry: registry.clone(), signer: signer.clone(), met: Mutex::default() };
+    node.run(Phase::End, tokens.run());
     let store = Arc::new(store_access(&config, node.registry.node_id()));
     keep_store_users(node, &signer, &store);
     tell_store_credentials(node, &store);

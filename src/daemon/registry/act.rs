@@ -8,12 +8,16 @@ mod reader;
 
 use std::time::Duration;
 
-use omnirelay_store::{Commit, CommitError, Committed, Fence, GroupRef, Kind, Precondition, StoreError};
+use omnirelay_store::{
+    Commit, CommitError, Committed, Fence, GroupRef, Kind, Precondition, RecordId, StoreError, Version, Write,
+};
 use tokio::time::Instant;
 use tracing::error;
 
 use super::Registry;
 use super::audit_record;
+use super::completeness::lost;
+use super::epoch_loss::RESTORE;
 use super::follow::SEE_ALL_MAX;
 pub use plan::Plan;
 pub use reader::Reader;
@@ -114,8 +118,23 @@ impl Registry {
     /// Those of the store, [`StoreError::OutcomeUnknown`] among them: it may have been done.
     pub async fn attempt(&self, act: &Act, plan: Plan) -> Result<Committed, CommitError> {
         plan.check_kinds(act)?;
+        self.check_not_awaited(act, &plan)?;
         let plan = self.signed(plan).map_err(|refused| StoreError::Denied { what: refused.message })?;
         self.commit_within(act.within, self.commit_of(act, plan)).await
+    }
+
+    /// That nothing is written in the place of what is about to be put back.
+    fn check_not_awaited(&self, act: &Act, plan: &Plan) -> Result<(), StoreError> {
+        let is_awaited = |id: &&RecordId| self.losses().awaits(self.view(), id);
+        // Nor is anything decided by that it is not there.
+        let absent = plan.preconditions.iter().filter_map(|of| match of {
+            Precondition::Version { id, version: Version(0) } => Some(id),
+            _ => None,
+        });
+        match plan.writes.iter().map(Write::id).chain(absent).find(is_awaited) {
+            Some(id) if act.action != RESTORE => Err(StoreError::Unavailable(lost(id).into())),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn commit_of(&self, act: &Act, plan: Plan) -> Commit {

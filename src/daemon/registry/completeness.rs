@@ -23,6 +23,11 @@ impl Registry {
         self.view().silence().is_some() || self.view().is_restoring()
     }
 
+    /// Whether a record that a new epoch has lost is about to be there again.
+    pub fn awaits(&self, id: &RecordId) -> bool {
+        self.view().awaits(id) || self.losses().awaits(self.view(), id)
+    }
+
     /// A record; `None` if there is none, as the store has confirmed since this was called, unless it does not answer.
     /// One that a new epoch has lost, and that is about to be there again, is waited for.
     ///
@@ -33,10 +38,10 @@ impl Registry {
         if let Some(found) = self.view().get(id) {
             return Ok(Some(found));
         }
-        if !self.view().awaits(id) {
+        if !self.awaits(id) {
             self.confirm_since(asked, asked + SEE_ALL_MAX).await;
             let found = self.view().get(id);
-            if found.is_some() || !self.view().awaits(id) {
+            if found.is_some() || !self.awaits(id) {
                 return Ok(found);
             }
         }
@@ -65,7 +70,10 @@ impl Registry {
 
     /// Waits at most until then for records that are about to be there again; whether none is awaited any more.
     pub(super) async fn come_back(&self, ids: &[RecordId], until: Instant) -> bool {
-        let back = self.look_until_found(|view| (!ids.iter().any(|id| view.awaits(id))).then_some(()));
+        let back = self.look_until_found(|view| {
+            let is_due = |id: &RecordId| view.awaits(id) || self.losses().awaits(view, id);
+            (!ids.iter().any(is_due)).then_some(())
+        });
         timeout_at(until, back).await.is_ok()
     }
 

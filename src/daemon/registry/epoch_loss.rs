@@ -8,7 +8,9 @@
 //! Of some kinds every daemon restores every record, for their owners may have been down and know nothing of
 //! them. What an owner wrote then says nothing of what was lost, so that only their object can say what is restored.
 
-use std::collections::{BTreeMap, VecDeque};
+mod missing;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +21,12 @@ use tracing::{info, warn};
 
 use super::Registry;
 use super::view::{View, ViewRecord};
+pub use missing::{Followed, Missing, MissingRecord, Restored};
 
 /// How long a lost record is held for its owner.
 const HELD_FOR: Duration = Duration::from_secs(600);
+/// What puts back what a new epoch has lost whole.
+pub const RESTORE: &str = "registry.restore";
 /// How long a new epoch is told of.
 const TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How many writes of one record in the new epoch are followed back at most.
@@ -33,6 +38,8 @@ const TOLD_MAX: usize = 8;
 pub struct EpochChange {
     pub before: Epoch,
     pub after: Epoch,
+    /// How far the view had come in the epoch before.
+    pub reached: Revision,
     pub lost: Vec<Lost>,
 }
 
@@ -114,6 +121,10 @@ struct Inner {
     told: VecDeque<Told>,
     held: BTreeMap<RecordId, Held>,
     totals: Totals,
+    /// Where the view began.
+    began: Revision,
+    /// How far the view had come when the present epoch began, if it was there then.
+    followed: Option<(Epoch, Revision)>,
 }
 
 /// Counts since the start of the daemon.
@@ -130,6 +141,8 @@ pub struct Losses {
     untold: Vec<Kind>,
     /// Kinds of which every daemon restores every record.
     shared: Vec<Kind>,
+    /// Kinds that are put back by whoever knew most of the epoch before, by what belongs together, in their order.
+    restored: Vec<Vec<Restored>>,
     inner: Mutex<Inner>,
 }
 
@@ -174,6 +187,16 @@ impl Lost {
         Some(Self { held: held.clone(), found, reach })
     }
 
+    /// Whether what was found is what was held: somebody has put it back.
+    fn is_as_it_was(&self) -> bool {
+        self.found.as_ref().is_some_and(|copy| copy.value == self.held.record.value)
+    }
+
+    /// Whether something else was found.
+    fn is_older_copy(&self) -> bool {
+        self.found.is_some() && !self.is_as_it_was()
+    }
+
     /// Whether its owner has written it in the new epoch already.
     fn is_restored(&self) -> bool {
         let was = &self.held.record;
@@ -194,7 +217,8 @@ fn owner(id: &RecordId) -> &str {
 impl Losses {
     /// The losses of a node's daemon.
     pub fn new(node_id: impl Into<String>) -> Self {
-        Self { node_id: node_id.into(), untold: Vec::new(), shared: Vec::new(), inner: Mutex::default() }
+        let (untold, shared, restored) = (Vec::new(), Vec::new(), Vec::new());
+        Self { node_id: node_id.into(), untold, shared, restored, inner: Mutex::default() }
     }
 
     /// Counts what is lost of these kinds, and neither tells nor holds it.
@@ -274,12 +298,22 @@ impl Losses {
         // The view notes a new epoch under its own lock, so it is not asked under this one.
         let held: Vec<_> = self.lock().held.iter().map(|(id, held)| (id.clone(), held.epoch)).collect();
         let now: Vec<_> = held.into_iter().map(|(id, epoch)| (view.get(&id), id, epoch)).collect();
+        let wholes: BTreeMap<RecordId, Arc<ViewRecord>> = self.wholes(view);
         let mut inner = self.lock();
+        let made_anew = inner.made_anew(&wholes);
         for (shown, id, epoch) in now {
+            if self.restored_of(&id.kind).is_some() {
+                inner.settle_restored(&id, epoch, shown.as_deref());
+                continue;
+            }
             // What is this node's own, or everybody's, is told to be restored.
             let foreign = owner(&id) != self.node_id && !self.shared.contains(&id.kind);
             inner.settle(&id, epoch, shown.as_deref(), foreign);
         }
+        // Parts of what is there otherwise than it was known are of another moment.
+        let is_of_another =
+            |held: &Held| self.whole_of(&held.record.record).is_some_and(|of| made_anew.contains(&of));
+        inner.held.retain(|_, held| !is_of_another(held));
         inner.told.retain(|told| told.since.elapsed() < TOLD_FOR);
     }
 
@@ -289,8 +323,19 @@ impl Losses {
         let mut loss = Loss::of_nothing(change.before, epoch, at);
         let mut inner = self.lock();
         inner.totals.changes += 1;
+        inner.followed = Some((epoch, change.reached));
+        let older: BTreeSet<RecordId> = change
+            .lost
+            .iter()
+            .filter(|lost| lost.is_older_copy())
+            .map(|lost| lost.held.record.id.clone())
+            .collect();
         for lost in change.lost {
-            let restored = lost.is_restored() && !self.shared.contains(&lost.held.record.id.kind);
+            let is_of_nobody = self.restored_of(&lost.held.record.id.kind).is_some();
+            let restored = match is_of_nobody {
+                true => lost.is_as_it_was(),
+                false => lost.is_restored() && !self.shared.contains(&lost.held.record.id.kind),
+            };
             let Lost { held: record, found, reach } = lost;
             let id = record.record.id.clone();
             *inner.totals.lost.entry(id.kind.clone()).or_default() += 1;
@@ -300,6 +345,10 @@ impl Losses {
             *loss.lost.entry(id.kind.clone()).or_default() += 1;
             if restored {
                 loss.restored += 1;
+                continue;
+            }
+            // Parts of what is there in an older copy are of another moment, and stay lost.
+            if self.whole_of(&record.record).is_some_and(|whole| older.contains(&whole)) {
                 continue;
             }
             // What an earlier change has cost, and nobody has restored yet, was newer.

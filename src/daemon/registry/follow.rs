@@ -196,6 +196,9 @@ async fn load_from(registry: &Registry, beat: &Beat, limit: Duration) -> Result<
     if let Some(loss) = store.accepted_loss().filter(|_| !view.head().caught_up) {
         registry.losses().note_accepted(loss, beat.epoch, beat.now);
     }
+    if !view.head().caught_up {
+        registry.losses().note_began(beat.head);
+    }
     let lose = |change| registry.losses().note(change, beat.now);
     view.replace(beat.epoch, beat.head, Loaded { records, leases, verified }, &log, lose);
     view.connectivity().note_log(true);

@@ -47,9 +47,10 @@ const VALUES: [(&str, &str); 18] = [
 ];
 
 /// Kinds whose values are not changed, but written once or stated anew by the one node that knows them.
-const STATED: [(&str, &str); 5] = [
+const STATED: [(&str, &str); 6] = [
     ("advertisement", "its node holds it in memory, and goes on from what it read when it started"),
     ("audit", "its bytes are sealed"),
+    ("restoration", "its daemon counts it anew in each epoch"),
     ("audit-seal", "its bytes are signed"),
     ("shard-load", "its node counts it anew"),
     ("shard-release", "its node says anew what it has released in this session"),

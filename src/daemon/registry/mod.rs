@@ -65,7 +65,7 @@ use audit_faults::Faults;
 use awaiting_seal::Awaiting;
 use confirm::Confirmations;
 use cursor::Cursor;
-use epoch_loss::Losses;
+use epoch_loss::{Losses, Restored};
 use held_groups::HeldGroups;
 use refresh::Refreshes;
 use ttl_records::Beginnings;
@@ -157,6 +157,12 @@ impl Registry {
     #[must_use]
     pub fn restoring(self, shared: &[Kind], own_turn: Duration) -> Self {
         Self { losses: self.losses.shared(shared), view: self.view.awaiting(own_turn), ..self }
+    }
+
+    /// Awaits what a new epoch has lost whole of these kinds until somebody puts it back, or it is given up.
+    #[must_use]
+    pub fn putting_back(self, restored: Vec<Vec<Restored>>) -> Self {
+        Self { losses: self.losses.restored(restored), ..self }
     }
 
     /// Takes only what issuers have signed for records of these kinds, once [`View::sign_by`] says who they are.

@@ -262,6 +262,7 @@ fn bad_cases_of_shards() -> Vec<Case> {
     let state = |state: &str, reason: &str| with(json!({"state": state, "stateReason": reason}));
     let waits = state("rebalancePending", "plan 7 waits");
     vec![
+        ("registry-lost", with_trouble("lost-records", "64 shard are missing"), Verdict::Fail, "64 shard"),
         ("shards-owned", with(json!({"unowned": 3})), Verdict::Fail, "no owner: 3 of 8 of orders"),
         ("shards-rebalancing", state("failed", "plan 7: n2 is dead"), Verdict::Fail, "orders (plan 7: n2"),
         (

@@ -34,6 +34,7 @@ pub mod signer;
 pub mod standing;
 mod store_access;
 pub mod store_users;
+pub mod token_epochs;
 mod token_keys;
 mod tokens;
 pub mod unproven_leaders;

@@ -131,7 +131,7 @@ impl Registers {
             let Some(found) = found else {
                 let fault = not_found(bulk.node_id, register_id);
                 // It may be about to be restored, which is told of the whole piece.
-                if self.registry.view().awaits(&id) {
+                if self.registry.awaits(&id) {
                     reader.knows(&id);
                     return Err(fault);
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Kind, Precondition, RecordId, Version, Write};
+use omnirelay_store::{Kind, Precondition, Record, RecordId, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{
@@ -53,6 +53,18 @@ pub fn namespace_id(name: &str) -> RecordId {
 
 pub fn shard_id(namespace: &str, shard: &str) -> RecordId {
     RecordId::new(SHARD, format!("{namespace}/{shard}"))
+}
+
+/// The namespace that a shard's record is part of.
+pub fn namespace_of_shard(shard: &Record) -> RecordId {
+    let key = shard.id.key.as_str();
+    namespace_id(key.split_once('/').map_or(key, |(namespace, _)| namespace))
+}
+
+/// The namespace that a plan's record is about.
+pub fn namespace_of_plan(plan: &Record) -> RecordId {
+    let value = RebalancePlanValue::decode(plan.value.clone()).unwrap_or_default();
+    namespace_id(&value.plan.unwrap_or_default().namespace)
 }
 
 pub fn plan_id(plan: &str) -> RecordId {
@@ -411,7 +423,18 @@ pub async fn maps_with(registry: &Registry, name: &str) -> Result<Maps, Fault> {
         maps.ready(name)?;
         Ok(maps)
     };
-    registry.look_confirmed(read).await
+    match registry.look_confirmed(read).await {
+        // It is about to be there again, with its shards.
+        Err(_) if registry.awaits(&namespace_id(name)) => Err(missing(name)),
+        read => read,
+    }
+}
+
+fn missing(name: &str) -> Fault {
+    let message =
+        format!("cannot say yet: the registry has lost namespace `{name}`, which is about to be put back");
+    Fault::new(reasons::STORE_UNAVAILABLE, message)
+        .hint("try again; `lost-records` of `/readyz` says what is missing")
 }
 
 /// A shard's record, for a read of it alone.

@@ -46,7 +46,7 @@ use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{Derived, View, ViewRecord};
 use filter::ShardFilter;
 use holding::Heard;
-pub use known::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE};
+pub use known::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, namespace_of_plan, namespace_of_shard};
 use known::{Leads, Maps, Nodes, find_shard, maps_with, parts, show};
 use loads::Loads;
 use pb::shard_control_service_server::ShardControlService;

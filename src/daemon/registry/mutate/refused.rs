@@ -63,7 +63,7 @@ impl Registry {
     ) -> Refused {
         let Unexpected { wanted, record } = shown;
         let id = &mutation.object;
-        if record.is_none() && self.view().awaits(id) {
+        if record.is_none() && self.awaits(id) {
             return match mutation.expected {
                 // Versions begin anew with each epoch.
                 Some(IfMatch::Version(_)) => Refused::Finally(epoch_changed(mutation)),

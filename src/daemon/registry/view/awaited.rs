@@ -68,7 +68,8 @@ impl State {
             let copy = self.copy_of(&held.record.id);
             Lost::of(held, copy.map(|copy| &copy.record), reach)
         });
-        let change = EpochChange { before: before.epoch, after: self.head.epoch, lost: lost.collect() };
+        let (after, reached) = (self.head.epoch, before.revision);
+        let change = EpochChange { before: before.epoch, after, reached, lost: lost.collect() };
         self.awaited.note(&change);
         change
     }

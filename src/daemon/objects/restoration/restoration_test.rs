@@ -1,0 +1,250 @@
+//! Who puts back what a new epoch has lost, and what nobody may do meanwhile; in paused time.
+
+use bytes::Bytes;
+use omnirelay_scripted::{Faulty, PausedClock};
+use omnirelay_store::{Commit, MemoryStore, OpenGroup, Pulse, Scan, Store};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::*;
+use crate::daemon::registry::act::Reader;
+use crate::daemon::registry::epoch_loss::Restored;
+use crate::daemon::registry::heartbeat::Pace;
+use crate::daemon::registry::lab::LabRegistry;
+
+const WHOLE: Kind = Kind::of("whole");
+const PART: Kind = Kind::of("part");
+static MIRRORED: [Kind; 3] = [WHOLE, PART, RESTORATION];
+const SECOND: Duration = Duration::from_secs(1);
+
+fn whole_of(part: &Record) -> RecordId {
+    RecordId::new(WHOLE, part.id.key.split('/').next().unwrap_or_default())
+}
+
+/// A daemon, and the store that it follows.
+struct Daemon {
+    registry: Arc<Registry>,
+    path: Arc<Faulty>,
+    before: Arc<MemoryStore>,
+    tasks: JoinSet<()>,
+}
+
+impl Daemon {
+    async fn new(node: &str, clock: PausedClock) -> Self {
+        let before = Arc::new(MemoryStore::new(clock));
+        let path = Faulty::over(before.clone());
+        let restored =
+            vec![Restored { kind: PART, part_of: Some(whole_of) }, Restored { kind: WHOLE, part_of: None }];
+        let registry = Registry::new(node, path.clone(), &MIRRORED)
+            .claiming(&[RESTORATION])
+            .putting_back(vec![restored]);
+        let pace = Pace { renew_every: SECOND, grace: SECOND };
+        let LabRegistry { registry, tasks } = LabRegistry::beating(registry, pace).await;
+        Self { registry, path, before, tasks }
+    }
+
+    async fn had(&self, kind: Kind, key: &str, value: &str) {
+        put(&*self.before, kind, key, value).await;
+        sleep(SECOND).await;
+    }
+
+    /// Follows the next store from now on, and puts back what that has lost.
+    async fn move_to(&mut self, next: &Arc<MemoryStore>) {
+        let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
+        let (id, secret) = (session_id(self.registry.node_id()), self.registry.node_id().to_owned());
+        next.open_group(OpenGroup { epoch, id, ttl: 20 * SECOND, secret }).await.unwrap();
+        self.path.swap(next.clone());
+        let mut heads = self.registry.view().follow_head();
+        heads.wait_for(|head| head.epoch == epoch && head.caught_up).await.unwrap();
+        self.tasks.spawn(Restoration { registry: self.registry.clone() }.run());
+    }
+
+    /// What becomes of a write of somebody else.
+    async fn writes(&self, kind: Kind, key: &str) -> Result<(), CommitError> {
+        let act = Act::new("things.set", [kind.clone()], Authority::Unfenced);
+        let id = RecordId::new(kind, key);
+        let decided = self.registry.act::<_, CommitError, _>(&act, async |reader: Reader<'_>| {
+            reader.get(&id);
+            let put = Write::Put { id: id.clone(), value: "other".into(), group: None };
+            Ok(Some((reader.plan().write([put]), ())))
+        });
+        decided.await.map(drop)
+    }
+}
+
+async fn put(store: &dyn Store, kind: Kind, key: &str, value: &str) {
+    let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
+    let put = Write::Put {
+        id: RecordId::new(kind, key),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        group: None,
+    };
+    store.commit(Commit { epoch, writes: vec![put], writer: "x".into(), ..Commit::default() }).await.unwrap();
+}
+
+async fn stored(store: &dyn Store, kind: Kind) -> Vec<(String, String, String)> {
+    let page = store.scan(Scan { kind, after: None, backwards: false, limit: 10 }).await.unwrap();
+    let text = |value: &Bytes| String::from_utf8_lossy(value).into_owned();
+    let there = page.records.iter().filter(|record| !record.deleted);
+    there.map(|record| (record.id.key.clone(), text(&record.value), record.writer.to_string())).collect()
+}
+
+fn one(key: &str, value: &str, writer: &str) -> Vec<(String, String, String)> {
+    vec![(key.to_owned(), value.to_owned(), writer.to_owned())]
+}
+
+/// `a` has seen less than `b`.
+async fn two() -> (Daemon, Daemon, Arc<MemoryStore>) {
+    let clock = PausedClock(Instant::now());
+    let (a, b) = (Daemon::new("a", clock).await, Daemon::new("b", clock).await);
+    for (daemon, last) in [(&a, "1"), (&b, "2")] {
+        daemon.had(WHOLE, "w", "1").await;
+        daemon.had(PART, "w/p", "1").await;
+        if last == "2" {
+            daemon.had(WHOLE, "w", last).await;
+        }
+    }
+    (a, b, Arc::new(MemoryStore::new(clock)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_had_come_furthest_puts_everything_back_and_nobody_writes_in_its_place() {
+    let (mut a, mut b, next) = two().await;
+    a.move_to(&next).await;
+    b.move_to(&next).await;
+    sleep(SECOND).await;
+    assert!(stored(&*next, WHOLE).await.is_empty(), "others may have come further");
+    let refused = a.writes(WHOLE, "w").await.unwrap_err();
+    assert!(matches!(refused, CommitError::Store(StoreError::Unavailable(_))), "{refused:?}");
+    a.writes(WHOLE, "other").await.unwrap();
+    assert!(trouble(&a.registry).unwrap().ends_with("1 part, 1 whole"));
+    assert!(!is_over(a.registry.view(), a.registry.view().head().epoch));
+    sleep(3 * SECOND).await;
+    let whole = [one("other", "other", "a"), one("w", "2", "b")].concat();
+    assert_eq!(stored(&*next, WHOLE).await, whole);
+    assert_eq!(stored(&*next, PART).await, one("w/p", "1", "b"));
+    sleep(SECOND).await;
+    for daemon in [&a, &b] {
+        assert_eq!(trouble(&daemon.registry), None);
+        assert!(is_over(daemon.registry.view(), daemon.registry.view().head().epoch));
+    }
+    a.writes(WHOLE, "w").await.unwrap();
+    assert!(a.registry.losses().told(a.registry.view()).iter().all(|loss| loss.is_restored()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_in_line_does_it_where_the_first_one_does_not_come_to_it() {
+    let (mut a, mut b, next) = two().await;
+    a.move_to(&next).await;
+    b.move_to(&next).await;
+    sleep(SECOND).await;
+    b.tasks.abort_all();
+    sleep(4 * SECOND).await;
+    assert!(stored(&*next, WHOLE).await.is_empty(), "it has a while for it");
+    sleep(4 * SECOND).await;
+    assert_eq!(stored(&*next, WHOLE).await, one("w", "1", "a"));
+    assert_eq!(trouble(&a.registry), None);
+}
+
+/// `b` has seen the deletion of what `a` knows.
+#[tokio::test(start_paused = true)]
+async fn who_had_seen_less_brings_nothing_back_that_was_deleted_by_then() {
+    for b_misses_something in [true, false] {
+        let (mut a, mut b, next) = two().await;
+        let epoch = b.before.pulse(Pulse::default()).await.unwrap().epoch;
+        for (kind, key) in [(PART, "w/p"), (WHOLE, "w")] {
+            let gone = Write::Delete { id: RecordId::new(kind, key) };
+            let commit = Commit { epoch, writes: vec![gone], writer: "x".into(), ..Commit::default() };
+            b.before.commit(commit).await.unwrap();
+        }
+        if b_misses_something {
+            b.had(WHOLE, "v", "1").await;
+        }
+        sleep(SECOND).await;
+        a.move_to(&next).await;
+        b.move_to(&next).await;
+        sleep(20 * SECOND).await;
+        let expected = if b_misses_something { one("v", "1", "b") } else { Vec::new() };
+        assert_eq!(stored(&*next, WHOLE).await, expected);
+        assert!(stored(&*next, PART).await.is_empty());
+        assert_eq!(trouble(&a.registry), None);
+    }
+}
+
+/// Whoever lived before knows more than who has come since, however far that one is.
+#[tokio::test(start_paused = true)]
+async fn who_began_later_says_nothing_of_what_was_before() {
+    let (mut a, mut b, next) = two().await;
+    b.tasks.abort_all();
+    a.move_to(&next).await;
+    let account = RestorationValue {
+        epoch: next.pulse(Pulse::default()).await.unwrap().epoch.0,
+        reached: u64::MAX,
+        missing: 0,
+        began: u64::MAX - 1,
+        unknown_fields: Default::default(),
+    };
+    let value = Bytes::from(account.encode_to_vec());
+    let epoch = Epoch(account.epoch);
+    let put = Write::Put { id: account_id("c"), value, group: None };
+    next.commit(Commit { epoch, writes: vec![put], writer: "c".into(), ..Commit::default() }).await.unwrap();
+    sleep(5 * SECOND).await;
+    assert_eq!(stored(&*next, WHOLE).await, one("w", "1", "a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_up_stays_gone_and_may_be_made_anew() {
+    let (mut a, _, next) = two().await;
+    a.move_to(&next).await;
+    let caller = Caller::of_tests("operator:ann");
+    let asked = |dry_run| pb::GiveUpLostRequest { dry_run, reason: "made anew".to_owned() };
+    for dry_run in [true, false] {
+        let told = give_up(&a.registry, &caller, asked(dry_run)).await.unwrap();
+        assert_eq!((told.changed, told.changes), (true, vec!["part: 1".to_owned(), "whole: 1".to_owned()]));
+    }
+    sleep(SECOND).await;
+    assert_eq!(trouble(&a.registry), None);
+    a.writes(WHOLE, "w").await.unwrap();
+    sleep(10 * SECOND).await;
+    assert_eq!(stored(&*next, WHOLE).await, one("w", "other", "a"));
+    assert!(stored(&*next, PART).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_what_is_there_in_an_older_copy_are_left_alone() {
+    let (_, mut b, next) = two().await;
+    put(&*next, WHOLE, "w", "0").await;
+    b.move_to(&next).await;
+    sleep(10 * SECOND).await;
+    sleep(700 * SECOND).await;
+    put(&*next, WHOLE, "w", "3").await;
+    sleep(10 * SECOND).await;
+    assert!(stored(&*next, PART).await.is_empty(), "they are of another moment");
+    assert_eq!(trouble(&b.registry), None, "nothing is awaited; the history tells of it");
+    assert!(!b.registry.losses().told(b.registry.view()).iter().all(|loss| loss.is_restored()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_what_somebody_has_made_anew_stay_gone() {
+    let (_, mut b, next) = two().await;
+    b.move_to(&next).await;
+    put(&*next, WHOLE, "w", "another").await;
+    sleep(10 * SECOND).await;
+    assert_eq!(stored(&*next, WHOLE).await, one("w", "another", "x"));
+    assert!(stored(&*next, PART).await.is_empty(), "they are of what it was before");
+    assert_eq!(trouble(&b.registry), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_has_deleted_in_the_new_epoch_stays_deleted() {
+    let (mut a, _, next) = two().await;
+    put(&*next, WHOLE, "w", "new").await;
+    let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
+    let gone = Write::Delete { id: RecordId::new(WHOLE, "w") };
+    next.commit(Commit { epoch, writes: vec![gone], writer: "x".into(), ..Commit::default() }).await.unwrap();
+    a.move_to(&next).await;
+    sleep(10 * SECOND).await;
+    assert!(stored(&*next, WHOLE).await.is_empty());
+    assert_eq!(stored(&*next, PART).await, one("w/p", "1", "a"));
+    assert_eq!(trouble(&a.registry), None);
+}
