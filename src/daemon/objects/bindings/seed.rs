@@ -19,6 +19,7 @@ use crate::daemon::identity::bound::Given;
 use crate::daemon::identity::caller::Scopes;
 use crate::daemon::identity::host_door::HostDoor;
 use crate::daemon::identity::trust::{HasAuthority, Trust};
+use crate::daemon::objects::restoration::is_over;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Reader};
 use crate::daemon::registry::audit_record::own_body;
@@ -69,6 +70,11 @@ impl Seeds {
     async fn look(&self) -> Option<Instant> {
         if self.trust.has_authority() != HasAuthority::Yes {
             return None;
+        }
+        // What the registry has lost is put back first, by whoever knows it.
+        let view = self.registry.view();
+        if !is_over(view, view.head().epoch) {
+            return Some(Instant::now() + AGAIN);
         }
         let mut again = None;
         // Where records are signed, what this file names is for issuers to enter.

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::{OwnTransport, TRANSPORT_POLICY, policy_id, put};
 use crate::core::transport_policy::differences;
 use crate::daemon::identity::trust::{HasAuthority, Trust};
+use crate::daemon::objects::restoration::is_over;
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::act::{Act, Authority, Reader};
 use crate::daemon::registry::audit_record::own_body;
@@ -40,6 +41,11 @@ impl PolicySeed {
         // Where records are signed, what this file names is for issuers to enter.
         if self.trust.has_authority() != HasAuthority::Yes || !self.own.registry.may_write(&policy_id()) {
             return None;
+        }
+        // What the registry has lost is put back first, by whoever knows it.
+        let view = self.own.registry.view();
+        if !is_over(view, view.head().epoch) {
+            return Some(Instant::now() + AGAIN);
         }
         match self.enter().await {
             Ok(true) => info!("transport policy of the configuration entered"),
