@@ -1,6 +1,7 @@
 //! `omnirelay mesh store`: the store of the mesh.
 
 mod give_up;
+mod planned;
 mod reset_clock;
 mod switch;
 

@@ -5,12 +5,11 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::store_service;
 use serde_json::{Value, json};
 
+use super::planned::PlannedChange;
 use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::client::fresh_key;
 use crate::cli::frame::document::{flag, number, text};
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
@@ -39,34 +38,16 @@ pub struct ResetClockArgs {
 }
 
 pub async fn run(args: &ResetClockArgs, session: &mut Session) -> Result<Exit, CliError> {
-    args.write.without_version("the store")?;
-    args.write.check(session, 1)?;
-    session.announce_target()?;
-    let plan = session.call(&call(args, true, &fresh_key()?)?).await?;
-    let exit = if args.write.exit_code { Exit::Negative } else { Exit::Ok };
-    if args.write.is_dry_run() {
-        show(session, plan)?;
-        return Ok(exit);
-    }
-    if !args.write.yes {
-        session.notes().write(describe(&plan).trim_end());
-    }
-    args.write.confirm(session, "Bring store time back? The registry begins a new epoch.")?;
-    let key = args.write.key()?;
-    let document = session.call(&call(args, false, &key)?).await?;
-    show(session, document)?;
-    Ok(exit)
-}
-
-fn show(session: &mut Session, document: Value) -> Result<(), CliError> {
-    let lines = describe(&document);
-    session.show(&View::lines(document, NAME.to_owned(), lines))
-}
-
-fn call(args: &ResetClockArgs, dry_run: bool, key: &str) -> Result<Call, CliError> {
-    let request = json!({ "dryRun": dry_run, "reason": args.write.reason_text() });
-    let part = if dry_run { "/dry-run" } else { "" };
-    Ok(Call { awaits_work: true, ..Call::of(&RESET, &request)?.keyed(key, part) })
+    let change = PlannedChange {
+        rpc: &RESET,
+        write: &args.write,
+        fields: json!({}),
+        question: |_| "Bring store time back? The registry begins a new epoch.".to_owned(),
+        bind: |_, _| {},
+        name: |_| NAME.to_owned(),
+        describe,
+    };
+    change.run(session).await
 }
 
 /// `store time brought back by 1d6h: 2026-11-28T01:00:00Z -> 2026-11-26T19:00:00Z`.

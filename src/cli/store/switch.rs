@@ -5,12 +5,11 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::store_service;
 use serde_json::{Value, json};
 
+use super::planned::PlannedChange;
 use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::client::fresh_key;
 use crate::cli::frame::document::{flag, items, number, text};
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
@@ -44,38 +43,20 @@ pub struct SwitchArgs {
 }
 
 pub async fn run(args: &SwitchArgs, session: &mut Session) -> Result<Exit, CliError> {
-    args.write.without_version("the store")?;
-    args.write.check(session, 1)?;
-    session.announce_target()?;
-    let from = args.from.clone().unwrap_or_default();
-    let plan = session.call(&call(args, &from, true, &fresh_key()?)?).await?;
-    if args.write.is_dry_run() {
-        show(session, plan)?;
-        return Ok(if args.write.exit_code { Exit::Negative } else { Exit::Ok });
-    }
-    let from = text(&plan, "from").to_owned();
-    if !args.write.yes {
-        session.notes().write(describe(&plan).trim_end());
-    }
-    args.write.confirm(
-        session,
-        &format!("Replace the master {}? Changes wait for about a second.", printable(&from)),
-    )?;
-    let key = args.write.key()?;
-    let document = session.call(&call(args, &from, false, &key)?).await?;
-    show(session, document)?;
-    Ok(if args.write.exit_code { Exit::Negative } else { Exit::Ok })
-}
-
-fn show(session: &mut Session, document: Value) -> Result<(), CliError> {
-    let (name, lines) = (name_of(&document), describe(&document));
-    session.show(&View::lines(document, name, lines))
-}
-
-fn call(args: &SwitchArgs, from: &str, dry_run: bool, key: &str) -> Result<Call, CliError> {
-    let request = json!({ "from": from, "dryRun": dry_run, "reason": args.write.reason_text() });
-    let part = if dry_run { "/dry-run" } else { "" };
-    Ok(Call { awaits_work: true, ..Call::of(&SWITCH, &request)?.keyed(key, part) })
+    let change = PlannedChange {
+        rpc: &SWITCH,
+        write: &args.write,
+        fields: json!({ "from": args.from.clone().unwrap_or_default() }),
+        question: |plan| {
+            let from = printable(text(plan, "from"));
+            format!("Replace the master {from}? Changes wait for about a second.")
+        },
+        // Another master by then is not the one that was told.
+        bind: |plan, fields| fields["from"] = plan["from"].clone(),
+        name: name_of,
+        describe,
+    };
+    change.run(session).await
 }
 
 /// `store switched: redis-1:6379 -> redis-2:6379, changes waited 1.1s`, or who could take over.
