@@ -21,14 +21,14 @@ const SIGNATURE_BYTES_MAX: usize = 256;
 
 /// Which record it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Name<'a> {
+pub struct RecordName<'a> {
     pub kind: &'a str,
     pub key: &'a str,
 }
 
 /// The value of a record in its two parts.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parts {
+pub struct SignedParts {
     /// The value without its signature.
     pub payload: Bytes,
     /// `None`: nobody has signed it.
@@ -37,7 +37,7 @@ pub struct Parts {
 
 /// The issuers whose signatures count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signers {
+pub struct RecordSigners {
     /// Of which cluster they are.
     pub cluster: String,
     /// Their keys, the newest first.
@@ -48,7 +48,7 @@ pub struct Signers {
 
 /// What is known of a record that counts.
 #[derive(Clone, Copy, Debug)]
-pub struct Known<'a> {
+pub struct KnownRecord<'a> {
     /// The value as it was found, with its signature.
     pub value: &'a Bytes,
     /// The number of its signature; `None`: nobody has signed it, or only somebody whose signatures do not count any more.
@@ -59,7 +59,7 @@ pub struct Known<'a> {
 
 /// What is found of a record.
 #[derive(Clone, Copy, Debug)]
-pub struct Found<'a> {
+pub struct FoundRecord<'a> {
     pub value: &'a Bytes,
     /// Whether one of the signers has signed it, if that was verified already.
     pub is_signed: Option<bool>,
@@ -69,7 +69,7 @@ pub struct Found<'a> {
 
 /// Why what is found of a record does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum RecordRefusal {
     #[error("nobody has signed it")]
     Unsigned,
     #[error("it is not signed by an issuer of this mesh that counts")]
@@ -81,8 +81,8 @@ pub enum Refusal {
 }
 
 /// The value of a record in its parts.
-pub fn split(value: &Bytes) -> Parts {
-    let unsigned = || Parts { payload: value.clone(), signature: None };
+pub fn split(value: &Bytes) -> SignedParts {
+    let unsigned = || SignedParts { payload: value.clone(), signature: None };
     let mut rest = value.clone();
     while rest.has_remaining() {
         let begin = value.len() - rest.len();
@@ -94,7 +94,7 @@ pub fn split(value: &Bytes) -> Parts {
                 return unsigned();
             }
             let Ok(signature) = RecordSignature::decode(rest) else { return unsigned() };
-            return Parts { payload: value.slice(..begin), signature: Some(signature) };
+            return SignedParts { payload: value.slice(..begin), signature: Some(signature) };
         }
         if skip_field(wire_type, field, &mut rest, DecodeContext::default()).is_err() {
             return unsigned();
@@ -115,7 +115,7 @@ pub fn join(payload: &[u8], signature: &RecordSignature) -> Bytes {
 }
 
 /// What is signed of a record; its parts have their lengths before them, so that none runs into the next.
-pub fn message(cluster: &str, name: Name<'_>, payload: &[u8], signature: &RecordSignature) -> Vec<u8> {
+pub fn message(cluster: &str, name: RecordName<'_>, payload: &[u8], signature: &RecordSignature) -> Vec<u8> {
     let mut message = Vec::with_capacity(payload.len() + cluster.len() + name.key.len() + 64);
     for part in [cluster.as_bytes(), name.kind.as_bytes(), name.key.as_bytes(), payload] {
         message.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -126,7 +126,7 @@ pub fn message(cluster: &str, name: Name<'_>, payload: &[u8], signature: &Record
     message
 }
 
-impl Signers {
+impl RecordSigners {
     /// Whether signatures of the issuer with this key count.
     pub fn has(&self, key: &[u8]) -> bool {
         self.find(key).is_some()
@@ -137,7 +137,7 @@ impl Signers {
     }
 
     /// Whether one of them has signed this value of a record.
-    pub fn have_signed(&self, name: Name<'_>, parts: &Parts) -> bool {
+    pub fn have_signed(&self, name: RecordName<'_>, parts: &SignedParts) -> bool {
         let Some(signature) = &parts.signature else { return false };
         let Some(key) = self.find(&signature.key) else { return false };
         let message = message(&self.cluster, name, &parts.payload, signature);
@@ -151,27 +151,27 @@ impl Signers {
 /// # Errors
 /// Why it does not; what was known before stays then.
 pub fn judge(
-    signers: Option<&Signers>,
-    known: Option<Known<'_>>,
-    name: Name<'_>,
-    found: Found<'_>,
-) -> Result<Parts, Refusal> {
+    signers: Option<&RecordSigners>,
+    known: Option<KnownRecord<'_>>,
+    name: RecordName<'_>,
+    found: FoundRecord<'_>,
+) -> Result<SignedParts, RecordRefusal> {
     let parts = split(found.value);
     let Some(signers) = signers else { return Ok(parts) };
     let is_as_known =
-        |known: Known<'_>| known.value == found.value && (known.is_signed || signers.unsigned_counts);
+        |known: KnownRecord<'_>| known.value == found.value && (known.is_signed || signers.unsigned_counts);
     if known.is_some_and(is_as_known) {
         return Ok(parts);
     }
     let Some(signature) = &parts.signature else {
         let counts = signers.unsigned_counts && found.is_first && known.is_none();
-        return if counts { Ok(parts) } else { Err(Refusal::Unsigned) };
+        return if counts { Ok(parts) } else { Err(RecordRefusal::Unsigned) };
     };
     if !found.is_signed.unwrap_or_else(|| signers.have_signed(name, &parts)) {
-        return Err(Refusal::Forged);
+        return Err(RecordRefusal::Forged);
     }
     if known.and_then(|known| known.number).is_some_and(|known| signature.number <= known) {
-        return Err(Refusal::PlayedBack);
+        return Err(RecordRefusal::PlayedBack);
     }
     Ok(parts)
 }

@@ -171,10 +171,7 @@ impl Sealer {
 
     /// Refuses while another process with the same data holds the session of this node: both would sign.
     fn check_not_replaced(&self) -> Result<(), SealError> {
-        let view = self.registry.view();
-        let group = view.group(&session_id(self.registry.node_id()));
-        let group = group.filter(|group| !group.closed && view.now() < group.deadline);
-        match group {
+        match self.registry.view().live_group(&session_id(self.registry.node_id())) {
             Some(group) if !self.registry.held_groups().all().contains(&group.of) => Err(SealError::Replaced),
             Some(_) | None => Ok(()),
         }

@@ -32,7 +32,7 @@ use crate::daemon::objects::peers::presence::Presence;
 use crate::daemon::operations::Operations;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::epoch_loss::Restored;
+use crate::daemon::registry::epoch_loss::RestoredKind;
 use crate::daemon::stalls::doing;
 use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver, Servable, SurfaceBuilder};
 use crate::daemon::transport::Transport;
@@ -61,7 +61,7 @@ pub struct Kinds {
     /// Of the mirrored: every daemon restores all that a new epoch has lost of them, whoever owns it.
     pub shared: &'static [Kind],
     /// Of the mirrored: what a new epoch has lost whole of them is put back by whoever knew most of the epoch before, in this order.
-    pub restored: &'static [Restored],
+    pub restored: &'static [RestoredKind],
 }
 
 impl Kinds {

@@ -31,7 +31,7 @@ use crate::daemon::objects::certificates::exchange::Exchange;
 use crate::daemon::objects::certificates::lacking::{Lacking, Say};
 use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
-use crate::daemon::objects::certificates::record_issuers::Issuers;
+use crate::daemon::objects::certificates::record_issuers::MeshIssuers;
 use crate::daemon::objects::certificates::record_keeper::RecordKeeper;
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::store_users::StoreUsers;
@@ -45,7 +45,7 @@ use crate::daemon::objects::certificates::{has_authority, issuers, revocations_n
 use crate::daemon::objects::peers;
 use crate::daemon::readiness::item;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::epoch_loss::Restored;
+use crate::daemon::registry::epoch_loss::RestoredKind;
 use crate::daemon::registry::view::View;
 use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver};
 
@@ -61,7 +61,11 @@ pub const PART: Part = Part {
         mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY],
         signed: &[AUTHORITY, JOIN_TOKEN, JOIN_POLICY],
         // Where tokens and the policy are signed they stay known, as the authority does, whatever the store has.
-        restored: &[Restored::of(CERTIFICATE), Restored::of(JOIN_POLICY), Restored::of(JOIN_TOKEN)],
+        restored: &[
+            RestoredKind::of(CERTIFICATE),
+            RestoredKind::of(JOIN_POLICY),
+            RestoredKind::of(JOIN_TOKEN),
+        ],
         ..Kinds::NONE
     },
     mount,
@@ -190,7 +194,7 @@ fn serve(node: &mut Mount, certificates: Arc<Certificates>) {
 /// Has records of who may do what judged by whether an issuer has signed them, and puts them right.
 fn keep_signed_records(node: &mut Mount, signer: &Arc<Signer>) {
     let cluster = node.config.node.cluster.clone();
-    let issuers = Issuers { cluster, trust: node.trust.clone(), signer: signer.clone() };
+    let issuers = MeshIssuers { cluster, trust: node.trust.clone(), signer: signer.clone() };
     node.registry.view().sign_by(issuers.signing());
     let (registry, files) = (node.registry.clone(), node.identity_files.clone());
     let keeper =

@@ -23,7 +23,7 @@ use crate::daemon::objects::shards::watching::topic;
 use crate::daemon::objects::shards::webhook::{Deliveries, WEBHOOK, Webhook};
 use crate::daemon::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, Shards, levels};
 use crate::daemon::objects::shards::{namespace_of_plan, namespace_of_shard};
-use crate::daemon::registry::epoch_loss::Restored;
+use crate::daemon::registry::epoch_loss::RestoredKind;
 
 pub const PART: Part = Part {
     kinds: Kinds {
@@ -31,9 +31,9 @@ pub const PART: Part = Part {
         claimed: &[RELEASE, LOAD],
         // A namespace that is there has its shards.
         restored: &[
-            Restored { kind: SHARD, part_of: Some(namespace_of_shard) },
-            Restored::of(NAMESPACE),
-            Restored { kind: PLAN, part_of: Some(namespace_of_plan) },
+            RestoredKind { kind: SHARD, part_of: Some(namespace_of_shard) },
+            RestoredKind::of(NAMESPACE),
+            RestoredKind { kind: PLAN, part_of: Some(namespace_of_plan) },
         ],
         ..Kinds::NONE
     },

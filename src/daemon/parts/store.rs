@@ -7,7 +7,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 use tracing::{info, warn};
 
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::restoration::{RESTORATION, Restoration, trouble};
+use crate::daemon::objects::restoration::{RESTORATION, RecordRestorer, trouble};
 use crate::daemon::objects::store::StoreCalls;
 use crate::daemon::readiness::{clocks_apart, item};
 use crate::daemon::registry::Registry;
@@ -20,7 +20,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let store = StoreCalls { registry: node.registry.clone() };
     let store = StoreServiceServer::new(store).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, store);
-    let (restoration, asked) = (Restoration { registry: node.registry.clone() }, node.registry.clone());
+    let (restoration, asked) = (RecordRestorer { registry: node.registry.clone() }, node.registry.clone());
     node.readiness.add(move || vec![item("lost-records", false, trouble(&asked))]);
     node.run(Phase::End, restoration.run());
     let registry = node.registry.clone();

@@ -94,3 +94,14 @@ pub fn write_under(key: String, body: AuditValue, mac: Option<&MacKey>) -> Write
     };
     Write::Put { id: RecordId::new(AUDIT, key), value: Bytes::from(value), group: None }
 }
+
+/// How many records an audit record names.
+const NAMED_MAX: usize = 100;
+
+/// As many lines as an audit record takes.
+pub fn named(mut lines: Vec<String>) -> Vec<String> {
+    let more = lines.len().saturating_sub(NAMED_MAX);
+    lines.truncate(NAMED_MAX);
+    lines.extend((more > 0).then(|| format!("and {more} more")));
+    lines
+}

@@ -70,10 +70,7 @@ impl Registry {
 
     /// Waits at most until then for records that are about to be there again; whether none is awaited any more.
     pub(super) async fn come_back(&self, ids: &[RecordId], until: Instant) -> bool {
-        let back = self.look_until_found(|view| {
-            let is_due = |id: &RecordId| view.awaits(id) || self.losses().awaits(view, id);
-            (!ids.iter().any(is_due)).then_some(())
-        });
+        let back = self.look_until_found(|_| (!ids.iter().any(|id| self.awaits(id))).then_some(()));
         timeout_at(until, back).await.is_ok()
     }
 

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::Registry;
 use super::view::{View, ViewRecord};
-pub use missing::{Followed, Missing, MissingRecord, Restored};
+pub use missing::{FollowedSpan, MissingRecord, MissingRecords, RestoredKind};
 
 /// How long a lost record is held for its owner.
 const HELD_FOR: Duration = Duration::from_secs(600);
@@ -142,7 +142,7 @@ pub struct Losses {
     /// Kinds of which every daemon restores every record.
     shared: Vec<Kind>,
     /// Kinds that are put back by whoever knew most of the epoch before, by what belongs together, in their order.
-    restored: Vec<Vec<Restored>>,
+    restored: Vec<Vec<RestoredKind>>,
     inner: Mutex<Inner>,
 }
 

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::Registry;
 use super::backoff::Failures;
-use super::view::{Applied, Head, Loaded, View, ViewRecord};
+use super::view::{Applied, Head, LoadedRecords, View, ViewRecord};
 use crate::daemon::log::FaultLimiter;
 
 /// How long one call may wait for the log to grow.
@@ -200,7 +200,7 @@ async fn load_from(registry: &Registry, beat: &Beat, limit: Duration) -> Result<
         registry.losses().note_began(beat.head);
     }
     let lose = |change| registry.losses().note(change, beat.now);
-    view.replace(beat.epoch, beat.head, Loaded { records, leases, verified }, &log, lose);
+    view.replace(beat.epoch, beat.head, LoadedRecords { records, leases, verified }, &log, lose);
     view.connectivity().note_log(true);
     info!(records = count, revision = %view.head().revision, "view loaded");
     Ok(())

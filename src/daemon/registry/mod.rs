@@ -65,7 +65,7 @@ use audit_faults::Faults;
 use awaiting_seal::Awaiting;
 use confirm::Confirmations;
 use cursor::Cursor;
-use epoch_loss::{Losses, Restored};
+use epoch_loss::{Losses, RestoredKind};
 use held_groups::HeldGroups;
 use refresh::Refreshes;
 use ttl_records::Beginnings;
@@ -161,7 +161,7 @@ impl Registry {
 
     /// Awaits what a new epoch has lost whole of these kinds until somebody puts it back, or it is given up.
     #[must_use]
-    pub fn putting_back(self, restored: Vec<Vec<Restored>>) -> Self {
+    pub fn putting_back(self, restored: Vec<Vec<RestoredKind>>) -> Self {
         Self { losses: self.losses.restored(restored), ..self }
     }
 

@@ -8,8 +8,8 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::Registry;
 use super::act::{Act, Authority, Plan, Reader};
-use super::audit_record::own_body;
-use super::view::Refused;
+use super::audit_record::{named, own_body};
+use super::view::RefusedRecord;
 
 /// What puts back what somebody has written or deleted who may not.
 pub const RESTORE: &str = "signed-records.restore";
@@ -21,8 +21,6 @@ pub const SIGN: &str = "signed-records.sign";
 const AT_ONCE: usize = 64;
 /// How often a commit is decided.
 const TRIES: usize = 5;
-/// How many records an audit record names.
-const NAMED_MAX: usize = 100;
 
 impl Registry {
     /// Writes what counts over what does not, as it was signed: another issuer may know a newer one, which this one is not to go
@@ -32,10 +30,11 @@ impl Registry {
     /// Those of the store, the last one; what could be put right was. `Denied` where this node is no issuer.
     pub async fn restore_signed(
         &self,
-        refused: &BTreeMap<RecordId, Refused>,
-        unknown: Unknown,
+        refused: &BTreeMap<RecordId, RefusedRecord>,
+        unknown: UnknownRecords,
     ) -> Result<(), CommitError> {
-        let is_to_go = |id: &RecordId| unknown == Unknown::Deleted || self.view().as_it_counts(id).is_some();
+        let is_to_go =
+            |id: &RecordId| unknown == UnknownRecords::Deleted || self.view().as_it_counts(id).is_some();
         let due = refused.keys().filter(|id| self.view().may_restore(id) && is_to_go(id));
         let due: Vec<RecordId> = due.cloned().collect();
         let as_it_counts = |reader: &Reader<'_>, id: &RecordId| {
@@ -122,7 +121,7 @@ impl Registry {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn tell_refused(&self, refused: &BTreeMap<RecordId, Refused>) -> Result<(), CommitError> {
+    pub async fn tell_refused(&self, refused: &BTreeMap<RecordId, RefusedRecord>) -> Result<(), CommitError> {
         let lines: Vec<String> = refused.iter().map(|(id, refused)| told(id, refused)).collect();
         let ids: Vec<RecordId> = refused.keys().cloned().collect();
         let hash = xxh64(lines.join("\n").as_bytes(), 0);
@@ -143,14 +142,14 @@ struct Rewrite<W, D, L> {
 
 /// What becomes of a record that does not count, and in the place of which nothing is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unknown {
+pub enum UnknownRecords {
     /// It stays as it is: others may know what counts, or sign it yet.
     Left,
     Deleted,
 }
 
 /// What is said of a record that does not count.
-pub fn told(id: &RecordId, refused: &Refused) -> String {
+pub fn told(id: &RecordId, refused: &RefusedRecord) -> String {
     match &*refused.writer {
         "" => format!("{id}: {}", refused.why),
         writer => format!("{id}: {}; written by {writer}", refused.why),
@@ -159,12 +158,4 @@ pub fn told(id: &RecordId, refused: &Refused) -> String {
 
 fn object(ids: &[RecordId]) -> String {
     ids.first().map(ToString::to_string).unwrap_or_default()
-}
-
-/// As many lines as an audit record takes.
-fn named(mut lines: Vec<String>) -> Vec<String> {
-    let more = lines.len().saturating_sub(NAMED_MAX);
-    lines.truncate(NAMED_MAX);
-    lines.extend((more > 0).then(|| format!("and {more} more")));
-    lines
 }

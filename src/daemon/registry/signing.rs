@@ -10,27 +10,27 @@ use ring::digest::{SHA256, digest};
 
 use super::Registry;
 use super::act::Plan;
-use super::view::{Following, RecordSigning, ToSign};
-use crate::core::signed_record::{Name, Parts, Signers, join, split};
+use super::view::{AuthorityFollowing, RecordSigning, ToSign};
+use crate::core::signed_record::{RecordName, RecordSigners, SignedParts, join, split};
 use crate::daemon::wall_clock;
 
 /// By whom writes are signed.
 struct Signing {
     by: RecordSigning,
-    signers: Arc<Signers>,
+    signers: Arc<RecordSigners>,
     /// The value of the authority's record whose issuer signs.
     authority: Bytes,
 }
 
 impl Signing {
     /// What is written of a record: with the signature that it has, if that counts still, and else with a new one.
-    fn value(&self, id: &RecordId, parts: Parts, number: u64) -> Result<Bytes, Fault> {
+    fn value(&self, id: &RecordId, parts: SignedParts, number: u64) -> Result<Bytes, Fault> {
         if let Some(signature) = parts.signature.as_ref().filter(|of| self.signers.has(&of.key)) {
             return Ok(join(&parts.payload, signature));
         }
         let deleted = parts.signature.is_some_and(|before| before.deleted);
         let (name, signature) = (
-            Name { kind: &id.kind.0, key: &id.key },
+            RecordName { kind: &id.kind.0, key: &id.key },
             RecordSignature { number, deleted, ..Default::default() },
         );
         let signature = self.by.issuers.sign(&self.authority, name, &parts.payload, signature)?;
@@ -129,9 +129,9 @@ impl Registry {
 }
 
 /// That an authority is signed by an issuer whose signature others take: by one that counted before, or a new one.
-fn check_signer(before: Option<&Signers>, following: &Following) -> Result<(), Fault> {
+fn check_signer(before: Option<&RecordSigners>, following: &AuthorityFollowing) -> Result<(), Fault> {
     let newest = following.signers.as_ref().and_then(|next| next.keys.first());
-    let is_known = |before: &Signers| newest.is_some_and(|key| before.keys.contains(key));
+    let is_known = |before: &RecordSigners| newest.is_some_and(|key| before.keys.contains(key));
     match before {
         Some(before) if !is_known(before) && !following.is_by_new_issuer => Err(Fault::invalid(
             "the authority: its issuer begins before the one that it follows, or has been one before; look at the clock of whoever made it",
@@ -150,8 +150,11 @@ fn expect(expected: &mut Vec<Precondition>, id: &RecordId, version: Version) {
 }
 
 /// What a deletion is before it is signed.
-fn note() -> Parts {
-    Parts { payload: Bytes::new(), signature: Some(RecordSignature { deleted: true, ..Default::default() }) }
+fn note() -> SignedParts {
+    SignedParts {
+        payload: Bytes::new(),
+        signature: Some(RecordSignature { deleted: true, ..Default::default() }),
+    }
 }
 
 /// The least number of a signature: what an issuer changes that was away has a greater one than what others have signed

@@ -28,12 +28,12 @@ use awaited::Awaited;
 use confirmed::{Confirmed, Splits};
 pub use confirmed::{Split, ToConfirm};
 pub use derived::Derived;
-pub use loaded::Loaded;
+pub use loaded::LoadedRecords;
 use lock::{read, write};
 pub use record::ViewRecord;
 use records::{List, Records};
 pub(super) use signed::ToSign;
-pub use signed::{Following, RecordIssuers, RecordSigning, Refused, Verified};
+pub use signed::{AuthorityFollowing, RecordIssuers, RecordSigning, RefusedRecord, VerifiedSignatures};
 pub use tenancy::Tenancy;
 
 use omnirelay_core::time::Millis;
@@ -136,7 +136,7 @@ struct State {
     confirmed: Confirmed,
     splits: Splits,
     awaited: Awaited,
-    signed: signed::Signed,
+    signed: signed::SignedRecords,
     /// Asks the heart for a beat.
     beats: Arc<Notify>,
     /// How often something was met past its deadline of which the store was not heard since.
@@ -438,7 +438,7 @@ impl View {
         &self,
         epoch: Epoch,
         revision: Revision,
-        loaded: Loaded,
+        loaded: LoadedRecords,
         log: &[Arc<LogEntry>],
         lose: impl FnOnce(EpochChange),
     ) {

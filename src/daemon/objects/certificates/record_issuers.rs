@@ -17,22 +17,22 @@ use rustls::pki_types::CertificateDer;
 use super::authority::bundle_of;
 use super::signer::{Signer, not_made};
 use super::{JOIN_TOKEN, authority_id, pending_id, tokens, unreadable};
-use crate::core::signed_record::{Name, RECORD, Signers, message};
+use crate::core::signed_record::{RECORD, RecordName, RecordSigners, message};
 use crate::daemon::identity::trust::{Trust, unix_now};
-use crate::daemon::registry::view::{Following, RecordIssuers, RecordSigning};
+use crate::daemon::registry::view::{AuthorityFollowing, RecordIssuers, RecordSigning};
 
 /// How many roots, issuers and keys an authority has at most.
 const OF_EACH_MAX: usize = 16;
 
 /// Judges whose signatures count, and signs where this node can.
-pub struct Issuers {
+pub struct MeshIssuers {
     /// The cluster of the daemon.
     pub cluster: String,
     pub trust: Arc<Trust>,
     pub signer: Arc<Signer>,
 }
 
-impl Issuers {
+impl MeshIssuers {
     /// By what the view is to judge signed records.
     pub fn signing(self) -> RecordSigning {
         RecordSigning { authority: authority_id(), exempt: pending_id(), issuers: Arc::new(self) }
@@ -48,7 +48,7 @@ impl Issuers {
     }
 
     /// The keys of those who sign, the newest first, as far as they lead to the roots and are not revoked.
-    fn keys(&self, authority: &AuthorityValue, roots: &Bundle) -> Result<Option<Arc<Signers>>, String> {
+    fn keys(&self, authority: &AuthorityValue, roots: &Bundle) -> Result<Option<Arc<RecordSigners>>, String> {
         let Some(signing) = &authority.record_signing else { return Ok(None) };
         let revocations = &self.trust.current().revocations;
         let issuers: Vec<(Fingerprint, &SigningValue)> = authority
@@ -72,12 +72,12 @@ impl Issuers {
             return Err("none of the issuers that it names leads to a root that is trusted".to_owned());
         }
         let (cluster, unsigned_counts) = (self.cluster.clone(), signing.unsigned_counts);
-        Ok(Some(Arc::new(Signers { cluster, keys, unsigned_counts })))
+        Ok(Some(Arc::new(RecordSigners { cluster, keys, unsigned_counts })))
     }
 }
 
-impl RecordIssuers for Issuers {
-    fn follow(&self, before: Option<&Bytes>, next: &Bytes) -> Result<Following, String> {
+impl RecordIssuers for MeshIssuers {
+    fn follow(&self, before: Option<&Bytes>, next: &Bytes) -> Result<AuthorityFollowing, String> {
         let next = decoded(next).ok_or("it is no certificate authority")?;
         let before = before.and_then(decoded);
         check_size(&next)?;
@@ -89,7 +89,7 @@ impl RecordIssuers for Issuers {
         let newest = signers.as_ref().and_then(|signers| signers.keys.first());
         let is_by_new_issuer =
             newest.is_some_and(|key| before.as_ref().is_none_or(|before| is_new(key, before, &next)));
-        Ok(Following { signers, is_by_new_issuer })
+        Ok(AuthorityFollowing { signers, is_by_new_issuer })
     }
 
     fn check_may_sign(&self, authority: &Bytes) -> Result<(), Fault> {
@@ -97,14 +97,14 @@ impl RecordIssuers for Issuers {
         self.signer.issuer(&authority).map(drop)
     }
 
-    fn has_ended(&self, name: Name<'_>, payload: &Bytes) -> bool {
+    fn has_ended(&self, name: RecordName<'_>, payload: &Bytes) -> bool {
         name.kind == JOIN_TOKEN.0 && tokens::has_ended(payload, unix_now())
     }
 
     fn sign(
         &self,
         authority: &Bytes,
-        name: Name<'_>,
+        name: RecordName<'_>,
         payload: &[u8],
         mut signature: RecordSignature,
     ) -> Result<RecordSignature, Fault> {

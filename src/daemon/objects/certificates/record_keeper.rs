@@ -20,8 +20,8 @@ use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::audit_record::own_body;
-use crate::daemon::registry::signed_records::{Unknown, told};
-use crate::daemon::registry::view::{Refused, View};
+use crate::daemon::registry::signed_records::{UnknownRecords, told};
+use crate::daemon::registry::view::{RefusedRecord, View};
 
 /// How long an issuer has to put right what does not count before others tell the trail of it.
 const ISSUERS_TURN: Duration = Duration::from_secs(3);
@@ -51,16 +51,16 @@ pub struct RecordKeeper {
     pub signer: Arc<Signer>,
     /// Where what counted last is kept.
     pub files: IdentityFiles,
-    pub seen: Mutex<Seen>,
+    pub seen: Mutex<SeenRefusals>,
 }
 
 /// What was seen of records that do not count.
 #[derive(Default)]
-pub struct Seen {
+pub struct SeenRefusals {
     /// The newest of each record, and when.
-    incidents: BTreeMap<RecordId, (Refused, Instant)>,
+    incidents: BTreeMap<RecordId, (RefusedRecord, Instant)>,
     /// What the trail was told of.
-    told: BTreeMap<RecordId, Refused>,
+    told: BTreeMap<RecordId, RefusedRecord>,
     /// Who signed when this was looked at last, and since when it is known.
     signers: Option<(Option<RecordSigning>, Instant)>,
     /// When something was put right last, and how long the pause after it is.
@@ -126,7 +126,7 @@ impl RecordKeeper {
     }
 
     /// Notes what does not count; since when the newest of it is known.
-    fn note(&self, refused: &BTreeMap<RecordId, Refused>) -> Instant {
+    fn note(&self, refused: &BTreeMap<RecordId, RefusedRecord>) -> Instant {
         let (mut seen, now) = (self.seen(), Instant::now());
         let mut newest = None;
         for (id, one) in refused.iter().filter(|(_, one)| !one.is_lost) {
@@ -147,7 +147,7 @@ impl RecordKeeper {
     async fn put_right(
         &self,
         authority: &AuthorityValue,
-        refused: &BTreeMap<RecordId, Refused>,
+        refused: &BTreeMap<RecordId, RefusedRecord>,
     ) -> Result<Option<Instant>, KeepError> {
         if !refused.is_empty() {
             if let Some(until) = self.pause() {
@@ -170,7 +170,7 @@ impl RecordKeeper {
 
     /// What becomes of records that this node knows nothing of: for a while after its start, and while records are being signed, they
     /// may be of others who have yet to be heard.
-    fn unknown(&self, authority: &AuthorityValue) -> Unknown {
+    fn unknown(&self, authority: &AuthorityValue) -> UnknownRecords {
         let is_at_rest = authority.record_signing.as_ref().is_some_and(|signing| !is_being_signed(signing));
         let mut seen = self.seen();
         let since = match &seen.signers {
@@ -181,7 +181,11 @@ impl RecordKeeper {
                 now
             }
         };
-        if is_at_rest && since.elapsed() >= UNKNOWN_FOR { Unknown::Deleted } else { Unknown::Left }
+        if is_at_rest && since.elapsed() >= UNKNOWN_FOR {
+            UnknownRecords::Deleted
+        } else {
+            UnknownRecords::Left
+        }
     }
 
     /// Until when to wait before something is put right; `None`: not at all, and it is noted that it is.
@@ -223,7 +227,7 @@ impl RecordKeeper {
     /// Tells the trail what does not count, where no issuer has put it right in its turn; when to look again.
     async fn tell(
         &self,
-        refused: &BTreeMap<RecordId, Refused>,
+        refused: &BTreeMap<RecordId, RefusedRecord>,
         since: Instant,
     ) -> Result<Option<Instant>, KeepError> {
         if refused.is_empty() || self.seen().told == *refused {
@@ -267,7 +271,7 @@ impl RecordKeeper {
         ))
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, SeenRefusals> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -122,7 +122,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::daemon::registry::view::Loaded;
+    use crate::daemon::registry::view::LoadedRecords;
 
     const DAY_MS: u64 = 24 * 3600 * 1000;
     /// When the authority was made.
@@ -144,7 +144,7 @@ mod tests {
 
     fn view(records: &[Record]) -> View {
         let view = View::new(&[AUTHORITY, CERTIFICATE, REVOCATION]);
-        let mut loaded = Loaded::default();
+        let mut loaded = LoadedRecords::default();
         for record in records {
             let record = Arc::new(ViewRecord::new(Epoch(1), record.clone()));
             loaded.records.entry(record.record.id.kind.clone()).or_insert_with(|| vec![Vec::new()])[0]

@@ -229,9 +229,7 @@ impl Presence {
     /// Whether another daemon with this node's id and secret took its session and still holds it.
     /// The newer one keeps it: taking it back would only go on for ever.
     fn is_replaced(&self) -> bool {
-        let view = self.registry.view();
-        let group = view.group(&session_id(self.registry.node_id()));
-        let lives = group.is_some_and(|group| !group.closed && view.now() < group.deadline);
+        let lives = self.registry.view().live_group(&session_id(self.registry.node_id())).is_some();
         self.replaced.fetch_and(lives, Ordering::Relaxed) && lives
     }
 

@@ -87,8 +87,7 @@ async fn next(
     let epoch = view.head().epoch;
     let (shown, is_early) = (view.get(id), lost.known_for() < own_turn);
     let Some((record, now)) = shown.as_deref().and_then(|now| Some((now, now.value::<PeerValue>()?))) else {
-        let group = view.group(&session_id(&id.key));
-        let is_back = group.is_some_and(|group| !group.closed && view.now() < group.deadline);
+        let is_back = view.live_group(&session_id(&id.key)).is_some();
         if shown.is_some() || is_back || is_early {
             return Ok(Next::Wait);
         }

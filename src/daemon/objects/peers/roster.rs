@@ -134,7 +134,7 @@ mod tests {
     use omnirelay_store::{Epoch, Record, RecordId, Revision, Version};
 
     use super::*;
-    use crate::daemon::registry::view::Loaded;
+    use crate::daemon::registry::view::LoadedRecords;
 
     fn record(node: &str, value: &PeerValue) -> ViewRecord {
         let record = Record {
@@ -180,7 +180,13 @@ mod tests {
         });
         let view = View::new(&[PEER]);
         let records = [(PEER, vec![records.to_vec()])].into();
-        view.replace(Epoch(1), Revision(1), Loaded { records, ..Loaded::default() }, &[], |_| {});
+        view.replace(
+            Epoch(1),
+            Revision(1),
+            LoadedRecords { records, ..LoadedRecords::default() },
+            &[],
+            |_| {},
+        );
         let names = |roster: Roster| {
             roster.nodes().iter().map(|node| node.id.to_owned()).collect::<Vec<_>>().concat()
         };

@@ -1,6 +1,6 @@
 //! Restoration: what a new epoch has lost whole, and what is nobody's own, is put back as whoever knew most of the epoch before had it.
 //!
-//! Each daemon that misses something says in the registry how far it had come, and how much it misses. After a turn, in which all
+//! Each daemon that was there then says in the registry how far it had come, and how much it misses. After a turn, in which all
 //! can do so, whoever had come furthest puts everything back: one daemon, so that what belongs together is of one moment. The next one
 //! in line does so where that one does not come to it. Until then nobody writes anything in the place of what is missing.
 
@@ -26,8 +26,8 @@ use super::peers::session_id;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::audit_record::own_body;
-use crate::daemon::registry::epoch_loss::{Followed, Missing, MissingRecord, RESTORE};
+use crate::daemon::registry::audit_record::{named, own_body};
+use crate::daemon::registry::epoch_loss::{FollowedSpan, MissingRecord, MissingRecords, RESTORE};
 use crate::daemon::registry::mutate::{Decision, request_hash};
 use crate::daemon::registry::view::View;
 
@@ -48,11 +48,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// How many records are put back in one commit, and how many bytes of values.
 const AT_ONCE: usize = 128;
 const BYTES_AT_ONCE: usize = 2 * 1024 * 1024;
-/// How many records an audit record names.
-const NAMED_MAX: usize = 100;
 
 /// Puts back what this daemon knows and a new epoch lacks.
-pub struct Restoration {
+pub struct RecordRestorer {
     pub registry: Arc<Registry>,
 }
 
@@ -76,12 +74,7 @@ pub fn is_over(view: &View, epoch: Epoch) -> bool {
 
 /// Whether somebody who lives misses something.
 fn is_missing(view: &View, account: &Account) -> bool {
-    account.value.missing > 0 && lives(view, &account.node_id)
-}
-
-/// Whether the session of a node goes on, as far as this daemon has heard.
-fn lives(view: &View, node_id: &str) -> bool {
-    view.group(&session_id(node_id)).is_some_and(|group| !group.closed && view.now() < group.deadline)
+    account.value.missing > 0 && view.live_group(&session_id(&account.node_id)).is_some()
 }
 
 /// What a daemon has said of an epoch.
@@ -101,12 +94,12 @@ fn accounts(view: &View, epoch: Epoch) -> Vec<Account> {
 }
 
 /// How far a daemon had come when the oldest began of what it misses.
-fn reached(missing: &Missing, followed: Option<Followed>) -> Revision {
+fn reached(missing: &MissingRecords, followed: Option<FollowedSpan>) -> Revision {
     let of_missing = missing.records().map(|of| of.reached).min();
     of_missing.or(followed.map(|followed| followed.until)).unwrap_or_default()
 }
 
-impl Restoration {
+impl RecordRestorer {
     /// Does so for ever.
     pub async fn run(self) {
         let registry = self.registry.clone();
@@ -123,7 +116,7 @@ impl Restoration {
             debug!(error = %chain(&error), "what is missing of the epoch before was not entered; trying again");
             return Some(Instant::now() + AGAIN);
         }
-        let due = missing.since? + TURN + TAKE_OVER * self.place(epoch, reached(&missing, None));
+        let due = missing.since()? + TURN + TAKE_OVER * self.place(epoch, reached(&missing, None));
         if Instant::now() < due {
             // Whoever comes first may end before it has done it.
             return Some(due.min(Instant::now() + LOOK_AGAIN));
@@ -165,7 +158,7 @@ impl Restoration {
 
     /// Enters how far this daemon had come, and what it misses; once, and once more when that is all there. One that was not there
     /// in the epoch before takes back what it said in a life before.
-    async fn account(&self, epoch: Epoch, missing: &Missing) -> Result<(), CommitError> {
+    async fn account(&self, epoch: Epoch, missing: &MissingRecords) -> Result<(), CommitError> {
         let (registry, id) = (&self.registry, account_id(self.registry.node_id()));
         let known = said(registry.view(), &id, epoch);
         let followed = registry.losses().followed(epoch);
@@ -203,7 +196,7 @@ impl Restoration {
     }
 
     /// Puts back all that belongs together, and goes on with the rest where that cannot be done.
-    async fn put_all_back(&self, epoch: Epoch, missing: Missing) -> Result<(), CommitError> {
+    async fn put_all_back(&self, epoch: Epoch, missing: MissingRecords) -> Result<(), CommitError> {
         let deleted = self.deleted_since(&missing).await.map_err(CommitError::Store)?;
         deleted.iter().for_each(|id| self.registry.losses().note_superseded(id));
         let mut outcome = Ok(());
@@ -225,7 +218,7 @@ impl Restoration {
     }
 
     /// What somebody has made and deleted in this epoch: theirs is the last word.
-    async fn deleted_since(&self, missing: &Missing) -> Result<BTreeSet<RecordId>, StoreError> {
+    async fn deleted_since(&self, missing: &MissingRecords) -> Result<BTreeSet<RecordId>, StoreError> {
         let (losses, view) = (self.registry.losses(), self.registry.view());
         let kinds: BTreeSet<&Kind> = missing.records().map(|of| &of.record.record.id.kind).collect();
         let mut deleted = BTreeSet::new();
@@ -242,25 +235,17 @@ impl Restoration {
         Ok(deleted)
     }
 
-    /// Writes some records as they were, where there is nothing in their place; one at a time where that fails together.
+    /// Writes some records as they were, but for those in whose place there is something.
     async fn put_back(&self, epoch: Epoch, some: &[MissingRecord]) -> Result<(), CommitError> {
-        match self.write(epoch, some).await {
-            Err(CommitError::Conflict { .. }) if some.len() > 1 => {
-                for one in some.chunks(1) {
-                    self.put_one_back(epoch, one).await?;
+        let mut some = some.to_vec();
+        loop {
+            match self.write(epoch, &some).await {
+                // Somebody has just written it: the view will show that.
+                Err(CommitError::Conflict { id, .. }) if some.iter().any(|of| of.record.record.id == id) => {
+                    some.retain(|of| of.record.record.id != id);
                 }
-                Ok(())
+                written => return written,
             }
-            Err(CommitError::Conflict { .. }) => self.put_one_back(epoch, some).await,
-            written => written,
-        }
-    }
-
-    async fn put_one_back(&self, epoch: Epoch, one: &[MissingRecord]) -> Result<(), CommitError> {
-        match self.write(epoch, one).await {
-            // Somebody has just written it: the view will show that.
-            Err(CommitError::Conflict { id, .. }) if one.iter().any(|of| of.record.record.id == id) => Ok(()),
-            written => written,
         }
     }
 
@@ -282,8 +267,7 @@ impl Restoration {
         let wholes = wholes.into_iter().filter(|id| registry.losses().awaits(registry.view(), id));
         let absent = due.iter().map(|record| &record.id).chain(wholes).cloned().collect::<BTreeSet<_>>();
         let absent = absent.into_iter().map(|id| (id, Version(0)));
-        let mut named: Vec<String> = due.iter().take(NAMED_MAX).map(|record| record.id.to_string()).collect();
-        named.extend((due.len() > NAMED_MAX).then(|| format!("and {} more", due.len() - NAMED_MAX)));
+        let named = named(due.iter().map(|record| record.id.to_string()).collect());
         let body = own_body(registry.node_id(), RESTORE, format!("registry/{epoch}"), named);
         let plan = Plan::read_in(epoch).expect(absent).write(put).audit([body]);
         registry.attempt(&act, plan).await?;
@@ -310,7 +294,7 @@ fn portions(family: &[MissingRecord]) -> Vec<&[MissingRecord]> {
 }
 
 /// What is to be put back, by kind.
-fn counts(missing: &Missing) -> BTreeMap<&str, usize> {
+fn counts(missing: &MissingRecords) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
     for of in missing.records() {
         *counts.entry(of.record.record.id.kind.0.as_ref()).or_default() += 1;

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::epoch_loss::Restored;
+use crate::daemon::registry::epoch_loss::RestoredKind;
 use crate::daemon::registry::heartbeat::Pace;
 use crate::daemon::registry::lab::LabRegistry;
 
@@ -33,8 +33,10 @@ impl Daemon {
     async fn new(node: &str, clock: PausedClock) -> Self {
         let before = Arc::new(MemoryStore::new(clock));
         let path = Faulty::over(before.clone());
-        let restored =
-            vec![Restored { kind: PART, part_of: Some(whole_of) }, Restored { kind: WHOLE, part_of: None }];
+        let restored = vec![
+            RestoredKind { kind: PART, part_of: Some(whole_of) },
+            RestoredKind { kind: WHOLE, part_of: None },
+        ];
         let registry = Registry::new(node, path.clone(), &MIRRORED)
             .claiming(&[RESTORATION])
             .putting_back(vec![restored]);
@@ -56,7 +58,7 @@ impl Daemon {
         self.path.swap(next.clone());
         let mut heads = self.registry.view().follow_head();
         heads.wait_for(|head| head.epoch == epoch && head.caught_up).await.unwrap();
-        self.tasks.spawn(Restoration { registry: self.registry.clone() }.run());
+        self.tasks.spawn(RecordRestorer { registry: self.registry.clone() }.run());
     }
 
     /// What becomes of a write of somebody else.

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use omnirelay_store::{Epoch, Kind, Record, RecordId, Revision};
 use tokio::time::Instant;
 
-use super::{HELD_FOR, Held, Inner, Losses};
+use super::{HELD_FOR, Inner, Losses};
 use crate::daemon::registry::view::{View, ViewRecord};
 
 /// A kind whose records somebody puts back who had come far enough in the epoch before: they are nobody's own.
 #[derive(Clone, Debug)]
-pub struct Restored {
+pub struct RestoredKind {
     pub kind: Kind,
     /// The record that one is part of: where an older or another copy of it was found, its parts of now and of then do not fit
     /// together.
     pub part_of: Option<fn(&Record) -> RecordId>,
 }
 
-impl Restored {
+impl RestoredKind {
     /// A kind whose records stand for themselves.
     pub const fn of(kind: Kind) -> Self {
         Self { kind, part_of: None }
@@ -27,11 +27,9 @@ impl Restored {
 
 /// What is to be put back.
 #[derive(Clone, Default)]
-pub struct Missing {
+pub struct MissingRecords {
     /// By what belongs together, in the order in which that is done.
     pub families: Vec<Vec<MissingRecord>>,
-    /// Since when all of it is known to be lost.
-    pub since: Option<Instant>,
 }
 
 /// A record that is to be put back.
@@ -42,9 +40,16 @@ pub struct MissingRecord {
     pub part_of: Option<RecordId>,
     /// How far the view had come in the epoch that had it.
     pub reached: Revision,
+    /// Since when it is known to be lost.
+    since: Instant,
 }
 
-impl Missing {
+impl MissingRecords {
+    /// Since when all of it is known to be lost; `None`: nothing is missing.
+    pub fn since(&self) -> Option<Instant> {
+        self.records().map(|of| of.since).max()
+    }
+
     pub fn records(&self) -> impl Iterator<Item = &MissingRecord> {
         self.families.iter().flatten()
     }
@@ -52,7 +57,7 @@ impl Missing {
 
 /// How far this daemon has followed the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Followed {
+pub struct FollowedSpan {
     /// The epoch that ended then.
     pub until: Revision,
     /// The revision from which on there was no gap.
@@ -61,17 +66,17 @@ pub struct Followed {
 
 impl Losses {
     /// Awaits what is lost whole of these kinds until it is there again, or given up.
-    pub(in crate::daemon::registry) fn restored(self, restored: Vec<Vec<Restored>>) -> Self {
+    pub(in crate::daemon::registry) fn restored(self, restored: Vec<Vec<RestoredKind>>) -> Self {
         Self { restored, ..self }
     }
 
     /// What is to be put back of the kinds that are nobody's own.
-    pub fn missing(&self, view: &View) -> Missing {
+    pub fn missing(&self, view: &View) -> MissingRecords {
         self.settle(view);
         let inner = self.lock();
-        let mut missing = Missing::default();
+        let mut missing = MissingRecords::default();
         for family in &self.restored {
-            let of = |restored: &Restored| {
+            let of = |restored: &RestoredKind| {
                 let part_of = restored.part_of;
                 let kind = restored.kind.clone();
                 let held =
@@ -80,6 +85,7 @@ impl Losses {
                     record: held.record.clone(),
                     part_of: part_of.map(|part_of| part_of(&held.record.record)),
                     reached: held.reach.revision,
+                    since: held.since,
                 })
             };
             let records: Vec<MissingRecord> = family.iter().flat_map(of).collect();
@@ -87,17 +93,14 @@ impl Losses {
                 missing.families.push(records);
             }
         }
-        let is_missing =
-            |held: &&Held| held.found.is_none() && self.restored_of(&held.record.record.id.kind).is_some();
-        missing.since = inner.held.values().filter(is_missing).map(|held| held.since).max();
         missing
     }
 
     /// How far this daemon has followed the registry until the epoch began; `None`: it was not there then.
-    pub fn followed(&self, epoch: Epoch) -> Option<Followed> {
+    pub fn followed(&self, epoch: Epoch) -> Option<FollowedSpan> {
         let inner = self.lock();
         let (_, until) = inner.followed.filter(|(of, _)| *of == epoch)?;
-        Some(Followed { until, began: inner.began })
+        Some(FollowedSpan { until, began: inner.began })
     }
 
     /// Notes where the view begins, which has followed nothing before.
@@ -121,7 +124,7 @@ impl Losses {
         missing.records().filter(|of| inner.held.remove(&of.record.record.id).is_some()).count()
     }
 
-    pub(super) fn restored_of(&self, kind: &Kind) -> Option<&Restored> {
+    pub(super) fn restored_of(&self, kind: &Kind) -> Option<&RestoredKind> {
         self.restored.iter().flatten().find(|restored| restored.kind == *kind)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Beat, Epoch, Grace, Group, GroupRef, Kind, RecordId, Revision};
+use omnirelay_store::{Beat, Epoch, Grace, Group, GroupId, GroupRef, Kind, RecordId, Revision};
 
 use super::{Records, State, View, ViewRecord, read, write};
 
@@ -22,6 +22,11 @@ impl View {
     /// Whether the record is held, over or not.
     pub fn holds(&self, id: &RecordId) -> bool {
         self.held(id).is_some()
+    }
+
+    /// A group that was not closed, and whose deadline has not passed as of now.
+    pub fn live_group(&self, id: &GroupId) -> Option<Group> {
+        self.group(id).filter(|group| !group.closed && self.now() < group.deadline)
     }
 
     /// When the records of this life of a group are gone unless somebody speaks for it. `None`: nobody knows, for the

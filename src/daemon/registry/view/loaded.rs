@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use omnirelay_store::{Kind, Lease};
 
-use super::{Verified, ViewRecord};
+use super::{VerifiedSignatures, ViewRecord};
 
 /// What a load has read.
 #[derive(Default)]
-pub struct Loaded {
+pub struct LoadedRecords {
     /// Page by page: a vector of all is large, and what is large stays with the process when it is freed.
     pub records: BTreeMap<Kind, Vec<Vec<Arc<ViewRecord>>>>,
     pub leases: Vec<Lease>,
     /// What was verified of the signed ones among them.
-    pub verified: Verified,
+    pub verified: VerifiedSignatures,
 }

@@ -19,10 +19,12 @@ use omnirelay_store::{Change, Epoch, Kind, LogEntry, Record, RecordId, Revision,
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RecordSignature;
 
-pub use loading::Verified;
+pub use loading::VerifiedSignatures;
 
 use super::{State, View, ViewChange, ViewRecord, read, write};
-use crate::core::signed_record::{Found, Known, Name, Parts, Refusal, Signers, judge, split};
+use crate::core::signed_record::{
+    FoundRecord, KnownRecord, RecordName, RecordRefusal, RecordSigners, SignedParts, judge, split,
+};
 
 /// How many records that do not count are noted; those beyond are found by a load once these are put right.
 const REFUSED_MAX: usize = 1000;
@@ -37,7 +39,7 @@ pub trait RecordIssuers: Send + Sync {
     ///
     /// # Errors
     /// Why it cannot follow: it is no authority, or of a root that nobody who was trusted has certified.
-    fn follow(&self, before: Option<&Bytes>, next: &Bytes) -> Result<Following, String>;
+    fn follow(&self, before: Option<&Bytes>, next: &Bytes) -> Result<AuthorityFollowing, String>;
 
     /// Whether this node can sign by the issuer of an authority.
     ///
@@ -46,7 +48,7 @@ pub trait RecordIssuers: Send + Sync {
     fn check_may_sign(&self, authority: &Bytes) -> Result<(), Fault>;
 
     /// Whether a record of this value counts for nothing any more, whatever becomes of it: anybody may delete it.
-    fn has_ended(&self, name: Name<'_>, payload: &Bytes) -> bool;
+    fn has_ended(&self, name: RecordName<'_>, payload: &Bytes) -> bool;
 
     /// Signs a record by the issuer of an authority, and names the key of the issuer in the signature.
     ///
@@ -55,7 +57,7 @@ pub trait RecordIssuers: Send + Sync {
     fn sign(
         &self,
         authority: &Bytes,
-        name: Name<'_>,
+        name: RecordName<'_>,
         payload: &[u8],
         signature: RecordSignature,
     ) -> Result<RecordSignature, Fault>;
@@ -63,9 +65,9 @@ pub trait RecordIssuers: Send + Sync {
 
 /// An authority that may follow the one before.
 #[derive(Clone, Debug, Default)]
-pub struct Following {
+pub struct AuthorityFollowing {
     /// Whose signatures count from then on; `None`: records are not signed.
-    pub signers: Option<Arc<Signers>>,
+    pub signers: Option<Arc<RecordSigners>>,
     /// Whether the newest of them is an issuer that the authority before did not know, and has not been one before the newest that
     /// it knew.
     pub is_by_new_issuer: bool,
@@ -83,7 +85,7 @@ pub struct RecordSigning {
 
 /// A record that does not count, as it stands in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedRecord {
     pub why: String,
     /// Who wrote it, as it says itself; empty where it is gone.
     pub writer: Arc<str>,
@@ -98,7 +100,7 @@ pub struct Refused {
 /// Why what is found of a record does not count.
 #[derive(Debug)]
 enum Why {
-    Record(Refusal),
+    Record(RecordRefusal),
     /// Of the authority's record.
     Authority(String),
 }
@@ -127,14 +129,14 @@ struct Held {
 
 /// The signed kinds, and what is known of their records.
 #[derive(Default)]
-pub(super) struct Signed {
+pub(super) struct SignedRecords {
     kinds: Vec<Kind>,
     by: Option<RecordSigning>,
-    signers: Option<Arc<Signers>>,
+    signers: Option<Arc<RecordSigners>>,
     /// The value of the authority's record that counts, without its signature.
     authority: Option<Bytes>,
     held: HashMap<RecordId, Held>,
-    refused: BTreeMap<RecordId, Refused>,
+    refused: BTreeMap<RecordId, RefusedRecord>,
     /// Whether more were refused than are noted.
     has_more_refused: bool,
     /// Whether what was refused is to be judged anew, by a load: others may sign by now, or there was more of it.
@@ -153,14 +155,14 @@ pub(super) struct Signed {
 pub(in crate::daemon::registry) struct ToSign {
     pub by: RecordSigning,
     /// Whose signatures count; `None`: nothing is signed.
-    pub signers: Option<Arc<Signers>>,
+    pub signers: Option<Arc<RecordSigners>>,
     /// The value of the authority's record that counts; `None`: there is none.
     pub authority: Option<Bytes>,
     /// The version of that record.
     pub authority_version: Version,
 }
 
-impl Signed {
+impl SignedRecords {
     fn is_signed(&self, id: &RecordId) -> bool {
         self.by.as_ref().is_some_and(|by| by.exempt != *id) && self.kinds.contains(&id.kind)
     }
@@ -169,10 +171,10 @@ impl Signed {
         self.by.as_ref().is_some_and(|by| by.authority == *id)
     }
 
-    fn known(&self, id: &RecordId) -> Option<Known<'_>> {
+    fn known(&self, id: &RecordId) -> Option<KnownRecord<'_>> {
         let held = self.held.get(id)?;
         let number = held.signature.as_ref().filter(|(_, key)| self.has(key)).map(|(number, _)| *number);
-        Some(Known { value: &held.value, number, is_signed: held.signature.is_some() })
+        Some(KnownRecord { value: &held.value, number, is_signed: held.signature.is_some() })
     }
 
     /// Whether signatures of the issuer with this key count.
@@ -181,19 +183,19 @@ impl Signed {
     }
 
     /// Judges what is found of a record; the authority's record says by whom all others are to be signed.
-    fn judge(&mut self, id: &RecordId, found: Found<'_>) -> Result<Parts, Why> {
+    fn judge(&mut self, id: &RecordId, found: FoundRecord<'_>) -> Result<SignedParts, Why> {
         if self.is_authority(id) {
             return self.judge_authority(id, found.value);
         }
         if self.signers.is_none() && self.has_foreign_authority() {
             // Nobody knows whether the mesh of this host demands signatures.
-            return Err(Why::Record(Refusal::Unsigned));
+            return Err(Why::Record(RecordRefusal::Unsigned));
         }
         judge(self.signers.as_deref(), self.known(id), name(id), found).map_err(Why::Record)
     }
 
     /// Takes another authority, if it may follow the one that is known.
-    fn judge_authority(&mut self, id: &RecordId, value: &Bytes) -> Result<Parts, Why> {
+    fn judge_authority(&mut self, id: &RecordId, value: &Bytes) -> Result<SignedParts, Why> {
         if self.known(id).is_some_and(|known| known.value == value) {
             return Ok(split(value));
         }
@@ -206,18 +208,22 @@ impl Signed {
 
     /// Whose signatures count after this authority, if it may follow: it is signed by an issuer that counted so far, or by one that
     /// is new and leads to a root that was trusted. What costs most is looked at last.
-    fn follow_authority(&self, id: &RecordId, value: &Bytes) -> Result<(Parts, Option<Arc<Signers>>), Why> {
+    fn follow_authority(
+        &self,
+        id: &RecordId,
+        value: &Bytes,
+    ) -> Result<(SignedParts, Option<Arc<RecordSigners>>), Why> {
         let parts = split(value);
         let Some(by) = &self.by else { return Ok((parts, None)) };
         let known = self.known(id).and_then(|known| known.number);
         let number = parts.signature.as_ref().map(|signature| signature.number);
         if known.is_some_and(|known| number.is_some_and(|number| number <= known)) {
-            return Err(Why::Record(Refusal::PlayedBack));
+            return Err(Why::Record(RecordRefusal::PlayedBack));
         }
         if value.len() > AUTHORITY_BYTES_MAX {
             return Err(Why::Authority(format!("it is larger than {AUTHORITY_BYTES_MAX} bytes")));
         }
-        let Following { signers, is_by_new_issuer } =
+        let AuthorityFollowing { signers, is_by_new_issuer } =
             by.issuers.follow(self.authority.as_ref(), &parts.payload).map_err(Why::Authority)?;
         match (&self.signers, &signers) {
             (None, None) => {}
@@ -228,7 +234,7 @@ impl Signed {
                 return Err(Why::Authority("it says that records need no signature any more".to_owned()));
             }
             (before, Some(next)) => {
-                let newest = Signers {
+                let newest = RecordSigners {
                     cluster: next.cluster.clone(),
                     keys: next.keys.iter().take(1).cloned().collect(),
                     unsigned_counts: false,
@@ -237,7 +243,7 @@ impl Signed {
                 let may_be_new = before.is_none() || is_by_new_issuer;
                 let counts = by_before || may_be_new && newest.have_signed(name(id), &parts);
                 if !counts {
-                    let why = if number.is_some() { Refusal::Forged } else { Refusal::Unsigned };
+                    let why = if number.is_some() { RecordRefusal::Forged } else { RecordRefusal::Unsigned };
                     return Err(Why::Record(why));
                 }
             }
@@ -246,7 +252,7 @@ impl Signed {
     }
 
     /// Whose signatures count once this is the authority.
-    fn signers_after(&self, id: &RecordId, value: &Bytes) -> Option<Arc<Signers>> {
+    fn signers_after(&self, id: &RecordId, value: &Bytes) -> Option<Arc<RecordSigners>> {
         self.follow_authority(id, value).ok()?.1
     }
 
@@ -296,9 +302,9 @@ impl Signed {
             self.has_more_refused = true;
             return;
         }
-        let is_older = matches!(why, Why::Record(Refusal::Deleted | Refusal::PlayedBack));
+        let is_older = matches!(why, Why::Record(RecordRefusal::Deleted | RecordRefusal::PlayedBack));
         let (writer, is_lost) = (printable_start(writer), self.is_new_epoch && is_older);
-        let refused = Refused { why: why.to_string(), writer, version, at, is_lost };
+        let refused = RefusedRecord { why: why.to_string(), writer, version, at, is_lost };
         self.refused.insert(id.clone(), refused);
     }
 
@@ -315,8 +321,8 @@ fn printable_start(writer: &str) -> Arc<str> {
     printable(&start).to_string().into()
 }
 
-fn name(id: &RecordId) -> Name<'_> {
-    Name { kind: &id.kind.0, key: &id.key }
+fn name(id: &RecordId) -> RecordName<'_> {
+    RecordName { kind: &id.kind.0, key: &id.key }
 }
 
 impl State {
@@ -354,7 +360,7 @@ impl State {
             self.signed.held.iter().filter(is_unsigned).map(|(id, _)| id.clone()).collect();
         for id in unsigned {
             self.forget_signed(&id);
-            self.signed.refuse(&id, Why::Record(Refusal::Unsigned), ("", Version(0), entry.at));
+            self.signed.refuse(&id, Why::Record(RecordRefusal::Unsigned), ("", Version(0), entry.at));
         }
         self.signed.is_stale = true;
     }
@@ -371,7 +377,7 @@ impl State {
         let judged = match found.deleted {
             true => self.judge_deleted(id),
             false => {
-                let found = Found { value: &found.value, is_signed: None, is_first: false };
+                let found = FoundRecord { value: &found.value, is_signed: None, is_first: false };
                 self.signed.judge(id, found).map(Some)
             }
         };
@@ -390,14 +396,14 @@ impl State {
     }
 
     /// Whether a record may be gone of which there is no signed note. The authority never is.
-    fn judge_deleted(&self, id: &RecordId) -> Result<Option<Parts>, Why> {
+    fn judge_deleted(&self, id: &RecordId) -> Result<Option<SignedParts>, Why> {
         let Some(held) = self.signed.held.get(id) else { return Ok(None) };
         let stays = match &self.signed.signers {
             Some(signers) => !signers.unsigned_counts || held.signature.is_some(),
             None => false,
         };
         let stays = (stays || self.is_authority(id)) && !self.signed.may_go(id, held);
-        if stays { Err(Why::Record(Refusal::Deleted)) } else { Ok(None) }
+        if stays { Err(Why::Record(RecordRefusal::Deleted)) } else { Ok(None) }
     }
 
     /// Knows nothing of a record any more.
@@ -413,11 +419,11 @@ impl State {
     fn take_signed(
         &mut self,
         found: &Record,
-        parts: Option<Parts>,
+        parts: Option<SignedParts>,
         revision: Revision,
     ) -> Option<Arc<ViewRecord>> {
         let id = &found.id;
-        let Some(Parts { payload, signature }) = parts else {
+        let Some(SignedParts { payload, signature }) = parts else {
             self.forget_signed(id);
             return None;
         };

@@ -11,11 +11,11 @@ use omnirelay_wire::pb::omnirelay::store::v1::{
 };
 use prost::Message as _;
 
-use super::super::record_issuers::Issuers;
-use super::super::record_keeper::{RecordKeeper, Seen};
+use super::super::record_issuers::MeshIssuers;
+use super::super::record_keeper::{RecordKeeper, SeenRefusals};
 use super::super::tests::called;
 use super::super::*;
-use crate::core::signed_record::{Name, RECORD, join, message};
+use crate::core::signed_record::{RECORD, RecordName, join, message};
 use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::registry::audit_record::AUDIT;
@@ -37,13 +37,13 @@ impl Daemon {
         let files = IdentityFiles::of(&place.join(node_id), None);
         let trust = Arc::new(Trust::default());
         let signer = Arc::new(Signer::new(files.clone(), trust.clone()));
-        let issuers = Issuers { cluster: "default".into(), trust: trust.clone(), signer: signer.clone() };
+        let issuers = MeshIssuers { cluster: "default".into(), trust: trust.clone(), signer: signer.clone() };
         registry.view().sign_by(issuers.signing());
         let keeper = Arc::new(RecordKeeper {
             registry: registry.clone(),
             signer: signer.clone(),
             files,
-            seen: std::sync::Mutex::new(Seen::default()),
+            seen: std::sync::Mutex::new(SeenRefusals::default()),
         });
         keeper.load();
         let mut tasks = tokio::task::JoinSet::new();
@@ -145,7 +145,7 @@ pub(super) fn foreign() -> Authority {
 pub(super) fn signed_by(issuer: &Authority, id: &RecordId, payload: &[u8], number: u64) -> Bytes {
     let key = key_of(issuer.certificate()).unwrap().as_bytes().to_vec();
     let mut signature = RecordSignature { number, key, ..Default::default() };
-    let message = message("default", Name { kind: &id.kind.0, key: &id.key }, payload, &signature);
+    let message = message("default", RecordName { kind: &id.kind.0, key: &id.key }, payload, &signature);
     signature.signature = issuer.sign(RECORD, &message).unwrap();
     join(payload, &signature)
 }

@@ -13,7 +13,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::{
 };
 use prost::Message as _;
 
-use super::record_issuers::Issuers;
+use super::record_issuers::MeshIssuers;
 use super::record_keeper::kept_by_joining;
 use super::tests::called;
 use super::*;
@@ -392,7 +392,7 @@ async fn a_row_that_says_that_it_is_of_a_later_commit_holds_nobody_up() {
     let view = crate::daemon::registry::view::View::new(&KINDS).signing(&SIGNED);
     let trust = Arc::new(Trust::default());
     let signer = Arc::new(Signer::new(IdentityFiles::of(place.path(), None), trust.clone()));
-    view.sign_by(Issuers { cluster: "default".into(), trust, signer }.signing());
+    view.sign_by(MeshIssuers { cluster: "default".into(), trust, signer }.signing());
     let (authority, first) =
         (attacker.stored(&authority_id()).await.unwrap(), attacker.stored(&token()).await.unwrap());
     let revoked = JoinTokenValue { revoked: true, ..token_of("worker") };

@@ -8,12 +8,12 @@ use omnirelay_store::{Epoch, Kind, Record, RecordId, Revision, Version};
 
 use super::super::records::Records;
 use super::{State, View, ViewRecord, name, read};
-use crate::core::signed_record::{Found, Signers, split};
+use crate::core::signed_record::{FoundRecord, RecordSigners, split};
 
 /// What was verified of a load.
 #[derive(Default)]
-pub struct Verified {
-    signers: Option<Arc<Signers>>,
+pub struct VerifiedSignatures {
+    signers: Option<Arc<RecordSigners>>,
     /// The records that they have signed.
     signed: HashSet<RecordId>,
 }
@@ -24,7 +24,7 @@ impl State {
     pub(in super::super) fn load_signed(
         &mut self,
         old: &BTreeMap<Kind, Records>,
-        verified: &Verified,
+        verified: &VerifiedSignatures,
         (end, at): (Revision, Millis),
     ) {
         if self.signed.by.is_none() {
@@ -72,7 +72,7 @@ impl State {
     fn judge_loaded(
         &mut self,
         record: &Record,
-        (verified, is_first): (&Verified, bool),
+        (verified, is_first): (&VerifiedSignatures, bool),
         (end, at): (Revision, Millis),
     ) {
         let id = &record.id;
@@ -81,7 +81,7 @@ impl State {
         let is_as_verified = self.signed.signers == verified.signers;
         // Of what was verified by others it is found out by another load.
         let is_signed = Some(is_as_verified && verified.signed.contains(id));
-        let found = Found { value: &record.value, is_signed, is_first };
+        let found = FoundRecord { value: &record.value, is_signed, is_first };
         match self.signed.judge(id, found) {
             Ok(parts) => drop(self.take_signed(record, Some(parts), revision)),
             Err(why) => {
@@ -112,8 +112,8 @@ impl View {
     pub(in crate::daemon::registry) async fn verify_loaded(
         &self,
         loaded: &BTreeMap<Kind, Vec<Vec<Arc<ViewRecord>>>>,
-    ) -> Verified {
-        let Some((signers, to_verify)) = self.to_verify(loaded) else { return Verified::default() };
+    ) -> VerifiedSignatures {
+        let Some((signers, to_verify)) = self.to_verify(loaded) else { return VerifiedSignatures::default() };
         let by = signers.clone();
         let verify = move || -> HashSet<RecordId> {
             let is_signed = |record: &&Record| by.have_signed(name(&record.id), &split(&record.value));
@@ -122,14 +122,14 @@ impl View {
         };
         // What panics there verifies nothing, and is told by the runtime.
         let signed = tokio::task::spawn_blocking(verify).await.unwrap_or_default();
-        Verified { signers: Some(signers), signed }
+        VerifiedSignatures { signers: Some(signers), signed }
     }
 
     /// By whom, and which records of a load; `None`: there is nothing to verify.
     fn to_verify(
         &self,
         loaded: &BTreeMap<Kind, Vec<Vec<Arc<ViewRecord>>>>,
-    ) -> Option<(Arc<Signers>, Vec<Arc<ViewRecord>>)> {
+    ) -> Option<(Arc<RecordSigners>, Vec<Arc<ViewRecord>>)> {
         let state = read(&self.state);
         let signed = &state.signed;
         let by = signed.by.as_ref()?;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use omnirelay_store::{Change, Kind, RecordId, Version};
 
 use super::super::{View, ViewChange, ViewRecord, read, write};
-use super::{Held, RecordSigning, Refused, ToSign};
+use super::{Held, RecordSigning, RefusedRecord, ToSign};
 
 impl View {
     /// Takes only what is signed for records of these kinds, once [`View::sign_by`] has said by whom.
@@ -27,7 +27,7 @@ impl View {
     }
 
     /// The records that do not count, as they stand in the store; none while they are to be judged anew.
-    pub fn refused_records(&self) -> BTreeMap<RecordId, Refused> {
+    pub fn refused_records(&self) -> BTreeMap<RecordId, RefusedRecord> {
         let state = read(&self.state);
         if state.signed.is_stale { BTreeMap::new() } else { state.signed.refused.clone() }
     }
