@@ -144,10 +144,14 @@ fn check_on_a_mesh_of<T>(path: &str, least: usize, flags: &str, begin: impl Fn(&
         let there = begin(&mesh);
         let checked = check(&mesh.program, &before, &examples);
         drop(there);
-        let stood_still = mesh.stop_and_tell().contains("session had ended before it was renewed");
+        let history = mesh.program.run("mesh leaders history global-control").stdout;
+        let said = mesh.stop_and_tell();
+        let stood_still = said.contains("session had ended before it was renewed");
         match checked {
             Ok(()) => return,
-            Err(what) => assert!(stood_still && tries_left > 0, "{what}"),
+            Err(what) => {
+                assert!(stood_still && tries_left > 0, "{what}\nthe mesh said:\n{said}\n{history}");
+            }
         }
     }
 }

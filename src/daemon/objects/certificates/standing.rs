@@ -19,6 +19,9 @@ use crate::daemon::registry::view::{View, ViewRecord};
 /// How long nodes that were there before the authority have to be enrolled.
 const ENROLLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
+/// How long after the second that its issuer says an authority is entered at the latest: the clocks of hosts differ by less.
+const MADE_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Why a node is none of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unproven {
@@ -57,11 +60,13 @@ pub fn changed(view: &View) -> Cursor {
     view.changed_any(&[AUTHORITY, CERTIFICATE, REVOCATION])
 }
 
-/// Since when there is an authority: what its record says itself is signed, and is not younger once a new epoch has lost it.
+/// Since when there is an authority: what its record says itself is signed, and is not younger once a new epoch has lost it. It
+/// is said in whole seconds, by the clock of the issuer and before the commit; the store's own date is exact, and of this epoch.
 fn since(record: &ViewRecord) -> Millis {
     let value = record.value::<AuthorityValue>();
     let all = value.iter().flat_map(|value| value.roots.iter().chain(&value.issuers));
-    let said = all.map(|one| one.since).filter(|since| *since > 0).min().map(Millis::of_unix);
+    let said = all.map(|one| one.since).filter(|since| *since > 0).min();
+    let said = said.map(|since| Millis::of_unix(since).after(MADE_WITHIN));
     said.map_or(record.record.created_at, |said| said.min(record.record.created_at))
 }
 
@@ -117,7 +122,8 @@ mod tests {
     use omnirelay_store::{Epoch, RecordId, Revision, Version};
     use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
     use omnirelay_wire::pb::omnirelay::store::v1::{
-        AuthorityValue, IssuedValue, RevocationList, RevocationValue, RevokedValue, revoked_value,
+        AuthorityValue, IssuedValue, RevocationList, RevocationValue, RevokedValue, SigningValue,
+        revoked_value,
     };
     use prost::Message as _;
 
@@ -239,6 +245,22 @@ mod tests {
         assert_eq!(of(&second).number(), 2);
         let unreadable = record(revocation_id(), vec![255; 9], SINCE);
         assert_eq!(of(&view(&[authority(), unreadable])).number(), 0);
+    }
+
+    /// A node that was entered in the second in which the authority was made, and before it, was there before it.
+    #[test]
+    fn an_authority_is_as_old_as_its_record_and_in_a_later_epoch_as_it_says() {
+        let second = i64::try_from(SINCE / 1000).unwrap();
+        let issuer = SigningValue { since: second, ..SigningValue::default() };
+        let value = AuthorityValue { issuers: vec![issuer], ..AuthorityValue::default() };
+        let since_of = |created_at: u64| {
+            let record = record(authority_id(), value.encode_to_vec(), created_at);
+            since(&ViewRecord::new(Epoch(1), record)).0
+        };
+        assert_eq!(since_of(SINCE + 900), SINCE + 900);
+        assert_eq!(since_of(SINCE + 59_000), SINCE + 59_000);
+        assert_eq!(since_of(SINCE - 5_000), SINCE - 5_000, "the issuer's clock was ahead");
+        assert_eq!(since_of(SINCE + DAY_MS), SINCE + 60_000, "it was put back");
     }
 
     #[test]
