@@ -17,6 +17,7 @@ pub fn authority(request: &Request) -> Reply {
     let authority = json!({
         "trustDomain": "mesh.example", "roots": [signing("a", "2036-11-17T00:00:00Z")],
         "issuers": [signing("b", "2027-11-20T00:00:00Z")], "version": "1", "lastWriterId": "relay-a7f3",
+        "secretGivenTo": [{"nodeId": "node-2", "since": "2026-11-20T05:31:00Z"}],
     });
     let bundle = include_str!("../data/root.pem");
     let verb = request.path.rsplit_once(':').map_or("", |(_, verb)| verb);
@@ -25,7 +26,7 @@ pub fn authority(request: &Request) -> Reply {
     rotated["roots"] = json!([signing("d", "2036-11-17T00:00:00Z"), signing("a", "2036-11-17T00:00:00Z")]);
     match (request.method.as_str(), verb) {
         ("GET", _) => answer(json!({
-            "authority": authority, "issues": true, "bundlePem": bundle,
+            "authority": authority, "issues": true, "bundlePem": bundle, "issuingNodes": ["node-2", "relay-a7f3"],
             "federated": [{"cluster": "us-1", "trustDomain": "us.example", "roots": [signing("c", "2031-01-09T00:00:00Z")]}],
         })),
         (_, "rotate") => {
@@ -43,6 +44,13 @@ pub fn authority(request: &Request) -> Reply {
                     "updatedAt": "2026-11-20T05:31:00Z"}],
                 "changes": [format!("records are signed by: none -> {newer}"), "binding/operator:ann: becomes signed".to_owned()],
             }),
+        ),
+        (_, "shareIssuer") if request.body.contains("relay-a7f3") => {
+            answer(json!({"nodeId": "relay-a7f3", "issues": true}))
+        }
+        (_, "shareIssuer") => changed(
+            request,
+            json!({"nodeId": "node-2", "issues": true, "changes": ["secret of the issuers: given to node-2"]}),
         ),
         (_, "retireRoot") => changed(
             request,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::{Daemon, Place, clean};
 
 /// How a command ended, and what it printed.
+#[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
     pub output: String,

@@ -28,6 +28,7 @@ mod published;
 mod replicated;
 mod revocation;
 mod rights;
+mod second_issuer;
 mod shards;
 mod signed_records;
 mod skew;

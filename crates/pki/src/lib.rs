@@ -11,6 +11,7 @@ pub mod jwt;
 pub mod key;
 pub mod pkcs12;
 pub mod public_key;
+pub mod recipient;
 pub mod request;
 pub mod revocation;
 pub mod sealed;

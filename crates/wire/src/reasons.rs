@@ -209,6 +209,9 @@ reasons! {
     ISSUER_NOT_PREPARED: FailedPrecondition,
         "no issuer was prepared, or another one since: the certificate is for none whose key this mesh has",
         "begin again: omnirelay cert ca rotate --offline-root DIR";
+    ISSUER_NOT_SHARED: FailedPrecondition,
+        "the node that was to issue as well has not taken the secret of the issuers; the message says why",
+        "remove the cause, then repeat the command";
     ISSUER_SECRET_IN_USE: FailedPrecondition,
         "the daemon that was to make another secret for its issuers has the one of now still",
         "move the file away that its message names, then repeat the command";

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use omnirelay_wire::fault::Exit;
 
-use super::{export, init, protect, retire, rotate, show};
+use super::{export, init, protect, retire, rotate, share, show};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::session::Session;
 
@@ -21,6 +21,7 @@ enum Verb {
     Show(Box<show::ShowArgs>),
     Export(Box<export::ExportArgs>),
     Protect(Box<protect::ProtectArgs>),
+    Share(Box<share::ShareArgs>),
     Rotate(Box<rotate::RotateArgs>),
     Retire(Box<retire::RetireArgs>),
 }
@@ -31,6 +32,7 @@ pub async fn run(of: &CaArgs, session: &mut Session) -> Result<Exit, CliError> {
         Verb::Show(args) => show::run(args, session).await,
         Verb::Export(args) => export::run(args, session).await,
         Verb::Protect(args) => protect::run(args, session).await,
+        Verb::Share(args) => share::run(args, session).await,
         Verb::Rotate(args) => rotate::run(args, session).await,
         Verb::Retire(args) => retire::run(args, session).await,
     }

@@ -15,6 +15,8 @@ const KEY_FILES: &str = "key-files";
 const WITHOUT: &str = "without-identity";
 const SIGNED: &str = "signed-records";
 const UNSIGNED: &str = "unsigned-records";
+const ISSUERS: &str = "issuers";
+const SECOND_ISSUER: &str = "second-issuer";
 
 pub static CATEGORY: Category = Category {
     name: "identity",
@@ -86,8 +88,33 @@ pub static CATEGORY: Category = Category {
              whoever wrote them. One command ends that, once every daemon knows signatures.",
             Judge::Nodes(unsigned_records),
         ),
+        Check::new(
+            "identity-issuers",
+            "a node that can issue certificates lives",
+            "No node that lives has the secret of the issuers: certificates end and nobody renews them, no host joins, and nobody \
+             changes bindings, join tokens or the policies. Start an issuer again, or put its secret on another host.",
+            Judge::Nodes(issuers),
+        ),
+        Check::new(
+            "identity-second-issuer",
+            "more than one node can issue certificates",
+            "One node alone has the secret of the issuers. While it is away no host joins and nobody changes who may do what, and \
+             if its disk is lost, so is the authority.",
+            Judge::Nodes(second_issuer),
+        ),
     ],
-    items: &[ITEM, CREDENTIALS, PLAINTEXT, FEDERATION, KEY_FILES, WITHOUT, SIGNED, UNSIGNED],
+    items: &[
+        ITEM,
+        CREDENTIALS,
+        PLAINTEXT,
+        FEDERATION,
+        KEY_FILES,
+        WITHOUT,
+        SIGNED,
+        UNSIGNED,
+        ISSUERS,
+        SECOND_ISSUER,
+    ],
 };
 
 fn signed_records(facts: &Facts) -> Finding {
@@ -103,6 +130,20 @@ fn unsigned_records(facts: &Facts) -> Finding {
     match facts.trouble(UNSIGNED) {
         Some(trouble) => Finding::warn(trouble).hint("omnirelay cert ca protect"),
         None => Finding::of_item(facts, UNSIGNED, "no other one counts", "the daemon does not say"),
+    }
+}
+
+fn issuers(facts: &Facts) -> Finding {
+    match facts.trouble(ISSUERS) {
+        Some(trouble) => Finding::fail(trouble).hint("omnirelay explain identity-issuers"),
+        None => Finding::of_item(facts, ISSUERS, "there is one", "the daemon does not say"),
+    }
+}
+
+fn second_issuer(facts: &Facts) -> Finding {
+    match facts.trouble(SECOND_ISSUER) {
+        Some(trouble) => Finding::warn(trouble).hint("omnirelay cert ca share NODE"),
+        None => Finding::of_item(facts, SECOND_ISSUER, "no node issues alone", "the daemon does not say"),
     }
 }
 

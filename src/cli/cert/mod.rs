@@ -19,6 +19,7 @@ mod retire;
 mod revocations;
 mod revoke;
 mod rotate;
+mod share;
 mod show;
 mod target;
 
@@ -76,6 +77,7 @@ pub static ENTRY: Entry = entry!(
         show::LEAF,
         export::LEAF,
         protect::LEAF,
+        share::LEAF,
         rotate::LEAF,
         retire::LEAF,
         issue::LEAF,
@@ -93,6 +95,7 @@ pub static ENTRY: Entry = entry!(
         own("certificate", "cert inspect", inspect::schema),
         own("certificate-report", "cert doctor", schemas::check),
         message("certificates", "cert list", "omnirelay.security.v1.ListCertificatesResponse"),
+        message("issuer-share", "cert ca share", "omnirelay.security.v1.IssuerShare"),
         message("issued-certificate", "cert issue, renew", "omnirelay.security.v1.IssuedCertificate"),
         message("record-protection", "cert ca protect", "omnirelay.security.v1.RecordProtection"),
         message("revocation-change", "cert revoke, reinstate", "omnirelay.security.v1.RevocationChange"),

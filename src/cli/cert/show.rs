@@ -54,6 +54,14 @@ fn describe(document: &Value, moment: Moment) -> String {
         ("trust domain", text(document, "authority.trustDomain").to_owned()),
         ("issues", format!("{issues}, {node}")),
     ];
+    let issuing: Vec<&str> = items(document, "issuingNodes").iter().filter_map(Value::as_str).collect();
+    if !issuing.is_empty() {
+        rows.push(("issuers alive", issuing.join(", ")));
+    }
+    for holder in items(document, "authority.secretGivenTo") {
+        let since = time::back(time::ago(field(holder, "since"), moment), moment);
+        rows.push(("secret given to", format!("{}, {since}", text(holder, "nodeId"))));
+    }
     for (name, path) in [("root", "authority.roots"), ("issuer", "authority.issuers")] {
         for certificate in items(document, path) {
             let ends = time::left(field(certificate, "notAfter"), moment);

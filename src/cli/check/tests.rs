@@ -40,6 +40,8 @@ fn node() -> Value {
             {"name": "without-identity", "ok": true, "message": "", "required": false},
             {"name": "signed-records", "ok": true, "message": "", "required": false},
             {"name": "unsigned-records", "ok": true, "message": "", "required": false},
+            {"name": "issuers", "ok": true, "message": "", "required": false},
+            {"name": "second-issuer", "ok": true, "message": "", "required": false},
             {"name": "transport-policy", "ok": true, "message": "", "required": false},
             {"name": "transport-policy-warnings", "ok": true, "message": "", "required": false},
             {"name": "registers", "ok": true, "message": "", "required": false},

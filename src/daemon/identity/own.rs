@@ -314,18 +314,42 @@ impl IdentityFiles {
         let refuse = |source| IdentityError::Use { path: path.clone(), source };
         let (high, low) = (random_secret().map_err(refuse)?, random_secret().map_err(refuse)?);
         let secret = Zeroizing::new(format!("{high}{low}\n"));
-        self.make_folder()?;
         // Nodes that share the file may make it at once: what the first has sealed must open for all.
-        let own = path.with_extension(&high[..16]);
-        write_whole(&own, secret.as_bytes()).map_err(refuse)?;
-        let linked = std::fs::hard_link(&own, path);
-        std::fs::remove_file(&own).map_err(refuse)?;
-        match linked {
+        match self.enter_secret(secret.as_bytes(), &high[..16])? {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(refuse(error)),
             Ok(()) | Err(_) => {}
         }
         let gone = || refuse(io::ErrorKind::NotFound.into());
         self.sealing_key()?.ok_or_else(gone)
+    }
+
+    /// What is in the file of the secret; `None` where there is none.
+    ///
+    /// # Errors
+    /// As of [`Self::sealing_key`].
+    pub fn secret(&self) -> Result<Option<Zeroizing<Vec<u8>>>, IdentityError> {
+        read_private(&self.issuer_secret)
+    }
+
+    /// Keeps a secret that another node has handed over, unless there is a file already.
+    ///
+    /// # Errors
+    /// Those of the file system, [`io::ErrorKind::AlreadyExists`] among them.
+    pub fn keep_secret(&self, secret: &[u8]) -> Result<(), IdentityError> {
+        let refuse = |source| IdentityError::Use { path: self.issuer_secret.clone(), source };
+        self.enter_secret(secret, "taken")?.map_err(refuse)
+    }
+
+    /// Writes the file of the secret whole, beside a name of its own, where there is none; what came of giving it its name.
+    fn enter_secret(&self, secret: &[u8], name: &str) -> Result<io::Result<()>, IdentityError> {
+        let path = &self.issuer_secret;
+        let refuse = |source| IdentityError::Use { path: path.clone(), source };
+        self.make_folder()?;
+        let own = path.with_extension(name);
+        write_whole(&own, secret).map_err(refuse)?;
+        let linked = std::fs::hard_link(&own, path);
+        std::fs::remove_file(&own).map_err(refuse)?;
+        Ok(linked)
     }
 
     /// Where the secret of the issuer is, or would be.

@@ -13,6 +13,7 @@ use omnirelay_store::{Credentials, RecordId};
 use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
+use omnirelay_wire::pb::omnirelay::security::v1::issuer_secret_service_server::IssuerSecretServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::revocation_exchange_service_server::RevocationExchangeServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServiceServer;
 use tokio::time::Instant;
@@ -39,7 +40,7 @@ use crate::daemon::objects::certificates::token_epochs::TokenEpochs;
 use crate::daemon::objects::certificates::unproven_leaders::UnprovenLeaders;
 use crate::daemon::objects::certificates::{
     AUTHORITY, CERTIFICATE, Certificates, EndSession, Enrollment, Gate, IssuingGate, JOIN_POLICY, JOIN_TOKEN,
-    KnownCredentials, Others, REVOCATION, StoreAccess,
+    KnownCredentials, Others, REVOCATION, SecretTaker, StoreAccess,
 };
 use crate::daemon::objects::certificates::{has_authority, issuers, revocations_number};
 use crate::daemon::objects::peers;
@@ -75,6 +76,8 @@ pub const PART: Part = Part {
 fn exchange(node: &mut Mount, keeper: Arc<Keeper>) {
     let kept = keeper.clone();
     node.run(Phase::End, async move { kept.run().await });
+    let taker = SecretTaker { keeper: keeper.clone(), key: Mutex::default() };
+    node.serve(PortName::Mesh, IssuerSecretServiceServer::new(taker));
     let exchange = Arc::new(Exchange { keeper, transport: node.transport.clone() });
     let (tell, mut told) = tokio::sync::mpsc::channel::<String>(BEHIND_MAX);
     // Whoever is left out is greeted again.
@@ -157,6 +160,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         registry,
         signer,
         trust,
+        transport: Some(node.transport.clone()),
         cluster: config.node.cluster.clone(),
         store,
         end_session: end_session(&node.registry),
@@ -278,7 +282,13 @@ fn judge_nodes(node: &mut Mount) {
         believing.upgrade().is_some_and(|trust| trust.current().provided.is_some())
     });
     let judging = registry.clone();
-    node.readiness.add(move || vec![item("without-identity", false, strangers(&judging))]);
+    node.readiness.add(move || {
+        vec![
+            item("without-identity", false, strangers(&judging)),
+            item("issuers", false, issuers::nobody(&judging)),
+            item("second-issuer", false, issuers::one_alone(&judging)),
+        ]
+    });
     let end_session = end_session(&registry);
     let unproven = UnprovenLeaders { registry, trust, end_session };
     node.run(Phase::End, async move { unproven.run().await });
@@ -304,6 +314,7 @@ fn saying(node: &Mount) -> Say {
             presence.say(|profile| {
                 profile.without_identity = standing.without_identity;
                 profile.identity_of_files = standing.of_files;
+                profile.issues = standing.issues;
             });
         }
     })

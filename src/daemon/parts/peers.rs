@@ -68,10 +68,11 @@ fn presence(node: &Mount) -> Presence {
         campaigns: config.mesh.leadership.enabled,
         fetches: Exchange::fetched(&node.federation.named()),
         unknown_fields: Default::default(),
+        knows_signed_records: true,
         // Said once it is known.
         without_identity: false,
-        knows_signed_records: true,
         identity_of_files: false,
+        issues: false,
     };
     Presence::new(node.registry.clone(), settings, profile)
 }

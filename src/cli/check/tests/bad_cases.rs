@@ -8,6 +8,7 @@ pub fn bad_cases() -> Vec<Case> {
     cases.extend(bad_cases_of_nodes());
     cases.extend(bad_cases_of_transport());
     cases.extend(bad_cases_of_parts());
+    cases.extend(bad_cases_of_identity());
     cases.extend(bad_cases_of_config());
     cases.extend(bad_cases_of_shards());
     cases
@@ -221,6 +222,11 @@ fn bad_cases_of_parts() -> Vec<Case> {
         ("relays-published", with_trouble("publication", "old"), Verdict::Warn, "node-1: old"),
         ("audit-trail", with_trouble("audit-trail", "once"), Verdict::Warn, "node-1: once"),
         ("audit-sealed", with_other_trouble("audit", "no disk"), Verdict::Fail, "node-2: no disk"),
+    ]
+}
+
+fn bad_cases_of_identity() -> Vec<Case> {
+    vec![
         (
             "identity-revocations",
             with_other(|other| other.said.as_mut().unwrap()["revocationsEnforcedNumber"] = json!("2")),
@@ -250,6 +256,13 @@ fn bad_cases_of_parts() -> Vec<Case> {
         ("identity-strangers", with_trouble("without-identity", "node-9"), Verdict::Warn, "node-1: node-9"),
         ("identity-keys", with_trouble("key-files", "k.pem"), Verdict::Warn, "node-1: k.pem"),
         ("identity-signed-records", with_trouble("signed-records", "eve"), Verdict::Fail, "node-1: eve"),
+        ("identity-issuers", with_trouble("issuers", "none"), Verdict::Fail, "node-1: none"),
+        (
+            "identity-second-issuer",
+            with_trouble("second-issuer", "a alone"),
+            Verdict::Warn,
+            "node-1: a alone",
+        ),
         ("identity-unsigned-records", with_trouble("unsigned-records", "all"), Verdict::Warn, "node-1: all"),
     ]
 }

@@ -11,7 +11,9 @@ use omnirelay_pki::trust::Bundle;
 use omnirelay_store::{Kind, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, PendingIssuerValue, SigningValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{
+    AuthorityValue, PendingIssuerValue, SecretHolderValue, SigningValue,
+};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::INIT_AUTHORITY;
 use prost::Message as _;
@@ -19,6 +21,7 @@ use rustls::pki_types::CertificateDer;
 use tonic::Response;
 
 use super::issue::{LIFETIME, Order, Others, issue_by, requested};
+use super::issuers;
 use super::protect::protect_from_the_beginning;
 use super::rotate::Given;
 use super::{CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb, pending_id, unreadable};
@@ -55,6 +58,7 @@ impl Certificates {
             bundle_pem: value.as_ref().map(|value| bundle_pem(value)).unwrap_or_default(),
             authority: record.as_ref().zip(value.as_ref()).map(|(record, value)| show(record, value)),
             federated: self.trust.current().federated.iter().map(federated).collect(),
+            issuing_nodes: issuers::live(&self.registry).into_iter().collect(),
             ..Default::default()
         };
         Ok(at_cursor(shown.within(envelope(&self.registry)), &cursor))
@@ -208,8 +212,13 @@ pub fn shown(value: &AuthorityValue) -> pb::Authority {
         roots: value.roots.iter().map(certificate).collect(),
         issuers: value.issuers.iter().map(certificate).collect(),
         records_protected: value.record_signing.as_ref().is_some_and(|signing| !signing.unsigned_counts),
+        secret_given_to: value.secret_given_to.iter().map(holder).collect(),
         ..Default::default()
     }
+}
+
+fn holder(of: &SecretHolderValue) -> pb::SecretHolder {
+    pb::SecretHolder { node_id: of.node_id.clone(), since: Some(at(of.since)) }
 }
 
 fn show(record: &ViewRecord, value: &AuthorityValue) -> pb::Authority {

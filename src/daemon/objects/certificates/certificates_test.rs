@@ -31,7 +31,7 @@ pub(super) struct Node {
 }
 
 /// What keeps the identity of a node, which follows its store in a task of its own.
-async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Keeper {
+pub(super) async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Keeper {
     let kinds = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY];
     let registry = Arc::new(Registry::new(node_id, store, &kinds));
     tokio::spawn(follow_log(registry.clone()));
@@ -70,6 +70,7 @@ pub(super) async fn node(node_id: &str, store: Arc<dyn Store>, place: &std::path
         registry,
         signer,
         trust: trust.clone(),
+        transport: None,
         cluster: "default".into(),
         store: Arc::new(StoreAccess {
             is_shared: true,

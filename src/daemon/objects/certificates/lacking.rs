@@ -1,4 +1,4 @@
-//! A node that cannot show who it is: it says so, to its operator and to the others, and looks again by itself.
+//! How a node stands by its identity: it says so, to its operator and to the others, and looks again by itself where it has none.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +18,8 @@ pub struct Standing {
     pub without_identity: bool,
     /// It has one from files.
     pub of_files: bool,
+    /// It can issue.
+    pub issues: bool,
 }
 
 /// Tells the others.
@@ -93,10 +95,11 @@ impl Keeper {
         let authority = self.registry.view().get(&authority_id());
         let authority = authority.and_then(|record| record.value::<AuthorityValue>());
         let has_own = self.trust.current().own.is_some();
+        let issues = authority.as_ref().is_some_and(|authority| self.signer.can_issue(authority));
         // Whoever can issue is about to have one.
-        let is_without = !has_own && authority.is_some_and(|authority| !self.signer.can_issue(&authority));
+        let without_identity = !has_own && authority.is_some() && !issues;
         let of_files = has_own && !self.provision.is_of_mesh();
-        let now = Standing { without_identity: is_without, of_files };
+        let now = Standing { without_identity, of_files, issues };
         let mut said = self.lacking.said.lock().unwrap_or_else(PoisonError::into_inner);
         if *said == now {
             return;

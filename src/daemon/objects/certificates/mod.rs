@@ -30,6 +30,7 @@ mod revoke;
 mod revoked;
 mod rotate;
 pub mod seal_keys;
+mod share;
 pub mod signer;
 pub mod standing;
 mod store_access;
@@ -52,11 +53,13 @@ use super::serve::serve;
 use crate::daemon::identity::trust::{HasAuthority, Trust};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Reader};
+use crate::daemon::transport::Transport;
 pub use expel::{EndSession, KnownCredentials};
 pub use gate::{Gate, IssuingGate};
 pub use holder::record_of;
 use pb::certificate_service_server::CertificateService;
 use pb::enrollment_service_server::EnrollmentService;
+pub use share::SecretTaker;
 use signer::Signer;
 pub use store_access::StoreAccess;
 
@@ -109,6 +112,8 @@ pub struct Certificates {
     pub registry: Arc<Registry>,
     pub signer: Arc<Signer>,
     pub trust: Arc<Trust>,
+    /// How other nodes are called; `None`: they are not.
+    pub transport: Option<Arc<Transport>>,
     /// The cluster of the daemon.
     pub cluster: String,
     pub store: Arc<StoreAccess>,
@@ -133,6 +138,7 @@ serve! {
         prepare_issuer(PrepareIssuerRequest) -> PreparedIssuer: |of, caller, asked| of.prepare(caller, asked);
         rotate_authority(RotateAuthorityRequest) -> AuthorityChange: |of, caller, asked| of.rotate(caller, asked);
         retire_root(RetireRootRequest) -> AuthorityChange: |of, caller, asked| of.retire(caller, asked);
+        share_issuer(ShareIssuerRequest) -> IssuerShare: |of, caller, asked| of.share(caller, asked);
         list(ListCertificatesRequest) -> ListCertificatesResponse: |of, _, asked| of.list_all(asked);
         issue(IssueCertificateRequest) -> IssuedCertificate: |of, caller, asked| of.issue_one(caller, asked);
         renew(RenewCertificateRequest) -> IssuedCertificate: |of, caller, asked| of.renew_one(caller, asked);

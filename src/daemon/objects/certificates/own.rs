@@ -190,6 +190,8 @@ impl Keeper {
 
     /// Keeps both for ever.
     pub async fn run(&self) {
+        // The secret of the issuers may come and go as well.
+        let sense = |view: &View| (sense(view), self.files.secret_stamp());
         self.registry.react(sense, || self.look_and_say()).await;
     }
 

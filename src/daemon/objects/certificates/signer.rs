@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use omnirelay_core::secret_file::secret_of;
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_pki::authority::{Authority, AuthorityError, Validity};
 use omnirelay_pki::certificate::Names;
@@ -84,6 +85,13 @@ impl Signer {
         self.opened(authority).is_ok()
     }
 
+    /// Whether a secret opens the key of the issuer of now.
+    pub fn is_secret_of(authority: &AuthorityValue, secret: &[u8]) -> bool {
+        let key = SealingKey::of(secret_of(secret)).map(|key| key.opening_also(secret.trim_ascii()));
+        let issuer = authority.issuers.first();
+        issuer.zip(key.ok()).is_some_and(|(issuer, key)| key.open(ISSUER, &issuer.sealed_key).is_ok())
+    }
+
     /// What issues.
     ///
     /// # Errors
@@ -137,6 +145,15 @@ impl Signer {
     /// As of [`Self::issuer`].
     pub fn make_token_key(&self, authority: &AuthorityValue) -> Result<TokenKeyValue, Fault> {
         token_keys::make(&self.sealing_key()?, &*self.issuer(authority)?)
+    }
+
+    /// The secret of this node.
+    ///
+    /// # Errors
+    /// `NOT_AN_ISSUER` where it has none.
+    pub fn secret(&self) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let secret = self.files.secret().map_err(|error| not_usable(&error))?;
+        secret.ok_or_else(|| (self.name)(self.no_issuer("has not the secret that its key is sealed with")))
     }
 
     fn sealing_key(&self) -> Result<SealingKey, Fault> {

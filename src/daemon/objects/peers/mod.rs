@@ -103,6 +103,18 @@ pub fn fetchers(registry: &Registry, cluster: &str) -> Vec<String> {
     others.chain([registry.node_id().to_owned()]).collect()
 }
 
+/// The nodes of the mesh that are alive and of which this is so, by what they say of themselves; this one among them.
+pub fn live_with(registry: &Registry, is_so: impl Fn(&str, &pb::PeerMetadata) -> bool) -> Vec<String> {
+    let unproven = unproven(registry.view());
+    let records = registry.view().list(&PEER).records;
+    let found = records.iter().filter_map(|record| {
+        let (peer, node) = (record.value::<PeerValue>()?, &record.record.id.key);
+        let is_alive = peer.status == pb::peer::Status::Alive as i32 && !unproven.contains_key(node);
+        (is_alive && is_so(node, peer.metadata.as_ref()?)).then(|| node.clone())
+    });
+    found.collect()
+}
+
 /// What there is of the other nodes, each with its id.
 fn of_others<T>(registry: &Registry, what: impl Fn(&PeerValue) -> Option<T>) -> Vec<(String, T)> {
     let records = registry.view().list(&PEER).records;

@@ -57,6 +57,7 @@ impl Daemon {
             registry,
             signer,
             trust,
+            transport: None,
             cluster: "default".into(),
             store: Arc::new(StoreAccess::of_this_host()),
             end_session: Box::new(|_| Box::pin(std::future::ready(false))),

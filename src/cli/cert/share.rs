@@ -1,0 +1,64 @@
+//! `cert ca share`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::certificate_service;
+use serde_json::json;
+
+use crate::cli::complete;
+use crate::cli::frame::args::WriteArgs;
+use crate::cli::frame::changed;
+use crate::cli::frame::document::flag;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::output::View;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+
+const SHARE: Rpc = certificate_service::SHARE_ISSUER;
+pub const LEAF: Leaf = Leaf::write("cert ca share", &[&SHARE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay cert ca share node-2 --dry-run
+  omnirelay cert ca share node-2 --yes --reason \"a second issuer\"";
+
+/// Let another node issue certificates and sign records as well
+///
+/// Hands it the secret that the keys of the authority are sealed with, at its mesh port and sealed for that node alone. While
+/// the only issuer is away nobody joins, and nobody changes who may do what: have two. Whoever takes over the host of an
+/// issuer administers the mesh, and a secret that was handed over is taken back by another one only. Asks before, unless
+/// --yes.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct ShareArgs {
+    /// Which node
+    #[arg(value_name = "NODE", add = complete::ids(&crate::cli::peers::OBJECTS))]
+    node: String,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+pub async fn run(args: &ShareArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let (write, dry_run, node) = (&args.write, args.write.is_dry_run(), &args.node);
+    write.check(session, 1)?;
+    write.without_version("the authority")?;
+    if !dry_run {
+        let question = format!("Let {node} issue certificates, and change who may do what?");
+        write.confirm(session, &question)?;
+    }
+    session.announce_target()?;
+    let request = json!({"nodeId": node, "reason": write.reason_text(), "dryRun": dry_run});
+    let document = session.call(&Call::of(&SHARE, &request)?.keyed(&write.key()?, "")).await?;
+    let (changed, issues) = (flag(&document, "changed"), flag(&document, "issues"));
+    let head = changed::head("authority/mesh", &document, "changed", &format!("{node} issues already"));
+    let lines = changed::told(&head, changed::lines(&document, "changed"));
+    session.show(&View::lines(document, "authority/mesh", lines))?;
+    match (changed && !dry_run, issues) {
+        (true, true) => session.notes().say(&format!("{node} issues from now on")),
+        (true, false) => session
+            .notes()
+            .say("hint: it has the secret, and does not say yet that it issues: omnirelay cert ca show"),
+        (false, _) => {}
+    }
+    Ok(if changed && write.exit_code { Exit::Negative } else { Exit::Ok })
+}
