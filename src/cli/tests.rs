@@ -228,6 +228,8 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
         "nodes of federated clusters ask each other; registers available shows what came of it",
     ),
     ("omnirelay.security.v1.RevocationExchangeService/Offer", "nodes call it at each other's mesh port"),
+    ("omnirelay.security.v1.IssuerSecretService/Begin", "an issuer calls it at the mesh port of a node"),
+    ("omnirelay.security.v1.IssuerSecretService/Take", "an issuer calls it at the mesh port of a node"),
     (
         "omnirelay.mesh.transport.v1.MeshTransportService/Hello",
         "nodes call it at each other's mesh port; `mesh peers ping` has it called",

@@ -155,15 +155,22 @@ fn too_few(registry: &Registry) -> Option<String> {
     ))
 }
 
-/// How often the trail was found otherwise than it was written, since the daemon started.
+/// How often the trail was found otherwise than it was written, since the daemon started, and what it should tell of and does not.
 fn audit_trail(registry: &Registry) -> Option<String> {
-    match registry.audit_faults().noticed() {
+    let noticed = match registry.audit_faults().noticed() {
         0 => None,
         1 => Some("the trail was found otherwise than it was written once since the start".to_owned()),
         times => {
             Some(format!("the trail was found otherwise than it was written {times} times since the start"))
         }
-    }
+    };
+    let unaudited = registry.view().unaudited_writes();
+    let newest = unaudited.iter().max_by_key(|(_, write)| write.at).map(|(id, write)| {
+        let (by, at, count) = (&write.writer, rfc3339(write.at), unaudited.len());
+        format!("{count} records of who may do what were written within a day that no audit record tells of, {id} last, by {by} at {at}")
+    });
+    let told: Vec<String> = noticed.into_iter().chain(newest).collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// The splits of the last day.

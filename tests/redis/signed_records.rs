@@ -191,6 +191,9 @@ async fn whoever_has_a_workers_store_credentials_takes_over_nothing_and_is_notic
     ensure!(check.output.contains("FAIL a: somebody wrote to the store"), "{}", check.output);
     let verified = mesh.mesh.by("admin", "audit verify")?;
     ensure!(verified.code == Some(0), "{}{}", verified.output, verified.complaint);
+    ensure!(verified.output.contains("as the trail says\n"), "none is older: {}", verified.output);
+    let check = mesh.mesh.by("admin", "mesh check --category audit")?;
+    ensure!(check.code == Some(0) && !check.output.contains("no audit record tells of"), "{}", check.output);
     Ok(())
 }
 
@@ -220,7 +223,10 @@ async fn an_emptied_store_gets_back_the_authority_and_what_it_has_given() -> Res
     }
     let set = mesh.mesh.by("admin", "bindings set operator:o1 mesh.operate --yes")?;
     ensure!(set.code == Some(0), "{}", set.complaint);
-    let check = mesh.mesh.by("admin", "mesh check --category identity")?;
+    let check = mesh.mesh.by("admin", "mesh check --category identity --category audit")?;
     ensure!(!check.output.contains("FAIL"), "{}", check.output);
+    ensure!(!check.output.contains("no audit record tells of"), "{}", check.output);
+    let verified = mesh.mesh.by("admin", "audit verify")?.output;
+    ensure!(!verified.contains("not what was written"), "{verified}");
     Ok(())
 }

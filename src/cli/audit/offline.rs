@@ -158,7 +158,7 @@ impl<'p> Check<'p> {
                 seen.push(chain.fingerprint.clone());
             }
             if let Err(finding) = check_key(&chain, None, &seen) {
-                self.find(finding);
+                self.find(*finding);
                 continue;
             }
             let newest = seals.last().and_then(|seal| open(&seal.value).ok());
@@ -270,6 +270,9 @@ impl<'p> Check<'p> {
         });
         let head = self.head.unwrap_or_default();
         let answer = pb::VerifyAuditResponse {
+            // An export has the trail alone.
+            signed_records: 0,
+            signed_records_of_before: 0,
             schema_version: "v1".to_owned(),
             generated_at: head.generated_at,
             local_node_id: head.local_node_id,

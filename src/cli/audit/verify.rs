@@ -91,6 +91,14 @@ fn describe(document: &Value) -> String {
             count(of_before, "record")
         ));
     }
+    let (signed, older) = (number(document, "signedRecords"), number(document, "signedRecordsOfBefore"));
+    if signed + older > 0 {
+        let older = match older {
+            0 => String::new(),
+            older => format!(", {older} older than the trail"),
+        };
+        lines.push_str(&format!("who may do what: {} as the trail says{older}\n", count(signed, "record")));
+    }
     let left_out = number(document, "leftOut");
     if left_out > 0 {
         lines.push_str(&format!("left out: {}, by the filters of the export\n", count(left_out, "record")));
@@ -111,12 +119,21 @@ fn describe(document: &Value) -> String {
 
 /// `record 019a... of node-1: changed: it is not what was sealed`
 fn finding(finding: &Value) -> String {
-    let (record, seal) = (text(finding, "recordId"), text(finding, "seal"));
-    let place = if record.is_empty() { format!("seal {seal}") } else { format!("record {record}") };
-    let node = match text(finding, "nodeId") {
-        "" => String::new(),
-        node => format!(" of {node}"),
+    let (record, seal, object) = (text(finding, "recordId"), text(finding, "seal"), text(finding, "object"));
+    let place = match (object, record) {
+        ("", "") => format!("seal {seal}"),
+        ("", record) => format!("record {record}"),
+        (object, "") => object.to_owned(),
+        (object, record) => format!("{object}, which record {record} tells of"),
     };
-    let wrong = text(finding, "wrong").replace('_', " ");
+    let node = match (text(finding, "nodeId"), object) {
+        ("", _) => String::new(),
+        (node, "") => format!(" of {node}"),
+        (node, _) => format!(", written by {node}"),
+    };
+    let wrong = match text(finding, "wrong") {
+        "unwritten" => "not what was written".to_owned(),
+        wrong => wrong.replace('_', " "),
+    };
     printable(&format!("{place}{node}: {wrong}: {}", text(finding, "what")))
 }

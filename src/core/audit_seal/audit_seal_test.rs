@@ -133,7 +133,7 @@ fn verify(store: &Store, nodes: &[&Node]) -> (Vec<Finding>, u64) {
         let node = nodes.iter().find(|node| node.id == chain.node_id);
         let seen: Vec<String> = node.iter().map(|node| node.chain().fingerprint).collect();
         if let Err(finding) = check_key(&chain, None, &seen) {
-            trail.findings.push(finding);
+            trail.findings.push(*finding);
             continue;
         }
         let newest = keys.last().and_then(|key| open(&store.seals[*key]).ok());

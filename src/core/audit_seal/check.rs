@@ -186,9 +186,9 @@ pub fn seal_finding(chain: &ChainId, wrong: Wrong, sequence: u64, what: impl Int
     Finding {
         wrong: wrong.into(),
         node_id: chain.node_id.clone(),
-        record_id: String::new(),
         seal: if sequence == 0 { chain.fingerprint.clone() } else { seal_name(chain, sequence) },
         what: what.into(),
+        ..Finding::default()
     }
 }
 
@@ -201,8 +201,8 @@ pub fn seal_name(chain: &ChainId, sequence: u64) -> String {
 ///
 /// # Errors
 /// The finding, when it is not.
-pub fn check_key(chain: &ChainId, published: Option<&str>, seen: &[String]) -> Result<(), Finding> {
-    let refuse = |what: &str| Err(seal_finding(chain, Wrong::UnknownKey, 0, what));
+pub fn check_key(chain: &ChainId, published: Option<&str>, seen: &[String]) -> Result<(), Box<Finding>> {
+    let refuse = |what: &str| Err(Box::new(seal_finding(chain, Wrong::UnknownKey, 0, what)));
     if seen.is_empty() {
         return match published {
             Some(published) if published == chain.fingerprint => Ok(()),

@@ -84,6 +84,7 @@ fn told_by(check: &ChainCheck, seal: &AuditSeal) -> impl Iterator<Item = Finding
         record_id: key.clone(),
         seal: seal_name(check.chain(), seal.sequence),
         what,
+        ..Finding::default()
     };
     let foreign = seal.leaves.iter().filter(|leaf| leaf.foreign).map(move |leaf| {
         let what = format!("it claims to be of node `{node_id}`, which did not write it");
@@ -108,20 +109,21 @@ fn seal_of(expected: &Expected) -> String {
 ///
 /// # Errors
 /// The finding, when it is another or none.
-pub fn compare(key: &str, expected: &Expected, record: Option<&Stored<'_>>) -> Result<(), Finding> {
+pub fn compare(key: &str, expected: &Expected, record: Option<&Stored<'_>>) -> Result<(), Box<Finding>> {
     let (wrong, what) = match record {
         Some(record) if leaf_hash(record) == expected.hash => return Ok(()),
         Some(_) => (Wrong::Changed, "it is not what was sealed"),
         None if expected.pruned => return Ok(()),
         None => (Wrong::Missing, "it was sealed and is gone"),
     };
-    Err(Finding {
+    Err(Box::new(Finding {
         wrong: wrong.into(),
         node_id: expected.chain.node_id.clone(),
         record_id: key.to_owned(),
         seal: seal_name(&expected.chain, expected.sequence),
         what: what.to_owned(),
-    })
+        ..Finding::default()
+    }))
 }
 
 /// The finding of a record that stands where its node had sealed without it.
@@ -130,8 +132,8 @@ pub fn added(node_id: &str, key: &str) -> Finding {
         wrong: Wrong::Added.into(),
         node_id: node_id.to_owned(),
         record_id: key.to_owned(),
-        seal: String::new(),
         what: "it stands where its node had sealed already, and no seal names it".to_owned(),
+        ..Finding::default()
     }
 }
 
@@ -153,6 +155,7 @@ pub fn no_row(key: &str, expected: Option<&Expected>) -> Finding {
         record_id: key.to_owned(),
         seal: expected.map(|expected| seal_name(&expected.chain, expected.sequence)).unwrap_or_default(),
         what: "what the store holds in its place cannot be read".to_owned(),
+        ..Finding::default()
     }
 }
 
@@ -217,7 +220,7 @@ impl Trail {
         if let Some(expected) = self.leaves.remove(record.key) {
             match compare(record.key, &expected, Some(record)) {
                 Ok(()) => self.counts.entry(expected.chain.node_id.clone()).or_default().found(&expected),
-                Err(finding) => self.findings.push(finding),
+                Err(finding) => self.findings.push(*finding),
             }
             return;
         }
@@ -236,7 +239,7 @@ impl Trail {
             if !self.complete {
                 self.left_out += 1;
             } else if let Err(finding) = compare(key, expected, None) {
-                self.findings.push(finding);
+                self.findings.push(*finding);
             }
         }
         (Verdict { counts: self.counts, findings: self.findings }, self.left_out)

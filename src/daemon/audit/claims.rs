@@ -52,7 +52,7 @@ impl<'a> Claims<'a> {
     pub fn objection(&self, record: &Record, node_id: &str, head: u64, count: &Count) -> Option<Finding> {
         let finding = |wrong: Wrong, what: String| {
             let (node_id, record_id) = (node_id.to_owned(), record.id.key.clone());
-            Some(Finding { wrong: wrong.into(), node_id, record_id, seal: String::new(), what })
+            Some(Finding { wrong: wrong.into(), node_id, record_id, what, ..Finding::default() })
         };
         let revision = record.revision.0;
         if revision > head {

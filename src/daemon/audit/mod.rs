@@ -17,6 +17,7 @@ pub mod shape;
 pub mod store;
 pub mod verify;
 pub mod watching;
+pub mod written;
 
 use std::sync::Arc;
 
@@ -183,6 +184,8 @@ impl Audit {
             sealed: report.counts.values().map(|count| count.sealed).sum(),
             unsealed: report.counts.values().map(|count| count.unsealed).sum(),
             of_before: report.counts.values().map(|count| count.of_before).sum(),
+            signed_records: report.compared.as_written,
+            signed_records_of_before: report.compared.of_before,
             nodes: tallies(&report),
             findings: report.findings,
             ..Default::default()

@@ -12,6 +12,7 @@ use super::claims::Claims;
 use super::heads::Heads;
 use super::published_key;
 use super::store::{newest_of, node_of, record_of, said_in, seals_stretch, stored, stored_chains, stretch};
+use super::written::{Compared, WrittenRecords};
 use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
 use crate::core::audit_seal::trail::{
     Count, FINDINGS_MAX, Leaves, added, compare, expect, keep, no_row, told, unreadable,
@@ -20,6 +21,7 @@ use crate::core::audit_seal::{ChainId, Opened, open};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::audit_record::oldest_key;
 use crate::daemon::registry::audit_record::{AUDIT, EPOCH_CHANGED};
+use crate::daemon::registry::view::View;
 
 /// How many leaves are held at once, beside those of one seal.
 const LEAVES_HELD: usize = 8192;
@@ -51,6 +53,8 @@ pub struct ChainReport {
 pub struct Report {
     pub counts: BTreeMap<String, Count>,
     pub chains: Vec<ChainReport>,
+    /// The signed records of the registry that were compared with it.
+    pub compared: Compared,
     /// At most [`FINDINGS_MAX`].
     pub findings: Vec<Finding>,
 }
@@ -65,6 +69,7 @@ struct Run<'a> {
     claims: Claims<'a>,
     /// The newest record that tells of a new epoch of the registry.
     epoch_changed: Option<String>,
+    written: WrittenRecords,
     report: Report,
 }
 
@@ -80,8 +85,10 @@ pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result
         from,
         claims: Claims::new(registry.view()),
         epoch_changed: None,
+        written: WrittenRecords::default(),
         report: Report::default(),
     };
+    let head = registry.view().head().revision.0;
     // What is remembered first: the store holds at least that.
     let mut chains: BTreeSet<ChainId> = heads.chains().into_iter().collect();
     let remembered: BTreeMap<ChainId, _> =
@@ -96,12 +103,13 @@ pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result
         run.claims.chain(&id.node_id, trusted.is_ok());
         match trusted {
             Ok(()) => run.chain(id, remembered.get(id).copied()).await?,
-            Err(finding) => run.find(finding),
+            Err(finding) => run.find(*finding),
         }
     }
     run.count_records().await?;
     // What an untrusted chain names was not added beside it: the key is what is wrong, and is told.
     run.search_added(&chains).await?;
+    run.compare_signed(registry.view(), head).await?;
     run.name_the_epoch();
     run.report.findings = told(std::mem::take(&mut run.report.findings));
     Ok(run.report)
@@ -204,7 +212,7 @@ impl Run<'_> {
                 if let Some(expected) = leaves.remove(&record.id.key) {
                     match compare(&record.id.key, &expected, Some(&stored(record))) {
                         Ok(()) => run.counted.found(&expected),
-                        Err(finding) => run.findings.push(finding),
+                        Err(finding) => run.findings.push(*finding),
                     }
                 }
             }
@@ -214,10 +222,20 @@ impl Run<'_> {
                 None => Leaves::new(),
             };
             for (key, expected) in std::mem::replace(&mut leaves, rest) {
-                run.findings.extend(compare(&key, &expected, None).err());
+                run.findings.extend(compare(&key, &expected, None).err().map(|finding| *finding));
             }
             run.findings.truncate(FINDINGS_MAX);
         }
+        Ok(())
+    }
+
+    /// Compares the signed records of the registry with what the trail says of them.
+    async fn compare_signed(&mut self, view: &View, head: u64) -> Result<(), StoreError> {
+        let mut found = Vec::new();
+        let written = std::mem::take(&mut self.written);
+        self.report.compared =
+            written.compare(self.store, view, head, |finding| keep(&mut found, finding)).await?;
+        found.into_iter().for_each(|finding| self.find(finding));
         Ok(())
     }
 
@@ -274,8 +292,11 @@ impl Run<'_> {
         } else if objection.is_none() {
             count.unsealed += 1;
         }
-        if let Some(finding) = objection.filter(|_| !self.is_named(record)) {
-            self.find(finding);
+        match objection {
+            // Whoever forges says nothing of what was written.
+            Some(finding) if !self.is_named(record) => self.find(finding),
+            Some(_) => {}
+            None => self.written.take(record),
         }
     }
 

@@ -92,6 +92,8 @@ impl<'a> NodeIdentities<'a> {
         let why = match held {
             Some(held) if held.barred => return Some(Unproven::Revoked),
             Some(held) => self.fault_of(&held)?,
+            // A new epoch has lost what it was given, which is about to be there again: for seconds.
+            None if self.view.awaits(&id) => return None,
             None => Unproven::NoCertificate,
         };
         let is_let_through = self.view.believes_files() && !says.without_identity

@@ -6,6 +6,7 @@
 mod kept_records;
 mod loading;
 mod queries;
+mod unaudited;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -20,6 +21,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RecordSignature;
 
 pub use loading::VerifiedSignatures;
+pub use unaudited::UnauditedWrite;
 
 use super::{State, View, ViewChange, ViewRecord, read, write};
 use crate::core::signed_record::{
@@ -139,6 +141,8 @@ pub(super) struct SignedRecords {
     refused: BTreeMap<RecordId, RefusedRecord>,
     /// Whether more were refused than are noted.
     has_more_refused: bool,
+    /// What was written without an audit record.
+    unaudited: BTreeMap<RecordId, UnauditedWrite>,
     /// Whether what was refused is to be judged anew, by a load: others may sign by now, or there was more of it.
     is_stale: bool,
     /// How often other records have counted than were kept in the file of this host.
@@ -384,6 +388,7 @@ impl State {
         match judged {
             Ok(parts) => {
                 self.signed.accept(id);
+                self.note_audited(change, entry);
                 let after = self.take_signed(found, parts, entry.revision);
                 let gone = || Arc::new(ViewRecord::new(epoch, tombstone(found)));
                 Some(ViewChange { before: known, after: after.unwrap_or_else(gone) })

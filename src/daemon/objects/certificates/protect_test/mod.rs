@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_pki::authority::Authority;
 use omnirelay_pki::certificate::key_of;
-use omnirelay_store::{Change, MemoryStore, Pulse, Record, Store, Write};
+use omnirelay_store::{Change, MemoryStore, Pulse, Record, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{
     JoinPolicyValue, JoinTokenValue, RecordSignature, RecordSigning, SigningValue,
 };
@@ -18,8 +18,10 @@ use super::record_keeper::kept_by_joining;
 use super::tests::called;
 use super::*;
 use crate::core::signed_record::{join, split};
+use crate::daemon::audit::written::{Compared, WrittenRecords};
 use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::node::lab::reason;
+use crate::daemon::registry::audit_record::AUDIT;
 use lab::*;
 
 /// What a daemon believes of the records that are attacked.
@@ -503,4 +505,69 @@ async fn an_issuer_that_knows_nothing_of_a_record_leaves_it_for_a_while() {
     assert!(attacker.stored(&forged).await.is_some(), "others may know it");
     a.until("it is taken away", |a| a.view().refused_records().is_empty()).await;
     assert!(attacker.stored(&forged).await.is_none());
+}
+
+/// What the trail in the store says of signed records against those, as a daemon checks it.
+async fn compared(attacker: &Attacker, by: &Daemon) -> (Compared, Vec<(String, String)>) {
+    let head = by.view().head().revision.0;
+    let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: 1000 };
+    let (mut written, mut found) = (WrittenRecords::default(), Vec::new());
+    attacker.0.scan(scan).await.unwrap().records.iter().for_each(|record| written.take(record));
+    let compared =
+        written.compare(&*attacker.0, by.view(), head, |finding| found.push(finding)).await.unwrap();
+    (compared, found.into_iter().map(|finding| (finding.object, finding.what)).collect())
+}
+
+#[tokio::test]
+async fn what_is_signed_and_written_beside_the_trail_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let (attacker, a, b) = mesh(place.path()).await;
+    b.until("all is signed", |b| b.view().is_all_signed()).await;
+    b.sees_all(&*attacker.0).await;
+    let (sound, found) = compared(&attacker, &b).await;
+    assert_eq!((sound, found.as_slice()), (Compared { as_written: 3, of_before: 0 }, &[][..]));
+    assert!(a.view().unaudited_writes().is_empty() && b.view().unaudited_writes().is_empty());
+
+    let issuer = a.served.signer.issuer(&authority_of(&a)).unwrap();
+    drop(a);
+    let (made, admin) = (RecordId::new(JOIN_TOKEN, "ffffffffffffffff"), token_of("operator").encode_to_vec());
+    for id in [token(), made.clone()] {
+        attacker.put(&id, signed_by(&issuer, &id, &admin, u64::MAX)).await;
+    }
+    b.sees_all(&*attacker.0).await;
+    assert!(b.view().refused_records().is_empty(), "it is signed, and counts");
+    let unaudited = b.view().unaudited_writes();
+    let noted: Vec<(&RecordId, &str)> = unaudited.iter().map(|(id, write)| (id, &*write.writer)).collect();
+    assert_eq!(noted, [(&token(), "worker-7"), (&made, "worker-7")]);
+    let (_, found) = compared(&attacker, &b).await;
+    let whats = [
+        "it was written again after that, and no audit record says so",
+        "no audit record says that it was written",
+    ];
+    for ((object, what), (id, expected)) in found.iter().zip([(token(), whats[0]), (made, whats[1])]) {
+        assert_eq!(*object, id.to_string());
+        assert!(what.starts_with(expected) && what.ends_with("by worker-7"), "{what}");
+    }
+    assert_eq!(found.len(), 2, "{found:?}");
+
+    attacker.write(vec![Write::Delete { id: policy() }]).await;
+    b.sees_all(&*attacker.0).await;
+    let (_, found) = compared(&attacker, &b).await;
+    let gone = (policy().to_string(), "it is gone from the store, and no audit record says so".to_owned());
+    assert!(found.contains(&gone), "{found:?}");
+}
+
+/// A trail that was pruned, or is read from some time on, says nothing of what was written before.
+#[tokio::test]
+async fn what_is_older_than_the_trail_is_no_finding() {
+    let place = tempfile::tempdir().unwrap();
+    let (attacker, a, _b) = mesh(place.path()).await;
+    a.until("all is signed", |a| a.view().is_all_signed()).await;
+    let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: 1000 };
+    for record in attacker.0.scan(scan).await.unwrap().records {
+        attacker.write(vec![Write::Delete { id: record.id }]).await;
+    }
+    a.sees_all(&*attacker.0).await;
+    let (older, found) = compared(&attacker, &a).await;
+    assert_eq!((older, found.as_slice()), (Compared { as_written: 0, of_before: 3 }, &[][..]));
 }

@@ -44,8 +44,13 @@ impl View {
         state.signed.held.get(id).is_some_and(|held| state.signed.is_to_sign(id, held))
     }
 
+    /// The kinds of which records are signed.
+    pub fn signed_kinds(&self) -> Vec<Kind> {
+        read(&self.state).signed.kinds.clone()
+    }
+
     /// Whether this record is of a signed kind, and not exempt.
-    pub(in crate::daemon::registry) fn is_signed(&self, id: &RecordId) -> bool {
+    pub(in crate::daemon) fn is_signed(&self, id: &RecordId) -> bool {
         read(&self.state).is_signed(id)
     }
 
