@@ -2,7 +2,7 @@
 
 use omnirelay_core::time::Millis;
 
-use super::{Epoch, GroupId, GroupRef, RecordId, Version};
+use super::{Epoch, GroupId, GroupRef, Kind, RecordId, Version};
 
 /// Why a call of the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,9 @@ pub enum CommitError {
     LeaseHeld { scope: String, holder: Option<GroupRef>, until: Millis },
     #[error("the idempotency key was used for another request")]
     IdempotencyReused,
+    /// The store does not let this process write records of this kind; it may write others.
+    #[error("the store does not let this daemon write records of kind `{}`", kind.0)]
+    KindDenied { kind: Kind },
     #[error(transparent)]
     Store(#[from] StoreError),
 }

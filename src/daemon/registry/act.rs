@@ -68,6 +68,7 @@ impl Act {
                 | CommitError::Fenced { .. }
                 | CommitError::LeaseHeld { .. }
                 | CommitError::IdempotencyReused
+                | CommitError::KindDenied { .. }
                 | CommitError::Store(_),
                 _,
             ) => false,

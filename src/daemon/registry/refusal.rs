@@ -42,6 +42,10 @@ pub(super) fn commit_fault(mutation: &Mutation<'_>, error: &CommitError) -> Faul
         CommitError::GroupLive { group, .. } => {
             Fault::new(reasons::GROUP_LIVE, format!("cannot carry out {action}: `{group}` is live"))
         }
+        CommitError::KindDenied { .. } => unavailable(mutation, &error.to_string()).hint(
+            "ask a daemon that can issue: its user of the store may write what issuers sign. A host that has just been given the \
+             issuer's secret may once another issuer has seen that, which takes seconds",
+        ),
         CommitError::Store(error) => store_fault(mutation, error),
     }
 }

@@ -87,6 +87,7 @@ pub(super) fn outcome(commit: Commit, mut reply: Reply) -> Result<Committed, Com
             Err(CommitError::LeaseHeld { scope, holder, until })
         }
         "reused" => Err(CommitError::IdempotencyReused),
+        "denied" => Err(CommitError::KindDenied { kind: super::super::Kind(reply.text()?.into()) }),
         "bytes" => Err(limits::commit_bytes(reply.count()?)
             .err()
             .map_or_else(|| incompatible("a commit refused for its bytes").into(), CommitError::from)),
@@ -100,7 +101,9 @@ pub(super) fn is_final(refusal: &CommitError) -> bool {
     match refusal {
         CommitError::Conflict { expected, actual, .. } => *expected > Version(0) && expected < actual,
         CommitError::GroupOver(_) | CommitError::Fenced { .. } | CommitError::IdempotencyReused => true,
-        CommitError::GroupLive { .. } | CommitError::LeaseHeld { .. } => false,
+        CommitError::GroupLive { .. } | CommitError::LeaseHeld { .. } | CommitError::KindDenied { .. } => {
+            false
+        }
         CommitError::Store(StoreError::EpochChanged { .. } | StoreError::Invalid { .. }) => true,
         CommitError::Store(
             StoreError::Unavailable(_)

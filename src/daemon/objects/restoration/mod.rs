@@ -99,6 +99,14 @@ fn reached(missing: &MissingRecords, followed: Option<FollowedSpan>) -> Revision
     of_missing.or(followed.map(|followed| followed.until)).unwrap_or_default()
 }
 
+/// What is not put back of what one daemon tried to put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// It may not write some of it.
+    ToOthers,
+}
+
 impl RecordRestorer {
     /// Does so for ever.
     pub async fn run(self) {
@@ -121,8 +129,10 @@ impl RecordRestorer {
             // Whoever comes first may end before it has done it.
             return Some(due.min(Instant::now() + LOOK_AGAIN));
         }
-        if let Err(error) = self.put_all_back(epoch, missing).await {
-            warn!(error = %chain(&error), "lost records were not put back; trying again");
+        match self.put_all_back(epoch, missing).await {
+            Ok(Left::Nothing) => {}
+            Ok(Left::ToOthers) => return Some(Instant::now() + TAKE_OVER),
+            Err(error) => warn!(error = %chain(&error), "lost records were not put back; trying again"),
         }
         Some(Instant::now() + AGAIN)
     }
@@ -196,25 +206,42 @@ impl RecordRestorer {
     }
 
     /// Puts back all that belongs together, and goes on with the rest where that cannot be done.
-    async fn put_all_back(&self, epoch: Epoch, missing: MissingRecords) -> Result<(), CommitError> {
+    async fn put_all_back(&self, epoch: Epoch, missing: MissingRecords) -> Result<Left, CommitError> {
         let deleted = self.deleted_since(&missing).await.map_err(CommitError::Store)?;
         deleted.iter().for_each(|id| self.registry.losses().note_superseded(id));
-        let mut outcome = Ok(());
+        let mut outcome = Ok(Left::Nothing);
         for mut family in missing.families {
             family.retain(|of| !deleted.contains(&of.record.record.id));
-            outcome = self.put_family_back(epoch, &family).await.and(outcome);
+            outcome = match (self.put_family_back(epoch, &family).await, outcome) {
+                (Ok(Left::ToOthers), Ok(_)) => Ok(Left::ToOthers),
+                (Ok(_), before) => before,
+                (failed, before) => before.and(failed),
+            };
         }
         outcome
     }
 
-    async fn put_family_back(&self, epoch: Epoch, family: &[MissingRecord]) -> Result<(), CommitError> {
+    /// What this daemon may not write it leaves to the next in line, with what that is a part of, and puts back what is behind it.
+    async fn put_family_back(&self, epoch: Epoch, family: &[MissingRecord]) -> Result<Left, CommitError> {
+        let (mut left, mut without_parts) = (Left::Nothing, BTreeSet::new());
         for some in portions(family) {
             if said(self.registry.view(), &given_up_id(), epoch).is_some() {
-                return Ok(());
+                return Ok(Left::Nothing);
             }
-            self.put_back(epoch, some).await?;
+            let is_whole = |of: &&MissingRecord| !without_parts.contains(&of.record.record.id);
+            let due: Vec<MissingRecord> = some.iter().filter(is_whole).cloned().collect();
+            match self.put_back(epoch, due).await {
+                Ok(()) => {}
+                Err(error) if is_denied(&error) => {
+                    let error = chain(&error);
+                    debug!(%error, count = some.len(), "lost records left to a daemon that may write them");
+                    without_parts.extend(some.iter().filter_map(|of| of.part_of.clone()));
+                    left = Left::ToOthers;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        Ok(left)
     }
 
     /// What somebody has made and deleted in this epoch: theirs is the last word.
@@ -236,8 +263,7 @@ impl RecordRestorer {
     }
 
     /// Writes some records as they were, but for those in whose place there is something.
-    async fn put_back(&self, epoch: Epoch, some: &[MissingRecord]) -> Result<(), CommitError> {
-        let mut some = some.to_vec();
+    async fn put_back(&self, epoch: Epoch, mut some: Vec<MissingRecord>) -> Result<(), CommitError> {
         loop {
             match self.write(epoch, &some).await {
                 // Somebody has just written it: the view will show that.
@@ -274,6 +300,11 @@ impl RecordRestorer {
         info!(count = due.len(), %epoch, "lost records put back");
         Ok(())
     }
+}
+
+/// Whether the store, or the mesh, does not let this daemon write it, as others may.
+fn is_denied(error: &CommitError) -> bool {
+    matches!(error, CommitError::KindDenied { .. } | CommitError::Store(StoreError::Denied { .. }))
 }
 
 /// The records of a family in portions that fit into a commit each, none of them of two kinds.

@@ -1,7 +1,8 @@
 //! Who puts back what a new epoch has lost, and what nobody may do meanwhile; in paused time.
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use omnirelay_scripted::{Faulty, PausedClock};
+use omnirelay_scripted::{Answered, Call, Faulty, PausedClock, Script, Scripted};
 use omnirelay_store::{Commit, MemoryStore, OpenGroup, Pulse, Scan, Store};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -52,6 +53,10 @@ impl Daemon {
 
     /// Follows the next store from now on, and puts back what that has lost.
     async fn move_to(&mut self, next: &Arc<MemoryStore>) {
+        self.move_by(next.clone()).await;
+    }
+
+    async fn move_by(&mut self, next: Arc<dyn Store>) {
         let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
         let (id, secret) = (session_id(self.registry.node_id()), self.registry.node_id().to_owned());
         next.open_group(OpenGroup { epoch, id, ttl: 20 * SECOND, secret }).await.unwrap();
@@ -95,6 +100,21 @@ fn one(key: &str, value: &str, writer: &str) -> Vec<(String, String, String)> {
     vec![(key.to_owned(), value.to_owned(), writer.to_owned())]
 }
 
+/// A store by credentials that may not write records of a kind.
+struct Denying(Arc<dyn Store>, Kind);
+
+#[async_trait]
+impl Script for Denying {
+    async fn pass(&self, call: Call) -> Answered {
+        match &call {
+            Call::Commit(commit) if commit.writes.iter().any(|write| write.id().kind == self.1) => {
+                Err(CommitError::KindDenied { kind: self.1.clone() })
+            }
+            _ => call.on(&*self.0).await,
+        }
+    }
+}
+
 /// `a` has seen less than `b`.
 async fn two() -> (Daemon, Daemon, Arc<MemoryStore>) {
     let clock = PausedClock(Instant::now());
@@ -132,6 +152,27 @@ async fn whoever_had_come_furthest_puts_everything_back_and_nobody_writes_in_its
     }
     a.writes(WHOLE, "w").await.unwrap();
     assert!(a.registry.losses().told(a.registry.view()).iter().all(|loss| loss.is_restored()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_first_one_may_not_write_the_next_in_line_puts_back() {
+    let (mut a, mut b, next) = two().await;
+    for daemon in [&a, &b] {
+        daemon.had(WHOLE, "alone", "1").await;
+    }
+    a.move_to(&next).await;
+    b.move_by(Arc::new(Scripted(Denying(next.clone(), PART)))).await;
+    sleep(4 * SECOND).await;
+    assert_eq!(
+        stored(&*next, WHOLE).await,
+        one("alone", "1", "b"),
+        "a whole does not come back without its part"
+    );
+    sleep(5 * SECOND).await;
+    let whole = [one("alone", "1", "b"), one("w", "1", "a")].concat();
+    assert_eq!(stored(&*next, WHOLE).await, whole);
+    assert_eq!(stored(&*next, PART).await, one("w/p", "1", "a"));
+    assert_eq!(trouble(&b.registry), None);
 }
 
 #[tokio::test(start_paused = true)]

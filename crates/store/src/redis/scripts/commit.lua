@@ -171,6 +171,10 @@ for _ = 1, tonumber(ARGV[11]) do
   end
 end
 
+for _, plan in ipairs(planned) do
+  if not may_write(plan.kind) then return { 'denied', plan.kind } end
+end
+
 -- All that is judged is judged: from here on everything is written.
 for _, plan in ipairs(planned) do
   if not plan.record then check_type(order_key(plan.kind), 'zset') end

@@ -50,6 +50,17 @@ local DELETED, BOUND = 1, 2
 local function records_key(kind) return PREFIX .. 'records:' .. kind end
 local function order_key(kind) return PREFIX .. 'order:' .. kind end
 
+-- Whether the user may write records of a kind: not all may who may run scripts. A command that is denied stops a script
+-- half way, so that this is asked before anything is written.
+local writable = {}
+local function may_write(kind)
+  if writable[kind] == nil then
+    writable[kind] = server.acl_check_cmd('HSET', records_key(kind), 'f', '')
+      and server.acl_check_cmd('ZADD', order_key(kind), '0', 'm')
+  end
+  return writable[kind]
+end
+
 local function digits(number) return string.format('%d', number) end
 
 -- A number in META; 0 where there is none.

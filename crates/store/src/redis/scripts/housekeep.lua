@@ -11,58 +11,104 @@ local answer_age, answers_max = tonumber(ARGV[5]), tonumber(ARGV[6])
 local room, bytes_room, rows_max = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local expired, trimmed, collected, forgotten, more = 0, 0, 0, 0, false
 
--- The records bound to the lives of a group up to `through`, as far as there is room; true if these are all.
+-- How often what is left to others is passed over in a row: they may write what this user may not.
+local PASSES_MAX = 4
+
+-- The life of a group that a member is of, the kind and the key; no kind: a commit has not written it.
+local function parts_of_member(member, prefix_length)
+  local split = string.find(member, '\0', prefix_length + 9, true)
+  if not split then return 0, nil, nil end
+  local instance = struct.unpack('>I8', member, prefix_length + 1)
+  return instance, string.sub(member, prefix_length + 9, split - 1), string.sub(member, split + 1)
+end
+
+-- Plans the end of the records bound to the lives of a group up to `through`, as far as there is room. Two answers: whether
+-- these are all that this user may write; whether others are left.
 local function bound(id, through, into)
   local prefix = members_prefix(id)
-  local from = '[' .. prefix
-  local to = '(' .. prefix .. struct.pack('>I8', through + 1)
-  local found = redis.call('ZRANGEBYLEX', MEMBERS, from, to, 'LIMIT', 0, room + 1)
-  for _, member in ipairs(found) do
-    local id_at = #prefix + 9
-    local split = string.find(member, '\0', id_at, true)
-    local kind, key = string.sub(member, id_at, split - 1), string.sub(member, split + 1)
-    local row = redis.call('HGET', records_key(kind), key)
-    if row then
-      local record = read_record(kind, key, row)
-      if room == 0 or bytes_room < record.value_bytes then return false end
-      room = room - 1
-      bytes_room = bytes_room - record.value_bytes
-      into[#into + 1] = { kind = kind, key = key, record = record, member = member }
-    else
-      redis.call('ZREM', MEMBERS, member)
+  local from, to = '[' .. prefix, '(' .. prefix .. struct.pack('>I8', through + 1)
+  local left, dropped = false, false
+  for _ = 1, PASSES_MAX do
+    local some = room + 1
+    local found = redis.call('ZRANGEBYLEX', MEMBERS, from, to, 'LIMIT', 0, some)
+    for _, member in ipairs(found) do
+      local instance, kind, key = parts_of_member(member, #prefix)
+      local row = kind and redis.call('HGET', records_key(kind), key)
+      local record = row and read_record(kind, key, row)
+      if not record or record.group ~= id or record.instance ~= instance then
+        -- The record alone says what it is bound to: anybody can write a member.
+        redis.call('ZREM', MEMBERS, member)
+        dropped = true
+      elseif not may_write(kind) then
+        left = true
+      else
+        if room == 0 or bytes_room < record.value_bytes then return false, left end
+        room = room - 1
+        bytes_room = bytes_room - record.value_bytes
+        into[#into + 1] = { kind = kind, key = key, record = record, member = member }
+      end
+    end
+    if #found < some then return true, left end
+    from = '(' .. found[#found]
+  end
+  return left and not dropped, left
+end
+
+-- Has each group of a queue swept until one is not done with, or 64 have been looked at. Those that are left to others keep
+-- their places, and do not stand before the rest.
+local function sweep_queue(sweep, page)
+  for pass = 0, PASSES_MAX - 1 do
+    local ids, left = page(pass * 64), 0
+    for _, id in ipairs(ids) do
+      local whole, is_left = sweep(id)
+      if not whole then
+        more = true
+        return false
+      end
+      if is_left then left = left + 1 end
+    end
+    if #ids < 64 then return true end
+    if left < 64 then
+      more = true
+      return true
     end
   end
   return true
 end
 
-local function expire()
-  if spared_until(state) then return end
-  local plans, swept = {}, {}
+local function sweep_groups(plans, swept)
   local function sweep(id, is_due)
     local group = group_of(id)
     if not group then
       swept[#swept + 1] = { id = id, is_due = is_due }
-      return true
+      return true, false
     end
     local live = is_live(group, now)
     local before = #plans
-    local whole = bound(id, live and group.instance - 1 or group.instance, plans)
-    if #plans == before and whole then
+    local whole, left = bound(id, live and group.instance - 1 or group.instance, plans)
+    if #plans == before and whole and not left then
       swept[#swept + 1] = { id = id, is_due = is_due, deadline = group.deadline, is_live = live }
     end
-    return whole
+    return whole, left and #plans == before
   end
-  local whole = true
-  local stale = redis.call('ZRANGE', STALE, 0, 63)
-  for _, id in ipairs(stale) do
-    if whole then whole = sweep(id, false) end
-  end
-  local due = redis.call('ZRANGE', DUE, '-inf', now, 'BYSCORE', 'LIMIT', 0, 64)
-  for _, id in ipairs(due) do
+  local function sweep_due(id)
     -- One that is stale as well has been looked at.
-    if whole and not redis.call('ZSCORE', STALE, id) then whole = sweep(id, true) end
+    if redis.call('ZSCORE', STALE, id) then return true, true end
+    return sweep(id, true)
   end
-  more = not whole or #stale == 64 or #due == 64
+  local whole = sweep_queue(function(id) return sweep(id, false) end, function(from)
+    return redis.call('ZRANGE', STALE, from, from + 63)
+  end)
+  if not whole then return end
+  sweep_queue(sweep_due, function(from)
+    return redis.call('ZRANGE', DUE, '-inf', now, 'BYSCORE', 'LIMIT', from, 64)
+  end)
+end
+
+local function expire()
+  if spared_until(state) then return end
+  local plans, swept = {}, {}
+  sweep_groups(plans, swept)
   if #plans > 0 then
     check_type(TOMBSTONES, 'zset')
     local entry = new_entry(state, '')
@@ -119,22 +165,38 @@ local function trim_log()
   end
 end
 
-local function collect_tombstones()
-  local old = redis.call('ZRANGE', TOMBSTONES, '-inf', now - tombstone_age, 'BYSCORE', 'LIMIT', 0, rows_max)
-  for _, id in ipairs(old) do
-    local split = string.find(id, '\0', 1, true)
-    local kind, key = string.sub(id, 1, split - 1), string.sub(id, split + 1)
-    local row = redis.call('HGET', records_key(kind), key)
-    if row then
-      local version = read_record(kind, key, row).version
-      if version > tonumber(redis.call('HGET', FLOORS, kind) or 0) then redis.call('HSET', FLOORS, kind, version) end
+-- Deletes what is left of a record that was deleted long ago; false: this user may not.
+local function collect(id)
+  local split = string.find(id, '\0', 1, true)
+  local kind, key = string.sub(id, 1, (split or 1) - 1), string.sub(id, (split or 0) + 1)
+  local row = split and redis.call('HGET', records_key(kind), key)
+  local record = row and read_record(kind, key, row)
+  -- The record alone says that it was deleted: anybody can write that it was.
+  if split and (not record or record.deleted) then
+    if not may_write(kind) then return false end
+    if record and record.version > tonumber(redis.call('HGET', FLOORS, kind) or 0) then
+      redis.call('HSET', FLOORS, kind, record.version)
     end
     redis.call('HDEL', records_key(kind), key)
     redis.call('ZREM', order_key(kind), key)
-    redis.call('ZREM', TOMBSTONES, id)
   end
-  collected = #old
-  if #old == rows_max then more = true end
+  redis.call('ZREM', TOMBSTONES, id)
+  return true
+end
+
+local function collect_tombstones()
+  local left = 0
+  for _ = 1, PASSES_MAX do
+    local old = redis.call('ZRANGE', TOMBSTONES, '-inf', now - tombstone_age, 'BYSCORE', 'LIMIT', left, rows_max)
+    for _, id in ipairs(old) do
+      if collect(id) then collected = collected + 1 else left = left + 1 end
+    end
+    if #old < rows_max then return end
+    if collected > 0 then
+      more = true
+      return
+    end
+  end
 end
 
 local function forget_answers()

@@ -190,6 +190,7 @@ impl Campaigner {
             | CommitError::GroupLive { .. }
             | CommitError::LeaseHeld { .. }
             | CommitError::IdempotencyReused
+            | CommitError::KindDenied { .. }
             | CommitError::Store(_) => {}
         }
         if !yielding.in_doubt {
@@ -231,6 +232,7 @@ impl Campaigner {
                         CommitError::GroupOver(_)
                         | CommitError::Fenced { .. }
                         | CommitError::IdempotencyReused
+                        | CommitError::KindDenied { .. }
                         | CommitError::Store(_) => now.after(self.settings.election_backoff),
                     };
                     refused.iter().for_each(|piece| self.leave_alone(piece, again));
@@ -257,6 +259,7 @@ impl Campaigner {
             CommitError::GroupOver(_)
             | CommitError::Fenced { .. }
             | CommitError::IdempotencyReused
+            | CommitError::KindDenied { .. }
             | CommitError::Store(_) => true,
         };
         if pieces.iter().any(&is_about) {
