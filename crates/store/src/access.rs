@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Kind;
+
 /// By which a store knows who calls.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
@@ -27,6 +29,29 @@ pub enum Readmitted {
     Known,
     /// The store had forgotten them, and knows them again.
     Made,
+    /// This process may not say who uses the store.
+    Denied,
+}
+
+/// The kinds whose records a node may write by its own credentials, where a store can tell kinds apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WritableKinds {
+    /// All, also those that nobody knows yet.
+    All,
+    /// Those of `kinds`. What the credentials allow of others stays so, as a later version may have added it, but for the kinds
+    /// of `never`. Whatever belongs to no kind may be written as well.
+    Only { kinds: Vec<Kind>, never: Vec<Kind> },
+}
+
+/// What became of credentials whose rights were to be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RightsSet {
+    /// They had these rights.
+    Same,
+    /// They have them now.
+    Changed,
+    /// There are no such credentials.
+    Absent,
     /// This process may not say who uses the store.
     Denied,
 }

@@ -29,7 +29,7 @@ mod switch;
 pub mod whole_file;
 
 pub use self::redis::RedisStore;
-pub use access::{Credentials, Expelled, Readmitted};
+pub use access::{Credentials, Expelled, Readmitted, RightsSet, WritableKinds};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use embedded::EmbeddedStore;
 pub use error::{CommitError, StoreError};
@@ -211,7 +211,7 @@ pub struct IdempotencyKey {
 /// What stands in the way is told in this order: a limit of the port, the idempotency key (of a
 /// commit made before: its answer, whatever has changed since), the epoch, the fence, the
 /// preconditions, the groups of the writes, [`COMMIT_BYTES_MAX`] with the values from before, the
-/// leases.
+/// leases, the kinds that this process may write.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// The epoch that the caller read in.
@@ -508,14 +508,24 @@ pub trait Store: Send + Sync + 'static {
         Err(ResetClockError::Unsupported)
     }
 
-    /// Gives the node `who` credentials of its own, or other ones if it has some. `None`: it uses the store as all do, since
-    /// there is nothing to prove, or this process may not say who does.
+    /// Gives the node `who` credentials of its own, or other ones if it has some, by which it may write what `writable` says.
+    /// `None`: it uses the store as all do, since there is nothing to prove, or this process may not say who does.
     ///
     /// # Errors
     /// Those of a reading.
-    async fn admit(&self, who: &str) -> Result<Option<Credentials>, StoreError> {
-        let _ = who;
+    async fn admit(&self, who: &str, writable: &WritableKinds) -> Result<Option<Credentials>, StoreError> {
+        let _ = (who, writable);
         Ok(None)
+    }
+
+    /// Has the credentials that the node `who` has of its own allow what this version needs, and what `writable` says; what was
+    /// opened with them goes on.
+    ///
+    /// # Errors
+    /// Those of a reading.
+    async fn set_rights(&self, who: &str, writable: &WritableKinds) -> Result<RightsSet, StoreError> {
+        let _ = (who, writable);
+        Ok(RightsSet::Absent)
     }
 
     /// Takes a node's own credentials away, and cuts the connections that were opened with them.
@@ -528,12 +538,17 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Gives the node `who` the credentials back that [`Store::admit`] gave it, where the store has forgotten them: by the
-    /// SHA-256 of their password.
+    /// SHA-256 of their password. Those that it knows are left as they are.
     ///
     /// # Errors
     /// Those of a reading.
-    async fn readmit(&self, who: &str, password_hash: &[u8; 32]) -> Result<Readmitted, StoreError> {
-        let _ = (who, password_hash);
+    async fn readmit(
+        &self,
+        who: &str,
+        password_hash: &[u8; 32],
+        writable: &WritableKinds,
+    ) -> Result<Readmitted, StoreError> {
+        let _ = (who, password_hash, writable);
         Ok(Readmitted::Denied)
     }
 

@@ -53,6 +53,8 @@ pub struct Kinds {
     pub mirrored: &'static [Kind],
     /// Not held; those who watch are told of their changes.
     pub followed: &'static [Kind],
+    /// Neither held nor told of: whoever is asked for them reads them.
+    pub stored: &'static [Kind],
     /// Of the mirrored: nobody restores what a new epoch has lost of them, as whoever lives says so again. In the
     /// order in which an outage has them brought back: those first that others depend on.
     pub claimed: &'static [Kind],
@@ -66,8 +68,15 @@ pub struct Kinds {
 
 impl Kinds {
     /// Of a part that has no records.
-    pub const NONE: Self =
-        Self { mirrored: &[], followed: &[], claimed: &[], signed: &[], shared: &[], restored: &[] };
+    pub const NONE: Self = Self {
+        mirrored: &[],
+        followed: &[],
+        stored: &[],
+        claimed: &[],
+        signed: &[],
+        shared: &[],
+        restored: &[],
+    };
 }
 
 /// The steps of a stop, in their order. What runs until one of them is ended when it begins.

@@ -35,6 +35,7 @@ use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::record_issuers::MeshIssuers;
 use crate::daemon::objects::certificates::record_keeper::RecordKeeper;
 use crate::daemon::objects::certificates::signer::Signer;
+use crate::daemon::objects::certificates::store_rights::StoreRights;
 use crate::daemon::objects::certificates::store_users::StoreUsers;
 use crate::daemon::objects::certificates::token_epochs::TokenEpochs;
 use crate::daemon::objects::certificates::unproven_leaders::UnprovenLeaders;
@@ -264,11 +265,12 @@ fn unsigned_records(registry: &Registry) -> Option<String> {
     is_open.then(|| "records of who may do what count without a signature: whoever writes to the store administers the mesh".to_owned())
 }
 
-/// Makes users of the store anew that its server has forgotten.
+/// Makes users of the store anew that its server has forgotten, and has them write what they may.
 fn keep_store_users(node: &mut Mount, signer: &Arc<Signer>, store: &StoreAccess) {
     if store.is_shared {
         let (registry, cluster) = (node.registry.clone(), node.config.node.cluster.clone());
-        let users = StoreUsers { registry, signer: signer.clone(), cluster, known: Mutex::default() };
+        let rights = StoreRights::of(store.kinds.clone());
+        let users = StoreUsers { registry, signer: signer.clone(), cluster, known: Mutex::default(), rights };
         node.run(Phase::End, async move { users.run().await });
     }
 }
@@ -445,6 +447,7 @@ fn store_access(config: &Config, node_id: &str) -> StoreAccess {
             password: password.map(|password| password.reveal().to_owned()).unwrap_or_default(),
         }),
         ca: options.tls.ca,
+        kinds: super::known_kinds(),
         told: Box::new(move |credentials| JoinStore { url: url.revealing(credentials), ..told.clone() }),
     }
 }

@@ -18,7 +18,10 @@ mod store;
 mod transport;
 mod transport_policy;
 
-use crate::daemon::node::Part;
+use omnirelay_store::Kind;
+
+use crate::daemon::node::{Kinds, Part};
+use crate::daemon::objects::certificates::store_rights::KnownKinds;
 
 /// All parts, in the order in which their kinds are brought back after an outage.
 pub const ALL: &[Part] = &[
@@ -41,9 +44,66 @@ pub const ALL: &[Part] = &[
     dev::PART,
 ];
 
+/// The kinds of all parts: a node has others beside it that are made of other parts.
+pub fn known_kinds() -> KnownKinds {
+    let of = |pick: fn(&Kinds) -> &'static [Kind]| ALL.iter().flat_map(move |part| pick(&part.kinds));
+    let signed: Vec<Kind> = of(|kinds| kinds.signed).cloned().collect();
+    let all = of(|kinds| kinds.mirrored).chain(of(|kinds| kinds.followed)).chain(of(|kinds| kinds.stored));
+    let others = all.filter(|kind| !signed.contains(kind)).cloned().collect();
+    KnownKinds { signed, others }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::known_kinds;
     use crate::daemon::registry::later_version::tables_with;
+
+    const GUIDE: &str = include_str!("../../../docs/guides/storage.md");
+
+    fn known() -> BTreeSet<String> {
+        let known = known_kinds();
+        known.signed.iter().chain(&known.others).map(|kind| kind.0.to_string()).collect()
+    }
+
+    /// What the sources declare below a folder, but for their tests.
+    fn declared(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                declared(&path, found);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).unwrap();
+            let of_name = |rest: &str| rest.split('"').next().map(str::to_owned);
+            let is_test = path.to_string_lossy().contains("_test");
+            if !is_test {
+                found.extend(source.split(": Kind = Kind::of(\"").skip(1).filter_map(of_name));
+            }
+        }
+    }
+
+    /// One that is forgotten here can be written by issuers alone.
+    #[test]
+    fn every_kind_of_the_sources_is_of_a_part() {
+        let mut found = BTreeSet::new();
+        declared(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/daemon"), &mut found);
+        assert_eq!(known(), found);
+    }
+
+    #[test]
+    fn the_guides_user_that_is_no_issuer_writes_all_kinds_but_the_signed() {
+        let block =
+            GUIDE.split("# a daemon that is no issuer\n").nth(1).unwrap().split("```").next().unwrap();
+        let others: BTreeSet<String> = known_kinds().others.iter().map(|kind| kind.0.to_string()).collect();
+        for of in ["records", "order"] {
+            let prefix = format!("~{{omnirelay:*}}:{of}:");
+            let told = block.split_whitespace().filter_map(|word| word.strip_prefix(&prefix));
+            assert_eq!(told.map(str::to_owned).collect::<BTreeSet<_>>(), others, "{of}");
+        }
+    }
 
     #[test]
     fn what_a_later_version_wrote_into_each_kind_is_judged_or_has_a_reason_not_to_be() {

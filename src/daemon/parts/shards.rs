@@ -21,13 +21,14 @@ use crate::daemon::objects::shards::plans::watching::{plans_topic, states_topic}
 use crate::daemon::objects::shards::release::Releases;
 use crate::daemon::objects::shards::watching::topic;
 use crate::daemon::objects::shards::webhook::{Deliveries, WEBHOOK, Webhook};
-use crate::daemon::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, Shards, levels};
+use crate::daemon::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, Shards, levels};
 use crate::daemon::objects::shards::{namespace_of_plan, namespace_of_shard};
 use crate::daemon::registry::epoch_loss::RestoredKind;
 
 pub const PART: Part = Part {
     kinds: Kinds {
         mirrored: &[NAMESPACE, SHARD, PLAN, RELEASE, LOAD, WEBHOOK],
+        stored: &[SHARD_CHANGE],
         claimed: &[RELEASE, LOAD],
         // A namespace that is there has its shards.
         restored: &[

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use omnirelay_store::{
     AcceptedLoss, Beat, ClockReset, Commit, CommitError, Committed, Confirmation, Credentials, Epoch,
     Expelled, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogPage, OpenGroup, Opened, Pulse,
-    Readmitted, ResetClock, ResetClockError, Retention, Revision, Scan, ScanPage, Store, StoreError,
-    SwitchError, SwitchOrder, Switched, Write,
+    Readmitted, ResetClock, ResetClockError, Retention, Revision, RightsSet, Scan, ScanPage, Store,
+    StoreError, SwitchError, SwitchOrder, Switched, WritableKinds, Write,
 };
 use omnirelay_wire::descriptors;
 use omnirelay_wire::pb::omnirelay::security::v1::JoinRule;
@@ -272,8 +272,12 @@ impl Store for LaterVersion {
         self.0.switch(order).await
     }
 
-    async fn admit(&self, who: &str) -> Result<Option<Credentials>, StoreError> {
-        self.0.admit(who).await
+    async fn admit(&self, who: &str, writable: &WritableKinds) -> Result<Option<Credentials>, StoreError> {
+        self.0.admit(who, writable).await
+    }
+
+    async fn set_rights(&self, who: &str, writable: &WritableKinds) -> Result<RightsSet, StoreError> {
+        self.0.set_rights(who, writable).await
     }
 
     async fn expel(&self, who: &str) -> Result<Expelled, StoreError> {
@@ -284,8 +288,13 @@ impl Store for LaterVersion {
         self.0.reset_clock(order).await
     }
 
-    async fn readmit(&self, who: &str, password_hash: &[u8; 32]) -> Result<Readmitted, StoreError> {
-        self.0.readmit(who, password_hash).await
+    async fn readmit(
+        &self,
+        who: &str,
+        password_hash: &[u8; 32],
+        writable: &WritableKinds,
+    ) -> Result<Readmitted, StoreError> {
+        self.0.readmit(who, password_hash, writable).await
     }
 
     async fn password_hash(&self, who: &str) -> Result<Option<[u8; 32]>, StoreError> {

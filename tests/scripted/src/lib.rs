@@ -13,8 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omnirelay_store::{
     Beat, Commit, CommitError, Committed, Confirmation, Credentials, Epoch, Expelled, GroupRef, Housekept,
-    IdempotencyKey, Leases, LogPage, OpenGroup, Opened, Pulse, Readmitted, Retention, Revision, Scan,
-    ScanPage, Store, StoreError,
+    IdempotencyKey, Leases, LogPage, OpenGroup, Opened, Pulse, Readmitted, Retention, Revision, RightsSet,
+    Scan, ScanPage, Store, StoreError, WritableKinds,
 };
 
 pub use call::{Answer, Answered, Call, Method};
@@ -140,16 +140,26 @@ impl<S: Script> Store for Scripted<S> {
         answer!(self.pass(Call::Confirm(epoch)).await, Confirmed).map_err(plain)
     }
 
-    async fn admit(&self, who: &str) -> Result<Option<Credentials>, StoreError> {
-        Ok(self.0.users().map(|users| users.admit(who)))
+    async fn admit(&self, who: &str, writable: &WritableKinds) -> Result<Option<Credentials>, StoreError> {
+        Ok(self.0.users().map(|users| users.admit(who, writable)))
+    }
+
+    async fn set_rights(&self, who: &str, writable: &WritableKinds) -> Result<RightsSet, StoreError> {
+        Ok(self.0.users().map_or(RightsSet::Absent, |users| users.set_rights(who, writable)))
     }
 
     async fn expel(&self, who: &str) -> Result<Expelled, StoreError> {
         Ok(self.0.users().map_or(Expelled::Absent, |users| users.expel(who)))
     }
 
-    async fn readmit(&self, who: &str, password_hash: &[u8; 32]) -> Result<Readmitted, StoreError> {
-        Ok(self.0.users().map_or(Readmitted::Denied, |users| users.readmit(who, password_hash)))
+    async fn readmit(
+        &self,
+        who: &str,
+        password_hash: &[u8; 32],
+        writable: &WritableKinds,
+    ) -> Result<Readmitted, StoreError> {
+        let made = self.0.users().map(|users| users.readmit(who, password_hash, writable));
+        Ok(made.unwrap_or(Readmitted::Denied))
     }
 
     async fn password_hash(&self, who: &str) -> Result<Option<[u8; 32]>, StoreError> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use omnirelay_store::{Credentials, Expelled, Readmitted};
+use omnirelay_store::{Credentials, Expelled, Readmitted, RightsSet, WritableKinds};
 
 /// The SHA-256 of passwords by node.
 pub type Passwords = BTreeMap<String, [u8; 32]>;
@@ -14,6 +14,7 @@ type Deed = Box<dyn FnOnce(&mut Passwords) + Send>;
 /// The nodes that have credentials of their own.
 pub struct Users {
     passwords: Mutex<Passwords>,
+    rights: Mutex<BTreeMap<String, WritableKinds>>,
     hash: fn(&[u8]) -> [u8; 32],
     given: AtomicUsize,
     asked: AtomicUsize,
@@ -33,7 +34,14 @@ impl Users {
     /// None yet; passwords are known by what `hash` makes of them.
     pub fn hashed_by(hash: fn(&[u8]) -> [u8; 32]) -> Self {
         let (given, asked) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { passwords: Mutex::default(), hash, given, asked, meanwhile: Mutex::default() }
+        Self {
+            passwords: Mutex::default(),
+            rights: Mutex::default(),
+            hash,
+            given,
+            asked,
+            meanwhile: Mutex::default(),
+        }
     }
 
     /// Has something happen at the next such moment that has nothing else to happen.
@@ -51,6 +59,16 @@ impl Users {
         self.passwords()[who]
     }
 
+    /// What a node may write.
+    pub fn rights_of(&self, who: &str) -> Option<WritableKinds> {
+        self.rights.lock().unwrap().get(who).cloned()
+    }
+
+    /// Has a node write what an earlier version has let it write.
+    pub fn let_write(&self, who: &str, writable: WritableKinds) {
+        self.rights.lock().unwrap().insert(who.to_owned(), writable);
+    }
+
     /// As the server after a restart, which has kept none.
     pub fn forget_all(&self) {
         self.passwords.lock().unwrap().clear();
@@ -66,7 +84,16 @@ impl Users {
         true
     }
 
-    pub(crate) fn admit(&self, who: &str) -> Credentials {
+    pub(crate) fn set_rights(&self, who: &str, writable: &WritableKinds) -> RightsSet {
+        if !self.passwords.lock().unwrap().contains_key(who) {
+            return RightsSet::Absent;
+        }
+        let before = self.rights.lock().unwrap().insert(who.to_owned(), writable.clone());
+        if before.as_ref() == Some(writable) { RightsSet::Same } else { RightsSet::Changed }
+    }
+
+    pub(crate) fn admit(&self, who: &str, writable: &WritableKinds) -> Credentials {
+        self.let_write(who, writable.clone());
         let password = format!("password {}", self.given.fetch_add(1, Ordering::SeqCst));
         let hash = (self.hash)(password.as_bytes());
         self.passwords.lock().unwrap().insert(who.to_owned(), hash);
@@ -74,12 +101,13 @@ impl Users {
         Credentials { username: who.to_owned(), password }
     }
 
-    pub(crate) fn readmit(&self, who: &str, hash: &[u8; 32]) -> Readmitted {
+    pub(crate) fn readmit(&self, who: &str, hash: &[u8; 32], writable: &WritableKinds) -> Readmitted {
         if self.passwords.lock().unwrap().contains_key(who) {
             return Readmitted::Known;
         }
         self.pass(Moment::Missed);
         self.passwords.lock().unwrap().insert(who.to_owned(), *hash);
+        self.let_write(who, writable.clone());
         Readmitted::Made
     }
 

@@ -11,6 +11,7 @@ mod confirm;
 mod greeting;
 pub mod link;
 mod reply;
+pub mod rights;
 mod scripts;
 pub mod url;
 pub mod users;
@@ -28,8 +29,8 @@ use super::{
     Beat, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, ClockReset, Commit, CommitError, Committed, Confirmation,
     Credentials, Epoch, Expelled, Grace, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogEntry,
     LogPage, OpenGroup, Opened, Pulse, REPLACED_MAX, RESET_MIN, RESET_WALLS_MAX, Readmitted, RecordId,
-    ResetClock, ResetClockError, Retention, Revision, Scan, ScanPage, Store, StoreError, SwitchError,
-    SwitchOrder, Switched, limits, rules,
+    ResetClock, ResetClockError, Retention, Revision, RightsSet, Scan, ScanPage, Store, StoreError,
+    SwitchError, SwitchOrder, Switched, WritableKinds, limits, rules,
 };
 use greeting::{Greeting, Seen, TURNED_AWAY};
 use link::{Link, LinkError, RedisOptions};
@@ -472,8 +473,8 @@ impl Store for RedisStore {
         }
     }
 
-    async fn admit(&self, who: &str) -> Result<Option<Credentials>, StoreError> {
-        let made = self.users().make(who).await;
+    async fn admit(&self, who: &str, writable: &WritableKinds) -> Result<Option<Credentials>, StoreError> {
+        let made = self.users().make(who, writable).await;
         let made = made.map_err(|error| self.failure(error, StoreError::Unavailable))?;
         Ok(made.map(|(credentials, is_kept)| {
             self.users_not_kept.store(!is_kept, Ordering::Relaxed);
@@ -486,9 +487,19 @@ impl Store for RedisStore {
         deleted.map_err(|error| self.failure(error, StoreError::Unavailable))
     }
 
-    async fn readmit(&self, who: &str, password_hash: &[u8; 32]) -> Result<Readmitted, StoreError> {
-        let restored = self.users().restore(who, password_hash).await;
+    async fn readmit(
+        &self,
+        who: &str,
+        password_hash: &[u8; 32],
+        writable: &WritableKinds,
+    ) -> Result<Readmitted, StoreError> {
+        let restored = self.users().restore(who, password_hash, writable).await;
         restored.map_err(|error| self.failure(error, StoreError::Unavailable))
+    }
+
+    async fn set_rights(&self, who: &str, writable: &WritableKinds) -> Result<RightsSet, StoreError> {
+        let set = self.users().set_rights(who, writable).await;
+        set.map_err(|error| self.failure(error, StoreError::Unavailable))
     }
 
     async fn password_hash(&self, who: &str) -> Result<Option<[u8; 32]>, StoreError> {

@@ -6,38 +6,8 @@ use omnirelay_core::text::hex;
 use redis::{Cmd, Value, cmd};
 
 use super::link::{Info, Link, LinkError};
-use crate::{Credentials, Expelled, Readmitted};
-
-/// What a daemon does on a server, as `docs/guides/storage.md` has it.
-pub const COMMANDS: &[&str] = &[
-    "+info",
-    "+eval",
-    "+evalsha",
-    "+wait",
-    "+xread",
-    "+xadd",
-    "+xlen",
-    "+xrange",
-    "+xrevrange",
-    "+xtrim",
-    "+append",
-    "+exists",
-    "+get",
-    "+pexpire",
-    "+time",
-    "+type",
-    "+hdel",
-    "+hget",
-    "+hgetall",
-    "+hmget",
-    "+hset",
-    "+zadd",
-    "+zcard",
-    "+zrange",
-    "+zrangebylex",
-    "+zrem",
-    "+zscore",
-];
+use super::rights::{Allowed, Rights};
+use crate::{Credentials, Expelled, Readmitted, RightsSet, WritableKinds};
 
 /// What a node's own user is called. No part but the first has an underscore in it.
 pub fn node_user(prefix: &str, mesh: &str, node: &str) -> String {
@@ -55,14 +25,20 @@ pub struct Users<'a> {
 }
 
 /// What a server says of a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
     /// There is none.
     Absent,
-    /// There is one, with these hashes of passwords.
-    Present(Vec<String>),
+    /// There is one.
+    Present(User),
     /// It may not be asked.
     Denied,
+}
+
+/// A user as a server describes it.
+struct User {
+    /// Hashes of its passwords.
+    passwords: Vec<String>,
+    allowed: Allowed,
 }
 
 impl Users<'_> {
@@ -71,7 +47,11 @@ impl Users<'_> {
     ///
     /// # Errors
     /// Those of the link.
-    pub async fn make(&self, who: &str) -> Result<Option<(Credentials, bool)>, LinkError> {
+    pub async fn make(
+        &self,
+        who: &str,
+        writable: &WritableKinds,
+    ) -> Result<Option<(Credentials, bool)>, LinkError> {
         if !is_alone(&self.info().await?) {
             return Ok(None);
         }
@@ -80,7 +60,7 @@ impl Users<'_> {
         if self.delete(who).await? == Expelled::Denied {
             return Ok(None);
         }
-        let is_kept = self.set(who, &format!(">{password}")).await?;
+        let is_kept = self.set(who, &format!(">{password}"), writable).await?;
         let username = node_user(self.prefix, self.mesh, who);
         Ok(is_kept.map(|is_kept| (Credentials { username, password }, is_kept)))
     }
@@ -89,12 +69,44 @@ impl Users<'_> {
     ///
     /// # Errors
     /// Those of the link.
-    pub async fn restore(&self, who: &str, password_hash: &[u8; 32]) -> Result<Readmitted, LinkError> {
+    pub async fn restore(
+        &self,
+        who: &str,
+        password_hash: &[u8; 32],
+        writable: &WritableKinds,
+    ) -> Result<Readmitted, LinkError> {
         if matches!(self.find(who).await?, Found::Present(_)) {
             return Ok(Readmitted::Known);
         }
-        let made = self.set(who, &format!("#{}", hex(password_hash))).await?;
+        let made = self.set(who, &format!("#{}", hex(password_hash)), writable).await?;
         Ok(if made.is_some() { Readmitted::Made } else { Readmitted::Denied })
+    }
+
+    /// Has the user of `who` do what this version needs, and write what `writable` says: its password and its connections stay.
+    ///
+    /// # Errors
+    /// Those of the link.
+    pub async fn set_rights(&self, who: &str, writable: &WritableKinds) -> Result<RightsSet, LinkError> {
+        let user = match self.find(who).await? {
+            Found::Present(user) => user,
+            Found::Absent => return Ok(RightsSet::Absent),
+            Found::Denied => return Ok(RightsSet::Denied),
+        };
+        let Some(words) = self.rights(writable).words_for(&user.allowed) else { return Ok(RightsSet::Same) };
+        let mut command = cmd("ACL");
+        command.arg("SETUSER").arg(node_user(self.prefix, self.mesh, who)).arg(words);
+        match self.link.call(&command).await {
+            Ok(_) => {}
+            Err(error) if is_denied(&error) => return Ok(RightsSet::Denied),
+            Err(error) => return Err(error),
+        }
+        // Somebody may have deleted it meanwhile: what was made in its place has no password.
+        if matches!(self.find(who).await?, Found::Present(user) if user.passwords.is_empty()) {
+            self.forget(who).await?;
+            return Ok(RightsSet::Absent);
+        }
+        self.keep().await;
+        Ok(RightsSet::Changed)
     }
 
     /// The hash of the password of `who`; `None`: there is no such user, it has several, or this daemon may not ask.
@@ -103,7 +115,7 @@ impl Users<'_> {
     /// Those of the link.
     pub async fn password_hash(&self, who: &str) -> Result<Option<[u8; 32]>, LinkError> {
         Ok(match self.find(who).await? {
-            Found::Present(hashes) => match hashes.as_slice() {
+            Found::Present(user) => match user.passwords.as_slice() {
                 [only] => from_hex(only),
                 _ => None,
             },
@@ -176,7 +188,12 @@ impl Users<'_> {
     }
 
     /// Sets what the user of `who` may, and its password; whether it outlives the server. `None`: this daemon may not.
-    async fn set(&self, who: &str, password: &str) -> Result<Option<bool>, LinkError> {
+    async fn set(
+        &self,
+        who: &str,
+        password: &str,
+        writable: &WritableKinds,
+    ) -> Result<Option<bool>, LinkError> {
         let mut command = cmd("ACL");
         command
             .arg("SETUSER")
@@ -184,10 +201,7 @@ impl Users<'_> {
             .arg("reset")
             .arg("on")
             .arg(password);
-        command.arg(format!("~{{{}:{}}}:*", self.prefix, self.mesh)).arg(COMMANDS);
-        if self.database != 0 {
-            command.arg("+select");
-        }
+        command.arg(self.rights(writable).words());
         match self.link.call(&command).await {
             Ok(_) => Ok(Some(self.keep().await)),
             Err(error) if is_denied(&error) => Ok(None),
@@ -195,17 +209,17 @@ impl Users<'_> {
         }
     }
 
+    fn rights<'a>(&self, writable: &'a WritableKinds) -> Rights<'a> {
+        let prefix = format!("{{{}:{}}}:", self.prefix, self.mesh);
+        Rights { prefix, writable, selects: self.database != 0 }
+    }
+
     async fn find(&self, who: &str) -> Result<Found, LinkError> {
         let mut command = cmd("ACL");
         command.arg("GETUSER").arg(node_user(self.prefix, self.mesh, who));
         match self.link.call(&command).await {
             Ok(Value::Nil) => Ok(Found::Absent),
-            Ok(answer) => {
-                let mut fields =
-                    redis::from_redis_value::<HashMap<String, Value>>(answer).unwrap_or_default();
-                let passwords = fields.remove("passwords").map(redis::from_redis_value::<Vec<String>>);
-                Ok(Found::Present(passwords.and_then(Result::ok).unwrap_or_default()))
-            }
+            Ok(answer) => Ok(Found::Present(User::described(answer))),
             Err(error) if is_denied(&error) => Ok(Found::Denied),
             Err(error) => Err(error),
         }
@@ -226,6 +240,24 @@ impl Users<'_> {
     async fn info(&self) -> Result<Info, LinkError> {
         let text = self.link.call(&cmd("INFO")).await?;
         Ok(Info::new(redis::from_redis_value::<String>(text).unwrap_or_default()))
+    }
+}
+
+impl User {
+    fn described(answer: Value) -> Self {
+        let mut fields = redis::from_redis_value::<HashMap<String, Value>>(answer).unwrap_or_default();
+        let passwords = fields.remove("passwords").map(redis::from_redis_value::<Vec<String>>);
+        let mut words = |name: &str| -> Vec<String> {
+            let text = fields.remove(name).map(redis::from_redis_value::<String>).and_then(Result::ok);
+            text.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+        };
+        let (keys, commands) = (words("keys"), words("commands"));
+        let selectors = fields.remove("selectors");
+        let has_selectors = matches!(selectors, Some(Value::Array(selectors)) if !selectors.is_empty());
+        Self {
+            passwords: passwords.and_then(Result::ok).unwrap_or_default(),
+            allowed: Allowed { keys, commands, has_selectors },
+        }
     }
 }
 
@@ -261,8 +293,6 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
@@ -271,19 +301,6 @@ mod tests {
         assert_eq!(from_hex(&hex(&hash)), Some(hash));
         for text in ["", "00", &"0".repeat(63), &"g".repeat(64), &"\u{e9}".repeat(32)] {
             assert_eq!(from_hex(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_node_may_do_what_the_guide_lets_a_daemon_do() {
-        let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guides/storage.md");
-        let guide = std::fs::read_to_string(guide).unwrap();
-        let own: BTreeSet<&str> = COMMANDS.iter().copied().collect();
-        for heading in ["# servers\n", "# nodes of a Cluster\n"] {
-            let block = guide.split(heading).nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-            let words = block.split_whitespace().filter(|word| word.starts_with('+'));
-            let told: BTreeSet<&str> = words.filter(|word| *word != "+cluster|slots").collect();
-            assert_eq!(told, own, "{heading}");
         }
     }
 }

@@ -25,6 +25,7 @@ use super::authority::bundle_pem;
 use super::gate::RateKey;
 use super::holder::{names_of_others, record_of};
 use super::issue::{Order, Others, issue, with_own};
+use super::issuer_proof;
 use super::policy::admitted;
 use super::seal_keys;
 use super::signer::not_made;
@@ -136,6 +137,7 @@ impl Certificates {
         let mut writes = decided.writes;
         let sealing = self.with_seal_key(reader, &mut writes, &order.holder, &of.body.audit_key)?;
         if !is_again(&token, of) {
+            issuer_proof::forget(&mut writes, &record_of(&order.holder))?;
             writes.push(counted(&record, &token, of));
         }
         let answer = answer(decided.answer);
@@ -234,7 +236,9 @@ impl Certificates {
     async fn given_store(&self, record: &RecordId, node: &str) -> Result<Option<pb::JoinStore>, Fault> {
         let not_now = |error: &dyn std::error::Error| not_admitted_now(node, &chain(error));
         for _ in 0..GIVEN_TRIES {
-            let Some((store, hash)) = self.store.admitted(self.registry.store(), node).await? else {
+            let writable = self.store.kinds.writable(&self.registry, &self.cluster, node);
+            let given = self.store.admitted(self.registry.store(), node, &writable).await?;
+            let Some((store, hash)) = given else {
                 return Ok(None);
             };
             let Some(hash) = hash else { return Ok(Some(store)) };

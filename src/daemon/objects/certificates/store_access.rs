@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use omnirelay_core::text::chain;
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_store::{Credentials, Store};
+use omnirelay_store::{Credentials, Store, WritableKinds};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
 use omnirelay_wire::reasons;
 use tracing::warn;
 
+use super::store_rights::KnownKinds;
 use super::store_users::PasswordHash;
 
 /// The store, as whoever uses it by some credentials is told of it.
@@ -29,17 +30,28 @@ pub struct StoreAccess {
     pub told: ToldOf,
     /// Who has signed the certificates of its servers, where they are not those of the public authorities.
     pub ca: Option<PathBuf>,
+    /// What of records there is.
+    pub kinds: KnownKinds,
 }
 
 impl StoreAccess {
     /// A store of one host.
     pub fn of_this_host() -> Self {
         let told = Box::new(|_: Option<&Credentials>| JoinStore::default());
-        Self { is_shared: false, is_reachable: false, is_own: false, credentials: None, told, ca: None }
+        let kinds = KnownKinds::default();
+        Self {
+            is_shared: false,
+            is_reachable: false,
+            is_own: false,
+            credentials: None,
+            told,
+            ca: None,
+            kinds,
+        }
     }
 
-    /// By what `node` uses the store: with credentials of its own where they can be given, whose hash is told beside, else with
-    /// those of this daemon. `None`: it is a store of one host.
+    /// By what `node` uses the store: with credentials of its own where they can be given, by which it may write what `writable`
+    /// says, and whose hash is told beside, else with those of this daemon. `None`: it is a store of one host.
     ///
     /// # Errors
     /// `STORE_UNAVAILABLE`; `NOT_AN_ISSUER` where this daemon has credentials of its own alone, which are nobody else's.
@@ -47,12 +59,13 @@ impl StoreAccess {
         &self,
         store: &dyn Store,
         node: &str,
+        writable: &WritableKinds,
     ) -> Result<Option<(JoinStore, Option<PasswordHash>)>, Fault> {
         if !self.is_shared {
             return Ok(None);
         }
         let not_now = |why: &str| not_admitted_now(node, why);
-        let own = store.admit(node).await.map_err(|error| not_now(&chain(&error)))?;
+        let own = store.admit(node, writable).await.map_err(|error| not_now(&chain(&error)))?;
         let hash = own.as_ref().map(|own| *Fingerprint::of(own.password.as_bytes()).as_bytes());
         let mut told = match &own {
             Some(own) => {

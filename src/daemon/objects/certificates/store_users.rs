@@ -1,5 +1,5 @@
 //! Users of the store that nodes have of their own: the registry knows them by a hash of their passwords, and a server that
-//! has forgotten them is given them back.
+//! has forgotten them is given them back. What they may write is what this version says.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,15 +10,17 @@ use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::revocation::Revoked;
-use omnirelay_store::{CommitError, Epoch, Readmitted, RecordId, StoreError, Version, Write};
+use omnirelay_store::{CommitError, Epoch, Readmitted, RecordId, StoreError, Version, WritableKinds, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue};
 use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::holder::certificate_of;
+use super::issuer_proof;
 use super::rejoin::GRACE;
 use super::signer::Signer;
+use super::store_rights::StoreRights;
 use super::{CERTIFICATE, authority_id, held_in, own_act};
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::peers;
@@ -35,7 +37,7 @@ const PUT_RIGHT_MAX: usize = 5;
 /// The SHA-256 of a password.
 pub type PasswordHash = [u8; 32];
 
-/// Makes the users of nodes anew, where this daemon can issue and its own user may make others.
+/// Makes the users of nodes anew, and has them write what they may, where this daemon can issue and its own user may make others.
 pub struct StoreUsers {
     pub registry: Arc<Registry>,
     pub signer: Arc<Signer>,
@@ -43,6 +45,8 @@ pub struct StoreUsers {
     pub cluster: String,
     /// Users by node, as the registry had them last: what a server has lost may be more than its users.
     pub known: Mutex<BTreeMap<String, StoreUser>>,
+    /// What they may write.
+    pub rights: StoreRights,
 }
 
 /// A user of the store, as the registry had it last.
@@ -87,11 +91,8 @@ impl StoreUsers {
         if !authority.is_some_and(|authority| self.signer.can_issue(&authority)) {
             return (When::default(), None);
         }
-        let looked = match last == now {
-            true => self.mend(self.found().stripped).await,
-            false => self.restore().await,
-        };
-        match looked {
+        self.prove().await;
+        match self.bring(last == now).await {
             Ok(()) => (now, None),
             Err(error) => {
                 warn!(error = %chain(&error), "users of the store not looked at; it is tried again");
@@ -100,13 +101,39 @@ impl StoreUsers {
         }
     }
 
+    /// Says that this node has the secret, by which its own user may write what issuers sign.
+    async fn prove(&self) {
+        if let Err(error) = issuer_proof::prove_own(&self.registry, &self.signer, &self.cluster).await {
+            let error = &error as &dyn std::error::Error;
+            warn!(
+                error,
+                "not said that this node can issue; its user of the store may not write what issuers sign"
+            );
+        }
+    }
+
+    /// Has the server have the users that it is to have, unless it `has_them`, and brings them to their rights.
+    pub(super) async fn bring(&self, has_them: bool) -> Result<(), StoreError> {
+        if has_them {
+            self.mend(self.found().stripped).await?;
+        } else {
+            self.rights.forget();
+            self.restore().await?;
+        }
+        self.rights.bring(&self.registry, &self.cluster, &self.found().users).await
+    }
+
+    fn writable(&self, node: &str) -> WritableKinds {
+        self.rights.kinds.writable(&self.registry, &self.cluster, node)
+    }
+
     pub(super) async fn restore(&self) -> Result<(), StoreError> {
         let store = self.registry.store();
         let Found { users, unknown, stripped } = self.found();
         self.mend(stripped).await?;
         let mut made = BTreeMap::new();
         for (node, hash) in &users {
-            match store.readmit(node, hash).await? {
+            match store.readmit(node, hash, &self.writable(node)).await? {
                 Readmitted::Made => {
                     info!(peer = node, "user of the store made anew: its server had forgotten it");
                     made.insert(node.clone(), *hash);
@@ -189,7 +216,7 @@ impl StoreUsers {
             for (node, hash) in &mut made {
                 store.expel(node).await?;
                 if let Some(now) = users.get(node) {
-                    store.readmit(node, now).await?;
+                    store.readmit(node, now, &self.writable(node)).await?;
                     *hash = *now;
                 }
             }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::key::{Fingerprint, Key};
 use omnirelay_scripted::{Faulty, Method, Moment, Users};
-use omnirelay_store::{MemoryStore, RecordId};
+use omnirelay_store::{MemoryStore, RecordId, WritableKinds};
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use prost::Message as _;
 
 use super::join_tests::{Mesh, body, mesh_on, signed};
+use super::store_rights::{KnownKinds, StoreRights};
 use super::store_users::StoreUsers;
 use super::tests::{called, reason, remember, until};
-use super::{pb, record_of};
+use super::{AUTHORITY, CERTIFICATE, JOIN_POLICY, JOIN_TOKEN, pb, record_of};
 use crate::daemon::identity::trust::unix_now;
 use pb::enrollment_service_server::EnrollmentService as _;
 
@@ -56,6 +57,10 @@ fn held(mesh: &Mesh, node: &str) -> CertificateValue {
     (*found.unwrap().value::<CertificateValue>().unwrap()).clone()
 }
 
+fn kinds() -> KnownKinds {
+    KnownKinds { signed: vec![AUTHORITY, JOIN_TOKEN, JOIN_POLICY], others: vec![CERTIFICATE] }
+}
+
 /// What makes users anew, on the daemon of the mesh.
 fn restorer(mesh: &Mesh) -> StoreUsers {
     let served = &mesh.node.served;
@@ -64,6 +69,7 @@ fn restorer(mesh: &Mesh) -> StoreUsers {
         signer: served.signer.clone(),
         cluster: "default".to_owned(),
         known: Default::default(),
+        rights: StoreRights::of(kinds()),
     }
 }
 
@@ -193,4 +199,29 @@ async fn a_record_that_an_earlier_version_has_written_is_mended_at_once() {
     remember(&mesh.node.served.registry, record("b"), value.encode_to_vec()).await;
     until("it is noted again", || store.count(Method::Commit) > commits + 1 && is_noted()).await;
     running.abort();
+}
+
+/// What the server says of each is asked once, until a user is another.
+#[tokio::test]
+async fn users_write_everything_while_records_need_no_signature() {
+    let store = store();
+    let mesh = joined(&store).await;
+    let (users, restorer) = (store.users.as_ref().unwrap(), restorer(&mesh));
+    until("it is noted", || held(&mesh, "b").store_password_hash == users.password_of("b")).await;
+    assert_eq!(users.rights_of("b"), Some(WritableKinds::All), "it joined so");
+    let few = WritableKinds::Only { kinds: vec![CERTIFICATE], never: Vec::new() };
+    for (what, has_them, expected) in [
+        ("whoever starts looks at all", false, &WritableKinds::All),
+        ("what was looked at is not asked again", true, &few),
+        ("a server that restarted may have forgotten it", false, &WritableKinds::All),
+    ] {
+        users.let_write("b", few.clone());
+        restorer.bring(has_them).await.unwrap();
+        assert_eq!(users.rights_of("b").as_ref(), Some(expected), "{what}");
+    }
+    users.let_write("b", few);
+    join(&mesh).await;
+    until("it is noted", || held(&mesh, "b").store_password_hash == users.password_of("b")).await;
+    restorer.bring(true).await.unwrap();
+    assert_eq!(users.rights_of("b"), Some(WritableKinds::All), "a user that was made anew is another one");
 }
