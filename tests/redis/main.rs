@@ -9,6 +9,7 @@ mod process;
 
 mod daemons;
 mod emptied;
+mod emptied_under_load;
 mod encrypted;
 mod enrolment;
 mod exchange;

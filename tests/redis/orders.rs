@@ -60,13 +60,13 @@ async fn worker_process() -> Result<()> {
 }
 
 /// A worker process; killed when it is dropped.
-struct Process {
+pub struct Process {
     child: Child,
-    listens: SocketAddr,
+    pub listens: SocketAddr,
 }
 
 impl Process {
-    fn start(node: &Node, ledger: &str) -> Result<Self> {
+    pub fn start(node: &Node, ledger: &str) -> Result<Self> {
         let listens = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let child = Command::new(std::env::current_exe()?)
             .args(["--exact", "orders::worker_process"])
@@ -91,13 +91,13 @@ impl Drop for Process {
 
 /// What the ledger has taken.
 #[derive(Default)]
-struct Book {
+pub struct Book {
     /// The greatest fence of each shard, and whose it was.
-    owners: BTreeMap<String, (u64, String)>,
-    taken: usize,
+    pub owners: BTreeMap<String, (u64, String)>,
+    pub taken: usize,
     owners_changed: usize,
     /// Orders of two workers under one fence, or of a fence below one before.
-    wrong: Vec<String>,
+    pub wrong: Vec<String>,
 }
 
 impl Book {
@@ -114,7 +114,7 @@ impl Book {
 }
 
 /// Serves the ledger in this process, until the set is dropped; answers where.
-async fn ledger(book: &Arc<Mutex<Book>>, tasks: &mut JoinSet<()>) -> Result<String> {
+pub async fn ledger(book: &Arc<Mutex<Book>>, tasks: &mut JoinSet<()>) -> Result<String> {
     let directory = tempfile::tempdir()?;
     let (listener, book) = (TcpListener::bind("127.0.0.1:0").await?, book.clone());
     let at = format!("http://{}", listener.local_addr()?);
@@ -134,20 +134,25 @@ async fn ledger(book: &Arc<Mutex<Book>>, tasks: &mut JoinSet<()>) -> Result<Stri
 
 /// How orders went.
 #[derive(Default)]
-struct Orders {
+pub struct Orders {
     calm: Mutex<Vec<Duration>>,
     moving: Mutex<Vec<Duration>>,
     is_moving: AtomicBool,
     sent: AtomicUsize,
     /// Refused by the ledger: of a worker that stood still.
     refused: AtomicUsize,
-    failed: Mutex<Vec<String>>,
-    ended: AtomicBool,
+    pub failed: Mutex<Vec<String>>,
+    pub ended: AtomicBool,
     pace: Duration,
 }
 
 impl Orders {
-    async fn send(&self, gateway: &Gateway, sender: usize) {
+    /// None yet; each sender waits so long from one to the next.
+    pub fn paced(pace: Duration) -> Self {
+        Self { pace, ..Self::default() }
+    }
+
+    pub async fn send(&self, gateway: &Gateway, sender: usize) {
         let mut number = 0;
         while !self.ended.load(Ordering::Relaxed) {
             number += 1;
@@ -173,7 +178,7 @@ impl Orders {
     }
 
     /// Refuses orders that nobody has taken.
-    fn expect_none_failed(&self) -> Result<()> {
+    pub fn expect_none_failed(&self) -> Result<()> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(failed.is_empty(), "{} orders failed: {:?}", failed.len(), &failed[..failed.len().min(3)]);
         Ok(())
@@ -220,23 +225,12 @@ async fn to_and_fro(mesh: &Mesh, node: &str) -> Result<()> {
     rebalance(mesh).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn orders_are_taken_once_and_by_one_owner_while_shards_move() -> Result<()> {
-    let server = RedisServer::start(&[])?;
-    let mesh = Mesh::start(&server.url(), 4).await?;
-    let (asked, pace, interval) = asked()?;
-    let policy = json!({
-        "silentAfterMs": "0", "drainGraceMs": "1000", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 2,
-        "moveIntervalMs": interval, "selfApproval": true,
-    });
-    made(&mesh, SHARDS, &policy).await?;
-    let (book, mut tasks) = (Arc::<Mutex<Book>>::default(), JoinSet::new());
-    let ledger = ledger(&book, &mut tasks).await?;
-    let workers = mesh.nodes.iter().map(|node| Process::start(node, &ledger)).collect::<Result<Vec<_>>>()?;
+/// Sends orders to the workers beside these daemons, once one was taken, until they are ended.
+pub async fn send_to(mesh: &Mesh, workers: &[Process], orders: &Arc<Orders>) -> Result<JoinSet<()>> {
     let at: BTreeMap<String, Endpoint> = mesh
         .nodes
         .iter()
-        .zip(&workers)
+        .zip(workers)
         .map(|(node, worker)| {
             Ok((node.id().to_owned(), endpoint(&worker.listens.to_string())?.tcp_nodelay(true)))
         })
@@ -250,12 +244,29 @@ async fn orders_are_taken_once_and_by_one_owner_while_shards_move() -> Result<()
         Ok(gateway.send(order).await.is_ok())
     })
     .await?;
-    let orders = Arc::new(Orders { pace, ..Orders::default() });
     let mut senders = JoinSet::new();
     for sender in 0..SENDERS {
         let (orders, gateway) = (orders.clone(), gateway.clone());
         senders.spawn(async move { orders.send(&gateway, sender).await });
     }
+    Ok(senders)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_are_taken_once_and_by_one_owner_while_shards_move() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let mesh = Mesh::start(&server.url(), 4).await?;
+    let (asked, pace, interval) = asked()?;
+    let policy = json!({
+        "silentAfterMs": "0", "drainGraceMs": "1000", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 2,
+        "moveIntervalMs": interval, "selfApproval": true,
+    });
+    made(&mesh, SHARDS, &policy).await?;
+    let (book, mut tasks) = (Arc::<Mutex<Book>>::default(), JoinSet::new());
+    let ledger = ledger(&book, &mut tasks).await?;
+    let workers = mesh.nodes.iter().map(|node| Process::start(node, &ledger)).collect::<Result<Vec<_>>>()?;
+    let orders = Arc::new(Orders::paced(pace));
+    let mut senders = send_to(&mesh, &workers, &orders).await?;
 
     let mut round = 0;
     while round < 2 || orders.sent.load(Ordering::Relaxed) < asked {

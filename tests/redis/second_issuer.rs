@@ -2,8 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Result, ensure};
 
 use super::signed_records::Mesh;
 use crate::process::secured::{command, ended};
@@ -52,8 +51,7 @@ async fn a_node_that_was_given_the_secret_issues_while_the_first_is_dead() -> Re
     let check = mesh.at_worker(check)?.output;
     ensure!(!check.contains("can issue:") && !check.contains("FAIL"), "{check}");
 
-    let first = Pid::from_raw(mesh.mesh.daemon.pid().try_into()?).context("no process")?;
-    kill_process(first, Signal::KILL)?;
+    mesh.kill_issuer()?;
     for line in ["bindings set operator:ann mesh.operate --yes", "token create --node c --out token-c --yes"]
     {
         let done = mesh.at_worker(line)?;

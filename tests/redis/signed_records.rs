@@ -15,6 +15,7 @@ use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::{Commit, Kind, Pulse, Record, RecordId, RedisStore, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, BindingValue, SigningValue};
 use prost::Message as _;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::secured::{Ended, Joined, Secured, command, ended};
 use crate::process::until;
@@ -70,6 +71,12 @@ impl Mesh {
         ensure!(joined.code == Some(0), "{}", joined.complaint);
         let port = server.rsplit_once(':').context("no port")?.1;
         Joined::start(&self.mesh, node, &format!("{host}:{port}"), words)
+    }
+
+    /// Kills the daemon of the issuer, which leaves nothing.
+    pub fn kill_issuer(&self) -> Result<()> {
+        let issuer = Pid::from_raw(self.mesh.daemon.pid().try_into()?).context("no process")?;
+        Ok(kill_process(issuer, Signal::KILL)?)
     }
 
     fn store(&self) -> Result<RedisStore> {
@@ -228,5 +235,60 @@ async fn an_emptied_store_gets_back_the_authority_and_what_it_has_given() -> Res
     ensure!(!check.output.contains("no audit record tells of"), "{}", check.output);
     let verified = mesh.mesh.by("admin", "audit verify")?.output;
     ensure!(!verified.contains("not what was written"), "{verified}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_redis_loses_while_the_issuer_is_away_counts_and_comes_back_with_it() -> Result<()> {
+    let mut mesh = Mesh::start()?;
+    let store = mesh.store()?;
+    until("both know each other", async || {
+        Ok(mesh.at_worker("mesh peers list -o name")?.output == "peer/a\npeer/b\n")
+    })
+    .await?;
+    for line in
+        ["mesh namespaces create orders --shards 8 --yes", "bindings set operator:ann mesh.read --yes"]
+    {
+        let made = mesh.mesh.by("admin", line)?;
+        ensure!(made.code == Some(0), "{line}: {}", made.complaint);
+    }
+    let bindings = mesh.at_worker("bindings list -o name")?.output;
+    until("the worker has seen the namespace", async || {
+        Ok(mesh.at_worker("mesh namespaces list -o name")?.output == "namespace/orders\n")
+    })
+    .await?;
+    mesh.kill_issuer()?;
+    mesh.server.cli::<()>(&["FLUSHALL"])?;
+    until("what the worker may write is back", async || {
+        let check = mesh.at_worker("mesh check --category registry")?.output;
+        let namespaces = mesh.at_worker("mesh namespaces list -o name")?.output;
+        Ok(check.contains("nothing is missing") && namespaces == "namespace/orders\n")
+    })
+    .await?;
+    // What issuers have signed counts for those who know it, and stands in no store until one is back.
+    ensure!(mesh.at_worker("bindings list -o name")?.output == bindings);
+    let cordoned = mesh.at_worker("mesh peers cordon b --yes")?;
+    ensure!(cordoned.code == Some(0), "{}", cordoned.complaint);
+    ensure!(stored(&store, BINDING, "operator:ann").await?.is_none(), "nobody else writes it");
+    until("the check says what is so", async || {
+        let check = mesh.at_worker("mesh check --category identity")?.output;
+        Ok(check.contains("no node that lives has the secret of the issuers")
+            && check.contains("no issuer has put them back yet"))
+    })
+    .await?;
+    let refused = mesh.at_worker("bindings set operator:ann mesh.operate --yes")?;
+    ensure!(refused.code != Some(0) && refused.complaint.contains("has not the secret"), "{refused:?}");
+
+    mesh.mesh.daemon = mesh.mesh.place.start()?;
+    until("an issuer has put it back", async || Ok(stored(&store, BINDING, "operator:ann").await?.is_some()))
+        .await?;
+    until("nothing is red", async || {
+        let check = mesh.at_worker("mesh check --category identity --category registry")?.output;
+        Ok(!check.contains("FAIL"))
+    })
+    .await?;
+    ensure!(mesh.at_worker("bindings list -o name")?.output == bindings);
+    let set = mesh.at_worker("bindings set operator:ann mesh.operate --yes")?;
+    ensure!(set.code == Some(0), "{}", set.complaint);
     Ok(())
 }

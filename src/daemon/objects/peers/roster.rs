@@ -84,7 +84,7 @@ impl Roster {
         let read: Vec<_> = read.collect();
         let tenancy = view.tenancy();
         let peers = read.into_iter().map(|(record, standing, value)| {
-            let live = tenancy.is_live(&standing.session_of(record));
+            let live = tenancy.is_live(&standing.session_of(record), record.record.updated_at);
             (record.clone(), value, live)
         });
         Self { peers: peers.collect() }
@@ -130,8 +130,11 @@ fn without_identity(peer: &PeerValue) -> Arc<PeerValue> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use omnirelay_core::time::Millis;
-    use omnirelay_store::{Epoch, Record, RecordId, Revision, Version};
+    use omnirelay_store::{Beat, Epoch, Group, Record, RecordId, Revision, Version};
+    use tokio::time::Instant;
 
     use super::*;
     use crate::daemon::registry::view::LoadedRecords;
@@ -196,5 +199,36 @@ mod tests {
         assert_eq!(names(Roster::of_one(&view, "c")), "c");
         assert_eq!(names(Roster::of_one(&view, "x")), "");
         assert_eq!(statuses(&view), peers.map(|(_, status)| status));
+    }
+
+    /// A record that others have put back names a session of the epoch before, of which nobody will ever hear.
+    #[test]
+    fn a_session_that_no_beat_tells_of_is_over_once_some_have_come() {
+        let view = View::new(&[PEER]);
+        let peer = PeerValue { session: 7, ..PeerValue::default() };
+        let records = [(PEER, vec![vec![Arc::new(record("a", &peer)), Arc::new(record("b", &peer))]])].into();
+        let loaded = LoadedRecords { records, ..LoadedRecords::default() };
+        view.replace(Epoch(1), Revision(1), loaded, &[], |_| {});
+        let beat = |now: u64, moved: Vec<Group>| Beat {
+            now: Millis(now),
+            epoch: Epoch(1),
+            head: Revision(1),
+            renewed: Vec::new(),
+            moved,
+            quarantine_until: Millis(0),
+            grace: None,
+        };
+        let live = |view: &View| {
+            let roster = Roster::of(view);
+            roster.nodes().iter().map(|node| node.session_live).collect::<Vec<_>>()
+        };
+        assert_eq!(live(&view), [true, true], "before any beat nobody knows");
+        let of = GroupRef { id: session_id("a"), instance: 7 };
+        let (deadline, ttl) = (Millis(60_000), Duration::from_secs(60));
+        let group = Group { of, ttl, deadline, renewed_at: Millis(0), closed: false };
+        view.note_beat(&beat(1_999, vec![group]), Instant::now());
+        assert_eq!(live(&view), [true, true]);
+        view.note_beat(&beat(2_000, Vec::new()), Instant::now());
+        assert_eq!(live(&view), [true, false]);
     }
 }

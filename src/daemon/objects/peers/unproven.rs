@@ -46,13 +46,13 @@ pub fn unproven_and_live(view: &View) -> Vec<String> {
     }
     let sessions = found.into_keys().filter_map(|node| {
         let record = view.get(&super::peer_id(&node))?;
-        Some((PeerStanding::of(&record)?.session_of(&record), node))
+        Some((PeerStanding::of(&record)?.session_of(&record), record.record.updated_at, node))
     });
     // All of it before the sessions are looked at: that holds the view.
     let sessions: Vec<_> = sessions.collect();
     let tenancy = view.tenancy();
-    let live = sessions.into_iter().filter(|(session, _)| tenancy.is_live(session));
-    live.map(|(_, node)| node).collect()
+    let live = sessions.into_iter().filter(|(session, named_at, _)| tenancy.is_live(session, *named_at));
+    live.map(|(_, _, node)| node).collect()
 }
 
 /// The same for those who ask all the time: they are judged anew once what they are judged by has changed, and every second.

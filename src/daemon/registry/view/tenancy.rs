@@ -17,7 +17,7 @@ pub struct Tenancy<'a> {
     now: Millis,
 }
 
-/// How long a group may be unheard of behind its lease: it is told of by the next beat.
+/// How long a group may be unheard of behind its lease, or the record that names it: it is told of by the next beat.
 const UNHEARD: Duration = Duration::from_secs(2);
 
 impl<'a> Tenancy<'a> {
@@ -73,9 +73,14 @@ impl<'a> Tenancy<'a> {
         self.state.tokens_seen.get(scope).copied().unwrap_or(0)
     }
 
-    /// Whether this life of a group is live. One that was not heard of yet is: the next beat tells of it.
-    pub fn is_live(&self, group: &GroupRef) -> bool {
-        self.state.lives(group, self.now)
+    /// Whether this life of a group is live, which a record has named last at an instant. One that was not heard of yet is, until
+    /// the next beats would have told of it: a record that names one of an epoch before was put back.
+    pub fn is_live(&self, group: &GroupRef, named_at: Millis) -> bool {
+        let known = self.state.groups.get(&group.id);
+        match known.is_some_and(|known| known.of.instance >= group.instance) {
+            true => self.state.lives(group, self.now),
+            false => self.state.heard_at < named_at.as_of(self.now).after(UNHEARD),
+        }
     }
 
     fn standing(&self, lease: &Lease) -> Standing {
