@@ -167,7 +167,7 @@ fn audit_trail(registry: &Registry) -> Option<String> {
     let unaudited = registry.view().unaudited_writes();
     let newest = unaudited.iter().max_by_key(|(_, write)| write.at).map(|(id, write)| {
         let (by, at, count) = (&write.writer, rfc3339(write.at), unaudited.len());
-        format!("{count} records of who may do what were written within a day that no audit record tells of, {id} last, by {by} at {at}")
+        format!("records of who may do what were written within a day and no audit record tells of that ({count}): {id} last, by {by} at {at}")
     });
     let told: Vec<String> = noticed.into_iter().chain(newest).collect();
     (!told.is_empty()).then(|| told.join("; "))

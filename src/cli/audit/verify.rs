@@ -95,7 +95,7 @@ fn describe(document: &Value) -> String {
     if signed + older > 0 {
         let older = match older {
             0 => String::new(),
-            older => format!(", {older} older than the trail"),
+            older => format!(", {older} older than what was looked at"),
         };
         lines.push_str(&format!("who may do what: {} as the trail says{older}\n", count(signed, "record")));
     }

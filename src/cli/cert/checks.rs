@@ -99,7 +99,8 @@ pub static CATEGORY: Category = Category {
             "identity-second-issuer",
             "more than one node can issue certificates",
             "One node alone has the secret of the issuers. While it is away no host joins and nobody changes who may do what, and \
-             if its disk is lost, so is the authority.",
+             if its disk is lost, so is the authority. Where hosts have users of their own in Redis, they join by an issuer \
+             whose user may make others.",
             Judge::Nodes(second_issuer),
         ),
     ],

@@ -12,7 +12,7 @@ use super::claims::Claims;
 use super::heads::Heads;
 use super::published_key;
 use super::store::{newest_of, node_of, record_of, said_in, seals_stretch, stored, stored_chains, stretch};
-use super::written::{Compared, WrittenRecords};
+use super::written::{Compared, ReadUpTo, WrittenRecords};
 use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
 use crate::core::audit_seal::trail::{
     Count, FINDINGS_MAX, Leaves, added, compare, expect, keep, no_row, told, unreadable,
@@ -70,6 +70,10 @@ struct Run<'a> {
     /// The newest record that tells of a new epoch of the registry.
     epoch_changed: Option<String>,
     written: WrittenRecords,
+    /// The nodes that have removed what was old of their records.
+    pruned: BTreeSet<String>,
+    /// Not all of the trail was read.
+    is_cut_short: bool,
     report: Report,
 }
 
@@ -86,6 +90,8 @@ pub async fn verify(registry: &Registry, heads: &Heads, since_ms: u64) -> Result
         claims: Claims::new(registry.view()),
         epoch_changed: None,
         written: WrittenRecords::default(),
+        pruned: BTreeSet::new(),
+        is_cut_short: false,
         report: Report::default(),
     };
     let head = registry.view().head().revision.0;
@@ -135,6 +141,9 @@ impl Run<'_> {
         remembered: Option<(u64, crate::core::audit_seal::Digest256)>,
     ) -> Result<(), StoreError> {
         let mut oldest_kept = self.oldest_kept(id).await?;
+        if oldest_kept > 1 {
+            self.pruned.insert(id.node_id.clone());
+        }
         let mut tries = 1;
         let run = loop {
             let run = self.read_chain(id, Known { oldest_kept, remembered, since_ms: self.since_ms }).await?;
@@ -231,10 +240,14 @@ impl Run<'_> {
 
     /// Compares the signed records of the registry with what the trail says of them.
     async fn compare_signed(&mut self, view: &View, head: u64) -> Result<(), StoreError> {
-        let mut found = Vec::new();
-        let written = std::mem::take(&mut self.written);
-        self.report.compared =
-            written.compare(self.store, view, head, |finding| keep(&mut found, finding)).await?;
+        // What was not read may say it.
+        if self.is_cut_short {
+            return Ok(());
+        }
+        let (mut found, written) = (Vec::new(), std::mem::take(&mut self.written));
+        let up_to = ReadUpTo { head, since_ms: self.since_ms, pruned: &self.pruned };
+        let compared = written.compare(self.store, view, up_to, |finding| keep(&mut found, finding));
+        self.report.compared = compared.await?;
         found.into_iter().for_each(|finding| self.find(finding));
         Ok(())
     }
@@ -264,7 +277,8 @@ impl Run<'_> {
                 }
             }
             after = page.next;
-            if after.is_none() || without_row == UNREADABLE_MAX {
+            self.is_cut_short = without_row == UNREADABLE_MAX;
+            if after.is_none() || self.is_cut_short {
                 return Ok(());
             }
         }
@@ -296,7 +310,7 @@ impl Run<'_> {
             // Whoever forges says nothing of what was written.
             Some(finding) if !self.is_named(record) => self.find(finding),
             Some(_) => {}
-            None => self.written.take(record),
+            None => self.written.take(record, &node_id),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Signed records, against what the trail says was written of them: whoever can sign, and writes to the store alone, leaves no
 //! audit record.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use omnirelay_store::{Kind, Record, RecordId, Store, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::WrittenRecord;
@@ -14,6 +15,10 @@ use crate::daemon::registry::view::View;
 
 /// How many signed records are remembered of the trail. Beyond that nothing is said of those that it does not name.
 const NAMED_MAX: usize = 65_536;
+/// Of how many nodes the oldest audit record is remembered.
+const NODES_MAX: usize = 4096;
+/// How long after the time in its key an audit record is committed, in milliseconds.
+const COMMITTED_WITHIN_MS: u64 = 60_000;
 /// How many records are read at a time.
 const PAGE: usize = 512;
 
@@ -37,9 +42,20 @@ struct Named {
 pub struct WrittenRecords {
     /// By `KIND/KEY`.
     named: BTreeMap<String, Named>,
-    /// The revision of the oldest audit record that was looked at.
-    oldest: Option<u64>,
+    /// The revision of the oldest audit record of each node that was looked at.
+    oldest: BTreeMap<String, u64>,
     has_more: bool,
+}
+
+/// Up to where the store and the trail were read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadUpTo<'a> {
+    /// The store, before the trail.
+    pub head: u64,
+    /// Records from before this are not asked for, in milliseconds since the Unix epoch; 0: all are.
+    pub since_ms: u64,
+    /// The nodes that have removed what was old of their records.
+    pub pruned: &'a BTreeSet<String>,
 }
 
 /// How many signed records were compared.
@@ -52,10 +68,16 @@ pub struct Compared {
 }
 
 impl WrittenRecords {
-    /// Takes in what an audit record says.
-    pub fn take(&mut self, audit: &Record) {
+    /// Takes in what an audit record of a node says.
+    pub fn take(&mut self, audit: &Record, node_id: &str) {
         let revision = audit.revision.0;
-        self.oldest = Some(self.oldest.map_or(revision, |oldest| oldest.min(revision)));
+        match self.oldest.get(node_id).copied() {
+            None if self.oldest.len() >= NODES_MAX => self.has_more = true,
+            oldest => {
+                let oldest = oldest.map_or(revision, |oldest| oldest.min(revision));
+                self.oldest.insert(node_id.to_owned(), oldest);
+            }
+        }
         let Ok(Written { records }) = Written::decode(audit.value.clone()) else { return };
         for WrittenRecord { record, sha256, .. } in records {
             let is_newer = self.named.get(&record).map(|known| known.revision < revision);
@@ -69,8 +91,8 @@ impl WrittenRecords {
         }
     }
 
-    /// Compares the signed records in the store with it, but for those written behind the revision `head`, where the trail was
-    /// read: `found` is told what is wrong.
+    /// Compares the signed records in the store with it, but for those that were written since the trail was read: `found` is told
+    /// what is wrong.
     ///
     /// # Errors
     /// Those of the store.
@@ -78,13 +100,14 @@ impl WrittenRecords {
         mut self,
         store: &dyn Store,
         view: &View,
-        head: u64,
+        up_to: ReadUpTo<'_>,
         mut found: impl FnMut(Finding),
     ) -> Result<Compared, StoreError> {
         let mut compared = Compared::default();
         if !view.demands_signatures() {
             return Ok(compared);
         }
+        let of_before = self.of_before(&up_to);
         for kind in view.signed_kinds() {
             let mut after = None;
             loop {
@@ -93,10 +116,15 @@ impl WrittenRecords {
                     page.records.iter().filter(|record| !record.deleted && view.is_signed(&record.id));
                 for record in there {
                     let named = self.named.remove(&record.id.to_string());
-                    if record.revision.0 > head {
+                    if record.revision.0 > page.head {
+                        let what = "its revision is behind the newest of the store: no commit has written it";
+                        found(*finding(record, "", what));
                         continue;
                     }
-                    match self.judge(record, named) {
+                    if record.revision.0 > up_to.head {
+                        continue;
+                    }
+                    match self.judge(record, named, of_before) {
                         Ok(count) => count(&mut compared),
                         Err(finding) => found(*finding),
                     }
@@ -111,23 +139,37 @@ impl WrittenRecords {
         Ok(compared)
     }
 
+    /// Before which revision and instant the trail says nothing, in milliseconds since the Unix epoch: it begins there, or a node has
+    /// removed what it said of them.
+    fn of_before(&self, up_to: &ReadUpTo<'_>) -> (u64, u64) {
+        let begins = self.oldest.values().min().copied().unwrap_or(u64::MAX);
+        let pruned = up_to.pruned.iter().filter_map(|node| self.oldest.get(node)).max();
+        let asked = if up_to.since_ms == 0 { 0 } else { up_to.since_ms.saturating_add(COMMITTED_WITHIN_MS) };
+        (begins.max(pruned.copied().unwrap_or(0)), asked)
+    }
+
     /// Judges a record as it stands in the store; what it counts as.
-    fn judge(&self, record: &Record, named: Option<Named>) -> Result<fn(&mut Compared), Box<Finding>> {
+    fn judge(
+        &self,
+        record: &Record,
+        named: Option<Named>,
+        (revision_of_before, of_before): (u64, u64),
+    ) -> Result<fn(&mut Compared), Box<Finding>> {
         let revision = record.revision.0;
         let Some(named) = named else {
-            let is_of_before = self.oldest.is_none_or(|oldest| revision < oldest);
+            let is_of_before = revision < revision_of_before || record.updated_at.0 < of_before;
             return match is_of_before || self.has_more {
                 true => Ok(|compared| compared.of_before += 1),
                 false => Err(finding(record, "", "no audit record says that it was written")),
             };
         };
+        if named.revision <= revision && digest(&SHA256, &record.value).as_ref() == named.sha256 {
+            return Ok(|compared| compared.as_written += 1);
+        }
         let what = match named.revision.cmp(&revision) {
-            std::cmp::Ordering::Equal if digest(&SHA256, &record.value).as_ref() == named.sha256 => {
-                return Ok(|compared| compared.as_written += 1);
-            }
-            std::cmp::Ordering::Equal => "it is not what its commit has written",
-            std::cmp::Ordering::Less => "it was written again after that, and no audit record says so",
-            std::cmp::Ordering::Greater => "it is older than that: somebody has put it back",
+            Ordering::Equal => "it is not what its commit has written",
+            Ordering::Less => "it was written again after that, and no audit record says so",
+            Ordering::Greater => "it is older than that: somebody has put it back",
         };
         Err(finding(record, &named.audit, what))
     }
@@ -158,4 +200,48 @@ fn finding(record: &Record, audit: &str, what: &str) -> Box<Finding> {
         what: by,
         ..Finding::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use omnirelay_core::time::Millis;
+    use omnirelay_store::{Revision, Version};
+
+    use super::*;
+
+    fn record(kind: Kind, revision: u64, at: u64) -> Record {
+        Record {
+            id: RecordId::new(kind, "k"),
+            value: bytes::Bytes::new(),
+            version: Version(1),
+            revision: Revision(revision),
+            group: None,
+            created_at: Millis(at),
+            updated_at: Millis(at),
+            writer: "a".into(),
+            deleted: false,
+        }
+    }
+
+    /// What a node has removed of its trail may have told of what others still stand beside.
+    #[test]
+    fn what_a_pruned_trail_may_have_told_of_is_no_finding() {
+        const TRAIL: Kind = Kind::of("audit");
+        const SIGNED: Kind = Kind::of("binding");
+        let mut written = WrittenRecords::default();
+        written.take(&record(TRAIL.clone(), 100, 0), "quiet");
+        written.take(&record(TRAIL.clone(), 5_000, 0), "issuer");
+        written.take(&record(TRAIL, 6_000, 0), "issuer");
+        let (nobody, issuer) = (BTreeSet::new(), BTreeSet::from(["issuer".to_owned()]));
+        let is_finding = |revision: u64, at: u64, pruned: &BTreeSet<String>, since_ms: u64| {
+            let before = written.of_before(&ReadUpTo { head: 9_000, since_ms, pruned });
+            written.judge(&record(SIGNED.clone(), revision, at), None, before).is_err()
+        };
+        assert!(!is_finding(99, 0, &nobody, 0), "before all of the trail");
+        assert!(is_finding(100, 0, &nobody, 0));
+        assert!(!is_finding(4_999, 0, &issuer, 0), "its audit record may have been removed");
+        assert!(is_finding(5_000, 0, &issuer, 0));
+        assert!(!is_finding(5_000, 69_999, &issuer, 10_000), "asked from 10 s on, and committed slowly");
+        assert!(is_finding(5_000, 70_000, &issuer, 10_000));
+    }
 }

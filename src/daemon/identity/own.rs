@@ -323,6 +323,11 @@ impl IdentityFiles {
         self.sealing_key()?.ok_or_else(gone)
     }
 
+    /// Whether there is a file of the secret, whatever is in it.
+    pub fn has_secret(&self) -> bool {
+        self.issuer_secret.exists()
+    }
+
     /// What is in the file of the secret; `None` where there is none.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::bindings::seed::BINDING_SEED;
 use crate::daemon::objects::certificates::bearer::Callers;
 use crate::daemon::objects::certificates::exchange::Exchange;
-use crate::daemon::objects::certificates::lacking::{Lacking, Say};
+use crate::daemon::objects::certificates::lacking::{Lacking, Say, Standing};
 use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::record_issuers::MeshIssuers;
@@ -77,7 +77,7 @@ pub const PART: Part = Part {
 fn exchange(node: &mut Mount, keeper: Arc<Keeper>) {
     let kept = keeper.clone();
     node.run(Phase::End, async move { kept.run().await });
-    let taker = SecretTaker { keeper: keeper.clone(), key: Mutex::default() };
+    let taker = SecretTaker { keeper: keeper.clone(), keys: Mutex::default() };
     node.serve(PortName::Mesh, IssuerSecretServiceServer::new(taker));
     let exchange = Arc::new(Exchange { keeper, transport: node.transport.clone() });
     let (tell, mut told) = tokio::sync::mpsc::channel::<String>(BEHIND_MAX);
@@ -134,7 +134,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         move_within: MOVE_WITHIN,
         tried: Default::default(),
         kept: Default::default(),
-        lacking: Lacking::saying(saying(node)),
+        lacking: Lacking::saying(saying(node), standing_said(node)),
     };
     keeper.load();
     keep_signed_records(node, &signer);
@@ -306,6 +306,11 @@ fn strangers(registry: &Registry) -> Option<String> {
         format!("reach the store and have no certificate of the mesh, and so lead nothing, get no shards, and nobody is shown what they \
              advertise: {named}{more}")
     })
+}
+
+/// What the node says of its identity when it is entered.
+fn standing_said(node: &Mount) -> Standing {
+    Standing { issues: node.identity_files.has_secret(), ..Standing::default() }
 }
 
 /// Tells others how the node stands by its identity.

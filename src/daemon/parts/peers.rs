@@ -69,10 +69,10 @@ fn presence(node: &Mount) -> Presence {
         fetches: Exchange::fetched(&node.federation.named()),
         unknown_fields: Default::default(),
         knows_signed_records: true,
-        // Said once it is known.
+        // Said once it is known; what is likely is not said twice.
         without_identity: false,
         identity_of_files: false,
-        issues: false,
+        issues: node.identity_files.has_secret(),
     };
     Presence::new(node.registry.clone(), settings, profile)
 }

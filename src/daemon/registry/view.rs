@@ -457,7 +457,7 @@ impl View {
         state.leases.clear();
         state.held.clear();
         let end = log.last().map_or(revision, |entry| entry.revision);
-        state.load_signed(&old, &loaded.verified, (end, self.connectivity.now()));
+        state.load_signed(&old, &loaded.verified, before, (end, self.connectivity.now()));
         for lease in loaded.leases {
             state.take_lease(lease);
         }

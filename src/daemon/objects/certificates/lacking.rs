@@ -35,9 +35,9 @@ pub struct Lacking {
 }
 
 impl Lacking {
-    /// Nothing is wrong yet; what is found is told by `say`, where it is another thing than before.
-    pub fn saying(say: Say) -> Self {
-        Self { say: Some(say), ..Self::default() }
+    /// Nothing is wrong yet; what is found is told by `say`, where it is another thing than was `said` before.
+    pub fn saying(say: Say, said: Standing) -> Self {
+        Self { say: Some(say), said: Mutex::new(said), ..Self::default() }
     }
 
     /// Why what is kept of the identity cannot be read, and that it is looked at again; `None`: it can, or nothing is kept.

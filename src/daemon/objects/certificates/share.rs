@@ -1,6 +1,7 @@
 //! Sharing the secret of the issuers: an administrator names the node that is to issue as well, and an issuer hands it the secret at
 //! its mesh port, sealed for a key that the node has made for it and signed by that of its certificate.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -43,6 +44,10 @@ const RECIPIENT: &str = "issuer secret 1";
 const WITHIN: Duration = Duration::from_secs(5);
 /// How long is waited until the node says that it can issue.
 const ISSUES_WITHIN: Duration = Duration::from_secs(10);
+/// How far the clocks of issuers may be apart, in seconds.
+const CLOCKS_APART: i64 = 60;
+/// How many keys are kept for secrets that other nodes are about to send.
+const KEYS_MAX: usize = 16;
 /// How many nodes the authority remembers that were given the secret.
 const GIVEN_MAX: usize = 64;
 /// The longest chain that is looked at.
@@ -76,8 +81,11 @@ impl Certificates {
             let message = format!("there is no peer `{node}`");
             return Err(Fault::new(reasons::PEER_NOT_FOUND, message).hint("omnirelay mesh peers list"));
         }
-        let recipient = match node == self.registry.node_id() {
+        let issues = || issuers::live(&self.registry).contains(&node);
+        let recipient = match node == self.registry.node_id() || dry_run && issues() {
             true => None,
+            // A dry run asks the node for nothing: it has one key, for one secret.
+            false if dry_run => Some(Vec::new()),
             false => self.recipient(&node).await?,
         };
         let (rpc, id) = (SHARE_ISSUER, ONLY.to_owned());
@@ -101,11 +109,27 @@ impl Certificates {
         });
         let mut shared = decided.await?;
         let Some(public_key) = recipient.filter(|_| !dry_run) else { return Ok(shared) };
+        self.registry.ready_for(&shared.cursor).await?;
+        self.check_given(&node)?;
         self.hand_over(&node, &public_key, &secret, &shared.cursor).await?;
         let issues =
             self.registry.look_until_found(|_| issuers::live(&self.registry).contains(&node).then_some(()));
         shared.issues = timeout(ISSUES_WITHIN, issues).await.is_ok();
         Ok(shared)
+    }
+
+    /// That the node is to have the secret of the issuer of now: who repeats an older call, by its key, has not said so.
+    fn check_given(&self, node: &str) -> Result<(), Fault> {
+        let authority = self.registry.view().get(&authority_id());
+        let authority =
+            authority.and_then(|record| record.value::<AuthorityValue>()).ok_or_else(no_authority)?;
+        let issuer_since = authority.issuers.first().map_or(0, |issuer| issuer.since) - CLOCKS_APART;
+        let mut given = authority.secret_given_to.iter();
+        match given.any(|holder| holder.node_id == node && holder.since >= issuer_since) {
+            true => Ok(()),
+            false => Err(not_shared(node, "it was named for the secret of an issuer of before")
+                .hint("call it anew, with another idempotency key")),
+        }
     }
 
     /// The secret that this daemon has, which opens the key of the issuer.
@@ -139,7 +163,7 @@ impl Certificates {
         }
         let chain: Vec<CertificateDer<'_>> =
             chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        let judged = self.trust.current().judge(&chain, unix_now(), Usage::Client);
+        let judged = self.trust.current().judge_node(&chain, unix_now(), Usage::Client);
         let judged = judged
             .map_err(|refused| not_shared(node, &format!("its certificate does not count: {refused}")))?;
         let is_it = |holder: &Holder| matches!(holder, Holder::Node { cluster, node: of, .. } if *cluster == self.cluster && of == node);
@@ -201,13 +225,13 @@ fn not_shared(node: &str, why: &str) -> Fault {
 /// Takes the secret of the issuers for this node.
 pub struct SecretTaker {
     pub keeper: Arc<Keeper>,
-    /// What the next secret is to be sealed for.
-    pub key: Mutex<Option<RecipientKey>>,
+    /// What the next secret of each node is to be sealed for, by who asked, the last behind.
+    pub keys: Mutex<VecDeque<(String, RecipientKey)>>,
 }
 
 serve! {
     IssuerSecretService for SecretTaker {
-        begin(BeginIssuerSecretRequest) -> IssuerSecretRecipient: |of, _, _| std::future::ready(of.begin());
+        begin(BeginIssuerSecretRequest) -> IssuerSecretRecipient: |of, caller, _| std::future::ready(of.begin(&caller.principal));
         take(TakeIssuerSecretRequest) -> TakeIssuerSecretResponse: |of, caller, asked| of.take(caller, asked);
     }
 }
@@ -221,7 +245,7 @@ impl SecretTaker {
         }
     }
 
-    fn begin(&self) -> Result<pb::IssuerSecretRecipient, Fault> {
+    fn begin(&self, caller: &str) -> Result<pb::IssuerSecretRecipient, Fault> {
         let view = self.keeper.registry.view();
         let authority = view.get(&authority_id()).and_then(|record| record.value::<AuthorityValue>());
         let authority = authority.ok_or_else(no_authority)?;
@@ -235,7 +259,13 @@ impl SecretTaker {
         let (cluster, node) = self.node();
         let signature = own.sign(RECIPIENT, &claim(cluster, node, &public_key));
         let signature = signature.map_err(|error| refused(&format!("its key does not sign: {error}")))?;
-        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.retain(|(asked, _)| asked != caller);
+        keys.push_back((caller.to_owned(), key));
+        if keys.len() > KEYS_MAX {
+            keys.pop_front();
+        }
+        drop(keys);
         let chain = own.chain.iter().map(|der| der.to_vec()).collect();
         Ok(pb::IssuerSecretRecipient { public_key, signature, chain })
     }
@@ -272,7 +302,11 @@ impl SecretTaker {
         if keeper.signer.can_issue(&authority) {
             return Ok(pb::TakeIssuerSecretResponse {});
         }
-        let key = self.key.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let key = {
+            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            let place = keys.iter().position(|(asked, _)| **asked == *caller.principal);
+            place.and_then(|place| keys.remove(place)).map(|(_, key)| key)
+        };
         let key = key.ok_or_else(|| refused("it was not asked what to seal it for, or again since"))?;
         let secret = key.open(&sealed_as(cluster, node), &asked.sealed).map_err(not_opened)?;
         if secret.len() > SECRET_BYTES_MAX || !Signer::is_secret_of(&authority, &secret) {

@@ -36,7 +36,7 @@ impl Lab {
         let chain = vec![issued.der, by.certificate().clone()];
         let own = OwnIdentity::of(&key, chain).unwrap();
         keeper.trust.update(|trusted| trusted.own = Some(Arc::new(own)));
-        let taker = SecretTaker { keeper: Arc::new(keeper), key: Mutex::default() };
+        let taker = SecretTaker { keeper: Arc::new(keeper), keys: Mutex::default() };
         Self { issuer, taker, _places: places }
     }
 
@@ -54,7 +54,7 @@ impl Lab {
 
     /// What the node says of this secret, sealed as it has asked for; or of what was sealed for somebody else.
     async fn take(&self, secret: &[u8], for_it: bool) -> Result<(), String> {
-        let begun = self.taker.begin().map_err(|fault| fault.message)?;
+        let begun = self.taker.begin("node:a").map_err(|fault| fault.message)?;
         let other = RecipientKey::make().unwrap().public();
         let public_key = if for_it { &begun.public_key[..] } else { &other };
         let sealed = seal_for(public_key, &sealed_as("default", "b"), secret).unwrap();
@@ -90,7 +90,7 @@ async fn a_node_takes_the_secret_that_it_is_to_have_and_no_other() {
     lab.take(&secret, true).await.unwrap();
     assert!(lab.taker.keeper.signer.can_issue(&authority(&lab.issuer)));
     // Both are said again where the answer was lost.
-    assert_eq!(lab.taker.begin().unwrap(), pb::IssuerSecretRecipient::default());
+    assert_eq!(lab.taker.begin("node:a").unwrap(), pb::IssuerSecretRecipient::default());
     lab.take_sealed(Vec::new()).await.unwrap();
 }
 
@@ -99,7 +99,7 @@ async fn another_secret_is_not_written_over() {
     let lab = Lab::new().await;
     lab.name().await;
     lab.taker.keeper.files.keep_secret(&[b'x'; 64]).unwrap();
-    let refused = lab.taker.begin().unwrap_err().message;
+    let refused = lab.taker.begin("node:a").unwrap_err().message;
     assert!(
         refused.starts_with("it has another one in ") && refused.contains("; on its host: mv "),
         "{refused}"
@@ -112,7 +112,7 @@ async fn another_secret_is_not_written_over() {
 #[tokio::test]
 async fn what_a_node_shows_proves_who_it_is() {
     let lab = Lab::new().await;
-    let shown = lab.taker.begin().unwrap();
+    let shown = lab.taker.begin("node:a").unwrap();
     let trusted = &lab.issuer.served;
     assert_eq!(trusted.proven_recipient("b", shown.clone()).unwrap(), Some(shown.public_key.clone()));
     let refused = |node: &str, change: &dyn Fn(&mut pb::IssuerSecretRecipient)| {

@@ -88,12 +88,12 @@ impl<'a> NodeIdentities<'a> {
         let says = peer.metadata.as_ref().unwrap_or(&nobody);
         let (cluster, node) = (says.cluster_id.clone(), record.id.key.clone());
         let id = record_of(&Holder::Node { cluster, role: String::new(), node });
-        let held = self.view.get(&id).and_then(|held| held.value::<CertificateValue>());
+        // What a new epoch has lost of it is about to be there again, and counts as it was.
+        let held = self.view.get(&id).or_else(|| self.view.awaited(&id));
+        let held = held.and_then(|held| held.value::<CertificateValue>());
         let why = match held {
             Some(held) if held.barred => return Some(Unproven::Revoked),
             Some(held) => self.fault_of(&held)?,
-            // A new epoch has lost what it was given, which is about to be there again: for seconds.
-            None if self.view.awaits(&id) => return None,
             None => Unproven::NoCertificate,
         };
         let is_let_through = self.view.believes_files() && !says.without_identity

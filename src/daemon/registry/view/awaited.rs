@@ -1,6 +1,6 @@
 //! What a new epoch has lost whole and is about to be written again: until it is, the view is not the registry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,14 +16,15 @@ const AWAITED_FOR_MIN: Duration = Duration::from_secs(10);
 
 /// The records that were there in the epoch before, and of which no change was seen in this one.
 pub(super) struct Awaited {
-    ids: BTreeSet<RecordId>,
+    /// As they were.
+    ids: BTreeMap<RecordId, Arc<ViewRecord>>,
     since: Option<Instant>,
     lasts_for: Duration,
 }
 
 impl Default for Awaited {
     fn default() -> Self {
-        Self { ids: BTreeSet::new(), since: None, lasts_for: AWAITED_FOR_MIN }
+        Self { ids: BTreeMap::new(), since: None, lasts_for: AWAITED_FOR_MIN }
     }
 }
 
@@ -50,7 +51,7 @@ impl Awaited {
             self.ids.clear();
         }
         let gone = change.lost.iter().filter(|lost| lost.found.is_none());
-        self.ids.extend(gone.map(|lost| lost.held.record.id.clone()));
+        self.ids.extend(gone.map(|lost| (lost.held.record.id.clone(), lost.held.clone())));
         self.since = Some(Instant::now());
     }
 
@@ -90,13 +91,19 @@ impl View {
     pub fn is_restoring(&self) -> bool {
         let state = read(&self.state);
         // A load may have shown them without a change.
-        state.awaited.lasts() && state.awaited.ids.iter().any(|id| state.copy_of(id).is_none())
+        state.awaited.lasts() && state.awaited.ids.keys().any(|id| state.copy_of(id).is_none())
     }
 
     /// Whether this record is about to be there again.
     pub fn awaits(&self, id: &RecordId) -> bool {
+        self.awaited(id).is_some()
+    }
+
+    /// A record that is about to be there again, as it was.
+    pub fn awaited(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
         let state = read(&self.state);
-        state.awaited.lasts() && state.awaited.ids.contains(id) && state.copy_of(id).is_none()
+        let lost = state.awaited.ids.get(id).filter(|_| state.awaited.lasts())?;
+        state.copy_of(id).is_none().then(|| lost.clone())
     }
 }
 

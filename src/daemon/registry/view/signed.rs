@@ -23,7 +23,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::RecordSignature;
 pub use loading::VerifiedSignatures;
 pub use unaudited::UnauditedWrite;
 
-use super::{State, View, ViewChange, ViewRecord, read, write};
+use super::{Head, State, View, ViewChange, ViewRecord, read, write};
 use crate::core::signed_record::{
     FoundRecord, KnownRecord, RecordName, RecordRefusal, RecordSigners, SignedParts, judge, split,
 };
@@ -179,6 +179,11 @@ impl SignedRecords {
         let held = self.held.get(id)?;
         let number = held.signature.as_ref().filter(|(_, key)| self.has(key)).map(|(number, _)| *number);
         Some(KnownRecord { value: &held.value, number, is_signed: held.signature.is_some() })
+    }
+
+    /// Whether a record stands there as it is known.
+    fn is_as_known(&self, found: &Record) -> bool {
+        self.held.get(&found.id).is_some_and(|held| held.value == found.value)
     }
 
     /// Whether signatures of the issuer with this key count.
@@ -378,6 +383,7 @@ impl State {
         }
         let (epoch, known) = (self.head.epoch, self.copy_of(id).cloned());
         self.awaited.forget(id);
+        let is_as_known = self.signed.is_as_known(found);
         let judged = match found.deleted {
             true => self.judge_deleted(id),
             false => {
@@ -388,7 +394,10 @@ impl State {
         match judged {
             Ok(parts) => {
                 self.signed.accept(id);
-                self.note_audited(change, entry);
+                // What stood there already anybody can write once more.
+                if !is_as_known && !found.deleted && !unaudited::is_named(change, entry) {
+                    self.note_unaudited(found, entry.at);
+                }
                 let after = self.take_signed(found, parts, entry.revision);
                 let gone = || Arc::new(ViewRecord::new(epoch, tombstone(found)));
                 Some(ViewChange { before: known, after: after.unwrap_or_else(gone) })
@@ -432,7 +441,7 @@ impl State {
             self.forget_signed(id);
             return None;
         };
-        let is_as_known = self.signed.held.get(id).is_some_and(|held| held.value == found.value);
+        let is_as_known = self.signed.is_as_known(found);
         let was_in_store = self.copy_of(id).is_none_or(|known| known.record.version > Version(0));
         if is_as_known && was_in_store && found.version > Version(0) {
             // What else stands in the row nobody has signed.

@@ -2,6 +2,7 @@
 
 mod lab;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use super::record_keeper::kept_by_joining;
 use super::tests::called;
 use super::*;
 use crate::core::signed_record::{join, split};
-use crate::daemon::audit::written::{Compared, WrittenRecords};
+use crate::daemon::audit::written::{Compared, ReadUpTo, WrittenRecords};
 use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::node::lab::reason;
 use crate::daemon::registry::audit_record::AUDIT;
@@ -512,9 +513,10 @@ async fn compared(attacker: &Attacker, by: &Daemon) -> (Compared, Vec<(String, S
     let head = by.view().head().revision.0;
     let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: 1000 };
     let (mut written, mut found) = (WrittenRecords::default(), Vec::new());
-    attacker.0.scan(scan).await.unwrap().records.iter().for_each(|record| written.take(record));
+    attacker.0.scan(scan).await.unwrap().records.iter().for_each(|record| written.take(record, "a"));
+    let up_to = ReadUpTo { head, since_ms: 0, pruned: &BTreeSet::new() };
     let compared =
-        written.compare(&*attacker.0, by.view(), head, |finding| found.push(finding)).await.unwrap();
+        written.compare(&*attacker.0, by.view(), up_to, |finding| found.push(finding)).await.unwrap();
     (compared, found.into_iter().map(|finding| (finding.object, finding.what)).collect())
 }
 
@@ -527,6 +529,13 @@ async fn what_is_signed_and_written_beside_the_trail_is_told() {
     let (sound, found) = compared(&attacker, &b).await;
     assert_eq!((sound, found.as_slice()), (Compared { as_written: 3, of_before: 0 }, &[][..]));
     assert!(a.view().unaudited_writes().is_empty() && b.view().unaudited_writes().is_empty());
+
+    // Who cannot sign writes what stands there once more, and that says nothing.
+    let same = attacker.stored(&policy()).await.unwrap().value;
+    attacker.put(&policy(), same).await;
+    b.sees_all(&*attacker.0).await;
+    assert!(b.view().unaudited_writes().is_empty());
+    assert_eq!(compared(&attacker, &b).await, (sound, Vec::new()));
 
     let issuer = a.served.signer.issuer(&authority_of(&a)).unwrap();
     drop(a);

@@ -7,7 +7,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_store::{Epoch, Kind, Record, RecordId, Revision, Version};
 
 use super::super::records::Records;
-use super::{State, View, ViewRecord, name, read};
+use super::{Head, State, View, ViewRecord, name, read};
 use crate::core::signed_record::{FoundRecord, RecordSigners, split};
 
 /// What was verified of a load.
@@ -19,12 +19,13 @@ pub struct VerifiedSignatures {
 }
 
 impl State {
-    /// Judges what a load has read of signed records, in the place of which the view has `old` ones; the log that was read with it
-    /// ends at `end`.
+    /// Judges what a load has read of signed records, in the place of which the view has `old` ones, with which it had come to
+    /// `reached`; the log that was read with it ends at `end`.
     pub(in super::super) fn load_signed(
         &mut self,
         old: &BTreeMap<Kind, Records>,
         verified: &VerifiedSignatures,
+        reached: Head,
         (end, at): (Revision, Millis),
     ) {
         if self.signed.by.is_none() {
@@ -36,6 +37,7 @@ impl State {
         self.signed.changes += u64::from(before != self.head.epoch);
         // A host that knew of no signatures takes what it finds for as long as that counts.
         let is_first = self.signed.signers.is_none();
+        let followed = Some(reached).filter(|reached| reached.caught_up && reached.epoch == self.head.epoch);
         let found = self.set_aside(old);
         self.signed.refused.clear();
         (self.signed.has_more_refused, self.signed.is_stale) = (false, false);
@@ -43,7 +45,13 @@ impl State {
         for record in &found {
             let record = &record.record;
             missing.remove(&record.id);
-            self.judge_loaded(record, (verified, is_first), (end, at));
+            let is_as_known = self.signed.is_as_known(record);
+            let counts = self.judge_loaded(record, (verified, is_first), (end, at));
+            let is_beside =
+                record.revision > end || followed.is_some_and(|head| record.revision <= head.revision);
+            if counts && !is_as_known && !is_first && is_beside {
+                self.note_unaudited(record, at);
+            }
         }
         for id in missing {
             self.miss_signed(&id, at);
@@ -69,12 +77,13 @@ impl State {
         found
     }
 
+    /// Whether the record counts.
     fn judge_loaded(
         &mut self,
         record: &Record,
         (verified, is_first): (&VerifiedSignatures, bool),
         (end, at): (Revision, Millis),
-    ) {
+    ) -> bool {
         let id = &record.id;
         // A row that says that it is of a later commit is nobody's.
         let revision = record.revision.min(end);
@@ -83,7 +92,10 @@ impl State {
         let is_signed = Some(is_as_verified && verified.signed.contains(id));
         let found = FoundRecord { value: &record.value, is_signed, is_first };
         match self.signed.judge(id, found) {
-            Ok(parts) => drop(self.take_signed(record, Some(parts), revision)),
+            Ok(parts) => {
+                self.take_signed(record, Some(parts), revision);
+                true
+            }
             Err(why) => {
                 if self.signed.is_of_before(id) {
                     // This daemon was away while others signed.
@@ -91,6 +103,7 @@ impl State {
                 }
                 self.keep_signed(record, why, (revision, at));
                 self.signed.is_stale |= !is_as_verified;
+                false
             }
         }
     }

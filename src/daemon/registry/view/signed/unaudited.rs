@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Change, LogEntry, RecordId};
+use omnirelay_store::{Change, LogEntry, Record, RecordId};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message as _;
 use ring::digest::{SHA256, digest};
@@ -27,22 +27,21 @@ pub struct UnauditedWrite {
 }
 
 impl State {
-    /// Notes a change that counts, unless an audit record of the same commit names it.
-    pub(super) fn note_audited(&mut self, change: &Change, entry: &LogEntry) {
-        if !self.signed.demands_signatures() || change.after.deleted || is_named(change, entry) {
+    /// Notes that a record which counts was written, and that no audit record tells of that.
+    pub(super) fn note_unaudited(&mut self, written: &Record, at: Millis) {
+        if !self.signed.demands_signatures() {
             return;
         }
         let noted = &mut self.signed.unaudited;
-        noted.retain(|_, write| entry.at.0 < write.at.0.saturating_add(TOLD_MS));
-        if noted.len() < NOTED_MAX || noted.contains_key(&change.after.id) {
-            let write = UnauditedWrite { writer: printable_start(&change.after.writer), at: entry.at };
-            noted.insert(change.after.id.clone(), write);
+        noted.retain(|_, write| at.0 < write.at.0.saturating_add(TOLD_MS));
+        if noted.len() < NOTED_MAX || noted.contains_key(&written.id) {
+            noted.insert(written.id.clone(), UnauditedWrite { writer: printable_start(&written.writer), at });
         }
     }
 }
 
 /// Whether an audit record of the commit says that it has written this.
-fn is_named(change: &Change, entry: &LogEntry) -> bool {
+pub(super) fn is_named(change: &Change, entry: &LogEntry) -> bool {
     let (name, hash) = (change.after.id.to_string(), digest(&SHA256, &change.after.value));
     let mut audits = entry.changes.iter().filter(|of| of.after.id.kind == AUDIT && !of.after.deleted);
     audits.any(|audit| {
