@@ -233,11 +233,23 @@ impl Daemon {
         format!("http://{}{path}", self.control)
     }
 
-    /// Sends a signal by its name, such as `TERM`.
+    /// Sends a signal by its name, such as `TERM`; after `KILL` it waits until nothing of the process is open any more.
     pub fn signal(&self, name: &str) -> Result<()> {
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status()?;
         ensure!(status.success(), "cannot send {name}");
+        let begun = Instant::now();
+        while name == "KILL" && self.has_files_open() {
+            ensure!(begun.elapsed() < PATIENCE, "the process does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         Ok(())
+    }
+
+    /// Whether the process, or a thread of it, has not ended: whoever has ended is there until somebody waits for it, with no file.
+    fn has_files_open(&self) -> bool {
+        let count =
+            |of: &str| std::fs::read_dir(format!("/proc/{}/{of}", self.pid())).map_or(0, Iterator::count);
+        count("fd") > 0 || count("task") > 1
     }
 
     /// `kill -9`, and waits for the end.
