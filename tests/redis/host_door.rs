@@ -7,7 +7,7 @@ use crate::process::secured::{Ended, command, ended};
 use crate::process::until;
 
 /// A command of whoever is on the worker's host, at its control socket or with the token of its file.
-fn on_host(mesh: &Mesh, line: &str) -> Result<Ended> {
+pub fn on_host(mesh: &Mesh, line: &str) -> Result<Ended> {
     let mut command = command(line, mesh.mesh.folder.path());
     command.arg("--addr").arg(format!("unix:{}", mesh.mesh.path("b.sock").display()));
     ended(&mut command)
@@ -49,10 +49,7 @@ const OF_THE_HOST: [&str; 7] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_on_the_host_of_a_worker_administers_nothing() -> Result<()> {
     let mesh = Mesh::start()?;
-    until("both know each other", async || {
-        Ok(mesh.at_worker("mesh peers list -o name")?.output == "peer/a\npeer/b\n")
-    })
-    .await?;
+    mesh.until_both_live().await?;
     for (what, calls) in [
         ("socket", &on_host as &dyn Fn(&Mesh, &str) -> Result<Ended>),
         ("token", &|mesh, line| by_token(mesh, "b/control-token", line)),
@@ -109,10 +106,7 @@ async fn what_a_workers_configuration_gives_is_believed_there_and_operates_at_mo
     std::fs::set_permissions(mesh.mesh.path("ci"), std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     let issued = mesh.mesh.by("admin", "cert issue --operator eve --out eve")?;
     ensure!(issued.code == Some(0), "{}", issued.complaint);
-    until("both know each other", async || {
-        Ok(mesh.at_worker("mesh peers list -o name")?.output == "peer/a\npeer/b\n")
-    })
-    .await?;
+    mesh.until_both_live().await?;
     let [issuer, worker] = mesh.addresses();
     let eve = |address: &str, line: &str| mesh.by("eve", address, line);
     let ci = |line: &str| by_token(&mesh, "ci", line);

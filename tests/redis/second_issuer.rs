@@ -4,25 +4,21 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Result, ensure};
 
+use super::host_door::on_host;
 use super::signed_records::Mesh;
-use crate::process::secured::{command, ended};
 use crate::process::until;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_given_the_secret_issues_while_the_first_is_dead() -> Result<()> {
     let mesh = Mesh::start()?;
-    until("both know each other", async || {
-        Ok(mesh.at_worker("mesh peers list -o name")?.output == "peer/a\npeer/b\n")
-    })
-    .await?;
+    mesh.until_both_live().await?;
     let check = "mesh check --category identity";
     let alone = mesh.at_worker(check)?.output;
     ensure!(alone.contains("a alone can issue") && !alone.contains("FAIL"), "{alone}");
     let secret = mesh.mesh.path("b").join("identity/issuer-secret");
 
     // Whoever is on the worker's host asks for it in vain, and so does the worker itself.
-    let mut on_host = command("cert ca share b --yes", mesh.mesh.folder.path());
-    let on_host = ended(on_host.arg("--addr").arg(format!("unix:{}", mesh.mesh.path("b.sock").display())))?;
+    let on_host = on_host(&mesh, "cert ca share b --yes")?;
     ensure!(
         on_host.complaint.contains("MISSING_SCOPE") || on_host.complaint.contains("needs scope"),
         "{on_host:?}"
@@ -51,7 +47,7 @@ async fn a_node_that_was_given_the_secret_issues_while_the_first_is_dead() -> Re
     let check = mesh.at_worker(check)?.output;
     ensure!(!check.contains("can issue:") && !check.contains("FAIL"), "{check}");
 
-    mesh.kill_issuer()?;
+    mesh.mesh.daemon.signal("KILL")?;
     for line in ["bindings set operator:ann mesh.operate --yes", "token create --node c --out token-c --yes"]
     {
         let done = mesh.at_worker(line)?;

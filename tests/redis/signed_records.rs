@@ -15,7 +15,6 @@ use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::{Commit, Kind, Pulse, Record, RecordId, RedisStore, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, BindingValue, SigningValue};
 use prost::Message as _;
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::secured::{Ended, Joined, Secured, command, ended};
 use crate::process::until;
@@ -45,38 +44,23 @@ impl Mesh {
     pub fn start_with(words: &[&str]) -> Result<Self> {
         let server = RedisServer::start(&[])?;
         let mesh = Secured::start("a", "127.0.0.2:0", &[&TLS[..], &["--store", &server.url()]].concat())?;
-        let made = mesh.by("admin", "token create --out token --node b")?;
-        ensure!(made.code == Some(0), "{}", made.complaint);
-        let line =
-            format!("mesh join --server {} --token-file token --node-id b --data-dir b", mesh.daemon.control);
-        let joined = ended(&mut command(&line, mesh.folder.path()))?;
-        ensure!(joined.code == Some(0), "{}", joined.complaint);
-        let port = mesh.daemon.control.rsplit_once(':').context("no port")?.1;
-        let worker = format!("127.0.0.3:{port}");
         let socket = mesh.path("b.sock");
         let socket = ["--control-socket", socket.to_str().context("no UTF-8")?];
-        let b = Joined::start(&mesh, "b", &worker, &[&socket, words].concat())?;
+        let (worker, b) = joined(&mesh, WORKER, "127.0.0.3", &[&socket, words].concat())?;
         Ok(Self { server, mesh, worker, _b: b })
     }
 
     /// Has another node join, at an address of its own; `words` are for its daemon.
     pub fn join(&self, node: &str, host: &str, words: &[&str]) -> Result<Joined> {
-        let made = self.mesh.by("admin", &format!("token create --out token-{node} --node {node}"))?;
-        ensure!(made.code == Some(0), "{}", made.complaint);
-        let server = &self.mesh.daemon.control;
-        let line = format!(
-            "mesh join --server {server} --token-file token-{node} --node-id {node} --data-dir {node}"
-        );
-        let joined = ended(&mut command(&line, self.mesh.folder.path()))?;
-        ensure!(joined.code == Some(0), "{}", joined.complaint);
-        let port = server.rsplit_once(':').context("no port")?.1;
-        Joined::start(&self.mesh, node, &format!("{host}:{port}"), words)
+        joined(&self.mesh, node, host, words).map(|(_, joined)| joined)
     }
 
-    /// Kills the daemon of the issuer, which leaves nothing.
-    pub fn kill_issuer(&self) -> Result<()> {
-        let issuer = Pid::from_raw(self.mesh.daemon.pid().try_into()?).context("no process")?;
-        Ok(kill_process(issuer, Signal::KILL)?)
+    /// Waits until the issuer and the worker know each other.
+    pub async fn until_both_live(&self) -> Result<()> {
+        until("both know each other", async || {
+            Ok(self.at_worker("mesh peers list -o name")?.output == "peer/a\npeer/b\n")
+        })
+        .await
     }
 
     fn store(&self) -> Result<RedisStore> {
@@ -104,6 +88,21 @@ impl Mesh {
     pub fn addresses(&self) -> [String; 2] {
         [self.mesh.url(), format!("https://{}", self.worker)]
     }
+}
+
+/// Has a host join by a token of its own, and starts its daemon; where that is.
+fn joined(mesh: &Secured, node: &str, host: &str, words: &[&str]) -> Result<(String, Joined)> {
+    let made = mesh.by("admin", &format!("token create --out token-{node} --node {node}"))?;
+    ensure!(made.code == Some(0), "{}", made.complaint);
+    let server = &mesh.daemon.control;
+    let line =
+        format!("mesh join --server {server} --token-file token-{node} --node-id {node} --data-dir {node}");
+    let joined = ended(&mut command(&line, mesh.folder.path()))?;
+    ensure!(joined.code == Some(0), "{}", joined.complaint);
+    let port = server.rsplit_once(':').context("no port")?.1;
+    let at = format!("{host}:{port}");
+    let joined = Joined::start(mesh, node, &at, words)?;
+    Ok((at, joined))
 }
 
 async fn forge(store: &RedisStore, write: Write) -> Result<()> {
@@ -139,10 +138,7 @@ fn strangers_certificate(folder: &Path) -> Result<Authority> {
 async fn whoever_has_a_workers_store_credentials_takes_over_nothing_and_is_noticed() -> Result<()> {
     let mesh = Mesh::start()?;
     let store = mesh.store()?;
-    until("both know each other", async || {
-        Ok(mesh.at_worker("mesh peers list -o name")?.output == "peer/a\npeer/b\n")
-    })
-    .await?;
+    mesh.until_both_live().await?;
     let check = mesh.mesh.by("admin", "mesh check --category identity")?;
     ensure!(!check.output.contains("FAIL"), "{}", check.output);
 
@@ -242,10 +238,7 @@ async fn an_emptied_store_gets_back_the_authority_and_what_it_has_given() -> Res
 async fn what_a_redis_loses_while_the_issuer_is_away_counts_and_comes_back_with_it() -> Result<()> {
     let mut mesh = Mesh::start()?;
     let store = mesh.store()?;
-    until("both know each other", async || {
-        Ok(mesh.at_worker("mesh peers list -o name")?.output == "peer/a\npeer/b\n")
-    })
-    .await?;
+    mesh.until_both_live().await?;
     for line in
         ["mesh namespaces create orders --shards 8 --yes", "bindings set operator:ann mesh.read --yes"]
     {
@@ -257,7 +250,7 @@ async fn what_a_redis_loses_while_the_issuer_is_away_counts_and_comes_back_with_
         Ok(mesh.at_worker("mesh namespaces list -o name")?.output == "namespace/orders\n")
     })
     .await?;
-    mesh.kill_issuer()?;
+    mesh.mesh.daemon.signal("KILL")?;
     mesh.server.cli::<()>(&["FLUSHALL"])?;
     until("what the worker may write is back", async || {
         let check = mesh.at_worker("mesh check --category registry")?.output;

@@ -44,29 +44,8 @@ fn credentials(mesh: &Mesh) -> Result<String> {
     Ok(found.context("no credentials in its configuration")?.0.to_owned())
 }
 
-async fn until_both_live(mesh: &Mesh) -> Result<()> {
-    until("both know each other", async || {
-        Ok(mesh.at_worker("mesh peers list -o name")?.output == "peer/a\npeer/b\n")
-    })
-    .await
-}
-
 async fn until_narrow(mesh: &Mesh) -> Result<()> {
     until("its user is narrow", async || is_narrow(&mesh.server)).await
-}
-
-/// Starts the issuer again, once it has ended.
-async fn start_again(mesh: &mut Mesh) -> Result<()> {
-    let place = &mesh.mesh.place;
-    let started = std::cell::RefCell::new(None);
-    until("the issuer runs again", async || {
-        // Its data directory is in use until it has ended.
-        *started.borrow_mut() = place.start().ok();
-        Ok(started.borrow().is_some())
-    })
-    .await?;
-    mesh.mesh.daemon = started.into_inner().context("it does not run")?;
-    Ok(())
 }
 
 /// What the server has refused the worker's user, but for what it asks of every server.
@@ -84,7 +63,7 @@ fn refused(server: &RedisServer) -> Result<Vec<String>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workers_user_writes_nothing_that_issuers_sign() -> Result<()> {
     let mesh = Mesh::start_with(&["--set", "mesh.leadership.enabled=true"])?;
-    until_both_live(&mesh).await?;
+    mesh.until_both_live().await?;
     until_narrow(&mesh).await?;
     let server = &mesh.server;
     ensure!(refused(server)?.is_empty(), "its daemon tries what it may not: {:?}", refused(server)?);
@@ -141,7 +120,7 @@ async fn a_workers_user_writes_nothing_that_issuers_sign() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_of_an_earlier_release_is_brought_right_when_an_issuer_is_upgraded() -> Result<()> {
     let mut mesh = Mesh::start()?;
-    until_both_live(&mesh).await?;
+    mesh.until_both_live().await?;
     until_narrow(&mesh).await?;
     let narrow = patterns(&mesh.server)?;
     let without = |lost: &str| -> Vec<String> {
@@ -157,7 +136,7 @@ async fn a_user_of_an_earlier_release_is_brought_right_when_an_issuer_is_upgrade
         mesh.mesh.daemon.signal("KILL")?;
         mesh.server.cli::<()>(&[&user[..], &is].concat())?;
         ensure!(patterns(&mesh.server)? != narrow);
-        start_again(&mut mesh).await?;
+        mesh.mesh.daemon = mesh.mesh.place.start()?;
         until(what, async || {
             let users: Vec<String> = mesh.server.cli(&["ACL", "LIST"])?;
             let has_commands = users.iter().any(|line| line.contains(USER) && line.contains("+zscore"));
@@ -171,14 +150,14 @@ async fn a_user_of_an_earlier_release_is_brought_right_when_an_issuer_is_upgrade
         Ok(trail.contains("b: writes all records but those that issuers sign"))
     })
     .await?;
-    until_both_live(&mesh).await
+    mesh.until_both_live().await
 }
 
 /// It signs what nobody else signs then, by a user that others have let do so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_given_the_secret_becomes_an_issuer_also_to_the_store() -> Result<()> {
     let mesh = Mesh::start()?;
-    until_both_live(&mesh).await?;
+    mesh.until_both_live().await?;
     until_narrow(&mesh).await?;
     let secret = mesh.mesh.place.data_dir().join("identity/issuer-secret");
     std::fs::copy(secret, mesh.mesh.path("b/identity/issuer-secret"))?;
@@ -200,7 +179,7 @@ async fn a_worker_that_says_that_it_issues_is_not_believed() -> Result<()> {
     use prost::Message as _;
 
     let mut mesh = Mesh::start()?;
-    until_both_live(&mesh).await?;
+    mesh.until_both_live().await?;
     until_narrow(&mesh).await?;
     let url = format!("redis://{}@{}", credentials(&mesh)?, mesh.server.address());
     let store = RedisStore::new(url.parse()?, RedisOptions::default(), "default", Duration::ZERO);
@@ -222,7 +201,7 @@ async fn a_worker_that_says_that_it_issues_is_not_believed() -> Result<()> {
     let epoch = store.pulse(Pulse::default()).await?.epoch;
     store.commit(Commit { epoch, writes: vec![put], writer: "b".into(), ..Commit::default() }).await?;
     mesh.mesh.daemon.signal("KILL")?;
-    start_again(&mut mesh).await?;
+    mesh.mesh.daemon = mesh.mesh.place.start()?;
     until("it is looked at", async || {
         Ok(mesh.mesh.at_socket("cert list --kind node -o name")?.code == Some(0))
     })
@@ -238,7 +217,7 @@ async fn a_worker_that_says_that_it_issues_is_not_believed() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_redis_gets_from_workers_what_they_may_write_and_the_rest_from_an_issuer() -> Result<()> {
     let mut mesh = Mesh::start()?;
-    until_both_live(&mesh).await?;
+    mesh.until_both_live().await?;
     until_narrow(&mesh).await?;
     let bound = mesh.mesh.by("admin", "bindings set operator:ann mesh.read --yes")?;
     ensure!(bound.code == Some(0), "{}", bound.complaint);
@@ -259,7 +238,7 @@ async fn an_emptied_redis_gets_from_workers_what_they_may_write_and_the_rest_fro
         ensure!(rows(&mesh, kind)? == 0, "{kind} was written by a worker");
     }
     ensure!(refused(&mesh.server)?.is_empty(), "{:?}", refused(&mesh.server)?);
-    start_again(&mut mesh).await?;
+    mesh.mesh.daemon = mesh.mesh.place.start()?;
     until("the issuer puts back what it has signed", async || {
         Ok(rows(&mesh, "authority")? > 0 && rows(&mesh, "binding")? > 0 && is_narrow(&mesh.server)?)
     })

@@ -9,8 +9,8 @@ use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::shape::{Filter, decode, millis, oldest_key};
-use super::store::{newest_revision_of, records_page, seals_of, stored, stored_chains};
+use super::shape::{Filter, millis, oldest_key};
+use super::store::{decode, newest_revision_of, records_page, seals_of, stored, stored_chains};
 use super::{Audit, envelope, pb, unreadable};
 use crate::core::audit_record::readable;
 use crate::core::audit_seal::{ChainId, open};

@@ -47,8 +47,8 @@ use export::Export;
 use heads::Heads;
 use pb::audit_service_server::AuditService;
 pub use seals::AUDIT_SEAL;
-use shape::{Filter, decode, millis, oldest_key, show};
-use store::{record_of, records_page};
+use shape::{Filter, millis, oldest_key, show};
+use store::{decode, record_of, records_page};
 use verify::{ChainReport, Report, verify};
 
 const PAGE_SIZE_DEFAULT: usize = 100;
@@ -184,8 +184,8 @@ impl Audit {
             sealed: report.counts.values().map(|count| count.sealed).sum(),
             unsealed: report.counts.values().map(|count| count.unsealed).sum(),
             of_before: report.counts.values().map(|count| count.of_before).sum(),
-            signed_records: report.compared.as_written,
-            signed_records_of_before: report.compared.of_before,
+            signed_records: report.signed_records.as_written,
+            signed_records_of_before: report.signed_records.of_before,
             nodes: tallies(&report),
             findings: report.findings,
             ..Default::default()

@@ -3,7 +3,6 @@
 use omnirelay_store::Record;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use omnirelay_wire::timestamp::Timestamp;
-use prost::Message;
 
 use super::pb;
 use super::store::stored;
@@ -48,11 +47,6 @@ pub fn oldest_key(since: Option<&Timestamp>) -> String {
 pub fn millis(at: &Timestamp) -> u64 {
     let ms = at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos / 1_000_000));
     u64::try_from(ms).unwrap_or(0)
-}
-
-/// A record and what it says; `None` when it cannot be read or was deleted.
-pub fn decode(record: &Record) -> Option<AuditValue> {
-    (!record.deleted).then(|| AuditValue::decode(record.value.clone()).ok()).flatten()
 }
 
 /// A record as it is shown. `through` is the revision up to which its node has sealed.

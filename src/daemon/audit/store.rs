@@ -227,13 +227,12 @@ pub async fn newest_revision_of(store: &dyn Store, node_id: &str) -> Result<u64,
     Ok(own.map(|record| record.revision.0).max().unwrap_or(0))
 }
 
-/// The node that a record says it is of; `None` when it cannot be read.
-pub fn node_of(record: &Record) -> Option<String> {
-    Some(said_in(record)?.0)
+/// What a record says; `None` when it cannot be read or was deleted.
+pub fn decode(record: &Record) -> Option<AuditValue> {
+    (!record.deleted).then(|| AuditValue::decode(record.value.clone()).ok()).flatten()
 }
 
-/// The node that a record names, and what was done; `None` when it is no audit record.
-pub fn said_in(record: &Record) -> Option<(String, String)> {
-    let value = AuditValue::decode(record.value.clone()).ok()?;
-    Some((value.node_id, value.action))
+/// The node that a record says it is of; `None` when it cannot be read.
+pub fn node_of(record: &Record) -> Option<String> {
+    Some(decode(record)?.node_id)
 }

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use omnirelay_store::{Record, Store, StoreError};
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
 use super::claims::Claims;
 use super::heads::Heads;
 use super::published_key;
-use super::store::{newest_of, node_of, record_of, said_in, seals_stretch, stored, stored_chains, stretch};
-use super::written::{Compared, ReadUpTo, WrittenRecords};
+use super::store::{decode, newest_of, node_of, record_of, seals_stretch, stored, stored_chains, stretch};
+use super::written::{ReadUpTo, SignedRecordTally, WrittenRecords};
 use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
 use crate::core::audit_seal::trail::{
     Count, FINDINGS_MAX, Leaves, added, compare, expect, keep, no_row, told, unreadable,
@@ -54,7 +55,7 @@ pub struct Report {
     pub counts: BTreeMap<String, Count>,
     pub chains: Vec<ChainReport>,
     /// The signed records of the registry that were compared with it.
-    pub compared: Compared,
+    pub signed_records: SignedRecordTally,
     /// At most [`FINDINGS_MAX`].
     pub findings: Vec<Finding>,
 }
@@ -247,7 +248,7 @@ impl Run<'_> {
         let (mut found, written) = (Vec::new(), std::mem::take(&mut self.written));
         let up_to = ReadUpTo { head, since_ms: self.since_ms, pruned: &self.pruned };
         let compared = written.compare(self.store, view, up_to, |finding| keep(&mut found, finding));
-        self.report.compared = compared.await?;
+        self.report.signed_records = compared.await?;
         found.into_iter().for_each(|finding| self.find(finding));
         Ok(())
     }
@@ -265,12 +266,12 @@ impl Run<'_> {
                 if record.id.key < self.from {
                     continue;
                 }
-                match said_in(record) {
-                    Some((node_id, action)) => {
-                        if action == EPOCH_CHANGED {
+                match decode(record) {
+                    Some(says) => {
+                        if says.action == EPOCH_CHANGED {
                             self.epoch_changed = Some(record.id.key.clone());
                         }
-                        self.count(record, node_id, page.head);
+                        self.count(record, &says, page.head);
                     }
                     None if self.is_named(record) => {}
                     None => self.find(unreadable(&record.id.key)),
@@ -295,12 +296,12 @@ impl Run<'_> {
         self.find(finding);
     }
 
-    fn count(&mut self, record: &Record, node_id: String, head: u64) {
-        let counts = &mut self.report.counts;
-        let full = counts.len() >= NODES_MAX && !counts.contains_key(&node_id);
+    fn count(&mut self, record: &Record, says: &AuditValue, head: u64) {
+        let (counts, node_id) = (&mut self.report.counts, &says.node_id);
+        let full = counts.len() >= NODES_MAX && !counts.contains_key(node_id);
         let name = if full { OTHER_NODES.to_owned() } else { node_id.clone() };
         let count = counts.entry(name).or_default();
-        let objection = self.claims.objection(record, &node_id, head, count);
+        let objection = self.claims.objection(record, node_id, head, count);
         if record.revision.0 <= count.through {
             count.covered += 1;
         } else if objection.is_none() {
@@ -310,7 +311,7 @@ impl Run<'_> {
             // Whoever forges says nothing of what was written.
             Some(finding) if !self.is_named(record) => self.find(finding),
             Some(_) => {}
-            None => self.written.take(record, &node_id),
+            None => self.written.take(record, says),
         }
     }
 

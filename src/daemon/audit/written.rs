@@ -5,8 +5,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use omnirelay_store::{Kind, Record, RecordId, Store, StoreError};
-use omnirelay_wire::pb::omnirelay::store::v1::WrittenRecord;
-use prost::Message;
+use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, WrittenRecord};
 use ring::digest::{SHA256, digest};
 
 use super::store::stretch;
@@ -21,13 +20,6 @@ const NODES_MAX: usize = 4096;
 const COMMITTED_WITHIN_MS: u64 = 60_000;
 /// How many records are read at a time.
 const PAGE: usize = 512;
-
-/// What an audit record says of the signed records that its commit has written: a part of its `AuditValue`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Written {
-    #[prost(message, repeated, tag = "14")]
-    records: Vec<WrittenRecord>,
-}
 
 /// The newest that the trail says of a record.
 struct Named {
@@ -60,32 +52,40 @@ pub struct ReadUpTo<'a> {
 
 /// How many signed records were compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Compared {
+pub struct SignedRecordTally {
     /// Those that stand in the store as the trail says.
     pub as_written: u64,
     /// Those that were written before the oldest audit record.
     pub of_before: u64,
 }
 
+/// How a record stands to what the trail says of it.
+enum Judged {
+    AsWritten,
+    /// The trail says nothing of the time when it was written.
+    OfBefore,
+    Wrong(Finding),
+}
+
 impl WrittenRecords {
-    /// Takes in what an audit record of a node says.
-    pub fn take(&mut self, audit: &Record, node_id: &str) {
-        let revision = audit.revision.0;
+    /// Takes in an audit record and what it says.
+    pub fn take(&mut self, audit: &Record, says: &AuditValue) {
+        let (revision, node_id) = (audit.revision.0, &says.node_id);
         match self.oldest.get(node_id).copied() {
             None if self.oldest.len() >= NODES_MAX => self.has_more = true,
             oldest => {
                 let oldest = oldest.map_or(revision, |oldest| oldest.min(revision));
-                self.oldest.insert(node_id.to_owned(), oldest);
+                self.oldest.insert(node_id.clone(), oldest);
             }
         }
-        let Ok(Written { records }) = Written::decode(audit.value.clone()) else { return };
-        for WrittenRecord { record, sha256, .. } in records {
-            let is_newer = self.named.get(&record).map(|known| known.revision < revision);
+        for WrittenRecord { record, sha256, .. } in &says.written {
+            let is_newer = self.named.get(record).map(|known| known.revision < revision);
             match is_newer {
                 Some(false) => {}
                 None if self.named.len() >= NAMED_MAX => self.has_more = true,
                 Some(true) | None => {
-                    self.named.insert(record, Named { audit: audit.id.key.clone(), revision, sha256 });
+                    let named = Named { audit: audit.id.key.clone(), revision, sha256: sha256.clone() };
+                    self.named.insert(record.clone(), named);
                 }
             }
         }
@@ -102,10 +102,10 @@ impl WrittenRecords {
         view: &View,
         up_to: ReadUpTo<'_>,
         mut found: impl FnMut(Finding),
-    ) -> Result<Compared, StoreError> {
-        let mut compared = Compared::default();
+    ) -> Result<SignedRecordTally, StoreError> {
+        let mut tally = SignedRecordTally::default();
         if !view.demands_signatures() {
-            return Ok(compared);
+            return Ok(tally);
         }
         let of_before = self.of_before(&up_to);
         for kind in view.signed_kinds() {
@@ -118,15 +118,16 @@ impl WrittenRecords {
                     let named = self.named.remove(&record.id.to_string());
                     if record.revision.0 > page.head {
                         let what = "its revision is behind the newest of the store: no commit has written it";
-                        found(*finding(record, "", what));
+                        found(finding(record, "", what));
                         continue;
                     }
                     if record.revision.0 > up_to.head {
                         continue;
                     }
                     match self.judge(record, named, of_before) {
-                        Ok(count) => count(&mut compared),
-                        Err(finding) => found(*finding),
+                        Judged::AsWritten => tally.as_written += 1,
+                        Judged::OfBefore => tally.of_before += 1,
+                        Judged::Wrong(finding) => found(finding),
                     }
                 }
                 after = page.next;
@@ -136,7 +137,7 @@ impl WrittenRecords {
             }
         }
         self.named.iter().filter_map(|(name, named)| gone(view, name, named)).for_each(found);
-        Ok(compared)
+        Ok(tally)
     }
 
     /// Before which revision and instant the trail says nothing, in milliseconds since the Unix epoch: it begins there, or a node has
@@ -148,30 +149,30 @@ impl WrittenRecords {
         (begins.max(pruned.copied().unwrap_or(0)), asked)
     }
 
-    /// Judges a record as it stands in the store; what it counts as.
+    /// Judges a record as it stands in the store.
     fn judge(
         &self,
         record: &Record,
         named: Option<Named>,
         (revision_of_before, of_before): (u64, u64),
-    ) -> Result<fn(&mut Compared), Box<Finding>> {
+    ) -> Judged {
         let revision = record.revision.0;
         let Some(named) = named else {
             let is_of_before = revision < revision_of_before || record.updated_at.0 < of_before;
             return match is_of_before || self.has_more {
-                true => Ok(|compared| compared.of_before += 1),
-                false => Err(finding(record, "", "no audit record says that it was written")),
+                true => Judged::OfBefore,
+                false => Judged::Wrong(finding(record, "", "no audit record says that it was written")),
             };
         };
         if named.revision <= revision && digest(&SHA256, &record.value).as_ref() == named.sha256 {
-            return Ok(|compared| compared.as_written += 1);
+            return Judged::AsWritten;
         }
         let what = match named.revision.cmp(&revision) {
             Ordering::Equal => "it is not what its commit has written",
             Ordering::Less => "it was written again after that, and no audit record says so",
             Ordering::Greater => "it is older than that: somebody has put it back",
         };
-        Err(finding(record, &named.audit, what))
+        Judged::Wrong(finding(record, &named.audit, what))
     }
 }
 
@@ -190,16 +191,16 @@ fn gone(view: &View, name: &str, named: &Named) -> Option<Finding> {
     })
 }
 
-fn finding(record: &Record, audit: &str, what: &str) -> Box<Finding> {
+fn finding(record: &Record, audit: &str, what: &str) -> Finding {
     let by = format!("{what}; revision {} of the store, by {}", record.revision.0, record.writer);
-    Box::new(Finding {
+    Finding {
         wrong: Wrong::Unwritten.into(),
         node_id: record.writer.to_string(),
         record_id: audit.to_owned(),
         object: record.id.to_string(),
         what: by,
         ..Finding::default()
-    })
+    }
 }
 
 #[cfg(test)]
@@ -229,13 +230,15 @@ mod tests {
         const TRAIL: Kind = Kind::of("audit");
         const SIGNED: Kind = Kind::of("binding");
         let mut written = WrittenRecords::default();
-        written.take(&record(TRAIL.clone(), 100, 0), "quiet");
-        written.take(&record(TRAIL.clone(), 5_000, 0), "issuer");
-        written.take(&record(TRAIL, 6_000, 0), "issuer");
+        for (node, revision) in [("quiet", 100), ("issuer", 5_000), ("issuer", 6_000)] {
+            let says = AuditValue { node_id: node.to_owned(), ..AuditValue::default() };
+            written.take(&record(TRAIL.clone(), revision, 0), &says);
+        }
         let (nobody, issuer) = (BTreeSet::new(), BTreeSet::from(["issuer".to_owned()]));
         let is_finding = |revision: u64, at: u64, pruned: &BTreeSet<String>, since_ms: u64| {
             let before = written.of_before(&ReadUpTo { head: 9_000, since_ms, pruned });
-            written.judge(&record(SIGNED.clone(), revision, at), None, before).is_err()
+            let judged = written.judge(&record(SIGNED.clone(), revision, at), None, before);
+            matches!(judged, Judged::Wrong(_))
         };
         assert!(!is_finding(99, 0, &nobody, 0), "before all of the trail");
         assert!(is_finding(100, 0, &nobody, 0));

@@ -290,11 +290,9 @@ impl IdentityFiles {
     /// [`IdentityError`], when others may read it among them.
     pub fn sealing_key(&self) -> Result<Option<SealingKey>, IdentityError> {
         let path = &self.issuer_secret;
-        let Some(bytes) = read_private(path)? else { return Ok(None) };
-        let key = SealingKey::of(secret_of(&bytes))
-            .map_err(|source| IdentityError::Secret { path: path.clone(), source })?;
-        // Version 0.2 took white space at both ends for none of it, of random bytes too.
-        Ok(Some(key.opening_also(bytes.trim_ascii())))
+        let Some(bytes) = self.secret()? else { return Ok(None) };
+        let key = sealing_key_of(&bytes);
+        key.map(Some).map_err(|source| IdentityError::Secret { path: path.clone(), source })
     }
 
     /// The state of the secret's file. Blocks.
@@ -372,6 +370,16 @@ impl IdentityFiles {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         made.map_err(|source| IdentityError::Use { path: self.folder.clone(), source })
     }
+}
+
+/// The key that the content of a secret's file makes.
+///
+/// # Errors
+/// When it is too short.
+pub fn sealing_key_of(content: &[u8]) -> Result<SealingKey, SealError> {
+    let key = SealingKey::of(secret_of(content))?;
+    // Version 0.2 took white space at both ends for none of it, of random bytes too.
+    Ok(key.opening_also(content.trim_ascii()))
 }
 
 /// The key in a file that nobody else may read; `None` when it is not there.

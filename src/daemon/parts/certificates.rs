@@ -29,6 +29,7 @@ use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::bindings::seed::BINDING_SEED;
 use crate::daemon::objects::certificates::bearer::Callers;
 use crate::daemon::objects::certificates::exchange::Exchange;
+use crate::daemon::objects::certificates::issuers::IssuerTroubles;
 use crate::daemon::objects::certificates::lacking::{Lacking, Say, Standing};
 use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
@@ -285,10 +286,11 @@ fn judge_nodes(node: &mut Mount) {
     });
     let judging = registry.clone();
     node.readiness.add(move || {
+        let issuers = IssuerTroubles::of(&judging);
         vec![
             item("without-identity", false, strangers(&judging)),
-            item("issuers", false, issuers::nobody(&judging)),
-            item("second-issuer", false, issuers::one_alone(&judging)),
+            item("issuers", false, issuers.nobody),
+            item("second-issuer", false, issuers.one_alone),
         ]
     });
     let end_session = end_session(&registry);

@@ -58,7 +58,7 @@ pub const KEYS_OF_NO_KIND: &[&str] = &[
 const OF_KINDS: [&str; 2] = ["records:", "order:"];
 
 /// What a user is to be allowed.
-pub struct Rights<'a> {
+pub struct UserRights<'a> {
     /// What all keys of the mesh begin with: its hash tag and a colon.
     pub prefix: String,
     pub writable: &'a WritableKinds,
@@ -68,7 +68,7 @@ pub struct Rights<'a> {
 
 /// What a server says that a user is allowed.
 #[derive(Debug, Default)]
-pub struct Allowed {
+pub struct GrantedRights {
     /// Its patterns of keys.
     pub keys: Vec<String>,
     pub commands: Vec<String>,
@@ -76,7 +76,7 @@ pub struct Allowed {
     pub has_selectors: bool,
 }
 
-impl Rights<'_> {
+impl UserRights<'_> {
     /// The rights as words of `ACL SETUSER`, for a user that has none.
     pub fn words(&self) -> Vec<String> {
         let mut words = self.keys();
@@ -85,7 +85,7 @@ impl Rights<'_> {
     }
 
     /// The words of `ACL SETUSER` that bring a user to these rights; `None`: it has them.
-    pub fn words_for(&self, allowed: &Allowed) -> Option<Vec<String>> {
+    pub fn words_for(&self, allowed: &GrantedRights) -> Option<Vec<String>> {
         let has = |word: &String| allowed.commands.contains(word);
         let lacking = match allowed.commands.iter().any(|word| word == "+@all") {
             true => Vec::new(),
@@ -162,14 +162,14 @@ mod tests {
         WritableKinds::Only { kinds: of(kinds), never: of(never) }
     }
 
-    fn rights(writable: &WritableKinds) -> Rights<'_> {
-        Rights { prefix: "{p:m}:".to_owned(), writable, selects: false }
+    fn rights(writable: &WritableKinds) -> UserRights<'_> {
+        UserRights { prefix: "{p:m}:".to_owned(), writable, selects: false }
     }
 
-    fn allowed(keys: &[String]) -> Allowed {
+    fn allowed(keys: &[String]) -> GrantedRights {
         let commands = COMMANDS.iter().map(|word| (*word).to_owned());
         let commands = std::iter::once("-@all".to_owned()).chain(commands).collect();
-        Allowed { keys: keys.to_vec(), commands, has_selectors: false }
+        GrantedRights { keys: keys.to_vec(), commands, has_selectors: false }
     }
 
     /// The words of the guide's user under a heading.
@@ -236,7 +236,7 @@ mod tests {
             let reset = ["clearselectors", "resetkeys"].map(str::to_owned);
             assert_eq!(found, words.map(|words| [&reset[..], words].concat()), "{what}");
         }
-        let of_selector = Allowed { has_selectors: true, ..allowed(&narrow) };
+        let of_selector = GrantedRights { has_selectors: true, ..allowed(&narrow) };
         assert!(rights(&workers).words_for(&of_selector).is_some(), "further rights");
         let mut of_before = allowed(&narrow);
         of_before.commands.retain(|word| word != "+wait");
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_name_with_signs_of_patterns_is_matched_by_itself_alone() {
         let writable = only(&["a*b"], &[]);
-        let keys = Rights { prefix: "{p:[m]}:".to_owned(), writable: &writable, selects: false }.keys();
+        let keys = UserRights { prefix: "{p:[m]}:".to_owned(), writable: &writable, selects: false }.keys();
         assert!(keys.contains(&"~{p:\\[m\\]}:order:a\\*b".to_owned()), "{keys:?}");
     }
 }

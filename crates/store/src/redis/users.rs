@@ -6,7 +6,7 @@ use omnirelay_core::text::hex;
 use redis::{Cmd, Value, cmd};
 
 use super::link::{Info, Link, LinkError};
-use super::rights::{Allowed, Rights};
+use super::rights::{GrantedRights, UserRights};
 use crate::{Credentials, Expelled, Readmitted, RightsSet, WritableKinds};
 
 /// What a node's own user is called. No part but the first has an underscore in it.
@@ -38,7 +38,7 @@ enum Found {
 struct User {
     /// Hashes of its passwords.
     passwords: Vec<String>,
-    allowed: Allowed,
+    allowed: GrantedRights,
 }
 
 impl Users<'_> {
@@ -209,9 +209,9 @@ impl Users<'_> {
         }
     }
 
-    fn rights<'a>(&self, writable: &'a WritableKinds) -> Rights<'a> {
+    fn rights<'a>(&self, writable: &'a WritableKinds) -> UserRights<'a> {
         let prefix = format!("{{{}:{}}}:", self.prefix, self.mesh);
-        Rights { prefix, writable, selects: self.database != 0 }
+        UserRights { prefix, writable, selects: self.database != 0 }
     }
 
     async fn find(&self, who: &str) -> Result<Found, LinkError> {
@@ -256,7 +256,7 @@ impl User {
         let has_selectors = matches!(selectors, Some(Value::Array(selectors)) if !selectors.is_empty());
         Self {
             passwords: passwords.and_then(Result::ok).unwrap_or_default(),
-            allowed: Allowed { keys, commands, has_selectors },
+            allowed: GrantedRights { keys, commands, has_selectors },
         }
     }
 }

@@ -12,7 +12,7 @@ use omnirelay_pki::revocation::Revoked;
 use omnirelay_store::Write;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, HeldTokenValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, HeldTokenValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::token_service::{ISSUE_TOKEN, REVOKE_TOKEN};
 use prost::Message as _;
@@ -23,7 +23,7 @@ use super::gate::RateKey;
 use super::holder::{id_of, record_of};
 use super::issue::{barred, check_shown};
 use super::revoke::{GRACE, of_list};
-use super::{Certificates, authority_id, authority_in, held_in, pb, trust_domain};
+use super::{Certificates, authority_in, held_in, pb, trust_domain};
 use crate::daemon::identity::bearer::mesh::Grant;
 use crate::daemon::identity::caller::{Caller, Proof, Scope};
 use crate::daemon::identity::trust::unix_now;
@@ -166,9 +166,7 @@ impl Certificates {
 
     /// The token that an answer speaks of; the same when the answer is given again.
     fn signed(&self, wanted: &Wanted, answer: &pb::IssuedToken) -> Result<String, Fault> {
-        let record = self.registry.view().get(&authority_id());
-        let authority = record.and_then(|record| record.value::<AuthorityValue>());
-        let authority = authority.ok_or_else(super::no_authority)?;
+        let authority = super::current_authority(self.registry.view()).ok_or_else(super::no_authority)?;
         let id: SpiffeId = id_of(&trust_domain(&authority)?, wanted.holder.clone())?;
         let number = answer.token_id.parse().map_err(|_| super::unreadable())?;
         let second = |time: &Option<omnirelay_wire::timestamp::Timestamp>| {

@@ -66,6 +66,11 @@ pub fn record_of(holder: &Holder) -> RecordId {
     RecordId::new(CERTIFICATE, key)
 }
 
+/// The record of what was issued to a node, in whatever role.
+pub fn record_of_node(cluster: &str, node: &str) -> RecordId {
+    record_of(&Holder::Node { cluster: cluster.to_owned(), role: String::new(), node: node.to_owned() })
+}
+
 /// The SPIFFE ID of a holder that was checked.
 ///
 /// # Errors

@@ -2,7 +2,6 @@
 //! Whatever else says that a node issues can be written by anybody who can write certificates.
 
 use bytes::Bytes;
-use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::{key_of, validity_of};
 use omnirelay_store::{RecordId, Write};
 use omnirelay_wire::fault::Fault;
@@ -13,7 +12,7 @@ use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 
 use super::authority::bundle_of;
-use super::holder::record_of;
+use super::holder::record_of_node;
 use super::own::KeepError;
 use super::signer::{Signer, not_made};
 use super::{CERTIFICATE, authority_in, held_in, own_act};
@@ -28,11 +27,6 @@ const ISSUER_PROOF: &str = "issuer proof 1";
 /// What is signed of a node.
 fn claim(cluster: &str, node: &str) -> Vec<u8> {
     [cluster.as_bytes(), b"/", node.as_bytes()].concat()
-}
-
-/// The record of what was issued to a node.
-pub fn record_of_node(cluster: &str, node: &str) -> RecordId {
-    record_of(&Holder::Node { cluster: cluster.to_owned(), role: String::new(), node: node.to_owned() })
 }
 
 /// Whether a node has proven that it has the secret of an issuer whose signatures count.

@@ -7,7 +7,8 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use omnirelay_wire::reasons;
 
-use super::{CERTIFICATE, HasAuthority, Other, has_authority};
+use super::holder::record_of_node;
+use super::{HasAuthority, Other, has_authority};
 use crate::daemon::objects::peers;
 use crate::daemon::registry::Registry;
 
@@ -18,24 +19,19 @@ pub const ISSUERS: &str = "issuers";
 
 /// The ids of the nodes that are alive and can issue, this one among them.
 pub fn live(registry: &Registry) -> BTreeSet<String> {
-    let by_themselves = issued_by_themselves(registry);
     let can_issue = |node: &str, says: &PeerMetadata| match says.knows_signed_records {
         true => says.issues,
         // One of an older version does not say so.
-        false => by_themselves.contains(node),
+        false => has_issued_itself(registry, &says.cluster_id, node),
     };
     peers::live_with(registry, can_issue).into_iter().collect()
 }
 
-/// The nodes whose newest certificate is one that they issued themselves.
-fn issued_by_themselves(registry: &Registry) -> BTreeSet<String> {
-    let records = registry.view().list(&CERTIFICATE).records;
-    let issuing = records.iter().filter_map(|record| {
-        let node = record.record.id.key.strip_prefix("node/")?.split_once('/')?.1;
-        let issued = record.value::<CertificateValue>()?;
-        (!issued.barred && issued.issued.first()?.issued_by == node).then(|| node.to_owned())
-    });
-    issuing.collect()
+/// Whether the newest certificate of a node is one that it issued itself.
+fn has_issued_itself(registry: &Registry, cluster: &str, node: &str) -> bool {
+    let held = registry.view().get(&record_of_node(cluster, node));
+    let held = held.and_then(|held| held.value::<CertificateValue>()).filter(|held| !held.barred);
+    held.is_some_and(|held| held.issued.first().is_some_and(|newest| newest.issued_by == node))
 }
 
 /// Other nodes that are alive, at most so many, those that can issue first.
@@ -61,21 +57,33 @@ pub fn named(registry: &Registry, refused: Fault) -> Fault {
     refused.hint(hint).detail(ISSUERS, controls.join(","))
 }
 
-/// That no node which lives can issue. `None`: one can, or the mesh has no authority.
-pub fn nobody(registry: &Registry) -> Option<String> {
-    let is_bad = has_authority(registry) == HasAuthority::Yes && live(registry).is_empty();
-    is_bad.then(|| {
-        "no node that lives has the secret of the issuers: nobody gets or renews a certificate, joins, or changes who may do what"
-            .to_owned()
-    })
+/// What is wrong with who can issue, in a mesh that has an authority.
+#[derive(Default)]
+pub struct IssuerTroubles {
+    /// No node that lives can.
+    pub nobody: Option<String>,
+    /// One node alone can, of several that live.
+    pub one_alone: Option<String>,
 }
 
-/// That one node alone can issue, in a mesh of several. `None`: more can, or none.
-pub fn one_alone(registry: &Registry) -> Option<String> {
-    if has_authority(registry) != HasAuthority::Yes {
-        return None;
+impl IssuerTroubles {
+    /// As the registry shows it now.
+    pub fn of(registry: &Registry) -> Self {
+        if has_authority(registry) != HasAuthority::Yes {
+            return Self::default();
+        }
+        let issuers = live(registry);
+        let nobody = issuers.is_empty().then(|| {
+            "no node that lives has the secret of the issuers: nobody gets or renews a certificate, joins, or changes who may do what"
+                .to_owned()
+        });
+        let only = issuers.first().filter(|_| issuers.len() == 1);
+        let only = only.filter(|_| peers::live_with(registry, |_, _| true).len() > 1);
+        let one_alone = only.map(|only| {
+            format!(
+                "{only} alone can issue: while it is away nobody joins, and nobody changes who may do what"
+            )
+        });
+        Self { nobody, one_alone }
     }
-    let (issuers, all) = (live(registry), peers::live_with(registry, |_, _| true));
-    let only = issuers.first().filter(|_| issuers.len() == 1 && all.len() > 1)?;
-    Some(format!("{only} alone can issue: while it is away nobody joins, and nobody changes who may do what"))
 }

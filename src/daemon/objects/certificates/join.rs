@@ -13,9 +13,7 @@ use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::Revoked;
 use omnirelay_store::{Kind, LogEntry, RecordId, Write};
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{
-    AuthorityValue, CertificateValue, JoinTokenUse, JoinTokenValue,
-};
+use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, JoinTokenUse, JoinTokenValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::enrollment_service::JOIN;
 use prost::Message as _;
@@ -273,8 +271,7 @@ impl Certificates {
 
     /// That the host can be given access to the store. A daemon that cannot issue refuses as such, and names those that can.
     async fn check_admits(&self, cluster: &str, node: &str) -> Result<(), Fault> {
-        let record = self.registry.view().get(&super::authority_id());
-        let authority = record.and_then(|record| record.value::<AuthorityValue>());
+        let authority = super::current_authority(self.registry.view());
         let issues = authority.is_some_and(|authority| self.signer.can_issue(&authority));
         match issues && cluster == self.cluster {
             true => self.store.check_admits(self.registry.store(), node).await,
@@ -284,8 +281,7 @@ impl Certificates {
 
     pub(super) async fn show_bundle(&self, _: pb::GetBundleRequest) -> Result<pb::GetBundleResponse, Fault> {
         self.registry.ready_for("").await?;
-        let record = self.registry.view().get(&super::authority_id());
-        let authority = record.and_then(|record| record.value::<AuthorityValue>()).unwrap_or_default();
+        let authority = super::current_authority(self.registry.view()).unwrap_or_default();
         Ok(pb::GetBundleResponse {
             schema_version: SCHEMA_VERSION.to_owned(),
             trust_domain: authority.trust_domain.clone(),

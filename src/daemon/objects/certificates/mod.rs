@@ -55,6 +55,7 @@ use super::serve::serve;
 use crate::daemon::identity::trust::{HasAuthority, Trust};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Reader};
+use crate::daemon::registry::view::View;
 use crate::daemon::transport::Transport;
 pub use expel::{EndSession, KnownCredentials};
 pub use gate::{Gate, IssuingGate};
@@ -185,6 +186,11 @@ fn own_act(action: &'static str, kinds: impl IntoIterator<Item = Kind>) -> Act {
 /// The authority as a decision reads it.
 fn authority_in(reader: &Reader<'_>) -> Result<Arc<AuthorityValue>, Fault> {
     reader.get(&authority_id()).and_then(|record| record.value()).ok_or_else(no_authority)
+}
+
+/// The authority as a view shows it; `None`: the mesh has none, or what the registry has in its place is none.
+fn current_authority(view: &View) -> Option<Arc<AuthorityValue>> {
+    view.get(&authority_id())?.value()
 }
 
 /// What was issued to a holder, as a decision reads it.

@@ -29,7 +29,8 @@ use super::remote::RenewalError;
 use super::revoked::{signed_list, sound_list};
 use super::signer::Signer;
 use super::{
-    CERTIFICATE, Others as OtherDaemons, REVOCATION, authority_id, authority_in, own_act, pb, revocation_id,
+    CERTIFICATE, Others as OtherDaemons, REVOCATION, authority_id, authority_in, current_authority, own_act,
+    pb, revocation_id,
 };
 use crate::daemon::identity::own::{IdentityError, IdentityFiles, OwnIdentity};
 use crate::daemon::identity::provided::Provision;
@@ -197,8 +198,7 @@ impl Keeper {
 
     pub(super) async fn look(&self) -> Option<Instant> {
         let view = self.registry.view();
-        let Some(authority) = view.get(&authority_id()).and_then(|record| record.value::<AuthorityValue>())
-        else {
+        let Some(authority) = current_authority(view) else {
             return match (self.is_entered)() {
                 true => self.make_authority().await,
                 false => self.makes_authority.then(|| Instant::now() + ENTERED_WITHIN),

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::own::{AGAIN, KeepError};
 use super::signer::Signer;
-use super::{AUTHORITY, authority_id, authority_in, own_act};
+use super::{AUTHORITY, authority_id, authority_in, current_authority, own_act};
 use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
@@ -110,9 +110,9 @@ impl RecordKeeper {
     async fn look(&self) -> Option<Instant> {
         let refused = self.registry.view().refused_records();
         let since = self.note(&refused);
-        let authority =
-            self.registry.view().get(&authority_id()).and_then(|found| found.value::<AuthorityValue>());
-        let looked = match authority.filter(|authority| self.signer.can_issue(authority)) {
+        let looked = match current_authority(self.registry.view())
+            .filter(|authority| self.signer.can_issue(authority))
+        {
             Some(authority) => self.put_right(&authority, &refused).await,
             None => self.tell(&refused, since).await,
         };

@@ -32,8 +32,8 @@ use super::revoke::GRACE;
 use super::seal_keys::Signers;
 use super::signer::{Prepared, Secret, Signer};
 use super::{
-    CERTIFICATE, Certificates, ONLY, REVOCATION, authority_id, authority_in, pb, pending_id, revocation_id,
-    seal_keys, token_keys, trust_domain, unreadable,
+    CERTIFICATE, Certificates, ONLY, REVOCATION, authority_id, authority_in, current_authority, pb,
+    pending_id, revocation_id, seal_keys, token_keys, trust_domain, unreadable,
 };
 use crate::daemon::identity::caller::{Caller, Scope};
 use crate::daemon::identity::trust::unix_now;
@@ -217,8 +217,7 @@ impl Certificates {
     /// Waits a moment for the newest issuer to sign what those before have signed.
     async fn await_signatures(&self) {
         let signed = self.registry.look_until_found(|view| {
-            let authority = view.get(&authority_id()).and_then(|found| found.value::<AuthorityValue>());
-            authority.is_none_or(|authority| !has_to_sign(&authority)).then_some(())
+            current_authority(view).is_none_or(|authority| !has_to_sign(&authority)).then_some(())
         });
         if self.registry.view().demands_signatures() {
             let _ = timeout(SIGNED_WITHIN, signed).await;

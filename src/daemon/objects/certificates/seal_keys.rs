@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use omnirelay_core::spiffe::Holder;
 use omnirelay_pki::certificate::{key_of, validity_of};
 use omnirelay_pki::revocation::{Revocations, Revoked};
 use omnirelay_pki::trust::Bundle;
@@ -17,10 +16,10 @@ use rustls::pki_types::CertificateDer;
 use tracing::warn;
 
 use super::authority::bundle_of;
-use super::holder::record_of;
+use super::holder::record_of_node;
 use super::own::KeepError;
 use super::signer::{Signer, not_made};
-use super::{CERTIFICATE, authority_id, authority_in, held_in, own_act};
+use super::{CERTIFICATE, authority_in, current_authority, held_in, own_act};
 use crate::core::audit_seal::fingerprint;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Reader;
@@ -74,8 +73,7 @@ pub fn of_node(
     cluster: &str,
     node: &str,
 ) -> Vec<String> {
-    let holder = Holder::Node { cluster: cluster.to_owned(), role: String::new(), node: node.to_owned() };
-    let held = view.get(&record_of(&holder)).and_then(|held| held.value::<CertificateValue>());
+    let held = view.get(&record_of_node(cluster, node)).and_then(|held| held.value::<CertificateValue>());
     let (Some(held), Some(bundle)) = (held, bundle) else { return Vec::new() };
     let keys = held.seal_keys.iter().take(REMEMBERED);
     let keys = keys.filter(|key| is_vouched(bundle, revoked, (cluster, node), key));
@@ -141,9 +139,7 @@ pub(super) async fn vouch_before_another(registry: &Registry, signer: &Signer) {
 /// The records with a key that is vouched for, but not by the issuer of now.
 async fn outdated(registry: &Registry, signer: &Signer, signers: Signers) -> Result<Vec<RecordId>, Fault> {
     let view = registry.view();
-    let Some(authority) = view.get(&authority_id()).and_then(|found| found.value::<AuthorityValue>()) else {
-        return Ok(Vec::new());
-    };
+    let Some(authority) = current_authority(view) else { return Ok(Vec::new()) };
     let judge = Judge::of(&authority, signer.revoked(|id| view.get(id)), signers)?;
     let records = view.list(&CERTIFICATE).records;
     let is_outdated = |record: &&Arc<ViewRecord>| {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::spiffe::Holder;
 use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
 use omnirelay_pki::public_key::{PublicKey, signed_as};
 use omnirelay_pki::recipient::{RecipientKey, seal_for};
 use omnirelay_pki::sealed::SealError;
@@ -24,17 +25,20 @@ use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 use tracing::{error, info};
+use zeroize::Zeroizing;
 
 use super::own::Keeper;
 use super::signer::Signer;
-use super::{Certificates, ONLY, authority_id, authority_in, issuers, no_authority, pb};
+use super::{Certificates, ONLY, authority_id, authority_in, current_authority, issuers, no_authority, pb};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::own::IdentityError;
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::serve::serve;
 use crate::daemon::objects::{SCHEMA_VERSION, peers};
+use crate::daemon::readiness::CLOCKS_APART;
 use crate::daemon::registry::mutate::{Decision, request_hash};
+use crate::daemon::transport::channel::MeshChannel;
 use pb::issuer_secret_service_client::IssuerSecretServiceClient;
 use pb::issuer_secret_service_server::IssuerSecretService;
 
@@ -44,8 +48,6 @@ const RECIPIENT: &str = "issuer secret 1";
 const WITHIN: Duration = Duration::from_secs(5);
 /// How long is waited until the node says that it can issue.
 const ISSUES_WITHIN: Duration = Duration::from_secs(10);
-/// How far the clocks of issuers may be apart, in seconds.
-const CLOCKS_APART: i64 = 60;
 /// How many keys are kept for secrets that other nodes are about to send.
 const KEYS_MAX: usize = 16;
 /// How many nodes the authority remembers that were given the secret.
@@ -77,17 +79,12 @@ impl Certificates {
         check_node_name(&node).map_err(|error| Fault::invalid(format!("field `nodeId`: {error}")))?;
         self.registry.ready_for("").await?;
         let secret = self.secret()?;
-        if !peers::is_known(&self.registry, &node) {
-            let message = format!("there is no peer `{node}`");
-            return Err(Fault::new(reasons::PEER_NOT_FOUND, message).hint("omnirelay mesh peers list"));
-        }
+        peers::check_known(&self.registry, &node).await?;
         let issues = || issuers::live(&self.registry).contains(&node);
-        let recipient = match node == self.registry.node_id() || dry_run && issues() {
-            true => None,
-            // A dry run asks the node for nothing: it has one key, for one secret.
-            false if dry_run => Some(Vec::new()),
-            false => self.recipient(&node).await?,
-        };
+        let is_own = node == self.registry.node_id();
+        // A dry run asks the node for nothing: it has one key for who asks, for one secret.
+        let public_key = if is_own || dry_run { None } else { self.recipient(&node).await? };
+        let is_issuer = is_own || if dry_run { issues() } else { public_key.is_none() };
         let (rpc, id) = (SHARE_ISSUER, ONLY.to_owned());
         let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
         let decided = asked.of_records(&self.registry, authority_id(), &[], |reader| {
@@ -96,10 +93,10 @@ impl Certificates {
             let answer = pb::IssuerShare {
                 schema_version: SCHEMA_VERSION.to_owned(),
                 node_id: node.clone(),
-                issues: recipient.is_none(),
+                issues: is_issuer,
                 ..Default::default()
             };
-            if recipient.is_none() {
+            if is_issuer {
                 return Ok(Decision { writes: Vec::new(), changes: Vec::new(), answer });
             }
             let value = Bytes::from(given(&authority, &node, unix_now()).encode_to_vec());
@@ -108,24 +105,23 @@ impl Certificates {
             Ok(Decision { writes, changes, answer })
         });
         let mut shared = decided.await?;
-        let Some(public_key) = recipient.filter(|_| !dry_run) else { return Ok(shared) };
+        let Some(public_key) = public_key else { return Ok(shared) };
         self.registry.ready_for(&shared.cursor).await?;
         self.check_given(&node)?;
         self.hand_over(&node, &public_key, &secret, &shared.cursor).await?;
-        let issues =
-            self.registry.look_until_found(|_| issuers::live(&self.registry).contains(&node).then_some(()));
+        let issues = self.registry.look_until_found(|_| issues().then_some(()));
         shared.issues = timeout(ISSUES_WITHIN, issues).await.is_ok();
         Ok(shared)
     }
 
     /// That the node is to have the secret of the issuer of now: who repeats an older call, by its key, has not said so.
     fn check_given(&self, node: &str) -> Result<(), Fault> {
-        let authority = self.registry.view().get(&authority_id());
-        let authority =
-            authority.and_then(|record| record.value::<AuthorityValue>()).ok_or_else(no_authority)?;
-        let issuer_since = authority.issuers.first().map_or(0, |issuer| issuer.since) - CLOCKS_APART;
+        let authority = current_authority(self.registry.view()).ok_or_else(no_authority)?;
+        let issuer_since = authority.issuers.first().map_or(0, |issuer| issuer.since);
+        let is_of_now =
+            |since: i64| Millis::of_unix(since).after(CLOCKS_APART) >= Millis::of_unix(issuer_since);
         let mut given = authority.secret_given_to.iter();
-        match given.any(|holder| holder.node_id == node && holder.since >= issuer_since) {
+        match given.any(|holder| holder.node_id == node && is_of_now(holder.since)) {
             true => Ok(()),
             false => Err(not_shared(node, "it was named for the secret of an issuer of before")
                 .hint("call it anew, with another idempotency key")),
@@ -133,10 +129,8 @@ impl Certificates {
     }
 
     /// The secret that this daemon has, which opens the key of the issuer.
-    fn secret(&self) -> Result<zeroize::Zeroizing<Vec<u8>>, Fault> {
-        let authority = self.registry.view().get(&authority_id());
-        let authority = authority.and_then(|record| record.value::<AuthorityValue>());
-        self.signer.issuer(&*authority.ok_or_else(no_authority)?)?;
+    fn secret(&self) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        self.signer.issuer(&*current_authority(self.registry.view()).ok_or_else(no_authority)?)?;
         self.signer.secret()
     }
 
@@ -192,10 +186,7 @@ impl Certificates {
         Ok(())
     }
 
-    fn client(
-        &self,
-        node: &str,
-    ) -> Result<IssuerSecretServiceClient<crate::daemon::transport::channel::MeshChannel>, Fault> {
+    fn client(&self, node: &str) -> Result<IssuerSecretServiceClient<MeshChannel>, Fault> {
         let transport =
             self.transport.as_ref().ok_or_else(|| not_shared(node, "this daemon has no mesh port"))?;
         let channel = transport.channel(node, Way::REPEATABLE);
@@ -246,9 +237,7 @@ impl SecretTaker {
     }
 
     fn begin(&self, caller: &str) -> Result<pb::IssuerSecretRecipient, Fault> {
-        let view = self.keeper.registry.view();
-        let authority = view.get(&authority_id()).and_then(|record| record.value::<AuthorityValue>());
-        let authority = authority.ok_or_else(no_authority)?;
+        let authority = current_authority(self.keeper.registry.view()).ok_or_else(no_authority)?;
         if self.keeper.signer.can_issue(&authority) {
             return Ok(pb::IssuerSecretRecipient::default());
         }
@@ -291,9 +280,7 @@ impl SecretTaker {
     ) -> Result<pb::TakeIssuerSecretResponse, Fault> {
         let keeper = &self.keeper;
         keeper.registry.ready_for(&asked.min_revision).await?;
-        let authority = keeper.registry.view().get(&authority_id());
-        let authority =
-            authority.and_then(|record| record.value::<AuthorityValue>()).ok_or_else(no_authority)?;
+        let authority = current_authority(keeper.registry.view()).ok_or_else(no_authority)?;
         let (cluster, node) = self.node();
         if !authority.secret_given_to.iter().any(|holder| holder.node_id == node) {
             return Err(refused("no administrator has said that it is to have it"));

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use omnirelay_core::secret_file::secret_of;
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_pki::authority::{Authority, AuthorityError, Validity};
 use omnirelay_pki::certificate::Names;
@@ -25,7 +24,7 @@ use super::authority::bundle_of;
 use super::revoked::{REVOCATIONS, believed, encoded};
 use super::{authority_id, revocation_id, token_keys, trust_domain, unreadable};
 use crate::daemon::identity::files::Stamp;
-use crate::daemon::identity::own::{IdentityError, IdentityFiles};
+use crate::daemon::identity::own::{IdentityError, IdentityFiles, sealing_key_of};
 use crate::daemon::identity::trust::{Trust, unix_now};
 use crate::daemon::registry::view::ViewRecord;
 
@@ -87,8 +86,7 @@ impl Signer {
 
     /// Whether a secret opens the key of the issuer of now.
     pub fn is_secret_of(authority: &AuthorityValue, secret: &[u8]) -> bool {
-        let key = SealingKey::of(secret_of(secret)).map(|key| key.opening_also(secret.trim_ascii()));
-        let issuer = authority.issuers.first();
+        let (issuer, key) = (authority.issuers.first(), sealing_key_of(secret));
         issuer.zip(key.ok()).is_some_and(|(issuer, key)| key.open(ISSUER, &issuer.sealed_key).is_ok())
     }
 

@@ -3,24 +3,21 @@
 
 use std::sync::Arc;
 
-use omnirelay_core::spiffe::Holder;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_store::Record;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, PeerValue};
 
-use super::holder::{certificate_of, record_of};
+use super::holder::{certificate_of, record_of_node};
 use super::rejoin::GRACE;
 use super::{AUTHORITY, CERTIFICATE, REVOCATION, authority_id, revocation_id, revoked};
 use crate::daemon::identity::trust::unix_now;
+use crate::daemon::readiness::CLOCKS_APART;
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::{View, ViewRecord};
 
 /// How long nodes that were there before the authority have to be enrolled.
 const ENROLLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
-
-/// How long after the second that its issuer says an authority is entered at the latest: the clocks of hosts differ by less.
-const MADE_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Why a node is none of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +63,7 @@ fn since(record: &ViewRecord) -> Millis {
     let value = record.value::<AuthorityValue>();
     let all = value.iter().flat_map(|value| value.roots.iter().chain(&value.issuers));
     let said = all.map(|one| one.since).filter(|since| *since > 0).min();
-    let said = said.map(|since| Millis::of_unix(since).after(MADE_WITHIN));
+    let said = said.map(|since| Millis::of_unix(since).after(CLOCKS_APART));
     said.map_or(record.record.created_at, |said| said.min(record.record.created_at))
 }
 
@@ -86,8 +83,7 @@ impl<'a> NodeIdentities<'a> {
     pub fn lacks(&self, record: &Record, peer: &PeerValue) -> Option<Unproven> {
         let nobody = Default::default();
         let says = peer.metadata.as_ref().unwrap_or(&nobody);
-        let (cluster, node) = (says.cluster_id.clone(), record.id.key.clone());
-        let id = record_of(&Holder::Node { cluster, role: String::new(), node });
+        let id = record_of_node(&says.cluster_id, &record.id.key);
         // What a new epoch has lost of it is about to be there again, and counts as it was.
         let held = self.view.get(&id).or_else(|| self.view.awaited(&id));
         let held = held.and_then(|held| held.value::<CertificateValue>());

@@ -5,11 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use omnirelay_core::text::chain;
 use omnirelay_store::{Kind, RightsSet, Store, StoreError, WritableKinds};
-use omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue;
 use tracing::{info, warn};
 
 use super::store_users::PasswordHash;
-use super::{authority_id, issuer_proof, own_act};
+use super::{current_authority, issuer_proof, own_act};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::Plan;
 use crate::daemon::registry::audit_record::{named, own_body};
@@ -29,9 +28,8 @@ impl KnownKinds {
         if !view.demands_signatures() {
             return WritableKinds::All;
         }
-        let authority = view.get(&authority_id()).and_then(|found| found.value::<AuthorityValue>());
-        let is_issuer =
-            authority.is_some_and(|authority| issuer_proof::is_proven(view, &authority, cluster, node));
+        let is_issuer = current_authority(view)
+            .is_some_and(|authority| issuer_proof::is_proven(view, &authority, cluster, node));
         match is_issuer {
             true => WritableKinds::All,
             false => WritableKinds::Only { kinds: self.others.clone(), never: self.signed.clone() },

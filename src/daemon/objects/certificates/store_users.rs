@@ -11,7 +11,7 @@ use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::revocation::Revoked;
 use omnirelay_store::{CommitError, Epoch, Readmitted, RecordId, StoreError, Version, WritableKinds, Write};
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue};
+use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -21,7 +21,7 @@ use super::issuer_proof;
 use super::rejoin::GRACE;
 use super::signer::Signer;
 use super::store_rights::StoreRights;
-use super::{CERTIFICATE, authority_id, held_in, own_act};
+use super::{CERTIFICATE, authority_id, current_authority, held_in, own_act};
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::peers;
 use crate::daemon::registry::Registry;
@@ -86,9 +86,8 @@ impl StoreUsers {
     /// look again.
     async fn look(&self, last: When) -> (When, Option<Instant>) {
         let now = when(self.registry.view());
-        let authority = self.registry.view().get(&authority_id());
-        let authority = authority.and_then(|found| found.value::<AuthorityValue>());
-        if !authority.is_some_and(|authority| self.signer.can_issue(&authority)) {
+        if !current_authority(self.registry.view()).is_some_and(|authority| self.signer.can_issue(&authority))
+        {
             return (When::default(), None);
         }
         self.prove().await;
@@ -114,13 +113,16 @@ impl StoreUsers {
 
     /// Has the server have the users that it is to have, unless it `has_them`, and brings them to their rights.
     pub(super) async fn bring(&self, has_them: bool) -> Result<(), StoreError> {
-        if has_them {
-            self.mend(self.found().stripped).await?;
+        let users = if has_them {
+            let Found { users, stripped, .. } = self.found();
+            self.mend(stripped).await?;
+            users
         } else {
             self.rights.forget();
             self.restore().await?;
-        }
-        self.rights.bring(&self.registry, &self.cluster, &self.found().users).await
+            self.found().users
+        };
+        self.rights.bring(&self.registry, &self.cluster, &users).await
     }
 
     fn writable(&self, node: &str) -> WritableKinds {

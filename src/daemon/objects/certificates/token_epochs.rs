@@ -10,14 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, Epoch, RecordId, Write};
-use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, JoinTokenValue};
+use omnirelay_wire::pb::omnirelay::store::v1::JoinTokenValue;
 use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::signer::Signer;
 use super::tokens::status;
-use super::{JOIN_TOKEN, authority_id, own_act, pb};
+use super::{JOIN_TOKEN, current_authority, own_act, pb};
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::restoration::is_over;
 use crate::daemon::registry::Registry;
@@ -54,7 +54,7 @@ impl TokenEpochs {
         if Instant::now() < due {
             return Some(due);
         }
-        let authority = view.get(&authority_id()).and_then(|found| found.value::<AuthorityValue>())?;
+        let authority = current_authority(view)?;
         let tokens = self.to_carry_over(epoch);
         if tokens.is_empty() || !self.signer.can_issue(&authority) {
             return None;

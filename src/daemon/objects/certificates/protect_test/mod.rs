@@ -10,7 +10,7 @@ use omnirelay_pki::authority::Authority;
 use omnirelay_pki::certificate::key_of;
 use omnirelay_store::{Change, MemoryStore, Pulse, Record, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{
-    JoinPolicyValue, JoinTokenValue, RecordSignature, RecordSigning, SigningValue,
+    AuditValue, JoinPolicyValue, JoinTokenValue, RecordSignature, RecordSigning, SigningValue,
 };
 use prost::Message as _;
 
@@ -19,7 +19,7 @@ use super::record_keeper::kept_by_joining;
 use super::tests::called;
 use super::*;
 use crate::core::signed_record::{join, split};
-use crate::daemon::audit::written::{Compared, ReadUpTo, WrittenRecords};
+use crate::daemon::audit::written::{ReadUpTo, SignedRecordTally, WrittenRecords};
 use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::node::lab::reason;
 use crate::daemon::registry::audit_record::AUDIT;
@@ -509,11 +509,13 @@ async fn an_issuer_that_knows_nothing_of_a_record_leaves_it_for_a_while() {
 }
 
 /// What the trail in the store says of signed records against those, as a daemon checks it.
-async fn compared(attacker: &Attacker, by: &Daemon) -> (Compared, Vec<(String, String)>) {
+async fn compared(attacker: &Attacker, by: &Daemon) -> (SignedRecordTally, Vec<(String, String)>) {
     let head = by.view().head().revision.0;
     let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: 1000 };
     let (mut written, mut found) = (WrittenRecords::default(), Vec::new());
-    attacker.0.scan(scan).await.unwrap().records.iter().for_each(|record| written.take(record, "a"));
+    for record in attacker.0.scan(scan).await.unwrap().records {
+        written.take(&record, &AuditValue::decode(record.value.clone()).unwrap());
+    }
     let up_to = ReadUpTo { head, since_ms: 0, pruned: &BTreeSet::new() };
     let compared =
         written.compare(&*attacker.0, by.view(), up_to, |finding| found.push(finding)).await.unwrap();
@@ -527,7 +529,7 @@ async fn what_is_signed_and_written_beside_the_trail_is_told() {
     b.until("all is signed", |b| b.view().is_all_signed()).await;
     b.sees_all(&*attacker.0).await;
     let (sound, found) = compared(&attacker, &b).await;
-    assert_eq!((sound, found.as_slice()), (Compared { as_written: 3, of_before: 0 }, &[][..]));
+    assert_eq!((sound, found.as_slice()), (SignedRecordTally { as_written: 3, of_before: 0 }, &[][..]));
     assert!(a.view().unaudited_writes().is_empty() && b.view().unaudited_writes().is_empty());
 
     // Who cannot sign writes what stands there once more, and that says nothing.
@@ -578,5 +580,5 @@ async fn what_is_older_than_the_trail_is_no_finding() {
     }
     a.sees_all(&*attacker.0).await;
     let (older, found) = compared(&attacker, &a).await;
-    assert_eq!((older, found.as_slice()), (Compared { as_written: 0, of_before: 3 }, &[][..]));
+    assert_eq!((older, found.as_slice()), (SignedRecordTally { as_written: 0, of_before: 3 }, &[][..]));
 }
