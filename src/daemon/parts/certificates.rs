@@ -30,7 +30,7 @@ use crate::daemon::objects::bindings::seed::BINDING_SEED;
 use crate::daemon::objects::certificates::bearer::Callers;
 use crate::daemon::objects::certificates::exchange::Exchange;
 use crate::daemon::objects::certificates::issuers::IssuerTroubles;
-use crate::daemon::objects::certificates::lacking::{Lacking, Say, Standing};
+use crate::daemon::objects::certificates::lacking::{Lacking, Say};
 use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::record_issuers::MeshIssuers;
@@ -135,7 +135,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         move_within: MOVE_WITHIN,
         tried: Default::default(),
         kept: Default::default(),
-        lacking: Lacking::saying(saying(node), standing_said(node)),
+        lacking: Lacking::saying(saying(node)),
     };
     keeper.load();
     keep_signed_records(node, &signer);
@@ -308,11 +308,6 @@ fn strangers(registry: &Registry) -> Option<String> {
         format!("reach the store and have no certificate of the mesh, and so lead nothing, get no shards, and nobody is shown what they \
              advertise: {named}{more}")
     })
-}
-
-/// What the node says of its identity when it is entered.
-fn standing_said(node: &Mount) -> Standing {
-    Standing { issues: node.identity_files.has_secret(), ..Standing::default() }
 }
 
 /// Tells others how the node stands by its identity.

@@ -8,6 +8,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 use crate::daemon::exchange::Exchange;
 use crate::daemon::metrics::PeersMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::daemon::objects::certificates::lacking::Standing;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers, statuses, topic};
 use crate::daemon::presence::keep_present;
@@ -53,6 +54,7 @@ fn presence(node: &Mount) -> Presence {
         audited: config.audit.membership,
     };
     let relay = node.addresses.relay.map(|at| endpoint(&config.relay, at.grpc));
+    let standing = Standing::at_start(&node.identity_files, config.security.make_authority);
     let profile = pb::PeerMetadata {
         role: config.node.role.clone(),
         cluster_id: config.node.cluster.clone(),
@@ -69,10 +71,9 @@ fn presence(node: &Mount) -> Presence {
         fetches: Exchange::fetched(&node.federation.named()),
         unknown_fields: Default::default(),
         knows_signed_records: true,
-        // Said once it is known; what is likely is not said twice.
-        without_identity: false,
-        identity_of_files: false,
-        issues: node.identity_files.has_secret(),
+        without_identity: standing.without_identity,
+        identity_of_files: standing.of_files,
+        issues: standing.issues,
     };
     Presence::new(node.registry.clone(), settings, profile)
 }

@@ -3,13 +3,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use omnirelay_core::text::chain;
-use omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::authority_id;
+use super::current_authority;
 use super::own::Keeper;
 use crate::daemon::identity::files::LOOK_EVERY;
+use crate::daemon::identity::own::IdentityFiles;
 
 /// What a node says to the others of its identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,8 +18,16 @@ pub struct Standing {
     pub without_identity: bool,
     /// It has one from files.
     pub of_files: bool,
-    /// It can issue.
+    /// It can issue; without an authority, that it will once it is made.
     pub issues: bool,
+}
+
+impl Standing {
+    /// What a node says before it has seen an authority: that it issues where it has a secret, or makes both itself, so that it
+    /// need not say so a moment after it was entered.
+    pub fn at_start(files: &IdentityFiles, makes_authority: bool) -> Self {
+        Self { issues: files.has_secret() || makes_authority, ..Self::default() }
+    }
 }
 
 /// Tells the others.
@@ -30,14 +38,15 @@ pub type Say = Box<dyn Fn(Standing) + Send + Sync>;
 pub struct Lacking {
     /// Why what is kept of it cannot be read.
     unread: Mutex<Option<String>>,
-    said: Mutex<Standing>,
+    /// `None`: nothing yet.
+    said: Mutex<Option<Standing>>,
     say: Option<Say>,
 }
 
 impl Lacking {
-    /// Nothing is wrong yet; what is found is told by `say`, where it is another thing than was `said` before.
-    pub fn saying(say: Say, said: Standing) -> Self {
-        Self { say: Some(say), said: Mutex::new(said), ..Self::default() }
+    /// Nothing is wrong yet; what is found is told by `say`, where it is another thing than before.
+    pub fn saying(say: Say) -> Self {
+        Self { say: Some(say), ..Self::default() }
     }
 
     /// Why what is kept of the identity cannot be read, and that it is looked at again; `None`: it can, or nothing is kept.
@@ -92,22 +101,24 @@ impl Keeper {
     /// Tells the others how this node stands, where that is another thing than it said last.
     fn say_standing(&self) {
         let Some(say) = &self.lacking.say else { return };
-        let authority = self.registry.view().get(&authority_id());
-        let authority = authority.and_then(|record| record.value::<AuthorityValue>());
+        let authority = current_authority(self.registry.view());
         let has_own = self.trust.current().own.is_some();
-        let issues = authority.as_ref().is_some_and(|authority| self.signer.can_issue(authority));
+        let issues = match &authority {
+            Some(authority) => self.signer.can_issue(authority),
+            None => Standing::at_start(&self.files, self.makes_authority).issues,
+        };
         // Whoever can issue is about to have one.
         let without_identity = !has_own && authority.is_some() && !issues;
         let of_files = has_own && !self.provision.is_of_mesh();
         let now = Standing { without_identity, of_files, issues };
         let mut said = self.lacking.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if *said == now {
+        if *said == Some(now) {
             return;
         }
-        if now.without_identity && !said.without_identity {
+        if now.without_identity && said.is_none_or(|said| !said.without_identity) {
             warn!("this node has no certificate of the mesh: it leads nothing and gets no shards");
         }
-        *said = now;
+        *said = Some(now);
         say(now);
     }
 }

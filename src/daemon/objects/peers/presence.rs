@@ -86,10 +86,14 @@ impl Presence {
         !self.untold.load(Ordering::Relaxed)
     }
 
-    /// Has the node say something else of itself, as soon as it is there.
+    /// Has the node say something else of itself, as soon as it is there; what it says already is not written again.
     pub fn say(&self, change: impl FnOnce(&mut pb::PeerMetadata)) {
-        change(&mut self.profile());
-        self.untold.store(true, Ordering::Relaxed);
+        let mut profile = self.profile();
+        let before = profile.clone();
+        change(&mut profile);
+        if *profile != before {
+            self.untold.store(true, Ordering::Relaxed);
+        }
     }
 
     fn profile(&self) -> MutexGuard<'_, pb::PeerMetadata> {
