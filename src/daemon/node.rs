@@ -204,6 +204,7 @@ impl Mount {
             readiness: Arc::new(Readiness::new(registry.clone(), stands)),
             operations: Arc::new(Operations::new(registry.clone())),
             topics: Arc::default(),
+            mergers: Arc::default(),
             observers: vec![Arc::new(Counted(metrics.clone()))],
             metrics,
             presence,
@@ -304,8 +305,7 @@ fn registry(spec: &NodeSpec, mac: &MacKey) -> Registry {
         .following(&kinds(|kinds| kinds.followed))
         .claiming(&kinds(|kinds| kinds.claimed))
         .signing(&kinds(|kinds| kinds.signed))
-        .restoring(&kinds(|kinds| kinds.shared), spec.config.session_ttl())
-        .putting_back(restored)
+        .restoring(restored, spec.config.session_ttl())
         .marking_audit(mac.clone())
 }
 

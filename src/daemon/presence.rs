@@ -7,9 +7,7 @@ use omnirelay_core::text::chain;
 use tracing::debug;
 
 use super::objects::peers::presence::Presence;
-use super::objects::peers::restore::restore_others;
 use super::objects::peers::verdicts::Verdicts;
-use super::objects::registers::restore::restore;
 use super::registry::Registry;
 use super::registry::confirm::confirm_leases;
 use super::registry::follow::in_time;
@@ -38,29 +36,13 @@ async fn follow_beats(registry: &Registry, presence: &Presence) {
         if !presence.join(reason).await {
             return (reason, None);
         }
-        restore_peers(registry, presence.session_ttl()).await;
-        restore_registers(registry).await;
         record_epochs(registry).await;
         ("resumed", None)
     };
     registry.react_with("registered", |view| view.connectivity().beats(), look).await;
 }
 
-/// Writes again what a new epoch has lost of other peers. Those that are there do it themselves, and come first.
-async fn restore_peers(registry: &Registry, own_turn: Duration) {
-    if let Err(error) = restore_others(registry, own_turn).await {
-        debug!(error = %chain(&error), "lost peers were not restored; trying again");
-    }
-}
-
-/// Writes again what a new epoch has lost of the node's catalogue.
-async fn restore_registers(registry: &Registry) {
-    if let Err(error) = restore(registry).await {
-        debug!(error = %chain(&error), "lost registers were not restored; trying again");
-    }
-}
-
-/// Says in the audit trail what a new epoch has cost, once this node has restored its own.
+/// Says in the audit trail what a new epoch has cost, once this node is there again.
 async fn record_epochs(registry: &Registry) {
     if let Err(error) = in_time(RECORD_TIMEOUT, registry.record_epochs()).await {
         debug!(error = %chain(&error), "a new epoch was not recorded; trying again");

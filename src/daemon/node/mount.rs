@@ -29,6 +29,7 @@ use crate::daemon::objects::dev::Process;
 use crate::daemon::objects::events::topic::Topics;
 use crate::daemon::objects::leaders::campaign::Campaigner;
 use crate::daemon::objects::peers::presence::Presence;
+use crate::daemon::objects::restoration::merge::Mergers;
 use crate::daemon::operations::Operations;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
@@ -60,23 +61,14 @@ pub struct Kinds {
     pub claimed: &'static [Kind],
     /// Of the mirrored: they count only when an issuer has signed them, once the mesh demands that.
     pub signed: &'static [Kind],
-    /// Of the mirrored: every daemon restores all that a new epoch has lost of them, whoever owns it.
-    pub shared: &'static [Kind],
-    /// Of the mirrored: what a new epoch has lost whole of them is put back by whoever knew most of the epoch before, in this order.
+    /// Of the mirrored: how what a new epoch has lost of them comes back, in this order.
     pub restored: &'static [RestoredKind],
 }
 
 impl Kinds {
     /// Of a part that has no records.
-    pub const NONE: Self = Self {
-        mirrored: &[],
-        followed: &[],
-        stored: &[],
-        claimed: &[],
-        signed: &[],
-        shared: &[],
-        restored: &[],
-    };
+    pub const NONE: Self =
+        Self { mirrored: &[], followed: &[], stored: &[], claimed: &[], signed: &[], restored: &[] };
 }
 
 /// The steps of a stop, in their order. What runs until one of them is ended when it begins.
@@ -111,6 +103,8 @@ pub struct Mount {
     pub operations: Arc<Operations>,
     /// What parts tell in the stream of events.
     pub topics: Arc<Topics>,
+    /// How parts put together what a new epoch has lost with what was written since.
+    pub mergers: Arc<Mergers>,
     /// How this node stands in the mesh; not known before the part of peers is mounted.
     pub presence: Arc<OnceLock<Arc<Presence>>>,
     /// What fetches advertisements of federated clusters; not there before its part is mounted.

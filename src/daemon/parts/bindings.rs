@@ -9,13 +9,14 @@ use tonic::codec::CompressionEncoding::Gzip;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::bindings::seed::{BINDING_SEED, Seeds};
 use crate::daemon::objects::bindings::{BINDING, Bindings, granted};
-use crate::daemon::registry::epoch_loss::RestoredKind;
+use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
 use crate::daemon::registry::view::View;
 
 const KINDS: &[Kind] = &[BINDING, BINDING_SEED];
 
 /// Where they are signed they stay known, whatever the store has.
-const RESTORED: &[RestoredKind] = &[RestoredKind::of(BINDING_SEED), RestoredKind::of(BINDING)];
+const RESTORED: &[RestoredKind] =
+    &[RestoredKind::of(BINDING_SEED, RestoredBy::Furthest), RestoredKind::of(BINDING, RestoredBy::Furthest)];
 
 pub const PART: Part =
     Part { kinds: Kinds { mirrored: KINDS, signed: KINDS, restored: RESTORED, ..Kinds::NONE }, mount };

@@ -48,7 +48,7 @@ use crate::daemon::objects::certificates::{has_authority, issuers, revocations_n
 use crate::daemon::objects::peers;
 use crate::daemon::readiness::item;
 use crate::daemon::registry::Registry;
-use crate::daemon::registry::epoch_loss::RestoredKind;
+use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
 use crate::daemon::registry::view::View;
 use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver};
 
@@ -65,9 +65,12 @@ pub const PART: Part = Part {
         signed: &[AUTHORITY, JOIN_TOKEN, JOIN_POLICY],
         // Where tokens and the policy are signed they stay known, as the authority does, whatever the store has.
         restored: &[
-            RestoredKind::of(CERTIFICATE),
-            RestoredKind::of(JOIN_POLICY),
-            RestoredKind::of(JOIN_TOKEN),
+            RestoredKind::of(CERTIFICATE, RestoredBy::Furthest),
+            RestoredKind::of(JOIN_POLICY, RestoredBy::Furthest),
+            RestoredKind::of(JOIN_TOKEN, RestoredBy::Furthest),
+            // By whoever can issue, and by each daemon that has them on its disk.
+            RestoredKind::of(AUTHORITY, RestoredBy::Itself),
+            RestoredKind::of(REVOCATION, RestoredBy::Itself),
         ],
         ..Kinds::NONE
     },

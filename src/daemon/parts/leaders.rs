@@ -14,8 +14,17 @@ use crate::daemon::objects::leaders::forgetting::forget_leases;
 use crate::daemon::objects::leaders::watching::topic;
 use crate::daemon::objects::leaders::{LEADERSHIP, Leaders, leadership_id};
 use crate::daemon::objects::peers::peer_id;
+use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
 
-pub const PART: Part = Part { kinds: Kinds { mirrored: &[LEADERSHIP], ..Kinds::NONE }, mount };
+pub const PART: Part = Part {
+    kinds: Kinds {
+        mirrored: &[LEADERSHIP],
+        // The labels and the policy, as leases are gone.
+        restored: &[RestoredKind::merged(LEADERSHIP, RestoredBy::Furthest)],
+        ..Kinds::NONE
+    },
+    mount,
+};
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, settings) = (node.registry.clone(), settings(&node.config));
@@ -27,6 +36,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.metrics.before_scrape(move || counted.read(&read, &is_there, &is_node));
     let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
     node.campaigner = Some(campaigner.clone());
+    node.mergers.add(LEADERSHIP, campaigner.clone());
     let forgetful = registry.clone();
     node.run(Phase::Withdraw, async move { forget_leases(&forgetful).await });
     let candidate = campaigner.clone();

@@ -11,10 +11,10 @@ pub mod leaders;
 mod node;
 mod operations;
 pub mod peers;
-mod registers;
+pub mod registers;
 mod relay;
 pub mod shards;
-mod store;
+pub mod store;
 mod transport;
 mod transport_policy;
 
@@ -91,6 +91,18 @@ mod tests {
         let mut found = BTreeSet::new();
         declared(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/daemon"), &mut found);
         assert_eq!(known(), found);
+    }
+
+    #[test]
+    fn every_mirrored_kind_says_once_how_it_comes_back() {
+        for part in super::ALL {
+            let says = part.kinds.restored.iter().map(|restored| &restored.kind).chain(part.kinds.claimed);
+            let mut says: Vec<&str> = says.map(|kind| &*kind.0).collect();
+            let mut mirrored: Vec<&str> = part.kinds.mirrored.iter().map(|kind| &*kind.0).collect();
+            says.sort_unstable();
+            mirrored.sort_unstable();
+            assert_eq!(says, mirrored);
+        }
     }
 
     #[test]

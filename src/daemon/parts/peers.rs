@@ -9,23 +9,33 @@ use crate::daemon::exchange::Exchange;
 use crate::daemon::metrics::PeersMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::certificates::lacking::Standing;
+use crate::daemon::objects::peers::merge::PeerMerger;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers, statuses, topic};
 use crate::daemon::presence::keep_present;
 use crate::daemon::readiness::item;
+use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
 use crate::daemon::registry::view::View;
 use crate::daemon::relay::identity::endpoint;
 use pb::peer::Status;
 use pb::peer_control_service_server::PeerControlServiceServer;
 
-/// What operators ordered of a peer is to outlive it, so every daemon restores it.
-pub const PART: Part = Part { kinds: Kinds { mirrored: &[PEER], shared: &[PEER], ..Kinds::NONE }, mount };
+pub const PART: Part = Part {
+    kinds: Kinds {
+        mirrored: &[PEER],
+        // What operators ordered of a peer is to outlive it, so every daemon restores what it knows of that.
+        restored: &[RestoredKind::merged(PEER, RestoredBy::OwnerItself)],
+        ..Kinds::NONE
+    },
+    mount,
+};
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let registry = node.registry.clone();
     let presence = Arc::new(presence(node));
     // The first is kept; a second one would be of another node.
     node.presence.get_or_init(|| presence.clone());
+    node.mergers.add(PEER, Arc::new(PeerMerger));
     node.run(Phase::Leave, keep_present(registry.clone(), presence.clone(), node.config.renew_every()));
     let withdrawn = presence.clone();
     node.at(Phase::Withdraw, async move { withdrawn.withdraw().await });

@@ -19,9 +19,21 @@ use crate::daemon::objects::peers::own_session;
 use crate::daemon::objects::registers::{REGISTER, Registers, catalogue};
 use crate::daemon::objects::{advertisements, registers};
 use crate::daemon::readiness::item;
+use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
 use crate::daemon::resync::{PeerService, Resync, ResyncParts, ResyncSettings};
 
-pub const PART: Part = Part { kinds: Kinds { mirrored: &[REGISTER, ADVERTISEMENT], ..Kinds::NONE }, mount };
+pub const PART: Part = Part {
+    kinds: Kinds {
+        mirrored: &[REGISTER, ADVERTISEMENT],
+        restored: &[
+            RestoredKind::of(REGISTER, RestoredBy::Owner),
+            // The pool of their node has them, and writes them in its new session.
+            RestoredKind::of(ADVERTISEMENT, RestoredBy::Itself),
+        ],
+        ..Kinds::NONE
+    },
+    mount,
+};
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, watches_max) = (node.registry.clone(), node.config.control.watches_max);

@@ -23,7 +23,7 @@ use crate::daemon::objects::shards::watching::topic;
 use crate::daemon::objects::shards::webhook::{Deliveries, WEBHOOK, Webhook};
 use crate::daemon::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, Shards, levels};
 use crate::daemon::objects::shards::{namespace_of_plan, namespace_of_shard};
-use crate::daemon::registry::epoch_loss::RestoredKind;
+use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
 
 pub const PART: Part = Part {
     kinds: Kinds {
@@ -32,9 +32,11 @@ pub const PART: Part = Part {
         claimed: &[RELEASE, LOAD],
         // A namespace that is there has its shards.
         restored: &[
-            RestoredKind { kind: SHARD, part_of: Some(namespace_of_shard) },
-            RestoredKind::of(NAMESPACE),
-            RestoredKind { kind: PLAN, part_of: Some(namespace_of_plan) },
+            RestoredKind::parts(SHARD, RestoredBy::Furthest, namespace_of_shard),
+            RestoredKind::of(NAMESPACE, RestoredBy::Furthest),
+            RestoredKind::parts(PLAN, RestoredBy::Furthest, namespace_of_plan),
+            // How far they were told: whoever leads begins anew.
+            RestoredKind::of(WEBHOOK, RestoredBy::Itself),
         ],
         ..Kinds::NONE
     },

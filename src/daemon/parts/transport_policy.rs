@@ -12,13 +12,13 @@ use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::transport_policy::seed::PolicySeed;
 use crate::daemon::objects::transport_policy::{MeshConfig, OwnTransport, TRANSPORT_POLICY};
 use crate::daemon::readiness::item;
-use crate::daemon::registry::epoch_loss::RestoredKind;
+use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
 
 pub const PART: Part = Part {
     kinds: Kinds {
         mirrored: &[TRANSPORT_POLICY],
         signed: &[TRANSPORT_POLICY],
-        restored: &[RestoredKind::of(TRANSPORT_POLICY)],
+        restored: &[RestoredKind::of(TRANSPORT_POLICY, RestoredBy::Furthest)],
         ..Kinds::NONE
     },
     mount,

@@ -126,7 +126,7 @@ impl Registry {
 
     /// That nothing is written in the place of what is about to be put back.
     fn check_not_awaited(&self, act: &Act, plan: &Plan) -> Result<(), StoreError> {
-        let is_awaited = |id: &&RecordId| self.losses().awaits(self.view(), id);
+        let is_awaited = |id: &&RecordId| self.losses().awaits_of_others(self.view(), id);
         // Nor is anything decided by that it is not there.
         let absent = plan.preconditions.iter().filter_map(|of| match of {
             Precondition::Version { id, version: Version(0) } => Some(id),

@@ -1,12 +1,8 @@
 //! Losses of an epoch: the records that this daemon held and that are gone or older in the new one.
 //!
-//! Each daemon restores what it owns: whoever owns a record asks [`Losses::of`] what it was, writes it
-//! again together with what was written meanwhile, and says so to [`Losses::note_restored`]. The rest stays
-//! gone, is counted and told. The owner of a record is the node that its key names: all of the key, or what
-//! stands before its first `/`.
-//!
-//! Of some kinds every daemon restores every record, for their owners may have been down and know nothing of
-//! them. What an owner wrote then says nothing of what was lost, so that only their object can say what is restored.
+//! Each kind says who restores it ([`RestoredBy`]), and [`Losses::lost`] what that is; whoever does so says it to
+//! [`Losses::note_restored`]. The rest stays gone, is counted and told. The owner of a record is the node that its key
+//! names: all of the key, or what stands before its first `/`.
 
 mod missing;
 
@@ -21,7 +17,8 @@ use tracing::{info, warn};
 
 use super::Registry;
 use super::view::{View, ViewRecord};
-pub use missing::{FollowedSpan, MissingRecord, MissingRecords, RestoredKind};
+use missing::Released;
+pub use missing::{FollowedSpan, LostRecord, LostRecords, RestoredBy, RestoredKind};
 
 /// How long a lost record is held for its owner.
 const HELD_FOR: Duration = Duration::from_secs(600);
@@ -139,9 +136,7 @@ pub struct Losses {
     node_id: String,
     /// Kinds of which nothing is told or held.
     untold: Vec<Kind>,
-    /// Kinds of which every daemon restores every record.
-    shared: Vec<Kind>,
-    /// Kinds that are put back by whoever knew most of the epoch before, by what belongs together, in their order.
+    /// How kinds come back, by what belongs together, in their order.
     restored: Vec<Vec<RestoredKind>>,
     inner: Mutex<Inner>,
 }
@@ -152,9 +147,14 @@ impl ToRestore {
         self.found.as_ref().is_some_and(|found| found.version == version)
     }
 
-    /// For how long it has been known to be lost.
-    pub fn known_for(&self) -> Duration {
-        self.since.elapsed()
+    /// Since when it has been known to be lost.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// How far the view had come in the epoch that had it.
+    pub fn reached(&self) -> Revision {
+        self.reach.revision
     }
 
     /// Whether a copy of it, or the trace of its deletion, was written in the new epoch.
@@ -197,8 +197,8 @@ impl Lost {
         self.found.is_some() && !self.is_as_it_was()
     }
 
-    /// Whether its owner has written it in the new epoch already.
-    fn is_restored(&self) -> bool {
+    /// Whether its owner has written it in the new epoch.
+    fn is_written_by_owner(&self) -> bool {
         let was = &self.held.record;
         self.found.as_ref().is_some_and(|copy| self.reach.is_passed(copy, was) && is_owners(copy))
     }
@@ -214,21 +214,23 @@ fn owner(id: &RecordId) -> &str {
     id.key.split_once('/').map_or(id.key.as_str(), |(node, _)| node)
 }
 
+impl Held {
+    fn to_restore(&self) -> ToRestore {
+        let Self { record, found, reach, since, .. } = self;
+        ToRestore { record: record.clone(), found: found.clone(), reach: *reach, since: *since }
+    }
+}
+
 impl Losses {
     /// The losses of a node's daemon.
     pub fn new(node_id: impl Into<String>) -> Self {
-        let (untold, shared, restored) = (Vec::new(), Vec::new(), Vec::new());
-        Self { node_id: node_id.into(), untold, shared, restored, inner: Mutex::default() }
+        let (untold, restored) = (Vec::new(), Vec::new());
+        Self { node_id: node_id.into(), untold, restored, inner: Mutex::default() }
     }
 
     /// Counts what is lost of these kinds, and neither tells nor holds it.
     pub(super) fn untold(self, untold: &[Kind]) -> Self {
         Self { untold: untold.to_vec(), ..self }
-    }
-
-    /// Leaves it to the object of these kinds to say what is restored, whoever owns it.
-    pub(super) fn shared(self, shared: &[Kind]) -> Self {
-        Self { shared: shared.to_vec(), ..self }
     }
 
     /// What is known of a record that the new epoch has lost and that its owner has not restored yet. One
@@ -241,8 +243,7 @@ impl Losses {
             inner.held.remove(id);
             return None;
         }
-        let Held { record, found, reach, since, .. } = held;
-        Some(ToRestore { record: record.clone(), found: found.clone(), reach: *reach, since: *since })
+        Some(held.to_restore())
     }
 
     /// The records of a kind that are lost and not restored.
@@ -302,13 +303,13 @@ impl Losses {
         let mut inner = self.lock();
         let made_anew = inner.made_anew(&wholes);
         for (shown, id, epoch) in now {
-            if self.restored_of(&id.kind).is_some() {
-                inner.settle_restored(&id, epoch, shown.as_deref());
-                continue;
+            let Some(held) = inner.held.get(&id).filter(|held| held.epoch == epoch) else { continue };
+            if let Some(released) = self.released(held, shown.as_deref().map(|now| &now.record)) {
+                inner.held.remove(&id);
+                if released == Released::Restored {
+                    inner.count_restored(epoch);
+                }
             }
-            // What is this node's own, or everybody's, is told to be restored.
-            let foreign = owner(&id) != self.node_id && !self.shared.contains(&id.kind);
-            inner.settle(&id, epoch, shown.as_deref(), foreign);
         }
         // Parts of what is there otherwise than it was known are of another moment.
         let is_of_another =
@@ -331,11 +332,7 @@ impl Losses {
             .map(|lost| lost.held.record.id.clone())
             .collect();
         for lost in change.lost {
-            let is_of_nobody = self.restored_of(&lost.held.record.id.kind).is_some();
-            let restored = match is_of_nobody {
-                true => lost.is_as_it_was(),
-                false => lost.is_restored() && !self.shared.contains(&lost.held.record.id.kind),
-            };
+            let restored = self.is_restored_already(&lost);
             let Lost { held: record, found, reach } = lost;
             let id = record.record.id.clone();
             *inner.totals.lost.entry(id.kind.clone()).or_default() += 1;
@@ -379,23 +376,6 @@ impl Inner {
         self.told.push_back(Told { loss, since, recorded: false });
         if self.told.len() > TOLD_MAX {
             self.told.pop_front();
-        }
-    }
-
-    /// Releases a record that was lost to `epoch` and is as `shown` now, once another node that owns it has
-    /// written it, somebody has deleted its older copy, or nobody wanted it.
-    fn settle(&mut self, id: &RecordId, epoch: Epoch, shown: Option<&ViewRecord>, foreign: bool) {
-        let Some(held) = self.held.get(id).filter(|held| held.epoch == epoch) else { return };
-        let found = held.found.as_ref().map(|found| found.revision);
-        let restored =
-            foreign && shown.is_some_and(|now| Some(now.record.revision) != found && is_owners(&now.record));
-        let deleted = found.is_some() && shown.is_none();
-        if !restored && !deleted && held.since.elapsed() < HELD_FOR {
-            return;
-        }
-        self.held.remove(id);
-        if restored {
-            self.count_restored(epoch);
         }
     }
 

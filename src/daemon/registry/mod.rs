@@ -152,17 +152,11 @@ impl Registry {
         Self { losses: self.losses.untold(claimed), claimed: claimed.to_vec(), ..self }
     }
 
-    /// Has the objects of these kinds say what is restored of a loss, whoever owns it: every daemon restores all of it,
-    /// once the owner has had `own_turn` to do so.
+    /// Awaits what a new epoch has lost whole of these kinds until somebody puts it back, or it is given up. Others than its
+    /// owner do so after `own_turn`.
     #[must_use]
-    pub fn restoring(self, shared: &[Kind], own_turn: Duration) -> Self {
-        Self { losses: self.losses.shared(shared), view: self.view.awaiting(own_turn), ..self }
-    }
-
-    /// Awaits what a new epoch has lost whole of these kinds until somebody puts it back, or it is given up.
-    #[must_use]
-    pub fn putting_back(self, restored: Vec<Vec<RestoredKind>>) -> Self {
-        Self { losses: self.losses.restored(restored), ..self }
+    pub fn restoring(self, restored: Vec<Vec<RestoredKind>>, own_turn: Duration) -> Self {
+        Self { losses: self.losses.restored(restored), view: self.view.awaiting(own_turn), ..self }
     }
 
     /// Takes only what issuers have signed for records of these kinds, once [`View::sign_by`] says who they are.

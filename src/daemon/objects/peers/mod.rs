@@ -4,11 +4,11 @@ mod change;
 mod drain;
 mod filter;
 mod health;
+pub mod merge;
 #[cfg(test)]
 mod peers_test;
 mod ping;
 pub mod presence;
-pub mod restore;
 mod roster;
 mod unproven;
 pub mod verdicts;

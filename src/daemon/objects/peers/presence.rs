@@ -12,7 +12,7 @@ use prost::Message;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::restore::restored;
+use super::merge::restored;
 use super::{PEER, own_session, pb, peer_id, session_id};
 use crate::core::peer::Patience;
 use crate::daemon::log::LogLimiter;

@@ -8,7 +8,6 @@ mod import;
 pub mod reads;
 #[cfg(test)]
 mod registers_test;
-pub mod restore;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

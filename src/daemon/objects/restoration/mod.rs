@@ -1,8 +1,11 @@
-//! Restoration: what a new epoch has lost whole, and what is nobody's own, is put back as whoever knew most of the epoch before had it.
+//! Restoration: what a new epoch has lost is put back, by whom its kind says.
 //!
-//! Each daemon that was there then says in the registry how far it had come, and how much it misses. After a turn, in which all
-//! can do so, whoever had come furthest puts everything back: one daemon, so that what belongs together is of one moment. The next one
-//! in line does so where that one does not come to it. Until then nobody writes anything in the place of what is missing.
+//! What is a node's own, that node puts back at once. For the rest, each daemon that was there in the epoch before says in the
+//! registry how far it had come, and how much it misses. Once all have said so, or their turn is over, whoever had come furthest puts
+//! everything back: one daemon, so that what belongs together is of one moment. The next one in line does so where that one does not
+//! come to it, as for a node that does not come to its own. Until then nobody else writes anything in the place of what is missing.
+
+pub mod merge;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,26 +13,28 @@ use std::ops::ControlFlow::Continue;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, Epoch, Kind, Record, RecordId, Revision, StoreError, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-use omnirelay_wire::pb::omnirelay::store::v1::RestorationValue;
+use omnirelay_wire::pb::omnirelay::store::v1::{PeerValue, RestorationValue};
 use omnirelay_wire::rpc::store_service;
 use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use self::merge::{Merged, Mergers};
 use super::SCHEMA_VERSION;
 use super::asked::{Asked, answers};
-use super::peers::session_id;
+use super::peers::{PEER, own_session, peer_id, session_id};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::audit_record::{named, own_body};
-use crate::daemon::registry::epoch_loss::{FollowedSpan, MissingRecord, MissingRecords, RESTORE};
+use crate::daemon::registry::epoch_loss::{FollowedSpan, LostRecord, LostRecords, RESTORE, RestoredBy};
 use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::View;
+use crate::daemon::registry::view::{View, ViewRecord};
 
 /// Records of what daemons miss of an epoch.
 pub const RESTORATION: Kind = Kind::of("restoration");
@@ -41,6 +46,8 @@ const NODE: &str = "node/";
 const TURN: Duration = Duration::from_secs(2);
 /// How long each in line has before the next one does it.
 const TAKE_OVER: Duration = Duration::from_secs(5);
+/// How soon it is looked again whether this node is there, which is when it puts back its own.
+const OWN_AGAIN: Duration = Duration::from_millis(200);
 /// How often it is looked whether those that come first live.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long after a commit that failed, or did not do it all, it is looked again.
@@ -52,6 +59,19 @@ const BYTES_AT_ONCE: usize = 2 * 1024 * 1024;
 /// Puts back what this daemon knows and a new epoch lacks.
 pub struct RecordRestorer {
     pub registry: Arc<Registry>,
+    pub mergers: Arc<Mergers>,
+    /// How long the node that a record names has for it before others do it.
+    pub own_turn: Duration,
+}
+
+/// A record as it is to be written.
+struct Put {
+    id: RecordId,
+    /// That it replaces; 0: there is nothing.
+    version: Version,
+    value: Bytes,
+    /// What it is part of, which must not be there yet.
+    part_of: Option<RecordId>,
 }
 
 fn account_id(node_id: &str) -> RecordId {
@@ -94,15 +114,17 @@ fn accounts(view: &View, epoch: Epoch) -> Vec<Account> {
 }
 
 /// How far a daemon had come when the oldest began of what it misses.
-fn reached(missing: &MissingRecords, followed: Option<FollowedSpan>) -> Revision {
-    let of_missing = missing.records().map(|of| of.reached).min();
+fn reached(lost: &LostRecords, followed: Option<FollowedSpan>) -> Revision {
+    let of_missing = lost.missing().map(|of| of.lost.reached()).min();
     of_missing.or(followed.map(|followed| followed.until)).unwrap_or_default()
 }
 
 /// What is not put back of what one daemon tried to put back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Left {
     Nothing,
+    /// What nobody can say yet.
+    Unknown,
     /// It may not write some of it.
     ToOthers,
 }
@@ -119,22 +141,55 @@ impl RecordRestorer {
         let (registry, epoch) = (&self.registry, self.registry.view().head().epoch);
         self.heed_given_up(epoch);
         self.heed_others(epoch);
-        let missing = registry.losses().missing(registry.view());
-        if let Err(error) = self.account(epoch, &missing).await {
+        self.heed_merged();
+        let lost = registry.losses().lost(registry.view());
+        if let Err(error) = self.account(epoch, &lost).await {
             debug!(error = %chain(&error), "what is missing of the epoch before was not entered; trying again");
             return Some(Instant::now() + AGAIN);
         }
-        let due = missing.since()? + TURN + TAKE_OVER * self.place(epoch, reached(&missing, None));
-        if Instant::now() < due {
+        if lost.families.is_empty() {
+            return None;
+        }
+        let turns = self.turns(epoch, &lost);
+        let mut again = None;
+        for family in &lost.families {
+            let (own, others): (Vec<&LostRecord>, Vec<&LostRecord>) = family.iter().partition(|of| of.is_own);
+            // What a node says of itself it writes by itself.
+            let own: Vec<&LostRecord> = own.into_iter().filter(|of| of.by == RestoredBy::Owner).collect();
+            for (some, due) in [(own, self.own_due()), (others, None)] {
+                let due = due.or_else(|| some.iter().map(|of| turns.due(of)).max());
+                let Some(due) = due.filter(|_| !some.is_empty()) else { continue };
+                let at = self.put_when_due(epoch, &some, due).await;
+                again = again.map_or(Some(at), |again: Instant| Some(again.min(at)));
+            }
+        }
+        again
+    }
+
+    /// When this node puts back its own: once it is there itself.
+    fn own_due(&self) -> Option<Instant> {
+        let registry = &self.registry;
+        let is_there =
+            own_session(registry).is_some() && registry.view().get(&peer_id(registry.node_id())).is_some();
+        Some(if is_there { Instant::now() } else { Instant::now() + OWN_AGAIN })
+    }
+
+    /// Puts back what is due, and says when to look again.
+    async fn put_when_due(&self, epoch: Epoch, some: &[&LostRecord], due: Instant) -> Instant {
+        let now = Instant::now();
+        if now < due {
             // Whoever comes first may end before it has done it.
-            return Some(due.min(Instant::now() + LOOK_AGAIN));
+            return due.min(now + LOOK_AGAIN);
         }
-        match self.put_all_back(epoch, missing).await {
-            Ok(Left::Nothing) => {}
-            Ok(Left::ToOthers) => return Some(Instant::now() + TAKE_OVER),
-            Err(error) => warn!(error = %chain(&error), "lost records were not put back; trying again"),
+        match self.put_all_back(epoch, some).await {
+            Ok(Left::Nothing) => Instant::now() + AGAIN,
+            Ok(Left::Unknown) => Instant::now() + LOOK_AGAIN,
+            Ok(Left::ToOthers) => Instant::now() + TAKE_OVER,
+            Err(error) => {
+                warn!(error = %chain(&error), "lost records were not put back; trying again");
+                Instant::now() + AGAIN
+            }
         }
-        Some(Instant::now() + AGAIN)
     }
 
     fn heed_given_up(&self, epoch: Epoch) {
@@ -155,20 +210,30 @@ impl RecordRestorer {
         if done.is_empty() {
             return;
         }
-        for of in losses.missing(view).records() {
-            let knows = |account: &Account| {
-                account.value.began <= of.reached.0 && account.value.reached > of.reached.0
-            };
+        for of in losses.lost(view).missing() {
+            let reached = of.lost.reached().0;
+            let knows = |account: &Account| account.value.began <= reached && account.value.reached > reached;
             if let Some(by) = done.iter().find(|account| knows(account)) {
-                info!(record = %of.record.record.id, node = by.node_id, "was changed or deleted by the end of the epoch before, as a node says that had seen more of it");
-                losses.note_superseded(&of.record.record.id);
+                info!(record = %of.id(), node = by.node_id, "was changed or deleted by the end of the epoch before, as a node says that had seen more of it");
+                losses.note_superseded(of.id());
+            }
+        }
+    }
+
+    /// Lets go what others have merged.
+    fn heed_merged(&self) {
+        let (view, losses) = (self.registry.view(), self.registry.losses());
+        for of in losses.lost(view).families.iter().flatten().filter(|of| of.is_merged && !of.is_missing) {
+            let (merger, now) = (self.mergers.of(&of.id().kind), view.get(of.id()));
+            if merger.zip(now).is_some_and(|(merger, now)| merger.is_whole(&of.lost, &now)) {
+                losses.note_restored(of.id());
             }
         }
     }
 
     /// Enters how far this daemon had come, and what it misses; once, and once more when that is all there. One that was not there
     /// in the epoch before takes back what it said in a life before.
-    async fn account(&self, epoch: Epoch, missing: &MissingRecords) -> Result<(), CommitError> {
+    async fn account(&self, epoch: Epoch, lost: &LostRecords) -> Result<(), CommitError> {
         let (registry, id) = (&self.registry, account_id(self.registry.node_id()));
         let known = said(registry.view(), &id, epoch);
         let followed = registry.losses().followed(epoch);
@@ -176,13 +241,13 @@ impl RecordRestorer {
             (None, None) => return Ok(()),
             (Some(_), None) => Write::Delete { id },
             (known, Some(followed)) => {
-                let count = missing.records().count() as u64;
+                let count = lost.missing().count() as u64;
                 if known.as_ref().is_some_and(|known| (known.missing == 0) == (count == 0)) {
                     return Ok(());
                 }
                 let value = RestorationValue {
                     epoch: epoch.0,
-                    reached: known.map_or_else(|| reached(missing, Some(followed)).0, |known| known.reached),
+                    reached: known.map_or_else(|| reached(lost, Some(followed)).0, |known| known.reached),
                     missing: count,
                     began: followed.began.0,
                     unknown_fields: Default::default(),
@@ -192,6 +257,13 @@ impl RecordRestorer {
         };
         let act = Act::new("restoration.account", [RESTORATION], Authority::Unfenced);
         registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(drop)
+    }
+
+    /// When it is for this daemon to put back what is lost.
+    fn turns(&self, epoch: Epoch, lost: &LostRecords) -> Turns {
+        let place = self.place(epoch, reached(lost, None));
+        let turn = if self.have_all_said(epoch) { Duration::ZERO } else { TURN };
+        Turns { turn: turn + TAKE_OVER * place, after_owner: self.own_turn.max(TURN) + TAKE_OVER * place }
     }
 
     /// How many come before this daemon: of those who live and miss something the ones that had come further, and of those alike the first
@@ -205,37 +277,78 @@ impl RecordRestorer {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// Puts back all that belongs together, and goes on with the rest where that cannot be done.
-    async fn put_all_back(&self, epoch: Epoch, missing: MissingRecords) -> Result<Left, CommitError> {
-        let deleted = self.deleted_since(&missing).await.map_err(CommitError::Store)?;
-        deleted.iter().for_each(|id| self.registry.losses().note_superseded(id));
-        let mut outcome = Ok(Left::Nothing);
-        for mut family in missing.families {
-            family.retain(|of| !deleted.contains(&of.record.record.id));
-            outcome = match (self.put_family_back(epoch, &family).await, outcome) {
-                (Ok(Left::ToOthers), Ok(_)) => Ok(Left::ToOthers),
-                (Ok(_), before) => before,
-                (failed, before) => before.and(failed),
+    /// Whether all nodes that were alive have said how far they had come: nobody else can know more.
+    fn have_all_said(&self, epoch: Epoch) -> bool {
+        let (view, losses) = (self.registry.view(), self.registry.losses());
+        let said: BTreeSet<String> =
+            accounts(view, epoch).into_iter().map(|account| account.node_id).collect();
+        let alive = |record: &ViewRecord| {
+            let peer = record.value::<PeerValue>()?;
+            (peer.status() == pb::peer::Status::Alive).then(|| record.record.id.key.clone())
+        };
+        let lost = losses.lost_of(&PEER).into_iter().filter_map(|id| alive(&losses.of(view, &id)?.record));
+        let mut nodes: BTreeSet<String> = lost.collect();
+        nodes.extend(view.list(&PEER).records.iter().filter_map(|record| alive(record)));
+        nodes.contains(self.registry.node_id()) && nodes.is_subset(&said)
+    }
+
+    /// Puts back what belongs together.
+    async fn put_all_back(&self, epoch: Epoch, some: &[&LostRecord]) -> Result<Left, CommitError> {
+        let (puts, left) = self.puts(some).await.map_err(CommitError::Store)?;
+        Ok(self.put_family_back(epoch, &puts).await?.max(left))
+    }
+
+    /// How lost records are to be written, in the order in which they are given; what is not to be is noted.
+    async fn puts(&self, some: &[&LostRecord]) -> Result<(Vec<Put>, Left), StoreError> {
+        let (view, losses) = (self.registry.view(), self.registry.losses());
+        let deleted = self.deleted_since(some).await?;
+        deleted.iter().for_each(|id| losses.note_superseded(id));
+        let (mut puts, mut left) = (Vec::new(), Left::Nothing);
+        for of in some.iter().filter(|of| !deleted.contains(of.id())) {
+            let now = view.get(of.id());
+            match self.merged(of, now.as_deref()).await? {
+                Merged::Unknown => left = Left::Unknown,
+                Merged::Superseded => losses.note_superseded(of.id()),
+                Merged::Restored => losses.note_restored(of.id()),
+                Merged::Put(value) => puts.push(Put {
+                    id: of.id().clone(),
+                    version: now.map_or(Version(0), |now| now.record.version),
+                    value,
+                    part_of: of.part_of.clone(),
+                }),
+            }
+        }
+        Ok((puts, left))
+    }
+
+    async fn merged(&self, of: &LostRecord, now: Option<&ViewRecord>) -> Result<Merged, StoreError> {
+        if of.is_merged {
+            let merger = self.mergers.of(&of.id().kind);
+            let Some(merger) = merger else { return Ok(Merged::Unknown) };
+            return match now.is_some_and(|now| merger.is_whole(&of.lost, now)) {
+                true => Ok(Merged::Restored),
+                false => merger.merge(&self.registry, &of.lost, now).await,
             };
         }
-        outcome
+        let is_due = now.is_none_or(|now| of.is_own && !of.lost.is_older_than(&now.record));
+        let value = || of.lost.record.record.value.clone();
+        Ok(if is_due { Merged::Put(value()) } else { Merged::Superseded })
     }
 
     /// What this daemon may not write it leaves to the next in line, with what that is a part of, and puts back what is behind it.
-    async fn put_family_back(&self, epoch: Epoch, family: &[MissingRecord]) -> Result<Left, CommitError> {
+    async fn put_family_back(&self, epoch: Epoch, family: &[Put]) -> Result<Left, CommitError> {
         let (mut left, mut without_parts) = (Left::Nothing, BTreeSet::new());
         for some in portions(family) {
             if said(self.registry.view(), &given_up_id(), epoch).is_some() {
                 return Ok(Left::Nothing);
             }
-            let is_whole = |of: &&MissingRecord| !without_parts.contains(&of.record.record.id);
-            let due: Vec<MissingRecord> = some.iter().filter(is_whole).cloned().collect();
+            let due: Vec<&Put> = some.iter().filter(|put| !without_parts.contains(&put.id)).collect();
             match self.put_back(epoch, due).await {
                 Ok(()) => {}
                 Err(error) if is_denied(&error) => {
                     let error = chain(&error);
                     debug!(%error, count = some.len(), "lost records left to a daemon that may write them");
-                    without_parts.extend(some.iter().filter_map(|of| of.part_of.clone()));
+                    without_parts.extend(some.iter().filter_map(|put| put.part_of.clone()));
                     left = Left::ToOthers;
                 }
                 Err(error) => return Err(error),
@@ -245,60 +358,80 @@ impl RecordRestorer {
     }
 
     /// What somebody has made and deleted in this epoch: theirs is the last word.
-    async fn deleted_since(&self, missing: &MissingRecords) -> Result<BTreeSet<RecordId>, StoreError> {
-        let (losses, view) = (self.registry.losses(), self.registry.view());
-        let kinds: BTreeSet<&Kind> = missing.records().map(|of| &of.record.record.id.kind).collect();
+    async fn deleted_since(&self, some: &[&LostRecord]) -> Result<BTreeSet<RecordId>, StoreError> {
+        let view = self.registry.view();
+        let gone = some.iter().filter(|of| view.get(of.id()).is_none());
+        let gone: BTreeMap<&RecordId, &LostRecord> = gone.map(|of| (of.id(), *of)).collect();
+        let kinds: BTreeSet<&Kind> = gone.keys().map(|id| &id.kind).collect();
+        // Of what is this node's own, only that is looked through.
+        let prefix = if some.iter().all(|of| of.is_own) {
+            format!("{}/", self.registry.node_id())
+        } else {
+            String::new()
+        };
         let mut deleted = BTreeSet::new();
         for kind in kinds {
             let each = |trace: Record| {
-                let is_newer = || losses.of(view, &trace.id).is_some_and(|lost| lost.is_older_than(&trace));
-                if trace.deleted && is_newer() {
+                let is_newer = |of: &&LostRecord| of.lost.is_older_than(&trace);
+                if trace.deleted && gone.get(&trace.id).is_some_and(is_newer) {
                     deleted.insert(trace.id);
                 }
                 Continue(())
             };
-            self.registry.each_behind(kind, "", "", each).await?;
+            self.registry.each_behind(kind, &prefix, &prefix, each).await?;
         }
         Ok(deleted)
     }
 
-    /// Writes some records as they were, but for those in whose place there is something.
-    async fn put_back(&self, epoch: Epoch, mut some: Vec<MissingRecord>) -> Result<(), CommitError> {
+    /// Writes some records, but for those that somebody else has written meanwhile.
+    async fn put_back(&self, epoch: Epoch, mut some: Vec<&Put>) -> Result<(), CommitError> {
         loop {
             match self.write(epoch, &some).await {
-                // Somebody has just written it: the view will show that.
-                Err(CommitError::Conflict { id, .. }) if some.iter().any(|of| of.record.record.id == id) => {
-                    some.retain(|of| of.record.record.id != id);
+                // The view will show that.
+                Err(CommitError::Conflict { id, .. }) if some.iter().any(|put| put.id == id) => {
+                    some.retain(|put| put.id != id);
                 }
                 written => return written,
             }
         }
     }
 
-    async fn write(&self, epoch: Epoch, some: &[MissingRecord]) -> Result<(), CommitError> {
+    async fn write(&self, epoch: Epoch, some: &[&Put]) -> Result<(), CommitError> {
         let registry = &self.registry;
-        let is_due = |of: &&MissingRecord| registry.view().get(&of.record.record.id).is_none();
-        let due: Vec<&Record> = some.iter().filter(is_due).map(|of| &of.record.record).collect();
+        let version = |id: &RecordId| registry.view().get(id).map_or(Version(0), |now| now.record.version);
+        let due: Vec<&Put> = some.iter().copied().filter(|put| version(&put.id) == put.version).collect();
         if due.is_empty() {
             return Ok(());
         }
-        let act = Act::new(RESTORE, due.iter().map(|record| record.id.kind.clone()), Authority::Unfenced);
-        let put = due.iter().map(|record| Write::Put {
-            id: record.id.clone(),
-            value: record.value.clone(),
-            group: None,
-        });
+        let act = Act::new(RESTORE, due.iter().map(|put| put.id.kind.clone()), Authority::Unfenced);
+        let writes =
+            due.iter().map(|put| Write::Put { id: put.id.clone(), value: put.value.clone(), group: None });
         // Parts come before their whole, so that they are never seen with another one.
-        let wholes: BTreeSet<&RecordId> = some.iter().filter_map(|of| of.part_of.as_ref()).collect();
+        let wholes: BTreeSet<&RecordId> = some.iter().filter_map(|put| put.part_of.as_ref()).collect();
         let wholes = wholes.into_iter().filter(|id| registry.losses().awaits(registry.view(), id));
-        let absent = due.iter().map(|record| &record.id).chain(wholes).cloned().collect::<BTreeSet<_>>();
-        let absent = absent.into_iter().map(|id| (id, Version(0)));
-        let named = named(due.iter().map(|record| record.id.to_string()).collect());
+        let expected = due.iter().map(|put| (put.id.clone(), put.version));
+        let expected: BTreeMap<RecordId, Version> =
+            expected.chain(wholes.map(|id| (id.clone(), Version(0)))).collect();
+        let named = named(due.iter().map(|put| put.id.to_string()).collect());
         let body = own_body(registry.node_id(), RESTORE, format!("registry/{epoch}"), named);
-        let plan = Plan::read_in(epoch).expect(absent).write(put).audit([body]);
+        let plan = Plan::read_in(epoch).expect(expected).write(writes).audit([body]);
         registry.attempt(&act, plan).await?;
+        due.iter().for_each(|put| registry.losses().note_restored(&put.id));
         info!(count = due.len(), %epoch, "lost records put back");
         Ok(())
+    }
+}
+
+/// When it is for a daemon to put back what is lost, after it was known to be.
+struct Turns {
+    turn: Duration,
+    /// Of what is another node's own.
+    after_owner: Duration,
+}
+
+impl Turns {
+    fn due(&self, of: &LostRecord) -> Instant {
+        of.lost.since() + if of.by == RestoredBy::Furthest { self.turn } else { self.after_owner }
     }
 }
 
@@ -308,13 +441,13 @@ fn is_denied(error: &CommitError) -> bool {
 }
 
 /// The records of a family in portions that fit into a commit each, none of them of two kinds.
-fn portions(family: &[MissingRecord]) -> Vec<&[MissingRecord]> {
+fn portions(family: &[Put]) -> Vec<&[Put]> {
     let (mut portions, mut rest) = (Vec::new(), family);
     while let Some(first) = rest.first() {
-        let (mut bytes, kind) = (0, &first.record.record.id.kind);
-        let fits = |of: &&MissingRecord| {
-            bytes += of.record.record.value.len();
-            bytes <= BYTES_AT_ONCE && of.record.record.id.kind == *kind
+        let (mut bytes, kind) = (0, &first.id.kind);
+        let fits = |put: &&Put| {
+            bytes += put.value.len();
+            bytes <= BYTES_AT_ONCE && put.id.kind == *kind
         };
         let count = rest.iter().take(AT_ONCE).take_while(fits).count().max(1);
         let (some, others) = rest.split_at(count);
@@ -325,18 +458,18 @@ fn portions(family: &[MissingRecord]) -> Vec<&[MissingRecord]> {
 }
 
 /// What is to be put back, by kind.
-fn counts(missing: &MissingRecords) -> BTreeMap<&str, usize> {
+fn missing_counts(registry: &Registry) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for of in missing.records() {
-        *counts.entry(of.record.record.id.kind.0.as_ref()).or_default() += 1;
+    for of in registry.losses().lost(registry.view()).missing() {
+        *counts.entry(of.id().kind.0.to_string()).or_default() += 1;
     }
     counts
 }
 
 /// What is missing still; `None`: nothing.
 pub fn trouble(registry: &Registry) -> Option<String> {
-    let missing = registry.losses().missing(registry.view());
-    let kinds: Vec<String> = counts(&missing).iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let kinds: Vec<String> =
+        missing_counts(registry).iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     (!kinds.is_empty()).then(|| {
         format!(
             "records of the epoch before are missing, and nothing is written in their place: {}",
@@ -361,9 +494,8 @@ pub async fn give_up(
     let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
     asked
         .of_records(registry, given_up_id(), &[], |reader| {
-            let missing = registry.losses().missing(registry.view());
-            let changes: Vec<String> =
-                counts(&missing).iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
+            let missing = missing_counts(registry);
+            let changes = missing.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
             let value = RestorationValue { epoch: reader.epoch().0, ..Default::default() };
             let put = Write::Put { id: given_up_id(), value: value.encode_to_vec().into(), group: None };
             // Others may miss what this daemon does not, so that it is noted in any case.

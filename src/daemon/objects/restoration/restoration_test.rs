@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::epoch_loss::RestoredKind;
+use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
 use crate::daemon::registry::heartbeat::Pace;
 use crate::daemon::registry::lab::LabRegistry;
 
@@ -20,6 +20,10 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn whole_of(part: &Record) -> RecordId {
     RecordId::new(WHOLE, part.id.key.split('/').next().unwrap_or_default())
+}
+
+fn restorer(registry: &Arc<Registry>) -> RecordRestorer {
+    RecordRestorer { registry: registry.clone(), mergers: Arc::default(), own_turn: SECOND }
 }
 
 /// A daemon, and the store that it follows.
@@ -35,12 +39,12 @@ impl Daemon {
         let before = Arc::new(MemoryStore::new(clock));
         let path = Faulty::over(before.clone());
         let restored = vec![
-            RestoredKind { kind: PART, part_of: Some(whole_of) },
-            RestoredKind { kind: WHOLE, part_of: None },
+            RestoredKind::parts(PART, RestoredBy::Furthest, whole_of),
+            RestoredKind::of(WHOLE, RestoredBy::Furthest),
         ];
         let registry = Registry::new(node, path.clone(), &MIRRORED)
             .claiming(&[RESTORATION])
-            .putting_back(vec![restored]);
+            .restoring(vec![restored], SECOND);
         let pace = Pace { renew_every: SECOND, grace: SECOND };
         let LabRegistry { registry, tasks } = LabRegistry::beating(registry, pace).await;
         Self { registry, path, before, tasks }
@@ -63,7 +67,7 @@ impl Daemon {
         self.path.swap(next.clone());
         let mut heads = self.registry.view().follow_head();
         heads.wait_for(|head| head.epoch == epoch && head.caught_up).await.unwrap();
-        self.tasks.spawn(RecordRestorer { registry: self.registry.clone() }.run());
+        self.tasks.spawn(restorer(&self.registry).run());
     }
 
     /// What becomes of a write of somebody else.

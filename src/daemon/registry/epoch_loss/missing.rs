@@ -1,57 +1,97 @@
-//! What a new epoch has lost whole of kinds that are nobody's own: somebody puts it back, and nobody writes in its place.
+//! What a new epoch has lost whole and comes back: somebody puts it back, and nobody else writes in its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use omnirelay_store::{Epoch, Kind, Record, RecordId, Revision};
-use tokio::time::Instant;
 
-use super::{HELD_FOR, Inner, Losses};
+use super::{HELD_FOR, Held, Inner, Losses, Lost, ToRestore, is_owners, owner};
 use crate::daemon::registry::view::{View, ViewRecord};
 
-/// A kind whose records somebody puts back who had come far enough in the epoch before: they are nobody's own.
+/// How the records of a kind come back that a new epoch has lost.
 #[derive(Clone, Debug)]
 pub struct RestoredKind {
     pub kind: Kind,
+    pub by: RestoredBy,
     /// The record that one is part of: where an older or another copy of it was found, its parts of now and of then do not fit
     /// together.
     pub part_of: Option<fn(&Record) -> RecordId>,
+    /// What was lost is put together with what was written since, as its object does that; else it comes back as it was, where
+    /// there is nothing, and where its owner finds an older copy.
+    pub is_merged: bool,
+}
+
+/// Who puts back what a new epoch has lost of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoredBy {
+    /// Whoever had come furthest in the epoch before: it is nobody's own.
+    Furthest,
+    /// The node that its key names, at once. After its turn, whoever had come furthest.
+    Owner,
+    /// The node that its key names, with what it writes of itself anyway. After its turn, all others.
+    OwnerItself,
+    /// What the daemon does anyway writes it again, or nobody has to: it is held and told alone.
+    Itself,
 }
 
 impl RestoredKind {
     /// A kind whose records stand for themselves.
-    pub const fn of(kind: Kind) -> Self {
-        Self { kind, part_of: None }
+    pub const fn of(kind: Kind, by: RestoredBy) -> Self {
+        Self { kind, by, part_of: None, is_merged: false }
+    }
+
+    /// A kind whose records are parts of others.
+    pub const fn parts(kind: Kind, by: RestoredBy, part_of: fn(&Record) -> RecordId) -> Self {
+        Self { kind, by, part_of: Some(part_of), is_merged: false }
+    }
+
+    /// A kind whose object puts together what was lost with what was written since.
+    pub const fn merged(kind: Kind, by: RestoredBy) -> Self {
+        Self { kind, by, part_of: None, is_merged: true }
+    }
+
+    /// Whether somebody puts it back, for whom others wait.
+    fn is_put_back(&self) -> bool {
+        self.by != RestoredBy::Itself
+    }
+
+    /// Whether the node that its key names has the first turn.
+    fn is_owned(&self) -> bool {
+        matches!(self.by, RestoredBy::Owner | RestoredBy::OwnerItself)
     }
 }
 
-/// What is to be put back.
-#[derive(Clone, Default)]
-pub struct MissingRecords {
+/// What a new epoch has lost and is to be restored.
+#[derive(Default)]
+pub struct LostRecords {
     /// By what belongs together, in the order in which that is done.
-    pub families: Vec<Vec<MissingRecord>>,
+    pub families: Vec<Vec<LostRecord>>,
 }
 
-/// A record that is to be put back.
-#[derive(Clone)]
-pub struct MissingRecord {
-    pub record: Arc<ViewRecord>,
+/// A record that is to be restored.
+pub struct LostRecord {
+    pub lost: ToRestore,
     /// What it is part of, which must not be there yet.
     pub part_of: Option<RecordId>,
-    /// How far the view had come in the epoch that had it.
-    pub reached: Revision,
-    /// Since when it is known to be lost.
-    since: Instant,
+    pub by: RestoredBy,
+    /// See [`RestoredKind::is_merged`].
+    pub is_merged: bool,
+    /// Its key names this node.
+    pub is_own: bool,
+    /// There is nothing in its place.
+    pub is_missing: bool,
 }
 
-impl MissingRecords {
-    /// Since when all of it is known to be lost; `None`: nothing is missing.
-    pub fn since(&self) -> Option<Instant> {
-        self.records().map(|of| of.since).max()
+impl LostRecords {
+    /// Those of which there is nothing: nobody writes in their place.
+    pub fn missing(&self) -> impl Iterator<Item = &LostRecord> {
+        self.families.iter().flatten().filter(|of| of.is_missing)
     }
+}
 
-    pub fn records(&self) -> impl Iterator<Item = &MissingRecord> {
-        self.families.iter().flatten()
+impl LostRecord {
+    pub fn id(&self) -> &RecordId {
+        &self.lost.record.record.id
     }
 }
 
@@ -70,30 +110,37 @@ impl Losses {
         Self { restored, ..self }
     }
 
-    /// What is to be put back of the kinds that are nobody's own.
-    pub fn missing(&self, view: &View) -> MissingRecords {
+    /// What is to be restored: what is lost whole, older copies that are merged, and older copies of what is this node's own.
+    pub fn lost(&self, view: &View) -> LostRecords {
         self.settle(view);
         let inner = self.lock();
-        let mut missing = MissingRecords::default();
-        for family in &self.restored {
-            let of = |restored: &RestoredKind| {
-                let part_of = restored.part_of;
-                let kind = restored.kind.clone();
-                let held =
-                    inner.held.iter().filter(move |(id, held)| id.kind == kind && held.found.is_none());
-                held.map(move |(_, held)| MissingRecord {
-                    record: held.record.clone(),
-                    part_of: part_of.map(|part_of| part_of(&held.record.record)),
-                    reached: held.reach.revision,
-                    since: held.since,
+        let of_kind = |restored: &RestoredKind| -> Vec<LostRecord> {
+            let held = inner.held.iter().filter(|(id, _)| id.kind == restored.kind);
+            let each = held.filter_map(|(id, held)| {
+                let is_own = restored.is_owned() && owner(id) == self.node_id;
+                let is_due = held.found.is_none() || restored.is_merged || is_own;
+                is_due.then(|| LostRecord {
+                    lost: held.to_restore(),
+                    part_of: restored.part_of.map(|part_of| part_of(&held.record.record)),
+                    by: restored.by,
+                    is_merged: restored.is_merged,
+                    is_own,
+                    // The view is not asked under this lock.
+                    is_missing: false,
                 })
-            };
-            let records: Vec<MissingRecord> = family.iter().flat_map(of).collect();
-            if !records.is_empty() {
-                missing.families.push(records);
-            }
+            });
+            each.collect()
+        };
+        let put_back = |family: &Vec<RestoredKind>| -> Vec<LostRecord> {
+            family.iter().filter(|restored| restored.is_put_back()).flat_map(of_kind).collect()
+        };
+        let families = self.restored.iter().map(put_back).filter(|family| !family.is_empty()).collect();
+        let mut lost = LostRecords { families };
+        drop(inner);
+        for of in lost.families.iter_mut().flatten() {
+            of.is_missing = of.lost.found.is_none() && view.get(of.id()).is_none();
         }
-        missing
+        lost
     }
 
     /// How far this daemon has followed the registry until the epoch began; `None`: it was not there then.
@@ -108,20 +155,58 @@ impl Losses {
         self.lock().began = began;
     }
 
-    /// Whether a record is to be put back: nobody else is to write one in its place.
+    /// Whether a record is to be put back, and is not there yet.
     pub fn awaits(&self, view: &View, id: &RecordId) -> bool {
-        if self.restored_of(&id.kind).is_none() {
+        if !self.restored_of(&id.kind).is_some_and(RestoredKind::is_put_back) {
             return false;
         }
         let is_held = self.lock().held.get(id).is_some_and(|held| held.found.is_none());
         is_held && view.get(id).is_none()
     }
 
+    /// Whether a record is to be put back by another node, or by nobody in particular: this one writes nothing in its place.
+    pub fn awaits_of_others(&self, view: &View, id: &RecordId) -> bool {
+        let is_own =
+            || owner(id) == self.node_id && self.restored_of(&id.kind).is_some_and(RestoredKind::is_owned);
+        self.awaits(view, id) && !is_own()
+    }
+
     /// Forgets what is to be put back, as an operator wants no more of it; how many that were.
     pub fn give_up(&self, view: &View) -> usize {
-        let missing = self.missing(view);
+        let lost = self.lost(view);
         let mut inner = self.lock();
-        missing.records().filter(|of| inner.held.remove(&of.record.record.id).is_some()).count()
+        lost.missing().filter(|of| inner.held.remove(of.id()).is_some()).count()
+    }
+
+    /// Why a lost record is held no longer, with what is there now in its place; `None`: it is.
+    pub(super) fn released(&self, held: &Held, now: Option<&Record>) -> Option<Released> {
+        let id = &held.record.record.id;
+        let (how, found) = (self.restored_of(&id.kind), held.found.as_ref());
+        let is_written = now.is_some_and(|now| Some(now.revision) != found.map(|found| found.revision));
+        let is_restored = match how {
+            // Only its object can say what is restored.
+            Some(how) if how.is_merged => false,
+            Some(how) if how.is_put_back() => true,
+            // What is this node's own is told.
+            Some(_) | None => owner(id) != self.node_id && now.is_some_and(is_owners),
+        };
+        if is_written && is_restored {
+            return Some(Released::Restored);
+        }
+        let is_deleted = found.is_some() && now.is_none();
+        let is_awaited = found.is_none() && how.is_some_and(RestoredKind::is_put_back);
+        (is_deleted || !is_awaited && held.since.elapsed() >= HELD_FOR).then_some(Released::Gone)
+    }
+
+    /// Whether somebody had restored a record before this daemon met the new epoch.
+    pub(super) fn is_restored_already(&self, lost: &Lost) -> bool {
+        match self.restored_of(&lost.held.record.id.kind) {
+            Some(how) if how.is_merged => false,
+            Some(how) if how.is_put_back() => {
+                lost.is_as_it_was() || how.is_owned() && lost.is_written_by_owner()
+            }
+            Some(_) | None => lost.is_written_by_owner(),
+        }
     }
 
     pub(super) fn restored_of(&self, kind: &Kind) -> Option<&RestoredKind> {
@@ -142,6 +227,14 @@ impl Losses {
     }
 }
 
+/// Why a lost record is held no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Released {
+    Restored,
+    /// Somebody has deleted its older copy, or nobody wanted it.
+    Gone,
+}
+
 impl Inner {
     /// Those of some records that are there otherwise than they were known.
     pub(super) fn made_anew(&self, there: &BTreeMap<RecordId, Arc<ViewRecord>>) -> BTreeSet<RecordId> {
@@ -149,19 +242,5 @@ impl Inner {
             self.held.get(*id).is_some_and(|held| held.record.record.value != there.record.value)
         };
         there.iter().filter(is_other).map(|(id, _)| id.clone()).collect()
-    }
-
-    /// Releases a record that is nobody's own once it is there again, or was written anew where an older copy was found.
-    pub(super) fn settle_restored(&mut self, id: &RecordId, epoch: Epoch, shown: Option<&ViewRecord>) {
-        let Some(held) = self.held.get(id).filter(|held| held.epoch == epoch) else { return };
-        let found = held.found.as_ref().map(|found| found.revision);
-        let is_there = shown.is_some_and(|now| Some(now.record.revision) != found);
-        let is_deleted = found.is_some() && shown.is_none();
-        if is_there || is_deleted || found.is_some() && held.since.elapsed() >= HELD_FOR {
-            self.held.remove(id);
-        }
-        if is_there {
-            self.count_restored(epoch);
-        }
     }
 }

@@ -28,15 +28,19 @@ use crate::daemon::chance::random_secret;
 use crate::daemon::metrics::LeadershipMetrics;
 use crate::daemon::node::lab::reason;
 use crate::daemon::objects::feed::Events;
+use crate::daemon::objects::peers::merge::PeerMerger;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers, Roster};
+use crate::daemon::objects::restoration::merge::Mergers;
+use crate::daemon::objects::restoration::{RESTORATION, RecordRestorer};
+use crate::daemon::parts;
 use crate::daemon::presence::keep_present;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::lab::LabRegistry;
 use pb::leader_event::Type;
 use pb::peer_control_service_server::PeerControlService;
 
-static MIRRORED: [Kind; 2] = [PEER, LEADERSHIP];
+static MIRRORED: [Kind; 3] = [PEER, LEADERSHIP, RESTORATION];
 const TTL: Duration = Duration::from_secs(2);
 const BACKOFF: Duration = Duration::from_millis(100);
 const MS: Duration = Duration::from_millis(1);
@@ -57,7 +61,10 @@ struct Daemon {
 
 /// A daemon that follows the store, and neither registers nor campaigns yet. Without scopes it never leads.
 async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon {
-    let LabRegistry { registry, tasks } = LabRegistry::new(Registry::new(node_id, store, &MIRRORED)).await;
+    let restored = [parts::peers::PART, parts::leaders::PART].map(|part| part.kinds.restored.to_vec());
+    let registry =
+        Registry::new(node_id, store, &MIRRORED).claiming(&[RESTORATION]).restoring(restored.to_vec(), TTL);
+    let LabRegistry { registry, mut tasks } = LabRegistry::new(registry).await;
     let settings = PresenceSettings {
         audited: false,
         session_ttl: TTL,
@@ -78,6 +85,11 @@ async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon
     let measured = prometheus::Registry::new();
     let metrics = Arc::new(LeadershipMetrics::new(&measured).unwrap());
     let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
+    let mergers = Arc::new(Mergers::default());
+    mergers.add(PEER, Arc::new(PeerMerger));
+    mergers.add(LEADERSHIP, campaigner.clone());
+    let restorer = RecordRestorer { registry: registry.clone(), mergers, own_turn: TTL };
+    tasks.spawn(restorer.run());
     Daemon {
         leaders: Leaders::new(registry.clone(), 100),
         peers: Peers::new(registry.clone(), 100),

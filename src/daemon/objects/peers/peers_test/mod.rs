@@ -77,7 +77,7 @@ async fn daemon<S: Store>(store: &Arc<S>, node_id: &str, secret: &str) -> Daemon
         config.peers.forget_after = Some(Span(Duration::from_secs(3600)));
     };
     let lab = Lab::on(store.clone(), node_id).secret(secret).config(profile);
-    let node = lab.parts(&[parts::peers::PART]).start();
+    let node = lab.parts(&[parts::peers::PART, parts::store::PART]).start();
     node.loaded().await;
     let peers = Peers::new(node.registry.clone(), 100);
     Daemon { peers, registry: node.registry.clone(), presence: node.presence.clone(), node }

@@ -20,14 +20,14 @@ use tonic::{Request, Response, Status};
 use super::*;
 use crate::daemon::chance::random_secret;
 use crate::daemon::identity::caller::{Caller, IfMatch};
+use crate::daemon::node::Part;
 use crate::daemon::node::lab::{Lab, LabNode};
-use crate::daemon::node::{Kinds, Part};
 use crate::daemon::objects::advertisements::pool::PoolSettings;
 use crate::daemon::parts;
 use crate::daemon::registry::audit_record::AUDIT;
 
-static PARTS: [Part; 2] =
-    [parts::peers::PART, Part { kinds: Kinds { mirrored: &[REGISTER], ..Kinds::NONE }, mount: |_| Ok(()) }];
+static PARTS: [Part; 3] =
+    [parts::peers::PART, parts::store::PART, Part { kinds: parts::registers::PART.kinds, mount: |_| Ok(()) }];
 const TTL: Duration = Duration::from_secs(2);
 const MS: Duration = Duration::from_millis(1);
 

@@ -1,6 +1,7 @@
 //! What becomes of a catalogue when the registry begins a new epoch.
 
 use super::*;
+use crate::daemon::objects::restoration::trouble;
 use crate::daemon::registry::epoch_loss::Loss;
 
 /// Two daemons, each with a path of its own to the store.
@@ -69,12 +70,10 @@ async fn ten_thousand_lost_registers_are_restored_by_their_node() {
     assert_eq!(name_of(&mesh.b, "a", "r000007").as_deref(), Some("seven"));
     let log = next.log(Revision(0), 1000, Duration::ZERO).await.unwrap();
     let of_a = |entry: &&Arc<LogEntry>| entry.changes[0].after.id.key.starts_with("a/");
-    let pieces: Vec<usize> = log.entries.iter().filter(of_a).map(|entry| entry.changes.len()).collect();
-    assert_eq!((pieces.len(), pieces.iter().sum::<usize>()), (40, 10_000));
-    assert!(
-        log.entries.iter().filter(of_a).all(|entry| &*entry.writer == "a"),
-        "nobody restores what is another's"
-    );
+    // Each has its audit record besides.
+    let pieces: Vec<usize> = log.entries.iter().filter(of_a).map(|entry| entry.changes.len() - 1).collect();
+    assert_eq!((pieces.len(), pieces.iter().sum::<usize>()), (79, 10_000));
+    assert!(log.entries.iter().filter(of_a).all(|entry| &*entry.writer == "a"), "its node comes first");
     let lines: Vec<String> = audited(next.as_ref()).await.into_iter().flat_map(|it| it.changes).collect();
     assert!(lines.contains(&"register: 10001 lost".to_owned()), "{lines:?}");
 }
@@ -128,9 +127,45 @@ async fn a_restoration_that_is_refused_is_tried_again() {
     assert!(ids(&mesh.b, "a").len() == 1000, "b has not failed over yet");
     mesh.paths[0].recover();
     mesh.paths[0].fall_ill([Method::Commit], Ill::Fails);
-    mesh.fail_over(&next).await;
-    assert!(ids(&mesh.b, "a").is_empty(), "b restores nothing of a's");
+    mesh.paths[1].swap(next.clone());
+    sleep(TTL / 2).await;
+    assert!(ids(&mesh.b, "a").is_empty(), "its node has the first turn");
     mesh.paths[0].recover();
-    sleep(TTL).await;
+    sleep(TTL / 2).await;
     assert_eq!(ids(&mesh.b, "a").len(), 1000);
+    let writers = writers_of(&mesh.b, "a");
+    assert_eq!(writers, ["a".to_owned()].into());
+}
+
+fn writers_of(daemon: &Daemon, node_id: &str) -> BTreeSet<String> {
+    let records = daemon.registry.view().list(&REGISTER).records;
+    let of_node = records.iter().filter(|of| of.record.id.key.starts_with(&format!("{node_id}/")));
+    of_node.map(|of| of.record.writer.to_string()).collect()
+}
+
+/// Its node may be down, or have ended and know nothing of them.
+#[tokio::test(start_paused = true)]
+async fn registers_of_a_node_that_does_not_come_are_put_back_by_another() {
+    for starts_anew in [false, true] {
+        let mut mesh = mesh().await;
+        imported(&mesh.a, import(items(300))).await;
+        created(&mesh.b, new("of-b")).await;
+        sleep(TTL).await;
+        let (next, path) = (Arc::new(MemoryStore::new(mesh.clock)), mesh.paths[0].clone());
+        drop(mesh.a);
+        mesh.paths.iter().for_each(|path| path.swap(next.clone()));
+        if starts_anew {
+            sleep(TTL / 4).await;
+            mesh.a = daemon(path, "a").await;
+            let anew = pb::CreateRegisterRequest { node_id: "a".to_owned(), ..new("r000007") };
+            let refused = mesh.b.registers.create(called(anew, |_| {})).await;
+            assert_eq!(reason_of(refused), "STORE_UNAVAILABLE", "nobody makes it anew meanwhile");
+            sleep(TTL * 2).await;
+            assert_eq!(ids(&mesh.a, "a").len(), 300);
+        }
+        sleep(TTL * 3).await;
+        assert_eq!((ids(&mesh.b, "a").len(), ids(&mesh.b, "b").len()), (300, 1), "{starts_anew}");
+        assert_eq!(writers_of(&mesh.b, "a"), ["b".to_owned()].into());
+        assert_eq!(trouble(&mesh.b.registry), None);
+    }
 }

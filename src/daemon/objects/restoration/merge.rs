@@ -1,0 +1,58 @@
+//! Merging: how an object puts together what a new epoch has lost of a record with what was written since.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use omnirelay_store::{Kind, StoreError};
+
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::epoch_loss::ToRestore;
+use crate::daemon::registry::view::ViewRecord;
+
+/// What becomes of a lost record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Merged {
+    /// Nobody can say yet.
+    Unknown,
+    /// What is there has the last word.
+    Superseded,
+    /// What is there has all that was lost.
+    Restored,
+    /// This takes the place of what is there.
+    Put(Bytes),
+}
+
+/// Puts together what was lost of a record with what is there now.
+#[async_trait]
+pub trait Merge: Send + Sync {
+    /// Whether what is there has all that was lost, as can be seen of it alone.
+    fn is_whole(&self, lost: &ToRestore, now: &ViewRecord) -> bool;
+
+    /// What is to be there of a record of which this was lost, and of which there is `now`; nothing where that is `None`.
+    ///
+    /// # Errors
+    /// Those of the store; it is asked again then.
+    async fn merge(
+        &self,
+        registry: &Registry,
+        lost: &ToRestore,
+        now: Option<&ViewRecord>,
+    ) -> Result<Merged, StoreError>;
+}
+
+/// Who merges records of which kind.
+#[derive(Default)]
+pub struct Mergers(RwLock<BTreeMap<Kind, Arc<dyn Merge>>>);
+
+impl Mergers {
+    /// Has the lost records of a kind merged by its object.
+    pub fn add(&self, kind: Kind, merger: Arc<dyn Merge>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kind, merger);
+    }
+
+    pub(super) fn of(&self, kind: &Kind) -> Option<Arc<dyn Merge>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(kind).cloned()
+    }
+}
