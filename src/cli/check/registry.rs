@@ -43,9 +43,9 @@ pub static CATEGORY: Category = Category {
         Check::new(
             "registry-lost",
             "what the registry has lost is there again",
-            "The store came back empty. Whoever knew most of the epoch before puts back certificates, bindings, shards and \
-             what else is nobody's own, within seconds; until then nothing is written in its place, so that new \
-             namespaces, certificates and bindings of those names are refused.",
+            "The store came back with less than it had. Each node puts back what is its own, and whoever knew most of the epoch \
+             before the rest, within seconds; until then nobody else writes in its place, so that new namespaces, \
+             certificates, bindings and registers of those names are refused.",
             Judge::Nodes(lost),
         ),
         Check::new(

@@ -61,13 +61,24 @@ async fn a_flush_keeps_what_was_ordered_of_a_daemon_that_was_down() -> Result<()
     mesh.first().cordon("n3", "disk").await?.ok()?;
     mesh.first().post("/control/peers/n3:drain", &json!({"reason": "disk"})).await?.ok()?;
     mesh.first().patch("/control/peers/n3/labels", &json!({"set": {"tier": "gold"}})).await?.ok()?;
+    mesh.nodes[2]
+        .api
+        .post("/control/registers", &json!({"registerId": "ledger", "labels": {"kind": "books"}}))
+        .await?
+        .ok()?;
     let Node { place, daemon, .. } = mesh.nodes.pop().context("no third daemon")?;
     daemon.signal("TERM")?;
     ensure!(daemon.wait()?.success());
+    let hosts = async |node: &Node| {
+        let listed = node.api.get("/control/registers?nodeId=n3").await?.ok()?;
+        Ok::<_, anyhow::Error>(listed.to_string().contains(r#""kind":"books""#))
+    };
     for node in &mesh.nodes {
         until("it is seen", async || {
             let peer = node.api.peer("n3").await?;
-            Ok(peer["status"] == "left" && peer["metadata"]["labels"]["tier"] == "gold")
+            Ok(peer["status"] == "left"
+                && peer["metadata"]["labels"]["tier"] == "gold"
+                && hosts(node).await?)
         })
         .await?;
     }
@@ -77,7 +88,7 @@ async fn a_flush_keeps_what_was_ordered_of_a_daemon_that_was_down() -> Result<()
         until("it is as it was ordered to be", async || {
             let peer = node.api.peer("n3").await?;
             let is_held = peer["cordonReason"] == "disk" && peer["draining"] == true;
-            Ok(is_held && peer["metadata"]["labels"]["tier"] == "gold")
+            Ok(is_held && peer["metadata"]["labels"]["tier"] == "gold" && hosts(node).await?)
         })
         .await?;
     }
@@ -85,7 +96,7 @@ async fn a_flush_keeps_what_was_ordered_of_a_daemon_that_was_down() -> Result<()
         until("all of it is said to be restored", async || {
             let (ok, message) = node.api.item("history").await?;
             ensure!(ok, "{message}");
-            Ok(message.contains("3 peer"))
+            Ok(message.contains("3 peer, 1 register"))
         })
         .await?;
     }

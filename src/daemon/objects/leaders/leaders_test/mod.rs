@@ -5,6 +5,7 @@ mod fencing;
 mod mishaps;
 mod ordering;
 mod reading;
+mod restoring;
 mod retimed;
 mod storming;
 mod watching;
