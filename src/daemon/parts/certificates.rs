@@ -69,8 +69,8 @@ pub const PART: Part = Part {
             RestoredKind::of(JOIN_POLICY, RestoredBy::Furthest),
             RestoredKind::of(JOIN_TOKEN, RestoredBy::Furthest),
             // By whoever can issue, and by each daemon that has them on its disk.
-            RestoredKind::of(AUTHORITY, RestoredBy::Itself),
-            RestoredKind::of(REVOCATION, RestoredBy::Itself),
+            RestoredKind::of(AUTHORITY, RestoredBy::ItsPart),
+            RestoredKind::of(REVOCATION, RestoredBy::ItsPart),
         ],
         ..Kinds::NONE
     },

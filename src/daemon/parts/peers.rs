@@ -24,7 +24,7 @@ pub const PART: Part = Part {
     kinds: Kinds {
         mirrored: &[PEER],
         // What operators ordered of a peer is to outlive it, so every daemon restores what it knows of that.
-        restored: &[RestoredKind::merged(PEER, RestoredBy::OwnerItself)],
+        restored: &[RestoredKind::merged(PEER, RestoredBy::Presence)],
         ..Kinds::NONE
     },
     mount,

@@ -28,7 +28,7 @@ pub const PART: Part = Part {
         restored: &[
             RestoredKind::of(REGISTER, RestoredBy::Owner),
             // The pool of their node has them, and writes them in its new session.
-            RestoredKind::of(ADVERTISEMENT, RestoredBy::Itself),
+            RestoredKind::of(ADVERTISEMENT, RestoredBy::ItsPart),
         ],
         ..Kinds::NONE
     },

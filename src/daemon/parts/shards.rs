@@ -36,7 +36,7 @@ pub const PART: Part = Part {
             RestoredKind::of(NAMESPACE, RestoredBy::Furthest),
             RestoredKind::parts(PLAN, RestoredBy::Furthest, namespace_of_plan),
             // How far they were told: whoever leads begins anew.
-            RestoredKind::of(WEBHOOK, RestoredBy::Itself),
+            RestoredKind::of(WEBHOOK, RestoredBy::ItsPart),
         ],
         ..Kinds::NONE
     },

@@ -20,9 +20,9 @@ use super::view::{View, ViewRecord};
 use missing::Released;
 pub use missing::{FollowedSpan, LostRecord, LostRecords, RestoredBy, RestoredKind};
 
-/// How long a lost record is held for its owner.
+/// How long a lost record is held of which there is another copy, or which its part restores.
 const HELD_FOR: Duration = Duration::from_secs(600);
-/// What puts back what a new epoch has lost whole.
+/// What restores what a new epoch has lost.
 pub const RESTORE: &str = "registry.restore";
 /// How long a new epoch is told of.
 const TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -150,6 +150,11 @@ impl ToRestore {
     /// Since when it has been known to be lost.
     pub fn since(&self) -> Instant {
         self.since
+    }
+
+    /// The copy in the new epoch, when the view first saw it.
+    pub fn found(&self) -> Option<&Record> {
+        self.found.as_ref()
     }
 
     /// How far the view had come in the epoch that had it.

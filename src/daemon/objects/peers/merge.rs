@@ -8,7 +8,7 @@ use omnirelay_store::{Record, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message;
 
-use super::{pb, session_id};
+use super::pb;
 use crate::core::peer::{restore, restore_orders};
 use crate::daemon::objects::restoration::merge::{Merge, Merged};
 use crate::daemon::objects::timestamp;
@@ -53,13 +53,10 @@ impl Merge for PeerMerger {
         lost: &ToRestore,
         now: Option<&ViewRecord>,
     ) -> Result<Merged, StoreError> {
-        let (id, was) = (&lost.record.record.id, lost.record.value::<PeerValue>());
-        let Some(was) = was else { return Ok(Merged::Superseded) };
+        let was = lost.record.value::<PeerValue>();
+        let Some(was) = was else { return Ok(Merged::Unknown) };
         let Some(record) = now else {
-            // It is about to enter itself.
-            let is_back = registry.view().live_group(&session_id(&id.key)).is_some();
-            let value = || stamped(lost, absent(registry, &was));
-            return Ok(if is_back { Merged::Unknown } else { Merged::Put(value().encode_to_vec().into()) });
+            return Ok(Merged::Put(stamped(lost, absent(registry, &was)).encode_to_vec().into()));
         };
         let Some(now) = record.value::<PeerValue>() else { return Ok(Merged::Unknown) };
         if is_restored(lost, &now) {

@@ -9,13 +9,15 @@ pub mod merge;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow::Continue;
+use std::ops::ControlFlow::{self, Continue};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
-use omnirelay_store::{CommitError, Epoch, Kind, Record, RecordId, Revision, StoreError, Version, Write};
+use omnirelay_store::{
+    CommitError, Epoch, GroupRef, Kind, Record, RecordId, Revision, StoreError, Version, Write,
+};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{PeerValue, RestorationValue};
@@ -34,6 +36,7 @@ use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::audit_record::{named, own_body};
 use crate::daemon::registry::epoch_loss::{FollowedSpan, LostRecord, LostRecords, RESTORE, RestoredBy};
 use crate::daemon::registry::mutate::{Decision, request_hash};
+use crate::daemon::registry::reactor::Paced;
 use crate::daemon::registry::view::{View, ViewRecord};
 
 /// Records of what daemons miss of an epoch.
@@ -46,8 +49,8 @@ const NODE: &str = "node/";
 const TURN: Duration = Duration::from_secs(2);
 /// How long each in line has before the next one does it.
 const TAKE_OVER: Duration = Duration::from_secs(5);
-/// How soon it is looked again whether this node is there, which is when it puts back its own.
-const OWN_AGAIN: Duration = Duration::from_millis(200);
+/// How often it is looked at most as others say how far they had come, and at first whether this node is there itself.
+const PACE: Duration = Duration::from_millis(100);
 /// How often it is looked whether those that come first live.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long after a commit that failed, or did not do it all, it is looked again.
@@ -87,36 +90,34 @@ fn said(view: &View, id: &RecordId, epoch: Epoch) -> Option<Arc<RestorationValue
     view.get(id)?.value::<RestorationValue>().filter(|value| value.epoch == epoch.0)
 }
 
-/// Whether nobody who lives misses anything of what an epoch has lost, as far as daemons have said.
+/// Whether nobody who lives misses anything of what is nobody's own and an epoch has lost, as far as daemons have said.
 pub fn is_over(view: &View, epoch: Epoch) -> bool {
-    !accounts(view, epoch).iter().any(|account| is_missing(view, account))
-}
-
-/// Whether somebody who lives misses something.
-fn is_missing(view: &View, account: &Account) -> bool {
-    account.value.missing > 0 && view.live_group(&session_id(&account.node_id)).is_some()
+    !accounts(view, epoch).iter().any(|account| account.value.missing > 0 && account.may_live)
 }
 
 /// What a daemon has said of an epoch.
 struct Account {
     node_id: String,
     value: Arc<RestorationValue>,
+    /// Its session lives, or was not heard of yet.
+    may_live: bool,
 }
 
 fn accounts(view: &View, epoch: Epoch) -> Vec<Account> {
     let records = view.list(&RESTORATION).records;
+    let tenancy = view.tenancy();
     let each = records.iter().filter_map(|record| {
         let node_id = record.record.id.key.strip_prefix(NODE)?.to_owned();
         let value = record.value::<RestorationValue>().filter(|value| value.epoch == epoch.0)?;
-        Some(Account { node_id, value })
+        let may_live = tenancy.may_live(&session_id(&node_id), record.record.updated_at);
+        Some(Account { node_id, value, may_live })
     });
     each.collect()
 }
 
-/// How far a daemon had come when the oldest began of what it misses.
-fn reached(lost: &LostRecords, followed: Option<FollowedSpan>) -> Revision {
-    let of_missing = lost.missing().map(|of| of.lost.reached()).min();
-    of_missing.or(followed.map(|followed| followed.until)).unwrap_or_default()
+/// How far a daemon had come when the oldest began of what it has to restore.
+fn reached(lost: &LostRecords, followed: FollowedSpan) -> Revision {
+    lost.records().map(|of| of.lost.reached()).min().unwrap_or(followed.until)
 }
 
 /// What is not put back of what one daemon tried to put back.
@@ -130,48 +131,61 @@ enum Left {
 }
 
 impl RecordRestorer {
-    /// Does so for ever.
+    /// Does so for ever. What is nobody's own does not wait for what nodes own, which may be much.
     pub async fn run(self) {
-        let registry = self.registry.clone();
-        let sense = |view: &View| (view.head().epoch, view.changed(&RESTORATION));
-        registry.react(sense, || self.look()).await;
+        let epoch = |view: &View| view.head().epoch;
+        let pace = || Paced { sense: |view: &View| view.changed(&RESTORATION), between: PACE };
+        let of_nobody = self.registry.react_paced(epoch, pace(), || self.look());
+        let owned = self.registry.react_paced(epoch, pace(), || self.look_at_owned());
+        tokio::join!(of_nobody, owned);
     }
 
+    /// Says what is missing, and puts back what is nobody's own.
     async fn look(&self) -> Option<Instant> {
         let (registry, epoch) = (&self.registry, self.registry.view().head().epoch);
         self.heed_given_up(epoch);
         self.heed_others(epoch);
-        self.heed_merged();
         let lost = registry.losses().lost(registry.view());
         if let Err(error) = self.account(epoch, &lost).await {
             debug!(error = %chain(&error), "what is missing of the epoch before was not entered; trying again");
             return Some(Instant::now() + AGAIN);
         }
-        if lost.families.is_empty() {
-            return None;
-        }
-        let turns = self.turns(epoch, &lost);
-        let mut again = None;
-        for family in &lost.families {
-            let (own, others): (Vec<&LostRecord>, Vec<&LostRecord>) = family.iter().partition(|of| of.is_own);
-            // What a node says of itself it writes by itself.
-            let own: Vec<&LostRecord> = own.into_iter().filter(|of| of.by == RestoredBy::Owner).collect();
-            for (some, due) in [(own, self.own_due()), (others, None)] {
-                let due = due.or_else(|| some.iter().map(|of| turns.due(of)).max());
-                let Some(due) = due.filter(|_| !some.is_empty()) else { continue };
-                let at = self.put_when_due(epoch, &some, due).await;
-                again = again.map_or(Some(at), |again: Instant| Some(again.min(at)));
-            }
+        // What nodes own comes back without anything that is looked at here.
+        let mut again = (!lost.families.is_empty()).then(|| Instant::now() + LOOK_AGAIN);
+        let Some(turn) = self.turn(epoch, &lost) else { return again };
+        for family in lost.families.iter().filter(|family| family.iter().any(LostRecord::is_of_nobody)) {
+            let family: Vec<&LostRecord> = family.iter().filter(|of| of.is_of_nobody()).collect();
+            let at = self.put_when_due(epoch, &family, turn).await;
+            again = earliest(again, at);
         }
         again
     }
 
-    /// When this node puts back its own: once it is there itself.
-    fn own_due(&self) -> Option<Instant> {
-        let registry = &self.registry;
-        let is_there =
-            own_session(registry).is_some() && registry.view().get(&peer_id(registry.node_id())).is_some();
-        Some(if is_there { Instant::now() } else { Instant::now() + OWN_AGAIN })
+    /// Puts back what nodes own: this node its own, and what others do not come to.
+    async fn look_at_owned(&self) -> Option<Instant> {
+        let (registry, epoch) = (&self.registry, self.registry.view().head().epoch);
+        let lost = registry.losses().lost(registry.view());
+        let owned: Vec<&LostRecord> = lost.records().filter(|of| !of.is_of_nobody()).collect();
+        let since = owned.iter().map(|of| of.lost.since()).max()?;
+        // What a node says of itself it writes by itself.
+        let (own, others): (Vec<&LostRecord>, Vec<&LostRecord>) = owned.into_iter().partition(|of| of.is_own);
+        let own: Vec<&LostRecord> = own.into_iter().filter(|of| of.by == RestoredBy::Owner).collect();
+        let mut again = None;
+        if !own.is_empty() {
+            let is_there = registry.view().get(&peer_id(registry.node_id())).is_some();
+            let at = match is_there {
+                true => self.put_when_due(epoch, &own, since).await,
+                false => Instant::now() + PACE.max(since.elapsed() / 8),
+            };
+            again = earliest(again, at);
+        }
+        if !others.is_empty() {
+            let place = self.place(epoch, |account| account.value.missing_owned > 0);
+            let turn = since + self.own_turn.max(TURN) + TAKE_OVER * place;
+            let at = self.put_when_due(epoch, &others, turn).await;
+            again = earliest(again, at);
+        }
+        again
     }
 
     /// Puts back what is due, and says when to look again.
@@ -202,31 +216,35 @@ impl RecordRestorer {
         }
     }
 
-    /// Lets go what somebody else knows to be gone: who had come further, and misses nothing any more.
+    /// Lets go what others have merged, and what somebody else knows to be gone: who had come further, and has nothing of
+    /// its sort to restore any more.
     fn heed_others(&self, epoch: Epoch) {
         let (view, losses) = (self.registry.view(), self.registry.losses());
-        let done: Vec<Account> =
-            accounts(view, epoch).into_iter().filter(|account| account.value.missing == 0).collect();
-        if done.is_empty() {
+        let lost = losses.lost(view);
+        if lost.families.is_empty() {
             return;
         }
-        for of in losses.lost(view).missing() {
-            let reached = of.lost.reached().0;
-            let knows = |account: &Account| account.value.began <= reached && account.value.reached > reached;
-            if let Some(by) = done.iter().find(|account| knows(account)) {
-                info!(record = %of.id(), node = by.node_id, "was changed or deleted by the end of the epoch before, as a node says that had seen more of it");
-                losses.note_superseded(of.id());
-            }
-        }
-    }
-
-    /// Lets go what others have merged.
-    fn heed_merged(&self) {
-        let (view, losses) = (self.registry.view(), self.registry.losses());
-        for of in losses.lost(view).families.iter().flatten().filter(|of| of.is_merged && !of.is_missing) {
+        for of in lost.records().filter(|of| of.is_merged && !of.is_missing) {
             let (merger, now) = (self.mergers.of(&of.id().kind), view.get(of.id()));
             if merger.zip(now).is_some_and(|(merger, now)| merger.is_whole(&of.lost, &now)) {
                 losses.note_restored(of.id());
+            }
+        }
+        let accounts = accounts(view, epoch);
+        let done = |is_done: fn(&RestorationValue) -> bool| -> BTreeMap<(u64, u64), &str> {
+            let done = accounts.iter().filter(|account| is_done(&account.value));
+            done.map(|of| ((of.value.began, of.value.reached), of.node_id.as_str())).collect()
+        };
+        let of_nobody = done(|value| value.missing == 0);
+        let of_all = done(|value| value.missing == 0 && value.missing_owned == 0);
+        for of in losses.lost(view).records() {
+            let reached = of.lost.reached().0;
+            let done = if of.is_of_nobody() { &of_nobody } else { &of_all };
+            if let Some((_, node)) =
+                done.iter().find(|((began, until), _)| *began <= reached && *until > reached)
+            {
+                info!(record = %of.id(), node, "was changed or deleted by the end of the epoch before, as a node says that had seen more of it");
+                losses.note_superseded(of.id());
             }
         }
     }
@@ -241,15 +259,20 @@ impl RecordRestorer {
             (None, None) => return Ok(()),
             (Some(_), None) => Write::Delete { id },
             (known, Some(followed)) => {
-                let count = lost.missing().count() as u64;
-                if known.as_ref().is_some_and(|known| (known.missing == 0) == (count == 0)) {
+                let of_nobody = lost.records().filter(|of| of.is_of_nobody()).count() as u64;
+                let owned = lost.records().filter(|of| !of.is_of_nobody() && !of.is_own).count() as u64;
+                let has_said = |known: &Arc<RestorationValue>| {
+                    (known.missing == 0, known.missing_owned == 0) == (of_nobody == 0, owned == 0)
+                };
+                if known.as_ref().is_some_and(has_said) {
                     return Ok(());
                 }
                 let value = RestorationValue {
                     epoch: epoch.0,
-                    reached: known.map_or_else(|| reached(lost, Some(followed)).0, |known| known.reached),
-                    missing: count,
+                    reached: known.map_or_else(|| reached(lost, followed).0, |known| known.reached),
+                    missing: of_nobody,
                     began: followed.began.0,
+                    missing_owned: owned,
                     unknown_fields: Default::default(),
                 };
                 Write::Put { id, value: value.encode_to_vec().into(), group: None }
@@ -259,43 +282,53 @@ impl RecordRestorer {
         registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(drop)
     }
 
-    /// When it is for this daemon to put back what is lost.
-    fn turns(&self, epoch: Epoch, lost: &LostRecords) -> Turns {
-        let place = self.place(epoch, reached(lost, None));
+    /// When it is for this daemon to put back what is nobody's own; `None`: there is nothing.
+    fn turn(&self, epoch: Epoch, lost: &LostRecords) -> Option<Instant> {
+        let since = lost.records().filter(|of| of.is_of_nobody()).map(|of| of.lost.since()).max()?;
         let turn = if self.have_all_said(epoch) { Duration::ZERO } else { TURN };
-        Turns { turn: turn + TAKE_OVER * place, after_owner: self.own_turn.max(TURN) + TAKE_OVER * place }
+        Some(since + turn + TAKE_OVER * self.place(epoch, |account| account.value.missing > 0))
     }
 
-    /// How many come before this daemon: of those who live and miss something the ones that had come further, and of those alike the first
-    /// by name.
-    fn place(&self, epoch: Epoch, reached: Revision) -> u32 {
-        let (view, own) = (self.registry.view(), (Reverse(reached.0), self.registry.node_id()));
-        let comes_before = |account: &Account| {
-            is_missing(view, account) && (Reverse(account.value.reached), account.node_id.as_str()) < own
+    /// How many come before this daemon: of those who live and have something of it to restore the ones that had come further, and of
+    /// those alike the first by name.
+    fn place(&self, epoch: Epoch, has_to: impl Fn(&Account) -> bool) -> u32 {
+        let accounts = accounts(self.registry.view(), epoch);
+        let own = accounts.iter().find(|account| account.node_id == self.registry.node_id());
+        let reached = own.map_or(0, |own| own.value.reached);
+        let own = (Reverse(reached), self.registry.node_id());
+        let comes_before = |account: &&Account| {
+            has_to(account)
+                && account.may_live
+                && (Reverse(account.value.reached), account.node_id.as_str()) < own
         };
-        let count = accounts(view, epoch).into_iter().filter(comes_before).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
+        u32::try_from(accounts.iter().filter(comes_before).count()).unwrap_or(u32::MAX)
     }
 
-    /// Whether all nodes that were alive have said how far they had come: nobody else can know more.
+    /// Whether all nodes that were there have said how far they had come, and are known to be there again: then it is known who
+    /// had come furthest.
     fn have_all_said(&self, epoch: Epoch) -> bool {
         let (view, losses) = (self.registry.view(), self.registry.losses());
         let said: BTreeSet<String> =
             accounts(view, epoch).into_iter().map(|account| account.node_id).collect();
-        let alive = |record: &ViewRecord| {
-            let peer = record.value::<PeerValue>()?;
-            (peer.status() == pb::peer::Status::Alive).then(|| record.record.id.key.clone())
+        let was_there = |record: &ViewRecord| {
+            let status = record.value::<PeerValue>()?.status();
+            let is_gone = matches!(status, pb::peer::Status::Dead | pb::peer::Status::Left);
+            (!is_gone).then(|| record.record.id.key.clone())
         };
-        let lost = losses.lost_of(&PEER).into_iter().filter_map(|id| alive(&losses.of(view, &id)?.record));
+        let lost = losses.lost_of(&PEER).into_iter();
+        let lost = lost.filter_map(|id| was_there(&losses.of(view, &id)?.record));
         let mut nodes: BTreeSet<String> = lost.collect();
-        nodes.extend(view.list(&PEER).records.iter().filter_map(|record| alive(record)));
-        nodes.contains(self.registry.node_id()) && nodes.is_subset(&said)
+        nodes.extend(view.list(&PEER).records.iter().filter_map(|record| was_there(record)));
+        let is_back = |node: &String| view.live_group(&session_id(node)).is_some();
+        nodes.contains(self.registry.node_id()) && nodes.is_subset(&said) && nodes.iter().all(is_back)
     }
 
     /// Puts back what belongs together.
     async fn put_all_back(&self, epoch: Epoch, some: &[&LostRecord]) -> Result<Left, CommitError> {
+        // Who was held up, and is not there any more, revives nothing that was deleted meanwhile.
+        let Some(session) = own_session(&self.registry) else { return Ok(Left::Unknown) };
         let (puts, left) = self.puts(some).await.map_err(CommitError::Store)?;
-        Ok(self.put_family_back(epoch, &puts).await?.max(left))
+        Ok(self.put_family_back(epoch, &session, &puts).await?.max(left))
     }
 
     /// How lost records are to be written, in the order in which they are given; what is not to be is noted.
@@ -336,14 +369,19 @@ impl RecordRestorer {
     }
 
     /// What this daemon may not write it leaves to the next in line, with what that is a part of, and puts back what is behind it.
-    async fn put_family_back(&self, epoch: Epoch, family: &[Put]) -> Result<Left, CommitError> {
+    async fn put_family_back(
+        &self,
+        epoch: Epoch,
+        session: &GroupRef,
+        family: &[Put],
+    ) -> Result<Left, CommitError> {
         let (mut left, mut without_parts) = (Left::Nothing, BTreeSet::new());
         for some in portions(family) {
             if said(self.registry.view(), &given_up_id(), epoch).is_some() {
                 return Ok(Left::Nothing);
             }
             let due: Vec<&Put> = some.iter().filter(|put| !without_parts.contains(&put.id)).collect();
-            match self.put_back(epoch, due).await {
+            match self.put_back(epoch, session, due).await {
                 Ok(()) => {}
                 Err(error) if is_denied(&error) => {
                     let error = chain(&error);
@@ -362,31 +400,40 @@ impl RecordRestorer {
         let view = self.registry.view();
         let gone = some.iter().filter(|of| view.get(of.id()).is_none());
         let gone: BTreeMap<&RecordId, &LostRecord> = gone.map(|of| (of.id(), *of)).collect();
-        let kinds: BTreeSet<&Kind> = gone.keys().map(|id| &id.kind).collect();
-        // Of what is this node's own, only that is looked through.
-        let prefix = if some.iter().all(|of| of.is_own) {
-            format!("{}/", self.registry.node_id())
-        } else {
-            String::new()
-        };
         let mut deleted = BTreeSet::new();
-        for kind in kinds {
-            let each = |trace: Record| {
-                let is_newer = |of: &&LostRecord| of.lost.is_older_than(&trace);
-                if trace.deleted && gone.get(&trace.id).is_some_and(is_newer) {
-                    deleted.insert(trace.id);
-                }
-                Continue(())
-            };
-            self.registry.each_behind(kind, &prefix, &prefix, each).await?;
+        let mut look_at = |trace: Record| -> ControlFlow<()> {
+            let is_newer = |of: &&LostRecord| of.lost.is_older_than(&trace);
+            if trace.deleted && gone.get(&trace.id).is_some_and(is_newer) {
+                deleted.insert(trace.id);
+            }
+            Continue(())
+        };
+        // Of what a node owns, only that is looked through.
+        let mut prefixes = BTreeSet::new();
+        for of in gone.values() {
+            let (kind, key) = (&of.id().kind, &of.id().key);
+            let of_node = key.split_once('/').map(|(node, _)| format!("{node}/"));
+            match of_node {
+                _ if of.is_of_nobody() => _ = prefixes.insert((kind, String::new())),
+                Some(of_node) => _ = prefixes.insert((kind, of_node)),
+                None => _ = self.registry.read_one(kind, key).await?.map(&mut look_at),
+            }
+        }
+        for (kind, prefix) in prefixes {
+            self.registry.each_behind(kind, &prefix, &prefix, &mut look_at).await?;
         }
         Ok(deleted)
     }
 
     /// Writes some records, but for those that somebody else has written meanwhile.
-    async fn put_back(&self, epoch: Epoch, mut some: Vec<&Put>) -> Result<(), CommitError> {
+    async fn put_back(
+        &self,
+        epoch: Epoch,
+        session: &GroupRef,
+        mut some: Vec<&Put>,
+    ) -> Result<(), CommitError> {
         loop {
-            match self.write(epoch, &some).await {
+            match self.write(epoch, session, &some).await {
                 // The view will show that.
                 Err(CommitError::Conflict { id, .. }) if some.iter().any(|put| put.id == id) => {
                     some.retain(|put| put.id != id);
@@ -396,14 +443,15 @@ impl RecordRestorer {
         }
     }
 
-    async fn write(&self, epoch: Epoch, some: &[&Put]) -> Result<(), CommitError> {
+    async fn write(&self, epoch: Epoch, session: &GroupRef, some: &[&Put]) -> Result<(), CommitError> {
         let registry = &self.registry;
         let version = |id: &RecordId| registry.view().get(id).map_or(Version(0), |now| now.record.version);
         let due: Vec<&Put> = some.iter().copied().filter(|put| version(&put.id) == put.version).collect();
         if due.is_empty() {
             return Ok(());
         }
-        let act = Act::new(RESTORE, due.iter().map(|put| put.id.kind.clone()), Authority::Unfenced);
+        let act =
+            Act::new(RESTORE, due.iter().map(|put| put.id.kind.clone()), Authority::Session(session.clone()));
         let writes =
             due.iter().map(|put| Write::Put { id: put.id.clone(), value: put.value.clone(), group: None });
         // Parts come before their whole, so that they are never seen with another one.
@@ -422,17 +470,9 @@ impl RecordRestorer {
     }
 }
 
-/// When it is for a daemon to put back what is lost, after it was known to be.
-struct Turns {
-    turn: Duration,
-    /// Of what is another node's own.
-    after_owner: Duration,
-}
-
-impl Turns {
-    fn due(&self, of: &LostRecord) -> Instant {
-        of.lost.since() + if of.by == RestoredBy::Furthest { self.turn } else { self.after_owner }
-    }
+/// The first of two instants.
+fn earliest(one: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(one.map_or(other, |one| one.min(other)))
 }
 
 /// Whether the store, or the mesh, does not let this daemon write it, as others may.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_scripted::{Answered, Call, Faulty, PausedClock, Script, Scripted};
-use omnirelay_store::{Commit, MemoryStore, OpenGroup, Pulse, Scan, Store};
+use omnirelay_store::{Commit, MemoryStore, Pulse, Scan, Store};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -15,15 +15,17 @@ use crate::daemon::registry::lab::LabRegistry;
 
 const WHOLE: Kind = Kind::of("whole");
 const PART: Kind = Kind::of("part");
-static MIRRORED: [Kind; 3] = [WHOLE, PART, RESTORATION];
+const OWNED: Kind = Kind::of("owned");
+static MIRRORED: [Kind; 5] = [PEER, WHOLE, PART, OWNED, RESTORATION];
 const SECOND: Duration = Duration::from_secs(1);
+const OWN_TURN: Duration = Duration::from_secs(30);
 
 fn whole_of(part: &Record) -> RecordId {
     RecordId::new(WHOLE, part.id.key.split('/').next().unwrap_or_default())
 }
 
 fn restorer(registry: &Arc<Registry>) -> RecordRestorer {
-    RecordRestorer { registry: registry.clone(), mergers: Arc::default(), own_turn: SECOND }
+    RecordRestorer { registry: registry.clone(), mergers: Arc::default(), own_turn: OWN_TURN }
 }
 
 /// A daemon, and the store that it follows.
@@ -42,9 +44,11 @@ impl Daemon {
             RestoredKind::parts(PART, RestoredBy::Furthest, whole_of),
             RestoredKind::of(WHOLE, RestoredBy::Furthest),
         ];
+        let peers = vec![RestoredKind::merged(PEER, RestoredBy::Presence)];
+        let owned = vec![RestoredKind::of(OWNED, RestoredBy::Owner)];
         let registry = Registry::new(node, path.clone(), &MIRRORED)
             .claiming(&[RESTORATION])
-            .restoring(vec![restored], SECOND);
+            .restoring(vec![peers, owned, restored], OWN_TURN);
         let pace = Pace { renew_every: SECOND, grace: SECOND };
         let LabRegistry { registry, tasks } = LabRegistry::beating(registry, pace).await;
         Self { registry, path, before, tasks }
@@ -61,13 +65,22 @@ impl Daemon {
     }
 
     async fn move_by(&mut self, next: Arc<dyn Store>) {
+        self.follow(next).await;
+        self.open_session().await;
+    }
+
+    /// The same, of one that has no session there yet.
+    async fn follow(&mut self, next: Arc<dyn Store>) {
         let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
-        let (id, secret) = (session_id(self.registry.node_id()), self.registry.node_id().to_owned());
-        next.open_group(OpenGroup { epoch, id, ttl: 20 * SECOND, secret }).await.unwrap();
         self.path.swap(next.clone());
         let mut heads = self.registry.view().follow_head();
         heads.wait_for(|head| head.epoch == epoch && head.caught_up).await.unwrap();
         self.tasks.spawn(restorer(&self.registry).run());
+    }
+
+    async fn open_session(&self) {
+        let node = self.registry.node_id();
+        self.registry.open_session(session_id(node), 60 * SECOND, node).await.unwrap();
     }
 
     /// What becomes of a write of somebody else.
@@ -218,6 +231,63 @@ async fn who_had_seen_less_brings_nothing_back_that_was_deleted_by_then() {
     }
 }
 
+/// What other nodes own takes longer to come back.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_with_what_is_nobodys_own_for_what_nodes_own() {
+    let (mut a, mut b, next) = two().await;
+    for daemon in [&a, &b] {
+        daemon.had(OWNED, "c/x", "1").await;
+        daemon.had(WHOLE, "gone", "1").await;
+    }
+    let gone = Write::Delete { id: RecordId::new(WHOLE, "gone") };
+    let epoch = b.before.pulse(Pulse::default()).await.unwrap().epoch;
+    b.before.commit(Commit { epoch, writes: vec![gone], ..Commit::default() }).await.unwrap();
+    sleep(SECOND).await;
+    a.move_to(&next).await;
+    b.move_to(&next).await;
+    sleep(4 * SECOND).await;
+    assert!(is_over(a.registry.view(), a.registry.view().head().epoch));
+    assert!(trouble(&a.registry).unwrap().ends_with("1 owned"));
+    sleep(OWN_TURN - 5 * SECOND).await;
+    assert_eq!(stored(&*next, WHOLE).await, one("w", "2", "b"), "what was deleted stays deleted");
+    assert!(stored(&*next, OWNED).await.is_empty(), "its node has the first turn");
+    sleep(3 * SECOND).await;
+    assert_eq!(stored(&*next, OWNED).await, one("c/x", "1", "b"));
+    assert_eq!(trouble(&a.registry), None);
+}
+
+/// Its session is heard of later than what it says.
+#[tokio::test(start_paused = true)]
+async fn who_has_said_that_it_came_further_is_waited_for() {
+    let (mut a, mut b, next) = two().await;
+    let alive = PeerValue { status: pb::peer::Status::Alive.into(), ..PeerValue::default() };
+    for daemon in [&a, &b] {
+        for node in ["a", "b"] {
+            let value = String::from_utf8(alive.encode_to_vec()).unwrap();
+            daemon.had(PEER, node, &value).await;
+        }
+    }
+    a.move_to(&next).await;
+    b.follow(next.clone()).await;
+    sleep(SECOND).await;
+    assert_eq!(accounts(a.registry.view(), a.registry.view().head().epoch).len(), 2);
+    assert!(stored(&*next, WHOLE).await.is_empty());
+    b.open_session().await;
+    sleep(SECOND).await;
+    assert_eq!(stored(&*next, WHOLE).await, one("w", "2", "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_there_any_more_writes_nothing() {
+    let (mut a, _, next) = two().await;
+    a.follow(next.clone()).await;
+    sleep(20 * SECOND).await;
+    assert!(stored(&*next, WHOLE).await.is_empty());
+    a.open_session().await;
+    sleep(2 * SECOND).await;
+    assert_eq!(stored(&*next, WHOLE).await, one("w", "1", "a"));
+}
+
 /// Whoever lived before knows more than who has come since, however far that one is.
 #[tokio::test(start_paused = true)]
 async fn who_began_later_says_nothing_of_what_was_before() {
@@ -229,6 +299,7 @@ async fn who_began_later_says_nothing_of_what_was_before() {
         reached: u64::MAX,
         missing: 0,
         began: u64::MAX - 1,
+        missing_owned: 0,
         unknown_fields: Default::default(),
     };
     let value = Bytes::from(account.encode_to_vec());

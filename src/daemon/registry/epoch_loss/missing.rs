@@ -28,10 +28,10 @@ pub enum RestoredBy {
     Furthest,
     /// The node that its key names, at once. After its turn, whoever had come furthest.
     Owner,
-    /// The node that its key names, with what it writes of itself anyway. After its turn, all others.
-    OwnerItself,
-    /// What the daemon does anyway writes it again, or nobody has to: it is held and told alone.
-    Itself,
+    /// The node that its key names, as it keeps itself present. After its turn, each of the others.
+    Presence,
+    /// What its part does anyway writes it again, or nobody has to: it is held and told alone.
+    ItsPart,
 }
 
 impl RestoredKind {
@@ -52,12 +52,12 @@ impl RestoredKind {
 
     /// Whether somebody puts it back, for whom others wait.
     fn is_put_back(&self) -> bool {
-        self.by != RestoredBy::Itself
+        self.by != RestoredBy::ItsPart
     }
 
     /// Whether the node that its key names has the first turn.
     fn is_owned(&self) -> bool {
-        matches!(self.by, RestoredBy::Owner | RestoredBy::OwnerItself)
+        matches!(self.by, RestoredBy::Owner | RestoredBy::Presence)
     }
 }
 
@@ -83,13 +83,22 @@ pub struct LostRecord {
 }
 
 impl LostRecords {
+    pub fn records(&self) -> impl Iterator<Item = &LostRecord> {
+        self.families.iter().flatten()
+    }
+
     /// Those of which there is nothing: nobody writes in their place.
     pub fn missing(&self) -> impl Iterator<Item = &LostRecord> {
-        self.families.iter().flatten().filter(|of| of.is_missing)
+        self.records().filter(|of| of.is_missing)
     }
 }
 
 impl LostRecord {
+    /// Whether it is nobody's own.
+    pub fn is_of_nobody(&self) -> bool {
+        self.by == RestoredBy::Furthest
+    }
+
     pub fn id(&self) -> &RecordId {
         &self.lost.record.record.id
     }
@@ -175,7 +184,7 @@ impl Losses {
     pub fn give_up(&self, view: &View) -> usize {
         let lost = self.lost(view);
         let mut inner = self.lock();
-        lost.missing().filter(|of| inner.held.remove(of.id()).is_some()).count()
+        lost.records().filter(|of| inner.held.remove(of.id()).is_some()).count()
     }
 
     /// Why a lost record is held no longer, with what is there now in its place; `None`: it is.
@@ -183,19 +192,27 @@ impl Losses {
         let id = &held.record.record.id;
         let (how, found) = (self.restored_of(&id.kind), held.found.as_ref());
         let is_written = now.is_some_and(|now| Some(now.revision) != found.map(|found| found.revision));
-        let is_restored = match how {
+        let is_foreign = owner(id) != self.node_id;
+        let is_as_it_was = now.is_some_and(|now| now.value == held.record.record.value);
+        let (is_restored, is_put_back) = match how {
             // Only its object can say what is restored.
-            Some(how) if how.is_merged => false,
-            Some(how) if how.is_put_back() => true,
+            Some(how) if how.is_merged => (false, true),
+            // What somebody has made of an older copy is another thing than what was lost.
+            Some(how) if how.is_owned() && found.is_some() => {
+                (is_as_it_was || is_foreign && now.is_some_and(is_owners), true)
+            }
+            Some(how) if how.is_put_back() => (true, true),
             // What is this node's own is told.
-            Some(_) | None => owner(id) != self.node_id && now.is_some_and(is_owners),
+            Some(_) | None => (is_foreign && now.is_some_and(is_owners), false),
         };
         if is_written && is_restored {
             return Some(Released::Restored);
         }
         let is_deleted = found.is_some() && now.is_none();
-        let is_awaited = found.is_none() && how.is_some_and(RestoredKind::is_put_back);
-        (is_deleted || !is_awaited && held.since.elapsed() >= HELD_FOR).then_some(Released::Gone)
+        let is_overwritten = is_written && is_put_back && how.is_some_and(|how| !how.is_merged);
+        let is_awaited = is_put_back && now.is_none();
+        let is_late = !is_awaited && held.since.elapsed() >= HELD_FOR;
+        (is_deleted || is_overwritten || is_late).then_some(Released::Gone)
     }
 
     /// Whether somebody had restored a record before this daemon met the new epoch.

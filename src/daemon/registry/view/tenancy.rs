@@ -83,6 +83,14 @@ impl<'a> Tenancy<'a> {
         }
     }
 
+    /// As [`Self::is_live`], of whichever life of a group.
+    pub fn may_live(&self, id: &GroupId, named_at: Millis) -> bool {
+        match self.state.groups.get(id) {
+            Some(known) => self.state.lives(&known.of, self.now),
+            None => self.state.heard_at < named_at.as_of(self.now).after(UNHEARD),
+        }
+    }
+
     fn standing(&self, lease: &Lease) -> Standing {
         if lease.released {
             return Standing::Released;

@@ -98,11 +98,16 @@ impl Campaigner {
     }
 }
 
+/// Whether two values have the same of what operators say of a scope.
+fn says_alike(one: &LeadershipValue, other: &LeadershipValue) -> bool {
+    (&one.labels, &one.policy) == (&other.labels, &other.policy)
+}
+
 #[async_trait]
 impl Merge for Campaigner {
     fn is_whole(&self, lost: &ToRestore, now: &ViewRecord) -> bool {
         let (was, now) = (lost.record.value::<LeadershipValue>(), now.value::<LeadershipValue>());
-        was.zip(now).is_some_and(|(was, now)| (&was.labels, &was.policy) == (&now.labels, &now.policy))
+        was.zip(now).is_some_and(|(was, now)| says_alike(&was, &now))
     }
 
     /// The labels and the policy as they were last, unless somebody has changed the scope since. Who led is not known any more.
@@ -113,12 +118,17 @@ impl Merge for Campaigner {
         now: Option<&ViewRecord>,
     ) -> Result<Merged, StoreError> {
         let (scope, was) = (&lost.record.record.id.key, lost.record.value::<LeadershipValue>());
-        let Some(was) = was else { return Ok(Merged::Superseded) };
+        let Some(was) = was else { return Ok(Merged::Unknown) };
         let value = match now {
             None => self.as_lost(scope, &was, registry.view().now()),
-            Some(now) if !lost.is_untouched(now.record.version) => return Ok(Merged::Superseded),
             Some(now) => {
-                now.value::<LeadershipValue>().map(|now| LeadershipValue::clone(&now)).unwrap_or_default()
+                let Some(now) = now.value::<LeadershipValue>() else { return Ok(Merged::Unknown) };
+                // Elections change the record as well.
+                let found = lost.found().and_then(|found| LeadershipValue::decode(found.value.clone()).ok());
+                if !found.is_some_and(|found| says_alike(&found, &now)) {
+                    return Ok(Merged::Superseded);
+                }
+                LeadershipValue::clone(&now)
             }
         };
         let value = LeadershipValue { labels: was.labels.clone(), policy: was.policy.clone(), ..value };

@@ -7,6 +7,7 @@ use prost::Message;
 use super::known::AllKnown;
 use super::*;
 use crate::daemon::objects::peers::session_id;
+use crate::daemon::objects::restoration::merge::{Merge, Merged};
 
 /// How much earlier than the store a node of this time to live takes its session for over.
 const MARGIN: Duration = Duration::from_millis(250);
@@ -193,12 +194,53 @@ async fn a_new_epoch_grants_nothing_in_its_quarantine_and_greater_tokens_then() 
 /// A store of a later epoch, in which the scope was entered with this label.
 async fn store_with(clock: PausedClock, tier: &str) -> Arc<MemoryStore> {
     let next = Arc::new(MemoryStore::new(clock));
-    let labels = BTreeMap::from([("tier".to_owned(), tier.to_owned())]);
-    let value = LeadershipValue { labels, ..LeadershipValue::default() }.encode_to_vec().into();
-    let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
-    let writes = vec![Write::Put { id: leadership_id(SCOPE), value, group: None }];
-    next.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+    write(&next, &value_with(tier)).await;
     next
+}
+
+/// An election is no word of an operator, who set a policy that the new epoch has lost.
+#[tokio::test(start_paused = true)]
+async fn a_scope_that_was_elected_before_its_labels_are_back_gets_them_back() {
+    let clock = PausedClock(Instant::now());
+    let before = Arc::new(MemoryStore::new(clock));
+    let path = Faulty::over(before.clone());
+    let a = silent(path.clone(), "a", &[SCOPE]).await;
+    for tier in ["older", "lost"] {
+        write(&before, &value_with(tier)).await;
+    }
+    let view = a.registry.view();
+    until("it is known", || tier_of(view).as_deref() == Some("lost")).await;
+    let next = store_with(clock, "older").await;
+    path.swap(next.clone());
+    until("it is lost", || tier_of(view).as_deref() == Some("older")).await;
+    let merged = async || {
+        let lost = a.registry.losses().of(view, &leadership_id(SCOPE)).unwrap();
+        a.campaigner.merge(&a.registry, &lost, view.get(&leadership_id(SCOPE)).as_deref()).await.unwrap()
+    };
+    let elected = LeadershipValue { token_floor: 7, ..value_with("older") };
+    write(&next, &elected).await;
+    until("it is elected", || view.get(&leadership_id(SCOPE)).unwrap().record.version == Version(2)).await;
+    let expected = LeadershipValue { token_floor: 7, ..value_with("lost") };
+    assert_eq!(merged().await, Merged::Put(expected.encode_to_vec().into()));
+    write(&next, &value_with("ordered")).await;
+    until("it is ordered", || tier_of(view).as_deref() == Some("ordered")).await;
+    assert_eq!(merged().await, Merged::Superseded);
+}
+
+fn tier_of(view: &crate::daemon::registry::view::View) -> Option<String> {
+    Known::find(view, SCOPE)?.value.labels.get("tier").cloned()
+}
+
+fn value_with(tier: &str) -> LeadershipValue {
+    let labels = BTreeMap::from([("tier".to_owned(), tier.to_owned())]);
+    LeadershipValue { labels, ..LeadershipValue::default() }
+}
+
+async fn write(store: &MemoryStore, value: &LeadershipValue) {
+    let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
+    let value = value.encode_to_vec().into();
+    let writes = vec![Write::Put { id: leadership_id(SCOPE), value, group: None }];
+    store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
 }
 
 /// Puts another store in the place of the present one, and waits until the node is registered there.
