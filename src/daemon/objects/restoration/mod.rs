@@ -304,8 +304,7 @@ impl RecordRestorer {
         u32::try_from(accounts.iter().filter(comes_before).count()).unwrap_or(u32::MAX)
     }
 
-    /// Whether all nodes that were there have said how far they had come, and are known to be there again: then it is known who
-    /// had come furthest.
+    /// Whether all nodes that were there have said how far they had come: then it is known who had come furthest.
     fn have_all_said(&self, epoch: Epoch) -> bool {
         let (view, losses) = (self.registry.view(), self.registry.losses());
         let said: BTreeSet<String> =
@@ -319,8 +318,7 @@ impl RecordRestorer {
         let lost = lost.filter_map(|id| was_there(&losses.of(view, &id)?.record));
         let mut nodes: BTreeSet<String> = lost.collect();
         nodes.extend(view.list(&PEER).records.iter().filter_map(|record| was_there(record)));
-        let is_back = |node: &String| view.live_group(&session_id(node)).is_some();
-        nodes.contains(self.registry.node_id()) && nodes.is_subset(&said) && nodes.iter().all(is_back)
+        nodes.contains(self.registry.node_id()) && nodes.is_subset(&said)
     }
 
     /// Puts back what belongs together.
