@@ -14,7 +14,7 @@ mod unproven;
 pub mod verdicts;
 mod watching;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -361,6 +361,21 @@ pub fn published_seal_key(view: &View, node_id: &str) -> Option<Vec<u8>> {
 /// The session that this daemon's node holds, as far as the store has not called it over.
 pub fn own_session(registry: &Registry) -> Option<GroupRef> {
     registry.held_groups().life_of(&session_id(registry.node_id()))
+}
+
+/// The nodes that are there, and those that were when an epoch began that has lost them: all but the dead and those that have left.
+pub fn nodes_there(registry: &Registry) -> BTreeSet<String> {
+    let (view, losses) = (registry.view(), registry.losses());
+    let is_there = |record: &ViewRecord| {
+        let status = record.value::<PeerValue>()?.status();
+        (!matches!(status, pb::peer::Status::Dead | pb::peer::Status::Left))
+            .then(|| record.record.id.key.clone())
+    };
+    let lost = losses.lost_of(&PEER).into_iter();
+    let lost = lost.filter_map(|id| is_there(&losses.of(view, &id)?.record));
+    let mut nodes: BTreeSet<String> = lost.collect();
+    nodes.extend(view.list(&PEER).records.iter().filter_map(|record| is_there(record)));
+    nodes
 }
 
 /// The node whose session this is; `None`: it is another group.

@@ -20,7 +20,7 @@ use omnirelay_store::{
 };
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-use omnirelay_wire::pb::omnirelay::store::v1::{PeerValue, RestorationValue};
+use omnirelay_wire::pb::omnirelay::store::v1::RestorationValue;
 use omnirelay_wire::rpc::store_service;
 use prost::Message as _;
 use tokio::time::Instant;
@@ -29,7 +29,7 @@ use tracing::{debug, info, warn};
 use self::merge::{Merged, Mergers};
 use super::SCHEMA_VERSION;
 use super::asked::{Asked, answers};
-use super::peers::{PEER, own_session, peer_id, session_id};
+use super::peers::{nodes_there, own_session, peer_id, session_id};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
@@ -306,18 +306,9 @@ impl RecordRestorer {
 
     /// Whether all nodes that were there have said how far they had come: then it is known who had come furthest.
     fn have_all_said(&self, epoch: Epoch) -> bool {
-        let (view, losses) = (self.registry.view(), self.registry.losses());
-        let said: BTreeSet<String> =
-            accounts(view, epoch).into_iter().map(|account| account.node_id).collect();
-        let was_there = |record: &ViewRecord| {
-            let status = record.value::<PeerValue>()?.status();
-            let is_gone = matches!(status, pb::peer::Status::Dead | pb::peer::Status::Left);
-            (!is_gone).then(|| record.record.id.key.clone())
-        };
-        let lost = losses.lost_of(&PEER).into_iter();
-        let lost = lost.filter_map(|id| was_there(&losses.of(view, &id)?.record));
-        let mut nodes: BTreeSet<String> = lost.collect();
-        nodes.extend(view.list(&PEER).records.iter().filter_map(|record| was_there(record)));
+        let accounts = accounts(self.registry.view(), epoch);
+        let said: BTreeSet<String> = accounts.into_iter().map(|account| account.node_id).collect();
+        let nodes = nodes_there(&self.registry);
         nodes.contains(self.registry.node_id()) && nodes.is_subset(&said)
     }
 

@@ -4,10 +4,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_scripted::{Answered, Call, Faulty, PausedClock, Script, Scripted};
 use omnirelay_store::{Commit, MemoryStore, Pulse, Scan, Store};
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::*;
+use crate::daemon::objects::peers::PEER;
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
 use crate::daemon::registry::heartbeat::Pace;
