@@ -22,18 +22,14 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.serve(PortName::Control, store);
     let (restoration, asked) = (restorer(node), node.registry.clone());
     node.readiness.add(move || vec![item("lost-records", false, trouble(&asked))]);
-    node.run(Phase::End, restoration.run());
+    node.run(Phase::End, async move { restoration.run().await });
     let registry = node.registry.clone();
     node.run(Phase::End, async move { tell_of_clocks(&registry).await });
     Ok(())
 }
 
 fn restorer(node: &Mount) -> RecordRestorer {
-    RecordRestorer {
-        registry: node.registry.clone(),
-        mergers: node.mergers.clone(),
-        own_turn: node.config.session_ttl(),
-    }
+    RecordRestorer::new(node.registry.clone(), node.mergers.clone(), node.config.session_ttl())
 }
 
 /// Tells the log when store time and the clock of this host have come apart, and when they agree again.

@@ -121,7 +121,7 @@ struct Inner {
     /// Where the view began.
     began: Revision,
     /// How far the view had come when the present epoch began, if it was there then.
-    followed: Option<(Epoch, Revision)>,
+    followed: Option<(Epoch, Revision, Instant)>,
 }
 
 /// Counts since the start of the daemon.
@@ -150,11 +150,6 @@ impl ToRestore {
     /// Since when it has been known to be lost.
     pub fn since(&self) -> Instant {
         self.since
-    }
-
-    /// The copy in the new epoch, when the view first saw it.
-    pub fn found(&self) -> Option<&Record> {
-        self.found.as_ref()
     }
 
     /// How far the view had come in the epoch that had it.
@@ -329,7 +324,7 @@ impl Losses {
         let mut loss = Loss::of_nothing(change.before, epoch, at);
         let mut inner = self.lock();
         inner.totals.changes += 1;
-        inner.followed = Some((epoch, change.reached));
+        inner.followed = Some((epoch, change.reached, since));
         let older: BTreeSet<RecordId> = change
             .lost
             .iter()

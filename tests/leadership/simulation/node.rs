@@ -11,7 +11,11 @@ use omnirelay::daemon::metrics::LeadershipMetrics;
 use omnirelay::daemon::objects::leaders::LEADERSHIP;
 use omnirelay::daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
 use omnirelay::daemon::objects::peers::PEER;
+use omnirelay::daemon::objects::peers::merge::PeerMerger;
 use omnirelay::daemon::objects::peers::presence::{Presence, PresenceSettings};
+use omnirelay::daemon::objects::restoration::merge::Mergers;
+use omnirelay::daemon::objects::restoration::{RESTORATION, RecordRestorer};
+use omnirelay::daemon::parts;
 use omnirelay::daemon::presence::keep_present;
 use omnirelay::daemon::registry::Registry;
 use omnirelay::daemon::registry::follow::follow_log;
@@ -29,7 +33,7 @@ use super::server::Server;
 use super::service::{Beliefs, Resource, Service};
 use crate::recorder::Recorder;
 
-static MIRRORED: [Kind; 2] = [PEER, LEADERSHIP];
+static MIRRORED: [Kind; 3] = [PEER, LEADERSHIP, RESTORATION];
 const RENEW_EVERY: Duration = Duration::from_millis(500);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);
@@ -56,7 +60,9 @@ impl Node {
     /// Starts a node, or starts it again: with the same id and secret.
     pub fn start(id: &str, mesh: &Mesh, seed: u64) -> Self {
         let link = Arc::new(Scripted(Link::new(Arc::clone(&mesh.server), seed)));
-        let registry = Arc::new(Registry::new(id, link.clone(), &MIRRORED));
+        let restored = [parts::peers::PART, parts::leaders::PART].map(|part| part.kinds.restored.to_vec());
+        let registry = Registry::new(id, link.clone(), &MIRRORED).claiming(&[RESTORATION]);
+        let registry = Arc::new(registry.restoring(restored.to_vec(), SESSION_TTL));
         let presence = Presence::new(registry.clone(), presence_settings(id), profile());
         let settings = campaign_settings(&mesh.scopes, seed);
         let metrics = Arc::new(LeadershipMetrics::new(&prometheus::Registry::new()).unwrap());
@@ -64,7 +70,12 @@ impl Node {
         let beliefs = Arc::new(Beliefs::new(registry.clone(), campaigner.clone(), mesh.recorder.clone()));
         let service = Service::new(registry.clone(), beliefs.clone(), mesh, seed);
         let (stop, (orders, ordered)) = (Arc::new(Notify::new()), unbounded_channel());
-        let life = Life { registry, presence: Arc::new(presence), campaigner, service, stop: stop.clone() };
+        let mergers = Arc::new(Mergers::default());
+        mergers.add(PEER, Arc::new(PeerMerger));
+        mergers.add(LEADERSHIP, campaigner.clone());
+        let restorer = RecordRestorer::new(registry.clone(), mergers, SESSION_TTL);
+        let presence = Arc::new(presence);
+        let life = Life { registry, presence, campaigner, restorer, service, stop: stop.clone() };
         let process = Process::start(id, life.live(ordered), move || beliefs.observe());
         Self { link, process, stop, orders }
     }
@@ -85,6 +96,7 @@ struct Life {
     registry: Arc<Registry>,
     presence: Arc<Presence>,
     campaigner: Arc<Campaigner>,
+    restorer: RecordRestorer,
     service: Service,
     stop: Arc<Notify>,
 }
@@ -106,6 +118,7 @@ impl Life {
             biased;
             () = keep_present(self.registry.clone(), self.presence.clone(), RENEW_EVERY) => {}
             () = self.registry.clone().keep_house(retention(), HOUSEKEEPING_EVERY) => {}
+            () = self.restorer.run() => {}
             () = self.lead() => {}
             () = self.service.run() => {}
             () = poll_fn(|cx| orders.lock().unwrap().poll(cx)) => {}

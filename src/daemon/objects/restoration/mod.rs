@@ -10,7 +10,7 @@ pub mod merge;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow::{self, Continue};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -61,10 +61,12 @@ const BYTES_AT_ONCE: usize = 2 * 1024 * 1024;
 
 /// Puts back what this daemon knows and a new epoch lacks.
 pub struct RecordRestorer {
-    pub registry: Arc<Registry>,
-    pub mergers: Arc<Mergers>,
+    registry: Arc<Registry>,
+    mergers: Arc<Mergers>,
     /// How long the node that a record names has for it before others do it.
-    pub own_turn: Duration,
+    own_turn: Duration,
+    /// Until when it is left to others to put back what this daemon may not write, by the first of the kinds.
+    left_to_others: Mutex<BTreeMap<Kind, Instant>>,
 }
 
 /// A record as it is to be written.
@@ -115,9 +117,10 @@ fn accounts(view: &View, epoch: Epoch) -> Vec<Account> {
     each.collect()
 }
 
-/// How far a daemon had come when the oldest began of what it has to restore.
+/// How far a daemon had come in the epoch before; in an earlier one, while it has something to restore of that which is nobody's own.
 fn reached(lost: &LostRecords, followed: FollowedSpan) -> Revision {
-    lost.records().map(|of| of.lost.reached()).min().unwrap_or(followed.until)
+    let oldest = lost.records().filter(|of| of.is_of_nobody()).min_by_key(|of| of.lost.since());
+    oldest.map_or(followed.until, |of| of.lost.reached())
 }
 
 /// What is not put back of what one daemon tried to put back.
@@ -131,8 +134,12 @@ enum Left {
 }
 
 impl RecordRestorer {
+    pub fn new(registry: Arc<Registry>, mergers: Arc<Mergers>, own_turn: Duration) -> Self {
+        Self { registry, mergers, own_turn, left_to_others: Mutex::default() }
+    }
+
     /// Does so for ever. What is nobody's own does not wait for what nodes own, which may be much.
-    pub async fn run(self) {
+    pub async fn run(&self) {
         let epoch = |view: &View| view.head().epoch;
         let pace = || Paced { sense: |view: &View| view.changed(&RESTORATION), between: PACE };
         let of_nobody = self.registry.react_paced(epoch, pace(), || self.look());
@@ -152,21 +159,35 @@ impl RecordRestorer {
         }
         // What nodes own comes back without anything that is looked at here.
         let mut again = (!lost.families.is_empty()).then(|| Instant::now() + LOOK_AGAIN);
-        let Some(turn) = self.turn(epoch, &lost) else { return again };
+        let after = self.turn(epoch);
+        // By whose word it is this daemon's turn, by that it lets go what is deleted.
+        self.heed_others(epoch);
+        let lost = registry.losses().lost(registry.view());
+        let Some(met) = self.met(&lost, LostRecord::is_of_nobody) else { return again };
         for family in lost.families.iter().filter(|family| family.iter().any(LostRecord::is_of_nobody)) {
             let family: Vec<&LostRecord> = family.iter().filter(|of| of.is_of_nobody()).collect();
-            let at = self.put_when_due(epoch, &family, turn).await;
+            let at = self.put_when_due(epoch, &family, met + after).await;
             again = earliest(again, at);
         }
         again
     }
 
+    /// Since when all of some sort is known to be lost, and the present epoch is; `None`: nothing is.
+    fn met(&self, lost: &LostRecords, is_of_sort: fn(&LostRecord) -> bool) -> Option<Instant> {
+        let since = lost.records().filter(|of| is_of_sort(of)).map(|of| of.lost.since()).max()?;
+        let losses = self.registry.losses();
+        let followed = losses.followed(self.registry.view().head().epoch);
+        Some(followed.map_or(since, |followed| followed.met.max(since)))
+    }
+
     /// Puts back what nodes own: this node its own, and what others do not come to.
     async fn look_at_owned(&self) -> Option<Instant> {
         let (registry, epoch) = (&self.registry, self.registry.view().head().epoch);
+        let place = self.place(epoch, |account| account.value.missing_owned > 0);
+        self.heed_others(epoch);
         let lost = registry.losses().lost(registry.view());
         let owned: Vec<&LostRecord> = lost.records().filter(|of| !of.is_of_nobody()).collect();
-        let since = owned.iter().map(|of| of.lost.since()).max()?;
+        let met = self.met(&lost, |of| !of.is_of_nobody())?;
         // What a node says of itself it writes by itself.
         let (own, others): (Vec<&LostRecord>, Vec<&LostRecord>) = owned.into_iter().partition(|of| of.is_own);
         let own: Vec<&LostRecord> = own.into_iter().filter(|of| of.by == RestoredBy::Owner).collect();
@@ -174,15 +195,14 @@ impl RecordRestorer {
         if !own.is_empty() {
             let is_there = registry.view().get(&peer_id(registry.node_id())).is_some();
             let at = match is_there {
-                true => self.put_when_due(epoch, &own, since).await,
-                false => Instant::now() + PACE.max(since.elapsed() / 8),
+                true => self.put_when_due(epoch, &own, met).await,
+                false => Instant::now() + PACE.max(met.elapsed() / 8),
             };
             again = earliest(again, at);
         }
         if !others.is_empty() {
-            let place = self.place(epoch, |account| account.value.missing_owned > 0);
-            let turn = since + self.own_turn.max(TURN) + TAKE_OVER * place;
-            let at = self.put_when_due(epoch, &others, turn).await;
+            let turn = self.own_turn.max(TURN) + TAKE_OVER * place;
+            let at = self.put_when_due(epoch, &others, met + turn).await;
             again = earliest(again, at);
         }
         again
@@ -190,7 +210,9 @@ impl RecordRestorer {
 
     /// Puts back what is due, and says when to look again.
     async fn put_when_due(&self, epoch: Epoch, some: &[&LostRecord], due: Instant) -> Instant {
-        let now = Instant::now();
+        let (now, kind) = (Instant::now(), some.first().map(|of| of.id().kind.clone()));
+        let left_until = kind.as_ref().and_then(|kind| self.left_to_others().get(kind).copied());
+        let due = left_until.map_or(due, |until| until.max(due));
         if now < due {
             // Whoever comes first may end before it has done it.
             return due.min(now + LOOK_AGAIN);
@@ -198,12 +220,20 @@ impl RecordRestorer {
         match self.put_all_back(epoch, some).await {
             Ok(Left::Nothing) => Instant::now() + AGAIN,
             Ok(Left::Unknown) => Instant::now() + LOOK_AGAIN,
-            Ok(Left::ToOthers) => Instant::now() + TAKE_OVER,
+            Ok(Left::ToOthers) => {
+                let until = Instant::now() + TAKE_OVER;
+                self.left_to_others().extend(kind.map(|kind| (kind, until)));
+                until
+            }
             Err(error) => {
                 warn!(error = %chain(&error), "lost records were not put back; trying again");
                 Instant::now() + AGAIN
             }
         }
+    }
+
+    fn left_to_others(&self) -> MutexGuard<'_, BTreeMap<Kind, Instant>> {
+        self.left_to_others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn heed_given_up(&self, epoch: Epoch) {
@@ -236,10 +266,11 @@ impl RecordRestorer {
             done.map(|of| ((of.value.began, of.value.reached), of.node_id.as_str())).collect()
         };
         let of_nobody = done(|value| value.missing == 0);
-        let of_all = done(|value| value.missing == 0 && value.missing_owned == 0);
-        for of in losses.lost(view).records() {
+        let owned = done(|value| value.missing_owned == 0);
+        // Of older copies of what nodes own nobody says anything but their owner.
+        for of in losses.lost(view).records().filter(|of| of.is_missing || of.is_merged) {
             let reached = of.lost.reached().0;
-            let done = if of.is_of_nobody() { &of_nobody } else { &of_all };
+            let done = if of.is_of_nobody() { &of_nobody } else { &owned };
             if let Some((_, node)) =
                 done.iter().find(|((began, until), _)| *began <= reached && *until > reached)
             {
@@ -260,7 +291,7 @@ impl RecordRestorer {
             (Some(_), None) => Write::Delete { id },
             (known, Some(followed)) => {
                 let of_nobody = lost.records().filter(|of| of.is_of_nobody()).count() as u64;
-                let owned = lost.records().filter(|of| !of.is_of_nobody() && !of.is_own).count() as u64;
+                let owned = lost.records().filter(|of| !of.is_of_nobody()).count() as u64;
                 let has_said = |known: &Arc<RestorationValue>| {
                     (known.missing == 0, known.missing_owned == 0) == (of_nobody == 0, owned == 0)
                 };
@@ -282,11 +313,10 @@ impl RecordRestorer {
         registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(drop)
     }
 
-    /// When it is for this daemon to put back what is nobody's own; `None`: there is nothing.
-    fn turn(&self, epoch: Epoch, lost: &LostRecords) -> Option<Instant> {
-        let since = lost.records().filter(|of| of.is_of_nobody()).map(|of| of.lost.since()).max()?;
+    /// How long after an epoch was met it is for this daemon to put back what is nobody's own.
+    fn turn(&self, epoch: Epoch) -> Duration {
         let turn = if self.have_all_said(epoch) { Duration::ZERO } else { TURN };
-        Some(since + turn + TAKE_OVER * self.place(epoch, |account| account.value.missing > 0))
+        turn + TAKE_OVER * self.place(epoch, |account| account.value.missing > 0)
     }
 
     /// How many come before this daemon: of those who live and have something of it to restore the ones that had come further, and of
@@ -325,12 +355,14 @@ impl RecordRestorer {
         let (view, losses) = (self.registry.view(), self.registry.losses());
         let deleted = self.deleted_since(some).await?;
         deleted.iter().for_each(|id| losses.note_superseded(id));
-        let (mut puts, mut left) = (Vec::new(), Left::Nothing);
+        let (mut puts, mut left, mut other) = (Vec::new(), Left::Nothing, BTreeSet::new());
         for of in some.iter().filter(|of| !deleted.contains(of.id())) {
             let now = view.get(of.id());
             match self.merged(of, now.as_deref()).await? {
                 Merged::Unknown => left = Left::Unknown,
-                Merged::Superseded => losses.note_superseded(of.id()),
+                Merged::Superseded if of.is_merged || of.is_own => losses.note_superseded(of.id()),
+                // It is let go together with its parts.
+                Merged::Superseded => _ = other.insert(of.id().clone()),
                 Merged::Restored => losses.note_restored(of.id()),
                 Merged::Put(value) => puts.push(Put {
                     id: of.id().clone(),
@@ -340,6 +372,7 @@ impl RecordRestorer {
                 }),
             }
         }
+        puts.retain(|put: &Put| put.part_of.as_ref().is_none_or(|whole| !other.contains(whole)));
         Ok((puts, left))
     }
 
@@ -352,9 +385,12 @@ impl RecordRestorer {
                 false => merger.merge(&self.registry, &of.lost, now).await,
             };
         }
-        let is_due = now.is_none_or(|now| of.is_own && !of.lost.is_older_than(&now.record));
-        let value = || of.lost.record.record.value.clone();
-        Ok(if is_due { Merged::Put(value()) } else { Merged::Superseded })
+        let was = &of.lost.record.record;
+        Ok(match now {
+            Some(now) if now.record.value == was.value => Merged::Restored,
+            Some(now) if !of.is_own || of.lost.is_older_than(&now.record) => Merged::Superseded,
+            Some(_) | None => Merged::Put(was.value.clone()),
+        })
     }
 
     /// What this daemon may not write it leaves to the next in line, with what that is a part of, and puts back what is behind it.
@@ -435,7 +471,12 @@ impl RecordRestorer {
     async fn write(&self, epoch: Epoch, session: &GroupRef, some: &[&Put]) -> Result<(), CommitError> {
         let registry = &self.registry;
         let version = |id: &RecordId| registry.view().get(id).map_or(Version(0), |now| now.record.version);
-        let due: Vec<&Put> = some.iter().copied().filter(|put| version(&put.id) == put.version).collect();
+        let is_due = |put: &&Put| {
+            // What it was decided by may have been heeded otherwise meanwhile.
+            let is_lost = registry.losses().of(registry.view(), &put.id).is_some();
+            is_lost && version(&put.id) == put.version
+        };
+        let due: Vec<&Put> = some.iter().copied().filter(is_due).collect();
         if due.is_empty() {
             return Ok(());
         }

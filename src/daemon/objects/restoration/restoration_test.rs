@@ -27,7 +27,7 @@ fn whole_of(part: &Record) -> RecordId {
 }
 
 fn restorer(registry: &Arc<Registry>) -> RecordRestorer {
-    RecordRestorer { registry: registry.clone(), mergers: Arc::default(), own_turn: OWN_TURN }
+    RecordRestorer::new(registry.clone(), Arc::default(), OWN_TURN)
 }
 
 /// A daemon, and the store that it follows.
@@ -77,7 +77,8 @@ impl Daemon {
         self.path.swap(next.clone());
         let mut heads = self.registry.view().follow_head();
         heads.wait_for(|head| head.epoch == epoch && head.caught_up).await.unwrap();
-        self.tasks.spawn(restorer(&self.registry).run());
+        let restorer = restorer(&self.registry);
+        self.tasks.spawn(async move { restorer.run().await });
     }
 
     async fn open_session(&self) {
@@ -256,6 +257,74 @@ async fn nobody_waits_with_what_is_nobodys_own_for_what_nodes_own() {
     sleep(3 * SECOND).await;
     assert_eq!(stored(&*next, OWNED).await, one("c/x", "1", "b"));
     assert_eq!(trouble(&a.registry), None);
+}
+
+async fn delete(store: &dyn Store, kind: Kind, key: &str) {
+    let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
+    let writes = vec![Write::Delete { id: RecordId::new(kind, key) }];
+    store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+}
+
+/// One that is gone was deleted, as `b` knows; the other one comes back.
+#[tokio::test(start_paused = true)]
+async fn what_a_node_owned_and_had_deleted_stays_so() {
+    let (mut a, mut b, next) = two().await;
+    for daemon in [&a, &b] {
+        daemon.had(OWNED, "c/gone", "1").await;
+        daemon.had(OWNED, "c/x", "1").await;
+    }
+    delete(&*b.before, OWNED, "c/gone").await;
+    sleep(SECOND).await;
+    a.move_to(&next).await;
+    b.move_to(&next).await;
+    sleep(OWN_TURN + 10 * SECOND).await;
+    assert_eq!(stored(&*next, OWNED).await, one("c/x", "1", "b"));
+    assert_eq!(trouble(&a.registry), None);
+}
+
+/// Others count nothing of it.
+#[tokio::test(start_paused = true)]
+async fn an_owner_puts_its_newest_over_an_older_copy_whoever_had_seen_more() {
+    let (mut a, mut b, next) = two().await;
+    for daemon in [&a, &b] {
+        daemon.had(OWNED, "a/r", "older").await;
+        daemon.had(OWNED, "a/r", "newest").await;
+        daemon.had(OWNED, "a/gone", "1").await;
+    }
+    b.had(WHOLE, "w", "3").await;
+    put(&*next, OWNED, "a/r", "older").await;
+    put(&*next, PEER, "a", "").await;
+    b.move_to(&next).await;
+    sleep(SECOND).await;
+    a.follow(next.clone()).await;
+    sleep(SECOND).await;
+    a.open_session().await;
+    sleep(4 * SECOND).await;
+    let expected = [one("a/gone", "1", "a"), one("a/r", "newest", "a")].concat();
+    assert_eq!(stored(&*next, OWNED).await, expected);
+    for daemon in [&a, &b] {
+        assert_eq!(trouble(&daemon.registry), None);
+    }
+}
+
+/// What an epoch found nothing of, the next one may begin with in an older copy.
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_whole_and_then_found_older_its_owner_writes_again() {
+    let clock = PausedClock(Instant::now());
+    let mut a = Daemon::new("a", clock).await;
+    let third = Arc::new(MemoryStore::new(clock));
+    sleep(SECOND).await;
+    let second = Arc::new(MemoryStore::new(clock));
+    put(&*third, OWNED, "a/r", "older").await;
+    for value in ["older", "newer", "newest"] {
+        a.had(OWNED, "a/r", value).await;
+    }
+    a.follow(second).await;
+    sleep(SECOND).await;
+    put(&*third, PEER, "a", "").await;
+    a.move_to(&third).await;
+    sleep(2 * SECOND).await;
+    assert_eq!(stored(&*third, OWNED).await, one("a/r", "newest", "a"));
 }
 
 /// Its session is heard of later than what it says.

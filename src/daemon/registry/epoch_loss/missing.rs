@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use omnirelay_store::{Epoch, Kind, Record, RecordId, Revision};
+use tokio::time::Instant;
 
 use super::{HELD_FOR, Held, Inner, Losses, Lost, ToRestore, is_owners, owner};
 use crate::daemon::registry::view::{View, ViewRecord};
@@ -111,6 +112,8 @@ pub struct FollowedSpan {
     pub until: Revision,
     /// The revision from which on there was no gap.
     pub began: Revision,
+    /// When it met the next epoch.
+    pub met: Instant,
 }
 
 impl Losses {
@@ -155,8 +158,8 @@ impl Losses {
     /// How far this daemon has followed the registry until the epoch began; `None`: it was not there then.
     pub fn followed(&self, epoch: Epoch) -> Option<FollowedSpan> {
         let inner = self.lock();
-        let (_, until) = inner.followed.filter(|(of, _)| *of == epoch)?;
-        Some(FollowedSpan { until, began: inner.began })
+        let (_, until, met) = inner.followed.filter(|(of, ..)| *of == epoch)?;
+        Some(FollowedSpan { until, began: inner.began, met })
     }
 
     /// Notes where the view begins, which has followed nothing before.
@@ -191,8 +194,13 @@ impl Losses {
     pub(super) fn released(&self, held: &Held, now: Option<&Record>) -> Option<Released> {
         let id = &held.record.record.id;
         let (how, found) = (self.restored_of(&id.kind), held.found.as_ref());
-        let is_written = now.is_some_and(|now| Some(now.revision) != found.map(|found| found.revision));
         let is_foreign = owner(id) != self.node_id;
+        // A copy that a further epoch began with is no word of anybody.
+        let is_word = |now: &Record| {
+            is_foreign || !how.is_some_and(RestoredKind::is_owned) || held.to_restore().is_older_than(now)
+        };
+        let is_other = |now: &Record| Some(now.revision) != found.map(|found| found.revision);
+        let is_written = now.is_some_and(|now| is_other(now) && is_word(now));
         let is_as_it_was = now.is_some_and(|now| now.value == held.record.record.value);
         let (is_restored, is_put_back) = match how {
             // Only its object can say what is restored.

@@ -19,7 +19,7 @@ use crate::daemon::objects::restoration::is_over;
 use crate::daemon::objects::restoration::merge::{Merge, Merged};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::epoch_loss::ToRestore;
+use crate::daemon::registry::epoch_loss::{ToRestore, Untouched};
 use crate::daemon::registry::view::ViewRecord;
 
 /// The most scopes of one commit.
@@ -121,11 +121,14 @@ impl Merge for Campaigner {
         let Some(was) = was else { return Ok(Merged::Unknown) };
         let value = match now {
             None => self.as_lost(scope, &was, registry.view().now()),
-            Some(now) => {
-                let Some(now) = now.value::<LeadershipValue>() else { return Ok(Merged::Unknown) };
+            Some(shown) => {
+                let Some(now) = shown.value::<LeadershipValue>() else { return Ok(Merged::Unknown) };
                 // Elections change the record as well.
-                let found = lost.found().and_then(|found| LeadershipValue::decode(found.value.clone()).ok());
-                if !found.is_some_and(|found| says_alike(&found, &now)) {
+                let base = match registry.untouched(lost, Some(&shown.record)).await? {
+                    Untouched::Record(base) => LeadershipValue::decode(base.value).ok(),
+                    Untouched::Absent | Untouched::Begun(_) | Untouched::Unknown => None,
+                };
+                if !base.is_some_and(|base| says_alike(&base, &now)) {
                     return Ok(Merged::Superseded);
                 }
                 LeadershipValue::clone(&now)

@@ -89,8 +89,8 @@ async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon
     let mergers = Arc::new(Mergers::default());
     mergers.add(PEER, Arc::new(PeerMerger));
     mergers.add(LEADERSHIP, campaigner.clone());
-    let restorer = RecordRestorer { registry: registry.clone(), mergers, own_turn: TTL };
-    tasks.spawn(restorer.run());
+    let restorer = RecordRestorer::new(registry.clone(), mergers, TTL);
+    tasks.spawn(async move { restorer.run().await });
     Daemon {
         leaders: Leaders::new(registry.clone(), 100),
         peers: Peers::new(registry.clone(), 100),
