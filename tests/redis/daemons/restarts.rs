@@ -83,6 +83,11 @@ async fn a_flush_keeps_what_was_ordered_of_a_daemon_that_was_down() -> Result<()
         .await?;
     }
     flush(&mut server)?;
+    until("what the node owns is said to be missing", async || {
+        let (ok, message) = mesh.first().item("lost-records").await?;
+        Ok(!ok && message.contains("register"))
+    })
+    .await?;
     mesh.nodes.push(Node::start_in(place)?);
     for node in &mesh.nodes {
         until("it is as it was ordered to be", async || {
