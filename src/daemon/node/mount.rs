@@ -29,7 +29,7 @@ use crate::daemon::objects::dev::Process;
 use crate::daemon::objects::events::topic::Topics;
 use crate::daemon::objects::leaders::campaign::Campaigner;
 use crate::daemon::objects::peers::presence::Presence;
-use crate::daemon::objects::restoration::merge::Mergers;
+use crate::daemon::objects::restoration::merge::RecordMergers;
 use crate::daemon::operations::Operations;
 use crate::daemon::readiness::Readiness;
 use crate::daemon::registry::Registry;
@@ -104,7 +104,7 @@ pub struct Mount {
     /// What parts tell in the stream of events.
     pub topics: Arc<Topics>,
     /// How parts put together what a new epoch has lost with what was written since.
-    pub mergers: Arc<Mergers>,
+    pub mergers: Arc<RecordMergers>,
     /// How this node stands in the mesh; not known before the part of peers is mounted.
     pub presence: Arc<OnceLock<Arc<Presence>>>,
     /// What fetches advertisements of federated clusters; not there before its part is mounted.

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::Registry;
 use super::view::{View, ViewRecord};
-use missing::Released;
+use missing::ReleaseReason;
 pub use missing::{FollowedSpan, LostRecord, LostRecords, RestoredBy, RestoredKind};
 
 /// How long a lost record is held of which there is another copy, or which its part restores.
@@ -304,9 +304,9 @@ impl Losses {
         let made_anew = inner.made_anew(&wholes);
         for (shown, id, epoch) in now {
             let Some(held) = inner.held.get(&id).filter(|held| held.epoch == epoch) else { continue };
-            if let Some(released) = self.released(held, shown.as_deref().map(|now| &now.record)) {
+            if let Some(reason) = self.release_reason(held, shown.as_deref().map(|now| &now.record)) {
                 inner.held.remove(&id);
-                if released == Released::Restored {
+                if reason == ReleaseReason::Restored {
                     inner.count_restored(epoch);
                 }
             }

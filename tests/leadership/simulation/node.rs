@@ -13,7 +13,7 @@ use omnirelay::daemon::objects::leaders::campaign::{CampaignSettings, Campaigner
 use omnirelay::daemon::objects::peers::PEER;
 use omnirelay::daemon::objects::peers::merge::PeerMerger;
 use omnirelay::daemon::objects::peers::presence::{Presence, PresenceSettings};
-use omnirelay::daemon::objects::restoration::merge::Mergers;
+use omnirelay::daemon::objects::restoration::merge::RecordMergers;
 use omnirelay::daemon::objects::restoration::{RESTORATION, RecordRestorer};
 use omnirelay::daemon::parts;
 use omnirelay::daemon::presence::keep_present;
@@ -70,7 +70,7 @@ impl Node {
         let beliefs = Arc::new(Beliefs::new(registry.clone(), campaigner.clone(), mesh.recorder.clone()));
         let service = Service::new(registry.clone(), beliefs.clone(), mesh, seed);
         let (stop, (orders, ordered)) = (Arc::new(Notify::new()), unbounded_channel());
-        let mergers = Arc::new(Mergers::default());
+        let mergers = Arc::new(RecordMergers::default());
         mergers.add(PEER, Arc::new(PeerMerger));
         mergers.add(LEADERSHIP, campaigner.clone());
         let restorer = RecordRestorer::new(registry.clone(), mergers, SESSION_TTL);

@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::pb;
 use crate::core::peer::{restore, restore_orders};
-use crate::daemon::objects::restoration::merge::{Merge, Merged};
+use crate::daemon::objects::restoration::merge::{MergeOutcome, RecordMerger};
 use crate::daemon::objects::timestamp;
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::epoch_loss::{ToRestore, Untouched};
@@ -42,7 +42,7 @@ pub(super) async fn restored(
 pub struct PeerMerger;
 
 #[async_trait]
-impl Merge for PeerMerger {
+impl RecordMerger for PeerMerger {
     fn is_whole(&self, lost: &ToRestore, now: &ViewRecord) -> bool {
         now.value::<PeerValue>().is_some_and(|now| is_restored(lost, &now))
     }
@@ -52,22 +52,19 @@ impl Merge for PeerMerger {
         registry: &Registry,
         lost: &ToRestore,
         now: Option<&ViewRecord>,
-    ) -> Result<Merged, StoreError> {
+    ) -> Result<MergeOutcome, StoreError> {
         let was = lost.record.value::<PeerValue>();
-        let Some(was) = was else { return Ok(Merged::Unknown) };
+        let Some(was) = was else { return Ok(MergeOutcome::Unknown) };
         let Some(record) = now else {
-            return Ok(Merged::Put(stamped(lost, absent(registry, &was)).encode_to_vec().into()));
+            return Ok(MergeOutcome::Put(stamped(lost, absent(registry, &was)).encode_to_vec().into()));
         };
-        let Some(now) = record.value::<PeerValue>() else { return Ok(Merged::Unknown) };
-        if is_restored(lost, &now) {
-            return Ok(Merged::Restored);
-        }
-        let Some(base) = base(registry, lost, Some(record)).await? else { return Ok(Merged::Unknown) };
+        let Some(now) = record.value::<PeerValue>() else { return Ok(MergeOutcome::Unknown) };
+        let Some(base) = base(registry, lost, Some(record)).await? else { return Ok(MergeOutcome::Unknown) };
         let value = restore_orders(&was, &base, &now);
         if value == *now {
-            return Ok(Merged::Restored);
+            return Ok(MergeOutcome::Restored);
         }
-        Ok(Merged::Put(stamped(lost, value).encode_to_vec().into()))
+        Ok(MergeOutcome::Put(stamped(lost, value).encode_to_vec().into()))
     }
 }
 

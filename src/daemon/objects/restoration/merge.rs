@@ -13,7 +13,7 @@ use crate::daemon::registry::view::ViewRecord;
 
 /// What becomes of a lost record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Merged {
+pub enum MergeOutcome {
     /// Nobody can say yet.
     Unknown,
     /// What is there has the last word.
@@ -26,11 +26,12 @@ pub enum Merged {
 
 /// Puts together what was lost of a record with what is there now.
 #[async_trait]
-pub trait Merge: Send + Sync {
+pub trait RecordMerger: Send + Sync {
     /// Whether what is there has all that was lost, as can be seen of it alone.
     fn is_whole(&self, lost: &ToRestore, now: &ViewRecord) -> bool;
 
-    /// What is to be there of a record of which this was lost, and of which there is `now`; nothing where that is `None`.
+    /// What is to be there of a record of which this was lost, and of which there is `now`, which is not whole; nothing where
+    /// that is `None`.
     ///
     /// # Errors
     /// Those of the store; it is asked again then.
@@ -39,20 +40,20 @@ pub trait Merge: Send + Sync {
         registry: &Registry,
         lost: &ToRestore,
         now: Option<&ViewRecord>,
-    ) -> Result<Merged, StoreError>;
+    ) -> Result<MergeOutcome, StoreError>;
 }
 
 /// Who merges records of which kind.
 #[derive(Default)]
-pub struct Mergers(RwLock<BTreeMap<Kind, Arc<dyn Merge>>>);
+pub struct RecordMergers(RwLock<BTreeMap<Kind, Arc<dyn RecordMerger>>>);
 
-impl Mergers {
+impl RecordMergers {
     /// Has the lost records of a kind merged by its object.
-    pub fn add(&self, kind: Kind, merger: Arc<dyn Merge>) {
+    pub fn add(&self, kind: Kind, merger: Arc<dyn RecordMerger>) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kind, merger);
     }
 
-    pub(super) fn of(&self, kind: &Kind) -> Option<Arc<dyn Merge>> {
+    pub(super) fn of(&self, kind: &Kind) -> Option<Arc<dyn RecordMerger>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(kind).cloned()
     }
 }

@@ -26,7 +26,7 @@ use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use self::merge::{Merged, Mergers};
+use self::merge::{MergeOutcome, RecordMergers};
 use super::SCHEMA_VERSION;
 use super::asked::{Asked, answers};
 use super::peers::{nodes_there, own_session, peer_id, session_id};
@@ -62,7 +62,7 @@ const BYTES_AT_ONCE: usize = 2 * 1024 * 1024;
 /// Puts back what this daemon knows and a new epoch lacks.
 pub struct RecordRestorer {
     registry: Arc<Registry>,
-    mergers: Arc<Mergers>,
+    mergers: Arc<RecordMergers>,
     /// How long the node that a record names has for it before others do it.
     own_turn: Duration,
     /// Until when it is left to others to put back what this daemon may not write, by the first of the kinds.
@@ -134,7 +134,7 @@ enum Left {
 }
 
 impl RecordRestorer {
-    pub fn new(registry: Arc<Registry>, mergers: Arc<Mergers>, own_turn: Duration) -> Self {
+    pub fn new(registry: Arc<Registry>, mergers: Arc<RecordMergers>, own_turn: Duration) -> Self {
         Self { registry, mergers, own_turn, left_to_others: Mutex::default() }
     }
 
@@ -151,18 +151,20 @@ impl RecordRestorer {
     async fn look(&self) -> Option<Instant> {
         let (registry, epoch) = (&self.registry, self.registry.view().head().epoch);
         self.heed_given_up(epoch);
-        self.heed_others(epoch);
-        let lost = registry.losses().lost(registry.view());
+        let lost = self.still_lost(&accounts(registry.view(), epoch));
         if let Err(error) = self.account(epoch, &lost).await {
             debug!(error = %chain(&error), "what is missing of the epoch before was not entered; trying again");
             return Some(Instant::now() + AGAIN);
         }
+        if lost.families.is_empty() {
+            return None;
+        }
         // What nodes own comes back without anything that is looked at here.
-        let mut again = (!lost.families.is_empty()).then(|| Instant::now() + LOOK_AGAIN);
-        let after = self.turn(epoch);
+        let mut again = Some(Instant::now() + LOOK_AGAIN);
         // By whose word it is this daemon's turn, by that it lets go what is deleted.
-        self.heed_others(epoch);
-        let lost = registry.losses().lost(registry.view());
+        let accounts = accounts(registry.view(), epoch);
+        let lost = self.still_lost(&accounts);
+        let after = self.turn(&accounts);
         let Some(met) = self.met(&lost, LostRecord::is_of_nobody) else { return again };
         for family in lost.families.iter().filter(|family| family.iter().any(LostRecord::is_of_nobody)) {
             let family: Vec<&LostRecord> = family.iter().filter(|of| of.is_of_nobody()).collect();
@@ -183,9 +185,8 @@ impl RecordRestorer {
     /// Puts back what nodes own: this node its own, and what others do not come to.
     async fn look_at_owned(&self) -> Option<Instant> {
         let (registry, epoch) = (&self.registry, self.registry.view().head().epoch);
-        let place = self.place(epoch, |account| account.value.missing_owned > 0);
-        self.heed_others(epoch);
-        let lost = registry.losses().lost(registry.view());
+        let accounts = accounts(registry.view(), epoch);
+        let lost = self.still_lost(&accounts);
         let owned: Vec<&LostRecord> = lost.records().filter(|of| !of.is_of_nobody()).collect();
         let met = self.met(&lost, |of| !of.is_of_nobody())?;
         // What a node says of itself it writes by itself.
@@ -201,6 +202,7 @@ impl RecordRestorer {
             again = earliest(again, at);
         }
         if !others.is_empty() {
+            let place = self.place(&accounts, |account| account.value.missing_owned > 0);
             let turn = self.own_turn.max(TURN) + TAKE_OVER * place;
             let at = self.put_when_due(epoch, &others, met + turn).await;
             again = earliest(again, at);
@@ -246,38 +248,46 @@ impl RecordRestorer {
         }
     }
 
-    /// Lets go what others have merged, and what somebody else knows to be gone: who had come further, and has nothing of
-    /// its sort to restore any more.
-    fn heed_others(&self, epoch: Epoch) {
-        let (view, losses) = (self.registry.view(), self.registry.losses());
-        let lost = losses.lost(view);
+    /// What is lost, but for what others have merged, and what somebody else knows to be gone, who had come further and has
+    /// nothing of its sort to restore any more: that is let go.
+    fn still_lost(&self, accounts: &[Account]) -> LostRecords {
+        let losses = self.registry.losses();
+        let mut lost = losses.lost(self.registry.view());
         if lost.families.is_empty() {
-            return;
+            return lost;
         }
-        for of in lost.records().filter(|of| of.is_merged && !of.is_missing) {
-            let (merger, now) = (self.mergers.of(&of.id().kind), view.get(of.id()));
-            if merger.zip(now).is_some_and(|(merger, now)| merger.is_whole(&of.lost, &now)) {
-                losses.note_restored(of.id());
-            }
-        }
-        let accounts = accounts(view, epoch);
         let done = |is_done: fn(&RestorationValue) -> bool| -> BTreeMap<(u64, u64), &str> {
             let done = accounts.iter().filter(|account| is_done(&account.value));
             done.map(|of| ((of.value.began, of.value.reached), of.node_id.as_str())).collect()
         };
         let of_nobody = done(|value| value.missing == 0);
         let owned = done(|value| value.missing_owned == 0);
-        // Of older copies of what nodes own nobody says anything but their owner.
-        for of in losses.lost(view).records().filter(|of| of.is_missing || of.is_merged) {
-            let reached = of.lost.reached().0;
-            let done = if of.is_of_nobody() { &of_nobody } else { &owned };
-            if let Some((_, node)) =
-                done.iter().find(|((began, until), _)| *began <= reached && *until > reached)
-            {
-                info!(record = %of.id(), node, "was changed or deleted by the end of the epoch before, as a node says that had seen more of it");
-                losses.note_superseded(of.id());
+        let is_lost = |of: &LostRecord| {
+            if of.is_merged && self.registry.view().get(of.id()).is_some_and(|now| self.is_whole(of, &now)) {
+                losses.note_restored(of.id());
+                return false;
             }
-        }
+            // Of older copies of what nodes own nobody says anything but their owner.
+            let done = match of.is_missing || of.is_merged {
+                true if of.is_of_nobody() => &of_nobody,
+                true => &owned,
+                false => return true,
+            };
+            let reached = of.lost.reached().0;
+            let knows = |&(&(began, until), _): &(&(u64, u64), &&str)| began <= reached && until > reached;
+            let Some((_, node)) = done.iter().find(knows) else { return true };
+            info!(record = %of.id(), node, "was changed or deleted by the end of the epoch before, as a node says that had seen more of it");
+            losses.note_superseded(of.id());
+            false
+        };
+        lost.families.iter_mut().for_each(|family| family.retain(is_lost));
+        lost.families.retain(|family| !family.is_empty());
+        lost
+    }
+
+    /// Whether what is there of a record that is merged has all that was lost of it.
+    fn is_whole(&self, of: &LostRecord, now: &ViewRecord) -> bool {
+        self.mergers.of(&of.id().kind).is_some_and(|merger| merger.is_whole(&of.lost, now))
     }
 
     /// Enters how far this daemon had come, and what it misses; once, and once more when that is all there. One that was not there
@@ -314,15 +324,14 @@ impl RecordRestorer {
     }
 
     /// How long after an epoch was met it is for this daemon to put back what is nobody's own.
-    fn turn(&self, epoch: Epoch) -> Duration {
-        let turn = if self.have_all_said(epoch) { Duration::ZERO } else { TURN };
-        turn + TAKE_OVER * self.place(epoch, |account| account.value.missing > 0)
+    fn turn(&self, accounts: &[Account]) -> Duration {
+        let turn = if self.have_all_said(accounts) { Duration::ZERO } else { TURN };
+        turn + TAKE_OVER * self.place(accounts, |account| account.value.missing > 0)
     }
 
     /// How many come before this daemon: of those who live and have something of it to restore the ones that had come further, and of
     /// those alike the first by name.
-    fn place(&self, epoch: Epoch, has_to: impl Fn(&Account) -> bool) -> u32 {
-        let accounts = accounts(self.registry.view(), epoch);
+    fn place(&self, accounts: &[Account], has_to: impl Fn(&Account) -> bool) -> u32 {
         let own = accounts.iter().find(|account| account.node_id == self.registry.node_id());
         let reached = own.map_or(0, |own| own.value.reached);
         let own = (Reverse(reached), self.registry.node_id());
@@ -335,11 +344,10 @@ impl RecordRestorer {
     }
 
     /// Whether all nodes that were there have said how far they had come: then it is known who had come furthest.
-    fn have_all_said(&self, epoch: Epoch) -> bool {
-        let accounts = accounts(self.registry.view(), epoch);
-        let said: BTreeSet<String> = accounts.into_iter().map(|account| account.node_id).collect();
+    fn have_all_said(&self, accounts: &[Account]) -> bool {
+        let said: BTreeSet<&str> = accounts.iter().map(|account| account.node_id.as_str()).collect();
         let nodes = nodes_there(&self.registry);
-        nodes.contains(self.registry.node_id()) && nodes.is_subset(&said)
+        nodes.contains(self.registry.node_id()) && nodes.iter().all(|node| said.contains(node.as_str()))
     }
 
     /// Puts back what belongs together.
@@ -359,12 +367,12 @@ impl RecordRestorer {
         for of in some.iter().filter(|of| !deleted.contains(of.id())) {
             let now = view.get(of.id());
             match self.merged(of, now.as_deref()).await? {
-                Merged::Unknown => left = Left::Unknown,
-                Merged::Superseded if of.is_merged || of.is_own => losses.note_superseded(of.id()),
+                MergeOutcome::Unknown => left = Left::Unknown,
+                MergeOutcome::Superseded if of.is_merged || of.is_own => losses.note_superseded(of.id()),
                 // It is let go together with its parts.
-                Merged::Superseded => _ = other.insert(of.id().clone()),
-                Merged::Restored => losses.note_restored(of.id()),
-                Merged::Put(value) => puts.push(Put {
+                MergeOutcome::Superseded => _ = other.insert(of.id().clone()),
+                MergeOutcome::Restored => losses.note_restored(of.id()),
+                MergeOutcome::Put(value) => puts.push(Put {
                     id: of.id().clone(),
                     version: now.map_or(Version(0), |now| now.record.version),
                     value,
@@ -376,20 +384,20 @@ impl RecordRestorer {
         Ok((puts, left))
     }
 
-    async fn merged(&self, of: &LostRecord, now: Option<&ViewRecord>) -> Result<Merged, StoreError> {
+    async fn merged(&self, of: &LostRecord, now: Option<&ViewRecord>) -> Result<MergeOutcome, StoreError> {
         if of.is_merged {
+            if now.is_some_and(|now| self.is_whole(of, now)) {
+                return Ok(MergeOutcome::Restored);
+            }
             let merger = self.mergers.of(&of.id().kind);
-            let Some(merger) = merger else { return Ok(Merged::Unknown) };
-            return match now.is_some_and(|now| merger.is_whole(&of.lost, now)) {
-                true => Ok(Merged::Restored),
-                false => merger.merge(&self.registry, &of.lost, now).await,
-            };
+            let Some(merger) = merger else { return Ok(MergeOutcome::Unknown) };
+            return merger.merge(&self.registry, &of.lost, now).await;
         }
         let was = &of.lost.record.record;
         Ok(match now {
-            Some(now) if now.record.value == was.value => Merged::Restored,
-            Some(now) if !of.is_own || of.lost.is_older_than(&now.record) => Merged::Superseded,
-            Some(_) | None => Merged::Put(was.value.clone()),
+            Some(now) if now.record.value == was.value => MergeOutcome::Restored,
+            Some(now) if !of.is_own || of.lost.is_older_than(&now.record) => MergeOutcome::Superseded,
+            Some(_) | None => MergeOutcome::Put(was.value.clone()),
         })
     }
 

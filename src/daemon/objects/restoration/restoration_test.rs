@@ -109,6 +109,12 @@ async fn put(store: &dyn Store, kind: Kind, key: &str, value: &str) {
     store.commit(Commit { epoch, writes: vec![put], writer: "x".into(), ..Commit::default() }).await.unwrap();
 }
 
+async fn delete(store: &dyn Store, kind: Kind, key: &str) {
+    let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
+    let writes = vec![Write::Delete { id: RecordId::new(kind, key) }];
+    store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+}
+
 async fn stored(store: &dyn Store, kind: Kind) -> Vec<(String, String, String)> {
     let page = store.scan(Scan { kind, after: None, backwards: false, limit: 10 }).await.unwrap();
     let text = |value: &Bytes| String::from_utf8_lossy(value).into_owned();
@@ -214,11 +220,8 @@ async fn the_next_in_line_does_it_where_the_first_one_does_not_come_to_it() {
 async fn who_had_seen_less_brings_nothing_back_that_was_deleted_by_then() {
     for b_misses_something in [true, false] {
         let (mut a, mut b, next) = two().await;
-        let epoch = b.before.pulse(Pulse::default()).await.unwrap().epoch;
         for (kind, key) in [(PART, "w/p"), (WHOLE, "w")] {
-            let gone = Write::Delete { id: RecordId::new(kind, key) };
-            let commit = Commit { epoch, writes: vec![gone], writer: "x".into(), ..Commit::default() };
-            b.before.commit(commit).await.unwrap();
+            delete(&*b.before, kind, key).await;
         }
         if b_misses_something {
             b.had(WHOLE, "v", "1").await;
@@ -242,9 +245,7 @@ async fn nobody_waits_with_what_is_nobodys_own_for_what_nodes_own() {
         daemon.had(OWNED, "c/x", "1").await;
         daemon.had(WHOLE, "gone", "1").await;
     }
-    let gone = Write::Delete { id: RecordId::new(WHOLE, "gone") };
-    let epoch = b.before.pulse(Pulse::default()).await.unwrap().epoch;
-    b.before.commit(Commit { epoch, writes: vec![gone], ..Commit::default() }).await.unwrap();
+    delete(&*b.before, WHOLE, "gone").await;
     sleep(SECOND).await;
     a.move_to(&next).await;
     b.move_to(&next).await;
@@ -257,12 +258,6 @@ async fn nobody_waits_with_what_is_nobodys_own_for_what_nodes_own() {
     sleep(3 * SECOND).await;
     assert_eq!(stored(&*next, OWNED).await, one("c/x", "1", "b"));
     assert_eq!(trouble(&a.registry), None);
-}
-
-async fn delete(store: &dyn Store, kind: Kind, key: &str) {
-    let epoch = store.pulse(Pulse::default()).await.unwrap().epoch;
-    let writes = vec![Write::Delete { id: RecordId::new(kind, key) }];
-    store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
 }
 
 /// One that is gone was deleted, as `b` knows; the other one comes back.
@@ -428,9 +423,7 @@ async fn parts_of_what_somebody_has_made_anew_stay_gone() {
 async fn what_somebody_has_deleted_in_the_new_epoch_stays_deleted() {
     let (mut a, _, next) = two().await;
     put(&*next, WHOLE, "w", "new").await;
-    let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
-    let gone = Write::Delete { id: RecordId::new(WHOLE, "w") };
-    next.commit(Commit { epoch, writes: vec![gone], writer: "x".into(), ..Commit::default() }).await.unwrap();
+    delete(&*next, WHOLE, "w").await;
     a.move_to(&next).await;
     sleep(10 * SECOND).await;
     assert!(stored(&*next, WHOLE).await.is_empty());

@@ -191,36 +191,35 @@ impl Losses {
     }
 
     /// Why a lost record is held no longer, with what is there now in its place; `None`: it is.
-    pub(super) fn released(&self, held: &Held, now: Option<&Record>) -> Option<Released> {
+    pub(super) fn release_reason(&self, held: &Held, now: Option<&Record>) -> Option<ReleaseReason> {
         let id = &held.record.record.id;
         let (how, found) = (self.restored_of(&id.kind), held.found.as_ref());
         let is_foreign = owner(id) != self.node_id;
         // A copy that a further epoch began with is no word of anybody.
-        let is_word = |now: &Record| {
+        let is_word = |now: &&Record| {
             is_foreign || !how.is_some_and(RestoredKind::is_owned) || held.to_restore().is_older_than(now)
         };
-        let is_other = |now: &Record| Some(now.revision) != found.map(|found| found.revision);
-        let is_written = now.is_some_and(|now| is_other(now) && is_word(now));
-        let is_as_it_was = now.is_some_and(|now| now.value == held.record.record.value);
-        let (is_restored, is_put_back) = match how {
-            // Only its object can say what is restored.
-            Some(how) if how.is_merged => (false, true),
-            // What somebody has made of an older copy is another thing than what was lost.
-            Some(how) if how.is_owned() && found.is_some() => {
-                (is_as_it_was || is_foreign && now.is_some_and(is_owners), true)
-            }
-            Some(how) if how.is_put_back() => (true, true),
+        let is_other = |now: &&Record| Some(now.revision) != found.map(|found| found.revision);
+        if let Some(written) = now.filter(is_other).filter(is_word) {
             // What is this node's own is told.
-            Some(_) | None => (is_foreign && now.is_some_and(is_owners), false),
-        };
-        if is_written && is_restored {
-            return Some(Released::Restored);
+            let is_by_owner = is_foreign && is_owners(written);
+            match how {
+                // Only its object can say what is restored.
+                Some(how) if how.is_merged => {}
+                // What somebody has made of an older copy is another thing than what was lost.
+                Some(how) if how.is_owned() && found.is_some() => {
+                    let is_restored = is_by_owner || written.value == held.record.record.value;
+                    return Some(if is_restored { ReleaseReason::Restored } else { ReleaseReason::Gone });
+                }
+                Some(how) if how.is_put_back() => return Some(ReleaseReason::Restored),
+                Some(_) | None if is_by_owner => return Some(ReleaseReason::Restored),
+                Some(_) | None => {}
+            }
         }
         let is_deleted = found.is_some() && now.is_none();
-        let is_overwritten = is_written && is_put_back && how.is_some_and(|how| !how.is_merged);
-        let is_awaited = is_put_back && now.is_none();
+        let is_awaited = now.is_none() && how.is_some_and(RestoredKind::is_put_back);
         let is_late = !is_awaited && held.since.elapsed() >= HELD_FOR;
-        (is_deleted || is_overwritten || is_late).then_some(Released::Gone)
+        (is_deleted || is_late).then_some(ReleaseReason::Gone)
     }
 
     /// Whether somebody had restored a record before this daemon met the new epoch.
@@ -254,7 +253,7 @@ impl Losses {
 
 /// Why a lost record is held no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Released {
+pub(super) enum ReleaseReason {
     Restored,
     /// Somebody has deleted its older copy, or nobody wanted it.
     Gone,

@@ -79,7 +79,7 @@ impl<'a> Tenancy<'a> {
         let known = self.state.groups.get(&group.id);
         match known.is_some_and(|known| known.of.instance >= group.instance) {
             true => self.state.lives(group, self.now),
-            false => self.state.heard_at < named_at.as_of(self.now).after(UNHEARD),
+            false => self.may_be_unheard(named_at),
         }
     }
 
@@ -87,8 +87,13 @@ impl<'a> Tenancy<'a> {
     pub fn may_live(&self, id: &GroupId, named_at: Millis) -> bool {
         match self.state.groups.get(id) {
             Some(known) => self.state.lives(&known.of, self.now),
-            None => self.state.heard_at < named_at.as_of(self.now).after(UNHEARD),
+            None => self.may_be_unheard(named_at),
         }
+    }
+
+    /// Whether beats may not have told yet of a group that was named at an instant.
+    fn may_be_unheard(&self, named_at: Millis) -> bool {
+        self.state.heard_at < named_at.as_of(self.now).after(UNHEARD)
     }
 
     fn standing(&self, lease: &Lease) -> Standing {

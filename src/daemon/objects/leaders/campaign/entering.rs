@@ -16,7 +16,7 @@ use crate::core::lease::{Ending, Node, Numbers, place_of, vacate};
 use crate::daemon::chance::correlation_id;
 use crate::daemon::objects::leaders::{LEADERSHIP, leadership_id};
 use crate::daemon::objects::restoration::is_over;
-use crate::daemon::objects::restoration::merge::{Merge, Merged};
+use crate::daemon::objects::restoration::merge::{MergeOutcome, RecordMerger};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::act::{Act, Authority, Plan};
 use crate::daemon::registry::epoch_loss::{ToRestore, Untouched};
@@ -104,7 +104,7 @@ fn says_alike(one: &LeadershipValue, other: &LeadershipValue) -> bool {
 }
 
 #[async_trait]
-impl Merge for Campaigner {
+impl RecordMerger for Campaigner {
     fn is_whole(&self, lost: &ToRestore, now: &ViewRecord) -> bool {
         let (was, now) = (lost.record.value::<LeadershipValue>(), now.value::<LeadershipValue>());
         was.zip(now).is_some_and(|(was, now)| says_alike(&was, &now))
@@ -116,25 +116,25 @@ impl Merge for Campaigner {
         registry: &Registry,
         lost: &ToRestore,
         now: Option<&ViewRecord>,
-    ) -> Result<Merged, StoreError> {
+    ) -> Result<MergeOutcome, StoreError> {
         let (scope, was) = (&lost.record.record.id.key, lost.record.value::<LeadershipValue>());
-        let Some(was) = was else { return Ok(Merged::Unknown) };
+        let Some(was) = was else { return Ok(MergeOutcome::Unknown) };
         let value = match now {
             None => self.as_lost(scope, &was, registry.view().now()),
             Some(shown) => {
-                let Some(now) = shown.value::<LeadershipValue>() else { return Ok(Merged::Unknown) };
+                let Some(now) = shown.value::<LeadershipValue>() else { return Ok(MergeOutcome::Unknown) };
                 // Elections change the record as well.
                 let base = match registry.untouched(lost, Some(&shown.record)).await? {
                     Untouched::Record(base) => LeadershipValue::decode(base.value).ok(),
                     Untouched::Absent | Untouched::Begun(_) | Untouched::Unknown => None,
                 };
                 if !base.is_some_and(|base| says_alike(&base, &now)) {
-                    return Ok(Merged::Superseded);
+                    return Ok(MergeOutcome::Superseded);
                 }
                 LeadershipValue::clone(&now)
             }
         };
         let value = LeadershipValue { labels: was.labels.clone(), policy: was.policy.clone(), ..value };
-        Ok(Merged::Put(value.encode_to_vec().into()))
+        Ok(MergeOutcome::Put(value.encode_to_vec().into()))
     }
 }

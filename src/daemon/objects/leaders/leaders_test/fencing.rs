@@ -7,7 +7,7 @@ use prost::Message;
 use super::known::AllKnown;
 use super::*;
 use crate::daemon::objects::peers::session_id;
-use crate::daemon::objects::restoration::merge::{Merge, Merged};
+use crate::daemon::objects::restoration::merge::{MergeOutcome, RecordMerger};
 
 /// How much earlier than the store a node of this time to live takes its session for over.
 const MARGIN: Duration = Duration::from_millis(250);
@@ -223,10 +223,10 @@ async fn a_scope_that_was_elected_before_its_labels_are_back_gets_them_back() {
     write(&next, &elected).await;
     until("it is elected", || view.get(&leadership_id(SCOPE)).unwrap().record.version == Version(2)).await;
     let expected = LeadershipValue { token_floor: 7, ..value_with("lost") };
-    assert_eq!(merged().await, Merged::Put(expected.encode_to_vec().into()));
+    assert_eq!(merged().await, MergeOutcome::Put(expected.encode_to_vec().into()));
     write(&next, &value_with("ordered")).await;
     until("it is ordered", || tier_of(view).as_deref() == Some("ordered")).await;
-    assert_eq!(merged().await, Merged::Superseded);
+    assert_eq!(merged().await, MergeOutcome::Superseded);
 }
 
 fn tier_of(view: &crate::daemon::registry::view::View) -> Option<String> {

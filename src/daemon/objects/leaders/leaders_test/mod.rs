@@ -32,7 +32,7 @@ use crate::daemon::objects::feed::Events;
 use crate::daemon::objects::peers::merge::PeerMerger;
 use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
 use crate::daemon::objects::peers::{PEER, Peers, Roster};
-use crate::daemon::objects::restoration::merge::Mergers;
+use crate::daemon::objects::restoration::merge::RecordMergers;
 use crate::daemon::objects::restoration::{RESTORATION, RecordRestorer};
 use crate::daemon::parts;
 use crate::daemon::presence::keep_present;
@@ -86,7 +86,7 @@ async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon
     let measured = prometheus::Registry::new();
     let metrics = Arc::new(LeadershipMetrics::new(&measured).unwrap());
     let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
-    let mergers = Arc::new(Mergers::default());
+    let mergers = Arc::new(RecordMergers::default());
     mergers.add(PEER, Arc::new(PeerMerger));
     mergers.add(LEADERSHIP, campaigner.clone());
     let restorer = RecordRestorer::new(registry.clone(), mergers, TTL);
