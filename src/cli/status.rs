@@ -1,29 +1,30 @@
 //! `omnirelay mesh status`: what matters now, on one screen.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use super::check;
+use super::check::facts::{CHECK, Facts};
+use super::check::problems;
 use super::entry::{Entry, entry};
-use super::frame::client::count;
+use super::frame::args::PageArgs;
 use super::frame::document::{flag, items, number, text};
 use super::frame::error::CliError;
+use super::frame::list::{self, Page};
 use super::frame::listing::listing;
 use super::frame::output::{Text, View};
-use super::frame::rpc::{Call, Leaf};
-use super::frame::screen::printable;
+use super::frame::rpc::{Call, Leaf, Rpc};
+use super::frame::screen::{printable, printable_lines};
 use super::frame::session::Session;
-use super::leaders::checks::SCOPES;
 use super::node::NODE;
-use super::peers::checks::PEERS;
 use super::registers::SYNC_STATE;
 use super::schema::documents::own;
 use super::schema::schemas;
 use super::{leaders, peers, relays};
 
 const LEAF: Leaf =
-    Leaf::read("mesh status", &[&NODE, &peers::LIST, &leaders::LIST, &SYNC_STATE, &relays::LIST]);
+    Leaf::read("mesh status", &[&NODE, &CHECK, &peers::LIST, &leaders::LIST, &SYNC_STATE, &relays::LIST]);
 pub static ENTRY: Entry =
     entry!("status", StatusArgs, asking, &[LEAF], &[own("status", "mesh status", schemas::status)]);
 
@@ -42,13 +43,15 @@ Examples:
 pub struct StatusArgs {}
 
 async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let facts = check::gather(session, true).await;
-    let (node, peers) = (facts.node().map_err(Clone::clone)?, facts.of(&PEERS).map_err(Clone::clone)?);
-    let leaders = facts.of(&SCOPES);
+    let facts = Facts::gather(session, true).await;
+    let node = facts.node.said.as_ref().map_err(Clone::clone)?;
+    let peers = all(session, &peers::LIST, "peers").await?;
+    let leaders = all(session, &leaders::LIST, "scopes").await;
     let registers = session.call(&Call::of(&SYNC_STATE, &json!({}))?).await;
     let relays = relays::all(session).await;
-    let mut problems: Vec<Value> = check::problems(&facts).collect();
+    let mut problems: Vec<Value> = problems(&facts);
     for (what, asked, next) in [
+        ("leaders", &leaders, "omnirelay mesh leaders list"),
         ("registers", &registers, "omnirelay registers status"),
         // Over gRPC: what stands before a daemon may let through nothing but HTTP/JSON.
         ("relays", &relays, "omnirelay relays list"),
@@ -66,8 +69,8 @@ async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
         "version": node["version"],
         "development": node["development"],
         "store": node["store"],
-        "peers": of_peers(items(peers, "peers")),
-        "leaders": leaders.map(|leaders| of_leaders(items(leaders, "scopes"))).ok(),
+        "peers": of_peers(items(&peers, "peers")),
+        "leaders": leaders.as_ref().map(|leaders| of_leaders(items(leaders, "scopes"))).ok(),
         "registers": registers.as_ref().map(of_registers).ok(),
         "relays": relays.as_ref().map(|relays| of_relays(items(relays, "relays"))).ok(),
         "problems": problems,
@@ -80,6 +83,12 @@ async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
     let lines = describe(&document);
     session.show(&View { document, items: None, names, text: Text::Lines(lines) })?;
     Ok(Exit::Ok)
+}
+
+/// A whole list.
+async fn all(session: &Session, rpc: &'static Rpc, name: &str) -> Result<Value, CliError> {
+    let request = |page: &Page| Call::of(rpc, &json!({"pageToken": page.token}));
+    list::fetch(session, name, &PageArgs::default(), true, request).await
 }
 
 fn of_peers(peers: &[Value]) -> Value {
@@ -167,5 +176,5 @@ fn line(problem: &Value) -> String {
         "" => String::new(),
         hint => format!("      try: {}\n", printable(hint)),
     };
-    format!("{}  {}\n{hint}", text(problem, "result"), printable(text(problem, "message")))
+    format!("{}  {}\n{hint}", text(problem, "result"), printable_lines(text(problem, "message")))
 }

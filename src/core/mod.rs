@@ -6,6 +6,7 @@
 pub mod audit_record;
 pub mod audit_seal;
 pub mod catalogue;
+pub mod check;
 pub mod exchange;
 pub mod join_policy;
 pub mod lease;

@@ -65,7 +65,7 @@ impl Readiness {
         let full = || self.registry.is_full().then(|| FULL.to_owned());
         let store = view.silence().map(|age| silence(&self.registry, age)).or_else(full);
         let advice = self.registry.store().advice();
-        let settings = (!advice.is_empty()).then(|| advice.join("; "));
+        let settings = (!advice.is_empty()).then(|| advice.join("\n"));
         let caught_up = view.head().caught_up;
         let session = (self.stands)();
         let serving = !self.draining.load(Ordering::Relaxed);

@@ -152,8 +152,8 @@ fn check_that_cannot_ask_is_not_a_check_that_failed() {
         }
     }
     let sick = Stub::start(|request, _| match mesh(request) {
-        Reply::Json(status, mut document) if request.path.starts_with("/control/peers") => {
-            document["peers"][1]["status"] = "dead".into();
+        Reply::Json(status, mut document) if request.path.starts_with("/control/check") => {
+            document["categories"][1]["checks"][1]["result"] = "fail".into();
             Reply::Json(status, document)
         }
         reply => reply,

@@ -11,6 +11,7 @@ mod completion;
 mod contexts;
 mod drain;
 mod exits;
+mod finding;
 mod flying;
 mod guides;
 mod handover;

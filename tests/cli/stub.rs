@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::authority::authority;
+use crate::finding::found;
 use crate::leadership::leaders;
 use crate::pool::{operations, registers};
 pub use crate::process::stub::{After, Reply, Request, Stub};
@@ -156,6 +157,7 @@ pub fn mesh(request: &Request) -> Reply {
                 {"name": "leaders-replicas", "ok": true}, {"name": "leaders-split", "ok": true}],
             "clientVersionMin": "0.1.0", "hostTime": "2026-11-20T06:01:00.012Z", "revocationsEnforcedNumber": "3",
         })),
+        ("GET", "/control/check") => answer(found()),
         ("GET", path) if path.starts_with("/control/audit") => audit(request, path),
         ("GET", path) if path.starts_with("/control/events") => happenings(request),
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),

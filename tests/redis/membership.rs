@@ -109,7 +109,7 @@ fn without_a_store_it_is_known_who_lives() -> Result<()> {
     assert_eq!((&*health, &*status), ("dead", "alive"), "nobody is judged while the store is away");
     assert_eq!(had(&mesh, "n1")?.0, "alive");
     let checked = mesh.by("admin", "mesh check --category membership -o json")?.output;
-    ensure!(checked.contains("nobody reaches n2"), "{checked}");
+    ensure!(checked.contains("gossip has them gone: n2"), "{checked}");
     Ok(())
 }
 

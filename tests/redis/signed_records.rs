@@ -191,7 +191,7 @@ async fn whoever_has_a_workers_store_credentials_takes_over_nothing_and_is_notic
     ensure!(told.contains(&format!("written by {WORKER}")), "{told}");
     let check = mesh.mesh.by("admin", "mesh check --category identity")?;
     ensure!(check.code != Some(0), "{}", check.output);
-    ensure!(check.output.contains("FAIL a: somebody wrote to the store"), "{}", check.output);
+    ensure!(check.output.contains("FAIL a, b: somebody wrote to the store"), "{}", check.output);
     let verified = mesh.mesh.by("admin", "audit verify")?;
     ensure!(verified.code == Some(0), "{}{}", verified.output, verified.complaint);
     ensure!(verified.output.contains("as the trail says\n"), "none is older: {}", verified.output);

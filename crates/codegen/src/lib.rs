@@ -213,17 +213,24 @@ fn rpcs(family: &Family, encoded: &[u8]) -> Result<String> {
             let _ = writeln!(
                 modules,
                 "    pub const {}: Rpc = Rpc {{ method: \"{}/{}\", verb: Verb::{verb}, path: {path:?}, \
-                 scope: {:?}, audit_action: {:?} }};",
+                 scope: {:?}, audit_action: {:?}, awaits_work: {} }};",
                 snake(method.name()).to_uppercase(),
                 service.full_name(),
                 method.name(),
                 said("scope"),
                 said("audit_action"),
+                is_set(&options.get_extension(&policy), "awaits_work"),
             );
         }
         modules.push_str("}\n");
     }
     Ok(modules)
+}
+
+/// Whether a field of an option is set to true.
+fn is_set(option: &Value, field: &str) -> bool {
+    let value = option.as_message().and_then(|message| message.get_field_by_name(field));
+    value.and_then(|value| value.as_bool()).unwrap_or(false)
 }
 
 /// A field of an option that is text; empty where it is not set.

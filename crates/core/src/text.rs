@@ -71,6 +71,21 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// `a, b and 12 more`: the first of them, at most so many.
+pub fn some_of<T: AsRef<str>>(all: &[T], named_max: usize) -> String {
+    let named: Vec<&str> = all.iter().take(named_max).map(AsRef::as_ref).collect();
+    match all.len().saturating_sub(named_max) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+/// `1 peer`, `2 peers`.
+pub fn count(number: impl Into<u64>, noun: &str) -> String {
+    let number = number.into();
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -128,6 +128,8 @@ pub struct Used {
     /// Why it is not HTTP/3.
     pub why: Option<Downgrade>,
     pub rtt: Option<Duration>,
+    /// No connection could be opened, several times in a row.
+    pub is_unreachable: bool,
 }
 
 /// Why a call to a peer was not answered.
@@ -212,7 +214,10 @@ impl Peer {
                 state.memory.why().or((!self.may_http3(&state)).then_some(Downgrade::NotOffered))
             }
         };
-        Used { protocol, why, rtt: open.and_then(|open| open.rtt()) }
+        // Once may be a node that is being started.
+        let is_unreachable =
+            protocol.is_none() && state.failed.as_ref().is_some_and(|failed| failed.wait > AGAIN);
+        Used { protocol, why, rtt: open.and_then(|open| open.rtt()), is_unreachable }
     }
 
     /// Sends a datagram over the connection that is open, if there is one over QUIC; it may be lost.

@@ -15,6 +15,8 @@ pub struct Rpc {
     pub scope: &'static str,
     /// What the audit trail calls it; empty: it changes nothing.
     pub audit_action: &'static str,
+    /// It is answered once its work is done, so that silence is no sign of a daemon that hangs.
+    pub awaits_work: bool,
 }
 
 /// The HTTP method of a route.

@@ -1,6 +1,7 @@
 //! `agents list`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 
@@ -8,7 +9,6 @@ use super::columns::COLUMNS;
 use super::{KIND, LIST, request};
 use crate::cli::complete;
 use crate::cli::frame::args::{PageArgs, TableArgs};
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::list::{self, PAGE_MAX, Page};

@@ -1,6 +1,5 @@
 //! `audit export`: the trail as JSON lines that can be checked without a daemon.
 
-use omnirelay_core::text::hex;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt as _;
+use omnirelay_core::text::{count, hex};
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::audit_service;
@@ -17,7 +17,6 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 use super::RecordArgs;
-use crate::cli::frame::client::count;
 use crate::cli::frame::error::{self, CliError};
 use crate::cli::frame::failure::Failure;
 use crate::cli::frame::output::Out;

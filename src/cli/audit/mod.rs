@@ -1,6 +1,5 @@
 //! `omnirelay audit`: who changed what, when and why, and whether the trail is as it was written.
 
-pub mod checks;
 mod export;
 mod get;
 mod list;

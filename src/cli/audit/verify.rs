@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::audit_service;
 use serde_json::{Value, json};
 
 use super::offline::{self, Pin};
 use super::since;
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, flag, items, plain, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::View;

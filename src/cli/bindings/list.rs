@@ -1,13 +1,13 @@
 //! `bindings list`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::binding_service;
 use serde_json::json;
 
 use super::{COLUMNS, KIND, scopes};
 use crate::cli::frame::args::{TableArgs, WatchArgs};
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::text;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};

@@ -1,13 +1,13 @@
 //! `cert list`.
 
 use clap::{Args, ValueEnum};
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
 use serde_json::json;
 
 use super::{COLUMNS, KIND, holder};
 use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::text;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};

@@ -1,7 +1,6 @@
 //! `omnirelay cert`: the certificate authority of a mesh, and the certificates that it issues.
 
 mod ca;
-pub mod checks;
 pub mod doctor;
 mod export;
 mod files;

@@ -1,14 +1,14 @@
 //! Checks of this machine: what the command line itself needs.
 
 use omnirelay_wire::reasons;
-use serde_json::Value;
 
-use super::facts::{Facts, NODE};
-use super::finding::{Category, Check, Finding, Judge, SKEW_WARN_MS};
+use super::Examine;
+use super::facts::Facts;
 use crate::cli::frame::context_file::ContextFile;
 use crate::cli::frame::error::CliError;
+use crate::core::check::finding::{Category, Check, Finding, SKEW_WARN_MS};
 
-pub static CATEGORY: Category = Category {
+pub static CATEGORY: Category<Examine> = Category {
     name: "client",
     page: "guides/scripting.md",
     checks: &[
@@ -16,14 +16,14 @@ pub static CATEGORY: Category = Category {
             "client-config",
             "the configuration file is valid and private",
             "The file with the contexts cannot be used as it is, or others can read it, and so learn where meshes are.",
-            Judge::Facts(config),
+            config,
         ),
         Check::new(
             "client-clock",
             "this machine's clock agrees with the daemon's",
             "Ages that are shown, and --since with a duration, are wrong by the difference. Nothing in the mesh \
              depends on this machine's clock.",
-            Judge::Answer(&NODE, clock),
+            clock,
         ),
     ],
     items: &[],
@@ -43,7 +43,7 @@ pub fn file(file: &Result<ContextFile, CliError>) -> Finding {
         Err(error) => {
             let cause = error.body().cause.clone().unwrap_or_default();
             return Finding::fail(format!("{}: {cause}", error.body().message))
-                .hint_of(error, "mend it, or name another file with --config");
+                .hint(super::next_of(error, "mend it, or name another file with --config"));
         }
     };
     let path = file.path.display();
@@ -59,8 +59,11 @@ pub fn file(file: &Result<ContextFile, CliError>) -> Finding {
     }
 }
 
-fn clock(_: &Value, facts: &Facts) -> Finding {
-    let Some(skew) = facts.skew_ms().map(i64::abs) else {
+fn clock(facts: &Facts) -> Finding {
+    if facts.node.said.is_err() {
+        return super::not_asked();
+    }
+    let Some(skew) = facts.skew_ms() else {
         return Finding::unknown("the daemon did not say what time it is");
     };
     let text = format!("clocks are {skew}ms apart (limit {SKEW_WARN_MS}ms)");

@@ -3,10 +3,6 @@
 pub mod client;
 mod control_api;
 pub mod facts;
-pub mod finding;
-mod gather;
-mod nodes;
-mod registry;
 pub mod report;
 #[cfg(test)]
 mod tests;
@@ -19,10 +15,10 @@ use clap::builder::PossibleValuesParser;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use self::facts::{Facts, Question};
-use self::finding::{Category, Check, Finding, Judge, Verdict};
+use self::facts::{CHECK, Facts};
 use self::report::{Report, Row};
 use super::entry::{Entry, entry};
+use super::frame::document::items;
 use super::frame::error::CliError;
 use super::frame::global::Span;
 use super::frame::rpc::Leaf;
@@ -30,12 +26,15 @@ use super::frame::session::Session;
 use super::node::NODE;
 use super::schema::documents::own;
 use super::schema::schemas;
-use super::{audit, cert, leaders, mesh_config, namespaces, peers, registers, relays};
+use crate::core::check;
+use crate::core::check::finding::{Category, Finding, Verdict};
 
-const LEAF: Leaf = Leaf::read("mesh check", &[&NODE, &peers::LIST, &leaders::LIST, &namespaces::LIST])
-    .exiting("0 1 2 5 6 8 9 10 11");
+const LEAF: Leaf = Leaf::read("mesh check", &[&NODE, &CHECK]).exiting("0 1 2 5 6 8 9 10 11");
 pub static ENTRY: Entry =
     entry!("check", CheckArgs, asking, &[LEAF], &[own("check", "mesh check", schemas::check),]);
+
+/// What a check of the command line itself does.
+pub type Examine = fn(&Facts) -> Finding;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,56 +67,37 @@ pub struct CheckArgs {
     wait: Option<Span>,
 }
 
-/// Every category, in the order of the report.
-pub static CATEGORIES: &[&Category] = &[
-    &client::CATEGORY,
-    &control_api::CATEGORY,
-    &registry::CATEGORY,
-    &peers::checks::CATEGORY,
-    &peers::transport::CATEGORY,
-    &nodes::CATEGORY,
-    &leaders::checks::CATEGORY,
-    &namespaces::checks::CATEGORY,
-    &registers::checks::CATEGORY,
-    &relays::checks::CATEGORY,
-    &audit::checks::CATEGORY,
-    &cert::checks::CATEGORY,
-    &mesh_config::checks::CATEGORY,
-    &versions::CATEGORY,
-];
+/// What the command line judges itself, before what the daemon judges and after it.
+pub static BEFORE: &[&Category<Examine>] = &[&client::CATEGORY, &control_api::CATEGORY];
+pub static AFTER: &[&Category<Examine>] = &[&versions::CATEGORY];
 
-/// Every check with its category, in the order of the report.
-pub fn all() -> impl Iterator<Item = (&'static Category, &'static Check)> + Clone {
-    CATEGORIES.iter().flat_map(|category| category.checks.iter().map(|check| (*category, check)))
+/// The names of all checks with those of their categories, in the order of the report.
+fn names() -> impl Iterator<Item = (&'static str, &'static str)> + Clone {
+    let own = |categories: &'static [&'static Category<Examine>]| {
+        categories.iter().flat_map(|category| category.checks.iter().map(|check| (category.name, check.id)))
+    };
+    own(BEFORE).chain(check::all().map(|(category, check)| (category.name, check.id))).chain(own(AFTER))
 }
 
-/// What is asked for the checks, each question once.
-fn questions() -> Vec<&'static Question> {
-    let asked = all().filter_map(|(_, check)| match check.judge {
-        Judge::Answer(question, _) => Some(question),
-        Judge::Facts(_) | Judge::Nodes(_) => None,
-    });
-    let mut distinct: Vec<&'static Question> = Vec::new();
-    for question in asked {
-        if !distinct.iter().any(|known| std::ptr::eq(*known, question)) {
-            distinct.push(question);
-        }
-    }
-    distinct
+/// The report tells once, where it belongs, why nobody could be asked.
+fn not_asked() -> Finding {
+    Finding::unknown("could not be asked")
 }
 
-/// Asks what all checks need; the other nodes only where what they say is wanted.
-pub async fn gather(session: &Session, others_too: bool) -> Facts {
-    let claimed = CATEGORIES.iter().flat_map(|category| category.items).copied().collect();
-    gather::gather(session, &questions(), claimed, others_too).await
+/// What a failure says is to be done next, or else this.
+fn next_of(error: &CliError, or: &str) -> String {
+    error.body().hints.first().map_or(or, String::as_str).to_owned()
 }
 
 fn categories() -> PossibleValuesParser {
-    PossibleValuesParser::new(CATEGORIES.iter().map(|category| category.name))
+    let mut categories: Vec<&str> = names().map(|(category, _)| category).collect();
+    categories.dedup();
+    PossibleValuesParser::new(categories)
 }
 
+/// A check or a category that can be left out.
 fn skippable(text: &str) -> Result<String, String> {
-    Category::skippable(text, all())
+    report::skippable(text, names())
 }
 
 /// Runs the checks.
@@ -128,7 +108,7 @@ async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> 
     let deadline = args.wait.map(|span| Instant::now() + span.0);
     let (report, facts) = loop {
         let started = Instant::now();
-        let facts = gather(session, wants_nodes(args)).await;
+        let facts = Facts::gather(session, wants_mesh(args)).await;
         let report = judge(args, &facts, started.elapsed());
         let time_left = deadline.is_some_and(|deadline| Instant::now() < deadline);
         if report.is_good(facts.failure()) || !time_left {
@@ -148,37 +128,68 @@ async fn run(args: &CheckArgs, session: &mut Session) -> Result<Exit, CliError> 
 }
 
 /// What is wrong: what has failed, is warned of, or could not be asked.
-pub fn problems(facts: &Facts) -> impl Iterator<Item = Value> {
-    let report = all().map(|(_, check)| (check, check.judge(facts)));
-    report.filter(|(_, found)| found.is_wrong()).map(|(check, found)| {
+pub fn problems(facts: &Facts) -> Vec<Value> {
+    let rows = rows(facts).into_iter().filter(|row| row.finding.verdict.is_wrong());
+    let shown = rows.map(|Row { id, finding, .. }| {
         let mut row = json!({
-            "id": check.id, "result": found.verdict.word(), "message": found.text, "page": report::page(check.id),
+            "id": id, "result": finding.verdict.word(), "message": finding.text, "page": report::page(&id),
         });
-        if let Some(hint) = found.hint {
+        if let Some(hint) = finding.hint {
             row["hint"] = json!(hint);
         }
         row
+    });
+    shown.collect()
+}
+
+/// What each check finds, in the order of the report.
+fn rows(facts: &Facts) -> Vec<Row> {
+    let own = |categories: &'static [&'static Category<Examine>]| {
+        let all = categories
+            .iter()
+            .flat_map(|category| category.checks.iter().map(move |check| (*category, check)));
+        all.map(|(category, check)| Row::of(category, check, (check.judge)(facts), facts.node.took))
+    };
+    let mut rows: Vec<Row> = own(BEFORE).collect();
+    if let Some(mesh) = &facts.mesh {
+        match &mesh.said {
+            Ok(found) => rows.extend(Row::all_of(found, mesh.took)),
+            Err(_) => {
+                let all = check::all();
+                rows.extend(
+                    all.map(|(category, check)| Row::of(category, check, not_asked(), Duration::ZERO)),
+                );
+            }
+        }
+    }
+    rows.extend(own(AFTER));
+    rows
+}
+
+fn is_wanted(args: &CheckArgs, category: &str) -> bool {
+    args.category.is_empty() || args.category.iter().any(|wanted| wanted == category)
+}
+
+/// Whether any check that is wanted is made by the daemon.
+fn wants_mesh(args: &CheckArgs) -> bool {
+    check::all().any(|(category, check)| {
+        is_wanted(args, category.name) && !is_left_out(args, category.name, check.id)
     })
 }
 
-fn is_wanted(args: &CheckArgs, category: &Category) -> bool {
-    args.category.is_empty() || args.category.iter().any(|wanted| wanted == category.name)
-}
-
-/// Whether any check that is wanted judges what the other nodes say.
-fn wants_nodes(args: &CheckArgs) -> bool {
-    let judged = |(category, check): (&Category, &Check)| {
-        let skipped = category.is_left_out(check, &args.skip);
-        is_wanted(args, category) && !skipped && matches!(check.judge, Judge::Nodes(_))
-    };
-    all().any(judged)
+fn is_left_out(args: &CheckArgs, category: &str, id: &str) -> bool {
+    args.skip.iter().any(|name| [id, category].contains(&name.as_str()))
 }
 
 fn judge(args: &CheckArgs, facts: &Facts, took: Duration) -> Report {
-    let rows = all().filter(|(category, _)| is_wanted(args, category)).map(|(category, check)| {
-        let left_out = category.is_left_out(check, &args.skip);
-        let finding = if left_out { Finding::skip("left out") } else { check.judge(facts) };
-        Row::of(category, check, finding, check.took_ms(facts))
-    });
-    Report { kind: "CheckReport", rows: rows.collect(), took, strict: args.strict }
+    let mut rows = rows(facts);
+    rows.retain(|row| is_wanted(args, &row.category));
+    for row in &mut rows {
+        if is_left_out(args, &row.category, &row.id) {
+            row.finding = Finding::skip("left out");
+        }
+    }
+    let found = facts.mesh.as_ref().and_then(|mesh| mesh.said.as_ref().ok());
+    let nodes = found.map(|found| items(found, "nodes").to_vec()).unwrap_or_default();
+    Report { kind: "CheckReport", rows, took, strict: args.strict, nodes }
 }

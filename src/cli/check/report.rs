@@ -2,22 +2,25 @@
 
 use std::time::Duration;
 
+use omnirelay_core::text::some_of;
 use serde_json::{Value, json};
 
-use super::finding::{Category, Check, Finding, Verdict};
+use crate::cli::frame::document::{items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::screen::{Screen, printable};
+use crate::cli::frame::screen::{Screen, printable, printable_lines};
 use crate::cli::frame::session::Session;
+use crate::core::check::facts::NAMED_MAX;
+use crate::core::check::finding::{Category, Check, Finding, Verdict};
 
 /// What one check found.
 pub struct Row {
-    category: &'static str,
-    id: &'static str,
-    description: &'static str,
+    pub category: String,
+    pub id: String,
+    pub description: String,
     pub finding: Finding,
     /// How long what it judges took to find out.
-    took_ms: u64,
+    pub took: Duration,
 }
 
 /// The findings of one round.
@@ -28,6 +31,8 @@ pub struct Report {
     pub took: Duration,
     /// Warnings count as failures.
     pub strict: bool,
+    /// The nodes that live, and what came of asking each, as the daemon says it; empty: nobody was to be asked.
+    pub nodes: Vec<Value>,
 }
 
 /// Of more checks than these only the number is told, when none of them could be asked: one cause stands above them.
@@ -36,6 +41,26 @@ const NOT_ASKED_MAX: usize = 5;
 /// Where the documents explain a check.
 pub fn page(id: &str) -> String {
     format!("docs/reference/checks.md#{id}")
+}
+
+/// A check or a category that can be left out, of these: the names of categories with those of their checks.
+///
+/// # Errors
+/// The names that there are.
+pub fn skippable(
+    text: &str,
+    all: impl Iterator<Item = (&'static str, &'static str)> + Clone,
+) -> Result<String, String> {
+    if all.clone().any(|(category, id)| [category, id].contains(&text)) {
+        return Ok(text.to_owned());
+    }
+    let ids: Vec<&str> = all.map(|(_, id)| id).collect();
+    Err(format!("there is no check `{text}`; checks: {}", ids.join(", ")))
+}
+
+/// Whether nobody could be asked what a row judges.
+fn is_unasked(row: &Row) -> bool {
+    row.finding == super::not_asked()
 }
 
 impl Report {
@@ -68,12 +93,13 @@ impl Report {
     }
 
     fn to_json(&self) -> Value {
+        let nodes = if self.nodes.is_empty() { None } else { Some(&self.nodes) };
         let category = |rows: &[Row]| {
             let checks: Vec<Value> = rows.iter().map(Row::to_json).collect();
             json!({"name": rows[0].category, "checks": checks})
         };
         let categories: Vec<Value> = self.categories().map(category).collect();
-        json!({
+        let mut document = json!({
             "schemaVersion": "v1",
             "kind": self.kind,
             "success": self.success(),
@@ -86,16 +112,33 @@ impl Report {
                 "durationMs": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             },
             "categories": categories,
-        })
+        });
+        if let Some(nodes) = nodes {
+            document["nodes"] = json!(nodes);
+        }
+        document
+    }
+
+    /// `2 of 3 nodes asked, `: whose word it is.
+    fn asked(&self) -> String {
+        let asked = self.nodes.iter().filter(|node| text(node, "trouble").is_empty()).count();
+        match self.nodes.len() {
+            0 => String::new(),
+            1 => "1 node asked, ".to_owned(),
+            all if all == asked => format!("{all} nodes asked, "),
+            all => format!("{asked} of {all} nodes asked, "),
+        }
     }
 
     fn to_text(&self, short: bool, screen: Screen) -> String {
         let mut lines = String::new();
-        let not_asked = self.rows.iter().filter(|row| row.finding == Finding::not_asked()).count();
-        let is_counted = |row: &Row| not_asked > NOT_ASKED_MAX && row.finding == Finding::not_asked();
+        let not_asked = self.rows.iter().filter(|row| is_unasked(row)).count();
+        let is_counted = |row: &Row| not_asked > NOT_ASKED_MAX && is_unasked(row);
         for rows in self.categories() {
-            let shown =
-                rows.iter().filter(|row| !short || row.finding.is_bad()).filter(|row| !is_counted(row));
+            let shown = rows
+                .iter()
+                .filter(|row| !short || row.finding.verdict.is_wrong())
+                .filter(|row| !is_counted(row));
             let text: String = shown.map(|row| row.to_text(screen)).collect();
             if !text.is_empty() {
                 lines.push_str(&format!("{}\n{text}", rows[0].category));
@@ -118,8 +161,9 @@ impl Report {
         }
         let gap = if lines.is_empty() { "" } else { "\n" };
         lines.push_str(&format!(
-            "{gap}Result: {result}   {}   ({:.1}s)\n",
+            "{gap}Result: {result}   {}   ({}{:.1}s)\n",
             parts.join(", "),
+            self.asked(),
             self.took.as_secs_f64()
         ));
         lines
@@ -127,26 +171,58 @@ impl Report {
 }
 
 impl Row {
-    pub fn of<J>(category: &Category<J>, check: &Check<J>, finding: Finding, took_ms: u64) -> Self {
-        Self { category: category.name, id: check.id, description: check.description, finding, took_ms }
+    /// What a check of this program has found.
+    pub fn of<J>(category: &Category<J>, check: &Check<J>, finding: Finding, took: Duration) -> Self {
+        let [category, id, description] = [category.name, check.id, check.description].map(str::to_owned);
+        Self { category, id, description, finding, took }
+    }
+
+    /// The rows of a report that a daemon has made. What a later one calls otherwise is unknown.
+    pub fn all_of(report: &Value, took: Duration) -> Vec<Self> {
+        let of = |category: &str, row: &Value| {
+            let words = |name| text(row, name).to_owned();
+            let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.word() == text(row, "result"));
+            let seen_by = items(row, "seenBy").iter().filter_map(Value::as_str).map(str::to_owned);
+            let finding = Finding {
+                verdict: verdict.unwrap_or(Verdict::Unknown),
+                text: words("message"),
+                hint: Some(words("hint")).filter(|hint| !hint.is_empty()),
+                seen_by: seen_by.collect(),
+            };
+            Self {
+                category: category.to_owned(),
+                id: words("id"),
+                description: words("description"),
+                finding,
+                took,
+            }
+        };
+        let categories = items(report, "categories").iter();
+        let rows = categories.flat_map(|category| {
+            items(category, "checks").iter().map(move |row| of(text(category, "name"), row))
+        });
+        rows.collect()
     }
 
     fn to_json(&self) -> Value {
-        let Self { id, description, finding, took_ms, .. } = self;
+        let Self { id, description, finding, took, .. } = self;
         let mut row = json!({
             "id": id,
             "description": description,
             "result": finding.verdict.word(),
             "message": finding.text,
         });
-        if finding.is_wrong() {
+        if finding.verdict.is_wrong() {
             row["error"] = json!(finding.text);
             row["page"] = json!(page(id));
         }
         if let Some(hint) = &finding.hint {
             row["hint"] = json!(hint);
         }
-        row["durationMs"] = json!(took_ms);
+        if !finding.seen_by.is_empty() {
+            row["seenBy"] = json!(finding.seen_by);
+        }
+        row["durationMs"] = json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         row
     }
 
@@ -163,13 +239,18 @@ impl Row {
         let sign = if screen.unicode { sign } else { plain };
         let sign = if screen.color { format!("\x1b[{color}m{sign}\x1b[0m") } else { sign.to_owned() };
         let what = match finding.verdict {
-            Verdict::Pass | Verdict::Warn | Verdict::Fail => printable(&finding.text),
+            // What has several lines is a list.
+            Verdict::Pass | Verdict::Warn | Verdict::Fail => printable_lines(&finding.text),
             Verdict::Skip | Verdict::Unknown => {
                 format!("{description}: {}  [{id}]", printable(&finding.text))
             }
         };
         let hint = finding.hint.as_ref().map(|hint| format!("      try: {}\n", printable(hint)));
-        let see = finding.is_bad().then(|| format!("      see: omnirelay explain {id}\n"));
-        format!("  {sign} {what}\n{}{}", hint.unwrap_or_default(), see.unwrap_or_default())
+        let is_bad = finding.verdict.is_bad();
+        let seen = (is_bad && !finding.seen_by.is_empty())
+            .then(|| format!("      seen by: {}\n", printable(&some_of(&finding.seen_by, NAMED_MAX))));
+        let see = is_bad.then(|| format!("      see: omnirelay explain {id}\n"));
+        let below = [seen, hint, see].into_iter().flatten().collect::<String>();
+        format!("  {sign} {what}\n{below}")
     }
 }

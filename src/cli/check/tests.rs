@@ -1,365 +1,186 @@
-mod bad_cases;
-
 use std::time::Duration;
 
 use omnirelay_wire::fault::Code;
 use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
-use super::facts::{Answer, NODE, NodeSaid};
-use super::{Check, CheckArgs, Facts, Finding, Verdict, all, judge, questions};
+use super::facts::Answer;
+use super::report::Row;
+use super::{CheckArgs, Facts, judge, names, rows, wants_mesh};
 use crate::cli::frame::context_file::ContextFile;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::time;
-use crate::cli::leaders::checks::SCOPES;
-use crate::cli::namespaces::checks::NAMESPACES;
-use crate::cli::peers::checks::PEERS;
-use bad_cases::bad_cases;
+use crate::core::check::all;
+use crate::core::check::finding::Verdict;
+
+fn answer(said: Value) -> Answer {
+    let came_ms = time::millis(&json!("2026-11-20T06:00:00.010Z"));
+    Answer { said: Ok(said), took: Duration::from_millis(20), came_ms }
+}
 
 fn node() -> Value {
     json!({
-        "generatedAt": "2026-11-20T06:00:00Z", "localNodeId": "node-1", "stale": false,
-        "version": env!("CARGO_PKG_VERSION"), "store": "embedded", "principal": "local",
-        "scopes": ["mesh.read", "mesh.operate"], "ready": true,
-        "readiness": [
-            {"name": "store", "ok": true, "message": "", "required": true},
-            {"name": "store-settings", "ok": true, "message": "", "required": false},
-            {"name": "store-sentinels", "ok": true, "message": "", "required": false},
-            {"name": "history", "ok": true, "message": "", "required": false},
-            {"name": "lost-records", "ok": true, "message": "", "required": false},
-            {"name": "leaders-replicas", "ok": true, "message": "", "required": false},
-            {"name": "leaders-split", "ok": true, "message": "", "required": false},
-            {"name": "audit", "ok": true, "message": "", "required": false},
-            {"name": "audit-trail", "ok": true, "message": "", "required": false},
-            {"name": "mesh", "ok": true, "message": "", "required": false},
-            {"name": "identity", "ok": true, "message": "", "required": false},
-            {"name": "store-credentials", "ok": true, "message": "", "required": false},
-            {"name": "plaintext", "ok": true, "message": "", "required": false},
-            {"name": "federation", "ok": true, "message": "", "required": false},
-            {"name": "key-files", "ok": true, "message": "", "required": false},
-            {"name": "without-identity", "ok": true, "message": "", "required": false},
-            {"name": "signed-records", "ok": true, "message": "", "required": false},
-            {"name": "unsigned-records", "ok": true, "message": "", "required": false},
-            {"name": "issuers", "ok": true, "message": "", "required": false},
-            {"name": "second-issuer", "ok": true, "message": "", "required": false},
-            {"name": "transport-policy", "ok": true, "message": "", "required": false},
-            {"name": "transport-policy-warnings", "ok": true, "message": "", "required": false},
-            {"name": "registers", "ok": true, "message": "", "required": false},
-            {"name": "federated-registers", "ok": true, "message": "", "required": false},
-            {"name": "gossip", "ok": true, "message": "", "required": false},
-            {"name": "sinks", "ok": true, "message": "", "required": false},
-            {"name": "publication", "ok": true, "message": "", "required": false},
-            {"name": "registry", "ok": true, "message": "", "required": false},
-        ],
-        "clientVersionMin": "0.1.0", "letIn": "nobody",
-        "hostTime": "2026-11-20T06:00:00.005Z", "revocationsNumber": "3", "revocationsEnforcedNumber": "3",
-        "meshPort": "open", "enrolment": "certified",
+        "generatedAt": "2026-11-20T06:00:00Z", "localNodeId": "node-1", "version": env!("CARGO_PKG_VERSION"),
+        "principal": "local", "scopes": ["mesh.read", "mesh.operate"], "clientVersionMin": "0.1.0",
     })
 }
 
-fn peer(id: &str, status: &str, cordoned: bool, version: &str) -> Value {
-    json!({
-        "nodeId": id, "status": status, "cordoned": cordoned, "metadata": {"meshVersion": version},
-        "health": {"state": status},
-    })
+/// What a daemon finds, all of it well but for the results of these checks.
+fn report(but: &[(&str, &str)]) -> Value {
+    let categories = crate::core::check::CATEGORIES.iter().map(|category| {
+        let checks = category.checks.iter().map(|check| {
+            let result = but.iter().find(|(id, _)| *id == check.id).map_or("pass", |(_, result)| result);
+            json!({
+                "id": check.id, "description": check.description, "result": result, "message": "as found",
+                "hint": "do this", "seenBy": ["node-2"],
+            })
+        });
+        json!({"name": category.name, "checks": checks.collect::<Vec<_>>()})
+    });
+    let nodes = json!([{"nodeId": "node-1", "by": "itself"}, {"nodeId": "node-2", "trouble": "silent"}]);
+    json!({"categories": categories.collect::<Vec<_>>(), "nodes": nodes})
 }
 
-/// One that gossip has so.
-fn heard(id: &str, health: &str) -> Value {
-    let mut peer = peer(id, "alive", false, "0.1.0");
-    peer["health"] = json!({"state": health, "by": ["node-1"]});
-    peer
-}
-
-/// One that is called at its mesh port.
-fn meshed(id: &str, by: &str, downgrade: &str) -> Value {
-    let mut peer = peer(id, "alive", false, "0.1.0");
-    peer["metadata"]["endpoints"] = json!({"mesh": "10.0.0.2:17421"});
-    (peer["rpcTransport"], peer["downgrade"]) = (json!(by), json!(downgrade));
-    peer
-}
-
-fn scope(name: &str, leader: &str, flaps: u64) -> Value {
-    json!({"scope": name, "leaderId": leader, "flapsLastHour": flaps})
-}
-
-/// A node that is another one, as it says of itself.
-fn other() -> NodeSaid {
-    let mut said = node();
-    said["localNodeId"] = json!("node-2");
-    NodeSaid { id: "node-2".into(), address: "127.0.0.1:2".into(), said: Ok(said) }
-}
-
-fn facts() -> Facts {
-    let mut other_peer = meshed("node-2", "http3", "");
-    other_peer["cordoned"] = json!(true);
-    let peers = json!([peer("node-1", "alive", false, "0.1.0"), other_peer]);
-    let answer = |said| Answer { said: Ok(said), took_ms: 2 };
+fn facts(but: &[(&str, &str)]) -> Facts {
     Facts {
         config: Ok(ContextFile::default()),
         address: "http://127.0.0.1:1".into(),
-        is_loopback: true,
-        now_ms: time::millis(&json!("2026-11-20T06:00:00.010Z")),
-        answers: vec![
-            (&NODE, answer(node())),
-            (&PEERS, answer(json!({ "peers": peers }))),
-            (&SCOPES, answer(json!({"scopes": [scope("global-control", "node-1", 0)]}))),
-            (&NAMESPACES, answer(json!({"namespaces": [namespace("orders", &json!({}))]}))),
-        ],
-        others: vec![other()],
-        not_asked: 0,
-        nodes_ms: 3,
-        claimed: super::CATEGORIES.iter().flat_map(|category| category.items).copied().collect(),
+        node: answer(node()),
+        mesh: Some(answer(report(but))),
     }
 }
 
-/// One with which all is as it should be, but for this.
-fn namespace(name: &str, but: &Value) -> Value {
-    let mut namespace = json!({"namespace": name, "shards": 8, "state": "steady", "unowned": 0, "imbalance": 1.25,
-               "spec": {"policy": {"holders": ["service:orders"]}}});
-    for (field, value) in but.as_object().into_iter().flatten() {
-        namespace[field] = value.clone();
-    }
-    namespace
-}
-
-fn check(id: &str) -> &'static Check {
-    all().map(|(_, check)| check).find(|check| check.id == id).unwrap()
-}
-
-fn found(id: &str, facts: &Facts) -> Finding {
-    check(id).judge(facts)
-}
-
-fn with_answer(place: usize, said: Value) -> Facts {
-    let mut facts = facts();
-    facts.answers[place].1.said = Ok(said);
-    facts
+fn args() -> CheckArgs {
+    CheckArgs { short: false, category: Vec::new(), skip: Vec::new(), strict: false, wait: None }
 }
 
 fn with_node(change: impl FnOnce(&mut Value)) -> Facts {
-    let mut node = node();
-    change(&mut node);
-    with_answer(0, node)
-}
-
-/// An item of readiness that is not fine.
-fn with_trouble(name: &str, message: &str) -> Facts {
-    with_node(|node| trouble(node, name, message))
-}
-
-fn trouble(node: &mut Value, name: &str, message: &str) {
-    let items = node["readiness"].as_array_mut().unwrap();
-    items.retain(|item| item["name"] != name);
-    items.push(json!({"name": name, "ok": false, "message": message, "required": name == "view"}));
-}
-
-/// The other node says or is something else.
-fn with_other(change: impl FnOnce(&mut NodeSaid)) -> Facts {
-    let mut facts = facts();
-    change(&mut facts.others[0]);
+    let mut facts = facts(&[]);
+    change(facts.node.said.as_mut().unwrap());
     facts
-}
-
-fn with_other_trouble(name: &str, message: &str) -> Facts {
-    with_other(|other| trouble(other.said.as_mut().unwrap(), name, message))
-}
-
-fn with_peers(peers: Value) -> Facts {
-    with_answer(1, json!({ "peers": peers }))
-}
-
-/// A mesh of one peer.
-fn alone(id: &str, status: &str, cordoned: bool) -> Facts {
-    with_peers(json!([peer(id, status, cordoned, "0.1.0")]))
-}
-
-fn with_scopes(scopes: Value) -> Facts {
-    with_answer(2, json!({ "scopes": scopes }))
 }
 
 fn refused(code: Code) -> Facts {
     let error = CliError::new(reasons::INTERNAL, "the daemon said no").with_code(code).cause("because");
-    let mut facts = facts();
-    for (_, answer) in &mut facts.answers {
-        answer.said = Err(error.clone());
-    }
-    facts.others.clear();
-    facts
+    let refused = Answer { said: Err(error), took: Duration::ZERO, came_ms: None };
+    Facts { node: refused.clone(), mesh: Some(refused), ..facts(&[]) }
 }
 
-/// A check, facts in which it does not pass, what it says then, and what its text names.
-type Case = (&'static str, Facts, Verdict, &'static str);
+fn found(id: &str, facts: &Facts) -> Row {
+    rows(facts).into_iter().find(|row| row.id == id).unwrap()
+}
 
-/// Facts in which the check cannot be made.
-fn unknown_cases() -> Vec<(&'static str, Facts)> {
-    let unreadable = CliError::new(reasons::CONFIG_UNREADABLE, "cannot read c.yaml");
-    let mut cases = vec![
-        ("client-config", Facts { config: Err(unreadable), ..facts() }),
-        // No target, so there is nobody to reach.
-        ("control-api-reachable", refused(Code::InvalidArgument)),
+#[test]
+fn every_check_is_in_the_report_once_and_in_the_order_of_the_names() {
+    let rows = rows(&facts(&[]));
+    let told: Vec<(&str, &str)> = rows.iter().map(|row| (&*row.category, &*row.id)).collect();
+    assert_eq!(told, names().collect::<Vec<_>>());
+    for row in rows {
+        assert_eq!(row.finding.verdict, Verdict::Pass, "{}: {}", row.id, row.finding.text);
+    }
+}
+
+#[test]
+fn what_the_command_line_judges_itself_fails_when_it_should() {
+    let mut loose = ContextFile::default();
+    loose.mode = Some(0o644);
+    let mut stray = ContextFile::default();
+    stray.mode = Some(0o600);
+    stray.unknown_keys = vec!["colour".into()];
+    let invalid = CliError::new(reasons::CONFIG_INVALID, "c.yaml is wrong");
+    let at = |text: &str| with_node(|node| node["generatedAt"] = json!(text));
+    let cases = [
+        ("client-config", Facts { config: Ok(loose), ..facts(&[]) }, Verdict::Warn, "0644"),
+        ("client-config", Facts { config: Ok(stray), ..facts(&[]) }, Verdict::Warn, "colour"),
+        ("client-config", Facts { config: Err(invalid), ..facts(&[]) }, Verdict::Fail, "c.yaml"),
+        ("client-clock", at("2026-11-20T05:00:00Z"), Verdict::Fail, "apart"),
+        // It was asked at 05:59:59.990 and answered at 06:00:00.010.
+        ("client-clock", at("2026-11-20T05:59:59.740Z"), Verdict::Warn, "250ms"),
+        ("client-clock", at("2026-11-20T06:00:00.260Z"), Verdict::Warn, "250ms"),
+        ("control-api-reachable", refused(Code::Unavailable), Verdict::Fail, "because"),
+        ("control-api-access", refused(Code::Unauthenticated), Verdict::Fail, "said no"),
+        ("control-api-access", refused(Code::PermissionDenied), Verdict::Fail, "said no"),
+        ("control-api-access", with_node(|node| node["scopes"] = json!([])), Verdict::Fail, "cannot read"),
+        (
+            "versions-client",
+            with_node(|node| node["clientVersionMin"] = json!("99.0.0")),
+            Verdict::Fail,
+            "99",
+        ),
+        ("versions-daemon", with_node(|node| node["version"] = json!("99.0.0")), Verdict::Warn, "99.0.0"),
     ];
-    let alone = ["client-config", "control-api-reachable"];
-    let dependants = all().map(|(_, check)| check.id).filter(|id| !alone.contains(id));
-    cases.extend(dependants.map(|id| (id, refused(Code::Unavailable))));
-    cases
-}
-
-#[test]
-fn everything_passes_on_a_fit_mesh() {
-    for (_, check) in all() {
-        let finding = check.judge(&facts());
-        assert_eq!(finding.verdict, Verdict::Pass, "{}: {}", check.id, finding.text);
-    }
-}
-
-#[test]
-fn each_check_fails_when_it_should() {
-    for (id, facts, verdict, names) in bad_cases() {
-        let finding = found(id, &facts);
+    for (id, facts, verdict, names) in cases {
+        let Row { finding, .. } = found(id, &facts);
         assert_eq!(finding.verdict, verdict, "{id}: {}", finding.text);
         assert!(finding.text.contains(names), "{id}: {}", finding.text);
         assert!(finding.hint.is_some(), "{id} does not say what to do");
     }
-}
-
-#[test]
-fn each_check_is_unknown_when_it_cannot_be_made() {
-    for (id, facts) in unknown_cases() {
-        let finding = found(id, &facts);
-        assert_eq!(finding.verdict, Verdict::Unknown, "{id}: {}", finding.text);
+    for within in ["2026-11-20T05:59:59.741Z", "2026-11-20T06:00:00.259Z"] {
+        assert_eq!(found("client-clock", &at(within)).finding.verdict, Verdict::Pass, "{within}");
     }
 }
 
 #[test]
-fn no_check_lacks_a_bad_and_an_unknown_case() {
-    for (_, check) in all() {
-        assert!(
-            bad_cases().iter().any(|(id, ..)| *id == check.id),
-            "{} has no case in which it fails",
-            check.id
-        );
-        assert!(unknown_cases().iter().any(|(id, _)| *id == check.id), "{} has no unknown case", check.id);
+fn what_could_not_be_asked_is_unknown() {
+    let away = refused(Code::Unavailable);
+    let known = ["client-config", "control-api-reachable"];
+    for row in rows(&away).iter().filter(|row| !known.contains(&&*row.id)) {
+        assert_eq!(row.finding.verdict, Verdict::Unknown, "{}: {}", row.id, row.finding.text);
     }
-}
-
-#[test]
-fn every_item_of_readiness_is_judged_once() {
-    let mut claimed: Vec<&str> =
-        super::CATEGORIES.iter().flat_map(|category| category.items).copied().collect();
-    claimed.sort_unstable();
-    let all = claimed.len();
-    claimed.dedup();
-    assert_eq!(claimed.len(), all);
-    for item in claimed.iter().filter(|item| **item != "serving") {
-        let told = all_bad(&with_other_trouble(item, "planted"));
-        assert!(told.iter().any(|text| text.contains("planted")) || *item == "session", "{item}: {told:?}");
-    }
-}
-
-fn all_bad(facts: &Facts) -> Vec<String> {
-    all().map(|(_, check)| check.judge(facts)).filter(Finding::is_bad).map(|found| found.text).collect()
-}
-
-#[test]
-fn a_node_that_cannot_be_asked_from_here_is_named() {
-    let many = Facts { not_asked: 900, ..facts() };
-    assert!(found("nodes-answer", &many).text.contains("900 more were not asked"));
-    assert!(found("audit-sealed", &many).text.ends_with("(2 of 902 live nodes said so)"));
-    let mut elsewhere = with_other(|other| {
-        other.said = Err(CliError::new(reasons::CONNECTION_REFUSED, "away"));
-    });
-    elsewhere.is_loopback = false;
-    let another = with_other(|other| other.said.as_mut().unwrap()["localNodeId"] = json!("node-7"));
-    for facts in [elsewhere, another] {
-        let finding = found("nodes-answer", &facts);
-        assert_eq!(finding.verdict, Verdict::Skip);
-        assert!(finding.text.contains("not to be asked from here: node-2"), "{}", finding.text);
-        assert_eq!(found("nodes-ready", &facts).verdict, Verdict::Skip);
-        assert!(found("audit-sealed", &facts).text.ends_with("(1 of 2 live nodes said so)"));
-    }
-}
-
-#[test]
-fn refusing_daemon_is_reachable() {
-    assert_eq!(found("control-api-reachable", &refused(Code::Unauthenticated)).verdict, Verdict::Pass);
+    assert_eq!(rows(&away).len(), rows(&facts(&[])).len());
+    // No target, so there is nobody to reach.
+    let nobody = refused(Code::InvalidArgument);
+    assert_eq!(found("control-api-reachable", &nobody).finding.verdict, Verdict::Unknown);
+    let unreadable = CliError::new(reasons::CONFIG_UNREADABLE, "cannot read c.yaml");
+    let unreadable = Facts { config: Err(unreadable), ..facts(&[]) };
+    assert_eq!(found("client-config", &unreadable).finding.verdict, Verdict::Unknown);
+    assert_eq!(
+        found("control-api-reachable", &refused(Code::Unauthenticated)).finding.verdict,
+        Verdict::Pass
+    );
 }
 
 #[test]
 fn skipped_and_unwanted_checks_do_not_count() {
-    let args = CheckArgs {
-        short: false,
-        category: vec!["membership".into()],
-        skip: vec!["membership-dead".into()],
-        strict: false,
-        wait: None,
-    };
-    let facts =
-        with_peers(json!([peer("node-1", "alive", false, "0.1.0"), peer("b", "dead", false, "0.1.0")]));
-    let report = judge(&args, &facts, Duration::ZERO);
+    let skips =
+        CheckArgs { category: vec!["membership".into()], skip: vec!["membership-dead".into()], ..args() };
+    let facts = facts(&[("membership-dead", "fail"), ("leadership-led", "fail")]);
+    let report = judge(&skips, &facts, Duration::ZERO);
     assert!(report.success());
     assert_eq!(report.counts(Verdict::Skip), 1);
-    assert_eq!(report.rows.len(), 6);
-    let without_skip = CheckArgs { skip: Vec::new(), ..args };
+    let members = all().filter(|(category, _)| category.name == "membership").count();
+    assert_eq!(report.rows.len(), members);
+    let without_skip = CheckArgs { skip: Vec::new(), ..skips };
     assert!(!judge(&without_skip, &facts, Duration::ZERO).success());
 }
 
 #[test]
 fn warnings_fail_only_when_strict() {
-    let facts =
-        with_peers(json!([peer("node-1", "alive", false, "0.1.0"), peer("b", "suspect", false, "0.1.0")]));
     for (strict, success) in [(false, true), (true, false)] {
-        let args = CheckArgs { short: false, category: Vec::new(), skip: Vec::new(), strict, wait: None };
-        assert_eq!(judge(&args, &facts, Duration::ZERO).success(), success, "strict: {strict}");
+        let args = CheckArgs { strict, ..args() };
+        let report = judge(&args, &facts(&[("membership-suspect", "warn")]), Duration::ZERO);
+        assert_eq!(report.success(), success, "strict: {strict}");
     }
 }
 
-/// Nodes that say no more of themselves than this.
-fn older(readiness: Value) -> Facts {
-    let mut facts = with_node(|node| node["readiness"] = readiness);
-    facts.others.clear();
-    facts
+/// A result that a later daemon has a word for, and this program has not, is not taken for a good one.
+#[test]
+fn what_a_later_daemon_finds_is_shown_and_never_well() {
+    let mut later = report(&[("nodes-fit", "astonishing")]);
+    let more =
+        json!({"name": "orbits", "checks": [{"id": "orbits-stable", "result": "fail", "message": "m"}]});
+    later["categories"].as_array_mut().unwrap().push(more);
+    let later = Facts { mesh: Some(answer(later)), ..facts(&[]) };
+    assert_eq!(found("nodes-fit", &later).finding.verdict, Verdict::Unknown);
+    assert_eq!(found("orbits-stable", &later).category, "orbits");
+    assert!(!judge(&args(), &later, Duration::ZERO).success());
 }
 
 #[test]
-fn settings_and_history_are_said_once() {
-    let said = [
-        ("store-settings", "registry-settings"),
-        ("store-sentinels", "registry-sentinels"),
-        ("history", "registry-history"),
-        ("lost-records", "registry-lost"),
-        ("leaders-replicas", "registry-replicas"),
-        ("leaders-split", "registry-splits"),
-    ];
-    for (name, id) in said {
-        let older = older(json!([]));
-        assert_eq!(found(id, &older).verdict, Verdict::Skip, "an older daemon");
-        let ready = found("control-api-ready", &with_trouble(name, "set it"));
-        assert_eq!(ready.text, "node-1 is ready");
-    }
-}
-
-#[test]
-fn who_comes_in_without_proof_is_told() {
-    let cases = [
-        ("nobody", Verdict::Pass, "nobody", false),
-        ("host", Verdict::Pass, "every user of the daemon's host", true),
-        ("anyone", Verdict::Warn, "whoever reaches", true),
-        ("", Verdict::Skip, "does not say", false),
-    ];
-    for (word, verdict, text, hints) in cases {
-        let finding = found("control-api-proof", &with_node(|node| node["letIn"] = json!(word)));
-        assert_eq!((finding.verdict, finding.hint.is_some()), (verdict, hints), "{word}: {finding:?}");
-        assert!(finding.text.contains(text), "{word}: {finding:?}");
-    }
-}
-
-/// The page of the documents that says what each check means.
-
-#[test]
-fn the_command_names_every_method_that_is_asked() {
-    for question in questions() {
-        let named = super::LEAF.calls.iter().any(|rpc| rpc.method == question.rpc.method);
-        assert!(named, "{}", question.rpc.method);
-    }
+fn the_daemon_is_asked_only_for_what_it_judges() {
+    assert!(wants_mesh(&args()));
+    assert!(!wants_mesh(&CheckArgs { category: vec!["client".into()], ..args() }));
+    let category = vec!["shards".into()];
+    assert!(!wants_mesh(&CheckArgs { category: category.clone(), skip: vec!["shards".into()], ..args() }));
+    assert!(wants_mesh(&CheckArgs { category, ..args() }));
 }

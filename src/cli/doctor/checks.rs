@@ -3,7 +3,7 @@
 use super::daemons::Daemon;
 use super::machine::{Clock, DataState, Machine, Port, SocketState, Taken};
 use crate::cli::check::client;
-use crate::cli::check::finding::{Category, Check, Finding, Verdict};
+use crate::core::check::finding::{Category, Check, Finding, Verdict};
 
 /// Judges this machine.
 pub type Examine = fn(&Machine) -> Finding;

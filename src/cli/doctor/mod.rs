@@ -5,20 +5,20 @@ mod daemons;
 mod machine;
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
 use omnirelay_wire::fault::Exit;
 
 use self::checks::{CATEGORIES, Examine};
-use super::check::finding::{Category, Check, Finding};
-use super::check::report::{Report, Row};
+use super::check::report::{self, Report, Row};
 use super::entry::{Entry, entry};
 use super::frame::error::CliError;
 use super::frame::rpc::Leaf;
 use super::frame::session::Session;
 use super::schema::documents::own;
 use super::schema::schemas;
+use crate::core::check::finding::{Category, Check, Finding};
 
 const LEAF: Leaf = Leaf::local("doctor", "looks at this machine only").exiting("0 1 2 10");
 pub static ENTRY: Entry =
@@ -59,7 +59,7 @@ fn all() -> impl Iterator<Item = (&'static Category<Examine>, &'static Check<Exa
 }
 
 fn skippable(text: &str) -> Result<String, String> {
-    Category::skippable(text, all())
+    report::skippable(text, all().map(|(category, check)| (category.name, check.id)))
 }
 
 /// # Errors
@@ -73,10 +73,11 @@ async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError>
     let rows = all().map(|(category, check)| {
         let left_out = category.is_left_out(check, &args.skip);
         let finding = if left_out { Finding::skip("left out") } else { (check.judge)(&machine) };
-        Row::of(category, check, finding, 0)
+        Row::of(category, check, finding, Duration::ZERO)
     });
     let rows = rows.collect();
-    let report = Report { kind: "DoctorReport", rows, took: began.elapsed(), strict: args.strict };
+    let report =
+        Report { kind: "DoctorReport", rows, took: began.elapsed(), strict: args.strict, nodes: Vec::new() };
     report.show(args.short, session)?;
     Ok(if report.success() { Exit::Ok } else { Exit::Negative })
 }

@@ -1,6 +1,7 @@
 //! `drones list`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ use super::columns::{COLUMNS, state};
 use super::fleet::{self, Fleet, RelayArgs, Silent, Site};
 use super::{KIND, LIST};
 use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::client::{count, grpc};
+use crate::cli::frame::client::grpc;
 use crate::cli::frame::document::{number, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Text, View};

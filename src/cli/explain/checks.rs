@@ -1,9 +1,9 @@
 //! The checks of `mesh check`, of `doctor` and of `cert doctor`, and what each means.
 
 use crate::cli::cert::doctor as papers;
-use crate::cli::check;
-use crate::cli::check::finding::{Category, Check};
+use crate::cli::check::{self, Examine};
 use crate::cli::doctor;
+use crate::core::check::finding::{Category, Check};
 
 /// What a check is, whatever it judges.
 pub struct Explained {
@@ -29,7 +29,13 @@ pub fn explained() -> impl Iterator<Item = Explained> {
         .flat_map(|category| category.checks.iter().map(|check| Explained::of(category, check)));
     let of_papers =
         papers::checks::CATEGORY.checks.iter().map(|check| Explained::of(&papers::checks::CATEGORY, check));
-    check::all().map(|(category, check)| Explained::of(category, check)).chain(of_machine).chain(of_papers)
+    let of_client = |categories: &'static [&'static Category<Examine>]| {
+        categories
+            .iter()
+            .flat_map(|category| category.checks.iter().map(|check| Explained::of(*category, check)))
+    };
+    let of_mesh = crate::core::check::all().map(|(category, check)| Explained::of(category, check));
+    of_client(check::BEFORE).chain(of_mesh).chain(of_client(check::AFTER)).chain(of_machine).chain(of_papers)
 }
 
 #[cfg(test)]

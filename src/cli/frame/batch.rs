@@ -4,10 +4,10 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Value, json};
 
-use super::client::some_of;
 use super::error::CliError;
 use super::output::{Text, View};
 use super::session::Session;
+use omnirelay_core::text::some_of;
 
 /// How many failures a person is told of, and how many names of those that failed alike.
 const TOLD_MAX: usize = 100;

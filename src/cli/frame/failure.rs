@@ -204,18 +204,10 @@ impl Failure {
 const ENDED_OR_NOT_BEGUN: &str = "it has ended, or not begun";
 const ENDED: &str = "it has ended";
 const NOT_BEGUN: &str = "it has not begun";
-/// What is in all of these, and in what rustls says that knows when.
-const OUT_OF_TIME: [&str; 4] = [ENDED, NOT_BEGUN, "certificate expired", "certificate not valid yet"];
 
 /// Why a certificate proves nothing.
 fn distrust(why: &rustls::CertificateError) -> String {
     format!("its certificate proves nothing: {}", untrusted(why))
-}
-
-/// Whether what failed is that a certificate counts at another time than now, by one of the clocks: `cause` is what an error
-/// names as its cause.
-pub fn is_about_time(cause: &str) -> bool {
-    OUT_OF_TIME.iter().any(|words| cause.contains(words))
 }
 
 /// What is wrong with a certificate that is not believed.
@@ -301,32 +293,4 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
         current = error.source();
     }
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use rustls::CertificateError as Why;
-    use rustls::pki_types::UnixTime;
-
-    use super::*;
-
-    #[test]
-    fn a_certificate_that_counts_at_another_time_is_told_from_others() {
-        let at = |second| UnixTime::since_unix_epoch(std::time::Duration::from_secs(second));
-        let (time, other) = (at(99), at(9));
-        let of_time = [
-            Why::Expired,
-            Why::NotValidYet,
-            Why::ExpiredContext { time, not_after: other },
-            Why::NotValidYetContext { time: other, not_before: time },
-        ];
-        for why in of_time {
-            assert!(is_about_time(&distrust(&why)), "{why:?}: {}", distrust(&why));
-        }
-        for why in [Why::UnknownIssuer, Why::Revoked, Why::BadSignature] {
-            assert!(!is_about_time(&distrust(&why)), "{why:?}");
-        }
-        assert!(rejection(AlertDescription::CertificateExpired).is_some_and(is_about_time));
-        assert!(!rejection(AlertDescription::CertificateRevoked).is_some_and(is_about_time));
-    }
 }

@@ -142,7 +142,7 @@ impl Call {
             idempotency_key: None,
             repeat_with: None,
             headers: Vec::new(),
-            awaits_work: false,
+            awaits_work: rpc.awaits_work,
         })
     }
 
@@ -161,7 +161,7 @@ impl Call {
             idempotency_key: None,
             repeat_with: None,
             headers: Vec::new(),
-            awaits_work: false,
+            awaits_work: rpc.awaits_work,
         })
     }
 
@@ -316,6 +316,7 @@ mod tests {
         path: "/control/peers/{node_id}:cordon",
         scope: "mesh.operate",
         audit_action: "things.cordon",
+        awaits_work: false,
     };
     const LIST: Rpc =
         Rpc { method: "a.B/L", verb: Verb::Get, path: "/control/peers", audit_action: "", ..CORDON };

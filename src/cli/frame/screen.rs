@@ -111,6 +111,11 @@ pub fn printable(text: &str) -> String {
     omnirelay_core::text::printable(text).into_owned()
 }
 
+/// The same of several lines, those behind the first below its beginning.
+pub fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n      ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
@@ -12,7 +13,6 @@ use super::{KIND, get};
 use crate::cli::complete;
 use crate::cli::frame::args::{PageArgs, TableArgs, WatchArgs};
 use crate::cli::frame::batch::Batch;
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::list::{self, Page};

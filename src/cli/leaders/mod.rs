@@ -1,7 +1,6 @@
 //! `omnirelay mesh leaders`: the scopes of a mesh and who leads them.
 
 mod change;
-pub mod checks;
 mod columns;
 mod create;
 mod delete;

@@ -1,12 +1,12 @@
 //! `mesh config history`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::config_service;
 use serde_json::json;
 
 use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, number, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};

@@ -1,7 +1,6 @@
 //! `omnirelay mesh config`: the transport policy, and what endpoints speak.
 
 mod change;
-pub mod checks;
 mod file;
 mod get;
 mod history;

@@ -1,8 +1,8 @@
 //! What was found of endpoints and their policy, as people read it.
 
+use omnirelay_core::text::count;
 use serde_json::Value;
 
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{flag, items, number, text};
 use crate::cli::frame::screen::printable;
 

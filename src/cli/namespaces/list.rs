@@ -1,13 +1,13 @@
 //! `mesh namespaces list`, and what it has in common with `watch`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::{namespace_control_service, rebalance_control_service};
 use serde_json::{Value, json};
 
 use super::KIND;
 use crate::cli::frame::args::{TableArgs, WatchArgs};
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{because, field, flag, plain, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};

@@ -1,6 +1,5 @@
 //! `omnirelay mesh namespaces`: what shards are shards of, and the rules by which they are owned.
 
-pub mod checks;
 mod create;
 mod delete;
 mod get;

@@ -1,14 +1,13 @@
 //! `ops list`.
 
 use clap::Args;
+use omnirelay_core::text::{count, some_of};
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
 
 use super::{KIND, done};
-use crate::cli::check::facts::NAMED_MAX;
 use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::client::{count, some_of};
 use crate::cli::frame::document::{field, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Text, View};
@@ -19,6 +18,7 @@ use crate::cli::frame::time;
 use crate::cli::node::NODE;
 use crate::cli::node::NodeArgs;
 use crate::cli::peers;
+use crate::core::check::facts::NAMED_MAX;
 
 pub const LIST: Rpc = operation_service::LIST;
 pub const LEAF: Leaf = Leaf::read("ops list", &[&LIST, &peers::get::GET, &peers::LIST, &NODE])

@@ -1,8 +1,8 @@
 //! The columns of a table of peers.
 
+use omnirelay_core::text::some_of;
 use serde_json::Value;
 
-use crate::cli::frame::client::some_of;
 use crate::cli::frame::document::{field, flag, items, pairs, text};
 use crate::cli::frame::table::Column;
 use crate::cli::frame::time;

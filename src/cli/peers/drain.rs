@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::peer_control_service;
@@ -15,7 +16,6 @@ use super::{KIND, LIST};
 use crate::cli::complete;
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::batch::Batch;
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, flag, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::global::Span;

@@ -1,6 +1,7 @@
 //! `mesh peers explain`: what has happened to a peer by gossip, and who says so.
 
 use clap::Args;
+use omnirelay_core::text::some_of;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
@@ -8,7 +9,6 @@ use serde_json::{Value, json};
 use super::{KIND, resolve};
 use crate::cli::complete;
 use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::client::some_of;
 use crate::cli::frame::document::{field, items, plain, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Format, View};

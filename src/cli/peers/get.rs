@@ -1,6 +1,7 @@
 //! `mesh peers get`.
 
 use clap::Args;
+use omnirelay_core::text::some_of;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
@@ -9,7 +10,6 @@ use super::ping::told;
 use super::{KIND, columns, resolve};
 use crate::cli::complete;
 use crate::cli::frame::batch::Batch;
-use crate::cli::frame::client::some_of;
 use crate::cli::frame::document::{field, flag, items, pairs, plain, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use omnirelay_core::text::{count, some_of};
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{
     ListPeersRequest, WatchPeersRequest, peer, peer_health,
@@ -12,9 +13,7 @@ use serde_json::Value;
 
 use super::KIND;
 use super::columns::{self, COLUMNS, summary};
-use crate::cli::check::facts::NAMED_MAX;
 use crate::cli::frame::args::{FilterArgs, PageArgs, TableArgs, WatchArgs};
-use crate::cli::frame::client::{count, some_of};
 use crate::cli::frame::document::{flag, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::list::{self, Page};
@@ -25,6 +24,7 @@ use crate::cli::frame::table::{self, Table};
 use crate::cli::frame::time;
 use crate::cli::frame::watch::present::Present;
 use crate::cli::frame::watch::{self as stream, Feed, Keep};
+use crate::core::check::facts::NAMED_MAX;
 
 pub const LIST: Rpc = peer_control_service::LIST;
 pub const WATCH: Rpc = peer_control_service::WATCH;

@@ -1,7 +1,6 @@
 //! `omnirelay mesh peers`: the nodes of a mesh.
 
 mod change;
-pub mod checks;
 pub mod columns;
 mod cordon;
 pub mod drain;
@@ -14,7 +13,6 @@ mod list;
 mod ping;
 mod resolve;
 mod status;
-pub mod transport;
 mod uncordon;
 mod undrain;
 mod watch;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
@@ -13,7 +14,6 @@ use super::list::LIST;
 use super::{KIND, columns};
 use crate::cli::complete;
 use crate::cli::frame::args::PageArgs;
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, flag, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
@@ -183,7 +183,7 @@ fn runs(peer: &Value, id: &str) -> String {
 }
 
 /// What to do about one that is dead. It may run, and be refused by its store.
-pub fn gone(peer: &Value, id: &str) -> String {
+fn gone(peer: &Value, id: &str) -> String {
     if is_heard(peer) {
         return runs(peer, id);
     }

@@ -1,6 +1,7 @@
 //! `mesh rebalance-plans list`, and what it has in common with `watch`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::rebalance_control_service;
 use serde_json::json;
@@ -9,7 +10,6 @@ use super::KIND;
 use super::follow::how_far;
 use crate::cli::complete;
 use crate::cli::frame::args::{TableArgs, WatchArgs};
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{because, field, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};

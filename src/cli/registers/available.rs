@@ -1,6 +1,7 @@
 //! `registers available`: what all nodes offer, each register once.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Value, json};
@@ -8,7 +9,6 @@ use serde_json::{Value, json};
 use super::KIND;
 use super::watch::{self, WATCH, WATCHED};
 use crate::cli::frame::args::{PageArgs, TableArgs, WatchArgs};
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, items, number, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::list::{self, Page};

@@ -1,6 +1,7 @@
 //! `registers delete`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::register_service;
 use serde_json::json;
@@ -9,7 +10,6 @@ use super::change::Change;
 use super::which::WhichArgs;
 use super::{KIND, LIST};
 use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::client::count;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
+use omnirelay_core::text::count;
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
@@ -10,7 +11,6 @@ use serde_json::{Map, Value, json};
 
 use super::{KIND, LIST};
 use crate::cli::frame::args::PageArgs;
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::items;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::list::{self, Page};

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::registers::v1::ImportedRegister;
 use omnirelay_wire::rpc::register_service;
@@ -14,7 +15,6 @@ use super::change::{in_flight, not_sent, not_shown};
 use super::file::{self, Form};
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::bar::Bar;
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{flag, items, number, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Text, View};

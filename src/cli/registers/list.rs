@@ -1,6 +1,7 @@
 //! `registers list`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::register_service;
 use serde_json::{Value, json};
@@ -8,7 +9,6 @@ use serde_json::{Value, json};
 use super::KIND;
 use super::columns::COLUMNS;
 use crate::cli::frame::args::{FilterArgs, PageArgs, TableArgs};
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{flag, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::list::{self, Page};

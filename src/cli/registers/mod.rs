@@ -3,7 +3,6 @@
 mod advertise;
 mod available;
 mod change;
-pub mod checks;
 mod columns;
 mod create;
 mod delete;

@@ -1,8 +1,8 @@
 //! What a resync will do, in words.
 
+use omnirelay_core::text::count;
 use serde_json::Value;
 
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, items, number, text};
 use crate::cli::frame::screen::printable;
 use crate::core::register::brakes;

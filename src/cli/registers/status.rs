@@ -1,11 +1,11 @@
 //! `registers status`: how far the catalogue and the pools agree, as one node knows it.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Value, json};
 
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, flag, items, number, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::listing::listing;

@@ -1,9 +1,9 @@
 //! What a resync has done: its document, its table, and what it comes to.
 
+use omnirelay_core::text::count;
 use omnirelay_wire::reasons;
 use serde_json::{Map, Value, json};
 
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{items, number, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::View;

@@ -1,13 +1,13 @@
 //! `relays list`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 
 use super::columns::COLUMNS;
 use super::{KIND, LIST, request};
 use crate::cli::frame::args::{PageArgs, TableArgs};
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{items, number, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::list;

@@ -1,6 +1,5 @@
 //! `omnirelay relays`: the relays that the registry knows to live.
 
-pub mod checks;
 pub mod columns;
 mod get;
 mod list;

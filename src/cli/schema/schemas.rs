@@ -172,19 +172,23 @@ pub fn check() -> Value {
             "id": string(), "description": string(), "message": string(), "error": string(), "hint": string(),
             "page": string(),
             "result": {"type": "string", "examples": ["pass", "warn", "fail", "skip", "unknown"]},
-            "durationMs": number(),
+            "durationMs": number(), "seenBy": {"type": "array", "items": string()},
         }),
         &["id", "description", "result", "message", "durationMs"],
     );
     let category =
         object(json!({"name": string(), "checks": {"type": "array", "items": row}}), &["name", "checks"]);
+    let node = object(
+        json!({"nodeId": string(), "by": string(), "trouble": string(), "tookMs": number()}),
+        &["nodeId"],
+    );
     let summary = ["pass", "warn", "fail", "skip", "unknown", "durationMs"];
     let counts: Map<String, Value> = summary.iter().map(|name| ((*name).to_owned(), number())).collect();
     object(
         json!({
             "schemaVersion": string(), "kind": string(), "success": {"type": "boolean"},
             "summary": object(Value::Object(counts), &summary),
-            "categories": {"type": "array", "items": category},
+            "categories": {"type": "array", "items": category}, "nodes": {"type": "array", "items": node},
         }),
         &["schemaVersion", "kind", "success", "summary", "categories"],
     )

@@ -1,6 +1,7 @@
 //! `mesh shards diff`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
 use serde_json::{Value, json};
@@ -8,7 +9,6 @@ use serde_json::{Value, json};
 use super::KIND;
 use super::columns::{difference, id};
 use super::which::NamespaceArg;
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{because, field, flag, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Text, View};

@@ -1,13 +1,13 @@
 //! `mesh shards history`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
 use serde_json::{Value, json};
 
 use super::which::NamespaceArg;
 use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};

@@ -1,6 +1,7 @@
 //! `mesh shards list`, and what it has in common with `watch`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
 use serde_json::{Value, json};
@@ -9,7 +10,6 @@ use super::KIND;
 use super::columns::{COLUMNS, difference, id, summary};
 use crate::cli::complete;
 use crate::cli::frame::args::{PageArgs, TableArgs, WatchArgs};
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::list::{self, Page};

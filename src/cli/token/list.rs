@@ -1,13 +1,13 @@
 //! `token list`.
 
 use clap::Args;
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::enrollment_service;
 use serde_json::json;
 
 use super::{COLUMNS, KIND};
 use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::text;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};

@@ -97,6 +97,8 @@ pub struct Health {
     pub by: Vec<String>,
     pub incarnation: u64,
     pub flaps: u32,
+    /// Others answer for it, and neither a ping nor a stream of this node is answered.
+    pub is_through_others: bool,
     /// What it has said itself; `None`: others alone have told of it.
     said: Option<Bytes>,
     /// What is passed on of it: others may have made it up.
@@ -118,6 +120,7 @@ impl Health {
             by: by.into_iter().map(|by| by.as_str().to_owned()).collect(),
             incarnation: member.incarnation,
             flaps: member.flaps,
+            is_through_others: member.is_through_others,
             said: member.said().map(|record| record.body.clone()),
             claimed: member.record.body.clone(),
         }
@@ -134,6 +137,7 @@ impl Health {
             by: Vec::new(),
             incarnation: member.own().incarnation,
             flaps: 0,
+            is_through_others: false,
             said: Some(member.own().record.body.clone()),
             claimed: member.own().record.body.clone(),
         }

@@ -8,6 +8,7 @@ pub mod agents;
 pub mod asked;
 pub mod bindings;
 pub mod certificates;
+pub mod check;
 pub mod dev;
 pub mod events;
 pub mod feed;

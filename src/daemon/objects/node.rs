@@ -104,26 +104,46 @@ pub struct Node {
     pub revocations: Box<dyn Fn() -> Revoked + Send + Sync>,
     pub mesh_port: Box<dyn Fn() -> MeshPortStanding + Send + Sync>,
     pub enrolment: Box<dyn Fn() -> Enrolment + Send + Sync>,
+    /// Whom it reaches otherwise than it should.
+    pub reach: Box<dyn Fn() -> Vec<pb::PeerReach> + Send + Sync>,
+    /// Whether it gossips.
+    pub gossips: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether its process is one of `omnirelay up`.
     pub development: bool,
 }
 
 impl Node {
     async fn get_own(&self, caller: &Caller) -> Result<Response<pb::GetNodeResponse>, Fault> {
+        let response = pb::GetNodeResponse {
+            principal: caller.principal.to_string(),
+            scopes: caller.scopes.iter().map(Scope::word).map(str::to_owned).collect(),
+            ..self.describe()
+        };
+        let cursor = response.cursor.clone();
+        Ok(at_cursor(response, &cursor))
+    }
+
+    /// By what it knows how other nodes are reached.
+    fn knows_reach_by(&self) -> Vec<String> {
+        let calls = ((self.mesh_port)() == MeshPortStanding::Open).then_some("calls");
+        let gossip = (self.gossips)().then_some("gossip");
+        calls.into_iter().chain(gossip).map(str::to_owned).collect()
+    }
+
+    /// What the daemon is, whoever asks.
+    pub fn describe(&self) -> pb::GetNodeResponse {
         let envelope = envelope(&self.registry);
         let view = self.registry.view();
         let head = view.head();
         let cursor = Cursor::at(head.epoch, head.revision).to_string();
         let Revoked { known, enforced } = (self.revocations)();
-        let response = pb::GetNodeResponse {
-            cursor: cursor.clone(),
+        pb::GetNodeResponse {
+            cursor,
             cluster_id: self.cluster_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             store: self.registry.store().name().to_owned(),
             store_time: store_time(&self.registry),
             started_at: Some(timestamp(self.started_at)),
-            principal: caller.principal.to_string(),
-            scopes: caller.scopes.iter().map(Scope::word).map(str::to_owned).collect(),
             ready: self.readiness.is_ready(),
             readiness: self.readiness.items(),
             client_version_min: CLIENT_VERSION_MIN.to_owned(),
@@ -134,10 +154,11 @@ impl Node {
             revocations_enforced_number: enforced,
             mesh_port: (self.mesh_port)().word().to_owned(),
             enrolment: (self.enrolment)().word().to_owned(),
+            reach: (self.reach)(),
+            knows_reach_by: self.knows_reach_by(),
             ..Default::default()
         }
-        .within(envelope);
-        Ok(at_cursor(response, &cursor))
+        .within(envelope)
     }
 }
 

@@ -3,6 +3,7 @@
 mod audit;
 mod bindings;
 mod certificates;
+mod check;
 mod dev;
 mod events;
 mod exchange;
@@ -40,6 +41,7 @@ pub const ALL: &[Part] = &[
     operations::PART,
     events::PART,
     node::PART,
+    check::PART,
     store::PART,
     dev::PART,
 ];

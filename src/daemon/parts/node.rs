@@ -8,15 +8,25 @@ use crate::daemon::identity::trust::HasAuthority;
 use crate::daemon::node::{Kinds, MeshPort, Mount, NodeError, Part, PortName, let_in};
 use crate::daemon::objects::certificates::revocations_number;
 use crate::daemon::objects::node::{Enrolment, MeshPortStanding, Node, Revoked};
+use crate::daemon::objects::peers::reach::reach;
 use crate::daemon::wall_clock;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
+    let told = NodeServiceServer::new(describer(node)).send_compressed(Gzip).accept_compressed(Gzip);
+    node.serve(PortName::Control, told);
+    Ok(())
+}
+
+/// What says what the daemon is.
+pub fn describer(node: &Mount) -> Node {
     let (config, trust) = (node.config.clone(), node.trust.clone());
     let (judging, registry) = (node.trust.clone(), node.registry.clone());
     let (port, shown) = (node.mesh_port.subscribe(), node.trust.clone());
-    let told = Node {
+    let (known, transport, gossip) = (node.registry.clone(), node.transport.clone(), node.gossip.clone());
+    let gossiping = node.gossip.clone();
+    Node {
         registry: node.registry.clone(),
         readiness: node.readiness.clone(),
         cluster_id: node.config.node.cluster.clone(),
@@ -37,11 +47,10 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
             (false, HasAuthority::No) => Enrolment::NoAuthority,
             (false, HasAuthority::Yes | HasAuthority::Unknown) => Enrolment::NotEnrolled,
         }),
+        reach: Box::new(move || reach(&known, &transport, gossip.as_deref())),
+        gossips: Box::new(move || gossiping.as_ref().is_some_and(|gossip| gossip.has_begun())),
         development: node.process.is_some(),
-    };
-    let told = NodeServiceServer::new(told).send_compressed(Gzip).accept_compressed(Gzip);
-    node.serve(PortName::Control, told);
-    Ok(())
+    }
 }
 
 /// The time by the clock of the host: the store has not been asked yet when the daemon starts.

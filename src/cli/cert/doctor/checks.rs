@@ -10,8 +10,8 @@ use rustls::pki_types::CertificateDer;
 
 use super::life;
 use super::papers::{Guard, Guarded, Lack, Papers};
-use crate::cli::check::finding::{Category, Check, Finding};
 use crate::cli::frame::time::clock;
+use crate::core::check::finding::{Category, Check, Finding};
 use crate::daemon::identity::permissions::{
     is_open_to_others, is_own, is_writable_by_all, is_writable_by_group, mode,
 };

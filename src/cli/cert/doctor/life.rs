@@ -6,8 +6,8 @@ use omnirelay_core::spiffe::Holder;
 
 use super::checks::{anew, day, holder};
 use super::papers::{Paper, Papers};
-use crate::cli::check::finding::{Finding, Verdict};
 use crate::cli::frame::time::short;
+use crate::core::check::finding::{Finding, Verdict};
 
 const DAY: i64 = 86_400;
 /// An issuer that ends sooner is to be rotated: whatever it issues ends with it.
@@ -120,7 +120,7 @@ fn authority(paper: &Paper, what: &str, now: i64, soon: i64, [due, ended]: [&str
 /// From the top down: what is renewed below an authority ends with it.
 pub fn first(papers: &Papers) -> Finding {
     let all = [("root", root(papers)), ("issuer", issuer(papers)), ("certificate", leaf(papers))];
-    if let Some((what, found)) = all.iter().find(|(_, found)| found.is_bad()) {
+    if let Some((what, found)) = all.iter().find(|(_, found)| found.verdict.is_bad()) {
         let text = format!("rotate the {what} first: {}", found.text);
         let finding = if found.verdict == Verdict::Fail { Finding::fail(text) } else { Finding::warn(text) };
         return match &found.hint {

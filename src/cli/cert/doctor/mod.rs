@@ -7,19 +7,19 @@ mod papers;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
 use omnirelay_wire::fault::Exit;
 
 use self::checks::{CATEGORY, Examine};
 use self::papers::{Papers, Places};
-use crate::cli::check::finding::{Category, Check, Finding};
-use crate::cli::check::report::{Report, Row};
+use crate::cli::check::report::{self, Report, Row};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
+use crate::core::check::finding::{Category, Check, Finding};
 use crate::daemon::data_dir;
 use crate::daemon::identity::own::IDENTITY_FOLDER;
 
@@ -58,7 +58,7 @@ pub struct DoctorArgs {
 }
 
 fn skippable(text: &str) -> Result<String, String> {
-    Category::skippable(text, all())
+    report::skippable(text, all().map(|(category, check)| (category.name, check.id)))
 }
 
 fn all() -> impl Iterator<Item = (&'static Category<Examine>, &'static Check<Examine>)> + Clone {
@@ -74,10 +74,16 @@ pub async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliEr
     let rows = all().map(|(category, check)| {
         let left_out = category.is_left_out(check, &args.skip);
         let finding = if left_out { Finding::skip("left out") } else { (check.judge)(&papers) };
-        Row::of(category, check, finding, 0)
+        Row::of(category, check, finding, Duration::ZERO)
     });
     let rows = rows.collect();
-    let report = Report { kind: "CertificateReport", rows, took: began.elapsed(), strict: args.strict };
+    let report = Report {
+        kind: "CertificateReport",
+        rows,
+        took: began.elapsed(),
+        strict: args.strict,
+        nodes: Vec::new(),
+    };
     report.show(args.short, session)?;
     Ok(if report.success() { Exit::Ok } else { Exit::Negative })
 }

@@ -10,7 +10,7 @@ use omnirelay_pki::request::Request;
 
 use super::checks::CATEGORY;
 use super::papers::{Papers, Places};
-use crate::cli::check::finding::{Finding, Verdict};
+use crate::core::check::finding::{Finding, Verdict};
 
 /// The second at which all is looked at: that at which the files are written, as their times are real.
 fn now() -> i64 {

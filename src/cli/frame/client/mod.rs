@@ -4,13 +4,13 @@ pub mod grpc;
 mod line;
 mod verdict;
 
-use omnirelay_core::text::hex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use omnirelay_core::backoff::Backoff;
+use omnirelay_core::text::hex;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use reqwest::header::{self, HeaderMap, HeaderValue};
@@ -452,21 +452,6 @@ fn redact(document: &mut Value) -> bool {
         Value::Array(items) => items.iter_mut().map(redact).filter(|found| *found).count() > 0,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
-}
-
-/// `a, b and 12 more`: the first of them, at most so many.
-pub fn some_of<T: AsRef<str>>(all: &[T], named_max: usize) -> String {
-    let named: Vec<&str> = all.iter().take(named_max).map(AsRef::as_ref).collect();
-    match all.len().saturating_sub(named_max) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
-}
-
-/// `1 peer`, `2 peers`.
-pub fn count(number: impl Into<u64>, noun: &str) -> String {
-    let number = number.into();
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 #[cfg(test)]

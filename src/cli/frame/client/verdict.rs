@@ -6,7 +6,9 @@ use omnirelay_wire::fault::{Code, Exit};
 use omnirelay_wire::reasons;
 use serde_json::json;
 
-use super::{Answer, Attempts, Client, count};
+use omnirelay_core::text::count;
+
+use super::{Answer, Attempts, Client};
 use crate::cli::frame::error::{self, CliError};
 use crate::cli::frame::failure::{Failure, FailureKind};
 use crate::cli::frame::rpc::{Call, lower_camel};

@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use omnirelay_core::text::count;
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
 
 use super::Feed;
 use super::present::Present;
-use crate::cli::frame::client::count;
 use crate::cli::frame::document::{field, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Format, Out};
@@ -354,7 +354,14 @@ mod tests {
     use crate::cli::frame::table::Column;
     use crate::cli::frame::watch::Keep;
 
-    const WATCH: Rpc = Rpc { method: "", verb: Verb::Get, path: "/", scope: "mesh.read", audit_action: "" };
+    const WATCH: Rpc = Rpc {
+        method: "",
+        verb: Verb::Get,
+        path: "/",
+        scope: "mesh.read",
+        audit_action: "",
+        awaits_work: false,
+    };
     static COLUMNS: &[Column] = &[Column::new("id", |item, _| text(item, "id").to_owned()).keep()];
 
     fn line(event: &Value) -> Option<String> {

@@ -10,8 +10,14 @@ use crate::cli::frame::global::GlobalArgs;
 use crate::cli::frame::rpc::{Rpc, Verb};
 use crate::cli::frame::settings::Settings;
 
-const LIST: Rpc =
-    Rpc { method: "a.B/L", verb: Verb::Get, path: "/control/things", scope: "mesh.read", audit_action: "" };
+const LIST: Rpc = Rpc {
+    method: "a.B/L",
+    verb: Verb::Get,
+    path: "/control/things",
+    scope: "mesh.read",
+    audit_action: "",
+    awaits_work: false,
+};
 
 #[test]
 fn pauses_grow_to_two_seconds_and_no_further() {

@@ -205,6 +205,11 @@ fn list_tag(asked: &pb::ListLeadersRequest, all: &AllKnown, stale: bool) -> Stri
     format!("W/\"{changed}-{asked:x}-{:x}{}\"", leaders.digest(), if stale { "-stale" } else { "" })
 }
 
+/// All scopes, in the order of their names.
+pub fn all_scopes(view: &View) -> Vec<pb::Leadership> {
+    AllKnown::of(view).scopes.iter().map(|known| known.leadership()).collect()
+}
+
 /// The record of a scope.
 pub fn leadership_id(scope: &str) -> RecordId {
     RecordId::new(LEADERSHIP, scope)

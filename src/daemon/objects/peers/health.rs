@@ -64,6 +64,11 @@ impl Heard {
         self.get(node_id).filter(|health| health.status.is_live())?.rtt
     }
 
+    /// Whether others answer for a peer, and it does not answer this node.
+    pub fn is_through_others(&self, node_id: &str) -> bool {
+        self.get(node_id).is_some_and(|health| health.is_through_others)
+    }
+
     /// Whether a peer is known not to be there.
     pub fn is_gone(&self, node_id: &str) -> bool {
         self.get(node_id).is_some_and(|health| !health.status.is_live())

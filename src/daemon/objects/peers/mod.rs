@@ -9,6 +9,7 @@ pub mod merge;
 mod peers_test;
 mod ping;
 pub mod presence;
+pub mod reach;
 mod roster;
 mod unproven;
 pub mod verdicts;
@@ -227,6 +228,18 @@ impl Peers {
         let shards = owned.get(node_id).copied().unwrap_or_default();
         let unproven = unproven.get(node_id).map(|why| why.word().to_owned()).unwrap_or_default();
         pb::Peer { shards, unproven, ..linked(peer, (self.transport.as_deref(), heard), node_id) }
+    }
+
+    /// All of them, as a list shows them.
+    pub async fn all(&self) -> Vec<pb::Peer> {
+        let records = self.registry.look(|view| view.list(&PEER).records).await;
+        let (owned, unproven) = (self.owned.of(self.registry.view()), self.unproven.of(self.registry.view()));
+        let heard = self.heard();
+        let show = |record: &ViewRecord| {
+            let shown = peer(self.registry.view(), record);
+            self.with_what_moves(shown, &heard, (&owned, &unproven), &record.record.id.key)
+        };
+        records.iter().map(|record| show(record)).collect()
     }
 
     async fn list_page(

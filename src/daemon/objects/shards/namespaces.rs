@@ -69,16 +69,26 @@ serve! {
     }
 }
 
+/// All namespaces, in the order of their names.
+pub async fn all_namespaces(registry: &Registry, gossip: Option<&Gossip>) -> Vec<pb::Namespace> {
+    all(registry, gossip).await.1
+}
+
+async fn all(registry: &Registry, gossip: Option<&Gossip>) -> (Maps, Vec<pb::Namespace>) {
+    let maps = registry.look(Maps::of).await;
+    let nodes = Nodes::of(registry.view(), gossip);
+    let namespaces = maps.all().map(|map| counted(&map, &nodes)).collect();
+    (maps, namespaces)
+}
+
 impl Namespaces {
     async fn list_all(
         &self,
         asked: pb::ListNamespacesRequest,
     ) -> Result<Response<pb::ListNamespacesResponse>, Fault> {
         self.registry.ready_for(&asked.min_revision).await?;
-        let maps = self.registry.look(Maps::of).await;
-        let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
+        let (maps, namespaces) = all(&self.registry, self.gossip.as_deref()).await;
         let cursor = maps.cursor.to_string();
-        let namespaces = maps.all().map(|map| counted(&map, &nodes)).collect();
         let listed = pb::ListNamespacesResponse { cursor: cursor.clone(), namespaces, ..Default::default() };
         Ok(at_cursor(listed.within(envelope(&self.registry)), &cursor))
     }

@@ -1,10 +1,9 @@
-//! What `mesh check` asks of the identity of nodes.
+//! Checks of the identity of nodes: each has a certificate, and who may do what is as an issuer has signed it.
 
-use crate::cli::check::facts::{Facts, NAMED_MAX};
-use crate::cli::check::finding::{Category, Check, Finding, Judge};
-use crate::cli::frame::client::some_of;
-use crate::cli::frame::document::{field, number, text};
-use crate::cli::peers::columns::enrol;
+use omnirelay_core::text::some_of;
+
+use super::facts::{Facts, NAMED_MAX};
+use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// The items of a node's readiness.
 const ITEM: &str = "identity";
@@ -119,93 +118,106 @@ pub static CATEGORY: Category = Category {
 };
 
 fn signed_records(facts: &Facts) -> Finding {
-    match facts.trouble(SIGNED) {
-        Some(trouble) => Finding::fail(trouble).hint("omnirelay audit list --action signed-records.restore"),
-        None => {
-            Finding::of_item(facts, SIGNED, "every record is as it was signed", "the daemon does not say")
-        }
-    }
+    Finding::of_item(
+        facts,
+        SIGNED,
+        Verdict::Fail,
+        "every record is as it was signed",
+        "the daemon does not say",
+    )
+    .next("omnirelay audit list --action signed-records.restore")
 }
 
 fn unsigned_records(facts: &Facts) -> Finding {
-    match facts.trouble(UNSIGNED) {
-        Some(trouble) => Finding::warn(trouble).hint("omnirelay cert ca protect"),
-        None => Finding::of_item(facts, UNSIGNED, "no other one counts", "the daemon does not say"),
-    }
+    Finding::of_item(facts, UNSIGNED, Verdict::Warn, "no other one counts", "the daemon does not say")
+        .next("omnirelay cert ca protect")
 }
 
 fn issuers(facts: &Facts) -> Finding {
-    match facts.trouble(ISSUERS) {
-        Some(trouble) => Finding::fail(trouble).hint("omnirelay explain identity-issuers"),
-        None => Finding::of_item(facts, ISSUERS, "there is one", "the daemon does not say"),
-    }
+    Finding::of_item(facts, ISSUERS, Verdict::Fail, "there is one", "the daemon does not say")
+        .next("omnirelay explain identity-issuers")
 }
 
 fn second_issuer(facts: &Facts) -> Finding {
-    match facts.trouble(SECOND_ISSUER) {
-        Some(trouble) => Finding::warn(trouble).hint("omnirelay cert ca share NODE"),
-        None => Finding::of_item(facts, SECOND_ISSUER, "no node issues alone", "the daemon does not say"),
-    }
+    Finding::of_item(facts, SECOND_ISSUER, Verdict::Warn, "no node issues alone", "the daemon does not say")
+        .next("omnirelay cert ca share NODE")
 }
 
 fn credentials(facts: &Facts) -> Finding {
-    match facts.trouble(CREDENTIALS) {
-        Some(trouble) => Finding::fail(trouble).hint("omnirelay explain identity-store-credentials"),
-        None => Finding::of_item(
-            facts,
-            CREDENTIALS,
-            "the credentials of the store are known to nobody who was put out",
-            "the daemon does not say",
-        ),
-    }
+    Finding::of_item(
+        facts,
+        CREDENTIALS,
+        Verdict::Fail,
+        "the credentials of the store are known to nobody who was put out",
+        "the daemon does not say",
+    )
+    .next("omnirelay explain identity-store-credentials")
 }
 
 fn strangers(facts: &Facts) -> Finding {
-    match facts.trouble(WITHOUT) {
-        Some(trouble) => Finding::warn(trouble).hint(enrol("NODE")),
-        None => Finding::of_item(facts, WITHOUT, "every node that lives has one", "the daemon does not say"),
-    }
+    Finding::of_item(
+        facts,
+        WITHOUT,
+        Verdict::Warn,
+        "every node that lives has one",
+        "the daemon does not say",
+    )
+    .next(enrol("NODE"))
 }
 
 fn certificate(facts: &Facts) -> Finding {
-    let enrolments: Vec<(&str, &str)> =
-        facts.nodes().map(|(id, node)| (id, text(node, "enrolment"))).collect();
-    let not_enrolled = enrolments.iter().find(|(_, enrolment)| *enrolment == "not_enrolled");
-    let nobody_has = !enrolments.is_empty() && enrolments.iter().all(|(_, of)| *of == "no_authority");
-    match (facts.trouble(ITEM), not_enrolled) {
-        (Some(trouble), Some((id, _))) => return Finding::warn(trouble).hint(enrol(id)),
+    let is = |word: &'static str| facts.told().filter(move |(_, node)| node.enrolment == word);
+    let not_enrolled = is("not_enrolled").next();
+    let found = Finding::of_item(
+        facts,
+        ITEM,
+        Verdict::Warn,
+        "certificates live and are renewed",
+        "the daemon does not say",
+    );
+    match (found.verdict, not_enrolled) {
+        (Verdict::Warn, Some((id, _))) => found.hint(enrol(id)),
+        (Verdict::Warn, None) => found.hint("omnirelay cert list --kind node --all"),
         // What that means is said of the mesh port.
-        (None, _) if nobody_has => {
-            return Finding::skip("no node has one, for this mesh has no authority");
+        (_, _) if facts.told().count() > 0 && is("no_authority").count() == facts.told().count() => {
+            Finding::skip("no node has one, for this mesh has no authority")
         }
-        (Some(_) | None, _) => {}
-    }
-    match facts.trouble(ITEM) {
-        Some(trouble) => Finding::warn(trouble).hint("omnirelay cert list --kind node --all"),
-        None => Finding::of_item(facts, ITEM, "certificates live and are renewed", "the daemon does not say"),
+        (_, _) => found,
     }
 }
 
-/// What each node says of revocations: the number of the newest list that it knows of, and of the one that it judges by.
-/// Daemons that do not say it are older.
+/// How a node gets a certificate.
+pub fn enrol(id: &str) -> String {
+    format!(
+        "omnirelay token create --node {id}    # and on its host, or stop its daemon: omnirelay mesh join"
+    )
+}
+
+/// By the number of the newest list that any node knows of, and of those that they judge by. Daemons that say nothing of their
+/// enrolment are older and say nothing of lists.
 fn revocations(facts: &Facts) -> Finding {
-    let says = |(id, node)| {
-        let is_said = !field(node, "revocationsEnforcedNumber").is_null();
-        is_said.then(|| (id, number(node, "revocationsNumber"), number(node, "revocationsEnforcedNumber")))
+    let told: Vec<(&str, u64, u64)> = facts
+        .told()
+        .filter(|(_, node)| !node.enrolment.is_empty())
+        .map(|(id, node)| (id, node.revocations_number, node.revocations_enforced_number))
+        .collect();
+    let Some(newest) = told.iter().map(|(_, known, enforced)| *known.max(enforced)).max() else {
+        return Finding::skip("the daemons do not say");
     };
-    let told: Vec<(&str, u64, u64)> = facts.nodes().filter_map(says).collect();
-    let newest = told.iter().map(|(_, known, enforced)| *known.max(enforced)).max();
-    let Some(newest) = newest else { return Finding::skip("the daemons do not say") };
-    let behind = told.iter().filter(|(_, _, enforced)| *enforced < newest);
-    let behind: Vec<String> = behind.map(|(id, _, enforced)| format!("{id} by list {enforced}")).collect();
+    let behind: Vec<&(&str, u64, u64)> = told.iter().filter(|(_, _, enforced)| *enforced < newest).collect();
+    let coverage = facts.coverage(told.len());
+    let all = told.iter().map(|(id, ..)| *id);
     match (newest, behind.as_slice()) {
-        (0, _) => Finding::pass(format!("nothing was revoked{}", facts.coverage())),
-        (_, []) => Finding::pass(format!("every node judges by list {newest}{}", facts.coverage())),
-        (_, behind) => Finding::fail(format!(
-            "list {newest} is not judged by everywhere: {}",
-            some_of(behind, NAMED_MAX)
-        ))
-        .hint("omnirelay --addr NODE:PORT cert revocations    # is its store away (stale)? what does its log say?"),
+        (0, _) => Finding::pass(format!("nothing was revoked{coverage}")).seen_by(all),
+        (_, []) => Finding::pass(format!("every node judges by list {newest}{coverage}")).seen_by(all),
+        (_, behind) => {
+            let words: Vec<String> =
+                behind.iter().map(|(id, _, enforced)| format!("{id} by list {enforced}")).collect();
+            let knows = told.iter().filter(|(_, known, enforced)| *known.max(enforced) == newest);
+            Finding::fail(format!("list {newest} is not judged by everywhere: {}", some_of(&words, NAMED_MAX)))
+                .hint("omnirelay --addr NODE:PORT cert revocations    # is its store away (stale)? what does its log say?")
+                .seen_by(knows.map(|(id, ..)| *id))
+        }
     }
 }
 
@@ -213,6 +225,7 @@ fn federation(facts: &Facts) -> Finding {
     let found = Finding::of_item(
         facts,
         FEDERATION,
+        Verdict::Warn,
         "the roots of all that are named live",
         "the daemon does not say",
     );
@@ -222,12 +235,23 @@ fn federation(facts: &Facts) -> Finding {
 }
 
 fn keys(facts: &Facts) -> Finding {
-    let found =
-        Finding::of_item(facts, KEY_FILES, "no private key is open to everybody", "the daemon does not say");
+    let found = Finding::of_item(
+        facts,
+        KEY_FILES,
+        Verdict::Warn,
+        "no private key is open to everybody",
+        "the daemon does not say",
+    );
     found.next("chmod o= the file, then replace the key")
 }
 
 fn plaintext(facts: &Facts) -> Finding {
-    let found = Finding::of_item(facts, PLAINTEXT, "nothing leaves in plaintext", "the daemon does not say");
+    let found = Finding::of_item(
+        facts,
+        PLAINTEXT,
+        Verdict::Warn,
+        "nothing leaves in plaintext",
+        "the daemon does not say",
+    );
     found.next("set relay.tls.source, or the address to https://, in the configuration of omnirelayd")
 }

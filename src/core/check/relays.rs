@@ -1,7 +1,7 @@
-//! What `mesh check` asks of relays.
+//! Checks of relays: what agents send is taken, and others know where they are.
 
-use crate::cli::check::facts::Facts;
-use crate::cli::check::finding::{Category, Check, Finding, Judge};
+use super::facts::Facts;
+use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// The items of a relay's readiness: where telemetry goes, what it says of itself to others, and by which way.
 const SINKS: &str = "sinks";
@@ -58,5 +58,5 @@ fn published(facts: &Facts) -> Finding {
 }
 
 fn of_item(facts: &Facts, name: &str, fine: &str, next: &str) -> Finding {
-    Finding::of_item(facts, name, fine, "no node that was asked runs a relay").next(next)
+    Finding::of_item(facts, name, Verdict::Warn, fine, "no node that was asked runs a relay").next(next)
 }

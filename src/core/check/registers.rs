@@ -1,7 +1,7 @@
-//! What `mesh check` asks of registers.
+//! Checks of registers: what nodes host is what others are told.
 
-use crate::cli::check::facts::Facts;
-use crate::cli::check::finding::{Category, Check, Finding, Judge};
+use super::facts::Facts;
+use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// The item of a node's readiness that says how far its pools are as its catalogue says.
 const ITEM: &str = "registers";
@@ -30,11 +30,23 @@ pub static CATEGORY: Category = Category {
 };
 
 fn synced(facts: &Facts) -> Finding {
-    let found = Finding::of_item(facts, ITEM, "pools are as the catalogues say", "the daemon does not say");
+    let found = Finding::of_item(
+        facts,
+        ITEM,
+        Verdict::Warn,
+        "pools are as the catalogues say",
+        "the daemon does not say",
+    );
     found.next("omnirelay registers status    # with --node, of the one that is named")
 }
 
 fn federated(facts: &Facts) -> Finding {
-    let found = Finding::of_item(facts, FEDERATED, "what is federated answers", "the daemon does not say");
+    let found = Finding::of_item(
+        facts,
+        FEDERATED,
+        Verdict::Warn,
+        "what is federated answers",
+        "the daemon does not say",
+    );
     found.next("omnirelay registers status    # with --node, of the one that is named: its nodes there and why they do not answer")
 }

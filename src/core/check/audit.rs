@@ -1,7 +1,7 @@
-//! What `mesh check` asks of the audit trail.
+//! Checks of the audit trail: it is sealed, and as it was written.
 
-use crate::cli::check::facts::Facts;
-use crate::cli::check::finding::{Category, Check, Finding, Judge};
+use super::facts::Facts;
+use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// The items of a node's readiness: whether its records are sealed, and whether it found any that were changed.
 const SEALED: &str = "audit";
@@ -31,13 +31,11 @@ pub static CATEGORY: Category = Category {
 };
 
 fn sealed(facts: &Facts) -> Finding {
-    match facts.trouble(SEALED) {
-        Some(trouble) => Finding::fail(trouble).hint("omnirelay audit verify"),
-        None => Finding::of_item(facts, SEALED, "records are sealed", UNSAID),
-    }
+    Finding::of_item(facts, SEALED, Verdict::Fail, "records are sealed", UNSAID)
+        .next("omnirelay audit verify")
 }
 
 fn trail(facts: &Facts) -> Finding {
-    let found = Finding::of_item(facts, TRAIL, "no node has found the trail changed", UNSAID);
+    let found = Finding::of_item(facts, TRAIL, Verdict::Warn, "no node has found the trail changed", UNSAID);
     found.next("omnirelay audit verify")
 }

@@ -1,7 +1,7 @@
-//! What `mesh check` asks of what endpoints speak.
+//! Checks of what endpoints speak: as the transport policy says.
 
-use crate::cli::check::facts::Facts;
-use crate::cli::check::finding::{Category, Check, Finding, Judge};
+use super::facts::Facts;
+use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// The items of a node's readiness.
 const ITEM: &str = "transport-policy";
@@ -31,14 +31,11 @@ pub static CATEGORY: Category = Category {
 };
 
 fn policy(facts: &Facts) -> Finding {
-    match facts.trouble(ITEM) {
-        Some(trouble) => Finding::fail(trouble)
-            .hint("omnirelay mesh config get    # then change the endpoint, or mesh config rollback"),
-        None => Finding::of_item(facts, ITEM, "every endpoint is allowed", UNSAID),
-    }
+    Finding::of_item(facts, ITEM, Verdict::Fail, "every endpoint is allowed", UNSAID)
+        .next("omnirelay mesh config get    # then change the endpoint, or mesh config rollback")
 }
 
 fn budgets(facts: &Facts) -> Finding {
-    Finding::of_item(facts, WARNINGS, "no budget is exceeded", UNSAID)
+    Finding::of_item(facts, WARNINGS, Verdict::Warn, "no budget is exceeded", UNSAID)
         .next("omnirelay mesh config get    # which endpoints; then move them, or raise the budget")
 }

@@ -1,10 +1,9 @@
 //! Checks of the registry: its store answers, is set up as it should be, and has lost nothing.
 
-use serde_json::Value;
+use omnirelay_core::text::some_of;
 
-use super::facts::{Facts, NODE};
-use super::finding::{Category, Check, Finding, Judge};
-use crate::cli::frame::document::{field, flag, items, text};
+use super::facts::{Facts, NAMED_MAX};
+use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// What readiness says of each of these is a check of its own.
 const SETTINGS: &str = "store-settings";
@@ -52,7 +51,7 @@ pub static CATEGORY: Category = Category {
             "registry-history",
             "the registry has lost nothing in the last day",
             "The store came back with less than it had: a flush, an older copy, a fail-over to a replica that lagged.",
-            Judge::Answer(&NODE, history),
+            Judge::Nodes(history),
         ),
         Check::new(
             "registry-replicas",
@@ -72,65 +71,89 @@ pub static CATEGORY: Category = Category {
     items: &[STORE, SETTINGS, SENTINELS, LOST, HISTORY, REPLICAS, SPLITS],
 };
 
+/// The nodes whose store has not answered for a while, each with how long in milliseconds.
+fn silent(facts: &Facts) -> Vec<(&str, u32)> {
+    facts.told().filter_map(|(id, node)| Some((id, node.stale_ms.filter(|_| node.stale)?))).collect()
+}
+
 fn store(facts: &Facts) -> Finding {
-    let Ok(node) = facts.node() else { return Finding::not_asked() };
-    let kind = text(node, "store");
-    if flag(node, "stale") {
-        let Some(ms) = field(node, "staleMs").as_u64() else {
-            return Finding::warn(format!("the {kind} store has begun a new epoch, which is being restored"))
-                .hint("omnirelay mesh check --wait 30s    # registry-history says what was lost");
+    let Some(own) = facts.own() else { return Finding::unknown(UNSAID) };
+    let silent = silent(facts);
+    let by = || silent.iter().map(|(id, _)| *id);
+    if let Some(longest) = silent.iter().map(|(_, ms)| ms).max() {
+        let all = if silent.len() == facts.told().count() {
+            String::new()
+        } else {
+            format!(" for {}", some_of(&by().collect::<Vec<_>>(), NAMED_MAX))
         };
-        return Finding::fail(format!("the {kind} store has not answered for {ms}ms"))
-            .hint("omnirelay mesh check --wait 30s    # answers are from memory until then, and changes are refused");
+        return Finding::fail(format!("the {} store has not answered for {longest}ms{all}", own.store))
+            .hint("omnirelay mesh check --wait 30s    # answers are from memory until then, and changes are refused")
+            .seen_by(by());
     }
-    if let Some(trouble) = facts.trouble(STORE) {
+    let restoring = facts.told().filter(|(_, node)| node.stale).map(|(id, _)| id).collect::<Vec<_>>();
+    if !restoring.is_empty() {
+        return Finding::warn(format!(
+            "the {} store has begun a new epoch, which is being restored",
+            own.store
+        ))
+        .hint("omnirelay mesh check --wait 30s    # registry-history says what was lost")
+        .seen_by(restoring);
+    }
+    if let Some((trouble, by)) = facts.trouble(STORE) {
         return Finding::fail(trouble)
-            .hint("omnirelay doctor    # on that host: the way from there to the store");
+            .hint("omnirelay doctor    # on that host: the way from there to the store")
+            .seen_by(by);
     }
-    match kind {
+    let by = facts.told().map(|(id, _)| id).collect::<Vec<_>>();
+    match own.store.as_str() {
         "memory" => Finding::warn("the store is memory only: everything is lost when the daemon stops")
             .hint("omnirelay up --store embedded: --data DIR"),
         "" => Finding::unknown("the daemon did not name its store"),
-        kind => Finding::pass(format!("the {kind} store answers")),
+        kind => Finding::pass(format!("the {kind} store answers{}", facts.coverage(by.len()))).seen_by(by),
     }
 }
 
 fn settings(facts: &Facts) -> Finding {
-    Finding::of_item(facts, SETTINGS, "the store has no advice", UNSAID)
+    Finding::of_item(facts, SETTINGS, Verdict::Warn, "the store has no advice", UNSAID)
         .next("omnirelay explain registry-settings    # then set it so where the store is configured")
 }
 
 fn sentinels(facts: &Facts) -> Finding {
-    Finding::of_item(facts, SENTINELS, "no Sentinels disagree on the master", UNSAID)
+    Finding::of_item(facts, SENTINELS, Verdict::Warn, "no Sentinels disagree on the master", UNSAID)
         .next("redis-cli -p 26379 sentinel ckquorum SERVICE    # on the host of the Sentinel that is alone with what it names")
 }
 
 fn replicas(facts: &Facts) -> Finding {
-    Finding::of_item(facts, REPLICAS, "leaders have the replicas they need", UNSAID)
+    Finding::of_item(facts, REPLICAS, Verdict::Warn, "leaders have the replicas they need", UNSAID)
         .next("redis-cli info replication    # on the master: who follows it")
 }
 
 fn splits(facts: &Facts) -> Finding {
-    Finding::of_item(facts, SPLITS, "no split of leadership was seen in the last day", UNSAID)
+    Finding::of_item(facts, SPLITS, Verdict::Warn, "no split of leadership was seen in the last day", UNSAID)
         .next("omnirelay mesh leaders history    # who led what, and with which fence")
 }
 
 /// What is missing is a fault until it is there or given up.
 fn lost(facts: &Facts) -> Finding {
-    match facts.trouble(LOST) {
-        Some(told) => Finding::fail(told).hint(
-            "omnirelay mesh peers list    # who lived then puts it back; what nobody knows: omnirelay mesh store give-up",
-        ),
-        None => Finding::of_item(facts, LOST, "nothing is missing of the epoch before", UNSAID),
-    }
+    Finding::of_item(facts, LOST, Verdict::Fail, "nothing is missing of the epoch before", UNSAID).next(
+        "omnirelay mesh peers list    # who lived then puts it back; what nobody knows: omnirelay mesh store give-up",
+    )
 }
 
-fn history(node: &Value, facts: &Facts) -> Finding {
-    let said = items(node, "readiness").iter().find(|item| text(item, "name") == HISTORY);
-    match said.map(|item| text(item, "message")) {
+fn history(facts: &Facts) -> Finding {
+    let told = facts.own().and_then(|own| own.readiness.iter().find(|item| item.name == HISTORY));
+    match told {
         // What was lost and restored is worth knowing for a day.
-        Some(told) if !told.is_empty() && facts.trouble(HISTORY).is_none() => Finding::pass(told.to_owned()),
-        _ => Finding::of_item(facts, HISTORY, "no new epoch of the registry in the last day", UNSAID)
-            .next("omnirelay audit list    # what was ordered before; order it again"),
+        Some(item) if item.ok && !item.message.is_empty() && facts.trouble(HISTORY).is_none() => {
+            Finding::pass(item.message.clone()).seen_by(facts.nodes.first().map(|own| own.id.as_str()))
+        }
+        _ => Finding::of_item(
+            facts,
+            HISTORY,
+            Verdict::Warn,
+            "no new epoch of the registry in the last day",
+            UNSAID,
+        )
+        .next("omnirelay audit list    # what was ordered before; order it again"),
     }
 }

@@ -1,0 +1,216 @@
+//! Facts in which checks do not pass.
+
+use super::*;
+
+pub fn bad_cases() -> Vec<Case> {
+    let mut cases = bad_cases_of_the_registry();
+    cases.extend(bad_cases_of_membership());
+    cases.extend(bad_cases_of_nodes());
+    cases.extend(bad_cases_of_clocks());
+    cases.extend(bad_cases_of_transport());
+    cases.extend(bad_cases_of_leadership());
+    cases.extend(bad_cases_of_parts());
+    cases.extend(bad_cases_of_identity());
+    cases.extend(bad_cases_of_shards());
+    cases
+}
+
+fn bad_cases_of_the_registry() -> Vec<Case> {
+    let not_ready = with_node(1, |node| {
+        node.ready = false;
+        trouble(node, "view", "still being loaded");
+    });
+    let silent = with_node(1, |node| (node.stale, node.stale_ms) = (true, Some(1_200)));
+    let memory = with_node(1, |node| node.store = "memory".to_owned());
+    let anyone = with_node(1, |node| node.let_in = "anyone".to_owned());
+    vec![
+        ("control-api-proof", anyone, Verdict::Warn, "--insecure"),
+        ("control-api-ready", not_ready, Verdict::Fail, "view: still"),
+        ("registry-store", silent, Verdict::Fail, "1200ms for node-1"),
+        ("registry-store", memory, Verdict::Warn, "lost"),
+        ("registry-store", with_node(1, |node| node.stale = true), Verdict::Warn, "is being restored"),
+        ("registry-store", with_trouble(2, "store", "never answered"), Verdict::Fail, "node-2: never"),
+        ("registry-settings", with_trouble(1, "store-settings", "appendonly"), Verdict::Warn, "appendonly"),
+        ("registry-sentinels", with_trouble(1, "store-sentinels", "s1 names a:1"), Verdict::Warn, "s1 names"),
+        ("registry-history", with_trouble(1, "history", "3 records were lost"), Verdict::Warn, "3 records"),
+        ("registry-replicas", with_trouble(1, "leaders-replicas", "0 have"), Verdict::Warn, "0 have"),
+        ("registry-splits", with_trouble(1, "leaders-split", "`x` is held by a"), Verdict::Warn, "held by a"),
+        ("registry-lost", with_trouble(1, "lost-records", "64 shard"), Verdict::Fail, "64 shard"),
+    ]
+}
+
+fn bad_cases_of_membership() -> Vec<Case> {
+    let alone = |id: &str, status| with_peers(vec![peer(id, status)]);
+    let cordoned = with_registry(|registry| {
+        registry.peers.iter_mut().for_each(|peer| peer.cordoned = true);
+    });
+    let unheard = with_reach(1, ["unheard", "", ""]);
+    let versions = with_registry(|registry| {
+        registry.peers[1].metadata.as_mut().unwrap().mesh_version = "0.3.0".to_owned();
+    });
+    let another = "another daemon, at 10.0.0.9:17421, has the id of this node";
+    vec![
+        ("membership-known", with_peers(Vec::new()), Verdict::Fail, "no peer"),
+        ("membership-known", alone("node-1", Status::Dead), Verdict::Fail, "dead"),
+        ("membership-suspect", alone("node-9", Status::Suspect), Verdict::Warn, "node-9"),
+        ("membership-dead", alone("node-9", Status::Dead), Verdict::Fail, "node-9"),
+        ("membership-unreached", with_reach(2, ["gone", "", ""]), Verdict::Warn, "gone: node-1 (by node-2)"),
+        ("membership-unreached", unheard, Verdict::Warn, "not heard of node-2"),
+        ("membership-one-id", with_trouble(1, "gossip", another), Verdict::Warn, "10.0.0.9"),
+        ("membership-capacity", cordoned, Verdict::Fail, "none of 2"),
+        ("membership-capacity", with_peers(Vec::new()), Verdict::Fail, "no live peer"),
+        ("versions-peers", versions, Verdict::Warn, "0.3.0"),
+    ]
+}
+
+fn bad_cases_of_nodes() -> Vec<Case> {
+    let silent = || without_answer(NotAsked::Silent("at its mesh port: connection refused".to_owned()));
+    let days_ahead = || without_answer(NotAsked::AtAnotherTime("at b:1: certificate expired".to_owned()));
+    vec![
+        ("nodes-answer", silent(), Verdict::Warn, "node-2: at its mesh port: connection refused"),
+        ("nodes-answer", days_ahead(), Verdict::Warn, "node-2: at b:1: certificate expired"),
+        ("nodes-clocks", days_ahead(), Verdict::Fail, "node-2: at b:1: certificate expired"),
+        ("nodes-ready", with_trouble(2, "view", "being loaded"), Verdict::Fail, "node-2: view: being"),
+        ("nodes-fit", with_trouble(2, "later", "no part yet"), Verdict::Warn, "later on node-2: no part"),
+        ("nodes-fit", with_trouble(1, "later", "no part yet"), Verdict::Warn, "later on node-1: no part"),
+    ]
+}
+
+fn bad_cases_of_clocks() -> Vec<Case> {
+    // The clocks of both hosts are so many milliseconds before the store's.
+    let hosts = |[one, two]: [i64; 2]| {
+        let mut facts = facts();
+        for (node, before) in facts.nodes.iter_mut().zip([one, two]) {
+            let at = Millis(NOW.0.saturating_add_signed(before));
+            node.said.as_mut().unwrap().host_time = Some(timestamp(at));
+        }
+        facts
+    };
+    vec![
+        ("nodes-clocks", hosts([5, 1_000]), Verdict::Warn, "node-2 is 1000ms before"),
+        ("nodes-clocks", hosts([5, -3_600_000]), Verdict::Fail, "node-2 is 3600000ms behind"),
+        ("nodes-clocks", hosts([60_000, 60_100]), Verdict::Fail, "the store's is 60100ms off"),
+        (
+            "nodes-clocks",
+            hosts([-108_000_000, -107_999_900]),
+            Verdict::Fail,
+            "the store's is 108000000ms off",
+        ),
+        ("nodes-clocks", with_trouble(1, "store-clock", "a day ahead"), Verdict::Warn, "a day ahead"),
+    ]
+}
+
+fn bad_cases_of_transport() -> Vec<Case> {
+    let enrolled = |enrolment: &'static str| {
+        with_node(1, |node| {
+            (node.mesh_port, node.enrolment) = ("not_enrolled".to_owned(), enrolment.to_owned());
+        })
+    };
+    let turned = "node-1: the mesh port turns everybody away: the mesh has given it no certificate";
+    let nobody = "node-1: the mesh port turns everybody away: this mesh has no authority";
+    vec![
+        ("transport-port", enrolled("not_enrolled"), Verdict::Warn, turned),
+        ("transport-port", enrolled("no_authority"), Verdict::Warn, nobody),
+        ("transport-port", with_trouble(2, "mesh", "taken"), Verdict::Warn, "node-2: taken"),
+        ("transport-reached", with_reach(2, ["", "others_answer", ""]), Verdict::Warn, "node-1 from node-2"),
+        ("transport-reached", with_reach(1, ["", "no_connection", ""]), Verdict::Warn, "node-2 from node-1"),
+        (
+            "transport-http3",
+            with_reach(1, ["", "", "no_answer"]),
+            Verdict::Warn,
+            "over HTTP/2: node-2 from node-1 (nothing came back over UDP",
+        ),
+    ]
+}
+
+fn bad_cases_of_leadership() -> Vec<Case> {
+    let with_scopes = |scopes: Vec<pb::Leadership>| with_registry(|registry| registry.scopes = scopes);
+    let led_by = |leader: pb::Peer| {
+        with_registry(|registry| {
+            registry.scopes = vec![scope("a", &leader.node_id, 1)];
+            registry.peers = vec![leader];
+        })
+    };
+    let mut drains = peer("b", Status::Alive);
+    drains.draining = true;
+    let both = vec![scope("a", "", 1), scope("b", "", 1), scope("c", "node-1", 1)];
+    let unknown = with_scopes(vec![scope("a", "node-9", 1)]);
+    vec![
+        ("leadership-led", with_scopes(vec![scope("a", "", 1)]), Verdict::Fail, "nobody leads a"),
+        ("leadership-led", with_scopes(both), Verdict::Fail, "2 of 3 scopes"),
+        ("leadership-incumbents", led_by(peer("b", Status::Dead)), Verdict::Warn, "b, which is dead"),
+        ("leadership-incumbents", unknown, Verdict::Warn, "which is unknown"),
+        ("leadership-drained", led_by(drains), Verdict::Warn, "b drains, and still leads a"),
+        ("leadership-stable", with_scopes(vec![scope("a", "b", 3)]), Verdict::Warn, "a lost its leader 3"),
+    ]
+}
+
+fn bad_cases_of_parts() -> Vec<Case> {
+    vec![
+        ("registers-synced", with_trouble(2, "registers", "pool x"), Verdict::Warn, "node-2: pool x"),
+        ("registers-federated", with_trouble(1, "federated-registers", "west"), Verdict::Warn, "west"),
+        ("relays-sinks", with_trouble(2, "sinks", "full"), Verdict::Warn, "node-2: full"),
+        ("relays-registered", with_trouble(1, "registry", "away"), Verdict::Warn, "node-1: away"),
+        ("relays-published", with_trouble(1, "publication", "old"), Verdict::Warn, "node-1: old"),
+        ("audit-trail", with_trouble(1, "audit-trail", "once"), Verdict::Warn, "node-1: once"),
+        ("audit-sealed", with_trouble(2, "audit", "no disk"), Verdict::Fail, "node-2: no disk"),
+        ("config-transport-policy", with_trouble(2, "transport-policy", "raw"), Verdict::Fail, "node-2: raw"),
+        (
+            "config-transport-budgets",
+            with_trouble(1, "transport-policy-warnings", "raw"),
+            Verdict::Warn,
+            "raw",
+        ),
+    ]
+}
+
+fn bad_cases_of_identity() -> Vec<Case> {
+    let behind = with_node(2, |node| node.revocations_enforced_number = 2);
+    let newer = with_node(1, |node| node.revocations_number = 4);
+    vec![
+        ("identity-revocations", behind, Verdict::Fail, "node-2 by list 2"),
+        ("identity-revocations", newer, Verdict::Fail, "node-1 by list 3"),
+        ("identity-certificate", with_trouble(2, "identity", "it ended"), Verdict::Warn, "node-2: it ended"),
+        ("identity-store-credentials", with_trouble(1, "store-credentials", "b"), Verdict::Fail, "node-1: b"),
+        ("identity-plaintext", with_trouble(1, "plaintext", "read"), Verdict::Warn, "node-1: read"),
+        ("identity-federation", with_trouble(1, "federation", "west"), Verdict::Warn, "node-1: west"),
+        ("identity-strangers", with_trouble(1, "without-identity", "x"), Verdict::Warn, "node-1: x"),
+        ("identity-keys", with_trouble(1, "key-files", "k.pem"), Verdict::Warn, "node-1: k.pem"),
+        ("identity-signed-records", with_trouble(1, "signed-records", "eve"), Verdict::Fail, "node-1: eve"),
+        ("identity-issuers", with_trouble(1, "issuers", "none"), Verdict::Fail, "node-1: none"),
+        ("identity-second-issuer", with_trouble(1, "second-issuer", "a"), Verdict::Warn, "node-1: a"),
+        (
+            "identity-unsigned-records",
+            with_trouble(1, "unsigned-records", "all"),
+            Verdict::Warn,
+            "node-1: all",
+        ),
+    ]
+}
+
+fn bad_cases_of_shards() -> Vec<Case> {
+    use pb::namespace::State;
+    let with = |change: &dyn Fn(&mut pb::Namespace)| {
+        with_registry(|registry| {
+            registry.namespaces.insert(0, namespace("a"));
+            change(&mut registry.namespaces[1]);
+        })
+    };
+    let state = |state: State, reason: &str| {
+        with(&|one| (one.state, one.state_reason) = (state.into(), reason.to_owned()))
+    };
+    let open = |one: &mut pb::Namespace| {
+        one.spec.as_mut().unwrap().policy.as_mut().unwrap().holders.clear();
+    };
+    let waits = state(State::RebalancePending, "plan 7 waits");
+    vec![
+        ("shards-owned", with(&|one| one.unowned = 3), Verdict::Fail, "no owner: 3 of 8 of orders"),
+        ("shards-rebalancing", state(State::Failed, "n2 is dead"), Verdict::Fail, "orders (n2"),
+        ("shards-rebalancing", state(State::Investigating, "brake"), Verdict::Warn, "waits: orders (brake)"),
+        ("shards-rebalancing", waits, Verdict::Warn, "orders (plan 7 waits)"),
+        ("shards-balance", with(&|one| one.imbalance = Some(1.26)), Verdict::Warn, "orders (1.26 times"),
+        ("shards-balance", with(&|one| one.overloaded = 2), Verdict::Warn, "orders (2 nodes with too much"),
+        ("shards-holders", with(&open), Verdict::Warn, "whoever may connect may hold shards of: orders"),
+        ("shards-holders", with(&|one| one.spec = None), Verdict::Warn, "hold shards of: orders"),
+    ]
+}

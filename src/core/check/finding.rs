@@ -1,0 +1,179 @@
+//! Findings: what a check is, and what it finds.
+
+use super::facts::{Facts, RegistryFacts};
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    Warn,
+    Fail,
+    Skip,
+    /// It could not be looked at; that is no failure of what was to be checked.
+    Unknown,
+}
+
+impl Verdict {
+    pub const ALL: [Self; 5] = [Self::Pass, Self::Warn, Self::Fail, Self::Skip, Self::Unknown];
+
+    /// As in `result`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether something was looked at and is not as it should be.
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Fail | Self::Warn)
+    }
+
+    /// Whether it is to be told where only what is wrong is.
+    pub fn is_wrong(self) -> bool {
+        self.is_bad() || self == Self::Unknown
+    }
+}
+
+/// Clocks that differ by more make ages look wrong, in milliseconds.
+pub const SKEW_WARN_MS: u64 = 250;
+/// More than this is no clock.
+const SKEW_FAIL_MS: u64 = 5_000;
+
+/// What a check has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub verdict: Verdict,
+    pub text: String,
+    /// The command to run next.
+    pub hint: Option<String>,
+    /// The nodes by whose word it is so; empty: by the registry, or by whoever judges.
+    pub seen_by: Vec<String>,
+}
+
+impl Finding {
+    /// One that is by nobody's word and says nothing of what is next.
+    pub fn new(verdict: Verdict, text: impl Into<String>) -> Self {
+        Self { verdict, text: text.into(), hint: None, seen_by: Vec::new() }
+    }
+
+    pub fn pass(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Pass, text)
+    }
+
+    pub fn warn(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Warn, text)
+    }
+
+    pub fn fail(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Fail, text)
+    }
+
+    pub fn skip(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Skip, text)
+    }
+
+    pub fn unknown(text: impl Into<String>) -> Self {
+        Self::new(Verdict::Unknown, text)
+    }
+
+    /// What readiness says of one item, on all nodes that were asked: this verdict where it is not fine on one, else `fine`.
+    /// Daemons that do not know it are older than the check, or have no such part: `absent`.
+    pub fn of_item(facts: &Facts, name: &str, bad: Verdict, fine: &str, absent: &str) -> Self {
+        if let Some((text, by)) = facts.trouble(name) {
+            return Self::new(bad, text).seen_by(by);
+        }
+        match facts.with_item(name) {
+            by if by.is_empty() => Self::skip(absent),
+            by => Self::pass(format!("{fine}{}", facts.coverage(by.len()))).seen_by(by),
+        }
+    }
+
+    /// Judges by how many milliseconds two clocks differ; `fine` is said where that is little.
+    pub fn of_skew(ms: u64, text: String, fine: String, hint: &str) -> Self {
+        match ms {
+            SKEW_FAIL_MS.. => Self::fail(text).hint(hint),
+            SKEW_WARN_MS.. => Self::warn(text).hint(hint),
+            _ => Self::pass(fine),
+        }
+    }
+
+    /// With the command to run next, where something is wrong.
+    #[must_use]
+    pub fn next(self, hint: impl Into<String>) -> Self {
+        if self.verdict.is_wrong() { self.hint(hint) } else { self }
+    }
+
+    /// With the command to run next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// By the word of these nodes.
+    #[must_use]
+    pub fn seen_by<T: Into<String>>(mut self, nodes: impl IntoIterator<Item = T>) -> Self {
+        self.seen_by = nodes.into_iter().map(Into::into).collect();
+        self.seen_by.sort_unstable();
+        self.seen_by.dedup();
+        self
+    }
+}
+
+/// By what a mesh is judged.
+#[derive(Clone, Copy)]
+pub enum Judge {
+    /// What the registry has; nothing is known before it was loaded.
+    Registry(fn(&RegistryFacts, &Facts) -> Finding),
+    /// What the nodes that were asked say of themselves and of each other.
+    Nodes(fn(&Facts) -> Finding),
+}
+
+/// One check. Its id is stable: scripts name it in `--skip`. What it judges is the mesh, unless it is said.
+pub struct Check<J: 'static = Judge> {
+    pub id: &'static str,
+    /// What is so when it passes.
+    pub description: &'static str,
+    /// What it means when it is not so.
+    pub means: &'static str,
+    pub judge: J,
+}
+
+impl<J: Copy> Check<J> {
+    pub const fn new(id: &'static str, description: &'static str, means: &'static str, judge: J) -> Self {
+        Self { id, description, means, judge }
+    }
+}
+
+impl Check {
+    /// What it finds.
+    pub fn judge(&self, facts: &Facts) -> Finding {
+        match (self.judge, &facts.registry) {
+            (Judge::Registry(judge), Some(registry)) => judge(registry, facts),
+            (Judge::Registry(_), None) => Finding::unknown("the registry is still being loaded"),
+            (Judge::Nodes(judge), _) => judge(facts),
+        }
+    }
+}
+
+/// Checks that belong together.
+pub struct Category<J: 'static = Judge> {
+    /// As in `--category`.
+    pub name: &'static str,
+    /// What to read when one of them does not pass, below the root of the documents.
+    pub page: &'static str,
+    pub checks: &'static [Check<J>],
+    /// The items of a node's readiness that are theirs; what nobody claims is judged by `nodes-fit`.
+    pub items: &'static [&'static str],
+}
+
+impl<J> Category<J> {
+    /// Whether a check of this category is named, or the category itself is.
+    pub fn is_left_out(&self, check: &Check<J>, skip: &[String]) -> bool {
+        skip.iter().any(|name| [check.id, self.name].contains(&name.as_str()))
+    }
+}

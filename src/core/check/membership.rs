@@ -1,0 +1,165 @@
+//! Checks of peers: they live, one node reaches another, and work can be placed.
+
+use std::collections::BTreeMap;
+
+use omnirelay_core::text::{count, some_of};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+
+use super::facts::{Facts, NAMED_MAX, RegistryFacts, health, is_alive};
+use super::finding::{Category, Check, Finding, Judge, Verdict};
+use pb::peer::Status;
+use pb::peer_health::State;
+
+/// The item of a node's readiness that says whether another daemon has its id.
+const GOSSIP: &str = "gossip";
+
+pub static CATEGORY: Category = Category {
+    name: "membership",
+    page: "runbooks/peers.md",
+    checks: &[
+        Check::new(
+            "membership-known",
+            "the daemon that answers is a live peer",
+            "The daemon answers and the mesh does not count on it: it is not registered, or was judged gone.",
+            Judge::Registry(known),
+        ),
+        Check::new(
+            "membership-suspect",
+            "no peer is suspect",
+            "The store has not heard from a node for the length of its session. It is dead soon, or back.",
+            Judge::Registry(suspect),
+        ),
+        Check::new(
+            "membership-dead",
+            "no peer is dead",
+            "The store has not heard from a node for long. What it led has gone to others.",
+            Judge::Registry(dead),
+        ),
+        Check::new(
+            "membership-unreached",
+            "every live peer is reached by gossip",
+            "A node renews its session in the store and no other node reaches it: it keeps what it leads, and nobody can call it.",
+            Judge::Registry(unreached),
+        ),
+        Check::new(
+            "membership-one-id",
+            "no two daemons have one id",
+            "Two daemons say that they are the same node: each is taken for the other, and both flap.",
+            Judge::Nodes(one_id),
+        ),
+        Check::new(
+            "membership-capacity",
+            "a live peer takes new work",
+            "Every live node is cordoned: nothing new can be placed, and no scope without a leader gets one.",
+            Judge::Registry(capacity),
+        ),
+    ],
+    items: &[GOSSIP],
+};
+
+fn known(registry: &RegistryFacts, _: &Facts) -> Finding {
+    let own = &registry.own;
+    match registry.peer(own) {
+        Some(peer) if is_alive(peer) => {
+            let peers = count(registry.peers.len() as u64, "peer");
+            Finding::pass(format!("{peers} known, {own} among them"))
+        }
+        Some(peer) => Finding::fail(format!("{own} answers but is {}", peer.status().as_str_name()))
+            .hint(format!("omnirelay mesh peers status {own}")),
+        None => Finding::fail(format!("{own} answers but is no peer"))
+            .hint("journalctl -u omnirelayd    # on its host: why it could not register"),
+    }
+}
+
+fn suspect(registry: &RegistryFacts, _: &Facts) -> Finding {
+    match registry.peers_with(|peer| peer.status() == Status::Suspect).as_slice() {
+        [] => Finding::pass("no peer is suspect"),
+        ids => Finding::warn(format!("suspect: {}", some_of(ids, NAMED_MAX)))
+            .hint(format!("omnirelay mesh peers status {}", ids[0])),
+    }
+}
+
+/// Whoever was put out of the mesh is meant to be gone.
+fn dead(registry: &RegistryFacts, _: &Facts) -> Finding {
+    let was_put_out = |peer: &pb::Peer| peer.unproven == "certificate_revoked";
+    let is_dead = |peer: &pb::Peer| peer.status() == Status::Dead && !was_put_out(peer);
+    let ids = registry.peers_with(is_dead);
+    if let Some(first) = registry.peers.iter().find(|peer| is_dead(peer)) {
+        return Finding::fail(format!("dead: {}", some_of(&ids, NAMED_MAX))).hint(gone(first, registry));
+    }
+    match registry.peers_with(|peer| peer.status() == Status::Dead).as_slice() {
+        [] => Finding::pass("no peer is dead"),
+        ids => {
+            Finding::pass(format!("no peer is dead but those that were put out: {}", some_of(ids, NAMED_MAX)))
+                .hint(format!("omnirelay mesh peers forget {}    # if it is not to come back", ids[0]))
+        }
+    }
+}
+
+/// What to do about a peer that is dead. It may run, and be refused by its store.
+fn gone(peer: &pb::Peer, registry: &RegistryFacts) -> String {
+    let id = &peer.node_id;
+    let ask = format!("{} mesh check", registry.asking(id));
+    match health(peer) {
+        State::Alive => format!(
+            "{ask}    # its daemon runs, for {id} answers other nodes: its store is away from it, or refuses it"
+        ),
+        _ => format!(
+            "omnirelay mesh peers forget {id}    # if it is gone for good; else start it again, or where its daemon runs: {ask}, \
+             for its store may refuse it"
+        ),
+    }
+}
+
+/// By the word of every node: one that answers the node which judges may be cut off from another.
+fn unreached(registry: &RegistryFacts, facts: &Facts) -> Finding {
+    let named = |found: &BTreeMap<&str, Vec<&str>>| {
+        let told: Vec<String> =
+            found.iter().map(|(id, by)| format!("{id} (by {})", some_of(by, NAMED_MAX))).collect();
+        some_of(&told, NAMED_MAX)
+    };
+    let gone = facts.reached_so(registry, |reach| reach.gossip == "gone");
+    if let Some((first, _)) = gone.first_key_value() {
+        return Finding::warn(format!("their sessions live, and gossip has them gone: {}", named(&gone)))
+            .hint(format!(
+                "omnirelay mesh peers explain {first}    # who does not reach it; then its mesh port, or: omnirelay mesh peers drain {first}"
+            ))
+            .seen_by(gone.values().flatten().copied());
+    }
+    let unheard = facts.reached_so(registry, |reach| reach.gossip == "unheard");
+    if let Some((first, _)) = unheard.first_key_value() {
+        return Finding::warn(format!("gossip has not heard of {}", named(&unheard)))
+            .hint(format!(
+                "omnirelay mesh peers ping {first}    # whether its mesh port is reached; else mesh.gossip.enabled is false there, or it is older"
+            ))
+            .seen_by(unheard.values().flatten().copied());
+    }
+    let by = facts.witnesses("gossip");
+    if !by.is_empty() {
+        return Finding::pass(format!("gossip reaches every live peer{}", facts.coverage(by.len())))
+            .seen_by(by);
+    }
+    let is_without_authority = facts.own().is_some_and(|own| own.enrolment == "no_authority");
+    Finding::skip(match is_without_authority {
+        true => "nodes do not gossip, for this mesh has no authority and so no mesh port is open",
+        false => "no node that was asked gossips",
+    })
+}
+
+fn one_id(facts: &Facts) -> Finding {
+    let fine = "every id is that of one daemon";
+    let found = Finding::of_item(facts, GOSSIP, Verdict::Warn, fine, "no daemon that is asked gossips");
+    found.next("omnirelayd --node-id OTHER    # on one of the two hosts, with a certificate of its own")
+}
+
+fn capacity(registry: &RegistryFacts, _: &Facts) -> Finding {
+    let alive: Vec<&pb::Peer> = registry.alive().collect();
+    let open = alive.iter().filter(|peer| !peer.cordoned).count();
+    let of = count(alive.len() as u64, "live peer");
+    match (open, alive.first()) {
+        (0, Some(first)) => Finding::fail(format!("none of {of} takes new work"))
+            .hint(format!("omnirelay mesh peers uncordon {}", first.node_id)),
+        (0, None) => Finding::fail("there is no live peer").hint("omnirelay mesh peers status"),
+        (open, _) => Finding::pass(format!("{open} of {of} take new work")),
+    }
+}

@@ -1,0 +1,49 @@
+//! The checks of a mesh: what is judged, by what, and what to do where it is not as it should be.
+
+mod audit;
+#[cfg(test)]
+mod check_test;
+mod config;
+mod control_api;
+pub mod facts;
+pub mod finding;
+mod identity;
+mod leadership;
+mod membership;
+mod nodes;
+mod registers;
+mod registry;
+mod relays;
+mod shards;
+mod transport;
+pub mod versions;
+
+use facts::Facts;
+use finding::{Category, Check, Finding};
+
+/// Every category, in the order of the report.
+pub static CATEGORIES: &[&Category] = &[
+    &control_api::CATEGORY,
+    &registry::CATEGORY,
+    &membership::CATEGORY,
+    &transport::CATEGORY,
+    &nodes::CATEGORY,
+    &leadership::CATEGORY,
+    &shards::CATEGORY,
+    &registers::CATEGORY,
+    &relays::CATEGORY,
+    &audit::CATEGORY,
+    &identity::CATEGORY,
+    &config::CATEGORY,
+    &versions::CATEGORY,
+];
+
+/// Every check with its category, in the order of the report.
+pub fn all() -> impl Iterator<Item = (&'static Category, &'static Check)> + Clone {
+    CATEGORIES.iter().flat_map(|category| category.checks.iter().map(|check| (*category, check)))
+}
+
+/// What each check finds, in the order of the report.
+pub fn judge(facts: &Facts) -> impl Iterator<Item = (&'static Category, &'static Check, Finding)> {
+    all().map(move |(category, check)| (category, check, check.judge(facts)))
+}

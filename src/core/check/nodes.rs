@@ -1,0 +1,205 @@
+//! Checks of nodes: each answers, is ready, lacks nothing, and its clock is right.
+
+use std::collections::BTreeSet;
+
+use omnirelay_core::text::{count, some_of};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::timestamp::millis;
+
+use super::CATEGORIES;
+use super::control_api::open;
+use super::facts::{Facts, NAMED_MAX, NotAsked, RegistryFacts};
+use super::finding::{Category, Check, Finding, Judge, SKEW_WARN_MS, Verdict};
+use super::identity::enrol;
+
+/// The item of a node's readiness that tells how its clock stands to the store's.
+const STORE_CLOCK: &str = "store-clock";
+/// Of so many items that no check judges it is told.
+const UNCLAIMED_MAX: usize = 20;
+/// From how many ms on store time that is ahead of all hosts is to be brought back.
+const CLOCKS_APART_MS: i64 = 60_000;
+const RESET: &str = "omnirelay mesh store reset-clock --dry-run    # once the clock of the store's host is right: store time does \
+                     not go back by itself";
+
+pub static CATEGORY: Category = Category {
+    name: "nodes",
+    page: "runbooks/peers.md",
+    checks: &[
+        Check::new(
+            "nodes-answer",
+            "every node that lives answers",
+            "A node renews its session, so it lives, and yet it does not answer the one that judges, at its mesh port or at its control \
+             port: the network between, a firewall, a daemon that has stalled, or one that lets nobody in. What only it knows is \
+             unknown.",
+            Judge::Registry(answer),
+        ),
+        Check::new(
+            "nodes-ready",
+            "every other node that could be asked is ready",
+            "A node lives and needs something before it can serve.",
+            Judge::Nodes(ready),
+        ),
+        Check::new(
+            "nodes-fit",
+            "no node lacks anything else",
+            "A part of a node says that something is wrong which no other check names.",
+            Judge::Nodes(fit),
+        ),
+        Check::new(
+            "nodes-clocks",
+            "the clocks of the nodes' hosts agree with the store's",
+            "Leases hold whatever clocks say. But certificates begin and end by the clock of the host that judges them, and \
+             logs of different nodes do not line up.",
+            Judge::Nodes(clocks),
+        ),
+    ],
+    items: &[STORE_CLOCK],
+};
+
+/// A node that answers nobody is a fault; of one that will not be asked nothing is known.
+fn answer(registry: &RegistryFacts, facts: &Facts) -> Finding {
+    let (mut silent, mut no_way, mut first) = (Vec::new(), Vec::new(), None);
+    for node in facts.others() {
+        let Err(why) = &node.said else { continue };
+        first = first.or(Some(&node.id));
+        let told = format!("{}: {why}", node.id);
+        match why {
+            NotAsked::Silent(_) | NotAsked::AtAnotherTime(_) => silent.push(told),
+            NotAsked::NoWay(_) => no_way.push(told),
+        }
+    }
+    let more = (facts.not_asked > 0).then(|| format!("{} more were not asked", facts.not_asked));
+    let silent = (!silent.is_empty()).then(|| format!("live, but silent: {}", some_of(&silent, NAMED_MAX)));
+    let is_unknown = !no_way.is_empty() || more.is_some();
+    let no_way = (!no_way.is_empty()).then(|| format!("could not be asked: {}", some_of(&no_way, NAMED_MAX)));
+    let told: Vec<String> = [silent, no_way, more].into_iter().flatten().collect();
+    if !told.is_empty() {
+        let verdict = if is_unknown { Verdict::Unknown } else { Verdict::Warn };
+        let hint = match (facts.own().map(|own| own.enrolment.as_str()), first) {
+            (Some("no_authority"), _) if is_unknown => {
+                "omnirelay cert ca init    # nodes with certificates ask each other at their mesh ports"
+                    .to_owned()
+            }
+            (Some("not_enrolled"), _) if is_unknown => enrol(&registry.own),
+            (_, Some(first)) => {
+                format!("omnirelay mesh peers status {first}    # and omnirelay doctor on its host")
+            }
+            (_, None) => "omnirelay mesh peers list    # and check those at their own address".to_owned(),
+        };
+        return Finding::new(verdict, told.join("; ")).hint(hint).seen_by([registry.own.as_str()]);
+    }
+    let told: Vec<&str> = facts.others_told().map(|(id, _)| id).collect();
+    match told.len() as u64 {
+        0 => Finding::skip("there is no other live node"),
+        asked => Finding::pass(format!("{} answered", count(asked, "other live node"))).seen_by(told),
+    }
+}
+
+fn ready(facts: &Facts) -> Finding {
+    let told: Vec<(&str, Vec<String>)> =
+        facts.others_told().map(|(id, said)| (id, open(said, true))).collect();
+    let not: Vec<&(&str, Vec<String>)> = told.iter().filter(|(_, open)| !open.is_empty()).collect();
+    if not.is_empty() {
+        return match told.len() as u64 {
+            0 => Finding::skip("no other node could be asked"),
+            asked => Finding::pass(format!("{} ready", count(asked, "other node")))
+                .seen_by(told.iter().map(|(id, _)| *id)),
+        };
+    }
+    let words: Vec<String> = not.iter().map(|(id, open)| format!("{id}: {}", open.join("; "))).collect();
+    Finding::fail(format!("not ready: {}", some_of(&words, NAMED_MAX)))
+        .hint("omnirelay mesh check --wait 30s    # and the log of omnirelayd on its host")
+        .seen_by(not.iter().map(|(id, _)| *id))
+}
+
+fn fit(facts: &Facts) -> Finding {
+    let is_claimed = |name: &&str| CATEGORIES.iter().any(|category| category.items.contains(name));
+    let readiness = facts.told().flat_map(|(_, node)| &node.readiness);
+    let names: BTreeSet<&str> = readiness
+        .filter(|item| !item.ok)
+        .map(|item| item.name.as_str())
+        .filter(|name| !is_claimed(name))
+        .collect();
+    let found: Vec<(String, Vec<&str>)> = names
+        .iter()
+        .take(UNCLAIMED_MAX)
+        .filter_map(|name| facts.trouble(name).map(|(trouble, by)| (format!("{name} on {trouble}"), by)))
+        .collect();
+    if found.is_empty() {
+        let by: Vec<&str> = facts.told().map(|(id, _)| id).collect();
+        return Finding::pass(format!(
+            "no node says that it lacks anything else{}",
+            facts.coverage(by.len())
+        ))
+        .seen_by(by);
+    }
+    let told: Vec<&str> = found.iter().map(|(text, _)| text.as_str()).collect();
+    Finding::warn(told.join("; "))
+        .hint("journalctl -u omnirelayd    # on that host")
+        .seen_by(found.iter().flat_map(|(_, by)| by).copied())
+}
+
+/// How far the clocks of the hosts are from the store's, which each node knows, in milliseconds: what an answer takes on its
+/// way changes nothing of it. Daemons that do not say it are older.
+fn skews(facts: &Facts) -> Vec<(&str, i64)> {
+    let skew = |node: &pb::GetNodeResponse| {
+        let (host, store) = (millis(node.host_time.as_ref()?).0, millis(node.generated_at.as_ref()?).0);
+        Some(host.cast_signed() - store.cast_signed())
+    };
+    facts.told().filter_map(|(id, node)| Some((id, skew(node)?))).collect()
+}
+
+fn clocks(facts: &Facts) -> Finding {
+    let at_another_time: Vec<String> = facts
+        .others()
+        .filter_map(|node| match &node.said {
+            Err(why @ NotAsked::AtAnotherTime(_)) => Some(format!("{}: {why}", node.id)),
+            _ => None,
+        })
+        .collect();
+    if !at_another_time.is_empty() {
+        let told = some_of(&at_another_time, NAMED_MAX);
+        return Finding::fail(format!(
+            "a clock is off by so much that certificates of now do not count: {told}"
+        ))
+        .hint("date -u    # on that host and on this one; then chronyc tracking on the one that is wrong")
+        .seen_by(facts.nodes.first().map(|own| own.id.as_str()));
+    }
+    let found = compared(facts);
+    match facts.trouble(STORE_CLOCK) {
+        Some((trouble, by)) if !found.verdict.is_wrong() => Finding::warn(trouble).hint(RESET).seen_by(by),
+        _ => found,
+    }
+}
+
+fn compared(facts: &Facts) -> Finding {
+    let skews = skews(facts);
+    let Some((id, skew)) = skews.iter().max_by_key(|(_, skew)| skew.abs()) else {
+        return Finding::skip("no node says what time it is on its host");
+    };
+    let by = || skews.iter().map(|(id, _)| *id);
+    let ms = skew.unsigned_abs();
+    let fine = format!("clocks of hosts are at most {ms}ms off the store's{}", facts.coverage(skews.len()));
+    let (least, most) = skews
+        .iter()
+        .fold((i64::MAX, i64::MIN), |(least, most), (_, skew)| (least.min(*skew), most.max(*skew)));
+    if skews.len() > 1 && most.abs_diff(least) < SKEW_WARN_MS {
+        let text = format!(
+            "the clocks of all hosts agree, and the store's is {ms}ms off them (limit {SKEW_WARN_MS}ms)"
+        );
+        // Behind all hosts, or a little ahead of them, it is the clock of its host that is wrong.
+        let is_left_ahead = most < -CLOCKS_APART_MS;
+        let hint = if is_left_ahead { RESET } else { "chronyc tracking    # on the store's host" };
+        return Finding::of_skew(ms, text, fine, hint).seen_by(by());
+    }
+    let which = if *skew < 0 { "behind" } else { "before" };
+    let text = format!("the clock of {id} is {ms}ms {which} the store's (limit {SKEW_WARN_MS}ms)");
+    // Of one host nobody knows whether it is its clock.
+    let hint = match most < -CLOCKS_APART_MS {
+        true => {
+            "date -u    # on that host; if its clock is right: omnirelay mesh store reset-clock --dry-run"
+        }
+        false => "omnirelay doctor    # on that host: what keeps its clock",
+    };
+    Finding::of_skew(ms, text, fine, hint).seen_by(by())
+}

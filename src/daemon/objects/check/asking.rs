@@ -1,0 +1,235 @@
+//! Asking the nodes that live what they say of themselves: at their mesh ports, or else at their control ports.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, stream};
+use omnirelay_core::text::{chain, printable};
+use omnirelay_transport::peer::Way;
+use omnirelay_wire::fault::{Code, Fault};
+use pb::node_service_client::NodeServiceClient;
+use tonic::transport::Endpoint;
+
+use super::bounds::bounded;
+use super::pb;
+use crate::core::check::facts::{NodeSaid, NotAsked, RegistryFacts, control_of};
+use crate::daemon::identity::client::{Believes, OwnClient, Shows};
+use crate::daemon::identity::connector::OwnConnector;
+use crate::daemon::identity::trust::{Trust, unix_now};
+use crate::daemon::transport::Transport;
+
+/// The most other nodes that are asked, and how many at once.
+const NODES_MAX: usize = 1000;
+const ASKED_AT_ONCE: usize = 64;
+/// How long one of them may take, at both of its ports, and all of them.
+const NODE_PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The longest answer in bytes: what is said of each item of readiness is a few lines.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// What TLS says of a certificate that counts at another time, in lower case.
+const AT_ANOTHER_TIME: [&str; 5] =
+    ["certificate expired", "certificate: expired", "certificateexpired", "not valid yet", "notvalidyet"];
+/// What is said where somebody answers and will not be asked so: by TLS, or where one speaks TLS and the other does not.
+const NOT_SO: [&str; 10] = [
+    "alert",
+    "certificate",
+    "handshake",
+    "tls",
+    "corrupt message",
+    "invalidcontenttype",
+    "http2 error",
+    "protocol error",
+    "invalid http",
+    "frame with invalid size",
+];
+
+/// Asks other nodes.
+pub struct Asker {
+    pub transport: Arc<Transport>,
+    pub trust: Arc<Trust>,
+}
+
+/// What came of asking them, in the order of their ids.
+#[derive(Default)]
+pub struct Asked {
+    pub nodes: Vec<(pb::CheckedNode, NodeSaid)>,
+    /// How many more live.
+    pub not_asked: usize,
+}
+
+/// Where a node can be asked.
+struct Place {
+    node_id: String,
+    has_mesh_port: bool,
+    /// It has no certificate, and so no TLS by one.
+    is_plain: bool,
+    control: Option<String>,
+}
+
+impl Place {
+    fn of(peer: &pb::Peer) -> Self {
+        let endpoints = peer.metadata.as_ref().and_then(|said| said.endpoints.as_ref());
+        Self {
+            node_id: peer.node_id.clone(),
+            has_mesh_port: endpoints.is_some_and(|endpoints| endpoints.mesh.is_some()),
+            is_plain: peer.unproven == "no_certificate",
+            control: control_of(peer).map(str::to_owned),
+        }
+    }
+}
+
+impl Asker {
+    /// Asks all others that live, or as many as are asked at most.
+    pub async fn ask_all(&self, registry: &RegistryFacts) -> Asked {
+        let others: Vec<Place> =
+            registry.alive().filter(|peer| peer.node_id != registry.own).map(Place::of).collect();
+        let until = tokio::time::Instant::now() + PATIENCE;
+        let not_asked = others.len().saturating_sub(NODES_MAX);
+        let asked = others.into_iter().take(NODES_MAX).map(|place| self.ask(place, until));
+        // One that is slow holds up nobody behind it.
+        let mut nodes: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect().await;
+        nodes.sort_by(|(one, _), (other, _)| one.node_id.cmp(&other.node_id));
+        Asked { nodes, not_asked }
+    }
+
+    async fn ask(&self, place: Place, until: tokio::time::Instant) -> (pb::CheckedNode, NodeSaid) {
+        let began = Instant::now();
+        let until = until.min(tokio::time::Instant::now() + NODE_PATIENCE);
+        let asked = tokio::time::timeout_at(until, self.ask_at_ports(&place)).await;
+        let (by, said) = asked.unwrap_or_else(|_| {
+            let waited = began.elapsed().as_millis();
+            ("", Err(NotAsked::Silent(format!("no answer within {waited} ms"))))
+        });
+        let id = place.node_id;
+        let said = said.and_then(|said| match said.local_node_id == id {
+            true => Ok(Box::new(said)),
+            false => Err(NotAsked::NoWay(format!("{} answers at its address", said.local_node_id))),
+        });
+        let checked = pb::CheckedNode {
+            node_id: id.clone(),
+            by: by.to_owned(),
+            trouble: said.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+            took_ms: u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX),
+        };
+        (checked, NodeSaid { id, said })
+    }
+
+    /// At its mesh port, where both have certificates; where there is none, or what is sent there comes back, at its control port.
+    async fn ask_at_ports(&self, place: &Place) -> (&'static str, Result<pb::GetNodeResponse, NotAsked>) {
+        let has_own = self.trust.current().own.is_some();
+        let mut at_mesh = None;
+        if has_own && place.has_mesh_port {
+            match self.ask_at_mesh(&place.node_id).await {
+                Ok(said) => return ("mesh", Ok(said)),
+                Err(trouble) => at_mesh = Some(trouble),
+            }
+        }
+        let at_control = match &place.control {
+            Some(control) => self.ask_at_control(place, control, has_own && !place.is_plain).await,
+            None => Err(NotAsked::NoWay("it does not say where its control port is".to_owned())),
+        };
+        match at_control {
+            Ok(said) => ("control", Ok(said)),
+            // What is wrong at the port that nodes call is what is wrong.
+            Err(trouble) => ("", Err(at_mesh.unwrap_or(trouble))),
+        }
+    }
+
+    async fn ask_at_mesh(&self, node: &str) -> Result<pb::GetNodeResponse, NotAsked> {
+        let channel = self.transport.channel(node, Way::REPEATABLE);
+        let channel = channel.map_err(|error| NotAsked::NoWay(error.to_string()))?.within(NODE_PATIENCE);
+        let mut client = NodeServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        match client.get(pb::GetNodeRequest {}).await {
+            Ok(answer) => Ok(bounded(answer.into_inner())),
+            Err(status) => Err(self.refused(&status, "at its mesh port")),
+        }
+    }
+
+    /// Under TLS whoever answers has to show the certificate of this very node.
+    async fn ask_at_control(
+        &self,
+        place: &Place,
+        control: &str,
+        under_tls: bool,
+    ) -> Result<pb::GetNodeResponse, NotAsked> {
+        let (scheme, shows) = if under_tls { ("https", Shows::Node) } else { ("http", Shows::Nothing) };
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{control}"));
+        let endpoint = endpoint.map_err(|error| NotAsked::NoWay(format!("{control}: {}", chain(&error))))?;
+        let tls = OwnClient::new(Believes::Node(place.node_id.clone()), shows, self.trust.clone());
+        let channel = endpoint.connect_with_connector_lazy(OwnConnector::new(tls, NODE_PATIENCE));
+        let mut client = NodeServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        match client.get(pb::GetNodeRequest {}).await {
+            Ok(answer) => Ok(bounded(answer.into_inner())),
+            Err(status) => Err(self.refused(&status, &format!("at {control}"))),
+        }
+    }
+
+    /// Why a node says nothing.
+    fn refused(&self, status: &tonic::Status, place: &str) -> NotAsked {
+        let fault = Fault::from(status);
+        if matches!(fault.code, Code::Unauthenticated | Code::PermissionDenied) {
+            let message = printable(&fault.message);
+            return NotAsked::NoWay(format!("{place} it lets in nobody without proof: {message}"));
+        }
+        let all = chain(status).to_lowercase();
+        let why = innermost(status).unwrap_or(fault.message);
+        let why = format!("{place}: {}", printable(&why));
+        if !is_about_time(&all) {
+            let is_refused = NOT_SO.iter().any(|words| all.contains(words));
+            return if is_refused { NotAsked::NoWay(why) } else { NotAsked::Silent(why) };
+        }
+        // Of one's own certificate that has ended the clocks of others are not to blame.
+        let own = self.trust.current().own.clone();
+        let counts = own.is_none_or(|own| (own.leaf.not_before..=own.leaf.not_after).contains(&unix_now()));
+        match counts {
+            true => NotAsked::AtAnotherTime(why),
+            false => NotAsked::NoWay(format!("{why} (the certificate of this node has ended, or not begun)")),
+        }
+    }
+}
+
+/// What happened, where a call came to nothing: the innermost cause says it, the outer ones only where.
+fn innermost(status: &tonic::Status) -> Option<String> {
+    let mut cause: &dyn std::error::Error = std::error::Error::source(status)?;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    Some(cause.to_string())
+}
+
+/// Whether what went wrong is that a certificate counts at another time than now, by one of the clocks.
+fn is_about_time(why: &str) -> bool {
+    let why = why.to_lowercase();
+    AT_ANOTHER_TIME.iter().any(|words| why.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::CertificateError as Why;
+    use rustls::pki_types::UnixTime;
+    use rustls::{AlertDescription, Error};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_counts_at_another_time_is_told_from_others() {
+        let at = |second| UnixTime::since_unix_epoch(Duration::from_secs(second));
+        let (time, other) = (at(99), at(9));
+        let of_time = [
+            Why::Expired,
+            Why::NotValidYet,
+            Why::ExpiredContext { time, not_after: other },
+            Why::NotValidYetContext { time: other, not_before: time },
+        ];
+        for why in of_time {
+            let told = Error::InvalidCertificate(why).to_string();
+            assert!(is_about_time(&told), "{told}");
+        }
+        for why in [Why::UnknownIssuer, Why::Revoked, Why::BadSignature] {
+            let told = Error::InvalidCertificate(why).to_string();
+            assert!(!is_about_time(&told), "{told}");
+        }
+        assert!(is_about_time(&Error::AlertReceived(AlertDescription::CertificateExpired).to_string()));
+        assert!(!is_about_time(&Error::AlertReceived(AlertDescription::CertificateRevoked).to_string()));
+    }
+}

@@ -1,0 +1,95 @@
+//! Bounds of what another node says of itself: it is cut before it is kept, judged or shown.
+
+use omnirelay_core::text::printable;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+
+/// The most items of readiness; a daemon has some 40.
+const ITEMS_MAX: usize = 100;
+/// The longest message of one, in bytes, and its most lines.
+const MESSAGE_BYTES_MAX: usize = 1024;
+const LINES_MAX: usize = 16;
+/// The longest of all other words.
+const WORD_BYTES_MAX: usize = 256;
+/// The most nodes of which it says how it reaches them.
+const REACH_MAX: usize = 100;
+
+/// What it says, within bounds; what cannot be seen is written out.
+pub fn bounded(mut said: pb::GetNodeResponse) -> pb::GetNodeResponse {
+    let mut names = std::collections::BTreeSet::new();
+    said.readiness.truncate(ITEMS_MAX);
+    said.readiness.retain(|item| names.insert(item.name.clone()));
+    for item in &mut said.readiness {
+        item.name = word(&item.name);
+        item.message = lines(&item.message);
+    }
+    said.reach.truncate(REACH_MAX);
+    for reach in &mut said.reach {
+        for text in [&mut reach.node_id, &mut reach.gossip, &mut reach.unreached, &mut reach.downgrade] {
+            *text = word(text);
+        }
+    }
+    for text in [
+        &mut said.local_node_id,
+        &mut said.version,
+        &mut said.store,
+        &mut said.let_in,
+        &mut said.mesh_port,
+        &mut said.enrolment,
+    ] {
+        *text = word(text);
+    }
+    // Nobody judges by these.
+    (said.scopes, said.principal, said.cursor) = (Vec::new(), String::new(), String::new());
+    said.knows_reach_by.truncate(2);
+    said
+}
+
+fn word(text: &str) -> String {
+    printable(cut(text, WORD_BYTES_MAX)).into_owned()
+}
+
+fn lines(text: &str) -> String {
+    let lines: Vec<_> = cut(text, MESSAGE_BYTES_MAX).split('\n').take(LINES_MAX).map(printable).collect();
+    lines.join("\n")
+}
+
+/// The beginning of a text, at most so many bytes.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_says_is_cut_and_cannot_drive_a_terminal() {
+        let item = |name: &str, message: String| pb::ReadinessItem {
+            name: name.to_owned(),
+            message,
+            ..pb::ReadinessItem::default()
+        };
+        let mut readiness = vec![
+            item("a\x1b[2J\ntry: rm", "x\x1b]0;y\nz".to_owned()),
+            item("long", "\u{e4}".repeat(100_000)),
+            item("list", "line\n".repeat(100_000)),
+            item("list", "again".to_owned()),
+        ];
+        readiness.extend((0..10_000).map(|number| item(&number.to_string(), String::new())));
+        let reach = pb::PeerReach { downgrade: "no\nway".repeat(1_000), ..pb::PeerReach::default() };
+        let said = bounded(pb::GetNodeResponse {
+            readiness,
+            reach: vec![reach; 10_000],
+            store: "s".repeat(10_000),
+            scopes: vec!["mesh.read".to_owned(); 1_000],
+            ..pb::GetNodeResponse::default()
+        });
+        assert!(said.readiness.len() <= ITEMS_MAX && said.reach.len() == REACH_MAX && said.scopes.is_empty());
+        assert_eq!(said.readiness[0].name, "a\\u{1b}[2J\\ntry: rm");
+        assert_eq!(said.readiness[0].message, "x\\u{1b}]0;y\nz");
+        assert!(said.readiness[1].message.len() <= MESSAGE_BYTES_MAX);
+        assert_eq!(said.readiness[2].message.lines().count(), LINES_MAX);
+        assert_eq!(said.readiness.iter().filter(|item| item.name == "list").count(), 1);
+        assert!(said.store.len() == WORD_BYTES_MAX && !said.reach[0].downgrade.contains('\n'));
+    }
+}

@@ -1,0 +1,188 @@
+//! The check of the mesh: judged by the registry and by what its live nodes say of themselves and of each other.
+
+pub mod asking;
+mod bounds;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::reasons;
+use pb::check_finding::Result as Found;
+use pb::check_service_server::CheckService;
+use tonic::Response;
+
+use super::node::Node;
+use super::peers::Peers;
+use super::serve::serve;
+use super::shards::namespaces::all_namespaces;
+use super::{at_cursor, envelope, head_cursor, leaders};
+use crate::core::check::facts::{Facts, NodeSaid, RegistryFacts, is_alive};
+use crate::core::check::finding::{Check as OneCheck, Finding, Verdict};
+use crate::core::check::judge;
+use crate::daemon::gossip::Gossip;
+use crate::daemon::registry::Registry;
+use asking::Asker;
+
+/// What a finding is explained by, below the root of the documents.
+const PAGE: &str = "reference/checks.md";
+
+/// Serves `CheckService`.
+pub struct Checks {
+    checker: Arc<Checker>,
+    /// The round that was begun last.
+    last: Mutex<Option<Round>>,
+}
+
+/// Finds out what is known of the mesh, and judges it.
+pub struct Checker {
+    pub registry: Arc<Registry>,
+    /// What this node says of itself.
+    pub own: Node,
+    pub peers: Peers,
+    pub gossip: Option<Arc<Gossip>>,
+    pub asker: Asker,
+}
+
+/// All nodes are asked once, and what they say is judged.
+#[derive(Clone)]
+struct Round {
+    began: Instant,
+    /// What it finds; `None`: it came to nothing.
+    found: Shared<BoxFuture<'static, Option<Arc<pb::CheckResponse>>>>,
+}
+
+serve! {
+    CheckService for Checks {
+        check(CheckRequest) -> CheckResponse: |checks, _, _| checks.answer();
+    }
+}
+
+impl Checks {
+    pub fn new(checker: Checker) -> Self {
+        Self { checker: Arc::new(checker), last: Mutex::default() }
+    }
+
+    async fn answer(&self) -> Result<Response<pb::CheckResponse>, Fault> {
+        let came = Instant::now();
+        loop {
+            let round = self.current();
+            let is_of_now = round.began >= came;
+            let Some(found) = round.found.await else {
+                return Err(Fault::new(reasons::INTERNAL, "the check came to nothing"));
+            };
+            if is_of_now {
+                let cursor = found.cursor.clone();
+                return Ok(at_cursor((*found).clone(), &cursor));
+            }
+        }
+    }
+
+    /// The round that is under way, or a new one. Those who ask at one time share a round, and it goes on whoever goes away:
+    /// however many ask, a node is asked once at a time.
+    fn current(&self) -> Round {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that nobody waits for any more is under way until somebody sees that it has ended.
+        if let Some(round) = last.as_ref().filter(|round| round.found.peek().is_none()) {
+            return round.clone();
+        }
+        let checker = self.checker.clone();
+        let began = Instant::now();
+        let running = tokio::spawn(async move { Arc::new(checker.check().await) });
+        let round = Round { began, found: running.map(Result::ok).boxed().shared() };
+        *last = Some(round.clone());
+        round
+    }
+}
+
+impl Checker {
+    async fn check(&self) -> pb::CheckResponse {
+        let before = self.registry_facts().await;
+        let asked = match &before {
+            Some(registry) => self.asker.ask_all(registry).await,
+            None => asking::Asked::default(),
+        };
+        // What has changed meanwhile is no finding: who has left is not silent.
+        let registry = match before {
+            Some(_) => self.registry_facts().await,
+            None => None,
+        };
+        let lives = |id: &str| registry.as_ref().and_then(|registry| registry.peer(id)).is_some_and(is_alive);
+        let own = self.own.describe();
+        let id = own.local_node_id.clone();
+        let itself = pb::CheckedNode { node_id: id.clone(), by: "itself".to_owned(), ..Default::default() };
+        let (mut nodes, mut said) = (vec![itself], vec![NodeSaid { id, said: Ok(Box::new(own)) }]);
+        for (checked, one) in asked.nodes.into_iter().filter(|(_, one)| lives(&one.id)) {
+            nodes.push(checked);
+            said.push(one);
+        }
+        let facts = Facts { nodes: said, not_asked: asked.not_asked, registry };
+        let (cursor, envelope) = (head_cursor(self.registry.view()), envelope(&self.registry));
+        let not_asked = u32::try_from(asked.not_asked).unwrap_or(u32::MAX);
+        pb::CheckResponse { cursor, nodes, not_asked, ..judged(&facts) }.within(envelope)
+    }
+
+    /// What the registry has; `None`: it was not loaded yet.
+    async fn registry_facts(&self) -> Option<RegistryFacts> {
+        let view = self.registry.view();
+        if !view.head().caught_up {
+            return None;
+        }
+        Some(RegistryFacts {
+            own: self.registry.node_id().to_owned(),
+            peers: self.peers.all().await,
+            scopes: leaders::all_scopes(view),
+            namespaces: all_namespaces(&self.registry, self.gossip.as_deref()).await,
+        })
+    }
+}
+
+/// What the checks find, as it is answered.
+fn judged(facts: &Facts) -> pb::CheckResponse {
+    let mut categories: Vec<pb::CheckCategory> = Vec::new();
+    let mut summary = pb::CheckSummary::default();
+    for (category, check, finding) in judge(facts) {
+        count(&mut summary, finding.verdict);
+        let row = shown(check, finding);
+        match categories.last_mut().filter(|last| last.name == category.name) {
+            Some(last) => last.checks.push(row),
+            None => categories.push(pb::CheckCategory { name: category.name.to_owned(), checks: vec![row] }),
+        }
+    }
+    let success = summary.fail == 0 && summary.unknown == 0;
+    pb::CheckResponse { success, summary: Some(summary), categories, ..Default::default() }
+}
+
+fn count(summary: &mut pb::CheckSummary, verdict: Verdict) {
+    let of = match verdict {
+        Verdict::Pass => &mut summary.pass,
+        Verdict::Warn => &mut summary.warn,
+        Verdict::Fail => &mut summary.fail,
+        Verdict::Skip => &mut summary.skip,
+        Verdict::Unknown => &mut summary.unknown,
+    };
+    *of += 1;
+}
+
+fn shown(check: &OneCheck, finding: Finding) -> pb::CheckFinding {
+    let result = match finding.verdict {
+        Verdict::Pass => Found::Pass,
+        Verdict::Warn => Found::Warn,
+        Verdict::Fail => Found::Fail,
+        Verdict::Skip => Found::Skip,
+        Verdict::Unknown => Found::Unknown,
+    };
+    pb::CheckFinding {
+        id: check.id.to_owned(),
+        description: check.description.to_owned(),
+        result: result.into(),
+        message: finding.text,
+        hint: finding.hint.unwrap_or_default(),
+        page: format!("{PAGE}#{}", check.id),
+        seen_by: finding.seen_by,
+    }
+}
