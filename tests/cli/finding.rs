@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 /// What a daemon finds of that mesh: a fault, and a warning that one node alone saw.
 pub fn found() -> Value {
-    let row = |id: &str, result: &str, message: &str, hint: &str, seen_by: &[&str]| {
+    let row = |id: &str, result: &str, message: &str, hint: &str, [seen_by, about]: [&[&str]; 2]| {
         json!({
             "id": id, "description": "the store is set up as it should be", "result": result, "message": message, "hint": hint,
-            "page": format!("reference/checks.md#{id}"), "seenBy": seen_by,
+            "page": format!("reference/checks.md#{id}"), "seenBy": seen_by, "about": about,
         })
     };
     let suspect = row(
@@ -15,25 +15,25 @@ pub fn found() -> Value {
         "warn",
         "suspect: relay-b119",
         "omnirelay mesh peers status relay-b119",
-        &[],
+        [&[], &["relay-b119"]],
     );
     let reached = row(
         "transport-reached",
         "warn",
         "not reached: relay-c0de from relay-a7f3",
         "omnirelay mesh peers ping relay-c0de",
-        &["relay-a7f3"],
+        [&["relay-a7f3"], &["relay-c0de"]],
     );
     let led = row(
         "leadership-led",
         "fail",
         "nobody leads shard/orders/04",
         "omnirelay mesh leaders explain shard/orders/04",
-        &[],
+        [&[], &[]],
     );
-    let store = row("registry-store", "pass", "the embedded store answers", "", &["relay-a7f3"]);
-    let settings = row("registry-settings", "skip", "the daemon does not say", "", &[]);
-    let dead = row("membership-dead", "pass", "no peer is dead", "", &[]);
+    let store = row("registry-store", "pass", "the embedded store answers", "", [&["relay-a7f3"], &[]]);
+    let settings = row("registry-settings", "skip", "the daemon does not say", "", [&[], &[]]);
+    let dead = row("membership-dead", "pass", "no peer is dead", "", [&[], &[]]);
     let category = |name: &str, checks: Value| json!({"name": name, "checks": checks});
     json!({
         "success": false, "summary": {"pass": 2, "warn": 2, "fail": 1, "skip": 1},
@@ -41,7 +41,7 @@ pub fn found() -> Value {
             category("registry", json!([store, settings])),
             category("membership", json!([suspect, dead])),
             category("transport", json!([reached])),
-            category("nodes", json!([row("nodes-answer", "pass", "1 other live node answered", "", &["relay-c0de"])])),
+            category("nodes", json!([row("nodes-answer", "pass", "1 other live node answered", "", [&["relay-c0de"], &[]])])),
             category("leadership", json!([led])),
         ],
         "nodes": [

@@ -21,7 +21,7 @@ use super::entry::{Entry, entry};
 use super::frame::document::items;
 use super::frame::error::CliError;
 use super::frame::global::Span;
-use super::frame::rpc::Leaf;
+use super::frame::rpc::{Call, Leaf};
 use super::frame::session::Session;
 use super::node::NODE;
 use super::schema::documents::own;
@@ -140,6 +140,16 @@ pub fn problems(facts: &Facts) -> Vec<Value> {
         row
     });
     shown.collect()
+}
+
+/// What a daemon finds wrong with nodes, whatever this program finds; nothing where it cannot be asked for that.
+pub async fn wrong_with_nodes(session: &Session) -> Vec<Row> {
+    let report = match Call::of(&CHECK, &json!({})) {
+        Ok(call) => session.call(&call).await,
+        Err(error) => Err(error),
+    };
+    let rows = report.map(|report| Row::all_of(&report, Duration::ZERO)).unwrap_or_default();
+    rows.into_iter().filter(|row| row.finding.verdict.is_wrong() && !row.finding.about.is_empty()).collect()
 }
 
 /// What each check finds, in the order of the report.

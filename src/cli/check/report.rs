@@ -182,12 +182,13 @@ impl Row {
         let of = |category: &str, row: &Value| {
             let words = |name| text(row, name).to_owned();
             let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.word() == text(row, "result"));
-            let seen_by = items(row, "seenBy").iter().filter_map(Value::as_str).map(str::to_owned);
+            let names = |name| items(row, name).iter().filter_map(Value::as_str).map(str::to_owned).collect();
             let finding = Finding {
                 verdict: verdict.unwrap_or(Verdict::Unknown),
                 text: words("message"),
                 hint: Some(words("hint")).filter(|hint| !hint.is_empty()),
-                seen_by: seen_by.collect(),
+                seen_by: names("seenBy"),
+                about: names("about"),
             };
             Self {
                 category: category.to_owned(),
@@ -221,6 +222,9 @@ impl Row {
         }
         if !finding.seen_by.is_empty() {
             row["seenBy"] = json!(finding.seen_by);
+        }
+        if !finding.about.is_empty() {
+            row["about"] = json!(finding.about);
         }
         row["durationMs"] = json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         row

@@ -12,6 +12,9 @@ use super::drain::{GET_DRAIN, remaining};
 use super::get::{GET, one};
 use super::list::LIST;
 use super::{KIND, columns};
+use crate::cli::check::facts::CHECK;
+use crate::cli::check::report::Row;
+use crate::cli::check::wrong_with_nodes;
 use crate::cli::complete;
 use crate::cli::frame::args::PageArgs;
 use crate::cli::frame::document::{field, flag, items, text};
@@ -21,12 +24,13 @@ use crate::cli::frame::list::{self, Page};
 use crate::cli::frame::listing::listing;
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf};
+use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::Moment;
 use crate::cli::frame::time;
 
 pub const LEAF: Leaf =
-    Leaf::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN]).exiting("0 1 2 3 5 6 7 8 9 11");
+    Leaf::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN, &CHECK]).exiting("0 1 2 3 5 6 7 8 9 11");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,6 +52,7 @@ pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliEr
         return fleet(session).await;
     }
     let ids = ids::expand(&args.ids, KIND)?;
+    let found = if session.format().is_text() { wrong_with_nodes(session).await } else { Vec::new() };
     let mut batch =
         crate::cli::frame::batch::Batch::new(KIND, "response", "was not found or could not be read");
     let mut drains = BTreeMap::new();
@@ -64,7 +69,7 @@ pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliEr
     batch.finish(session, |_, document| {
         let moment = time::moment(document, false);
         let peer = field(document, "peer");
-        verdict(peer, moment, drains.get(text(peer, "nodeId")))
+        verdict(peer, moment, drains.get(text(peer, "nodeId")), &found)
     })
 }
 
@@ -87,14 +92,15 @@ async fn fleet(session: &mut Session) -> Result<Exit, CliError> {
     let moment = time::moment(&document, false);
     let peers = items(&document, "peers").to_vec();
     let names = peers.iter().map(|peer| format!("{KIND}/{}", text(peer, "nodeId"))).collect();
-    let lines = fleet_lines(&peers, moment);
+    let found = if session.format().is_text() { wrong_with_nodes(session).await } else { Vec::new() };
+    let lines = fleet_lines(&peers, moment, &found);
     session.show(&View { document, items: Some(peers), names, text: Text::Lines(lines) })?;
     Ok(Exit::Ok)
 }
 
 /// One line for the fleet, then one for each peer that is not simply alive.
-fn fleet_lines(peers: &[Value], moment: Moment) -> String {
-    let healthy = |peer: &&Value| columns::status(peer) == "alive";
+fn fleet_lines(peers: &[Value], moment: Moment, found: &[Row]) -> String {
+    let healthy = |peer: &&Value| columns::status(peer) == "alive" && of_peer(found, peer).next().is_none();
     let alive = peers.iter().filter(healthy).count();
     let all = count(peers.len() as u64, "peer");
     let mut lines = match peers.len() - alive {
@@ -103,8 +109,21 @@ fn fleet_lines(peers: &[Value], moment: Moment) -> String {
     };
     for peer in peers.iter().filter(|peer| !healthy(peer)) {
         lines.push_str(&format!("  {}\n", headline(peer, moment)));
+        // What the status says is said.
+        let more = of_peer(found, peer).filter(|_| text(peer, "status") == "alive");
+        lines.extend(more.map(|row| format!("    {}\n", told(row))));
     }
     lines
+}
+
+/// What the check of the mesh finds wrong with a peer.
+fn of_peer<'a>(found: &'a [Row], peer: &'a Value) -> impl Iterator<Item = &'a Row> {
+    found.iter().filter(|row| row.finding.about.iter().any(|node| node == text(peer, "nodeId")))
+}
+
+/// `warn  not reached: node-2 from node-3  [transport-reached]`
+fn told(row: &Row) -> String {
+    format!("{}  {}  [{}]", row.finding.verdict.word(), printable(&row.finding.text), row.id)
 }
 
 /// `node-2  suspect for 14s (session_expired), draining, last seen 16s ago`: how long is known of the status alone.
@@ -121,7 +140,7 @@ fn headline(peer: &Value, moment: Moment) -> String {
     )
 }
 
-fn verdict(peer: &Value, moment: Moment, drain: Option<&String>) -> String {
+fn verdict(peer: &Value, moment: Moment, drain: Option<&String>, found: &[Row]) -> String {
     let id = text(peer, "nodeId");
     let mut rows = vec![("why", why(text(peer, "statusReason")))];
     if let Some(unproven) = columns::unproven(peer) {
@@ -135,7 +154,12 @@ fn verdict(peer: &Value, moment: Moment, drain: Option<&String>) -> String {
     if let Some(ms) = field(peer, "rttMs").as_f64() {
         rows.push(("rtt", format!("{ms}ms")));
     }
-    rows.push(("next", next(peer, id)));
+    let found: Vec<&Row> = of_peer(found, peer).filter(|_| text(peer, "status") == "alive").collect();
+    rows.extend(found.iter().map(|row| ("found", told(row))));
+    // One that lives and is as it was ordered needs what the check says, if anything.
+    let is_plain = columns::status(peer) == "alive";
+    let hint = found.iter().find_map(|row| row.finding.hint.clone()).filter(|_| is_plain);
+    rows.push(("next", hint.unwrap_or_else(|| next(peer, id))));
     let rows = listing(&rows);
     let indented: String = rows.lines().map(|line| format!("  {line}\n")).collect();
     format!("{}\n{indented}", headline(peer, moment))

@@ -173,6 +173,7 @@ pub fn check() -> Value {
             "page": string(),
             "result": {"type": "string", "examples": ["pass", "warn", "fail", "skip", "unknown"]},
             "durationMs": number(), "seenBy": {"type": "array", "items": string()},
+            "about": {"type": "array", "items": string()},
         }),
         &["id", "description", "result", "message", "durationMs"],
     );

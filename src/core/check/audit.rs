@@ -32,6 +32,7 @@ pub static CATEGORY: Category = Category {
 
 fn sealed(facts: &Facts) -> Finding {
     Finding::of_item(facts, SEALED, Verdict::Fail, "records are sealed", UNSAID)
+        .about_themselves()
         .next("omnirelay audit verify")
 }
 

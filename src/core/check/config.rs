@@ -32,10 +32,12 @@ pub static CATEGORY: Category = Category {
 
 fn policy(facts: &Facts) -> Finding {
     Finding::of_item(facts, ITEM, Verdict::Fail, "every endpoint is allowed", UNSAID)
+        .about_themselves()
         .next("omnirelay mesh config get    # then change the endpoint, or mesh config rollback")
 }
 
 fn budgets(facts: &Facts) -> Finding {
     Finding::of_item(facts, WARNINGS, Verdict::Warn, "no budget is exceeded", UNSAID)
+        .about_themselves()
         .next("omnirelay mesh config get    # which endpoints; then move them, or raise the budget")
 }

@@ -52,12 +52,14 @@ pub struct Finding {
     pub hint: Option<String>,
     /// The nodes by whose word it is so; empty: by the registry, or by whoever judges.
     pub seen_by: Vec<String>,
+    /// The nodes that it is about; empty: the mesh.
+    pub about: Vec<String>,
 }
 
 impl Finding {
     /// One that is by nobody's word and says nothing of what is next.
     pub fn new(verdict: Verdict, text: impl Into<String>) -> Self {
-        Self { verdict, text: text.into(), hint: None, seen_by: Vec::new() }
+        Self { verdict, text: text.into(), hint: None, seen_by: Vec::new(), about: Vec::new() }
     }
 
     pub fn pass(text: impl Into<String>) -> Self {
@@ -117,11 +119,31 @@ impl Finding {
     /// By the word of these nodes.
     #[must_use]
     pub fn seen_by<T: Into<String>>(mut self, nodes: impl IntoIterator<Item = T>) -> Self {
-        self.seen_by = nodes.into_iter().map(Into::into).collect();
-        self.seen_by.sort_unstable();
-        self.seen_by.dedup();
+        self.seen_by = distinct(nodes);
         self
     }
+
+    /// About these nodes.
+    #[must_use]
+    pub fn about<T: Into<String>>(mut self, nodes: impl IntoIterator<Item = T>) -> Self {
+        self.about = distinct(nodes);
+        self
+    }
+
+    /// About the nodes by whose word it is: they say it of themselves.
+    #[must_use]
+    pub fn about_themselves(self) -> Self {
+        let nodes = self.seen_by.clone();
+        self.about(nodes)
+    }
+}
+
+/// The names, each once and in order.
+fn distinct<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Vec<String> {
+    let mut names: Vec<String> = names.into_iter().map(Into::into).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// By what a mesh is judged.

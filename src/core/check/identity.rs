@@ -174,7 +174,8 @@ fn certificate(facts: &Facts) -> Finding {
         Verdict::Warn,
         "certificates live and are renewed",
         "the daemon does not say",
-    );
+    )
+    .about_themselves();
     match (found.verdict, not_enrolled) {
         (Verdict::Warn, Some((id, _))) => found.hint(enrol(id)),
         (Verdict::Warn, None) => found.hint("omnirelay cert list --kind node --all"),
@@ -241,7 +242,8 @@ fn keys(facts: &Facts) -> Finding {
         Verdict::Warn,
         "no private key is open to everybody",
         "the daemon does not say",
-    );
+    )
+    .about_themselves();
     found.next("chmod o= the file, then replace the key")
 }
 
@@ -252,6 +254,7 @@ fn plaintext(facts: &Facts) -> Finding {
         Verdict::Warn,
         "nothing leaves in plaintext",
         "the daemon does not say",
-    );
+    )
+    .about_themselves();
     found.next("set relay.tls.source, or the address to https://, in the configuration of omnirelayd")
 }

@@ -94,6 +94,7 @@ fn drained(registry: &RegistryFacts, _: &Facts) -> Finding {
         Some(pb::Leadership { scope, leader_id, .. }) => {
             Finding::warn(format!("{leader_id} drains, and still leads {scope}"))
                 .hint(format!("omnirelay mesh leaders explain {scope}"))
+                .about([leader_id.as_str()])
         }
     }
 }

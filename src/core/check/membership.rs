@@ -65,6 +65,7 @@ fn known(registry: &RegistryFacts, _: &Facts) -> Finding {
             Finding::pass(format!("{peers} known, {own} among them"))
         }
         Some(peer) => Finding::fail(format!("{own} answers but is {}", peer.status().as_str_name()))
+            .about([own.as_str()])
             .hint(format!("omnirelay mesh peers status {own}")),
         None => Finding::fail(format!("{own} answers but is no peer"))
             .hint("journalctl -u omnirelayd    # on its host: why it could not register"),
@@ -75,7 +76,8 @@ fn suspect(registry: &RegistryFacts, _: &Facts) -> Finding {
     match registry.peers_with(|peer| peer.status() == Status::Suspect).as_slice() {
         [] => Finding::pass("no peer is suspect"),
         ids => Finding::warn(format!("suspect: {}", some_of(ids, NAMED_MAX)))
-            .hint(format!("omnirelay mesh peers status {}", ids[0])),
+            .hint(format!("omnirelay mesh peers status {}", ids[0]))
+            .about(ids.iter().copied()),
     }
 }
 
@@ -85,7 +87,9 @@ fn dead(registry: &RegistryFacts, _: &Facts) -> Finding {
     let is_dead = |peer: &pb::Peer| peer.status() == Status::Dead && !was_put_out(peer);
     let ids = registry.peers_with(is_dead);
     if let Some(first) = registry.peers.iter().find(|peer| is_dead(peer)) {
-        return Finding::fail(format!("dead: {}", some_of(&ids, NAMED_MAX))).hint(gone(first, registry));
+        return Finding::fail(format!("dead: {}", some_of(&ids, NAMED_MAX)))
+            .hint(gone(first, registry))
+            .about(ids);
     }
     match registry.peers_with(|peer| peer.status() == Status::Dead).as_slice() {
         [] => Finding::pass("no peer is dead"),
@@ -124,7 +128,8 @@ fn unreached(registry: &RegistryFacts, facts: &Facts) -> Finding {
             .hint(format!(
                 "omnirelay mesh peers explain {first}    # who does not reach it; then its mesh port, or: omnirelay mesh peers drain {first}"
             ))
-            .seen_by(gone.values().flatten().copied());
+            .seen_by(gone.values().flatten().copied())
+            .about(gone.keys().copied());
     }
     let unheard = facts.reached_so(registry, |reach| reach.gossip == "unheard");
     if let Some((first, _)) = unheard.first_key_value() {
@@ -132,7 +137,8 @@ fn unreached(registry: &RegistryFacts, facts: &Facts) -> Finding {
             .hint(format!(
                 "omnirelay mesh peers ping {first}    # whether its mesh port is reached; else mesh.gossip.enabled is false there, or it is older"
             ))
-            .seen_by(unheard.values().flatten().copied());
+            .seen_by(unheard.values().flatten().copied())
+            .about(unheard.keys().copied());
     }
     let by = facts.witnesses("gossip");
     if !by.is_empty() {
@@ -149,7 +155,9 @@ fn unreached(registry: &RegistryFacts, facts: &Facts) -> Finding {
 fn one_id(facts: &Facts) -> Finding {
     let fine = "every id is that of one daemon";
     let found = Finding::of_item(facts, GOSSIP, Verdict::Warn, fine, "no daemon that is asked gossips");
-    found.next("omnirelayd --node-id OTHER    # on one of the two hosts, with a certificate of its own")
+    found
+        .about_themselves()
+        .next("omnirelayd --node-id OTHER    # on one of the two hosts, with a certificate of its own")
 }
 
 fn capacity(registry: &RegistryFacts, _: &Facts) -> Finding {

@@ -59,6 +59,7 @@ pub static CATEGORY: Category = Category {
 /// A node that answers nobody is a fault; of one that will not be asked nothing is known.
 fn answer(registry: &RegistryFacts, facts: &Facts) -> Finding {
     let (mut silent, mut no_way, mut first) = (Vec::new(), Vec::new(), None);
+    let about = facts.others().filter(|node| node.said.is_err()).map(|node| node.id.as_str());
     for node in facts.others() {
         let Err(why) = &node.said else { continue };
         first = first.or(Some(&node.id));
@@ -82,11 +83,16 @@ fn answer(registry: &RegistryFacts, facts: &Facts) -> Finding {
             }
             (Some("not_enrolled"), _) if is_unknown => enrol(&registry.own),
             (_, Some(first)) => {
-                format!("omnirelay mesh peers status {first}    # and omnirelay doctor on its host")
+                format!(
+                    "omnirelay mesh peers ping {first}    # whether it is reached; then omnirelay doctor on its host"
+                )
             }
             (_, None) => "omnirelay mesh peers list    # and check those at their own address".to_owned(),
         };
-        return Finding::new(verdict, told.join("; ")).hint(hint).seen_by([registry.own.as_str()]);
+        return Finding::new(verdict, told.join("; "))
+            .hint(hint)
+            .seen_by([registry.own.as_str()])
+            .about(about);
     }
     let told: Vec<&str> = facts.others_told().map(|(id, _)| id).collect();
     match told.len() as u64 {
@@ -110,6 +116,7 @@ fn ready(facts: &Facts) -> Finding {
     Finding::fail(format!("not ready: {}", some_of(&words, NAMED_MAX)))
         .hint("omnirelay mesh check --wait 30s    # and the log of omnirelayd on its host")
         .seen_by(not.iter().map(|(id, _)| *id))
+        .about_themselves()
 }
 
 fn fit(facts: &Facts) -> Finding {
@@ -137,6 +144,7 @@ fn fit(facts: &Facts) -> Finding {
     Finding::warn(told.join("; "))
         .hint("journalctl -u omnirelayd    # on that host")
         .seen_by(found.iter().flat_map(|(_, by)| by).copied())
+        .about_themselves()
 }
 
 /// How far the clocks of the hosts are from the store's, which each node knows, in milliseconds: what an answer takes on its
@@ -201,5 +209,5 @@ fn compared(facts: &Facts) -> Finding {
         }
         false => "omnirelay doctor    # on that host: what keeps its clock",
     };
-    Finding::of_skew(ms, text, fine, hint).seen_by(by())
+    Finding::of_skew(ms, text, fine, hint).seen_by(by()).about([*id])
 }

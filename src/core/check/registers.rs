@@ -36,7 +36,8 @@ fn synced(facts: &Facts) -> Finding {
         Verdict::Warn,
         "pools are as the catalogues say",
         "the daemon does not say",
-    );
+    )
+    .about_themselves();
     found.next("omnirelay registers status    # with --node, of the one that is named")
 }
 
@@ -47,6 +48,7 @@ fn federated(facts: &Facts) -> Finding {
         Verdict::Warn,
         "what is federated answers",
         "the daemon does not say",
-    );
+    )
+    .about_themselves();
     found.next("omnirelay registers status    # with --node, of the one that is named: its nodes there and why they do not answer")
 }

@@ -58,5 +58,7 @@ fn published(facts: &Facts) -> Finding {
 }
 
 fn of_item(facts: &Facts, name: &str, fine: &str, next: &str) -> Finding {
-    Finding::of_item(facts, name, Verdict::Warn, fine, "no node that was asked runs a relay").next(next)
+    Finding::of_item(facts, name, Verdict::Warn, fine, "no node that was asked runs a relay")
+        .about_themselves()
+        .next(next)
 }

@@ -53,6 +53,7 @@ fn port(facts: &Facts) -> Finding {
     let turned = |why: &str| {
         Finding::warn(format!("{}: the mesh port turns everybody away: {why}", some_of(&ids, NAMED_MAX)))
             .seen_by(ids.iter().copied())
+            .about_themselves()
     };
     let is_not_enrolled = |(_, enrolment): &&(&str, &str)| *enrolment == "not_enrolled";
     match (closed.first(), closed.iter().find(is_not_enrolled)) {
@@ -65,7 +66,7 @@ fn port(facts: &Facts) -> Finding {
     }
     let found =
         Finding::of_item(facts, ITEM, Verdict::Warn, "the mesh port is open", "the daemon does not say");
-    found.next("journalctl -u omnirelayd    # on its host: why the port cannot be had")
+    found.about_themselves().next("journalctl -u omnirelayd    # on its host: why the port cannot be had")
 }
 
 /// By the word of every node: two that are cut off from each other are well from a third.
@@ -81,6 +82,7 @@ fn reached(registry: &RegistryFacts, facts: &Facts) -> Finding {
             registry.asking(from)
         ))
         .seen_by(cut.values().flatten().copied())
+        .about(cut.keys().copied())
 }
 
 fn http3(registry: &RegistryFacts, facts: &Facts) -> Finding {
@@ -95,6 +97,7 @@ fn http3(registry: &RegistryFacts, facts: &Facts) -> Finding {
     Finding::warn(format!("over HTTP/2: {} ({why})", from_whom(&over_http2)))
         .hint(format!("{} mesh peers ping {first}", registry.asking(from)))
         .seen_by(over_http2.values().flatten().copied())
+        .about(over_http2.keys().copied())
 }
 
 /// `n2 from n1, n3`, for some of them.

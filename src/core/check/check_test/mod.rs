@@ -228,7 +228,8 @@ fn what_only_one_node_sees_is_told_with_its_name() {
         ] {
             let finding = found(id, &with_reach(number, reach));
             assert_eq!((finding.verdict, finding.seen_by), (Verdict::Warn, vec![by.clone()]), "{id}");
-            assert!(finding.text.contains(&format!("node-{}", 3 - number)), "{id}: {}", finding.text);
+            assert_eq!(finding.about, [format!("node-{}", 3 - number)], "{id}");
+            assert!(finding.text.contains(&finding.about[0]), "{id}: {}", finding.text);
         }
         let away = with_node(number, |node| (node.stale, node.stale_ms) = (true, Some(1_200)));
         let finding = found("registry-store", &away);

@@ -184,5 +184,6 @@ fn shown(check: &OneCheck, finding: Finding) -> pb::CheckFinding {
         hint: finding.hint.unwrap_or_default(),
         page: format!("{PAGE}#{}", check.id),
         seen_by: finding.seen_by,
+        about: finding.about,
     }
 }
