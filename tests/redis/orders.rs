@@ -225,7 +225,7 @@ async fn to_and_fro(mesh: &Mesh, node: &str) -> Result<()> {
     rebalance(mesh).await
 }
 
-/// Sends orders to the workers beside these daemons, once one was taken, until they are ended.
+/// Sends orders to the workers beside these daemons, once all listen and one was taken, until they are ended.
 pub async fn send_to(mesh: &Mesh, workers: &[Process], orders: &Arc<Orders>) -> Result<JoinSet<()>> {
     let at: BTreeMap<String, Endpoint> = mesh
         .nodes
@@ -239,6 +239,10 @@ pub async fn send_to(mesh: &Mesh, workers: &[Process], orders: &Arc<Orders>) -> 
     let options = ShardMapOptions { daemons, namespace: "orders".to_owned(), cache: None };
     let map = Arc::new(ShardMap::follow(options).await?);
     let gateway = Arc::new(Gateway { chooser: ShardChooser::new(map, move |node| at.get(node).cloned()) });
+    for worker in workers {
+        until("a worker listens", async || Ok(tokio::net::TcpStream::connect(worker.listens).await.is_ok()))
+            .await?;
+    }
     until("an order is taken", async || {
         let order = PlaceRequest { order_id: "first".to_owned(), ..PlaceRequest::default() };
         Ok(gateway.send(order).await.is_ok())
