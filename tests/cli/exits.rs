@@ -151,6 +151,12 @@ fn check_that_cannot_ask_is_not_a_check_that_failed() {
             assert_eq!(check["result"], "unknown", "{code}: {check}");
         }
     }
+    let older = Stub::start(|request, _| match request.path.starts_with("/control/check") {
+        true => problem("unimplemented", "ROUTE_UNKNOWN", 404),
+        false => mesh(request),
+    });
+    let ended = Program::at(&older.url()).run("mesh check --skip client-clock");
+    assert!(ended.stderr.contains("the daemon is older") && ended.code == 11, "{ended:?}");
     let sick = Stub::start(|request, _| match mesh(request) {
         Reply::Json(status, mut document) if request.path.starts_with("/control/check") => {
             document["categories"][1]["checks"][1]["result"] = "fail".into();

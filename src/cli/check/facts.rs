@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::Rpc;
 use omnirelay_wire::rpc::check_service;
 use serde_json::{Value, json};
 
 use crate::cli::frame::context_file::ContextFile;
-use crate::cli::frame::document::field;
+use crate::cli::frame::document::{field, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::Call;
 use crate::cli::frame::session::Session;
@@ -50,7 +51,10 @@ impl Facts {
         }
         let mesh = match &node.said {
             _ if !mesh_too => None,
-            Ok(_) => Some(ask(session, &CHECK).await),
+            Ok(node) => {
+                let mesh = ask(session, &CHECK).await;
+                Some(Answer { said: mesh.said.map_err(|error| of_older(error, node)), ..mesh })
+            }
             // Whoever does not answer one question is not asked the next.
             Err(error) => Some(Answer { said: Err(error.clone()), took: Duration::ZERO, came_ms: None }),
         };
@@ -76,6 +80,16 @@ impl Facts {
             _ => 0,
         })
     }
+}
+
+/// Says of a daemon that does not know the question that it is older.
+fn of_older(error: CliError, node: &Value) -> CliError {
+    if !error.is(reasons::ROUTE_UNKNOWN) {
+        return error;
+    }
+    let version = text(node, "version");
+    CliError::new(reasons::ROUTE_UNKNOWN, format!("the daemon is older ({version}) and does not judge the mesh"))
+        .hint("omnirelay mesh check --addr NODE:PORT    # of a daemon that was upgraded; or the omnirelay of its version")
 }
 
 async fn ask(session: &Session, rpc: &'static Rpc) -> Answer {
