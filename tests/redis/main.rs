@@ -26,6 +26,7 @@ mod migrating;
 mod narrow_users;
 mod orders;
 mod outages;
+mod planted_faults;
 mod published;
 mod replicated;
 mod revocation;
