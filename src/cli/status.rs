@@ -8,13 +8,12 @@ use serde_json::{Value, json};
 use super::check::facts::{CHECK, Facts};
 use super::check::problems;
 use super::entry::{Entry, entry};
-use super::frame::args::PageArgs;
 use super::frame::document::{flag, items, number, text};
 use super::frame::error::CliError;
-use super::frame::list::{self, Page};
+use super::frame::list::whole;
 use super::frame::listing::listing;
 use super::frame::output::{Text, View};
-use super::frame::rpc::{Call, Leaf, Rpc};
+use super::frame::rpc::{Call, Leaf};
 use super::frame::screen::{printable, printable_lines};
 use super::frame::session::Session;
 use super::node::NODE;
@@ -45,8 +44,8 @@ pub struct StatusArgs {}
 async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
     let facts = Facts::gather(session, true).await;
     let node = facts.node.said.as_ref().map_err(Clone::clone)?;
-    let peers = all(session, &peers::LIST, "peers").await?;
-    let leaders = all(session, &leaders::LIST, "scopes").await;
+    let peers = whole(session, &peers::LIST, "peers").await?;
+    let leaders = whole(session, &leaders::LIST, "scopes").await;
     let registers = session.call(&Call::of(&SYNC_STATE, &json!({}))?).await;
     let relays = relays::all(session).await;
     let mut problems: Vec<Value> = problems(&facts);
@@ -83,12 +82,6 @@ async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
     let lines = describe(&document);
     session.show(&View { document, items: None, names, text: Text::Lines(lines) })?;
     Ok(Exit::Ok)
-}
-
-/// A whole list.
-async fn all(session: &Session, rpc: &'static Rpc, name: &str) -> Result<Value, CliError> {
-    let request = |page: &Page| Call::of(rpc, &json!({"pageToken": page.token}));
-    list::fetch(session, name, &PageArgs::default(), true, request).await
 }
 
 fn of_peers(peers: &[Value]) -> Value {

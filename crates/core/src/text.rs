@@ -71,6 +71,15 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// The innermost cause of an error: it says what happened, the outer ones only where.
+pub fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause
+}
+
 /// `a, b and 12 more`: the first of them, at most so many.
 pub fn some_of<T: AsRef<str>>(all: &[T], named_max: usize) -> String {
     let named: Vec<&str> = all.iter().take(named_max).map(AsRef::as_ref).collect();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use omnirelay_core::text::innermost;
 use tonic::metadata::MetadataMap;
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -118,6 +119,15 @@ impl From<Fault> for tonic::Status {
             headers.insert("retry-after", seconds.into());
         }
         tonic::Status::with_error_details_and_metadata(fault.code.grpc(), fault.message, details, headers)
+    }
+}
+
+/// Why a call was not answered, in words: what happened on the way, or else what the other end says.
+pub fn unanswered(status: &tonic::Status) -> String {
+    let cause = innermost(status);
+    match cause.is::<tonic::Status>() {
+        true => Fault::from(status).message,
+        false => cause.to_string(),
     }
 }
 

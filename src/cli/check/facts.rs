@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use omnirelay_wire::reasons;
-use omnirelay_wire::rpc::Rpc;
-use omnirelay_wire::rpc::check_service;
+use omnirelay_wire::rpc::{Rpc, check_service, node_service};
 use serde_json::{Value, json};
 
 use crate::cli::frame::context_file::ContextFile;
@@ -13,7 +12,6 @@ use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::Call;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
-use crate::cli::node::NODE;
 
 /// Judges the mesh, on the daemon that answers.
 pub const CHECK: Rpc = check_service::CHECK;
@@ -45,9 +43,9 @@ pub struct Answer {
 impl Facts {
     /// Asks the daemon what it is, and what it finds of the mesh where that is wanted.
     pub async fn gather(session: &Session, mesh_too: bool) -> Self {
-        let mut node = ask(session, &NODE).await;
+        let mut node = ask(session, &node_service::GET).await;
         if node.said.is_ok() && node.took > ASKING_MAX {
-            node = ask(session, &NODE).await;
+            node = ask(session, &node_service::GET).await;
         }
         let mesh = match &node.said {
             _ if !mesh_too => None,
@@ -92,7 +90,8 @@ fn of_older(error: CliError, node: &Value) -> CliError {
         .hint("omnirelay mesh check --addr NODE:PORT    # of a daemon that was upgraded; or the omnirelay of its version")
 }
 
-async fn ask(session: &Session, rpc: &'static Rpc) -> Answer {
+/// Asks one question.
+pub(super) async fn ask(session: &Session, rpc: &'static Rpc) -> Answer {
     let began = Instant::now();
     let said = match Call::of(rpc, &json!({})) {
         Ok(call) => session.call(&call).await,

@@ -13,23 +13,23 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::node_service;
 use serde_json::{Value, json};
 
-use self::facts::{CHECK, Facts};
-use self::report::{Report, Row};
+use self::facts::{CHECK, Facts, ask};
+use self::report::{Report, Row, is_left_out};
 use super::entry::{Entry, entry};
 use super::frame::document::items;
 use super::frame::error::CliError;
 use super::frame::global::Span;
-use super::frame::rpc::{Call, Leaf};
+use super::frame::rpc::Leaf;
 use super::frame::session::Session;
-use super::node::NODE;
 use super::schema::documents::own;
 use super::schema::schemas;
 use crate::core::check;
-use crate::core::check::finding::{Category, Finding, Verdict};
+use crate::core::check::finding::{Category, Finding, Verdict, checks_of};
 
-const LEAF: Leaf = Leaf::read("mesh check", &[&NODE, &CHECK]).exiting("0 1 2 5 6 8 9 10 11");
+const LEAF: Leaf = Leaf::read("mesh check", &[&node_service::GET, &CHECK]).exiting("0 1 2 5 6 8 9 10 11");
 pub static ENTRY: Entry =
     entry!("check", CheckArgs, asking, &[LEAF], &[own("check", "mesh check", schemas::check),]);
 
@@ -73,9 +73,7 @@ pub static AFTER: &[&Category<Examine>] = &[&versions::CATEGORY];
 
 /// The names of all checks with those of their categories, in the order of the report.
 fn names() -> impl Iterator<Item = (&'static str, &'static str)> + Clone {
-    let own = |categories: &'static [&'static Category<Examine>]| {
-        categories.iter().flat_map(|category| category.checks.iter().map(|check| (category.name, check.id)))
-    };
+    let own = |categories| checks_of(categories).map(|(category, check)| (category.name, check.id));
     own(BEFORE).chain(check::all().map(|(category, check)| (category.name, check.id))).chain(own(AFTER))
 }
 
@@ -144,10 +142,7 @@ pub fn problems(facts: &Facts) -> Vec<Value> {
 
 /// What a daemon finds wrong with nodes, whatever this program finds; nothing where it cannot be asked for that.
 pub async fn wrong_with_nodes(session: &Session) -> Vec<Row> {
-    let report = match Call::of(&CHECK, &json!({})) {
-        Ok(call) => session.call(&call).await,
-        Err(error) => Err(error),
-    };
+    let report = ask(session, &CHECK).await.said;
     let rows = report.map(|report| Row::all_of(&report, Duration::ZERO)).unwrap_or_default();
     rows.into_iter().filter(|row| row.finding.verdict.is_wrong() && !row.finding.about.is_empty()).collect()
 }
@@ -155,10 +150,8 @@ pub async fn wrong_with_nodes(session: &Session) -> Vec<Row> {
 /// What each check finds, in the order of the report.
 fn rows(facts: &Facts) -> Vec<Row> {
     let own = |categories: &'static [&'static Category<Examine>]| {
-        let all = categories
-            .iter()
-            .flat_map(|category| category.checks.iter().map(move |check| (*category, check)));
-        all.map(|(category, check)| Row::of(category, check, (check.judge)(facts), facts.node.took))
+        checks_of(categories)
+            .map(|(category, check)| Row::of(category, check, (check.judge)(facts), facts.node.took))
     };
     let mut rows: Vec<Row> = own(BEFORE).collect();
     if let Some(mesh) = &facts.mesh {
@@ -183,19 +176,15 @@ fn is_wanted(args: &CheckArgs, category: &str) -> bool {
 /// Whether any check that is wanted is made by the daemon.
 fn wants_mesh(args: &CheckArgs) -> bool {
     check::all().any(|(category, check)| {
-        is_wanted(args, category.name) && !is_left_out(args, category.name, check.id)
+        is_wanted(args, category.name) && !is_left_out(&args.skip, category.name, check.id)
     })
-}
-
-fn is_left_out(args: &CheckArgs, category: &str, id: &str) -> bool {
-    args.skip.iter().any(|name| [id, category].contains(&name.as_str()))
 }
 
 fn judge(args: &CheckArgs, facts: &Facts, took: Duration) -> Report {
     let mut rows = rows(facts);
     rows.retain(|row| is_wanted(args, &row.category));
     for row in &mut rows {
-        if is_left_out(args, &row.category, &row.id) {
+        if is_left_out(&args.skip, &row.category, &row.id) {
             row.finding = Finding::skip("left out");
         }
     }

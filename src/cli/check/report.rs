@@ -58,6 +58,11 @@ pub fn skippable(
     Err(format!("there is no check `{text}`; checks: {}", ids.join(", ")))
 }
 
+/// Whether a check is named among these, or its category is.
+pub fn is_left_out(skip: &[String], category: &str, id: &str) -> bool {
+    skip.iter().any(|name| [id, category].contains(&name.as_str()))
+}
+
 /// Whether nobody could be asked what a row judges.
 fn is_unasked(row: &Row) -> bool {
     row.finding == super::not_asked()

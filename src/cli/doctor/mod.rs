@@ -18,7 +18,7 @@ use super::frame::rpc::Leaf;
 use super::frame::session::Session;
 use super::schema::documents::own;
 use super::schema::schemas;
-use crate::core::check::finding::{Category, Check, Finding};
+use crate::core::check::finding::{Category, Check, Finding, checks_of};
 
 const LEAF: Leaf = Leaf::local("doctor", "looks at this machine only").exiting("0 1 2 10");
 pub static ENTRY: Entry =
@@ -55,7 +55,7 @@ pub struct DoctorArgs {
 
 /// Every check with its category, in the order of the report.
 fn all() -> impl Iterator<Item = (&'static Category<Examine>, &'static Check<Examine>)> + Clone {
-    CATEGORIES.iter().flat_map(|category| category.checks.iter().map(|check| (*category, check)))
+    checks_of(CATEGORIES)
 }
 
 fn skippable(text: &str) -> Result<String, String> {
@@ -66,12 +66,15 @@ fn skippable(text: &str) -> Result<String, String> {
 /// When standard output does not take the report.
 async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError> {
     let began = Instant::now();
-    let wanted =
-        |id: &str| all().any(|(category, check)| check.id == id && !category.is_left_out(check, &args.skip));
+    let wanted = |id: &str| {
+        all().any(|(category, check)| {
+            check.id == id && !report::is_left_out(&args.skip, category.name, check.id)
+        })
+    };
     let machine =
         machine::examine(session, args.daemon_config.as_deref(), args.data_dir.as_deref(), wanted).await;
     let rows = all().map(|(category, check)| {
-        let left_out = category.is_left_out(check, &args.skip);
+        let left_out = report::is_left_out(&args.skip, category.name, check.id);
         let finding = if left_out { Finding::skip("left out") } else { (check.judge)(&machine) };
         Row::of(category, check, finding, Duration::ZERO)
     });

@@ -1,9 +1,9 @@
 //! The checks of `mesh check`, of `doctor` and of `cert doctor`, and what each means.
 
 use crate::cli::cert::doctor as papers;
-use crate::cli::check::{self, Examine};
+use crate::cli::check;
 use crate::cli::doctor;
-use crate::core::check::finding::{Category, Check};
+use crate::core::check::finding::{Category, Check, checks_of};
 
 /// What a check is, whatever it judges.
 pub struct Explained {
@@ -24,16 +24,12 @@ impl Explained {
 
 /// Every check, in the order of the reports.
 pub fn explained() -> impl Iterator<Item = Explained> {
-    let of_machine = doctor::checks::CATEGORIES
-        .iter()
-        .flat_map(|category| category.checks.iter().map(|check| Explained::of(category, check)));
+    let of_machine =
+        checks_of(doctor::checks::CATEGORIES).map(|(category, check)| Explained::of(category, check));
     let of_papers =
         papers::checks::CATEGORY.checks.iter().map(|check| Explained::of(&papers::checks::CATEGORY, check));
-    let of_client = |categories: &'static [&'static Category<Examine>]| {
-        categories
-            .iter()
-            .flat_map(|category| category.checks.iter().map(|check| Explained::of(*category, check)))
-    };
+    let of_client =
+        |categories| checks_of(categories).map(|(category, check)| Explained::of(category, check));
     let of_mesh = crate::core::check::all().map(|(category, check)| Explained::of(category, check));
     of_client(check::BEFORE).chain(of_mesh).chain(of_client(check::AFTER)).chain(of_machine).chain(of_papers)
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::args::PageArgs;
 use super::document::{field, items, text};
 use super::error::CliError;
-use super::rpc::Call;
+use super::rpc::{Call, Rpc};
 use super::session::Session;
 
 /// How often a list that moved away under its pages is begun again.
@@ -27,6 +27,15 @@ impl Page {
     pub fn size_or(&self, usual: usize) -> usize {
         if self.size == 0 { usual } else { self.size as usize }
     }
+}
+
+/// Fetches the whole of a list that is asked for by nothing but its pages.
+///
+/// # Errors
+/// As of [`Session::call`].
+pub async fn whole(session: &Session, rpc: &Rpc, name: &str) -> Result<Value, CliError> {
+    let request = |page: &Page| Call::of(rpc, &json!({"pageToken": page.token}));
+    fetch(session, name, &PageArgs::default(), true, request).await
 }
 
 /// Fetches a list as one document: that of the first page, with the items of all.

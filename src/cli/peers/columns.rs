@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::cli::frame::document::{field, flag, items, pairs, text};
 use crate::cli::frame::table::Column;
 use crate::cli::frame::time;
+use crate::core::check::identity::enrol;
 
 /// The columns, those of `-o wide` last: wide only adds on the right.
 pub static COLUMNS: &[Column] = &[
@@ -98,13 +99,6 @@ impl Unproven {
             }
         }
     }
-}
-
-/// How a node gets a certificate.
-pub fn enrol(id: &str) -> String {
-    format!(
-        "omnirelay token create --node {id}    # and on its host, or stop its daemon: omnirelay mesh join"
-    )
 }
 
 /// `suspect by node-2`: how it is by gossip, where that is another thing than its status says.

@@ -6,7 +6,6 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
 
-use super::ping::told;
 use super::{KIND, columns, resolve};
 use crate::cli::complete;
 use crate::cli::frame::batch::Batch;
@@ -18,6 +17,7 @@ use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::Moment;
 use crate::cli::frame::time;
+use crate::core::check::transport::downgrade;
 
 pub const GET: Rpc = peer_control_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh peers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");
@@ -130,8 +130,8 @@ fn health(peer: &Value, moment: Moment) -> String {
 fn transport(peer: &Value) -> String {
     match (text(peer, "rpcTransport"), text(peer, "downgrade")) {
         (word, "") => word.to_owned(),
-        ("", why) => told(why).to_owned(),
-        (word, why) => format!("{word}: {}", told(why)),
+        ("", why) => downgrade(why).to_owned(),
+        (word, why) => format!("{word}: {}", downgrade(why)),
     }
 }
 

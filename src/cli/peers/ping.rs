@@ -13,6 +13,7 @@ use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
+use crate::core::check::transport::downgrade;
 
 pub const PING: Rpc = peer_control_service::PING;
 pub const LEAF: Leaf = Leaf::read("mesh peers ping", &[&PING]).exiting("0 1 2 3 5 6 7 8 9 10 11");
@@ -81,18 +82,7 @@ fn describe(document: &Value) -> String {
     lines.push_str(&match (text(document, "rpcTransport"), text(document, "downgrade")) {
         ("", _) => "calls go nowhere: there is no connection\n".to_owned(),
         (used, "") => format!("calls go over {used}\n"),
-        (used, why) => format!("calls go over {used}: {}\n", told(why)),
+        (used, why) => format!("calls go over {used}: {}\n", downgrade(why)),
     });
     lines
-}
-
-/// Why calls do not go over HTTP/3, in words.
-pub fn told(downgrade: &str) -> &str {
-    match downgrade {
-        "not_offered" => "one of the two nodes does not serve HTTP/3 (mesh.http3Support)",
-        "no_answer" => "nothing came back over UDP: is it blocked between the two?",
-        "refused" => "HTTP/3 was refused",
-        "lost" => "the path over UDP went silent; it is tried again",
-        other => other,
-    }
 }

@@ -16,11 +16,10 @@ use crate::cli::check::facts::CHECK;
 use crate::cli::check::report::Row;
 use crate::cli::check::wrong_with_nodes;
 use crate::cli::complete;
-use crate::cli::frame::args::PageArgs;
 use crate::cli::frame::document::{field, flag, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::ids;
-use crate::cli::frame::list::{self, Page};
+use crate::cli::frame::list::whole;
 use crate::cli::frame::listing::listing;
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf};
@@ -28,6 +27,7 @@ use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::Moment;
 use crate::cli::frame::time;
+use crate::core::check::membership::{next_of_dead, next_of_running};
 
 pub const LEAF: Leaf =
     Leaf::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN, &CHECK]).exiting("0 1 2 3 5 6 7 8 9 11");
@@ -87,8 +87,7 @@ async fn drain(session: &Session, peer: &Value) -> String {
 }
 
 async fn fleet(session: &mut Session) -> Result<Exit, CliError> {
-    let request = |page: &Page| Call::of(&LIST, &json!({"pageToken": page.token}));
-    let document = list::fetch(session, "peers", &PageArgs::default(), true, request).await?;
+    let document = whole(session, &LIST, "peers").await?;
     let moment = time::moment(&document, false);
     let peers = items(&document, "peers").to_vec();
     let names = peers.iter().map(|peer| format!("{KIND}/{}", text(peer, "nodeId"))).collect();
@@ -185,9 +184,9 @@ fn next(peer: &Value, id: &str) -> String {
         "alive" if flag(peer, "draining") => format!("omnirelay mesh peers undrain {id}"),
         "alive" if flag(peer, "cordoned") => format!("omnirelay mesh peers uncordon {id}"),
         "alive" => "nothing to do".to_owned(),
-        "suspect" | "dead" if is_heard(peer) => runs(peer, id),
+        "suspect" | "dead" if is_heard(peer) => next_of_running(id, &ask(peer)),
         "suspect" => format!("omnirelay mesh peers watch --until status==alive  # or see why {id} is silent"),
-        "dead" => gone(peer, id),
+        "dead" => next_of_dead(id, is_heard(peer), &ask(peer)),
         "left" => format!("start it again, or omnirelay mesh peers forget {id}"),
         _ => format!("omnirelay mesh peers get {id}"),
     }
@@ -196,26 +195,6 @@ fn next(peer: &Value, id: &str) -> String {
 /// Whether it answers other nodes, whatever the store says of it.
 fn is_heard(peer: &Value) -> bool {
     text(peer, "health.state") == "alive"
-}
-
-/// What to do about a daemon that runs, and whose session the store has ended.
-fn runs(peer: &Value, id: &str) -> String {
-    let asked = ask(peer);
-    format!(
-        "{asked}    # its daemon runs, for {id} answers other nodes: its store is away from it, or refuses it"
-    )
-}
-
-/// What to do about one that is dead. It may run, and be refused by its store.
-fn gone(peer: &Value, id: &str) -> String {
-    if is_heard(peer) {
-        return runs(peer, id);
-    }
-    let asked = ask(peer);
-    format!(
-        "omnirelay mesh peers forget {id}    # if it is gone for good; else start it again, or where its daemon runs: {asked}, for its \
-         store may refuse it"
-    )
 }
 
 /// How it is asked itself.

@@ -1,6 +1,6 @@
 //! Checks of the audit trail: it is sealed, and as it was written.
 
-use super::facts::Facts;
+use super::facts::MeshFacts;
 use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// The items of a node's readiness: whether its records are sealed, and whether it found any that were changed.
@@ -30,13 +30,13 @@ pub static CATEGORY: Category = Category {
     items: &[SEALED, TRAIL],
 };
 
-fn sealed(facts: &Facts) -> Finding {
+fn sealed(facts: &MeshFacts) -> Finding {
     Finding::of_item(facts, SEALED, Verdict::Fail, "records are sealed", UNSAID)
         .about_themselves()
         .next("omnirelay audit verify")
 }
 
-fn trail(facts: &Facts) -> Finding {
+fn trail(facts: &MeshFacts) -> Finding {
     let found = Finding::of_item(facts, TRAIL, Verdict::Warn, "no node has found the trail changed", UNSAID);
     found.next("omnirelay audit verify")
 }

@@ -1,6 +1,6 @@
 //! Checks of what endpoints speak: as the transport policy says.
 
-use super::facts::Facts;
+use super::facts::MeshFacts;
 use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// The items of a node's readiness.
@@ -30,13 +30,13 @@ pub static CATEGORY: Category = Category {
     items: &[ITEM, WARNINGS],
 };
 
-fn policy(facts: &Facts) -> Finding {
+fn policy(facts: &MeshFacts) -> Finding {
     Finding::of_item(facts, ITEM, Verdict::Fail, "every endpoint is allowed", UNSAID)
         .about_themselves()
         .next("omnirelay mesh config get    # then change the endpoint, or mesh config rollback")
 }
 
-fn budgets(facts: &Facts) -> Finding {
+fn budgets(facts: &MeshFacts) -> Finding {
     Finding::of_item(facts, WARNINGS, Verdict::Warn, "no budget is exceeded", UNSAID)
         .about_themselves()
         .next("omnirelay mesh config get    # which endpoints; then move them, or raise the budget")

@@ -3,7 +3,7 @@
 use omnirelay_core::text::some_of;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-use super::facts::{Facts, NAMED_MAX};
+use super::facts::{MeshFacts, NAMED_MAX};
 use super::finding::{Category, Check, Finding, Judge};
 
 pub static CATEGORY: Category = Category {
@@ -28,7 +28,7 @@ pub static CATEGORY: Category = Category {
 };
 
 /// Open to the host is what a daemon begins with, so that it is told and no fault.
-fn let_in(facts: &Facts) -> Finding {
+fn let_in(facts: &MeshFacts) -> Finding {
     let of = |word: &'static str| -> Vec<&str> {
         facts.told().filter(|(_, node)| node.let_in == word).map(|(id, _)| id).collect()
     };
@@ -67,7 +67,7 @@ pub fn open(node: &pb::GetNodeResponse, required: bool) -> Vec<String> {
     open.map(|item| format!("{}: {}", item.name, item.message.replace('\n', "; "))).collect()
 }
 
-fn ready(facts: &Facts) -> Finding {
+fn ready(facts: &MeshFacts) -> Finding {
     let Some(own) = facts.own() else { return Finding::unknown("the daemon does not say") };
     let id = &own.local_node_id;
     match own.ready {

@@ -10,7 +10,7 @@ pub const NAMED_MAX: usize = 5;
 
 /// What is known of a mesh, as one node could find it out.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct MeshFacts {
     /// What each node that lives says of itself and of others: the one that judges first.
     pub nodes: Vec<NodeSaid>,
     /// How many others live that were not asked, for there are too many.
@@ -50,7 +50,7 @@ pub enum NotAsked {
     NoWay(String),
 }
 
-impl Facts {
+impl MeshFacts {
     /// The node that judges, as it says of itself.
     pub fn own(&self) -> Option<&pb::GetNodeResponse> {
         self.nodes.first()?.said.as_deref().ok()
@@ -69,23 +69,6 @@ impl Facts {
     /// Every other node that was asked.
     pub fn others(&self) -> impl Iterator<Item = &NodeSaid> {
         self.nodes.iter().skip(1)
-    }
-
-    /// The nodes that live, each with those that reach it so.
-    pub fn not_reached<'a>(
-        &'a self,
-        registry: &RegistryFacts,
-        is_so: impl Fn(&pb::PeerReach) -> bool,
-    ) -> BTreeMap<&'a str, Vec<&'a str>> {
-        let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (id, node) in self.told() {
-            // One that has gone meanwhile is told of elsewhere.
-            let lives = |reach: &&pb::PeerReach| registry.peer(&reach.node_id).is_some_and(is_alive);
-            for reach in node.reach.iter().filter(lives).filter(|reach| is_so(reach)) {
-                found.entry(&reach.node_id).or_default().push(id);
-            }
-        }
-        found
     }
 
     /// The nodes that know by this, `gossip` or `calls`, how they reach others.

@@ -1,6 +1,6 @@
 //! Findings: what a check is, and what it finds.
 
-use super::facts::{Facts, RegistryFacts};
+use super::facts::{MeshFacts, RegistryFacts};
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Finding {
 
     /// What readiness says of one item, on all nodes that were asked: this verdict where it is not fine on one, else `fine`.
     /// Daemons that do not know it are older than the check, or have no such part: `absent`.
-    pub fn of_item(facts: &Facts, name: &str, bad: Verdict, fine: &str, absent: &str) -> Self {
+    pub fn of_item(facts: &MeshFacts, name: &str, bad: Verdict, fine: &str, absent: &str) -> Self {
         if let Some((text, by)) = facts.trouble(name) {
             return Self::new(bad, text).seen_by(by);
         }
@@ -150,9 +150,9 @@ fn distinct<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Vec<String> 
 #[derive(Clone, Copy)]
 pub enum Judge {
     /// What the registry has; nothing is known before it was loaded.
-    Registry(fn(&RegistryFacts, &Facts) -> Finding),
+    Registry(fn(&RegistryFacts, &MeshFacts) -> Finding),
     /// What the nodes that were asked say of themselves and of each other.
-    Nodes(fn(&Facts) -> Finding),
+    Nodes(fn(&MeshFacts) -> Finding),
 }
 
 /// One check. Its id is stable: scripts name it in `--skip`. What it judges is the mesh, unless it is said.
@@ -173,7 +173,7 @@ impl<J: Copy> Check<J> {
 
 impl Check {
     /// What it finds.
-    pub fn judge(&self, facts: &Facts) -> Finding {
+    pub fn judge(&self, facts: &MeshFacts) -> Finding {
         match (self.judge, &facts.registry) {
             (Judge::Registry(judge), Some(registry)) => judge(registry, facts),
             (Judge::Registry(_), None) => Finding::unknown("the registry is still being loaded"),
@@ -193,9 +193,9 @@ pub struct Category<J: 'static = Judge> {
     pub items: &'static [&'static str],
 }
 
-impl<J> Category<J> {
-    /// Whether a check of this category is named, or the category itself is.
-    pub fn is_left_out(&self, check: &Check<J>, skip: &[String]) -> bool {
-        skip.iter().any(|name| [check.id, self.name].contains(&name.as_str()))
-    }
+/// The checks of these categories, each with its own, in the order of the report.
+pub fn checks_of<J>(
+    categories: &'static [&'static Category<J>],
+) -> impl Iterator<Item = (&'static Category<J>, &'static Check<J>)> + Clone {
+    categories.iter().flat_map(|category| category.checks.iter().map(|check| (*category, check)))
 }

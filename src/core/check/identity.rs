@@ -2,7 +2,7 @@
 
 use omnirelay_core::text::some_of;
 
-use super::facts::{Facts, NAMED_MAX};
+use super::facts::{MeshFacts, NAMED_MAX};
 use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// The items of a node's readiness.
@@ -117,7 +117,7 @@ pub static CATEGORY: Category = Category {
     ],
 };
 
-fn signed_records(facts: &Facts) -> Finding {
+fn signed_records(facts: &MeshFacts) -> Finding {
     Finding::of_item(
         facts,
         SIGNED,
@@ -128,22 +128,22 @@ fn signed_records(facts: &Facts) -> Finding {
     .next("omnirelay audit list --action signed-records.restore")
 }
 
-fn unsigned_records(facts: &Facts) -> Finding {
+fn unsigned_records(facts: &MeshFacts) -> Finding {
     Finding::of_item(facts, UNSIGNED, Verdict::Warn, "no other one counts", "the daemon does not say")
         .next("omnirelay cert ca protect")
 }
 
-fn issuers(facts: &Facts) -> Finding {
+fn issuers(facts: &MeshFacts) -> Finding {
     Finding::of_item(facts, ISSUERS, Verdict::Fail, "there is one", "the daemon does not say")
         .next("omnirelay explain identity-issuers")
 }
 
-fn second_issuer(facts: &Facts) -> Finding {
+fn second_issuer(facts: &MeshFacts) -> Finding {
     Finding::of_item(facts, SECOND_ISSUER, Verdict::Warn, "no node issues alone", "the daemon does not say")
         .next("omnirelay cert ca share NODE")
 }
 
-fn credentials(facts: &Facts) -> Finding {
+fn credentials(facts: &MeshFacts) -> Finding {
     Finding::of_item(
         facts,
         CREDENTIALS,
@@ -154,7 +154,7 @@ fn credentials(facts: &Facts) -> Finding {
     .next("omnirelay explain identity-store-credentials")
 }
 
-fn strangers(facts: &Facts) -> Finding {
+fn strangers(facts: &MeshFacts) -> Finding {
     Finding::of_item(
         facts,
         WITHOUT,
@@ -165,7 +165,7 @@ fn strangers(facts: &Facts) -> Finding {
     .next(enrol("NODE"))
 }
 
-fn certificate(facts: &Facts) -> Finding {
+fn certificate(facts: &MeshFacts) -> Finding {
     let is = |word: &'static str| facts.told().filter(move |(_, node)| node.enrolment == word);
     let not_enrolled = is("not_enrolled").next();
     let found = Finding::of_item(
@@ -196,7 +196,7 @@ pub fn enrol(id: &str) -> String {
 
 /// By the number of the newest list that any node knows of, and of those that they judge by. Daemons that say nothing of their
 /// enrolment are older and say nothing of lists.
-fn revocations(facts: &Facts) -> Finding {
+fn revocations(facts: &MeshFacts) -> Finding {
     let told: Vec<(&str, u64, u64)> = facts
         .told()
         .filter(|(_, node)| !node.enrolment.is_empty())
@@ -222,7 +222,7 @@ fn revocations(facts: &Facts) -> Finding {
     }
 }
 
-fn federation(facts: &Facts) -> Finding {
+fn federation(facts: &MeshFacts) -> Finding {
     let found = Finding::of_item(
         facts,
         FEDERATION,
@@ -235,7 +235,7 @@ fn federation(facts: &Facts) -> Finding {
     )
 }
 
-fn keys(facts: &Facts) -> Finding {
+fn keys(facts: &MeshFacts) -> Finding {
     let found = Finding::of_item(
         facts,
         KEY_FILES,
@@ -247,7 +247,7 @@ fn keys(facts: &Facts) -> Finding {
     found.next("chmod o= the file, then replace the key")
 }
 
-fn plaintext(facts: &Facts) -> Finding {
+fn plaintext(facts: &MeshFacts) -> Finding {
     let found = Finding::of_item(
         facts,
         PLAINTEXT,

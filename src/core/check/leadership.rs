@@ -3,7 +3,7 @@
 use omnirelay_core::text::count;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-use super::facts::{Facts, RegistryFacts, is_alive};
+use super::facts::{MeshFacts, RegistryFacts, is_alive};
 use super::finding::{Category, Check, Finding, Judge};
 
 /// So many leaders lost within an hour are told.
@@ -43,7 +43,7 @@ pub static CATEGORY: Category = Category {
     items: &[],
 };
 
-fn led(registry: &RegistryFacts, _: &Facts) -> Finding {
+fn led(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     let without: Vec<&str> = registry
         .scopes
         .iter()
@@ -68,7 +68,7 @@ fn held(registry: &RegistryFacts) -> impl Iterator<Item = &pb::Leadership> {
     registry.scopes.iter().filter(|scope| !scope.leader_id.is_empty())
 }
 
-fn incumbents(registry: &RegistryFacts, _: &Facts) -> Finding {
+fn incumbents(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     let gone: Vec<String> = held(registry)
         .filter_map(|scope| {
             let peer = registry.peer(&scope.leader_id);
@@ -87,7 +87,7 @@ fn incumbents(registry: &RegistryFacts, _: &Facts) -> Finding {
     }
 }
 
-fn drained(registry: &RegistryFacts, _: &Facts) -> Finding {
+fn drained(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     let drains = |id: &str| registry.peer(id).is_some_and(|peer| peer.draining);
     match held(registry).find(|scope| drains(&scope.leader_id)) {
         None => Finding::pass("no node that drains leads"),
@@ -99,7 +99,7 @@ fn drained(registry: &RegistryFacts, _: &Facts) -> Finding {
     }
 }
 
-fn stable(registry: &RegistryFacts, _: &Facts) -> Finding {
+fn stable(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     let Some(worst) = registry.scopes.iter().max_by_key(|scope| scope.flaps_last_hour) else {
         return Finding::skip("there is no scope");
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use omnirelay_core::text::{count, some_of};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-use super::facts::{Facts, NAMED_MAX, RegistryFacts, health, is_alive};
+use super::facts::{MeshFacts, NAMED_MAX, RegistryFacts, health, is_alive};
 use super::finding::{Category, Check, Finding, Judge, Verdict};
 use pb::peer::Status;
 use pb::peer_health::State;
@@ -57,7 +57,7 @@ pub static CATEGORY: Category = Category {
     items: &[GOSSIP],
 };
 
-fn known(registry: &RegistryFacts, _: &Facts) -> Finding {
+fn known(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     let own = &registry.own;
     match registry.peer(own) {
         Some(peer) if is_alive(peer) => {
@@ -72,7 +72,7 @@ fn known(registry: &RegistryFacts, _: &Facts) -> Finding {
     }
 }
 
-fn suspect(registry: &RegistryFacts, _: &Facts) -> Finding {
+fn suspect(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     match registry.peers_with(|peer| peer.status() == Status::Suspect).as_slice() {
         [] => Finding::pass("no peer is suspect"),
         ids => Finding::warn(format!("suspect: {}", some_of(ids, NAMED_MAX)))
@@ -82,13 +82,17 @@ fn suspect(registry: &RegistryFacts, _: &Facts) -> Finding {
 }
 
 /// Whoever was put out of the mesh is meant to be gone.
-fn dead(registry: &RegistryFacts, _: &Facts) -> Finding {
+fn dead(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     let was_put_out = |peer: &pb::Peer| peer.unproven == "certificate_revoked";
     let is_dead = |peer: &pb::Peer| peer.status() == Status::Dead && !was_put_out(peer);
     let ids = registry.peers_with(is_dead);
     if let Some(first) = registry.peers.iter().find(|peer| is_dead(peer)) {
         return Finding::fail(format!("dead: {}", some_of(&ids, NAMED_MAX)))
-            .hint(gone(first, registry))
+            .hint(next_of_dead(
+                &first.node_id,
+                health(first) == State::Alive,
+                &format!("{} mesh check", registry.asking(&first.node_id)),
+            ))
             .about(ids);
     }
     match registry.peers_with(|peer| peer.status() == Status::Dead).as_slice() {
@@ -100,23 +104,26 @@ fn dead(registry: &RegistryFacts, _: &Facts) -> Finding {
     }
 }
 
-/// What to do about a peer that is dead. It may run, and be refused by its store.
-fn gone(peer: &pb::Peer, registry: &RegistryFacts) -> String {
-    let id = &peer.node_id;
-    let ask = format!("{} mesh check", registry.asking(id));
-    match health(peer) {
-        State::Alive => format!(
-            "{ask}    # its daemon runs, for {id} answers other nodes: its store is away from it, or refuses it"
-        ),
-        _ => format!(
+/// What to do about a peer that is dead, and whose daemon is asked so. It may run, and be refused by its store: `answers_others`.
+pub fn next_of_dead(id: &str, answers_others: bool, ask: &str) -> String {
+    match answers_others {
+        true => next_of_running(id, ask),
+        false => format!(
             "omnirelay mesh peers forget {id}    # if it is gone for good; else start it again, or where its daemon runs: {ask}, \
              for its store may refuse it"
         ),
     }
 }
 
+/// What to do about a daemon that runs, and whose session the store has ended.
+pub fn next_of_running(id: &str, ask: &str) -> String {
+    format!(
+        "{ask}    # its daemon runs, for {id} answers other nodes: its store is away from it, or refuses it"
+    )
+}
+
 /// By the word of every node: one that answers the node which judges may be cut off from another.
-fn unreached(registry: &RegistryFacts, facts: &Facts) -> Finding {
+fn unreached(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
     let named = |found: &BTreeMap<&str, Vec<&str>>| {
         let told: Vec<String> =
             found.iter().map(|(id, by)| format!("{id} (by {})", some_of(by, NAMED_MAX))).collect();
@@ -152,7 +159,7 @@ fn unreached(registry: &RegistryFacts, facts: &Facts) -> Finding {
     })
 }
 
-fn one_id(facts: &Facts) -> Finding {
+fn one_id(facts: &MeshFacts) -> Finding {
     let fine = "every id is that of one daemon";
     let found = Finding::of_item(facts, GOSSIP, Verdict::Warn, fine, "no daemon that is asked gossips");
     found
@@ -160,7 +167,7 @@ fn one_id(facts: &Facts) -> Finding {
         .next("omnirelayd --node-id OTHER    # on one of the two hosts, with a certificate of its own")
 }
 
-fn capacity(registry: &RegistryFacts, _: &Facts) -> Finding {
+fn capacity(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     let alive: Vec<&pb::Peer> = registry.alive().collect();
     let open = alive.iter().filter(|peer| !peer.cordoned).count();
     let of = count(alive.len() as u64, "live peer");

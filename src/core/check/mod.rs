@@ -7,19 +7,19 @@ mod config;
 mod control_api;
 pub mod facts;
 pub mod finding;
-mod identity;
+pub mod identity;
 mod leadership;
-mod membership;
+pub mod membership;
 mod nodes;
 mod registers;
 mod registry;
 mod relays;
 mod shards;
-mod transport;
+pub mod transport;
 pub mod versions;
 
-use facts::Facts;
-use finding::{Category, Check, Finding};
+use facts::MeshFacts;
+use finding::{Category, Check, Finding, checks_of};
 
 /// Every category, in the order of the report.
 pub static CATEGORIES: &[&Category] = &[
@@ -40,10 +40,10 @@ pub static CATEGORIES: &[&Category] = &[
 
 /// Every check with its category, in the order of the report.
 pub fn all() -> impl Iterator<Item = (&'static Category, &'static Check)> + Clone {
-    CATEGORIES.iter().flat_map(|category| category.checks.iter().map(|check| (*category, check)))
+    checks_of(CATEGORIES)
 }
 
 /// What each check finds, in the order of the report.
-pub fn judge(facts: &Facts) -> impl Iterator<Item = (&'static Category, &'static Check, Finding)> {
+pub fn judge(facts: &MeshFacts) -> impl Iterator<Item = (&'static Category, &'static Check, Finding)> {
     all().map(move |(category, check)| (category, check, check.judge(facts)))
 }

@@ -8,7 +8,7 @@ use omnirelay_wire::timestamp::millis;
 
 use super::CATEGORIES;
 use super::control_api::open;
-use super::facts::{Facts, NAMED_MAX, NotAsked, RegistryFacts};
+use super::facts::{MeshFacts, NAMED_MAX, NotAsked, RegistryFacts};
 use super::finding::{Category, Check, Finding, Judge, SKEW_WARN_MS, Verdict};
 use super::identity::enrol;
 
@@ -57,7 +57,7 @@ pub static CATEGORY: Category = Category {
 };
 
 /// A node that answers nobody is a fault; of one that will not be asked nothing is known.
-fn answer(registry: &RegistryFacts, facts: &Facts) -> Finding {
+fn answer(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
     let (mut silent, mut no_way, mut first) = (Vec::new(), Vec::new(), None);
     let about = facts.others().filter(|node| node.said.is_err()).map(|node| node.id.as_str());
     for node in facts.others() {
@@ -101,7 +101,7 @@ fn answer(registry: &RegistryFacts, facts: &Facts) -> Finding {
     }
 }
 
-fn ready(facts: &Facts) -> Finding {
+fn ready(facts: &MeshFacts) -> Finding {
     let told: Vec<(&str, Vec<String>)> =
         facts.others_told().map(|(id, said)| (id, open(said, true))).collect();
     let not: Vec<&(&str, Vec<String>)> = told.iter().filter(|(_, open)| !open.is_empty()).collect();
@@ -119,7 +119,7 @@ fn ready(facts: &Facts) -> Finding {
         .about_themselves()
 }
 
-fn fit(facts: &Facts) -> Finding {
+fn fit(facts: &MeshFacts) -> Finding {
     let is_claimed = |name: &&str| CATEGORIES.iter().any(|category| category.items.contains(name));
     let readiness = facts.told().flat_map(|(_, node)| &node.readiness);
     let names: BTreeSet<&str> = readiness
@@ -149,7 +149,7 @@ fn fit(facts: &Facts) -> Finding {
 
 /// How far the clocks of the hosts are from the store's, which each node knows, in milliseconds: what an answer takes on its
 /// way changes nothing of it. Daemons that do not say it are older.
-fn skews(facts: &Facts) -> Vec<(&str, i64)> {
+fn skews(facts: &MeshFacts) -> Vec<(&str, i64)> {
     let skew = |node: &pb::GetNodeResponse| {
         let (host, store) = (millis(node.host_time.as_ref()?).0, millis(node.generated_at.as_ref()?).0);
         Some(host.cast_signed() - store.cast_signed())
@@ -157,7 +157,7 @@ fn skews(facts: &Facts) -> Vec<(&str, i64)> {
     facts.told().filter_map(|(id, node)| Some((id, skew(node)?))).collect()
 }
 
-fn clocks(facts: &Facts) -> Finding {
+fn clocks(facts: &MeshFacts) -> Finding {
     let at_another_time: Vec<String> = facts
         .others()
         .filter_map(|node| match &node.said {
@@ -180,7 +180,7 @@ fn clocks(facts: &Facts) -> Finding {
     }
 }
 
-fn compared(facts: &Facts) -> Finding {
+fn compared(facts: &MeshFacts) -> Finding {
     let skews = skews(facts);
     let Some((id, skew)) = skews.iter().max_by_key(|(_, skew)| skew.abs()) else {
         return Finding::skip("no node says what time it is on its host");

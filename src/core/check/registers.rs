@@ -1,6 +1,6 @@
 //! Checks of registers: what nodes host is what others are told.
 
-use super::facts::Facts;
+use super::facts::MeshFacts;
 use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// The item of a node's readiness that says how far its pools are as its catalogue says.
@@ -29,7 +29,7 @@ pub static CATEGORY: Category = Category {
     items: &[ITEM, FEDERATED],
 };
 
-fn synced(facts: &Facts) -> Finding {
+fn synced(facts: &MeshFacts) -> Finding {
     let found = Finding::of_item(
         facts,
         ITEM,
@@ -41,7 +41,7 @@ fn synced(facts: &Facts) -> Finding {
     found.next("omnirelay registers status    # with --node, of the one that is named")
 }
 
-fn federated(facts: &Facts) -> Finding {
+fn federated(facts: &MeshFacts) -> Finding {
     let found = Finding::of_item(
         facts,
         FEDERATED,

@@ -2,7 +2,7 @@
 
 use omnirelay_core::text::some_of;
 
-use super::facts::{Facts, NAMED_MAX};
+use super::facts::{MeshFacts, NAMED_MAX};
 use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// What readiness says of each of these is a check of its own.
@@ -72,11 +72,11 @@ pub static CATEGORY: Category = Category {
 };
 
 /// The nodes whose store has not answered for a while, each with how long in milliseconds.
-fn silent(facts: &Facts) -> Vec<(&str, u32)> {
+fn silent(facts: &MeshFacts) -> Vec<(&str, u32)> {
     facts.told().filter_map(|(id, node)| Some((id, node.stale_ms.filter(|_| node.stale)?))).collect()
 }
 
-fn store(facts: &Facts) -> Finding {
+fn store(facts: &MeshFacts) -> Finding {
     let Some(own) = facts.own() else { return Finding::unknown(UNSAID) };
     let silent = silent(facts);
     let by = || silent.iter().map(|(id, _)| *id);
@@ -113,34 +113,34 @@ fn store(facts: &Facts) -> Finding {
     }
 }
 
-fn settings(facts: &Facts) -> Finding {
+fn settings(facts: &MeshFacts) -> Finding {
     Finding::of_item(facts, SETTINGS, Verdict::Warn, "the store has no advice", UNSAID)
         .next("omnirelay explain registry-settings    # then set it so where the store is configured")
 }
 
-fn sentinels(facts: &Facts) -> Finding {
+fn sentinels(facts: &MeshFacts) -> Finding {
     Finding::of_item(facts, SENTINELS, Verdict::Warn, "no Sentinels disagree on the master", UNSAID)
         .next("redis-cli -p 26379 sentinel ckquorum SERVICE    # on the host of the Sentinel that is alone with what it names")
 }
 
-fn replicas(facts: &Facts) -> Finding {
+fn replicas(facts: &MeshFacts) -> Finding {
     Finding::of_item(facts, REPLICAS, Verdict::Warn, "leaders have the replicas they need", UNSAID)
         .next("redis-cli info replication    # on the master: who follows it")
 }
 
-fn splits(facts: &Facts) -> Finding {
+fn splits(facts: &MeshFacts) -> Finding {
     Finding::of_item(facts, SPLITS, Verdict::Warn, "no split of leadership was seen in the last day", UNSAID)
         .next("omnirelay mesh leaders history    # who led what, and with which fence")
 }
 
 /// What is missing is a fault until it is there or given up.
-fn lost(facts: &Facts) -> Finding {
+fn lost(facts: &MeshFacts) -> Finding {
     Finding::of_item(facts, LOST, Verdict::Fail, "nothing is missing of the epoch before", UNSAID).next(
         "omnirelay mesh peers list    # who lived then puts it back; what nobody knows: omnirelay mesh store give-up",
     )
 }
 
-fn history(facts: &Facts) -> Finding {
+fn history(facts: &MeshFacts) -> Finding {
     let told = facts.own().and_then(|own| own.readiness.iter().find(|item| item.name == HISTORY));
     match told {
         // What was lost and restored is worth knowing for a day.

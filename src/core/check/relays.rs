@@ -1,6 +1,6 @@
 //! Checks of relays: what agents send is taken, and others know where they are.
 
-use super::facts::Facts;
+use super::facts::MeshFacts;
 use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// The items of a relay's readiness: where telemetry goes, what it says of itself to others, and by which way.
@@ -35,11 +35,11 @@ pub static CATEGORY: Category = Category {
     items: &[SINKS, PUBLICATION, REGISTRY],
 };
 
-fn sinks(facts: &Facts) -> Finding {
+fn sinks(facts: &MeshFacts) -> Finding {
     of_item(facts, SINKS, "every sink takes telemetry", "omnirelay drones list    # which relay is behind")
 }
 
-fn registered(facts: &Facts) -> Finding {
+fn registered(facts: &MeshFacts) -> Finding {
     of_item(
         facts,
         REGISTRY,
@@ -48,7 +48,7 @@ fn registered(facts: &Facts) -> Finding {
     )
 }
 
-fn published(facts: &Facts) -> Finding {
+fn published(facts: &MeshFacts) -> Finding {
     of_item(
         facts,
         PUBLICATION,
@@ -57,7 +57,7 @@ fn published(facts: &Facts) -> Finding {
     )
 }
 
-fn of_item(facts: &Facts, name: &str, fine: &str, next: &str) -> Finding {
+fn of_item(facts: &MeshFacts, name: &str, fine: &str, next: &str) -> Finding {
     Finding::of_item(facts, name, Verdict::Warn, fine, "no node that was asked runs a relay")
         .about_themselves()
         .next(next)

@@ -3,7 +3,7 @@
 use omnirelay_core::text::{count, some_of};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-use super::facts::{Facts, NAMED_MAX, RegistryFacts};
+use super::facts::{MeshFacts, NAMED_MAX, RegistryFacts};
 use super::finding::{Category, Check, Finding, Judge, Verdict};
 use crate::core::shards::alarms::UNBALANCED;
 use pb::namespace::State;
@@ -42,14 +42,14 @@ pub static CATEGORY: Category = Category {
     items: &[],
 };
 
-fn owned(registry: &RegistryFacts, _: &Facts) -> Finding {
+fn owned(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     let without = named(registry, |one| {
         (one.unowned > 0).then(|| format!("{} of {} of {}", one.unowned, one.shards, one.namespace))
     });
     judged(registry, &without, "every shard has an owner", Verdict::Fail, "shards have no owner")
 }
 
-fn rebalancing(registry: &RegistryFacts, _: &Facts) -> Finding {
+fn rebalancing(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     let words = |states: &[State]| {
         named(registry, |one| {
             states.contains(&one.state()).then(|| format!("{} ({})", one.namespace, one.state_reason))
@@ -63,7 +63,7 @@ fn rebalancing(registry: &RegistryFacts, _: &Facts) -> Finding {
     judged(registry, &failed, "", Verdict::Fail, "plans have failed")
 }
 
-fn balanced(registry: &RegistryFacts, _: &Facts) -> Finding {
+fn balanced(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     let uneven = named(registry, |one| {
         if one.overloaded > 0 {
             return Some(format!(
@@ -79,7 +79,7 @@ fn balanced(registry: &RegistryFacts, _: &Facts) -> Finding {
     judged(registry, &uneven, fine, Verdict::Warn, "shards are unbalanced")
 }
 
-fn held(registry: &RegistryFacts, facts: &Facts) -> Finding {
+fn held(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
     if facts.own().is_none_or(|own| own.let_in != "nobody") {
         return Finding::skip("callers need not prove who they are");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use omnirelay_core::text::some_of;
 
-use super::facts::{Facts, NAMED_MAX, RegistryFacts};
+use super::facts::{MeshFacts, NAMED_MAX, RegistryFacts};
 use super::finding::{Category, Check, Finding, Judge, Verdict};
 use super::identity::enrol;
 
@@ -43,7 +43,7 @@ pub static CATEGORY: Category = Category {
     items: &[ITEM],
 };
 
-fn port(facts: &Facts) -> Finding {
+fn port(facts: &MeshFacts) -> Finding {
     let closed: Vec<(&str, &str)> = facts
         .told()
         .filter(|(_, node)| node.mesh_port == "not_enrolled")
@@ -70,7 +70,7 @@ fn port(facts: &Facts) -> Finding {
 }
 
 /// By the word of every node: two that are cut off from each other are well from a third.
-fn reached(registry: &RegistryFacts, facts: &Facts) -> Finding {
+fn reached(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
     let cut = facts.reached_so(registry, |reach| !reach.unreached.is_empty());
     let Some((first, by)) = cut.first_key_value() else {
         return well(facts, "no node says that it does not reach another");
@@ -85,7 +85,7 @@ fn reached(registry: &RegistryFacts, facts: &Facts) -> Finding {
         .about(cut.keys().copied())
 }
 
-fn http3(registry: &RegistryFacts, facts: &Facts) -> Finding {
+fn http3(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
     let over_http2 = facts.reached_so(registry, |reach| !reach.downgrade.is_empty());
     let Some((first, by)) = over_http2.first_key_value() else {
         return well(facts, "no call goes over HTTP/2");
@@ -108,7 +108,7 @@ fn from_whom(found: &BTreeMap<&str, Vec<&str>>) -> String {
 }
 
 /// That all is well by the word of those that call others.
-fn well(facts: &Facts, fine: &str) -> Finding {
+fn well(facts: &MeshFacts, fine: &str) -> Finding {
     match facts.witnesses("calls") {
         by if by.is_empty() => Finding::skip("no node that was asked has an open mesh port"),
         by => Finding::pass(format!("{fine}{}", facts.coverage(by.len()))).seen_by(by),

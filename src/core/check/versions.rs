@@ -1,6 +1,6 @@
 //! Checks of versions: the daemons of a mesh can work together.
 
-use super::facts::{Facts, RegistryFacts};
+use super::facts::{MeshFacts, RegistryFacts};
 use super::finding::{Category, Check, Finding, Judge};
 
 pub static CATEGORY: Category = Category {
@@ -15,7 +15,7 @@ pub static CATEGORY: Category = Category {
     items: &[],
 };
 
-fn peers(registry: &RegistryFacts, _: &Facts) -> Finding {
+fn peers(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     let said = registry.alive().map(|peer| peer.metadata.as_ref().map_or("", |said| &said.mesh_version));
     let mut words: Vec<&str> = said.collect();
     words.sort_unstable();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_wire::fault::Fault;
+use omnirelay_wire::fault::unanswered;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use pb::advertisement_exchange_service_client::AdvertisementExchangeServiceClient;
 use tonic::transport::{Channel, Endpoint};
@@ -73,17 +73,5 @@ async fn within<T>(
 ) -> Result<T, String> {
     let answer = tokio::time::timeout(limit, call).await;
     let answer = answer.map_err(|_| format!("no answer within {} s", limit.as_secs()))?;
-    answer.map(tonic::Response::into_inner).map_err(|status| told(&status))
-}
-
-/// Why there is no answer: the innermost cause says what happened, the outer ones only where.
-fn told(status: &tonic::Status) -> String {
-    let mut cause: &dyn std::error::Error = status;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    match cause.is::<tonic::Status>() {
-        true => Fault::from(status).message,
-        false => cause.to_string(),
-    }
+    answer.map(tonic::Response::into_inner).map_err(|status| unanswered(&status))
 }

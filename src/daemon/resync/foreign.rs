@@ -1,7 +1,6 @@
 //! A pool of others, behind the HTTP API of a peer service.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use omnirelay_core::text::{chain, is_unseen};
+use omnirelay_core::text::{chain, innermost, is_unseen};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::reasons;
 use reqwest::Url;
@@ -286,11 +285,7 @@ fn late(within: Duration) -> Trouble {
 /// What a call came to that was not answered.
 fn unanswered(error: &PostError) -> Trouble {
     let what = if error.is_connect() { "cannot be reached" } else { "broke off" };
-    // The innermost cause says what happened, the outer ones only where in the client.
-    let mut cause: &dyn Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
+    let cause = innermost(error);
     match cause.downcast_ref::<io::Error>() {
         Some(error) if error.kind() == io::ErrorKind::TimedOut => late(CONNECT_TIMEOUT),
         _ => Trouble::away(format!("the peer service {what}: {cause}")),

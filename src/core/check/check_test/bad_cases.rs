@@ -1,4 +1,4 @@
-//! Facts in which checks do not pass.
+//! MeshFacts in which checks do not pass.
 
 use super::*;
 

@@ -4,7 +4,7 @@ use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::timestamp::timestamp;
 
-use super::facts::{Facts, NodeSaid, NotAsked, RegistryFacts};
+use super::facts::{MeshFacts, NodeSaid, NotAsked, RegistryFacts};
 use super::finding::{Finding, Verdict};
 use super::{CATEGORIES, all, judge};
 use bad_cases::bad_cases;
@@ -96,36 +96,40 @@ fn namespace(name: &str) -> pb::Namespace {
 }
 
 /// Of a mesh of two nodes with which all is as it should be.
-fn facts() -> Facts {
+fn facts() -> MeshFacts {
     let registry = RegistryFacts {
         own: "node-1".to_owned(),
         peers: vec![peer("node-1", Status::Alive), peer("node-2", Status::Alive)],
         scopes: vec![scope("global-control", "node-1", 0)],
         namespaces: vec![namespace("orders")],
     };
-    Facts { nodes: vec![said(node("node-1")), said(node("node-2"))], not_asked: 0, registry: Some(registry) }
+    MeshFacts {
+        nodes: vec![said(node("node-1")), said(node("node-2"))],
+        not_asked: 0,
+        registry: Some(registry),
+    }
 }
 
 /// The same with something else in the registry.
-fn with_registry(change: impl FnOnce(&mut RegistryFacts)) -> Facts {
+fn with_registry(change: impl FnOnce(&mut RegistryFacts)) -> MeshFacts {
     let mut facts = facts();
     change(facts.registry.as_mut().unwrap());
     facts
 }
 
-fn with_peers(peers: Vec<pb::Peer>) -> Facts {
+fn with_peers(peers: Vec<pb::Peer>) -> MeshFacts {
     with_registry(|registry| registry.peers = peers)
 }
 
 /// The same, but that node 1 or 2 says something else.
-fn with_node(number: usize, change: impl FnOnce(&mut pb::GetNodeResponse)) -> Facts {
+fn with_node(number: usize, change: impl FnOnce(&mut pb::GetNodeResponse)) -> MeshFacts {
     let mut facts = facts();
     change(facts.nodes[number - 1].said.as_mut().unwrap());
     facts
 }
 
 /// An item of readiness of node 1 or 2 is not fine.
-fn with_trouble(number: usize, name: &str, message: &str) -> Facts {
+fn with_trouble(number: usize, name: &str, message: &str) -> MeshFacts {
     with_node(number, |node| trouble(node, name, message))
 }
 
@@ -136,7 +140,7 @@ fn trouble(node: &mut pb::GetNodeResponse, name: &str, message: &str) {
 }
 
 /// Node 1 or 2 reaches the other so: by gossip, by calls, and why not over HTTP/3.
-fn with_reach(number: usize, [gossip, unreached, downgrade]: [&str; 3]) -> Facts {
+fn with_reach(number: usize, [gossip, unreached, downgrade]: [&str; 3]) -> MeshFacts {
     with_node(number, |node| {
         let [gossip, unreached, downgrade] = [gossip, unreached, downgrade].map(str::to_owned);
         let node_id = format!("node-{}", 3 - number);
@@ -144,18 +148,18 @@ fn with_reach(number: usize, [gossip, unreached, downgrade]: [&str; 3]) -> Facts
     })
 }
 
-fn without_answer(why: NotAsked) -> Facts {
+fn without_answer(why: NotAsked) -> MeshFacts {
     let mut facts = facts();
     facts.nodes[1].said = Err(why);
     facts
 }
 
-fn found(id: &str, facts: &Facts) -> Finding {
+fn found(id: &str, facts: &MeshFacts) -> Finding {
     judge(facts).find(|(_, check, _)| check.id == id).unwrap().2
 }
 
 /// A check, facts in which it does not pass, what it says then, and what its text names.
-type Case = (&'static str, Facts, Verdict, &'static str);
+type Case = (&'static str, MeshFacts, Verdict, &'static str);
 
 #[test]
 fn everything_passes_on_a_fit_mesh_and_says_by_whose_word() {
@@ -190,7 +194,7 @@ fn no_check_lacks_a_bad_case() {
 /// What the registry has is unknown before it was loaded; what nodes say of themselves is not.
 #[test]
 fn nothing_is_said_of_a_registry_that_is_not_loaded() {
-    let loading = Facts { registry: None, ..with_trouble(1, "view", "still being loaded") };
+    let loading = MeshFacts { registry: None, ..with_trouble(1, "view", "still being loaded") };
     for id in ["membership-dead", "leadership-led", "shards-owned", "versions-peers", "nodes-answer"] {
         assert_eq!(found(id, &loading).verdict, Verdict::Unknown, "{id}");
     }
@@ -260,7 +264,7 @@ fn a_node_that_is_gone_is_not_called_unreached() {
 
 #[test]
 fn a_node_that_cannot_be_asked_is_never_well() {
-    let many = Facts { not_asked: 900, ..facts() };
+    let many = MeshFacts { not_asked: 900, ..facts() };
     let finding = found("nodes-answer", &many);
     assert!(finding.verdict == Verdict::Unknown && finding.text == "900 more were not asked", "{finding:?}");
     assert!(found("audit-sealed", &many).text.ends_with("(2 of 902 live nodes said so)"));

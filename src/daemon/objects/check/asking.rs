@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, stream};
 use omnirelay_core::text::{chain, printable};
 use omnirelay_transport::peer::Way;
-use omnirelay_wire::fault::{Code, Fault};
+use omnirelay_wire::fault::{Code, Fault, unanswered};
 use pb::node_service_client::NodeServiceClient;
 use tonic::transport::Endpoint;
 
 use super::bounds::bounded;
 use super::pb;
-use crate::core::check::facts::{NodeSaid, NotAsked, RegistryFacts, control_of};
+use crate::core::check::facts::{NodeSaid, NotAsked, control_of, is_alive};
 use crate::daemon::identity::client::{Believes, OwnClient, Shows};
 use crate::daemon::identity::connector::OwnConnector;
 use crate::daemon::identity::trust::{Trust, unix_now};
@@ -44,14 +44,14 @@ const NOT_SO: [&str; 10] = [
 ];
 
 /// Asks other nodes.
-pub struct Asker {
+pub struct NodeAsker {
     pub transport: Arc<Transport>,
     pub trust: Arc<Trust>,
 }
 
 /// What came of asking them, in the order of their ids.
 #[derive(Default)]
-pub struct Asked {
+pub struct AskedNodes {
     pub nodes: Vec<(pb::CheckedNode, NodeSaid)>,
     /// How many more live.
     pub not_asked: usize,
@@ -78,18 +78,18 @@ impl Place {
     }
 }
 
-impl Asker {
+impl NodeAsker {
     /// Asks all others that live, or as many as are asked at most.
-    pub async fn ask_all(&self, registry: &RegistryFacts) -> Asked {
-        let others: Vec<Place> =
-            registry.alive().filter(|peer| peer.node_id != registry.own).map(Place::of).collect();
+    pub async fn ask_all(&self, own: &str, peers: &[pb::Peer]) -> AskedNodes {
+        let others = peers.iter().filter(|peer| is_alive(peer) && peer.node_id != own);
+        let others: Vec<Place> = others.map(Place::of).collect();
         let until = tokio::time::Instant::now() + PATIENCE;
         let not_asked = others.len().saturating_sub(NODES_MAX);
         let asked = others.into_iter().take(NODES_MAX).map(|place| self.ask(place, until));
         // One that is slow holds up nobody behind it.
         let mut nodes: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect().await;
         nodes.sort_by(|(one, _), (other, _)| one.node_id.cmp(&other.node_id));
-        Asked { nodes, not_asked }
+        AskedNodes { nodes, not_asked }
     }
 
     async fn ask(&self, place: Place, until: tokio::time::Instant) -> (pb::CheckedNode, NodeSaid) {
@@ -172,8 +172,7 @@ impl Asker {
             return NotAsked::NoWay(format!("{place} it lets in nobody without proof: {message}"));
         }
         let all = chain(status).to_lowercase();
-        let why = innermost(status).unwrap_or(fault.message);
-        let why = format!("{place}: {}", printable(&why));
+        let why = format!("{place}: {}", printable(&unanswered(status)));
         if !is_about_time(&all) {
             let is_refused = NOT_SO.iter().any(|words| all.contains(words));
             return if is_refused { NotAsked::NoWay(why) } else { NotAsked::Silent(why) };
@@ -186,15 +185,6 @@ impl Asker {
             false => NotAsked::NoWay(format!("{why} (the certificate of this node has ended, or not begun)")),
         }
     }
-}
-
-/// What happened, where a call came to nothing: the innermost cause says it, the outer ones only where.
-fn innermost(status: &tonic::Status) -> Option<String> {
-    let mut cause: &dyn std::error::Error = std::error::Error::source(status)?;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    Some(cause.to_string())
 }
 
 /// Whether what went wrong is that a certificate counts at another time than now, by one of the clocks.

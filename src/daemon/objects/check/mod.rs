@@ -21,31 +21,31 @@ use super::peers::Peers;
 use super::serve::serve;
 use super::shards::namespaces::all_namespaces;
 use super::{at_cursor, envelope, head_cursor, leaders};
-use crate::core::check::facts::{Facts, NodeSaid, RegistryFacts, is_alive};
+use crate::core::check::facts::{MeshFacts, NodeSaid, RegistryFacts, is_alive};
 use crate::core::check::finding::{Check as OneCheck, Finding, Verdict};
 use crate::core::check::judge;
 use crate::daemon::gossip::Gossip;
 use crate::daemon::registry::Registry;
-use asking::Asker;
+use asking::{AskedNodes, NodeAsker};
 
 /// What a finding is explained by, below the root of the documents.
 const PAGE: &str = "reference/checks.md";
 
 /// Serves `CheckService`.
-pub struct Checks {
-    checker: Arc<Checker>,
+pub struct MeshCheckService {
+    checker: Arc<MeshChecker>,
     /// The round that was begun last.
     last: Mutex<Option<Round>>,
 }
 
 /// Finds out what is known of the mesh, and judges it.
-pub struct Checker {
+pub struct MeshChecker {
     pub registry: Arc<Registry>,
     /// What this node says of itself.
     pub own: Node,
     pub peers: Peers,
     pub gossip: Option<Arc<Gossip>>,
-    pub asker: Asker,
+    pub asker: NodeAsker,
 }
 
 /// All nodes are asked once, and what they say is judged.
@@ -57,13 +57,13 @@ struct Round {
 }
 
 serve! {
-    CheckService for Checks {
+    CheckService for MeshCheckService {
         check(CheckRequest) -> CheckResponse: |checks, _, _| checks.answer();
     }
 }
 
-impl Checks {
-    pub fn new(checker: Checker) -> Self {
+impl MeshCheckService {
+    pub fn new(checker: MeshChecker) -> Self {
         Self { checker: Arc::new(checker), last: Mutex::default() }
     }
 
@@ -99,17 +99,16 @@ impl Checks {
     }
 }
 
-impl Checker {
+impl MeshChecker {
     async fn check(&self) -> pb::CheckResponse {
-        let before = self.registry_facts().await;
-        let asked = match &before {
-            Some(registry) => self.asker.ask_all(registry).await,
-            None => asking::Asked::default(),
-        };
-        // What has changed meanwhile is no finding: who has left is not silent.
-        let registry = match before {
-            Some(_) => self.registry_facts().await,
-            None => None,
+        let is_loaded = self.registry.view().head().caught_up;
+        let (asked, registry) = match is_loaded {
+            true => {
+                let asked = self.asker.ask_all(self.registry.node_id(), &self.peers.all().await).await;
+                // It is read after the asking: what has changed meanwhile is no finding, and who has left is not silent.
+                (asked, Some(self.registry_facts().await))
+            }
+            false => (AskedNodes::default(), None),
         };
         let lives = |id: &str| registry.as_ref().and_then(|registry| registry.peer(id)).is_some_and(is_alive);
         let own = self.own.describe();
@@ -120,29 +119,25 @@ impl Checker {
             nodes.push(checked);
             said.push(one);
         }
-        let facts = Facts { nodes: said, not_asked: asked.not_asked, registry };
+        let facts = MeshFacts { nodes: said, not_asked: asked.not_asked, registry };
         let (cursor, envelope) = (head_cursor(self.registry.view()), envelope(&self.registry));
         let not_asked = u32::try_from(asked.not_asked).unwrap_or(u32::MAX);
         pb::CheckResponse { cursor, nodes, not_asked, ..judged(&facts) }.within(envelope)
     }
 
-    /// What the registry has; `None`: it was not loaded yet.
-    async fn registry_facts(&self) -> Option<RegistryFacts> {
-        let view = self.registry.view();
-        if !view.head().caught_up {
-            return None;
-        }
-        Some(RegistryFacts {
+    /// What the registry has.
+    async fn registry_facts(&self) -> RegistryFacts {
+        RegistryFacts {
             own: self.registry.node_id().to_owned(),
             peers: self.peers.all().await,
-            scopes: leaders::all_scopes(view),
+            scopes: leaders::all_scopes(self.registry.view()),
             namespaces: all_namespaces(&self.registry, self.gossip.as_deref()).await,
-        })
+        }
     }
 }
 
 /// What the checks find, as it is answered.
-fn judged(facts: &Facts) -> pb::CheckResponse {
+fn judged(facts: &MeshFacts) -> pb::CheckResponse {
     let mut categories: Vec<pb::CheckCategory> = Vec::new();
     let mut summary = pb::CheckSummary::default();
     for (category, check, finding) in judge(facts) {
