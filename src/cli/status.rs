@@ -1,5 +1,7 @@
 //! `omnirelay mesh status`: what matters now, on one screen.
 
+mod all_nodes;
+
 use clap::Args;
 use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
@@ -16,6 +18,8 @@ use super::frame::output::{Text, View};
 use super::frame::rpc::{Call, Leaf};
 use super::frame::screen::{printable, printable_lines};
 use super::frame::session::Session;
+use super::frame::table::{Layout, Table};
+use super::frame::time::moment;
 use super::node::NODE;
 use super::registers::SYNC_STATE;
 use super::schema::documents::own;
@@ -24,12 +28,21 @@ use super::{leaders, peers, relays};
 
 const LEAF: Leaf =
     Leaf::read("mesh status", &[&NODE, &CHECK, &peers::LIST, &leaders::LIST, &SYNC_STATE, &relays::LIST]);
-pub static ENTRY: Entry =
-    entry!("status", StatusArgs, asking, &[LEAF], &[own("status", "mesh status", schemas::status)]);
+pub static ENTRY: Entry = entry!(
+    "status",
+    StatusArgs,
+    asking,
+    &[LEAF],
+    &[
+        own("status", "mesh status", schemas::status),
+        own("node-status", "mesh status --all-nodes", schemas::node_status),
+    ]
+);
 
 const EXAMPLES: &str = "\
 Examples:
   omnirelay mesh status
+  omnirelay mesh status --all-nodes
   omnirelay mesh status -o json | jq -e '.problems == []'
   watch -n 2 omnirelay mesh status";
 
@@ -39,12 +52,19 @@ Examples:
 /// same.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
-pub struct StatusArgs {}
+pub struct StatusArgs {
+    /// A line for each node: its version, store, leads, certificate, disk and clock, and what the check finds of it
+    #[arg(long)]
+    all_nodes: bool,
+}
 
-async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
+async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
     let facts = Facts::gather(session, true).await;
     let node = facts.node.said.as_ref().map_err(Clone::clone)?;
     let peers = whole(session, &peers::LIST, "peers").await?;
+    if args.all_nodes {
+        return show_all_nodes(&facts, node, items(&peers, "peers"), session);
+    }
     let leaders = whole(session, &leaders::LIST, "scopes").await;
     let registers = session.call(&Call::of(&SYNC_STATE, &json!({}))?).await;
     let relays = relays::all(session).await;
@@ -81,6 +101,26 @@ async fn run(_: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
     let names = vec![format!("{}/{}", peers::KIND, text(&document, "localNodeId"))];
     let lines = describe(&document);
     session.show(&View { document, items: None, names, text: Text::Lines(lines) })?;
+    Ok(Exit::Ok)
+}
+
+/// A line for each node.
+fn show_all_nodes(
+    facts: &Facts,
+    node: &Value,
+    peers: &[Value],
+    session: &mut Session,
+) -> Result<Exit, CliError> {
+    let found = facts.mesh.as_ref().map(|mesh| mesh.said.as_ref()).transpose().map_err(Clone::clone)?;
+    let nodes = all_nodes::all_nodes(peers, found.map(|found| items(found, "nodes")).unwrap_or_default());
+    let document = json!({
+        "schemaVersion": "v1", "generatedAt": node["generatedAt"], "localNodeId": node["localNodeId"],
+        "cursor": node["cursor"], "stale": node["stale"], "clusterId": node["clusterId"], "nodes": nodes,
+    });
+    let moment = moment(&document, false);
+    let table = Table::of(all_nodes::COLUMNS, &nodes, moment, &Layout::default())?;
+    let names = nodes.iter().map(|node| format!("{}/{}", peers::KIND, text(node, "nodeId"))).collect();
+    session.show(&View { document, items: Some(nodes), names, text: Text::Table(table) })?;
     Ok(Exit::Ok)
 }
 

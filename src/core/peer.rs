@@ -100,6 +100,8 @@ pub fn restore(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> PeerValue
     }
     if *draining != base.draining {
         restored.draining = *draining;
+        restored.draining_since = now.draining_since;
+        (restored.restores_from, restored.restores_until) = (now.restores_from, now.restores_until);
     }
     let labels = |value: &PeerValue| value.metadata.as_ref().map(|says| says.labels.clone());
     let [was, base, now_has] = [lost, base, now].map(|value| labels(value).unwrap_or_default());
@@ -114,7 +116,16 @@ pub fn restore(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> PeerValue
 /// As [`restore`], of what operators ordered alone: what the peer says of itself, and how it stands, is as it is
 /// `now`.
 pub fn restore_orders(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> PeerValue {
-    let PeerValue { cordoned, cordon_reason, draining, metadata, .. } = restore(lost, base, now);
+    let PeerValue {
+        cordoned,
+        cordon_reason,
+        draining,
+        draining_since,
+        restores_from,
+        restores_until,
+        metadata,
+        ..
+    } = restore(lost, base, now);
     let restored = metadata.unwrap_or_default();
     let mut says = now.metadata.clone().unwrap_or_default();
     (says.labels, says.metadata_version) = (restored.labels, restored.metadata_version);
@@ -125,10 +136,14 @@ pub fn restore_orders(lost: &PeerValue, base: &PeerValue, now: &PeerValue) -> Pe
         cordoned,
         cordon_reason,
         draining,
+        draining_since,
+        restores_from,
+        restores_until,
         metadata: Some(says),
         session: now.session,
         restored_epoch: now.restored_epoch,
         restored_version: now.restored_version,
+        rival: now.rival.clone(),
         unknown_fields: Default::default(),
     }
     .in_place_of(now)

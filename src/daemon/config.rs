@@ -16,6 +16,7 @@ mod layers;
 mod leadership;
 mod lines;
 mod mesh;
+mod mesh_wide;
 mod named_files;
 mod node;
 mod oidc;

@@ -1,5 +1,7 @@
 //! The data directory: what a node keeps across restarts, locked by its process.
 
+pub mod disk_space;
+
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use super::audit::files::{AuditFiles, AuditFilesError};
 use super::config::{Config, TlsSource, WithoutProof};
+use super::data_dir::disk_space::DiskSpace;
 use super::identity::Access;
 use super::identity::authenticate::{Hosts, Insecure, Loopback};
 use super::identity::bearer::Bearers;
@@ -190,7 +191,7 @@ impl Mount {
     fn of(spec: NodeSpec) -> Result<Self, NodeError> {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
         let relay = spec.relay.as_ref().map(RelayListeners::addresses).transpose();
-        let addresses = Addresses { control, relay: relay.map_err(NodeError::Listen)? };
+        let addresses = Addresses::new(control, relay.map_err(NodeError::Listen)?);
         let audit_key = Arc::new(spec.audit.key(&spec.node_id)?);
         let registry = Arc::new(registry(&spec, audit_key.mac()));
         let presence: Arc<OnceLock<Arc<Presence>>> = Arc::default();
@@ -221,6 +222,7 @@ impl Mount {
             session_secret: spec.session_secret,
             audit_files: spec.audit,
             audit_key,
+            disk: Arc::new(DiskSpace::of(spec.telemetry.parent().unwrap_or(&spec.telemetry).to_path_buf())),
             telemetry: spec.telemetry,
             process: spec.process,
             addresses,

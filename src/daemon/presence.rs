@@ -36,6 +36,9 @@ async fn follow_beats(registry: &Registry, presence: &Presence) {
         if !presence.join(reason).await {
             return (reason, None);
         }
+        if registry.is_full() {
+            presence.try_for_room().await;
+        }
         record_epochs(registry).await;
         ("resumed", None)
     };

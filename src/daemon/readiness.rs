@@ -13,8 +13,8 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::epoch_loss::Loss;
 
 /// What still works while the store has no room.
-const FULL: &str = "the store is full: changes are refused, the last one among them, until there is room; nobody \
-                    loses a session over it, and none begins";
+const FULL: &str = "the store is full: changes are refused until there is room; nobody loses a session over it, and none \
+                    begins";
 
 /// How far store time and the wall clock of a host may be apart before that is told. Certificates are dated this much and more
 /// before they are issued.
@@ -62,8 +62,8 @@ impl Readiness {
     /// Each need by name, with what to do where it is not met.
     pub fn items(&self) -> Vec<ReadinessItem> {
         let view = self.registry.view();
-        let full = || self.registry.is_full().then(|| FULL.to_owned());
-        let store = view.silence().map(|age| silence(&self.registry, age)).or_else(full);
+        let full = self.registry.is_full().then(|| FULL.to_owned());
+        let store = view.silence().map(|age| silence(&self.registry, age));
         let advice = self.registry.store().advice();
         let settings = (!advice.is_empty()).then(|| advice.join("\n"));
         let caught_up = view.head().caught_up;
@@ -73,6 +73,7 @@ impl Readiness {
             item("serving", true, (!serving).then(|| "the daemon is stopping".to_owned())),
             item("view", true, (!caught_up).then(|| "the registry is still being loaded".to_owned())),
             item("store", false, store),
+            item("store-room", false, full),
             item("store-settings", false, settings),
             item("store-sentinels", false, disagreement(&self.registry)),
             item("store-clock", false, clocks_apart(&self.registry)),

@@ -191,7 +191,7 @@ fn relay() {
 
 #[test]
 fn guide_of_shards() {
-    check_on_a_mesh("guides/shards.md", 15);
+    check_on_a_mesh("guides/shards.md", 17);
 }
 
 #[test]

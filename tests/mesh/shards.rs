@@ -18,7 +18,7 @@ async fn a_worker_serves_until_its_leave_ends_and_again_when_its_daemon_is_back(
     let mut place = Place::new(&["--node-id", "a"])?;
     let daemon = place.start()?;
     let control = daemon.control.clone();
-    let policy = json!({"silentAfterMs": "0", "cooldownMs": "0"});
+    let policy = json!({"silentAfterMs": "0", "balance": "off", "cooldownMs": "0"});
     let asked = json!({"shards": SHARDS, "spec": {"policy": policy}});
     let (status, made) = daemon.post("/control/namespaces/orders", &asked).await?;
     ensure!(status == 200, "{made}");

@@ -70,7 +70,7 @@ async fn furnish(mesh: &Mesh) -> Result<()> {
         }
     }
     let policy = json!({
-        "silentAfterMs": "0", "drainGraceMs": "1000", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 4,
+        "silentAfterMs": "0", "balance": "off", "drainGraceMs": "1000", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 4,
         "moveIntervalMs": "0", "selfApproval": true,
     });
     made(mesh, SHARDS, &policy).await

@@ -147,7 +147,7 @@ pub async fn made(mesh: &Mesh, shards: usize, policy: &Value) -> Result<()> {
 /// Who goes over to the others, as quickly as may be.
 fn quick() -> Value {
     json!({
-        "silentAfterMs": "0", "drainGraceMs": "500", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 4, "moveIntervalMs": "0", "selfApproval": true,
+        "silentAfterMs": "0", "balance": "off", "drainGraceMs": "500", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 4, "moveIntervalMs": "0", "selfApproval": true,
     })
 }
 

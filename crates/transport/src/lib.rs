@@ -10,6 +10,7 @@ pub mod datagrams;
 pub mod h3;
 pub mod handshake_bytes;
 pub mod negotiate;
+pub mod outbound;
 mod path;
 pub mod peer;
 pub mod quic;

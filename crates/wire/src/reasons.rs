@@ -421,6 +421,8 @@ reasons! {
     SCOPE_NAME_TAKEN: FailedPrecondition,
         "there is a scope whose name differs from the wanted one by upper and lower case only",
         "use that scope, or choose another name";
+    SCOPE_NEEDED: FailedPrecondition,
+        "the mesh needs the scope, so it cannot be deleted", "omnirelay mesh leaders step-down SCOPE gives it another leader";
     SCOPE_NOT_FOUND: NotFound,
         "there is no leadership scope of that name", "omnirelay mesh leaders list";
     SELF_APPROVAL: PermissionDenied,

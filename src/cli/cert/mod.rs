@@ -10,7 +10,7 @@ mod issue;
 mod list;
 mod offline;
 mod prepared;
-mod presented;
+pub mod presented;
 mod protect;
 mod reinstate;
 mod renew;

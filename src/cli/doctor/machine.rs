@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use omnirelay_core::spiffe::Holder;
+use omnirelay_pki::certificate::AnyCertificate;
 use omnirelay_wire::fault::Exit;
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 use tokio::time::timeout;
 
+use crate::cli::cert::presented::{self, Endpoint};
 use crate::cli::frame::client::Client;
 use crate::cli::frame::context_file::ContextFile;
 use crate::cli::frame::document::text;
@@ -25,6 +28,7 @@ use crate::cli::frame::tls_files::TlsFiles;
 use crate::cli::node::NODE;
 use crate::daemon::config::{self, Config, PeerServiceConfig};
 use crate::daemon::data_dir;
+use crate::daemon::data_dir::disk_space::bytes_free;
 use crate::daemon::identity::permissions::{is_writable_by_all, mode};
 use crate::daemon::identity::users::{Uid, user_name};
 use omnirelay_store::redis::url::{RedisUrl, Servers};
@@ -243,9 +247,7 @@ fn data(path: PathBuf) -> Data {
         Err(error) if error.kind() == ErrorKind::NotFound => DataState::Absent,
         Err(error) => DataState::Unreadable(error.to_string()),
     };
-    let existing = path.ancestors().find(|path| path.exists());
-    let free =
-        existing.and_then(|path| rustix::fs::statvfs(path).ok()).map(|found| found.f_bavail * found.f_frsize);
+    let free = bytes_free(&path);
     Data { path, state, free }
 }
 
@@ -329,8 +331,19 @@ fn free(address: SocketAddr) -> Taken {
     }
 }
 
-/// Whether a daemon answers there, be it that it refuses the caller.
+/// Whether a daemon answers there, be it that it refuses the caller, or shows the certificate of a node where TLS is spoken.
 async fn is_daemon(session: &Session, address: SocketAddr) -> bool {
+    answers_in_plaintext(session, address).await || shows_a_node(address).await
+}
+
+async fn shows_a_node(address: SocketAddr) -> bool {
+    let Ok(endpoint) = address.to_string().parse::<Endpoint>() else { return false };
+    let Ok(shown) = presented::ask(&endpoint, &TlsFiles::default(), PATIENCE).await else { return false };
+    let leaf = shown.chain.first().and_then(|leaf| AnyCertificate::read(leaf).ok());
+    leaf.and_then(|leaf| leaf.id).is_some_and(|id| matches!(id.holder(), Holder::Node { .. }))
+}
+
+async fn answers_in_plaintext(session: &Session, address: SocketAddr) -> bool {
     let Ok(address) = format!("http://{address}").parse() else { return false };
     let target = Target {
         context: String::new(),

@@ -87,6 +87,8 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("imbalance", imbalance.unwrap_or_default()),
         ("moving", count("moving")),
         ("unowned", count("unowned")),
+        ("orphaned", count("orphaned")),
+        ("paused", count("paused")),
         ("overloaded", count("overloaded")),
         ("map", said("mapVersion")),
         ("checksum", said("checksum")),

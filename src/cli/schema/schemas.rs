@@ -179,10 +179,7 @@ pub fn check() -> Value {
     );
     let category =
         object(json!({"name": string(), "checks": {"type": "array", "items": row}}), &["name", "checks"]);
-    let node = object(
-        json!({"nodeId": string(), "by": string(), "trouble": string(), "tookMs": number()}),
-        &["nodeId"],
-    );
+    let node = object(checked_node(), &["nodeId"]);
     let summary = ["pass", "warn", "fail", "skip", "unknown", "durationMs"];
     let counts: Map<String, Value> = summary.iter().map(|name| ((*name).to_owned(), number())).collect();
     object(
@@ -193,6 +190,30 @@ pub fn check() -> Value {
         }),
         &["schemaVersion", "kind", "success", "summary", "categories"],
     )
+}
+
+/// What came of asking a node, and what is wrong with it.
+fn checked_node() -> Value {
+    let number = || json!({"type": "integer", "minimum": 0});
+    json!({
+        "nodeId": string(), "by": string(), "trouble": string(), "tookMs": number(), "version": string(),
+        "ready": {"type": "boolean"}, "storeSilentMs": number(), "clockAheadMs": string(),
+        "certificateEndsAt": {"type": "string", "format": "date-time"}, "diskFreeBytes": string(),
+        "wrong": {"type": "array", "items": string()},
+        "worst": {"type": "string", "examples": ["pass", "warn", "fail", "unknown"]},
+    })
+}
+
+pub fn node_status() -> Value {
+    let mut node = checked_node();
+    node["status"] = json!({"type": "string", "examples": ["alive", "suspect", "dead", "left"]});
+    node["leads"] = json!({"type": "integer", "minimum": 0});
+    let properties = json!({
+        "schemaVersion": string(), "generatedAt": {"type": "string", "format": "date-time"},
+        "localNodeId": string(), "cursor": string(), "stale": {"type": "boolean"}, "clusterId": string(),
+        "nodes": {"type": "array", "items": object(node, &["nodeId", "status", "leads"])},
+    });
+    object(properties, &["schemaVersion", "localNodeId", "cursor", "nodes"])
 }
 
 pub fn status() -> Value {

@@ -1,6 +1,10 @@
 //! Checks of what endpoints speak: as the transport policy says.
 
-use super::facts::MeshFacts;
+use std::collections::BTreeMap;
+
+use omnirelay_core::text::some_of;
+
+use super::facts::{MeshFacts, NAMED_MAX};
 use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// The items of a node's readiness.
@@ -26,9 +30,47 @@ pub static CATEGORY: Category = Category {
              exception in it has ended, and what it allowed is refused again.",
             Judge::Nodes(budgets),
         ),
+        Check::new(
+            "config-same",
+            "what is to be the same on all nodes is the same",
+            "A setting that concerns the whole mesh is not the same everywhere: how long sessions and the audit trail live, when a \
+             silent node is dead, whether and how fast nodes gossip, how many shards there may be, who may approve. What holds \
+             depends then on the node that happens to act.",
+            Judge::Nodes(same),
+        ),
     ],
     items: &[ITEM, WARNINGS],
 };
+
+/// The values that a setting has, each with the nodes that have it.
+type Values<'a> = BTreeMap<&'a str, Vec<&'a str>>;
+
+/// By what each node says of its settings; daemons of before say nothing of them.
+fn same(facts: &MeshFacts) -> Finding {
+    let (mut settings, mut told) = (BTreeMap::<&str, Values<'_>>::new(), Vec::new());
+    for (id, node) in facts.told().filter(|(_, node)| !node.mesh_wide_settings.is_empty()) {
+        told.push(id);
+        for (name, value) in &node.mesh_wide_settings {
+            settings.entry(name).or_default().entry(value).or_default().push(id);
+        }
+    }
+    let different: Vec<(&str, Values<'_>)> =
+        settings.into_iter().filter(|(_, values)| values.len() > 1).collect();
+    let words = different.iter().map(|(name, values)| {
+        let values: Vec<String> =
+            values.iter().map(|(value, ids)| format!("{value} on {}", some_of(ids, NAMED_MAX))).collect();
+        format!("{name} is {}", some_of(&values, NAMED_MAX))
+    });
+    match (words.collect::<Vec<_>>().as_slice(), told.len()) {
+        ([], 0) => Finding::skip("the daemons do not say"),
+        ([], said) => {
+            Finding::pass(format!("settings of the mesh agree{}", facts.coverage(said))).seen_by(told)
+        }
+        (different, _) => Finding::warn(different.join("\n"))
+            .hint("omnirelayd config print    # on those hosts, then set it alike and restart")
+            .seen_by(told),
+    }
+}
 
 fn policy(facts: &MeshFacts) -> Finding {
     Finding::of_item(facts, ITEM, Verdict::Fail, "every endpoint is allowed", UNSAID)

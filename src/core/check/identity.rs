@@ -46,7 +46,8 @@ pub static CATEGORY: Category = Category {
             "identity-plaintext",
             "nothing leaves a node in plaintext",
             "A relay's port beyond loopback has no TLS, or a node calls a registry, a peer service or a collector of \
-             telemetry on another host by http://: whoever is on the way reads and changes what is said.",
+             telemetry on another host by http://, or a Redis there by redis://: whoever is on the way reads and changes what is \
+             said, and learns the password.",
             Judge::Nodes(plaintext),
         ),
         Check::new(
@@ -256,5 +257,7 @@ fn plaintext(facts: &MeshFacts) -> Finding {
         "the daemon does not say",
     )
     .about_themselves();
-    found.next("set relay.tls.source, or the address to https://, in the configuration of omnirelayd")
+    found.next(
+        "set relay.tls.source, or the address to https:// or rediss://, in the configuration of omnirelayd",
+    )
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay_core::text::{count, some_of};
+use omnirelay_core::text::{count, printable, some_of};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
 use super::facts::{MeshFacts, NAMED_MAX, RegistryFacts, health, is_alive};
@@ -12,6 +12,7 @@ use pb::peer_health::State;
 
 /// The item of a node's readiness that says whether another daemon has its id.
 const GOSSIP: &str = "gossip";
+const OTHER_ID: &str = "omnirelayd --node-id OTHER    # on one of the two hosts, with a data directory and a certificate of its own";
 
 pub static CATEGORY: Category = Category {
     name: "membership",
@@ -45,7 +46,7 @@ pub static CATEGORY: Category = Category {
             "membership-one-id",
             "no two daemons have one id",
             "Two daemons say that they are the same node: each is taken for the other, and both flap.",
-            Judge::Nodes(one_id),
+            Judge::Registry(one_id),
         ),
         Check::new(
             "membership-capacity",
@@ -159,12 +160,20 @@ fn unreached(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
     })
 }
 
-fn one_id(facts: &MeshFacts) -> Finding {
+/// By the word of the daemon that has lost its session to another one with its id, and of gossip.
+fn one_id(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
+    let rivals = registry.peers.iter().filter(|peer| !peer.rival.is_empty());
+    let told: Vec<String> = rivals
+        .map(|peer| format!("{}, which another daemon, at {}, has too", peer.node_id, printable(&peer.rival)))
+        .collect();
+    if !told.is_empty() {
+        return Finding::warn(format!("two daemons have one id: {}", some_of(&told, NAMED_MAX)))
+            .hint(OTHER_ID)
+            .about(registry.peers_with(|peer| !peer.rival.is_empty()));
+    }
     let fine = "every id is that of one daemon";
     let found = Finding::of_item(facts, GOSSIP, Verdict::Warn, fine, "no daemon that is asked gossips");
-    found
-        .about_themselves()
-        .next("omnirelayd --node-id OTHER    # on one of the two hosts, with a certificate of its own")
+    found.about_themselves().next(OTHER_ID)
 }
 
 fn capacity(registry: &RegistryFacts, _: &MeshFacts) -> Finding {

@@ -10,7 +10,7 @@ pub mod finding;
 pub mod identity;
 mod leadership;
 pub mod membership;
-mod nodes;
+pub mod nodes;
 mod registers;
 mod registry;
 mod relays;

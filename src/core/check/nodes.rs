@@ -14,6 +14,8 @@ use super::identity::enrol;
 
 /// The item of a node's readiness that tells how its clock stands to the store's.
 const STORE_CLOCK: &str = "store-clock";
+/// The one that tells how much room its disk has.
+const DATA_DISK: &str = "data-disk";
 /// Of so many items that no check judges it is told.
 const UNCLAIMED_MAX: usize = 20;
 /// From how many ms on store time that is ahead of all hosts is to be brought back.
@@ -46,6 +48,13 @@ pub static CATEGORY: Category = Category {
             Judge::Nodes(fit),
         ),
         Check::new(
+            "nodes-disk",
+            "every node has room on the disk of its data directory",
+            "The disk of a node is nearly full. The embedded store refuses changes when it is; and wherever the registry is, the \
+             node cannot keep its next certificate, nor what it has sealed.",
+            Judge::Nodes(disk),
+        ),
+        Check::new(
             "nodes-clocks",
             "the clocks of the nodes' hosts agree with the store's",
             "Leases hold whatever clocks say. But certificates begin and end by the clock of the host that judges them, and \
@@ -53,7 +62,7 @@ pub static CATEGORY: Category = Category {
             Judge::Nodes(clocks),
         ),
     ],
-    items: &[STORE_CLOCK],
+    items: &[STORE_CLOCK, DATA_DISK],
 };
 
 /// A node that answers nobody is a fault; of one that will not be asked nothing is known.
@@ -147,14 +156,22 @@ fn fit(facts: &MeshFacts) -> Finding {
         .about_themselves()
 }
 
+fn disk(facts: &MeshFacts) -> Finding {
+    Finding::of_item(facts, DATA_DISK, Verdict::Warn, "every disk has room", "the daemons do not say")
+        .about_themselves()
+        .next("df -h    # on that host: make room on that disk, or move node.dataDir")
+}
+
 /// How far the clocks of the hosts are from the store's, which each node knows, in milliseconds: what an answer takes on its
 /// way changes nothing of it. Daemons that do not say it are older.
 fn skews(facts: &MeshFacts) -> Vec<(&str, i64)> {
-    let skew = |node: &pb::GetNodeResponse| {
-        let (host, store) = (millis(node.host_time.as_ref()?).0, millis(node.generated_at.as_ref()?).0);
-        Some(host.cast_signed() - store.cast_signed())
-    };
-    facts.told().filter_map(|(id, node)| Some((id, skew(node)?))).collect()
+    facts.told().filter_map(|(id, node)| Some((id, clock_ahead_ms(node)?))).collect()
+}
+
+/// How far the clock of a node's host is before the store's, in milliseconds.
+pub fn clock_ahead_ms(node: &pb::GetNodeResponse) -> Option<i64> {
+    let (host, store) = (millis(node.host_time.as_ref()?).0, millis(node.generated_at.as_ref()?).0);
+    Some(host.cast_signed() - store.cast_signed())
 }
 
 fn clocks(facts: &MeshFacts) -> Finding {

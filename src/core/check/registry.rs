@@ -12,6 +12,7 @@ const HISTORY: &str = "history";
 const REPLICAS: &str = "leaders-replicas";
 const SPLITS: &str = "leaders-split";
 const STORE: &str = "store";
+const ROOM: &str = "store-room";
 const LOST: &str = "lost-records";
 const UNSAID: &str = "the daemon does not say";
 
@@ -25,6 +26,13 @@ pub static CATEGORY: Category = Category {
             "Reads and watches go on from memory, changes are refused, and nobody is judged gone until the store \
              answers again. With memory only, everything is lost when the daemon stops.",
             Judge::Nodes(store),
+        ),
+        Check::new(
+            "registry-room",
+            "the store has room",
+            "The store is full and has refused a change: reads, watches, sessions and leaders go on, and nothing is changed. Once \
+             there is room, daemons find that out by themselves within seconds.",
+            Judge::Nodes(room),
         ),
         Check::new(
             "registry-settings",
@@ -68,7 +76,7 @@ pub static CATEGORY: Category = Category {
             Judge::Nodes(splits),
         ),
     ],
-    items: &[STORE, SETTINGS, SENTINELS, LOST, HISTORY, REPLICAS, SPLITS],
+    items: &[STORE, ROOM, SETTINGS, SENTINELS, LOST, HISTORY, REPLICAS, SPLITS],
 };
 
 /// The nodes whose store has not answered for a while, each with how long in milliseconds.
@@ -111,6 +119,18 @@ fn store(facts: &MeshFacts) -> Finding {
         "" => Finding::unknown("the daemon did not name its store"),
         kind => Finding::pass(format!("the {kind} store answers{}", facts.coverage(by.len()))).seen_by(by),
     }
+}
+
+fn room(facts: &MeshFacts) -> Finding {
+    let finding =
+        Finding::of_item(facts, ROOM, Verdict::Fail, "no change was refused for want of room", UNSAID);
+    let is_embedded = facts.own().is_some_and(|own| own.store == "embedded");
+    finding.next(match is_embedded {
+        true => "df -h    # of the data directory, on that host: make room there",
+        false => {
+            "redis-cli info memory    # then raise maxmemory, or make room on the disk of the Redis host"
+        }
+    })
 }
 
 fn settings(facts: &MeshFacts) -> Finding {

@@ -1,5 +1,6 @@
 //! Checks of shards: each has an owner, what is to be done is done, and no node has much more than its share.
 
+use omnirelay_core::scope::GLOBAL_CONTROL;
 use omnirelay_core::text::{count, some_of};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
@@ -15,8 +16,23 @@ pub static CATEGORY: Category = Category {
         Check::new(
             "shards-owned",
             "every shard has an owner",
-            "Nobody may own some shards: no node is left that the rules of their namespace allow. Work for them waits.",
+            "Nobody may own some shards: no node is left that the rules of their namespace allow. Or their owners are gone and \
+             nobody has given them to others yet. Work for them waits.",
             Judge::Registry(owned),
+        ),
+        Check::new(
+            "shards-controller",
+            "somebody places shards",
+            "Whoever leads the scope `global-control` gives shards their owners. It is not there, or nobody leads it: no namespace \
+             is made, and the shards of nodes that are gone or drained stay with them.",
+            Judge::Registry(controller),
+        ),
+        Check::new(
+            "shards-paused",
+            "no shard is paused or disabled",
+            "An operator has paused or disabled shards. They stay so until somebody resumes or enables them: what is paused does \
+             not move for balance, and nobody serves what is disabled.",
+            Judge::Registry(paused),
         ),
         Check::new(
             "shards-rebalancing",
@@ -43,10 +59,40 @@ pub static CATEGORY: Category = Category {
 };
 
 fn owned(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
-    let without = named(registry, |one| {
-        (one.unowned > 0).then(|| format!("{} of {} of {}", one.unowned, one.shards, one.namespace))
+    let part = |some: u32, one: &pb::Namespace| {
+        (some > 0).then(|| format!("{some} of {} of {}", one.shards, one.namespace))
+    };
+    let orphaned = named(registry, |one| part(one.orphaned, one));
+    if !orphaned.is_empty() {
+        return judged(registry, &orphaned, "", Verdict::Fail, "shards are owned by nodes that are gone");
+    }
+    let without = named(registry, |one| part(one.unowned, one));
+    judged(registry, &without, "every shard has an owner that lives", Verdict::Fail, "shards have no owner")
+}
+
+fn controller(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
+    let scope = registry.scopes.iter().find(|scope| scope.scope == GLOBAL_CONTROL);
+    match scope.map(|scope| scope.leader_id.as_str()) {
+        _ if registry.namespaces.is_empty() => Finding::skip("there is no namespace"),
+        None => Finding::fail(format!("the scope {GLOBAL_CONTROL} is not there, so nobody places shards"))
+            .hint(format!("omnirelay mesh leaders create {GLOBAL_CONTROL}")),
+        Some("") => Finding::fail(format!("nobody leads {GLOBAL_CONTROL}, so nobody places shards"))
+            .hint(format!("omnirelay mesh leaders explain {GLOBAL_CONTROL}")),
+        Some(leader) => Finding::pass(format!("{leader} places shards")),
+    }
+}
+
+fn paused(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
+    let paused = named(registry, |one| {
+        (one.paused > 0).then(|| format!("{} of {} of {}", one.paused, one.shards, one.namespace))
     });
-    judged(registry, &without, "every shard has an owner", Verdict::Fail, "shards have no owner")
+    let finding = judged(registry, &paused, "none is", Verdict::Warn, "shards are paused or disabled");
+    match paused.first() {
+        Some((first, _)) => finding.hint(format!(
+            "omnirelay mesh shards list --namespace {first}    # then omnirelay mesh shards resume, or enable"
+        )),
+        None => finding,
+    }
 }
 
 fn rebalancing(registry: &RegistryFacts, _: &MeshFacts) -> Finding {

@@ -5,6 +5,7 @@
 mod evacuating;
 mod moving;
 mod relieving;
+mod restoring;
 
 pub use moving::progress;
 
@@ -130,6 +131,7 @@ pub fn decide(scene: &Scene<'_>) -> Decision {
     if !asks {
         deciding.park(&moving);
     }
+    deciding.restore(&moving, evacuating);
     deciding.relieve(&moving, evacuating);
     deciding.balance(&moving, evacuating);
     deciding.conclude(&live, &moving)
@@ -329,7 +331,9 @@ impl<'a> Deciding<'a> {
     /// What others should have, where the controller is to see to it.
     fn balance(&mut self, moving: &Moving<'a>, evacuates: bool) {
         let policy = &self.scene.spec.policy;
-        if !self.may_choose(policy.balance, moving, evacuates, policy.cooldown) {
+        if self.is_as_somebody_planned()
+            || !self.may_choose(policy.balance, moving, evacuates, policy.cooldown)
+        {
             return;
         }
         let planned = super::planning::plan(
@@ -342,6 +346,17 @@ impl<'a> Deciding<'a> {
         if !planned.moves.is_empty() {
             self.enter(planned, policy.balance, "shards are not spread as the rules say");
         }
+    }
+
+    /// Whether the last plan was somebody's own and nodes are those that it was made for: what they have decided, by other weights or
+    /// without a node, is not undone until a node comes.
+    fn is_as_somebody_planned(&self) -> bool {
+        let last = self.scene.plans.get(self.scene.namespace.plan_id.as_str());
+        let Some(plan) = last.and_then(|value| value.plan.as_ref()) else { return false };
+        let has_ended = matches!(plan.state(), PlanState::Completed | PlanState::Cancelled);
+        let was_known = |node: &str| plan.loads.iter().any(|load| load.node_id == node);
+        let mut sharing = self.scene.members.values().filter(|member| member.gets());
+        !plan.automatic && has_ended && sharing.all(|member| was_known(&member.id))
     }
 
     fn enter(&mut self, planned: super::planning::Planned, by: Automation, reason: &str) {

@@ -48,6 +48,7 @@ struct Node {
     draining: bool,
     cordoned: bool,
     overloaded: bool,
+    restores: Option<(Millis, Millis)>,
 }
 
 impl World {
@@ -129,6 +130,7 @@ impl World {
                     gone_since: node.gone_since,
                     overloaded_at: node.overloaded.then_some(self.now),
                     is_silent: node.silent && node.gone_since.is_none(),
+                    restores: node.restores,
                     ..Member::unknown(id)
                 };
                 (id.clone(), member)
@@ -286,8 +288,64 @@ fn at_once() -> pb::RebalancePolicy {
         silent_after_ms: Some(0),
         cooldown_ms: Some(0),
         move_interval_ms: Some(0),
+        balance: pb::rebalance_policy::Automation::Off.into(),
         ..pb::RebalancePolicy::default()
     }
+}
+
+/// By default: a tenth of the shards in one plan, the owners one after the other.
+#[test]
+fn a_new_node_gets_shards_where_a_policy_says_nothing() {
+    let mut world = World::new(3, 90, pb::RebalancePolicy::default());
+    world.nodes.insert("n9".to_owned(), Node::default());
+    world.settle();
+    assert_eq!(world.owned("n9"), 9);
+    world.now = world.now.after(Duration::from_secs(30));
+    world.settle();
+    assert_eq!(world.owned("n9"), 18, "and more once the first plan is over for a while");
+}
+
+/// A rolling restart: whoever is back has what it had, however much that is, and nothing else moves.
+#[test]
+fn shards_go_back_to_a_node_whose_drain_was_taken_back_so() {
+    let mut world = World::new(4, 80, at_once());
+    let owners = |world: &World| -> BTreeMap<String, String> {
+        world.shards.iter().map(|(id, value)| (id.clone(), value.owner.clone())).collect()
+    };
+    let (before, drained) = (owners(&world), world.now);
+    world.node("n2").draining = true;
+    world.settle();
+    assert_eq!(world.owned("n2"), 0);
+    world.node("n2").draining = false;
+    world.settle();
+    assert_eq!(world.owned("n2"), 0, "nobody wished it");
+    world.node("n2").restores = Some((drained, world.now));
+    world.settle();
+    assert_eq!(owners(&world), before);
+    // What it loses after that is no matter of the drain.
+    world.now = world.now.after(Duration::from_secs(60));
+    world.node("n2").gone_since = Some(world.now);
+    world.settle();
+    world.node("n2").gone_since = None;
+    world.settle();
+    assert_eq!(world.owned("n2"), 0);
+}
+
+/// Somebody has taken n2 out by a plan of their own: it gets nothing back until another node comes.
+#[test]
+fn what_somebody_has_planned_is_not_undone_for_balance() {
+    let mut world = World::new(4, 80, pb::RebalancePolicy::default());
+    world.node("n2").draining = true;
+    world.settle();
+    let id = world.namespace.plan_id.clone();
+    world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap().automatic = false;
+    world.node("n2").draining = false;
+    world.now = world.now.after(Duration::from_secs(3600));
+    world.settle();
+    assert_eq!(world.owned("n2"), 0);
+    world.nodes.insert("n9".to_owned(), Node::default());
+    world.settle();
+    assert!(world.owned("n2") + world.owned("n9") > 0);
 }
 
 #[test]

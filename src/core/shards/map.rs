@@ -143,6 +143,7 @@ pub fn owned_by(value: &ShardValue, owner: &str, at: Moment) -> ShardValue {
         owner: owner.to_owned(),
         parked: false,
         owned_since: Some(timestamp(at.now)),
+        came_from: value.owner.clone(),
         ..fenced(&without_target(value), at)
     }
 }

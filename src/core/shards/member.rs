@@ -34,12 +34,14 @@ pub struct Member {
     pub standing: Standing,
     /// Why it is not open; empty: it is.
     pub why: Vec<&'static str>,
-    /// Since when it is gone for good, as far as the registry knows: dead, or left.
+    /// Since when it is gone, as far as the registry knows: its session was found over, or it left.
     pub gone_since: Option<Millis>,
     /// When it has had too much to do for as long as the rules say.
     pub overloaded_at: Option<Millis>,
     /// It is silent, and nobody has said yet what that means.
     pub is_silent: bool,
+    /// From when until when it drained, where what it owned before is to go back to it.
+    pub restores: Option<(Millis, Millis)>,
 }
 
 impl Member {
@@ -56,6 +58,7 @@ impl Member {
             gone_since: Some(Millis(0)),
             overloaded_at: None,
             is_silent: false,
+            restores: None,
         }
     }
 
@@ -66,8 +69,11 @@ impl Member {
         let since = peer.status_since.as_ref().map(millis).unwrap_or_default();
         let silent_since = seen.silent_since.unwrap_or(since);
         let is_over = !seen.node.session_live;
+        // A session that was found over is never renewed: whoever comes back begins a new one.
         let gone_since = match peer.status() {
-            Status::Dead | Status::Left if is_over => Some(silent_since.min(since).as_of(now)),
+            Status::Suspect | Status::Dead | Status::Left if is_over => {
+                Some(silent_since.min(since).as_of(now))
+            }
             _ => None,
         };
         let status = match peer.status() {
@@ -112,6 +118,7 @@ impl Member {
             gone_since,
             overloaded_at,
             is_silent: gone_since.is_none() && status.is_some(),
+            restores: peer.restores_from.as_ref().map(millis).zip(peer.restores_until.as_ref().map(millis)),
         }
     }
 
@@ -212,7 +219,35 @@ pub fn with_unknown<'a>(
 
 #[cfg(test)]
 mod tests {
+    use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+    use omnirelay_wire::timestamp::timestamp;
+
     use super::*;
+
+    /// A session that was found over is never renewed, so nobody has to wait until a node is called dead.
+    #[test]
+    fn a_node_is_gone_from_the_end_of_its_session_on() {
+        let spec = Spec::stored(None);
+        let at = |status: Status, session_live: bool, now: u64| {
+            let mut peer = PeerValue { status_since: Some(timestamp(Millis(5_500))), ..PeerValue::default() };
+            peer.set_status(status);
+            let node = lease::Node { id: "a", peer: &peer, session_live };
+            let silent_since = (!session_live).then_some(Millis(5_000));
+            let seen = Seen { node, silent_since, suspected: false, over_since: None };
+            let member = Member::of(&spec, &seen, Millis(now));
+            (member.is_gone(), member.standing)
+        };
+        for status in [Status::Suspect, Status::Dead, Status::Left] {
+            assert_eq!(at(status, false, 5_900), (true, Standing::Cordoned), "{status:?}");
+            assert_eq!(at(status, false, 6_000), (true, Standing::Leaving), "{status:?}, a second later");
+        }
+        assert_eq!(at(Status::Alive, false, 9_000), (false, Standing::Cordoned), "nobody has found it over");
+        assert_eq!(
+            at(Status::Suspect, true, 9_000),
+            (false, Standing::Cordoned),
+            "it is about to say that it is back"
+        );
+    }
 
     #[test]
     fn whoever_hears_of_few_doubts_none_that_the_store_hears_of() {

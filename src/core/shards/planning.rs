@@ -87,6 +87,56 @@ pub fn plan(
     Planned { moves, summary, loads, unplaced: plan.unplaced.iter().filter_map(id).collect(), owners }
 }
 
+/// A plan by which these shards go to these nodes for this cause, whatever the rules would say; as many as one plan can have.
+pub fn plan_for(
+    name: &str,
+    shards: &Shards<'_>,
+    members: &BTreeMap<String, Member>,
+    rules: &Rules,
+    (to, cause): (&BTreeMap<&str, &str>, &str),
+) -> Planned {
+    let nothing = Rules { moves_max: 0, ..rules.clone() };
+    let mut planned = plan(name, shards, members, &nothing, &BTreeMap::new());
+    let mut bytes = 0;
+    let moves = shards.iter().filter_map(|(id, value)| {
+        let to = *to.get(id)?;
+        Some(pb::PlannedMove {
+            shard_id: (*id).to_owned(),
+            from: value.owner.clone(),
+            to: to.to_owned(),
+            cause: cause.to_owned(),
+            progress: Progress::Pending.into(),
+            unknown_fields: Default::default(),
+        })
+    });
+    planned.moves = moves
+        .take_while(|one| {
+            bytes += one.shard_id.len() + one.from.len() + one.to.len() + one.cause.len() + 12;
+            bytes <= MOVES_BYTES_MAX
+        })
+        .collect();
+    for one in &planned.moves {
+        for load in &mut planned.loads {
+            if load.node_id == one.from {
+                load.after = load.after.saturating_sub(1);
+            } else if load.node_id == one.to {
+                load.after += 1;
+            }
+        }
+    }
+    let moved: BTreeMap<&str, &str> =
+        planned.moves.iter().map(|one| (one.shard_id.as_str(), one.to.as_str())).collect();
+    let after = plan(name, shards, members, &nothing, &moved);
+    let (moves, percent) = (count(planned.moves.len()), percent(planned.moves.len(), shards.len()));
+    planned.summary = pb::ShardPlanSummary {
+        moves,
+        moved_percent: percent,
+        imbalance_after: after.summary.imbalance_before,
+        ..planned.summary
+    };
+    planned
+}
+
 fn planned(one: &rebalance::Move, shards: &[Shard<'_>], nodes: &[Node<'_>]) -> Option<pb::PlannedMove> {
     let shard = shards.get(one.shard)?;
     Some(pb::PlannedMove {

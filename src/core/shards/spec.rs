@@ -25,6 +25,9 @@ const NAMES_BYTES_MAX: usize = 700 * 1024;
 const RING_WEIGHTS_MAX: f64 = 10_000.0;
 /// How long after one another owners give up shards of a namespace: callers feel it little. In milliseconds.
 const MOVE_INTERVAL_MS: u64 = 100;
+/// How long after the end of its session what a node owned goes to others, in milliseconds: within two session TTLs of 2 s from a
+/// crash on, and not at once, for a daemon whose session has just ended may be back.
+const SILENT_AFTER_MS: u64 = 1_000;
 /// The longest time of a policy.
 const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -262,12 +265,12 @@ impl Policy {
             move_interval: time("moveIntervalMs", said.move_interval_ms, MOVE_INTERVAL_MS)?,
             cooldown: time("cooldownMs", said.cooldown_ms, 30_000)?,
             min_healthy: count("minHealthyNodes", said.min_healthy_nodes, 1, 0, 10_000)?,
-            silent_after: time("silentAfterMs", said.silent_after_ms, 10_000)?,
+            silent_after: time("silentAfterMs", said.silent_after_ms, SILENT_AFTER_MS)?,
             drain_grace: time("drainGraceMs", said.drain_grace_ms, 30_000)?,
             brake_milli: milli("brakePercent", said.brake_percent, 50.0, 1.0, 100.0, 10.0)?,
             brake: (brake > Duration::ZERO).then_some(brake),
             evacuation: automation(said.evacuation(), Automation::Automatic),
-            balance: automation(said.balance(), Automation::Off),
+            balance: automation(said.balance(), Automation::Automatic),
             self_approval: said.self_approval,
             thresholds: checked_thresholds(said.thresholds.clone())?,
             overloaded_after: time("overloadedAfterMs", said.overloaded_after_ms, 30_000)?,
@@ -285,12 +288,12 @@ impl Default for Policy {
             move_interval: Duration::from_millis(MOVE_INTERVAL_MS),
             cooldown: Duration::from_secs(30),
             min_healthy: 1,
-            silent_after: Duration::from_secs(10),
+            silent_after: Duration::from_millis(SILENT_AFTER_MS),
             drain_grace: Duration::from_secs(30),
             brake_milli: 500,
             brake: Some(Duration::from_secs(60)),
             evacuation: Automation::Automatic,
-            balance: Automation::Off,
+            balance: Automation::Automatic,
             self_approval: None,
             thresholds: pb::LoadThresholds::default(),
             overloaded_after: Duration::from_secs(30),

@@ -8,6 +8,7 @@ mod export;
 pub mod files;
 pub mod heads;
 mod missing;
+pub mod patrol;
 mod pending;
 mod prune;
 pub mod refusals;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use omnirelay_store::redis::url::RedisUrl;
 use reqwest::Url;
 
 use super::{Config, RelayTlsSource};
@@ -23,6 +24,14 @@ impl Config {
         let called = called.into_iter().chain(sink.map(|url| (url, "relay.sinks.http.url"))).chain(peers);
         let out = called.filter(|(url, _)| leaves_in_plaintext(url));
         found.extend(out.map(|(url, key)| format!("{} ({key})", without_query(url))));
+        let redis = |url: &str, key: &str| {
+            let url = RedisUrl::is_meant(url).then(|| url.parse::<RedisUrl>().ok()).flatten()?;
+            let is_here = url.addresses().iter().all(|address| is_loopback(&address.host));
+            (!url.tls && !is_here).then(|| format!("{url} ({key})"))
+        };
+        found.extend(redis(&self.store.url, "store.url"));
+        let of_relay = relay.sinks.redis.url.as_deref().filter(|_| has_relay);
+        found.extend(of_relay.and_then(|url| redis(url, "relay.sinks.redis.url")));
         // Its path may be a secret.
         if self.mesh.shards.webhook.url.as_deref().is_some_and(leaves_in_plaintext) {
             found.push("the webhook of shards (mesh.shards.webhook.url)".to_owned());
@@ -34,10 +43,13 @@ impl Config {
 /// Whether what is sent to this address goes through a network as it is.
 fn leaves_in_plaintext(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
-    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let is_here =
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-    url.scheme() == "http" && !is_here
+    url.scheme() == "http" && !is_loopback(url.host_str().unwrap_or_default())
+}
+
+/// Whether a host, be it in brackets, is this one.
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -48,13 +60,20 @@ mod tests {
     #[test]
     fn only_what_others_can_read_is_said() {
         type Case = (&'static str, fn(&mut Config), &'static [&'static str]);
-        let cases: [Case; 9] = [
+        let cases: [Case; 12] = [
             ("by default", |_| {}, &[]),
             (
                 "a webhook",
                 |c| c.mesh.shards.webhook.url = Some("http://hooks.example/secret".to_owned()),
                 &["the webhook of shards (mesh.shards.webhook.url)"],
             ),
+            (
+                "a store on another host, without its password",
+                |c| c.store.url = "redis://node:secret@cache.example:6379".to_owned(),
+                &["redis://cache.example:6379 (store.url)"],
+            ),
+            ("a store under TLS", |c| c.store.url = "rediss://cache.example:6379".to_owned(), &[]),
+            ("a store of this host", |c| c.store.url = "redis://:secret@127.0.0.1:6379".to_owned(), &[]),
             ("a relay", |c| c.node.services = vec!["relay".to_owned()], &["relay.tls.source"]),
             (
                 "on loopback",

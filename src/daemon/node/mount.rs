@@ -17,6 +17,7 @@ use super::mesh_port::MeshPort;
 use super::ports::{Addresses, Port, PortName, RelayListeners};
 use crate::daemon::audit::files::{AuditFiles, AuditKey};
 use crate::daemon::config::Config;
+use crate::daemon::data_dir::disk_space::DiskSpace;
 use crate::daemon::exchange::Exchange;
 use crate::daemon::gossip::Gossip;
 use crate::daemon::identity::federation::Federation;
@@ -128,6 +129,8 @@ pub struct Mount {
     /// Clusters of other meshes that advertisements are exchanged with.
     pub federation: Federation,
     pub session_secret: String,
+    /// The disk of its data directory.
+    pub disk: Arc<DiskSpace>,
     pub audit_files: AuditFiles,
     pub audit_key: Arc<AuditKey>,
     /// Where telemetry is kept, unless the configuration says where.

@@ -1,9 +1,10 @@
 //! The ports of a node by name, and their listeners.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
+use omnirelay_transport::outbound::outbound;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerEndpoints;
 use serde::{Deserialize, Serialize};
 
@@ -59,27 +60,36 @@ pub struct Port {
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     pub control: SocketAddr,
+    /// The address of this host that others are told: where the control port is bound, or where that is all of them, the one by
+    /// which this host goes out.
+    pub host: IpAddr,
     /// `None` while neither the relay nor the registry of relays is switched on.
     pub relay: Option<RelayAddresses>,
 }
 
 impl Addresses {
+    pub fn new(control: SocketAddr, relay: Option<RelayAddresses>) -> Self {
+        let host = if control.ip().is_unspecified() { outbound(control.ip()) } else { control.ip() };
+        Self { control, host, relay }
+    }
+
     /// Where others reach the node: at the host that `mesh.advertise` names, where there is one. `relay` is the address that
     /// the relay is told by.
     pub fn endpoints(&self, advertise: Option<&str>, relay: Option<String>) -> PeerEndpoints {
         let host = advertise.and_then(|address| address.rsplit_once(':')).map(|(host, _)| host);
         let port = self.control.port();
-        let control = host.map_or_else(|| self.control.to_string(), |host| format!("{host}:{port}"));
+        let own = || SocketAddr::new(self.host, port).to_string();
+        let control = host.map_or_else(own, |host| format!("{host}:{port}"));
         PeerEndpoints { control: Some(control), mesh: None, relay, unknown_fields: Default::default() }
     }
 
     /// What keeps others from reaching the control port; `None`: nothing that is known here.
     pub fn trouble(&self, advertise: Option<&str>) -> Option<String> {
-        let is_told = advertise.is_some() || !self.control.ip().is_unspecified();
-        (!is_told).then(|| {
+        let is_known = advertise.is_some() || !self.control.ip().is_unspecified() || !self.host.is_loopback();
+        (!is_known).then(|| {
             format!(
-                "others are told that this node is at {}, which is no address; set mesh.advertise",
-                self.control
+                "this host has no route to others, so they are told that this node, which listens at {}, is at {}; set mesh.advertise",
+                self.control, self.host
             )
         })
     }
@@ -160,10 +170,15 @@ mod tests {
             ("all, and a name", "0.0.0.0:17420", Some("eu-1.example:17421"), "eu-1.example:17420", false),
             ("all of IPv6", "[::]:17420", Some("[fd00::1]:17421"), "[fd00::1]:17420", false),
             ("one, and a name", "10.0.0.1:17420", Some("eu-1.example:17421"), "eu-1.example:17420", false),
-            ("all", "0.0.0.0:17420", None, "0.0.0.0:17420", true),
+            ("all, by the route to others", "0.0.0.0:17420", None, "10.0.0.9:17420", false),
+            ("all of IPv6", "[::]:17420", None, "[fd00::9]:17420", false),
+            ("all, without a route", "0.0.0.0:17420", None, "127.0.0.1:17420", true),
+            ("loopback alone", "127.0.0.1:17420", None, "127.0.0.1:17420", false),
         ];
         for (what, control, advertise, told, is_trouble) in cases {
-            let addresses = Addresses { control: control.parse().unwrap(), relay: None };
+            let (control, host) = (control.parse().unwrap(), told.parse().map(|told: SocketAddr| told.ip()));
+            let addresses =
+                Addresses { host: host.unwrap_or([10, 0, 0, 9].into()), ..Addresses::new(control, None) };
             assert_eq!(addresses.endpoints(advertise, None).control.as_deref(), Some(told), "{what}");
             assert_eq!(addresses.trouble(advertise).is_some(), is_trouble, "{what}");
         }

@@ -1,5 +1,6 @@
 //! The daemon itself: what it is and how fit it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
@@ -110,6 +111,11 @@ pub struct Node {
     pub gossips: Box<dyn Fn() -> bool + Send + Sync>,
     /// Whether its process is one of `omnirelay up`.
     pub development: bool,
+    pub mesh_wide_settings: BTreeMap<String, String>,
+    /// How many bytes are free where its data directory is.
+    pub disk_free: Box<dyn Fn() -> Option<u64> + Send + Sync>,
+    /// When its certificate ends.
+    pub certificate_ends: Box<dyn Fn() -> Option<Millis> + Send + Sync>,
 }
 
 impl Node {
@@ -156,6 +162,9 @@ impl Node {
             enrolment: (self.enrolment)().word().to_owned(),
             reach: (self.reach)(),
             knows_reach_by: self.knows_reach_by(),
+            mesh_wide_settings: self.mesh_wide_settings.clone().into_iter().collect(),
+            disk_free_bytes: (self.disk_free)(),
+            certificate_ends_at: (self.certificate_ends)().map(timestamp),
             ..Default::default()
         }
         .within(envelope)

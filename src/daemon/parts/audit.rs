@@ -9,6 +9,7 @@ use tonic::codec::CompressionEncoding::Gzip;
 use tracing::warn;
 
 use crate::daemon::audit::heads::{Heads, follow_seals};
+use crate::daemon::audit::patrol::patrol;
 use crate::daemon::audit::refusals::{Refusals, enter_refusals};
 use crate::daemon::audit::sealer::Sealer;
 use crate::daemon::audit::store::newest_revision_of;
@@ -39,6 +40,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.run(Phase::End, Sealer::new(registry.clone(), key, files.clone(), heads.clone(), keep).run());
     node.run(Phase::End, enter_refusals(registry.clone(), refusals.clone(), files.clone()));
     node.run(Phase::End, follow_seals(registry.clone(), heads.clone(), files));
+    node.run(Phase::End, patrol(registry.clone(), heads.clone()));
     node.at(Phase::Seal, seal_last(registry.clone(), heads.clone()));
     let (metrics, counted) = (AuditMetrics::new(node.metrics.all())?, registry.clone());
     node.metrics.before_scrape(move || metrics.read(&counted));

@@ -130,7 +130,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
             role: config.node.role.clone(),
             node: registry.node_id().to_owned(),
         },
-        names: names(&config, node.addresses.control.ip()),
+        names: names(&config, node.addresses.host),
         others: others(&registry),
         transport: Some(node.transport.clone()),
         is_entered: is_entered(node),

@@ -49,9 +49,9 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     );
     node.run(Phase::Drain, gossip.clone().run());
     let (speaks, trust, state) = (gossip.clone(), node.trust.clone(), node.mesh_port.subscribe());
-    let control = node.addresses.control;
+    let host = node.addresses.host;
     node.run(Phase::HandOver, async move {
-        let says = Speaker { config, trust, control };
+        let says = Speaker { config, trust, host };
         says.run(&speaks, state).await;
     });
     let tells = gossip.clone();
@@ -65,7 +65,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
 struct Speaker {
     config: Arc<Config>,
     trust: Arc<Trust>,
-    control: std::net::SocketAddr,
+    host: std::net::IpAddr,
 }
 
 impl Speaker {
@@ -121,7 +121,7 @@ impl Speaker {
             zone: node.zone.clone(),
             wire_versions: VERSIONS,
             http3: open.udp.is_some(),
-            endpoint: super::transport::told(mesh.advertise.as_deref(), open.address, self.control),
+            endpoint: super::transport::told(mesh.advertise.as_deref(), open.address, self.host),
             certificate_not_after: own.map(|own| own.leaf.not_after),
             pinned: !mesh.pinned_certificates.is_empty(),
             labels: node.labels.clone(),

@@ -5,10 +5,11 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::node_service_server::NodeS
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::daemon::identity::trust::HasAuthority;
-use crate::daemon::node::{Kinds, MeshPort, Mount, NodeError, Part, PortName, let_in};
+use crate::daemon::node::{Kinds, MeshPort, Mount, NodeError, Part, Phase, PortName, let_in};
 use crate::daemon::objects::certificates::revocations_number;
 use crate::daemon::objects::node::{Enrolment, MeshPortStanding, Node, Revoked};
 use crate::daemon::objects::peers::reach::reach;
+use crate::daemon::readiness::item;
 use crate::daemon::wall_clock;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
@@ -16,6 +17,9 @@ pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let told = NodeServiceServer::new(describer(node)).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, told);
+    let (disk, told) = (node.disk.clone(), node.disk.clone());
+    node.readiness.add(move || vec![item("data-disk", false, told.trouble())]);
+    node.run(Phase::End, async move { disk.watch().await });
     Ok(())
 }
 
@@ -25,7 +29,7 @@ pub fn describer(node: &Mount) -> Node {
     let (judging, registry) = (node.trust.clone(), node.registry.clone());
     let (port, shown) = (node.mesh_port.subscribe(), node.trust.clone());
     let (known, transport, gossip) = (node.registry.clone(), node.transport.clone(), node.gossip.clone());
-    let gossiping = node.gossip.clone();
+    let (gossiping, disk, certified) = (node.gossip.clone(), node.disk.clone(), node.trust.clone());
     Node {
         registry: node.registry.clone(),
         readiness: node.readiness.clone(),
@@ -50,6 +54,12 @@ pub fn describer(node: &Mount) -> Node {
         reach: Box::new(move || reach(&known, &transport, gossip.as_deref())),
         gossips: Box::new(move || gossiping.as_ref().is_some_and(|gossip| gossip.has_begun())),
         development: node.process.is_some(),
+        mesh_wide_settings: node.config.mesh_wide(),
+        disk_free: Box::new(move || disk.free()),
+        certificate_ends: Box::new(move || {
+            let not_after = certified.current().own.as_ref()?.leaf.not_after;
+            Some(Millis(u64::try_from(not_after).unwrap_or_default().saturating_mul(1000)))
+        }),
     }
 }
 

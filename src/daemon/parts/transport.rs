@@ -1,6 +1,6 @@
 //! The part of the mesh transport: opens the mesh port once the node is somebody, and calls other nodes at theirs.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use omnirelay_core::spiffe::Holder;
@@ -113,7 +113,7 @@ fn member(shown: &Shown) -> Option<&str> {
 /// Says in the record of the node where its mesh port is, and calls others by its socket.
 fn tell(node: &mut Mount, mut state: watch::Receiver<MeshPort>) {
     let (transport, presence, config) = (node.transport.clone(), node.presence.clone(), node.config.clone());
-    let control = node.addresses.control;
+    let host = node.addresses.host;
     node.run(Phase::End, async move {
         loop {
             let open = match &*state.borrow_and_update() {
@@ -121,7 +121,7 @@ fn tell(node: &mut Mount, mut state: watch::Receiver<MeshPort>) {
                 MeshPort::NotEnrolled | MeshPort::Taken(_) => None,
             };
             if let Some((OpenMeshPort { address, udp }, presence)) = open.zip(presence.get()) {
-                let told = told(config.mesh.advertise.as_deref(), address, control);
+                let told = told(config.mesh.advertise.as_deref(), address, host);
                 let http3 = udp.is_some();
                 transport.use_udp(udp);
                 presence.say(|says| {
@@ -142,11 +142,11 @@ fn tell(node: &mut Mount, mut state: watch::Receiver<MeshPort>) {
 }
 
 /// Where others reach a port: as the configuration says, else where it is bound, and where it is bound to all addresses at
-/// the host of the control port.
-pub fn told(advertise: Option<&str>, bound: SocketAddr, control: SocketAddr) -> String {
+/// the address of this host that others are told.
+pub fn told(advertise: Option<&str>, bound: SocketAddr, host: IpAddr) -> String {
     match advertise {
         Some(advertise) => advertise.to_owned(),
-        None if bound.ip().is_unspecified() => SocketAddr::new(control.ip(), bound.port()).to_string(),
+        None if bound.ip().is_unspecified() => SocketAddr::new(host, bound.port()).to_string(),
         None => bound.to_string(),
     }
 }
@@ -164,8 +164,8 @@ mod tests {
             ("a name", Some("eu-1.example:4"), "0.0.0.0:17421", "eu-1.example:4"),
         ];
         for (what, advertise, bound, expected) in cases {
-            let control = "10.0.0.9:17420".parse().unwrap();
-            assert_eq!(told(advertise, bound.parse().unwrap(), control), expected, "{what}");
+            let host = "10.0.0.9".parse().unwrap();
+            assert_eq!(told(advertise, bound.parse().unwrap(), host), expected, "{what}");
         }
     }
 }

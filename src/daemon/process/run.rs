@@ -279,9 +279,19 @@ async fn live(
     Ok(())
 }
 
-/// Says who comes in at the control port without proof, and what else there is.
+/// Says which node this is, of which mesh and version, who comes in at the control port without proof, and what else there is.
 fn say_who_comes_in(spec: &NodeSpec) {
     let config = &spec.config;
+    let crate::daemon::config::NodeConfig { cluster, role, region, zone, .. } = &config.node;
+    info!(
+        peer = spec.node_id,
+        cluster,
+        role,
+        region,
+        zone,
+        version = env!("CARGO_PKG_VERSION"),
+        "daemon starts"
+    );
     match config.without_proof() {
         WithoutProof::Anyone => {
             warn!(listen = %config.control.listen, "control port open to whoever reaches it");

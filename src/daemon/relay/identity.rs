@@ -1,8 +1,9 @@
 //! What a relay is called, and where others reach it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 
 use omnirelay_core::names::nearest_id;
+use omnirelay_transport::outbound::outbound;
 
 use crate::daemon::config::RelayConfig;
 
@@ -47,26 +48,6 @@ fn host_and_port(text: &str, port_default: u16) -> (String, u16) {
         Some((host, port)) => (host.to_owned(), port),
         None => (text.to_owned(), port_default),
     }
-}
-
-/// The address of the default route; loopback where there is none. Nothing is sent.
-fn outbound(wildcard: IpAddr) -> IpAddr {
-    // Addresses for documentation: they are routed by default, and belong to nobody.
-    let v4 = || route((Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv4Addr::new(192, 0, 2, 1), 9).into());
-    let far = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-    let v6 = || route((Ipv6Addr::UNSPECIFIED, 0).into(), (far, 9).into());
-    match wildcard {
-        IpAddr::V4(_) => v4().unwrap_or(Ipv4Addr::LOCALHOST.into()),
-        // A socket of both families is reached by the one that more have.
-        IpAddr::V6(_) => v4().or_else(v6).unwrap_or(Ipv6Addr::LOCALHOST.into()),
-    }
-}
-
-fn route(from: SocketAddr, to: SocketAddr) -> Option<IpAddr> {
-    let socket = UdpSocket::bind(from).ok()?;
-    socket.connect(to).ok()?;
-    let ip = socket.local_addr().ok()?.ip();
-    (!ip.is_unspecified()).then_some(ip)
 }
 
 #[cfg(test)]

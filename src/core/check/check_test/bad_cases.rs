@@ -30,6 +30,7 @@ fn bad_cases_of_the_registry() -> Vec<Case> {
         ("registry-store", memory, Verdict::Warn, "lost"),
         ("registry-store", with_node(1, |node| node.stale = true), Verdict::Warn, "is being restored"),
         ("registry-store", with_trouble(2, "store", "never answered"), Verdict::Fail, "node-2: never"),
+        ("registry-room", with_trouble(2, "store-room", "is full"), Verdict::Fail, "node-2: is full"),
         ("registry-settings", with_trouble(1, "store-settings", "appendonly"), Verdict::Warn, "appendonly"),
         ("registry-sentinels", with_trouble(1, "store-sentinels", "s1 names a:1"), Verdict::Warn, "s1 names"),
         ("registry-history", with_trouble(1, "history", "3 records were lost"), Verdict::Warn, "3 records"),
@@ -48,6 +49,7 @@ fn bad_cases_of_membership() -> Vec<Case> {
     let versions = with_registry(|registry| {
         registry.peers[1].metadata.as_mut().unwrap().mesh_version = "0.3.0".to_owned();
     });
+    let rival = with_registry(|registry| registry.peers[1].rival = "10.0.0.9:17420".to_owned());
     let another = "another daemon, at 10.0.0.9:17421, has the id of this node";
     vec![
         ("membership-known", with_peers(Vec::new()), Verdict::Fail, "no peer"),
@@ -56,6 +58,7 @@ fn bad_cases_of_membership() -> Vec<Case> {
         ("membership-dead", alone("node-9", Status::Dead), Verdict::Fail, "node-9"),
         ("membership-unreached", with_reach(2, ["gone", "", ""]), Verdict::Warn, "gone: node-1 (by node-2)"),
         ("membership-unreached", unheard, Verdict::Warn, "not heard of node-2"),
+        ("membership-one-id", rival, Verdict::Warn, "node-2, which another daemon, at 10.0.0.9:17420"),
         ("membership-one-id", with_trouble(1, "gossip", another), Verdict::Warn, "10.0.0.9"),
         ("membership-capacity", cordoned, Verdict::Fail, "none of 2"),
         ("membership-capacity", with_peers(Vec::new()), Verdict::Fail, "no live peer"),
@@ -71,6 +74,7 @@ fn bad_cases_of_nodes() -> Vec<Case> {
         ("nodes-answer", days_ahead(), Verdict::Warn, "node-2: at b:1: certificate expired"),
         ("nodes-clocks", days_ahead(), Verdict::Fail, "node-2: at b:1: certificate expired"),
         ("nodes-ready", with_trouble(2, "view", "being loaded"), Verdict::Fail, "node-2: view: being"),
+        ("nodes-disk", with_trouble(2, "data-disk", "3 MiB"), Verdict::Warn, "node-2: 3 MiB"),
         ("nodes-fit", with_trouble(2, "later", "no part yet"), Verdict::Warn, "later on node-2: no part"),
         ("nodes-fit", with_trouble(1, "later", "no part yet"), Verdict::Warn, "later on node-1: no part"),
     ]
@@ -146,7 +150,11 @@ fn bad_cases_of_leadership() -> Vec<Case> {
 }
 
 fn bad_cases_of_parts() -> Vec<Case> {
+    let other = with_node(2, |node| {
+        node.mesh_wide_settings.insert("session.ttl".to_owned(), "10s".to_owned());
+    });
     vec![
+        ("config-same", other, Verdict::Warn, "session.ttl is 10s on node-2, 2s on node-1"),
         ("registers-synced", with_trouble(2, "registers", "pool x"), Verdict::Warn, "node-2: pool x"),
         ("registers-federated", with_trouble(1, "federated-registers", "west"), Verdict::Warn, "west"),
         ("relays-sinks", with_trouble(2, "sinks", "full"), Verdict::Warn, "node-2: full"),
@@ -205,6 +213,20 @@ fn bad_cases_of_shards() -> Vec<Case> {
     let waits = state(State::RebalancePending, "plan 7 waits");
     vec![
         ("shards-owned", with(&|one| one.unowned = 3), Verdict::Fail, "no owner: 3 of 8 of orders"),
+        ("shards-owned", with(&|one| one.orphaned = 2), Verdict::Fail, "gone: 2 of 8 of orders"),
+        (
+            "shards-controller",
+            with_registry(|r| r.scopes.clear()),
+            Verdict::Fail,
+            "global-control is not there",
+        ),
+        (
+            "shards-controller",
+            with_registry(|r| r.scopes = vec![scope("global-control", "", 0)]),
+            Verdict::Fail,
+            "nobody leads global-control",
+        ),
+        ("shards-paused", with(&|one| one.paused = 2), Verdict::Warn, "disabled: 2 of 8 of orders"),
         ("shards-rebalancing", state(State::Failed, "n2 is dead"), Verdict::Fail, "orders (n2"),
         ("shards-rebalancing", state(State::Investigating, "brake"), Verdict::Warn, "waits: orders (brake)"),
         ("shards-rebalancing", waits, Verdict::Warn, "orders (plan 7 waits)"),

@@ -37,6 +37,7 @@ fn node(id: &str) -> pb::GetNodeResponse {
         revocations_enforced_number: 3,
         mesh_port: "open".to_owned(),
         enrolment: "certified".to_owned(),
+        mesh_wide_settings: [("session.ttl".to_owned(), "2s".to_owned())].into(),
         knows_reach_by: vec!["calls".to_owned(), "gossip".to_owned()],
         ..Default::default()
     }

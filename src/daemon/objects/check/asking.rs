@@ -110,6 +110,7 @@ impl NodeAsker {
             by: by.to_owned(),
             trouble: said.as_ref().err().map(ToString::to_string).unwrap_or_default(),
             took_ms: u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX),
+            ..Default::default()
         };
         (checked, NodeSaid { id, said })
     }

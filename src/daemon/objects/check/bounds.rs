@@ -10,6 +10,8 @@ const MESSAGE_BYTES_MAX: usize = 1024;
 const LINES_MAX: usize = 16;
 /// The longest of all other words.
 const WORD_BYTES_MAX: usize = 256;
+/// The most settings that are to be the same everywhere; a daemon has some 20.
+const SETTINGS_MAX: usize = 64;
 /// The most nodes of which it says how it reaches them.
 const REACH_MAX: usize = 100;
 
@@ -38,6 +40,8 @@ pub fn bounded(mut said: pb::GetNodeResponse) -> pb::GetNodeResponse {
     ] {
         *text = word(text);
     }
+    let settings = std::mem::take(&mut said.mesh_wide_settings).into_iter().take(SETTINGS_MAX);
+    said.mesh_wide_settings = settings.map(|(name, value)| (word(&name), word(&value))).collect();
     // Nobody judges by these.
     (said.scopes, said.principal, said.cursor) = (Vec::new(), String::new(), String::new());
     said.knows_reach_by.truncate(2);
@@ -82,6 +86,9 @@ mod tests {
             reach: vec![reach; 10_000],
             store: "s".repeat(10_000),
             scopes: vec!["mesh.read".to_owned(); 1_000],
+            mesh_wide_settings: (0..1_000)
+                .map(|number| (format!("{number}\n"), "v".repeat(10_000)))
+                .collect(),
             ..pb::GetNodeResponse::default()
         });
         assert!(said.readiness.len() <= ITEMS_MAX && said.reach.len() == REACH_MAX && said.scopes.is_empty());
@@ -90,6 +97,11 @@ mod tests {
         assert!(said.readiness[1].message.len() <= MESSAGE_BYTES_MAX);
         assert_eq!(said.readiness[2].message.lines().count(), LINES_MAX);
         assert_eq!(said.readiness.iter().filter(|item| item.name == "list").count(), 1);
+        let settings = &said.mesh_wide_settings;
+        assert!(
+            settings.len() == SETTINGS_MAX && settings.values().all(|value| value.len() == WORD_BYTES_MAX)
+        );
+        assert!(settings.keys().all(|name| !name.contains('\n')));
         assert!(said.store.len() == WORD_BYTES_MAX && !said.reach[0].downgrade.contains('\n'));
     }
 }

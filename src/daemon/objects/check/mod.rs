@@ -3,6 +3,7 @@
 pub mod asking;
 mod bounds;
 
+use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -24,6 +25,7 @@ use super::{at_cursor, envelope, head_cursor, leaders};
 use crate::core::check::facts::{MeshFacts, NodeSaid, RegistryFacts, is_alive};
 use crate::core::check::finding::{Check as OneCheck, Finding, Verdict};
 use crate::core::check::judge;
+use crate::core::check::nodes::clock_ahead_ms;
 use crate::daemon::gossip::Gossip;
 use crate::daemon::registry::Registry;
 use asking::{AskedNodes, NodeAsker};
@@ -114,15 +116,18 @@ impl MeshChecker {
         let own = self.own.describe();
         let id = own.local_node_id.clone();
         let itself = pb::CheckedNode { node_id: id.clone(), by: "itself".to_owned(), ..Default::default() };
-        let (mut nodes, mut said) = (vec![itself], vec![NodeSaid { id, said: Ok(Box::new(own)) }]);
+        let said = NodeSaid { id, said: Ok(Box::new(own)) };
+        let (mut nodes, mut said) = (vec![told(itself, &said)], vec![said]);
         for (checked, one) in asked.nodes.into_iter().filter(|(_, one)| lives(&one.id)) {
-            nodes.push(checked);
+            nodes.push(told(checked, &one));
             said.push(one);
         }
         let facts = MeshFacts { nodes: said, not_asked: asked.not_asked, registry };
         let (cursor, envelope) = (head_cursor(self.registry.view()), envelope(&self.registry));
         let not_asked = u32::try_from(asked.not_asked).unwrap_or(u32::MAX);
-        pb::CheckResponse { cursor, nodes, not_asked, ..judged(&facts) }.within(envelope)
+        let found = judged(&facts);
+        nodes.iter_mut().for_each(|node| note_wrong(node, &found));
+        pb::CheckResponse { cursor, nodes, not_asked, ..found }.within(envelope)
     }
 
     /// What the registry has.
@@ -134,6 +139,36 @@ impl MeshChecker {
             namespaces: all_namespaces(&self.registry, self.gossip.as_deref()).await,
         }
     }
+}
+
+/// A node that was asked, with what it says of itself.
+fn told(checked: pb::CheckedNode, node: &NodeSaid) -> pb::CheckedNode {
+    let Ok(said) = &node.said else { return checked };
+    pb::CheckedNode {
+        version: said.version.clone(),
+        ready: said.ready,
+        store_silent_ms: said.stale_ms.filter(|_| said.stale),
+        clock_ahead_ms: clock_ahead_ms(said),
+        certificate_ends_at: said.certificate_ends_at,
+        disk_free_bytes: said.disk_free_bytes,
+        ..checked
+    }
+}
+
+/// Notes what was found wrong with a node.
+fn note_wrong(node: &mut pb::CheckedNode, found: &pb::CheckResponse) {
+    let is_about = |check: &&pb::CheckFinding| check.about.contains(&node.node_id);
+    let checks = found.categories.iter().flat_map(|category| &category.checks).filter(is_about);
+    let badness = |result: Found| match result {
+        Found::Fail => 3,
+        Found::Unknown => 2,
+        Found::Warn => 1,
+        Found::Pass | Found::Skip | Found::Unspecified => 0,
+    };
+    let mut wrong: Vec<&pb::CheckFinding> = checks.filter(|check| badness(check.result()) > 0).collect();
+    wrong.sort_by_key(|check| Reverse(badness(check.result())));
+    node.set_worst(wrong.first().map_or(Found::Pass, |worst| worst.result()));
+    node.wrong = wrong.iter().map(|check| check.id.clone()).collect();
 }
 
 /// What the checks find, as it is answered.

@@ -23,7 +23,7 @@ pub const STREAM: &str = "events";
 pub const DAEMON: &[(&str, &[&str])] = &[("store", NEEDS), ("node", NEEDS)];
 const NEEDS: &[&str] = &["degraded", "recovered"];
 /// The needs that are about the store.
-const OF_STORE: &[&str] = &["store", "store-settings", "store-sentinels", "history"];
+const OF_STORE: &[&str] = &["store", "store-room", "store-settings", "store-sentinels", "history"];
 
 /// The registry as one watcher of events is told of it.
 pub struct Telling {

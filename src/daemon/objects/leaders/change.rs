@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::labels::{self, Labels};
 use omnirelay_core::names::check_node_name;
-use omnirelay_core::scope::ScopeKind;
+use omnirelay_core::scope::{GLOBAL_CONTROL, ScopeKind};
 use omnirelay_store::Write;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
@@ -116,6 +116,14 @@ pub(super) async fn delete(
 ) -> Result<pb::LeaderChange, Fault> {
     let hash = request_hash(&request);
     let pb::DeleteScopeRequest { scope, reason, expected_version, dry_run } = request;
+    if scope == GLOBAL_CONTROL {
+        let message = format!(
+            "`{GLOBAL_CONTROL}` is not to be deleted: whoever leads it places the shards of this mesh"
+        );
+        return Err(Fault::new(reasons::SCOPE_NEEDED, message).hint(format!(
+            "omnirelay mesh leaders step-down {GLOBAL_CONTROL}    # another node leads it then"
+        )));
+    }
     let asked = Asked { caller, rpc: DELETE_SCOPE, id: scope, reason, expected_version, dry_run, hash };
     let ordered = asked
         .of_scope(registry, |found| {

@@ -102,23 +102,32 @@ pub async fn drain(
     let asked = Asked { caller, rpc: DRAIN, id: node_id, reason, expected_version, dry_run, hash };
     asked
         .edit(registry, |value| {
+            if !value.draining {
+                value.draining_since = Some(timestamp(registry.view().now()));
+                (value.restores_from, value.restores_until) = (None, None);
+            }
             value.draining = true;
             Ok(())
         })
         .await
 }
 
-/// Takes a drain back. Repeating it changes nothing.
+/// Takes a drain back, and has what the drain took from the peer go back to it where that is wished. Repeating it changes nothing.
 pub async fn undrain(
     registry: &Registry,
     caller: &Caller,
     request: pb::UndrainPeerRequest,
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
-    let pb::UndrainPeerRequest { node_id, reason, expected_version, dry_run } = request;
+    let pb::UndrainPeerRequest { node_id, reason, expected_version, dry_run, restore_shards } = request;
     let asked = Asked { caller, rpc: UNDRAIN, id: node_id, reason, expected_version, dry_run, hash };
     asked
         .edit(registry, |value| {
+            let drained = value.draining_since.take().filter(|_| value.draining && restore_shards);
+            if let Some(drained) = drained {
+                value.restores_from = Some(drained);
+                value.restores_until = Some(timestamp(registry.view().now()));
+            }
             value.draining = false;
             Ok(())
         })

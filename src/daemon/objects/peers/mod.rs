@@ -499,6 +499,7 @@ fn recorded(record: &ViewRecord, value: PeerValue) -> pb::Peer {
         cordon_reason: value.cordon_reason,
         created_at: Some(timestamp(record.record.created_at)),
         updated_at: Some(timestamp(record.record.updated_at)),
+        rival: value.rival.map(|rival| rival.control).unwrap_or_default(),
         ..pb::Peer::default()
     }
 }

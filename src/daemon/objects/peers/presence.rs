@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, GroupRef, Opened, RecordId, StoreError, Write};
-use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, PeerValue};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, PeerValue, RivalDaemon};
+use omnirelay_wire::timestamp::millis;
 use prost::Message;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::merge::restored;
 use super::{PEER, own_session, pb, peer_id, session_id};
@@ -29,6 +30,9 @@ const ENTER_TRIES: usize = 5;
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is mentioned in the log what keeps this node from being registered.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// How often a daemon that has the id of another one says so, and how long that is believed.
+const RIVAL_SAYS_EVERY: Duration = Duration::from_secs(10);
+const RIVAL_COUNTS_FOR: Duration = Duration::from_secs(30);
 
 /// How presence is kept.
 #[derive(Clone, Debug)]
@@ -60,9 +64,11 @@ pub struct Presence {
     withdrawn: AtomicBool,
     /// Another daemon with this node's id and secret has taken its session.
     replaced: AtomicBool,
-    /// The last time it asked for a session, somebody else had it.
-    refused: AtomicBool,
+    /// Since when somebody else has had the session whenever it asked for one.
+    refused_since: Mutex<Option<Instant>>,
     complaints: LogLimiter,
+    /// How often it says in the record that it is another daemon with this id.
+    rivalries: LogLimiter,
 }
 
 impl Presence {
@@ -76,8 +82,9 @@ impl Presence {
             ended: Mutex::default(),
             withdrawn: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
-            refused: AtomicBool::new(false),
+            refused_since: Mutex::default(),
             complaints: LogLimiter::new(1, COMPLAIN_EVERY),
+            rivalries: LogLimiter::new(1, RIVAL_SAYS_EVERY),
         }
     }
 
@@ -159,7 +166,11 @@ impl Presence {
 
     /// Whether another daemon is known to have this node's id.
     pub fn has_rival(&self) -> bool {
-        !self.has_session() && (self.refused.load(Ordering::Relaxed) || self.replaced.load(Ordering::Relaxed))
+        !self.has_session() && (self.refused_since().is_some() || self.replaced.load(Ordering::Relaxed))
+    }
+
+    fn refused_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.refused_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says in the record that this node leads nothing from now on. Best effort.
@@ -199,7 +210,8 @@ impl Presence {
     /// possible now; try again after the next beat.
     pub async fn join(&self, reason: &str) -> bool {
         let is_told = self.is_told();
-        if self.has_session() && self.is_registered() && self.lost().is_none() && is_told {
+        let is_entered = self.has_session() && self.is_registered() && self.lost().is_none();
+        if is_entered && is_told && !self.has_outdated_rival() {
             return true;
         }
         let session = match self.session() {
@@ -230,6 +242,16 @@ impl Presence {
         }
     }
 
+    /// Writes this node's record once more, as it is: a store that was full may have room again, and at rest nobody else finds
+    /// that out.
+    pub async fn try_for_room(&self) {
+        let Some(session) = self.session() else { return };
+        match in_time(CALL_TIMEOUT, self.enter(Status::Alive, "resumed", &session)).await {
+            Ok(()) => info!("the store has room again"),
+            Err(error) => debug!(error = %chain(&error), "the store still takes nothing"),
+        }
+    }
+
     /// Whether another daemon with this node's id and secret took its session and still holds it.
     /// The newer one keeps it: taking it back would only go on for ever.
     fn is_replaced(&self) -> bool {
@@ -241,17 +263,18 @@ impl Presence {
         if self.is_replaced() {
             let peer = self.registry.node_id();
             self.complain(|| warn!(peer, "another daemon has this node id; waiting for its session to end"));
+            self.say_rival().await;
             return None;
         }
         let PresenceSettings { session_ttl, session_secret, .. } = &self.settings;
         let id = session_id(self.registry.node_id());
         match self.registry.open_session(id, *session_ttl, session_secret).await {
             Ok(Opened::Open(group)) => {
-                self.refused.store(false, Ordering::Relaxed);
+                *self.refused_since() = None;
                 return Some(group.of);
             }
             Ok(Opened::Held { until }) => {
-                self.refused.store(true, Ordering::Relaxed);
+                let since = *self.refused_since().get_or_insert_with(Instant::now);
                 self.complain(|| {
                     let peer = self.registry.node_id();
                     warn!(
@@ -260,6 +283,10 @@ impl Presence {
                         "another daemon has this node id, or this one restarted too often; waiting for a session to end"
                     );
                 });
+                // What a crash has left behind is over by then, and this session is not.
+                if since.elapsed() > *session_ttl * 2 {
+                    self.say_rival().await;
+                }
             }
             // The view is about to be loaded in it.
             Err(StoreError::EpochChanged { .. }) => {}
@@ -268,6 +295,41 @@ impl Presence {
             }
         }
         None
+    }
+
+    /// Says now and then, in the record that another daemon keeps, that there are two with this id: the other one is well, and
+    /// nobody asks this one.
+    async fn say_rival(&self) {
+        if self.rivalries.turn().is_none() {
+            return;
+        }
+        let id = peer_id(self.registry.node_id());
+        let control = self.profile().endpoints.clone().unwrap_or_default().control.unwrap_or_default();
+        let seen_at = Some(timestamp(self.registry.view().now()));
+        let rival = RivalDaemon { control, seen_at, unknown_fields: Default::default() };
+        let act = Act { tries: ENTER_TRIES, ..Act::new("peers.rival", [PEER], Authority::Unfenced) };
+        let decide = async |reader: Reader<'_>| {
+            let held = reader.get(&id).and_then(|held| held.value());
+            let value = held.map(|held| PeerValue { rival: Some(rival.clone()), ..PeerValue::clone(&held) });
+            Ok::<_, CommitError>(value.map(|value| (reader.plan().write([put(&id, &value)]), ())))
+        };
+        if let Err(error) = in_time(CALL_TIMEOUT, self.registry.act(&act, decide)).await {
+            debug!(error = %chain(&error), "could not say that another daemon has this node id");
+        }
+    }
+
+    /// Whether its record says that another daemon has this id, which has not said so for a while.
+    fn has_outdated_rival(&self) -> bool {
+        let view = self.registry.view();
+        let value =
+            view.get(&peer_id(self.registry.node_id())).and_then(|record| record.value::<PeerValue>());
+        value.is_some_and(|value| self.is_outdated(value.rival.as_ref()))
+    }
+
+    fn is_outdated(&self, rival: Option<&RivalDaemon>) -> bool {
+        let now = self.registry.view().now();
+        let seen = |rival: &RivalDaemon| rival.seen_at.as_ref().map(millis).unwrap_or_default();
+        rival.is_some_and(|rival| now.since(seen(rival)) > RIVAL_COUNTS_FOR)
     }
 
     /// Says what keeps this node from being registered, now and then.
@@ -340,6 +402,7 @@ impl Presence {
             value.status_since = Some(timestamp(self.registry.view().now()));
         }
         value.session = session.instance;
+        value.rival = value.rival.filter(|rival| !self.is_outdated(Some(rival)));
         let was = value.metadata.take().unwrap_or_default();
         let mut says = self.profile().clone();
         says.campaigns &= !self.withdrawn.load(Ordering::Relaxed);

@@ -300,7 +300,7 @@ impl Nodes {
         let Some(known) = nodes.iter().find(|known| known.id == node) else {
             return Some(Precondition::Version { id: peers::peer_id(node), version: Version(0) });
         };
-        let is_gone = matches!(known.peer.status(), Status::Dead | Status::Left);
+        let is_gone = matches!(known.peer.status(), Status::Suspect | Status::Dead | Status::Left);
         self.roster.session_of(node).filter(|_| is_gone).map(Precondition::GroupOver)
     }
 

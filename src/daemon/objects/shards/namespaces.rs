@@ -10,8 +10,8 @@ use omnirelay_core::shard_order::Strategy;
 use omnirelay_store::Write;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::NamespaceValue;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
+use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::namespace_control_service::{CREATE, DELETE, SET};
 use prost::Message as _;
@@ -24,6 +24,7 @@ use super::change::check_ticket;
 use super::known::{Map, Maps, NAMESPACE, Nodes, namespace_id, namespace_not_found, not_ready};
 use super::{SHARDS_RUNBOOK, pb};
 use crate::core::shards::map::hexadecimal;
+use crate::core::shards::member::Member;
 use crate::core::shards::planning::plan;
 use crate::core::shards::spec::{Spec, check_namespace, check_new_shards};
 use crate::daemon::gossip::Gossip;
@@ -379,17 +380,19 @@ fn shown_of(name: &str, value: &NamespaceValue) -> pb::Namespace {
 /// The same with what is counted of its shards.
 pub fn counted(map: &Map<'_>, nodes: &Nodes) -> pb::Namespace {
     let (spec, values) = (map.spec(), map.values());
-    let count = |is: fn(&str, &str) -> bool| {
-        let found = values.0.iter().filter(|(_, value)| is(&value.owner, &value.target)).count();
-        u32::try_from(found).unwrap_or(u32::MAX)
-    };
     let members = nodes.members(map.name(), &spec, &values);
+    let count = |is: &dyn Fn(&ShardValue) -> bool| {
+        u32::try_from(values.0.iter().filter(|(_, value)| is(value)).count()).unwrap_or(u32::MAX)
+    };
+    let is_gone = |owner: &str| members.get(owner).is_none_or(Member::is_gone);
     let has_nodes = members.values().any(|member| member.standing == Standing::Open);
     let rules = Rules { moves_max: 0, strategy: Strategy::Rendezvous, ..spec.rules() };
     let planned = plan(map.name(), &values.all(), &members, &rules, &std::collections::BTreeMap::new());
     pb::Namespace {
-        moving: count(|_, target| !target.is_empty()),
-        unowned: count(|owner, _| owner.is_empty()),
+        moving: count(&|value| !value.target.is_empty()),
+        unowned: count(&|value| value.owner.is_empty()),
+        orphaned: count(&|value| !value.owner.is_empty() && is_gone(&value.owner)),
+        paused: count(&|value| value.paused || value.disabled),
         overloaded: u32::try_from(members.values().filter(|member| member.has_too_much(nodes.now())).count())
             .unwrap_or(u32::MAX),
         imbalance: (has_nodes && map.is_ready()).then_some(planned.summary.imbalance_before),

@@ -19,8 +19,8 @@ use super::resolve::Maker;
 use super::retry_pause::{RetryPause, SETTLED};
 use super::{Connection, Need};
 
-/// How old advice is before it is asked for again.
-const ADVICE_AGE: Duration = Duration::from_secs(300);
+/// How old advice is before it is asked for again: settings of a server can be changed while it runs. A few short commands.
+const ADVICE_AGE: Duration = Duration::from_secs(5);
 /// How long asking for it may take.
 const ADVICE_LIMIT: Duration = Duration::from_secs(2);
 

@@ -1,5 +1,6 @@
 //! What operators order, and what becomes of it.
 
+use omnirelay_core::scope::GLOBAL_CONTROL;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
@@ -277,6 +278,20 @@ async fn a_drained_node_hands_over_what_others_may_lead_and_says_what_stays() {
     assert_ne!(agreed(&daemons, SCOPE).await.leader_id, leader, "it gets nothing back by itself");
     let back = daemons[0].leaders.transfer(called(to(&leader), |_| {})).await.unwrap().into_inner();
     assert_eq!(back.leadership.unwrap().leader_id, leader, "but it may lead again");
+}
+
+/// Nobody would place shards any more.
+#[tokio::test(start_paused = true)]
+async fn the_scope_that_the_mesh_needs_is_not_deleted() {
+    let daemons = mesh(&memory(), &["a"]).await;
+    let leaders = &daemons[0].leaders;
+    leaders.set_scope(called(set(GLOBAL_CONTROL, None), |_| {})).await.unwrap();
+    for request in
+        [delete(GLOBAL_CONTROL), pb::DeleteScopeRequest { dry_run: true, ..delete(GLOBAL_CONTROL) }]
+    {
+        assert_eq!(reason(leaders.delete_scope(called(request, |_| {})).await), "SCOPE_NEEDED");
+    }
+    assert!(daemons[0].shown(GLOBAL_CONTROL).is_some());
 }
 
 #[tokio::test(start_paused = true)]
