@@ -119,6 +119,14 @@ fn a_login_lasts_until_the_logout_and_what_it_has_under_way_ends_with_it() -> Re
         let can = ask(&mesh, &format!("whoami --context prod --can {scope}"))?;
         ensure!(can.code == Some(code), "{scope}: {} {}", can.output, can.complaint);
     }
+    // Who is named acts, and not whose token is kept.
+    let issued = mesh.by("admin", "cert issue --operator bob --out bob")?;
+    ensure!(issued.code == Some(0), "{}", issued.complaint);
+    let bob = "--context prod --tls-cert bob/chain.pem --tls-key bob/key.pem";
+    expect(&run(&mesh, &format!("whoami {bob}"))?, &["operator:bob\n", "proof: certificate\n"])?;
+    let denied = ask(&mesh, &format!("mesh peers cordon a {bob}"))?;
+    ensure!(denied.code == Some(5) && denied.complaint.contains("operator:bob"), "{}", denied.complaint);
+
     let denied = ask(&mesh, "bindings list --context prod")?;
     ensure!(denied.code == Some(0), "{}", denied.complaint);
     let denied = ask(&mesh, "bindings set operator:admin mesh.read --context prod")?;

@@ -104,6 +104,14 @@ pub fn flags(words: &[OsString]) -> GlobalArgs {
             flags.config = Some(config.into());
         } else if let Some(file) = value("--token-file") {
             flags.token_file = Some(file.into());
+        } else if let Some(file) = value("--tls-ca") {
+            flags.tls_ca = Some(file.into());
+        } else if let Some(file) = value("--tls-cert") {
+            flags.tls_cert = Some(file.into());
+        } else if let Some(file) = value("--tls-key") {
+            flags.tls_key = Some(file.into());
+        } else if let Some(name) = value("--tls-server-name") {
+            flags.tls_server_name = Some(name.to_owned());
         }
     }
     flags

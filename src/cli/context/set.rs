@@ -39,6 +39,8 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
         return Err(CliError::usage("nothing to set")
             .hint("add --address, --cluster, --token-file, --tls-... or --[no-]protected"));
     }
+    // A token of before would go on proving somebody else than the certificate does.
+    let (names_another, mut dropped) = (tls.cert.is_some() || tls.key.is_some(), None);
     let (context, current) = edit::edit(&session.settings.config_path, |file| {
         let mut context = file.context(&args.name)?.clone();
         if !shape.addresses.is_empty() {
@@ -47,7 +49,8 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
         if let Some(cluster) = &shape.cluster {
             context.cluster = Some(cluster.clone()).filter(|cluster| !cluster.is_empty());
         }
-        if token_file.is_some() {
+        if token_file.is_some() || names_another {
+            dropped = context.token_file.take().filter(|_| token_file.is_none());
             context.token_file.clone_from(&token_file);
         }
         context.tls = tls.clone().over(&context.tls);
@@ -57,5 +60,11 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
     })?;
     let name = format!("context/{}", context.name);
     session.show(&View::lines(document(&context, current), name, describe(&context)))?;
+    if let Some(path) = dropped {
+        let path = path.display();
+        session.notes().say(&format!(
+            "The token in {path} is not of this context any more: its certificate proves you; the file is still there."
+        ));
+    }
     Ok(Exit::Ok)
 }

@@ -78,7 +78,7 @@ pub async fn run(args: &TestArgs, session: &mut Session) -> Result<Exit, CliErro
 fn named(session: &Session, name: &str) -> Result<Target, CliError> {
     let file = ContextFile::load(&session.settings.config_path)?;
     let context = file.context(name)?.clone();
-    Ok(Target {
+    session.settings.own_proof().prove(Target {
         context: context.name,
         addresses: context.addresses,
         cluster: context.cluster,

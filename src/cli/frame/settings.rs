@@ -12,6 +12,7 @@ use super::env::{self, Env};
 use super::error::CliError;
 use super::global::GlobalArgs;
 use super::output::{Color, Format, Notes};
+use super::proof::GivenProof;
 use super::screen::Screen;
 use super::tls_files::TlsFiles;
 
@@ -141,7 +142,7 @@ impl Settings {
             (None, None) => CONNECT_TIMEOUT,
         };
         Ok(Self {
-            target: target(flags, &env, &config),
+            target: target(flags, &env, &config).and_then(|target| given_proof(flags, &env).prove(target)),
             token_file: flags.token_file.clone(),
             tls: TlsFiles::of_flags(flags),
             believes_anybody: flags.insecure_skip_tls_verify,
@@ -165,6 +166,10 @@ impl Settings {
     }
 }
 
+fn given_proof(flags: &GlobalArgs, env: &Env) -> GivenProof {
+    GivenProof::of(flags.token_file.as_deref(), &TlsFiles::of_flags(flags), env)
+}
+
 fn token_file(flags: &GlobalArgs, env: &Env) -> Option<PathBuf> {
     flags.token_file.clone().or_else(|| env.get(env::TOKEN_FILE).map(PathBuf::from))
 }
@@ -173,6 +178,11 @@ impl Settings {
     /// The token file that a flag or a variable names, whatever the context.
     pub fn own_token_file(&self) -> Option<PathBuf> {
         self.token_file.clone().or_else(|| self.env.get(env::TOKEN_FILE).map(PathBuf::from))
+    }
+
+    /// What flags and variables say of who calls, whatever the context.
+    pub fn own_proof(&self) -> GivenProof {
+        GivenProof::of(self.token_file.as_deref(), &self.tls, &self.env)
     }
 
     /// What flags and variables say of TLS, whatever the context.

@@ -1,0 +1,65 @@
+//! Whom a command acts as: the proof whose source is nearest to it, and none that is kept farther away.
+//!
+//! Flags are nearer than variables, and these nearer than the context, whose token `omnirelay login` keeps. A daemon goes
+//! by a token before it looks at a certificate, so a token that is farther away than the certificate is not sent at all.
+
+use std::path::Path;
+
+use super::address::Address;
+use super::env::{self, Env};
+use super::error::CliError;
+use super::settings::Target;
+use super::tls_files::TlsFiles;
+
+/// Where a proof is named, the nearest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Nearness {
+    Flag,
+    Variable,
+    Context,
+}
+
+/// What flags and variables say of who calls.
+#[derive(Clone, Copy, Debug)]
+pub struct GivenProof {
+    token: Nearness,
+    certificate: Nearness,
+}
+
+impl GivenProof {
+    /// By a token file and files of TLS of flags, and by variables.
+    pub fn of(token_file: Option<&Path>, tls: &TlsFiles, env: &Env) -> Self {
+        let names_certificate = |tls: &TlsFiles| tls.cert.is_some() || tls.key.is_some();
+        let nearest = |by_flag: bool, by_variable: bool| match (by_flag, by_variable) {
+            (true, _) => Nearness::Flag,
+            (false, true) => Nearness::Variable,
+            (false, false) => Nearness::Context,
+        };
+        Self {
+            token: nearest(token_file.is_some(), env.get(env::TOKEN_FILE).is_some()),
+            certificate: nearest(names_certificate(tls), names_certificate(&TlsFiles::of_env(env))),
+        }
+    }
+
+    /// The target without a token that is farther away than the certificate that is shown there.
+    ///
+    /// # Errors
+    /// Usage, where a flag names a certificate that an address would not be shown.
+    pub fn prove(self, target: Target) -> Result<Target, CliError> {
+        if self.certificate == Nearness::Flag
+            && let Some(address) = target.addresses.iter().find(|address| !address.is_tls())
+        {
+            let message = format!("{address} is shown no certificate: that is done under TLS only");
+            return Err(CliError::usage(message)
+                .hint("name an address that begins with https:// (--addr, or the context's)")
+                .hint("or leave out --tls-cert and --tls-key: what then proves you is what omnirelay whoami says"));
+        }
+        let is_shown = target.addresses.iter().any(Address::is_tls);
+        let token_file = target.token_file.filter(|_| !is_shown || self.token <= self.certificate);
+        Ok(Target { token_file, ..target })
+    }
+}
+
+#[cfg(test)]
+#[path = "proof_test.rs"]
+mod tests;
