@@ -3,6 +3,7 @@
 //! Time, chance and what is known are arguments; what to do is the result.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod audit_names;
 pub mod audit_record;
 pub mod audit_seal;
 pub mod catalogue;

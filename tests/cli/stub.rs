@@ -507,6 +507,16 @@ fn audit(request: &Request, path: &str) -> Reply {
             });
             Reply::Events(vec![event(&added)], After::Stay)
         }
+        // As a daemon says it of a name that no record can have.
+        "/control/audit" if request.path.contains("leaders%2F") => Reply::Json(
+            400,
+            json!({
+                "type": "about:blank", "title": "t", "status": 400, "code": "invalid_argument",
+                "reason": "INVALID_ARGUMENT", "exitCode": 2, "retryable": false, "requestId": "r-1", "details": [],
+                "message": "field `object`: there are no objects of the kind of `leaders/x`: no record can match",
+                "hint": "is one of these meant? leader/x, leadership/x",
+            }),
+        ),
         "/control/audit" => {
             answer(json!({"nextPageToken": "", "records": [record("01", "peer/relay-c0de")]}))
         }

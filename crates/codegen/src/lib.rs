@@ -202,7 +202,7 @@ fn rpcs(family: &Family, encoded: &[u8]) -> Result<String> {
     let pool = DescriptorPool::decode(encoded)?;
     let find = |name| pool.get_extension_by_name(name).with_context(|| format!("there is no option {name}"));
     let (policy, http) = (find("omnirelay.api.v1.policy")?, find("google.api.http")?);
-    let mut modules = String::new();
+    let (mut modules, mut all) = (String::new(), String::new());
     for service in pool.services().filter(|service| family.has(service.package_name())) {
         let _ = writeln!(modules, "/// The methods of `{}`.", service.full_name());
         let _ = writeln!(modules, "pub mod {} {{\n    use super::{{Rpc, Verb}};\n", snake(service.name()));
@@ -210,11 +210,12 @@ fn rpcs(family: &Family, encoded: &[u8]) -> Result<String> {
             let options = method.options();
             let said = |name| text(&options.get_extension(&policy), name);
             let (verb, path) = route(&options, &http);
+            let constant = snake(method.name()).to_uppercase();
+            let _ = writeln!(all, "    {}::{constant},", snake(service.name()));
             let _ = writeln!(
                 modules,
-                "    pub const {}: Rpc = Rpc {{ method: \"{}/{}\", verb: Verb::{verb}, path: {path:?}, \
+                "    pub const {constant}: Rpc = Rpc {{ method: \"{}/{}\", verb: Verb::{verb}, path: {path:?}, \
                  scope: {:?}, audit_action: {:?}, awaits_work: {} }};",
-                snake(method.name()).to_uppercase(),
                 service.full_name(),
                 method.name(),
                 said("scope"),
@@ -224,6 +225,7 @@ fn rpcs(family: &Family, encoded: &[u8]) -> Result<String> {
         }
         modules.push_str("}\n");
     }
+    let _ = writeln!(modules, "/// Every method.\npub const ALL: &[Rpc] = &[\n{all}];");
     Ok(modules)
 }
 

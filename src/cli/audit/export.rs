@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
-use super::RecordArgs;
+use super::{RecordArgs, UntilArgs};
 use crate::cli::frame::error::{self, CliError};
 use crate::cli::frame::failure::Failure;
 use crate::cli::frame::output::Out;
@@ -52,6 +52,8 @@ pub struct ExportArgs {
     force: bool,
     #[command(flatten)]
     records: RecordArgs,
+    #[command(flatten)]
+    until: UntilArgs,
 }
 
 /// Where lines go, and what they come to.
@@ -74,7 +76,9 @@ pub async fn run(args: &ExportArgs, session: &mut Session) -> Result<Exit, CliEr
         return Err(CliError::new(reasons::FILE_EXISTS, format!("`{}` is there already", path.display()))
             .hint("name another file, or write over it with --force"));
     }
-    let mut call = Call::of(&EXPORT, &args.records.request())?;
+    let mut request = args.records.request();
+    request["until"] = json!(args.until.until);
+    let mut call = Call::of(&EXPORT, &request)?;
     call.headers.push(("accept".to_owned(), "application/x-ndjson".to_owned()));
     let response = session.client()?.open(&call).await?;
     if !response.status().is_success() {

@@ -3,9 +3,9 @@
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::audit_service;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{COLUMNS, KIND, RecordArgs};
+use super::{COLUMNS, KIND, RecordArgs, UntilArgs};
 use crate::cli::frame::args::{PageArgs, TableArgs};
 use crate::cli::frame::document::{items, text};
 use crate::cli::frame::error::CliError;
@@ -24,6 +24,8 @@ const EXAMPLES: &str = "\
 Examples:
   omnirelay audit list --limit 20
   omnirelay audit list --since 1h --action 'peers.*'
+  omnirelay audit list --since 2026-11-20T06:00:00Z --until 2026-11-20T07:00:00Z --node node-2
+  omnirelay audit list --object 'leader/*' --actor 'operator:*'
   omnirelay audit list --object peer/node-2 -o json | jq -r '.records[].reason'";
 
 /// List audit records, newest first
@@ -33,6 +35,8 @@ pub struct ListArgs {
     #[command(flatten)]
     records: RecordArgs,
     #[command(flatten)]
+    until: UntilArgs,
+    #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
     table: TableArgs,
@@ -41,7 +45,9 @@ pub struct ListArgs {
 pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
     let sorts_here = args.table.sort_by.is_some();
-    let mut document = fetch(session, &args.records, &args.page, sorts_here).await?;
+    let mut request = args.records.request();
+    request["until"] = json!(args.until.until);
+    let mut document = fetch(session, request, &args.page, sorts_here).await?;
     args.table.order(COLUMNS, &mut document, "records")?;
     list::limit(session, &mut document, "records", &args.page);
     let records = items(&document, "records").to_vec();
@@ -57,15 +63,15 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     Ok(if empty && args.page.fail_empty { Exit::Negative } else { Exit::Ok })
 }
 
-/// The newest records, as one document.
+/// The newest records that are asked for, as one document.
 pub async fn fetch(
     session: &Session,
-    records: &RecordArgs,
+    records: Value,
     pages: &PageArgs,
     all: bool,
 ) -> Result<Value, CliError> {
     let request = |page: &Page| {
-        let mut request = records.request();
+        let mut request = records.clone();
         request["pageSize"] = page.size.into();
         request["pageToken"] = page.token.clone().into();
         Call::of(&LIST, &request)

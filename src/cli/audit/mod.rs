@@ -40,27 +40,43 @@ verbs! {
     ]
 }
 
+/// What there is room for of a reason where a terminal is too narrow for all of it.
+const REASON_CHARS: usize = 24;
+
 /// Which records.
 #[derive(Args, Clone, Debug, Default)]
 struct RecordArgs {
     /// Only from here on: a time in UTC, or how long ago, such as 10m
     #[arg(long, value_name = "TIME|DURATION", value_parser = since)]
     since: Option<String>,
-    /// Only what this principal did
+    /// Only what this principal did, such as operator:ann; in all names * is whatever stands there
     #[arg(long, value_name = "PRINCIPAL")]
     actor: Option<String>,
     /// Only this action, such as peers.cordon; peers.* is all of an object's
     #[arg(long, value_name = "ACTION", add = complete::actions())]
     action: Option<String>,
-    /// Only what was done to this object, such as peer/node-2
+    /// Only what was done to this object, as commands or records name it: peer/node-2, leader/*
     #[arg(long, value_name = "KIND/ID", add = complete::named(&peers::OBJECTS))]
     object: Option<String>,
+    /// Only what this node carried out
+    #[arg(long, value_name = "NODE", add = complete::ids(&peers::OBJECTS))]
+    node: Option<String>,
+}
+
+/// Until when.
+#[derive(Args, Clone, Debug, Default)]
+struct UntilArgs {
+    /// Only what is of before this: a time in UTC, or how long ago, such as 10m
+    #[arg(long, value_name = "TIME|DURATION", value_parser = since)]
+    until: Option<String>,
 }
 
 impl RecordArgs {
     /// The fields of a request.
     fn request(&self) -> Value {
-        json!({"actor": self.actor, "action": self.action, "object": self.object, "since": self.since})
+        json!({
+            "actor": self.actor, "action": self.action, "object": self.object, "nodeId": self.node, "since": self.since,
+        })
     }
 }
 
@@ -78,6 +94,7 @@ fn since(given: &str) -> Result<String, String> {
 }
 
 static COLUMNS: &[Column] = &[
+    Column::new("reason", |record, _| text(record, "reason").to_owned()).keep().at_most(REASON_CHARS),
     Column::new("time", |record, moment| time::ago(super::frame::document::field(record, "time"), moment))
         .ranked(|record| time::millis(super::frame::document::field(record, "time")).unwrap_or(0) as f64)
         .keep(),
@@ -86,7 +103,6 @@ static COLUMNS: &[Column] = &[
     Column::new("action", |record, _| action(record)).keep(),
     Column::new("object", |record, _| text(record, "object").to_owned()).keep(),
     Column::new("changes", |record, _| changes(record)),
-    Column::new("reason", |record, _| text(record, "reason").to_owned()),
     Column::new("revision", |record, _| text(record, "revision").to_owned())
         .number(|record| text(record, "revision").parse().unwrap_or(0.0))
         .wide(),
@@ -137,12 +153,36 @@ pub fn summary(record: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::frame::screen::Screen;
+    use crate::cli::frame::table::{Layout, Table};
 
     #[test]
     fn since_takes_a_time_or_an_age() {
         assert_eq!(since("2026-11-20T06:00:00Z").unwrap(), "2026-11-20T06:00:00Z");
         assert!(humantime::parse_rfc3339(&since("10m").unwrap()).is_ok());
         assert!(since("yesterday").is_err());
+    }
+
+    #[test]
+    fn why_stands_first_and_is_seen_on_a_terminal_of_80_columns() {
+        let reason = "the disk of node-2 has bad sectors and the vendor wants it off by noon";
+        let record = json!({
+            "time": "2026-11-20T06:00:00Z", "actor": "operator:ann", "nodeId": "node-1",
+            "action": "rebalance-plans.approve", "object": "rebalance-plan/019a0f4c1b2a3-5f0c9a7b3e1d2486",
+            "changes": ["state: proposed -> approved", "approvedBy: - -> operator:ann"], "reason": reason,
+        });
+        let moment = time::moment(&json!({"generatedAt": "2026-11-20T06:01:00Z"}), false);
+        let table = Table::of(COLUMNS, &[record], moment, &Layout::default()).unwrap();
+        let narrow = table.render(false, Screen { width: Some(80), ..Screen::default() }).lines;
+        let lines: Vec<&str> = narrow.lines().collect();
+        assert!(lines[0].starts_with("REASON  "), "{narrow}");
+        assert!(lines[1].starts_with("the disk of "), "{narrow}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{narrow}");
+        for column in ["TIME", "ACTION", "OBJECT"] {
+            assert!(lines[0].contains(column), "{narrow}");
+        }
+        let piped = table.render(false, Screen::default()).lines;
+        assert!(piped.contains(reason), "{piped}");
     }
 
     #[test]

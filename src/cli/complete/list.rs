@@ -1,6 +1,5 @@
 //! Completion of words that the program knows by itself: columns, fields of filters, contexts, actions, reasons.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
 use clap::{Arg, Command};
@@ -80,12 +79,7 @@ pub fn contexts() -> ArgValueCompleter {
 
 /// Completes what the audit trail calls what was done.
 pub fn actions() -> ArgValueCompleter {
-    list(|| {
-        let calls = crate::cli::leaves().flat_map(|leaf| leaf.calls);
-        let actions: BTreeSet<&str> =
-            calls.map(|call| call.audit_action).filter(|it| !it.is_empty()).collect();
-        actions.into_iter().map(str::to_owned).collect()
-    })
+    list(|| crate::core::audit_names::actions().into_iter().map(str::to_owned).collect())
 }
 
 /// The command of the line.

@@ -1,8 +1,8 @@
 //! Tables: which columns, how wide, in which order.
 //!
-//! On a terminal a table that does not fit loses columns, the rightmost first; then its last
-//! column is shortened in the middle. The first column is never touched. Into a pipe nothing is
-//! ever cut.
+//! On a terminal a table that does not fit has cells shortened in columns that say so, then loses columns, the
+//! rightmost first; then its last column is shortened in the middle. The first column is never dropped. Into a pipe
+//! nothing is ever cut.
 
 use std::cmp::Ordering;
 
@@ -39,12 +39,24 @@ pub struct Column {
     pub seldom: bool,
     /// Stays when others are dropped.
     pub keep: bool,
+    /// Its cells are shortened to so many characters where the terminal is too narrow; `None`: they are not.
+    pub narrow: Option<usize>,
     pub right: bool,
 }
 
 impl Column {
     pub const fn new(name: &'static str, cell: fn(&Value, Moment) -> String) -> Self {
-        Self { name, title: None, cell, rank: None, wide: false, seldom: false, keep: false, right: false }
+        Self {
+            name,
+            title: None,
+            cell,
+            rank: None,
+            wide: false,
+            seldom: false,
+            keep: false,
+            narrow: None,
+            right: false,
+        }
     }
 
     #[must_use]
@@ -68,6 +80,13 @@ impl Column {
     #[must_use]
     pub const fn keep(mut self) -> Self {
         self.keep = true;
+        self
+    }
+
+    /// At most so many characters of each cell, where the terminal is too narrow for all columns.
+    #[must_use]
+    pub const fn at_most(mut self, characters: usize) -> Self {
+        self.narrow = Some(characters);
         self
     }
 
@@ -150,14 +169,29 @@ impl Table {
             (0..self.columns.len()).filter(|index| explicit || wide || is_usual(index)).collect();
         let width = screen.width.filter(|_| !self.layout.no_trunc && !explicit);
         let before = shown.clone();
+        let narrowed = width.filter(|width| self.width_of(&shown) > *width).map(|_| self.narrowed());
+        let table = narrowed.as_ref().unwrap_or(self);
         let mut last_max = None;
         if let Some(width) = width {
-            self.drop_until_fits(&mut shown, width);
-            last_max = self.room_of_last(&shown, width);
+            table.drop_until_fits(&mut shown, width);
+            last_max = table.room_of_last(&shown, width);
         }
         let lost = before.iter().filter(|index| !shown.contains(index));
         let hidden = lost.map(|&index| self.columns[index].name).collect();
-        Rendered { lines: self.draw(&shown, last_max, screen.color), hidden }
+        Rendered { lines: table.draw(&shown, last_max, screen.color), hidden }
+    }
+
+    /// The same with shortened cells, in columns that say how many characters are enough.
+    fn narrowed(&self) -> Self {
+        let mut narrowed = self.clone();
+        for row in &mut narrowed.rows {
+            for (cell, column) in row.iter_mut().zip(&self.columns) {
+                if let Some(max) = column.narrow {
+                    *cell = shorten(cell, max);
+                }
+            }
+        }
+        narrowed
     }
 
     /// Drops columns from the right until the rest fits into `width`.
@@ -437,6 +471,23 @@ relay-b119                alive…oned
         );
         let text = render(&Layout::default(), false, Some(4));
         assert!(text.lines.contains("relay-a7f3-in-a-long-row"), "{}", text.lines);
+    }
+
+    #[test]
+    fn long_texts_are_shortened_before_columns_are_dropped() {
+        let columns = [
+            Column::new("why", |item, _| item["id"].as_str().unwrap_or_default().to_owned())
+                .keep()
+                .at_most(9),
+            COLUMNS[2],
+        ];
+        let moment = Moment { now_ms: None, absolute: false };
+        let table = Table::of(&columns, &items(), moment, &Layout::default()).unwrap();
+        let at = |width| table.render(false, Screen { width, ..Screen::default() });
+        assert_eq!(at(Some(24)).lines, "WHY        ZONE\nrela…-row  eu-west-1a\nrela…b119  -\n");
+        assert_eq!(at(Some(24)).hidden, Vec::<&str>::new());
+        assert!(at(Some(60)).lines.contains("relay-a7f3-in-a-long-row"), "there is room for all of it");
+        assert!(at(None).lines.contains("relay-a7f3-in-a-long-row"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::shape::{Filter, millis, oldest_key};
+use super::shape::{Filter, Names, millis, oldest_key};
 use super::store::{decode, newest_revision_of, records_page, seals_of, stored, stored_chains};
 use super::{Audit, envelope, pb, unreadable};
 use crate::core::audit_record::readable;
@@ -46,6 +46,8 @@ impl Export {
     /// # Errors
     /// When the store does not answer, or too many are served.
     pub async fn begin(audit: &Audit, asked: pb::ExportAuditRequest) -> Result<Self, Fault> {
+        let pb::ExportAuditRequest { actor, action, object, node_id, since, until } = &asked;
+        let filter = Filter::of(Names { actor, action, object, node_id }, *since, *until)?;
         let place = audit.watches.places.take()?;
         let registry = audit.registry.clone();
         registry.ready_for("").await?;
@@ -53,8 +55,6 @@ impl Export {
         let newest = newest_revision_of(store, own).await.map_err(|error| unreadable(&error))?;
         let sealed = audit.heads.wait_through(own, newest, SEAL_WAIT).await;
         let chains = stored_chains(store).await.map_err(|error| unreadable(&error))?;
-        let filter =
-            Filter { actor: asked.actor, action: asked.action, object: asked.object, since: asked.since };
         let envelope = envelope(&registry);
         let head =
             pb::AuditExportHead { complete: filter.is_open(), sealed, ..Default::default() }.within(envelope);
@@ -109,9 +109,12 @@ impl Export {
     async fn read_records(&mut self) -> Result<(), StoreError> {
         let page = records_page(self.registry.store(), self.last_record.take(), false, RECORDS_PAGE).await?;
         self.last_record = page.records.last().map(|record| record.id.key.clone());
-        self.over = !page.more || self.last_record.is_none();
+        let end = self.filter.end_key();
+        let is_of_before = |record: &Record| end.as_ref().is_none_or(|end| record.id.key < *end);
+        self.over = !page.more || !page.records.last().is_some_and(is_of_before);
         let open = self.filter.is_open();
-        for record in page.records.into_iter().filter(|record| !record.deleted) {
+        let records = page.records.into_iter().filter(|record| !record.deleted && is_of_before(record));
+        for record in records {
             let value = decode(&record);
             // What cannot be read belongs to the trail too.
             if open || value.as_ref().is_some_and(|value| self.filter.matches(value)) {

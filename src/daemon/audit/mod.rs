@@ -9,6 +9,8 @@ pub mod files;
 pub mod heads;
 mod missing;
 pub mod patrol;
+#[cfg(test)]
+mod names_test;
 mod pending;
 mod prune;
 pub mod refusals;
@@ -48,7 +50,7 @@ use export::Export;
 use heads::Heads;
 use pb::audit_service_server::AuditService;
 pub use seals::AUDIT_SEAL;
-use shape::{Filter, millis, oldest_key, show};
+use shape::{Filter, Names, millis, oldest_key, show};
 use store::{decode, record_of, records_page};
 use verify::{ChainReport, Report, verify};
 
@@ -87,12 +89,14 @@ impl Audit {
             ..asked.clone()
         });
         let token = PageToken::decode(&asked.page_token, query)?;
-        let filter =
-            Filter { actor: asked.actor, action: asked.action, object: asked.object, since: asked.since };
+        let pb::ListAuditRecordsRequest { actor, action, object, node_id, since, until, .. } = &asked;
+        let filter = Filter::of(Names { actor, action, object, node_id }, *since, *until)?;
         self.registry.ready_for("").await?;
         let head = self.registry.view().head();
         let cursor = Cursor::at(head.epoch, head.revision);
-        let (records, after) = self.find(&filter, token.map(|token| token.after.1), size).await?;
+        // The newest come first.
+        let after = token.map(|token| token.after.1).or_else(|| filter.end_key());
+        let (records, after) = self.find(&filter, after, size).await?;
         let next_page_token =
             after.map(|after| PageToken::encode(query, cursor, (String::new(), after))).unwrap_or_default();
         let envelope = envelope(&self.registry);

@@ -1,39 +1,73 @@
 //! Audit records as the API shows them.
 
 use omnirelay_store::Record;
+use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use omnirelay_wire::timestamp::Timestamp;
 
 use super::pb;
 use super::store::stored;
+use crate::core::audit_names::{AuditSearch, Unmatchable};
 use crate::core::audit_record::readable;
 use crate::daemon::registry::audit_record;
 
 /// What a caller wants to see of the trail.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    pub actor: String,
-    /// With a trailing `*`, every action that begins so.
-    pub action: String,
-    pub object: String,
+    pub search: AuditSearch,
     pub since: Option<Timestamp>,
+    /// What is of this time is left out.
+    pub until: Option<Timestamp>,
+}
+
+/// What was asked for, as of `ListAuditRecordsRequest`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names<'a> {
+    pub actor: &'a str,
+    pub action: &'a str,
+    pub object: &'a str,
+    pub node_id: &'a str,
 }
 
 impl Filter {
-    /// Whether it lets everything through.
-    pub fn is_open(&self) -> bool {
-        self.actor.is_empty() && self.action.is_empty() && self.object.is_empty() && self.since.is_none()
+    /// What these names and times let through.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, where they let nothing through, whatever the trail holds.
+    pub fn of(names: Names<'_>, since: Option<Timestamp>, until: Option<Timestamp>) -> Result<Self, Fault> {
+        let search = AuditSearch::of(names.actor, names.action, names.object, names.node_id);
+        let search = search.map_err(|refused| unmatchable(&refused))?;
+        if let (Some(from), Some(to)) = (&since, &until)
+            && millis(from) >= millis(to)
+        {
+            return Err(Fault::invalid(
+                "field `until` is no later than `since`: no record is of between them",
+            ));
+        }
+        Ok(Self { search, since, until })
     }
 
-    /// Whether it lets a record through; the time apart, which [`oldest_key`] sees to.
+    /// Whether it lets everything through.
+    pub fn is_open(&self) -> bool {
+        self.search.is_open() && self.since.is_none() && self.until.is_none()
+    }
+
+    /// Whether it lets a record through; the time apart, which [`oldest_key`] and [`Filter::end_key`] see to.
     pub fn matches(&self, value: &AuditValue) -> bool {
-        let action = match self.action.strip_suffix('*') {
-            Some(prefix) => value.action.starts_with(prefix),
-            None => self.action.is_empty() || self.action == value.action,
-        };
-        action
-            && (self.actor.is_empty() || self.actor == value.actor)
-            && (self.object.is_empty() || self.object == value.object)
+        self.search.matches(value)
+    }
+
+    /// The key before which all records are of before its end; `None`: it has none.
+    pub fn end_key(&self) -> Option<String> {
+        self.until.as_ref().map(|until| audit_record::oldest_key(millis(until)))
+    }
+}
+
+fn unmatchable(refused: &Unmatchable) -> Fault {
+    let fault = Fault::invalid(format!("field `{}`: {}: no record can match", refused.field, refused.why));
+    match refused.meant.as_slice() {
+        [] => fault,
+        meant => fault.hint(format!("is one of these meant? {}", meant.join(", "))),
     }
 }
 

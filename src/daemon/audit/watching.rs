@@ -7,7 +7,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
 use super::heads::Heads;
-use super::shape::{Filter, show};
+use super::shape::{Filter, Names, show};
 use super::{Audit, pb};
 use crate::daemon::identity::caller::Scope;
 use crate::daemon::objects::events::topic::{CHANGES, Told, Topic};
@@ -21,7 +21,8 @@ impl Audit {
         &self,
         asked: pb::WatchAuditRecordsRequest,
     ) -> Result<Events<pb::AuditEvent>, Fault> {
-        let filter = Filter { actor: asked.actor, action: asked.action, object: asked.object, since: None };
+        let pb::WatchAuditRecordsRequest { actor, action, object, node_id, .. } = &asked;
+        let filter = Filter::of(Names { actor, action, object, node_id }, None, None)?;
         let filter = move |record: &ViewRecord| {
             record.value::<AuditValue>().is_some_and(|value| filter.matches(&value))
         };

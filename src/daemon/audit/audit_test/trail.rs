@@ -1,6 +1,7 @@
 //! The trail as it is read.
 
 use futures_util::StreamExt as _;
+use omnirelay_wire::fault::Fault;
 
 use super::*;
 use pb::audit_event::Type;
@@ -84,4 +85,67 @@ async fn an_export_waits_for_the_next_seal_and_holds_everything() {
     let records = items.iter().filter(|item| matches!(item, Item::Record(_))).count();
     assert!(matches!(&items[0], Item::Head(head) if !head.complete));
     assert_eq!(records, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_trail_is_searched_by_node_time_and_either_name() {
+    let place = Place::new();
+    let (a, b) = (place.node("a").await, place.node("b").await);
+    a.act_and_seal(1).await;
+    b.act_and_seal(1).await;
+    a.act(3).await;
+    let list = async |change: &dyn Fn(&mut pb::ListAuditRecordsRequest)| {
+        let mut asked = pb::ListAuditRecordsRequest::default();
+        change(&mut asked);
+        Ok::<_, Fault>(
+            a.audit.list(called(asked)).await.map_err(|status| Fault::from(&status))?.into_inner().records,
+        )
+    };
+    let all = list(&|_| {}).await.unwrap();
+    assert_eq!(all.len(), 3);
+    let (newest, oldest) = (all[0].time, all[2].time);
+    let count = async |change: &dyn Fn(&mut pb::ListAuditRecordsRequest)| list(change).await.unwrap().len();
+    assert_eq!(count(&|asked| asked.node_id = "b".into()).await, 1);
+    assert_eq!(count(&|asked| asked.node_id = "peer/a".into()).await, 2);
+    assert_eq!(count(&|asked| asked.until = newest).await, 2, "the end is not in it");
+    assert_eq!(count(&|asked| asked.until = oldest).await, 0);
+    assert_eq!(count(&|asked| (asked.since, asked.until) = (oldest, newest)).await, 2);
+    assert_eq!(count(&|asked| asked.object = "node/*".into()).await, 3, "commands say node, the trail peer");
+    assert_eq!(count(&|asked| asked.actor = "al*".into()).await, 3);
+    assert_eq!(count(&|asked| asked.actor = "alice at b".into()).await, 1);
+    // By pages it is the same.
+    let paged = pb::ListAuditRecordsRequest { until: newest, page_size: 1, ..Default::default() };
+    let first = a.audit.list(called(paged.clone())).await.unwrap().into_inner();
+    let token = first.next_page_token;
+    let second = pb::ListAuditRecordsRequest { page_token: token, ..paged };
+    let second = a.audit.list(called(second)).await.unwrap().into_inner().records;
+    assert_eq!([&first.records[0], &second[0]], [&all[1], &all[2]]);
+    let until = pb::ExportAuditRequest { until: newest, ..Default::default() };
+    let items = a.audit.export(called(until)).await.unwrap().into_inner();
+    let items: Vec<Item> = items.map(|item| item.unwrap().into_message().item.unwrap()).collect().await;
+    assert_eq!(items.iter().filter(|item| matches!(item, Item::Record(_))).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_that_can_find_nothing_is_refused_everywhere() {
+    let place = Place::new();
+    let a = place.node("a").await;
+    let (object, action) = ("leaders/x".to_owned(), "peers.cordn".to_owned());
+    let listed = pb::ListAuditRecordsRequest { object: object.clone(), ..Default::default() };
+    let watched = pb::WatchAuditRecordsRequest { action: action.clone(), ..Default::default() };
+    let exported = pb::ExportAuditRequest { action, ..Default::default() };
+    let cases = [
+        ("list", a.audit.list(called(listed)).await.map(drop), "leader/x"),
+        ("watch", a.audit.watch(called(watched)).await.map(drop), "peers.cordon"),
+        ("export", a.audit.export(called(exported)).await.map(drop), "peers.cordon"),
+    ];
+    for (what, answer, meant) in cases {
+        let refused = Fault::from(&answer.unwrap_err());
+        assert_eq!(&*refused.reason, "INVALID_ARGUMENT", "{what}");
+        assert!(refused.to_string().contains("no record can match"), "{what}: {refused:?}");
+        assert!(format!("{refused:?}").contains(meant), "{what}: {refused:?}");
+    }
+    let at = Some(crate::daemon::objects::timestamp(Millis(1_795_000_000_000)));
+    let backwards = pb::ListAuditRecordsRequest { since: at, until: at, ..Default::default() };
+    assert!(a.audit.list(called(backwards)).await.is_err());
 }
