@@ -9,6 +9,7 @@ pub mod audit_seal;
 pub mod catalogue;
 pub mod check;
 pub mod exchange;
+pub mod field_changes;
 pub mod join_policy;
 pub mod lease;
 pub mod peer;

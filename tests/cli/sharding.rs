@@ -227,8 +227,18 @@ fn namespaces(request: &Request, path: &str) -> Reply {
         ("POST", "/control/namespaces/orders") => {
             change(request, "detail", &namespace(), true, &["4 shards by rendezvous"])
         }
+        ("PUT", "/control/namespaces/orders") if request.body.contains("\"selfApproval\":true") => {
+            let line = "policy.selfApproval: - -> true";
+            let mut waits = namespace();
+            waits["pending"] = json!({
+                "spec": {"strategyId": "rendezvous", "policy": {"selfApproval": true}}, "proposedBy": "operator:ann",
+                "reason": "alone at night", "proposedAt": "2026-11-20T06:01:09Z", "expiresAt": "2026-11-21T06:01:09Z",
+                "changes": [line], "lowers": ["policy.selfApproval"],
+            });
+            change(request, "detail", &waits, true, &[&format!("pending: {line}")])
+        }
         ("PUT", "/control/namespaces/orders") => {
-            change(request, "detail", &namespace(), true, &["weights: changed"])
+            change(request, "detail", &namespace(), true, &["weights.relay-b119: - -> 2.0"])
         }
         ("DELETE", "/control/namespaces/orders") => {
             change(request, "detail", &namespace(), true, &["deleted, with 4 shards"])

@@ -55,6 +55,18 @@ pub async fn one(session: &Session, namespace: &str) -> Result<Value, CliError> 
     Ok(document)
 }
 
+/// What somebody else has to ask for as well; empty: nothing.
+pub fn pending(namespace: &Value) -> String {
+    match text(namespace, "pending.proposedBy") {
+        "" => String::new(),
+        proposer => {
+            let lines: Vec<&str> =
+                items(namespace, "pending.changes").iter().filter_map(Value::as_str).collect();
+            format!("asked for by {proposer}: {}", lines.join("; "))
+        }
+    }
+}
+
 /// Everything of a namespace, one line per field.
 fn describe(document: &Value, absolute: bool) -> String {
     let namespace = field(document, "detail");
@@ -93,6 +105,8 @@ fn describe(document: &Value, absolute: bool) -> String {
         ("map", said("mapVersion")),
         ("checksum", said("checksum")),
         ("plan", said("planId")),
+        ("pending", pending(namespace)),
+        ("until", ago("pending.expiresAt")),
         ("version", said("version")),
         ("created", ago("createdAt")),
         ("updated", ago("updatedAt")),

@@ -45,6 +45,7 @@ static COLUMNS: &[Column] = &[
     Column::new("shards", |namespace, _| plain(field(namespace, "shards")))
         .number(|namespace| field(namespace, "shards").as_f64().unwrap_or(0.0)),
     Column::new("state", |namespace, _| state(namespace)).keep(),
+    Column::new("pending", |namespace, _| text(namespace, "pending.proposedBy").to_owned()).seldom(),
     Column::new("strategy", |namespace, _| text(namespace, "spec.strategyId").to_owned()),
     Column::new("map", |namespace, _| text(namespace, "mapVersion").to_owned())
         .number(|namespace| text(namespace, "mapVersion").parse().unwrap_or(0.0)),

@@ -33,6 +33,7 @@ Examples:
 /// Change the rules of a namespace
 ///
 /// What that changes of who owns what takes a plan. Flags change what they name. A file replaces all rules.
+/// What asks for fewer approvals than before holds once somebody else has asked for the same.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct SetArgs {
@@ -68,7 +69,7 @@ async fn once(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
     };
     let mut fields = args.spec.request(before)?;
     fields["namespace"] = json!(args.namespace);
-    let change = Change {
+    let mut change = Change {
         rpc: &SET,
         name: format!("{KIND}/{}", args.namespace),
         write: &args.write,
@@ -79,7 +80,17 @@ async fn once(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError> {
         version,
         fields,
     };
-    change.run(session).await
+    let document = change.send(session).await?;
+    if text(&document, "detail.pending.proposedBy").is_empty() {
+        return change.tell(session, document);
+    }
+    (change.done, change.already) = ("waits for somebody else", "it waits for somebody else already");
+    let exit = change.tell(session, document)?;
+    session.notes().say(
+        "hint: somebody else with mesh.admin has to ask for the same within a day, by the same command; until then the \
+         rules are as they were",
+    );
+    Ok(exit)
 }
 
 /// What was said, without what was not.

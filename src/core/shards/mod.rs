@@ -2,6 +2,7 @@
 
 pub mod alarms;
 pub mod control;
+pub mod eyes;
 pub mod holders;
 pub mod load;
 pub mod map;

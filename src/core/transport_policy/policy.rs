@@ -10,6 +10,7 @@ use omnirelay_wire::timestamp::{Timestamp, millis};
 use prost::Message as _;
 
 use super::pairing::{Encoding, Pairing, Transport};
+use crate::core::field_changes::field_changes;
 
 /// Traffic between the nodes of a mesh: what no policy may loosen is of it.
 pub const MESH_INTERNAL: &str = "mesh-internal";
@@ -328,19 +329,11 @@ pub fn differences(before: &pb::TransportPolicy, after: &pb::TransportPolicy) ->
             lines.push(format!("category {name}: {} -> {}", said(was), said(is)));
         }
     }
-    let exceptions = |policy: &pb::TransportPolicy| {
-        let names: Vec<&str> = policy.exceptions.iter().map(|exception| exception.name.as_str()).collect();
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    let exceptions = |policy: &pb::TransportPolicy| pb::TransportPolicy {
+        exceptions: policy.exceptions.clone(),
+        ..Default::default()
     };
-    if before.exceptions != after.exceptions {
-        let (was, is) = (exceptions(&before), exceptions(&after));
-        let line = if was == is {
-            format!("exceptions {is}: changed")
-        } else {
-            format!("exceptions: {was} -> {is}")
-        };
-        lines.push(line);
-    }
+    lines.extend(field_changes("", &exceptions(&before), &exceptions(&after)));
     if before.legacy != after.legacy {
         lines.push(format!("legacy: {} -> {}", words(&before.legacy), words(&after.legacy)));
     }

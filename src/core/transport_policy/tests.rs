@@ -414,7 +414,7 @@ fn what_changes_is_told_line_by_line() {
     let lines = differences(&pb::TransportPolicy::default(), &policy(after.clone()));
     let expected = [
         "category own: none -> http2+json",
-        "exceptions: none -> old",
+        "exceptions: - -> old",
         "legacy: http1 -> http2+json",
         "budgets.rawEndpointsMax: 0 -> 3",
     ];

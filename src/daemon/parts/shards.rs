@@ -76,10 +76,11 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.topics.add(plans_topic(registry.clone()));
     node.topics.add(states_topic());
     let limits = ShardLimits { per_namespace: config.per_namespace_max, per_mesh: config.per_mesh_max };
-    let namespaces = Namespaces { registry: registry.clone(), gossip: gossip.clone(), limits };
+    let approves = config.self_approval.unwrap_or(false);
+    let namespaces =
+        Namespaces { registry: registry.clone(), gossip: gossip.clone(), limits, self_approval: approves };
     let namespaces = NamespaceControlServiceServer::new(namespaces);
     node.serve(PortName::Control, namespaces.send_compressed(Gzip).accept_compressed(Gzip));
-    let approves = config.self_approval.unwrap_or(false);
     let plans = Plans::new(registry.clone(), gossip.clone(), approves, watches_max).counting(metrics);
     let plans = RebalanceControlServiceServer::new(plans);
     node.serve(PortName::Control, plans.send_compressed(Gzip).accept_compressed(Gzip));

@@ -335,7 +335,16 @@ async fn the_policy_decides_who_joins_of_those_that_have_a_token() {
     });
     let set = mesh.enrollment.set_join_policy(rules(vec![prod.clone()], Vec::new())).await.unwrap();
     let set = set.into_inner();
-    assert_eq!((set.changes, set.policy.unwrap().version), (vec!["rules: token -> prod".to_owned()], 1));
+    let expected = [
+        "rules: token -> prod",
+        "rules.prod.effect: - -> allow",
+        "rules.prod.environments: - -> prod",
+        "rules.prod.labelSelector: - -> tier=edge",
+        "rules.prod.lifetimeSeconds: - -> 3600",
+        "rules.token.effect: allow -> -",
+    ];
+    assert_eq!(set.changes, expected);
+    assert_eq!(set.policy.unwrap().version, 1);
     let again = mesh.enrollment.set_join_policy(rules(vec![prod], Vec::new())).await.unwrap().into_inner();
     assert!(!again.changed && again.policy.unwrap().version == 1);
     let asked = |node: &str, environment: &str, tier: &str| {

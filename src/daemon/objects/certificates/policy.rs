@@ -17,6 +17,7 @@ use tonic::Response;
 
 use super::issue::{LIFETIME, LIFETIME_MAX};
 use super::{Certificates, JOIN_POLICY, ONLY, pb};
+use crate::core::field_changes::field_changes;
 use crate::core::join_policy;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::asked::{Asked, answers};
@@ -81,7 +82,7 @@ impl Certificates {
                     false => vec![put(&with_unknown_fields(wanted.clone(), before.as_deref()))],
                 };
                 let before = before.as_deref().cloned().unwrap_or_else(by_token_alone);
-                let changes = differences(&before, &wanted);
+                let changes = field_changes("", &shown(before), &shown(wanted.clone()));
                 let policy = found.map_or_else(|| shown(wanted.clone()), |found| show(found));
                 let policy = pb::JoinPolicy {
                     rules: wanted.rules.clone(),
@@ -216,25 +217,6 @@ fn check(value: &JoinPolicyValue) -> Result<(), Fault> {
 
 fn put(value: &JoinPolicyValue) -> Write {
     Write::Put { id: policy_id(), value: Bytes::from(value.encode_to_vec()), group: None }
-}
-
-/// What of two policies differs, a line each.
-fn differences(before: &JoinPolicyValue, after: &JoinPolicyValue) -> Vec<String> {
-    let names = |value: &JoinPolicyValue| -> String {
-        let names: Vec<&str> = value.rules.iter().map(|rule| rule.name.as_str()).collect();
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-    };
-    let find = |name: &str| before.rules.iter().find(|rule| rule.name == name);
-    let is_other = |rule: &&pb::JoinRule| find(&rule.name).is_some_and(|known| known != *rule);
-    let mut lines = Vec::new();
-    if names(before) != names(after) {
-        lines.push(format!("rules: {} -> {}", names(before), names(after)));
-    }
-    lines.extend(after.rules.iter().filter(is_other).map(|rule| format!("rule {}: changed", rule.name)));
-    if before.attesters != after.attesters {
-        lines.push(format!("attesters: {} -> {}", before.attesters.len(), after.attesters.len()));
-    }
-    lines
 }
 
 fn shown(value: JoinPolicyValue) -> pb::JoinPolicy {

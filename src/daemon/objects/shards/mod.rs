@@ -10,6 +10,7 @@ mod holding;
 mod known;
 pub mod loads;
 pub mod namespaces;
+mod pending_rules;
 pub mod plans;
 pub mod release;
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Namespaces: what shards are shards of, and the rules by which they are owned.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +14,15 @@ use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::namespace_control_service::{CREATE, DELETE, SET};
 use prost::Message as _;
-use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use tonic::Response;
 use tracing::warn;
 
 use super::change::check_ticket;
 use super::known::{Map, Maps, NAMESPACE, Nodes, namespace_id, namespace_not_found, not_ready};
-use super::{SHARDS_RUNBOOK, pb};
+use super::pending_rules::Asking;
+use super::{SHARDS_RUNBOOK, pb, pending_rules};
+use crate::core::field_changes::field_changes;
 use crate::core::shards::map::hexadecimal;
 use crate::core::shards::member::Member;
 use crate::core::shards::planning::plan;
@@ -58,6 +58,8 @@ pub struct Namespaces {
     pub registry: Arc<Registry>,
     pub gossip: Option<Arc<Gossip>>,
     pub limits: ShardLimits,
+    /// Whether who proposes something may approve it, where the policy of a namespace does not say.
+    pub self_approval: bool,
 }
 
 serve! {
@@ -139,8 +141,8 @@ impl Namespaces {
                 let (spec, shards) = (made.spec.as_ref(), made.shards);
                 let strategy = spec.map(|spec| spec.strategy_id.as_str()).unwrap_or_default();
                 let mut changes = vec![format!("{shards} shards by {strategy}")];
-                let policy = spec.and_then(|spec| spec.policy.as_ref());
-                changes.extend(policy_differences(None, policy));
+                let policy = spec.and_then(|spec| spec.policy.clone()).unwrap_or_default();
+                changes.extend(field_changes("policy", &Default::default(), &policy));
                 let shown = shown_of(&asked.id, &made);
                 Ok(Decision { writes: vec![put(&asked.id, &made)], changes, answer: answer(shown) })
             })
@@ -259,17 +261,19 @@ impl Namespaces {
                 if before.phase() != Phase::Ready {
                     return Err(not_ready(&asked.id, &before));
                 }
-                let kept = before.spec.clone().unwrap_or_default();
-                let after = NamespaceValue {
-                    spec: Some(spec.clone().in_place_of(&kept)),
-                    ..NamespaceValue::clone(&before)
+                let asking = Asking {
+                    principal: &caller.principal,
+                    reason: &asked.reason,
+                    now: self.registry.view().now(),
+                    self_approval: self.self_approval,
                 };
+                let (after, changes) = pending_rules::decided(&before, &spec, &asking);
                 if after == *before {
                     return Ok(unchanged(show(found)));
                 }
-                let changes = differences(before.spec.as_ref(), &spec);
                 let shown = pb::Namespace {
-                    spec: Some(spec.clone()),
+                    spec: after.spec.clone(),
+                    pending: after.pending.clone(),
                     version: found.record.version.0 + 1,
                     ..show(found)
                 };
@@ -373,6 +377,7 @@ fn shown_of(name: &str, value: &NamespaceValue) -> pb::Namespace {
         state_reason: value.state_reason.clone(),
         state_since: value.state_since,
         plan_id: value.plan_id.clone(),
+        pending: value.pending.clone(),
         ..pb::Namespace::default()
     }
 }
@@ -385,6 +390,7 @@ pub fn counted(map: &Map<'_>, nodes: &Nodes) -> pb::Namespace {
         u32::try_from(values.0.iter().filter(|(_, value)| is(value)).count()).unwrap_or(u32::MAX)
     };
     let is_gone = |owner: &str| members.get(owner).is_none_or(Member::is_gone);
+    let shown = show(map.record);
     let has_nodes = members.values().any(|member| member.standing == Standing::Open);
     let rules = Rules { moves_max: 0, strategy: Strategy::Rendezvous, ..spec.rules() };
     let planned = plan(map.name(), &values.all(), &members, &rules, &std::collections::BTreeMap::new());
@@ -396,7 +402,8 @@ pub fn counted(map: &Map<'_>, nodes: &Nodes) -> pb::Namespace {
         overloaded: u32::try_from(members.values().filter(|member| member.has_too_much(nodes.now())).count())
             .unwrap_or(u32::MAX),
         imbalance: (has_nodes && map.is_ready()).then_some(planned.summary.imbalance_before),
-        ..show(map.record)
+        pending: shown.pending.clone().filter(|pending| pending_rules::is_live(pending, nodes.now())),
+        ..shown
     }
 }
 
@@ -410,54 +417,6 @@ fn checked(spec: Option<pb::NamespaceSpec>) -> Result<pb::NamespaceSpec, Fault> 
     let strategy = Spec::of(&spec).map_err(Fault::invalid)?.strategy;
     strategy.word().clone_into(&mut spec.strategy_id);
     Ok(spec)
-}
-
-/// What is otherwise in the rules, a line each.
-fn differences(before: Option<&pb::NamespaceSpec>, after: &pb::NamespaceSpec) -> Vec<String> {
-    let nothing = pb::NamespaceSpec::default();
-    let before = before.unwrap_or(&nothing);
-    let mut changes = Vec::new();
-    if before.strategy_id != after.strategy_id {
-        changes.push(format!("strategyId: {} -> {}", before.strategy_id, after.strategy_id));
-    }
-    let mut said =
-        |field: &str, is_other: bool| changes.extend(is_other.then(|| format!("{field}: changed")));
-    said("weights", before.weights != after.weights);
-    said("capacities", before.capacities != after.capacities);
-    said("eligible", before.eligible != after.eligible);
-    changes.extend(policy_differences(before.policy.as_ref(), after.policy.as_ref()));
-    changes
-}
-
-/// What is otherwise in a policy, a line for each field: who allowed what must be in the trail.
-fn policy_differences(
-    before: Option<&pb::RebalancePolicy>,
-    after: Option<&pb::RebalancePolicy>,
-) -> Vec<String> {
-    let said = |policy: Option<&pb::RebalancePolicy>| {
-        let document = serde_json::to_value(policy.cloned().unwrap_or_default()).unwrap_or_default();
-        document.as_object().cloned().unwrap_or_default()
-    };
-    let (before, after) = (said(before), said(after));
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let of = |name: &String| {
-        let [before, after] =
-            [&before, &after].map(|said| shown_value(said.get(name).unwrap_or(&Value::Null)));
-        (before != after).then(|| format!("policy.{name}: {before} -> {after}"))
-    };
-    names.into_iter().filter_map(of).collect()
-}
-
-/// A value of a policy as a line has it; `-`: nothing is said.
-fn shown_value(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) if text == "unspecified" => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) if items.is_empty() => "-".to_owned(),
-        Value::Array(items) => items.iter().map(shown_value).collect::<Vec<_>>().join(", "),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
-    }
 }
 
 fn unchanged(detail: pb::Namespace) -> Decision<pb::NamespaceChange> {

@@ -1,5 +1,6 @@
 //! Shards on the memory store, in paused time: several nodes, one mesh.
 
+mod eyes;
 mod holding;
 mod moving;
 mod planning;
@@ -71,6 +72,7 @@ impl Daemon {
                 registry: registry.clone(),
                 gossip: None,
                 limits: ShardLimits { per_namespace: 1000, per_mesh: 1500 },
+                self_approval: false,
             },
             plans: Plans::new(registry.clone(), None, false, 100),
             peers: Peers::new(registry, 100),

@@ -1,0 +1,81 @@
+//! Rules that lower how many have to agree: they wait for somebody else, as a plan does under the rules of before.
+
+use std::time::Duration;
+
+use omnirelay_core::time::Millis;
+use omnirelay_wire::pb::omnirelay::store::v1::NamespaceValue;
+
+use super::pb;
+use crate::core::field_changes::field_changes;
+use crate::core::shards::eyes::fields_that_lower;
+use crate::core::shards::spec::Spec;
+use crate::daemon::objects::timestamp;
+
+/// How long a change of rules waits for somebody else.
+const WAITS: Duration = Duration::from_secs(24 * 3600);
+
+/// Who asks for rules, when and why.
+pub struct Asking<'a> {
+    pub principal: &'a str,
+    pub reason: &'a str,
+    pub now: Millis,
+    /// Whether who proposes may approve, where rules do not say.
+    pub self_approval: bool,
+}
+
+/// What becomes of a namespace whose rules are to be these, and what of it changes, a line each.
+///
+/// The same, asked for by two, is what both want: who asks second approves.
+pub fn decided(
+    before: &NamespaceValue,
+    wanted: &pb::NamespaceSpec,
+    asking: &Asking<'_>,
+) -> (NamespaceValue, Vec<String>) {
+    let kept = before.spec.clone().unwrap_or_default();
+    let mut changes = field_changes("", &kept.known(), &wanted.known());
+    let mut after =
+        NamespaceValue { spec: Some(wanted.clone().in_place_of(&kept)), pending: None, ..before.clone() };
+    let waiting = before.pending.as_ref().filter(|pending| is_live(pending, asking.now));
+    let same =
+        waiting.filter(|pending| pending.spec.as_ref().is_some_and(|spec| spec.known() == wanted.known()));
+    let (old, new) = (Spec::stored(before.spec.as_ref()).policy, Spec::stored(Some(wanted)).policy);
+    let lowered = fields_that_lower(&old, &new, asking.self_approval);
+    match (lowered.is_empty(), same) {
+        (true, _) => {
+            changes.extend(
+                waiting.map(|pending| format!("pending: what {} asked for is dropped", pending.proposed_by)),
+            );
+        }
+        (false, Some(pending)) if pending.proposed_by != asking.principal => {
+            changes
+                .push(format!("approved: asked for by {}, and by {}", pending.proposed_by, asking.principal));
+        }
+        // It waits already.
+        (false, Some(_)) => return (before.clone(), Vec::new()),
+        (false, None) => {
+            let pending = pb::PendingRules {
+                spec: Some(wanted.clone()),
+                proposed_by: asking.principal.to_owned(),
+                reason: asking.reason.to_owned(),
+                proposed_at: Some(timestamp(asking.now)),
+                expires_at: Some(timestamp(asking.now.after(WAITS))),
+                changes: changes.clone(),
+                lowers: lowered.iter().map(|field| format!("policy.{field}")).collect(),
+                ..Default::default()
+            };
+            after = NamespaceValue { pending: Some(pending), ..before.clone() };
+            changes = changes.iter().map(|line| format!("pending: {line}")).collect();
+            changes.push(format!(
+                "pending: until somebody else asks for the same, as {} asks for fewer approvals",
+                lowered.join(", ")
+            ));
+        }
+    }
+    (after, changes)
+}
+
+/// Whether it may still be approved.
+pub fn is_live(pending: &pb::PendingRules, now: Millis) -> bool {
+    let now = timestamp(now);
+    pending.expires_at.is_some_and(|end| (now.seconds, now.nanos) < (end.seconds, end.nanos))
+}
