@@ -228,6 +228,9 @@ reasons! {
         "the key of the request was revoked", "make a new key; others may know the one that was revoked";
     LABEL_TAKEN: FailedPrecondition,
         "a label has another value", "add --overwrite to change it";
+    LAST_ADMINISTRATOR: FailedPrecondition,
+        "nobody with mesh.admin would be left who can come in",
+        "give it to somebody else first; or add --last-administrator, which the audit trail has";
     LAST_NODE: FailedPrecondition,
         "of all nodes of omnirelay up only this one runs, so that nobody could bring any of them back",
         "omnirelay dev resume NODE for another one first; omnirelay down ends the mesh";

@@ -29,6 +29,9 @@ pub struct DeleteArgs {
     /// Who, as the audit trail names it
     #[arg(value_name = "PRINCIPAL", value_parser = super::principal, add = complete::ids(&super::OBJECTS))]
     principal: String,
+    /// Even if nobody with mesh.admin is left who can come in
+    #[arg(long)]
+    last_administrator: bool,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -40,7 +43,7 @@ pub async fn run(args: &DeleteArgs, session: &mut Session) -> Result<Exit, CliEr
         write: &args.write,
         question: Some(format!("Delete the binding of {}?", args.principal)),
         done: "deleted",
-        fields: json!({}),
+        fields: json!({"lastAdministrator": args.last_administrator}),
     };
     change.run(session).await
 }

@@ -33,6 +33,9 @@ pub struct SetArgs {
     /// Such as mesh.read, mesh.operate and mesh.admin
     #[arg(required = true, value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// Even if nobody with mesh.admin is left who can come in
+    #[arg(long)]
+    last_administrator: bool,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -44,7 +47,7 @@ pub async fn run(args: &SetArgs, session: &mut Session) -> Result<Exit, CliError
         write: &args.write,
         question: None,
         done: "set",
-        fields: json!({ "scopes": args.scopes }),
+        fields: json!({ "scopes": args.scopes, "lastAdministrator": args.last_administrator }),
     };
     change.run(session).await
 }

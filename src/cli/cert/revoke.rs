@@ -35,6 +35,9 @@ pub struct RevokeArgs {
     /// Cluster of the node [default: that of the daemon]
     #[arg(long)]
     cluster: Option<String>,
+    /// Even if nobody with mesh.admin is left who can come in
+    #[arg(long)]
+    last_administrator: bool,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -61,6 +64,7 @@ pub async fn run(args: &RevokeArgs, session: &mut Session) -> Result<Exit, CliEr
     let Which { node, service, operator, serial } = &args.which;
     let request = json!({
         "node": node, "service": service, "operator": operator, "serial": serial, "cluster": args.cluster,
+        "lastAdministrator": args.last_administrator,
     });
     let change = Change {
         rpc: &REVOKE,

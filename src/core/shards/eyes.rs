@@ -41,7 +41,7 @@ mod tests {
         };
         let (as_is, four) = (policy(|_| {}), policy(|policy| policy.self_approval = Some(false)));
         let alone = policy(|policy| policy.self_approval = Some(true));
-        let balanced = policy(|policy| policy.balance = Automation::Automatic);
+        let asking = policy(|policy| policy.balance = Automation::Propose);
         let proposed = policy(|policy| policy.evacuation = Automation::Propose);
         let braked = policy(|policy| policy.brake = None);
         let never = policy(|policy| (policy.brake, policy.brake_milli) = (None, 1000));
@@ -59,10 +59,10 @@ mod tests {
             ),
             ("said as it is", &as_is, &four, false, &[]),
             ("alone was allowed by the configuration", &as_is, &alone, true, &[]),
-            ("alone was allowed", &alone, &balanced, false, &[]),
+            ("alone was allowed", &alone, &as_is, false, &[]),
             ("more eyes", &alone, &four, false, &[]),
-            ("the controller need not ask", &as_is, &balanced, false, &["balance"]),
-            ("it has to ask", &balanced, &as_is, false, &[]),
+            ("the controller need not ask", &asking, &as_is, false, &["balance"]),
+            ("it has to ask", &as_is, &asking, false, &[]),
             ("it need not ask any more", &proposed, &as_is, false, &["evacuation"]),
             ("the brake ends by itself", &braked, &as_is, false, &["brake"]),
             ("there is no brake any more", &braked, &never, false, &["brake"]),

@@ -57,6 +57,39 @@ async fn a_binding_gives_its_scopes_until_it_is_deleted() {
 }
 
 #[tokio::test]
+async fn the_last_administrator_goes_only_when_somebody_says_so() {
+    let (bindings, _tasks) = served().await;
+    let set = async |principal: &str, scopes: &[&str]| {
+        let done = bindings.set(called(wanted(principal, scopes))).await?.into_inner();
+        bindings.registry.ready_for(&done.cursor).await.unwrap();
+        Ok::<_, tonic::Status>(done)
+    };
+    let delete = |principal: &str, last_administrator: bool| pb::DeleteBindingRequest {
+        principal: principal.to_owned(),
+        last_administrator,
+        ..Default::default()
+    };
+    set("operator:ann", &["mesh.admin"]).await.unwrap();
+    set("operator:bob", &["mesh.read"]).await.unwrap();
+    let refused = Some("LAST_ADMINISTRATOR");
+    let reason_of = |status: tonic::Status| Fault::from(&status).reason.into_owned();
+    let narrowed = set("operator:ann", &["mesh.read"]).await.map_err(reason_of);
+    assert_eq!(narrowed.err().as_deref(), refused, "narrowed");
+    let gone = bindings.delete(called(delete("operator:ann", false))).await.map_err(reason_of);
+    assert_eq!(gone.err().as_deref(), refused, "deleted");
+    // Others than the last one, and what is none, go as before.
+    set("operator:bob", &["mesh.read", "mesh.admin"]).await.unwrap();
+    set("operator:ann", &["mesh.read"]).await.unwrap();
+    bindings.delete(called(delete("operator:ann", false))).await.unwrap();
+    let gone = bindings.delete(called(delete("operator:bob", true))).await.unwrap().into_inner();
+    assert_eq!(gone.changes[1], "administrators: the last one -> nobody", "{:?}", gone.changes);
+    bindings.registry.ready_for(&gone.cursor).await.unwrap();
+    // Where nobody was, nobody is taken away.
+    set("operator:bob", &["mesh.read"]).await.unwrap();
+    bindings.delete(called(delete("operator:bob", false))).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_version_that_has_gone_by_is_refused() {
     let (bindings, _tasks) = served().await;
     bindings.set(called(wanted(WHO, &["mesh.read"]))).await.unwrap();
@@ -110,6 +143,7 @@ async fn those_who_watch_are_told_of_each_change() {
     assert_eq!(next().await, (Type::Added, vec!["mesh.read".to_owned()]));
     bindings.set(called(wanted(WHO, &["mesh.admin"]))).await.unwrap();
     assert_eq!(next().await, (Type::Modified, vec!["mesh.admin".to_owned()]));
-    bindings.delete(called(gone())).await.unwrap();
+    let gone = pb::DeleteBindingRequest { last_administrator: true, ..gone() };
+    bindings.delete(called(gone)).await.unwrap();
     assert_eq!(next().await, (Type::Removed, vec!["mesh.admin".to_owned()]));
 }

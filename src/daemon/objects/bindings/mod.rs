@@ -20,10 +20,12 @@ use crate::core::peer::difference;
 use crate::daemon::identity::bound::{PRINCIPAL_BYTES_MAX, is_bound};
 use crate::daemon::identity::caller::{Caller, Scope, Scopes};
 use crate::daemon::objects::asked::{Asked, answers};
+use crate::daemon::objects::certificates::administrators::{LastAdministrator, Taken, check_left};
 use crate::daemon::objects::feed::{Events, Frame, Noun, Shown, Watches};
 use crate::daemon::objects::serve::serve;
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::mutate::{Decision, request_hash};
 use crate::daemon::registry::view::{View, ViewRecord};
 use pb::binding_event::Type;
@@ -38,6 +40,18 @@ const WORD_CHARS_SHOWN: usize = 40;
 /// The scopes that a principal was given; none while nobody has said so.
 pub fn granted(view: &View, principal: &str) -> Scopes {
     view.get(&binding_id(principal)).map_or(Scopes::NONE, |record| scopes(&record))
+}
+
+/// Whom bindings give `mesh.admin`, in the order of their names.
+pub fn administrators(view: &View) -> Vec<String> {
+    let records = view.list(&BINDING).records;
+    let found = records.iter().filter(|record| administers(record));
+    found.map(|record| record.record.id.key.clone()).collect()
+}
+
+/// Whether a binding gives `mesh.admin`.
+pub fn administers(record: &ViewRecord) -> bool {
+    scopes(record).contains(Scope::MeshAdmin)
 }
 
 /// Serves `BindingService` from a registry.
@@ -86,12 +100,15 @@ impl Bindings {
     ) -> Result<pb::BindingChange, Fault> {
         let hash = request_hash(&asked);
         let wanted = checked(&asked.scopes)?;
+        let last = LastAdministrator::of(asked.last_administrator);
         let pb::SetBindingRequest { principal, reason, expected_version, dry_run, .. } = asked;
         let asked = Asked { caller, rpc: SET, id: principal, reason, expected_version, dry_run, hash };
         check_principal(&asked.id)?;
         let registry = &self.registry;
         asked
-            .of_record(registry, binding_id(&asked.id), |found| {
+            .of_records(registry, binding_id(&asked.id), &[], |reader| {
+                let found = reader.get(&binding_id(&asked.id));
+                let found = found.as_ref();
                 if found.is_none() && registry.view().list(&BINDING).records.len() >= BINDINGS_MAX {
                     return Err(too_many());
                 }
@@ -111,7 +128,10 @@ impl Bindings {
                     writes.push(Write::Put { id, value, group: None });
                 }
                 let before = if before.is_empty() { Scopes::NONE.to_string() } else { before };
-                let changes = difference("scopes", before, wanted.to_string()).into_iter().collect();
+                let mut changes = Vec::from_iter(difference("scopes", before, wanted.to_string()));
+                if !wanted.contains(Scope::MeshAdmin) {
+                    changes.extend(administrator_taken(registry, reader, found, last)?);
+                }
                 Ok(Decision { writes, changes, answer: answer(shown) })
             })
             .await
@@ -123,15 +143,18 @@ impl Bindings {
         asked: pb::DeleteBindingRequest,
     ) -> Result<pb::BindingChange, Fault> {
         let hash = request_hash(&asked);
-        let pb::DeleteBindingRequest { principal, reason, expected_version, dry_run } = asked;
+        let pb::DeleteBindingRequest { principal, reason, expected_version, dry_run, last_administrator } =
+            asked;
+        let last = LastAdministrator::of(last_administrator);
         let asked = Asked { caller, rpc: DELETE, id: principal, reason, expected_version, dry_run, hash };
         check_principal(&asked.id)?;
         asked
-            .of_record(&self.registry, binding_id(&asked.id), |found| {
-                let found = found.ok_or_else(|| not_found(&asked.id))?;
-                let changes = difference("scopes", scopes(found), Scopes::NONE).into_iter().collect();
+            .of_records(&self.registry, binding_id(&asked.id), &[], |reader| {
+                let found = reader.get(&binding_id(&asked.id)).ok_or_else(|| not_found(&asked.id))?;
+                let mut changes = Vec::from_iter(difference("scopes", scopes(&found), Scopes::NONE));
+                changes.extend(administrator_taken(&self.registry, reader, Some(&found), last)?);
                 let writes = vec![Write::Delete { id: found.record.id.clone() }];
-                Ok(Decision { writes, changes, answer: answer(show(found)) })
+                Ok(Decision { writes, changes, answer: answer(show(&found)) })
             })
             .await
     }
@@ -157,8 +180,23 @@ impl Noun for WatchedBindings {
 
 answers! { pb::BindingChange: binding, created_at, updated_at }
 
-fn binding_id(principal: &str) -> RecordId {
+pub fn binding_id(principal: &str) -> RecordId {
     RecordId::new(BINDING, principal)
+}
+
+/// What is told of a binding that gives `mesh.admin` no more, where nobody else has it.
+///
+/// # Errors
+/// `LAST_ADMINISTRATOR`.
+fn administrator_taken(
+    registry: &Registry,
+    reader: &Reader<'_>,
+    found: Option<&Arc<ViewRecord>>,
+    last: LastAdministrator,
+) -> Result<Option<String>, Fault> {
+    let Some(found) = found.filter(|found| administers(found)) else { return Ok(None) };
+    let taken = Taken { principal: &found.record.id.key, revoked: None };
+    check_left(registry.view(), reader, taken, last)
 }
 
 /// Words that this version does not know give nothing.

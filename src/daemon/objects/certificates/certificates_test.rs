@@ -21,6 +21,7 @@ use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::own::IdentityFiles;
 use crate::daemon::identity::trust::{Refused, unix_now};
 pub(super) use crate::daemon::node::lab::reason;
+use crate::daemon::objects::bindings::binding_id;
 use crate::daemon::registry::follow::{follow_log, wait_for};
 
 /// A node that serves certificates, and keeps its own.
@@ -32,7 +33,7 @@ pub(super) struct Node {
 
 /// What keeps the identity of a node, which follows its store in a task of its own.
 pub(super) async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Keeper {
-    let kinds = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY];
+    let kinds = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY, binding_id("").kind];
     let registry = Arc::new(Registry::new(node_id, store, &kinds));
     tokio::spawn(follow_log(registry.clone()));
     wait_for(registry.view(), omnirelay_store::Revision(0)).await;

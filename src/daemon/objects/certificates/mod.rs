@@ -3,6 +3,7 @@
 //! What is issued and what it is issued on the strength of change in one commit, so that nobody gets a certificate beside
 //! a revocation that was made meanwhile.
 
+pub mod administrators;
 mod asking;
 mod authority;
 pub mod bearer;
@@ -216,6 +217,10 @@ fn unreadable() -> Fault {
 #[cfg(test)]
 #[path = "certificates_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "administrators_test.rs"]
+mod administrators_tests;
 
 #[cfg(test)]
 #[path = "lineage_test.rs"]

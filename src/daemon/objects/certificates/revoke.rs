@@ -16,6 +16,7 @@ use omnirelay_wire::rpc::certificate_service::{REINSTATE, REVOKE};
 use prost::Message as _;
 use tonic::Response;
 
+use super::administrators::{LastAdministrator, Taken, check_left};
 use super::authority::at;
 use super::holder::{Named, certificate_of, id_of, record_of};
 use super::lineage::{has_in_lineage, revoke_renewed};
@@ -70,27 +71,30 @@ impl Certificates {
             }
             (_, Some(_)) => return Err(Fault::invalid("field `serial` and one that names a holder")),
         };
-        self.change(of_list(caller, REVOKE, reason, asked.dry_run, hash), |reader, list, now| match &target {
-            Target::Serial(serial) => {
-                let held = self.held_in_lineage(reader, serial);
-                let known = certificate_in(&held, serial);
-                // One that the mesh has not issued, as from files, may live for as long as it likes.
-                let end = known.map_or(now + FOREIGN_MAX, |certificate| certificate.not_after.max(now));
-                let until = end + GRACE;
-                list.revoke(Revoked::Serial(serial.clone()), now, until, reason);
-                revoke_renewed(held.iter().map(|held| &**held), serial, list, now, reason);
-                Ok(Vec::new())
-            }
-            Target::Holder(holder, record) => {
-                let held = self.held_or_known(reader, holder, record)?;
-                bar(&held, holder, Bar::Holder, list, now, reason);
-                for id in self.ids_without_role(reader, holder)? {
-                    // Of whom only tokens may be known, or what files have brought.
-                    let until = now + LIFETIME_MAX + GRACE;
-                    list.revoke(Revoked::Holder(id), now, until, reason);
+        let last = LastAdministrator::of(asked.last_administrator);
+        self.change_unless(of_list(caller, REVOKE, reason, asked.dry_run, hash), last, |reader, list, now| {
+            match &target {
+                Target::Serial(serial) => {
+                    let held = self.held_in_lineage(reader, serial);
+                    let known = certificate_in(&held, serial);
+                    // One that the mesh has not issued, as from files, may live for as long as it likes.
+                    let end = known.map_or(now + FOREIGN_MAX, |certificate| certificate.not_after.max(now));
+                    let until = end + GRACE;
+                    list.revoke(Revoked::Serial(serial.clone()), now, until, reason);
+                    revoke_renewed(held.iter().map(|held| &**held), serial, list, now, reason);
+                    Ok(Vec::new())
                 }
-                let barred = CertificateValue { barred: true, ..held.clone() };
-                Ok(if held.barred { Vec::new() } else { vec![put(record, &barred)] })
+                Target::Holder(holder, record) => {
+                    let held = self.held_or_known(reader, holder, record)?;
+                    bar(&held, holder, Bar::Holder, list, now, reason);
+                    for id in self.ids_without_role(reader, holder)? {
+                        // Of whom only tokens may be known, or what files have brought.
+                        let until = now + LIFETIME_MAX + GRACE;
+                        list.revoke(Revoked::Holder(id), now, until, reason);
+                    }
+                    let barred = CertificateValue { barred: true, ..held.clone() };
+                    Ok(if held.barred { Vec::new() } else { vec![put(record, &barred)] })
+                }
             }
         })
         .await
@@ -167,6 +171,17 @@ impl Certificates {
         asked: Asked<'_>,
         change: impl Fn(&Reader<'_>, &mut Revocations, i64) -> Result<Vec<Write>, Fault>,
     ) -> Result<pb::RevocationChange, Fault> {
+        // Nodes administer nothing, and who is let back in takes nobody away.
+        self.change_unless(asked, LastAdministrator::MayGo, change).await
+    }
+
+    /// The same, unless the last administrator would go.
+    async fn change_unless(
+        &self,
+        asked: Asked<'_>,
+        last: LastAdministrator,
+        change: impl Fn(&Reader<'_>, &mut Revocations, i64) -> Result<Vec<Write>, Fault>,
+    ) -> Result<pb::RevocationChange, Fault> {
         const ALSO: &[Kind] = &[CERTIFICATE];
         asked
             .of_records(&self.registry, revocation_id(), ALSO, |reader| {
@@ -174,7 +189,9 @@ impl Certificates {
                 let before = self.signer.revoked(|id| reader.get(id));
                 let mut list = before.clone();
                 let mut writes = change(reader, &mut list, now)?;
-                let changes = differences(&before, &list);
+                let mut changes = differences(&before, &list);
+                let taken = Taken { revoked: Some(&list), ..Taken::default() };
+                changes.extend(check_left(self.registry.view(), reader, taken, last)?);
                 if list != before {
                     list.prune(now);
                     let signed = self.signer.signed(&authority, &list, now)?;

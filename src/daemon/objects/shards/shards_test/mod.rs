@@ -170,6 +170,7 @@ fn leader(daemons: &[Daemon]) -> Option<usize> {
 fn quick() -> pb::RebalancePolicy {
     pb::RebalancePolicy {
         silent_after_ms: Some(0),
+        balance: pb::rebalance_policy::Automation::Off.into(),
         cooldown_ms: Some(0),
         max_parallel_moves: Some(4),
         move_interval_ms: Some(0),
