@@ -36,6 +36,19 @@ pub struct Target {
     pub name: ServerName<'static>,
 }
 
+impl Target {
+    /// Its host, without brackets, and its port.
+    pub(crate) fn place(&self) -> Result<(&str, u16), ConnectError> {
+        let (host, port) = self.address.rsplit_once(':').unwrap_or((&self.address, ""));
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let source = || std::io::Error::new(std::io::ErrorKind::InvalidInput, "it has no port");
+        let port = port
+            .parse()
+            .map_err(|_| ConnectError::Name { address: self.address.clone(), source: source() })?;
+        Ok((host, port))
+    }
+}
+
 /// Why no connection was opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -19,8 +18,6 @@ use crate::negotiate::{Downgrade, HEAD_START, Memory, Raced, race};
 
 /// How long a connection may take to be opened.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// How long one address is tried until the next is tried beside, where a peer may be at several.
-const OTHER_ADDRESS_AFTER: Duration = Duration::from_millis(200);
 /// At how many addresses a peer is looked for at most.
 const ADDRESSES_MAX: usize = 4;
 /// How soon after neither carrier came up it is tried again at the earliest; twice as late each time, up to [`AGAIN_MAX`].
@@ -328,7 +325,7 @@ impl Peer {
                 self.may_http3(&state) && !way.bulk && state.memory.is_blocked(Instant::now()).is_none();
             (state.tried(), tries)
         };
-        let dialled = self.first_of(targets, move |target| async move {
+        let dialled = first_of(targets, move |target| async move {
             let opened = match tries {
                 true => self.negotiate(&target).await,
                 false => self.connect(Protocol::Http2, &target).await,
@@ -339,44 +336,6 @@ impl Peer {
             Ok((target, open)) => Ok(self.keep(&target, open)),
             Err(error) => Err(self.note_unreachable(&error)),
         }
-    }
-
-    /// Tries one address after the other, the next beside once one takes long. What the first says that comes up; else why the
-    /// likeliest did not.
-    async fn first_of<T, F>(
-        &self,
-        targets: Vec<Target>,
-        dial: impl Fn(Target) -> F,
-    ) -> Result<T, ConnectError>
-    where
-        F: Future<Output = Result<T, ConnectError>>,
-    {
-        let (mut dialled, mut rest) = (FuturesUnordered::new(), targets.into_iter());
-        let mut failed = None;
-        loop {
-            let next = rest.next();
-            let is_last = next.is_none();
-            dialled.extend(next.map(&dial));
-            if dialled.is_empty() {
-                break;
-            }
-            let late = async {
-                match is_last {
-                    true => std::future::pending().await,
-                    false => tokio::time::sleep(OTHER_ADDRESS_AFTER).await,
-                }
-            };
-            tokio::select! {
-                Some(answered) = dialled.next() => match answered {
-                    Ok(open) => return Ok(open),
-                    Err(error) => {
-                        failed.get_or_insert(error);
-                    }
-                },
-                () = late => {}
-            }
-        }
-        Err(failed.unwrap_or_else(|| ConnectError::Failed("no address of it is known".into())))
     }
 
     /// An open connection that a call of this kind may use.
@@ -463,7 +422,7 @@ impl Peer {
     /// [`ConnectError`].
     pub async fn measured(&self, protocol: Protocol) -> Result<Arc<dyn Connection>, ConnectError> {
         let targets = self.state().tried();
-        self.first_of(targets, move |target| async move { self.connect(protocol, &target).await }).await
+        first_of(targets, move |target| async move { self.connect(protocol, &target).await }).await
     }
 
     /// Has calls use a connection, until it has to end.
@@ -517,6 +476,15 @@ impl Peer {
         state.failed = Some(Failed { what: what.clone(), until, wait });
         PeerError::Unreachable(what)
     }
+}
+
+/// As [`omnirelay_dial::first_of`], of a peer.
+async fn first_of<T, F>(targets: Vec<Target>, dial: impl Fn(Target) -> F) -> Result<T, ConnectError>
+where
+    F: Future<Output = Result<T, ConnectError>>,
+{
+    let dialled = omnirelay_dial::first_of(targets, dial).await;
+    dialled.map_err(|error| error.unwrap_or_else(|| ConnectError::Failed("no address of it is known".into())))
 }
 
 /// What a connection that was not opened says of HTTP/3.

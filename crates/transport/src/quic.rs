@@ -151,15 +151,23 @@ impl Quic {
         config.alpn_protocols = vec![h3::ALPN.to_vec()];
         config.enable_early_data = false;
         let config = QuicClientConfig::try_from(config).map_err(|error| ConnectError::Tls(error.into()))?;
-        let mut config = quinn::ClientConfig::new(Arc::new(config));
-        let (mut transport, acknowledged) = (transport(self.limits), Acknowledged::default());
-        transport.congestion_controller_factory(acknowledged.counting());
-        config.transport_config(Arc::new(transport));
-        let address = resolve(&to.address, self.endpoint.local_addr().ok()).await?;
+        let config = Arc::new(config);
         let failed = |error: BoxError| ConnectError::Failed(error);
-        let connecting = self.endpoint.connect_with(config, address, &to.name.to_str());
-        let connection = connecting.map_err(|error| failed(error.into()))?.await;
-        let connection = connection.map_err(|error| failed(error.into()))?;
+        let begin = |address| {
+            let config = config.clone();
+            async move {
+                let mut config = quinn::ClientConfig::new(config);
+                let (mut transport, acknowledged) = (transport(self.limits), Acknowledged::default());
+                transport.congestion_controller_factory(acknowledged.counting());
+                config.transport_config(Arc::new(transport));
+                let connecting = self.endpoint.connect_with(config, address, &to.name.to_str());
+                let connection = connecting.map_err(|error| failed(error.into()))?.await;
+                Ok((connection.map_err(|error| failed(error.into()))?, acknowledged))
+            }
+        };
+        let addresses = resolve(to, self.endpoint.local_addr().ok()).await?;
+        let begun = omnirelay_dial::first_of(addresses, begin).await;
+        let (connection, acknowledged) = begun.map_err(|error| error.unwrap_or_else(|| unreachable(to)))?;
         let shown = connection.peer_identity().and_then(|shown| shown.downcast::<Vec<_>>().ok());
         let client = h3::Client::begin(connection.clone()).await.map_err(failed)?;
         let ends = Mutex::new(Some(ends(shown.map(|shown| *shown).unwrap_or_default())));
@@ -168,22 +176,28 @@ impl Quic {
     }
 }
 
-/// The first address of a host that a socket of `own` can reach.
-async fn resolve(address: &str, own: Option<SocketAddr>) -> Result<SocketAddr, ConnectError> {
-    let unknown = |source| ConnectError::Name { address: address.to_owned(), source };
-    let found: Vec<_> = tokio::net::lookup_host(address).await.map_err(unknown)?.collect();
+/// The addresses of a host that a socket of `own` can reach; never none.
+async fn resolve(to: &Target, own: Option<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
+    let (host, port) = to.place()?;
+    let found = omnirelay_dial::lookup(host, port).await;
+    let found = found.map_err(|source| ConnectError::Name { address: to.address.clone(), source })?;
     // A socket of all addresses of IPv6 reaches IPv4 too, by addresses that are mapped.
-    let reaches = |to: &&SocketAddr| {
+    let reaches = |to: &SocketAddr| {
         own.is_none_or(|own| own.is_ipv6() == to.is_ipv6() || own.is_ipv6() && own.ip().is_unspecified())
     };
-    let first = found.iter().find(reaches).copied();
-    let first = first.ok_or_else(|| unknown(io::ErrorKind::AddrNotAvailable.into()))?;
-    Ok(match (first, own) {
+    let mapped = |to: SocketAddr| match (to, own) {
         (SocketAddr::V4(v4), Some(SocketAddr::V6(_))) => {
             SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
         }
-        (first, _) => first,
-    })
+        (to, _) => to,
+    };
+    let reached: Vec<_> = found.into_iter().filter(reaches).map(mapped).collect();
+    if reached.is_empty() { Err(unreachable(to)) } else { Ok(reached) }
+}
+
+/// What a host is that has no address which the socket reaches.
+fn unreachable(to: &Target) -> ConnectError {
+    ConnectError::Name { address: to.address.clone(), source: io::ErrorKind::AddrNotAvailable.into() }
 }
 
 impl Carrier for Quic {

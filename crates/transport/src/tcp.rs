@@ -9,7 +9,6 @@ use http::{Request, Response};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
@@ -33,7 +32,8 @@ impl Tcp {
     async fn open(to: &Target, tls: &dyn ClientTls) -> Result<Arc<dyn Connection>, ConnectError> {
         let Hands { mut config, ends } = tls.begin().map_err(ConnectError::Tls)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        let stream = TcpStream::connect(&to.address).await.map_err(|error| failed(error.into()))?;
+        let (host, port) = to.place()?;
+        let stream = omnirelay_dial::tcp(host, port).await.map_err(|error| failed(error.into()))?;
         // Small calls go out at once; an error here would only make them slower.
         let _ = stream.set_nodelay(true);
         let shaking = TlsConnector::from(Arc::new(config)).connect(to.name.clone(), stream);

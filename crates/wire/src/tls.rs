@@ -202,7 +202,7 @@ pub async fn connect_with(
     config: Arc<ClientConfig>,
 ) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
     let host = place.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let stream = TcpStream::connect((host.as_str(), place.port_u16().unwrap_or(HTTPS_PORT))).await?;
+    let stream = omnirelay_dial::tcp(&host, place.port_u16().unwrap_or(HTTPS_PORT)).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
     Ok(TokioIo::new(TlsConnector::from(config).connect(name, stream).await?))

@@ -9,7 +9,6 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use omnirelay_wire::tls::ClientTls;
 use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::cli::frame::error::{CliError, chain};
@@ -75,8 +74,8 @@ async fn shake(endpoint: &Endpoint) -> Result<(Vec<CertificateDer<'static>>, Str
     let config = tls.config().map_err(|error| refuse(endpoint, chain(&error)))?;
     let name = ServerName::try_from(endpoint.host.clone())
         .map_err(|_| CliError::usage(format!("`{}` is no name of a host", endpoint.host)))?;
-    let place = (endpoint.host.as_str(), endpoint.port);
-    let stream = TcpStream::connect(place).await.map_err(|error| refuse(endpoint, chain(&error)))?;
+    let connected = omnirelay_dial::tcp(&endpoint.host, endpoint.port).await;
+    let stream = connected.map_err(|error| refuse(endpoint, chain(&error)))?;
     let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     let stream = shaken.map_err(|error| refuse(endpoint, no_tls(&error)))?;
     let (_, connection) = stream.get_ref();

@@ -1,6 +1,7 @@
 //! Telling: one line in the log for each change, and what follows for the connections to whoever has changed.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -135,8 +136,10 @@ impl Gossip {
     /// Looks whether there is a daemon that shows a certificate of this node, and is not this one.
     async fn look_for_namesake(&self, endpoint: String) -> Option<Namesake> {
         let greeted = async {
-            let at = tokio::net::lookup_host(&endpoint).await.ok()?.next()?.to_string();
-            self.transport.greet_namesake_at(&at).await.ok()
+            let found = tokio::net::lookup_host(&endpoint).await.ok()?.collect();
+            let greet =
+                |at: SocketAddr| async move { self.transport.greet_namesake_at(&at.to_string()).await };
+            omnirelay_dial::first_of(found, greet).await.ok()
         };
         let greeted = tokio::time::timeout(LOOK_WITHIN, greeted).await.ok()??;
         // One that does not say which start it is, is of before: this one says so.

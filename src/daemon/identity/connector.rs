@@ -1,6 +1,5 @@
 //! Connections that a daemon itself opens: each ends as soon as whoever is at its other end is put out, or the node itself.
 
-use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -15,17 +14,17 @@ use http::uri::Scheme;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::trust::Usage;
+use rustix::net::sockopt;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tower::ServiceExt as _;
 
 use super::client::{OwnClient, Shows};
 use super::reach::{Reach, connect_outside};
@@ -42,7 +41,6 @@ const UNANSWERED: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct OwnConnector {
     tls: Arc<OwnClient>,
-    tcp: HttpConnector,
     within: Duration,
     reach: Reach,
 }
@@ -50,19 +48,9 @@ pub struct OwnConnector {
 impl OwnConnector {
     /// One whose connections have so long to be open, TLS included.
     ///
-    /// A connection ends by itself once nobody is at the other end. Of the addresses of a host the other family is tried soon
-    /// when one does not answer.
+    /// A connection ends by itself once nobody is at the other end. All addresses of a host are tried.
     pub fn new(tls: Arc<OwnClient>, within: Duration) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(within));
-        tcp.set_keepalive(Some(SILENT));
-        tcp.set_keepalive_interval(Some(SILENT));
-        tcp.set_keepalive_retries(Some(PROBES));
-        #[cfg(target_os = "linux")]
-        tcp.set_tcp_user_timeout(Some(UNANSWERED));
-        Self { tls, tcp, within, reach: Reach::Anywhere }
+        Self { tls, within, reach: Reach::Anywhere }
     }
 
     /// One that connects to these addresses and no others.
@@ -88,16 +76,33 @@ impl OwnConnector {
     }
 
     async fn tcp(&self, place: Uri) -> io::Result<TcpStream> {
-        if let Reach::Outside { store } = &self.reach {
-            return connect_outside(&place, store).await;
-        }
-        let connected = self.tcp.clone().oneshot(place).await;
-        connected.map(TokioIo::into_inner).map_err(|error| {
-            let kind =
-                error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
-            io::Error::new(kind.unwrap_or(io::ErrorKind::Other), error)
-        })
+        let (host, port) = host_and_port(&place);
+        let stream = match &self.reach {
+            Reach::Anywhere => omnirelay_dial::tcp(host, port).await?,
+            Reach::Outside { store } => connect_outside((host, port), store).await?,
+        };
+        settle(&stream)?;
+        Ok(stream)
     }
+}
+
+/// Where an address of HTTP leads: the host without brackets.
+fn host_and_port(place: &Uri) -> (&str, u16) {
+    let host = place.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let of_scheme = if place.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    (host, place.port_u16().unwrap_or(of_scheme))
+}
+
+/// Has small messages sent at once, and a connection end whose other end is gone without a word.
+fn settle(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, SILENT)?;
+    sockopt::set_tcp_keepintvl(stream, SILENT)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES)?;
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(UNANSWERED.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(())
 }
 
 impl tower::Service<Uri> for OwnConnector {

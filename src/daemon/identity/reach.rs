@@ -5,7 +5,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::Uri;
 use omnirelay_core::reach::{self, NotReached};
 use tokio::net::{TcpStream, lookup_host};
 
@@ -65,14 +64,11 @@ impl Reach {
     }
 }
 
-/// Connects to the host of an address, after all that its name stands for was judged.
+/// Connects to a host, after all that its name stands for was judged.
 ///
 /// # Errors
 /// When nothing answers there; [`ReachError`] within: when it is not to be asked.
-pub async fn connect_outside(place: &Uri, store: &[(String, u16)]) -> io::Result<TcpStream> {
-    let host = place.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let default_port = if place.scheme_str() == Some("https") { 443 } else { 80 };
-    let port = place.port_u16().unwrap_or(default_port);
+pub async fn connect_outside((host, port): (&str, u16), store: &[(String, u16)]) -> io::Result<TcpStream> {
     let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
     let mut kept_at = Vec::new();
     for (name, port) in store {
@@ -80,14 +76,13 @@ pub async fn connect_outside(place: &Uri, store: &[(String, u16)]) -> io::Result
         kept_at.extend(lookup_host((name.as_str(), *port)).await.into_iter().flatten());
     }
     judge(host, &addresses, &kept_at).map_err(io::Error::other)?;
-    let stream = TcpStream::connect(addresses.as_slice()).await?;
+    let stream = omnirelay_dial::tcp_to(addresses).await?;
     // An address of this host that is none of loopback shows at both ends.
     let (local, remote) = (stream.local_addr()?.ip(), stream.peer_addr()?.ip());
     if local == remote {
         let source = NotReached::OwnHost;
         return Err(io::Error::other(ReachError::NotReached { address: remote, source }));
     }
-    stream.set_nodelay(true)?;
     Ok(stream)
 }
 
@@ -156,8 +151,8 @@ mod tests {
     #[tokio::test]
     async fn a_name_of_this_host_is_not_connected_to() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let place = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
-        let refused = connect_outside(&place.parse().unwrap(), &[]).await.unwrap_err();
+        let port = listener.local_addr().unwrap().port();
+        let refused = connect_outside(("localhost", port), &[]).await.unwrap_err();
         let inner = refused.get_ref().and_then(|inner| inner.downcast_ref::<ReachError>());
         assert!(matches!(inner, Some(ReachError::NotReached { .. })), "{refused:?}");
     }

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -10,7 +9,7 @@ use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, Value, cmd};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -77,9 +76,10 @@ pub(super) async fn dial(at: &Address, manner: &Manner) -> Result<Dialed, Failur
 
 pub(super) async fn open(at: &Address, manner: &Manner) -> Result<Box<dyn Stream>, Failure> {
     let end = Instant::now() + manner.connect_timeout;
-    let tcp = timeout_at(end, connect(at, manner.connect_timeout))
+    let tcp = timeout_at(end, omnirelay_dial::tcp(&at.host, at.port))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .and_then(settle)
         .map_err(|error| Failure::because(format!("cannot connect to {at}"), error))?;
     let Some(tls) = &manner.tls else { return Ok(Box::new(tcp)) };
     let name = ServerName::try_from(at.host.clone())
@@ -89,21 +89,6 @@ pub(super) async fn open(at: &Address, manner: &Manner) -> Result<Box<dyn Stream
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map_err(|error| Failure::because(format!("cannot agree on TLS with {at}"), error))?;
     Ok(Box::new(stream))
-}
-
-/// Tries the addresses of a name in turn; none of them may take the time of the others.
-async fn connect(at: &Address, limit: Duration) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = lookup_host((at.host.as_str(), at.port)).await?.collect();
-    let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return settle(stream),
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::Error::from(io::ErrorKind::TimedOut),
-        }
-    }
-    Err(last)
 }
 
 /// Sends small commands at once, and notices a peer that is gone without a word.
