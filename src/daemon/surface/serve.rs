@@ -397,7 +397,7 @@ async fn speaks_tls(line: &Line, stream: &TcpStream) -> Option<bool> {
 }
 
 /// Serves a connection that is not encrypted.
-pub(super) async fn converse<S>(line: &Line, stream: S, peer: Arc<PeerInfo>, watcher: Watcher)
+async fn converse<S>(line: &Line, stream: S, peer: Arc<PeerInfo>, watcher: Watcher)
 where
     S: Peek + AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -461,7 +461,8 @@ pub(super) async fn until_out(
     }
 }
 
-async fn speak<S>(line: &Line, version: Version, stream: S, peer: Arc<PeerInfo>, watcher: Watcher)
+/// Serves a connection in the version that its client speaks.
+pub(super) async fn speak<S>(line: &Line, version: Version, stream: S, peer: Arc<PeerInfo>, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -519,7 +520,7 @@ fn head_bytes(request: &Request<Body>) -> usize {
 }
 
 /// The version a client speaks; `None` when it does not say in time, or the daemon stops meanwhile.
-async fn begun(stream: &impl Peek, line: &Line) -> Option<Version> {
+pub(super) async fn begun(stream: &impl Peek, line: &Line) -> Option<Version> {
     tokio::select! {
         version = preface::version(stream) => version.ok().flatten(),
         () = line.surface.draining() => None,

@@ -6,7 +6,9 @@ use hyper_util::server::graceful::Watcher;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::Surface;
-use super::serve::{Door, Drained, Limits, Line, accept_all, converse};
+use super::authority::SocketAuthority;
+use super::preface::Version;
+use super::serve::{Door, Drained, Limits, Line, accept_all, begun, speak};
 use crate::daemon::identity::caller::PeerInfo;
 use crate::daemon::identity::users::{Uid, user_name};
 
@@ -32,5 +34,12 @@ async fn connection(line: Arc<Line>, stream: UnixStream, watcher: Watcher) {
     };
     // The file of users may be far away, and then other connections must not wait for it.
     let Ok(name) = tokio::task::spawn_blocking(move || user_name(uid)).await else { return };
-    converse(&line, stream, Arc::new(PeerInfo::of_user(name)), watcher).await;
+    let peer = Arc::new(PeerInfo::of_user(name));
+    match begun(&stream, &line).await {
+        Some(Version::Http1) => speak(&line, Version::Http1, stream, peer, watcher).await,
+        Some(Version::Http2) => {
+            speak(&line, Version::Http2, SocketAuthority::new(stream), peer, watcher).await;
+        }
+        None => tracing::debug!("connection to the socket closed: it said too little to be HTTP"),
+    }
 }
