@@ -49,6 +49,41 @@ async fn a_client_that_dawdles_over_its_head_is_dropped() {
     client.find(EchoRequest { name: "x".to_owned(), ..EchoRequest::default() }).await.unwrap();
 }
 
+/// Asks on a connection that may have been asked on before.
+async fn answers_on(stream: &mut TcpStream) {
+    stream.write_all(b"GET /fixture/x HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+    while !answer.ends_with(b"}") {
+        let count = stream.read(&mut piece).await.unwrap();
+        assert!(count > 0, "closed: {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&piece[..count]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_is_asked_is_kept_and_none_that_dawdles() {
+    let limits = Limits { header_read_timeout: Duration::from_millis(300), ..Limits::default() };
+    let served = Served::start_with(|builder| builder, limits).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    for _ in 0..2 {
+        answers_on(&mut stream).await;
+        tokio::time::sleep(Duration::from_millis(900)).await;
+    }
+    answers_on(&mut stream).await;
+    stream.write_all(b"GET /fixture/x HTTP/1.1\r\nhost: ").await.unwrap();
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "a head that does not end is waited for");
+    // Nothing is asked for longer than a connection is kept.
+    let limits = Limits { idle_timeout: Duration::from_millis(300), ..limits };
+    let served = Served::start_with(|builder| builder, limits).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    answers_on(&mut stream).await;
+    let ended = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "an idle connection is kept for ever");
+}
+
 #[tokio::test]
 async fn more_connections_than_allowed_are_closed_at_once() {
     let limits = Limits { connections_max: 2, ..Limits::default() };

@@ -15,6 +15,7 @@ mod dialect;
 mod distinct;
 mod frame;
 mod guard;
+mod head;
 mod in_flight;
 mod json;
 mod leftover;

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tonic::body::Body;
 
 use super::Surface;
+use super::head::{Head, Turns};
 use super::leftover;
 use super::places::{Place, Places, host_of};
 use super::preface::{self, Peek, Version};
@@ -40,9 +41,12 @@ pub struct Limits {
     /// As [`Self::connections_max`], of one address other than those of the loopback interface; of IPv6, of one
     /// network of 64 bits. Too low: clients behind one gateway are turned away; too high: one host keeps all others out.
     pub per_address_max: usize,
-    /// How long a client may take to send the head of a request, and how long an idle HTTP/1.1
-    /// connection is kept. Too low: slow links fail; too high: idle attackers hold connections.
+    /// How long a client may take to send the head of a request, once it has begun. Too low: slow links fail; too high:
+    /// attackers hold connections.
     pub header_read_timeout: Duration,
+    /// How long an HTTP/1.1 connection is kept on which nothing is asked. Too low: load balancers, most of which keep theirs
+    /// for a minute, send a request on one that is closed at that moment; too high: idle clients hold connections.
+    pub idle_timeout: Duration,
     /// Streams one HTTP/2 connection may have open at a time.
     pub streams_max: u32,
     /// How long an HTTP/2 connection may be silent before it is probed, and then to answer.
@@ -69,6 +73,7 @@ impl Default for Limits {
             connections_max: 16_384,
             per_address_max: 4096,
             header_read_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(75),
             streams_max: 1024,
             keepalive: Duration::from_secs(20),
             buffer_bytes_max: 16 * 1024,
@@ -321,7 +326,7 @@ impl Servers {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_read_timeout)
+            .header_read_timeout(limits.idle_timeout)
             .max_buf_size(limits.buffer_bytes_max.max(8192));
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
@@ -466,11 +471,14 @@ pub(super) async fn speak<S>(line: &Line, version: Version, stream: S, peer: Arc
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (io, surface, remote) = (TokioIo::new(stream), line.surface.clone(), peer.remote);
+    let (surface, remote) = (line.surface.clone(), peer.remote);
     let unread = Unread::new(line.limits.write_timeout);
+    let turn = Turns::default();
+    let turns = turn.clone();
     let (noted, head_bytes_max) = (Arc::clone(&unread), line.limits.buffer_bytes_max);
     let service = service_fn(move |request: Request<Incoming>| {
         let (surface, peer, unread) = (surface.clone(), Arc::clone(&peer), Arc::clone(&noted));
+        let answering = (version == Version::Http1).then(|| turns.answer());
         // Boxed so that connections and streams, which keep the room of their last call, keep little.
         Box::pin(async move {
             let (request, leftover) = match version {
@@ -489,14 +497,20 @@ where
             {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, std::convert::Infallible>(response.map(|body| Metered::new(body, unread)))
+            Ok::<_, std::convert::Infallible>(response.map(|body| Metered::new(body, unread, answering)))
         })
     });
     let served = async {
         match version {
-            Version::Http1 => watcher.watch(line.servers.http1.serve_connection(io, service)).await,
+            Version::Http1 => {
+                let io = TokioIo::new(Head::new(stream, turn, line.limits.header_read_timeout));
+                watcher.watch(line.servers.http1.serve_connection(io, service)).await
+            }
             // Boxed so that connections of the other version do not keep room for it.
-            Version::Http2 => Box::pin(watcher.watch(line.servers.http2.serve_connection(io, service))).await,
+            Version::Http2 => {
+                let serving = line.servers.http2.serve_connection(TokioIo::new(stream), service);
+                Box::pin(watcher.watch(serving)).await
+            }
         }
     };
     let outcome = tokio::select! {

@@ -12,6 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::head::Answering;
+
 /// How slowly a large piece may be read, in bytes a second.
 const BYTES_PER_SECOND_MIN: usize = 16 * 1024;
 /// A larger piece is looked after until its last byte is sent; a smaller one until the next is asked for.
@@ -101,11 +103,13 @@ pub(super) struct Metered<B> {
     unread: Arc<Unread>,
     /// The piece that was given away last, until the next is asked for.
     last: Option<Noted>,
+    /// That it is the turn of this answer; `None`: others are given beside it.
+    _answering: Option<Answering>,
 }
 
 impl<B> Metered<B> {
-    pub(super) fn new(body: B, unread: Arc<Unread>) -> Self {
-        Self { body, unread, last: None }
+    pub(super) fn new(body: B, unread: Arc<Unread>, answering: Option<Answering>) -> Self {
+        Self { body, unread, last: None, _answering: answering }
     }
 }
 

@@ -1,0 +1,173 @@
+//! How long the head of a request over HTTP/1.1 may take, told from how long nothing is asked.
+//!
+//! The library knows one time for both. Load balancers keep connections for a minute, and would get none of a client that sends
+//! a head byte by byte: so the time of that begins with its first byte.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// Whose turn it is on a connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns(Arc<AtomicU8>);
+
+/// A client has begun to ask; so it does with the connection.
+const ASKS: u8 = 0;
+/// The daemon answers.
+const ANSWERS: u8 = 1;
+/// Nobody says anything.
+const IDLE: u8 = 2;
+
+impl Turns {
+    fn now(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// It is the daemon's turn, until this is dropped.
+    pub(super) fn answer(&self) -> Answering {
+        self.0.store(ANSWERS, Ordering::Relaxed);
+        Answering(self.clone())
+    }
+}
+
+/// That the daemon answers.
+#[derive(Debug)]
+pub(super) struct Answering(Turns);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.0.store(IDLE, Ordering::Relaxed);
+    }
+}
+
+/// A connection that ends when the head of a request takes too long.
+pub(super) struct Head<S> {
+    stream: S,
+    turns: Turns,
+    limit: Duration,
+    /// When the head that has begun has to be there.
+    due: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Head<S> {
+    pub(super) fn new(stream: S, turns: Turns, limit: Duration) -> Self {
+        Self { stream, turns, limit, due: None }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Head<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.turns.now() {
+            ASKS => {
+                let due = this.due.get_or_insert_with(|| Box::pin(tokio::time::sleep(this.limit)));
+                if due.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                Pin::new(&mut this.stream).poll_read(cx, into)
+            }
+            turn => {
+                this.due = None;
+                let before = into.filled().len();
+                let polled = Pin::new(&mut this.stream).poll_read(cx, into);
+                if turn == IDLE && into.filled().len() > before {
+                    this.turns.0.store(ASKS, Ordering::Relaxed);
+                }
+                polled
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Head<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(15);
+
+    fn connection() -> (DuplexStream, Head<DuplexStream>, Turns) {
+        let (client, server) = tokio::io::duplex(64);
+        let turns = Turns::default();
+        (client, Head::new(server, turns.clone(), LIMIT), turns)
+    }
+
+    /// What comes of a client that sends a byte each second for ever.
+    async fn drips(head: &mut Head<DuplexStream>, client: &mut DuplexStream) -> io::Error {
+        let mut byte = [0];
+        loop {
+            client.write_all(b"a").await.unwrap();
+            match timeout(Duration::from_secs(1), head.read_exact(&mut byte)).await {
+                Ok(Ok(_)) => tokio::time::sleep(Duration::from_secs(1)).await,
+                Ok(Err(error)) => return error,
+                Err(_) => {}
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_drips_ends_the_connection() {
+        let (mut client, mut head, turns) = connection();
+        let begun = tokio::time::Instant::now();
+        assert_eq!(drips(&mut head, &mut client).await.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() <= LIMIT + Duration::from_secs(2));
+        // So does the next one, however long nothing was asked before.
+        let mut head = Head { due: None, ..head };
+        drop(turns.answer());
+        let mut byte = [0];
+        assert!(timeout(LIMIT * 4, head.read_exact(&mut byte)).await.is_err(), "nothing is asked");
+        let begun = tokio::time::Instant::now();
+        assert_eq!(drips(&mut head, &mut client).await.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() <= LIMIT + Duration::from_secs(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_body_of_a_request_takes_what_it_takes() {
+        let (mut client, mut head, turns) = connection();
+        let answering = turns.answer();
+        let mut byte = [0];
+        for _ in 0..60 {
+            client.write_all(b"a").await.unwrap();
+            head.read_exact(&mut byte).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        drop(answering);
+        client.write_all(b"a").await.unwrap();
+        head.read_exact(&mut byte).await.unwrap();
+        assert_eq!(turns.now(), ASKS);
+    }
+}
