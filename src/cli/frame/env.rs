@@ -38,6 +38,10 @@ pub const CLICOLOR_FORCE: Variable = var("CLICOLOR_FORCE", "colour into pipes as
 pub const TERM: Variable = var("TERM", "no colour and no redrawing when dumb");
 pub const COLUMNS: Variable = var("COLUMNS", "width of a terminal; pipes are never cut");
 pub const CI: Variable = var("CI", "never ask for confirmation when set");
+pub const HTTPS_PROXY: Variable =
+    var("HTTPS_PROXY", "proxy of calls over HTTP/JSON; HTTP_PROXY and ALL_PROXY as well");
+pub const NO_PROXY: Variable = var("NO_PROXY", "hosts that are called without one; * for all,");
+pub const NO_PROXY_IN_LOWER_CASE: Variable = var("no_proxy", "or here");
 pub const XDG_CONFIG_HOME: Variable = var("XDG_CONFIG_HOME", "folder of omnirelay/config.yaml");
 pub const XDG_CACHE_HOME: Variable =
     var("XDG_CACHE_HOME", "folder of what completions remember, for seconds");
@@ -72,6 +76,9 @@ pub static ALL: &[Variable] = &[
     TERM,
     COLUMNS,
     CI,
+    HTTPS_PROXY,
+    NO_PROXY,
+    NO_PROXY_IN_LOWER_CASE,
     XDG_CONFIG_HOME,
     XDG_CACHE_HOME,
     HOME,

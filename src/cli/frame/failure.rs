@@ -73,6 +73,15 @@ impl Failure {
         Self { kind, cause: cause.into() }
     }
 
+    /// The same, said to have gone through a proxy.
+    #[must_use]
+    pub fn through(self, proxy: Option<&str>) -> Self {
+        match proxy {
+            Some(proxy) => Self { cause: format!("{} (through the proxy {proxy})", self.cause), ..self },
+            None => self,
+        }
+    }
+
     /// A request to which nothing was answered in time.
     pub fn timeout() -> Self {
         Self::new(FailureKind::Timeout, "connected, but there was no answer in time")
@@ -176,7 +185,8 @@ impl Failure {
         Self::new(FailureKind::UnknownName, "the host name is not known")
     }
 
-    fn connect_timeout() -> Self {
+    /// A connection that was not there in time.
+    pub fn connect_timeout() -> Self {
         Self::new(FailureKind::ConnectTimeout, "no connection in time; is a firewall in between?")
     }
 

@@ -1,6 +1,7 @@
 //! gRPC beside HTTP/JSON: the same addresses, connections, failures and answers; only the messages differ.
 
 use std::error::Error;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,8 +25,9 @@ use serde_json::{Map, Value, json};
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
-use tower::{Service, ServiceExt as _};
+use tower::{Layer as _, Service, ServiceExt as _};
 
+use super::reached::Reached;
 use super::{Address, Answer, BODY_BYTES_MAX, Client};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::failure::Failure;
@@ -40,10 +42,12 @@ pub fn transport(
     connect_timeout: Duration,
     socket: Option<&Path>,
     tls: &ClientConfig,
+    reached: Reached,
 ) -> Result<reqwest::Client, CliError> {
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls.clone())
         .connect_timeout(connect_timeout)
+        .connector_layer(reached)
         .redirect(reqwest::redirect::Policy::none())
         .tcp_nodelay(true)
         .no_proxy()
@@ -65,14 +69,17 @@ pub fn under_tls(
     address: &Address,
     connect_timeout: Duration,
     tls: Arc<ClientConfig>,
+    reached: Reached,
 ) -> Result<Channel, CliError> {
     let refuse = |error| CliError::local(reasons::CLIENT, "cannot prepare the gRPC client", &error);
     let endpoint = Endpoint::from_shared(address.base().to_owned())
         .and_then(|endpoint| endpoint.user_agent(concat!("omnirelay/", env!("CARGO_PKG_VERSION"))))
-        .map_err(refuse)?
-        .connect_timeout(connect_timeout);
-    let connector = tower::service_fn(move |place| connect_with(place, tls.clone()));
-    Ok(endpoint.connect_with_connector_lazy(connector))
+        .map_err(refuse)?;
+    let connector = tower::service_fn(move |place| {
+        let connecting = tokio::time::timeout(connect_timeout, connect_with(place, tls.clone()));
+        async { connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) }
+    });
+    Ok(endpoint.connect_with_connector_lazy(reached.layer(connector)))
 }
 
 /// Why there is no message.
@@ -188,7 +195,7 @@ impl Client {
                 Ok(Answer { status: 200, headers, body, address: String::new(), took: Duration::ZERO })
             }
             Ok(Err(status)) => answer_of(status),
-            Err(_) => Err(Failure::timeout()),
+            Err(_) => Err(self.lines.to(address).late()),
         };
         match answered {
             Ok(answer) => {

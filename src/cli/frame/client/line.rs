@@ -1,7 +1,8 @@
 //! The connections to daemons, by TCP and to unix sockets, and the token that goes along.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_wire::reasons;
@@ -9,44 +10,59 @@ use reqwest::header::HeaderValue;
 use rustls::ClientConfig;
 
 use super::grpc;
+use super::proxies::Proxies;
+use super::reached::Reached;
 use crate::cli::frame::address::Address;
 use crate::cli::frame::error::{CliError, chain};
+use crate::cli::frame::failure::Failure;
 use crate::cli::frame::settings::{Settings, Source, Target};
 use crate::cli::frame::tls_files;
 
 /// Longer files hold no token.
 const TOKEN_FILE_BYTES_MAX: u64 = 256 * 1024;
 
-/// Connections of one kind: for HTTP/JSON and event streams, and for gRPC.
+/// Connections to one address: for HTTP/JSON and event streams, and for gRPC.
 #[derive(Clone, Debug)]
 pub struct Line {
     pub http: reqwest::Client,
     pub grpc: reqwest::Client,
+    /// Whether there was ever one.
+    pub reached: Reached,
+    /// The proxy that calls over HTTP/JSON go through; `None`: there is none.
+    pub proxy: Option<String>,
 }
 
 impl Line {
     fn of(
         connect_timeout: Duration,
-        no_proxy: bool,
-        socket: Option<&Path>,
+        address: &Address,
+        proxies: &Proxies,
         tls: &ClientConfig,
     ) -> Result<Self, CliError> {
+        let (reached, proxy) = (Reached::default(), proxies.to(address));
         let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls.clone())
             .connect_timeout(connect_timeout)
+            .connector_layer(reached.clone())
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
             .user_agent(concat!("omnirelay/", env!("CARGO_PKG_VERSION")));
-        if no_proxy {
+        if proxy.is_none() {
             http = http.no_proxy();
         }
-        if let Some(socket) = socket {
+        if let Some(socket) = address.socket() {
             http = http.unix_socket(socket);
         }
         let http = http
             .build()
             .map_err(|error| CliError::local(reasons::CLIENT, "cannot prepare the HTTP client", &error))?;
-        Ok(Self { http, grpc: grpc::transport(connect_timeout, socket, tls)? })
+        let grpc = grpc::transport(connect_timeout, address.socket(), tls, reached.clone())?;
+        Ok(Self { http, grpc, reached, proxy })
+    }
+
+    /// What it means that nothing was answered in time: where there was never a connection, nothing was sent.
+    pub fn late(&self) -> Failure {
+        if self.reached.is_so() { Failure::timeout() } else { Failure::connect_timeout() }
     }
 }
 
@@ -56,29 +72,35 @@ pub(super) struct Lines {
     connect_timeout: Duration,
     /// Whom connections under TLS believe, and what they show.
     tls: ClientConfig,
-    tcp: Line,
-    sockets: BTreeMap<PathBuf, Line>,
+    proxies: Arc<Proxies>,
+    /// By the text of their addresses.
+    lines: BTreeMap<String, Line>,
+    /// To the first of them.
+    first: Line,
 }
 
 impl Lines {
     /// Those to these addresses. Connects to nothing yet.
     pub(super) fn of(settings: &Settings, target: &Target) -> Result<Self, CliError> {
         let (connect_timeout, addresses) = (settings.connect_timeout, &target.addresses);
-        let no_proxy = addresses.iter().all(Address::is_loopback);
         let tls = match addresses.iter().any(Address::is_tls) {
             true => target.tls.config(settings.believes_anybody)?,
             false => tls_files::plaintext(),
         };
-        let tcp = Line::of(connect_timeout, no_proxy, None, &tls)?;
-        Self { connect_timeout, tls, tcp, sockets: BTreeMap::new() }.and(addresses)
+        let proxies = Arc::new(Proxies::of(&settings.env));
+        let built_in = Address::built_in();
+        let first = Line::of(connect_timeout, addresses.first().unwrap_or(&built_in), &proxies, &tls)?;
+        let lines =
+            addresses.first().map(|address| (address.to_string(), first.clone())).into_iter().collect();
+        Self { connect_timeout, tls, proxies, lines, first }.and(addresses)
     }
 
     /// With those to these addresses as well.
     pub(super) fn and(mut self, addresses: &[Address]) -> Result<Self, CliError> {
-        for path in addresses.iter().filter_map(Address::socket) {
-            if !self.sockets.contains_key(path) {
-                let line = Line::of(self.connect_timeout, true, Some(path), &self.tls)?;
-                self.sockets.insert(path.to_owned(), line);
+        for address in addresses {
+            if !self.lines.contains_key(address.as_str()) {
+                let line = Line::of(self.connect_timeout, address, &self.proxies, &self.tls)?;
+                self.lines.insert(address.to_string(), line);
             }
         }
         Ok(self)
@@ -91,7 +113,7 @@ impl Lines {
 
     /// Those to one of the addresses.
     pub(super) fn to(&self, address: &Address) -> &Line {
-        address.socket().and_then(|path| self.sockets.get(path)).unwrap_or(&self.tcp)
+        self.lines.get(address.as_str()).unwrap_or(&self.first)
     }
 }
 

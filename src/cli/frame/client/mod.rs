@@ -2,6 +2,8 @@
 
 pub mod grpc;
 mod line;
+mod proxies;
+mod reached;
 mod verdict;
 
 use std::sync::Arc;
@@ -18,8 +20,8 @@ use rustls::ClientConfig;
 use serde_json::Value;
 use tonic::transport::Channel;
 
-use self::line::Lines;
 pub use self::line::token_of;
+use self::line::{Line, Lines};
 use super::address::Address;
 use super::error::{self, CliError};
 use super::failure::{Failure, FailureKind};
@@ -55,7 +57,7 @@ pub struct Client {
 /// What makes the requests of an event stream: the client, its headers, how long an answer may take.
 #[derive(Clone, Debug)]
 pub struct EventRequest {
-    pub http: reqwest::Client,
+    pub line: Line,
     pub headers: HeaderMap,
     pub timeout: Duration,
 }
@@ -137,7 +139,8 @@ impl Client {
     /// # Errors
     /// When the gRPC client cannot be built.
     pub fn trusting(self, tls: Arc<ClientConfig>) -> Result<Self, CliError> {
-        let channel = grpc::under_tls(self.address(), self.lines.connect_timeout(), tls)?;
+        let reached = self.lines.to(self.address()).reached.clone();
+        let channel = grpc::under_tls(self.address(), self.lines.connect_timeout(), tls, reached)?;
         Ok(Self { under_tls: Some(channel), ..self })
     }
 
@@ -192,8 +195,9 @@ impl Client {
         loop {
             attempts.made += 1;
             let pause = pause(attempts.made);
+            let answered = self.round(call, deadline, &mut attempts).await;
             let may_repeat = attempts.made < TRIES && Instant::now() + pause < deadline;
-            match self.round(call, deadline, &mut attempts).await {
+            match answered {
                 Some(answer) if (200..300).contains(&answer.status) => {
                     return Ok(Answer { took: started.elapsed(), ..answer });
                 }
@@ -223,8 +227,11 @@ impl Client {
     async fn round(&self, call: &Call, deadline: Instant, attempts: &mut Attempts) -> Option<Answer> {
         attempts.failures.clear();
         for _ in 0..self.target.addresses.len() {
-            let address = self.address();
-            match self.attempt(address, call, self.patience(call, deadline, attempts.made)).await {
+            let (address, patience) = (self.address(), self.patience(call, deadline, attempts.made));
+            if patience.is_zero() && !attempts.failures.is_empty() {
+                return None;
+            }
+            match self.attempt(address, call, patience).await {
                 Ok(answer) => return Some(answer),
                 Err(failure) => {
                     let arrived = failure.kind.may_have_arrived();
@@ -251,7 +258,8 @@ impl Client {
     async fn attempt(&self, address: &Address, call: &Call, left: Duration) -> Result<Answer, Failure> {
         let started = Instant::now();
         if left.is_zero() {
-            return Err(Failure::timeout());
+            // Nothing of this try was sent.
+            return Err(Failure::connect_timeout());
         }
         if let Some(message) = &call.grpc {
             return self.attempt_grpc(address, call, message, left).await;
@@ -283,7 +291,7 @@ impl Client {
         let failure = match sent {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(error)) => self.failed(address, call, started, &error),
-            Err(_) => Failure::timeout(),
+            Err(_) => self.lines.to(address).late(),
         };
         Err(self.unreachable(call, vec![(address.to_string(), failure)], 1, started.elapsed()))
     }
@@ -298,7 +306,7 @@ impl Client {
         if let Some(proof) = self.proof_at(address) {
             headers.insert(header::AUTHORIZATION, proof.clone());
         }
-        EventRequest { http: self.lines.to(address).http.clone(), headers, timeout: self.request_timeout }
+        EventRequest { line: self.lines.to(address).clone(), headers, timeout: self.request_timeout }
     }
 
     fn request(&self, address: &Address, call: &Call) -> reqwest::RequestBuilder {
@@ -324,7 +332,12 @@ impl Client {
     }
 
     fn failed(&self, address: &Address, call: &Call, started: Instant, error: &reqwest::Error) -> Failure {
-        let failure = Failure::of(error);
+        let line = self.lines.to(address);
+        let failure = match Failure::of(error) {
+            Failure { kind: FailureKind::Timeout, .. } => line.late(),
+            failure => failure,
+        }
+        .through(line.proxy.as_deref());
         self.trace_failure(address, call, started, &failure);
         self.notes.step(3, || format!("< {}", error::chain(error)));
         failure

@@ -56,9 +56,15 @@ impl Client {
         let message = format!("{} did not answer as omnirelayd does", answer.address);
         CliError::new(reasons::UNEXPECTED_ANSWER, message)
             .with_code(code)
-            .cause(format!("{} {}: HTTP {}, {kind}", call.word(), call.path, answer.status))
+            .cause(format!("{} {}: HTTP {}, {kind}{}", call.word(), call.path, answer.status, self.through()))
             .hint("omnirelay context current -v     # where the address comes from")
             .target(self.target.to_json(&answer.address))
+    }
+
+    /// That calls go through a proxy, which may be what has answered.
+    fn through(&self) -> String {
+        let proxy = self.lines.to(self.address()).proxy.as_ref();
+        proxy.map_or_else(String::new, |proxy| format!(" (through the proxy {proxy})"))
     }
 
     /// The failure when no address answered.

@@ -86,12 +86,12 @@ impl Ended {
 /// Why it cannot be had.
 pub async fn open(client: &Client, call: &Call, cursor: &str) -> Result<Stream, Ended> {
     let request = client.event_request();
-    let patience = request.timeout;
+    let (patience, line) = (request.timeout, request.line.clone());
     let opened = match &call.grpc {
         Some(_) => tokio::time::timeout(patience, connect_grpc(client, call, cursor)).await,
         None => tokio::time::timeout(patience, connect(client, request, call, cursor)).await,
     };
-    opened.unwrap_or_else(|_| Err(Ended::Failed(Failure::timeout())))
+    opened.unwrap_or_else(|_| Err(Ended::Failed(line.late())))
 }
 
 async fn connect_grpc(client: &Client, call: &Call, cursor: &str) -> Result<Stream, Ended> {
@@ -240,16 +240,17 @@ struct Transport {
 
 impl HttpTransport for Transport {
     fn request(&self, request: Request<Option<Bytes>>) -> ResponseFuture {
-        let EventRequest { http, headers, timeout } = self.request.clone();
+        let EventRequest { line, headers, timeout } = self.request.clone();
         Box::pin(SyncFuture::new(async move {
             let (mut parts, _) = request.into_parts();
             parts.headers.extend(headers);
             let request = reqwest::Request::try_from(Request::from_parts(parts, reqwest::Body::default()))
                 .map_err(|error| TransportError::new(Failure::of(&error)))?;
-            let response = tokio::time::timeout(timeout, http.execute(request))
+            let proxy = line.proxy.as_deref();
+            let response = tokio::time::timeout(timeout, line.http.execute(request))
                 .await
-                .map_err(|_| TransportError::new(Failure::timeout()))?
-                .map_err(|error| TransportError::new(Failure::of(&error)))?;
+                .map_err(|_| TransportError::new(line.late().through(proxy)))?
+                .map_err(|error| TransportError::new(Failure::of(&error).through(proxy)))?;
             let mut answer = launchdarkly_sdk_transport::Response::builder().status(response.status());
             if let Some(headers) = answer.headers_mut() {
                 headers.clone_from(response.headers());
