@@ -36,7 +36,7 @@ use super::objects::dev::Process;
 use super::objects::node::LetIn;
 use super::objects::peers::presence::Presence;
 use super::operations::Operations;
-use super::readiness::Readiness;
+use super::readiness::{Readiness, item};
 use super::registry::Registry;
 use super::registry::follow::follow_log;
 use super::relay::assembly::RelayError;
@@ -63,6 +63,9 @@ const READY_LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// How often the store is tidied.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
+
+/// What is so once a part has panicked.
+const BROKEN: &str = "a part of the daemon has panicked, as its log says, and what it did is done by nobody: start the daemon again";
 
 /// The folder of telemetry in a data directory.
 pub const TELEMETRY_FOLDER: &str = "telemetry";
@@ -166,6 +169,12 @@ impl Node {
         let view = self.registry.view();
         let waits = !self.readiness.is_ready() && view.silence().is_some();
         waits.then(|| view.connectivity().trouble().unwrap_or_default())
+    }
+
+    /// Returns once a part of the node has panicked. The node goes on without it, is not ready any more, and is better ended: what
+    /// that part was for, nobody does.
+    pub async fn broken(&self) {
+        self.stopping.broken.happens().await;
     }
 
     /// Stops on purpose, in the steps of [`Phase`]: no new calls, streams told to go elsewhere, running calls
@@ -277,6 +286,10 @@ impl Mount {
     /// Begins what it does by itself.
     fn begin(self) -> Node {
         let Self { registry, readiness, addresses, mut stopping, .. } = self;
+        let broken = stopping.broken.clone();
+        readiness.add(move || {
+            broken.is_so().then(|| item("parts", true, Some(BROKEN.to_owned()))).into_iter().collect()
+        });
         stopping.begin();
         Node { registry, readiness, addresses, stopping }
     }

@@ -3,10 +3,12 @@
 
 use std::any::type_name;
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use omnirelay_store::Kind;
 use tokio::sync::watch;
@@ -197,22 +199,65 @@ pub(super) struct AtPort {
     pub drained: Vec<Work>,
 }
 
+/// Whether something that runs has panicked: a node goes on without it, and is none.
+#[derive(Clone, Debug)]
+pub(super) struct Broken(Arc<watch::Sender<bool>>);
+
+impl Default for Broken {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Broken {
+    pub(super) fn is_so(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Is ready once something has.
+    pub(super) async fn happens(&self) {
+        // The sender is here.
+        let _ = self.0.subscribe().wait_for(|is_so| *is_so).await;
+    }
+
+    /// Does what a part does by itself. What it panicked with is told by the runtime.
+    async fn unless(self, work: impl Future<Output = ()> + Send) {
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            self.0.send_replace(true);
+        }
+    }
+}
+
+/// What runs until a step of the stop.
+pub(super) struct Running {
+    tasks: JoinSet<()>,
+    broken: Broken,
+}
+
+impl Running {
+    pub(super) fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.broken.clone().unless(work));
+    }
+}
+
 /// What runs, and how it stops. Dropping it ends everything as a crash would.
 #[derive(Default)]
-pub(super) struct Stopping(BTreeMap<Phase, Step>);
+pub(super) struct Stopping {
+    steps: BTreeMap<Phase, Step>,
+    pub(super) broken: Broken,
+}
 
-#[derive(Default)]
 struct Step {
     /// What is about to begin, and is ended when the step begins.
     begun: Vec<Work>,
-    running: JoinSet<()>,
+    running: Running,
     /// What is done then.
     done: Vec<Work>,
 }
 
 impl Stopping {
     /// What runs until a step.
-    pub(super) fn until(&mut self, phase: Phase) -> &mut JoinSet<()> {
+    pub(super) fn until(&mut self, phase: Phase) -> &mut Running {
         &mut self.step(phase).running
     }
 
@@ -222,7 +267,7 @@ impl Stopping {
 
     /// Begins what is to run.
     pub(super) fn begin(&mut self) {
-        for Step { begun, running, .. } in self.0.values_mut() {
+        for Step { begun, running, .. } in self.steps.values_mut() {
             for work in begun.drain(..) {
                 running.spawn(work);
             }
@@ -231,14 +276,19 @@ impl Stopping {
 
     /// Goes through the steps.
     pub(super) async fn stop(mut self) {
-        while let Some((_, mut step)) = self.0.pop_first() {
-            step.running.shutdown().await;
+        while let Some((_, mut step)) = self.steps.pop_first() {
+            step.running.tasks.shutdown().await;
             join_all(step.done).await;
         }
     }
 
     fn step(&mut self, phase: Phase) -> &mut Step {
-        self.0.entry(phase).or_default()
+        let broken = &self.broken;
+        self.steps.entry(phase).or_insert_with(|| Step {
+            begun: Vec::new(),
+            running: Running { tasks: JoinSet::new(), broken: broken.clone() },
+            done: Vec::new(),
+        })
     }
 }
 
@@ -252,5 +302,29 @@ impl RequestObserver for Observers {
 
     fn unshaken(&self, handshake: &FailedHandshake<'_>) {
         self.0.iter().for_each(|observer| observer.unshaken(handshake));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_whose_part_has_panicked_is_broken_and_one_whose_parts_end_is_not() {
+        let mut stopping = Stopping::default();
+        let broken = stopping.broken.clone();
+        stopping.until(Phase::End).spawn(async {});
+        stopping.until(Phase::End).spawn(std::future::pending());
+        stopping.stop().await;
+        assert!(!broken.is_so());
+
+        let mut stopping = Stopping::default();
+        let broken = stopping.broken.clone();
+        stopping.until(Phase::Drain).spawn(std::future::pending());
+        stopping.step(Phase::End).begun.push(Box::pin(async { panic!("as a part would") }));
+        assert!(!broken.is_so());
+        stopping.begin();
+        broken.happens().await;
+        assert!(broken.is_so());
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use omnirelay_transport::quic;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
 
 use super::NodeError;
+use super::mount::Running;
 use super::ports::{Listens, Port};
 use crate::daemon::identity::socket::WAITING_MAX;
 use crate::daemon::surface::{Drained, RequestObserver, serve_quic, serve_unix, serve_with};
@@ -25,7 +25,7 @@ struct Listening {
 impl Serving {
     /// Begins to serve a port, as one of `tasks`; and its socket if it has one, whose file goes when that ends.
     pub(super) fn begin(
-        tasks: &mut JoinSet<()>,
+        tasks: &mut Running,
         port: Port,
         observer: Arc<dyn RequestObserver>,
     ) -> Result<Self, NodeError> {
@@ -75,7 +75,7 @@ impl Serving {
 type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Listening {
-    fn begin<F>(tasks: &mut JoinSet<()>, serve: impl FnOnce(Stopped) -> F) -> Self
+    fn begin<F>(tasks: &mut Running, serve: impl FnOnce(Stopped) -> F) -> Self
     where
         F: Future<Output = Drained> + Send + 'static,
     {

@@ -2,7 +2,7 @@
 
 pub mod args;
 pub mod fleet;
-pub mod open_files;
+pub mod limits;
 pub mod run;
 pub mod service;
 pub mod signals;

@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::args::{ConfigCommand, DaemonArgs, DaemonCommand, SettingArgs, StoreCommand};
-use super::open_files;
+use super::limits;
 use super::service;
 use super::signals::EndSignals;
 use super::store_choice::Stores;
@@ -44,11 +44,16 @@ use crate::daemon::stalls::{Stalls, doing};
 /// How long leaving may take once running calls have had their time.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
+/// Why a daemon ends of which a part has panicked.
+const BROKEN: &str =
+    "a part of the daemon has panicked, and what it did is done by nobody; its log says where";
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs the process to its end.
 pub fn main() -> ExitCode {
     let args = DaemonArgs::parse();
+    limits::end_when_main_panics();
     let loaded = load(&args.settings);
     let outcome = match &args.command {
         Some(DaemonCommand::Config(ConfigCommand::Validate)) => validate(loaded),
@@ -156,7 +161,9 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    open_files::raise_limit();
+    limits::raise_open_files();
+    limits::outlive_file_size();
+    limits::check_threads()?;
     let end = EndSignals::listen(stop_limit(&config))?;
     if let Some(path) = &args.ready_file {
         make_way(path)?;
@@ -265,6 +272,8 @@ async fn live(
     loop {
         tokio::select! {
             () = end.asked() => break,
+            // As a crash would: what goes on may not know what is so.
+            () = node.broken() => return Err(BROKEN.into()),
             () = &mut ready, if !is_ready => {
                 say_ready(args, &node);
                 is_ready = true;

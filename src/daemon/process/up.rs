@@ -14,7 +14,7 @@ use omnirelay_wire::fault::Exit;
 use serde::{Deserialize, Serialize};
 
 use super::fleet::{Fleet, FleetError, MemberSpec};
-use super::open_files;
+use super::limits;
 use super::run::{make_way, ready_row, stop_limit, withdraw_ready, write_ready};
 use super::signals::EndSignals;
 use super::store_choice::Stores;
@@ -181,7 +181,8 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     }
     let log = LogConfig { format: options.log_format, filter: options.log_filter.clone() };
     log::start(&log)?;
-    open_files::raise_limit();
+    limits::raise_open_files();
+    limits::outlive_file_size();
     let config = configured(options)?;
     let redis = config.store.redis().map_err(|(_, what)| UpError::Store(what))?;
     let end = EndSignals::listen(stop_limit(&config)).map_err(UpError::Signals)?;
