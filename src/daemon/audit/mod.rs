@@ -33,12 +33,13 @@ use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::reasons;
+use prost::Message as _;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::core::audit_seal::fingerprint;
 use crate::daemon::objects::feed::{Events, Watches};
-use crate::daemon::objects::listing::{self, PageToken};
+use crate::daemon::objects::listing::{self, PageToken, Room};
 use crate::daemon::objects::peers::published_seal_key;
 use crate::daemon::objects::serve::serve;
 use crate::daemon::objects::{envelope, timestamp};
@@ -116,7 +117,7 @@ impl Audit {
         mut after: Option<String>,
         size: usize,
     ) -> Result<(Vec<pb::AuditRecord>, Option<String>), Fault> {
-        let since = oldest_key(filter.since.as_ref());
+        let (since, mut room) = (oldest_key(filter.since.as_ref()), Room::of(size));
         let (mut records, mut examined, mut more) = (Vec::new(), 0, true);
         while more && records.len() < size && examined < EXAMINED_MAX {
             let limit = size.clamp(256, PAGE_MAX);
@@ -132,9 +133,13 @@ impl Audit {
                     more = false;
                     break;
                 }
+                let found = self.matching(filter, &record);
+                if found.as_ref().is_some_and(|found| !room.takes(found.encoded_len())) {
+                    return Ok((records, after));
+                }
                 examined += 1;
                 after = Some(record.id.key.clone());
-                records.extend(self.matching(filter, &record));
+                records.extend(found);
             }
         }
         Ok((records, after.filter(|_| more)))

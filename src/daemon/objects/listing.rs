@@ -15,6 +15,50 @@ use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::view::{Reading, View, ViewRecord};
 
 const TOKEN_BYTES_MAX: usize = 2048;
+/// How large the items of one page may be together, in bytes as gRPC has them: its clients take messages of 4 MiB unless they
+/// are told otherwise.
+const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// What an item takes besides itself: its field's number and its length.
+pub const ITEM_BYTES: usize = 8;
+
+/// How much one page has room for. The first item always has, however large it is, so that each page goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    items: usize,
+    bytes: usize,
+    is_empty: bool,
+}
+
+impl Room {
+    /// For so many items.
+    pub fn of(items: usize) -> Self {
+        Self { items, bytes: PAGE_BYTES_MAX, is_empty: true }
+    }
+
+    /// What is left for the items where an answer says so much besides, in bytes.
+    #[must_use]
+    pub fn beside(self, bytes: usize) -> Self {
+        Self { bytes: self.bytes.saturating_sub(bytes), ..self }
+    }
+
+    /// Takes an item of so many bytes in, if there is room for it; behind one that is left out there is none.
+    pub fn takes(&mut self, bytes: usize) -> bool {
+        let bytes = bytes + ITEM_BYTES;
+        let has_room = self.items > 0 && (self.is_empty || bytes <= self.bytes);
+        let (items, left) =
+            if has_room { (self.items - 1, self.bytes.saturating_sub(bytes)) } else { (0, 0) };
+        *self = Self { items, bytes: left, is_empty: false };
+        has_room
+    }
+
+    /// Leaves of a list what there is room for; whether there was more.
+    pub fn cut<T>(mut self, items: &mut Vec<T>, bytes: impl Fn(&T) -> usize) -> bool {
+        let fit = items.iter().take_while(|item| self.takes(bytes(item))).count();
+        let is_cut = fit < items.len();
+        items.truncate(fit);
+        is_cut
+    }
+}
 
 /// The records of a kind as they are now, or as they were on the first page.
 ///
@@ -77,16 +121,16 @@ impl<F: Copy + PartialEq> Order<F> {
     }
 
     /// Cuts the page that `token` begins, the first when there is none, out of records in the order of their keys, which
-    /// `key` sorts by.
+    /// `key` sorts by; `bytes` says how large each is shown.
     pub fn page<'a>(
         &self,
         records: impl Iterator<Item = &'a Arc<ViewRecord>>,
         key: impl Fn(F, &ViewRecord) -> String,
-        size: usize,
+        (room, bytes): (Room, impl Fn(&ViewRecord) -> usize),
         token: Option<&PageToken>,
     ) -> Page<'a> {
         if self.natural && !self.descending {
-            return page_of(records, size, token);
+            return page_of(records, (room, bytes), token);
         }
         let key = |record: &ViewRecord| match self.natural {
             // The record says it.
@@ -100,13 +144,13 @@ impl<F: Copy + PartialEq> Order<F> {
         };
         let start = token.map_or(0, |token| sorted.partition_point(|it| is_before(it, &token.after)));
         let total = sorted.len();
-        let end = start.saturating_add(size).min(total);
-        let last = end.checked_sub(1).filter(|last| end < total && *last >= start).map(|last| {
-            let (key, record) = &sorted[last];
+        sorted.drain(..start);
+        let more = room.cut(&mut sorted, |(_, record)| bytes(record));
+        let last = sorted.last().filter(|_| more).map(|(key, record)| {
             let id = record.record.id.key.clone();
             (if self.natural { id.clone() } else { key.clone() }, id)
         });
-        let records = sorted.drain(start..end).map(|(_, record)| record).collect();
+        let records = sorted.into_iter().map(|(_, record)| record).collect();
         Page { records, total, next: last }
     }
 
@@ -184,7 +228,7 @@ pub struct Page<'a> {
 /// gathered but the page.
 pub fn page_of<'a>(
     records: impl Iterator<Item = &'a Arc<ViewRecord>>,
-    size: usize,
+    (mut room, bytes): (Room, impl Fn(&ViewRecord) -> usize),
     token: Option<&PageToken>,
 ) -> Page<'a> {
     let (mut page, mut total, mut more) = (Vec::new(), 0, false);
@@ -193,7 +237,7 @@ pub fn page_of<'a>(
         if token.is_some_and(|token| record.record.id.key <= token.after.1) {
             continue;
         }
-        if page.len() < size {
+        if !more && room.takes(bytes(record)) {
             page.push(record);
         } else {
             more = true;
@@ -258,6 +302,29 @@ mod tests {
         for text in ["colour", "last_seen", "role down", "role desc now"] {
             assert!(read(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_page_has_room_for_so_many_items_and_so_many_bytes() {
+        let cut = |room: Room, sizes: &[usize]| {
+            let mut sizes = sizes.to_vec();
+            let more = room.cut(&mut sizes, |size| *size);
+            (sizes.len(), more)
+        };
+        let third = PAGE_BYTES_MAX / 3 - ITEM_BYTES;
+        assert_eq!(cut(Room::of(3), &[1; 3]), (3, false));
+        assert_eq!(cut(Room::of(3), &[1; 4]), (3, true));
+        assert_eq!(cut(Room::of(9), &[third; 3]), (3, false));
+        assert_eq!(
+            cut(Room::of(9), &[third, third, third + 1, 1]),
+            (2, true),
+            "none that fits comes before one that does not"
+        );
+        assert_eq!(cut(Room::of(9), &[PAGE_BYTES_MAX * 2, 1]), (1, true), "a page goes on whatever there is");
+        assert_eq!(cut(Room::of(9).beside(PAGE_BYTES_MAX / 2), &[third; 3]), (1, true));
+        assert_eq!(cut(Room::of(9).beside(PAGE_BYTES_MAX * 2), &[1; 2]), (1, true));
+        assert_eq!(cut(Room::of(usize::MAX), &[0; 5]), (5, false));
+        assert_eq!(cut(Room::of(1), &[]), (0, false));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::RELAY_RUNBOOK;
 use super::commands::{Answer, COMMAND_BYTES_MAX, Commands, Order};
 use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, is_context_id};
 use crate::daemon::identity::caller::Caller;
+use crate::daemon::objects::listing::Room;
 use crate::daemon::objects::{self, listing};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::record::Deed;
@@ -93,8 +94,7 @@ impl pb::relay_control_server::RelayControl for Control {
         let size = listing::page_size(page_size, usize::MAX, PAGE_SIZE_MAX)?;
         // A token is the last id of its page: sessions come and go, and the order stays.
         let mut drones = self.sessions.list(&page_token, size.saturating_add(1));
-        let more = drones.len() > size;
-        drones.truncate(size);
+        let more = Room::of(size).cut(&mut drones, Message::encoded_len);
         let last = drones.last().filter(|_| more);
         let next_page_token = last.map_or_else(String::new, |drone| drone.drone_id.clone());
         Ok(Response::new(pb::ListActiveDronesResponse { drones, next_page_token }))

@@ -18,7 +18,7 @@ use tonic::Response;
 use xxhash_rust::xxh64::Xxh64;
 
 use super::feed::{Events, Watches};
-use super::listing::{self, PageToken};
+use super::listing::{self, PageToken, Room};
 use super::serve::serve;
 use super::{envelope, head_cursor, not_modified, tagged};
 use crate::daemon::identity::caller::Caller;
@@ -124,8 +124,11 @@ impl Advertisements {
         let look = |_: &View| {
             let mut ids = reading::available_ids(&self.pool, &asked.source);
             let total = ids.len();
-            let next = page(&mut ids, size, token.as_ref(), String::clone);
-            (self.cursor(), total, next, reading::available(&self.pool, &asked.source, &ids))
+            let more = page(&mut ids, (size, String::len), token.as_ref(), String::clone);
+            let mut registers = reading::available(&self.pool, &asked.source, &ids);
+            // What is advertised of a register is larger than its id.
+            let cut = page(&mut registers, (size, Message::encoded_len), None, |it| it.register_id.clone());
+            (self.cursor(), total, cut.or(more), registers)
         };
         let (cursor, total, next, registers) = registry.look(look).await;
         let envelope = envelope(registry);
@@ -165,7 +168,7 @@ impl Advertisements {
         let (cursor, mut advertisements) = self.pool.registry().look(look).await;
         let envelope = envelope(self.pool.registry());
         let total = advertisements.len();
-        let next = page(&mut advertisements, size, token.as_ref(), reading::key);
+        let next = page(&mut advertisements, (size, Message::encoded_len), token.as_ref(), reading::key);
         let listed = pb::ListAdvertisementsResponse {
             cursor: cursor.to_string(),
             next_page_token: next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after)),
@@ -211,15 +214,14 @@ impl Advertisements {
 /// Deadlines pass all the time, so pages show what is; an item is on one of them by its key.
 fn page<T>(
     items: &mut Vec<T>,
-    size: usize,
+    (size, bytes): (usize, impl Fn(&T) -> usize),
     token: Option<&PageToken>,
     key: impl Fn(&T) -> String,
 ) -> Option<(String, String)> {
     if let Some(token) = token {
         items.drain(..items.partition_point(|item| key(item) <= token.after.1));
     }
-    let more = items.len() > size;
-    items.truncate(size);
+    let more = Room::of(size).cut(items, bytes);
     items.last().filter(|_| more).map(|last| (String::new(), key(last)))
 }
 

@@ -22,7 +22,7 @@ use prost::Message;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::listing::{self, PageToken};
+use super::listing::{self, PageToken, Room};
 use super::relays::{self, LiveRelay, Speaker, check_relay_id};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
@@ -309,12 +309,15 @@ impl Agents {
         let wanted = placed(&reading, &live)
             .filter(|(_, value)| asked.relay_id.is_empty() || asked.relay_id == value.relay_id);
         let stale = view.silence();
-        let page = listing::page_of(wanted.map(|(record, _)| record), size, token.as_ref());
-        let next =
-            page.next.map_or_else(String::new, |after| PageToken::encode(query, reading.cursor, after));
         let is_stale = self.registry.is_stale();
         let tenancy = view.tenancy();
-        let agents = page.records.iter().filter_map(|record| list_item(&tenancy, record, stale.is_some()));
+        let item = |record: &ViewRecord| list_item(&tenancy, record, stale.is_some());
+        let bytes = |record: &ViewRecord| item(record).map_or(0, |item| item.encoded_len());
+        let room = Room::of(size);
+        let page = listing::page_of(wanted.map(|(record, _)| record), (room, bytes), token.as_ref());
+        let next =
+            page.next.map_or_else(String::new, |after| PageToken::encode(query, reading.cursor, after));
+        let agents = page.records.iter().filter_map(|record| item(record));
         Ok(pb::ListAgentsResponse {
             agents: agents.collect(),
             next_page_token: next,

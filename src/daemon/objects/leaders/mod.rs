@@ -20,11 +20,12 @@ use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
+use prost::Message as _;
 use tonic::Response;
 use xxhash_rust::xxh64::Xxh64;
 
 use super::feed::Watches;
-use super::listing::{self, PageToken};
+use super::listing::{self, PageToken, Room};
 use super::serve::serve;
 use super::{at_cursor, envelope, head_cursor, not_modified, tagged};
 use crate::daemon::identity::caller::Caller;
@@ -129,12 +130,13 @@ impl Leaders {
         // Deadlines move all the time, so pages show what is; a scope is on one of them by its name.
         let start = token
             .map_or(0, |token| matching.partition_point(|known| known.scope() <= token.after.1.as_str()));
-        let end = (start + size).min(matching.len());
-        let page = &matching[start..end];
+        let mut page = matching.get(start..).unwrap_or_default().to_vec();
+        let more = Room::of(size).cut(&mut page, |known| {
+            known.leadership().encoded_len()
+                + known.token().map_or(0, |token| token.encoded_len() + listing::ITEM_BYTES)
+        });
         let next_page_token = match page.last() {
-            Some(last) if end < matching.len() => {
-                PageToken::encode(query, cursor, (String::new(), last.scope().to_owned()))
-            }
+            Some(last) if more => PageToken::encode(query, cursor, (String::new(), last.scope().to_owned())),
             Some(_) | None => String::new(),
         };
         let cursor = cursor.to_string();

@@ -31,13 +31,14 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::millis;
+use prost::Message as _;
 use tonic::Response;
 use tracing::warn;
 use xxhash_rust::xxh64::xxh64;
 
 use super::events::topic::{CHANGES, Told, Topic};
 use super::feed::Watches;
-use super::listing::{self, PageToken};
+use super::listing::{self, PageToken, Room};
 use super::shards::OwnedByEach;
 use super::{envelope, head_cursor, not_modified, tagged, timestamp};
 use crate::daemon::gossip::Gossip;
@@ -271,25 +272,28 @@ impl Peers {
             states.is_empty() || states.contains(&heard.state(&record.record.id.key).into())
         };
         let matching = records.iter().filter(|record| filter.matches(record) && is_so(record));
-        let page = order.page(matching, filter::key, size, token.as_ref());
+        let heard_only = if is_of_all(&asked) { self.heard_only(&heard, federated) } else { Vec::new() };
+        let tenancy = self.registry.view().tenancy();
+        let moves = |record: &ViewRecord| {
+            let present = present(&tenancy, record);
+            self.with_what_moves(present, &heard, (&owned, &unproven), &record.record.id.key)
+        };
+        let besides = heard_only.iter().map(|heard| heard.encoded_len() + listing::ITEM_BYTES).sum();
+        let bytes = |record: &ViewRecord| {
+            record.shown(shown).map_or(0, |shown| shown.len() + moves(record).encoded_len())
+        };
+        let room = (Room::of(size).beside(besides), bytes);
+        let page = order.page(matching, filter::key, room, token.as_ref());
         let next = page.next.map(|after| PageToken::encode(query, cursor, after));
         let response = pb::ListPeersResponse {
             cursor: cursor.to_string(),
             next_page_token: next.unwrap_or_default(),
             total_size: page.total as u32,
-            heard_only: if is_of_all(&asked) { self.heard_only(&heard, federated) } else { Vec::new() },
+            heard_only,
             ..Default::default()
         }
         .within(envelope);
-        let tenancy = self.registry.view().tenancy();
-        Ok(tagged(
-            with_peers(&response, &page.records, |record| {
-                let present = present(&tenancy, record);
-                self.with_what_moves(present, &heard, (&owned, &unproven), &record.record.id.key)
-            }),
-            &tag,
-            &response.cursor,
-        ))
+        Ok(tagged(with_peers(&response, &page.records, moves), &tag, &response.cursor))
     }
 
     async fn get_one(
@@ -445,9 +449,13 @@ fn with_peers(
 ) -> Encoded<pb::ListPeersResponse> {
     /// The number of the field `peers`.
     const PEERS: u32 = 9;
-    let shown = |it: &ViewRecord| Some(recorded(it, it.read()?));
     let peers = records.iter().filter_map(|record| Some((record.shown(shown)?, record)));
     Encoded::with_items(response, PEERS, peers, |record| moves(record))
+}
+
+/// What is shown of a record alone.
+fn shown(it: &ViewRecord) -> Option<pb::Peer> {
+    Some(recorded(it, it.read()?))
 }
 
 /// A peer with how this node hears of it and calls it, and how far it is.

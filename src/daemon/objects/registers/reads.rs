@@ -1,5 +1,6 @@
 //! What a node hosts, listed and looked up.
 
+use bytes::Bytes;
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -12,7 +13,7 @@ use super::{REGISTER, Registers, check_id, not_found, of_node, pb, register_reco
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::advertisements;
 use crate::daemon::objects::events::topic::Topic;
-use crate::daemon::objects::listing::{self, Order, PageToken};
+use crate::daemon::objects::listing::{self, Order, PageToken, Room};
 use crate::daemon::objects::{at_cursor, envelope, head_cursor, not_modified, tagged};
 use crate::daemon::registry::cursor::Cursor;
 use crate::daemon::registry::mutate::request_hash;
@@ -62,7 +63,9 @@ impl Registers {
         }
         let own = of_node(&reading.records, query.node_id).iter();
         let matching = own.filter(|record| query.filter.matches(record));
-        let page = query.order.page(matching, filter::key, query.size, token.as_ref());
+        let bytes = |record: &ViewRecord| record.shown(shown_as).map_or(0, Bytes::len);
+        let room = (Room::of(query.size), bytes);
+        let page = query.order.page(matching, filter::key, room, token.as_ref());
         let next = page.next.map(|after| PageToken::encode(query.hash, reading.cursor, after));
         let response = pb::ListRegistersResponse {
             cursor: cursor.clone(),

@@ -17,7 +17,7 @@ use omnirelay_wire::reasons;
 use prost::Message;
 use tokio::time::Instant;
 
-use super::listing::{self, PageToken};
+use super::listing::{self, PageToken, Room};
 use crate::daemon::identity::caller::{Caller, Scope};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
@@ -264,14 +264,16 @@ impl Relays {
         let (reading, agents) = listing::read_with(&self.registry, &RELAY, token.as_ref(), agents).await?;
         let Reading { cursor, records, .. } = reading;
         let stale = self.registry.view().silence();
-        let page = listing::page_of(records.iter(), size, token.as_ref());
-        let next = page.next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after));
         let is_stale = self.registry.is_stale();
         let tenancy = self.registry.view().tenancy();
-        let relays = page.records.iter().filter_map(|record| {
+        let item = |record: &ViewRecord| {
             let held = agents.get(&record.record.id.key).copied().unwrap_or(0);
             show(&tenancy, record, held, stale.is_some())
-        });
+        };
+        let bytes = |record: &ViewRecord| item(record).map_or(0, |item| item.encoded_len());
+        let page = listing::page_of(records.iter(), (Room::of(size), bytes), token.as_ref());
+        let next = page.next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after));
+        let relays = page.records.iter().filter_map(|record| item(record));
         Ok(pb::ListRelaysResponse {
             relays: relays.collect(),
             next_page_token: next,

@@ -29,12 +29,13 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
 use omnirelay_wire::timestamp::millis;
+use prost::Message as _;
 use tokio::time::timeout;
 use tonic::Response;
 use xxhash_rust::xxh64::Xxh64;
 
 use super::feed::Watches;
-use super::listing::{self, PageToken, page_of};
+use super::listing::{self, PageToken, Room, page_of};
 use super::serve::serve;
 use super::{at_cursor, envelope, head_cursor, not_modified, tagged, with_header};
 use crate::core::shards::control::waits_for_somebody;
@@ -164,7 +165,8 @@ impl Shards {
         };
         // In the order of their keys, by which pages go on.
         let records = maps.shards.iter().filter(|record| is_ready(record) && filter.matches(record));
-        let page = page_of(records, size, token.as_ref());
+        let bytes = |record: &ViewRecord| show(&leads, record).map_or(0, |shard| shard.encoded_len());
+        let page = page_of(records, (Room::of(size), bytes), token.as_ref());
         let version = ready.iter().map(|map| map.value.map_version).max().unwrap_or(0);
         let next = page.next.map(|after| PageToken::encode(query, maps.cursor, after));
         let response = pb::ShardListResponse {

@@ -95,6 +95,38 @@ async fn pages_show_one_revision_whatever_changes_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_page_is_larger_than_clients_of_grpc_take() {
+    /// What they take of one message unless they are told otherwise.
+    const TAKEN: usize = 4 * 1024 * 1024;
+    let a = daemon(memory(), "a").await;
+    let description = "\u{1f4d2}".repeat(4096);
+    let ids: Vec<String> = (0..300).map(|number| format!("r{number:03}")).collect();
+    for id in &ids {
+        created(&a, pb::CreateRegisterRequest { description: description.clone(), ..new(id) }).await;
+    }
+    sleep(MS * 50).await;
+    for (order, ordered) in [("", ids.clone()), ("name desc", ids.iter().rev().cloned().collect())] {
+        let (mut token, mut seen, mut pages) = (String::new(), Vec::new(), 0);
+        loop {
+            let request = pb::ListRegistersRequest {
+                order_by: order.to_owned(),
+                page_token: token,
+                ..Default::default()
+            };
+            let page = list(&a, request).await;
+            assert!(page.encoded_len() < TAKEN, "{}", page.encoded_len());
+            assert_eq!(page.total_size, 300);
+            seen.extend(page.registers.into_iter().map(|register| register.register_id));
+            (token, pages) = (page.next_page_token, pages + 1);
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!((seen, pages), (ordered, 2), "by `{order}`");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unchanged_list_is_not_sent_again() {
     let a = stocked().await;
     let all = pb::ListRegistersRequest::default;
