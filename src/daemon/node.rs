@@ -257,7 +257,8 @@ impl Mount {
             mount.run(Phase::End, tls.clone().keep());
         }
         let udp = config.control.http3.then(|| quic::bind(control)).transpose().map_err(NodeError::Listen)?;
-        let surface = if udp.is_some() { surface.beside_http3(control.port()) } else { surface };
+        let advertised = config.control.http3_advertise.unwrap_or(control.port());
+        let surface = if udp.is_some() { surface.beside_http3(advertised) } else { surface };
         let listens = Listens::Taken(spec.listener);
         let port = Port { listens, socket: access.socket, udp, tls, limits, surface };
         mount.open(PortName::Control, port);

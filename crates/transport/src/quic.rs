@@ -45,14 +45,17 @@ pub struct Limits {
     pub idle: Duration,
     /// Whether packets grow to what the path takes, which is tried now and then: less for large answers, more for the rest.
     pub grows: bool,
+    /// Whether a client may go on from another address, as where a NAT gives it another port: what it says from there is
+    /// answered there once it has shown that it hears that.
+    pub moves: bool,
 }
 
 impl Limits {
     /// Among nodes, who say something to each other now and then as long as both are there: opening a connection again costs
-    /// more than keeping it.
+    /// more than keeping it. None of them moves: each has an address that others call it at, and is called there.
     #[must_use]
     pub fn among_nodes(self) -> Self {
-        Self { idle: Duration::from_secs(300), grows: false, ..self }
+        Self { idle: Duration::from_secs(300), grows: false, moves: false, ..self }
     }
 }
 
@@ -60,7 +63,7 @@ impl Default for Limits {
     fn default() -> Self {
         let idle = Duration::from_secs(30);
         let (streams_max, stream_bytes_max, send_bytes_max) = (128, 1024 * 1024, 2 * 1024 * 1024);
-        Self { streams_max, stream_bytes_max, send_bytes_max, idle, grows: true }
+        Self { streams_max, stream_bytes_max, send_bytes_max, idle, grows: true, moves: true }
     }
 }
 
@@ -113,7 +116,7 @@ fn transport(limits: Limits) -> TransportConfig {
     transport
 }
 
-/// What a connection is accepted with. Its address stays what it was, nothing is sent before the handshake is over,
+/// What a connection is accepted with. Nothing is sent before the handshake is over,
 /// and of that no more than [`HANDSHAKE_BYTES_MAX`] is read.
 ///
 /// # Errors
@@ -125,12 +128,13 @@ pub fn server_config(
     tls.alpn_protocols = vec![h3::ALPN.to_vec()];
     tls.max_early_data_size = 0;
     tls.send_half_rtt_data = false;
+    let moves = limits.moves;
     let mut transport = transport(limits);
     // What comes out of order is as much of it at most.
     transport.crypto_buffer_size(HANDSHAKE_BYTES_MAX);
     let crypto = BoundedServer::new(QuicServerConfig::try_from(tls)?);
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config.migration(false).transport_config(Arc::new(transport));
+    config.migration(moves).transport_config(Arc::new(transport));
     Ok(config)
 }
 

@@ -21,6 +21,9 @@ pub struct ControlConfig {
     pub tls: ControlTlsConfig,
     /// Whether it is served over UDP too, by the same number, for HTTP/3; with `tls.source` `mesh` or `files`.
     pub http3: bool,
+    /// The UDP port that answers name for HTTP/3 (`Alt-Svc`), 1 to 65535, where a NAT or a balancer before the daemon has
+    /// another one for it; default that of `listen`. A wrong one: clients try it in vain, and go on over TCP.
+    pub http3_advertise: Option<u16>,
     /// Serves without authentication on any address: whoever reaches the port may do anything.
     pub insecure: bool,
     /// A unix socket beside the port, an absolute path of at most 107 bytes: whoever can open it may do anything, under
@@ -128,6 +131,7 @@ impl Default for ControlConfig {
             tls: ControlTlsConfig::default(),
             insecure: false,
             http3: false,
+            http3_advertise: None,
             socket: None,
             socket_mode: FileMode::default(),
             socket_group: None,
@@ -143,10 +147,17 @@ impl Default for ControlConfig {
 
 impl Section for ControlConfig {
     fn check(&self, _: &Config) -> Result<(), Invalid> {
-        let Self { listen, insecure, hosts, tls, http3, .. } = self;
+        let Self { listen, insecure, hosts, tls, http3, http3_advertise, .. } = self;
         if *http3 && !tls.source.is_demanded() {
             let what = "HTTP/3 is spoken under TLS alone; set control.tls.source to mesh or files";
             return Err(("control.http3", what.to_owned()));
+        }
+        if http3_advertise.is_some() && !http3 {
+            let what = "there is no HTTP/3 to be told of; set control.http3";
+            return Err(("control.http3Advertise", what.to_owned()));
+        }
+        if *http3_advertise == Some(0) {
+            return Err(("control.http3Advertise", "0 is no port that clients can call".to_owned()));
         }
         if !listen.ip().is_loopback() && !insecure && !tls.source.is_demanded() {
             let what = format!(
@@ -239,6 +250,19 @@ mod tests {
         }
         let error = serde_json::from_value::<FileMode>(660.into()).unwrap_err().to_string();
         assert!(error.contains("in quotes"), "{error}");
+    }
+
+    #[test]
+    fn http3_is_told_of_where_it_is_served() {
+        for (http3, advertise, refused) in
+            [(true, None, false), (true, Some(443), false), (true, Some(0), true), (false, Some(443), true)]
+        {
+            let mut config = Config::default();
+            config.control.tls.source = TlsSource::Mesh;
+            (config.control.http3, config.control.http3_advertise) = (http3, advertise);
+            let expected = if refused { Err("control.http3Advertise") } else { Ok(()) };
+            assert_eq!(config.check().map_err(|(key, _)| key), expected, "{http3}, {advertise:?}");
+        }
     }
 
     impl Config {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Version};
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use tonic::body::Body;
 
 use super::Surface;
-use super::places::Place;
+use super::places::{Place, host_of};
 use super::serve::{Door, Drained, Limits, Line, drain, until_out};
 use crate::daemon::identity::caller::PeerInfo;
 use crate::daemon::identity::handshake::{Cause, Noted, Unshaken};
@@ -24,6 +25,9 @@ use crate::daemon::identity::trust::Trusted;
 
 /// A chain that is taken over TCP is taken over QUIC.
 const _: () = assert!(CHAIN_BYTES_MAX + 4096 <= HANDSHAKE_BYTES_MAX);
+
+/// How soon it is seen that a client goes on from another host.
+const MOVES_SEEN: Duration = Duration::from_secs(5);
 
 /// What is done with a connection beside serving its calls, until it ends.
 pub type Beside = Arc<dyn Fn(&Shown, quinn::Connection) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -146,10 +150,25 @@ async fn connection(
                 tracing::debug!(remote = %at.remote, %error, "connection ended");
             },
             () = beside => {}
+            () = moved(&connection, at.remote) => {
+                tracing::info!(remote = %at.remote, now = %connection.remote_address(), "connection cut: it goes on from another host");
+                connection.close(h3::NO_ERROR, b"it goes on from another host");
+            }
         }
     };
     if let Some(why) = until_out(&tls, shown, at.remote, served).await {
         connection.close(h3::NO_ERROR, why.as_bytes());
+    }
+}
+
+/// Is ready once a client goes on from another host, within [`MOVES_SEEN`]. Another port is that of a NAT; a host has its
+/// connections counted, and is told of as the one that it was.
+async fn moved(connection: &quinn::Connection, from: SocketAddr) {
+    loop {
+        tokio::time::sleep(MOVES_SEEN).await;
+        if host_of(connection.remote_address().ip()) != host_of(from.ip()) {
+            return;
+        }
     }
 }
 

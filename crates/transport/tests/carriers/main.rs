@@ -7,6 +7,7 @@ mod datagrams;
 mod endless;
 mod hostile;
 mod lab;
+mod moving;
 mod proxy;
 
 use std::sync::Arc;
