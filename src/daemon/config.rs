@@ -21,6 +21,7 @@ mod named_files;
 mod node;
 mod oidc;
 mod origin;
+mod overrides;
 mod peers;
 mod plaintext;
 mod rate_limit;
@@ -59,6 +60,8 @@ pub use relay::{
     StdoutSinkConfig, TelemetryWire,
 };
 pub use relay_port::{RelayAllowConfig, RelayClients, RelayTlsConfig, RelayTlsSource};
+#[cfg(test)]
+pub use schema::keys;
 pub use security::{
     BindingConfig, IdentityConfig, IdentitySource, LoopbackTrust, SecurityConfig, WithoutProof,
 };

@@ -145,9 +145,9 @@ impl Membership {
             return self.find_dead(now, node, &by);
         }
         // A stream is tried before anybody is found dead, and again for as long as it is answered.
-        suspicion.deadline = now + self.config.interval;
+        suspicion.deadline = now + self.config.probe_time();
         let deadline = suspicion.deadline;
-        self.reach(now, node, self.config.interval);
+        self.reach(now, node, self.config.probe_time());
         self.timers.set(deadline, Timer::Suspicion(node.clone()));
     }
 

@@ -154,7 +154,7 @@ impl Membership {
         if from != node && (before.0.is_live() && before.1 != instance || !before.0.is_live()) {
             // Whatever others say, connections to it end once it is found that they do not reach it.
             // Before it is passed on: it knows of itself, and others are to be told as often as of anybody.
-            self.reach(now, node, self.config.interval);
+            self.reach(now, node, self.config.probe_time());
         }
         if is_newer || before.0 == Status::Alive {
             self.spread_member(now, node);

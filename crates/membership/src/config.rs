@@ -5,9 +5,10 @@ use std::time::Duration;
 /// What all members of a mesh should have alike; they need not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// From one probe to the next, and how long a probe may take; more while this member is not well.
+    /// From one probe to the next, and how long a probe may take; more while this member is not well, or where a ping has
+    /// longer ([`Config::probe_time`]).
     pub interval: Duration,
-    /// How long an answer to a ping may take before others are asked and a stream is tried; less than `interval`.
+    /// How long an answer to a ping may take before others are asked and a stream is tried.
     pub ping_timeout: Duration,
     /// How many others are asked to ping whoever does not answer.
     pub helpers: usize,
@@ -78,9 +79,6 @@ impl Config {
         if times.iter().any(Duration::is_zero) {
             return Err("no time may be zero");
         }
-        if self.ping_timeout >= self.interval {
-            return Err("a ping has to be answered before the next probe begins");
-        }
         if self.packet_bytes_max < PACKET_BYTES_MIN {
             return Err("a packet has to have room for one record: 800 bytes");
         }
@@ -93,6 +91,12 @@ impl Config {
             return Err("a count is zero of which one is needed");
         }
         Ok(())
+    }
+
+    /// How long a probe may take: an interval; longer where others and a stream would have less than half as long as the ping
+    /// had. Probes of several members are then under way at once.
+    pub fn probe_time(&self) -> Duration {
+        self.interval.max(self.ping_timeout * 3 / 2)
     }
 
     /// How long whoever is accused by others alone has to answer until that is believed: as long as news takes there and back.
@@ -151,7 +155,7 @@ mod tests {
         assert_eq!(Config::default().check(), Ok(()));
         let wrong: [fn(&mut Config); 4] = [
             |config| config.interval = Duration::ZERO,
-            |config| config.ping_timeout = config.interval,
+            |config| config.ping_timeout = Duration::ZERO,
             |config| config.packet_bytes_max = 700,
             |config| config.fanout = 0,
         ];
@@ -160,6 +164,16 @@ mod tests {
             spoil(&mut config);
             assert!(config.check().is_err(), "{config:?}");
         }
+    }
+
+    #[test]
+    fn a_probe_takes_an_interval_or_as_long_as_pings_and_those_who_help_need() {
+        let probe_time =
+            |ms| Config { ping_timeout: Duration::from_millis(ms), ..Config::default() }.probe_time();
+        assert_eq!(
+            [300, 600, 1000, 2000].map(probe_time).map(|time| time.as_millis()),
+            [1000, 1000, 1500, 3000]
+        );
     }
 
     #[test]

@@ -28,7 +28,11 @@ impl Membership {
             return;
         }
         self.relayed.retain(|_, relayed| relayed.until > now);
-        if let Some(target) = self.members.next(&mut self.rng) {
+        // Where a probe takes longer than an interval, nobody is probed twice at once.
+        let outlasts = self.config.probe_time() > self.config.interval;
+        if let Some(target) = self.members.next(&mut self.rng)
+            && !(outlasts && self.is_probed(&target))
+        {
             self.probe(now, target);
         }
         self.timers.set(now + self.config.interval * self.patience(), Timer::Round);
@@ -41,12 +45,13 @@ impl Membership {
             member.status == Status::Suspect
                 || member.status == Status::Alive && member.is_leaving().is_some()
         });
-        if is_in_doubt
-            && self.probes.len() < PROBES_MAX
-            && !self.probes.values().any(|probe| probe.target == *node)
-        {
+        if is_in_doubt && self.probes.len() < PROBES_MAX && !self.is_probed(node) {
             self.probe(now, node.clone());
         }
+    }
+
+    fn is_probed(&self, node: &NodeId) -> bool {
+        self.probes.values().any(|probe| probe.target == *node)
     }
 
     fn probe(&mut self, now: Time, target: NodeId) {
@@ -55,7 +60,7 @@ impl Membership {
         let (number, patience) = (self.next_number(), self.patience());
         self.send(&target, Message::Ping { number });
         self.timers.set(now + self.config.ping_timeout * patience, Timer::Late(number));
-        let ends = now + self.config.interval * patience;
+        let ends = now + self.config.probe_time() * patience;
         self.timers.set(ends, Timer::Over(number));
         let (helpers, nacks, reached, was_put_off) = (Vec::new(), 0, None, false);
         let probe = Probe { target, incarnation, began: now, ends, helpers, nacks, reached, was_put_off };
@@ -218,7 +223,7 @@ impl Membership {
             return self.send(whose, Message::Nack { number });
         }
         let own = self.next_number();
-        let until = now + self.config.interval * 2;
+        let until = now + self.config.probe_time() * 2;
         self.relayed.insert(own, Relayed { whose: whose.clone(), number, target: target.clone(), until });
         self.send(&target, Message::Ping { number: own });
         self.timers.set(now + self.config.ping_timeout, Timer::Nack(own));

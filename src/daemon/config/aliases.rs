@@ -58,6 +58,13 @@ pub(super) struct Read<'a> {
 
 /// Puts what other names say under the names that count.
 pub(super) fn resolve(read: &mut Read<'_>) -> Result<(), ConfigError> {
+    // What a name holds of another kind than the setting's would be looked for there in vain.
+    if let Some(section) = read.tree.pointer("/mesh/gossip").filter(|section| !section.is_null()) {
+        serde_path_to_error::deserialize::<_, GossipConfig>(section).map_err(|error| {
+            let name = error.path().to_string();
+            read.refuse(&name, error.into_inner().to_string())
+        })?;
+    }
     let Some(section) = read.tree.pointer_mut("/mesh/gossip").and_then(Value::as_object_mut) else {
         return Ok(());
     };
@@ -228,6 +235,42 @@ mod tests {
     }
 
     #[test]
+    fn seeds_of_the_environment_are_heard_however_they_are_listed() {
+        let file = "mesh: {gossip: {seedPeers: ['f:1', 'g:2']}}\n";
+        let many: Vec<(String, String)> =
+            (0..11).map(|at| (format!("MESH_GOSSIP__SEEDPEERS__{at}"), format!("h{at}:1"))).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let all: Vec<String> = (0..11).map(|at| format!("h{at}:1")).collect();
+        let all: Vec<&str> = all.iter().map(|seed| &**seed).collect();
+        let cases: [(&str, &[(&str, &str)], &[&str]); 8] = [
+            ("", &[("MESH_GOSSIP__SEEDPEERS", "a:1,b:2")], &["a:1", "b:2"]),
+            ("", &[("MESH_GOSSIP__SEEDPEERS", "https://a:1/ , b:2,")], &["a:1", "b:2"]),
+            ("", &[("MESH_GOSSIP__SEEDPEERS", "a:1")], &["a:1"]),
+            ("", &[("MESH_GOSSIP__SEEDPEERS", "['a:1', 'b:2']")], &["a:1", "b:2"]),
+            (
+                "",
+                &[("MESH_GOSSIP__SEEDPEERS__1", "b:2"), ("MESH_GOSSIP__SEEDPEERS__0", "a:1")],
+                &["a:1", "b:2"],
+            ),
+            (file, &[("MESH_GOSSIP__SEEDPEERS__1", "b:2")], &["f:1", "b:2"]),
+            ("", &[("OMNIRELAYD__MESH__SEEDS", "a:1,b:2")], &["a:1", "b:2"]),
+            ("", &many, &all),
+        ];
+        for (text, variables, expected) in cases {
+            assert_eq!(of(text, variables).unwrap().config.mesh.seeds, expected, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_of_the_origin_are_taken_at_a_start() {
+        let text = "mesh: {gossip: {interval: 1s, pingTimeout: 2s, suspicionInterval: 5s, retransmitLimit: 3, fanout: 3}}\n";
+        let gossip = of(text, &[]).unwrap().config.mesh.gossip;
+        assert_eq!(gossip.membership().probe_time(), std::time::Duration::from_secs(3));
+        let seconds = "mesh: {gossip: {interval: '00:00:01', pingTimeout: '00:00:02'}}\n";
+        assert_eq!(of(seconds, &[]).unwrap().config.mesh.gossip.ping_timeout.to_string(), "2s");
+    }
+
+    #[test]
     fn two_names_of_one_setting_may_not_differ() {
         let both = |role: &str| format!("node: {{role: gateway}}\nmesh: {{gossip: {{role: {role}}}}}\n");
         assert_eq!(of(&both("gateway"), &[]).unwrap().config.node.role, "gateway");
@@ -248,13 +291,26 @@ mod tests {
             ("{tls: {certificatePath: a.pem}}", "security.identity.cert"),
             ("{tls: {allowedThumbprints: [abc]}}", "mesh.pinnedCertificates"),
             ("{fanout: 0}", "between 1 and 32"),
-            ("{pingTimeout: 2s}", "less than `mesh.gossip.interval`"),
+            ("{pingTimeout: 2m}", "between 10ms and 1m"),
             ("{interval: 1ms}", "between"),
             ("{colour: red}", "colour"),
         ];
         for (text, expected) in cases {
             let error = of(&format!("mesh:\n  gossip: {text}\n"), &[]).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
+        }
+        let wrong = [
+            ("MESH_GOSSIP__PORT", "many", "invalid type"),
+            ("MESH_GOSSIP__ADVERTISEPORT", "70000", "u16"),
+            ("MESH_GOSSIP__TLS__CHECKCERTIFICATEREVOCATION", "perhaps", "boolean"),
+            ("MESH_GOSSIP__LABELS", "tier", "map"),
+            ("MESH_GOSSIP__SEEDPEERS__A", "b:7000", "from 0 on"),
+            ("MESH_GOSSIP__SEEDPEERS__1", "b:7000", "has 0 before"),
+            ("MESH_GOSSIP__PEERS", "b:7000", "`seedPeers`"),
+        ];
+        for (name, value, expected) in wrong {
+            let error = of("", &[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains(name), "{name}: {error}");
         }
         let variables = [("MESH_GOSSIP__TLS__CERTIFICATEPASSWORD", "x")];
         let error = of("", &variables).unwrap_err().to_string();

@@ -11,16 +11,10 @@ use omnirelay_store::redis::url::redacted;
 use serde_json::{Map, Value};
 
 use super::lines::{line_of, lines_of};
+use super::overrides::{Known, Override, from_variables, insert_item, known_path, mistaken, typed};
 use super::schema::schema;
 use super::sinks::without_query;
 use super::{Config, aliases, foreign, origin};
-
-/// The prefix of every variable, and those that name a part of the mesh section directly.
-const PREFIXES: [(&str, &[&str]); 3] = [
-    ("OMNIRELAYD__", &[]),
-    ("MESH_GOSSIP__", &["mesh", "gossip"]),
-    ("MESH_LEADERSHIP__", &["mesh", "leadership"]),
-];
 
 /// The settings that are URLs with a password in them, perhaps.
 const URLS: [&str; 2] = ["store.url", "relay.sinks.redis.url"];
@@ -63,15 +57,6 @@ pub enum ConfigError {
     NotASetting(String),
     #[error("variable `{name}` is not UTF-8; write it anew")]
     NotText { name: String },
-}
-
-/// One value from outside the file.
-struct Override {
-    path: Vec<String>,
-    /// What the path was split at.
-    separator: &'static str,
-    text: String,
-    source: Source,
 }
 
 /// Puts the layers together.
@@ -118,6 +103,7 @@ pub fn read(
             sources.insert(path.join("."), Source::Variable(name.to_owned()));
         }
     }
+    warnings.extend(variables.iter().filter_map(|(name, _)| mistaken(&name.to_string_lossy())));
     let mut overrides = from_variables(variables.into_iter())?;
     let dotted = |key: &str, text: &str, source| {
         let path = key.split('.').map(str::to_owned).collect();
@@ -129,8 +115,13 @@ pub fn read(
     }
     overrides.extend(flags.iter().map(|(flag, key, value)| dotted(key, value, Source::Flag(flag))));
     for item in overrides {
-        let (path, known) = known_path(&schema, &item)?;
-        insert(&mut tree, &path, typed(&item.text, known));
+        let Known { path, value, is_item } = known_path(&schema, &item)?;
+        match is_item {
+            true => insert_item(&mut tree, &path, item.text.as_str().into()).map_err(|what| {
+                ConfigError::Value { key: path.join("."), origin: item.source.clone(), what }
+            })?,
+            false => insert(&mut tree, &path, typed(&item.text, value)),
+        }
         sources.insert(path.join("."), item.source);
     }
     aliases::resolve(&mut aliases::Read { tree: &mut tree, sources: &mut sources, warnings: &mut warnings })?;
@@ -241,74 +232,6 @@ fn note_leaves(
         (_, _) => {
             let key = path.join(".");
             into.insert(key.clone(), source(&key));
-        }
-    }
-}
-
-/// What the variables with one of our prefixes say; all others may hold whatever they like.
-fn from_variables(
-    variables: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<Vec<Override>, ConfigError> {
-    let mut found = Vec::new();
-    for (name, text) in variables.filter(|(_, text)| !text.is_empty()) {
-        let shown = name.to_string_lossy().into_owned();
-        let upper = shown.to_ascii_uppercase();
-        let Some((prefix, parts)) = PREFIXES.iter().find(|(prefix, _)| upper.starts_with(prefix)) else {
-            continue;
-        };
-        let (Ok(name), Ok(text)) = (name.into_string(), text.into_string()) else {
-            return Err(ConfigError::NotText { name: shown });
-        };
-        let mut path: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
-        path.extend(name[prefix.len()..].split("__").map(str::to_owned));
-        found.push(Override { path, separator: "__", text, source: Source::Variable(name) });
-    }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(found)
-}
-
-/// The path in the schema's own spelling, in which case, `_` and `-` do not matter, and what the
-/// schema has there.
-fn known_path<'a>(schema: &'a Value, item: &Override) -> Result<(Vec<String>, &'a Value), ConfigError> {
-    let mut path = Vec::new();
-    let mut level = schema;
-    for (at, part) in item.path.iter().enumerate() {
-        let Value::Object(fields) = level else { return Err(unknown(&path, part, None, &item.source)) };
-        if fields.is_empty() {
-            // A free map, such as labels: its keys are the operator's, whatever they hold.
-            path.push(item.path[at..].join(item.separator));
-            return Ok((path, &Value::Null));
-        }
-        let Some((name, below)) = fields.iter().find(|(name, _)| fold(name) == fold(part)) else {
-            return Err(unknown(&path, part, Some(fields), &item.source));
-        };
-        path.push(name.clone());
-        level = below;
-    }
-    Ok((path, level))
-}
-
-fn unknown(path: &[String], part: &str, fields: Option<&Map<String, Value>>, origin: &Source) -> ConfigError {
-    let parent = if path.is_empty() { "the configuration".to_owned() } else { path.join(".") };
-    let known = fields.map_or_else(
-        || "no parts".to_owned(),
-        |fields| fields.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
-    );
-    let key = path.iter().map(String::as_str).chain([part]).collect::<Vec<_>>().join(".");
-    ConfigError::Unknown { key, parent, known, origin: origin.clone() }
-}
-
-fn fold(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
-}
-
-/// The text itself where the schema has a text, or nothing because the text is optional; elsewhere
-/// as YAML would read it, so that numbers, booleans and lists can be given.
-fn typed(text: &str, known: &Value) -> Value {
-    match known {
-        Value::String(_) | Value::Null => text.into(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            serde_yaml::from_str(text).unwrap_or_else(|_| text.into())
         }
     }
 }
@@ -497,6 +420,38 @@ mod tests {
         let written = file("store:\n  url: rediss://a\n  tls:\n    cert: /nowhere.pem\n");
         let error = load(Some(written.path()), std::iter::empty(), &[], &[]).unwrap_err().to_string();
         assert!(error.contains("`store.tls.cert`") && error.contains(":4)"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_that_looks_like_ours_and_is_not_read_is_told() {
+        let cases = [
+            ("OMNIRELAYD_NODE__ID", true),
+            ("omnirelayd_session_ttl", true),
+            ("MESH_GOSSIP_SEEDPEERS", true),
+            ("MESH_GOSSIP_PORT", true),
+            ("OMNIRELAYD_SERVICE_HOST", false),
+            ("OMNIRELAYD_PORT_17420_TCP_ADDR", false),
+            ("OMNIRELAY_ADDR", false),
+            ("MESH_OTHER", false),
+        ];
+        for (name, expected) in cases {
+            let loaded = load(None, [variable(name, "x")].into_iter(), &[], &[]).unwrap();
+            assert_eq!(loaded.warnings.iter().any(|text| text.contains(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_given_by_commas_as_yaml_or_item_by_item_wherever_one_is_set() {
+        for text in ["node.services=registry,relay", "node.services=[registry, relay]"] {
+            let loaded = load(None, std::iter::empty(), &[text.to_owned()], &[]).unwrap();
+            assert_eq!(loaded.config.node.services, ["registry", "relay"], "{text}");
+        }
+        let set = ["node.services.0=registry".to_owned(), "node.services.1=relay".to_owned()];
+        let loaded = load(None, std::iter::empty(), &set, &[]).unwrap();
+        assert_eq!(loaded.config.node.services, ["registry", "relay"]);
+        let scope = [variable("MESH_LEADERSHIP__SCOPES__0__NAME", "jobs")];
+        let error = load(None, scope.into_iter(), &[], &[]).unwrap_err().to_string();
+        assert!(error.contains("as in YAML"), "{error}");
     }
 
     #[test]

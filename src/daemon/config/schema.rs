@@ -30,6 +30,37 @@ pub(super) fn schema() -> Value {
     serde_json::to_value(config).unwrap_or_default()
 }
 
+/// Every setting by its key, and its default; empty where it has none.
+#[cfg(test)]
+pub fn keys() -> Vec<(String, String)> {
+    let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
+    let mut keys = Vec::new();
+    collect(&schema(), "", &defaults, &mut keys);
+    keys
+}
+
+#[cfg(test)]
+fn collect(level: &Value, path: &str, defaults: &Value, keys: &mut Vec<(String, String)>) {
+    match level {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (name, below) in fields {
+                let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                collect(below, &key, &defaults[name], keys);
+            }
+        }
+        _ => {
+            let default = match defaults {
+                Value::Null => String::new(),
+                Value::String(text) => text.clone(),
+                Value::Array(items) if items.is_empty() => String::new(),
+                Value::Object(fields) if fields.is_empty() => String::new(),
+                other => other.to_string(),
+            };
+            keys.push((path.to_owned(), default));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Map;

@@ -114,7 +114,7 @@ impl Gossip {
         let bytes = packet.len();
         let channel = self.transport.channel(to.as_str(), Way::REPEATABLE);
         let delivered = match channel {
-            Ok(channel) => call(channel.within(self.config.interval), packet, false).await,
+            Ok(channel) => call(channel.within(self.config.probe_time()), packet, false).await,
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = &delivered {

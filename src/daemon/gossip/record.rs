@@ -71,7 +71,7 @@ impl Says {
 /// How long a member is silent at most until it is found dead, among few.
 fn ttl(config: &Config) -> Duration {
     // Each of few is probed once in as many rounds.
-    config.interval.mul_f64(FEW) + config.suspicion * config.suspicion_max
+    config.interval.mul_f64(FEW - 1.0) + config.probe_time() + config.suspicion * config.suspicion_max
 }
 
 /// The digest of labels that records carry; 0: there are none.

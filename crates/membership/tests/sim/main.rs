@@ -32,7 +32,12 @@ fn lan(loss: f64) -> Network {
 
 /// So many that know each other.
 fn settled(seed: u64, count: usize, network: Network) -> World {
-    let mut world = World::new(seed, Config::default(), network);
+    settled_with(seed, count, network, Config::default())
+}
+
+/// The same, set otherwise.
+fn settled_with(seed: u64, count: usize, network: Network, config: Config) -> World {
+    let mut world = World::new(seed, config, network);
     for number in 0..count {
         world.start(&World::name(number));
         if number % 20 == 19 {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use omnirelay_membership::{Claim, Event, Message, NodeId, Packet, Status, Update};
+use omnirelay_membership::{Claim, Config, Event, Message, NodeId, Packet, Status, Update};
 
-use crate::world::World;
-use crate::{is, lan, ms, seconds, settled};
+use crate::world::{Network, World};
+use crate::{is, lan, ms, seconds, settled, settled_with};
 
 /// How many members there are where nothing else is said.
 const MEMBERS: usize = 60;
@@ -424,4 +424,27 @@ fn nobody_is_found_dead_for_a_day_of_loss() {
         world.told.clear();
     }
     println!("200 members, 5 % loss, a day, seed 1: nobody found dead, {:?}", world.stats());
+}
+
+#[test]
+fn pings_may_take_longer_than_an_interval() {
+    // As OmniRelay in .NET has them: a probe each second, an answer within two.
+    let slow = Network { delay: (ms(500), ms(700)), loss: 0.01 };
+    let config = Config { ping_timeout: seconds(2), ..Config::default() };
+    for network in [lan(0.01), slow] {
+        let mut world = settled_with(3, 20, network.clone(), config.clone());
+        world.run(seconds(120));
+        let suspected =
+            world.told.iter().filter(|(.., event)| matches!(event, Event::Suspected { .. })).count();
+        assert_eq!(
+            (deaths(&world, |_| true), suspected),
+            (0, 0),
+            "{network:?}: who answers in time is no suspect"
+        );
+        let dies = World::name(7);
+        world.kill(&dies);
+        let took = world.run_while(seconds(30), |world| world.has(&dies, is(Status::Dead)).0 < 19);
+        assert!(took.is_some(), "{network:?}: the crash is not known within 30 s");
+        assert_eq!(deaths(&world, |node| *node != dies), 0, "{network:?}");
+    }
 }
