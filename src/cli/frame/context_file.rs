@@ -10,7 +10,7 @@ use omnirelay_wire::reasons;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::cli::frame::address::Address;
+use crate::cli::frame::address::{Address, AddressError};
 use crate::cli::frame::env::{self, Env};
 use crate::cli::frame::error::{CliError, chain};
 use crate::cli::frame::tls_files::TlsFiles;
@@ -36,6 +36,36 @@ pub struct Context {
     pub token_file: Option<PathBuf>,
     /// Whom it believes and what it shows, where TLS is spoken.
     pub tls: TlsFiles,
+}
+
+impl Context {
+    /// An address that a command names itself: of one without a scheme TLS is spoken where it is at all of the context's, unless it is
+    /// of this host.
+    ///
+    /// # Errors
+    /// As of the text.
+    pub fn address_of(&self, text: &str) -> Result<Address, AddressError> {
+        let plain: Address = text.parse()?;
+        let speaks_tls = !self.addresses.is_empty() && self.addresses.iter().all(Address::is_tls);
+        let says_none = !text.contains("://") && plain.socket().is_none();
+        if speaks_tls && says_none && !plain.is_loopback() {
+            format!("https://{text}").parse()
+        } else {
+            Ok(plain)
+        }
+    }
+
+    /// What of its files goes for an address that a command names itself, where `given` says nothing: its authority, and
+    /// its certificate where that authority alone vouches for whoever is shown it.
+    pub fn tls_at(&self, address: &Address, given: &TlsFiles, has_token: bool) -> TlsFiles {
+        if !address.is_tls() || self.tls.ca.is_none() || given.ca.is_some() {
+            return TlsFiles::default();
+        }
+        let is_named = self.addresses.contains(address);
+        let kept =
+            TlsFiles { server_name: self.tls.server_name.clone().filter(|_| is_named), ..self.tls.clone() };
+        if has_token { TlsFiles { cert: None, key: None, ..kept } } else { kept }
+    }
 }
 
 /// What applies where neither flag nor variable says otherwise.
@@ -182,6 +212,12 @@ impl ContextFile {
                 .cause(format!("contexts in {}: {known}", self.path.display()))
                 .hint("omnirelay context list")
         })
+    }
+
+    /// The context that commands use where nothing names another; `None`: there is none, or none of that name.
+    pub fn current_context(&self) -> Option<&Context> {
+        let name = self.current.as_deref()?;
+        self.contexts.iter().find(|context| context.name == name)
     }
 
     /// Whether others than the owner may read or write the file.

@@ -75,6 +75,13 @@ impl Target {
         json!({"context": self.context, "cluster": self.cluster.as_deref().unwrap_or(""), "address": address})
     }
 
+    /// Whether a development mesh may be meant: nothing but this host is named, in plaintext, and it is not protected.
+    pub fn may_be_development(&self) -> bool {
+        let here =
+            |address: &Address| address.is_loopback() && !address.is_tls() && address.socket().is_none();
+        !self.protected && self.addresses.iter().all(here)
+    }
+
     /// What has to be typed before something is destroyed here.
     pub fn confirmation(&self) -> &str {
         self.cluster.as_deref().unwrap_or(&self.context)
@@ -195,16 +202,19 @@ impl Settings {
 fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>) -> Result<Target, CliError> {
     let (given, tls) = (token_file(flags, env), TlsFiles::of_flags(flags).over(&TlsFiles::of_env(env)));
     let direct = |text: &str, source: Source| {
-        let address = text
-            .parse()
+        let current = config.as_ref().ok().and_then(ContextFile::current_context);
+        let address: Address = current
+            .map_or_else(|| text.parse(), |context| context.address_of(text))
             .map_err(|error| CliError::usage(format!("cannot use the address of {source}: {error}")))?;
+        let kept = current.filter(|_| !flags.insecure_skip_tls_verify);
+        let kept = kept.map(|context| context.tls_at(&address, &tls, given.is_some()));
         Ok(Target {
             context: String::new(),
             addresses: vec![address],
             cluster: None,
             protected: false,
             token_file: given.clone(),
-            tls: tls.clone(),
+            tls: tls.clone().over(&kept.unwrap_or_default()),
             source,
             named_by_flag: false,
         })
@@ -368,6 +378,84 @@ mod tests {
             let target = target(&flags, &env(variables), file).expect(what);
             assert_eq!((target.addresses[0].as_str(), target.context.as_str()), (address, context), "{what}");
         }
+    }
+
+    /// Whom a command at another address than the context's believes, and what it shows there.
+    #[test]
+    fn an_address_of_the_mesh_keeps_the_files_of_its_context() {
+        let of = |tls: &str| {
+            let text = format!(
+                "currentContext: here\ncontexts:\n\
+                 - {{name: here, address: 'https://h:1', tokenFile: /t, tls: {{{tls}}}}}\n"
+            );
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            Ok(ContextFile::load(file.path()).unwrap())
+        };
+        let whole = || of("ca: /ca, cert: /cert, key: /key, serverName: h.mesh");
+        let public = || of("cert: /cert, key: /key");
+        let at = |addr: &str| GlobalArgs { addr: Some(addr.to_owned()), ..GlobalArgs::default() };
+        let files = |ca: &str, cert: &str, key: &str, name: &str| {
+            let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+            let server_name = (!name.is_empty()).then(|| name.to_owned());
+            TlsFiles { ca: path(ca), cert: path(cert), key: path(key), server_name }
+        };
+        let own = |addr: &str| GlobalArgs {
+            tls_cert: Some("/mine".into()),
+            tls_key: Some("/own".into()),
+            ..at(addr)
+        };
+        let cases = [
+            (
+                "another node: who is not of the mesh gets nothing",
+                at("https://n:1"),
+                whole(),
+                files("/ca", "/cert", "/key", ""),
+            ),
+            (
+                "an address of the context",
+                at("https://h:1/"),
+                whole(),
+                files("/ca", "/cert", "/key", "h.mesh"),
+            ),
+            ("as the context speaks", at("n:1"), whole(), files("/ca", "/cert", "/key", "")),
+            ("of this host alone, in plaintext", at("127.0.0.1:1"), whole(), TlsFiles::default()),
+            ("plaintext", at("http://h:1"), whole(), TlsFiles::default()),
+            ("a socket", at("unix:/s"), whole(), TlsFiles::default()),
+            (
+                "any server with a public certificate would see it",
+                at("https://n:1"),
+                public(),
+                TlsFiles::default(),
+            ),
+            (
+                "another authority is another mesh",
+                GlobalArgs { tls_ca: Some("/other".into()), ..at("https://n:1") },
+                whole(),
+                files("/other", "", "", ""),
+            ),
+            ("a certificate of its own", own("https://n:1"), whole(), files("/ca", "/mine", "/own", "")),
+            (
+                "a token of its own is who it is",
+                GlobalArgs { token_file: Some("/token".into()), ..at("https://n:1") },
+                whole(),
+                files("/ca", "", "", ""),
+            ),
+            (
+                "whoever answers is believed",
+                GlobalArgs { insecure_skip_tls_verify: true, ..at("https://n:1") },
+                whole(),
+                TlsFiles::default(),
+            ),
+            ("there is no context", at("https://n:1"), Ok(ContextFile::default()), TlsFiles::default()),
+        ];
+        for (what, flags, file, expected) in cases {
+            let target = target(&flags, &env(&[]), &file).expect(what);
+            assert_eq!(target.tls, expected, "{what}");
+            assert_eq!(target.token_file, flags.token_file, "{what}: a kept token is the context's alone");
+        }
+        let variable = target(&GlobalArgs::default(), &env(&[("OMNIRELAY_ADDR", "https://n:1")]), &whole());
+        assert_eq!(variable.unwrap().tls, files("/ca", "/cert", "/key", ""), "by a variable as by a flag");
     }
 
     #[test]
