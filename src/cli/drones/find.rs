@@ -100,7 +100,7 @@ fn missing(id: &str, fleet: &Fleet, silent: &[Silent]) -> CliError {
     };
     let error = CliError::new(reasons::DRONE_NOT_FOUND, message);
     match fleet.sites.len() {
-        0 => error.hint("omnirelay up --service relay  # start one"),
+        0 => error.hint("omnirelay relays list         # which relays there are, and how they are"),
         _ => error.hint("omnirelay drones list         # those that are held"),
     }
 }
@@ -130,6 +130,10 @@ mod tests {
         let fleet = |sites| Fleet { sites, stale: false, named: false };
         let error = missing("d", &fleet(Vec::new()), &[]);
         assert_eq!((error.exit(), error.reason()), (Exit::NotFound, "DRONE_NOT_FOUND"));
-        assert!(error.to_text().contains("omnirelay up --service relay"), "{}", error.to_text());
+        let text = error.to_text();
+        assert!(
+            text.contains("omnirelay relays list") && !text.contains("omnirelay up"),
+            "of any mesh: {text}"
+        );
     }
 }

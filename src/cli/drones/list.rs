@@ -17,7 +17,7 @@ use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::{self, Table};
 use crate::cli::frame::time;
-use crate::cli::relays::LIST as RELAYS;
+use crate::cli::relays::{LIST as RELAYS, none_lives};
 
 pub const LEAF: Leaf =
     Leaf::read("drones list", &[&LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 10 11").listing(&COLUMNS, &[]);
@@ -103,7 +103,7 @@ fn show(
     let table = Table::of(COLUMNS, drones, moment, &args.table.layout())?;
     if drones.is_empty() && session.format().is_text() {
         session.notes().say(match fleet.sites.len() {
-            0 => "No relay lives. Start one: omnirelay up --service relay",
+            0 => none_lives(session.target()?),
             _ => "No relay that answers holds a drone.",
         });
         return Ok(());

@@ -53,6 +53,17 @@ impl FailureKind {
         }
     }
 
+    /// How much it says of what to do next: of several addresses, one that has judged says more than one that is silent.
+    pub fn tells(self) -> u8 {
+        match self {
+            Self::Rejected => 4,
+            Self::Untrusted => 3,
+            Self::NotHttp => 2,
+            Self::Timeout | Self::Lost => 1,
+            Self::Refused | Self::UnknownName | Self::ConnectTimeout | Self::Unreachable => 0,
+        }
+    }
+
     /// Whether another try would end as this one.
     pub fn lasts(self) -> bool {
         matches!(self, Self::NotHttp | Self::Untrusted | Self::Rejected)

@@ -6,7 +6,7 @@ use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 
 use super::columns::COLUMNS;
-use super::{KIND, LIST, request};
+use super::{KIND, LIST, none_lives, request};
 use crate::cli::frame::args::{PageArgs, TableArgs};
 use crate::cli::frame::document::{items, number, text};
 use crate::cli::frame::error::CliError;
@@ -56,7 +56,7 @@ fn show(args: &ListArgs, session: &mut Session, document: Value) -> Result<Exit,
     let table = Table::of(COLUMNS, &relays, moment, &args.table.layout())?;
     let empty = relays.is_empty();
     if empty && session.format().is_text() {
-        session.notes().say("No relay lives. Start one: omnirelay up --service relay");
+        session.notes().say(none_lives(session.target()?));
     } else {
         let names = relays.iter().map(|relay| format!("{KIND}/{}", text(relay, "relayId"))).collect();
         let view =

@@ -17,6 +17,7 @@ use super::frame::error::CliError;
 use super::frame::list::{PAGE_MAX, Page, fetch};
 use super::frame::rpc::{Call, Rpc};
 use super::frame::session::Session;
+use super::frame::settings::Target;
 use super::schema::documents::{headed, message, own};
 use super::schema::schemas;
 
@@ -82,4 +83,12 @@ pub fn unknown(id: &str) -> CliError {
 pub fn id(given: &str) -> Result<String, String> {
     let id = given.strip_prefix("relay/").unwrap_or(given);
     if id.is_empty() { Err(format!("an empty text is no id of a {KIND}")) } else { Ok(id.to_owned()) }
+}
+
+/// What is said where no relay lives, and how to have one.
+pub fn none_lives(target: &Target) -> &'static str {
+    match target.may_be_development() {
+        true => "No relay lives. Start one: omnirelay up --service relay",
+        false => "No relay lives. A daemon is one where `node.services` has `relay`.",
+    }
 }

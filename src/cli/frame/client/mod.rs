@@ -24,7 +24,7 @@ pub use self::line::token_of;
 use self::line::{Line, Lines};
 use super::address::Address;
 use super::error::{self, CliError};
-use super::failure::{Failure, FailureKind};
+use super::failure::Failure;
 use super::output::Notes;
 use super::rpc::Call;
 use super::settings::{Settings, Target};
@@ -209,8 +209,7 @@ impl Client {
                     self.say_retry(&attempts, &error.body().message);
                 }
                 None => {
-                    let lasting = attempts.last_kind().is_some_and(FailureKind::lasts);
-                    if !may_repeat || lasting {
+                    if !may_repeat || attempts.last_for_all() {
                         return Err(self.no_answer(call, &attempts, started.elapsed()));
                     }
                     self.say_retry(&attempts, attempts.last_cause());
@@ -395,8 +394,14 @@ async fn whole(mut response: reqwest::Response) -> Result<Bytes, Unread> {
 }
 
 impl Attempts {
-    fn last_kind(&self) -> Option<FailureKind> {
-        self.failures.last().map(|(_, failure)| failure.kind)
+    /// Whether another round would end as this one, at each address.
+    fn last_for_all(&self) -> bool {
+        !self.failures.is_empty() && self.failures.iter().all(|(_, failure)| failure.kind.lasts())
+    }
+
+    /// The address whose failure says most of what to do next; of several, the first.
+    fn most_telling(&self) -> Option<&(String, Failure)> {
+        self.failures.iter().rev().max_by_key(|(_, failure)| failure.kind.tells())
     }
 
     fn last_cause(&self) -> &str {

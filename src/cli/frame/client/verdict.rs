@@ -69,7 +69,7 @@ impl Client {
 
     /// The failure when no address answered.
     pub(super) fn no_answer(&self, call: &Call, attempts: &Attempts, took: Duration) -> CliError {
-        let Some((address, failure)) = attempts.failures.last() else {
+        let Some((address, failure)) = attempts.most_telling() else {
             return CliError::new(reasons::NO_ADDRESS, "there is no address to ask");
         };
         let made = format!("{} in {:.1}s", count(attempts.made, "attempt"), took.as_secs_f64());
@@ -86,16 +86,20 @@ impl Client {
             return outcome_unknown(call, error).target(target);
         }
         let message = match (failure.kind, attempts.failures.len()) {
+            (FailureKind::Rejected, 2..) => {
+                format!("omnirelayd at {address} does not take the certificate of this command")
+            }
             (FailureKind::Timeout, _) => format!("omnirelayd at {address} did not answer in time"),
             (FailureKind::Lost, _) => format!("lost the connection to omnirelayd at {address}"),
             (_, 1) => format!("cannot reach omnirelayd at {address}"),
             (_, several) => format!("cannot reach omnirelayd at any of {several} addresses"),
         };
         let error = CliError::new(failure.kind.reason(), message).cause(cause);
-        self.hints(error, failure.kind).target(target)
+        self.hints(error, failure.kind, address).target(target)
     }
 
-    fn hints(&self, error: CliError, kind: FailureKind) -> CliError {
+    /// What to do about a failure of `kind` at `address`.
+    fn hints(&self, error: CliError, kind: FailureKind, address: &str) -> CliError {
         let origin = match (self.target.context.as_str(), self.target.source) {
             ("", source) | (_, source @ (Source::Peer | Source::Relay)) => {
                 format!("the address is from: {source}")
@@ -105,7 +109,7 @@ impl Client {
         let of_relay = matches!(self.target.source, Source::Relay | Source::Flag("--relay-addr"));
         let error = match kind {
             FailureKind::Lost | FailureKind::Unreachable | FailureKind::NotHttp
-                if of_relay && !self.address().is_tls() =>
+                if of_relay && !address.starts_with("https:") =>
             {
                 error.hint("--relay-addr https://HOST:PORT  # if its port speaks TLS")
             }
@@ -133,12 +137,12 @@ impl Client {
                 error.hint("omnirelay relays list         # which relays live, and where").hint(origin)
             }
             FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable
-                if self.address().socket().is_some() =>
+                if address.starts_with("unix:") =>
             {
                 error.hint("omnirelayd --control-socket PATH  # is it there, and for this user?").hint(origin)
             }
             FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable
-                if !self.address().is_loopback() =>
+                if !self.target.may_be_development() =>
             {
                 error
                     .hint(
@@ -171,4 +175,79 @@ fn outcome_unknown(call: &Call, error: CliError) -> CliError {
         .hint(format!("repeat the command with {flag} {key}; that is safe"))
         .detail(json!({ name: key }))
         .request_id(error.body().request_id.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::frame::env::Env;
+    use crate::cli::frame::global::GlobalArgs;
+    use crate::cli::frame::settings::{Settings, Target};
+    use crate::cli::frame::tls_files::TlsFiles;
+
+    /// What is said of a read that these addresses answered so, the last as the first.
+    fn told(addresses: &[&str], kinds: &[FailureKind]) -> CliError {
+        let settings = Settings::resolve(&GlobalArgs::default(), Env::default()).unwrap();
+        let target = Target {
+            context: String::new(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            cluster: None,
+            protected: false,
+            token_file: None,
+            tls: TlsFiles::default(),
+            source: Source::BuiltIn,
+            named_by_flag: false,
+        };
+        let client = Client::new(&settings, target).unwrap();
+        let call = Call::of(&crate::cli::peers::LIST, &json!({})).unwrap();
+        let failures = addresses.iter().zip(kinds).map(|(address, kind)| {
+            ((*address).to_owned(), Failure { kind: *kind, cause: format!("{kind:?}") })
+        });
+        client.unreachable(&call, failures.collect(), 3, Duration::ZERO)
+    }
+
+    #[test]
+    fn the_address_that_says_most_is_told() {
+        use FailureKind::{ConnectTimeout, Lost, NotHttp, Refused, Rejected, Untrusted};
+        let three = ["https://a:1", "https://b:1", "https://c:1"];
+        let cases = [
+            (
+                "an ended certificate before a silent node",
+                [Rejected, Refused, ConnectTimeout],
+                9,
+                "https://a:1",
+            ),
+            ("wherever it is", [Refused, ConnectTimeout, Rejected], 9, "https://c:1"),
+            ("before one that is not believed", [Untrusted, Rejected, Lost], 9, "https://b:1"),
+            ("one that is not believed before a silent one", [Refused, Untrusted, Refused], 6, "https://b:1"),
+            ("no TLS before a silent one", [NotHttp, Refused, Refused], 6, "https://a:1"),
+            ("of equals the first", [Refused, Refused, Refused], 6, "https://a:1"),
+        ];
+        for (what, kinds, exit, address) in cases {
+            let error = told(&three, &kinds);
+            let body = error.body();
+            assert_eq!(
+                (body.exit as u8, body.target.as_ref().unwrap()["address"].as_str()),
+                (exit, Some(address)),
+                "{what}"
+            );
+            assert!(!error.to_text().contains("omnirelay up"), "{what}: {}", error.to_text());
+        }
+    }
+
+    #[test]
+    fn a_development_mesh_is_advised_where_nothing_but_this_host_is_named() {
+        let cases: [(&[&str], bool); 6] = [
+            (&["http://127.0.0.1:17420"], true),
+            (&["http://localhost:1", "http://[::1]:1"], true),
+            (&["http://eu-1:17420"], false),
+            (&["http://127.0.0.1:1", "http://eu-1:17420"], false),
+            (&["https://127.0.0.1:17420"], false),
+            (&["unix:/run/omnirelay/control.sock"], false),
+        ];
+        for (addresses, expected) in cases {
+            let text = told(addresses, &[FailureKind::Refused; 2]).to_text();
+            assert_eq!(text.contains("omnirelay up"), expected, "{addresses:?}: {text}");
+        }
+    }
 }
