@@ -500,7 +500,7 @@ reasons! {
     TOO_MANY_AGENTS: ResourceExhausted,
         "as many agents are registered as registry.agentsMax allows",
         "omnirelay agents list shows them; raise registry.agentsMax if all of them are meant to be there";
-    TOO_MANY_BINDINGS: ResourceExhausted,
+    TOO_MANY_BINDINGS: FailedPrecondition,
         "there are as many role bindings as there may be",
         "remove those that nobody needs: omnirelay bindings delete PRINCIPAL";
     TOO_MANY_CALLS: ResourceExhausted,
@@ -516,24 +516,24 @@ reasons! {
         "wait as long as Retry-After says, then try again; use what was issued until it ends";
     TOO_MANY_JOINS: ResourceExhausted,
         "too many hosts ask to join from one address", "wait a second, then try again";
-    TOO_MANY_NAMESPACES: ResourceExhausted,
+    TOO_MANY_NAMESPACES: FailedPrecondition,
         "there are as many namespaces as there may be", "remove some with omnirelay mesh namespaces delete";
     TOO_MANY_OPERATIONS: ResourceExhausted,
         "the daemon carries out as many operations as it may", "wait until one has ended, or cancel one";
-    TOO_MANY_REGISTERS: ResourceExhausted,
+    TOO_MANY_REGISTERS: FailedPrecondition,
         "a node may have 100000 registers, and would have more", "delete registers that are not needed";
     TOO_MANY_RELAYS: ResourceExhausted,
         "as many relays are registered as registry.relaysMax allows",
         "omnirelay relays list shows them; raise registry.relaysMax if all of them are meant to be there";
-    TOO_MANY_SCOPES: ResourceExhausted,
+    TOO_MANY_SCOPES: FailedPrecondition,
         "the mesh has as many scopes as it may have, 10,000",
         "omnirelay mesh leaders delete SCOPE removes one that nobody needs";
     TOO_MANY_SESSIONS: ResourceExhausted,
         "the relay has as many sessions as it may", "use another relay, or raise relay.sessionsMax";
-    TOO_MANY_SHARDS: ResourceExhausted,
-        "there would be more shards than mesh.shards.perNamespaceMax or mesh.shards.perMeshMax allow",
+    TOO_MANY_SHARDS: FailedPrecondition,
+        "there would be more shards of all namespaces than mesh.shards.perMeshMax allows",
         "make fewer; or raise the limit on all daemons, which hold the records of all shards in memory";
-    TOO_MANY_TOKENS: ResourceExhausted,
+    TOO_MANY_TOKENS: FailedPrecondition,
         "there are as many join tokens as there may be",
         "they are forgotten a day after their end; make one for several nodes (--uses)";
     TOO_MANY_WATCHES: ResourceExhausted,
@@ -585,11 +585,5 @@ reasons! {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_are_sorted_and_unique() {
-        assert!(ALL.is_sorted_by(|a, b| a.name < b.name));
-    }
-}
+#[path = "reasons_test.rs"]
+mod tests;

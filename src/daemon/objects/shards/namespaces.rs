@@ -180,7 +180,7 @@ impl Namespaces {
         let most = self.limits.per_namespace;
         if shards > most {
             let message = format!("{shards} shards of one namespace are more than {most}");
-            return Err(too_many(message, "mesh.shards.perNamespaceMax"));
+            return Err(Fault::invalid(message).hint(make_fewer("mesh.shards.perNamespaceMax")));
         }
         if shards as f64 > most as f64 * NEAR {
             warn!(
@@ -229,7 +229,9 @@ impl Namespaces {
         let (all, most) = (there + more, self.limits.per_mesh);
         if all > most {
             let message = format!("{all} shards of all namespaces are more than {most}");
-            return Err(too_many(message, "mesh.shards.perMeshMax"));
+            return Err(
+                Fault::new(reasons::TOO_MANY_SHARDS, message).hint(make_fewer("mesh.shards.perMeshMax"))
+            );
         }
         if all as f64 > most as f64 * NEAR {
             warn!(
@@ -439,8 +441,6 @@ fn exists(name: &str) -> Fault {
     .hint(format!("omnirelay mesh namespaces get {name}"))
 }
 
-fn too_many(message: String, setting: &str) -> Fault {
-    Fault::new(reasons::TOO_MANY_SHARDS, message).hint(format!(
-        "make fewer, or raise {setting} on all daemons: each holds the records of all shards in memory"
-    ))
+fn make_fewer(setting: &str) -> String {
+    format!("make fewer, or raise {setting} on all daemons: each holds the records of all shards in memory")
 }

@@ -4,6 +4,7 @@ use futures_util::StreamExt as _;
 
 use super::*;
 use omnirelay_core::shard_order::shard_of;
+use omnirelay_wire::fault::Code;
 
 async fn list(daemon: &Daemon, asked: pb::ShardListRequest) -> pb::ShardListResponse {
     daemon.shards.list(called(asked, "alice")).await.unwrap().into_inner()
@@ -50,11 +51,13 @@ async fn limits_name_the_setting_that_helps() {
     };
     let refused = daemons[0].namespaces.create(called(asked("big", 1001), "alice")).await.unwrap_err();
     let fault = Fault::from(&refused);
-    assert_eq!(fault.reason, "TOO_MANY_SHARDS");
+    assert_eq!((fault.code, fault.code.retryable()), (Code::InvalidArgument, false), "it is never taken");
     assert!(fault.hint.unwrap_or_default().contains("mesh.shards.perNamespaceMax"));
     daemons[0].create("first", 1000, quick()).await;
     let refused = daemons[0].namespaces.create(called(asked("second", 501), "alice")).await.unwrap_err();
-    assert!(Fault::from(&refused).hint.unwrap_or_default().contains("mesh.shards.perMeshMax"));
+    let fault = Fault::from(&refused);
+    assert_eq!((&*fault.reason, fault.code.retryable()), ("TOO_MANY_SHARDS", false));
+    assert!(fault.hint.unwrap_or_default().contains("mesh.shards.perMeshMax"));
     for (name, shards) in [("", 1), ("a/b", 1), ("zero", 0)] {
         let refused = daemons[0].namespaces.create(called(asked(name, shards), "alice")).await;
         assert_eq!(reason(refused), "INVALID_ARGUMENT", "{name}");
