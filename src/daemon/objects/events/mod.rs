@@ -3,6 +3,7 @@
 //! What happens to records stands in the registry's log; what the daemon itself lacks or has again, in the changes of
 //! its readiness. A cursor names a place in each (decision 0029).
 
+mod order;
 mod places;
 mod request;
 mod telling;
@@ -11,7 +12,7 @@ pub mod topic;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use futures_util::stream::{BoxStream, iter, select, unfold};
+use futures_util::stream::{BoxStream, iter, unfold};
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
@@ -26,6 +27,7 @@ use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::{Cursor, place_in};
 use crate::daemon::registry::since::{Since, Start};
 use crate::daemon::registry::view::ViewRecord;
+use order::by_time;
 use pb::event_service_server::EventService;
 use places::{Happened, Places, READINESS};
 use request::Wanted;
@@ -79,7 +81,8 @@ impl Events {
         let mut places = Places::new(start.cursor, noticed, random_u64().unwrap_or(0));
         let begins = first_words(since, start).map(|frame| of_stream(&self.source, &frame));
         let begins: Vec<pb::Event> = begins.map(|event| places.put(event)).collect();
-        let goes_on = select(in_log, self.noticed_behind(noticed))
+        let now = self.registry.view().connectivity().now();
+        let goes_on = by_time(in_log.boxed(), self.noticed_behind(noticed), now)
             .filter_map(move |happened| std::future::ready(places.pass(happened, &wanted)));
         Ok(iter(begins).chain(goes_on).map(|event| Ok(Encoded::from(event))).boxed())
     }
