@@ -27,6 +27,7 @@ mod prompts;
 mod relays;
 mod resync;
 mod retries;
+mod schemas;
 mod sharding;
 mod shells;
 mod streams;

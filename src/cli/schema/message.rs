@@ -1,16 +1,14 @@
 //! The JSON schema of a message.
 
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, FileDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
-
-use crate::cli::frame::rpc::lower_camel;
 
 /// The schema of a message's JSON; messages below it go into `defs`.
 pub(super) fn object_of(message: &MessageDescriptor, defs: &mut Map<String, Value>) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for field in message.fields() {
-        let name = lower_camel(field.name());
+        let name = field.json_name().to_owned();
         // Fields without presence are always printed, and so is nothing else.
         if !field.supports_presence() {
             required.push(json!(name));
@@ -69,9 +67,13 @@ fn kind_schema(kind: &Kind, defs: &mut Map<String, Value>) -> Value {
 
 /// What the proto says of a field.
 fn comment(field: &FieldDescriptor) -> Option<String> {
-    let file = field.parent_file();
+    comment_at(&field.parent_file(), field.path())
+}
+
+/// What a proto says of what stands at a place in it.
+pub fn comment_at(file: &FileDescriptor, path: &[i32]) -> Option<String> {
     let locations = &file.file_descriptor_proto().source_code_info.as_ref()?.location;
-    let location = locations.iter().find(|location| location.path == field.path())?;
+    let location = locations.iter().find(|location| location.path == path)?;
     let comment = location.leading_comments.as_deref()?.trim();
     let words: Vec<&str> = comment.split_whitespace().collect();
     Some(words.join(" ")).filter(|text| !text.is_empty())
