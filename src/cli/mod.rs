@@ -12,11 +12,13 @@ mod completions;
 pub mod context;
 mod dev;
 mod doctor;
+mod documents;
 mod down;
 mod drones;
 mod entry;
 mod events;
 mod explain;
+mod field_words;
 mod frame;
 mod help;
 mod join;
@@ -220,7 +222,14 @@ fn run(args: &[OsString]) -> Exit {
     let json = session.format().is_json();
     match execute(&matches, &mut session).and_then(|exit| session.out.flush().map(|()| exit)) {
         Ok(exit) => exit,
-        Err(error) => failed(&error, notes, json),
+        Err(error) => {
+            let mut root = command();
+            root.build();
+            let called = field_words::called(&root, &matches);
+            let told =
+                |text: &str| documents::on_this_host(&field_words::in_words_of(called, text)).into_owned();
+            failed(&error.reworded(told), notes, json)
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use omnirelay_core::text::some_of;
 use serde_json::{Value, json};
 
+use crate::cli::documents::on_this_host;
 use crate::cli::frame::document::{items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Text, View};
@@ -254,7 +255,8 @@ impl Row {
                 format!("{description}: {}  [{id}]", printable(&finding.text))
             }
         };
-        let hint = finding.hint.as_ref().map(|hint| format!("      try: {}\n", printable(hint)));
+        let hint =
+            finding.hint.as_ref().map(|hint| format!("      try: {}\n", printable(&on_this_host(hint))));
         let is_bad = finding.verdict.is_bad();
         let seen = (is_bad && !finding.seen_by.is_empty())
             .then(|| format!("      seen by: {}\n", printable(&some_of(&finding.seen_by, NAMED_MAX))));

@@ -61,6 +61,15 @@ impl CliError {
         }))
     }
 
+    /// The same, each of its texts told otherwise.
+    #[must_use]
+    pub fn reworded(mut self, word: impl Fn(&str) -> String) -> Self {
+        self.0.message = word(&self.0.message);
+        self.0.cause = self.0.cause.map(|cause| word(&cause));
+        self.0.hints = self.0.hints.iter().map(|hint| word(hint)).collect();
+        self
+    }
+
     /// The command was called wrongly: exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(reasons::USAGE, message)
