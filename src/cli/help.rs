@@ -4,6 +4,7 @@ use clap::{Args, Command};
 use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
+use super::complete;
 use super::entry::{Entry, entry};
 use super::frame::env;
 use super::frame::error::CliError;
@@ -27,7 +28,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct HelpArgs {
     /// A topic, or a command word by word [default: omnirelay itself]
-    #[arg(value_name = "TOPIC|COMMAND")]
+    #[arg(value_name = "TOPIC|COMMAND", add = complete::help_words())]
     words: Vec<String>,
 }
 
@@ -45,6 +46,16 @@ static TOPICS: &[Topic] = &[
     Topic { name: "selectors", text: || SELECTORS.to_owned() },
     Topic { name: "contexts", text: || CONTEXTS.to_owned() },
 ];
+
+/// What can stand behind these words: topics, where there are none, and the commands below them.
+pub fn offered(words: &[String]) -> Vec<String> {
+    let mut root = super::command();
+    root.build();
+    let Ok(command) = find_command(&root, words) else { return Vec::new() };
+    let topics = TOPICS.iter().filter(|_| words.is_empty()).map(|topic| topic.name);
+    let below = command.get_subcommands().filter(|below| !below.is_hide_set()).map(Command::get_name);
+    below.chain(topics).map(str::to_owned).collect()
+}
 
 /// Prints the help.
 ///
@@ -216,6 +227,10 @@ Addresses are tried in order; the first that answers is kept for the rest of the
 address of a command comes from --addr or --context, else OMNIRELAY_ADDR or OMNIRELAY_CONTEXT, else
 the current context, else http://127.0.0.1:17420. A context that does not exist is an error.
 
+An address of --addr or OMNIRELAY_ADDR is asked without the token of a context. Under TLS the
+current context's authority is believed there, and its certificate is shown to whom that authority
+vouches for; HOST:PORT alone is asked under TLS where the context is, but on this host.
+
 Every change names its target on standard error. In a protected context a change needs --reason,
 and a destructive one a typed confirmation, or --yes and --context NAME both.
 
@@ -257,6 +272,18 @@ mod tests {
             let number = exit as u8;
             assert!(EXIT_CODES.contains(&format!("\n  {number:<5} ")), "{number} is not explained");
         }
+    }
+
+    #[test]
+    fn commands_and_topics_are_offered_word_by_word() {
+        let of = |words: &[&str]| offered(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        let first = of(&[]);
+        assert!(
+            ["mesh", "exit-codes", "schema"].iter().all(|word| first.iter().any(|known| known == word)),
+            "{first:?}"
+        );
+        assert!(of(&["mesh", "peers"]).contains(&"cordon".to_owned()));
+        assert_eq!((of(&["mesh", "nothing"]), of(&["version"])), (Vec::new(), Vec::new()));
     }
 
     #[test]

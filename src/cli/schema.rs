@@ -1,7 +1,7 @@
 //! `omnirelay schema`: JSON schemas of the documents, from the descriptors of the API.
 
 pub mod documents;
-mod message;
+pub mod message;
 pub mod schemas;
 
 use clap::Args;
@@ -10,6 +10,7 @@ use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use self::documents::{Document, own};
+use super::complete;
 use super::entry::{Entry, entry};
 use super::frame::document::text;
 use super::frame::error::CliError;
@@ -41,7 +42,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct SchemaArgs {
     /// The kind of document, such as peers
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", add = complete::list(kinds))]
     kind: Option<String>,
 }
 
@@ -65,6 +66,10 @@ fn run(args: &SchemaArgs, session: &mut Session) -> Result<Exit, CliError> {
     let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
     session.show(&View::lines(schema, format!("schema/{kind}"), format!("{text}\n")))?;
     Ok(Exit::Ok)
+}
+
+fn kinds() -> Vec<String> {
+    documents().into_iter().map(|document| document.kind.to_owned()).collect()
 }
 
 /// All documents that commands print, by the alphabet.

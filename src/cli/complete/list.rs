@@ -12,6 +12,7 @@ use crate::cli::frame::env::Env;
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::settings::Settings;
 use crate::cli::frame::watch::until;
+use crate::cli::help;
 
 /// Completes words of `known`, separated by commas: each once.
 pub fn list(known: fn() -> Vec<String>) -> ArgValueCompleter {
@@ -47,10 +48,46 @@ fn sort_keys() -> ArgValueCompleter {
     })
 }
 
-/// Completes the fields that its list is filtered by.
+/// Completes the fields that its list is filtered by, and behind `FIELD=` the words that it may be.
 fn filters() -> ArgValueCompleter {
-    list(|| {
-        leaf().map(|leaf| leaf.filters.iter().map(|name| format!("{name}=")).collect()).unwrap_or_default()
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let fields = leaf().map(|leaf| leaf.filters).unwrap_or_default();
+        let begun = typed.to_string_lossy().rsplit(',').next().unwrap_or_default().to_owned();
+        let known = match begun.split_once('=') {
+            Some((field, _)) if fields.contains(&field) => {
+                values_of(field).iter().map(|value| format!("{field}={value}")).collect()
+            }
+            Some(_) => Vec::new(),
+            None => fields.iter().map(|name| format!("{name}=")).collect(),
+        };
+        candidates(typed, known)
+    })
+}
+
+/// The words that a field of a filter may be, where it has words.
+fn values_of(field: &str) -> &'static [&'static str] {
+    match field {
+        "status" => &["alive", "suspect", "dead", "left"],
+        "health" => &["alive", "suspect", "dead", "left", "unknown"],
+        "advertise" => &["true", "false"],
+        _ => &[],
+    }
+}
+
+/// Completes a command or a topic, word by word.
+pub fn help_words() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let words: Vec<String> = super::words(std::env::args_os())
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let behind = words.iter().position(|word| word == "help").map_or(words.len(), |at| at + 1);
+        // The last one is being typed.
+        let before = words.get(behind..words.len().saturating_sub(1)).unwrap_or_default();
+        let before: Vec<String> = before.iter().filter(|word| !word.starts_with('-')).cloned().collect();
+        let fit =
+            help::offered(&before).into_iter().filter(|word| word.starts_with(&*typed.to_string_lossy()));
+        fit.map(CompletionCandidate::new).collect()
     })
 }
 

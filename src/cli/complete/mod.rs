@@ -19,7 +19,7 @@ use super::arguments::written_out;
 use super::frame::env::{self, Env};
 
 pub use self::kind::{Kind, Known};
-pub use self::list::{actions, contexts, list};
+pub use self::list::{actions, contexts, help_words, list};
 pub use self::objects::{ids, named};
 pub use self::script::script;
 

@@ -1,6 +1,7 @@
-//! `omnirelay explain`: what a reason in an error means, or a check that did not pass, and what to do about it.
+//! `omnirelay explain`: what a reason in an error means, a check that did not pass, or a word in a table, and what to do about it.
 
 mod checks;
+mod words;
 
 use clap::Args;
 use omnirelay_wire::fault::Exit;
@@ -8,6 +9,7 @@ use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Value, json};
 
 use super::complete;
+use super::documents;
 use super::entry::{Entry, entry};
 use super::frame::document::text;
 use super::frame::error::CliError;
@@ -25,14 +27,17 @@ Examples:
   omnirelay explain
   omnirelay explain OUTCOME_UNKNOWN
   omnirelay explain membership-dead
+  omnirelay explain suspect
   omnirelay explain $(omnirelay mesh peers get nobody -o json 2>&1 | jq -r .error.reason)";
 
-/// Explain the reason of an error, or a check; without one, list them
+/// Explain the reason of an error, a check, or a word in a table
+///
+/// Without one, the reasons are listed.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct ExplainArgs {
-    /// The reason, such as PEER_NOT_FOUND, or the id of a check
-    #[arg(value_name = "REASON|CHECK", add = complete::list(known))]
+    /// The reason, such as PEER_NOT_FOUND, the id of a check, or a word in a table, such as suspect
+    #[arg(value_name = "REASON|CHECK|WORD", add = complete::list(known))]
     reason: Option<String>,
 }
 
@@ -47,7 +52,10 @@ static COLUMNS: &[Column] = &[
 /// All that can be explained.
 fn known() -> Vec<String> {
     let checks = checks::explained().map(|check| check.id.to_owned());
-    reasons::ALL.iter().map(|reason| reason.name.to_owned()).chain(checks).collect()
+    let mut words: Vec<String> = words::words().into_iter().map(|word| word.word).collect();
+    words.sort_unstable();
+    words.dedup();
+    reasons::ALL.iter().map(|reason| reason.name.to_owned()).chain(checks).chain(words).collect()
 }
 
 /// Prints the explanation.
@@ -62,7 +70,7 @@ fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
             ("category", known.category.to_owned()),
             ("passes when", known.description.to_owned()),
             ("else", known.means.to_owned()),
-            ("read", format!("docs/{}", known.page)),
+            ("read", documents::on_this_host(&format!("docs/{}", known.page)).into_owned()),
         ]);
         let document = json!({
             "schemaVersion": "v1", "check": known.id, "category": known.category, "description": known.description, "meaning": known.means,
@@ -70,9 +78,21 @@ fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
         });
         return session.show(&View::lines(document, format!("check/{}", known.id), text)).map(|()| Exit::Ok);
     }
+    let meanings = words::meanings(wanted);
     let wanted = wanted.to_ascii_uppercase().replace('-', "_");
+    if let (Some(word), None) = (meanings.first(), reasons::ALL.iter().find(|known| known.name == wanted)) {
+        let rows: Vec<(&str, String)> =
+            meanings.iter().map(|found| (found.of, found.means.clone())).collect();
+        let document = json!({
+            "schemaVersion": "v1", "word": word.word,
+            "meanings": meanings.iter().map(|found| json!({"of": found.of, "meaning": found.means})).collect::<Vec<_>>(),
+        });
+        return session
+            .show(&View::lines(document, format!("word/{}", word.word), listing(&rows)))
+            .map(|()| Exit::Ok);
+    }
     let Some(known) = reasons::ALL.iter().find(|known| known.name == wanted) else {
-        let message = format!("there is no reason and no check `{wanted}`");
+        let message = format!("there is no reason, no check and no word in a table `{wanted}`");
         return Err(CliError::new(reasons::REASON_UNKNOWN, message)
             .cause("this version does not know it; a newer daemon may")
             .hint("omnirelay explain    # lists those it knows"));
@@ -83,7 +103,7 @@ fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
         ("reason", known.name.to_owned()),
         ("code", format!("{} (exit {})", known.code.word(), known.code.exit() as u8)),
         ("meaning", known.means.to_owned()),
-        ("next", known.next.to_owned()),
+        ("next", documents::on_this_host(known.next).into_owned()),
     ]);
     session.show(&View::lines(document, format!("reason/{}", known.name), text))?;
     Ok(Exit::Ok)
