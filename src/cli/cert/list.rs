@@ -1,26 +1,32 @@
 //! `cert list`.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{COLUMNS, KIND, holder};
 use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::text;
+use crate::cli::frame::document::{field, items, text};
 use crate::cli::frame::error::CliError;
+use crate::cli::frame::global::Span;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
+use crate::cli::frame::time;
 use crate::cli::frame::whole_list::WholeList;
 
 pub const LIST: Rpc = certificate_service::LIST;
-pub const LEAF: Leaf = Leaf::read("cert list", &[&LIST]).listing(&COLUMNS, &[]);
+pub const LEAF: Leaf =
+    Leaf::read("cert list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);
 
 const EXAMPLES: &str = "\
 Examples:
   omnirelay cert list
   omnirelay cert list --kind operator --all
+  omnirelay cert list --expiring 4h
   omnirelay cert list -o json | jq -r '.certificates[] | [.id, .notAfter] | @tsv'";
 
 /// List certificates: the newest of each holder, or all
@@ -36,8 +42,23 @@ pub struct ListArgs {
     /// Those too that have ended, or were superseded or revoked
     #[arg(short, long)]
     all: bool,
+    /// Only those that end within this time, such as 4h
+    #[arg(long, value_name = "DURATION")]
+    expiring: Option<Span>,
+    /// Exit with 10 when there is none
+    #[arg(long)]
+    fail_empty: bool,
     #[command(flatten)]
     table: TableArgs,
+}
+
+/// Leaves those that end within a time of the moment that an answer is of, by the daemon's clock.
+fn keep_expiring(document: &mut Value, within: Duration) {
+    let now = time::moment(document, false).now_ms.unwrap_or(0);
+    let until = now.saturating_add(i64::try_from(within.as_millis()).unwrap_or(i64::MAX));
+    if let Some(found) = document.get_mut("certificates").and_then(Value::as_array_mut) {
+        found.retain(|one| time::millis(field(one, "notAfter")).is_some_and(|ends| ends <= until));
+    }
 }
 
 /// Who a certificate may be of.
@@ -56,7 +77,11 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
         .map(|kind| kind.get_name().to_owned())
         .collect();
     let request = json!({"kinds": kinds, "name": args.name, "all": args.all});
-    let document = session.call(&Call::of(&LIST, &request)?).await?;
+    let mut document = session.call(&Call::of(&LIST, &request)?).await?;
+    if let Some(within) = args.expiring {
+        keep_expiring(&mut document, within.0);
+    }
+    let is_empty = items(&document, "certificates").is_empty();
     let list = WholeList {
         field: "certificates",
         columns: COLUMNS,
@@ -64,5 +89,26 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
         none: "There are no certificates like that.",
         footer: |document, all| format!("{}, rev {}", count(all, "certificate"), text(document, "cursor")),
     };
-    list.show(document, &args.table, session)
+    let exit = list.show(document, &args.table, session)?;
+    Ok(if is_empty && args.fail_empty { Exit::Negative } else { exit })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_in_time_is_judged_by_the_clock_of_the_answer() {
+        let ends = |at: &str| json!({ "serial": at, "notAfter": at });
+        let mut document = json!({
+            "generatedAt": "2026-11-20T06:00:00Z",
+            "certificates": [
+                ends("2026-11-20T05:00:00Z"), ends("2026-11-20T10:00:00Z"), ends("2026-11-20T10:00:01Z"), json!({}),
+            ],
+        });
+        keep_expiring(&mut document, Duration::from_secs(4 * 3600));
+        let left: Vec<&str> =
+            items(&document, "certificates").iter().map(|one| text(one, "serial")).collect();
+        assert_eq!(left, ["2026-11-20T05:00:00Z", "2026-11-20T10:00:00Z"]);
+    }
 }

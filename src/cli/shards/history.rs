@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::which::NamespaceArg;
 use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::{field, text};
+use crate::cli::frame::document::{field, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
@@ -27,6 +27,9 @@ Examples:
   omnirelay mesh shards history -n orders --limit 5 --absolute
   omnirelay mesh shards history -n orders -o json | jq '[.changes[].moved] | add'";
 
+/// The most versions of one answer.
+const HISTORY_MAX: u32 = 1000;
+
 /// Show the versions of a map: when, by whom, why, and how much moved
 ///
 /// The newest first. What each did to which shard is told by mesh shards diff.
@@ -36,7 +39,8 @@ pub struct HistoryArgs {
     #[command(flatten)]
     which: NamespaceArg,
     /// At most this many, 1 to 1000
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(HISTORY_MAX)))]
     limit: u32,
     #[command(flatten)]
     table: TableArgs,
@@ -74,6 +78,7 @@ pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliE
     let namespace = args.which.one(session).await?;
     let request = json!({ "namespace": namespace, "limit": args.limit });
     let document = session.call(&Call::of(&HISTORY, &request)?).await?;
+    let stopped = stopped(items(&document, "changes"), args.limit);
     let list = WholeList {
         field: "changes",
         columns: COLUMNS,
@@ -88,5 +93,40 @@ pub async fn run(args: &HistoryArgs, session: &mut Session) -> Result<Exit, CliE
             )
         },
     };
-    list.show(document, &args.table, session)
+    let exit = list.show(document, &args.table, session)?;
+    if let Some(stopped) = stopped {
+        session.notes().say(&stopped);
+    }
+    Ok(exit)
+}
+
+/// Says that there is more than was asked for, and how to see it; `None`: the first version of the map is among them, or fewer are
+/// kept than were asked for.
+fn stopped(changes: &[Value], limit: u32) -> Option<String> {
+    let oldest = changes.iter().filter_map(|change| text(change, "version").parse::<u64>().ok()).min()?;
+    if changes.len() < limit as usize || oldest <= 1 {
+        return None;
+    }
+    let more = match limit {
+        HISTORY_MAX.. => format!("mesh shards diff 1 {oldest} tells what came before"),
+        _ => format!("--limit N shows more, up to {HISTORY_MAX}"),
+    };
+    Some(format!("Stopped at --limit {limit}, version {oldest}: {more}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_that_was_cut_says_so_and_how_to_go_on() {
+        let changes = |from: u32, to: u32| -> Vec<Value> {
+            (from..=to).rev().map(|version| json!({ "version": version.to_string() })).collect()
+        };
+        assert_eq!(stopped(&changes(1, 100), 100), None, "the first version is there");
+        assert_eq!(stopped(&changes(5, 60), 100), None, "no more is kept");
+        assert!(stopped(&changes(2, 101), 100).unwrap().contains("--limit N shows more, up to 1000"));
+        assert!(stopped(&changes(7, 1006), 1000).unwrap().contains("mesh shards diff 1 7"));
+        assert_eq!(stopped(&[], 100), None);
+    }
 }
