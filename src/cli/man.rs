@@ -70,10 +70,16 @@ fn built() -> Command {
 }
 
 #[cfg(test)]
+#[path = "man_daemon_test.rs"]
+mod daemon;
+
+#[cfg(test)]
 /// Every page and the file it is kept in.
 pub fn files() -> Vec<(String, String)> {
     let mut files = Vec::new();
     collect(&built(), &mut files);
+    files.push(("omnirelayd.8".to_owned(), daemon::page()));
+    files.push(("omnirelayd.yaml.5".to_owned(), daemon::configuration_page()));
     files
 }
 

@@ -202,14 +202,6 @@ fn methods() -> BTreeMap<String, MethodDescriptor> {
 /// Methods without a command, and why.
 const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
     (
-        "omnirelay.mesh.control.v1.PeerControlService/GetLeaseHealth",
-        "services read it; `mesh peers list` says the same to people",
-    ),
-    (
-        "omnirelay.mesh.control.v1.RebalanceControlService/States",
-        "dashboards read it; `mesh namespaces list` says the same to people",
-    ),
-    (
         "omnirelay.mesh.control.v1.ShardControlService/Hold",
         "workers call it beside the daemon of their node, again and again",
     ),
@@ -252,22 +244,6 @@ const WITHOUT_A_COMMAND: &[(&str, &str)] = &[
     (
         "omnirelay.mesh.control.v1.LeadershipControlService/Events",
         "HTTP clients know it by this route; mesh leaders watch is Watch, which tells more",
-    ),
-    (
-        "omnirelay.registers.v1.AdvertisementService/BulkAdvertise",
-        "register services push with it; registers resync --file is an operator's, with a plan and a brake",
-    ),
-    (
-        "omnirelay.registers.v1.AdvertisementService/Advertise",
-        "register services push with it; registers advertise is an operator's, and changes the catalogue",
-    ),
-    (
-        "omnirelay.registers.v1.AdvertisementService/Withdraw",
-        "register services push with it; registers unadvertise is an operator's, and changes the catalogue",
-    ),
-    (
-        "omnirelay.registers.v1.AdvertisementService/List",
-        "registers available and get show what it lists, registers watch is the stream of the same route",
     ),
 ];
 

@@ -156,6 +156,18 @@ pub fn sync_state(is_well: bool) -> Value {
     })
 }
 
+/// What two nodes say of one register.
+fn advertisements() -> Vec<Value> {
+    let of = |source: &str, state: &str| {
+        json!({
+            "registerId": "reg-orders", "source": source, "producer": "catalogue", "name": "orders", "description": "",
+            "isPublic": true, "latestVersion": "17", "latestDocketVersion": "4", "syncState": state,
+            "timestamp": "2026-11-20T05:31:00Z", "expiresAt": "2026-11-20T06:01:44Z",
+        })
+    };
+    vec![of("relay-a7f3", "active"), of("relay-b119", "fully_replicated")]
+}
+
 /// What the mesh answers below `/control/registers` and `/control/advertisements`.
 pub fn registers(request: &Request, path: &str) -> Reply {
     let found = [
@@ -169,7 +181,25 @@ pub fn registers(request: &Request, path: &str) -> Reply {
         ("GET", "/control/registers/available") => {
             answer(json!({"nextPageToken": "", "totalSize": 2, "registers": found}))
         }
+        ("GET", "/control/advertisements")
+            if !request.header("accept").is_some_and(|kind| kind.contains("event-stream")) =>
+        {
+            answer(json!({"nextPageToken": "", "totalSize": 2, "advertisements": advertisements()}))
+        }
         ("GET", "/control/advertisements") => Reply::Events(advertisement_events(), After::Stay),
+        ("POST", "/control/registers/bulk-advertise") => Reply::Json(
+            200,
+            json!({
+                "processed": 2, "added": 1, "updated": 0, "removed": 0, "unchanged": 1, "failed": 0, "results": [],
+                "deferred": 0,
+            }),
+        ),
+        (method, "/control/registers/reg-orders/advertise") => Reply::Json(
+            200,
+            json!({
+                "registerId": "reg-orders", "isPublic": method == "POST", "changed": true, "deferred": false,
+            }),
+        ),
         ("GET", "/control/registers:syncState") => answer(sync_state(true)),
         ("POST", "/control/registers:resync") => resync(request),
         _ => crate::catalogue::registers(request, path),

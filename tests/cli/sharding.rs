@@ -139,6 +139,7 @@ pub fn sharding(request: &Request, path: &str) -> Reply {
             after["stateReason"] = format!("plan {PLAN}").into();
             stream("namespace", &namespace(), after)
         }
+        ("GET", "/control/rebalance") => answer(json!({ "namespaces": [namespace()] })),
         (_, path) if path.starts_with("/control/namespaces") => namespaces(request, path),
         ("GET", path) if is_stream && path.starts_with("/control/shards") => {
             stream("current", &shards()[1], shard("1", "relay-c0de", "active", ""))

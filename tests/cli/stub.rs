@@ -158,6 +158,7 @@ pub fn mesh(request: &Request) -> Reply {
             "clientVersionMin": "0.1.0", "hostTime": "2026-11-20T06:01:00.012Z", "revocationsEnforcedNumber": "3",
         })),
         ("GET", "/control/check") => answer(found()),
+        ("GET", "/control/lease-health") => lease_health(),
         ("GET", path) if path.starts_with("/control/audit") => audit(request, path),
         ("GET", path) if path.starts_with("/control/events") => happenings(request),
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
@@ -193,6 +194,23 @@ pub fn mesh(request: &Request) -> Reply {
         }
         _ => problem("not_found", "PEER_NOT_FOUND", 404),
     }
+}
+
+/// To which peers work may be given.
+fn lease_health() -> Reply {
+    let of = |id: &str, healthy: bool, leases: &[&str]| {
+        json!({
+            "peerId": id, "lastHeartbeat": "2026-11-20T06:00:58Z", "isHealthy": healthy, "activeAssignments": leases.len(),
+            "pendingReassignments": 0, "activeLeases": leases, "metadata": {"mesh.role": "worker"},
+        })
+    };
+    Reply::Json(
+        200,
+        json!({
+            "peers": [of("relay-a7f3", true, &["global-control"]), of("relay-b119", false, &[])],
+            "summary": {"eligiblePeers": 1, "unhealthyPeers": 1, "pendingReassignments": 0},
+        }),
+    )
 }
 
 fn drained() -> Reply {

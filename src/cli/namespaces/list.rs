@@ -40,7 +40,7 @@ pub struct ListArgs {
     watching: WatchArgs,
 }
 
-static COLUMNS: &[Column] = &[
+pub static COLUMNS: &[Column] = &[
     Column::new("namespace", |namespace, _| text(namespace, "namespace").to_owned()).keep(),
     Column::new("shards", |namespace, _| plain(field(namespace, "shards")))
         .number(|namespace| field(namespace, "shards").as_f64().unwrap_or(0.0)),

@@ -6,6 +6,7 @@ mod get;
 mod list;
 mod set;
 mod spec;
+mod states;
 mod watch;
 
 use serde_json::Value;
@@ -30,6 +31,7 @@ verbs! {
     "namespaces" NamespacesArgs {
         List: list::ListArgs,
         Get: get::GetArgs,
+        States: states::StatesArgs,
         Watch: watch::WatchVerbArgs,
         Create: create::CreateArgs,
         Set: set::SetArgs,
@@ -40,6 +42,7 @@ verbs! {
         message("namespace-change", "mesh namespaces create, set, delete", "omnirelay.mesh.control.v1.NamespaceChange"),
         message("namespaces", "mesh namespaces list", "omnirelay.mesh.control.v1.ListNamespacesResponse"),
         message("rebalance-event", "mesh namespaces watch, list --watch", "omnirelay.mesh.control.v1.RebalanceEvent"),
+        message("namespace-states", "mesh namespaces states", "omnirelay.mesh.control.v1.RebalanceStatesResponse"),
         message("rebalance-policy", "mesh namespaces create, set (the field `policy` of a file)", "omnirelay.mesh.control.v1.RebalancePolicy"),
     ]
 }

@@ -9,6 +9,7 @@ mod force_leave;
 mod forget;
 pub mod get;
 mod label;
+mod lease_health;
 mod list;
 mod ping;
 mod resolve;
@@ -52,6 +53,7 @@ verbs! {
         Watch: watch::WatchVerbArgs,
         Ping: ping::PingArgs,
         Explain: explain::ExplainArgs,
+        LeaseHealth: lease_health::LeaseHealthArgs,
         Cordon: cordon::CordonArgs,
         Uncordon: uncordon::UncordonArgs,
         Drain: drain::DrainArgs,
@@ -61,6 +63,7 @@ verbs! {
         Forget: forget::ForgetArgs,
     }
     &[
+        message("lease-health", "mesh peers lease-health", "omnirelay.mesh.control.v1.GetLeaseHealthResponse"),
         message("membership", "mesh peers explain (member): what a node says of itself by gossip", "omnirelay.mesh.membership.v1.MemberRecord"),
         message("peer", "mesh peers get, status", "omnirelay.mesh.control.v1.GetPeerResponse"),
         message("peer-change", "mesh peers cordon, uncordon, drain, undrain, label, force-leave, forget", "omnirelay.mesh.control.v1.PeerChange"),

@@ -1,6 +1,7 @@
 //! `omnirelay registers`: the registers that nodes host, and who advertises them.
 
 mod advertise;
+mod advertisements;
 mod available;
 mod change;
 mod columns;
@@ -13,6 +14,7 @@ pub mod import;
 mod labels;
 mod list;
 mod plan;
+mod push;
 mod resync;
 mod status;
 mod synced;
@@ -20,6 +22,7 @@ mod unadvertise;
 mod update;
 mod watch;
 mod which;
+mod withdraw;
 
 use serde_json::Value;
 
@@ -58,12 +61,18 @@ verbs! {
         Import: import::ImportArgs,
         Export: export::ExportArgs,
         Available: available::AvailableArgs,
+        Advertisements: advertisements::AdvertisementsArgs,
+        Push: push::PushArgs,
+        Withdraw: withdraw::WithdrawArgs,
         Watch: watch::WatchVerbArgs,
         Status: status::StatusArgs,
         Resync: resync::ResyncArgs,
     }
     &[
         message("advertisement-event", "registers watch, available --watch", "omnirelay.registers.v1.AdvertisementEvent"),
+        message("advertisement-change", "registers push, withdraw", "omnirelay.registers.v1.AdvertiseResponse"),
+        message("advertisements", "registers advertisements", "omnirelay.registers.v1.ListAdvertisementsResponse"),
+        message("bulk-advertisement", "registers push --file", "omnirelay.registers.v1.BulkAdvertiseResponse"),
         message("register", "registers get", "omnirelay.registers.v1.GetRegisterResponse"),
         message("register-change", "registers create, update, delete, advertise, unadvertise", "omnirelay.registers.v1.RegisterChange"),
         message("register-import", "registers import", "omnirelay.registers.v1.ImportRegistersResponse"),

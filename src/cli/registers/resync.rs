@@ -136,7 +136,7 @@ fn request(args: &ResyncArgs) -> Result<ResyncRequest, CliError> {
 }
 
 /// As much as one request may carry.
-const FORM: Form<AdvertisedRegister> = Form {
+pub(super) const FORM: Form<AdvertisedRegister> = Form {
     bytes_max: 16 * 1024 * 1024,
     too_long: "split it; with --full that is not possible, for what is missing would be withdrawn",
     prepare: public_unless_said,

@@ -1,0 +1,47 @@
+//! `mesh namespaces states`.
+
+use clap::Args;
+use omnirelay_core::text::count;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::rebalance_control_service;
+use serde_json::json;
+
+use super::KIND;
+use super::list::COLUMNS;
+use crate::cli::frame::args::TableArgs;
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::whole_list::WholeList;
+
+const STATES: Rpc = rebalance_control_service::STATES;
+pub const LEAF: Leaf = Leaf::read("mesh namespaces states", &[&STATES]).listing(&COLUMNS, &[]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh namespaces states
+  omnirelay mesh namespaces states -o json | jq -r '.namespaces[] | [.namespace, .state] | @tsv'";
+
+/// Show how far the shards of each namespace are from where they belong
+///
+/// As dashboards read it. What each namespace is made of is told by mesh namespaces list, and what becomes of it by watch.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct StatesArgs {
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+pub async fn run(args: &StatesArgs, session: &mut Session) -> Result<Exit, CliError> {
+    args.table.check_order(COLUMNS)?;
+    let document = session.call(&Call::of(&STATES, &json!({}))?).await?;
+    let list = WholeList {
+        field: "namespaces",
+        columns: COLUMNS,
+        name: |namespace| format!("{KIND}/{}", text(namespace, "namespace")),
+        none: "There are no namespaces: omnirelay mesh namespaces create NAME --shards 128",
+        footer: |document, all| format!("{}, rev {}", count(all, "namespace"), text(document, "cursor")),
+    };
+    list.show(document, &args.table, session)
+}

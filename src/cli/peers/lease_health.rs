@@ -1,0 +1,70 @@
+//! `mesh peers lease-health`.
+
+use clap::Args;
+use omnirelay_core::text::count;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::peer_control_service;
+use serde_json::{Value, json};
+
+use super::KIND;
+use crate::cli::frame::args::TableArgs;
+use crate::cli::frame::document::{field, flag, items, number, text};
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::frame::table::Column;
+use crate::cli::frame::time;
+use crate::cli::frame::whole_list::WholeList;
+
+const LEASE_HEALTH: Rpc = peer_control_service::GET_LEASE_HEALTH;
+pub const LEAF: Leaf = Leaf::read("mesh peers lease-health", &[&LEASE_HEALTH]).listing(&COLUMNS, &[]);
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay mesh peers lease-health
+  omnirelay mesh peers lease-health -o wide
+  omnirelay mesh peers lease-health -o json | jq .summary";
+
+/// Show to which peers work may be given, and what they lead
+///
+/// As services read it that place work. Who a peer is, and how it is, is told by mesh peers list.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct LeaseHealthArgs {
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+static COLUMNS: &[Column] = &[
+    Column::new("id", |peer, _| text(peer, "peerId").to_owned()).keep(),
+    Column::new("healthy", |peer, _| if flag(peer, "isHealthy") { "yes" } else { "no" }.to_owned()).keep(),
+    Column::new("leads", |peer, _| number(peer, "activeAssignments").to_string())
+        .number(|peer| number(peer, "activeAssignments") as f64),
+    Column::new("leaving", |peer, _| number(peer, "pendingReassignments").to_string())
+        .number(|peer| number(peer, "pendingReassignments") as f64),
+    Column::new("heard", |peer, moment| time::ago(field(peer, "lastHeartbeat"), moment))
+        .ranked(|peer| -(time::millis(field(peer, "lastHeartbeat")).unwrap_or(0) as f64)),
+    Column::new("lost", |peer, moment| time::ago(field(peer, "lastDisconnect"), moment)),
+    Column::new("leases", |peer, _| leases(peer)).wide(),
+];
+
+fn leases(peer: &Value) -> String {
+    items(peer, "activeLeases").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+}
+
+pub async fn run(args: &LeaseHealthArgs, session: &mut Session) -> Result<Exit, CliError> {
+    args.table.check_order(COLUMNS)?;
+    let document = session.call(&Call::of(&LEASE_HEALTH, &json!({}))?).await?;
+    let list = WholeList {
+        field: "peers",
+        columns: COLUMNS,
+        name: |peer| format!("{KIND}/{}", text(peer, "peerId")),
+        none: "There are no peers.",
+        footer: |document, all| {
+            let [eligible, unhealthy] =
+                ["summary.eligiblePeers", "summary.unhealthyPeers"].map(|field| number(document, field));
+            format!("{}, {eligible} may be given work, {unhealthy} unhealthy", count(all, "peer"))
+        },
+    };
+    list.show(document, &args.table, session)
+}

@@ -1,0 +1,40 @@
+//! `registers withdraw`.
+
+use clap::Args;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::advertisement_service;
+use serde_json::json;
+
+use super::push::{change_one, plain};
+use crate::cli::complete;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Leaf, Rpc};
+use crate::cli::frame::session::Session;
+use crate::cli::node::{NODE, NodeArgs};
+use crate::cli::peers;
+
+const WITHDRAW: Rpc =
+    Rpc { path: "/control/registers/{register_id}/advertise", ..advertisement_service::WITHDRAW };
+pub const LEAF: Leaf = Leaf::write("registers withdraw", &[&WITHDRAW, &peers::get::GET, &peers::LIST, &NODE])
+    .exiting("0 1 2 3 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay registers withdraw orders
+  omnirelay registers withdraw orders --node node-2";
+
+/// Withdraw what was pushed of a register with registers push
+///
+/// Repeating it changes nothing. What the node's catalogue says is changed by registers unadvertise.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct WithdrawArgs {
+    /// The register
+    #[arg(value_name = "REGISTER", add = complete::ids(&super::OBJECTS))]
+    register: String,
+}
+
+pub async fn run(args: &WithdrawArgs, node: &NodeArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let fields = json!({"registerId": plain(&args.register)});
+    change_one(&WITHDRAW, fields, "withdrawn", node, session).await
+}
