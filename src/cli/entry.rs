@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::pin::Pin;
 
 use clap::{ArgMatches, Command};
+use omnirelay_core::text::chain;
 use omnirelay_wire::fault::Exit;
 
 use super::frame::error::CliError;
@@ -59,7 +60,7 @@ impl Entry {
 /// # Errors
 /// Usage, where the parser did not notice.
 pub fn parsed<A: clap::FromArgMatches>(matches: &ArgMatches) -> Result<A, CliError> {
-    A::from_arg_matches(matches).map_err(|error| CliError::usage(error.to_string()))
+    A::from_arg_matches(matches).map_err(|error| CliError::usage(chain(&error)))
 }
 
 /// The entry of a command: its name, its arguments, its `run` in the module, and what it prints for scripts.

@@ -8,6 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use omnirelay_core::names::{check_node_name, to_node_name};
+use omnirelay_core::text::chain;
 use omnirelay_store::whole_file::{private_file, write_whole};
 use tracing::warn;
 use xxhash_rust::xxh64::xxh64;
@@ -115,7 +116,7 @@ impl DataDir {
         })?;
         let named = |error: omnirelay_core::names::NameError| DataDirError::NodeId {
             path: path.clone(),
-            what: error.to_string(),
+            what: chain(&error),
         };
         check_node_name(&id).map_err(named)?;
         self.check_sum(&path, &id)?;

@@ -7,6 +7,7 @@ mod limiter;
 
 use std::io::{self, IsTerminal};
 
+use omnirelay_core::text::chain;
 use serde::{Deserialize, Serialize};
 use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt;
@@ -97,7 +98,7 @@ impl LogControl {
         let parsed = read_filter(filter)?;
         self.0
             .reload(parsed)
-            .map_err(|error| LogError::Filter { filter: filter.to_owned(), what: error.to_string() })
+            .map_err(|error| LogError::Filter { filter: filter.to_owned(), what: chain(&error) })
     }
 }
 
@@ -111,5 +112,5 @@ pub fn check_filter(filter: &str) -> Result<(), LogError> {
 
 fn read_filter(filter: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::try_new(filter)
-        .map_err(|error| LogError::Filter { filter: filter.to_owned(), what: error.to_string() })
+        .map_err(|error| LogError::Filter { filter: filter.to_owned(), what: chain(&error) })
 }

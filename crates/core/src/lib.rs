@@ -4,6 +4,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod backoff;
+pub(crate) mod foreign_errors;
 pub mod join;
 pub mod labels;
 pub mod names;

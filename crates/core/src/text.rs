@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+pub use crate::foreign_errors::{causes, chain};
+
 /// Whether a character steers the terminal or the order of what is read, or takes no room: control characters, line
 /// separators, marks of direction, and characters of no width.
 ///
@@ -57,18 +59,6 @@ pub fn shown(text: &str, chars_max: usize) -> String {
 /// Bytes as two lower-case hexadecimal digits each.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The error and all its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// The innermost cause of an error: it says what happened, the outer ones only where.

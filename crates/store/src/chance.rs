@@ -8,7 +8,7 @@ use std::io;
 /// When the operating system has none.
 pub fn random_u64() -> io::Result<u64> {
     let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
     Ok(u64::from_be_bytes(bytes))
 }
 

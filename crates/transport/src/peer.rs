@@ -465,7 +465,7 @@ impl Peer {
     }
 
     fn note_unreachable(&self, error: &ConnectError) -> PeerError {
-        let what = error.to_string();
+        let what = format!("{error}");
         let mut state = self.state();
         let wait = state.failed.as_ref().map_or(AGAIN, |failed| (failed.wait * 2).min(AGAIN_MAX));
         // Not all at once.

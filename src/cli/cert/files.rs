@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_pki::certificate::{Names, validity_of};
 use omnirelay_pki::key::Key;
@@ -35,9 +36,9 @@ impl Made {
     /// When the operating system has no randomness, or a name cannot stand in a certificate.
     pub fn of(names: &Names) -> Result<Self, CliError> {
         let key = Key::make()
-            .map_err(|error| CliError::new(reasons::CLIENT, "cannot make a key").cause(error.to_string()))?;
+            .map_err(|error| CliError::new(reasons::CLIENT, "cannot make a key").cause(chain(&error)))?;
         let csr = Request::make(&key, None, names).map_err(|error| {
-            CliError::usage("the names cannot stand in a certificate").cause(error.to_string())
+            CliError::usage("the names cannot stand in a certificate").cause(chain(&error))
         })?;
         Ok(Self { csr: omnirelay_pki::request::to_pem(&csr), key })
     }

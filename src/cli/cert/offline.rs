@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_core::text::chain;
 use omnirelay_pki::authority::{Authority, AuthorityError, Validity};
 use omnirelay_pki::certificate::to_pem;
 use omnirelay_pki::key::Key;
@@ -41,15 +42,15 @@ impl OfflineRoot {
         let unusable = |path: &Path, cause: String| {
             CliError::new(reasons::FILE, format!("cannot use {}", path.display())).cause(cause)
         };
-        let pem = std::fs::read(&path).map_err(|error| unusable(&path, error.to_string()))?;
+        let pem = std::fs::read(&path).map_err(|error| unusable(&path, chain(&error)))?;
         let certificate = CertificateDer::from_pem_slice(&pem);
-        let certificate = certificate.map_err(|error| unusable(&path, error.to_string()))?;
+        let certificate = certificate.map_err(|error| unusable(&path, chain(&error)))?;
         let bundle = Bundle::of(vec![certificate.clone()]);
-        let bundle = bundle.map_err(|error| unusable(&path, error.to_string()))?;
+        let bundle = bundle.map_err(|error| unusable(&path, chain(&error)))?;
         let key = Key::from_pem(&read_key(&key_path)?);
-        let key = key.map_err(|error| unusable(&key_path, error.to_string()))?;
+        let key = key.map_err(|error| unusable(&key_path, chain(&error)))?;
         let root = Authority::kept(bundle.trust_domain().clone(), certificate, key);
-        Ok(Self { root: root.map_err(|error| unusable(&key_path, error.to_string()))?, key: key_path })
+        Ok(Self { root: root.map_err(|error| unusable(&key_path, chain(&error)))?, key: key_path })
     }
 
     /// The one that is there, as after a try that did not come to its end, or a new one.
@@ -101,7 +102,7 @@ impl OfflineRoot {
     /// When it is no request, or the root has ended.
     pub fn certify(&self, csr: &str, days: Option<u32>) -> Result<String, CliError> {
         let request = Request::from_pem(csr).map_err(|error| {
-            CliError::new(reasons::CLIENT, "the daemon has answered with no request").cause(error.to_string())
+            CliError::new(reasons::CLIENT, "the daemon has answered with no request").cause(chain(&error))
         })?;
         let issuer = self.root.certify_issuer(&request, for_days(days.unwrap_or(ISSUER_DAYS)));
         Ok(to_pem(&issuer.map_err(not_made)?))
@@ -136,5 +137,5 @@ fn for_days(days: u32) -> Validity {
 }
 
 fn not_made(error: AuthorityError) -> CliError {
-    CliError::new(reasons::CLIENT, "the certificate could not be made").cause(error.to_string())
+    CliError::new(reasons::CLIENT, "the certificate could not be made").cause(chain(&error))
 }

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::validity_of;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;
@@ -42,7 +43,7 @@ pub async fn prepared(
     let prepared = session.call(&Call::of(&PREPARE, &request)?.keyed(&write.key()?, "/issuer")).await?;
     let csr = text(&prepared, "csrPem").to_owned();
     let request = Request::from_pem(&csr).map_err(|error| {
-        CliError::new(reasons::CLIENT, "the daemon has answered with no request").cause(error.to_string())
+        CliError::new(reasons::CLIENT, "the daemon has answered with no request").cause(chain(&error))
     })?;
     let signer = CertificateDer::from_pem_slice(text(&prepared, "signerPem").as_bytes()).ok();
     let proof = BASE64_STANDARD.decode(text(&prepared, "signature")).ok().zip(signer);

@@ -185,7 +185,7 @@ fn home(contexts: &Path) -> (PathBuf, Result<(), String>) {
     let folder =
         std::path::absolute(contexts).unwrap_or_default().parent().map(Path::to_path_buf).unwrap_or_default();
     let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    let can = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).map_err(|error| error.to_string());
+    let can = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).map_err(|error| chain(&error));
     (folder, can)
 }
 
@@ -225,7 +225,7 @@ async fn resolved(name: String) -> (String, Result<(), String>) {
     let looked_up = timeout(PATIENCE, tokio::net::lookup_host((name.clone(), 0))).await;
     let found = match looked_up {
         Ok(Ok(mut addresses)) => addresses.next().map(drop).ok_or_else(|| "it has no address".to_owned()),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(chain(&error)),
         Err(_) => Err(format!("no name server answered within {}", humantime::format_duration(PATIENCE))),
     };
     (name, found)
@@ -245,7 +245,7 @@ fn data(path: PathBuf) -> Data {
         Ok(found) if !found.is_dir() => DataState::NoFolder,
         Ok(found) => data_state(&path, &found),
         Err(error) if error.kind() == ErrorKind::NotFound => DataState::Absent,
-        Err(error) => DataState::Unreadable(error.to_string()),
+        Err(error) => DataState::Unreadable(chain(&error)),
     };
     let free = bytes_free(&path);
     Data { path, state, free }
@@ -256,7 +256,7 @@ fn data_state(path: &Path, found: &Metadata) -> DataState {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => Some(entries),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
-        Err(error) => return DataState::Unreadable(error.to_string()),
+        Err(error) => return DataState::Unreadable(chain(&error)),
     };
     let entries = entries.into_iter().flatten().flatten();
     let files = entries.filter_map(|entry| Some((entry.path(), Uid(entry.metadata().ok()?.uid()))));
@@ -286,7 +286,7 @@ fn socket(path: PathBuf, installed: bool) -> (PathBuf, SocketState) {
         }
         (Ok(_), _) => SocketState::There,
         (Err(error), _) if error.kind() == ErrorKind::PermissionDenied => {
-            SocketState::Unreadable(error.to_string())
+            SocketState::Unreadable(chain(&error))
         }
         (Err(_), Ok(folder)) if folder.is_dir() => SocketState::CanBeMade,
         _ if installed && folder.starts_with("/run") => SocketState::OfService,
@@ -327,7 +327,7 @@ fn free(address: SocketAddr) -> Taken {
         Ok(_) => Taken::Free,
         Err(error) if error.kind() == ErrorKind::AddrInUse => Taken::ByAnother,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Taken::Reserved,
-        Err(error) => Taken::Refused(error.to_string()),
+        Err(error) => Taken::Refused(chain(&error)),
     }
 }
 

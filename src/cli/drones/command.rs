@@ -121,7 +121,7 @@ fn printable_line(line: &str) -> String {
 fn fresh_id() -> Result<String, CliError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| {
-        CliError::new(reasons::RANDOM, "cannot make an id for the command").cause(error.to_string())
+        CliError::new(reasons::RANDOM, "cannot make an id for the command").cause(format!("{error}"))
     })?;
     // Version 4 and variant 1, as RFC 9562 has it.
     bytes[6] = bytes[6] & 0x0f | 0x40;

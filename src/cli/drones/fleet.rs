@@ -165,7 +165,7 @@ impl Site {
                 let message =
                     format!("nobody can ask relay/{relay_id}: it registered without a good address");
                 Err(CliError::new(reasons::RELAY_ADDRESS_UNKNOWN, message)
-                    .cause(error.to_string())
+                    .cause(chain(&error))
                     .hint("set relay.advertise where it runs, or name its address with --relay-addr"))
             }
         };

@@ -290,12 +290,7 @@ impl ContextFile {
 }
 
 fn parse_yaml(path: &Path, text: &str) -> Result<Value, CliError> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        let place = error.location().map(|at| format!("line {}, column {}: ", at.line(), at.column()));
-        let message = error.to_string();
-        let first = message.lines().next().unwrap_or_default();
-        invalid(path, format!("{}{first}", place.unwrap_or_default()))
-    })
+    serde_saphyr::from_str(text).map_err(|error| invalid(path, chain(&error)))
 }
 
 fn checked(path: &Path, raw: RawContext) -> Result<Context, CliError> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+pub use omnirelay_core::text::chain;
 use omnirelay_wire::fault::{Code, Exit, Fault};
 use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Map, Value, json};
@@ -212,20 +213,6 @@ fn push_labelled<'a>(text: &mut String, label: &str, lines: impl Iterator<Item =
 /// Its lines; a text without one is an empty line.
 fn lines_of(text: &str) -> impl Iterator<Item = &str> {
     text.lines().chain(text.is_empty().then_some(""))
-}
-
-/// The messages of `error` and of what caused it, joined; no message twice.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut messages = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(error) = source {
-        let message = error.to_string();
-        if !messages.iter().any(|known| known.contains(&message)) {
-            messages.push(message);
-        }
-        source = error.source();
-    }
-    messages.join(": ")
 }
 
 impl From<Fault> for CliError {

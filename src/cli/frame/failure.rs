@@ -252,7 +252,7 @@ fn describe_io(kind: Option<io::ErrorKind>, error: &(dyn Error + 'static)) -> St
             while let Some(next) = source.source() {
                 source = next;
             }
-            let text = source.to_string();
+            let text = chain(&source);
             text.split(" (os error").next().unwrap_or_default().to_owned()
         }
     }

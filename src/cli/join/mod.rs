@@ -159,7 +159,7 @@ fn read_token(session: &Session) -> Result<JoinToken, CliError> {
             .hint("omnirelay token create --out FILE   # by an administrator of the mesh")
     };
     let text = zeroize::Zeroizing::new(read.map_err(|error| refuse(chain(&error)))?);
-    text.parse().map_err(|error: omnirelay_pki::join_token::JoinTokenError| refuse(error.to_string()))
+    text.parse().map_err(|error: omnirelay_pki::join_token::JoinTokenError| refuse(chain(&error)))
 }
 
 fn address(server: &str) -> Result<Address, CliError> {

@@ -168,7 +168,7 @@ impl Host {
         // That of a try whose answer was lost, if there was one: for the same key it is given again.
         let key = self.as_owner(|| self.files.pending_key().map_err(unusable))?;
         let audit_key = self.as_owner(|| self.audit_key())?;
-        let csr = Request::make(&key, None, &names(args)).map_err(|error| unmade(error.to_string()))?;
+        let csr = Request::make(&key, None, &names(args)).map_err(|error| unmade(chain(&error)))?;
         let body = JoinBody {
             token_id: token.id().to_string(),
             node_id: self.node_id.clone(),
@@ -181,7 +181,7 @@ impl Host {
             evidence: args.evidence_command.as_deref().map(|by| evidence(by, &key)).transpose()?,
         };
         let body = body.encode_to_vec();
-        let signature = token.sign(&body).map_err(|error| unmade(error.to_string()))?;
+        let signature = token.sign(&body).map_err(|error| unmade(chain(&error)))?;
         let request =
             json!({"body": BASE64_STANDARD.encode(body), "signature": BASE64_STANDARD.encode(signature)});
         Ok(Asked { key, request })
@@ -209,21 +209,19 @@ impl Host {
         let bytes = |path: &str| BASE64_STANDARD.decode(text(answer, path)).ok();
         let (grant, signature) =
             bytes("grant").zip(bytes("grantSignature")).ok_or_else(|| forged("its grant"))?;
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(text(answer, "chainPem").as_bytes())
+        let issued: Vec<_> = CertificateDer::pem_slice_iter(text(answer, "chainPem").as_bytes())
             .filter_map(Result::ok)
             .collect();
         let root = self.as_owner(|| self.files.bundle().map_err(unusable))?;
         let root = root.into_iter().find(|root| Fingerprint::of(root) == token.authority());
         let bundle =
             root.and_then(|root| Bundle::of(vec![root]).ok()).ok_or_else(|| forged("its authority"))?;
-        let leaf = bundle.verify(&chain, unix_now(), Usage::Server).map_err(|error| {
-            forged("its certificate")
-                .cause(error.to_string())
-                .hint("compare the clock of this host with others")
+        let leaf = bundle.verify(&issued, unix_now(), Usage::Server).map_err(|error| {
+            forged("its certificate").cause(chain(&error)).hint("compare the clock of this host with others")
         })?;
         bundle
-            .verify_signed(GRANT, &grant, &signature, &chain[1..], unix_now())
-            .map_err(|error| forged("its grant").cause(error.to_string()))?;
+            .verify_signed(GRANT, &grant, &signature, &issued[1..], unix_now())
+            .map_err(|error| forged("its grant").cause(chain(&error)))?;
         let grant = JoinGrant::decode(&*grant).map_err(|_| forged("its grant"))?;
         let is_ours = grant.key == asked.key.fingerprint().as_bytes()
             && grant.node_id == self.node_id
@@ -232,7 +230,7 @@ impl Host {
         if !is_ours {
             return Err(forged("who it is for"));
         }
-        let own = OwnIdentity::of(&asked.key, chain).ok_or_else(|| forged("its certificate"))?;
+        let own = OwnIdentity::of(&asked.key, issued).ok_or_else(|| forged("its certificate"))?;
         // What says that the host is a node comes last.
         let mut warnings = self.write_config(args, &grant)?;
         self.as_owner(|| {
@@ -316,7 +314,7 @@ fn evidence(program: &Path, key: &Key) -> Result<Evidence, CliError> {
     let shown = program.display();
     let refuse = |cause: String| CliError::usage(format!("{shown} attests nothing")).cause(cause);
     let run = Command::new(program).arg(key.fingerprint().to_string()).stderr(Stdio::inherit()).output();
-    let output = run.map_err(|error| refuse(error.to_string()))?;
+    let output = run.map_err(|error| refuse(chain(&error)))?;
     if !output.status.success() {
         return Err(refuse(format!("it ended with {}", output.status)));
     }

@@ -69,7 +69,7 @@ fn read(file: &Path) -> Result<Value, CliError> {
         false => std::fs::read_to_string(file),
     };
     let document: Value = serde_yaml::from_str(&read.map_err(|error| refuse(chain(&error)))?)
-        .map_err(|error| refuse(error.to_string()))?;
+        .map_err(|error| refuse(chain(&error)))?;
     let mut policy = match document.get("policy") {
         Some(policy) => policy.clone(),
         None => document,

@@ -86,7 +86,7 @@ fn policy_of(document: &Value) -> Option<&Value> {
 }
 
 fn parse(file: &Path, policy: &Value) -> Result<pb::TransportPolicy, CliError> {
-    serde_json::from_value(policy.clone()).map_err(|error| refuse(file, error.to_string()))
+    serde_json::from_value(policy.clone()).map_err(|error| refuse(file, chain(&error)))
 }
 
 fn read(file: &Path) -> Result<Value, CliError> {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use omnirelay_core::text::chain;
 use omnirelay_wire::reasons;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -86,7 +87,7 @@ fn parsed(text: &str, name: &str) -> Result<Value, CliError> {
     match serde_yaml::from_str(text) {
         Ok(document) => Ok(document),
         Err(_) if begins_as_json => Err(broken(json.to_string())),
-        Err(error) => Err(broken(error.to_string())),
+        Err(error) => Err(broken(chain(&error))),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
+use omnirelay_core::text::chain;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Exit;
@@ -159,7 +160,7 @@ fn keep(path: &Path, token: &JoinToken) -> Result<(), CliError> {
 }
 
 fn unmade(error: omnirelay_pki::join_token::JoinTokenError) -> CliError {
-    CliError::new(reasons::RANDOM, "cannot make a token").cause(error.to_string())
+    CliError::new(reasons::RANDOM, "cannot make a token").cause(chain(&error))
 }
 
 #[cfg(test)]

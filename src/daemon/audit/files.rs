@@ -15,6 +15,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use omnirelay_core::text::chain;
 use omnirelay_store::whole_file::write_whole;
 
 use crate::core::audit_seal::mac::MacKey;
@@ -213,7 +214,7 @@ impl AuditFiles {
         let Some(text) = self.load(SET_UP_ANEW)? else { return Ok(None) };
         let refuse = |error: serde_json::Error| AuditFilesError::SetUpAnew {
             path: self.path(SET_UP_ANEW),
-            what: error.to_string(),
+            what: chain(&error),
         };
         serde_json::from_slice(&text).map(Some).map_err(refuse)
     }
@@ -233,7 +234,7 @@ impl AuditFiles {
     pub fn heads(&self) -> Result<BTreeMap<ChainId, Head>, AuditFilesError> {
         let Some(text) = self.load(HEADS)? else { return Ok(BTreeMap::new()) };
         let refuse = |what: String| AuditFilesError::Heads { path: self.path(HEADS), what };
-        let rows: Vec<Row> = serde_json::from_slice(&text).map_err(|error| refuse(error.to_string()))?;
+        let rows: Vec<Row> = serde_json::from_slice(&text).map_err(|error| refuse(chain(&error)))?;
         rows.into_iter()
             .map(|row| {
                 let hash = Digest256::from_hex(&row.hash);

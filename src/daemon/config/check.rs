@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Config, Span};
 use crate::daemon::log::{self, LogConfig};
+use omnirelay_core::text::chain;
 
 /// The key of a setting that cannot be so, and why.
 pub type Invalid = (&'static str, String);
@@ -50,7 +51,7 @@ impl Config {
 
 impl Section for LogConfig {
     fn check(&self, _: &Config) -> Result<(), Invalid> {
-        log::check_filter(&self.filter).map_err(|error| ("log.filter", error.to_string()))
+        log::check_filter(&self.filter).map_err(|error| ("log.filter", chain(&error)))
     }
 }
 

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use omnirelay_core::text::chain;
 use omnirelay_store::redis::url::redacted;
 use serde_json::{Map, Value};
 
@@ -128,7 +129,7 @@ pub fn read(
     let config = serde_path_to_error::deserialize::<_, Config>(&tree).map_err(|error| {
         let key = error.path().to_string();
         let origin = source_of(&sources, &key);
-        ConfigError::Value { key, origin, what: error.into_inner().to_string() }
+        ConfigError::Value { key, origin, what: chain(error.inner()) }
     })?;
     Ok(Loaded { config, sources, warnings })
 }
@@ -151,7 +152,7 @@ fn read_file(
         return Ok(Value::Object(Map::new()));
     }
     let refuse =
-        |error: serde_saphyr::Error| ConfigError::File { path: path.to_owned(), what: error.to_string() };
+        |error: serde_saphyr::Error| ConfigError::File { path: path.to_owned(), what: chain(&error) };
     if is_origin(&text, variables) {
         return read_origin(path, &text, schema, variables, noted);
     }
@@ -191,7 +192,7 @@ fn read_origin(
     let (text, unset) = origin::expand(text, variable_of(variables));
     noted.warnings.extend(unset);
     let tree = serde_saphyr::from_str(&text)
-        .map_err(|error| ConfigError::File { path: path.to_owned(), what: error.to_string() })?;
+        .map_err(|error| ConfigError::File { path: path.to_owned(), what: chain(&error) })?;
     let lines = lines_of(&text);
     let place = |key: &str| Source::File(path.to_owned(), line_of(&lines, key));
     let origin::Translated { mut tree, from, warnings } = origin::translate(tree).map_err(|refused| {

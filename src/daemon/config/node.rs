@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use omnirelay_core::labels::{self, Labels};
 use omnirelay_core::names::check_node_name;
+use omnirelay_core::text::chain;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -47,7 +48,7 @@ impl Default for NodeConfig {
 impl Section for NodeConfig {
     fn check(&self, _: &Config) -> Result<(), Invalid> {
         let Self { id, role, cluster, region, zone, labels, .. } = self;
-        let name = |key, name: &str| check_node_name(name).map_err(|error| (key, error.to_string()));
+        let name = |key, name: &str| check_node_name(name).map_err(|error| (key, chain(&error)));
         if let Some(id) = id {
             name("node.id", id)?;
         }
@@ -63,8 +64,7 @@ impl Section for NodeConfig {
             let what = format!("`{service}` is no service; there are `relay` and `registry`");
             return Err(("node.services", what));
         }
-        labels::update(&Labels::new(), labels, &[], false)
-            .map_err(|error| ("node.labels", error.to_string()))?;
+        labels::update(&Labels::new(), labels, &[], false).map_err(|error| ("node.labels", chain(&error)))?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use omnirelay_core::text::chain;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +74,7 @@ impl PeerServiceConfig {
     }
 
     fn read(&self) -> Result<Url, String> {
-        let url = peer_service(self.url()).map_err(|error| error.to_string())?;
+        let url = peer_service(self.url()).map_err(|error| chain(&error))?;
         match self.cluster() {
             Some(cluster) if url.scheme() != "https" => {
                 Err(format!("`{url}`: a node of cluster `{cluster}` proves who it is by https:// only"))
@@ -140,7 +141,7 @@ impl RegistersConfig {
             return Err((KEY, format!("{} are more than {PEER_SERVICES_MAX}", self.resync_peers.len())));
         }
         let first = self.resync_peers.iter().find_map(|peer| peer_service(peer).err());
-        first.map_or(Ok(()), |error| Err((KEY, error.to_string())))
+        first.map_or(Ok(()), |error| Err((KEY, chain(&error))))
     }
 }
 

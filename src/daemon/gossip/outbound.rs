@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{join_all, select_ok};
+use omnirelay_core::text::chain;
 use omnirelay_membership::{Contact, NodeId, Output};
 use omnirelay_transport::carrier::Protocol;
 use omnirelay_transport::peer::Way;
@@ -115,7 +116,7 @@ impl Gossip {
         let channel = self.transport.channel(to.as_str(), Way::REPEATABLE);
         let delivered = match channel {
             Ok(channel) => call(channel.within(self.config.probe_time()), packet, false).await,
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(chain(&error)),
         };
         if let Err(error) = &delivered {
             debug!(peer = %to, error, "packet not delivered");
@@ -128,15 +129,14 @@ impl Gossip {
         let (known_answers, other_answers) = (AtomicBool::new(false), AtomicBool::new(false));
         let over_known = async {
             let channel = self.transport.channel(node.as_str(), Way::REPEATABLE);
-            let channel = channel.map_err(|error| error.to_string())?;
+            let channel = channel.map_err(|error| chain(&error))?;
             let answer = call(channel.within(within), packet.clone(), true).await;
             known_answers.fetch_or(answer.is_ok(), Ordering::Relaxed);
             answer
         };
         let over_other = async {
             tokio::time::sleep(OTHER_AFTER.min(within / 2)).await;
-            let channel = self.transport.other_channel(node.as_str(), Protocol::Http2).await;
-            let channel = channel.map_err(|error| error.to_string())?;
+            let channel = self.transport.other_channel(node.as_str(), Protocol::Http2).await?;
             let answer = call(channel.within(within), packet.clone(), true).await;
             other_answers.fetch_or(answer.is_ok(), Ordering::Relaxed);
             answer
@@ -180,7 +180,7 @@ impl Gossip {
 
     async fn try_exchange(&self, node: &NodeId) -> Result<(), String> {
         let channel = self.transport.channel(node.as_str(), Way::REPEATABLE);
-        let channel = channel.map_err(|error| error.to_string())?.within(EXCHANGE_WITHIN);
+        let channel = channel.map_err(|error| chain(&error))?.within(EXCHANGE_WITHIN);
         let mut client = MembershipServiceClient::new(channel);
         for _ in 0..EXCHANGES_MAX {
             if !self.exchange_once(node, &mut client).await? {
@@ -210,7 +210,7 @@ impl Gossip {
                 break;
             }
             is_cut |= message.len() >= CUT_BYTES;
-            next = self.exchanged(node, &message).await.map_err(|error| error.to_string())?;
+            next = self.exchanged(node, &message).await.map_err(|error| chain(&error))?;
         }
         Ok(is_cut)
     }
@@ -241,7 +241,7 @@ impl Gossip {
     /// Finds out who is at an address.
     async fn find(&self, address: &str) -> Result<String, String> {
         // A name may stand for many.
-        let found = tokio::net::lookup_host(address).await.map_err(|error| error.to_string())?;
+        let found = tokio::net::lookup_host(address).await.map_err(|error| chain(&error))?;
         let found: Vec<_> = found.collect();
         let at = fastrand::choice(&found).ok_or("it is the name of no address")?.to_string();
         let greeted = tokio::time::timeout(EXCHANGE_WITHIN, self.transport.greet_at(&at)).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_core::text::chain;
 use omnirelay_membership::NodeId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1 as pb;
@@ -46,7 +47,7 @@ impl MembershipPort {
         let next = self.gossip.exchanged(&from, &asked.message).await.map_err(|error| match error {
             NotTaken::Malformed(error) => Fault::invalid(format!("field `message`: {error}")),
             NotTaken::TooMuch => {
-                Fault::new(reasons::TOO_MANY_CALLS, error.to_string()).retry_after(TOO_MUCH_AGAIN)
+                Fault::new(reasons::TOO_MANY_CALLS, chain(&error)).retry_after(TOO_MUCH_AGAIN)
             }
             NotTaken::Silent => silent(),
         })?;

@@ -354,7 +354,7 @@ impl Member {
         let listener = TcpListener::bind(self.control)
             .map_err(|error| format!("cannot listen on {}: {error}", self.control))?;
         let relay = self.relay.map(RelayListeners::bind).transpose();
-        Ok((listener, relay.map_err(|error| error.to_string())?))
+        Ok((listener, relay.map_err(|error| chain(&error))?))
     }
 
     fn order(&self, order: Order) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use omnirelay_core::text::chain;
+use omnirelay_core::text::{causes, chain};
 use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::Missing;
 use omnirelay_store::whole_file::write_whole;
@@ -90,11 +90,10 @@ fn now() -> Millis {
 
 /// Says what went wrong and every cause, a line each.
 fn complain(error: &dyn std::error::Error) {
-    let mut text = format!("error: {error}\n");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!("cause: {cause}\n"));
-        source = cause.source();
+    let mut text = String::new();
+    for (at, cause) in causes(error).iter().enumerate() {
+        let label = if at == 0 { "error" } else { "cause" };
+        text.push_str(&format!("{label}: {cause}\n"));
     }
     // With standard error gone there is nobody left to tell.
     let _ = std::io::stderr().write_all(text.as_bytes());

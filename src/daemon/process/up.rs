@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::{Missing, OpenError};
 use omnirelay_store::whole_file::write_whole;
@@ -187,7 +188,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
     let redis = config.store.redis().map_err(|(_, what)| UpError::Store(what))?;
     let end = EndSignals::listen(stop_limit(&config)).map_err(UpError::Signals)?;
     if let Some(path) = &options.ready_file {
-        make_way(path).map_err(|error| UpError::ReadyFile(error.to_string()))?;
+        make_way(path).map_err(|error| UpError::ReadyFile(chain(error.as_ref())))?;
     }
     let directory = Directory::open(options.data.as_deref())?;
     let stores = Stores::open(&config, redis, directory.data.path(), options.missing)?;
@@ -358,7 +359,7 @@ impl Up {
             .iter()
             .map(|node| ready_row(&node.node_id, &node.control.to_string(), node.relay))
             .collect();
-        write_ready(path, &rows).map_err(|error| UpError::ReadyFile(error.to_string()))
+        write_ready(path, &rows).map_err(|error| UpError::ReadyFile(chain(error.as_ref())))
     }
 }
 
@@ -453,7 +454,7 @@ fn choose_nodes(directory: &Directory, asked: Option<u16>, relays: bool) -> Resu
 fn read_state(path: &Path) -> Result<State, UpError> {
     match std::fs::read(path) {
         Ok(text) => serde_json::from_slice(&text)
-            .map_err(|error| UpError::State { path: path.to_owned(), what: error.to_string() }),
+            .map_err(|error| UpError::State { path: path.to_owned(), what: chain(&error) }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(State::default()),
         Err(source) => Err(UpError::Directory { path: path.to_owned(), source }),
     }

@@ -403,7 +403,7 @@ pub fn parse_cursor(text: &str) -> Result<Option<Cursor>, Fault> {
     }
     match text.parse::<Cursor>() {
         Ok(cursor) => Ok(Some(cursor)),
-        Err(error) => Err(Fault::new(reasons::INVALID_CURSOR, error.to_string())
+        Err(error) => Err(Fault::new(reasons::INVALID_CURSOR, chain(&error))
             .hint("give a cursor as an answer's `cursor` field or an event's id gave it, or none")),
     }
 }

@@ -1,5 +1,6 @@
 //! Why a mutation was not carried out, as its caller is told.
 
+use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, StoreError, Version};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::reasons;
@@ -42,7 +43,7 @@ pub(super) fn commit_fault(mutation: &Mutation<'_>, error: &CommitError) -> Faul
         CommitError::GroupLive { group, .. } => {
             Fault::new(reasons::GROUP_LIVE, format!("cannot carry out {action}: `{group}` is live"))
         }
-        CommitError::KindDenied { .. } => unavailable(mutation, &error.to_string()).hint(
+        CommitError::KindDenied { .. } => unavailable(mutation, &chain(&error)).hint(
             "ask a daemon that can issue: its user of the store may write what issuers sign. A host that has just been given the \
              issuer's secret may once another issuer has seen that, which takes seconds",
         ),
@@ -54,7 +55,7 @@ pub(super) fn store_fault(mutation: &Mutation<'_>, error: &StoreError) -> Fault 
     let action = mutation.action;
     match error {
         StoreError::Unavailable(_) => unavailable(mutation, "the store cannot be reached"),
-        StoreError::Denied { .. } => unavailable(mutation, &error.to_string()),
+        StoreError::Denied { .. } => unavailable(mutation, &chain(&error)),
         StoreError::Full(_) => Fault::new(
             reasons::STORE_FULL,
             format!("cannot carry out {action}: the store is full; nothing was changed"),

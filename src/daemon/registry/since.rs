@@ -53,7 +53,7 @@ impl Since {
             return Ok(None);
         }
         text.parse().map(Some).map_err(|error: NotSince| {
-            Fault::new(reasons::INVALID_CURSOR, error.to_string()).hint(
+            Fault::new(reasons::INVALID_CURSOR, chain(&error)).hint(
                 "give a cursor as an answer's `cursor` field or an event's id gave it, a time, or nothing",
             )
         })

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use omnirelay_core::names::check_id;
+use omnirelay_core::text::chain;
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
@@ -297,7 +298,7 @@ impl Served {
                 "with `relay.telemetryWire: auto` the relay takes both",
             ),
             (Garbled::OtherShape { .. } | Garbled::Undecodable(_) | Garbled::Truncated, _) => (
-                error.to_string(),
+                chain(&error),
                 "a stream carries TelemetryFrame or AgentStreamMessage, and goes on as it began",
             ),
         };

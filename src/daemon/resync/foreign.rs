@@ -156,7 +156,7 @@ impl Foreign {
     }
 
     async fn post(&self, path: &str, body: Vec<u8>) -> Result<Vec<u8>, Trouble> {
-        let url = self.url.join(path).map_err(|error| Trouble::away(error.to_string()))?;
+        let url = self.url.join(path).map_err(|error| Trouble::away(chain(&error)))?;
         let exchanged = tokio::time::timeout(CALL_TIMEOUT, async {
             let response = self.http.post(&url, "application/json", body).await;
             let (head, body) = response.map_err(|error| unanswered(&error))?.into_parts();
@@ -264,7 +264,7 @@ impl Target for Foreign {
 }
 
 fn encoded(body: &impl Serialize) -> Result<Vec<u8>, Trouble> {
-    serde_json::to_vec(body).map_err(|error| Trouble::away(error.to_string()))
+    serde_json::to_vec(body).map_err(|error| Trouble::away(chain(&error)))
 }
 
 fn item_of(item: &pb::AdvertisedRegister) -> Item<'_> {
@@ -288,14 +288,15 @@ fn unanswered(error: &PostError) -> Trouble {
     let cause = innermost(error);
     match cause.downcast_ref::<io::Error>() {
         Some(error) if error.kind() == io::ErrorKind::TimedOut => late(CONNECT_TIMEOUT),
-        _ => Trouble::away(format!("the peer service {what}: {cause}")),
+        _ => Trouble::away(format!("the peer service {what}: {}", chain(cause))),
     }
 }
 
 async fn read_some(mut body: Incoming) -> Result<Vec<u8>, Trouble> {
     let mut answer = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Trouble::away(format!("the peer service broke off: {error}")))?;
+        let frame =
+            frame.map_err(|error| Trouble::away(format!("the peer service broke off: {}", chain(&error))))?;
         answer.extend_from_slice(frame.data_ref().map_or(&[][..], |piece| piece));
         if answer.len() > ANSWER_BYTES_MAX {
             answer.truncate(ANSWER_BYTES_MAX);

@@ -8,6 +8,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use omnirelay_core::text::chain;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use serde_json::Value;
@@ -116,7 +117,7 @@ pub(super) fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Bytes, Refusal> {
 
 fn malformed(error: &serde_json::Error) -> Refusal {
     // The parser's own words end with the position, which is said first here.
-    let text = error.to_string();
+    let text = chain(&error);
     let what = text.split(" at line ").next().unwrap_or_default();
     let (line, column) = (error.line(), error.column());
     let body = if error.is_data() { "the body is ambiguous" } else { "the body is no JSON" };

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use omnirelay_core::text::chain;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::json::JsonError;
 use omnirelay_wire::reasons;
@@ -233,8 +234,8 @@ fn resume_from_header(
 
 /// What the generated converter refused although its shape was right, such as a time that is none.
 fn not_converted(error: &JsonError) -> Fault {
-    let JsonError::Request { field, source } = error else { return Fault::invalid(error.to_string()) };
-    Fault::new(reasons::INVALID_FIELD, format!("field `{field}`: {source}")).detail("field", field)
+    let JsonError::Request { field, source } = error else { return Fault::invalid(chain(error)) };
+    Fault::new(reasons::INVALID_FIELD, format!("field `{field}`: {}", chain(source))).detail("field", field)
 }
 
 async fn unary_answer(

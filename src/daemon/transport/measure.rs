@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use omnirelay_core::text::chain;
 use omnirelay_transport::carrier::Protocol;
 
 use super::channel::MeshChannel;
@@ -33,7 +34,7 @@ impl Transport {
         let (peer, started) = (self.peer(node)?, Instant::now());
         let connection = match peer.measured(protocol).await {
             Ok(connection) => connection,
-            Err(error) => return Ok(Measured { error: Some(error.to_string()), ..Measured::default() }),
+            Err(error) => return Ok(Measured { error: Some(chain(&error)), ..Measured::default() }),
         };
         let mut measured = Measured { connect: Some(started.elapsed()), ..Measured::default() };
         let channel = MeshChannel::over(connection).within(WITHIN);

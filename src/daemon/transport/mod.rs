@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use omnirelay_core::text::chain;
 use omnirelay_transport::carrier::{Protocol, Target};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Carriers, Observer, Peer, Used, Way};
@@ -183,8 +184,8 @@ impl Transport {
     /// # Errors
     /// Why there is none, in words.
     pub async fn other_channel(&self, node: &str, protocol: Protocol) -> Result<MeshChannel, String> {
-        let peer = self.peer(node).map_err(|error| error.to_string())?;
-        let connection = peer.measured(protocol).await.map_err(|error| error.to_string())?;
+        let peer = self.peer(node).map_err(|error| chain(&error))?;
+        let connection = peer.measured(protocol).await.map_err(|error| chain(&error))?;
         Ok(MeshChannel::over(connection))
     }
 
@@ -205,7 +206,7 @@ impl Transport {
     }
 
     async fn greet_by_tls(&self, address: &str, tls: NodeTls) -> Result<Greeted, String> {
-        let name = ServerName::try_from(NAME).map_err(|error| error.to_string())?;
+        let name = ServerName::try_from(NAME).map_err(|error| chain(&error))?;
         let target = Target { address: address.to_owned(), name };
         let observer = Arc::new(Observed {
             node: address.to_owned(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
 use tracing::warn;
@@ -366,7 +367,7 @@ pub(super) fn reopen<'a>(
     shared: &Shared,
     renewed: impl Fn(&Written) -> Option<&'a Groups>,
 ) -> Result<(Database, Opened), Failure> {
-    let failure = |error: &dyn std::error::Error| Failure::new(&shared.path, error.to_string());
+    let failure = |error: &dyn std::error::Error| Failure::new(&shared.path, chain(&error));
     let Options { cache_bytes, segment_bytes, .. } = shared.options;
     let database = open_database(disk, &shared.seen, cache_bytes).map_err(|error| failure(&error))?;
     let opened = spared(&shared.path, || {

@@ -338,8 +338,8 @@ impl Shared {
         self.shown.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_failure(&self, error: impl std::fmt::Display) -> Failure {
-        Failure::new(&self.path, error.to_string())
+    fn read_failure(&self, what: &str) -> Failure {
+        Failure::new(&self.path, what)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use omnirelay_core::text::chain;
 use redb::{AccessGuard, Range, ReadableTable, StorageError};
 
 use super::super::rules::{
@@ -259,7 +260,7 @@ impl<'a> Batch<'a> {
     }
 
     fn broke(&self, error: StorageError) -> StoreError {
-        let shown = unavailable(format!("{error}"));
+        let shown = unavailable(chain(&error));
         // Only the first one tells what happened.
         let _ = self.broken.set(error);
         shown

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use super::super::{GroupRef, Kind, Record, Revision, StoreError};
 use super::{State, Stretch, Table, Tables, incompatible, keys, rows};
+use omnirelay_core::text::chain;
 
 /// The most findings that are told one by one.
 const FINDINGS_MAX: usize = 20;
@@ -53,7 +54,7 @@ pub(crate) fn verify(tables: &impl Tables, state: &State) -> Result<Inventory, S
         found.leases += 1;
         match rows::lease(scope, row) {
             Ok(_) => {}
-            Err(error) => found.note(|| error.to_string()),
+            Err(error) => found.note(|| chain(&error)),
         }
         Ok(())
     })?;
@@ -61,7 +62,7 @@ pub(crate) fn verify(tables: &impl Tables, state: &State) -> Result<Inventory, S
         found.answers += 1;
         match rows::answer(row) {
             Ok(_) => {}
-            Err(error) => found.note(|| error.to_string()),
+            Err(error) => found.note(|| chain(&error)),
         }
         Ok(())
     })?;
@@ -75,7 +76,7 @@ fn records(tables: &impl Tables, state: &State, found: &mut Inventory) -> Result
         let record = match keys::record_of(key).and_then(|id| rows::record(id, row)) {
             Ok(record) => record,
             Err(error) => {
-                found.note(|| error.to_string());
+                found.note(|| chain(&error));
                 return Ok(());
             }
         };
@@ -135,7 +136,7 @@ fn log(tables: &impl Tables, state: &State, found: &mut Inventory) -> Result<(),
                 });
                 last = Some(revision);
             }
-            Err(error) => found.note(|| error.to_string()),
+            Err(error) => found.note(|| chain(&error)),
         }
         Ok(())
     })?;

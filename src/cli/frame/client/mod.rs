@@ -434,7 +434,7 @@ fn chance() -> f64 {
 pub fn fresh_key() -> Result<String, CliError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| {
-        CliError::new(reasons::RANDOM, "cannot make an idempotency key").cause(error.to_string())
+        CliError::new(reasons::RANDOM, "cannot make an idempotency key").cause(format!("{error}"))
     })?;
     Ok(hex(&bytes))
 }

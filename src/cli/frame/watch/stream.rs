@@ -9,6 +9,7 @@ use eventsource_client::{
 };
 use futures_util::StreamExt as _;
 use launchdarkly_sdk_transport::{ByteStream, HttpTransport, Request, ResponseFuture, TransportError};
+use omnirelay_core::text::chain;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use serde_json::Value;
@@ -120,7 +121,7 @@ async fn connect(client: &Client, request: EventRequest, call: &Call, cursor: &s
     let address = client.address().to_string();
     let transport = Transport { request };
     let url = format!("{}{}", client.address().base(), call.path);
-    let parameter = |error: SseError| Ended::Failed(Failure::garbled(error.to_string()));
+    let parameter = |error: SseError| Ended::Failed(Failure::garbled(chain(&error)));
     let mut builder = ClientBuilder::for_url(&url)
         .map_err(parameter)?
         .reconnect(ReconnectOptions::reconnect(false).retry_initial(false).build())
@@ -195,7 +196,7 @@ fn fault(data: &str) -> Ended {
 async fn ended(error: SseError, address: &str) -> Ended {
     let failure = |error: &TransportError| match error.inner().downcast_ref::<Failure>() {
         Some(failure) => failure.clone(),
-        None => Failure::garbled(error.to_string()),
+        None => Failure::garbled(chain(&error)),
     };
     match error {
         SseError::Transport(error) => failure(&error).into(),
@@ -259,7 +260,7 @@ impl HttpTransport for Transport {
                 .bytes_stream()
                 .map(|chunk| chunk.map_err(|error| TransportError::new(Failure::of(&error))));
             let body: ByteStream = Pin::from(Box::new(SyncStream::new(bytes)) as Box<_>);
-            answer.body(body).map_err(|error| TransportError::new(Failure::garbled(error.to_string())))
+            answer.body(body).map_err(|error| TransportError::new(Failure::garbled(chain(&error))))
         }))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use omnirelay_core::text::chain;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 
@@ -113,14 +114,14 @@ pub fn check_items(items: &[AdvertisedRegister]) -> Result<(), Fault> {
 }
 
 fn check_item(item: &AdvertisedRegister) -> Result<(), (&'static str, String)> {
-    check_register_id(&item.register_id).map_err(|error| ("registerId", error.to_string()))?;
+    check_register_id(&item.register_id).map_err(|error| ("registerId", chain(&error)))?;
     if item.is_public.is_none() {
         return Err(("isPublic", "it is missing; say true or false".to_owned()));
     }
     let name = item.name.as_deref().unwrap_or_default();
-    check_named(name).map_err(|error| ("name", error.to_string()))?;
+    check_named(name).map_err(|error| ("name", chain(&error)))?;
     let description = item.description.as_deref().unwrap_or_default();
-    check_described(description).map_err(|error| ("description", error.to_string()))
+    check_described(description).map_err(|error| ("description", chain(&error)))
 }
 
 fn check_id(register_id: &str) -> Result<(), Fault> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
+use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::{Certificate, Names, Serial};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_store::RecordId;
@@ -76,7 +77,7 @@ pub fn record_of_node(cluster: &str, node: &str) -> RecordId {
 /// # Errors
 /// `INVALID_ARGUMENT` when it cannot be called so.
 pub fn id_of(domain: &TrustDomain, holder: Holder) -> Result<SpiffeId, Fault> {
-    SpiffeId::new(domain.clone(), holder).map_err(|error| Fault::invalid(error.to_string()))
+    SpiffeId::new(domain.clone(), holder).map_err(|error| Fault::invalid(chain(&error)))
 }
 
 /// What is remembered of a certificate.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::spiffe::Holder;
+use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::{Names, validity_of};
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
@@ -575,5 +576,5 @@ fn renewal(own: &OwnIdentity) -> i64 {
 /// Logs why a node has no new certificate, and gives it in words.
 fn told_as_failed(error: &KeepError) -> String {
     warn!(error = error as &dyn std::error::Error, "no new certificate for this node; it is tried again");
-    error.to_string()
+    chain(&error)
 }

@@ -70,7 +70,7 @@ pub struct SeenRefusals {
 impl RecordKeeper {
     /// Takes up what was kept, so that nothing counts again that was followed by something else before this host started.
     pub fn load(&self) {
-        let kept = self.files.signed_records().map_err(|error| error.to_string());
+        let kept = self.files.signed_records().map_err(|error| chain(&error));
         if let Err(why) = kept.and_then(|kept| self.registry.view().remember(&kept)) {
             warn!(
                 why,

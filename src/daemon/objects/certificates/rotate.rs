@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_core::text::chain;
 use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::{key_of, to_pem as certificate_pem, validity_of};
 use omnirelay_pki::key::Fingerprint;
@@ -513,7 +514,7 @@ impl Given {
         };
         let wrong = |field: &str, error| Fault::invalid(format!("field `{field}`: {error}"));
         let issuer = trusted.verify_authority(std::slice::from_ref(&self.issuer), now);
-        let issuer = issuer.map_err(|error| wrong("issuerPem", error.to_string()))?;
+        let issuer = issuer.map_err(|error| wrong("issuerPem", chain(&error)))?;
         if !omnirelay_pki::authority::is_issuer(&issuer, domain) {
             return Err(wrong(
                 "issuerPem",
@@ -523,7 +524,7 @@ impl Given {
         if let Some(across) = &self.across {
             let before = bundle_of("acrossPem", roots)?;
             let verified = before.verify_authority(std::slice::from_ref(across), now);
-            verified.map_err(|error| wrong("acrossPem", error.to_string()))?;
+            verified.map_err(|error| wrong("acrossPem", chain(&error)))?;
             let own = self.root.as_ref().and_then(|root| key_of(root).ok());
             if own.is_none() || key_of(across).ok() != own {
                 return Err(wrong("acrossPem", "it is not of the key of the root that is given".to_owned()));

@@ -190,7 +190,7 @@ impl Certificates {
         let transport =
             self.transport.as_ref().ok_or_else(|| not_shared(node, "this daemon has no mesh port"))?;
         let channel = transport.channel(node, Way::REPEATABLE);
-        let channel = channel.map_err(|error| not_shared(node, &error.to_string()))?;
+        let channel = channel.map_err(|error| not_shared(node, &chain(&error)))?;
         Ok(IssuerSecretServiceClient::new(channel.within(WITHIN)))
     }
 }

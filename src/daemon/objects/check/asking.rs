@@ -138,7 +138,7 @@ impl NodeAsker {
 
     async fn ask_at_mesh(&self, node: &str) -> Result<pb::GetNodeResponse, NotAsked> {
         let channel = self.transport.channel(node, Way::REPEATABLE);
-        let channel = channel.map_err(|error| NotAsked::NoWay(error.to_string()))?.within(NODE_PATIENCE);
+        let channel = channel.map_err(|error| NotAsked::NoWay(chain(&error)))?.within(NODE_PATIENCE);
         let mut client = NodeServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
         match client.get(pb::GetNodeRequest {}).await {
             Ok(answer) => Ok(bounded(answer.into_inner())),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::labels;
+use omnirelay_core::text::chain;
 use omnirelay_store::Write;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -267,12 +268,12 @@ fn differences(before: &PeerValue, after: &PeerValue) -> Vec<String> {
 fn label_fault(error: labels::LabelError) -> Fault {
     match &error {
         labels::LabelError::Taken { .. } => {
-            Fault::new(reasons::LABEL_TAKEN, error.to_string()).hint("add --overwrite to change it")
+            Fault::new(reasons::LABEL_TAKEN, chain(&error)).hint("add --overwrite to change it")
         }
         labels::LabelError::Key { .. }
         | labels::LabelError::Value { .. }
         | labels::LabelError::TooMany { .. }
-        | labels::LabelError::Contradiction { .. } => Fault::invalid(error.to_string()),
+        | labels::LabelError::Contradiction { .. } => Fault::invalid(chain(&error)),
     }
 }
 

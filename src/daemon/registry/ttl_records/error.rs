@@ -1,5 +1,6 @@
 //! Why a record could not be kept alive, and what its caller is told.
 
+use omnirelay_core::text::chain;
 use omnirelay_store::{CommitError, StoreError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -68,7 +69,7 @@ impl LifeError {
 fn store_fault(action: &str, error: &StoreError) -> Fault {
     match error {
         StoreError::Unavailable(_) => unavailable(action, "the store cannot be reached"),
-        StoreError::Denied { .. } => unavailable(action, &error.to_string()),
+        StoreError::Denied { .. } => unavailable(action, &chain(&error)),
         StoreError::EpochChanged { .. } => unavailable(action, "the registry has begun a new epoch"),
         StoreError::OutcomeUnknown(_) => {
             let message = format!("{action} was sent to the store, which did not say whether it was made");

@@ -48,6 +48,8 @@ pub(super) struct Dialed {
     pub at: Address,
     /// What a server may mean that ends the connection in place of its first answer.
     hint: &'static str,
+    /// What the server refused that it may refuse; `None` once it has answered something.
+    said: Option<String>,
 }
 
 /// The task that reads and writes a connection. Dropping it closes the connection.
@@ -69,7 +71,7 @@ pub(super) async fn dial(at: &Address, manner: &Manner) -> Result<Dialed, Failur
         .map_err(|error| Failure::because(format!("cannot use the connection to {at}"), error))?;
     let driver = Driver(tokio::spawn(driver));
     let hint = if manner.tls.is_some() { "" } else { NO_TLS };
-    let mut dialed = Dialed { multiplexed, driver, at: at.clone(), hint };
+    let mut dialed = Dialed { multiplexed, driver, at: at.clone(), hint, said: None };
     introduce(&mut dialed, manner).await?;
     Ok(dialed)
 }
@@ -115,8 +117,14 @@ async fn introduce(dialed: &mut Dialed, manner: &Manner) -> Result<(), Failure> 
     }
     // A user need not have the permission.
     match ask(&mut dialed.multiplexed, cmd("CLIENT").arg("SETNAME").arg("omnirelayd")).await {
-        Ok(_) | Err(LinkError::Refused { .. }) => {
+        Ok(_) => {
             dialed.hint = "";
+            Ok(())
+        }
+        Err(refused @ LinkError::Refused { .. }) => {
+            dialed.hint = "";
+            // A server that has no room for one more says so to the first command, whatever that is, and closes.
+            dialed.said = Some(refused.chain());
             Ok(())
         }
         // A server that does not like the certificate says so in place of its first answer.
@@ -137,11 +145,13 @@ impl Dialed {
     pub async fn ask(&mut self, command: &Cmd, purpose: &str) -> Result<Value, Failure> {
         match ask(&mut self.multiplexed, command).await {
             Ok(answer) => {
-                self.hint = "";
+                (self.hint, self.said) = ("", None);
                 Ok(answer)
             }
             Err(error) => {
-                let what = format!("{} did not let us {purpose}{}", self.at, self.hint_at(&error));
+                let said = self.said.take().filter(|_| matches!(error, LinkError::Lost(_)));
+                let said = said.map(|said| format!(" (it had said: {said})")).unwrap_or_default();
+                let what = format!("{} did not let us {purpose}{}{said}", self.at, self.hint_at(&error));
                 Err(Failure::because(what, error))
             }
         }

@@ -86,8 +86,7 @@ impl From<RedisError> for LinkError {
                 Self::Refused { code: code.to_owned(), detail: error.detail().unwrap_or_default().to_owned() }
             }
             None if error.is_timeout() => Self::Lost(Failure::new("no answer within the response timeout")),
-            // The crate's error and its source say the same.
-            None => Self::Lost(Failure::new(format!("the connection broke: {error}"))),
+            None => Self::Lost(Failure::new(format!("the connection broke: {}", chain(&error)))),
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{Epoch, Kind, Record, RecordId, Revision, Version};
 use omnirelay_wire::pb::omnirelay::store::v1::{KeptRecord, KeptRecords};
@@ -39,7 +40,7 @@ impl View {
     /// # Errors
     /// Why none of it counts.
     pub fn remember(&self, kept: &[u8]) -> Result<(), String> {
-        let kept = KeptRecords::decode(kept).map_err(|error| error.to_string())?;
+        let kept = KeptRecords::decode(kept).map_err(|error| chain(&error))?;
         let mut state = write(&self.state);
         let kind = |kept: &KeptRecord| state.signed.kinds.iter().find(|kind| *kind.0 == *kept.kind).cloned();
         let record = |kept: &KeptRecord| Some(as_kept(kind(kept)?, kept));
