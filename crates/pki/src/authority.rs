@@ -20,9 +20,9 @@ use crate::request::{NAMES_MAX, Request, alternative_names, is_dns_name};
 /// Why nothing was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    #[error("{0}")]
+    #[error(transparent)]
     Key(#[from] KeyError),
-    #[error("the certificate could not be made: {0}")]
+    #[error("the certificate could not be made")]
     Make(#[from] rcgen::Error),
     #[error("the operating system has no randomness")]
     Chance,

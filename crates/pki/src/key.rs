@@ -11,10 +11,10 @@ use crate::public_key::signed_as;
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    #[error("no key could be made: {0}")]
-    Make(rcgen::Error),
-    #[error("it is no private key on P-256 in PKCS#8: {0}")]
-    Read(rcgen::Error),
+    #[error("no key could be made")]
+    Make(#[source] rcgen::Error),
+    #[error("it is no private key on P-256 in PKCS#8")]
+    Read(#[source] rcgen::Error),
 }
 
 /// A private key.

@@ -16,3 +16,4 @@ pub mod request;
 pub mod revocation;
 pub mod sealed;
 pub mod trust;
+pub mod verifying;

@@ -11,16 +11,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::authority::to_be_signed;
 use crate::certificate::{CERTIFICATE_BYTES_MAX, Certificate, CertificateError, KeyMay};
-
-/// The algorithms that an authority may sign with. One of a mesh takes the first; RSA has 2048 bits at least.
-static SIGNATURES: &[&dyn rustls_pki_types::SignatureVerificationAlgorithm] = &[
-    webpki::ring::ECDSA_P256_SHA256,
-    webpki::ring::ECDSA_P384_SHA384,
-    webpki::ring::ED25519,
-    webpki::ring::RSA_PKCS1_2048_8192_SHA256,
-    webpki::ring::RSA_PKCS1_2048_8192_SHA384,
-    webpki::ring::RSA_PKCS1_2048_8192_SHA512,
-];
+use crate::verifying::{SIGNATURES, check_root, reason};
 
 /// How many certificates a chain may have: one of a mesh has its leaf, its issuer, and roots that were certified across.
 pub const CHAIN_CERTIFICATES_MAX: usize = 6;
@@ -179,7 +170,7 @@ impl Bundle {
             Err(webpki::Error::CertExpired { .. }) => Err(TrustError::Expired),
             Err(webpki::Error::CertNotValidYet { .. }) => Err(TrustError::NotYet),
             Err(webpki::Error::UnknownIssuer) => Err(TrustError::UnknownIssuer),
-            Err(error) => Err(TrustError::Invalid(error.to_string())),
+            Err(error) => Err(TrustError::Invalid(reason(&error))),
         }
     }
 
@@ -267,14 +258,7 @@ pub fn trust_domain_of(der: &CertificateDer) -> Option<TrustDomain> {
 
 /// Whether a certificate is of an authority that signed itself. Whatever is trusted may sign: a leaf must not be.
 pub fn is_root(der: &CertificateDer) -> bool {
-    let Ok((rest, root)) = X509Certificate::from_der(der) else { return false };
-    let signs = root.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
-    rest.is_empty()
-        && root.is_ca()
-        && signs
-        && root.subject() == root.issuer()
-        && root.verify_signature(None).is_ok()
-        && anchor_from_trusted_cert(der).is_ok()
+    check_root(der).is_ok()
 }
 
 /// An authority's certificate, which is valid at the second `now`.
