@@ -11,8 +11,57 @@ pub fn secret_of(content: &[u8]) -> &[u8] {
     if std::str::from_utf8(line).is_ok_and(is_text) { line } else { content }
 }
 
+/// Why a file has no line that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineFault {
+    #[error("its first line is empty")]
+    Empty,
+    #[error("it is UTF-16, and UTF-8 is wanted")]
+    Utf16,
+    #[error("it is not UTF-8")]
+    NotUtf8,
+}
+
+/// The first line of a file, as passwords are kept: without its end, and without a byte order mark before it. What stands in
+/// further lines is for whoever reads the file.
+///
+/// # Errors
+/// [`LineFault`].
+pub fn first_line(content: &[u8]) -> Result<&str, LineFault> {
+    if content.starts_with(&[0xff, 0xfe]) || content.starts_with(&[0xfe, 0xff]) {
+        return Err(LineFault::Utf16);
+    }
+    let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = without_mark(std::str::from_utf8(line).map_err(|_| LineFault::NotUtf8)?);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() { Err(LineFault::Empty) } else { Ok(line) }
+}
+
+/// The text without the byte order mark that some editors write before it.
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_password_is_the_first_line() {
+        let cases: [(&[u8], Result<&str, LineFault>); 9] = [
+            (b"secret", Ok("secret")),
+            (b"secret\n", Ok("secret")),
+            (b"secret\r\nrotated by ops\r\n", Ok("secret")),
+            (b"\xef\xbb\xbfsecret\n", Ok("secret")),
+            (b" p w \n", Ok(" p w ")),
+            (b"", Err(LineFault::Empty)),
+            (b"\nsecret\n", Err(LineFault::Empty)),
+            (b"\xff\xfes\0", Err(LineFault::Utf16)),
+            (b"\xe4\n", Err(LineFault::NotUtf8)),
+        ];
+        for (content, expected) in cases {
+            assert_eq!(first_line(content), expected, "{content:?}");
+        }
+    }
+
     use super::*;
 
     #[test]

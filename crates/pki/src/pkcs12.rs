@@ -1,18 +1,32 @@
 //! PKCS#12: a key, its certificate and what leads from there to a root, in one file under a password.
 
 use p12_keystore::Pkcs12Archive;
+use p12_keystore::error::Error;
 use pem::{EncodeConfig, LineEnding, Pem};
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
+use crate::ber;
+
+const SEQUENCE: u8 = 0x30;
+const OCTET_STRING: u8 = 0x04;
+/// `[0]`, with a value within it.
+const CONTENT: u8 = 0xa0;
+
 /// Why a file gives no key with its certificates. Nothing of it is repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Pkcs12Error {
+    #[error("it is no PKCS#12, or was cut off")]
+    Malformed,
+    #[error("it is PEM; name it by security.identity.cert and key, or write it with openssl pkcs12 -export")]
+    Pem,
+    #[error("its password is another one")]
+    Password,
     #[error(
-        "it is no PKCS#12, its password is another one, or it is encrypted as was usual before OpenSSL 3; write it with \
-         openssl pkcs12 -export of OpenSSL 3"
+        "it is encrypted as was usual before OpenSSL 3, or as is not known here; write it with openssl pkcs12 -export of OpenSSL 3, \
+         or pk12util -c AES-256-CBC -C AES-256-CBC"
     )]
-    Unreadable,
+    Encryption,
     #[error("it holds {0} private keys, and one is wanted")]
     Keys(usize),
     #[error("it holds no certificate")]
@@ -32,7 +46,10 @@ pub struct Contents {
 /// # Errors
 /// [`Pkcs12Error`].
 pub fn open(bytes: &[u8], password: &str) -> Result<Contents, Pkcs12Error> {
-    let archive = Pkcs12Archive::from_pkcs12(bytes, password).map_err(|_| Pkcs12Error::Unreadable)?;
+    if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
+        return Err(Pkcs12Error::Pem);
+    }
+    let archive = archive(bytes, password)?;
     let keys = archive.keys.as_slice();
     let [key] = keys else { return Err(Pkcs12Error::Keys(keys.len())) };
     let certificates: Vec<_> =
@@ -43,4 +60,38 @@ pub fn open(bytes: &[u8], password: &str) -> Result<Contents, Pkcs12Error> {
     let unix = EncodeConfig::new().set_line_ending(LineEnding::LF);
     let key_pem = Zeroizing::new(pem::encode_config(&Pem::new("PRIVATE KEY", key.key.as_der()), unix));
     Ok(Contents { key_pem, certificates })
+}
+
+fn archive(bytes: &[u8], password: &str) -> Result<Pkcs12Archive, Pkcs12Error> {
+    let der = ber::to_der(bytes).ok_or(Pkcs12Error::Malformed)?;
+    match Pkcs12Archive::from_pkcs12(&der, password) {
+        // The password was right, and what it protects is BER as well.
+        Err(Error::DerError(_)) => match inner_as_der(&der) {
+            Some(der) => Pkcs12Archive::from_pkcs12(&der, password).map_err(|error| refused(&error)),
+            None => Err(Pkcs12Error::Malformed),
+        },
+        other => other.map_err(|error| refused(&error)),
+    }
+}
+
+fn refused(error: &Error) -> Pkcs12Error {
+    match error {
+        // Without a check of the password, what is decrypted by another one is garbage.
+        Error::MacError(_) | Error::Pkcs5Error(_) | Error::UnpadError => Pkcs12Error::Password,
+        Error::UnsupportedEncryptionScheme | Error::UnsupportedMacAlgorithm | Error::InvalidParameters => {
+            Pkcs12Error::Encryption
+        }
+        _ => Pkcs12Error::Malformed,
+    }
+}
+
+/// A file whose protected part is DER, of one where it is BER; `None` when there is no such part. The code that tells whether the
+/// password is right is of the bytes as they were, and is left out: it was right for them.
+fn inner_as_der(pfx: &[u8]) -> Option<Vec<u8>> {
+    let [version, safe, ..] = ber::parts(ber::content_of(pfx, SEQUENCE)?)?[..] else { return None };
+    let [kind, content] = ber::parts(ber::content_of(safe, SEQUENCE)?)?[..] else { return None };
+    let inner = ber::content_of(ber::content_of(content, CONTENT)?, OCTET_STRING)?;
+    let inner = ber::value(OCTET_STRING, &ber::to_der(inner)?);
+    let safe = ber::value(SEQUENCE, &[kind, &ber::value(CONTENT, &inner)].concat());
+    Some(ber::value(SEQUENCE, &[version, &safe].concat()))
 }

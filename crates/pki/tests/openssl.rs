@@ -12,7 +12,11 @@ use omnirelay_core::spiffe::{SpiffeId, TrustDomain};
 use omnirelay_pki::authority::{Authority, Validity};
 use omnirelay_pki::certificate::{Names, to_pem};
 use omnirelay_pki::key::Key;
+use omnirelay_pki::pkcs12::{self, Pkcs12Error};
 use omnirelay_pki::request::{Request, RequestError};
+use omnirelay_pki::trust::{Bundle, TrustError, Usage};
+use omnirelay_pki::verifying::check_root;
+use rustls_pki_types::CertificateDer;
 
 const NODE: &str = "spiffe://mesh.example/mesh/default/worker/node-1";
 
@@ -114,5 +118,158 @@ fn requests_of_openssl_are_taken_but_not_with_a_weak_key() {
         ["rsa:1024", "ec -pkeyopt ec_paramgen_curve:secp224r1", "ec -pkeyopt ec_paramgen_curve:secp256k1"]
     {
         assert_eq!(ask(key), Err(RequestError::Key), "{key}");
+    }
+}
+
+const SECTIONS: &str = "\
+[req]
+distinguished_name=dn
+prompt=no
+[dn]
+CN=x
+[root]
+basicConstraints=critical,CA:TRUE
+keyUsage=critical,keyCertSign
+[leaf]
+basicConstraints=critical,CA:FALSE
+extendedKeyUsage=serverAuth,clientAuth
+subjectAltName=URI:spiffe://mesh.example/mesh/default/worker/node-1
+";
+
+/// Makes a root by a key of OpenSSL and a leaf that it has signed, each with these further options.
+fn root_and_leaf(folder: &Path, key: &str, signing: &str) -> [CertificateDer<'static>; 2] {
+    std::fs::write(folder.join("x.cnf"), SECTIONS).unwrap();
+    let run = |line: &str| {
+        let line = line.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        let (fine, said) = openssl(folder, &line);
+        assert!(fine, "{key} {signing}: {said}");
+    };
+    run(&format!("genpkey {key} -out root.key"));
+    run(&format!(
+        "req -x509 -new -key root.key -days 9 -config x.cnf -extensions root {signing} -out root.pem"
+    ));
+    run(
+        "req -new -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -keyout leaf.key -config x.cnf -out leaf.csr",
+    );
+    run(&format!(
+        "x509 -req -in leaf.csr -CA root.pem -CAkey root.key -set_serial 7 -days 9 -extfile x.cnf -extensions leaf {signing} -out leaf.pem"
+    ));
+    ["root.pem", "leaf.pem"].map(|name| {
+        let pem = pem::parse(std::fs::read(folder.join(name)).unwrap()).unwrap();
+        CertificateDer::from(pem.into_contents())
+    })
+}
+
+#[test]
+fn roots_of_openssl_are_taken_or_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let ec = |curve: &str| format!("-algorithm EC -pkeyopt ec_paramgen_curve:{curve}");
+    let rsa = |bits: usize| format!("-algorithm RSA -pkeyopt rsa_keygen_bits:{bits}");
+    let pss = "-sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:digest";
+    let taken = [
+        (ec("P-256"), ""),
+        (ec("P-256"), "-sha384"),
+        (ec("P-384"), ""),
+        (ec("P-384"), "-sha384"),
+        ("-algorithm ED25519".to_owned(), ""),
+        (rsa(2048), ""),
+        (rsa(2048), "-sha512"),
+        (rsa(3072), pss),
+        (rsa(2048), &format!("-sha384 {pss}")),
+    ];
+    for (key, signing) in taken {
+        let [root, leaf] = root_and_leaf(folder, &key, signing);
+        let bundle = Bundle::new("mesh.example".parse().unwrap(), vec![root]).unwrap();
+        let verified = bundle.verify(&[leaf], now(), Usage::Server).map(drop);
+        assert_eq!(verified, Ok(()), "{key} {signing}");
+    }
+    let refused = [
+        (
+            ec("P-256"),
+            "-sha512",
+            "signed by ecdsa-with-SHA512 with a key of P-256, and what is taken is ECDSA on P-256 or P-384",
+        ),
+        (ec("P-521"), "", "signed by ecdsa-with-SHA256 with a key of P-521"),
+        (ec("secp256k1"), "", "with a key of secp256k1"),
+        (rsa(1024), "", "its key of RSA has 1024 bits"),
+        ("-algorithm ED448".to_owned(), "", "signed by ED448"),
+        (rsa(2048), "-sigopt rsa_padding_mode:pss", "rsa_pss_saltlen:digest"),
+    ];
+    for (key, signing, words) in refused {
+        let [root, _] = root_and_leaf(folder, &key, signing);
+        let why = check_root(&root).unwrap_err().to_string();
+        assert!(why.contains(words) && !why.contains(['{', '(']), "{key} {signing}: {why}");
+    }
+}
+
+/// A root that is taken, and a leaf that it has signed in another way.
+#[test]
+fn a_chain_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let [_, _] = root_and_leaf(folder.path(), "-algorithm RSA -pkeyopt rsa_keygen_bits:2048", "");
+    let read = |name: &str| {
+        CertificateDer::from(
+            pem::parse(std::fs::read(folder.path().join(name)).unwrap()).unwrap().into_contents(),
+        )
+    };
+    let bundle = Bundle::new("mesh.example".parse().unwrap(), vec![read("root.pem")]).unwrap();
+    for (signing, words) in [
+        ("-sha1", "one of its certificates is signed by sha1WithRSAEncryption"),
+        (
+            "-sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:max",
+            "a salt that is not as long as its hash",
+        ),
+    ] {
+        let line = format!(
+            "x509 -req -in leaf.csr -CA root.pem -CAkey root.key -set_serial 7 -days 9 -extfile x.cnf -extensions leaf {signing} -out odd.pem"
+        );
+        let (fine, said) = openssl(folder.path(), &line);
+        assert!(fine, "{said}");
+        let refused = bundle.verify(&[read("odd.pem")], now(), Usage::Server).unwrap_err();
+        let why = refused.to_string();
+        assert!(matches!(refused, TrustError::Invalid(_)) && why.contains(words), "{signing}: {why}");
+        assert!(!why.contains('{'), "{why}");
+    }
+}
+
+/// `nss.p12` is as `pk12util -c AES-256-CBC -C AES-256-CBC` of NSS 3.87 writes it: in BER, twice over.
+#[test]
+fn pkcs12_is_opened_as_openssl_and_nss_write_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    root_and_leaf(folder, "-algorithm EC -pkeyopt ec_paramgen_curve:P-256", "");
+    let export = |more: &str| {
+        let line = format!(
+            "pkcs12 -export -inkey leaf.key -in leaf.pem -certfile root.pem -passout pass:secret -out a.p12{more}"
+        );
+        let (fine, said) = openssl(folder, &line);
+        assert!(fine, "{said}");
+        std::fs::read(folder.join("a.p12")).unwrap()
+    };
+    let of_nss: &[u8] = include_bytes!("nss.p12");
+    for (what, bytes) in
+        [("OpenSSL", export("").as_slice()), ("without a MAC", export(" -nomac").as_slice()), ("NSS", of_nss)]
+    {
+        let found = pkcs12::open(bytes, "secret").unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(found.certificates.len(), 2, "{what}");
+        assert!(found.key_pem.contains("BEGIN PRIVATE KEY"), "{what}");
+    }
+    let cut = &of_nss[..of_nss.len() / 2];
+    let cases: [(&str, &[u8], &str, Pkcs12Error); 6] = [
+        ("another password", &export(""), "secrets", Pkcs12Error::Password),
+        ("of NSS", of_nss, "", Pkcs12Error::Password),
+        ("cut off", cut, "secret", Pkcs12Error::Malformed),
+        ("something else", b"hello", "secret", Pkcs12Error::Malformed),
+        ("PEM", b"-----BEGIN CERTIFICATE-----", "secret", Pkcs12Error::Pem),
+        (
+            "of before",
+            &export(" -certpbe PBE-SHA1-3DES -keypbe PBE-SHA1-3DES -macalg sha1"),
+            "secret",
+            Pkcs12Error::Encryption,
+        ),
+    ];
+    for (what, bytes, password, expected) in cases {
+        assert_eq!(pkcs12::open(bytes, password).err(), Some(expected), "{what}");
     }
 }

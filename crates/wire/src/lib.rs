@@ -11,6 +11,7 @@ pub mod fault;
 pub mod fields;
 pub mod json;
 pub mod pb;
+pub mod pem_file;
 pub mod problem;
 pub mod raw;
 pub mod reasons;

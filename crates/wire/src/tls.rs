@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
+use omnirelay_core::text::chain;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, OtherError, RootCertStore,
@@ -19,6 +19,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::Uri;
 
+use crate::pem_file::{self, PemFault};
+
 /// Of an address without one.
 const HTTPS_PORT: u16 = 443;
 
@@ -27,10 +29,8 @@ const HTTPS_PORT: u16 = 443;
 pub enum PemError {
     #[error("cannot read `{path}`")]
     Read { path: PathBuf, source: io::Error },
-    #[error("`{path}` is no certificate")]
-    Certificate { path: PathBuf, source: rustls::pki_types::pem::Error },
-    #[error("`{path}` holds no certificate")]
-    Empty { path: PathBuf },
+    #[error("`{path}` {fault}")]
+    Content { path: PathBuf, fault: PemFault },
     #[error("`{path}` holds no authority's certificate")]
     Authority { path: PathBuf, source: rustls::Error },
 }
@@ -79,7 +79,7 @@ impl ClientTls {
         let algorithms = provider.signature_verification_algorithms;
         let verifier = |roots: RootCertStore| {
             let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            built.map_err(|error| rustls::Error::General(error.to_string()))
+            built.map_err(|error| rustls::Error::General(chain(&error)))
         };
         let inner = roots.filter(|_| !believes_anybody).map(verifier).transpose()?;
         let judge = ServerJudge { inner, server_name, believes_anybody, algorithms };
@@ -185,12 +185,17 @@ pub async fn authorities(ca: Option<&Path>) -> Result<RootCertStore, PemError> {
 pub async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let bytes = tokio::fs::read(path).await;
     let bytes = bytes.map_err(|source| PemError::Read { path: path.to_owned(), source })?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.map_err(|source| PemError::Certificate { path: path.to_owned(), source })?;
-    if found.is_empty() {
-        return Err(PemError::Empty { path: path.to_owned() });
-    }
-    Ok(found)
+    pem_file::certificates(&bytes).map_err(|fault| PemError::Content { path: path.to_owned(), fault })
+}
+
+/// The private key of a file.
+///
+/// # Errors
+/// [`PemError`].
+pub async fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
+    let bytes = tokio::fs::read(path).await;
+    let bytes = bytes.map_err(|source| PemError::Read { path: path.to_owned(), source })?;
+    pem_file::private_key(&bytes).map_err(|fault| PemError::Content { path: path.to_owned(), fault })
 }
 
 /// Connects and agrees on TLS, as this configuration has it. The server must show a certificate of the name in `place`.

@@ -7,9 +7,9 @@ use omnirelay_core::time::Millis;
 use omnirelay_pki::certificate::AnyCertificate;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Exit;
+use omnirelay_wire::pem_file;
 use omnirelay_wire::reasons;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use super::list::LIST;
@@ -75,16 +75,16 @@ pub async fn run(args: &InspectArgs, session: &mut Session) -> Result<Exit, CliE
 async fn of_server(endpoint: &Endpoint, session: &Session) -> Result<Value, CliError> {
     // Without a target of its own a command believes what flags and variables name.
     let tls = session.target().map_or_else(|_| session.settings.own_tls(), |target| target.tls.clone());
-    let Presented { chain, version, distrust } =
+    let Presented { chain: presented, version, distrust } =
         presented::ask(endpoint, &tls, session.settings.request_timeout).await?;
     let read = |der: &CertificateDer<'_>| {
         let refuse = |error: omnirelay_pki::certificate::CertificateError| {
             CliError::new(reasons::NOT_HTTP, format!("what {endpoint} shows is no certificate"))
-                .cause(error.to_string())
+                .cause(chain(&error))
         };
         Ok::<_, CliError>((AnyCertificate::read(der).map_err(refuse)?, Fingerprint::of(der)))
     };
-    let mut all = chain.iter().map(read).collect::<Result<Vec<_>, _>>()?.into_iter();
+    let mut all = presented.iter().map(read).collect::<Result<Vec<_>, _>>()?.into_iter();
     let mut document = json!({"schemaVersion": "v1"});
     if let Some(first) = all.next() {
         document["certificate"] = shown(&first);
@@ -213,9 +213,9 @@ fn read(path: &Path) -> Result<(AnyCertificate, Fingerprint), CliError> {
         CliError::new(reasons::TLS_FILE, format!("{} is no certificate", path.display())).cause(cause)
     };
     let bytes = std::fs::read(path).map_err(|error| refuse(chain(&error)))?;
-    let der = CertificateDer::from_pem_slice(&bytes)
-        .map_err(|_| refuse("it holds no certificate in PEM".into()))?;
-    let certificate = AnyCertificate::read(&der).map_err(|error| refuse(error.to_string()))?;
+    let found = pem_file::certificates(&bytes).map_err(|fault| refuse(format!("it {fault}")))?;
+    let der = found.into_iter().next().unwrap_or_else(|| CertificateDer::from(Vec::new()));
+    let certificate = AnyCertificate::read(&der).map_err(|error| refuse(chain(&error)))?;
     Ok((certificate, Fingerprint::of(&der)))
 }
 

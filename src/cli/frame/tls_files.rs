@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use omnirelay_pki::trust::bounded;
+use omnirelay_wire::pem_file;
 use omnirelay_wire::reasons;
 use omnirelay_wire::tls::{ClientTls, nobody, public_authorities};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Map, Value, json};
@@ -126,7 +126,7 @@ impl TlsFiles {
             built.map_err(|error| refuse(self.ca.as_deref().unwrap_or(Path::new("")), chain(&error)))?;
         let between = match bounded(leaf, between) {
             Ok(between) => between,
-            Err(error) => return Ok(Some(error.to_string())),
+            Err(error) => return Ok(Some(chain(&error))),
         };
         let judged = judge.verify_server_cert(leaf, &between, &name, &[], UnixTime::now());
         Ok(judged.err().map(|error| match error {
@@ -150,8 +150,8 @@ impl TlsFiles {
         cert: &Path,
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), CliError> {
         let path = self.key.as_deref().unwrap_or(cert);
-        let key = PrivateKeyDer::from_pem_slice(&read(path)?);
-        let key = key.map_err(|_| refuse(path, "it holds no private key in PEM".to_owned()))?;
+        let key = pem_file::private_key(&read(path)?);
+        let key = key.map_err(|fault| refuse(path, format!("it {fault}")))?;
         Ok((certificates(cert)?, key))
     }
 }
@@ -167,9 +167,7 @@ fn server_name(name: String) -> Result<ServerName<'static>, CliError> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CliError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
-    let found = found.ok().filter(|found| !found.is_empty());
-    found.ok_or_else(|| refuse(path, "it holds no certificate in PEM".to_owned()))
+    pem_file::certificates(&read(path)?).map_err(|fault| refuse(path, format!("it {fault}")))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {

@@ -4,9 +4,12 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use omnirelay_core::secret_file::first_line;
+use omnirelay_core::text::chain;
 use omnirelay_store::redis::link::{RedisOptions, TlsFiles};
 use omnirelay_store::redis::url::{RedisUrl, Secret, Servers, redacted};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::Config;
 use super::check::{Invalid, Section};
@@ -79,7 +82,7 @@ impl StoreConfig {
         let StoreTlsConfig { ca, cert, key } = self.tls.clone();
         for (name, file) in [("store.tls.ca", &ca), ("store.tls.cert", &cert), ("store.tls.key", &key)] {
             if let Some(path) = file {
-                std::fs::File::open(path).map_err(|error| unreadable(name, path, &error.to_string()))?;
+                std::fs::File::open(path).map_err(|error| unreadable(name, path, &chain(&error)))?;
             }
         }
         let options = RedisOptions {
@@ -160,18 +163,20 @@ fn parsed(text: &str) -> Result<RedisUrl, Invalid> {
     text.parse().map_err(|error| ("store.url", format!("`{shown}` is no store: {error}")))
 }
 
-/// The only line of a file.
+/// The first line of a file.
 pub(super) fn password(key: &'static str, path: Option<&Path>) -> Result<Option<Secret>, Invalid> {
     let Some(path) = path else { return Ok(None) };
-    let mut text = String::new();
+    let mut content = Zeroizing::new(Vec::new());
     std::fs::File::open(path)
-        .and_then(|file| file.take(PASSWORD_BYTES_MAX + 1).read_to_string(&mut text))
-        .map_err(|error| unreadable(key, path, &error.to_string()))?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    if line.is_empty() || line.contains('\n') || text.len() as u64 > PASSWORD_BYTES_MAX {
-        return Err((key, format!("`{}` does not hold one line with a password", path.display())));
+        .and_then(|file| file.take(PASSWORD_BYTES_MAX + 1).read_to_end(&mut content))
+        .map_err(|error| unreadable(key, path, &chain(&error)))?;
+    if content.len() as u64 > PASSWORD_BYTES_MAX {
+        let what =
+            format!("`{}` is longer than the {PASSWORD_BYTES_MAX} bytes of a password", path.display());
+        return Err((key, what));
     }
+    let line = first_line(&content);
+    let line = line.map_err(|fault| (key, format!("`{}` holds no password: {fault}", path.display())))?;
     Ok(Some(Secret::new(line)))
 }
 
@@ -273,7 +278,7 @@ mod tests {
         };
         let mut config = config("rediss+sentinel://a/b", |_| ());
         config.password_file = file("password", "p w\n");
-        config.sentinel.password_file = file("other", "s\r\n");
+        config.sentinel.password_file = file("other", "\u{feff}s\r\nrotated by ops\r\n");
         config.tls.ca = file("ca", "");
         let (_, options) = config.redis().unwrap().unwrap();
         assert_eq!(options.password.as_ref().map(Secret::reveal), Some("p w"));
@@ -281,7 +286,6 @@ mod tests {
 
         for (what, path) in [
             ("empty", file("empty", "\n")),
-            ("two lines", file("two", "a\nb\n")),
             ("long", file("long", &"a".repeat(5000))),
             ("missing", Some(directory.path().join("nowhere"))),
         ] {

@@ -6,20 +6,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_core::text::chain;
 use omnirelay_pki::trust::{Bundle, Usage, bounded};
+use omnirelay_wire::pem_file::{self, PemFault};
 use omnirelay_wire::tls::public_authorities;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 use tracing::warn;
+use zeroize::Zeroizing;
 
 use super::client_judge::alert;
 use super::files::{self, Stamp};
@@ -215,18 +217,16 @@ impl OwnClient {
     fn judge_by(&self, roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, String> {
         let built =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build();
-        built.map_err(|error| error.to_string())
+        built.map_err(|error| chain(&error))
     }
 
     fn pair(&self, cert: &Path, key: &Path) -> Result<CertifiedKey, String> {
         let read = |path: &Path| files::read(path).map_err(|error| unread(path, &error));
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(cert)?).collect();
-        let chain = chain.ok().filter(|chain| !chain.is_empty());
-        let chain = chain.ok_or_else(|| format!("`{}` holds no certificate in PEM", cert.display()))?;
-        let private = PrivateKeyDer::from_pem_slice(&read(key)?)
-            .map_err(|_| format!("`{}` is no private key in PEM", key.display()))?;
-        CertifiedKey::from_der(chain, private, &self.provider).map_err(|error| {
-            format!("`{}` and `{}` are not of each other: {error}", cert.display(), key.display())
+        let shown = pem_file::certificates(&read(cert)?).map_err(|fault| unusable(cert, fault))?;
+        let private =
+            pem_file::private_key(&Zeroizing::new(read(key)?)).map_err(|fault| unusable(key, fault))?;
+        CertifiedKey::from_der(shown, private, &self.provider).map_err(|error| {
+            format!("`{}` and `{}` are not of each other: {}", cert.display(), key.display(), chain(&error))
         })
     }
 
@@ -405,21 +405,22 @@ impl ResolvesClientCert for Shown {
 /// The authorities of a file.
 fn authorities(path: &Path) -> Result<RootCertStore, String> {
     let bytes = files::read(path).map_err(|error| unread(path, &error))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.ok().filter(|found| !found.is_empty());
-    let found = found.ok_or_else(|| format!("`{}` holds no certificate in PEM", path.display()))?;
     let mut roots = RootCertStore::empty();
-    for certificate in found {
+    for certificate in pem_file::certificates(&bytes).map_err(|fault| unusable(path, fault))? {
         let added = roots.add(certificate);
         added.map_err(|error| {
-            format!("`{}` holds what is no authority's certificate: {error}", path.display())
+            format!("`{}` holds what is no authority's certificate: {}", path.display(), chain(&error))
         })?;
     }
     Ok(roots)
 }
 
+fn unusable(path: &Path, fault: PemFault) -> String {
+    format!("`{}` {fault}", path.display())
+}
+
 fn unread(path: &Path, error: &io::Error) -> String {
-    format!("cannot read `{}`: {error}", path.display())
+    format!("cannot read `{}`: {}", path.display(), chain(error))
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_core::secret_file::{LineFault, first_line, without_mark};
 use omnirelay_core::spiffe::{Holder, TrustDomain};
 use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::{Certificate, CertificateError, key_of};
 use omnirelay_pki::pkcs12::{self, Pkcs12Error};
 use omnirelay_pki::trust::{Bundle, Usage, is_root, trust_domain_of};
+use omnirelay_pki::verifying::{RootError, check_root};
+use omnirelay_wire::pem_file::{self, PemFault};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::watch;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
@@ -89,21 +91,28 @@ impl Provision {
 pub enum ProvidedError {
     #[error("cannot read `{path}`")]
     Read { path: PathBuf, source: io::Error },
-    #[error("`{path}` holds no certificate in PEM")]
-    NoCertificate { path: PathBuf },
+    #[error("`{path}` {fault}")]
+    Content { path: PathBuf, fault: PemFault },
+    #[error("`{path}` holds no password: {fault}")]
+    Password { path: PathBuf, fault: LineFault },
     #[error("`{path}` cannot be opened as PKCS#12")]
     Pkcs12 { path: PathBuf, source: Pkcs12Error },
     #[error("the certificate in `{path}` is none of a mesh")]
     Certificate { path: PathBuf, source: CertificateError },
-    #[error("`{key}` is not the private key of the certificate in `{cert}`, or none that TLS can use")]
+    #[error("`{key}` is not the private key of the certificate in `{cert}`")]
     Pair { cert: PathBuf, key: PathBuf },
+    #[error(
+        "`{key}` holds a private key of a kind that TLS does not use here: ECDSA on P-256 or P-384, Ed25519, or RSA of 2048 \
+         bits or more is wanted"
+    )]
+    KeyKind { key: PathBuf },
     #[error(
         "`{path}` is of {holder}, and this node is {node} of cluster {cluster}; its SPIFFE ID has to end in \
              /mesh/{cluster}/ROLE/{node}"
     )]
     Holder { path: PathBuf, holder: String, node: String, cluster: String },
-    #[error("`{path}` holds a certificate that signed itself and is no authority, or no root at all")]
-    NoRoot { path: PathBuf },
+    #[error("`{path}` holds a certificate that is no root")]
+    NoRoot { path: PathBuf, source: RootError },
     #[error("`{path}` holds no root; name a file with the roots as security.identity.bundle")]
     NoBundle { path: PathBuf },
     #[error(
@@ -326,11 +335,11 @@ impl Form {
 
     fn read(&self) -> Result<(Zeroizing<String>, Vec<CertificateDer<'static>>), ProvidedError> {
         match self {
-            Self::Pem { cert, key } => Ok((read_text(key)?, read_pem(cert)?)),
+            Self::Pem { cert, key } => Ok((read_key(key)?, read_pem(cert)?)),
             Self::Pkcs12 { file, password } => {
-                let password = read_text(password)?;
+                let password = read_password(password)?;
                 let bytes = files::read_secret(file).map_err(|source| unread(file, source))?;
-                let found = pkcs12::open(&bytes, password.trim_end_matches(['\n', '\r']));
+                let found = pkcs12::open(&bytes, &password);
                 let found = found.map_err(|source| ProvidedError::Pkcs12 { path: file.clone(), source })?;
                 Ok((found.key_pem, found.certificates))
             }
@@ -396,7 +405,7 @@ fn own_of(
         Form::Pkcs12 { file, .. } => file,
     };
     let pair = || ProvidedError::Pair { cert: path.clone(), key: named.clone() };
-    let public = public_key_of(&key).ok_or_else(pair)?;
+    let public = public_key_of(&key).ok_or_else(|| ProvidedError::KeyKind { key: named.clone() })?;
     let is_leaf = |der: &CertificateDer<'_>| key_of(der).is_ok_and(|key| key == public);
     let at = chain.iter().position(is_leaf).ok_or_else(pair)?;
     chain[..=at].rotate_right(1);
@@ -413,8 +422,8 @@ pub(super) fn bundle_of(
     expected: Option<&TrustDomain>,
 ) -> Result<Bundle, ProvidedError> {
     let path = path.to_owned();
-    if !roots.iter().all(is_root) {
-        return Err(ProvidedError::NoRoot { path });
+    for root in &roots {
+        check_root(root).map_err(|source| ProvidedError::NoRoot { path: path.clone(), source })?;
     }
     let said: Vec<TrustDomain> = roots.iter().filter_map(trust_domain_of).collect();
     let Some(domain) = expected.or(said.first()).cloned() else {
@@ -423,20 +432,27 @@ pub(super) fn bundle_of(
     if let Some(roots) = said.into_iter().find(|said| *said != domain) {
         return Err(ProvidedError::TrustDomain { path, roots, own: domain });
     }
-    Bundle::new(domain, roots).map_err(|_| ProvidedError::NoRoot { path })
+    Bundle::new(domain, roots).map_err(|_| ProvidedError::NoRoot { path, source: RootError::Unusable })
 }
 
 pub(super) fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, ProvidedError> {
     let bytes = files::read(path).map_err(|source| unread(path, source))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.ok().filter(|found| !found.is_empty());
-    found.ok_or_else(|| ProvidedError::NoCertificate { path: path.to_owned() })
+    pem_file::certificates(&bytes).map_err(|fault| ProvidedError::Content { path: path.to_owned(), fault })
 }
 
-/// A key or a password.
-fn read_text(path: &Path) -> Result<Zeroizing<String>, ProvidedError> {
+/// A key that TLS may be able to use, as PEM.
+fn read_key(path: &Path) -> Result<Zeroizing<String>, ProvidedError> {
     let bytes = files::read_secret(path).map_err(|source| unread(path, source))?;
-    Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
+    pem_file::private_key(&bytes).map_err(|fault| ProvidedError::Content { path: path.to_owned(), fault })?;
+    let text = Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned());
+    Ok(Zeroizing::new(without_mark(&text).to_owned()))
+}
+
+fn read_password(path: &Path) -> Result<Zeroizing<String>, ProvidedError> {
+    let bytes = files::read_secret(path).map_err(|source| unread(path, source))?;
+    let line =
+        first_line(&bytes).map_err(|fault| ProvidedError::Password { path: path.to_owned(), fault })?;
+    Ok(Zeroizing::new(line.to_owned()))
 }
 
 fn unread(path: &Path, source: io::Error) -> ProvidedError {

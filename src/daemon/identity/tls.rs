@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::trust::Usage;
+use omnirelay_wire::pem_file::{self, PemFault};
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use zeroize::Zeroizing;
 
 use super::client_judge::ClientJudge;
 pub use super::client_judge::{Clients, Reach};
@@ -37,12 +38,8 @@ const AMONG_NODES: &[&[u8]] = &[b"h2"];
 pub enum TlsError {
     #[error("cannot read `{path}`")]
     Read { path: PathBuf, source: io::Error },
-    #[error("`{path}` holds no certificate in PEM")]
-    NoCertificate { path: PathBuf },
-    #[error("`{path}` is no certificate in PEM")]
-    Certificate { path: PathBuf, source: rustls::pki_types::pem::Error },
-    #[error("`{path}` is no private key in PEM")]
-    Key { path: PathBuf, source: rustls::pki_types::pem::Error },
+    #[error("`{path}` {fault}")]
+    Content { path: PathBuf, fault: PemFault },
     #[error("cannot use the certificate `{cert}` with its key")]
     Pair { cert: PathBuf, source: rustls::Error },
 }
@@ -347,13 +344,12 @@ impl Pair {
 }
 
 fn read_pair(cert: &Path, key: &Path) -> Result<Pair, TlsError> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(cert)?).collect();
-    let chain = chain.map_err(|source| TlsError::Certificate { path: cert.to_owned(), source })?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate { path: cert.to_owned() });
-    }
-    let key = PrivateKeyDer::from_pem_slice(&read(key)?)
-        .map_err(|source| TlsError::Key { path: key.to_owned(), source })?;
+    let refuse = |path: &Path| {
+        let path = path.to_owned();
+        |fault| TlsError::Content { path, fault }
+    };
+    let chain = pem_file::certificates(&read(cert)?).map_err(refuse(cert))?;
+    let key = pem_file::private_key(&Zeroizing::new(read(key)?)).map_err(refuse(key))?;
     Ok(Pair { chain, key })
 }
 

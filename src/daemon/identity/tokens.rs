@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use omnirelay_core::names::check_node_name;
+use omnirelay_core::secret_file::without_mark;
 use omnirelay_store::whole_file::write_whole;
 
 use super::caller::{Scope, Scopes};
@@ -62,8 +63,11 @@ pub fn read(path: &Path) -> Result<Vec<Token>, TokenFileError> {
     }
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(refuse)?;
-    let tokens =
-        parse(&text).map_err(|(line, what)| TokenFileError::Line { path: path.to_owned(), line, what })?;
+    let tokens = parse(without_mark(&text)).map_err(|(line, what)| TokenFileError::Line {
+        path: path.to_owned(),
+        line,
+        what,
+    })?;
     if tokens.is_empty() {
         return Err(TokenFileError::Empty { path: path.to_owned() });
     }

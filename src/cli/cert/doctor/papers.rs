@@ -5,11 +5,14 @@ use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use omnirelay_core::secret_file::without_mark;
 use omnirelay_pki::certificate::AnyCertificate;
-use omnirelay_pki::key::{Fingerprint, Key};
+use omnirelay_pki::key::Fingerprint;
+use omnirelay_wire::pem_file;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
+
+use crate::daemon::identity::own::public_key_of;
 
 /// Longer files hold neither certificates nor keys.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -107,9 +110,10 @@ impl Papers {
     /// Reads all of it; what cannot be read is noted.
     pub fn read(places: &Places, now: i64) -> Self {
         let key = read(&places.key).and_then(|bytes| {
+            pem_file::private_key(&bytes).map_err(|fault| useless(fault.to_string()))?;
             let text = Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned());
-            let key = Key::from_pem(&text).map_err(|_| useless("holds no private key in PEM"))?;
-            Ok(key.fingerprint())
+            let fingerprint = public_key_of(without_mark(&text));
+            fingerprint.ok_or_else(|| useless("holds a private key of a kind that TLS does not use here"))
         });
         let secrets = SECRETS.map(|name| places.folder.join(name));
         let can_issue = secrets[1].is_file();
@@ -172,9 +176,7 @@ fn useless(why: impl Into<String>) -> Lack {
 /// The certificates of a file; there is at least one.
 fn certificates(path: &Path) -> Result<Vec<Paper>, Lack> {
     let bytes = read(path)?;
-    let ders: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let ders = ders.ok().filter(|ders| !ders.is_empty());
-    let ders = ders.ok_or_else(|| useless("holds no certificate in PEM"))?;
+    let ders = pem_file::certificates(&bytes).map_err(|fault| useless(fault.to_string()))?;
     let papers = ders.into_iter().map(|der| {
         let says = AnyCertificate::read(&der).map_err(|error| useless(format!("is of no use: {error}")))?;
         Ok(Paper { der, says })

@@ -1,11 +1,8 @@
 //! TLS to the servers.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use omnirelay_wire::tls::{ClientTls, PemError, authorities, certificates};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
+use omnirelay_wire::tls::{ClientTls, PemError, authorities, certificates, private_key};
 use tokio_rustls::TlsConnector;
 
 use super::error::Failure;
@@ -17,8 +14,9 @@ pub(super) async fn connector(files: &TlsFiles) -> Result<TlsConnector, Failure>
     let identity = match (&files.cert, &files.key) {
         (Some(cert), Some(key)) => {
             let chain = certificates(cert).await.map_err(of_pem)?;
-            let private = PrivateKeyDer::from_pem_slice(&read(key).await?)
-                .map_err(|error| Failure::because(format!("`{}` is no private key", key.display()), error))?;
+            let private = private_key(key)
+                .await
+                .map_err(|error| Failure::because("cannot use the private key that is configured", error))?;
             Some((chain, private))
         }
         (_, _) => None,
@@ -35,12 +33,6 @@ pub(super) async fn connector(files: &TlsFiles) -> Result<TlsConnector, Failure>
     // No HTTP is spoken there.
     config.alpn_protocols.clear();
     Ok(TlsConnector::from(Arc::new(config)))
-}
-
-async fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    tokio::fs::read(path)
-        .await
-        .map_err(|error| Failure::because(format!("cannot read `{}`", path.display()), error))
 }
 
 fn of_pem(error: PemError) -> Failure {
