@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use omnirelay_core::text::innermost;
+use omnirelay_core::text::{chain, innermost};
 use tonic::metadata::MetadataMap;
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -27,12 +27,14 @@ pub struct Fault {
     pub hint: Option<String>,
     /// Further facts by name, such as `expectedVersion`.
     pub details: BTreeMap<String, String>,
+    /// What the log of this daemon says besides, where the caller may not know it. It is not sent to anybody.
+    pub why: Option<String>,
 }
 
 impl Fault {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         let (code, name) = (reason.code, reason.name.into());
-        Self { code, reason: name, message: message.into(), hint: None, details: BTreeMap::new() }
+        Self { code, reason: name, message: message.into(), hint: None, details: BTreeMap::new(), why: None }
     }
 
     /// Whether it is for this reason.
@@ -44,6 +46,13 @@ impl Fault {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what the log of this daemon says besides, and nobody is told: never a secret, or what came in place of one.
+    #[must_use]
+    pub fn because(mut self, why: impl Into<String>) -> Self {
+        self.why = Some(why.into());
         self
     }
 
@@ -127,7 +136,7 @@ pub fn unanswered(status: &tonic::Status) -> String {
     let cause = innermost(status);
     match cause.is::<tonic::Status>() {
         true => Fault::from(status).message,
-        false => cause.to_string(),
+        false => chain(&cause),
     }
 }
 
@@ -138,10 +147,11 @@ impl From<&tonic::Status> for Fault {
             let words = code.word().replace('_', " ");
             let message = if status.message().is_empty() { words.as_str() } else { status.message() };
             let (reason, message) = (code.word().to_ascii_uppercase().into(), message.to_owned());
-            return Self { code, reason, message, hint: None, details: BTreeMap::new() };
+            return Self { code, reason, message, hint: None, details: BTreeMap::new(), why: None };
         };
         let mut details: BTreeMap<String, String> = info.metadata.into_iter().collect();
         let hint = details.remove(HINT);
-        Self { code, reason: Cow::Owned(info.reason), message: status.message().to_owned(), hint, details }
+        let (reason, message) = (Cow::Owned(info.reason), status.message().to_owned());
+        Self { code, reason, message, hint, details, why: None }
     }
 }

@@ -80,6 +80,7 @@ impl Problem {
             message: document.message.into_owned(),
             hint: document.hint.map(Cow::into_owned),
             details: document.details.into_iter().flatten().collect(),
+            why: None,
         };
         Some(Self { status: document.status, fault, request_id: document.request_id.into_owned() })
     }

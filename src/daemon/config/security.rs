@@ -11,7 +11,7 @@ use super::check::{Invalid, Section};
 use super::federated::named;
 use super::{Config, FederatedClusterConfig, OidcConfig};
 use crate::core::join_policy;
-use crate::daemon::identity::bound::{Given, is_bound};
+use crate::daemon::identity::bound::{Given, PRINCIPAL_BYTES_MAX, is_bound};
 use crate::daemon::identity::caller::{Scope, Scopes};
 use crate::daemon::identity::federation::Named;
 
@@ -75,7 +75,8 @@ impl BindingConfig {
         if !is_bound(&principal) {
             let principal = omnirelay_core::text::shown(&principal, 64);
             return Err(format!(
-                "`{principal}` is nobody who can be given scopes: write operator:NAME, service:NAME, token:NAME or oidc:NAME"
+                "`{principal}` is nobody who can be given scopes: write operator:NAME, service:NAME, token:NAME or oidc:NAME, \
+                 at most {PRINCIPAL_BYTES_MAX} visible characters; only oidc:NAME and a role may have `/` or blanks in it"
             ));
         }
         let scopes: Option<Scopes> = self.scopes.iter().map(|word| Scope::from_word(word)).collect();

@@ -281,11 +281,16 @@ fn whom_an_issuer_outside_names_has_a_name_and_roles_and_no_scope_by_that() {
     let oidc = Arc::new(Oidc::new(settings()).taught(&keys(&[&issuer])));
     let mesh = mesh(Some(oidc));
     let judged = |changes: Value| mesh.bearers.judge(issuer.token(changes).as_bytes()).unwrap();
-    let bearer = judged(json!({"realm": {"roles": ["sre", "a b", "a/b", 7, "on-call"]}})).unwrap();
+    let roles = ["sre", "Mesh Readers", "/platform/sre", " padded", "a\u{202e}b", "on-call"];
+    let bearer = judged(json!({"realm": {"roles": roles}})).unwrap();
     assert_eq!(bearer.name.as_ref(), "oidc:ann");
-    assert_eq!(bearer.roles.iter().map(AsRef::as_ref).collect::<Vec<_>>(), ["role:sre", "role:on-call"]);
-    let many: Vec<String> = (0..100).map(|number| format!("r{number}")).collect();
-    assert_eq!(judged(json!({"realm": {"roles": many}})).unwrap().roles.len(), 64);
+    let bound: Vec<_> = bearer.roles.iter().collect();
+    assert_eq!(bound, ["role:sre", "role:Mesh Readers", "role:/platform/sre", "role:on-call"]);
+    let many: Vec<String> = (0..500).map(|number| format!("r{number}")).collect();
+    assert_eq!(judged(json!({"realm": {"roles": many}})).unwrap().roles.iter().count(), 500);
+    for of_ci in ["repo:org/x:ref:refs/heads/main", "project_path:a/b:ref_type:branch:ref:main"] {
+        assert_eq!(judged(json!({"sub": of_ci})).unwrap().name.as_ref(), format!("oidc:{of_ci}"));
+    }
     judged(json!({"iat": unix_now() - HOUR, "exp": unix_now() + 23 * HOUR})).expect("a day is not too long");
     let long = judged(json!({"exp": unix_now() + 30 * HOUR})).unwrap_err();
     assert!(long.message.contains("lives for 108000 s") && long.hint.unwrap().contains("maxLifetime"));
@@ -294,8 +299,8 @@ fn whom_an_issuer_outside_names_has_a_name_and_roles_and_no_scope_by_that() {
     for (what, changes) in [
         ("no name", json!({"sub": null})),
         ("an empty one", json!({"sub": ""})),
-        ("with a space", json!({"sub": "ann b"})),
-        ("that is an address", json!({"sub": "repo:a/b"})),
+        ("with a blank behind it", json!({"sub": "ann "})),
+        ("with what nobody sees", json!({"sub": "a\u{200b}nn"})),
         ("that is too long", json!({"sub": "x".repeat(191)})),
         ("two of them", json!({"sub": ["ann", "bob"]})),
         ("another issuer", json!({"iss": "https://issuer/"})),
@@ -327,6 +332,42 @@ fn whom_an_issuer_outside_names_has_a_name_and_roles_and_no_scope_by_that() {
         _ => Scopes::NONE,
     });
     assert_eq!(scopes(), "mesh.read, mesh.operate");
+}
+
+/// A stranger is told nothing; the log has the reason, and nothing of what came in place of a secret.
+#[test]
+fn the_log_says_why_a_token_was_refused() {
+    let (issuer, stranger) = (Issuer::new(), Issuer::new());
+    let oidc = Arc::new(Oidc::new(settings()).taught(&keys(&[&issuer])));
+    let mesh = mesh(Some(oidc));
+    let good = issuer.token(json!({}));
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    let header = |header: Value| format!("{}.e30.AAAA", BASE64_URL_SAFE_NO_PAD.encode(header.to_string()));
+    let unproven = "the token that was sent proves nobody here";
+    let cases = [
+        ("of a stranger", stranger.token(json!({})), unproven, "publishes 1 key of other names"),
+        ("changed", format!("{signed}.{}", "A".repeat(signature.len())), unproven, "signature"),
+        ("HMAC", header(json!({"alg": "HS256", "kid": "k"})), unproven, "an algorithm that is not taken"),
+        ("another type", header(json!({"alg": "ES256", "kid": "k", "typ": "dpop+jwt"})), unproven, "`typ`"),
+        ("no key named", header(json!({"alg": "ES256"})), unproven, "names no key"),
+        ("another audience", issuer.token(json!({"aud": "else"})), "another audience", "`aud` is `else`"),
+        (
+            "another issuer",
+            issuer.token(json!({"iss": "https://x"})),
+            "another issuer",
+            "`iss` is `https://x`",
+        ),
+    ];
+    for (what, token, told, why) in cases {
+        let fault = mesh.bearers.judge(token.as_bytes()).unwrap().unwrap_err();
+        assert!(fault.message.contains(told), "{what}: {fault}");
+        let said = fault.why.clone().unwrap_or_default();
+        assert!(said.contains(why), "{what}: {said}");
+        let parts: Vec<&str> = token.split('.').collect();
+        assert!(parts.iter().all(|part| !said.contains(part)), "{what}: {said}");
+        let sent = Fault::from(&tonic::Status::from(fault));
+        assert!(sent.why.is_none() && !sent.message.contains("publishes"), "{what}: {sent:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

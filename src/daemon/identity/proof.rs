@@ -149,7 +149,7 @@ impl Grants {
     /// Who has sent a token, with what its holder may do by now, and no more than it was narrowed to.
     fn of_bearer(&self, bearer: Arc<Bearer>) -> Principal {
         let own = bearer.issued.as_ref().map_or(Scopes::NONE, |issued| of_holder(issued.id.holder()).scopes);
-        let names = bearer.roles.iter().chain([&bearer.name]);
+        let names = bearer.roles.iter().chain([&*bearer.name]);
         let held = names.fold(own, |scopes, name| scopes.union(self.of(name)));
         let scopes = bearer.narrowed.map_or(held, |narrowed| held.intersection(narrowed));
         self.door.limited(Principal::proven(Arc::clone(&bearer.name), scopes, Proof::Bearer(bearer)))
@@ -464,10 +464,12 @@ impl Authenticator for ProofNeeded {
 }
 
 fn token_unknown() -> Fault {
-    Fault::new(reasons::TOKEN_UNKNOWN, "the token that was sent is not one of this daemon").hint(
-        "send one that its token file holds now (omnirelay --token-file FILE), or none where you prove who you are by the \
-         control socket or a certificate",
-    )
+    Fault::new(reasons::TOKEN_UNKNOWN, "the token that was sent is not one of this daemon")
+        .hint(
+            "send one that its token file holds now (omnirelay --token-file FILE), or none where you prove who you are by the \
+             control socket or a certificate",
+        )
+        .because("it is in no line of the token file, and is no signed token of an issuer that is known here")
 }
 
 fn proof_needed() -> Fault {

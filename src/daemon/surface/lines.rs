@@ -37,8 +37,8 @@ impl Lines {
         if (is_refusal(fault.code.grpc()) || fault.is(reasons::TOO_MANY_CALLS))
             && let Some(Turn { left_out }) = self.refused.turn()
         {
-            let (reason, error) = (fault.reason.as_ref(), fault.message.as_str());
-            tracing::warn!(call, principal, reason, error, %remote, request_id = %id, left_out, "call refused");
+            let (reason, error, why) = (fault.reason.as_ref(), fault.message.as_str(), fault.why.as_deref());
+            tracing::warn!(call, principal, reason, error, why, %remote, request_id = %id, left_out, "call refused");
         }
     }
 

@@ -102,16 +102,32 @@ impl Claims {
     /// The texts that it claims under a name: several, or one; none when they are something else. A name with dots in it
     /// leads into objects, if there is none that is called so as a whole.
     pub fn texts(&self, name: &str) -> Vec<&str> {
+        self.texts_and_others(name).0
+    }
+
+    /// The same, and whether there is something besides that is no text.
+    pub fn texts_and_others(&self, name: &str) -> (Vec<&str>, bool) {
         let whole = self.0.get(name).or_else(|| {
             let mut steps = name.split('.');
             let first = self.0.get(steps.next()?)?;
             steps.try_fold(first, |value, step| value.as_object()?.get(step))
         });
         match whole {
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
+            Some(Value::String(one)) => (vec![one], false),
+            Some(Value::Array(several)) => {
+                let texts: Vec<_> = several.iter().filter_map(Value::as_str).collect();
+                let others = texts.len() < several.len();
+                (texts, others)
+            }
+            Some(Value::Null) | None => (Vec::new(), false),
+            Some(Value::Bool(_) | Value::Number(_) | Value::Object(_)) => (Vec::new(), true),
         }
+    }
+
+    /// Whether the issuer says that a claim is to be asked for elsewhere (OpenID Connect Core, 5.6.2).
+    pub fn is_kept_elsewhere(&self, name: &str) -> bool {
+        let names = self.0.get("_claim_names").and_then(Value::as_object);
+        names.is_some_and(|names| names.contains_key(name))
     }
 
     /// A second of the Unix time; parts of it are dropped.

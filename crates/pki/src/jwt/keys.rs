@@ -1,10 +1,11 @@
 //! Keys that verify, and the sets of them that issuers publish (JWKS).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use omnirelay_core::text::chain;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
@@ -80,7 +81,8 @@ pub enum KeySetError {
 /// The keys of an issuer, by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySet {
-    keys: BTreeMap<String, VerifyingKey>,
+    /// Those of one id are each as good as the other (RFC 7517, 4.5), and all different.
+    keys: BTreeMap<String, Vec<VerifyingKey>>,
     /// Why each of those was passed over that cannot be used.
     pub passed_over: Vec<String>,
 }
@@ -111,36 +113,32 @@ impl KeySet {
     /// # Errors
     /// [`KeySetError`]; nothing of such a set is to be used.
     pub fn read(json: &[u8], algorithms: &[Algorithm]) -> Result<Self, KeySetError> {
-        let set: Set = serde_json::from_slice(json).map_err(|error| KeySetError::Json(error.to_string()))?;
+        let set: Set = serde_json::from_slice(json).map_err(|error| KeySetError::Json(chain(&error)))?;
         if set.keys.len() > KEYS_MAX {
             return Err(KeySetError::TooMany);
         }
-        let (mut known, mut doubled) = (Self::default(), BTreeSet::new());
+        let mut known = Self::default();
         for (at, value) in set.keys.into_iter().enumerate() {
             match key(value, algorithms) {
                 Ok((kid, key)) => {
-                    if known.keys.insert(kid.clone(), key).is_some() {
-                        doubled.insert(kid);
+                    let alike = known.keys.entry(kid).or_default();
+                    if !alike.contains(&key) {
+                        alike.push(key);
                     }
                 }
                 Err(why) => known.passed_over.push(format!("key {}: {why}", at + 1)),
             }
         }
-        for kid in doubled {
-            // Nobody can say which of them is meant.
-            known.keys.remove(&kid);
-            known.passed_over.push("two keys have one id".to_owned());
-        }
         Ok(known)
     }
 
-    /// The key with this id.
-    pub fn get(&self, kid: &str) -> Option<&VerifyingKey> {
-        self.keys.get(kid)
+    /// The keys with this id, of whatever algorithm; most often one.
+    pub fn get(&self, kid: &str) -> &[VerifyingKey] {
+        self.keys.get(kid).map_or(&[], Vec::as_slice)
     }
 
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.keys.values().map(Vec::len).sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -170,9 +168,8 @@ fn key(value: serde_json::Value, algorithms: &[Algorithm]) -> Result<(String, Ve
 
 fn material(jwk: &Jwk) -> Result<Material, &'static str> {
     let bytes = |text: &Option<String>| {
-        text.as_ref()
-            .and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok())
-            .ok_or("a part of it is missing")
+        let text = text.as_ref().ok_or("a part of it is missing")?;
+        BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| "a part of it is no base64url without padding")
     };
     match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("RSA", _) => {

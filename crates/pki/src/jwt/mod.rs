@@ -105,9 +105,8 @@ impl<'a> Jwt<'a> {
         if header.contains_key("crit") || header.contains_key("b64") {
             return Err(JwtError::Malformed("its header demands what is not known here"));
         }
-        let is_known = |kind: &str| ["jwt", "at+jwt"].iter().any(|known| known.eq_ignore_ascii_case(kind));
-        if header.get("typ").is_some_and(|kind| !kind.as_str().is_some_and(is_known)) {
-            return Err(JwtError::Malformed("its header says that it is something else"));
+        if header.get("typ").is_some_and(|kind| !kind.as_str().is_some_and(is_token_type)) {
+            return Err(JwtError::Malformed("the `typ` of its header is neither JWT nor at+jwt"));
         }
         let kid = word("kid").filter(|kid| (1..=KID_BYTES_MAX).contains(&kid.len()));
         let kid = kid.ok_or(JwtError::Malformed("its header names no key"))?.to_owned();
@@ -121,6 +120,21 @@ impl<'a> Jwt<'a> {
 
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// What it claims and by which key, if one of these has signed it: each of them goes by the id that it names.
+    ///
+    /// # Errors
+    /// As of [`Self::verify`], of the last of its algorithm; [`JwtError::Algorithm`] when there is none.
+    pub fn verify_by<'k>(&self, keys: &'k [VerifyingKey]) -> Result<(Claims, &'k VerifyingKey), JwtError> {
+        let mut refused = JwtError::Algorithm;
+        for key in keys.iter().filter(|key| key.algorithm() == self.algorithm) {
+            match self.verify(key) {
+                Ok(claims) => return Ok((claims, key)),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
 
     /// What it claims, if `key` has signed it. Whether that holds now is another question: [`Claims::check`].
@@ -140,6 +154,14 @@ impl<'a> Jwt<'a> {
             .map(Claims::of)
             .ok_or(JwtError::Malformed("its claims are no object of JSON, or one is twice in it"))
     }
+}
+
+/// Whether `typ` says that it is a token of this kind: a media type, in any case, whose `application/` may be left out
+/// (RFC 7515, 4.1.9; RFC 9068, 4).
+fn is_token_type(typ: &str) -> bool {
+    let (tree, name) = typ.rsplit_once('/').unwrap_or(("application", typ));
+    tree.eq_ignore_ascii_case("application")
+        && ["jwt", "at+jwt"].iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// The bytes of one part. No padding, no stray bits: there is one way to write each.

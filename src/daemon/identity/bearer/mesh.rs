@@ -12,7 +12,7 @@ use omnirelay_pki::revocation::BACKDATED;
 use omnirelay_wire::fault::Fault;
 use serde_json::{Value, json};
 
-use super::{Bearer, refused, unproven};
+use super::{Bearer, Roles, refused, unproven};
 use crate::daemon::identity::caller::{Scope, Scopes};
 use crate::daemon::identity::proof::of_holder;
 use crate::daemon::identity::trust::Trusted;
@@ -89,7 +89,11 @@ impl Trusted {
 
 /// Whom a token proves that names one of the keys of the mesh.
 pub(super) fn read(jwt: &Jwt<'_>, key: &VerifyingKey, trusted: &Trusted, now: i64) -> Result<Bearer, Fault> {
-    let domain = trusted.bundle.as_ref().ok_or_else(unproven)?.trust_domain();
+    let domain = trusted
+        .bundle
+        .as_ref()
+        .ok_or_else(|| unproven("the authority of the mesh is not known"))?
+        .trust_domain();
     let claims = jwt.verify(key).map_err(|error| refused(&error))?;
     let expected = Expected { issuer: &issuer(domain), audience: domain.as_str(), now };
     let until = claims.check(&expected).map_err(|error| refused(&error))?;
@@ -103,7 +107,7 @@ pub(super) fn read(jwt: &Jwt<'_>, key: &VerifyingKey, trusted: &Trusted, now: i6
     });
     Ok(Bearer {
         name: of_holder(issued.id.holder()).name,
-        roles: Vec::new(),
+        roles: Roles::default(),
         narrowed,
         until,
         issued: Some(issued),

@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
+use omnirelay_core::text::{chain, shown};
 use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::jwt::{Jwt, JwtError, is_jwt};
 use omnirelay_pki::key::Fingerprint;
@@ -27,14 +28,16 @@ use crate::daemon::wall_clock;
 
 /// How many tokens are remembered that were judged. Beyond that each is judged anew, which costs a signature.
 const REMEMBERED: usize = 4096;
+/// How much of the id of a key the log shows, in characters.
+const KID_CHARS_SHOWN: usize = 80;
 
 /// A token that proves somebody, as far as what it says does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearer {
     /// Whom: the principal.
     pub name: Arc<str>,
-    /// What an issuer outside says that they are, as bindings name it: `role:NAME`.
-    pub roles: Vec<Arc<str>>,
+    /// What an issuer outside says that they are.
+    pub roles: Roles,
     /// The scopes that it was narrowed to; `None`: all that its holder has.
     pub narrowed: Option<Scopes>,
     /// The last second in which it holds, with what clocks may differ.
@@ -43,6 +46,28 @@ pub struct Bearer {
     pub issued: Option<Issued>,
     kid: String,
     key: VerifyingKey,
+}
+
+/// Roles of a token, as bindings name them. As many as a token has room for, in little room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roles(Box<str>);
+
+impl Roles {
+    /// Of names that can be bound: there is no end of a line in any.
+    fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let mut lines = String::new();
+        for name in names {
+            lines.push_str("role:");
+            lines.push_str(name);
+            lines.push('\n');
+        }
+        Self(lines.into())
+    }
+
+    /// `role:NAME` of each.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.lines()
+    }
 }
 
 /// Judges the tokens that are sent.
@@ -114,12 +139,15 @@ impl Bearers {
     }
 
     fn read(&self, trusted: &Trusted, secret: &[u8], now: i64) -> Result<Bearer, Fault> {
-        let text = std::str::from_utf8(secret).map_err(|_| unproven())?;
+        let text = std::str::from_utf8(secret).map_err(|_| unproven("it is no text"))?;
         let jwt = Jwt::read(text).map_err(|error| refused(&error))?;
         match (trusted.token_keys.get(jwt.kid()), &self.oidc) {
             (Some(key), _) => mesh::read(&jwt, key, trusted, now),
             (None, Some(oidc)) => oidc.read(&jwt, now),
-            (None, None) => Err(unproven()),
+            (None, None) => Err(unproven(format!(
+                "it names the key `{}`, which is none of this mesh, and no issuer outside is configured (security.oidc)",
+                shown(jwt.kid(), KID_CHARS_SHOWN)
+            ))),
         }
     }
 
@@ -184,16 +212,18 @@ fn ended(why: &str) -> Fault {
         .hint("ask for another: omnirelay login; or leave it out: omnirelay logout")
 }
 
-/// What is told of a token that nobody has signed who is known: which part of it is wrong helps only who made it up.
-fn unproven() -> Fault {
+/// What is told of a token that nobody has signed who is known: which part of it is wrong helps only who made it up. The log
+/// says `why`.
+fn unproven(why: impl Into<String>) -> Fault {
     Fault::new(reasons::TOKEN_REFUSED, "the token that was sent proves nobody here")
         .hint("ask for another: omnirelay login; or leave it out: omnirelay logout")
+        .because(why)
 }
 
 /// What is told of a token: more where its signature was right, as whoever sends it was given it.
 fn refused(error: &JwtError) -> Fault {
     let hint = match error {
-        JwtError::Malformed(_) | JwtError::Algorithm | JwtError::Signature => return unproven(),
+        JwtError::Malformed(_) | JwtError::Algorithm | JwtError::Signature => return unproven(chain(&error)),
         JwtError::Expired => return ended("has ended"),
         JwtError::NotYet => "see whether the clocks of its issuer and of this daemon agree",
         JwtError::Issuer | JwtError::Audience | JwtError::Claim(_) => {

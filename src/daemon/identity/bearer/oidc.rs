@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use omnirelay_core::text::{count, shown};
 use omnirelay_pki::jwt::claims::{Claims, Expected, LEEWAY};
 use omnirelay_pki::jwt::keys::{KeySet, VerifyingKey};
 use omnirelay_pki::jwt::{Algorithm, Jwt, JwtError};
@@ -24,7 +25,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Bearer, refused, unproven};
+use super::{Bearer, KID_CHARS_SHOWN, Roles, refused, unproven};
+use crate::daemon::identity::bound::{NAME_BYTES_MAX, unbound_name};
 use crate::daemon::log::LogLimiter;
 use crate::daemon::wall_clock::{self, Stamp};
 use source::Source;
@@ -40,12 +42,12 @@ const ASKED_EVERY: Duration = Duration::from_secs(10);
 const WAIT: Duration = Duration::from_secs(3);
 /// How long the keys are believed of an issuer that does not answer.
 pub const BELIEVED_FOR: Duration = Duration::from_secs(24 * 3600);
-/// The longest name of a principal or a role, in bytes; together with what stands before it, a binding can have it.
-const NAME_BYTES_MAX: usize = 190;
-/// How many roles of a token are looked at.
-const ROLES_MAX: usize = 64;
 /// How often is told, at most, that the keys cannot be read.
 const TOLD_EVERY: Duration = Duration::from_secs(600);
+/// The same of roles that cannot be bound.
+const ROLES_TOLD_EVERY: Duration = Duration::from_secs(60);
+/// How much of a claim the log shows, in characters.
+const CLAIM_CHARS_SHOWN: usize = 200;
 
 /// Whose tokens are taken, and what in them says who somebody is.
 #[derive(Clone, Debug)]
@@ -98,6 +100,7 @@ pub struct Oidc {
     asked: Notify,
     /// When that was last, and which reading answers it: one that began later.
     asked_last: Mutex<Option<(Instant, u64)>>,
+    roles_told: LogLimiter,
 }
 
 impl fmt::Debug for Oidc {
@@ -116,6 +119,7 @@ impl Oidc {
             readings: watch::Sender::default(),
             asked: Notify::new(),
             asked_last: Mutex::default(),
+            roles_told: LogLimiter::new(5, ROLES_TOLD_EVERY),
         }
     }
 
@@ -216,13 +220,13 @@ impl Oidc {
     /// Whether this is a key of the issuer, under this id.
     pub(super) fn has(&self, kid: &str, key: &VerifyingKey) -> bool {
         let known = self.known.borrow();
-        known.are_believed() && known.set.get(kid) == Some(key)
+        known.are_believed() && known.set.get(kid).contains(key)
     }
 
     /// What has to be waited for before it is certain that there is no such key; `None`: there is, or it was asked a moment
     /// ago.
     pub(super) fn awaits(self: &Arc<Self>, kid: &str) -> Option<BoxFuture<'static, ()>> {
-        if self.known.borrow().set.get(kid).is_some() {
+        if !self.known.borrow().set.get(kid).is_empty() {
             return None;
         }
         let (now, over) = (Instant::now(), *self.readings.borrow());
@@ -248,25 +252,31 @@ impl Oidc {
 
     /// Whom a token proves.
     pub(super) fn read(&self, jwt: &Jwt<'_>, now: i64) -> Result<Bearer, Fault> {
-        let Settings { issuer, audience, principal_claim, algorithms, .. } = &self.settings;
+        let Settings { issuer, audience, principal_claim, .. } = &self.settings;
         let known = self.known.borrow().clone();
         if !known.are_believed() {
             return Err(keys_unknown());
         }
-        let key = known.set.get(jwt.kid()).filter(|_| algorithms.contains(&jwt.algorithm()));
-        let key = key.ok_or_else(unproven)?;
-        let claims = jwt.verify(key).map_err(|error| refused(&error))?;
+        let keys = known.set.get(jwt.kid());
+        if keys.is_empty() {
+            return Err(unproven(self.no_key(jwt.kid(), &known.set)));
+        }
+        let (claims, key) = jwt.verify_by(keys).map_err(|error| refused(&error))?;
         let expected = Expected { issuer, audience, now };
-        let until = claims.check(&expected).map_err(|error| refused(&error))?;
+        let until = claims.check(&expected).map_err(|error| self.unexpected(&claims, &error))?;
         self.check_lifetime(&claims, until)?;
         let named = claims.texts(principal_claim);
         let name = match named.as_slice() {
-            [name] if is_name(name) => format!("oidc:{name}"),
-            _ => return Err(nameless(principal_claim)),
+            [name] => match unbound_name(name) {
+                None => format!("oidc:{name}"),
+                Some(why) => return Err(nameless(principal_claim, why)),
+            },
+            [] => return Err(nameless(principal_claim, "it is not there, or is no text")),
+            _ => return Err(nameless(principal_claim, "it is several names")),
         };
         Ok(Bearer {
+            roles: self.roles(&claims, &name),
             name: name.into(),
-            roles: self.roles(&claims),
             narrowed: None,
             until,
             issued: None,
@@ -285,25 +295,71 @@ impl Oidc {
         }
     }
 
-    /// Those that could have a binding.
-    fn roles(&self, claims: &Claims) -> Vec<Arc<str>> {
-        let claim = self.settings.roles_claim.as_deref();
-        let roles = claim.map(|claim| claims.texts(claim)).unwrap_or_default();
-        let roles = roles.into_iter().filter(|role| is_name(role)).take(ROLES_MAX);
-        roles.map(|role| format!("role:{role}").into()).collect()
+    /// Those that could have a binding. Of others the log says why they cannot.
+    fn roles(&self, claims: &Claims, principal: &str) -> Roles {
+        let Some(claim) = self.settings.roles_claim.as_deref() else { return Roles::default() };
+        let (named, no_text) = claims.texts_and_others(claim);
+        let why = match named.iter().find_map(|name| unbound_name(name)) {
+            Some(why) => why,
+            None if no_text => "it is no text",
+            None if claims.is_kept_elsewhere(claim) => {
+                "the issuer has left the claim out, as it does where somebody is in too many groups (_claim_names)"
+            }
+            None => "",
+        };
+        if !why.is_empty()
+            && let Some(turn) = self.roles_told.turn()
+        {
+            let (issuer, left_out) = (&self.settings.issuer, turn.left_out);
+            let passed_over = named.iter().filter(|name| unbound_name(name).is_some()).count();
+            warn!(
+                issuer,
+                principal,
+                claim,
+                passed_over,
+                why,
+                left_out,
+                "roles of a token cannot be bound, and give nothing"
+            );
+        }
+        Roles::of(named.into_iter().filter(|name| unbound_name(name).is_none()))
+    }
+
+    /// Why no key that is known is one that a token names.
+    fn no_key(&self, kid: &str, set: &KeySet) -> String {
+        let (issuer, kid) = (&self.settings.issuer, shown(kid, KID_CHARS_SHOWN));
+        let passed_over = match set.passed_over.len() {
+            0 => String::new(),
+            some => format!(", and {some} that cannot be used: {}", set.passed_over.join("; ")),
+        };
+        let keys = count(set.len() as u64, "key");
+        format!("it names the key `{kid}`, and `{issuer}` publishes {keys} of other names{passed_over}")
+    }
+
+    /// What is told of a token of the issuer that is not meant for this mesh, or not for now. The log says what it claims instead.
+    fn unexpected(&self, claims: &Claims, error: &JwtError) -> Fault {
+        let Settings { issuer, audience, .. } = &self.settings;
+        let claimed = |name: &str| match claims.texts(name) {
+            none if none.is_empty() => "nothing".to_owned(),
+            some => shown(&some.join(", "), CLAIM_CHARS_SHOWN),
+        };
+        let why = match error {
+            JwtError::Issuer => {
+                format!("its `iss` is `{}`, and security.oidc.issuer is `{issuer}`", claimed("iss"))
+            }
+            JwtError::Audience => {
+                format!("its `aud` is `{}`, and security.oidc.audience is `{audience}`", claimed("aud"))
+            }
+            other => other.to_string(),
+        };
+        refused(error).because(why)
     }
 }
 
-/// Whether a name can be that of a principal, in a log, an address and a binding.
-fn is_name(text: &str) -> bool {
-    let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-    (1..=NAME_BYTES_MAX).contains(&text.len()) && visible
-}
-
-fn nameless(claim: &str) -> Fault {
+fn nameless(claim: &str, why: &str) -> Fault {
     let message = format!(
-        "the token that was sent names nobody: its claim `{claim}` is not one name of at most {NAME_BYTES_MAX} visible \
-         characters without `/`"
+        "the token that was sent names nobody: its claim `{claim}` is not one name of at most {NAME_BYTES_MAX} bytes that can be \
+         seen: {why}"
     );
     Fault::new(reasons::TOKEN_REFUSED, message).hint("name another claim: security.oidc.principalClaim")
 }

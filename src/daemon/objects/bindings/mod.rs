@@ -248,7 +248,7 @@ fn check_principal(principal: &str) -> Result<(), Fault> {
     }
     Err(Fault::invalid(format!(
         "field `principal` is nobody who can be given scopes: operator:NAME, service:NAME, token:NAME, oidc:NAME or \
-         role:NAME, at most {PRINCIPAL_BYTES_MAX} visible characters without `/`"
+         role:NAME, at most {PRINCIPAL_BYTES_MAX} visible characters; only oidc:NAME and role:NAME may have `/` or blanks in it"
     )))
 }
 

@@ -86,9 +86,7 @@ impl Certificates {
                 .unwrap_or_default(),
             expires_at: ends.map(at),
             federated_cluster: caller.proof.federated().unwrap_or_default().to_owned(),
-            roles: bearer
-                .map(|bearer| bearer.roles.iter().map(ToString::to_string).collect())
-                .unwrap_or_default(),
+            roles: bearer.map(|bearer| bearer.roles.iter().map(str::to_owned).collect()).unwrap_or_default(),
             ..Default::default()
         };
         Ok(Response::new(told.within(envelope(&self.registry))))
