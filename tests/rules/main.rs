@@ -9,6 +9,7 @@ mod dependencies;
 mod doors;
 mod events;
 mod faults;
+mod foreign_errors;
 mod frame;
 mod glossary;
 mod links;
