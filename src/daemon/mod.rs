@@ -5,8 +5,6 @@ pub mod chance;
 pub mod config;
 pub mod data_dir;
 pub mod exchange;
-#[cfg(test)]
-mod foreign_errors_test;
 pub mod gossip;
 pub mod identity;
 pub mod log;

@@ -39,6 +39,7 @@ const WORDS: &[(&str, &str)] = &[
         "invalid indentation in multiline quoted scalar",
         "a quote is opened and not closed, or its text is not indented",
     ),
+    ("cannot deserialize null into string; use Option<String>", "a text is wanted here"),
     ("alias references unknown anchor", "`*NAME` stands for nothing here: write it in quotes"),
     (", set DuplicateKeyPolicy in Options if acceptable", ""),
     ("duplicate mapping key:", "a name stands there twice:"),
@@ -53,7 +54,7 @@ const WORDS: &[(&str, &str)] = &[
 /// Names of types that say nothing of what happened.
 const EMPTY: [&str; 9] = ["Some", "None", "Ok", "Err", "Error", "Other", "OtherError", "Custom", "Os"];
 
-/// The error and all its causes in one line: each once, and without what only those can read who know its code.
+/// The error and all its causes, joined: each once, and without what only those can read who know its code.
 pub fn chain(error: &dyn Error) -> String {
     causes(error).join(": ")
 }
@@ -66,7 +67,8 @@ pub fn causes(error: &dyn Error) -> Vec<String> {
         next = error.source();
         let part = plain(&error.to_string());
         // Many name their cause, and have it as their source as well.
-        if part.is_empty() || parts.iter().any(|before| before.contains(&part)) {
+        let bare = part.split(" at line ").next().unwrap_or_default();
+        if part.is_empty() || parts.iter().any(|before| before.contains(bare)) {
             continue;
         }
         match parts.last_mut() {
@@ -77,13 +79,16 @@ pub fn causes(error: &dyn Error) -> Vec<String> {
     parts
 }
 
-/// What one error says, in one line.
+/// What one error says.
 fn plain(text: &str) -> String {
     // What is behind the arrow shows the place once more, and says the same once more.
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("-->"));
-    let mut text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let lines: Vec<_> = text.lines().take_while(|line| !line.trim_start().starts_with("-->")).collect();
+    let mut text = lines.join("\n").trim_end().to_owned();
     if let Some(bare) = text.strip_prefix("error: ") {
         text = bare.to_owned();
+    }
+    if let Some((place, _)) = text.split_once("unexpected character: `") {
+        text = format!("{place}a character that may not stand there, unless in quotes");
     }
     for (said, means) in WORDS {
         if text.contains(*said) {
@@ -132,7 +137,10 @@ fn debug_form(text: &str) -> Option<DebugForm> {
         let name_ends = if bracket == "{" { text[..at].trim_end_matches(' ').len() } else { at };
         let name = text[..name_ends].rsplit(|c: char| !c.is_ascii_alphanumeric()).next()?;
         let begins = name_ends - name.len();
-        let is_type = name.starts_with(|c: char| c.is_ascii_uppercase())
+        // What stands in quotes was written by somebody.
+        let is_quoted = text[..begins].ends_with(['`', '"', '\'']);
+        let is_type = !is_quoted
+            && name.starts_with(|c: char| c.is_ascii_uppercase())
             && name.contains(|c: char| c.is_ascii_lowercase());
         is_type.then_some(DebugForm { begins, name_ends })
     })
@@ -188,10 +196,11 @@ mod tests {
 
     #[test]
     fn a_cause_is_told_once_whoever_repeats_it() {
-        let cases: [(&[&str], &str); 5] = [
+        let cases: [(&[&str], &str); 6] = [
             (&["cannot read `a`", "permission denied"], "cannot read `a`: permission denied"),
             (&["cannot connect: no route", "no route", "no route"], "cannot connect: no route"),
             (&["tcp", "tcp: no route"], "tcp: no route"),
+            (&["line 1 column 7: no list", "no list at line 1, column 7"], "line 1 column 7: no list"),
             (&["a", "", "b"], "a: b"),
             (&["no route to a", "no route"], "no route to a"),
         ];
@@ -214,7 +223,7 @@ mod tests {
                 "cannot open: No such file or directory",
             ),
             ("Custom { kind: Other, error: \"no luck\" }", "no luck"),
-            ("first line\n  second\n", "first line second"),
+            ("a list of ours:\n  one\n  two\n", "a list of ours:\n  one\n  two"),
             (
                 "error: line 1 column 7: unclosed bracket '{'\n --> <input>:1:7\n  |\n1 | node: {role: x\n  |       ^ unclosed\n",
                 "line 1 column 7: a brace is opened and not closed",
@@ -222,6 +231,7 @@ mod tests {
             ("expected `,` or `}` at line 1 column 7", "expected `,` or a closing brace at line 1 column 7"),
             ("No such file or directory (os error 2)", "No such file or directory (os error 2)"),
             ("OpenSSL", "OpenSSL"),
+            ("`Scope(1)` is no scope", "`Scope(1)` is no scope"),
             ("cannot reach Redis", "cannot reach Redis"),
             ("write {url, cluster}", "write {url, cluster}"),
         ];

@@ -235,7 +235,14 @@ fn a_chain_is_refused_in_words() {
 
 /// `nss.p12` is as `pk12util -c AES-256-CBC -C AES-256-CBC` of NSS 3.87 writes it: in BER, twice over.
 #[test]
-fn pkcs12_is_opened_as_openssl_and_nss_write_it() {
+#[ignore = "600,000 rounds, three times, take a minute where nothing is optimized"]
+fn pkcs12_is_opened_as_nss_writes_it() {
+    let found = pkcs12::open(include_bytes!("nss.p12"), "secret").map_err(|error| error.to_string());
+    assert_eq!(found.map(|found| found.certificates.len()), Ok(2));
+}
+
+#[test]
+fn pkcs12_is_opened_as_openssl_writes_it() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     root_and_leaf(folder, "-algorithm EC -pkeyopt ec_paramgen_curve:P-256", "");
@@ -247,18 +254,16 @@ fn pkcs12_is_opened_as_openssl_and_nss_write_it() {
         assert!(fine, "{said}");
         std::fs::read(folder.join("a.p12")).unwrap()
     };
-    let of_nss: &[u8] = include_bytes!("nss.p12");
-    for (what, bytes) in
-        [("OpenSSL", export("").as_slice()), ("without a MAC", export(" -nomac").as_slice()), ("NSS", of_nss)]
+    for (what, bytes) in [("OpenSSL", export("").as_slice()), ("without a MAC", export(" -nomac").as_slice())]
     {
         let found = pkcs12::open(bytes, "secret").unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(found.certificates.len(), 2, "{what}");
         assert!(found.key_pem.contains("BEGIN PRIVATE KEY"), "{what}");
     }
-    let cut = &of_nss[..of_nss.len() / 2];
-    let cases: [(&str, &[u8], &str, Pkcs12Error); 6] = [
+    let whole = export("");
+    let cut = &whole[..whole.len() / 2];
+    let cases: [(&str, &[u8], &str, Pkcs12Error); 5] = [
         ("another password", &export(""), "secrets", Pkcs12Error::Password),
-        ("of NSS", of_nss, "", Pkcs12Error::Password),
         ("cut off", cut, "secret", Pkcs12Error::Malformed),
         ("something else", b"hello", "secret", Pkcs12Error::Malformed),
         ("PEM", b"-----BEGIN CERTIFICATE-----", "secret", Pkcs12Error::Pem),

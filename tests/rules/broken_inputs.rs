@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use omnirelay::daemon::config::load;
 use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::join_token::JoinToken;
@@ -18,15 +19,13 @@ use omnirelay_wire::pem_file;
 use omnirelay_wire::rpc::binding_service::SET;
 use prost::Message as _;
 
-use super::config::load;
-
 /// How many mutations there are of each input.
 const MUTATIONS: usize = 18;
 const SEED: u64 = 54;
 
-const ROOT: &[u8] = include_bytes!("../../tests/data/root.pem");
-const LEAF: &[u8] = include_bytes!("../../tests/data/operator.pem");
-const CSR: &[u8] = include_bytes!("../../tests/data/operator.csr");
+const ROOT: &[u8] = include_bytes!("../data/root.pem");
+const LEAF: &[u8] = include_bytes!("../data/operator.pem");
+const CSR: &[u8] = include_bytes!("../data/operator.csr");
 const KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgQ6MVSrnZ3WEVtzul
 ygSVSpQGFA/rgSMm56SPcrYINTWhRANCAARiyVpFXKkC1dRUgHrCl27ujLQt8JAD
@@ -142,14 +141,22 @@ fn broken(input: &[u8], turn: usize, random: &mut fastrand::Rng) -> Vec<u8> {
 /// What no reader can use in a sentence.
 fn fault_of(sentence: &str) -> Option<&'static str> {
     const WORDS: [&str; 9] = ["{", "Some(", "None)", "Error(", "Err(", "Error {", "kind:", "serde", "\n"];
+    // What was sent may be repeated, in quotes.
+    let own = unquoted(&unquoted(sentence, '`'), '"');
+    let sentence = own.as_str();
     let mut parts = BTreeSet::new();
     let mut pieces = sentence.split([':', ';']).map(str::trim).filter(|piece| piece.len() > 12);
     match WORDS.into_iter().find(|word| sentence.contains(word)) {
         Some(word) => Some(word),
-        None if sentence.trim().is_empty() => Some("nothing"),
+        None if sentence.trim_matches('_').trim().is_empty() => Some("nothing"),
         None if sentence.len() > 1000 => Some("too much"),
         None => pieces.any(|piece| !parts.insert(piece)).then_some("the same twice"),
     }
+}
+
+/// A text without what stands in such quotes.
+fn unquoted(text: &str, quote: char) -> String {
+    text.split(quote).step_by(2).collect::<Vec<_>>().join("_")
 }
 
 #[test]
