@@ -5,7 +5,7 @@ use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 use webpki::{anchor_from_trusted_cert, ring as by};
 use x509_parser::der_parser::asn1_rs::oid;
 use x509_parser::error::X509Error;
-use x509_parser::oid_registry::Oid;
+use x509_parser::oid_registry::{OID_PKCS1_RSASSAPSS, Oid};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -111,12 +111,11 @@ pub fn check_root(der: &CertificateDer) -> Result<(), RootError> {
     {
         return Err(RootError::RsaBits { bits: key.key_size() });
     }
+    let by = &root.signature_algorithm.algorithm;
     root.verify_signature(None).map_err(|error| match error {
-        X509Error::SignatureUnsupportedAlgorithm => {
-            let algorithm = name_of(&root.signature_algorithm.algorithm);
-            RootError::Algorithm { algorithm, key: kind_of(root.public_key()) }
-        }
-        _ => RootError::Signature,
+        // With another salt than is verified its signature is not told from a wrong one.
+        X509Error::SignatureVerificationError if *by != OID_PKCS1_RSASSAPSS => RootError::Signature,
+        _ => RootError::Algorithm { algorithm: name_of(by), key: kind_of(root.public_key()) },
     })?;
     anchor_from_trusted_cert(der).map(drop).map_err(|_| RootError::Unusable)
 }
