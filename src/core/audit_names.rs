@@ -120,8 +120,9 @@ impl AuditSearch {
                 return Err(unmatchable(field, format!("it is longer than {FILTER_BYTES_MAX} bytes"), []));
             }
         }
-        // As lines of the trail are printed: `uid:root at node-1`.
-        let (actor, at) = actor.split_once(" at ").unwrap_or((actor, ""));
+        // As lines of the trail are printed: `uid:root at node-1`. Other names may have ` at ` in them.
+        let of_host = actor.starts_with("uid:").then(|| actor.rsplit_once(" at ")).flatten();
+        let (actor, at) = of_host.unwrap_or((actor, ""));
         if !at.is_empty() && !node_id.is_empty() && bare_node(at) != bare_node(node_id) {
             let why = format!("`{}` names another node than `nodeId` does", shown(at, SHOWN_CHARS_MAX));
             return Err(unmatchable("actor", why, []));

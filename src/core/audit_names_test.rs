@@ -36,9 +36,10 @@ fn records_are_found_by_either_name() {
     let (any, none) = ("", "");
     let elected = record("node-1", "leaders.elected", "leadership/global-control", "node-1");
     let planned = record("operator:ann", "rebalance-plans.approve", "rebalance-plan/p-1", "node-2");
+    let outside = record("oidc:ann at work", "peers.cordon", "peer/node-1", "node-1");
     let token = record("uid:root", "join-tokens.create", "join-token/3f", "node-1");
     let register = record("uid:root", "registers.create", "register/node-1/orders", "node-1");
-    let cases: [(&str, [&str; 4], &AuditValue, bool); 19] = [
+    let cases: [(&str, [&str; 4], &AuditValue, bool); 20] = [
         ("the trail's name", [any, any, "leadership/global-control", none], &elected, true),
         ("the command's name", [any, any, "leader/global-control", none], &elected, true),
         ("all of a kind", [any, any, "leader/*", none], &elected, true),
@@ -53,6 +54,7 @@ fn records_are_found_by_either_name() {
         ("an actor", ["operator:*", any, any, none], &planned, true),
         ("an actor at a node", ["uid:root at node-1", any, any, none], &token, true),
         ("an actor at another node", ["uid:root at node-2", any, any, none], &token, false),
+        ("an actor with ` at ` in its name", ["oidc:ann at work", any, any, none], &outside, true),
         ("a node", [any, any, any, "node-2"], &planned, true),
         ("a node as peers are printed", [any, any, any, "peer/node-2"], &planned, true),
         ("another node", [any, any, any, "node-1"], &planned, false),

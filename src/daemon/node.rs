@@ -370,14 +370,12 @@ fn control_surface(mount: &Mount, tokens: Arc<Tokens>, bearers: Arc<Bearers>) ->
     let rates = control.rate_limit.rates();
     let builder = Surface::builder([OMNIRELAY]).of_node(mount.registry.node_id()).call_rates(rates);
     // Under TLS a page that calls the daemon by a name of its own finds no certificate of that name.
-    let hosts = match control.tls.source.is_demanded() {
-        true => Hosts::any(),
-        false => Hosts::loopback_and(control.hosts.clone()),
-    };
+    let named = Hosts::loopback_and(control.hosts.clone());
+    let hosts = if control.tls.source.is_demanded() { named.or_any() } else { named };
     match mount.config.without_proof() {
         WithoutProof::Anyone => {
             let proven = Proven::new(tokens, grants, Insecure::default()).with_bearers(bearers);
-            builder.authenticator(proven).hosts(Hosts::any())
+            builder.authenticator(proven).hosts(hosts.or_any())
         }
         WithoutProof::Host => {
             let otherwise = Loopback::default();

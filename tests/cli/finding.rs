@@ -46,11 +46,11 @@ pub fn found() -> Value {
         ],
         "nodes": [
             {
-                "nodeId": "relay-a7f3", "by": "itself", "version": "0.3.0", "ready": true, "clockAheadMs": "-4",
+                "nodeId": "relay-a7f3", "by": "itself", "version": "0.9.1", "ready": true, "clockAheadMs": "-4",
                 "diskFreeBytes": "13421772800", "worst": "pass",
             },
             {
-                "nodeId": "relay-c0de", "by": "mesh", "tookMs": 2, "version": "0.2.0", "ready": true, "storeSilentMs": 1200,
+                "nodeId": "relay-c0de", "by": "mesh", "tookMs": 2, "version": "0.9.0", "ready": true, "storeSilentMs": 1200,
                 "clockAheadMs": "260", "certificateEndsAt": "2026-11-21T03:01:00Z", "diskFreeBytes": "52428800",
                 "wrong": ["transport-reached"], "worst": "warn",
             },

@@ -27,7 +27,6 @@ mod prompts;
 mod relays;
 mod resync;
 mod retries;
-mod schemas;
 mod sharding;
 mod shells;
 mod streams;

@@ -123,6 +123,7 @@ fn clock_reset(body: &str) -> Reply {
 
 /// A small mesh with fixed times, for what commands print.
 pub fn mesh(request: &Request) -> Reply {
+    const DRAINED: [&str; 2] = ["cordoned: false -> true", "draining: false -> true"];
     let path = request.path.split('?').next().unwrap();
     let peers = [
         peer("relay-a7f3", "alive", false),
@@ -175,9 +176,7 @@ pub fn mesh(request: &Request) -> Reply {
             change(true, true, &["cordoned: false -> true", "cordonReason: \"\" -> \"disk errors\""])
         }
         ("POST", "/control/peers/relay-b119:uncordon") => change(false, false, &[]),
-        ("POST", "/control/peers/relay-b119:drain") => {
-            change(true, true, &["cordoned: false -> true", "draining: false -> true"])
-        }
+        ("POST", "/control/peers/relay-b119:drain") => change(true, true, &DRAINED),
         ("POST", "/control/peers/relay-b119:undrain") => change(true, false, &["draining: true -> false"]),
         ("GET", "/control/peers/relay-b119/drain") => drained(),
         ("GET", path) if path.ends_with("/ping") => pinged(path),

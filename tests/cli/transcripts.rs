@@ -54,7 +54,7 @@ fn hold(files: &str, url: &str, relay: &str) {
 }
 
 /// The text of all transcripts.
-pub fn transcripts() -> String {
+fn transcripts() -> String {
     let mut texts = String::new();
     for below in ["", "/contexts", "/relays"] {
         let folder = format!("tests/cli/transcripts{below}");

@@ -84,7 +84,10 @@ fn a_host_joins_with_a_token_and_is_a_node_from_then_on() -> Result<()> {
     let joined = ended(&mut command(&by_b, mesh.folder.path()))?;
     ensure!(joined.code == Some(0) && joined.output.contains("worker/c"), "{}", joined.complaint);
     ensure!(mesh.by("admin", "cert revoke --operator admin --serial 1 --yes")?.code == Some(2));
-    ensure!(mesh.by("admin", "cert revoke --operator admin --yes --reason lost")?.code == Some(0));
+    ensure!(
+        mesh.by("admin", "cert revoke --operator admin --yes --last-administrator --reason lost")?.code
+            == Some(0)
+    );
     until("b has heard of it", || Ok(at_b("mesh peers list")?.complaint.contains("revoked")))
 }
 

@@ -262,7 +262,7 @@ async fn orders_are_taken_once_and_by_one_owner_while_shards_move() -> Result<()
     let mesh = Mesh::start(&server.url(), 4).await?;
     let (asked, pace, interval) = asked()?;
     let policy = json!({
-        "silentAfterMs": "0", "balance": "off", "drainGraceMs": "1000", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 2,
+        "silentAfterMs": "10000", "balance": "off", "drainGraceMs": "1000", "brakePercent": 100, "cooldownMs": "0", "maxParallelMoves": 2,
         "moveIntervalMs": interval, "selfApproval": true,
     });
     made(&mesh, SHARDS, &policy).await?;

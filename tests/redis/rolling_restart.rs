@@ -21,7 +21,7 @@ fn a_rolling_restart_leaves_every_shard_with_its_owner() -> Result<()> {
         nodes.push((id, beside(&mesh, id, &store, &leads)?));
     }
     until(PATIENCE, || {
-        let peers = mesh.by("admin", "mesh peers list --filter status==alive -o name")?.output;
+        let peers = mesh.by("admin", "mesh peers list --filter status=alive -o name")?.output;
         Ok((peers.lines().count() == 3, peers))
     })?;
     let by = |line: &str| -> Result<String> {
@@ -29,6 +29,8 @@ fn a_rolling_restart_leaves_every_shard_with_its_owner() -> Result<()> {
         ensure!(ended.code == Some(0), "{line}: {}{}", ended.output, ended.complaint);
         Ok(ended.output)
     };
+    // Of whom gossip has not heard gets no shards at first, and some later for balance.
+    by("mesh check --wait 30s --strict --category membership -q")?;
     by("mesh namespaces create orders --shards 48 --any-holder --reason test -q")?;
     let owners = || -> Result<BTreeMap<String, String>> {
         let listed: serde_json::Value = serde_json::from_str(&by("mesh shards list -o json")?)?;

@@ -25,7 +25,7 @@ async fn a_node_that_was_given_the_secret_issues_while_the_first_is_dead() -> Re
     );
     for (line, why) in [
         ("cert ca share nobody --yes", "there is no peer `nobody`"),
-        ("cert ca share B! --yes", "field `nodeId`"),
+        ("cert ca share B! --yes", "error: NODE"),
     ] {
         let refused = mesh.mesh.by("admin", line)?;
         ensure!(refused.code != Some(0) && refused.complaint.contains(why), "{line}: {}", refused.complaint);

@@ -28,7 +28,11 @@ async fn a_body_that_does_not_fit_is_refused_where_it_does_not_fit() {
     let cases = [
         // body, reason, what the message must say
         (r#"{"tags":["#, "MALFORMED_JSON", "line 1, column 9"),
-        ("{\n  \"maybe\": 1\n  \"tags\": []\n}", "MALFORMED_JSON", "line 3, column 3: expected `,` or `}`"),
+        (
+            "{\n  \"maybe\": 1\n  \"tags\": []\n}",
+            "MALFORMED_JSON",
+            "line 3, column 3: expected `,` or a closing brace",
+        ),
         (
             r#"{"maybe":"a","maybe":"b"}"#,
             "MALFORMED_JSON",

@@ -9,6 +9,7 @@ use omnirelay::daemon::identity::tls::{Tls, TlsError};
 use omnirelay::daemon::surface::Limits;
 use omnirelay_fixture::fixture::v1::EchoRequest;
 use omnirelay_fixture::fixture::v1::fixture_service_client::FixtureServiceClient;
+use omnirelay_wire::pem_file::PemFault;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -144,7 +145,7 @@ async fn a_new_certificate_is_for_those_who_come_later() {
     let (served, tls) = served_with(&files, Limits::default()).await;
     let mut before = FixtureServiceClient::new(channel(connect(&served, &old, &["h2"]).await.unwrap()).await);
     std::fs::write(files.cert(), "no certificate").unwrap();
-    assert!(matches!(tls.reload(), Err(TlsError::NoCertificate { .. })));
+    assert!(matches!(tls.reload(), Err(TlsError::Content { fault: PemFault::NoCertificate, .. })));
     assert!(connect(&served, &old, &["h2"]).await.is_ok(), "the old one stays");
     let new = files.write();
     tls.reload().unwrap();
@@ -166,7 +167,8 @@ async fn files_that_cannot_be_used_are_named() {
     files.write();
     let key = std::fs::read(files.key()).unwrap();
     std::fs::write(files.key(), "no key").unwrap();
-    assert!(matches!(named("no key", "key.pem"), TlsError::Key { .. }));
+    let no_key = named("no key", "key.pem");
+    assert!(matches!(no_key, TlsError::Content { fault: PemFault::NoKey, .. }), "{no_key}");
     files.write();
     std::fs::write(files.key(), key).unwrap();
     assert!(matches!(named("another's key", "cert.pem"), TlsError::Pair { .. }));

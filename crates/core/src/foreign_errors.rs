@@ -48,8 +48,6 @@ const WORDS: &[(&str, &str)] = &[
     ("while parsing", "in"),
     ("did not find expected", "there is no"),
     ("scalar", "text"),
-    ("`{`", "an opening brace"),
-    ("`}`", "a closing brace"),
 ];
 /// Names of types that say nothing of what happened.
 const EMPTY: [&str; 9] = ["Some", "None", "Ok", "Err", "Error", "Other", "OtherError", "Custom", "Os"];
@@ -90,11 +88,7 @@ fn plain(text: &str) -> String {
     if let Some((place, _)) = text.split_once("unexpected character: `") {
         text = format!("{place}a character that may not stand there, unless in quotes");
     }
-    for (said, means) in WORDS {
-        if text.contains(*said) {
-            text = text.replace(said, means);
-        }
-    }
+    text = in_words(&text);
     if let Some(form) = debug_form(&text) {
         let before = text[..form.begins].trim_end_matches([' ', ':', ',']);
         let inner = form.says(&text);
@@ -109,6 +103,29 @@ fn plain(text: &str) -> String {
         None if is_type_name(&text) => words(&text),
         Some(_) | None => text,
     }
+}
+
+/// With [`WORDS`] put in. What stands between backticks is somebody's, such as a path, and stays.
+fn in_words(text: &str) -> String {
+    let pieces: Vec<&str> = text.split('`').collect();
+    let mut told = String::with_capacity(text.len());
+    for (at, piece) in pieces.iter().enumerate() {
+        let (is_behind_one, is_last) = (at % 2 == 1, at + 1 == pieces.len());
+        match (*piece, is_behind_one && !is_last) {
+            ("{", true) => told.push_str("an opening brace"),
+            ("}", true) => told.push_str("a closing brace"),
+            (quoted, true) => told.extend(["`", quoted, "`"]),
+            (bare, false) => {
+                // One that is opened and not closed.
+                if is_behind_one {
+                    told.push('`');
+                }
+                let put = |bare: String, (said, means): &(&str, &str)| bare.replace(said, means);
+                told.push_str(&WORDS.iter().fold(bare.to_owned(), put));
+            }
+        }
+    }
+    told
 }
 
 /// Where a text goes over into what `{:?}` makes of a value.
@@ -133,7 +150,16 @@ impl DebugForm {
 
 /// The first name of a type with its fields behind it: `Name(`, `Name {`.
 fn debug_form(text: &str) -> Option<DebugForm> {
-    text.match_indices(['(', '{']).find_map(|(at, bracket)| {
+    let (backticks, mut passed) = (text.matches('`').count(), 0);
+    text.match_indices(['(', '{', '`']).find_map(|(at, bracket)| {
+        if bracket == "`" {
+            passed += 1;
+            return None;
+        }
+        // Between two of them stands what is somebody's.
+        if passed % 2 == 1 && passed < backticks {
+            return None;
+        }
         let name_ends = if bracket == "{" { text[..at].trim_end_matches(' ').len() } else { at };
         let name = text[..name_ends].rsplit(|c: char| !c.is_ascii_alphanumeric()).next()?;
         let begins = name_ends - name.len();
@@ -232,6 +258,10 @@ mod tests {
             ("No such file or directory (os error 2)", "No such file or directory (os error 2)"),
             ("OpenSSL", "OpenSSL"),
             ("`Scope(1)` is no scope", "`Scope(1)` is no scope"),
+            ("cannot read `/srv/Mesh(1)/ca.pem`", "cannot read `/srv/Mesh(1)/ca.pem`"),
+            ("while parsing `while parsing/scalar`, a scalar", "in `while parsing/scalar`, a text"),
+            ("`Mesh(1)` is none: Other(2)", "`Mesh(1)` is none"),
+            ("one ` alone: scalar", "one ` alone: text"),
             ("cannot reach Redis", "cannot reach Redis"),
             ("write {url, cluster}", "write {url, cluster}"),
         ];

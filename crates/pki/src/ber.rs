@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn lengths_are_said_and_pieces_put_together() {
-        let cases: [(&str, &[u8], Option<&[u8]>); 9] = [
+        type Case<'a> = (&'a str, &'a [u8], Option<&'a [u8]>);
+        let cases: [Case<'_>; 9] = [
             ("DER stays", &[0x30, 3, 2, 1, 3], Some(&[0x30, 3, 2, 1, 3])),
             ("no length", &[0x30, 0x80, 2, 1, 3, 0, 0], Some(&[0x30, 3, 2, 1, 3])),
             ("pieces", &[0x24, 0x80, 4, 1, 7, 4, 2, 8, 9, 0, 0], Some(&[4, 3, 7, 8, 9])),

@@ -186,6 +186,9 @@ fn keys_of_one_id_are_each_as_good_as_the_other() {
         let verified = Jwt::read(&text).unwrap().verify_by(set.get("k")).map(drop);
         assert_eq!(verified.is_ok(), expected, "{verified:?}");
     }
+    let keys: Vec<Value> = (0..6).map(|_| jwk(&make(), "a")).collect();
+    let set = KeySet::read(json!({ "keys": keys }).to_string().as_bytes(), &Algorithm::ALL).unwrap();
+    assert_eq!((set.get("k").len(), set.passed_over.len()), (4, 2), "each would be tried: {set:?}");
 }
 
 /// Signed rightly, and yet: whoever reads the first and whoever reads the last of two would believe different things.

@@ -15,7 +15,7 @@ use omnirelay_pki::key::Key;
 use omnirelay_pki::pkcs12::{self, Pkcs12Error};
 use omnirelay_pki::request::{Request, RequestError};
 use omnirelay_pki::trust::{Bundle, TrustError, Usage};
-use omnirelay_pki::verifying::check_root;
+use omnirelay_pki::verifying::{RootError, check_root};
 use rustls_pki_types::CertificateDer;
 
 const NODE: &str = "spiffe://mesh.example/mesh/default/worker/node-1";
@@ -201,6 +201,13 @@ fn roots_of_openssl_are_taken_or_refused_in_words() {
         let why = check_root(&root).unwrap_err().to_string();
         assert!(why.contains(words) && !why.contains(['{', '(']), "{key} {signing}: {why}");
     }
+    // A key usage that is no string of bits.
+    let [root, _] = root_and_leaf(folder, &ec("P-256"), "");
+    let mut unread = root.to_vec();
+    let usage = unread.windows(3).position(|bytes| bytes == [0x55, 0x1d, 0x0f]).unwrap();
+    let bits = unread[usage..].windows(2).position(|bytes| bytes == [0x03, 0x02]).unwrap();
+    unread[usage + bits] = 0x05;
+    assert_eq!(check_root(&CertificateDer::from(unread)), Err(RootError::KeyUsage));
 }
 
 /// A root that is taken, and a leaf that it has signed in another way.
@@ -262,7 +269,13 @@ fn pkcs12_is_opened_as_openssl_writes_it() {
     }
     let whole = export("");
     let cut = &whole[..whole.len() / 2];
-    let cases: [(&str, &[u8], &str, Pkcs12Error); 5] = [
+    let mut unread = whole.clone();
+    // The last of it is how often the password is hashed for the MAC: an integer of two bytes.
+    let rounds = unread.len() - 4;
+    assert_eq!(unread[rounds], 0x02, "{:x?}", &unread[rounds..]);
+    unread[rounds] = 0x04;
+    let cases: [(&str, &[u8], &str, Pkcs12Error); 6] = [
+        ("a MAC that cannot be read", &unread, "secret", Pkcs12Error::Malformed),
         ("another password", &export(""), "secrets", Pkcs12Error::Password),
         ("cut off", cut, "secret", Pkcs12Error::Malformed),
         ("something else", b"hello", "secret", Pkcs12Error::Malformed),

@@ -28,7 +28,7 @@ pub struct Fault {
     /// Further facts by name, such as `expectedVersion`.
     pub details: BTreeMap<String, String>,
     /// What the log of this daemon says besides, where the caller may not know it. It is not sent to anybody.
-    pub why: Option<String>,
+    pub why: Option<Box<Cow<'static, str>>>,
 }
 
 impl Fault {
@@ -52,7 +52,7 @@ impl Fault {
     /// Adds what the log of this daemon says besides, and nobody is told: never a secret, or what came in place of one.
     #[must_use]
     pub fn because(mut self, why: impl Into<String>) -> Self {
-        self.why = Some(why.into());
+        self.why = Some(Box::new(Cow::Owned(why.into())));
         self
     }
 

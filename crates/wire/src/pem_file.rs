@@ -58,6 +58,9 @@ pub fn certificates(content: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemF
         // A beginning without its end.
         Ok(_) if has(text, "CERTIFICATE-----") => Err(PemFault::BrokenCertificate),
         Ok(_) => Err(PemFault::NoCertificate),
+        Err(_) if !has(text, "CERTIFICATE-----") && has(text, "PRIVATE KEY-----") => {
+            Err(PemFault::KeyForCertificate)
+        }
         Err(_) => Err(PemFault::BrokenCertificate),
     }
 }

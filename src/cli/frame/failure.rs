@@ -120,7 +120,7 @@ impl Failure {
             return failure;
         }
         // HTTP/2 keeps no more of a failure than its words.
-        if let Some(why) = told_rejection(&chain(error)) {
+        if let Some(why) = told_rejection(error) {
             return Self::rejected(why);
         }
         if error.is_connect() {
@@ -273,21 +273,31 @@ fn rejection(alert: AlertDescription) -> Option<&'static str> {
     }
 }
 
-/// The same of a failure of which only the words are left.
-fn told_rejection(words: &str) -> Option<&'static str> {
-    const ALERTS: [AlertDescription; 8] = [
-        AlertDescription::CertificateRevoked,
-        AlertDescription::CertificateExpired,
-        AlertDescription::UnknownCA,
-        AlertDescription::BadCertificate,
-        AlertDescription::UnsupportedCertificate,
-        AlertDescription::CertificateUnknown,
-        AlertDescription::AccessDenied,
-        AlertDescription::CertificateRequired,
-    ];
-    let named =
-        |alert: &&AlertDescription| words.contains(&rustls::Error::AlertReceived(**alert).to_string());
-    ALERTS.iter().find(named).and_then(|alert| rejection(*alert))
+/// The alerts that are about a certificate.
+const ALERTS: [AlertDescription; 8] = [
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::UnknownCA,
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::AccessDenied,
+    AlertDescription::CertificateRequired,
+];
+
+/// The same of a failure of which only the words are left: those of TLS itself, since [`chain`] writes them otherwise.
+fn told_rejection(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut layer = Some(error);
+    while let Some(current) = layer {
+        let words = current.to_string();
+        let named =
+            |alert: &&AlertDescription| words.contains(&rustls::Error::AlertReceived(**alert).to_string());
+        if let Some(alert) = ALERTS.iter().find(named) {
+            return rejection(*alert);
+        }
+        layer = current.source();
+    }
+    None
 }
 
 /// The failure of TLS in the chain of `error`, which may be inside one of a connection.
@@ -314,4 +324,30 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
         current = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("error sending request")]
+    struct Outer(#[source] io::Error);
+
+    /// An alert of which HTTP/2 has kept the words.
+    fn told(alert: AlertDescription) -> Outer {
+        Outer(io::Error::other(rustls::Error::AlertReceived(alert).to_string()))
+    }
+
+    #[test]
+    fn an_alert_about_a_certificate_is_known_by_its_words() {
+        for alert in ALERTS {
+            let why = told_rejection(&told(alert));
+            assert!(why.is_some(), "{alert:?}");
+            assert_eq!(why, rejection(alert), "{alert:?}");
+        }
+        for alert in [AlertDescription::HandshakeFailure, AlertDescription::InternalError] {
+            assert_eq!(told_rejection(&told(alert)), None, "{alert:?}");
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! Whom a command acts as: the proof whose source is nearest to it, and none that is kept farther away.
 //!
 //! Flags are nearer than variables, and these nearer than the context, whose token `omnirelay login` keeps. A daemon goes
-//! by a token before it looks at a certificate, so a token that is farther away than the certificate is not sent at all.
+//! by a token before it looks at a certificate, so a token that is farther away than the certificate is not sent at all. A
+//! certificate that is farther away than the token is not shown either: where only the mesh has named an address no token goes,
+//! and somebody else would act there.
 
 use std::path::Path;
 
@@ -29,7 +31,6 @@ pub struct GivenProof {
 impl GivenProof {
     /// By a token file and files of TLS of flags, and by variables.
     pub fn of(token_file: Option<&Path>, tls: &TlsFiles, env: &Env) -> Self {
-        let names_certificate = |tls: &TlsFiles| tls.cert.is_some() || tls.key.is_some();
         let nearest = |by_flag: bool, by_variable: bool| match (by_flag, by_variable) {
             (true, _) => Nearness::Flag,
             (false, true) => Nearness::Variable,
@@ -37,11 +38,13 @@ impl GivenProof {
         };
         Self {
             token: nearest(token_file.is_some(), env.get(env::TOKEN_FILE).is_some()),
-            certificate: nearest(names_certificate(tls), names_certificate(&TlsFiles::of_env(env))),
+            // A key alone is nobody's.
+            certificate: nearest(tls.cert.is_some(), env.get(env::TLS_CERT).is_some()),
         }
     }
 
-    /// The target without a token that is farther away than the certificate that is shown there.
+    /// The target without a token that is farther away than the certificate that is shown there, and without a certificate that
+    /// is farther away than the token.
     ///
     /// # Errors
     /// Usage, where a flag names a certificate that an address would not be shown.
@@ -54,9 +57,13 @@ impl GivenProof {
                 .hint("name an address that begins with https:// (--addr, or the context's)")
                 .hint("or leave out --tls-cert and --tls-key: what then proves you is what omnirelay whoami says"));
         }
-        let is_shown = target.addresses.iter().any(Address::is_tls);
+        let is_shown = target.tls.cert.is_some() && target.addresses.iter().any(Address::is_tls);
         let token_file = target.token_file.filter(|_| !is_shown || self.token <= self.certificate);
-        Ok(Target { token_file, ..target })
+        let tls = match self.token < self.certificate {
+            true => TlsFiles { cert: None, key: None, ..target.tls },
+            false => target.tls,
+        };
+        Ok(Target { token_file, tls, ..target })
     }
 }
 

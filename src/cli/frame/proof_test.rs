@@ -98,13 +98,21 @@ fn a_kept_token_goes_where_nothing_else_is_named() {
         ),
         ("a certificate by variables too", tls, [Nothing, Certificate, Both], (None, Some("variable"))),
         ("a flag before a variable", tls, [Certificate, Token, Nothing], (None, Some("flag"))),
-        ("a token by flag", tls, [Token, Nothing, Both], (Some("flag"), Some("context"))),
+        ("a token by flag drops the kept certificate", tls, [Token, Nothing, Both], (Some("flag"), None)),
+        ("a token by variable drops it too", tls, [Nothing, Token, Certificate], (Some("variable"), None)),
         ("a token by variable", tls, [Nothing, Token, Token], (Some("variable"), None)),
         (
             "a token by flag, beside a certificate of variables",
             tls,
             [Token, Certificate, Nothing],
-            (Some("flag"), Some("variable")),
+            (Some("flag"), None),
+        ),
+        ("both by flags", tls, [Both, Certificate, Both], (Some("flag"), Some("flag"))),
+        (
+            "no TLS, a kept certificate: an address of the mesh may speak it",
+            plain,
+            [Token, Nothing, Certificate],
+            (Some("flag"), None),
         ),
         (
             "nothing else: the one that login keeps",
@@ -141,6 +149,15 @@ fn an_address_of_its_own_has_no_kept_token() {
     let token = |sources| shown(sources, UNDER_TLS, both).unwrap().0;
     assert_eq!(token([Nothing, Nothing, Token]).as_deref(), Some("context"), "the context was named too");
     assert_eq!(token([Certificate, Nothing, Token]), None);
+}
+
+#[test]
+fn a_key_alone_is_no_certificate() {
+    let key = |args: &mut GlobalArgs| args.tls_key = Some("/flag.key".into());
+    for address in [UNDER_TLS, "http://127.0.0.1:1"] {
+        let found = shown([Nothing, Nothing, Token], address, key).unwrap();
+        assert_eq!(found, (Some("context".to_owned()), None), "{address}");
+    }
 }
 
 #[test]

@@ -202,11 +202,15 @@ impl Settings {
 fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>) -> Result<Target, CliError> {
     let (given, tls) = (token_file(flags, env), TlsFiles::of_flags(flags).over(&TlsFiles::of_env(env)));
     let direct = |text: &str, source: Source| {
-        let current = config.as_ref().ok().and_then(ContextFile::current_context);
-        let address: Address = current
+        let file = config.as_ref().ok();
+        let context = match flags.context.as_deref().or_else(|| env.get(env::CONTEXT)) {
+            Some(name) => file.and_then(|file| file.context(name).ok()),
+            None => file.and_then(ContextFile::current_context),
+        };
+        let address: Address = context
             .map_or_else(|| text.parse(), |context| context.address_of(text))
             .map_err(|error| CliError::usage(format!("cannot use the address of {source}: {error}")))?;
-        let kept = current.filter(|_| !flags.insecure_skip_tls_verify);
+        let kept = context.filter(|_| !flags.insecure_skip_tls_verify);
         let kept = kept.map(|context| context.tls_at(&address, &tls, given.is_some()));
         Ok(Target {
             context: String::new(),
@@ -380,20 +384,22 @@ mod tests {
         }
     }
 
+    /// A file with one context, with these TLS files.
+    fn context_with(tls: &str) -> Result<ContextFile, CliError> {
+        let text = format!(
+            "currentContext: here\ncontexts:\n\
+             - {{name: here, address: 'https://h:1', tokenFile: /t, tls: {{{tls}}}}}\n"
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Ok(ContextFile::load(file.path()).unwrap())
+    }
+
     /// Whom a command at another address than the context's believes, and what it shows there.
     #[test]
     fn an_address_of_the_mesh_keeps_the_files_of_its_context() {
-        let of = |tls: &str| {
-            let text = format!(
-                "currentContext: here\ncontexts:\n\
-                 - {{name: here, address: 'https://h:1', tokenFile: /t, tls: {{{tls}}}}}\n"
-            );
-            let file = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), text).unwrap();
-            Ok(ContextFile::load(file.path()).unwrap())
-        };
-        let whole = || of("ca: /ca, cert: /cert, key: /key, serverName: h.mesh");
-        let public = || of("cert: /cert, key: /key");
+        let whole = || context_with("ca: /ca, cert: /cert, key: /key, serverName: h.mesh");
+        let public = || context_with("cert: /cert, key: /key");
         let at = |addr: &str| GlobalArgs { addr: Some(addr.to_owned()), ..GlobalArgs::default() };
         let files = |ca: &str, cert: &str, key: &str, name: &str| {
             let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
@@ -456,6 +462,37 @@ mod tests {
         }
         let variable = target(&GlobalArgs::default(), &env(&[("OMNIRELAY_ADDR", "https://n:1")]), &whole());
         assert_eq!(variable.unwrap().tls, files("/ca", "/cert", "/key", ""), "by a variable as by a flag");
+    }
+
+    #[test]
+    fn an_address_is_of_the_context_that_is_named() {
+        const NONE: &[(&str, &str)] = &[];
+        const THERE: &[(&str, &str)] = &[("OMNIRELAY_CONTEXT", "there")];
+        const BOTH: &[(&str, &str)] = &[("OMNIRELAY_CONTEXT", "there"), ("OMNIRELAY_ADDR", "n:1")];
+        const NOWHERE: &[(&str, &str)] = &[("OMNIRELAY_CONTEXT", "nowhere")];
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "currentContext: here\ncontexts:\n- {name: here, address: 'http://h:1'}\n\
+                    - {name: there, address: 'https://t:1', tls: {ca: /ca}}\n";
+        std::fs::write(file.path(), text).unwrap();
+        let file = Ok(ContextFile::load(file.path()).unwrap());
+        let (addr, ca) = (Some("n:1"), Some(PathBuf::from("/ca")));
+        let cases = [
+            ("the flag", addr, Some("there"), NONE, "https://n:1", ca.clone()),
+            ("the variable", addr, None, THERE, "https://n:1", ca.clone()),
+            ("the variable, and the address too", None, None, BOTH, "https://n:1", ca),
+            ("flag before variable", addr, Some("here"), THERE, "http://n:1", None),
+            ("the current one", addr, None, NONE, "http://n:1", None),
+            ("none of that name", addr, None, NOWHERE, "http://n:1", None),
+        ];
+        for (what, addr, context, variables, address, ca) in cases {
+            let flags = GlobalArgs {
+                addr: addr.map(str::to_owned),
+                context: context.map(str::to_owned),
+                ..GlobalArgs::default()
+            };
+            let target = target(&flags, &env(variables), &file).expect(what);
+            assert_eq!((target.addresses[0].as_str(), target.tls.ca), (address, ca), "{what}");
+        }
     }
 
     #[test]

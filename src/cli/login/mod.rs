@@ -136,8 +136,11 @@ fn say_kept(session: &Session, kept: &Kept) {
 
 /// What proves the caller besides a token: the one of before may have ended, and gives no other.
 fn without_token(session: &mut Session) -> Result<(), CliError> {
-    let target = Target { token_file: None, ..session.target()?.clone() };
-    session.turn_to(target)
+    let (target, settings) = (session.target()?.clone(), &session.settings);
+    // Also a certificate that the token was nearer than.
+    let context = settings.config.as_ref().map_err(Clone::clone)?.context(&target.context)?;
+    let tls = settings.own_tls().over(&context.tls);
+    session.turn_to(Target { token_file: None, tls, ..target })
 }
 
 /// The token that is given, from a file or standard input.

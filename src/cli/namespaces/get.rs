@@ -60,9 +60,13 @@ pub fn pending(namespace: &Value) -> String {
     match text(namespace, "pending.proposedBy") {
         "" => String::new(),
         proposer => {
-            let lines: Vec<&str> =
-                items(namespace, "pending.changes").iter().filter_map(Value::as_str).collect();
-            format!("asked for by {proposer}: {}", lines.join("; "))
+            let said = |path: &str, between: &str| {
+                let said: Vec<&str> = items(namespace, path).iter().filter_map(Value::as_str).collect();
+                said.join(between)
+            };
+            // Why it waits comes before what there may be many of.
+            let (lowers, changes) = (said("pending.lowers", ", "), said("pending.changes", "; "));
+            format!("asked for by {proposer}, lowers {lowers}: {changes}")
         }
     }
 }

@@ -81,6 +81,9 @@ async fn until_settled(session: &Session, limit: Duration) -> Result<(), CliErro
         let moving: Vec<&Value> = items(&listed, "namespaces").iter().filter(busy).collect();
         were_moving |= !moving.is_empty();
         if moving.is_empty() && (were_moving || began.elapsed() > BEGINS_WITHIN) {
+            if !were_moving {
+                session.notes().warn("no shard goes back; omnirelay mesh namespaces list says what is waited for, if anything is");
+            }
             return Ok(());
         }
         let names: Vec<&str> = moving.iter().map(|one| text(one, "namespace")).collect();

@@ -61,6 +61,12 @@ fn same(facts: &MeshFacts) -> Finding {
             values.iter().map(|(value, ids)| format!("{value} on {}", some_of(ids, NAMED_MAX))).collect();
         format!("{name} is {}", some_of(&values, NAMED_MAX))
     });
+    // Whoever has what most have is not to blame.
+    let few = different.iter().flat_map(|(_, values)| {
+        let most = values.values().map(Vec::len).max().unwrap_or_default();
+        values.values().filter(move |ids| ids.len() < most).flatten().copied()
+    });
+    let about: Vec<&str> = few.collect();
     match (words.collect::<Vec<_>>().as_slice(), told.len()) {
         ([], 0) => Finding::skip("the daemons do not say"),
         ([], said) => {
@@ -68,7 +74,8 @@ fn same(facts: &MeshFacts) -> Finding {
         }
         (different, _) => Finding::warn(different.join("\n"))
             .hint("omnirelayd config print    # on those hosts, then set it alike and restart")
-            .seen_by(told),
+            .seen_by(told)
+            .about(about),
     }
 }
 

@@ -125,11 +125,9 @@ fn room(facts: &MeshFacts) -> Finding {
     let finding =
         Finding::of_item(facts, ROOM, Verdict::Fail, "no change was refused for want of room", UNSAID);
     let is_embedded = facts.own().is_some_and(|own| own.store == "embedded");
-    finding.next(match is_embedded {
+    finding.about_themselves().next(match is_embedded {
         true => "df -h    # of the data directory, on that host: make room there",
-        false => {
-            "redis-cli info memory    # then raise maxmemory, or make room on the disk of the Redis host"
-        }
+        false => "redis-cli info memory    # then raise maxmemory, or have fewer keys beside the registry",
     })
 }
 

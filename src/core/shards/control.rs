@@ -245,15 +245,6 @@ impl<'a> Deciding<'a> {
             .steps
             .iter()
             .any(|step| matches!(step, Step::Enter(plan) if plan.state() == PlanState::Running));
-        let doubtful = || {
-            let owns = |member: &&Member| self.scene.shards.iter().any(|(_, value)| value.owner == member.id);
-            let doubtful = |member: &&Member| {
-                member.is_silent
-                    || member.is_gone() && member.standing != Standing::Leaving
-                    || member.why.contains(&"suspect")
-            };
-            self.scene.members.values().filter(doubtful).find(owns)
-        };
         let (state, reason) = if let Some((id, value)) = live.first() {
             let is_paused = value.plan.as_ref().is_some_and(|plan| plan.state() == PlanState::Paused);
             match (drains, is_paused, &self.waits) {
@@ -266,7 +257,7 @@ impl<'a> Deciding<'a> {
             (State::Rebalancing, String::new())
         } else if let Some(waits) = self.waits.clone() {
             (State::Investigating, waits)
-        } else if let Some(member) = doubtful() {
+        } else if let Some(member) = self.doubtful_owner() {
             (State::Investigating, format!("{} owns shards and is {}", member.id, member.why.join(", ")))
         } else if let Some(id) = self.pending() {
             (State::RebalancePending, format!("plan {id} waits for somebody to approve or apply it"))
@@ -283,6 +274,17 @@ impl<'a> Deciding<'a> {
             again = Some(again.map_or(at, |again| again.min(at)));
         }
         Decision { steps: self.steps, state, reason, plan, again }
+    }
+
+    /// An owner of shards of which it is not known yet whether it is gone.
+    fn doubtful_owner(&self) -> Option<&'a Member> {
+        let owns = |member: &&Member| self.scene.shards.iter().any(|(_, value)| value.owner == member.id);
+        let is_in_doubt = |member: &&Member| {
+            member.is_silent
+                || member.is_gone() && member.standing != Standing::Leaving
+                || member.why.contains(&"suspect")
+        };
+        self.scene.members.values().filter(is_in_doubt).find(owns)
     }
 
     /// When the last plan ended.
@@ -314,7 +316,9 @@ impl<'a> Deciding<'a> {
     fn may_choose(&mut self, by: Automation, moving: &Moving<'a>, evacuates: bool, pause: Duration) -> bool {
         let is_idle =
             !evacuates && moving.covered.is_empty() && self.steps.is_empty() && self.waits.is_none();
-        if !is_idle || by == Automation::Off || self.pending().is_some() {
+        // Who is about to be back, or gone, changes what is to be chosen.
+        let is_settled = is_idle && self.doubtful_owner().is_none();
+        if !is_settled || by == Automation::Off || self.pending().is_some() {
             return false;
         }
         // What somebody has refused is not proposed again at once.
@@ -331,9 +335,7 @@ impl<'a> Deciding<'a> {
     /// What others should have, where the controller is to see to it.
     fn balance(&mut self, moving: &Moving<'a>, evacuates: bool) {
         let policy = &self.scene.spec.policy;
-        if self.is_as_somebody_planned()
-            || !self.may_choose(policy.balance, moving, evacuates, policy.cooldown)
-        {
+        if !self.may_choose(policy.balance, moving, evacuates, policy.cooldown) {
             return;
         }
         let planned = super::planning::plan(
@@ -346,17 +348,6 @@ impl<'a> Deciding<'a> {
         if !planned.moves.is_empty() {
             self.enter(planned, policy.balance, "shards are not spread as the rules say");
         }
-    }
-
-    /// Whether the last plan was somebody's own and nodes are those that it was made for: what they have decided, by other weights or
-    /// without a node, is not undone until a node comes.
-    fn is_as_somebody_planned(&self) -> bool {
-        let last = self.scene.plans.get(self.scene.namespace.plan_id.as_str());
-        let Some(plan) = last.and_then(|value| value.plan.as_ref()) else { return false };
-        let has_ended = matches!(plan.state(), PlanState::Completed | PlanState::Cancelled);
-        let was_known = |node: &str| plan.loads.iter().any(|load| load.node_id == node);
-        let mut sharing = self.scene.members.values().filter(|member| member.gets());
-        !plan.automatic && has_ended && sharing.all(|member| was_known(&member.id))
     }
 
     fn enter(&mut self, planned: super::planning::Planned, by: Automation, reason: &str) {

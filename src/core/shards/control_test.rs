@@ -12,6 +12,8 @@ use crate::core::shards::map::{Edit, Moment, numbered, owned_by};
 use crate::core::shards::member::spare_few;
 use crate::core::shards::planning::plan;
 
+#[path = "coming_test.rs"]
+mod coming_test;
 #[path = "courses_test.rs"]
 mod courses;
 #[path = "paused_test.rs"]
@@ -291,61 +293,6 @@ fn at_once() -> pb::RebalancePolicy {
         balance: pb::rebalance_policy::Automation::Off.into(),
         ..pb::RebalancePolicy::default()
     }
-}
-
-/// By default: a tenth of the shards in one plan, the owners one after the other.
-#[test]
-fn a_new_node_gets_shards_where_a_policy_says_nothing() {
-    let mut world = World::new(3, 90, pb::RebalancePolicy::default());
-    world.nodes.insert("n9".to_owned(), Node::default());
-    world.settle();
-    assert_eq!(world.owned("n9"), 9);
-    world.now = world.now.after(Duration::from_secs(30));
-    world.settle();
-    assert_eq!(world.owned("n9"), 18, "and more once the first plan is over for a while");
-}
-
-/// A rolling restart: whoever is back has what it had, however much that is, and nothing else moves.
-#[test]
-fn shards_go_back_to_a_node_whose_drain_was_taken_back_so() {
-    let mut world = World::new(4, 80, at_once());
-    let owners = |world: &World| -> BTreeMap<String, String> {
-        world.shards.iter().map(|(id, value)| (id.clone(), value.owner.clone())).collect()
-    };
-    let (before, drained) = (owners(&world), world.now);
-    world.node("n2").draining = true;
-    world.settle();
-    assert_eq!(world.owned("n2"), 0);
-    world.node("n2").draining = false;
-    world.settle();
-    assert_eq!(world.owned("n2"), 0, "nobody wished it");
-    world.node("n2").restores = Some((drained, world.now));
-    world.settle();
-    assert_eq!(owners(&world), before);
-    // What it loses after that is no matter of the drain.
-    world.now = world.now.after(Duration::from_secs(60));
-    world.node("n2").gone_since = Some(world.now);
-    world.settle();
-    world.node("n2").gone_since = None;
-    world.settle();
-    assert_eq!(world.owned("n2"), 0);
-}
-
-/// Somebody has taken n2 out by a plan of their own: it gets nothing back until another node comes.
-#[test]
-fn what_somebody_has_planned_is_not_undone_for_balance() {
-    let mut world = World::new(4, 80, pb::RebalancePolicy::default());
-    world.node("n2").draining = true;
-    world.settle();
-    let id = world.namespace.plan_id.clone();
-    world.plans.get_mut(&id).unwrap().plan.as_mut().unwrap().automatic = false;
-    world.node("n2").draining = false;
-    world.now = world.now.after(Duration::from_secs(3600));
-    world.settle();
-    assert_eq!(world.owned("n2"), 0);
-    world.nodes.insert("n9".to_owned(), Node::default());
-    world.settle();
-    assert!(world.owned("n2") + world.owned("n9") > 0);
 }
 
 #[test]

@@ -16,12 +16,14 @@ pub fn fields_that_lower(before: &Policy, after: &Policy, configured: bool) -> V
     };
     let unasked = |before: Automation, after: Automation| after == Automation::Automatic && before != after;
     let waits = |policy: &Policy| policy.brake.is_none() && policy.brake_milli < 1000;
+    // A brake that goes on later asks of fewer.
+    let brakes_less = !waits(after) || after.brake_milli > before.brake_milli;
     let fields = [
         ("selfApproval", lets_approve),
         ("evacuation", unasked(before.evacuation, after.evacuation)),
         ("balance", unasked(before.balance, after.balance)),
         ("relief", unasked(before.relief, after.relief)),
-        ("brake", waits(before) && !waits(after)),
+        ("brake", waits(before) && brakes_less),
     ];
     fields.into_iter().filter(|(_, lowers)| *lowers).map(|(field, _)| field).collect()
 }
@@ -44,9 +46,10 @@ mod tests {
         let asking = policy(|policy| policy.balance = Automation::Propose);
         let proposed = policy(|policy| policy.evacuation = Automation::Propose);
         let braked = policy(|policy| policy.brake = None);
+        let later = policy(|policy| (policy.brake, policy.brake_milli) = (None, 999));
         let never = policy(|policy| (policy.brake, policy.brake_milli) = (None, 1000));
         let slower = policy(|policy| policy.cooldown = Duration::from_secs(1));
-        let cases: [(&str, &Policy, &Policy, bool, &[&str]); 14] = [
+        let cases: [(&str, &Policy, &Policy, bool, &[&str]); 16] = [
             ("alone, where four eyes are the rule", &as_is, &alone, false, &["selfApproval"]),
             ("alone, where four eyes were demanded", &four, &alone, true, &["selfApproval"]),
             ("no more said, and asked of each daemon", &four, &as_is, true, &["selfApproval"]),
@@ -65,6 +68,8 @@ mod tests {
             ("it has to ask", &as_is, &asking, false, &[]),
             ("it need not ask any more", &proposed, &as_is, false, &["evacuation"]),
             ("the brake ends by itself", &braked, &as_is, false, &["brake"]),
+            ("the brake goes on later", &braked, &later, false, &["brake"]),
+            ("the brake goes on earlier", &later, &braked, false, &[]),
             ("there is no brake any more", &braked, &never, false, &["brake"]),
             ("what asks nobody", &as_is, &slower, false, &[]),
         ];

@@ -19,6 +19,8 @@ pub struct Seen<'a> {
     pub silent_since: Option<Millis>,
     /// Gossip does not take it for well.
     pub suspected: bool,
+    /// A later session of it lives, of which its record does not tell yet: it is about to be back.
+    pub is_back: bool,
     /// Since when its workers report that they have too much to do in the namespace; `None`: they do not.
     pub over_since: Option<Millis>,
 }
@@ -71,7 +73,7 @@ impl Member {
         let is_over = !seen.node.session_live;
         // A session that was found over is never renewed: whoever comes back begins a new one.
         let gone_since = match peer.status() {
-            Status::Suspect | Status::Dead | Status::Left if is_over => {
+            Status::Suspect | Status::Dead | Status::Left if is_over && !seen.is_back => {
                 Some(silent_since.min(since).as_of(now))
             }
             _ => None,
@@ -228,15 +230,16 @@ mod tests {
     #[test]
     fn a_node_is_gone_from_the_end_of_its_session_on() {
         let spec = Spec::stored(None);
-        let at = |status: Status, session_live: bool, now: u64| {
+        let of = |status: Status, session_live: bool, is_back: bool, now: u64| {
             let mut peer = PeerValue { status_since: Some(timestamp(Millis(5_500))), ..PeerValue::default() };
             peer.set_status(status);
             let node = lease::Node { id: "a", peer: &peer, session_live };
             let silent_since = (!session_live).then_some(Millis(5_000));
-            let seen = Seen { node, silent_since, suspected: false, over_since: None };
+            let seen = Seen { node, silent_since, suspected: false, is_back, over_since: None };
             let member = Member::of(&spec, &seen, Millis(now));
             (member.is_gone(), member.standing)
         };
+        let at = |status: Status, session_live: bool, now: u64| of(status, session_live, false, now);
         for status in [Status::Suspect, Status::Dead, Status::Left] {
             assert_eq!(at(status, false, 5_900), (true, Standing::Cordoned), "{status:?}");
             assert_eq!(at(status, false, 6_000), (true, Standing::Leaving), "{status:?}, a second later");

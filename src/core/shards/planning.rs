@@ -95,7 +95,7 @@ pub fn plan_for(
     rules: &Rules,
     (to, cause): (&BTreeMap<&str, &str>, &str),
 ) -> Planned {
-    let nothing = Rules { moves_max: 0, ..rules.clone() };
+    let nothing = Rules { moves_max: 0, ..*rules };
     let mut planned = plan(name, shards, members, &nothing, &BTreeMap::new());
     let mut bytes = 0;
     let moves = shards.iter().filter_map(|(id, value)| {

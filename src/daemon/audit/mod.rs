@@ -8,9 +8,9 @@ mod export;
 pub mod files;
 pub mod heads;
 mod missing;
-pub mod patrol;
 #[cfg(test)]
 mod names_test;
+pub mod patrol;
 mod pending;
 mod prune;
 pub mod refusals;

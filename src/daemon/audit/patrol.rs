@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
-use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+use omnirelay_core::time::Millis;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error};
 
 use super::heads::Heads;
 use super::verify::verify;
 use crate::core::audit_seal::check::Finding;
-use crate::daemon::objects::peers::PEER;
+use crate::daemon::objects::peers;
 use crate::daemon::registry::Registry;
 
 /// How far back it looks.
@@ -29,7 +28,7 @@ const TOLD_MAX: usize = 1000;
 /// Checks the newest part of the trail, for ever, while this node is the first of those that live.
 pub async fn patrol(registry: Arc<Registry>, heads: Arc<Heads>) {
     let mut told = BTreeSet::new();
-    let mut pause = PAUSE_MIN;
+    let (mut pause, mut last) = (PAUSE_MIN, None::<Millis>);
     loop {
         sleep(pause).await;
         let is_away = registry.view().silence().is_some() || !registry.view().head().caught_up;
@@ -37,11 +36,17 @@ pub async fn patrol(registry: Arc<Registry>, heads: Arc<Heads>) {
             continue;
         }
         let began = Instant::now();
-        let since = registry.view().now().0.saturating_sub(WINDOW.as_millis() as u64).max(1);
+        // However long it has paused, nothing is passed over.
+        let now = registry.view().now();
+        let from = last.map_or(now, |last| last.min(now));
+        let since = from.0.saturating_sub(WINDOW.as_millis() as u64).max(1);
         match verify(&registry, &heads, since).await {
-            Ok(report) => tell(&registry, &report.findings, &mut told),
+            Ok(report) => {
+                tell(&registry, &report.findings, &mut told);
+                last = Some(now);
+            }
             Err(error) => {
-                debug!(error = %chain(&error), "the audit trail could not be looked at; trying again")
+                debug!(error = %chain(&error), "the audit trail could not be looked at; trying again");
             }
         }
         pause = (began.elapsed() * PAUSE_FACTOR).max(PAUSE_MIN);
@@ -51,12 +56,14 @@ pub async fn patrol(registry: Arc<Registry>, heads: Arc<Heads>) {
 /// Tells what was not told before.
 fn tell(registry: &Registry, findings: &[Finding], told: &mut BTreeSet<String>) {
     for finding in findings {
-        let about = [&finding.record_id, &finding.seal].map(String::as_str).join(" ");
-        let what = format!("{} {about}: {}", finding.wrong().as_str_name(), finding.what);
-        if told.len() < TOLD_MAX && told.insert(what.clone()) {
+        let wrong = finding.wrong().as_str_name();
+        let about = [&finding.record_id, &finding.seal, &finding.object].map(String::as_str).join(" ");
+        // What is said of it in words may be other words the next time.
+        if told.len() < TOLD_MAX && told.insert(format!("{wrong} {} {about}", finding.node_id)) {
+            let what = &finding.what;
             error!(
-                finding = what,
-                "the audit trail is not as it was written; omnirelay audit verify tells more"
+                wrong,
+                about, what, "the audit trail is not as it was written; omnirelay audit verify tells more"
             );
             registry.audit_faults().note();
         }
@@ -65,9 +72,6 @@ fn tell(registry: &Registry, findings: &[Finding], told: &mut BTreeSet<String>) 
 
 /// Whether this node has the first id of those that live.
 fn is_first(registry: &Registry) -> bool {
-    let peers = registry.view().list(&PEER).records;
-    let alive = peers
-        .iter()
-        .filter(|record| record.value::<PeerValue>().is_some_and(|peer| peer.status() == Status::Alive));
-    alive.map(|record| record.record.id.key.as_str()).min() == Some(registry.node_id())
+    let alive = peers::live_with(registry, |_, _| true);
+    alive.iter().map(String::as_str).min() == Some(registry.node_id())
 }

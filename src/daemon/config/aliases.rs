@@ -242,7 +242,8 @@ mod tests {
         let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (&**name, &**value)).collect();
         let all: Vec<String> = (0..11).map(|at| format!("h{at}:1")).collect();
         let all: Vec<&str> = all.iter().map(|seed| &**seed).collect();
-        let cases: [(&str, &[(&str, &str)], &[&str]); 8] = [
+        type Case<'a> = (&'static str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+        let cases: [Case<'_>; 8] = [
             ("", &[("MESH_GOSSIP__SEEDPEERS", "a:1,b:2")], &["a:1", "b:2"]),
             ("", &[("MESH_GOSSIP__SEEDPEERS", "https://a:1/ , b:2,")], &["a:1", "b:2"]),
             ("", &[("MESH_GOSSIP__SEEDPEERS", "a:1")], &["a:1"]),

@@ -429,8 +429,12 @@ mod tests {
             ("OMNIRELAYD_NODE__ID", true),
             ("omnirelayd_session_ttl", true),
             ("MESH_GOSSIP_SEEDPEERS", true),
-            ("MESH_GOSSIP_PORT", true),
+            ("MESH_GOSSIP_PORT", false),
+            ("MESH_GOSSIP_SERVICE_PORT_HTTP", false),
             ("OMNIRELAYD_SERVICE_HOST", false),
+            ("OMNIRELAYD_METRICS_SERVICE_HOST", false),
+            ("OMNIRELAYD_METRICS_PORT", false),
+            ("OMNIRELAYD_METRICS_PORT_9090_TCP", false),
             ("OMNIRELAYD_PORT_17420_TCP_ADDR", false),
             ("OMNIRELAY_ADDR", false),
             ("MESH_OTHER", false),
@@ -450,6 +454,14 @@ mod tests {
         let set = ["node.services.0=registry".to_owned(), "node.services.1=relay".to_owned()];
         let loaded = load(None, std::iter::empty(), &set, &[]).unwrap();
         assert_eq!(loaded.config.node.services, ["registry", "relay"]);
+        for text in ["[registry, relay", "{registry: relay}", "{registry, relay"] {
+            let set = [format!("node.services={text}")];
+            let error = load(None, std::iter::empty(), &set, &[]).unwrap_err().to_string();
+            assert!(error.contains("node.services") && error.contains("expected a list"), "{text}: {error}");
+        }
+        // No list in brackets, but two addresses.
+        let seeds = typed("[::1]:7946, [::2]:7946", &serde_json::json!([]));
+        assert_eq!(seeds, serde_json::json!(["[::1]:7946", "[::2]:7946"]));
         let scope = [variable("MESH_LEADERSHIP__SCOPES__0__NAME", "jobs")];
         let error = load(None, scope.into_iter(), &[], &[]).unwrap_err().to_string();
         assert!(error.contains("as in YAML"), "{error}");

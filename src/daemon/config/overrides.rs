@@ -13,6 +13,9 @@ const PREFIXES: [(&str, &[&str]); 3] = [
     ("MESH_LEADERSHIP__", &["mesh", "leadership"]),
 ];
 
+/// What is in the names of variables that Kubernetes makes for each service, whatever it is called; one of them ends in `_PORT`.
+const OF_SERVICES: [&str; 3] = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"];
+
 /// One value from outside the file.
 pub(super) struct Override {
     pub path: Vec<String>,
@@ -53,9 +56,8 @@ pub(super) fn mistaken(name: &str) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     let (prefix, _) = PREFIXES.iter().find(|(prefix, _)| upper.starts_with(&prefix[..prefix.len() - 1]))?;
     let rest = upper[prefix.len() - 1..].trim_start_matches('_');
-    // Such as Kubernetes makes for each service, whatever it is called.
-    let is_of_a_service = rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_");
-    if upper.starts_with(prefix) || rest.is_empty() || is_of_a_service && *prefix == PREFIXES[0].0 {
+    let is_of_a_service = upper.ends_with("_PORT") || OF_SERVICES.iter().any(|part| upper.contains(part));
+    if upper.starts_with(prefix) || rest.is_empty() || is_of_a_service {
         return None;
     }
     Some(format!(
@@ -129,11 +131,21 @@ pub(super) fn typed(text: &str, known: &Value) -> Value {
         }
         Value::Array(_) => match serde_yaml::from_str(text) {
             Ok(list @ Value::Array(_)) => list,
+            // Whoever reads it says what is wrong with it.
+            Ok(other) if is_meant_as_yaml(text) => other,
+            Err(_) if is_meant_as_yaml(text) => text.into(),
             Ok(_) | Err(_) => {
                 text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect()
             }
         },
     }
+}
+
+/// Whether a text begins as YAML does with brackets, and not as an address such as `[::1]:7946`.
+fn is_meant_as_yaml(text: &str) -> bool {
+    let text = text.trim_start();
+    let is_address = text.split_once(']').is_some_and(|(_, behind)| behind.starts_with(':'));
+    text.starts_with('{') || text.starts_with('[') && !is_address
 }
 
 /// Puts one item into a list, in place of the one that has its number.

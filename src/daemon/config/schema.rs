@@ -12,6 +12,7 @@ pub(super) fn schema() -> Value {
     config.mesh.gossip = config.mesh.gossip.with_all_names();
     config.store.redis.leaders_need_replicas = Some(0);
     config.control.connections_per_address_max = Some(0);
+    config.control.http3_advertise = Some(0);
     config.mesh.shards.self_approval = Some(true);
     config.mesh.shards.load = LoadConfig {
         pending_max: Some(0),

@@ -110,7 +110,7 @@ impl HostAndAgents {
 impl Authenticator for HostAndAgents {
     fn authenticate(&self, peer: &PeerInfo, headers: &HeaderMap) -> Result<Principal, Fault> {
         // A web page is on this host too, but nobody of it: any name may lead it to this port.
-        let page = headers.contains_key(http::header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
+        let page = is_of_page(headers);
         // Nor is whoever sends what should prove who they are, and does not here.
         let sent = headers.contains_key(http::header::AUTHORIZATION);
         let own = peer.is_of_this_host() && !page && !sent && (self.trusts_host)();
@@ -128,21 +128,41 @@ impl Authenticator for HostAndAgents {
 /// names none, but says whether the page is another's.
 #[derive(Clone, Debug)]
 pub struct Hosts {
-    /// `None`: any host.
-    named: Option<Vec<String>>,
+    /// Without port, in lower case.
+    named: Vec<String>,
+    /// Whether any other will do.
+    any: bool,
 }
 
 impl Hosts {
     /// Any name, for listeners that do not trust a caller for where it is. Origins are checked still.
     pub fn any() -> Self {
-        Self { named: None }
+        Self::default().or_any()
     }
 
     /// `localhost`, loopback addresses, and these names (without port, in any case).
     ///
     /// Pages that stand at these names, at the port of their scheme, may call as well.
     pub fn loopback_and(names: impl IntoIterator<Item = String>) -> Self {
-        Self { named: Some(names.into_iter().map(|name| name.to_ascii_lowercase()).collect()) }
+        Self { named: names.into_iter().map(|name| name.to_ascii_lowercase()).collect(), any: false }
+    }
+
+    /// As [`Self::any`], but these where a page may have come to a unix socket: see [`Self::check_at_socket`].
+    #[must_use]
+    pub fn or_any(self) -> Self {
+        Self { any: true, ..self }
+    }
+
+    /// As [`Self::check`], of a request at a unix socket, which clients name as they like: no page can have been led there by a
+    /// name. Where a TCP port leads to the socket, as by `ssh -L`, one can: what shows that it is a page's, or names a port, is
+    /// held to the names, as neither is shown by whoever is at the socket itself.
+    ///
+    /// # Errors
+    /// As of [`Self::check`].
+    pub(in crate::daemon) fn check_at_socket(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+        let names_port = called(uri, headers).is_some_and(|host| without_port(host) != host);
+        let any = !names_port && !is_of_page(headers);
+        Self { any, ..self.clone() }.check(uri, headers)
     }
 
     /// # Errors
@@ -151,22 +171,22 @@ impl Hosts {
         if headers.get_all(http::header::HOST).iter().nth(1).is_some() {
             return Err(caller::refused("host", "is given more than once"));
         }
-        let header = |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or("?"));
-        let host = uri.authority().map(http::uri::Authority::as_str).or_else(|| header(http::header::HOST));
-        if let (Some(host), Some(named)) = (host, &self.named)
-            && !known(named, host)
+        let host = called(uri, headers);
+        if let Some(host) = host
+            && !self.any
+            && !known(&self.named, host)
         {
             return Err(refused(reasons::HOST_NOT_ALLOWED, "host", host)
                 .hint("call it as localhost, or add the name to the daemon's allowed hosts"));
         }
-        match header(http::header::ORIGIN) {
+        match text(headers, http::header::ORIGIN) {
             Some(origin) if !self.is_own(origin, host) => {
                 Err(refused(reasons::ORIGIN_NOT_ALLOWED, "origin", origin)
                     .hint("a web page may call only the daemon it came from, or one that names its host"))
             }
             Some(_) => Ok(()),
             // Nor does a browser name the page that an image or a link is on, but it says whether it is another's.
-            None => match header(SEC_FETCH_SITE) {
+            None => match text(headers, SEC_FETCH_SITE) {
                 Some(site @ ("cross-site" | "same-site")) => {
                     Err(refused(reasons::ORIGIN_NOT_ALLOWED, "a page that is", site).hint(
                         "a web page may call only the daemon it came from; open the address itself instead",
@@ -183,7 +203,7 @@ impl Hosts {
         else {
             return false;
         };
-        let named = self.named.iter().flatten().map(String::as_str);
+        let named = self.named.iter().filter(|_| !self.any).map(String::as_str);
         named.chain(host).any(|own| own.eq_ignore_ascii_case(authority))
     }
 }
@@ -192,6 +212,21 @@ impl Default for Hosts {
     fn default() -> Self {
         Self::loopback_and([])
     }
+}
+
+/// Whether a browser shows that a page has caused this request.
+fn is_of_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(http::header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE)
+}
+
+/// By what a request calls this daemon.
+fn called<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    uri.authority().map(http::uri::Authority::as_str).or_else(|| text(headers, http::header::HOST))
+}
+
+/// What a header says; `?` where that is no text.
+fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
 fn refused(reason: Reason, what: &str, value: &str) -> Fault {
@@ -289,6 +324,43 @@ mod tests {
         assert!(Hosts::any().check(&Uri::from_static("/"), &headers).is_err(), "without a host");
         let absolute = Uri::from_static("http://localhost/");
         assert!(Hosts::any().check(&absolute, &headers).is_ok(), "the host stands in the address");
+    }
+
+    #[test]
+    fn a_page_that_came_to_a_socket_is_held_to_the_names() {
+        let named = Hosts::loopback_and(["Mesh.Internal".to_owned()]);
+        let cases = [
+            // host, origin, passes
+            ("x", None, true),
+            ("", None, true),
+            ("-run-control.sock", None, true),
+            ("[::2]", None, true),
+            ("x:17420", None, false),
+            ("[::2]:17420", None, false),
+            ("mesh.internal:17420", None, true),
+            ("localhost:17420", Some("http://localhost:17420"), true),
+            ("localhost:17420", Some("https://mesh.internal"), true),
+            ("localhost:17420", Some("http://localhost:3000"), false),
+            ("evil.example:17420", Some("http://evil.example:17420"), false),
+            ("evil.example", Some("http://evil.example"), false),
+        ];
+        for hosts in [&named, &named.clone().or_any()] {
+            for (host, origin, passes) in cases {
+                let mut headers = HeaderMap::new();
+                headers.insert("host", host.parse().unwrap());
+                if let Some(origin) = origin {
+                    headers.insert("origin", origin.parse().unwrap());
+                }
+                let checked = hosts.check_at_socket(&Uri::from_static("/"), &headers);
+                assert_eq!(checked.is_ok(), passes, "{host} from {origin:?} by {hosts:?}");
+            }
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("sec-fetch-site", "same-origin".parse().unwrap());
+        let by = Uri::from_static;
+        assert!(named.check_at_socket(&by("http://evil.example/"), &headers).is_err(), "a page shows itself");
+        assert!(named.check_at_socket(&by("http://evil.example:1/"), &HeaderMap::new()).is_err());
+        assert!(named.check_at_socket(&by("http://x/"), &HeaderMap::new()).is_ok());
     }
 
     #[test]

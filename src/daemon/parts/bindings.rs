@@ -23,7 +23,7 @@ pub const PART: Part =
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, trust) = (node.registry.clone(), node.trust.clone());
-    let bindings = Bindings::new(registry.clone(), node.config.control.watches_max);
+    let bindings = Bindings::new(registry.clone(), trust.clone(), node.config.control.watches_max);
     // What could not be was refused with the configuration.
     let seeds = node.config.security.bindings.iter().filter_map(|binding| binding.seed().ok()).collect();
     let door = node.grants.door.clone();

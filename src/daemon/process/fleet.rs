@@ -302,6 +302,10 @@ impl Member {
                 say(Err("it was told to end before it was ready".to_owned()));
                 order
             }
+            order = broken(&node) => {
+                say(Err("a part of it has panicked".to_owned()));
+                order
+            }
             () = node.ready_or_waiting() => {
                 say(Ok(node.awaited()));
                 self.obey_while_ready(&node, &mut orders).await
@@ -313,15 +317,20 @@ impl Member {
         }
     }
 
-    /// Waits for the next order, and notes meanwhile that the node is ready.
+    /// Waits for the next order, or until the node is broken, and notes meanwhile that it is ready.
     async fn obey_while_ready(&self, node: &Node, orders: &mut watch::Receiver<Order>) -> Order {
         tokio::select! {
             biased;
             order = next_order(orders) => return order,
+            order = broken(node) => return order,
             () = node.ready() => {}
         }
         self.ready.send_replace(true);
-        next_order(orders).await
+        tokio::select! {
+            biased;
+            order = next_order(orders) => order,
+            order = broken(node) => order,
+        }
     }
 
     async fn start_node(&self) -> Result<Node, String> {
@@ -452,6 +461,13 @@ impl Reins {
 /// The next order; without anybody to give one, the node dies.
 async fn next_order(orders: &mut watch::Receiver<Order>) -> Order {
     orders.wait_for(|order| *order != Order::Run).await.map_or(Order::Die, |order| *order)
+}
+
+/// What follows once a part of the node has panicked: it goes on without that, and ends as one that was killed.
+async fn broken(node: &Node) -> Order {
+    node.broken().await;
+    error!("a part of the node has panicked, and the node ends as one that was killed");
+    Order::Die
 }
 
 /// Notes the end of a life, however it comes.

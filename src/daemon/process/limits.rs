@@ -9,9 +9,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::SIGXFSZ;
 use tracing::debug;
 
-/// How many threads the daemon needs beside those that its event loop runs on: for signals and for stalls, and for files that
-/// are read and written.
-const THREADS_BESIDES: usize = 2 + 8;
+/// How many threads the daemon needs beside those that its event loop runs on: for signals and for stalls, three of the embedded
+/// store, and for files that are read and written.
+const THREADS_BESIDES: usize = 2 + 3 + 8;
 
 /// Raises the limit of open files and connections to what the system lets the process have: each agent, watch and client is
 /// one, and the usual limit of 1024 is for programs that wait with `select`, which this one does not.
@@ -86,6 +86,9 @@ fn check(needed: usize, mut spawn: impl FnMut(Thread) -> io::Result<()>) -> Resu
 
 /// Has the process end when its main thread panics: what that has built waits for threads that may never end, and until then
 /// the process would stand there and serve nobody.
+///
+/// For a process whose stores are open: until then the storage engine may panic over a damaged file on the main thread, which is
+/// caught there and told as what it is.
 pub fn end_when_main_panics() {
     let (main, told) = (thread::current().id(), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {

@@ -53,7 +53,6 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Runs the process to its end.
 pub fn main() -> ExitCode {
     let args = DaemonArgs::parse();
-    limits::end_when_main_panics();
     let loaded = load(&args.settings);
     let outcome = match &args.command {
         Some(DaemonCommand::Config(ConfigCommand::Validate)) => validate(loaded),
@@ -191,6 +190,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
         process: None,
         parts: parts::ALL,
     };
+    limits::end_when_main_panics();
     let (mut builder, stalls) = (tokio::runtime::Builder::new_multi_thread(), Arc::<Stalls>::default());
     stalls.look_at(builder.enable_all());
     let runtime = builder.build()?;

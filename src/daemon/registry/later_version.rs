@@ -57,10 +57,11 @@ const STATED: [(&str, &str); 6] = [
 ];
 
 /// Messages that are made anew as a whole within a value, so that what the one before held is not theirs.
-const MADE_ANEW: [(&str, &str); 8] = [
+const MADE_ANEW: [(&str, &str); 9] = [
     ("omnirelay.mesh.control.v1.PeerMetadata", "a node says it of itself whenever it registers"),
     ("omnirelay.mesh.control.v1.PeerEndpoints", "as the metadata that it is in"),
     ("omnirelay.mesh.control.v1.PendingRules", "what is asked for next takes its place, or nothing does"),
+    ("omnirelay.store.v1.RivalDaemon", "the daemon with the same id says it of itself each time"),
     ("omnirelay.mesh.control.v1.ShardHistory", "it tells of the last change alone"),
     ("omnirelay.mesh.control.v1.Tenure", "two tenures of one leader are two things"),
     ("omnirelay.store.v1.LeadershipTenure", "a leader that follows has its own"),

@@ -1,6 +1,7 @@
 //! What becomes of authorities, byte by byte and through a server.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -11,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::*;
 use crate::daemon::identity::caller::PeerInfo;
@@ -97,9 +99,9 @@ fn what_is_no_block_is_left_to_whoever_reads_it() {
     assert_eq!(block(PADDED | PRIORITY, &mut [1, 0, 0, 0, 0, 0, 7, 8, 0]), Some(&mut [7, 8][..]));
 }
 
-/// What a server is asked by when this comes in pieces of so many bytes.
-async fn asked(sent: &[u8], piece: usize) -> Vec<String> {
-    let (mut client, server) = tokio::io::duplex(piece);
+/// What a server is asked by when this comes in pieces of so many bytes: that many requests.
+async fn asked(sent: &[u8], piece: usize, requests: usize) -> Vec<String> {
+    let (client, server) = tokio::io::duplex(piece);
     let (heard, mut hears) = mpsc::unbounded_channel();
     let service = service_fn(move |request: Request<Incoming>| {
         let _ = heard.send(request.uri().authority().map(ToString::to_string).unwrap_or_default());
@@ -107,22 +109,20 @@ async fn asked(sent: &[u8], piece: usize) -> Vec<String> {
     });
     let served = tokio::spawn(async move {
         let io = TokioIo::new(SocketAuthority::new(server));
-        // It ends with the client.
         let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
     });
-    let (mut reads, mut writes) = tokio::io::split(&mut client);
-    let send = async {
-        tokio::io::AsyncWriteExt::write_all(&mut writes, sent).await.unwrap();
-        tokio::io::AsyncWriteExt::shutdown(&mut writes).await.unwrap();
-    };
-    let mut answered = Vec::new();
-    let (_, ()) = tokio::join!(reads.read_to_end(&mut answered), send);
-    drop(client);
-    served.await.unwrap();
+    let (mut reads, mut writes) = tokio::io::split(client);
+    // Else the answers would stand in the way of the server.
+    let reading = tokio::spawn(async move { reads.read_to_end(&mut Vec::new()).await });
+    tokio::io::AsyncWriteExt::write_all(&mut writes, sent).await.unwrap();
     let mut asked = Vec::new();
-    while let Some(authority) = hears.recv().await {
+    // Whoever is gone is asked nothing, so the client waits.
+    while asked.len() < requests {
+        let Ok(Some(authority)) = timeout(Duration::from_secs(10), hears.recv()).await else { break };
         asked.push(authority);
     }
+    served.abort();
+    reading.abort();
     asked
 }
 
@@ -143,7 +143,7 @@ async fn a_server_is_asked_by_whoever_names_the_socket() {
     ]
     .concat();
     for piece in [1, 7, 64 * 1024] {
-        assert_eq!(asked(&sent, piece).await, [named; 5], "in pieces of {piece}");
+        assert_eq!(asked(&sent, piece, 5).await, [named; 5], "in pieces of {piece}");
     }
 }
 
@@ -163,9 +163,10 @@ async fn whoever_is_at_the_socket_may_call_it_by_any_name() {
         assert_eq!(ask(PeerInfo::of_user("ann"), host, None).await, 200, "{host}");
     }
     assert_eq!(ask(near(), "x", None).await, 403, "a name that a page may have been led to");
-    assert_eq!(
-        ask(PeerInfo::of_user("ann"), "x", Some("http://evil.example")).await,
-        403,
-        "a page, by a proxy"
-    );
+    for host in ["evil.example", "evil.example:17420"] {
+        let page = format!("http://{host}");
+        assert_eq!(ask(PeerInfo::of_user("ann"), host, Some(page.as_str())).await, 403, "a page of {host}");
+    }
+    assert_eq!(ask(PeerInfo::of_user("ann"), "x", Some("http://evil.example")).await, 403, "another's page");
+    assert_eq!(ask(PeerInfo::of_user("ann"), "evil.example:17420", None).await, 403, "a port");
 }

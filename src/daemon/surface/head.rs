@@ -146,6 +146,8 @@ mod tests {
         assert_eq!(drips(&mut head, &mut client).await.kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() <= LIMIT + Duration::from_secs(2));
         // So does the next one, however long nothing was asked before.
+        drop((client, head, turns));
+        let (mut client, head, turns) = connection();
         let mut head = Head { due: None, ..head };
         drop(turns.answer());
         let mut byte = [0];

@@ -37,7 +37,8 @@ impl Lines {
         if (is_refusal(fault.code.grpc()) || fault.is(reasons::TOO_MANY_CALLS))
             && let Some(Turn { left_out }) = self.refused.turn()
         {
-            let (reason, error, why) = (fault.reason.as_ref(), fault.message.as_str(), fault.why.as_deref());
+            let (reason, error, why) =
+                (fault.reason.as_ref(), fault.message.as_str(), fault.why.as_deref().map(AsRef::as_ref));
             tracing::warn!(call, principal, reason, error, why, %remote, request_id = %id, left_out, "call refused");
         }
     }

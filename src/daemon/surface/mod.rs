@@ -150,10 +150,12 @@ impl Surface {
         if !grpc && self.parts.pipeline.among_nodes {
             return only_grpc().answer(&request_id);
         }
-        // What is behind a unix socket has no name that a page could have been led to.
-        let any = Hosts::any();
-        let hosts = if peer.user.is_some() { &any } else { &self.parts.hosts };
-        if let Err(fault) = hosts.check(request.uri(), request.headers()) {
+        let hosts = &self.parts.hosts;
+        let checked = match &peer.user {
+            Some(_) => hosts.check_at_socket(request.uri(), request.headers()),
+            None => hosts.check(request.uri(), request.headers()),
+        };
+        if let Err(fault) = checked {
             self.tell_of_stranger(&request, peer, grpc, &fault, &request_id);
             return match grpc {
                 true => fault_response(fault, &request_id).map(HttpBody::new),

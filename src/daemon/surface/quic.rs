@@ -1,7 +1,7 @@
 //! The listener over QUIC: connections that speak HTTP/3, bounded, and drained at the end.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::daemon::identity::trust::Trusted;
 /// A chain that is taken over TCP is taken over QUIC.
 const _: () = assert!(CHAIN_BYTES_MAX + 4096 <= HANDSHAKE_BYTES_MAX);
 
-/// How soon it is seen that a client goes on from another host.
+/// How often it is looked whether a client goes on from another host.
 const MOVES_SEEN: Duration = Duration::from_secs(5);
 
 /// What is done with a connection beside serving its calls, until it ends.
@@ -150,7 +150,7 @@ async fn connection(
                 tracing::debug!(remote = %at.remote, %error, "connection ended");
             },
             () = beside => {}
-            () = moved(&connection, at.remote) => {
+            () = moved(|| connection.remote_address().ip(), at.remote.ip()) => {
                 tracing::info!(remote = %at.remote, now = %connection.remote_address(), "connection cut: it goes on from another host");
                 connection.close(h3::NO_ERROR, b"it goes on from another host");
             }
@@ -161,14 +161,18 @@ async fn connection(
     }
 }
 
-/// Is ready once a client goes on from another host, within [`MOVES_SEEN`]. Another port is that of a NAT; a host has its
-/// connections counted, and is told of as the one that it was.
-async fn moved(connection: &quinn::Connection, from: SocketAddr) {
+/// Is ready once a client goes on from another host: it is there at two looks in a row, of one each [`MOVES_SEEN`]. At one alone
+/// QUIC may not have found out yet whether the client is there, or somebody else has sent on what it said. Another port is that
+/// of a NAT; a host has its connections counted, and is told of as the one that it was.
+async fn moved(now: impl Fn() -> IpAddr, from: IpAddr) {
+    let mut was_elsewhere = false;
     loop {
         tokio::time::sleep(MOVES_SEEN).await;
-        if host_of(connection.remote_address().ip()) != host_of(from.ip()) {
+        let is_elsewhere = host_of(now()) != host_of(from);
+        if is_elsewhere && was_elsewhere {
             return;
         }
+        was_elsewhere = is_elsewhere;
     }
 }
 
@@ -245,4 +249,25 @@ fn alert(code: u64) -> Option<AlertDescription> {
     (0x100..0x200)
         .contains(&code)
         .then(|| AlertDescription::from(u8::try_from(code & 0xff).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_elsewhere_at_one_look_has_not_moved() {
+        let [home, away]: [IpAddr; 2] = ["10.0.0.7", "10.0.0.8"].map(|at| at.parse().unwrap());
+        let seen = [home, away, home, away, away];
+        let looks = Cell::new(0);
+        let now = || {
+            let look = looks.get();
+            looks.set(look + 1);
+            seen[look]
+        };
+        moved(now, home).await;
+        assert_eq!(looks.get(), seen.len());
+    }
 }

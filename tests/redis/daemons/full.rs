@@ -31,7 +31,7 @@ async fn a_full_server_refuses_changes_and_nobody_dies() -> Result<()> {
     let session = mesh.first().peer("n2").await?["statusSince"].clone();
     tokio::time::sleep(LONG).await;
     mesh.expect_all_alive().await?;
-    let (heard, message) = mesh.first().item("store").await?;
+    let (heard, message) = mesh.first().item("store-room").await?;
     ensure!(!heard && message.contains("full"), "{message}");
     let list = mesh.first().get("/control/peers").await?.ok()?;
     ensure!(list["stale"] == false, "{list}");
@@ -43,7 +43,7 @@ async fn a_full_server_refuses_changes_and_nobody_dies() -> Result<()> {
     ensure!(last.wait()?.success());
     server.cli::<()>(&["CONFIG", "SET", "maxmemory", "0"])?;
     until("there is room again", async || Ok(mesh.first().cordon("n2", "room").await?.status == 200)).await?;
-    let (heard, message) = mesh.first().item("store").await?;
+    let (heard, message) = mesh.first().item("store-room").await?;
     ensure!(heard, "{message}");
     let peer = mesh.first().peer("n2").await?;
     ensure!(peer["statusSince"] == session, "its session went on: {peer}");

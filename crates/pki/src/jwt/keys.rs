@@ -17,6 +17,8 @@ use super::{Algorithm, KID_BYTES_MAX};
 pub const SET_BYTES_MAX: usize = 256 * 1024;
 /// How many keys of a set are taken.
 const KEYS_MAX: usize = 64;
+/// How many of one id and one algorithm: each of them is tried for a token.
+const ALIKE_MAX: usize = 4;
 /// The shortest key of RSA, in bits.
 const RSA_BITS_MIN: usize = 2048;
 const COORDINATE_BYTES: usize = 32;
@@ -122,8 +124,16 @@ impl KeySet {
             match key(value, algorithms) {
                 Ok((kid, key)) => {
                     let alike = known.keys.entry(kid).or_default();
-                    if !alike.contains(&key) {
-                        alike.push(key);
+                    let many = alike.iter().filter(|one| one.algorithm() == key.algorithm()).count();
+                    if alike.contains(&key) {
+                        continue;
+                    }
+                    match many < ALIKE_MAX {
+                        true => alike.push(key),
+                        false => known.passed_over.push(format!(
+                            "key {}: {ALIKE_MAX} others have its `kid` and its algorithm",
+                            at + 1
+                        )),
                     }
                 }
                 Err(why) => known.passed_over.push(format!("key {}: {why}", at + 1)),

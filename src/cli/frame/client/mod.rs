@@ -24,7 +24,7 @@ pub use self::line::token_of;
 use self::line::{Line, Lines};
 use super::address::Address;
 use super::error::{self, CliError};
-use super::failure::Failure;
+use super::failure::{Failure, FailureKind};
 use super::output::Notes;
 use super::rpc::Call;
 use super::settings::{Settings, Target};

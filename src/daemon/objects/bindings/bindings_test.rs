@@ -15,7 +15,7 @@ async fn served() -> (Bindings, tokio::task::JoinSet<()>) {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(follow_log(registry.clone()));
     wait_for(registry.view(), omnirelay_store::Revision(0)).await;
-    (Bindings::new(registry, 10), tasks)
+    (Bindings::new(registry, Arc::default(), 10), tasks)
 }
 
 fn called<T>(message: T) -> Request<T> {

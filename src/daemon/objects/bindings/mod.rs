@@ -19,8 +19,10 @@ use tonic::Response;
 use crate::core::peer::difference;
 use crate::daemon::identity::bound::{PRINCIPAL_BYTES_MAX, is_bound};
 use crate::daemon::identity::caller::{Caller, Scope, Scopes};
+use crate::daemon::identity::trust::Trust;
 use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::certificates::administrators::{LastAdministrator, Taken, check_left};
+use crate::daemon::objects::certificates::signer::revoked_by;
 use crate::daemon::objects::feed::{Events, Frame, Noun, Shown, Watches};
 use crate::daemon::objects::serve::serve;
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
@@ -57,6 +59,7 @@ pub fn administers(record: &ViewRecord) -> bool {
 /// Serves `BindingService` from a registry.
 pub struct Bindings {
     registry: Arc<Registry>,
+    trust: Arc<Trust>,
     watches: Watches<pb::BindingEvent>,
 }
 
@@ -71,8 +74,8 @@ serve! {
 
 impl Bindings {
     /// At most `watches_max` watches are served at once.
-    pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
-        Self { watches: Watches::new(registry.clone(), watches_max), registry }
+    pub fn new(registry: Arc<Registry>, trust: Arc<Trust>, watches_max: usize) -> Self {
+        Self { watches: Watches::new(registry.clone(), watches_max), registry, trust }
     }
 
     async fn list_all(
@@ -130,7 +133,7 @@ impl Bindings {
                 let before = if before.is_empty() { Scopes::NONE.to_string() } else { before };
                 let mut changes = Vec::from_iter(difference("scopes", before, wanted.to_string()));
                 if !wanted.contains(Scope::MeshAdmin) {
-                    changes.extend(administrator_taken(registry, reader, found, last)?);
+                    changes.extend(self.administrator_taken(reader, found, last)?);
                 }
                 Ok(Decision { writes, changes, answer: answer(shown) })
             })
@@ -152,11 +155,27 @@ impl Bindings {
             .of_records(&self.registry, binding_id(&asked.id), &[], |reader| {
                 let found = reader.get(&binding_id(&asked.id)).ok_or_else(|| not_found(&asked.id))?;
                 let mut changes = Vec::from_iter(difference("scopes", scopes(&found), Scopes::NONE));
-                changes.extend(administrator_taken(&self.registry, reader, Some(&found), last)?);
+                changes.extend(self.administrator_taken(reader, Some(&found), last)?);
                 let writes = vec![Write::Delete { id: found.record.id.clone() }];
                 Ok(Decision { writes, changes, answer: answer(show(&found)) })
             })
             .await
+    }
+
+    /// What is told of a binding that gives `mesh.admin` no more, where nobody else has it.
+    ///
+    /// # Errors
+    /// `LAST_ADMINISTRATOR`.
+    fn administrator_taken(
+        &self,
+        reader: &Reader<'_>,
+        found: Option<&Arc<ViewRecord>>,
+        last: LastAdministrator,
+    ) -> Result<Option<String>, Fault> {
+        let Some(found) = found.filter(|found| administers(found)) else { return Ok(None) };
+        let revoked = revoked_by(&self.trust, |id| reader.get(id));
+        let taken = Taken { principal: &found.record.id.key, before: &revoked, after: &revoked };
+        check_left(self.registry.view(), reader, taken, last)
     }
 }
 
@@ -182,21 +201,6 @@ answers! { pb::BindingChange: binding, created_at, updated_at }
 
 pub fn binding_id(principal: &str) -> RecordId {
     RecordId::new(BINDING, principal)
-}
-
-/// What is told of a binding that gives `mesh.admin` no more, where nobody else has it.
-///
-/// # Errors
-/// `LAST_ADMINISTRATOR`.
-fn administrator_taken(
-    registry: &Registry,
-    reader: &Reader<'_>,
-    found: Option<&Arc<ViewRecord>>,
-    last: LastAdministrator,
-) -> Result<Option<String>, Fault> {
-    let Some(found) = found.filter(|found| administers(found)) else { return Ok(None) };
-    let taken = Taken { principal: &found.record.id.key, revoked: None };
-    check_left(registry.view(), reader, taken, last)
 }
 
 /// Words that this version does not know give nothing.

@@ -7,24 +7,25 @@
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, RevocationValue};
+use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use omnirelay_wire::reasons;
 
 use super::holder::certificate_of;
-use super::revoked::known;
-use super::{CERTIFICATE, authority_id, revocation_id};
+use super::{CERTIFICATE, authority_id};
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::bindings::{administers, administrators, binding_id};
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::view::{View, ViewRecord};
 
-/// What a change takes away.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a change takes away. Lists are those that are believed: one that nobody has signed revokes nothing.
+#[derive(Clone, Copy, Debug)]
 pub struct Taken<'a> {
     /// Whose binding gives no `mesh.admin` any more; empty: nobody's.
     pub principal: &'a str,
-    /// The list of revocations as it is to be; `None`: as it is.
-    pub revoked: Option<&'a Revocations>,
+    /// The list of revocations as it is.
+    pub before: &'a Revocations,
+    /// As it is to be.
+    pub after: &'a Revocations,
 }
 
 /// What the caller says of it.
@@ -54,9 +55,7 @@ pub fn check_left(
     last: LastAdministrator,
 ) -> Result<Option<String>, Fault> {
     let holders = administrators(view);
-    let before =
-        known(reader.get(&revocation_id()).and_then(|found| found.value::<RevocationValue>()).as_deref())?;
-    let after = taken.revoked.unwrap_or(&before);
+    let Taken { before, after, .. } = taken;
     let stays = |principal: &&String| {
         *principal != taken.principal
             && comes_in(
@@ -75,7 +74,7 @@ pub fn check_left(
         }
     }
     let was = |principal: &String| {
-        comes_in(view.get(&certificates_of(principal)).as_deref(), has_authority(reader), principal, &before)
+        comes_in(view.get(&certificates_of(principal)).as_deref(), has_authority(reader), principal, before)
     };
     match (holders.iter().any(was), last) {
         (false, _) => Ok(None),

@@ -1,12 +1,14 @@
 //! Whose certificate is the last that an administrator comes in by.
 
+use omnirelay_pki::revocation::{Revocations, Revoked};
 use omnirelay_store::MemoryStore;
-use omnirelay_wire::pb::omnirelay::store::v1::BindingValue;
+use omnirelay_wire::pb::omnirelay::store::v1::{BindingValue, RevocationValue};
+use pb::binding_service_server::BindingService as _;
 use prost::Message as _;
 
 use super::tests::{called, initialised, issued_to, leaf, node, reason, remember, until};
 use super::*;
-use crate::daemon::objects::bindings::binding_id;
+use crate::daemon::objects::bindings::{Bindings, binding_id};
 
 fn by_name(operator: &str) -> pb::RevokeCertificateRequest {
     pb::RevokeCertificateRequest { operator: operator.into(), ..Default::default() }
@@ -29,6 +31,21 @@ async fn the_last_certificate_of_an_administrator_is_revoked_only_when_somebody_
     assert_eq!(reason(node.served.revoke(called(by_name("ann"))).await), "LAST_ADMINISTRATOR");
     let one = pb::RevokeCertificateRequest { serial: leaf(&ann).serial.to_string(), ..Default::default() };
     assert_eq!(reason(node.served.revoke(called(one.clone())).await), "LAST_ADMINISTRATOR", "by its number");
+
+    // A list that nobody has signed stops nobody, and is no reason why she would not come in anyhow.
+    let bindings = Bindings::new(node.served.registry.clone(), node.trust.clone(), 1);
+    let mut forged = Revocations::default();
+    forged.revoke(Revoked::Serial(leaf(&ann).serial), 0, i64::from(u32::MAX), "forged");
+    let domain = "m".parse().unwrap();
+    for (what, body) in [("garbage", vec![255; 9]), ("a forged list", revoked::encoded(&domain, &forged))] {
+        let list = RevocationValue { body, ..Default::default() }.encode_to_vec();
+        remember(&node.served.registry, revocation_id(), list).await;
+        // It may be put right before it is seen.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert_eq!(reason(node.served.revoke(called(by_name("ann"))).await), "LAST_ADMINISTRATOR", "{what}");
+        let taken = pb::DeleteBindingRequest { principal: "operator:ann".into(), ..Default::default() };
+        assert_eq!(reason(bindings.delete(called(taken)).await), "LAST_ADMINISTRATOR", "{what}");
+    }
 
     // Whom no binding makes one goes, and so does who is not the last.
     issued_to(&node, "bob").await;

@@ -171,7 +171,7 @@ impl Certificates {
         asked: Asked<'_>,
         change: impl Fn(&Reader<'_>, &mut Revocations, i64) -> Result<Vec<Write>, Fault>,
     ) -> Result<pb::RevocationChange, Fault> {
-        // Nodes administer nothing, and who is let back in takes nobody away.
+        // Nodes administer nothing, and tokens are not counted.
         self.change_unless(asked, LastAdministrator::MayGo, change).await
     }
 
@@ -190,8 +190,11 @@ impl Certificates {
                 let mut list = before.clone();
                 let mut writes = change(reader, &mut list, now)?;
                 let mut changes = differences(&before, &list);
-                let taken = Taken { revoked: Some(&list), ..Taken::default() };
-                changes.extend(check_left(self.registry.view(), reader, taken, last)?);
+                // Who is let back in takes nobody away.
+                if revokes(&before, &list) {
+                    let taken = Taken { principal: "", before: &before, after: &list };
+                    changes.extend(check_left(self.registry.view(), reader, taken, last)?);
+                }
                 if list != before {
                     list.prune(now);
                     let signed = self.signer.signed(&authority, &list, now)?;
@@ -292,6 +295,11 @@ fn differences(before: &Revocations, after: &Revocations) -> Vec<String> {
     let (out, back) = (newly(before, after), newly(after, before));
     let out = out.into_iter().map(|what| format!("{what}: valid -> revoked"));
     out.chain(back.into_iter().map(|what| format!("{what}: revoked -> reinstated"))).collect()
+}
+
+/// Whether something holds in the list after that did not before.
+fn revokes(before: &Revocations, after: &Revocations) -> bool {
+    after.iter().any(|(what, revocation)| revocation.holds() && before.about(what).is_none())
 }
 
 fn word(what: &Revoked) -> String {

@@ -285,10 +285,7 @@ impl Signer {
 
     /// What is revoked, by the records that `get` finds: whatever is signed goes by it.
     pub fn revoked(&self, get: impl Fn(&RecordId) -> Option<Arc<ViewRecord>>) -> Revocations {
-        let value = get(&revocation_id()).and_then(|found| found.value::<RevocationValue>());
-        // Reading the roots takes longer than most decisions, and is seldom needed.
-        let bundle = || bundle_of(&get(&authority_id())?.value::<AuthorityValue>()?.roots).ok();
-        believed(bundle, value.as_deref(), &self.trust.current().revocations, unix_now())
+        revoked_by(&self.trust, get)
     }
 
     /// A list of revocations, signed.
@@ -345,6 +342,14 @@ fn sealed(key: &SealingKey, what: &str, authority: &Authority, now: i64) -> Resu
         since: now,
         unknown_fields: Default::default(),
     })
+}
+
+/// What is revoked, by the records that `get` finds and by what this node enforces already.
+pub fn revoked_by(trust: &Trust, get: impl Fn(&RecordId) -> Option<Arc<ViewRecord>>) -> Revocations {
+    let value = get(&revocation_id()).and_then(|found| found.value::<RevocationValue>());
+    // Reading the roots takes longer than most decisions, and is seldom needed.
+    let bundle = || bundle_of(&get(&authority_id())?.value::<AuthorityValue>()?.roots).ok();
+    believed(bundle, value.as_deref(), &trust.current().revocations, unix_now())
 }
 
 pub fn not_sealed(error: &SealError) -> Fault {

@@ -26,17 +26,18 @@ const NODE_PATIENCE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest answer in bytes: what is said of each item of readiness is a few lines.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// What TLS says of a certificate that counts at another time, in lower case.
+/// What TLS says of a certificate that counts at another time, in lower case, and what [`chain`] makes of it.
 const AT_ANOTHER_TIME: [&str; 5] =
     ["certificate expired", "certificate: expired", "certificateexpired", "not valid yet", "notvalidyet"];
 /// What is said where somebody answers and will not be asked so: by TLS, or where one speaks TLS and the other does not.
-const NOT_SO: [&str; 10] = [
+const NOT_SO: [&str; 11] = [
     "alert",
     "certificate",
     "handshake",
     "tls",
     "corrupt message",
     "invalidcontenttype",
+    "invalid content type",
     "http2 error",
     "protocol error",
     "invalid http",
@@ -213,14 +214,24 @@ mod tests {
             Why::NotValidYetContext { time: other, not_before: time },
         ];
         for why in of_time {
-            let told = Error::InvalidCertificate(why).to_string();
-            assert!(is_about_time(&told), "{told}");
+            let why = Error::InvalidCertificate(why);
+            for told in [why.to_string(), chain(&why)] {
+                assert!(is_about_time(&told), "{told}");
+            }
         }
         for why in [Why::UnknownIssuer, Why::Revoked, Why::BadSignature] {
-            let told = Error::InvalidCertificate(why).to_string();
-            assert!(!is_about_time(&told), "{told}");
+            let why = Error::InvalidCertificate(why);
+            for told in [why.to_string(), chain(&why)] {
+                assert!(!is_about_time(&told), "{told}");
+            }
         }
-        assert!(is_about_time(&Error::AlertReceived(AlertDescription::CertificateExpired).to_string()));
-        assert!(!is_about_time(&Error::AlertReceived(AlertDescription::CertificateRevoked).to_string()));
+        let alerts =
+            [(AlertDescription::CertificateExpired, true), (AlertDescription::CertificateRevoked, false)];
+        for (alert, expected) in alerts {
+            let alert = Error::AlertReceived(alert);
+            for told in [alert.to_string(), chain(&alert)] {
+                assert_eq!(is_about_time(&told), expected, "{told}");
+            }
+        }
     }
 }

@@ -33,7 +33,7 @@ pub fn by_time(
         }
     }
     let coming = iter(now).chain(noticed).boxed();
-    unfold(Merging { log, past, held: None, coming }, |mut merging| async move {
+    unfold(Merging { log, past, held: None, is_silent: false, coming }, |mut merging| async move {
         let next = merging.next().await?;
         Some((next, merging))
     })
@@ -45,6 +45,8 @@ struct Merging {
     past: VecDeque<Happened>,
     /// Of the log, while something that was noticed comes before it.
     held: Option<Happened>,
+    /// The log was waited for once and had no more to tell: what is left of the past is told without it.
+    is_silent: bool,
     /// What is noticed from then on.
     coming: BoxStream<'static, Happened>,
 }
@@ -60,6 +62,9 @@ impl Merging {
                 },
             };
         }
+        if self.is_silent {
+            return self.past.pop_front();
+        }
         let of_log = match self.held.take() {
             Some(held) => Some(held),
             None => tokio::select! {
@@ -68,6 +73,7 @@ impl Merging {
                 () = sleep(LOG_PAUSE) => None,
             },
         };
+        self.is_silent = of_log.is_none();
         match (of_log, self.past.pop_front()) {
             (Some(of_log), Some(noticed)) if is_before(&of_log, &noticed) => {
                 self.past.push_front(noticed);
@@ -162,5 +168,13 @@ mod tests {
             2,
             "a silent log holds nothing back"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_log_is_waited_for_once() {
+        let began = tokio::time::Instant::now();
+        assert_eq!(told(pending().boxed(), (1..=20).map(noticed).collect(), 100, 20).await.len(), 20);
+        let waited = began.elapsed();
+        assert!((LOG_PAUSE..LOG_PAUSE * 2).contains(&waited), "{waited:?}");
     }
 }

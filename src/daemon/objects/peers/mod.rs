@@ -494,6 +494,7 @@ fn present(tenancy: &Tenancy<'_>, record: &ViewRecord) -> pb::Peer {
 
 /// What the record of a peer says with this value.
 fn recorded(record: &ViewRecord, value: PeerValue) -> pb::Peer {
+    let is_alive = value.status() == pb::peer::Status::Alive;
     pb::Peer {
         node_id: record.record.id.key.clone(),
         status: value.status,
@@ -507,7 +508,8 @@ fn recorded(record: &ViewRecord, value: PeerValue) -> pb::Peer {
         cordon_reason: value.cordon_reason,
         created_at: Some(timestamp(record.record.created_at)),
         updated_at: Some(timestamp(record.record.updated_at)),
-        rival: value.rival.map(|rival| rival.control).unwrap_or_default(),
+        // Of one that is gone nobody keeps the record.
+        rival: value.rival.filter(|_| is_alive).map(|rival| rival.control).unwrap_or_default(),
         ..pb::Peer::default()
     }
 }

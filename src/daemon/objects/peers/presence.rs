@@ -289,8 +289,9 @@ impl Presence {
                 }
             }
             // The view is about to be loaded in it.
-            Err(StoreError::EpochChanged { .. }) => {}
+            Err(StoreError::EpochChanged { .. }) => *self.refused_since() = None,
             Err(error) => {
+                *self.refused_since() = None;
                 self.complain(|| warn!(error = %chain(&error), "could not open a session; trying again"));
             }
         }
@@ -401,8 +402,10 @@ impl Presence {
             reason.clone_into(&mut value.status_reason);
             value.status_since = Some(timestamp(self.registry.view().now()));
         }
+        // Of whoever is another daemon than the one with this session that is known anew.
+        let goes_on = value.session == session.instance;
+        value.rival = value.rival.filter(|rival| goes_on && !self.is_outdated(Some(rival)));
         value.session = session.instance;
-        value.rival = value.rival.filter(|rival| !self.is_outdated(Some(rival)));
         let was = value.metadata.take().unwrap_or_default();
         let mut says = self.profile().clone();
         says.campaigns &= !self.withdrawn.load(Ordering::Relaxed);

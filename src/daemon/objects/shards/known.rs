@@ -240,6 +240,8 @@ pub struct Nodes {
     roster: Roster,
     silent: BTreeMap<String, Millis>,
     suspected: BTreeSet<String>,
+    /// Those with a later session than their record tells of, which lives.
+    back: BTreeSet<String>,
     sessions_max: Duration,
     loads: BTreeMap<String, (Arc<ShardLoadValue>, Millis)>,
     now: Millis,
@@ -248,7 +250,7 @@ pub struct Nodes {
 impl Nodes {
     pub fn of(view: &View, gossip: Option<&Gossip>) -> Self {
         let roster = Roster::of(view);
-        let (mut silent, mut heard) = (BTreeMap::new(), BTreeMap::new());
+        let (mut silent, mut heard, mut back) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         let (mut sessions_max, mut live, now) = (Duration::ZERO, 0, view.now());
         for node in roster.nodes() {
             live += usize::from(node.session_live);
@@ -257,6 +259,9 @@ impl Nodes {
                 sessions_max = session.ttl.max(sessions_max);
                 if !node.session_live {
                     silent.insert(node.id.to_owned(), session.deadline);
+                    if view.live_group(&peers::session_id(node.id)).is_some() {
+                        back.insert(node.id.to_owned());
+                    }
                 }
             }
             if let Some(since) = gossip.and_then(|gossip| peers::doubted_for(gossip, view, node.id)) {
@@ -266,7 +271,7 @@ impl Nodes {
             }
         }
         let suspected = member::doubted(heard, live);
-        Self { roster, silent, suspected, sessions_max, loads: loads(view), now }
+        Self { roster, silent, suspected, back, sessions_max, loads: loads(view), now }
     }
 
     /// How long a session of any of them lives without a renewal, at most.
@@ -328,6 +333,7 @@ impl Nodes {
                 node,
                 silent_since: self.silent.get(node.id).copied(),
                 suspected: self.suspected.contains(node.id),
+                is_back: self.back.contains(node.id),
                 over_since: self
                     .load(namespace, node.id)
                     .and_then(|load| load.over_since.as_ref())

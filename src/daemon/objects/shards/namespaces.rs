@@ -391,7 +391,9 @@ pub fn counted(map: &Map<'_>, nodes: &Nodes) -> pb::Namespace {
     let count = |is: &dyn Fn(&ShardValue) -> bool| {
         u32::try_from(values.0.iter().filter(|(_, value)| is(value)).count()).unwrap_or(u32::MAX)
     };
-    let is_gone = |owner: &str| members.get(owner).is_none_or(Member::is_gone);
+    // For a moment it may be back.
+    let is_gone_for_good = |member: &Member| member.is_gone() && member.standing == Standing::Leaving;
+    let is_gone = |owner: &str| members.get(owner).is_none_or(is_gone_for_good);
     let shown = show(map.record);
     let has_nodes = members.values().any(|member| member.standing == Standing::Open);
     let rules = Rules { moves_max: 0, strategy: Strategy::Rendezvous, ..spec.rules() };
@@ -399,7 +401,7 @@ pub fn counted(map: &Map<'_>, nodes: &Nodes) -> pb::Namespace {
     pb::Namespace {
         moving: count(&|value| !value.target.is_empty()),
         unowned: count(&|value| value.owner.is_empty()),
-        orphaned: count(&|value| !value.owner.is_empty() && is_gone(&value.owner)),
+        orphaned: count(&|value| !value.owner.is_empty() && !value.disabled && is_gone(&value.owner)),
         paused: count(&|value| value.paused || value.disabled),
         overloaded: u32::try_from(members.values().filter(|member| member.has_too_much(nodes.now())).count())
             .unwrap_or(u32::MAX),

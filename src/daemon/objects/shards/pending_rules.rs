@@ -32,7 +32,7 @@ pub fn decided(
     asking: &Asking<'_>,
 ) -> (NamespaceValue, Vec<String>) {
     let kept = before.spec.clone().unwrap_or_default();
-    let mut changes = field_changes("", &kept.known(), &wanted.known());
+    let mut changes = rule_changes(&kept.known(), &wanted.known());
     let mut after =
         NamespaceValue { spec: Some(wanted.clone().in_place_of(&kept)), pending: None, ..before.clone() };
     let waiting = before.pending.as_ref().filter(|pending| is_live(pending, asking.now));
@@ -72,6 +72,25 @@ pub fn decided(
         }
     }
     (after, changes)
+}
+
+/// What of rules changes, a line each. The policy comes first, and of each map of nodes only what there is room for: whoever names
+/// many nodes hides nothing behind them.
+fn rule_changes(before: &pb::NamespaceSpec, after: &pb::NamespaceSpec) -> Vec<String> {
+    type Part = fn(pb::NamespaceSpec) -> pb::NamespaceSpec;
+    let parts: [Part; 4] = [
+        |spec| pb::NamespaceSpec { policy: spec.policy, ..Default::default() },
+        |spec| pb::NamespaceSpec {
+            policy: None,
+            weights: Default::default(),
+            capacities: Default::default(),
+            ..spec
+        },
+        |spec| pb::NamespaceSpec { weights: spec.weights, ..Default::default() },
+        |spec| pb::NamespaceSpec { capacities: spec.capacities, ..Default::default() },
+    ];
+    let of = |part: &Part| field_changes("", &part(before.clone()), &part(after.clone()));
+    parts.iter().flat_map(of).collect()
 }
 
 /// Whether it may still be approved.

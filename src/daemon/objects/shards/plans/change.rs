@@ -20,6 +20,7 @@ use crate::daemon::objects::shards::known::{
     NAMESPACE, PLAN, namespace_id, namespace_not_found, not_ready, plan_id, plans_of,
 };
 use crate::daemon::objects::shards::namespaces;
+use crate::daemon::objects::shards::pending_rules;
 use crate::daemon::objects::{SCHEMA_VERSION, timestamp};
 use crate::daemon::registry::act::Reader;
 use crate::daemon::registry::mutate::{Decision, request_hash};
@@ -197,6 +198,11 @@ impl Plans {
         spec.weights.extend(plan.weights.clone());
         spec.weights.extend(plan.removed.iter().map(|node| (node.clone(), 0.0)));
         Spec::of(spec).map_err(Fault::invalid)?;
+        // What waits was shown against other rules.
+        let now = self.registry.view().now();
+        if let Some(pending) = after.pending.take().filter(|pending| pending_rules::is_live(pending, now)) {
+            changes.push(format!("pending: what {} asked for is dropped", pending.proposed_by));
+        }
         after.plan_id.clone_from(&plan.plan_id);
         writes.push(namespaces::put(&plan.namespace, &after));
         Ok(writes)

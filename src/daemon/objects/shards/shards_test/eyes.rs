@@ -82,6 +82,26 @@ async fn another_change_is_no_approval_and_drops_what_waits() {
 }
 
 #[test]
+fn no_number_of_nodes_hides_what_a_policy_loses() {
+    let asking = Asking { principal: "alice", reason: "quicker", now: Millis(0), self_approval: false };
+    let before = NamespaceValue { spec: Some(allowed(|_| {})), ..Default::default() };
+    let mut wanted = allowed(|policy| policy.self_approval = Some(true));
+    wanted.strategy_id = "ring".to_owned();
+    for node in 0..150 {
+        wanted.capacities.insert(format!("node-{node}"), 1);
+        wanted.weights.insert(format!("node-{node}"), 1.0);
+    }
+    let (after, changes) = decided(&before, &wanted, &asking);
+    let pending = after.pending.unwrap();
+    let first = ["policy.selfApproval: - -> true", "strategyId: rendezvous -> ring"];
+    assert_eq!(pending.changes[..2], first);
+    let more = |line: &&String| *line == "and 50 more";
+    assert_eq!((pending.changes.len(), pending.changes.iter().filter(more).count()), (204, 2));
+    assert_eq!(changes[0], "pending: policy.selfApproval: - -> true");
+    assert!(changes.last().unwrap().contains("fewer approvals"), "{changes:?}");
+}
+
+#[test]
 fn what_waits_is_forgotten_after_a_day() {
     const DAY: u64 = 24 * 3600 * 1000;
     let asking = |principal: &'static str, now: u64| Asking {

@@ -215,7 +215,7 @@ fn faults(log: &[Arc<LogEntry>]) -> Vec<String> {
             let (key, bytes) = (&change.after.id.key, &*change.after.value);
             if change.after.id.kind == PEER {
                 let status = PeerValue::decode(bytes).unwrap().status();
-                gone.insert(key.clone(), matches!(status, Status::Dead | Status::Left));
+                gone.insert(key.clone(), matches!(status, Status::Suspect | Status::Dead | Status::Left));
             } else if change.after.id.kind == RELEASE {
                 let value = ShardReleaseValue::decode(bytes).unwrap();
                 let of = |shard: &omnirelay_wire::pb::omnirelay::store::v1::ReleasedShard| {

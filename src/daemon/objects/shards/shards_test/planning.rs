@@ -48,6 +48,16 @@ async fn a_plan_takes_two_and_then_it_is_carried_out() {
         say!(daemons[1], approve(ApprovePlanRequest), id, "carol")
     },);
     assert_eq!((one, other), (Ok(State::Approved), Ok(State::Approved)));
+    // What waits was shown against the rules of before the plan.
+    let rules = || Maps::of(daemon.view()).find("orders").unwrap().value.clone();
+    let mut asked = pb::SetNamespaceRequest {
+        namespace: "orders".to_owned(),
+        spec: rules().spec.clone(),
+        ..Default::default()
+    };
+    asked.spec.get_or_insert_default().policy.get_or_insert_default().self_approval = Some(true);
+    daemon.namespaces.set(called(asked, "alice")).await.unwrap();
+    until("it waits", || rules().pending.is_some()).await;
     assert_eq!(say!(daemon, apply(ApplyPlanRequest), id, "bob"), Ok(State::Running));
     until("b is empty", || daemon.owned("orders", "b") == 0).await;
     daemon.at_rest("orders").await;
@@ -60,8 +70,8 @@ async fn a_plan_takes_two_and_then_it_is_carried_out() {
     assert_eq!(said.iter().filter(|(what, _)| *what == "approved").count(), 1, "{said:?}");
     assert_eq!(faults(&log_of(&*store).await), Vec::<String>::new());
     // It is to own nothing from then on.
-    let maps = Maps::of(daemon.view());
-    assert_eq!(maps.find("orders").unwrap().value.spec.clone().unwrap().weights["b"], 0.0);
+    assert_eq!(rules().spec.clone().unwrap().weights["b"], 0.0);
+    assert_eq!(rules().pending, None);
     assert_eq!(propose(daemon, "alice", |_| {}).await, Err("NOTHING_TO_DO".to_owned()));
 }
 
