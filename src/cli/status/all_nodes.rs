@@ -71,13 +71,12 @@ fn store(node: &Value) -> String {
 
 /// `12.5G free`
 fn disk(node: &Value) -> String {
-    let free = number(node, "diskFreeBytes");
-    if free == 0 && field(node, "diskFreeBytes").is_null() {
+    if field(node, "diskFreeBytes").is_null() {
         return String::new();
     }
-    match free {
-        ..1_073_741_824 => format!("{}M free", free >> 20),
-        _ => format!("{:.1}G free", free as f64 / 1_073_741_824.0),
+    match number(node, "diskFreeBytes") {
+        free @ ..1_073_741_824 => format!("{}M free", free >> 20),
+        free => format!("{:.1}G free", free as f64 / 1_073_741_824.0),
     }
 }
 

@@ -311,14 +311,17 @@ impl<'a> Deciding<'a> {
         }
     }
 
+    /// Whether nothing is being done and nothing waits.
+    fn is_idle(&self, moving: &Moving<'a>, evacuates: bool) -> bool {
+        let is_at_rest = moving.covered.is_empty() && self.steps.is_empty() && self.waits.is_none();
+        is_at_rest && !evacuates && self.pending().is_none()
+    }
+
     /// Whether nothing is being done and nothing waits, and the last plan is long enough over, so that one may be made that no
     /// constraint demands; it is looked again when it is.
     fn may_choose(&mut self, by: Automation, moving: &Moving<'a>, evacuates: bool, pause: Duration) -> bool {
-        let is_idle =
-            !evacuates && moving.covered.is_empty() && self.steps.is_empty() && self.waits.is_none();
         // Who is about to be back, or gone, changes what is to be chosen.
-        let is_settled = is_idle && self.doubtful_owner().is_none();
-        if !is_settled || by == Automation::Off || self.pending().is_some() {
+        if by == Automation::Off || !self.is_idle(moving, evacuates) || self.doubtful_owner().is_some() {
             return false;
         }
         // What somebody has refused is not proposed again at once.

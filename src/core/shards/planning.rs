@@ -51,7 +51,7 @@ pub fn plan(
     let (mut moves, mut bytes, mut cut) = (Vec::new(), 0, 0);
     for one in &plan.moves {
         let Some(planned) = planned(one, &given, &nodes) else { continue };
-        bytes += planned.shard_id.len() + planned.from.len() + planned.to.len() + planned.cause.len() + 12;
+        bytes += encoded_bytes(&planned);
         if bytes > MOVES_BYTES_MAX {
             cut += 1;
             continue;
@@ -87,6 +87,11 @@ pub fn plan(
     Planned { moves, summary, loads, unplaced: plan.unplaced.iter().filter_map(id).collect(), owners }
 }
 
+/// How large a move is in a record, about.
+fn encoded_bytes(one: &pb::PlannedMove) -> usize {
+    one.shard_id.len() + one.from.len() + one.to.len() + one.cause.len() + 12
+}
+
 /// A plan by which these shards go to these nodes for this cause, whatever the rules would say; as many as one plan can have.
 pub fn plan_for(
     name: &str,
@@ -111,7 +116,7 @@ pub fn plan_for(
     });
     planned.moves = moves
         .take_while(|one| {
-            bytes += one.shard_id.len() + one.from.len() + one.to.len() + one.cause.len() + 12;
+            bytes += encoded_bytes(one);
             bytes <= MOVES_BYTES_MAX
         })
         .collect();

@@ -1,8 +1,7 @@
 //! How much room is left on the disk of a data directory.
 
-use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -51,19 +50,20 @@ impl DiskSpace {
             // A file system may be far away, and not answer.
             let looked = tokio::task::spawn_blocking(move || bytes_free(&path)).await;
             *self.free.lock().unwrap_or_else(PoisonError::into_inner) = looked.ok().flatten();
-            match (is_short, self.trouble()) {
+            let trouble = self.trouble();
+            match (is_short, &trouble) {
                 (false, Some(why)) => warn!(why, "the disk of the data directory is nearly full"),
                 (true, None) => info!("the disk of the data directory has room again"),
                 (false, None) | (true, Some(_)) => {}
             }
-            is_short = self.trouble().is_some();
+            is_short = trouble.is_some();
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 }
 
 /// How many bytes this user may still write where a path is, or will be.
-pub fn bytes_free(path: &std::path::Path) -> Option<u64> {
+pub fn bytes_free(path: &Path) -> Option<u64> {
     let existing = path.ancestors().find(|path| path.exists())?;
     let found = rustix::fs::statvfs(existing).ok()?;
     Some(found.f_bavail * found.f_frsize)

@@ -40,6 +40,7 @@ mod sse;
 mod template;
 mod unix;
 mod unread;
+mod writes_through;
 
 use std::convert::Infallible;
 use std::future::Future;

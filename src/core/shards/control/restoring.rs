@@ -21,9 +21,7 @@ impl<'a> Deciding<'a> {
     /// `byChoicePercent` hold it up, and it goes at the pace of all moves.
     pub(super) fn restore(&mut self, moving: &Moving<'a>, evacuates: bool) {
         let scene = self.scene;
-        let is_idle =
-            !evacuates && moving.covered.is_empty() && self.steps.is_empty() && self.waits.is_none();
-        if !is_idle || self.pending().is_some() {
+        if !self.is_idle(moving, evacuates) {
             return;
         }
         let decided = self.decided_at();
