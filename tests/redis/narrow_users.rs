@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
+use omnirelay_core::time::Millis;
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::redis::url::Secret;
 use omnirelay_store::{
-    Commit, CommitError, Epoch, GroupId, GroupRef, Housekept, Kind, OpenGroup, Opened, Pulse, RecordId,
-    RedisStore, Retention, RightsSet, Scan, Store, WritableKinds, Write,
+    Commit, CommitError, Epoch, GroupId, GroupRef, Housekept, Kind, OpenGroup, Opened, Origin, Pulse,
+    RecordId, RedisStore, Retention, Revision, RightsSet, Scan, Store, Version, WritableKinds, Write,
 };
 
 use crate::servers::RedisServer;
@@ -118,6 +119,17 @@ fn put(kind: Kind, key: &str, group: Option<GroupRef>) -> Write {
     Write::Put { id: RecordId::new(kind, key), value: Bytes::from_static(b"x"), group }
 }
 
+fn import(kind: Kind, key: &str) -> Write {
+    let origin = Origin {
+        version: Version(1),
+        revision: Revision(1),
+        created_at: Millis(1),
+        updated_at: Millis(1),
+        writer: "y".into(),
+    };
+    Write::Import { id: RecordId::new(kind, key), value: Bytes::from_static(b"x"), origin }
+}
+
 fn delete(kind: Kind, key: &str) -> Write {
     Write::Delete { id: RecordId::new(kind, key) }
 }
@@ -133,6 +145,7 @@ async fn a_commit_with_a_kind_that_may_not_be_written_writes_nothing() -> Result
         ("a new record", put(SIGNED, "two", None)),
         ("another value", put(SIGNED, "one", None)),
         ("a deletion", delete(SIGNED, "one")),
+        ("a record of another registry", import(SIGNED, "two")),
         ("a kind that nobody knows", put(Kind::of("later"), "x", None)),
     ] {
         let kind = denied.id().kind.clone();
@@ -145,7 +158,7 @@ async fn a_commit_with_a_kind_that_may_not_be_written_writes_nothing() -> Result
         ensure!(digest()? == before, "{what} was done in part");
     }
     // What changes nothing is not refused.
-    scene.write(&scene.narrow, vec![delete(SIGNED, "nothing")]).await?;
+    scene.write(&scene.narrow, vec![delete(SIGNED, "nothing"), import(SIGNED, "one")]).await?;
     scene.write(&scene.narrow, vec![put(OPEN, "b", None)]).await?;
     ensure!(scene.keys(OPEN).await? == ["a", "b"] && scene.keys(SIGNED).await? == ["one"]);
     // By its other rights it reads everything.

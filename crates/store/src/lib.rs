@@ -27,6 +27,7 @@ mod reset_clock;
 mod rules;
 mod switch;
 pub mod whole_file;
+mod write;
 
 pub use self::redis::RedisStore;
 pub use access::{Credentials, Expelled, Readmitted, RightsSet, WritableKinds};
@@ -39,6 +40,7 @@ pub use record_id::{Kind, RecordId};
 pub use reset_clock::{ClockReset, RESET_MIN, RESET_WALLS_MAX, ResetClock, ResetClockError};
 pub use rules::Inventory;
 pub use switch::{Obstacle, Standby, SwitchError, SwitchOrder, Switched};
+pub use write::{ORIGIN_MAX, Origin, Write};
 
 /// The most writes and lease operations of one commit together.
 pub const COMMIT_WRITES_MAX: usize = 256;
@@ -85,11 +87,12 @@ pub struct Record {
     /// Empty for a tombstone.
     pub value: Bytes,
     pub version: Version,
-    /// The commit that wrote it last.
+    /// The commit that wrote it last; of an imported one the commit in the registry that it comes from.
     pub revision: Revision,
     /// The life of a group whose end is this record's end; `None` for one that stays.
     pub group: Option<GroupRef>,
     pub created_at: Millis,
+    /// By store time; of an imported one by that of its registry, which may be ahead.
     pub updated_at: Millis,
     /// The node that wrote it last; empty where the store itself did, at the end of a group.
     pub writer: Arc<str>,
@@ -171,15 +174,6 @@ pub enum Precondition {
     /// This life of the group is over, and no later one is live. Refused during a quarantine or a
     /// [`Grace`].
     GroupOver(GroupRef),
-}
-
-/// One change of one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// Writes the value; a group binds the record's life to it and must be live.
-    Put { id: RecordId, value: Bytes, group: Option<GroupRef> },
-    /// Leaves a tombstone; nothing happens if there is no record, or its group is over.
-    Delete { id: RecordId },
 }
 
 /// Proves that the writer leads `scope`.
@@ -587,14 +581,5 @@ pub trait Store: Send + Sync + 'static {
     /// Who disagrees about which server has the registry, and who is believed; `None`: nobody, or nobody is asked.
     fn disagreement(&self) -> Option<String> {
         None
-    }
-}
-
-impl Write {
-    /// The record it is about.
-    pub fn id(&self) -> &RecordId {
-        match self {
-            Self::Put { id, .. } | Self::Delete { id } => id,
-        }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, Fence, GroupId, Idempotency, KEY_BYTES_MAX, Kind, LeaseOp,
-    OpenGroup, PAGE_MAX, Precondition, Pulse, RecordId, Scan, StoreError, TOKEN_FLOOR_MAX, TTL_MAX,
-    VALUE_BYTES_MAX, Write,
+    ORIGIN_MAX, OpenGroup, Origin, PAGE_MAX, Precondition, Pulse, RecordId, Scan, StoreError,
+    TOKEN_FLOOR_MAX, TTL_MAX, VALUE_BYTES_MAX, Write,
 };
 
 pub(super) fn commit(commit: &Commit) -> Result<(), StoreError> {
@@ -19,9 +19,7 @@ pub(super) fn commit(commit: &Commit) -> Result<(), StoreError> {
         let count = commit.preconditions.len();
         return refuse(format!("a commit has {count} preconditions, more than {COMMIT_WRITES_MAX}"));
     }
-    if commit.writer.len() > KEY_BYTES_MAX {
-        return refuse(format!("a writer's name is longer than {KEY_BYTES_MAX} bytes"));
-    }
+    writer(&commit.writer)?;
     commit.preconditions.iter().try_for_each(precondition)?;
     writes(&commit.writes)?;
     commit.leases.iter().try_for_each(lease)?;
@@ -78,14 +76,16 @@ fn writes(writes: &[Write]) -> Result<(), StoreError> {
     for write in writes {
         let id = match write {
             Write::Put { id, value, group: bound } => {
-                if value.len() > VALUE_BYTES_MAX {
-                    return refuse(format!("the value of `{id}` is larger than {VALUE_BYTES_MAX} bytes"));
-                }
-                bytes += value.len();
+                bytes += value_bytes(id, value)?;
                 bound.iter().try_for_each(|bound| group(&bound.id))?;
                 id
             }
             Write::Delete { id } => id,
+            Write::Import { id, value, origin: of } => {
+                bytes += value_bytes(id, value)?;
+                origin(id, of)?;
+                id
+            }
         };
         record(id)?;
         if !seen.insert(id) {
@@ -93,6 +93,32 @@ fn writes(writes: &[Write]) -> Result<(), StoreError> {
         }
     }
     commit_bytes(bytes)
+}
+
+/// How long a value is, if it is not too long.
+fn value_bytes(id: &RecordId, value: &[u8]) -> Result<usize, StoreError> {
+    if value.len() > VALUE_BYTES_MAX {
+        refuse(format!("the value of `{id}` is larger than {VALUE_BYTES_MAX} bytes"))?;
+    }
+    Ok(value.len())
+}
+
+fn origin(id: &RecordId, of: &Origin) -> Result<(), StoreError> {
+    let counts = [("version", of.version.0), ("revision", of.revision.0)];
+    if let Some((what, _)) = counts.iter().find(|(_, count)| !(1..=ORIGIN_MAX).contains(count)) {
+        return refuse(format!("the {what} that `{id}` comes with is not between 1 and {ORIGIN_MAX}"));
+    }
+    if of.created_at.max(of.updated_at).0 > ORIGIN_MAX {
+        return refuse(format!("a time that `{id}` comes with is later than {ORIGIN_MAX} ms"));
+    }
+    writer(&of.writer)
+}
+
+fn writer(name: &str) -> Result<(), StoreError> {
+    if name.len() > KEY_BYTES_MAX {
+        return refuse(format!("a writer's name is longer than {KEY_BYTES_MAX} bytes"));
+    }
+    Ok(())
 }
 
 /// Checks the bytes of the values of one log entry.

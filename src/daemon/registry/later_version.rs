@@ -221,7 +221,7 @@ impl Store for LaterVersion {
     async fn commit(&self, mut commit: Commit) -> Result<Committed, CommitError> {
         let put = commit.writes.iter().filter_map(|write| match write {
             Write::Put { id, value, .. } => Some((id.clone(), value.clone())),
-            Write::Delete { .. } => None,
+            Write::Delete { .. } | Write::Import { .. } => None,
         });
         let put: Vec<_> = put.collect();
         commit.writes.iter_mut().for_each(Self::add);

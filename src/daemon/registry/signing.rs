@@ -77,6 +77,8 @@ impl Registry {
                 Write::Put { value, .. } => split(value),
                 Write::Delete { .. } if view.may_go(&id) => continue,
                 Write::Delete { .. } => note(),
+                // It has the signature that it had.
+                Write::Import { .. } => continue,
             };
             let value = signing.value(&id, parts, view.next_number(&id).max(least_number()))?;
             written.push(WrittenRecord {
@@ -107,7 +109,7 @@ impl Registry {
         }
         let next = writes.iter().find_map(|write| match write {
             Write::Put { id, value, .. } if *id == by.authority => Some(split(value).payload),
-            Write::Put { .. } | Write::Delete { .. } => None,
+            Write::Put { .. } | Write::Delete { .. } | Write::Import { .. } => None,
         });
         let (signers, authority) = match next {
             // What cannot follow would be refused by all who read it.

@@ -15,6 +15,10 @@ pub fn loses_records_at_restart() -> Defect {
     })
 }
 
+pub fn forgets_writers_at_restart() -> Defect {
+    then(super::forgets_writers)
+}
+
 pub fn loses_the_log_at_restart() -> Defect {
     then(|| Defect { log_page: altering(|page: &mut LogPage| page.entries.clear()), ..Defect::default() })
 }

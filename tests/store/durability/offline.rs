@@ -4,14 +4,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::{FILE_NAME, OpenError, check, compact};
 use omnirelay_store::{
-    Commit, EmbeddedStore, GroupId, Idempotency, IdempotencyKey, Kind, OpenGroup, Opened, RecordId, Store,
-    Write,
+    Commit, EmbeddedStore, GroupId, Idempotency, IdempotencyKey, Kind, ORIGIN_MAX, OpenGroup, Opened, Origin,
+    RecordId, Revision, Scan, Store, Version, Write,
 };
 use redb::{Database, ReadableTable as _, TableDefinition};
 
 use crate::harness::epoch;
+use crate::suite::origin;
 
 const THING: Kind = Kind::of("thing");
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
@@ -82,6 +84,32 @@ async fn a_sound_store_is_told_of_and_left_as_it_is() {
     }
     assert!(check(copy.path()).unwrap().batches_in_log > 50);
     assert_eq!(check(dir.path()).unwrap().batches_in_log, 0);
+}
+
+#[tokio::test]
+async fn records_of_another_registry_are_no_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    let epoch = epoch(&store).await;
+    let id = |key: &str| RecordId::new(THING, key);
+    let ahead = |revision| Origin { updated_at: Millis(ORIGIN_MAX), ..origin(7, revision) };
+    let import = |key, revision| Write::Import { id: id(key), value: Bytes::new(), origin: ahead(revision) };
+    let writes = vec![import("a", 1_000), Write::Put { id: id("b"), value: Bytes::new(), group: None }];
+    for writes in [writes, vec![import("c", 3)], vec![Write::Delete { id: id("c") }]] {
+        store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
+    }
+    let copy = killed(dir.path());
+    drop(store);
+    for dir in [dir.path(), copy.path()] {
+        let report = check(dir).unwrap();
+        assert_eq!((report.inventory.findings, report.head), (Vec::new(), Revision(1_003)));
+        assert_eq!((report.inventory.records[&THING], report.inventory.tombstones), (2, 1));
+        let store = EmbeddedStore::open(dir).unwrap();
+        let scan = Scan { kind: THING, after: None, backwards: false, limit: 1 };
+        let found = store.scan(scan).await.unwrap().records.remove(0);
+        assert_eq!((found.version, found.revision), (Version(7), Revision(1_000)));
+        assert_eq!((found.updated_at, &*found.writer), (Millis(ORIGIN_MAX), &*ahead(1).writer));
+    }
 }
 
 /// Changes the rows of a closed store.

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::embedded::Options;
 use omnirelay_store::{
-    EmbeddedStore, Epoch, Group, GroupId, GroupRef, ManualClock, OpenGroup, Opened, Pulse, Retention, Store,
+    Commit, EmbeddedStore, Epoch, Group, GroupId, GroupRef, Kind, ManualClock, OpenGroup, Opened, Pulse,
+    RecordId, Retention, Store, Write,
 };
 
 use super::Chance;
 use super::disks::{Faults, Loss, SimDisk};
 use crate::harness::epoch;
-use crate::suite::KEEP_ALL;
+use crate::suite::{KEEP_ALL, origin};
 
 const TTL: Duration = Duration::from_secs(90);
 
@@ -83,6 +85,11 @@ impl Place {
         let (epoch, moved_since) = (Some(epoch_of(self).await), Millis(u64::MAX));
         let pulse = Pulse { epoch, renew: vec![of.clone()], moved_since, ..Pulse::default() };
         self.store().pulse(pulse).await.unwrap().renewed[0]
+    }
+
+    async fn commit(&self, writes: Vec<Write>) {
+        let epoch = epoch_of(self).await;
+        self.store().commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
     }
 
     async fn group(&self, of: &GroupRef) -> Group {
@@ -173,6 +180,24 @@ async fn without_the_file_of_the_renewals_nobody_ends_early() {
     place.disk.forget_renewals();
     place.kill();
     assert_eq!(place.group(&of).await.deadline, place.now().after(TTL));
+}
+
+#[tokio::test]
+async fn a_group_whose_record_was_replaced_after_its_end_is_not_spared() {
+    let mut place = Place::new();
+    let (put_over, imported_over) = (place.begin("put over").await, place.begin("imported over").await);
+    let id = |of: &GroupRef| RecordId::new(Kind::of("thing"), of.id.0.as_str());
+    let bound = |of: &GroupRef| Write::Put { id: id(of), value: Bytes::new(), group: Some(of.clone()) };
+    place.commit(vec![bound(&put_over), bound(&imported_over)]).await;
+    let deadline = place.group(&put_over).await.deadline;
+    place.clock.advance(TTL);
+    let import = Write::Import { id: id(&imported_over), value: Bytes::new(), origin: origin(1, 1) };
+    place.commit(vec![Write::Put { id: id(&put_over), value: Bytes::new(), group: None }, import]).await;
+    place.disk.forget_renewals();
+    place.kill();
+    for of in [put_over, imported_over] {
+        assert_eq!(place.group(&of).await.deadline, deadline, "{of}");
+    }
 }
 
 #[tokio::test]

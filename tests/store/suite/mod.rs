@@ -8,6 +8,7 @@ mod commits;
 mod graces;
 mod groups;
 mod idempotency;
+mod imports;
 mod leases;
 mod limits;
 mod log;
@@ -18,10 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_core::time::Millis;
 use omnirelay_store::{
     Beat, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, Idempotency, IdempotencyKey,
-    Kind, Lease, LeaseOp, LogEntry, LogPage, OpenGroup, Opened, PAGE_MAX, Precondition, Pulse, Record,
-    RecordId, Retention, Revision, Scan, Store, Version, Write,
+    Kind, Lease, LeaseOp, LogEntry, LogPage, OpenGroup, Opened, Origin, PAGE_MAX, Precondition, Pulse,
+    Record, RecordId, Retention, Revision, Scan, Store, Version, Write,
 };
 
 use crate::harness::{Harness, InEpoch};
@@ -53,6 +55,20 @@ macro_rules! every_rule {
             revisions_rise_and_name_the_one_before: breaks_the_chain,
             a_commit_of_another_epoch_is_refused: commits_in_any_epoch,
             a_fenced_out_writer_hears_of_the_fence_first: judges_preconditions_before_fences,
+        }
+        imports {
+            an_import_stands_as_it_was: imports_as_it_puts,
+            an_imported_record_goes_on_as_any_other: lets_no_write_be_before_an_import,
+            an_import_leaves_what_is_there: imports_over_what_is_there,
+            an_import_without_effect_raises_no_revision: counts_every_import,
+            an_import_takes_the_place_of_an_expired_record: spares_expired_records_from_imports,
+            an_import_over_a_tombstone_lowers_no_version: imports_with_any_version,
+            an_import_over_a_collected_tombstone_lowers_no_version: imports_with_any_version,
+            a_revision_is_above_all_that_are_imported: repeats_revisions_of_imports,
+            the_log_goes_on_from_an_import: chains_by_counting,
+            an_absurd_origin_is_refused: clamps_origins,
+            the_greatest_origin_is_counted_on_from: counts_origins_inexactly,
+            the_values_of_imports_count: ignores_the_bytes_of_a_commit,
         }
         idempotency {
             a_commit_repeated_under_its_key_is_made_once: applies_replays_twice,
@@ -164,6 +180,7 @@ macro_rules! every_restart_rule {
     ($with:ident $($argument:tt)*) => { $with! { $($argument)*
         restarts {
             records_are_there_after_a_restart: loses_records_at_restart => "the records",
+            imported_records_are_there_after_a_restart: forgets_writers_at_restart => "the imports",
             the_log_is_there_after_a_restart: loses_the_log_at_restart => "the log",
             leases_are_there_after_a_restart: loses_leases_at_restart => "the leases",
             the_epoch_goes_on_through_a_restart: begins_an_epoch_at_restart => "the epoch",
@@ -379,6 +396,17 @@ pub fn put_in(group: &GroupRef, key: &str, value: &str) -> Write {
 
 pub fn delete(key: &str) -> Write {
     Write::Delete { id: id(key) }
+}
+
+/// What a record of another registry was there.
+pub fn origin(version: u64, revision: u64) -> Origin {
+    Origin {
+        version: Version(version),
+        revision: Revision(revision),
+        created_at: Millis(1_000),
+        updated_at: Millis(2_000),
+        writer: "node-z".into(),
+    }
 }
 
 pub fn version(key: &str, version: u64) -> Precondition {

@@ -6,8 +6,11 @@ use omnirelay_store::{
     Commit, CommitError, Committed, Lease, Precondition, Pulse, Retention, Revision, Version,
 };
 
+use super::imports::imported;
 use super::leases::held;
-use super::{HALF, KEEP_ALL, TTL, Trial, acquire, commit, key, leasing, once, put, put_in, release, version};
+use super::{
+    HALF, KEEP_ALL, TTL, Trial, acquire, commit, key, leasing, once, origin, put, put_in, release, version,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 const SAME_CLOCK: Duration = Duration::ZERO;
@@ -19,6 +22,15 @@ pub async fn records_are_there_after_a_restart(t: &mut Trial) {
     let before = t.records().await;
     t.reopen(SAME_CLOCK).await;
     assert_eq!(t.records().await, before, "the records");
+}
+
+pub async fn imported_records_are_there_after_a_restart(t: &mut Trial) {
+    let begin = t.put("before", "x").await.revision;
+    let record = imported(t, "a", origin(7, begin.0 + 1_000)).await;
+    let (records, entries) = (t.records().await, t.log(begin).await.entries);
+    t.reopen(SAME_CLOCK).await;
+    assert_eq!((t.records().await, t.log(begin).await.entries), (records, entries), "the imports");
+    assert!(t.put("b", "x").await.revision > record.revision);
 }
 
 pub async fn the_log_is_there_after_a_restart(t: &mut Trial) {
@@ -167,18 +179,20 @@ pub async fn what_ended_stays_ended_after_a_restart(t: &mut Trial) {
 
 pub async fn a_record_taken_from_an_ended_group_stays_so_after_a_restart(t: &mut Trial) {
     let overwritten = t.open("overwritten", TTL, "secret").await;
+    let imported_over = t.open("imported over", TTL, "secret").await;
     let found_gone = t.open("found gone", TTL, "secret").await;
     t.done(commit(vec![put_in(&overwritten, "a", "x"), put_in(&overwritten, "b", "x")])).await;
-    t.done(commit(vec![put_in(&found_gone, "c", "x")])).await;
+    t.done(commit(vec![put_in(&found_gone, "c", "x"), put_in(&imported_over, "d", "x")])).await;
     t.advance(TTL).await;
     t.put("a", "another's").await;
+    imported(t, "d", origin(1, 1)).await;
     t.done(Commit { preconditions: vec![version("c", 0)], ..Commit::default() }).await;
     t.reopen(SAME_CLOCK).await;
-    for over in [&overwritten, &found_gone] {
+    for over in [&overwritten, &imported_over, &found_gone] {
         assert!(!t.is_live(over).await, "{over}");
         assert_eq!(t.pulse(&[over]).await.renewed, [None], "{over} cannot be renewed");
     }
-    assert_eq!(t.keys().await, ["a"]);
+    assert_eq!(t.keys().await, ["a", "d"]);
 }
 
 pub async fn a_long_deadline_is_kept_by_a_restart(t: &mut Trial) {

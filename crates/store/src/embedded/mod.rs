@@ -363,7 +363,7 @@ fn serve_reads(shared: &Shared, mut reads: mpsc::Receiver<Read>) {
 /// The bytes of the values that a commit writes.
 fn commit_bytes(commit: &Commit) -> usize {
     let value = |write: &Write| match write {
-        Write::Put { value, .. } => value.len(),
+        Write::Put { value, .. } | Write::Import { value, .. } => value.len(),
         Write::Delete { .. } => 0,
     };
     commit.writes.iter().map(value).sum()

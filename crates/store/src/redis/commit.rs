@@ -7,7 +7,7 @@ use redis::Cmd;
 
 use super::super::rules::answer_key;
 use super::super::{
-    COMMIT_BYTES_MAX, Change, Commit, CommitError, Committed, Epoch, GroupRef, LeaseOp, LogEntry,
+    COMMIT_BYTES_MAX, Change, Commit, CommitError, Committed, Epoch, GroupRef, LeaseOp, LogEntry, Origin,
     Precondition, Record, RecordId, Revision, StoreError, Version, Write, limits,
 };
 use super::reply::{self, Reply, incompatible};
@@ -55,6 +55,10 @@ fn add_write(command: &mut Cmd, write: &Write) {
             command.arg("p").arg(id.kind.0.as_ref()).arg(&id.key).arg(value.as_ref()).arg(group).arg(instance)
         }
         Write::Delete { id } => command.arg("d").arg(id.kind.0.as_ref()).arg(&id.key),
+        Write::Import { id, value, origin: Origin { version, revision, created_at, updated_at, writer } } => {
+            command.arg("i").arg(id.kind.0.as_ref()).arg(&id.key).arg(value.as_ref());
+            command.arg(version.0).arg(revision.0).arg(created_at.0).arg(updated_at.0).arg(writer.as_ref())
+        }
     };
 }
 
@@ -153,7 +157,7 @@ fn entry(commit: Commit, mut reply: Reply) -> Result<Arc<LogEntry>, StoreError> 
     Ok(Arc::new(LogEntry { revision, previous, at, writer: commit.writer, changes, leases, forgotten }))
 }
 
-/// The change that the next effective write made: a deletion of what was not there made none.
+/// The change that the next effective write made: a deletion of what was not there made none, nor did an import of what was.
 fn change_of(
     writes: &mut impl Iterator<Item = Write>,
     mut reply: Reply,
@@ -166,21 +170,16 @@ fn change_of(
     let write = writes.find(|write| write.id().key == key && write.id().kind.0 == kind);
     let write = write.ok_or_else(|| incompatible("a change that was not asked for"))?;
     let deleted = matches!(write, Write::Delete { .. });
-    let (id, value, group): (RecordId, Bytes, Option<GroupRef>) = match write {
-        Write::Put { id, value, group } => (id, value, group),
-        Write::Delete { id } => (id, Bytes::new(), None),
+    let (id, value, group, origin): (RecordId, Bytes, Option<GroupRef>, Option<Origin>) = match write {
+        Write::Put { id, value, group } => (id, value, group, None),
+        Write::Delete { id } => (id, Bytes::new(), None, None),
+        Write::Import { id, value, origin } => (id, value, None, Some(origin)),
+    };
+    let (revision, updated_at, writer) = match origin {
+        Some(origin) => (origin.revision, origin.updated_at, origin.writer),
+        None => (revision, at, Arc::clone(writer)),
     };
     let before = (!before.is_empty()).then(|| reply::record(id.clone(), before)).transpose()?;
-    let after = Record {
-        id,
-        value,
-        version,
-        revision,
-        group,
-        created_at,
-        updated_at: at,
-        writer: Arc::clone(writer),
-        deleted,
-    };
+    let after = Record { id, value, version, revision, group, created_at, updated_at, writer, deleted };
     Ok(Change { before, after, expired: false })
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::super::{
-    Change, Commit, CommitError, Committed, GroupRef, Lease, LogEntry, Precondition, Record, RecordId,
-    Revision, StoreError, Version, Write, limits,
+    Change, Commit, CommitError, Committed, GroupRef, Lease, LogEntry, Origin, Precondition, Record,
+    RecordId, Revision, StoreError, Version, Write, limits,
 };
 use super::records::Planned;
 use super::{Step, Table, TablesMut, keys, rows};
@@ -13,6 +15,8 @@ use super::{Step, Table, TablesMut, keys, rows};
 /// What a commit will write, judged as a whole before any of it is.
 #[derive(Default)]
 pub(super) struct Plan {
+    /// Of its log entry.
+    pub revision: Revision,
     pub changes: Vec<Planned>,
     pub leases: Vec<Lease>,
     /// Leases that nobody will know any more.
@@ -33,10 +37,7 @@ impl<T: TablesMut> Step<'_, T> {
             return Ok(replayed);
         }
         let plan = self.plan(commit)?;
-        for end in &plan.ends {
-            self.keep_end(end)?;
-        }
-        let entry = self.write(plan.changes, (plan.leases, plan.forgotten), &commit.writer)?;
+        let entry = self.write(plan, &commit.writer)?;
         self.keep_answer(commit, entry.revision)?;
         Ok(Committed::Done(entry))
     }
@@ -49,6 +50,7 @@ impl<T: TablesMut> Step<'_, T> {
         for precondition in &commit.preconditions {
             self.check(precondition, &mut seen, &mut plan)?;
         }
+        plan.revision = self.revision_of(&commit.writes, &mut seen)?;
         for write in &commit.writes {
             self.plan_write(write, &commit.writer, &mut seen, &mut plan)?;
         }
@@ -106,7 +108,20 @@ impl<T: TablesMut> Step<'_, T> {
         stored.group.clone()
     }
 
-    /// Adds to `plan` the change that `write` makes; none when it deletes what is not there.
+    /// The revision of the entry that makes `writes`: above the head, and above what is imported.
+    fn revision_of<'a>(&self, writes: &'a [Write], seen: &mut Seen<'a>) -> Result<Revision, StoreError> {
+        let mut revision = self.next_revision();
+        for write in writes {
+            let Write::Import { id, origin, .. } = write else { continue };
+            if !self.see(id, seen)?.is_some_and(|stored| self.is_there(stored)) {
+                revision = revision.max(next(origin.revision));
+            }
+        }
+        Ok(revision)
+    }
+
+    /// Adds to `plan` the change that `write` makes; none when it deletes what is not there, or
+    /// imports what is.
     fn plan_write<'a>(
         &self,
         write: &'a Write,
@@ -123,15 +138,11 @@ impl<T: TablesMut> Step<'_, T> {
                     return Err(CommitError::GroupOver(of.clone()));
                 }
                 plan.ends.extend(self.end_that_hides(stored.as_ref()));
-                let version = match &stored {
-                    Some(stored) => Version(stored.version.0.saturating_add(1)),
-                    None => self.first_version(&id.kind)?,
-                };
                 Record {
                     id: id.clone(),
                     value: value.clone(),
-                    version,
-                    revision: self.next_revision(),
+                    version: self.next_version(id, stored.as_ref())?,
+                    revision: plan.revision,
                     group: group.clone(),
                     created_at: there.map_or(self.now, |there| there.created_at),
                     updated_at: self.now,
@@ -140,21 +151,34 @@ impl<T: TablesMut> Step<'_, T> {
                 }
             }
             Write::Delete { .. } => match there {
-                Some(there) => self.tombstone(there, writer),
+                Some(there) => self.tombstone(there, plan.revision, writer),
                 None => return Ok(()),
             },
+            Write::Import { .. } if there.is_some() => return Ok(()),
+            Write::Import { value, origin, .. } => {
+                plan.ends.extend(self.end_that_hides(stored.as_ref()));
+                imported(id, value, origin, self.next_version(id, stored.as_ref())?)
+            }
         };
         plan.changes.push(Planned { stored, after, expired: false });
         Ok(())
     }
 
-    /// What `record` leaves behind when it is deleted in the next entry.
-    pub(super) fn tombstone(&self, record: &Record, writer: &Arc<str>) -> Record {
+    /// The version of what is written where `stored` is in the table.
+    fn next_version(&self, id: &RecordId, stored: Option<&Record>) -> Result<Version, StoreError> {
+        match stored {
+            Some(stored) => Ok(Version(stored.version.0.saturating_add(1))),
+            None => self.first_version(&id.kind),
+        }
+    }
+
+    /// What `record` leaves behind when it is deleted in the entry of `revision`.
+    pub(super) fn tombstone(&self, record: &Record, revision: Revision, writer: &Arc<str>) -> Record {
         Record {
             id: record.id.clone(),
-            value: bytes::Bytes::new(),
+            value: Bytes::new(),
             version: Version(record.version.0.saturating_add(1)),
-            revision: self.next_revision(),
+            revision,
             group: None,
             created_at: record.created_at,
             updated_at: self.now,
@@ -163,16 +187,15 @@ impl<T: TablesMut> Step<'_, T> {
         }
     }
 
-    /// Writes the changes and their one log entry; the empty entry at the head if there are none.
-    pub(super) fn write(
-        &mut self,
-        changes: Vec<Planned>,
-        (leases, forgotten): (Vec<Lease>, Vec<Lease>),
-        writer: &Arc<str>,
-    ) -> Result<Arc<LogEntry>, StoreError> {
+    /// Writes what is planned and its one log entry; the empty entry at the head if it changes nothing.
+    pub(super) fn write(&mut self, plan: Plan, writer: &Arc<str>) -> Result<Arc<LogEntry>, StoreError> {
+        let Plan { revision, changes, leases, forgotten, ends } = plan;
+        for end in &ends {
+            self.keep_end(end)?;
+        }
         let previous = self.state.head;
         let is_empty = changes.is_empty() && leases.is_empty() && forgotten.is_empty();
-        let revision = if is_empty { previous } else { self.next_revision() };
+        let revision = if is_empty { previous } else { revision };
         for planned in &changes {
             self.write_record(planned)?;
         }
@@ -212,8 +235,27 @@ impl<T: TablesMut> Step<'_, T> {
         Ok(seen.get(id).and_then(Option::as_ref))
     }
 
-    fn next_revision(&self) -> Revision {
-        Revision(self.state.head.0.saturating_add(1))
+    pub(super) fn next_revision(&self) -> Revision {
+        next(self.state.head)
+    }
+}
+
+fn next(revision: Revision) -> Revision {
+    Revision(revision.0.saturating_add(1))
+}
+
+/// The record of another registry, of this version at least.
+fn imported(id: &RecordId, value: &Bytes, origin: &Origin, version_min: Version) -> Record {
+    Record {
+        id: id.clone(),
+        value: value.clone(),
+        version: origin.version.max(version_min),
+        revision: origin.revision,
+        group: None,
+        created_at: origin.created_at,
+        updated_at: origin.updated_at,
+        writer: Arc::clone(&origin.writer),
+        deleted: false,
     }
 }
 

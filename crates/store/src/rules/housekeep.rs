@@ -10,6 +10,7 @@ use super::super::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Epoch, GroupId, GroupRef, Housekept, Record, Retention, Revision,
     StoreError,
 };
+use super::commit::Plan;
 use super::records::Planned;
 use super::{GroupState, Keep, Step, Stretch, Table, TablesMut, keys, rows};
 
@@ -41,8 +42,7 @@ impl<T: TablesMut> Step<'_, T> {
         }
         let nobody: Arc<str> = Arc::default();
         let mut room = Room { records: COMMIT_WRITES_MAX, bytes: COMMIT_BYTES_MAX };
-        let mut changes = Vec::new();
-        let mut ends = Vec::new();
+        let mut plan = Plan { revision: self.next_revision(), ..Plan::default() };
         for (id, mut group) in self.unswept_groups() {
             let over_through = group.over_through(self.now);
             let (members, whole) = self.members_through(&id, over_through, &mut room)?;
@@ -51,22 +51,19 @@ impl<T: TablesMut> Step<'_, T> {
                 self.tables.put_group(&id, group, Keep::WhileRunning)?;
             }
             if !members.is_empty() {
-                ends.push(GroupRef { id, instance: over_through });
+                plan.ends.push(GroupRef { id, instance: over_through });
             }
             for stored in members {
-                let after = self.tombstone(&stored, &nobody);
-                changes.push(Planned { stored: Some(stored), after, expired: true });
+                let after = self.tombstone(&stored, plan.revision, &nobody);
+                plan.changes.push(Planned { stored: Some(stored), after, expired: true });
             }
             if !whole {
                 done.more = true;
                 break;
             }
         }
-        done.records_expired = changes.len();
-        for end in &ends {
-            self.keep_end(end)?;
-        }
-        self.write(changes, (Vec::new(), Vec::new()), &nobody)?;
+        done.records_expired = plan.changes.len();
+        self.write(plan, &nobody)?;
         Ok(())
     }
 

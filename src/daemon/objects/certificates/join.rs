@@ -158,7 +158,7 @@ impl Certificates {
         let record = record_of(holder);
         let put = writes.iter_mut().find_map(|write| match write {
             Write::Put { id, value, .. } if *id == record => Some(value),
-            Write::Put { .. } | Write::Delete { .. } => None,
+            Write::Put { .. } | Write::Delete { .. } | Write::Import { .. } => None,
         });
         let Some(put) = put.filter(|_| !key.is_empty()) else { return Ok(None) };
         let held = CertificateValue::decode(put.clone()).map_err(|_| super::unreadable())?;

@@ -3,7 +3,7 @@
 -- ARGV: epoch, writer, fence scope (empty: none), fence token, idempotency key (empty: none), request hash,
 -- answer, limit of value bytes, counts of preconditions, writes and lease operations; then these themselves:
 --   v kind key version | l group instance | o group instance
---   p kind key value group(empty: none) instance | d kind key
+--   p kind key value group(empty: none) instance | d kind key | i kind key value version revision created updated writer
 --   a scope group instance floor | r scope token | f scope
 
 local at = 12
@@ -86,11 +86,14 @@ for index = 1, tonumber(ARGV[9]) do
   end
 end
 
+-- Of the entry: above the head, and above those that are imported.
 local revision = state.head + 1
 local value_bytes = 0
 local planned = {}
 
-local function first_version(kind)
+-- The version of what is written where `record` is stored.
+local function next_version(kind, record)
+  if record then return record.version + 1 end
   return (tonumber(redis.call('HGET', FLOORS, kind) or 0)) + 1
 end
 
@@ -98,27 +101,35 @@ for _ = 1, tonumber(ARGV[10]) do
   local what, kind, key = take(), take(), take()
   local record = stored(kind, key)
   local there = record and is_there(record, state)
-  local plan = { kind = kind, key = key, record = record }
+  local plan = { kind = kind, key = key, record = record, updated = now, writer = writer, flags = 0 }
+  local changes = true
   if what == 'p' then
-    local value, group, instance = take(), take(), tonumber(take())
+    local group, instance
+    plan.value, group, instance = take(), take(), tonumber(take())
     if group ~= '' then
       if not live_group(group, instance, now) then return { 'over', group, instance } end
-      plan.group, plan.instance = group, instance
+      plan.group, plan.instance, plan.flags = group, instance, BOUND
     end
-    plan.version = record and record.version + 1 or first_version(kind)
+    plan.version = next_version(kind, record)
     plan.created = there and record.created or now
-    plan.after = record_row(plan.group and BOUND or 0, plan.version, revision, plan.created, now,
-      instance, group, writer, value)
-    value_bytes = value_bytes + #value
-    planned[#planned + 1] = plan
-  elseif there then
-    plan.deleted = true
-    plan.version = record.version + 1
-    plan.created = record.created
-    plan.after = record_row(DELETED, plan.version, revision, plan.created, now, 0, '', writer, '')
+  elseif what == 'i' then
+    plan.value, plan.version, plan.revision = take(), tonumber(take()), tonumber(take())
+    plan.created, plan.updated, plan.writer = tonumber(take()), tonumber(take()), take()
+    changes = not there
+    if changes then
+      plan.version = math.max(plan.version, next_version(kind, record))
+      revision = math.max(revision, plan.revision + 1)
+    end
+  else
+    changes = there
+    if changes then
+      plan.value, plan.version, plan.created, plan.flags = '', record.version + 1, record.created, DELETED
+    end
+  end
+  if changes then
+    value_bytes = value_bytes + #plan.value + (record and record.value_bytes or 0)
     planned[#planned + 1] = plan
   end
-  if planned[#planned] == plan and record then value_bytes = value_bytes + record.value_bytes end
 end
 if value_bytes > tonumber(ARGV[8]) then return { 'bytes', value_bytes } end
 
@@ -178,7 +189,7 @@ end
 -- All that is judged is judged: from here on everything is written.
 for _, plan in ipairs(planned) do
   if not plan.record then check_type(order_key(plan.kind), 'zset') end
-  if plan.deleted or plan.record and plan.record.deleted then check_type(TOMBSTONES, 'zset') end
+  if plan.flags == DELETED or plan.record and plan.record.deleted then check_type(TOMBSTONES, 'zset') end
   if plan.group or plan.record and plan.record.group then check_type(MEMBERS, 'zset') end
 end
 if ARGV[5] ~= '' then check_type(ANSWER_TIMES, 'zset') end
@@ -188,6 +199,8 @@ if #planned > 0 or #scopes > 0 or #forgotten > 0 then
   local entry = new_entry(state, writer)
   for _, plan in ipairs(planned) do
     local before = plan.record and not plan.record.deleted and plan.record.row
+    plan.after = record_row(plan.flags, plan.version, plan.revision or revision, plan.created, plan.updated,
+      plan.instance, plan.group, plan.writer, plan.value)
     add_change(entry, false, plan.kind, plan.key, before, plan.after)
     answer[#answer + 1] = { plan.version, plan.created, before or '', plan.key, plan.kind }
   end
@@ -204,14 +217,14 @@ if #planned > 0 or #scopes > 0 or #forgotten > 0 then
     entry[#entry + 1] = lease
     answer[#answer + 1] = lease
   end
-  answer[2] = append(state, entry)
+  answer[2] = append(state, entry, revision)
 end
 for _, plan in ipairs(planned) do
   local kind, key = plan.kind, plan.key
   redis.call('HSET', records_key(kind), key, plan.after)
   if not plan.record then redis.call('ZADD', order_key(kind), 0, key) end
   if plan.group then redis.call('ZADD', MEMBERS, 0, member_of(plan.group, plan.instance, kind, key)) end
-  if plan.deleted then redis.call('ZADD', TOMBSTONES, now, kind .. '\0' .. key) end
+  if plan.flags == DELETED then redis.call('ZADD', TOMBSTONES, now, kind .. '\0' .. key) end
 end
 for _, scope in ipairs(scopes) do
   redis.call('HSET', LEASES, scope, lease_row(leases[scope]))

@@ -256,12 +256,12 @@ local function add_change(entry, expired, kind, key, before, after)
   entry[at + 4] = after
 end
 
--- Appends an entry and moves the head. The first write of a step, so that a log that refuses it stops all.
-local function append(state, entry)
-  local revision = digits(state.head + 1)
-  local added = redis.pcall('XADD', LOG, revision .. '-0', unpack(entry))
+-- Appends an entry and moves the head to its revision, which is above it. The first write of a step, so that a log that
+-- refuses it stops all.
+local function append(state, entry, revision)
+  local added = redis.pcall('XADD', LOG, digits(revision) .. '-0', unpack(entry))
   if type(added) == 'table' and added.err then error({ err = added.err .. ' (XADD ' .. LOG .. ')' }) end
-  redis.call('HSET', META, 'head', revision, 'clock', digits(state.now), 'offset', digits(state.offset))
-  state.head = state.head + 1
-  return state.head
+  redis.call('HSET', META, 'head', digits(revision), 'clock', digits(state.now), 'offset', digits(state.offset))
+  state.head = revision
+  return revision
 end

@@ -117,7 +117,7 @@ local function expire()
       plan.after = record_row(DELETED, record.version + 1, state.head + 1, record.created, now, 0, '', '', '')
       add_change(entry, true, plan.kind, plan.key, record.row, plan.after)
     end
-    append(state, entry)
+    append(state, entry, state.head + 1)
     for _, plan in ipairs(plans) do
       redis.call('HSET', records_key(plan.kind), plan.key, plan.after)
       redis.call('ZREM', MEMBERS, plan.member)

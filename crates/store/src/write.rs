@@ -1,0 +1,51 @@
+//! Writes: how one record changes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use omnirelay_core::time::Millis;
+
+use super::{GroupRef, RecordId, Revision, Version};
+
+/// The greatest version and revision of an [`Origin`], and its latest time in ms: half of what a double can still count, so
+/// that those of the store go on from there.
+pub const ORIGIN_MAX: u64 = 1 << 52;
+
+/// One change of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Writes the value; a group binds the record's life to it and must be live.
+    Put { id: RecordId, value: Bytes, group: Option<GroupRef> },
+    /// Leaves a tombstone; nothing happens if there is no record, or its group is over.
+    Delete { id: RecordId },
+    /// Writes a record of another registry as it was there, bound to no group; nothing happens if there is a record whose group
+    /// is not over.
+    ///
+    /// Its version is that of `origin`, or the one that [`Write::Put`] would have given if that is greater. The revision of the
+    /// log entry is above all that are imported in it, so that none is given out again; what else is written in the commit has
+    /// that one.
+    Import { id: RecordId, value: Bytes, origin: Origin },
+}
+
+/// What a record was in the registry that it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// 1 to [`ORIGIN_MAX`].
+    pub version: Version,
+    /// 1 to [`ORIGIN_MAX`].
+    pub revision: Revision,
+    /// At most [`ORIGIN_MAX`], as `updated_at`, which may be later than store time.
+    pub created_at: Millis,
+    pub updated_at: Millis,
+    /// At most [`KEY_BYTES_MAX`](super::KEY_BYTES_MAX) bytes, and empty where that store itself wrote it.
+    pub writer: Arc<str>,
+}
+
+impl Write {
+    /// The record it is about.
+    pub fn id(&self) -> &RecordId {
+        match self {
+            Self::Put { id, .. } | Self::Delete { id } | Self::Import { id, .. } => id,
+        }
+    }
+}
