@@ -10,7 +10,7 @@ pub const HEAD_START: Duration = Duration::from_millis(300);
 /// What QUIC has sent first it sends again after a second, if that was lost.
 const GRACE: Duration = Duration::from_secs(2);
 /// For how long it is remembered that HTTP/3 did not come up; twice as long each time, up to [`BLOCKED_MAX`].
-const BLOCKED: Duration = Duration::from_secs(10);
+const BLOCKED: Duration = Duration::from_secs(5);
 const BLOCKED_MAX: Duration = Duration::from_secs(300);
 
 /// Why a call did not go over HTTP/3.
@@ -66,6 +66,11 @@ impl Memory {
     /// Why it did not come up the last time; `None`: it did, or was not tried.
     pub fn why(&self) -> Option<Downgrade> {
         self.blocked.map(|blocked| blocked.why)
+    }
+
+    /// Whether it did not come up several times in a row: once may be a moment in which a host was busy.
+    pub fn is_repeated(&self) -> bool {
+        self.blocked.is_some_and(|blocked| blocked.wait > BLOCKED)
     }
 
     /// Notes that it did not come up.
@@ -159,7 +164,8 @@ mod tests {
     async fn what_did_not_come_up_is_tried_again_and_ever_more_seldom() {
         let (mut memory, begun) = (Memory::default(), Instant::now());
         let mut waits = Vec::new();
-        for _ in 0..8 {
+        for times in 0..8 {
+            assert_eq!(memory.is_repeated(), times > 1);
             memory.note_failure(Downgrade::NoAnswer, Instant::now());
             assert_eq!(memory.is_blocked(Instant::now()), Some(Downgrade::NoAnswer));
             let asked = Instant::now();
@@ -168,7 +174,7 @@ mod tests {
             }
             waits.push(asked.elapsed().as_secs());
         }
-        assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300]);
         assert_eq!(memory.why(), Some(Downgrade::NoAnswer));
         memory.forget();
         assert_eq!((memory.why(), memory.is_blocked(begun)), (None, None));

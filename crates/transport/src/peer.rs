@@ -124,6 +124,8 @@ pub struct Used {
     pub protocol: Option<Protocol>,
     /// Why it is not HTTP/3.
     pub why: Option<Downgrade>,
+    /// It is to be as long as nothing changes: HTTP/3 is not offered, or did not come up several times in a row.
+    pub is_lasting: bool,
     pub rtt: Option<Duration>,
     /// No connection could be opened, several times in a row.
     pub is_unreachable: bool,
@@ -205,16 +207,18 @@ impl Peer {
         let state = self.state();
         let open = [&state.http3, &state.http2].into_iter().flatten().find(|open| open.is_open());
         let protocol = open.map(|open| open.protocol());
+        let is_offered = self.may_http3(&state);
         let why = match protocol {
             Some(Protocol::Http3) => None,
             Some(Protocol::Http2) | None => {
-                state.memory.why().or((!self.may_http3(&state)).then_some(Downgrade::NotOffered))
+                state.memory.why().or((!is_offered).then_some(Downgrade::NotOffered))
             }
         };
+        let is_lasting = why.is_some() && (!is_offered || state.memory.is_repeated());
         // Once may be a node that is being started.
         let is_unreachable =
             protocol.is_none() && state.failed.as_ref().is_some_and(|failed| failed.wait > AGAIN);
-        Used { protocol, why, rtt: open.and_then(|open| open.rtt()), is_unreachable }
+        Used { protocol, why, is_lasting, rtt: open.and_then(|open| open.rtt()), is_unreachable }
     }
 
     /// Sends a datagram over the connection that is open, if there is one over QUIC; it may be lost.

@@ -42,7 +42,8 @@ pub fn reach(registry: &Registry, transport: &Transport, gossip: Option<&Gossip>
             Some(used) if used.is_unreachable => "no_connection",
             Some(_) | None => "",
         };
-        let over_http2 = used.filter(|used| used.protocol == Some(Protocol::Http2));
+        // Once may be a moment in which one of both hosts was busy.
+        let over_http2 = used.filter(|used| used.protocol == Some(Protocol::Http2) && used.is_lasting);
         let downgrade = over_http2.and_then(|used| used.why).map(Downgrade::word).unwrap_or_default();
         let [gossip, unreached, downgrade] = [gossip, unreached, downgrade].map(str::to_owned);
         let is_well = gossip.is_empty() && unreached.is_empty() && downgrade.is_empty();
