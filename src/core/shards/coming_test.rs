@@ -39,3 +39,24 @@ fn shards_go_back_to_a_node_whose_drain_was_taken_back_so() {
     world.settle();
     assert_eq!(world.owned("n2"), 0);
 }
+
+#[test]
+fn a_node_that_comes_does_not_wait_for_what_had_to_move() {
+    let policy = pb::RebalancePolicy {
+        balance: pb::rebalance_policy::Automation::Automatic.into(),
+        cooldown_ms: Some(60_000),
+        ..at_once()
+    };
+    let mut world = World::new(4, 64, policy);
+    world.node("n1").gone_since = Some(world.now);
+    world.settle();
+    assert_eq!((world.owned("n1"), world.states()), (0, vec![PlanState::Completed]));
+    let at = world.now;
+    world.node("n1").gone_since = None;
+    world.settle();
+    assert!(world.owned("n1") > 0 && world.now < at.after(Duration::from_secs(60)), "{}", world.owned("n1"));
+    // The next by choice waits for that one.
+    let before = world.owned("n1");
+    let decision = world.decide();
+    assert!(decision.steps.is_empty() && decision.again.is_some_and(|again| again > world.now), "{before}");
+}

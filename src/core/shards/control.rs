@@ -12,7 +12,7 @@ pub use moving::progress;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use omnirelay_core::rebalance::Standing;
+use omnirelay_core::rebalance::{Cause, Standing};
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, RebalancePlanValue, ShardValue};
@@ -324,10 +324,15 @@ impl<'a> Deciding<'a> {
         if by == Automation::Off || !self.is_idle(moving, evacuates) || self.doubtful_owner().is_some() {
             return false;
         }
-        // What somebody has refused is not proposed again at once.
-        let refused = self.scene.plans.values().filter_map(|value| value.plan.as_ref()?.ended_at);
+        // What somebody has refused is not proposed again at once. What had to move says nothing about how soon others may.
+        let chosen =
+            self.scene.plans.values().filter_map(|value| value.plan.as_ref()).filter(|plan| !is_forced(plan));
+        let refused = chosen.filter_map(|plan| plan.ended_at);
         let now = self.scene.now;
-        let ended = refused.chain(self.scene.namespace.plan_ended).map(|at| millis(&at).as_of(now)).max();
+        let last = self.scene.plans.get(self.scene.namespace.plan_id.as_str());
+        let was_forced = last.and_then(|value| value.plan.as_ref()).is_some_and(is_forced);
+        let last = self.scene.namespace.plan_ended.filter(|_| !was_forced);
+        let ended = refused.chain(last).map(|at| millis(&at).as_of(now)).max();
         let cooled = ended.unwrap_or_default().after(pause);
         if cooled > self.scene.now {
             self.look_again(cooled);
@@ -373,6 +378,12 @@ impl<'a> Deciding<'a> {
             ..pb::RebalancePlan::default()
         })));
     }
+}
+
+/// Whether a plan is of nothing but shards whose owner is gone or leaves, or that have none.
+fn is_forced(plan: &pb::RebalancePlan) -> bool {
+    let forced = [Cause::Unowned.word(), Cause::OwnerLeaves.word()];
+    !plan.moves.is_empty() && plan.moves.iter().all(|one| forced.contains(&one.cause.as_str()))
 }
 
 /// What a deed makes of a shard.
