@@ -37,6 +37,7 @@ pub mod registers;
 mod relays;
 mod schema;
 mod shards;
+mod snapshot;
 mod status;
 mod store;
 #[cfg(test)]
@@ -118,6 +119,7 @@ static BESIDE: &[&Entry] = &[
     &whoami::ENTRY,
     &events::ENTRY,
     &audit::ENTRY,
+    &snapshot::ENTRY,
     &context::ENTRY,
     &up::ENTRY,
     &down::ENTRY,

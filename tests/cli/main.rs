@@ -29,6 +29,7 @@ mod resync;
 mod retries;
 mod sharding;
 mod shells;
+mod stored;
 mod streams;
 mod stub;
 mod terminal;

@@ -8,6 +8,7 @@ use crate::leadership::leaders;
 use crate::pool::{operations, registers};
 pub use crate::process::stub::{After, Reply, Request, Stub};
 use crate::sharding::sharding;
+use crate::stored::{snapshots, store};
 
 /// A fault as the API states it.
 pub fn problem(code: &str, reason: &str, status: u16) -> Reply {
@@ -75,52 +76,6 @@ fn dev_nodes() -> Reply {
     Reply::Json(200, json!({ "schemaVersion": "v1", "nodes": [node] }))
 }
 
-/// Another master of the store, or who could be one.
-fn switched(body: &str) -> Reply {
-    let dry_run = body.contains("\"dryRun\":true");
-    if body.contains("redis-3") {
-        return problem("failed_precondition", "MASTER_DIFFERS", 409);
-    }
-    let (to, paused) = if dry_run { ("", 0) } else { ("redis-2:6379", 1130) };
-    Reply::Json(
-        200,
-        json!({
-            "schemaVersion": "v1", "changed": true, "dryRun": dry_run, "from": "redis-1:6379", "to": to,
-            "standbys": [{"address": "redis-2:6379", "behindBytes": "14"}], "pausedMs": paused,
-        }),
-    )
-}
-
-fn store(request: &Request, path: &str) -> Reply {
-    match path {
-        "/control/store:giveUpLost" => given_up(&request.body),
-        "/control/store:resetClock" => clock_reset(&request.body),
-        _ => switched(&request.body),
-    }
-}
-
-fn given_up(body: &str) -> Reply {
-    let dry_run = body.contains("\"dryRun\":true");
-    Reply::Json(
-        200,
-        json!({
-            "schemaVersion": "v1", "cursor": "1-48214", "changed": true, "dryRun": dry_run,
-            "changes": ["namespace: 1", "shard: 64"],
-        }),
-    )
-}
-
-fn clock_reset(body: &str) -> Reply {
-    let dry_run = body.contains("\"dryRun\":true");
-    Reply::Json(
-        200,
-        json!({
-            "schemaVersion": "v1", "changed": true, "dryRun": dry_run, "aheadMs": "108000000",
-            "before": "2026-11-21T12:01:00Z", "now": "2026-11-20T06:01:00Z",
-        }),
-    )
-}
-
 /// A small mesh with fixed times, for what commands print.
 pub fn mesh(request: &Request) -> Reply {
     const DRAINED: [&str; 2] = ["cordoned: false -> true", "draining: false -> true"];
@@ -160,7 +115,7 @@ pub fn mesh(request: &Request) -> Reply {
         })),
         ("GET", "/control/check") => answer(found()),
         ("GET", "/control/lease-health") => lease_health(),
-        ("GET", path) if path.starts_with("/control/audit") => audit(request, path),
+        (_, path) if is_of(&["audit", "snapshot"], path) => audit(request, path),
         ("GET", path) if path.starts_with("/control/events") => happenings(request),
         (_, path) if path.starts_with("/control/leaders") => leaders(request, path),
         (_, path) if is_of(&["registers", "advertisements"], path) => registers(request, path),
@@ -557,6 +512,7 @@ fn audit(request: &Request, path: &str) -> Reply {
                                        "sealed": false}});
             Reply::Text(200, "application/x-ndjson", format!("{head}\n"))
         }
+        path if path.starts_with("/control/snapshot") => snapshots(&request.body, path),
         _ => problem("not_found", "AUDIT_RECORD_NOT_FOUND", 404),
     }
 }

@@ -37,6 +37,7 @@ mod second_issuer;
 mod shards;
 mod signed_records;
 mod skew;
+mod snapshots;
 mod standalone;
 mod store_rights;
 mod telemetry;

@@ -147,7 +147,7 @@ reasons! {
         "the registry began anew, so a version or a cursor of before means nothing",
         "read again, then repeat the change";
     EXPORT_INCOMPLETE: Unavailable,
-        "an export of the audit trail ended too soon; what there is of it cannot be checked", "export again";
+        "an export of the audit trail, or a snapshot, ended too soon, and nothing of it was kept", "run the command again";
     FAILOVER_REFUSED: FailedPrecondition,
         "no Sentinel began the failover of a planned switch; nothing was changed",
         "the message has the answer of each Sentinel; try again in a minute";
@@ -438,6 +438,12 @@ reasons! {
         "there is no shard of that id in the namespace", "omnirelay mesh shards list";
     SIGNALS: Unknown,
         "the program could not listen for signals", "report it as a bug";
+    SNAPSHOT_OF_ANOTHER_CLUSTER: FailedPrecondition,
+        "the snapshot was taken of another cluster than the one that it is to be restored in, and what is signed counts in its own alone",
+        "name the other cluster with --context, or give this one the name of the snapshot's (node.cluster)";
+    SNAPSHOT_UNREADABLE: InvalidArgument,
+        "the file is no snapshot, or not a whole one: nothing of it was restored",
+        "take another copy of it, or another snapshot: omnirelay snapshot inspect FILE";
     STORE_CLOCKS_DIFFER: FailedPrecondition,
         "the clock that the store goes by and that of the daemon's host differ by more than a minute, so that store time would be wrong again",
         "put the wrong clock right, then repeat the command";

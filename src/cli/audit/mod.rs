@@ -3,7 +3,7 @@
 mod export;
 mod get;
 mod list;
-mod offline;
+pub mod offline;
 mod tail;
 mod verify;
 

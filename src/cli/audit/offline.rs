@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::SnapshotRecord;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use omnirelay_wire::reasons;
@@ -86,6 +87,47 @@ pub fn verify(file: &Path, pins: &[Pin]) -> Result<Value, CliError> {
     }
 }
 
+/// Checks the trail of a snapshot: its seals, then its records.
+pub struct TrailCheck(Check<'static>);
+
+impl TrailCheck {
+    pub fn new() -> Self {
+        let mut check = Check::new(&[]);
+        check.trail.complete = true;
+        check.head = Some(pb::AuditExportHead::default());
+        check.ended = true;
+        Self(check)
+    }
+
+    /// Takes the record of a seal.
+    pub fn seal(&mut self, key: String, value: Vec<u8>) {
+        self.0.lines += 1;
+        self.0.seal(pb::AuditExportSeal { key, value });
+    }
+
+    /// Takes an audit record.
+    pub fn record(&mut self, of: &SnapshotRecord) {
+        self.0.lines += 1;
+        let stored = Stored {
+            key: &of.key,
+            value: &of.value,
+            version: of.version,
+            revision: of.revision,
+            created_at_ms: of.created_at_ms,
+            updated_at_ms: of.updated_at_ms,
+            writer: &of.writer,
+        };
+        self.0.follow();
+        let node_id = AuditValue::decode(&*of.value).ok().map(|value| value.node_id);
+        self.0.trail.record(node_id.as_deref(), &stored);
+    }
+
+    /// What it comes to, as a document of `audit verify`.
+    pub fn end(self) -> Value {
+        self.0.end()
+    }
+}
+
 impl<'p> Check<'p> {
     fn new(pins: &'p [Pin]) -> Self {
         Self {
@@ -121,10 +163,7 @@ impl<'p> Check<'p> {
             }
             Some(Item::Seal(seal)) if self.followed.is_none() => {
                 self.sealed_lines += 1;
-                match ChainId::parse(&seal.key) {
-                    Some((chain, _)) => self.seals.entry(chain).or_default().push(seal),
-                    None => self.spoilt("it is a seal without a name"),
-                }
+                self.seal(seal);
             }
             Some(Item::Record(record)) => {
                 self.records += 1;
@@ -132,6 +171,13 @@ impl<'p> Check<'p> {
                 self.record(record);
             }
             Some(Item::Head(_) | Item::Seal(_)) | None => self.spoilt("it is no line of an export"),
+        }
+    }
+
+    fn seal(&mut self, seal: pb::AuditExportSeal) {
+        match ChainId::parse(&seal.key) {
+            Some((chain, _)) => self.seals.entry(chain).or_default().push(seal),
+            None => self.spoilt("it is a seal without a name"),
         }
     }
 

@@ -21,6 +21,7 @@ pub mod listing;
 pub mod output;
 pub mod proof;
 pub mod rpc;
+pub mod saved_lines;
 pub mod screen;
 pub mod session;
 pub mod settings;

@@ -243,6 +243,35 @@ pub fn status() -> Value {
     object(properties, &required)
 }
 
+pub fn snapshot() -> Value {
+    let number = || json!({"type": "integer", "minimum": 0});
+    let properties = json!({
+        "schemaVersion": string(), "clusterId": string(), "takenAt": {"type": "string", "format": "date-time"},
+        "localNodeId": string(), "cursor": string(), "version": string(), "records": number(), "leftOut": number(),
+        "bytes": number(), "sha256": string(), "kinds": {"type": "object", "additionalProperties": number()},
+        "trailSound": {"type": "boolean"}, "findings": {"type": "array", "items": {"type": "object"}},
+    });
+    object(
+        properties,
+        &["schemaVersion", "clusterId", "records", "sha256", "kinds", "trailSound", "findings"],
+    )
+}
+
+pub fn snapshot_restored() -> Value {
+    let counts = ["records", "restored", "merged", "kept", "refusedCount"];
+    let refused = json!({"kind": string(), "key": string(), "why": string()});
+    let mut properties = json!({
+        "schemaVersion": string(), "clusterId": string(), "cursor": string(), "changed": {"type": "boolean"},
+        "dryRun": {"type": "boolean"},
+    });
+    for name in counts {
+        properties[name] = json!({"type": "integer", "minimum": 0});
+    }
+    properties["refused"] = json!({"type": "array", "items": object(refused, &["kind", "key", "why"])});
+    let required = [&["schemaVersion", "changed", "dryRun"], counts.as_slice(), &["refused"]].concat();
+    object(properties, &required)
+}
+
 pub fn resync() -> Value {
     let counts = ["processed", "added", "updated", "removed", "unchanged", "failed", "deferred"];
     let result = object(

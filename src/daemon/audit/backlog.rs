@@ -1,21 +1,26 @@
 //! The records of a node that are not sealed yet, as they are found in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow::{Break, Continue};
 
 use omnirelay_store::{Record, Store, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditLeaf;
 use prost::Message;
 use tracing::{error, warn};
 
+use super::AUDIT_SEAL;
 use super::store::{records_page, stored};
-use crate::core::audit_seal::leaf;
 use crate::core::audit_seal::mac::MacKey;
-use crate::daemon::registry::audit_record::oldest_key;
+use crate::core::audit_seal::{ChainId, leaf, open};
+use crate::daemon::registry::Registry;
+use crate::daemon::registry::audit_record::{made_at, oldest_key};
 
 /// The most records that are taken at once; the oldest come first.
 const RECORDS_MAX: usize = 8192;
 /// How many records are read at a time.
 const PAGE: usize = 1024;
+/// How many seals are read at a time.
+const SEALS_PAGE: usize = 16;
 /// How much older than one before it in the log a record may be by its key, in milliseconds: it was so long
 /// on its way to the store, or the clock of the store was off. Further back nothing is looked for.
 const SLACK_MS: u64 = 24 * 3600 * 1000;
@@ -99,6 +104,33 @@ impl Backlog {
         let leaves: Vec<AuditLeaf> = leaves.map(|(_, leaf)| leaf).collect();
         Ok(Self { leaves, complete: left_out == u64::MAX })
     }
+}
+
+/// Those that no seal of the chain names: what was put back of a snapshot has come with its seals.
+///
+/// # Errors
+/// Those of the store.
+pub async fn without_sealed(
+    registry: &Registry,
+    chain: &ChainId,
+    mut leaves: Vec<AuditLeaf>,
+) -> Result<Vec<AuditLeaf>, StoreError> {
+    let Some(oldest) = leaves.iter().map(|leaf| made_at(&leaf.key)).min() else { return Ok(leaves) };
+    let prefix = chain.prefix();
+    let behind = chain.key(u64::MAX);
+    let mut sealed = HashSet::new();
+    let each = |seal: Record| {
+        let leaves = open(&seal.value).map(|opened| opened.seal.leaves).unwrap_or_default();
+        let newest = leaves.iter().map(|leaf| made_at(&leaf.key)).max();
+        sealed.extend(leaves.into_iter().map(|leaf| leaf.key));
+        match newest {
+            Some(newest) if newest.saturating_add(SLACK_MS) < oldest => Break(()),
+            Some(_) | None => Continue(()),
+        }
+    };
+    registry.each_before(&AUDIT_SEAL, &prefix, (&behind, SEALS_PAGE), each).await?;
+    leaves.retain(|leaf| !sealed.contains(&leaf.key));
+    Ok(leaves)
 }
 
 /// Whether a record says that it was made on this node.

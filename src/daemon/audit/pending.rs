@@ -19,7 +19,9 @@ impl Pending {
     pub fn take(&mut self, event: WatchEvent, through: u64, own: OwnRecords<'_>) {
         match event {
             WatchEvent::Added(step) => {
-                if step.record.record.revision.0 > through {
+                // What was put back of a snapshot is of an earlier commit, and was sealed.
+                let is_imported = step.record.record.revision < step.entry.revision;
+                if step.record.record.revision.0 > through && !is_imported {
                     self.leaves.push(own.leaf(&step.record.record));
                 }
                 // Inside a commit there is more to come.

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::AUDIT_SEAL;
-use super::backlog::{Backlog, OwnRecords, is_of};
+use super::backlog::{Backlog, OwnRecords, is_of, without_sealed};
 use super::files::{AuditFiles, AuditFilesError, AuditKey, SetUpAnew};
 use super::heads::Heads;
 use super::missing::missing;
@@ -194,7 +194,11 @@ impl Sealer {
         // Revisions of another epoch say nothing of this one.
         self.anew_at = set_up_anew.filter(|anew| anew.epoch == epoch.0).map_or(0, |anew| anew.revision);
         let is_of_before = |opened: &Opened| opened.seal.epoch != epoch.0;
-        self.anew = behind == 0 && signed.as_ref().is_some_and(|(opened, _)| is_of_before(opened));
+        // Seals that were put back of a snapshot may go further than the registry does now.
+        let head = self.registry.view().head().revision.0;
+        let begins_anew =
+            |opened: &Opened| is_of_before(opened) && (behind == 0 || head < opened.seal.through);
+        self.anew = signed.as_ref().is_some_and(|(opened, _)| begins_anew(opened));
         match (signed, stored) {
             (Some((opened, value)), _) if opened.seal.sequence > behind => {
                 if behind + 1 < opened.seal.sequence {
@@ -355,12 +359,16 @@ impl Sealer {
 
     /// Seals every record of this node that is not sealed yet, up to a revision.
     async fn seal_backlog(&mut self, until: Revision) -> Result<(), SealError> {
+        let mut behind = self.through();
         loop {
             let since = self.tip.filter(|_| !self.anew).map_or(0, |tip| tip.newest_ms);
             let own = self.own_records(self.anew_at);
-            let backlog = Backlog::read(self.registry.store(), own, self.through(), until.0, since).await?;
+            let backlog = Backlog::read(self.registry.store(), own, behind, until.0, since).await?;
             let complete = backlog.complete;
-            let mut pending = Pending { whole: backlog.leaves.len(), leaves: backlog.leaves };
+            // All of these may be sealed already.
+            behind = backlog.leaves.last().map_or(behind, |leaf| leaf.revision);
+            let leaves = without_sealed(&self.registry, self.key.chain(), backlog.leaves).await?;
+            let mut pending = Pending { whole: leaves.len(), leaves };
             if pending.whole > 0 {
                 info!(records = pending.whole, "audit records of before are sealed");
             }

@@ -24,6 +24,7 @@ pub mod relays;
 pub mod restoration;
 pub mod serve;
 pub mod shards;
+pub mod snapshots;
 pub mod store;
 pub mod transport_policy;
 

@@ -35,6 +35,7 @@ use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
 use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::daemon::objects::certificates::record_issuers::MeshIssuers;
 use crate::daemon::objects::certificates::record_keeper::RecordKeeper;
+use crate::daemon::objects::certificates::revocation_merge::RevocationMerger;
 use crate::daemon::objects::certificates::signer::Signer;
 use crate::daemon::objects::certificates::store_rights::StoreRights;
 use crate::daemon::objects::certificates::store_users::StoreUsers;
@@ -146,6 +147,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.run(Phase::End, provider.clone().run());
     federate(node);
     watch_key_files(node);
+    node.mergers.add(REVOCATION, Arc::new(RevocationMerger { signer: signer.clone() }));
     let keeper = Arc::new(keeper);
     tell(node, &keeper, provider)?;
     exchange(node, keeper);

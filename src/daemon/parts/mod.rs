@@ -15,6 +15,7 @@ pub mod peers;
 pub mod registers;
 mod relay;
 pub mod shards;
+mod snapshots;
 pub mod store;
 mod transport;
 mod transport_policy;
@@ -43,6 +44,7 @@ pub const ALL: &[Part] = &[
     node::PART,
     check::PART,
     store::PART,
+    snapshots::PART,
     dev::PART,
 ];
 

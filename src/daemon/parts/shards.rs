@@ -18,6 +18,7 @@ use crate::daemon::objects::shards::loads::Loads;
 use crate::daemon::objects::shards::namespaces::{Namespaces, ShardLimits};
 use crate::daemon::objects::shards::plans::Plans;
 use crate::daemon::objects::shards::plans::watching::{plans_topic, states_topic};
+use crate::daemon::objects::shards::put_back::ShardMerger;
 use crate::daemon::objects::shards::release::Releases;
 use crate::daemon::objects::shards::watching::topic;
 use crate::daemon::objects::shards::webhook::{Deliveries, WEBHOOK, Webhook};
@@ -45,6 +46,7 @@ pub const PART: Part = Part {
 
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let (registry, gossip) = (node.registry.clone(), node.gossip.clone());
+    node.mergers.add(SHARD, Arc::new(ShardMerger));
     let (config, watches_max) = (node.config.mesh.shards.clone(), node.config.control.watches_max);
     let metrics = Arc::new(ShardMetrics::new(node.metrics.all())?);
     let (counted, read, heard) = (metrics.clone(), registry.clone(), gossip.clone());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use omnirelay_store::{Epoch, LogEntry};
+use omnirelay_store::{Change, Epoch, LogEntry};
 use tokio::time::Instant;
 
 use super::audit_record::AUDIT;
@@ -33,7 +33,10 @@ impl Awaiting {
     /// Takes note of a commit of this node that the store has confirmed.
     pub fn note(&self, epoch: Epoch, entry: &LogEntry) {
         let made = Made { epoch, seen: Instant::now() };
-        for change in entry.changes.iter().filter(|change| change.after.id.kind == AUDIT) {
+        // What was put back of a snapshot was made and sealed elsewhere.
+        let is_made =
+            |change: &&Change| change.after.id.kind == AUDIT && change.after.revision == entry.revision;
+        for change in entry.changes.iter().filter(is_made) {
             let mut awaiting = self.lock();
             if !change.after.deleted && awaiting.len() < AWAITING_MAX {
                 awaiting.insert(change.after.id.key.clone(), made);

@@ -142,6 +142,12 @@ pub struct Losses {
 }
 
 impl ToRestore {
+    /// A record of a snapshot: whatever is there was written since.
+    pub fn of_snapshot(record: Arc<ViewRecord>) -> Self {
+        let reach = Reach { revision: Revision(0), at: Millis(0) };
+        Self { record, found: None, reach, since: Instant::now() }
+    }
+
     /// Whether this version is still the copy that the new epoch began with.
     pub fn is_untouched(&self, version: Version) -> bool {
         self.found.as_ref().is_some_and(|found| found.version == version)

@@ -28,7 +28,13 @@ impl Registry {
         if !self.view().head().caught_up || self.view().silence().is_some() {
             return Err(StoreError::Unavailable("it is silent".into()).into());
         }
-        let body = AuditValue {
+        let act = Act::new(deed.action, [], Authority::Unfenced);
+        self.attempt(&act, Plan::default().audit([self.body_of(caller, deed)])).await.map(drop)
+    }
+
+    /// What is recorded of it.
+    pub fn body_of(&self, caller: &Caller, deed: Deed<'_>) -> AuditValue {
+        AuditValue {
             actor: caller.principal.to_string(),
             action: deed.action.to_owned(),
             object: deed.object,
@@ -38,9 +44,7 @@ impl Registry {
             dry_run: deed.dry_run,
             changes: deed.changes,
             ..AuditValue::default()
-        };
-        let act = Act::new(deed.action, [], Authority::Unfenced);
-        self.attempt(&act, Plan::default().audit([body])).await.map(drop)
+        }
     }
 
     /// Leaves an audit record of something that this node did or saw, once under this id: a reply that was lost leaves

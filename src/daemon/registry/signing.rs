@@ -14,6 +14,20 @@ use super::view::{AuthorityFollowing, RecordSigning, ToSign};
 use crate::core::signed_record::{RecordName, RecordSigners, SignedParts, join, split};
 use crate::daemon::wall_clock;
 
+/// What an audit record says of a signed record that is written.
+fn written_record(id: &RecordId, value: &Bytes) -> WrittenRecord {
+    WrittenRecord {
+        record: id.to_string(),
+        sha256: digest(&SHA256, value).as_ref().to_vec(),
+        unknown_fields: Default::default(),
+    }
+}
+
+/// Whether a record comes from another registry.
+fn is_import(write: &Write) -> bool {
+    matches!(write, Write::Import { .. })
+}
+
 /// By whom writes are signed.
 struct Signing {
     by: RecordSigning,
@@ -67,28 +81,31 @@ impl Registry {
     /// # Errors
     /// `NOT_AN_ISSUER` where this node cannot sign.
     pub(super) fn signed(&self, mut plan: Plan) -> Result<Plan, Fault> {
-        let Some(signing) = self.signing_of(&plan.writes, &mut plan.preconditions)? else { return Ok(plan) };
-        let (view, mut written) = (self.view(), Vec::new());
-        for write in plan.writes.iter_mut().filter(|write| view.is_signed(write.id())) {
-            let id = write.id().clone();
-            let version = view.version_of(view.get(&id).as_deref(), &id);
-            expect(&mut plan.preconditions, &id, version);
-            let parts = match write {
-                Write::Put { value, .. } => split(value),
-                Write::Delete { .. } if view.may_go(&id) => continue,
-                Write::Delete { .. } => note(),
-                // It has the signature that it had.
-                Write::Import { .. } => continue,
-            };
-            let value = signing.value(&id, parts, view.next_number(&id).max(least_number()))?;
-            written.push(WrittenRecord {
-                record: id.to_string(),
-                sha256: digest(&SHA256, &value).as_ref().to_vec(),
-                unknown_fields: Default::default(),
+        let view = self.view();
+        let is_signed = |write: &&mut Write| view.is_signed(write.id());
+        // What is imported has the signature that it had.
+        let imported =
+            plan.writes.iter().filter(|write| view.is_signed(write.id())).filter_map(|write| match write {
+                Write::Import { id, value, .. } => Some(written_record(id, value)),
+                Write::Put { .. } | Write::Delete { .. } => None,
             });
-            *write = Write::Put { id, value, group: None };
+        let mut written: Vec<WrittenRecord> = imported.collect();
+        if let Some(signing) = self.signing_of(&plan.writes, &mut plan.preconditions)? {
+            for write in plan.writes.iter_mut().filter(is_signed).filter(|write| !is_import(write)) {
+                let id = write.id().clone();
+                let version = view.version_of(view.get(&id).as_deref(), &id);
+                expect(&mut plan.preconditions, &id, version);
+                let parts = match write {
+                    Write::Put { value, .. } => split(value),
+                    Write::Delete { .. } if view.may_go(&id) => continue,
+                    Write::Delete { .. } | Write::Import { .. } => note(),
+                };
+                let value = signing.value(&id, parts, view.next_number(&id).max(least_number()))?;
+                written.push(written_record(&id, &value));
+                *write = Write::Put { id, value, group: None };
+            }
         }
-        if let Some((_, body)) = plan.audits.first_mut() {
+        if let (Some((_, body)), false) = (plan.audits.first_mut(), written.is_empty()) {
             body.written = written;
         }
         Ok(plan)
@@ -100,14 +117,15 @@ impl Registry {
         writes: &[Write],
         expected: &mut Vec<Precondition>,
     ) -> Result<Option<Signing>, Fault> {
-        let Some(first) = writes.iter().find_map(|write| self.view().to_sign(write.id())) else {
+        let own = writes.iter().filter(|write| !is_import(write));
+        let Some(first) = own.clone().find_map(|write| self.view().to_sign(write.id())) else {
             return Ok(None);
         };
         let ToSign { by, signers, authority, authority_version } = first;
         if authority.is_some() {
             expect(expected, &by.authority, authority_version);
         }
-        let next = writes.iter().find_map(|write| match write {
+        let next = own.clone().find_map(|write| match write {
             Write::Put { id, value, .. } if *id == by.authority => Some(split(value).payload),
             Write::Put { .. } | Write::Delete { .. } | Write::Import { .. } => None,
         });

@@ -1,11 +1,11 @@
 //! The view: the registry as this daemon knows it, in memory.
 //!
-//! It answers every read and feeds every watch. It mirrors the records of some kinds, every
-//! group's deadline, and the newest commits of the log.
+//! It answers every read and feeds every watch. It mirrors the records of some kinds, every group's deadline, and the newest commits.
 
 mod awaited;
 mod believing;
 mod confirmed;
+mod cut;
 mod derived;
 mod groups;
 mod loaded;
@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use awaited::Awaited;
 use confirmed::{Confirmed, Splits};
 pub use confirmed::{Split, ToConfirm};
+pub use cut::Cut;
 pub use derived::Derived;
 pub use loaded::LoadedRecords;
 use lock::{read, write};
@@ -47,8 +48,7 @@ use super::epoch_loss::EpochChange;
 
 /// How many commits the view keeps to serve watches and pages without asking the store.
 const RECENT_MAX: usize = 1024;
-/// How many bytes of values those commits may hold; the newest is kept whatever it holds. A watcher that is
-/// further behind reads the store's log.
+/// How many bytes of values those commits may hold, but for the newest. A watcher that is further behind reads the store's log.
 const RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// One commit of the log with its records decoded at most once for all watchers.
@@ -212,7 +212,7 @@ impl View {
         &self.mirrored
     }
 
-    /// Where the view stands.
+    /// Where it stands.
     pub fn head(&self) -> Head {
         *self.head.borrow()
     }
@@ -516,7 +516,7 @@ impl State {
         let changes = entry.changes.iter().filter_map(|change| match &change.after.id {
             id if self.is_authority(id) => taken.take(),
             id if self.is_signed(id) => self.change_signed(change, entry),
-            id if mirrored.contains(&id.kind) => Some(self.change_record(change)),
+            id if mirrored.contains(&id.kind) => Some(self.change_record(change, entry.revision)),
             id if followed.contains(&id.kind) => Some(ViewChange::of(self.head.epoch, change)),
             _ => None,
         });
@@ -577,8 +577,8 @@ impl State {
         self.leases.insert(lease.scope.clone(), lease);
     }
 
-    /// Applies one change, keeping the newer record when a load was ahead of the log.
-    fn change_record(&mut self, change: &Change) -> ViewChange {
+    /// Applies one change of a commit, keeping the newer record when a load was ahead of the log.
+    fn change_record(&mut self, change: &Change, of: Revision) -> ViewChange {
         let (epoch, id) = (self.head.epoch, &change.after.id);
         self.awaited.forget(id);
         let records = self.kinds.entry(id.kind.clone()).or_default();
@@ -588,7 +588,7 @@ impl State {
             Some(_) | None => Arc::new(ViewRecord::new(epoch, before.clone())),
         });
         let after = Arc::new(ViewRecord::new(epoch, change.after.clone()));
-        if known.is_none_or(|known| known.record.revision < change.after.revision) {
+        if known.is_none_or(|known| known.record.revision < of) {
             if change.after.deleted {
                 records.remove(&id.key);
             } else {

@@ -28,6 +28,7 @@ pub mod record_issuers;
 pub mod record_keeper;
 mod rejoin;
 pub mod remote;
+pub mod revocation_merge;
 mod revoke;
 mod revoked;
 mod rotate;

@@ -53,7 +53,8 @@ impl RecordMergers {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kind, merger);
     }
 
-    pub(super) fn of(&self, kind: &Kind) -> Option<Arc<dyn RecordMerger>> {
+    /// Who merges records of this kind.
+    pub fn of(&self, kind: &Kind) -> Option<Arc<dyn RecordMerger>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(kind).cloned()
     }
 }

@@ -12,6 +12,7 @@ pub mod loads;
 pub mod namespaces;
 mod pending_rules;
 pub mod plans;
+pub mod put_back;
 pub mod release;
 #[cfg(test)]
 mod shards_test;

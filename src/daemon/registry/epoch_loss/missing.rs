@@ -233,7 +233,8 @@ impl Losses {
         }
     }
 
-    pub(super) fn restored_of(&self, kind: &Kind) -> Option<&RestoredKind> {
+    /// How a kind comes back; `None`: it says nothing of that.
+    pub fn restored_of(&self, kind: &Kind) -> Option<&RestoredKind> {
         self.restored.iter().flatten().find(|restored| restored.kind == *kind)
     }
 
@@ -246,7 +247,8 @@ impl Losses {
         wholes.into_iter().filter_map(|id| Some((id.clone(), view.get(&id)?))).collect()
     }
 
-    pub(super) fn whole_of(&self, record: &Record) -> Option<RecordId> {
+    /// What a record is part of.
+    pub fn whole_of(&self, record: &Record) -> Option<RecordId> {
         self.restored_of(&record.id.kind)?.part_of.map(|part_of| part_of(record))
     }
 }

@@ -203,6 +203,15 @@ impl SignedRecords {
         judge(self.signers.as_deref(), self.known(id), name(id), found).map_err(Why::Record)
     }
 
+    /// As [`Self::judge`], of what is not written yet, and takes nothing.
+    fn would_count(&self, id: &RecordId, value: &Bytes) -> Result<(), Why> {
+        if self.is_authority(id) {
+            return self.follow_authority(id, value).map(drop);
+        }
+        let found = FoundRecord { value, is_signed: None, is_first: false };
+        judge(self.signers.as_deref(), self.known(id), name(id), found).map(drop).map_err(Why::Record)
+    }
+
     /// Takes another authority, if it may follow the one that is known.
     fn judge_authority(&mut self, id: &RecordId, value: &Bytes) -> Result<SignedParts, Why> {
         if self.known(id).is_some_and(|known| known.value == value) {

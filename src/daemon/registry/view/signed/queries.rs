@@ -6,7 +6,14 @@ use bytes::Bytes;
 use omnirelay_store::{Change, Kind, RecordId, Version};
 
 use super::super::{View, ViewChange, ViewRecord, read, write};
-use super::{Held, RecordSigning, RefusedRecord, ToSign};
+use super::{Held, RecordSigning, RefusedRecord, SignedRecords, ToSign};
+
+impl SignedRecords {
+    /// What counts of a record, with its signature.
+    pub(in super::super) fn as_signed(&self, id: &RecordId) -> Option<&Bytes> {
+        self.held.get(id).map(|held| &held.value)
+    }
+}
 
 impl View {
     /// Takes only what is signed for records of these kinds, once [`View::sign_by`] has said by whom.
@@ -138,6 +145,18 @@ impl View {
             authority: state.signed.authority.clone(),
             authority_version: version,
         })
+    }
+
+    /// Whether this value of a signed record would count if it were written now, with the signature that it has.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn would_count(&self, id: &RecordId, value: &Bytes) -> Result<(), String> {
+        let state = read(&self.state);
+        match state.signed.is_signed(id) {
+            true => state.signed.would_count(id, value).map_err(|why| why.to_string()),
+            false => Ok(()),
+        }
     }
 
     /// A change as a page of the log has it; `None`: it does not count.

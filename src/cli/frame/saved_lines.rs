@@ -1,0 +1,178 @@
+//! Lines that a daemon streams, saved in a file as they come: whole or not at all.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use omnirelay_wire::reasons;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
+
+use super::error::{self, CliError};
+use super::failure::Failure;
+use super::output::Out;
+use super::rpc::Call;
+use super::session::Session;
+
+/// The longest line: a record with its largest value twice, in base64 and to read.
+const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long a daemon may say nothing between two lines.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// What is saved, and where.
+pub struct SavedLines<'a> {
+    /// `export`, `snapshot`.
+    pub what: &'static str,
+    /// `None`, or `-`: standard output.
+    pub file: Option<&'a Path>,
+    /// Whether a file that is there is written over.
+    pub force: bool,
+}
+
+/// Where lines go, and what they come to.
+struct Writer<'a> {
+    to: Target<'a>,
+    hash: Sha256,
+}
+
+enum Target<'a> {
+    Out(&'a mut Out),
+    File { file: BufWriter<File>, temporary: PathBuf, path: PathBuf },
+}
+
+impl SavedLines<'_> {
+    /// Saves what `call` streams. `each` is shown every line; `end` makes the last one, of the SHA-256 of all before it.
+    ///
+    /// # Errors
+    /// The daemon's fault, `FILE_EXISTS`, `EXPORT_INCOMPLETE`, and what keeps the file from being written. Nothing is left then.
+    pub async fn save(
+        &self,
+        session: &mut Session,
+        mut call: Call,
+        mut each: impl FnMut(&Value),
+        end: impl FnOnce(&Sha256) -> String,
+    ) -> Result<(), CliError> {
+        let file = self.file.filter(|file| file.as_os_str() != "-");
+        // What is no file, such as /dev/null, cannot be lost.
+        if let Some(path) = file.filter(|path| path.is_file() && !self.force) {
+            return Err(CliError::new(
+                reasons::FILE_EXISTS,
+                format!("`{}` is there already", path.display()),
+            )
+            .hint("name another file, or write over it with --force"));
+        }
+        call.headers.push(("accept".to_owned(), "application/x-ndjson".to_owned()));
+        let response = session.client()?.open(&call).await?;
+        if !response.status().is_success() {
+            // Asked again the usual way, the refusal is told the usual way.
+            session.client()?.send(&call).await?;
+        }
+        let mut writer = Writer::to(file, &mut session.out)?;
+        let mut chunks = response.bytes_stream();
+        let mut rest: Vec<u8> = Vec::new();
+        let late = |_| self.cut(&Failure::timeout());
+        while let Some(chunk) = timeout(SILENCE_MAX, chunks.next()).await.map_err(late)? {
+            let chunk = chunk.map_err(|error| self.cut(&Failure::of(&error)))?;
+            // Only what is new is looked through.
+            let mut begun = rest.len();
+            rest.extend_from_slice(&chunk);
+            let mut taken = 0;
+            while let Some(end) = rest[begun..].iter().position(|byte| *byte == b'\n') {
+                let line = &rest[taken..=begun + end];
+                each(&self.line(line)?);
+                writer.line(line)?;
+                (taken, begun) = (begun + end + 1, begun + end + 1);
+            }
+            rest.drain(..taken);
+            if rest.len() > LINE_BYTES_MAX {
+                let long = format!("a line is longer than {LINE_BYTES_MAX} bytes");
+                return Err(self.cut(&Failure::garbled(long)));
+            }
+        }
+        if !rest.is_empty() {
+            return Err(self.cut(&Failure::closed()));
+        }
+        let last = end(&writer.hash);
+        writer.write(last.as_bytes())?;
+        writer.end()
+    }
+
+    fn line(&self, line: &[u8]) -> Result<Value, CliError> {
+        let item: Value =
+            serde_json::from_slice(line).map_err(|_| self.cut(&Failure::garbled("a line was not JSON")))?;
+        match item.get("error") {
+            Some(problem) => {
+                Err(error::from_problem(problem).unwrap_or_else(|| self.cut(&Failure::closed())))
+            }
+            None => Ok(item),
+        }
+    }
+
+    fn cut(&self, failure: &Failure) -> CliError {
+        let what = self.what;
+        CliError::new(reasons::EXPORT_INCOMPLETE, format!("the {what} ended too soon"))
+            .cause(failure.cause.clone())
+            .hint("run the command again")
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::local(reasons::OUTPUT, format!("cannot write `{}`", path.display()), error)
+}
+
+impl<'a> Writer<'a> {
+    fn to(file: Option<&Path>, out: &'a mut Out) -> Result<Self, CliError> {
+        let to = match file {
+            None => Target::Out(out),
+            Some(path) => {
+                let mut temporary = path.as_os_str().to_owned();
+                temporary.push(format!(".{}.tmp", std::process::id()));
+                let temporary = PathBuf::from(temporary);
+                let mut options = File::options();
+                let file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+                let file = BufWriter::new(file.map_err(|error| unwritable(&temporary, &error))?);
+                Target::File { file, temporary, path: path.to_owned() }
+            }
+        };
+        Ok(Self { to, hash: Sha256::new() })
+    }
+
+    /// Takes a line as the daemon sent it.
+    fn line(&mut self, line: &[u8]) -> Result<(), CliError> {
+        self.hash.update(line);
+        self.write(line)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        match &mut self.to {
+            Target::Out(out) => out.write(bytes),
+            Target::File { file, temporary, .. } => {
+                file.write_all(bytes).map_err(|error| unwritable(temporary, &error))
+            }
+        }
+    }
+
+    fn end(mut self) -> Result<(), CliError> {
+        match &mut self.to {
+            Target::Out(out) => out.flush(),
+            Target::File { file, temporary, path } => {
+                let kept = file.flush().and_then(|()| file.get_ref().sync_all());
+                kept.and_then(|()| std::fs::rename(&temporary, &path))
+                    .map_err(|error| unwritable(path, &error))
+            }
+        }
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        if let Target::File { temporary, .. } = &self.to {
+            // Renamed when it was complete; else what there is of it is of no use.
+            let _ = std::fs::remove_file(temporary);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `snapshot save`.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use clap::Args;
+use omnirelay_core::text::count;
+use omnirelay_wire::fault::Exit;
+use omnirelay_wire::rpc::snapshot_service;
+use serde_json::{Value, json};
+
+use super::file::end_line;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::saved_lines::SavedLines;
+use crate::cli::frame::session::Session;
+
+const SAVE: Rpc = snapshot_service::SAVE;
+pub const LEAF: Leaf = Leaf::read("snapshot save", &[&SAVE]).exiting("0 1 2 4 5 6 8 9 11");
+
+const EXAMPLES: &str = "\
+Examples:
+  omnirelay snapshot save mesh.snapshot
+  omnirelay snapshot save mesh.snapshot --force
+  omnirelay snapshot save - | gzip > mesh.snapshot.gz";
+
+/// Save the registry as it is now
+///
+/// All records of one moment, and the audit trail as far as it is sealed by then, as JSON lines. What living nodes say of
+/// themselves is not in it (sessions, leases, advertisements, relays, agents), nor are join tokens. The file holds the keys of the authority, sealed,
+/// and who may do what: only its owner can read it.
+#[derive(Args, Debug)]
+#[command(before_long_help = EXAMPLES)]
+pub struct SaveArgs {
+    /// Where to write; - is standard output
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Write over a file that is there
+    #[arg(long)]
+    force: bool,
+}
+
+pub async fn run(args: &SaveArgs, session: &mut Session) -> Result<Exit, CliError> {
+    let call = Call::of(&SAVE, &json!({}))?;
+    let lines = SavedLines { what: "snapshot", file: Some(&args.file), force: args.force };
+    let records = Cell::new(0);
+    let each = |item: &Value| records.set(records.get() + u64::from(item.get("record").is_some()));
+    lines.save(session, call, each, |hash| end_line(records.get(), hash)).await?;
+    session.notes().say(&format!("{} saved", count(records.get(), "record")));
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,41 @@
+//! A cut: records of several kinds as they are at one moment.
+
+use omnirelay_core::time::Millis;
+use omnirelay_store::{Kind, Record};
+
+use super::{View, read};
+use crate::daemon::registry::cursor::Cursor;
+
+/// What a view holds of some kinds at one moment.
+pub struct Cut {
+    pub cursor: Cursor,
+    /// Store time.
+    pub at: Millis,
+    /// As the store has them, signatures included; by kind, in the order that was asked for, and then by key.
+    pub records: Vec<Record>,
+    /// How many are left out: those whose life is that of a group.
+    pub bound: usize,
+}
+
+impl View {
+    /// The records of these kinds, but for those of groups.
+    pub fn cut(&self, kinds: &[Kind]) -> Cut {
+        let state = read(&self.state);
+        let mut cut = Cut {
+            cursor: Cursor::at(state.head.epoch, state.head.revision),
+            at: self.judged_at(&state),
+            records: Vec::new(),
+            bound: 0,
+        };
+        for record in kinds.iter().flat_map(|kind| state.shared_list(kind).records.to_vec()) {
+            let record = &record.record;
+            if record.group.is_some() {
+                cut.bound += 1;
+                continue;
+            }
+            let value = state.signed.as_signed(&record.id).unwrap_or(&record.value).clone();
+            cut.records.push(Record { value, ..record.clone() });
+        }
+        cut
+    }
+}
