@@ -263,7 +263,12 @@ fn execute(matches: &ArgMatches, session: &mut Session) -> Result<Exit, CliError
             let runtime = runtime.map_err(|error| {
                 CliError::local(reasons::RUNTIME, "cannot prepare to talk to a daemon", &error)
             })?;
-            let ended = runtime.block_on(run(matches, session));
+            let mut ended = runtime.block_on(run(matches, session));
+            if ended.is_ok() {
+                // What the command has to say waits for nothing else.
+                ended = session.out.flush().and(ended);
+                runtime.block_on(cert::renewal::renew_when_due(session));
+            }
             // A name server that does not answer is not waited for.
             runtime.shutdown_background();
             ended

@@ -14,6 +14,7 @@ pub mod presented;
 mod protect;
 mod reinstate;
 mod renew;
+pub mod renewal;
 mod retire;
 mod revocations;
 mod revoke;

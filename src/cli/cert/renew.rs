@@ -69,7 +69,7 @@ pub async fn run(args: &RenewArgs, session: &mut Session) -> Result<Exit, CliErr
 }
 
 /// That what works is not replaced by what does not yet.
-fn check_begun(folder: &Folder, issued: &str) -> Result<(), CliError> {
+pub fn check_begun(folder: &Folder, issued: &str) -> Result<(), CliError> {
     let before = std::fs::read_to_string(folder.chain()).ok();
     let now = time::now_ms().unwrap_or(0) / 1000;
     match kept(before.and_then(|before| validity(&before)).as_ref(), validity(issued).as_ref(), now) {

@@ -26,6 +26,8 @@ pub const TLS_CERT: Variable = var("OMNIRELAY_TLS_CERT", "file with the certific
 pub const TLS_KEY: Variable = var("OMNIRELAY_TLS_KEY", "file with its private key, if that is another");
 pub const TLS_SERVER_NAME: Variable =
     var("OMNIRELAY_TLS_SERVER_NAME", "of whom the certificate of the daemon must be");
+pub const RENEW: Variable =
+    var("OMNIRELAY_RENEW", "never: leave the certificate of a context as it is when it is due");
 pub const RELAY_CA: Variable = var("OMNIRELAY_RELAY_CA", "file with the authorities of relays under TLS");
 pub const CONFIG: Variable = var("OMNIRELAY_CONFIG", "file that holds the contexts");
 pub const OUTPUT: Variable = var("OMNIRELAY_OUTPUT", "output format, as of --output");
@@ -64,6 +66,7 @@ pub static ALL: &[Variable] = &[
     TLS_CERT,
     TLS_KEY,
     TLS_SERVER_NAME,
+    RENEW,
     RELAY_CA,
     CONFIG,
     OUTPUT,

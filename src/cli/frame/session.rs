@@ -71,6 +71,11 @@ impl Session {
         Ok(self.client.get_or_init(|| client))
     }
 
+    /// Whether the command has talked to a daemon, or was about to.
+    pub fn has_called(&self) -> bool {
+        self.client.get().is_some()
+    }
+
     /// Talks to `target` from here on, and to nobody else.
     ///
     /// The address may be one that nobody configured; the client sends no token along then.
