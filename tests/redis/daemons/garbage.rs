@@ -63,12 +63,19 @@ impl Garbage {
         }
     }
 
-    fn write(self, server: &RedisServer, key: &str) -> Result<()> {
+    /// Writes it, and gives back what was there: a commit that comes between both would be undone with what is put back.
+    fn write(self, server: &RedisServer, key: &str) -> Result<Option<Vec<u8>>> {
+        let mut connection = redis::Client::open(server.url())?.get_connection()?;
+        let mut both = redis::pipe();
+        both.atomic().cmd("DUMP").arg(key);
         match self {
-            Self::Text(_) => server.cli(&["SET", key, "garbage"]),
-            Self::Field(_, field) => server.cli(&["HSET", key, field, "garbage"]),
-            Self::Entry => server.cli::<String>(&["XADD", key, AHEAD, "x", "y"]).map(drop),
+            Self::Text(_) => both.cmd("SET").arg(key).arg("garbage"),
+            Self::Field(_, field) => both.cmd("HSET").arg(key).arg(field).arg("garbage"),
+            Self::Entry => both.cmd("XADD").arg(key).arg(AHEAD).arg("x").arg("y"),
         }
+        .ignore();
+        let (kept,): (Option<Vec<u8>>,) = both.query(&mut connection)?;
+        Ok(kept)
     }
 
     fn mend(self, server: &RedisServer, key: &str, kept: Option<Vec<u8>>) -> Result<()> {
@@ -114,8 +121,7 @@ async fn start_on(server: &RedisServer, prefix: String, garbage: Garbage) -> Res
     mesh.until_whole().await?;
     drop(mesh);
     let key = format!("{{{prefix}:default}}:{}", garbage.key());
-    let kept: Option<Vec<u8>> = server.cli(&["DUMP", &key])?;
-    garbage.write(server, &key)?;
+    let kept = garbage.write(server, &key)?;
     let place = Place::new(&["--node-id", "n2", "--store", &url])?;
     let daemon = place.begin()?;
     until(&format!("{key} is named"), async || Ok(place.log().contains(&key))).await?;
@@ -141,8 +147,7 @@ async fn spoil(server: &RedisServer, prefix: String, garbage: Garbage) -> Result
     mesh.first().cordon("n1", "before").await?.ok()?;
     let (before, lines) = (mesh.vitals()?, mesh.nodes[0].place.log().lines().count());
     let key = format!("{{{prefix}:default}}:{}", garbage.key());
-    let kept: Option<Vec<u8>> = server.cli(&["DUMP", &key])?;
-    garbage.write(server, &key)?;
+    let kept = garbage.write(server, &key)?;
     until(&format!("{what} is named"), async || {
         // Somebody has to ask, and the answer does not matter.
         let (body, key_of) = (json!({"reason": "try"}), [("idempotency-key", "try")]);
