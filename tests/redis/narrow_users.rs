@@ -9,8 +9,8 @@ use omnirelay_core::time::Millis;
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::redis::url::Secret;
 use omnirelay_store::{
-    Commit, CommitError, Epoch, GroupId, GroupRef, Housekept, Kind, OpenGroup, Opened, Origin, Pulse,
-    RecordId, RedisStore, Retention, Revision, RightsSet, Scan, Store, Version, WritableKinds, Write,
+    Commit, CommitError, Epoch, GroupId, GroupRef, Housekept, Kind, OpenGroup, Opened, Pulse, RecordId,
+    RecordOrigin, RedisStore, Retention, Revision, RightsSet, Scan, Store, Version, WritableKinds, Write,
 };
 
 use crate::servers::RedisServer;
@@ -120,7 +120,7 @@ fn put(kind: Kind, key: &str, group: Option<GroupRef>) -> Write {
 }
 
 fn import(kind: Kind, key: &str) -> Write {
-    let origin = Origin {
+    let origin = RecordOrigin {
         version: Version(1),
         revision: Revision(1),
         created_at: Millis(1),

@@ -40,7 +40,7 @@ pub use record_id::{Kind, RecordId};
 pub use reset_clock::{ClockReset, RESET_MIN, RESET_WALLS_MAX, ResetClock, ResetClockError};
 pub use rules::Inventory;
 pub use switch::{Obstacle, Standby, SwitchError, SwitchOrder, Switched};
-pub use write::{ORIGIN_MAX, Origin, Write};
+pub use write::{ORIGIN_MAX, RecordOrigin, Write};
 
 /// The most writes and lease operations of one commit together.
 pub const COMMIT_WRITES_MAX: usize = 256;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, Commit, Fence, GroupId, Idempotency, KEY_BYTES_MAX, Kind, LeaseOp,
-    ORIGIN_MAX, OpenGroup, Origin, PAGE_MAX, Precondition, Pulse, RecordId, Scan, StoreError,
+    ORIGIN_MAX, OpenGroup, PAGE_MAX, Precondition, Pulse, RecordId, RecordOrigin, Scan, StoreError,
     TOKEN_FLOOR_MAX, TTL_MAX, VALUE_BYTES_MAX, Write,
 };
 
@@ -103,7 +103,7 @@ fn value_bytes(id: &RecordId, value: &[u8]) -> Result<usize, StoreError> {
     Ok(value.len())
 }
 
-fn origin(id: &RecordId, of: &Origin) -> Result<(), StoreError> {
+fn origin(id: &RecordId, of: &RecordOrigin) -> Result<(), StoreError> {
     let counts = [("version", of.version.0), ("revision", of.revision.0)];
     if let Some((what, _)) = counts.iter().find(|(_, count)| !(1..=ORIGIN_MAX).contains(count)) {
         return refuse(format!("the {what} that `{id}` comes with is not between 1 and {ORIGIN_MAX}"));

@@ -7,7 +7,7 @@ use omnirelay_core::time::Millis;
 
 use super::{GroupRef, RecordId, Revision, Version};
 
-/// The greatest version and revision of an [`Origin`], and its latest time in ms: half of what a double can still count, so
+/// The greatest version and revision of an [`RecordOrigin`], and its latest time in ms: half of what a double can still count, so
 /// that those of the store go on from there.
 pub const ORIGIN_MAX: u64 = 1 << 52;
 
@@ -24,12 +24,12 @@ pub enum Write {
     /// Its version is that of `origin`, or the one that [`Write::Put`] would have given if that is greater. The revision of the
     /// log entry is above all that are imported in it, so that none is given out again; what else is written in the commit has
     /// that one.
-    Import { id: RecordId, value: Bytes, origin: Origin },
+    Import { id: RecordId, value: Bytes, origin: RecordOrigin },
 }
 
 /// What a record was in the registry that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct RecordOrigin {
     /// 1 to [`ORIGIN_MAX`].
     pub version: Version,
     /// 1 to [`ORIGIN_MAX`].

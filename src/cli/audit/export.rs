@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use omnirelay_core::text::{count, hex};
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::audit_service;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 
 use super::{RecordArgs, UntilArgs};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::saved_lines::SavedLines;
+use crate::cli::frame::saved_lines::{self, SavedLines};
 use crate::cli::frame::session::Session;
 
 pub const EXPORT: Rpc = audit_service::EXPORT;
@@ -66,6 +66,9 @@ pub async fn run(args: &ExportArgs, session: &mut Session) -> Result<Exit, CliEr
 
 /// The last line: what all lines before it come to.
 pub fn end_line(records: u64, seals: u64, hash: &Sha256) -> String {
-    let hash = hex(&hash.clone().finalize());
-    format!("{}\n", json!({"end": {"records": records, "seals": seals, "sha256": hash}}))
+    let counts = [("records", records), ("seals", seals)];
+    saved_lines::end_line(
+        counts.map(|(name, count)| (name.to_owned(), count.into())).into_iter().collect(),
+        hash,
+    )
 }

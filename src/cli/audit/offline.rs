@@ -17,14 +17,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::export::end_line;
 use crate::cli::frame::error::CliError;
+use crate::cli::frame::saved_lines::LINE_BYTES_MAX;
 use crate::core::audit_record::readable;
 use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
 use crate::core::audit_seal::trail::{Trail, keep, told};
 use crate::core::audit_seal::{ChainId, PUBLIC_KEY_BYTES, Stored, fingerprint, open};
 use pb::audit_export_item::Item;
 
-/// The longest line that is read.
-const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How far the clock of a record may be behind that of the head of its export.
 const CLOCK_SLACK_SECONDS: u64 = 10;
 
@@ -79,7 +78,7 @@ pub fn verify(file: &Path, pins: &[Pin]) -> Result<Value, CliError> {
     let mut check = Check::new(pins);
     loop {
         let mut line = Vec::new();
-        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        let read = input.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line);
         if read.map_err(|error| unreadable(&error))? == 0 {
             return Ok(check.end());
         }

@@ -8,7 +8,7 @@ use omnirelay_pki::certificate::Names;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::KIND;
 use super::files::{Folder, Made, not_valid_at, validity};
@@ -57,19 +57,25 @@ pub async fn run(args: &RenewArgs, session: &mut Session) -> Result<Exit, CliErr
         server_name: target.tls.server_name.clone(),
     };
     session.turn_to(Target { tls: own, token_file: None, ..target })?;
-    let made = Made::of(&Names::default())?;
-    let call = Call::of(&RENEW, &json!({"csr": made.csr}))?;
-    let document = session.call(&call.keyed(&WriteArgs::default().key()?, "")).await?;
-    check_begun(&folder, text(&document, "chainPem"))?;
-    folder.write(&made, text(&document, "chainPem"), text(&document, "bundlePem"))?;
+    let document = renew_in(&folder, session).await?;
     let name = holder(field(&document, "certificate"));
     let lines = told(&name, &document);
     session.show(&View::lines(document, format!("{KIND}/{name}"), lines))?;
     Ok(Exit::Ok)
 }
 
+/// Renews the certificate of a folder, which the session shows, and gives back what was answered.
+pub async fn renew_in(folder: &Folder, session: &Session) -> Result<Value, CliError> {
+    let made = Made::of(&Names::default())?;
+    let call = Call::of(&RENEW, &json!({"csr": made.csr}))?;
+    let document = session.call(&call.keyed(&WriteArgs::default().key()?, "")).await?;
+    check_begun(folder, text(&document, "chainPem"))?;
+    folder.write(&made, text(&document, "chainPem"), text(&document, "bundlePem"))?;
+    Ok(document)
+}
+
 /// That what works is not replaced by what does not yet.
-pub fn check_begun(folder: &Folder, issued: &str) -> Result<(), CliError> {
+fn check_begun(folder: &Folder, issued: &str) -> Result<(), CliError> {
     let before = std::fs::read_to_string(folder.chain()).ok();
     let now = time::now_ms().unwrap_or(0) / 1000;
     match kept(before.and_then(|before| validity(&before)).as_ref(), validity(issued).as_ref(), now) {

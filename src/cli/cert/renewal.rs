@@ -6,18 +6,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use omnirelay_pki::certificate::Names;
-use omnirelay_wire::rpc::certificate_service;
-use serde_json::json;
-
-use super::files::{Folder, Made, validity};
-use super::renew::check_begun;
+use super::files::{Folder, validity};
+use super::renew::renew_in;
 use crate::cli::frame::address::Address;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::document::text;
 use crate::cli::frame::env;
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::Call;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::settings::Target;
 use crate::cli::frame::time;
@@ -132,11 +125,7 @@ async fn renew(session: &mut Session, folder: &Path) -> Result<(), CliError> {
     // The certificate itself proves who asks, and no token that `login` has kept.
     let target = session.target()?.clone();
     session.turn_to(Target { token_file: None, ..target })?;
-    let made = Made::of(&Names::default())?;
-    let call = Call::of(&certificate_service::RENEW, &json!({"csr": made.csr}))?;
-    let document = session.call(&call.keyed(&WriteArgs::default().key()?, "")).await?;
-    check_begun(&folder, text(&document, "chainPem"))?;
-    folder.write(&made, text(&document, "chainPem"), text(&document, "bundlePem"))
+    renew_in(&folder, session).await.map(drop)
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use omnirelay_core::text::hex;
 use omnirelay_wire::reasons;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
@@ -19,7 +20,7 @@ use super::rpc::Call;
 use super::session::Session;
 
 /// The longest line: a record with its largest value twice, in base64 and to read.
-const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a daemon may say nothing between two lines.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
@@ -118,6 +119,12 @@ impl SavedLines<'_> {
             .cause(failure.cause.clone())
             .hint("run the command again")
     }
+}
+
+/// The last line of what is saved: what all lines before it come to, how many of which sort and their SHA-256.
+pub fn end_line(mut counts: Map<String, Value>, hash: &Sha256) -> String {
+    counts.insert("sha256".to_owned(), hex(&hash.clone().finalize()).into());
+    format!("{}\n", json!({ "end": counts }))
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> CliError {

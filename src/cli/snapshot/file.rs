@@ -9,16 +9,13 @@ use omnirelay_core::text::hex;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 use pb::snapshot_item::Item;
-use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::cli::frame::error::CliError;
-
-/// The longest line that is read: a value of 1 MiB in base64, and what is around it.
-const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+use crate::cli::frame::saved_lines::{self, LINE_BYTES_MAX};
 
 /// What a whole file holds.
-pub struct Contents {
+pub struct SnapshotContents {
     pub head: pb::SnapshotHead,
     /// How many records, by kind.
     pub kinds: BTreeMap<String, u64>,
@@ -30,8 +27,7 @@ pub struct Contents {
 
 /// The last line: what all lines before it come to.
 pub fn end_line(records: u64, hash: &Sha256) -> String {
-    let hash = hex(&hash.clone().finalize());
-    format!("{}\n", json!({"end": {"records": records, "sha256": hash}}))
+    saved_lines::end_line([("records".to_owned(), records.into())].into_iter().collect(), hash)
 }
 
 /// Reads a file from its beginning to its end, and shows each record.
@@ -41,7 +37,7 @@ pub fn end_line(records: u64, hash: &Sha256) -> String {
 pub fn read(
     file: &Path,
     mut each: impl FnMut(pb::SnapshotRecord) -> Result<(), CliError>,
-) -> Result<Contents, CliError> {
+) -> Result<SnapshotContents, CliError> {
     let unreadable = |error: &std::io::Error| {
         CliError::local(reasons::INPUT, format!("cannot read `{}`", file.display()), error)
     };
@@ -55,7 +51,7 @@ pub fn read(
     let (mut number, mut records, mut bytes, mut line) = (0, 0, 0, Vec::new());
     loop {
         line.clear();
-        let got = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        let got = input.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line);
         let got = got.map_err(|error| unreadable(&error))? as u64;
         (number, bytes) = (number + 1, bytes + got);
         if got == 0 {
@@ -94,5 +90,5 @@ pub fn read(
         return Err(spoilt(number + 1, "there is something behind the last line"));
     }
     let head = head.ok_or_else(|| spoilt(1, "it does not begin as a snapshot does"))?;
-    Ok(Contents { head, kinds, records, bytes, sha256: hex(&hash.finalize()) })
+    Ok(SnapshotContents { head, kinds, records, bytes, sha256: hex(&hash.finalize()) })
 }

@@ -9,7 +9,7 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::timestamp::millis;
 use serde_json::{Value, json};
 
-use super::file::{Contents, read};
+use super::file::{SnapshotContents, read};
 use crate::cli::audit::offline::TrailCheck;
 use crate::cli::frame::document::{field, flag, items, number, text};
 use crate::cli::frame::error::CliError;
@@ -53,8 +53,8 @@ pub async fn run(args: &InspectArgs, session: &mut Session) -> Result<Exit, CliE
     Ok(if sound { Exit::Ok } else { Exit::Negative })
 }
 
-fn document(of: &Contents, trail: &Value) -> Value {
-    let Contents { head, kinds, records, bytes, sha256 } = of;
+fn document(of: &SnapshotContents, trail: &Value) -> Value {
+    let SnapshotContents { head, kinds, records, bytes, sha256 } = of;
     json!({
         "schemaVersion": "v1",
         "clusterId": head.cluster_id,

@@ -13,7 +13,7 @@ use omnirelay_wire::timestamp::millis;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::file::{Contents, read};
+use super::file::{SnapshotContents, read};
 use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::bar::Bar;
 use crate::cli::frame::document::{flag, items, number, text};
@@ -122,7 +122,7 @@ pub async fn run(args: &RestoreArgs, session: &mut Session) -> Result<Exit, CliE
     Ok(if total.refused_count > 0 || has_changed { Exit::Negative } else { Exit::Ok })
 }
 
-fn question(of: &Contents) -> String {
+fn question(of: &SnapshotContents) -> String {
     let taken = of.head.taken_at.as_ref().map(|at| rfc3339(millis(at))).unwrap_or_default();
     format!(
         "Put back what is missing of {}, taken {} of the cluster {}?",
@@ -143,7 +143,7 @@ impl Total {
         self.cursor = text(answer, "cursor").to_owned();
     }
 
-    fn document(&self, of: &Contents, dry_run: bool) -> Value {
+    fn document(&self, of: &SnapshotContents, dry_run: bool) -> Value {
         json!({
             "schemaVersion": "v1",
             "clusterId": of.head.cluster_id,

@@ -9,28 +9,12 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 use xxhash_rust::xxh64::xxh64;
 
-use super::mutate::Mutation;
 use super::view::ViewEntry;
 use crate::core::audit_seal::mac::MacKey;
 use crate::daemon::chance::random_u64;
 
 /// Audit records; not mirrored, because there are many and few are read.
 pub const AUDIT: Kind = Kind::of("audit");
-
-/// What is recorded of a mutation.
-pub fn body(mutation: &Mutation<'_>, changes: &[String], node_id: &str) -> AuditValue {
-    AuditValue {
-        actor: mutation.caller.principal.to_string(),
-        action: mutation.action.to_owned(),
-        object: mutation.object.to_string(),
-        reason: mutation.reason.to_owned(),
-        node_id: node_id.to_owned(),
-        request_id: mutation.caller.request_id.to_string(),
-        dry_run: mutation.dry_run,
-        changes: changes.to_vec(),
-        ..AuditValue::default()
-    }
-}
 
 /// What a node records when it meets a new epoch of the registry.
 pub const EPOCH_CHANGED: &str = "registry.epoch-changed";

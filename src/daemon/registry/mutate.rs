@@ -19,9 +19,9 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::Registry;
 use super::act::{Act, Authority, Plan, Reader};
-use super::audit_record;
 use super::cursor::Cursor;
 use super::follow::in_time;
+use super::record::Deed;
 use super::refusal::{commit_fault, internal, store_fault, unavailable};
 use crate::daemon::identity::caller::{Caller, IfMatch};
 use refused::{Refused, patience, refuse_decided, unexpected};
@@ -58,6 +58,17 @@ pub struct Mutation<'a> {
 }
 
 impl Mutation<'_> {
+    /// As the audit trail has it.
+    pub fn deed(&self, changes: &[String]) -> Deed<'_> {
+        Deed {
+            action: self.action,
+            object: self.object.to_string(),
+            reason: self.reason,
+            dry_run: self.dry_run,
+            changes: changes.to_vec(),
+        }
+    }
+
     /// As the one thing that its object's kind has done to it.
     fn act(&self) -> Act {
         let kinds = std::iter::once(&self.object.kind).chain(self.also).cloned();
@@ -258,7 +269,7 @@ impl Registry {
         plan: Plan,
     ) -> Plan {
         let changed = !writes.is_empty();
-        let body = changed.then(|| audit_record::body(mutation, changes, self.node_id()));
+        let body = changed.then(|| self.body_of(mutation.caller, mutation.deed(changes)));
         let plan = plan.audit(body);
         // Of a dry run only the audit record is written.
         if mutation.dry_run {

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use awaited::Awaited;
 use confirmed::{Confirmed, Splits};
 pub use confirmed::{Split, ToConfirm};
-pub use cut::Cut;
+pub use cut::RegistryCut;
 pub use derived::Derived;
 pub use loaded::LoadedRecords;
 use lock::{read, write};

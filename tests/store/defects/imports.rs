@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use omnirelay_store::{
-    Commit, Kind, LogEntry, MemoryStore, ORIGIN_MAX, Origin, Record, RecordId, Revision, Store, Version,
-    Write,
+    Commit, Kind, LogEntry, MemoryStore, ORIGIN_MAX, Record, RecordId, RecordOrigin, Revision, Store,
+    Version, Write,
 };
 
 use super::commits::instead;
@@ -16,7 +16,7 @@ use super::{Defect, altering, blank};
 type Came<K> = Arc<Mutex<BTreeMap<(RecordId, K), K>>>;
 
 /// Alters what each record comes with.
-fn importing(alter: impl Fn(&RecordId, &mut Origin) + Send + Sync + 'static) -> Defect {
+fn importing(alter: impl Fn(&RecordId, &mut RecordOrigin) + Send + Sync + 'static) -> Defect {
     let commit = altering(move |commit: &mut Commit| {
         for write in &mut commit.writes {
             if let Write::Import { id, origin, .. } = write {

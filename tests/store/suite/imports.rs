@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
-    COMMIT_BYTES_MAX, CommitError, KEY_BYTES_MAX, ORIGIN_MAX, Origin, Record, Retention, Revision,
+    COMMIT_BYTES_MAX, CommitError, KEY_BYTES_MAX, ORIGIN_MAX, Record, RecordOrigin, Retention, Revision,
     StoreError, VALUE_BYTES_MAX, Version, Write,
 };
 
@@ -14,12 +14,12 @@ use super::{KEEP_ALL, TTL, Trial, commit, delete, id, origin, put, put_in};
 /// How far above the head a revision is that no commit of these tests would come to by itself.
 const FAR: u64 = 1_000_000;
 
-fn import(key: &str, value: &str, origin: Origin) -> Write {
+fn import(key: &str, value: &str, origin: RecordOrigin) -> Write {
     Write::Import { id: id(key), value: Bytes::copy_from_slice(value.as_bytes()), origin }
 }
 
 /// What an import leaves where nothing was.
-fn as_it_was(key: &str, value: &str, origin: &Origin) -> Record {
+fn as_it_was(key: &str, value: &str, origin: &RecordOrigin) -> Record {
     Record {
         id: id(key),
         value: Bytes::copy_from_slice(value.as_bytes()),
@@ -34,7 +34,7 @@ fn as_it_was(key: &str, value: &str, origin: &Origin) -> Record {
 }
 
 /// Imports a record, and returns it as it stands then.
-pub async fn imported(t: &Trial, key: &str, origin: Origin) -> Record {
+pub async fn imported(t: &Trial, key: &str, origin: RecordOrigin) -> Record {
     let entry = t.done(commit(vec![import(key, "imported", origin)])).await;
     let found = t.record(key).await.expect("a record");
     assert_eq!(entry.changes[0].after, found, "the log has it as it stands");
@@ -44,7 +44,7 @@ pub async fn imported(t: &Trial, key: &str, origin: Origin) -> Record {
 pub async fn an_import_stands_as_it_was(t: &mut Trial) {
     let begin = t.head().await;
     // The one is of a time that is long past, the other of a registry whose clock is ahead and which wrote it itself.
-    let ahead = Origin { updated_at: Millis(ORIGIN_MAX), writer: "".into(), ..origin(1, 3) };
+    let ahead = RecordOrigin { updated_at: Millis(ORIGIN_MAX), writer: "".into(), ..origin(1, 3) };
     for (key, value, origin) in [("a", "one", origin(7, begin.0 + FAR)), ("b", "", ahead)] {
         let entry = t.done(commit(vec![import(key, value, origin.clone())])).await;
         let expected = as_it_was(key, value, &origin);
@@ -56,7 +56,7 @@ pub async fn an_import_stands_as_it_was(t: &mut Trial) {
 }
 
 pub async fn an_imported_record_goes_on_as_any_other(t: &mut Trial) {
-    let ahead = Origin { updated_at: Millis(ORIGIN_MAX), ..origin(7, 3) };
+    let ahead = RecordOrigin { updated_at: Millis(ORIGIN_MAX), ..origin(7, 3) };
     let before = imported(t, "a", ahead).await;
     let entry = t.done(commit(vec![put("a", "two")])).await;
     let after = &entry.changes[0].after;
@@ -174,13 +174,13 @@ pub async fn an_absurd_origin_is_refused(t: &mut Trial) {
     let good = origin(1, 1);
     let (far, long) = (Millis(ORIGIN_MAX + 1), "x".repeat(KEY_BYTES_MAX + 1));
     let cases = [
-        ("no version", Origin { version: Version(0), ..good.clone() }),
-        ("a version beyond doubles", Origin { version: Version(ORIGIN_MAX + 1), ..good.clone() }),
-        ("no revision", Origin { revision: Revision(0), ..good.clone() }),
-        ("a revision beyond doubles", Origin { revision: Revision(ORIGIN_MAX + 1), ..good.clone() }),
-        ("made beyond doubles", Origin { created_at: far, ..good.clone() }),
-        ("written beyond doubles", Origin { updated_at: far, ..good.clone() }),
-        ("a long name", Origin { writer: long.as_str().into(), ..good.clone() }),
+        ("no version", RecordOrigin { version: Version(0), ..good.clone() }),
+        ("a version beyond doubles", RecordOrigin { version: Version(ORIGIN_MAX + 1), ..good.clone() }),
+        ("no revision", RecordOrigin { revision: Revision(0), ..good.clone() }),
+        ("a revision beyond doubles", RecordOrigin { revision: Revision(ORIGIN_MAX + 1), ..good.clone() }),
+        ("made beyond doubles", RecordOrigin { created_at: far, ..good.clone() }),
+        ("written beyond doubles", RecordOrigin { updated_at: far, ..good.clone() }),
+        ("a long name", RecordOrigin { writer: long.as_str().into(), ..good.clone() }),
     ];
     for (what, origin) in cases {
         invalid(t, what, vec![import("a", "x", origin)]).await;
@@ -192,7 +192,7 @@ pub async fn an_absurd_origin_is_refused(t: &mut Trial) {
 }
 
 pub async fn the_greatest_origin_is_counted_on_from(t: &mut Trial) {
-    let greatest = Origin {
+    let greatest = RecordOrigin {
         created_at: Millis(ORIGIN_MAX),
         updated_at: Millis(ORIGIN_MAX),
         writer: "x".repeat(KEY_BYTES_MAX).as_str().into(),

@@ -22,8 +22,8 @@ use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{
     Beat, Commit, CommitError, Committed, Epoch, GroupId, GroupRef, Housekept, Idempotency, IdempotencyKey,
-    Kind, Lease, LeaseOp, LogEntry, LogPage, OpenGroup, Opened, Origin, PAGE_MAX, Precondition, Pulse,
-    Record, RecordId, Retention, Revision, Scan, Store, Version, Write,
+    Kind, Lease, LeaseOp, LogEntry, LogPage, OpenGroup, Opened, PAGE_MAX, Precondition, Pulse, Record,
+    RecordId, RecordOrigin, Retention, Revision, Scan, Store, Version, Write,
 };
 
 use crate::harness::{Harness, InEpoch};
@@ -399,8 +399,8 @@ pub fn delete(key: &str) -> Write {
 }
 
 /// What a record of another registry was there.
-pub fn origin(version: u64, revision: u64) -> Origin {
-    Origin {
+pub fn origin(version: u64, revision: u64) -> RecordOrigin {
+    RecordOrigin {
         version: Version(version),
         revision: Revision(revision),
         created_at: Millis(1_000),

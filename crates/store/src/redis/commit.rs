@@ -7,8 +7,8 @@ use redis::Cmd;
 
 use super::super::rules::answer_key;
 use super::super::{
-    COMMIT_BYTES_MAX, Change, Commit, CommitError, Committed, Epoch, GroupRef, LeaseOp, LogEntry, Origin,
-    Precondition, Record, RecordId, Revision, StoreError, Version, Write, limits,
+    COMMIT_BYTES_MAX, Change, Commit, CommitError, Committed, Epoch, GroupRef, LeaseOp, LogEntry,
+    Precondition, Record, RecordId, RecordOrigin, Revision, StoreError, Version, Write, limits,
 };
 use super::reply::{self, Reply, incompatible};
 
@@ -55,7 +55,11 @@ fn add_write(command: &mut Cmd, write: &Write) {
             command.arg("p").arg(id.kind.0.as_ref()).arg(&id.key).arg(value.as_ref()).arg(group).arg(instance)
         }
         Write::Delete { id } => command.arg("d").arg(id.kind.0.as_ref()).arg(&id.key),
-        Write::Import { id, value, origin: Origin { version, revision, created_at, updated_at, writer } } => {
+        Write::Import {
+            id,
+            value,
+            origin: RecordOrigin { version, revision, created_at, updated_at, writer },
+        } => {
             command.arg("i").arg(id.kind.0.as_ref()).arg(&id.key).arg(value.as_ref());
             command.arg(version.0).arg(revision.0).arg(created_at.0).arg(updated_at.0).arg(writer.as_ref())
         }
@@ -170,7 +174,7 @@ fn change_of(
     let write = writes.find(|write| write.id().key == key && write.id().kind.0 == kind);
     let write = write.ok_or_else(|| incompatible("a change that was not asked for"))?;
     let deleted = matches!(write, Write::Delete { .. });
-    let (id, value, group, origin): (RecordId, Bytes, Option<GroupRef>, Option<Origin>) = match write {
+    let (id, value, group, origin): (RecordId, Bytes, Option<GroupRef>, Option<RecordOrigin>) = match write {
         Write::Put { id, value, group } => (id, value, group, None),
         Write::Delete { id } => (id, Bytes::new(), None, None),
         Write::Import { id, value, origin } => (id, value, None, Some(origin)),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::{
-    Change, Commit, CommitError, Committed, GroupRef, Lease, LogEntry, Origin, Precondition, Record,
-    RecordId, Revision, StoreError, Version, Write, limits,
+    Change, Commit, CommitError, Committed, GroupRef, Lease, LogEntry, Precondition, Record, RecordId,
+    RecordOrigin, Revision, StoreError, Version, Write, limits,
 };
 use super::records::Planned;
 use super::{Step, Table, TablesMut, keys, rows};
@@ -245,7 +245,7 @@ fn next(revision: Revision) -> Revision {
 }
 
 /// The record of another registry, of this version at least.
-fn imported(id: &RecordId, value: &Bytes, origin: &Origin, version_min: Version) -> Record {
+fn imported(id: &RecordId, value: &Bytes, origin: &RecordOrigin, version_min: Version) -> Record {
     Record {
         id: id.clone(),
         value: value.clone(),

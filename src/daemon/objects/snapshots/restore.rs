@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use omnirelay_core::text::{chain, count};
 use omnirelay_store::{
-    CommitError, KEY_BYTES_MAX, Kind, ORIGIN_MAX, Origin, Record, RecordId, StoreError, VALUE_BYTES_MAX,
-    Version, Write,
+    CommitError, KEY_BYTES_MAX, Kind, ORIGIN_MAX, Record, RecordId, RecordOrigin, StoreError,
+    VALUE_BYTES_MAX, Version, Write,
 };
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -276,12 +276,11 @@ impl Snapshots {
     ) -> Result<(), Fault> {
         while !some.is_empty() {
             let ids: BTreeSet<&RecordId> = some.iter().map(|put| put.write.id()).collect();
-            let expected = some.iter().filter_map(|put| put.expected.clone());
             // A whole that comes in the same commit is not there yet.
-            let own = |(id, _): &(RecordId, Version)| !ids.contains(id);
-            let (others, own): (BTreeSet<_>, BTreeSet<_>) = expected.partition(own);
-            let merged = own.into_iter().filter(|(id, _)| some.iter().any(|put| put.is_own(id)));
-            let expected: BTreeSet<_> = others.into_iter().chain(merged).collect();
+            let is_due = |put: &PutBack, id: &RecordId| put.write.id() == id || !ids.contains(id);
+            let expected =
+                some.iter().filter_map(|put| put.expected.clone().filter(|(id, _)| is_due(put, id)));
+            let expected: BTreeSet<_> = expected.collect();
             let body = self.registry.body_of(caller, deed(&some, reason, false));
             let kinds = some.iter().map(|put| put.write.id().kind.clone());
             let act =
@@ -325,11 +324,6 @@ impl PutBack {
     fn rests_on(&self, id: &RecordId) -> bool {
         self.write.id() == id || self.expected.as_ref().is_some_and(|(expected, _)| expected == id)
     }
-
-    /// Whether it takes the place of this record.
-    fn is_own(&self, id: &RecordId) -> bool {
-        self.write.id() == id && self.expected.as_ref().is_some_and(|(expected, _)| expected == id)
-    }
 }
 
 /// Whether a seal is signed by the key of the chain that it is to stand in: nobody else's is to stop who seals there.
@@ -340,7 +334,7 @@ fn is_seal(record: &Record) -> bool {
 /// The write by which a record stands as it was.
 fn import(record: Record) -> Write {
     let Record { id, value, version, revision, created_at, updated_at, writer, .. } = record;
-    Write::Import { id, value, origin: Origin { version, revision, created_at, updated_at, writer } }
+    Write::Import { id, value, origin: RecordOrigin { version, revision, created_at, updated_at, writer } }
 }
 
 /// How many of them fit into the next commit.

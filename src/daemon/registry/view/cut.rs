@@ -7,7 +7,7 @@ use super::{View, read};
 use crate::daemon::registry::cursor::Cursor;
 
 /// What a view holds of some kinds at one moment.
-pub struct Cut {
+pub struct RegistryCut {
     pub cursor: Cursor,
     /// Store time.
     pub at: Millis,
@@ -19,16 +19,16 @@ pub struct Cut {
 
 impl View {
     /// The records of these kinds, but for those of groups.
-    pub fn cut(&self, kinds: &[Kind]) -> Cut {
+    pub fn cut(&self, kinds: &[Kind]) -> RegistryCut {
         let state = read(&self.state);
-        let mut cut = Cut {
+        let mut cut = RegistryCut {
             cursor: Cursor::at(state.head.epoch, state.head.revision),
             at: self.judged_at(&state),
             records: Vec::new(),
             bound: 0,
         };
-        for record in kinds.iter().flat_map(|kind| state.shared_list(kind).records.to_vec()) {
-            let record = &record.record;
+        let lists = kinds.iter().map(|kind| state.shared_list(kind).records).collect::<Vec<_>>();
+        for record in lists.iter().flat_map(|list| list.iter()).map(|record| &record.record) {
             if record.group.is_some() {
                 cut.bound += 1;
                 continue;

@@ -112,7 +112,8 @@ impl Pool {
             [("added", plan.add.len()), ("updated", plan.update.len()), ("removed", plan.remove.len())];
         let lines =
             counts.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what}: {count}"));
-        let body = audit_record::body(&mutation, &lines.collect::<Vec<_>>(), self.registry.node_id());
+        let lines: Vec<String> = lines.collect();
+        let body = self.registry.body_of(mutation.caller, mutation.deed(&lines));
         Trail { key: audit_record::record_key(self.registry.view().now(), body.request_id.as_bytes()), body }
     }
 
