@@ -48,7 +48,7 @@ fn main() -> Result<()> {
         let daemon = start(&store)?;
         timed(&daemon, folder.path(), "registers import -f registers.json")?;
         for round in 0..rounds {
-            let saved = timed(&daemon, folder.path(), &format!("snapshot save {round}.snapshot"))?;
+            let saved = timed(&daemon, folder.path(), &format!("snapshot save {round}.snapshot --force"))?;
             let bytes = std::fs::read(folder.path().join(format!("{round}.snapshot")))?;
             let begun = Instant::now();
             let raw = std::fs::File::create(folder.path().join("raw"))?;
