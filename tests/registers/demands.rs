@@ -25,6 +25,8 @@ async fn ten_thousand_registers_are_imported_and_pushed_once(backing: Backing) -
     node.import(&ids).await?;
     until("its own pool has all", async || Ok(node.shown().await?.len() == MANY)).await?;
     ensure!(node.shown().await? == ids);
+    // It shows them at once, and a store that is slow has them later.
+    node.until_written().await?;
     // The second time there is nothing to do, in its own pool and in another.
     for (peer, added) in [("", 0), (pool.url().as_str(), MANY)] {
         let demanded = json!({"full": true, "peer": peer});

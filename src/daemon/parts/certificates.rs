@@ -305,7 +305,7 @@ fn judge_nodes(node: &mut Mount) {
 
 /// The nodes that live and cannot prove who they are.
 fn strangers(registry: &Registry) -> Option<String> {
-    let found = peers::unproven_and_live(registry.view());
+    let found = peers::unproven_and_listed(registry.view());
     let named = found.iter().take(STRANGERS_NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
     let more = found.len().saturating_sub(STRANGERS_NAMED_MAX);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };

@@ -54,7 +54,7 @@ use health::Heard;
 use roster::PeerStanding;
 pub use roster::{Roster, statuses};
 use unproven::unproven;
-pub use unproven::{Reasons, UnprovenNodes, unproven_and_live};
+pub use unproven::{Reasons, UnprovenNodes, unproven_and_listed, unproven_and_live};
 use watching::WatchedPeers;
 
 /// Records of peers; the key is the node id.

@@ -38,7 +38,17 @@ pub fn unproven(view: &View) -> Reasons {
     found.collect()
 }
 
-/// Those of them that live, in order.
+/// Those of them that the registry says live, in order: as peers are listed, so also while a session has just ended.
+pub fn unproven_and_listed(view: &View) -> Vec<String> {
+    let is_listed = |node: &String| {
+        let record = view.get(&super::peer_id(node));
+        let status = record.and_then(|record| Some(PeerStanding::of(&record)?.status()));
+        matches!(status, Some(Status::Alive | Status::Suspect))
+    };
+    unproven(view).into_keys().filter(is_listed).collect()
+}
+
+/// Those of them that have a session, in order.
 pub fn unproven_and_live(view: &View) -> Vec<String> {
     let found = unproven(view);
     if found.is_empty() {
