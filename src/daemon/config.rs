@@ -46,7 +46,7 @@ pub use federated::FederatedClusterConfig;
 pub use foreign::is_foreign;
 pub use gossip::{GossipConfig, SAID_BYTES_MAX};
 pub use history::HistoryConfig;
-pub use layers::{ConfigError, Loaded, Source, load, read};
+pub use layers::{ConfigError, ConfigSource, Loaded, Source, load, read};
 pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
 pub use mesh::MeshConfig;
 pub use node::NodeConfig;

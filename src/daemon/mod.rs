@@ -4,6 +4,7 @@ pub mod audit;
 pub mod chance;
 pub mod config;
 pub mod data_dir;
+pub mod doctor;
 pub mod exchange;
 pub mod gossip;
 pub mod identity;

@@ -21,7 +21,7 @@ use omnirelay_transport::quic;
 use tokio::sync::watch;
 
 use super::audit::files::{AuditFiles, AuditFilesError};
-use super::config::{Config, TlsSource, WithoutProof};
+use super::config::{Config, ConfigSource, TlsSource, WithoutProof};
 use super::data_dir::disk_space::DiskSpace;
 use super::identity::Access;
 use super::identity::authenticate::{Hosts, Insecure, Loopback};
@@ -74,6 +74,8 @@ pub const TELEMETRY_FOLDER: &str = "telemetry";
 pub struct NodeSpec {
     pub node_id: String,
     pub config: Arc<Config>,
+    /// Where that is from; `None`: the process has made it.
+    pub source: Option<ConfigSource>,
     pub store: Arc<dyn Store>,
     pub session_secret: String,
     pub listener: TcpListener,
@@ -85,6 +87,8 @@ pub struct NodeSpec {
     pub audit: AuditFiles,
     /// Where it keeps who it is and whom it trusts.
     pub identity: IdentityFiles,
+    /// Its data directory, or that of its process.
+    pub data_dir: PathBuf,
     /// Where a relay keeps telemetry, unless its configuration says where.
     pub telemetry: PathBuf,
     /// The process, where it serves faults on demand.
@@ -231,7 +235,7 @@ impl Mount {
             session_secret: spec.session_secret,
             audit_files: spec.audit,
             audit_key,
-            disk: Arc::new(DiskSpace::of(spec.telemetry.parent().unwrap_or(&spec.telemetry).to_path_buf())),
+            disk: Arc::new(DiskSpace::of(spec.data_dir)),
             telemetry: spec.telemetry,
             process: spec.process,
             addresses,
@@ -239,6 +243,7 @@ impl Mount {
             ports: BTreeMap::new(),
             stopping: Stopping::default(),
             config: spec.config,
+            source: spec.source,
             registry: registry.clone(),
         };
         mount.run(Phase::End, mount.metrics.clone().keep());

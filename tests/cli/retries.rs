@@ -235,3 +235,20 @@ fn order_by_last_seen_is_made_of_all_pages() {
     );
     assert!(stub.requests().iter().all(|request| !request.path.contains("orderBy")));
 }
+
+#[test]
+fn what_was_answered_to_a_read_is_told_when_nothing_more_comes() {
+    let stub = Stub::start(|_, before| match before {
+        0 => problem("unavailable", "STORE_UNAVAILABLE", 503),
+        _ => Reply::Hang(Duration::from_secs(20)),
+    });
+    let ended = Program::at(&stub.url()).run("mesh peers list --request-timeout 1s -o json");
+    assert_eq!((ended.code, ended.error()["reason"].as_str()), (6, Some("STORE_UNAVAILABLE")));
+    // Of a change that is not enough: the second try may have been carried out.
+    let stub = Stub::start(|_, before| match before {
+        0 => problem("unavailable", "STORE_UNAVAILABLE", 503),
+        _ => Reply::Hang(Duration::from_secs(20)),
+    });
+    let ended = Program::at(&stub.url()).run("mesh peers cordon relay-b119 --request-timeout 1s -o json");
+    assert_eq!((ended.code, ended.error()["reason"].as_str()), (8, Some("OUTCOME_UNKNOWN")));
+}

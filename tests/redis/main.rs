@@ -29,6 +29,7 @@ mod outages;
 mod planted_faults;
 mod planted_settings;
 mod published;
+mod remote_doctor;
 mod replicated;
 mod revocation;
 mod rights;

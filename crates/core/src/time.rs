@@ -49,6 +49,18 @@ pub fn rfc3339(at: Millis) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
+/// A duration with one unit: the largest of which there are two, or seconds.
+pub fn short(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{:.1}s", duration.as_secs_f64()),
+        1..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 /// The whole milliseconds of `duration`, at most `u64::MAX`.
 pub fn whole_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -271,6 +271,9 @@ reasons! {
     NODE_IS_ANOTHER: Unavailable,
         "the address that a node registered with leads to another one from here",
         "name an address that leads there with --addr, or run the command on the node";
+    NODE_SILENT: Unavailable,
+        "the daemon that was asked could not ask the node that was meant",
+        "omnirelay mesh check says how it stands; or ask that node itself with --addr NODE:PORT";
     NODE_NOT_ALIVE: Unavailable,
         "a command was to be carried out by a node that is not alive",
         "omnirelay mesh peers status NODE says since when";

@@ -1,16 +1,18 @@
 //! `omnirelay doctor`: is this machine fit for a daemon and for the command line, and if not, what to do.
 
-pub mod checks;
-mod daemons;
-mod machine;
+pub mod command_line;
+mod ports;
+pub mod remote;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
 use omnirelay_wire::fault::Exit;
 
-use self::checks::{CATEGORIES, Examine};
+use self::command_line::CommandLine;
+use self::remote::{CHECK_HOST, HostArgs, Wanted};
 use super::check::report::{self, Report, Row};
 use super::entry::{Entry, entry};
 use super::frame::error::CliError;
@@ -18,9 +20,13 @@ use super::frame::rpc::Leaf;
 use super::frame::session::Session;
 use super::schema::documents::own;
 use super::schema::schemas;
-use crate::core::check::finding::{Category, Check, Finding, checks_of};
+use crate::core::check::finding::{Finding, checks_of};
+use crate::daemon::config::Config;
+use crate::daemon::doctor::checks::CATEGORIES;
+use crate::daemon::doctor::machine::{self, Machine, host_of, named};
+use crate::daemon::doctor::processes::daemons;
 
-const LEAF: Leaf = Leaf::local("doctor", "looks at this machine only").exiting("0 1 2 10");
+const LEAF: Leaf = Leaf::read("doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
 pub static ENTRY: Entry =
     entry!("doctor", DoctorArgs, asking, &[LEAF], &[own("doctor", "doctor", schemas::check)]);
 
@@ -28,11 +34,13 @@ const EXAMPLES: &str = "\
 Examples:
   omnirelay doctor
   omnirelay doctor --short --skip doctor-clock
-  omnirelay doctor --daemon-config ./omnirelayd.yaml --data-dir ./data";
+  omnirelay doctor --daemon-config ./omnirelayd.yaml --data-dir ./data
+  omnirelay doctor --node node-2";
 
 /// Check this machine: configuration, names, ports, disk, limits, clock
 ///
-/// It asks no daemon and no mesh; `omnirelay mesh check` does. Exits with 10 when a check fails.
+/// It asks no daemon and no mesh; `omnirelay mesh check` does. With --node the daemon of that node judges its host, by the
+/// configuration as its file has it now. Exits with 10 when a check fails.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct DoctorArgs {
@@ -46,41 +54,73 @@ pub struct DoctorArgs {
     #[arg(long)]
     strict: bool,
     /// The daemon's configuration [default: /etc/omnirelay/omnirelayd.yaml, where it is]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "node")]
     daemon_config: Option<PathBuf>,
     /// The daemon's data directory, instead of the one of its configuration
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "node")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    host: HostArgs,
 }
 
-/// Every check with its category, in the order of the report.
-fn all() -> impl Iterator<Item = (&'static Category<Examine>, &'static Check<Examine>)> + Clone {
-    checks_of(CATEGORIES)
+/// The names of all checks with those of their categories, in the order of the report.
+fn names() -> impl Iterator<Item = (&'static str, &'static str)> + Clone {
+    let own = command_line::CATEGORY.checks.iter().map(|check| (command_line::CATEGORY.name, check.id));
+    own.chain(checks_of(CATEGORIES).map(|(category, check)| (category.name, check.id)))
 }
 
 fn skippable(text: &str) -> Result<String, String> {
-    report::skippable(text, all().map(|(category, check)| (category.name, check.id)))
+    report::skippable(text, names())
 }
 
 /// # Errors
-/// When standard output does not take the report.
+/// When standard output does not take the report; why the daemon of another host could not be asked.
 async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let began = Instant::now();
-    let wanted = |id: &str| {
-        all().any(|(category, check)| {
-            check.id == id && !report::is_left_out(&args.skip, category.name, check.id)
-        })
+    let report = match args.host.node() {
+        None => of_this_host(args, session).await,
+        Some(node) => {
+            let categories: Vec<&str> = CATEGORIES.iter().map(|category| category.name).collect();
+            let wanted = Wanted {
+                kind: "DoctorReport",
+                categories: &categories,
+                skip: &args.skip,
+                strict: args.strict,
+            };
+            remote::report(session, node, &wanted).await?
+        }
     };
-    let machine =
-        machine::examine(session, args.daemon_config.as_deref(), args.data_dir.as_deref(), wanted).await;
-    let rows = all().map(|(category, check)| {
-        let left_out = report::is_left_out(&args.skip, category.name, check.id);
-        let finding = if left_out { Finding::skip("left out") } else { (check.judge)(&machine) };
-        Row::of(category, check, finding, Duration::ZERO)
-    });
-    let rows = rows.collect();
-    let report =
-        Report { kind: "DoctorReport", rows, took: began.elapsed(), strict: args.strict, nodes: Vec::new() };
     report.show(args.short, session)?;
     Ok(if report.success() { Exit::Ok } else { Exit::Negative })
+}
+
+async fn of_this_host(args: &DoctorArgs, session: &Session) -> Report {
+    let began = Instant::now();
+    let left_out = |category: &str, id: &str| report::is_left_out(&args.skip, category, id);
+    let is_wanted = |wanted: &str| names().any(|(category, id)| id == wanted && !left_out(category, id));
+    let contexts = &session.settings.config;
+    let command_line = CommandLine::examine(contexts.clone(), &session.settings.config_path);
+    let daemon = machine::config_in(args.daemon_config.as_deref());
+    let addresses = contexts.iter().flat_map(|file| &file.contexts).flat_map(|context| &context.addresses);
+    let named: BTreeSet<String> =
+        addresses.filter_map(|address| named(&host_of(address.as_str())?)).collect();
+    let built_in = Config::default();
+    let config = daemon.as_ref().map_or(Some(&built_in), |(_, config)| config.as_ref().ok());
+    let ports = match config.filter(|_| is_wanted("doctor-ports")) {
+        Some(config) => ports::ports(session, config).await,
+        None => Vec::new(),
+    };
+    let (names, running) = (is_wanted("doctor-names").then_some(named), daemons(Path::new("/proc")));
+    let machine = Machine::examine(daemon, &built_in, args.data_dir.as_deref(), names, ports, running).await;
+    let skipped = |category: &str, id: &str| left_out(category, id).then(|| Finding::skip("left out"));
+    let own = command_line::CATEGORY.checks.iter().map(|check| {
+        let category = &command_line::CATEGORY;
+        let finding = skipped(category.name, check.id).unwrap_or_else(|| (check.judge)(&command_line));
+        Row::of(category, check, finding, Duration::ZERO)
+    });
+    let of_host = checks_of(CATEGORIES).map(|(category, check)| {
+        let finding = skipped(category.name, check.id).unwrap_or_else(|| (check.judge)(&machine));
+        Row::of(category, check, finding, Duration::ZERO)
+    });
+    let rows = own.chain(of_host).collect();
+    Report { kind: "DoctorReport", rows, took: began.elapsed(), strict: args.strict, nodes: Vec::new() }
 }

@@ -1,9 +1,9 @@
 //! The checks of `mesh check`, of `doctor` and of `cert doctor`, and what each means.
 
-use crate::cli::cert::doctor as papers;
 use crate::cli::check;
-use crate::cli::doctor;
+use crate::cli::doctor::command_line;
 use crate::core::check::finding::{Category, Check, checks_of};
+use crate::daemon::doctor::{certificate, checks as host};
 
 /// What a check is, whatever it judges.
 pub struct Explained {
@@ -24,14 +24,16 @@ impl Explained {
 
 /// Every check, in the order of the reports.
 pub fn explained() -> impl Iterator<Item = Explained> {
-    let of_machine =
-        checks_of(doctor::checks::CATEGORIES).map(|(category, check)| Explained::of(category, check));
-    let of_papers =
-        papers::checks::CATEGORY.checks.iter().map(|check| Explained::of(&papers::checks::CATEGORY, check));
+    let of_command_line =
+        command_line::CATEGORY.checks.iter().map(|check| Explained::of(&command_line::CATEGORY, check));
+    let of_host = checks_of(host::CATEGORIES).map(|(category, check)| Explained::of(category, check));
+    let of_certificate =
+        checks_of(certificate::checks::CATEGORIES).map(|(category, check)| Explained::of(category, check));
     let of_client =
         |categories| checks_of(categories).map(|(category, check)| Explained::of(category, check));
     let of_mesh = crate::core::check::all().map(|(category, check)| Explained::of(category, check));
-    of_client(check::BEFORE).chain(of_mesh).chain(of_client(check::AFTER)).chain(of_machine).chain(of_papers)
+    let of_mesh = of_client(check::BEFORE).chain(of_mesh).chain(of_client(check::AFTER));
+    of_mesh.chain(of_command_line).chain(of_host).chain(of_certificate)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+pub use omnirelay_core::time::short;
 use serde_json::Value;
 
 use super::document::field;
@@ -74,18 +75,6 @@ pub fn exact_clock(ms: i64) -> String {
 /// The time of day in UTC: `06:01:09`.
 pub fn of_day(ms: i64) -> String {
     clock(ms).get(11..19).unwrap_or_default().to_owned()
-}
-
-/// A duration with one unit: the largest of which there are two, or seconds.
-pub fn short(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => format!("{:.1}s", duration.as_secs_f64()),
-        1..120 => format!("{seconds}s"),
-        120..7200 => format!("{}m", seconds / 60),
-        7200..172_800 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
 }
 
 /// How long something took: `340ms`, `1.9s`, then as [`short`].

@@ -223,8 +223,9 @@ fn compared(facts: &MeshFacts) -> Finding {
     let hint = match most < -CLOCKS_APART_MS {
         true => {
             "date -u    # on that host; if its clock is right: omnirelay mesh store reset-clock --dry-run"
+                .to_owned()
         }
-        false => "omnirelay doctor    # on that host: what keeps its clock",
+        false => format!("omnirelay doctor --node {id}    # what keeps its clock"),
     };
-    Finding::of_skew(ms, text, fine, hint).seen_by(by()).about([*id])
+    Finding::of_skew(ms, text, fine, &hint).seen_by(by()).about([*id])
 }

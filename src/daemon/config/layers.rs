@@ -60,6 +60,26 @@ pub enum ConfigError {
     NotText { name: String },
 }
 
+/// Where the configuration of a process is from, but for its environment, so that it can be read again.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigSource {
+    pub file: Option<PathBuf>,
+    /// `KEY=VALUE`, as they were given.
+    pub set: Vec<String>,
+    /// The flags that say a setting, with its key and its value.
+    pub flags: Vec<(&'static str, &'static str, String)>,
+}
+
+impl ConfigSource {
+    /// Puts the layers together, with the environment of this process.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        load(self.file.as_deref(), std::env::vars_os(), &self.set, &self.flags)
+    }
+}
+
 /// Puts the layers together.
 ///
 /// # Errors

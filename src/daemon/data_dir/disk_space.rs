@@ -26,6 +26,11 @@ impl DiskSpace {
         Self { path, free: Mutex::default() }
     }
 
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// How many bytes are free, as it was looked last.
     pub fn free(&self) -> Option<u64> {
         *self.free.lock().unwrap_or_else(PoisonError::into_inner)

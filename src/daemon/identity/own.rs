@@ -150,6 +150,11 @@ impl IdentityFiles {
         Self { folder: folder.to_owned(), issuer_secret, operator: None }
     }
 
+    /// Their folder, which need not be there.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Who the node is; `None` before it was enrolled.
     ///
     /// # Errors

@@ -80,6 +80,11 @@ impl Provision {
         });
     }
 
+    /// What is chosen by now.
+    pub fn current(&self) -> Provided {
+        self.0.borrow().clone()
+    }
+
     /// Whether the authority of the mesh issues it.
     pub fn is_of_mesh(&self) -> bool {
         self.0.borrow().source == Source::Mesh

@@ -18,7 +18,7 @@ use super::NodeError;
 use super::mesh_port::MeshPort;
 use super::ports::{Addresses, Port, PortName, RelayListeners};
 use crate::daemon::audit::files::{AuditFiles, AuditKey};
-use crate::daemon::config::Config;
+use crate::daemon::config::{Config, ConfigSource};
 use crate::daemon::data_dir::disk_space::DiskSpace;
 use crate::daemon::exchange::Exchange;
 use crate::daemon::gossip::Gossip;
@@ -100,6 +100,8 @@ pub(super) type Serve = Box<dyn FnOnce(&mut SurfaceBuilder) + Send>;
 /// A node that is being put together.
 pub struct Mount {
     pub config: Arc<Config>,
+    /// Where that is from; `None`: the process has made it.
+    pub source: Option<ConfigSource>,
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,

@@ -4,8 +4,11 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::check_service_server::Chec
 use tonic::codec::CompressionEncoding::Gzip;
 
 use super::node::describer;
+use crate::daemon::doctor::certificate::papers::Places;
+use crate::daemon::identity::provided::{Form, Source};
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName};
 use crate::daemon::objects::check::asking::NodeAsker;
+use crate::daemon::objects::check::host::Host;
 use crate::daemon::objects::check::{MeshCheckService, MeshChecker};
 use crate::daemon::objects::peers::Peers;
 
@@ -21,8 +24,40 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         gossip: node.gossip.clone(),
         asker: NodeAsker { transport: node.transport.clone(), trust: node.trust.clone() },
     };
-    let check =
-        CheckServiceServer::new(MeshCheckService::new(checker)).send_compressed(Gzip).accept_compressed(Gzip);
+    let check = CheckServiceServer::new(MeshCheckService::new(checker, host(node)))
+        .send_compressed(Gzip)
+        .accept_compressed(Gzip);
     node.serve(PortName::Control, check);
     Ok(())
+}
+
+/// What is judged of this host.
+fn host(node: &Mount) -> Host {
+    let mut ports = vec![("control.listen", node.addresses.control)];
+    if let Some(relay) = &node.addresses.relay {
+        ports.extend([("relay.listen", relay.grpc), ("relay.httpListen", relay.http)]);
+    }
+    Host {
+        config: node.config.clone(),
+        source: node.source.clone(),
+        data_dir: node.disk.path().to_path_buf(),
+        certificate: certificate_files(node),
+        ports,
+    }
+}
+
+/// Where those are that are configured by now, or else those that the node keeps.
+fn certificate_files(node: &Mount) -> Box<dyn Fn() -> Places + Send + Sync> {
+    let (kept, provision) = (node.identity_files.folder().to_owned(), node.provision.clone());
+    Box::new(move || {
+        let (places, provided) = (Places::in_folder(&kept), provision.current());
+        match provided.source {
+            Source::Files(Form::Pem { cert, key }) => {
+                let folder = cert.parent().unwrap_or(&kept).to_owned();
+                let bundle = provided.bundle.unwrap_or(places.bundle);
+                Places { folder, key, chain: cert, bundle }
+            }
+            Source::Files(Form::Pkcs12 { .. }) | Source::Mesh => places,
+        }
+    })
 }

@@ -46,6 +46,8 @@ pub struct MemberSpec {
     pub audit: AuditFiles,
     /// Where it keeps who it is and whom it trusts.
     pub identity: IdentityFiles,
+    /// The data directory of the process.
+    pub data_dir: PathBuf,
     /// Where its relay keeps telemetry.
     pub telemetry: PathBuf,
     /// Bound to `control`: taken when the address was chosen, so that nobody takes it in between.
@@ -71,6 +73,7 @@ struct Member {
     control: SocketAddr,
     audit: AuditFiles,
     identity: IdentityFiles,
+    data_dir: PathBuf,
     telemetry: PathBuf,
     relay: Option<RelayAddresses>,
     /// Of the first life; later ones bind anew.
@@ -234,6 +237,7 @@ impl Member {
             control,
             audit,
             identity,
+            data_dir,
             telemetry,
             listener,
             relay,
@@ -248,6 +252,7 @@ impl Member {
             control,
             audit,
             identity,
+            data_dir,
             telemetry,
             relay,
             listener,
@@ -340,6 +345,7 @@ impl Member {
         let spec = NodeSpec {
             node_id: self.node_id.clone(),
             config: self.config.clone(),
+            source: None,
             store: self.stores.of_node(),
             session_secret: self.session_secret.clone(),
             listener,
@@ -351,6 +357,7 @@ impl Member {
             relay,
             audit: self.audit.clone(),
             identity: self.identity.clone(),
+            data_dir: self.data_dir.clone(),
             telemetry: self.telemetry.clone(),
             process: Some(Arc::new(Reach { fleet, own: self.node_id.clone() })),
             parts: parts::ALL,

@@ -25,7 +25,7 @@ use super::signals::EndSignals;
 use super::store_choice::Stores;
 use super::store_tool;
 use crate::daemon::audit::files::AuditFiles;
-use crate::daemon::config::{self, Config, ConfigError, IdentityConfig, Loaded, WithoutProof};
+use crate::daemon::config::{self, Config, ConfigError, ConfigSource, IdentityConfig, Loaded, WithoutProof};
 use crate::daemon::data_dir::{self, DataDir};
 use crate::daemon::identity::Access;
 use crate::daemon::identity::federation::Federation;
@@ -53,7 +53,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Runs the process to its end.
 pub fn main() -> ExitCode {
     let args = DaemonArgs::parse();
-    let loaded = load(&args.settings);
+    let loaded = source(&args.settings).load();
     let outcome = match &args.command {
         Some(DaemonCommand::Config(ConfigCommand::Validate)) => validate(loaded),
         Some(DaemonCommand::Config(ConfigCommand::Print)) => {
@@ -75,11 +75,8 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-fn load(args: &SettingArgs) -> Result<Loaded, ConfigError> {
-    let given = args.given();
-    let flags: Vec<(&'static str, &str, String)> =
-        given.iter().map(|(flag, key, value)| (*flag, *key, value.clone())).collect();
-    config::load(args.config.as_deref(), std::env::vars_os(), &args.set, &flags)
+fn source(args: &SettingArgs) -> ConfigSource {
+    ConfigSource { file: args.config.clone(), set: args.set.clone(), flags: args.given() }
 }
 
 /// By the clock of this host: no store has been asked.
@@ -185,8 +182,10 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
             &directory.path().join(IDENTITY_FOLDER),
             config.security.issuer_secret_file.as_deref(),
         ),
+        data_dir: directory.path().to_owned(),
         telemetry: directory.path().join(TELEMETRY_FOLDER),
         config,
+        source: Some(source(&args.settings)),
         process: None,
         parts: parts::ALL,
     };
@@ -414,7 +413,7 @@ fn reload(args: &DaemonArgs, running: &Config, reloaded: &Reloaded<'_>) {
         }
         Err(error) => error!(error = %chain(&error), "tokens not read again; the old ones stay"),
     }
-    let loaded = match load(&args.settings) {
+    let loaded = match source(&args.settings).load() {
         Ok(loaded) => loaded.config,
         Err(error) => return error!(error = %chain(&error), "configuration not reloaded; the old one stays"),
     };

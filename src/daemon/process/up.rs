@@ -217,6 +217,7 @@ pub fn start(options: &UpOptions) -> Result<Up, UpError> {
             node_id: node.node_id.clone(),
             config: Arc::new(of_node(&config, node, nodes.len())),
             identity,
+            data_dir: directory.data.path().to_owned(),
             telemetry: directory.data.path().join(TELEMETRY_FOLDER).join(&node.node_id),
             session_secret: node.secret.clone(),
             control: node.control,

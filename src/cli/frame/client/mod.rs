@@ -192,6 +192,8 @@ impl Client {
         let started = Instant::now();
         let deadline = started + self.request_timeout;
         let mut attempts = Attempts::default();
+        // What was answered, where the answer was that it may do later.
+        let mut refused = None;
         loop {
             attempts.made += 1;
             let pause = pause(attempts.made);
@@ -207,10 +209,14 @@ impl Client {
                         return Err(error);
                     }
                     self.say_retry(&attempts, &error.body().message);
+                    refused = Some(error);
                 }
                 None => {
                     if !may_repeat || attempts.last_for_all() {
-                        return Err(self.no_answer(call, &attempts, started.elapsed()));
+                        // Of a change that may have been made since, the answer of before says nothing.
+                        let refused = refused.filter(|_| call.is_read());
+                        let silent = || self.no_answer(call, &attempts, started.elapsed());
+                        return Err(refused.unwrap_or_else(silent));
                     }
                     self.say_retry(&attempts, attempts.last_cause());
                 }

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use http_body::Body;
 use omnirelay_core::text::{chain, printable};
 use omnirelay_transport::peer::Way;
 use omnirelay_wire::fault::{Code, Fault, unanswered};
+use pb::check_service_client::CheckServiceClient;
 use pb::node_service_client::NodeServiceClient;
+use tonic::client::GrpcService;
 use tonic::transport::Endpoint;
+use tower::BoxError;
 
-use super::bounds::bounded;
+use super::bounds::{bounded, bounded_host};
 use super::pb;
 use crate::core::check::facts::{NodeSaid, NotAsked, control_of, is_alive};
 use crate::daemon::identity::client::{Believes, OwnClient, Shows};
@@ -43,6 +48,84 @@ const NOT_SO: [&str; 11] = [
     "invalid http",
     "frame with invalid size",
 ];
+
+/// How long judging a host may take: names are looked up.
+const HOST_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What carries a question to a node.
+trait NodeChannel:
+    GrpcService<
+        tonic::body::Body,
+        ResponseBody: Body<Data = Bytes, Error: Into<BoxError> + Send> + Send + 'static,
+        Error: Into<BoxError>,
+        Future: Send,
+    > + Send
+{
+}
+
+impl<T> NodeChannel for T where
+    T: GrpcService<
+            tonic::body::Body,
+            ResponseBody: Body<Data = Bytes, Error: Into<BoxError> + Send> + Send + 'static,
+            Error: Into<BoxError>,
+            Future: Send,
+        > + Send
+{
+}
+
+/// What a node is asked.
+trait Question: Copy + Send + Sync {
+    type Answer: Send;
+    /// How long the answer may take.
+    const PATIENCE: Duration;
+
+    /// Its answer, within bounds.
+    fn ask(
+        self,
+        channel: impl NodeChannel,
+    ) -> impl Future<Output = Result<Self::Answer, tonic::Status>> + Send;
+
+    /// The node that has answered.
+    fn answered_by(answer: &Self::Answer) -> &str;
+}
+
+/// What it says of itself.
+#[derive(Clone, Copy)]
+struct AskNode;
+
+impl Question for AskNode {
+    type Answer = pb::GetNodeResponse;
+    const PATIENCE: Duration = NODE_PATIENCE;
+
+    async fn ask(self, channel: impl NodeChannel) -> Result<pb::GetNodeResponse, tonic::Status> {
+        let mut client = NodeServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        Ok(bounded(client.get(pb::GetNodeRequest {}).await?.into_inner()))
+    }
+
+    fn answered_by(answer: &pb::GetNodeResponse) -> &str {
+        &answer.local_node_id
+    }
+}
+
+/// What it finds of its host.
+#[derive(Clone, Copy)]
+struct AskHost;
+
+impl Question for AskHost {
+    type Answer = pb::CheckHostResponse;
+    const PATIENCE: Duration = HOST_PATIENCE;
+
+    /// Whoever answers judges its own host: the question is passed on once.
+    async fn ask(self, channel: impl NodeChannel) -> Result<pb::CheckHostResponse, tonic::Status> {
+        let mut client = CheckServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let asked = pb::CheckHostRequest { node_id: String::new() };
+        Ok(bounded_host(client.check_host(asked).await?.into_inner()))
+    }
+
+    fn answered_by(answer: &pb::CheckHostResponse) -> &str {
+        &answer.local_node_id
+    }
+}
 
 /// Asks other nodes.
 pub struct NodeAsker {
@@ -86,26 +169,27 @@ impl NodeAsker {
         let others: Vec<Place> = others.map(Place::of).collect();
         let until = tokio::time::Instant::now() + PATIENCE;
         let not_asked = others.len().saturating_sub(NODES_MAX);
-        let asked = others.into_iter().take(NODES_MAX).map(|place| self.ask(place, until));
+        let asked = others.into_iter().take(NODES_MAX).map(|place| self.ask_node(place, until));
         // One that is slow holds up nobody behind it.
         let mut nodes: Vec<_> = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).collect().await;
         nodes.sort_by(|(one, _), (other, _)| one.node_id.cmp(&other.node_id));
         AskedNodes { nodes, not_asked }
     }
 
-    async fn ask(&self, place: Place, until: tokio::time::Instant) -> (pb::CheckedNode, NodeSaid) {
+    /// Asks a node to judge its host.
+    ///
+    /// # Errors
+    /// [`NotAsked`].
+    pub async fn ask_host(&self, peer: &pb::Peer) -> Result<pb::CheckHostResponse, NotAsked> {
+        let until = tokio::time::Instant::now() + HOST_PATIENCE;
+        self.ask(AskHost, &Place::of(peer), until).await.1
+    }
+
+    async fn ask_node(&self, place: Place, until: tokio::time::Instant) -> (pb::CheckedNode, NodeSaid) {
         let began = Instant::now();
         let until = until.min(tokio::time::Instant::now() + NODE_PATIENCE);
-        let asked = tokio::time::timeout_at(until, self.ask_at_ports(&place)).await;
-        let (by, said) = asked.unwrap_or_else(|_| {
-            let waited = began.elapsed().as_millis();
-            ("", Err(NotAsked::Silent(format!("no answer within {waited} ms"))))
-        });
+        let (by, said) = self.ask(AskNode, &place, until).await;
         let id = place.node_id;
-        let said = said.and_then(|said| match said.local_node_id == id {
-            true => Ok(Box::new(said)),
-            false => Err(NotAsked::NoWay(format!("{} answers at its address", said.local_node_id))),
-        });
         let checked = pb::CheckedNode {
             node_id: id.clone(),
             by: by.to_owned(),
@@ -113,21 +197,45 @@ impl NodeAsker {
             took_ms: u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX),
             ..Default::default()
         };
-        (checked, NodeSaid { id, said })
+        (checked, NodeSaid { id, said: said.map(Box::new) })
+    }
+
+    /// Puts a question to a node, and says at which of its ports it was answered.
+    async fn ask<Q: Question>(
+        &self,
+        question: Q,
+        place: &Place,
+        until: tokio::time::Instant,
+    ) -> (&'static str, Result<Q::Answer, NotAsked>) {
+        let began = Instant::now();
+        let asked = tokio::time::timeout_at(until, self.ask_at_ports(question, place)).await;
+        let (by, said) = asked.unwrap_or_else(|_| {
+            let waited = began.elapsed().as_millis();
+            ("", Err(NotAsked::Silent(format!("no answer within {waited} ms"))))
+        });
+        let said = said.and_then(|said| match Q::answered_by(&said) {
+            id if id == place.node_id => Ok(said),
+            id => Err(NotAsked::NoWay(format!("{} answers at its address", printable(id)))),
+        });
+        (by, said)
     }
 
     /// At its mesh port, where both have certificates; where there is none, or what is sent there comes back, at its control port.
-    async fn ask_at_ports(&self, place: &Place) -> (&'static str, Result<pb::GetNodeResponse, NotAsked>) {
+    async fn ask_at_ports<Q: Question>(
+        &self,
+        question: Q,
+        place: &Place,
+    ) -> (&'static str, Result<Q::Answer, NotAsked>) {
         let has_own = self.trust.current().own.is_some();
         let mut at_mesh = None;
         if has_own && place.has_mesh_port {
-            match self.ask_at_mesh(&place.node_id).await {
+            match self.ask_at_mesh(question, &place.node_id).await {
                 Ok(said) => return ("mesh", Ok(said)),
                 Err(trouble) => at_mesh = Some(trouble),
             }
         }
         let at_control = match &place.control {
-            Some(control) => self.ask_at_control(place, control, has_own && !place.is_plain).await,
+            Some(control) => self.ask_at_control(question, place, control, has_own && !place.is_plain).await,
             None => Err(NotAsked::NoWay("it does not say where its control port is".to_owned())),
         };
         match at_control {
@@ -137,33 +245,26 @@ impl NodeAsker {
         }
     }
 
-    async fn ask_at_mesh(&self, node: &str) -> Result<pb::GetNodeResponse, NotAsked> {
+    async fn ask_at_mesh<Q: Question>(&self, question: Q, node: &str) -> Result<Q::Answer, NotAsked> {
         let channel = self.transport.channel(node, Way::REPEATABLE);
-        let channel = channel.map_err(|error| NotAsked::NoWay(chain(&error)))?.within(NODE_PATIENCE);
-        let mut client = NodeServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-        match client.get(pb::GetNodeRequest {}).await {
-            Ok(answer) => Ok(bounded(answer.into_inner())),
-            Err(status) => Err(self.refused(&status, "at its mesh port")),
-        }
+        let channel = channel.map_err(|error| NotAsked::NoWay(chain(&error)))?.within(Q::PATIENCE);
+        question.ask(channel).await.map_err(|status| self.refused(&status, "at its mesh port"))
     }
 
     /// Under TLS whoever answers has to show the certificate of this very node.
-    async fn ask_at_control(
+    async fn ask_at_control<Q: Question>(
         &self,
+        question: Q,
         place: &Place,
         control: &str,
         under_tls: bool,
-    ) -> Result<pb::GetNodeResponse, NotAsked> {
+    ) -> Result<Q::Answer, NotAsked> {
         let (scheme, shows) = if under_tls { ("https", Shows::Node) } else { ("http", Shows::Nothing) };
         let endpoint = Endpoint::from_shared(format!("{scheme}://{control}"));
         let endpoint = endpoint.map_err(|error| NotAsked::NoWay(format!("{control}: {}", chain(&error))))?;
         let tls = OwnClient::new(Believes::Node(place.node_id.clone()), shows, self.trust.clone());
         let channel = endpoint.connect_with_connector_lazy(OwnConnector::new(tls, NODE_PATIENCE));
-        let mut client = NodeServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-        match client.get(pb::GetNodeRequest {}).await {
-            Ok(answer) => Ok(bounded(answer.into_inner())),
-            Err(status) => Err(self.refused(&status, &format!("at {control}"))),
-        }
+        question.ask(channel).await.map_err(|status| self.refused(&status, &format!("at {control}")))
     }
 
     /// Why a node says nothing.

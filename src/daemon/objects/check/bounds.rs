@@ -12,6 +12,8 @@ const LINES_MAX: usize = 16;
 const WORD_BYTES_MAX: usize = 256;
 /// The most settings that are to be the same everywhere; a daemon has some 20.
 const SETTINGS_MAX: usize = 64;
+/// The most categories of checks of a host; a daemon has three.
+const CATEGORIES_MAX: usize = 16;
 /// The most nodes of which it says how it reaches them.
 const REACH_MAX: usize = 100;
 
@@ -45,6 +47,27 @@ pub fn bounded(mut said: pb::GetNodeResponse) -> pb::GetNodeResponse {
     // Nobody judges by these.
     (said.scopes, said.principal, said.cursor) = (Vec::new(), String::new(), String::new());
     said.knows_reach_by.truncate(2);
+    said
+}
+
+/// What it says of its host, within bounds.
+pub fn bounded_host(mut said: pb::CheckHostResponse) -> pb::CheckHostResponse {
+    said.categories.truncate(CATEGORIES_MAX);
+    for category in &mut said.categories {
+        category.name = word(&category.name);
+        category.checks.truncate(ITEMS_MAX);
+        for check in &mut category.checks {
+            for text in [&mut check.id, &mut check.description, &mut check.hint, &mut check.page] {
+                *text = word(text);
+            }
+            check.message = lines(&check.message);
+            // It speaks of itself alone.
+            (check.seen_by, check.about) = (Vec::new(), Vec::new());
+        }
+    }
+    for text in [&mut said.local_node_id, &mut said.node_id, &mut said.version] {
+        *text = word(text);
+    }
     said
 }
 

@@ -2,13 +2,13 @@
 
 pub mod asking;
 mod bounds;
+pub mod host;
+mod report;
+mod rounds;
 
 use std::cmp::Reverse;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -18,26 +18,25 @@ use pb::check_service_server::CheckService;
 use tonic::Response;
 
 use super::node::Node;
-use super::peers::Peers;
+use super::peers::{Peers, not_found};
 use super::serve::serve;
 use super::shards::namespaces::all_namespaces;
 use super::{at_cursor, envelope, head_cursor, leaders};
-use crate::core::check::facts::{MeshFacts, NodeSaid, RegistryFacts, is_alive};
-use crate::core::check::finding::{Check as OneCheck, Finding, Verdict};
+use crate::core::check::facts::{MeshFacts, NodeSaid, NotAsked, RegistryFacts, is_alive};
 use crate::core::check::judge;
 use crate::core::check::nodes::clock_ahead_ms;
 use crate::daemon::gossip::Gossip;
 use crate::daemon::registry::Registry;
 use asking::{AskedNodes, NodeAsker};
-
-/// What a finding is explained by, below the root of the documents.
-const PAGE: &str = "reference/checks.md";
+use host::Host;
+use report::Report;
+use rounds::Rounds;
 
 /// Serves `CheckService`.
 pub struct MeshCheckService {
     checker: Arc<MeshChecker>,
-    /// The round that was begun last.
-    last: Mutex<Option<Round>>,
+    mesh: Rounds<pb::CheckResponse>,
+    host: Rounds<Report>,
 }
 
 /// Finds out what is known of the mesh, and judges it.
@@ -50,55 +49,61 @@ pub struct MeshChecker {
     pub asker: NodeAsker,
 }
 
-/// All nodes are asked once, and what they say is judged.
-#[derive(Clone)]
-struct Round {
-    began: Instant,
-    /// What it finds; `None`: it came to nothing.
-    found: Shared<BoxFuture<'static, Option<Arc<pb::CheckResponse>>>>,
-}
-
 serve! {
     CheckService for MeshCheckService {
-        check(CheckRequest) -> CheckResponse: |checks, _, _| checks.answer();
+        check(CheckRequest) -> CheckResponse: |checks, _, _| checks.check_mesh();
+        check_host(CheckHostRequest) -> CheckHostResponse: |checks, _, asked| checks.check_any_host(asked.node_id);
     }
 }
 
 impl MeshCheckService {
-    pub fn new(checker: MeshChecker) -> Self {
-        Self { checker: Arc::new(checker), last: Mutex::default() }
+    pub fn new(checker: MeshChecker, host: Host) -> Self {
+        let (checker, host) = (Arc::new(checker), Arc::new(host));
+        let judging = checker.clone();
+        let mesh = Rounds::of(move || {
+            let checker = judging.clone();
+            async move { checker.check().await }
+        });
+        let host = Rounds::of(move || host.clone().check());
+        Self { checker, mesh, host }
     }
 
-    async fn answer(&self) -> Result<Response<pb::CheckResponse>, Fault> {
-        let came = Instant::now();
-        loop {
-            let round = self.current();
-            let is_of_now = round.began >= came;
-            let Some(found) = round.found.await else {
-                return Err(Fault::new(reasons::INTERNAL, "the check came to nothing"));
-            };
-            if is_of_now {
-                let cursor = found.cursor.clone();
-                return Ok(at_cursor((*found).clone(), &cursor));
-            }
-        }
+    async fn check_mesh(&self) -> Result<Response<pb::CheckResponse>, Fault> {
+        let found = self.mesh.found().await?;
+        let cursor = found.cursor.clone();
+        Ok(at_cursor((*found).clone(), &cursor))
     }
 
-    /// The round that is under way, or a new one. Those who ask at one time share a round, and it goes on whoever goes away:
-    /// however many ask, a node is asked once at a time.
-    fn current(&self) -> Round {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that nobody waits for any more is under way until somebody sees that it has ended.
-        if let Some(round) = last.as_ref().filter(|round| round.found.peek().is_none()) {
-            return round.clone();
+    /// # Errors
+    /// `PEER_NOT_FOUND`; `NODE_SILENT`: it could not be asked.
+    async fn check_any_host(&self, node_id: String) -> Result<pb::CheckHostResponse, Fault> {
+        let registry = &self.checker.registry;
+        if !node_id.is_empty() && node_id != registry.node_id() {
+            let peers = self.checker.peers.all().await;
+            let peer =
+                peers.iter().find(|peer| peer.node_id == node_id).ok_or_else(|| not_found(&node_id))?;
+            let said = self.checker.asker.ask_host(peer).await.map_err(|why| silent(&node_id, &why))?;
+            return Ok(said.within(envelope(registry)));
         }
-        let checker = self.checker.clone();
-        let began = Instant::now();
-        let running = tokio::spawn(async move { Arc::new(checker.check().await) });
-        let round = Round { began, found: running.map(Result::ok).boxed().shared() };
-        *last = Some(round.clone());
-        round
+        let found = self.host.found().await?;
+        let own = self.checker.own.describe();
+        let answer = pb::CheckHostResponse {
+            node_id: own.local_node_id,
+            version: own.version,
+            success: found.success(),
+            summary: Some(found.summary.clone()),
+            categories: found.categories.clone(),
+            ..Default::default()
+        };
+        Ok(answer.within(envelope(registry)))
     }
+}
+
+/// Refuses what another node was to be asked.
+fn silent(node_id: &str, why: &NotAsked) -> Fault {
+    Fault::new(reasons::NODE_SILENT, format!("node `{node_id}` could not be asked: {why}"))
+        .hint("omnirelay mesh check    # how it stands; or on its host: omnirelay doctor")
+        .detail("nodeId", node_id)
 }
 
 impl MeshChecker {
@@ -125,9 +130,14 @@ impl MeshChecker {
         let facts = MeshFacts { nodes: said, not_asked: asked.not_asked, registry };
         let (cursor, envelope) = (head_cursor(self.registry.view()), envelope(&self.registry));
         let not_asked = u32::try_from(asked.not_asked).unwrap_or(u32::MAX);
-        let found = judged(&facts);
+        let mut found = Report::default();
+        judge(&facts).for_each(|(category, check, finding)| found.add(category.name, check, finding));
         nodes.iter_mut().for_each(|node| note_wrong(node, &found));
-        pb::CheckResponse { cursor, nodes, not_asked, ..found }.within(envelope)
+        let success = found.success();
+        let Report { summary, categories } = found;
+        let summary = Some(summary);
+        pb::CheckResponse { cursor, nodes, not_asked, success, summary, categories, ..Default::default() }
+            .within(envelope)
     }
 
     /// What the registry has.
@@ -156,7 +166,7 @@ fn told(checked: pb::CheckedNode, node: &NodeSaid) -> pb::CheckedNode {
 }
 
 /// Notes what was found wrong with a node.
-fn note_wrong(node: &mut pb::CheckedNode, found: &pb::CheckResponse) {
+fn note_wrong(node: &mut pb::CheckedNode, found: &Report) {
     let is_about = |check: &&pb::CheckFinding| check.about.contains(&node.node_id);
     let checks = found.categories.iter().flat_map(|category| &category.checks).filter(is_about);
     let badness = |result: Found| match result {
@@ -169,51 +179,4 @@ fn note_wrong(node: &mut pb::CheckedNode, found: &pb::CheckResponse) {
     wrong.sort_by_key(|check| Reverse(badness(check.result())));
     node.set_worst(wrong.first().map_or(Found::Pass, |worst| worst.result()));
     node.wrong = wrong.iter().map(|check| check.id.clone()).collect();
-}
-
-/// What the checks find, as it is answered.
-fn judged(facts: &MeshFacts) -> pb::CheckResponse {
-    let mut categories: Vec<pb::CheckCategory> = Vec::new();
-    let mut summary = pb::CheckSummary::default();
-    for (category, check, finding) in judge(facts) {
-        count(&mut summary, finding.verdict);
-        let row = shown(check, finding);
-        match categories.last_mut().filter(|last| last.name == category.name) {
-            Some(last) => last.checks.push(row),
-            None => categories.push(pb::CheckCategory { name: category.name.to_owned(), checks: vec![row] }),
-        }
-    }
-    let success = summary.fail == 0 && summary.unknown == 0;
-    pb::CheckResponse { success, summary: Some(summary), categories, ..Default::default() }
-}
-
-fn count(summary: &mut pb::CheckSummary, verdict: Verdict) {
-    let of = match verdict {
-        Verdict::Pass => &mut summary.pass,
-        Verdict::Warn => &mut summary.warn,
-        Verdict::Fail => &mut summary.fail,
-        Verdict::Skip => &mut summary.skip,
-        Verdict::Unknown => &mut summary.unknown,
-    };
-    *of += 1;
-}
-
-fn shown(check: &OneCheck, finding: Finding) -> pb::CheckFinding {
-    let result = match finding.verdict {
-        Verdict::Pass => Found::Pass,
-        Verdict::Warn => Found::Warn,
-        Verdict::Fail => Found::Fail,
-        Verdict::Skip => Found::Skip,
-        Verdict::Unknown => Found::Unknown,
-    };
-    pb::CheckFinding {
-        id: check.id.to_owned(),
-        description: check.description.to_owned(),
-        result: result.into(),
-        message: finding.text,
-        hint: finding.hint.unwrap_or_default(),
-        page: format!("{PAGE}#{}", check.id),
-        seen_by: finding.seen_by,
-        about: finding.about,
-    }
 }

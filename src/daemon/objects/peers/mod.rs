@@ -564,7 +564,8 @@ pub fn check_node_id(node_id: &str) -> Result<(), Fault> {
     check_node_name(node_id).map_err(|error| Fault::invalid(format!("field `nodeId` is no node id: {error}")))
 }
 
-fn not_found(node_id: &str) -> Fault {
+/// Says that there is no such peer.
+pub fn not_found(node_id: &str) -> Fault {
     Fault::new(reasons::PEER_NOT_FOUND, format!("there is no peer `{node_id}`"))
         .hint("omnirelay mesh peers list")
 }

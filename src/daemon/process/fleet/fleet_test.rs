@@ -30,6 +30,7 @@ fn start(count: usize, asked: impl Future<Output = ()>) -> Result<Running, Fleet
             control: listener.local_addr().unwrap(),
             identity: IdentityFiles::of(place.path(), None),
             audit: AuditFiles::open(place.path(), &format!("n{number}")).unwrap(),
+            data_dir: place.path().to_owned(),
             telemetry: place.path().to_owned(),
             listener,
             relay: None,

@@ -21,12 +21,19 @@ pub fn daemons(proc: &Path) -> Vec<Daemon> {
     found
 }
 
+/// This process, whatever it is called.
+pub fn own() -> Option<Daemon> {
+    process(Path::new("/proc/self"), std::process::id())
+}
+
 /// The process of this folder, if it is a daemon and there yet.
-fn daemon(process: &Path, pid: u32) -> Option<Daemon> {
-    let name = std::fs::read_to_string(process.join("comm")).ok()?;
-    if name.trim_end() != "omnirelayd" {
-        return None;
-    }
+fn daemon(folder: &Path, pid: u32) -> Option<Daemon> {
+    let name = std::fs::read_to_string(folder.join("comm")).ok()?;
+    (name.trim_end() == "omnirelayd").then(|| process(folder, pid))?
+}
+
+/// What the kernel tells of the process of this folder.
+fn process(process: &Path, pid: u32) -> Option<Daemon> {
     let limits = std::fs::read_to_string(process.join("limits")).ok()?;
     let files = std::fs::read_dir(process.join("fd")).ok().map(|files| files.count() as u64);
     Some(Daemon { pid, files_max: files_max(&limits)?, files })

@@ -1,41 +1,13 @@
-//! What the doctor checks.
+//! What is checked of a host.
 
-use super::daemons::Daemon;
 use super::machine::{Clock, DataState, Machine, Port, SocketState, Taken};
-use crate::cli::check::client;
+use super::processes::Daemon;
 use crate::core::check::finding::{Category, Check, Finding, Verdict};
 
-/// Judges this machine.
+/// Judges a host.
 pub type Examine = fn(&Machine) -> Finding;
 
-pub static CATEGORIES: &[&Category<Examine>] = &[&COMMAND_LINE, &DAEMON, &HOST];
-
-static COMMAND_LINE: Category<Examine> = Category {
-    name: "command-line",
-    page: "guides/scripting.md",
-    checks: &[
-        Check::new(
-            "doctor-contexts",
-            "the file of contexts is valid and private",
-            "The file with the contexts cannot be used as it is, or others can read it, and so learn where meshes are.",
-            |machine| client::file(&machine.contexts),
-        ),
-        Check::new(
-            "doctor-home",
-            "the folder of contexts can be written",
-            "No context can be written, so that `omnirelay up` makes none and completion keeps nothing. Addresses can \
-             still be given with --addr.",
-            home,
-        ),
-        Check::new(
-            "doctor-names",
-            "every name that is configured has an address",
-            "A host that a context or the daemon's configuration names is not known to the name server.",
-            names,
-        ),
-    ],
-    items: &[],
-};
+pub static CATEGORIES: &[&Category<Examine>] = &[&DAEMON, &HOST];
 
 static DAEMON: Category<Examine> = Category {
     name: "daemon",
@@ -82,6 +54,12 @@ static HOST: Category<Examine> = Category {
     page: "guides/operations.md",
     checks: &[
         Check::new(
+            "doctor-names",
+            "every name that is configured has an address",
+            "A host that a context or the daemon's configuration names is not known to the name server.",
+            names,
+        ),
+        Check::new(
             "doctor-files",
             "a process may open enough files",
             "Each agent, watch and client is an open file: with few of them a daemon turns connections away.",
@@ -103,16 +81,6 @@ static HOST: Category<Examine> = Category {
     items: &[],
 };
 
-fn home(machine: &Machine) -> Finding {
-    let (folder, can) = &machine.home;
-    let path = folder.display();
-    match can {
-        Ok(()) => Finding::pass(format!("{path} can be written")),
-        Err(why) => Finding::warn(format!("{path} cannot be written: {why}"))
-            .hint("name a file that can be written with OMNIRELAY_CONFIG"),
-    }
-}
-
 fn names(machine: &Machine) -> Finding {
     let failed: Vec<(&String, &String)> =
         machine.names.iter().filter_map(|(name, found)| Some((name, found.as_ref().err()?))).collect();
@@ -128,7 +96,9 @@ fn names(machine: &Machine) -> Finding {
 
 fn config(machine: &Machine) -> Finding {
     match &machine.daemon {
-        None => Finding::skip("there is none here, so what is built in applies (--daemon-config FILE)"),
+        None => Finding::skip(
+            "no file is found or named (here: --daemon-config FILE; of the daemon: --config FILE)",
+        ),
         Some((path, Ok(_))) => Finding::pass(format!("{} is valid", path.display())),
         Some((path, Err(why))) => {
             Finding::fail(why.clone()).hint(format!("omnirelayd config validate --config {}", path.display()))
@@ -290,14 +260,11 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::cli::doctor::machine::Data;
-    use crate::cli::frame::context_file::ContextFile;
     use crate::daemon::config::Config;
+    use crate::daemon::doctor::machine::Data;
 
     fn machine() -> Machine {
         Machine {
-            contexts: Ok(ContextFile::default()),
-            home: (PathBuf::from("/home/a"), Ok(())),
             names: vec![("relay.example".into(), Ok(()))],
             daemon: Some((PathBuf::from("d.yaml"), Ok(Config::default()))),
             data: Some(Data { path: "/data".into(), state: DataState::Fine, free: Some(FREE_WARN) }),
@@ -377,13 +344,8 @@ mod tests {
     }
 
     fn unfit() -> Vec<Unfit> {
-        let mut loose = ContextFile::default();
-        loose.mode = Some(0o644);
-        let homeless = with(|machine| machine.home.1 = Err("read-only".into()));
         let misconfigured = with(|machine| machine.daemon.as_mut().unwrap().1 = Err("no".into()));
         let mut unfit = vec![
-            ("doctor-contexts", with(|machine| machine.contexts = Ok(loose)), Verdict::Warn, "0644"),
-            ("doctor-home", homeless, Verdict::Warn, "read-only"),
             ("doctor-config", misconfigured, Verdict::Fail, "no"),
             ("doctor-limits", with_running(1024, 20), Verdict::Warn, "1024 files"),
             ("doctor-limits", with_running(FILES_WARN, FILES_WARN - 1), Verdict::Fail, "16383 files open"),

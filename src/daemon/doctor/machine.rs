@@ -1,54 +1,37 @@
-//! What the doctor judges: found out once, on this machine alone.
+//! What is judged of a host: found out once, on this host alone.
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use omnirelay_core::spiffe::Holder;
-use omnirelay_pki::certificate::AnyCertificate;
-use omnirelay_wire::fault::Exit;
+use omnirelay_core::text::chain;
+use omnirelay_store::redis::url::{RedisUrl, Servers};
 use rustix::process::{Resource, getrlimit};
-use serde_json::json;
 use tokio::time::timeout;
 
-use crate::cli::cert::presented::{self, Endpoint};
-use crate::cli::frame::client::Client;
-use crate::cli::frame::context_file::ContextFile;
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::{CliError, chain};
-use crate::cli::frame::rpc::Call;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::settings::{Source, Target};
-use crate::cli::frame::tls_files::TlsFiles;
-use crate::cli::node::NODE;
+use super::processes::Daemon;
 use crate::daemon::config::{self, Config, PeerServiceConfig};
 use crate::daemon::data_dir;
 use crate::daemon::data_dir::disk_space::bytes_free;
 use crate::daemon::identity::permissions::{is_writable_by_all, mode};
 use crate::daemon::identity::users::{Uid, user_name};
-use omnirelay_store::redis::url::{RedisUrl, Servers};
 
-use super::daemons::{Daemon, daemons};
-
-/// How long a name server or a port may take.
+/// How long a name server may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Where a daemon that was installed is configured, and keeps what it must.
 const INSTALLED: (&str, &str) = ("/etc/omnirelay/omnirelayd.yaml", "/var/lib/omnirelay");
 
-/// What is known of this machine.
+/// What is known of this host.
 pub struct Machine {
-    pub contexts: Result<ContextFile, CliError>,
-    /// The folder of the contexts, and why it cannot be written.
-    pub home: (PathBuf, Result<(), String>),
-    /// Every name that contexts and the daemon's configuration have, and what became of it.
+    /// Every name that is configured, and what became of it.
     pub names: Vec<(String, Result<(), String>)>,
     /// The daemon's configuration and where it is; `None` where there is none.
-    pub daemon: Option<(PathBuf, Result<Config, String>)>,
+    pub daemon: Option<ConfigFound>,
     /// Where a daemon keeps what it must.
     pub data: Option<Data>,
     pub ports: Vec<Port>,
@@ -56,7 +39,7 @@ pub struct Machine {
     pub socket: Option<(PathBuf, SocketState)>,
     /// The most files that a process may open; `None`: without limit.
     pub files: Option<u64>,
-    /// The daemons that run here.
+    /// The daemons that run here, or this one.
     pub running: Vec<Daemon>,
     pub clock: Clock,
 }
@@ -89,6 +72,7 @@ pub enum DataState {
 }
 
 /// A port that a daemon is to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
     pub address: SocketAddr,
     /// The setting that says so.
@@ -131,48 +115,12 @@ pub enum Clock {
     Nobody,
 }
 
-/// Looks at everything: with the daemon's configuration at `config`, or where an installed one has it, and its data
-/// directory, or the one of its configuration. What waits for others, or is in their way, is left out unless the check
-/// with this id is `wanted`.
-pub async fn examine(
-    session: &Session,
-    config: Option<&Path>,
-    data_dir: Option<&Path>,
-    wanted: impl Fn(&str) -> bool,
-) -> Machine {
-    let contexts = session.settings.config.clone();
-    let daemon = daemon_config(config);
-    // Where no file says anything, what is built in applies.
-    let built_in = Config::default();
-    let config = match &daemon {
-        Some((_, config)) => config.as_ref().ok(),
-        None => Some(&built_in),
-    };
-    let addresses = contexts.iter().flat_map(|file| &file.contexts).flat_map(|context| &context.addresses);
-    let mut names: BTreeSet<String> =
-        addresses.filter_map(|address| named(&host_of(address.as_str())?)).collect();
-    names.extend(config.into_iter().flat_map(hosts).filter_map(|host| named(&host)));
-    if !wanted("doctor-names") {
-        names.clear();
-    }
-    let ports = if wanted("doctor-ports") { ports(session, config).await } else { Vec::new() };
-    let installed = daemon.as_ref().is_some_and(|(path, _)| path == Path::new(INSTALLED.0));
-    Machine {
-        home: home(&session.settings.config_path),
-        names: join_all(names.into_iter().map(resolved)).await,
-        data: data_dir.map(Path::to_path_buf).or_else(|| data_path(config?, installed)).map(data),
-        ports,
-        socket: config.and_then(|config| config.control.socket.clone()).map(|path| socket(path, installed)),
-        files: getrlimit(Resource::Nofile).maximum,
-        running: daemons(Path::new("/proc")),
-        clock: clock(),
-        contexts,
-        daemon,
-    }
-}
+/// Where the configuration of a daemon is, and what is in it.
+pub type ConfigFound = (PathBuf, Result<Config, String>);
 
-fn daemon_config(given: Option<&Path>) -> Option<(PathBuf, Result<Config, String>)> {
-    let path = match given {
+/// The configuration in a file; `None`: in that of an installed daemon, if there is one.
+pub fn config_in(file: Option<&Path>) -> Option<ConfigFound> {
+    let path = match file {
         Some(path) => path.to_path_buf(),
         None => Some(PathBuf::from(INSTALLED.0)).filter(|path| path.exists())?,
     };
@@ -180,21 +128,50 @@ fn daemon_config(given: Option<&Path>) -> Option<(PathBuf, Result<Config, String
     Some((path, loaded.map(|loaded| loaded.config).map_err(|error| chain(&error))))
 }
 
-/// Whether the folder can be written, or made.
-fn home(contexts: &Path) -> (PathBuf, Result<(), String>) {
-    let folder =
-        std::path::absolute(contexts).unwrap_or_default().parent().map(Path::to_path_buf).unwrap_or_default();
-    let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    let can = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).map_err(|error| chain(&error));
-    (folder, can)
+impl Machine {
+    /// Looks at everything but the ports: by this configuration of a daemon, or where there is no file by `otherwise`; with its
+    /// data directory, or the one of its configuration; with these names besides its own. `names` is `None` where they are
+    /// not wanted: looking them up takes a while. `running` are the daemons whose limits are judged.
+    pub async fn examine(
+        daemon: Option<ConfigFound>,
+        otherwise: &Config,
+        data_dir: Option<&Path>,
+        names: Option<BTreeSet<String>>,
+        ports: Vec<Port>,
+        running: Vec<Daemon>,
+    ) -> Self {
+        let config = match &daemon {
+            Some((_, config)) => config.as_ref().ok(),
+            None => Some(otherwise),
+        };
+        let names = names.map(|mut names| {
+            names.extend(config.into_iter().flat_map(hosts).filter_map(|host| named(&host)));
+            names
+        });
+        let installed = daemon.as_ref().is_some_and(|(path, _)| path == Path::new(INSTALLED.0));
+        let names = join_all(names.unwrap_or_default().into_iter().map(resolved)).await;
+        Self {
+            names,
+            data: data_dir.map(Path::to_path_buf).or_else(|| data_path(config?, installed)).map(data),
+            ports,
+            socket: config
+                .and_then(|config| config.control.socket.clone())
+                .map(|path| socket(path, installed)),
+            files: getrlimit(Resource::Nofile).maximum,
+            running,
+            clock: clock(),
+            daemon,
+        }
+    }
 }
 
-fn host_of(url: &str) -> Option<String> {
+/// The host of a URL.
+pub fn host_of(url: &str) -> Option<String> {
     reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned)
 }
 
 /// A host that has to be looked up.
-fn named(host: &str) -> Option<String> {
+pub fn named(host: &str) -> Option<String> {
     let is_number = host.parse::<std::net::IpAddr>().is_ok() || host.starts_with('[');
     (!host.is_empty() && !is_number && host != "localhost").then(|| host.to_owned())
 }
@@ -295,75 +272,6 @@ fn socket(path: PathBuf, installed: bool) -> (PathBuf, SocketState) {
     (path, state)
 }
 
-/// The ports of a daemon. Where one answers at its control port, the others that are taken are likely to be its own.
-async fn ports(session: &Session, config: Option<&Config>) -> Vec<Port> {
-    let Some(config) = config else { return Vec::new() };
-    let port = |key, address, taken| Port { address, key, taken };
-    let control = taken(session, config.control.listen).await;
-    let runs = control == Taken::ByDaemon;
-    let mut ports = vec![port("control.listen", config.control.listen, control)];
-    if config.serves("relay") {
-        let relay = &config.relay;
-        for (key, address) in [("relay.listen", relay.listen), ("relay.httpListen", relay.http_listen)] {
-            let taken = match free(address) {
-                Taken::ByAnother if runs => Taken::ByDaemon,
-                taken => taken,
-            };
-            ports.push(port(key, address, taken));
-        }
-    }
-    ports
-}
-
-async fn taken(session: &Session, address: SocketAddr) -> Taken {
-    match free(address) {
-        Taken::ByAnother if is_daemon(session, address).await => Taken::ByDaemon,
-        taken => taken,
-    }
-}
-
-fn free(address: SocketAddr) -> Taken {
-    match TcpListener::bind(address) {
-        Ok(_) => Taken::Free,
-        Err(error) if error.kind() == ErrorKind::AddrInUse => Taken::ByAnother,
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Taken::Reserved,
-        Err(error) => Taken::Refused(chain(&error)),
-    }
-}
-
-/// Whether a daemon answers there, be it that it refuses the caller, or shows the certificate of a node where TLS is spoken.
-async fn is_daemon(session: &Session, address: SocketAddr) -> bool {
-    answers_in_plaintext(session, address).await || shows_a_node(address).await
-}
-
-async fn shows_a_node(address: SocketAddr) -> bool {
-    let Ok(endpoint) = address.to_string().parse::<Endpoint>() else { return false };
-    let Ok(shown) = presented::ask(&endpoint, &TlsFiles::default(), PATIENCE).await else { return false };
-    let leaf = shown.chain.first().and_then(|leaf| AnyCertificate::read(leaf).ok());
-    leaf.and_then(|leaf| leaf.id).is_some_and(|id| matches!(id.holder(), Holder::Node { .. }))
-}
-
-async fn answers_in_plaintext(session: &Session, address: SocketAddr) -> bool {
-    let Ok(address) = format!("http://{address}").parse() else { return false };
-    let target = Target {
-        context: String::new(),
-        addresses: vec![address],
-        cluster: None,
-        protected: false,
-        token_file: None,
-        tls: TlsFiles::default(),
-        source: Source::BuiltIn,
-        named_by_flag: false,
-    };
-    let Ok(client) = Client::new(&session.settings, target) else { return false };
-    let Ok(call) = Call::of(&NODE, &json!({})) else { return false };
-    match timeout(PATIENCE, client.call(&call)).await {
-        Ok(Ok(node)) => !text(&node, "localNodeId").is_empty(),
-        Ok(Err(error)) => matches!(error.exit(), Exit::Denied | Exit::Unauthenticated),
-        Err(_) => false,
-    }
-}
-
 /// The services that say that they keep the clock, by what they leave behind.
 const KEEPERS: [(&str, &str); 6] = [
     ("/run/systemd/timesync/synchronized", "systemd-timesyncd"),
@@ -440,16 +348,6 @@ mod tests {
         let nowhere = Path::new("/run/omnirelay-nowhere/o.sock");
         assert_eq!(of(nowhere, false), SocketState::NoFolder("/run/omnirelay-nowhere".into()));
         assert_eq!(of(nowhere, true), SocketState::OfService);
-    }
-
-    #[test]
-    fn a_port_is_free_or_taken_or_of_another_host() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        assert_eq!(free(address), Taken::ByAnother);
-        drop(listener);
-        assert_eq!(free(address), Taken::Free);
-        assert!(matches!(free(([192, 0, 2, 1], 17420).into()), Taken::Refused(_)));
     }
 
     #[test]

@@ -1,16 +1,16 @@
-//! What `cert doctor` checks.
+//! What is checked of the files of a certificate.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::trust::{Bundle, TrustError, Usage};
 use rustls::pki_types::CertificateDer;
 
 use super::life;
 use super::papers::{Guard, Guarded, Lack, Papers};
-use crate::cli::frame::time::clock;
 use crate::core::check::finding::{Category, Check, Finding};
 use crate::daemon::identity::permissions::{
     is_open_to_others, is_own, is_writable_by_all, is_writable_by_group, mode,
@@ -19,6 +19,8 @@ use crate::daemon::identity::users::{Uid, user_name};
 
 /// Judges the files of a certificate.
 pub type Examine = fn(&Papers) -> Finding;
+
+pub static CATEGORIES: &[&Category<Examine>] = &[&CATEGORY];
 
 pub static CATEGORY: Category<Examine> = Category {
     name: "certificate-files",
@@ -316,5 +318,5 @@ fn fingerprint(der: &CertificateDer<'_>) -> String {
 
 /// A second of the Unix time, as it is told.
 pub fn day(seconds: i64) -> String {
-    clock(seconds.saturating_mul(1000))
+    rfc3339(Millis::of_unix(seconds))
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_core::time::short;
 
 use super::checks::{anew, day, holder};
 use super::papers::{Paper, Papers};
-use crate::cli::frame::time::short;
 use crate::core::check::finding::{Finding, Verdict};
 
 const DAY: i64 = 86_400;

@@ -1,36 +1,32 @@
 //! `cert doctor`: are the files of a certificate fit, when do they end, and what is to be rotated first.
 
-pub mod checks;
-mod life;
-mod papers;
-#[cfg(test)]
-mod tests;
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
 use omnirelay_wire::fault::Exit;
 
-use self::checks::{CATEGORY, Examine};
-use self::papers::{Papers, Places};
 use crate::cli::check::report::{self, Report, Row};
+use crate::cli::doctor::remote::{self, CHECK_HOST, HostArgs, Wanted};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
-use crate::core::check::finding::{Category, Check, Finding};
+use crate::core::check::finding::Finding;
 use crate::daemon::data_dir;
+use crate::daemon::doctor::certificate::checks::CATEGORY;
+use crate::daemon::doctor::certificate::papers::{Papers, Places};
 use crate::daemon::identity::own::IDENTITY_FOLDER;
 
-pub const LEAF: Leaf = Leaf::local("cert doctor", "looks at files of this machine only").exiting("0 1 2 10");
+pub const LEAF: Leaf = Leaf::read("cert doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
 
 const EXAMPLES: &str = "\
 Examples:
   omnirelay cert doctor
   omnirelay cert doctor ~/.omnirelay/ann
   omnirelay cert doctor /var/lib/omnirelay/identity --short
-  omnirelay cert doctor ann -o json | jq -e .success";
+  omnirelay cert doctor ann -o json | jq -e .success
+  omnirelay cert doctor --node node-2";
 
 /// Where the data directory of an installed daemon is.
 const INSTALLED: &str = "/var/lib/omnirelay";
@@ -38,13 +34,14 @@ const INSTALLED: &str = "/var/lib/omnirelay";
 /// Check the files of a certificate, and say what to rotate first
 ///
 /// It asks no daemon, and works when everything has ended. Exits with 10 when a check fails. DIR holds what `cert issue --out`
-/// writes (key.pem, chain.pem, bundle.pem), or is the folder identity of a daemon's data directory.
+/// writes (key.pem, chain.pem, bundle.pem), or is the folder identity of a daemon's data directory. With --node the daemon of that
+/// node looks at its own.
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct DoctorArgs {
     /// Folder of a certificate, or a daemon's identity [default: the files of the context, else the identity of the
     /// daemon of this host]
-    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "node")]
     dir: Option<PathBuf>,
     /// Print only what did not pass, and the result
     #[arg(long)]
@@ -55,37 +52,41 @@ pub struct DoctorArgs {
     /// Count warnings as failures
     #[arg(long)]
     strict: bool,
+    #[command(flatten)]
+    host: HostArgs,
 }
 
 fn skippable(text: &str) -> Result<String, String> {
-    report::skippable(text, all().map(|(category, check)| (category.name, check.id)))
-}
-
-fn all() -> impl Iterator<Item = (&'static Category<Examine>, &'static Check<Examine>)> + Clone {
-    CATEGORY.checks.iter().map(|check| (&CATEGORY, check))
+    report::skippable(text, CATEGORY.checks.iter().map(|check| (CATEGORY.name, check.id)))
 }
 
 /// # Errors
-/// When standard output does not take the report.
+/// When standard output does not take the report; why the daemon of a node could not be asked.
 pub async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let began = Instant::now();
-    let now = time::now_ms().unwrap_or(0) / 1000;
-    let papers = Papers::read(&places(args.dir.as_deref(), session), now);
-    let rows = all().map(|(category, check)| {
-        let left_out = report::is_left_out(&args.skip, category.name, check.id);
-        let finding = if left_out { Finding::skip("left out") } else { (check.judge)(&papers) };
-        Row::of(category, check, finding, Duration::ZERO)
-    });
-    let rows = rows.collect();
-    let report = Report {
-        kind: "CertificateReport",
-        rows,
-        took: began.elapsed(),
-        strict: args.strict,
-        nodes: Vec::new(),
+    let kind = "CertificateReport";
+    let report = match args.host.node() {
+        None => of_this_host(args, session, kind),
+        Some(node) => {
+            let (categories, strict) = (&[CATEGORY.name][..], args.strict);
+            let wanted = Wanted { kind, categories, skip: &args.skip, strict };
+            remote::report(session, node, &wanted).await?
+        }
     };
     report.show(args.short, session)?;
     Ok(if report.success() { Exit::Ok } else { Exit::Negative })
+}
+
+fn of_this_host(args: &DoctorArgs, session: &Session, kind: &'static str) -> Report {
+    let began = Instant::now();
+    let now = time::now_ms().unwrap_or(0) / 1000;
+    let papers = Papers::read(&places(args.dir.as_deref(), session), now);
+    let rows = CATEGORY.checks.iter().map(|check| {
+        let left_out = report::is_left_out(&args.skip, CATEGORY.name, check.id);
+        let finding = if left_out { Finding::skip("left out") } else { (check.judge)(&papers) };
+        Row::of(&CATEGORY, check, finding, Duration::ZERO)
+    });
+    let rows = rows.collect();
+    Report { kind, rows, took: began.elapsed(), strict: args.strict, nodes: Vec::new() }
 }
 
 /// Where the files are: in the folder that is given, or where the context has them, or where the daemon of this host does.

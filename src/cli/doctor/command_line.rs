@@ -1,0 +1,91 @@
+//! What the command line itself needs of this machine.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::check::client;
+use crate::cli::frame::context_file::ContextFile;
+use crate::cli::frame::error::{CliError, chain};
+use crate::core::check::finding::{Category, Check, Finding};
+
+/// What is known of the command line.
+pub struct CommandLine {
+    pub contexts: Result<ContextFile, CliError>,
+    /// The folder of the contexts, and why it cannot be written.
+    pub home: (PathBuf, Result<(), String>),
+}
+
+/// Judges the command line.
+pub type Examine = fn(&CommandLine) -> Finding;
+
+pub static CATEGORY: Category<Examine> = Category {
+    name: "command-line",
+    page: "guides/scripting.md",
+    checks: &[
+        Check::new(
+            "doctor-contexts",
+            "the file of contexts is valid and private",
+            "The file with the contexts cannot be used as it is, or others can read it, and so learn where meshes are.",
+            |command_line| client::file(&command_line.contexts),
+        ),
+        Check::new(
+            "doctor-home",
+            "the folder of contexts can be written",
+            "No context can be written, so that `omnirelay up` makes none and completion keeps nothing. Addresses can \
+             still be given with --addr.",
+            home,
+        ),
+    ],
+    items: &[],
+};
+
+impl CommandLine {
+    /// Looks at what there is.
+    pub fn examine(contexts: Result<ContextFile, CliError>, path: &Path) -> Self {
+        Self { contexts, home: home_of(path) }
+    }
+}
+
+/// Whether the folder of this file can be written, or made.
+fn home_of(contexts: &Path) -> (PathBuf, Result<(), String>) {
+    let folder =
+        std::path::absolute(contexts).unwrap_or_default().parent().map(Path::to_path_buf).unwrap_or_default();
+    let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let can = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).map_err(|error| chain(&error));
+    (folder, can)
+}
+
+fn home(command_line: &CommandLine) -> Finding {
+    let (folder, can) = &command_line.home;
+    let path = folder.display();
+    match can {
+        Ok(()) => Finding::pass(format!("{path} can be written")),
+        Err(why) => Finding::warn(format!("{path} cannot be written: {why}"))
+            .hint("name a file that can be written with OMNIRELAY_CONFIG"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::check::finding::Verdict;
+
+    #[test]
+    fn what_is_loose_or_cannot_be_written_is_told() {
+        let found = |command_line: &CommandLine, id: &str| {
+            let check = CATEGORY.checks.iter().find(|check| check.id == id).unwrap();
+            (check.judge)(command_line)
+        };
+        let fit = || CommandLine { contexts: Ok(ContextFile::default()), home: ("/home/a".into(), Ok(())) };
+        for check in CATEGORY.checks {
+            assert_eq!((check.judge)(&fit()).verdict, Verdict::Pass, "{}", check.id);
+        }
+        let mut loose = ContextFile::default();
+        loose.mode = Some(0o644);
+        let loose = found(&CommandLine { contexts: Ok(loose), ..fit() }, "doctor-contexts");
+        assert!(loose.verdict == Verdict::Warn && loose.text.contains("0644"), "{loose:?}");
+        let homeless = CommandLine { home: ("/home/a".into(), Err("read-only".into())), ..fit() };
+        let homeless = found(&homeless, "doctor-home");
+        assert!(homeless.verdict == Verdict::Warn && homeless.text.contains("read-only"), "{homeless:?}");
+        assert!(loose.hint.is_some() && homeless.hint.is_some());
+    }
+}

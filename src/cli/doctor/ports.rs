@@ -1,0 +1,109 @@
+//! Whether the ports of a daemon can be taken, or a daemon has them.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use omnirelay_core::spiffe::Holder;
+use omnirelay_pki::certificate::AnyCertificate;
+use omnirelay_wire::fault::Exit;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::cli::cert::presented::{self, Endpoint};
+use crate::cli::frame::client::Client;
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::chain;
+use crate::cli::frame::rpc::Call;
+use crate::cli::frame::session::Session;
+use crate::cli::frame::settings::{Source, Target};
+use crate::cli::frame::tls_files::TlsFiles;
+use crate::cli::node::NODE;
+use crate::daemon::config::Config;
+use crate::daemon::doctor::machine::{Port, Taken};
+
+/// How long a port may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The ports of a daemon. Where one answers at its control port, the others that are taken are likely to be its own.
+pub async fn ports(session: &Session, config: &Config) -> Vec<Port> {
+    let port = |key, address, taken| Port { address, key, taken };
+    let control = taken(session, config.control.listen).await;
+    let runs = control == Taken::ByDaemon;
+    let mut ports = vec![port("control.listen", config.control.listen, control)];
+    if config.serves("relay") {
+        let relay = &config.relay;
+        for (key, address) in [("relay.listen", relay.listen), ("relay.httpListen", relay.http_listen)] {
+            let taken = match free(address) {
+                Taken::ByAnother if runs => Taken::ByDaemon,
+                taken => taken,
+            };
+            ports.push(port(key, address, taken));
+        }
+    }
+    ports
+}
+
+async fn taken(session: &Session, address: SocketAddr) -> Taken {
+    match free(address) {
+        Taken::ByAnother if is_daemon(session, address).await => Taken::ByDaemon,
+        taken => taken,
+    }
+}
+
+fn free(address: SocketAddr) -> Taken {
+    match TcpListener::bind(address) {
+        Ok(_) => Taken::Free,
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Taken::ByAnother,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Taken::Reserved,
+        Err(error) => Taken::Refused(chain(&error)),
+    }
+}
+
+/// Whether a daemon answers there, be it that it refuses the caller, or shows the certificate of a node where TLS is spoken.
+async fn is_daemon(session: &Session, address: SocketAddr) -> bool {
+    answers_in_plaintext(session, address).await || shows_a_node(address).await
+}
+
+async fn shows_a_node(address: SocketAddr) -> bool {
+    let Ok(endpoint) = address.to_string().parse::<Endpoint>() else { return false };
+    let Ok(shown) = presented::ask(&endpoint, &TlsFiles::default(), PATIENCE).await else { return false };
+    let leaf = shown.chain.first().and_then(|leaf| AnyCertificate::read(leaf).ok());
+    leaf.and_then(|leaf| leaf.id).is_some_and(|id| matches!(id.holder(), Holder::Node { .. }))
+}
+
+async fn answers_in_plaintext(session: &Session, address: SocketAddr) -> bool {
+    let Ok(address) = format!("http://{address}").parse() else { return false };
+    let target = Target {
+        context: String::new(),
+        addresses: vec![address],
+        cluster: None,
+        protected: false,
+        token_file: None,
+        tls: TlsFiles::default(),
+        source: Source::BuiltIn,
+        named_by_flag: false,
+    };
+    let Ok(client) = Client::new(&session.settings, target) else { return false };
+    let Ok(call) = Call::of(&NODE, &json!({})) else { return false };
+    match timeout(PATIENCE, client.call(&call)).await {
+        Ok(Ok(node)) => !text(&node, "localNodeId").is_empty(),
+        Ok(Err(error)) => matches!(error.exit(), Exit::Denied | Exit::Unauthenticated),
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_free_or_taken_or_of_another_host() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(free(address), Taken::ByAnother);
+        drop(listener);
+        assert_eq!(free(address), Taken::Free);
+        assert!(matches!(free(([192, 0, 2, 1], 17420).into()), Taken::Refused(_)));
+    }
+}

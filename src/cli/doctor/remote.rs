@@ -1,0 +1,75 @@
+//! The host of a node, as its daemon judges it.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::{Rpc, check_service};
+use serde_json::json;
+
+use crate::cli::check::report::{Report, Row, is_left_out};
+use crate::cli::frame::document::text;
+use crate::cli::frame::error::CliError;
+use crate::cli::frame::rpc::Call;
+use crate::cli::frame::session::Session;
+use crate::cli::{complete, peers};
+use crate::core::check::finding::Finding;
+
+/// Judges the host of a node.
+pub const CHECK_HOST: Rpc = check_service::CHECK_HOST;
+
+/// Whose host is judged.
+#[derive(Args, Clone, Debug)]
+pub struct HostArgs {
+    /// Have the daemon of this node judge its own host
+    #[arg(long, value_name = "NODE", add = complete::ids(&peers::OBJECTS))]
+    node: Option<String>,
+}
+
+impl HostArgs {
+    /// The node that is named. What `-o name` prints of a peer can be given again.
+    pub fn node(&self) -> Option<&str> {
+        let given = self.node.as_deref()?;
+        Some(given.strip_prefix("peer/").unwrap_or(given))
+    }
+}
+
+/// What is to be reported.
+pub struct Wanted<'a> {
+    /// What the document is called.
+    pub kind: &'static str,
+    pub categories: &'a [&'a str],
+    /// Checks and categories that are left out.
+    pub skip: &'a [String],
+    /// Warnings count as failures.
+    pub strict: bool,
+}
+
+/// Has the daemon of a node judge its host.
+///
+/// # Errors
+/// Why it could not be asked.
+pub async fn report(session: &Session, node: &str, wanted: &Wanted<'_>) -> Result<Report, CliError> {
+    let began = Instant::now();
+    let found = session.call(&Call::of(&CHECK_HOST, &json!({"nodeId": node}))?).await.map_err(of_older)?;
+    let mut rows = Row::all_of(&found, Duration::ZERO);
+    rows.retain(|row| wanted.categories.contains(&row.category.as_str()));
+    let host = text(&found, "nodeId");
+    for row in &mut rows {
+        if is_left_out(wanted.skip, &row.category, &row.id) {
+            row.finding = Finding::skip("left out");
+        }
+        row.finding.hint = row.finding.hint.take().map(|hint| format!("{hint}    # on the host of {host}"));
+    }
+    let nodes = vec![json!({"nodeId": host, "version": text(&found, "version")})];
+    Ok(Report { kind: wanted.kind, rows, took: began.elapsed(), strict: wanted.strict, nodes })
+}
+
+/// Says of a daemon that does not know the question that it is older.
+fn of_older(error: CliError) -> CliError {
+    if !error.is(reasons::ROUTE_UNKNOWN) {
+        return error;
+    }
+    CliError::new(reasons::ROUTE_UNKNOWN, "the daemon is older, and judges no host")
+        .hint("run it on that host: omnirelay doctor, omnirelay cert doctor")
+}

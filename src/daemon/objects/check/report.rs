@@ -1,0 +1,65 @@
+//! What checks have found, as it is answered.
+
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use pb::check_finding::Result as Found;
+
+use crate::core::check::finding::{Check, Finding, Verdict};
+
+/// What a finding is explained by, below the root of the documents.
+const PAGE: &str = "reference/checks.md";
+
+/// What was found, with how many checks ended how.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub summary: pb::CheckSummary,
+    /// In the order in which they were added.
+    pub categories: Vec<pb::CheckCategory>,
+}
+
+impl Report {
+    /// Adds what a check of a category has found, behind what the category has.
+    pub fn add<J>(&mut self, category: &str, check: &Check<J>, finding: Finding) {
+        *self.count(finding.verdict) += 1;
+        let row = row(check, finding);
+        match self.categories.last_mut().filter(|last| last.name == category) {
+            Some(last) => last.checks.push(row),
+            None => self.categories.push(pb::CheckCategory { name: category.to_owned(), checks: vec![row] }),
+        }
+    }
+
+    /// Whether nothing has failed, and nothing is unknown.
+    pub fn success(&self) -> bool {
+        self.summary.fail == 0 && self.summary.unknown == 0
+    }
+
+    fn count(&mut self, verdict: Verdict) -> &mut u32 {
+        let summary = &mut self.summary;
+        match verdict {
+            Verdict::Pass => &mut summary.pass,
+            Verdict::Warn => &mut summary.warn,
+            Verdict::Fail => &mut summary.fail,
+            Verdict::Skip => &mut summary.skip,
+            Verdict::Unknown => &mut summary.unknown,
+        }
+    }
+}
+
+fn row<J>(check: &Check<J>, finding: Finding) -> pb::CheckFinding {
+    let result = match finding.verdict {
+        Verdict::Pass => Found::Pass,
+        Verdict::Warn => Found::Warn,
+        Verdict::Fail => Found::Fail,
+        Verdict::Skip => Found::Skip,
+        Verdict::Unknown => Found::Unknown,
+    };
+    pb::CheckFinding {
+        id: check.id.to_owned(),
+        description: check.description.to_owned(),
+        result: result.into(),
+        message: finding.text,
+        hint: finding.hint.unwrap_or_default(),
+        page: format!("{PAGE}#{}", check.id),
+        seen_by: finding.seen_by,
+        about: finding.about,
+    }
+}
