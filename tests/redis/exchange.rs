@@ -19,7 +19,8 @@ struct Meshes {
     _files: tempfile::TempDir,
 }
 
-fn start(store: &str) -> Result<Meshes> {
+/// The node of the other mesh is started with `more`.
+fn start(store: &str, more: &[&str]) -> Result<Meshes> {
     let files = tempfile::tempdir()?;
     let at = |name: &str| files.path().join(name);
     let config = at("east.yaml");
@@ -27,7 +28,7 @@ fn start(store: &str) -> Result<Meshes> {
     let init = |domain: &str| format!("cert ca init --yes --out admin --trust-domain {domain}");
     let config_at = config.display().to_string();
     let own = ["--config", &config_at];
-    let east = Secured::made_by(&init("east.example"), "d", "127.0.0.1:0", &[&TLS[..], &own].concat())?;
+    let east = Secured::made_by(&init("east.example"), "d", "127.0.0.1:0", &[&TLS[..], &own, more].concat())?;
     std::fs::write(at("east.pem"), east.by("admin", "cert ca export")?.output)?;
     let federated = format!(
         "security.federatedClusters=[{{cluster: east, trustDomain: east.example, bundle: '{}', seeds: ['{}']}}]",
@@ -96,12 +97,52 @@ impl Meshes {
     }
 }
 
+/// By what the one that asks calls the node of the other mesh.
+fn until_called_by(meshes: &Meshes, protocol: &str) -> Result<Duration> {
+    until(PATIENCE, || {
+        let mut said = Vec::new();
+        for node in ["n0", "n1", "n2"] {
+            let state = json(&meshes.west, &format!("registers status --node {node} -o json"))?;
+            said.push(state.pointer("/federated/0/nodes/0").cloned().unwrap_or_default());
+        }
+        let is_so = |state: &&Value| state["asked"] == true && state["protocol"] == protocol;
+        Ok((said.iter().any(|state| is_so(&state)), format!("{said:?}")))
+    })
+}
+
+#[test]
+fn another_mesh_is_called_over_http3_where_it_serves_that() -> Result<()> {
+    let server = RedisServer::start(&[])?;
+    let meshes = start(&server.url(), &["--set", "control.http3=true"])?;
+    meshes.east("registers create eels --advertise")?;
+    meshes.until_available(&["eels"])?;
+    let took = until_called_by(&meshes, "http3")?;
+    println!("called over HTTP/3 after {took:?}");
+    meshes.east("registers create otters --advertise")?;
+    meshes.until_available(&["eels", "otters"])?;
+    until_called_by(&meshes, "http3")?;
+    // Whoever is let in no more is so over either.
+    let config = meshes._files.path().join("east.yaml");
+    std::fs::write(&config, "node:\n  cluster: east\n")?;
+    meshes.east.daemon.signal("HUP")?;
+    meshes.east("registers create seals --advertise")?;
+    until(PATIENCE, || {
+        let state = meshes.west.by("admin", "registers available -o name")?.output;
+        Ok((!state.contains("otters"), state))
+    })?;
+    let listed = meshes.west.by("admin", "registers available -o name")?.output;
+    ensure!(!listed.contains("seals"), "{listed}");
+    Ok(())
+}
+
 #[test]
 fn one_of_a_mesh_fetches_for_all_and_another_one_when_it_is_gone() -> Result<()> {
     let server = RedisServer::start(&[])?;
-    let mut meshes = start(&server.url())?;
+    let mut meshes = start(&server.url(), &[])?;
     meshes.east("registers create eels --advertise")?;
     meshes.until_available(&["eels"])?;
+    // It serves no HTTP/3.
+    until_called_by(&meshes, "http2")?;
     let all = ["n0", "n1", "n2"];
     let mut before = Vec::new();
     until(PATIENCE, || {

@@ -66,6 +66,7 @@ static FEDERATED: &[Column] = &[
     Column::new("failures", |node, _| number(node, "failures").to_string())
         .number(|node| number(node, "failures") as f64),
     Column::new("control", |node, _| text(node, "control").to_owned()),
+    Column::new("protocol", |node, _| text(node, "protocol").to_owned()).seldom(),
     Column::new("error", |node, _| text(node, "error").to_owned()).seldom(),
 ];
 

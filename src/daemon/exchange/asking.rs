@@ -1,20 +1,17 @@
 //! Asking nodes of other meshes, at their control ports, by the roots of their cluster and no others.
 
-use std::sync::Arc;
+use std::fmt;
 use std::time::Duration;
 
+use omnirelay_transport::carrier::Protocol;
 use omnirelay_wire::fault::unanswered;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use pb::advertisement_exchange_service_client::AdvertisementExchangeServiceClient;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::core::exchange::{Digests, PARTS};
-use crate::daemon::identity::client::{Believes, OwnClient, Shows};
-use crate::daemon::identity::connector::OwnConnector;
-use crate::daemon::identity::trust::Trust;
+use crate::daemon::transport::channel::MeshChannel;
+use crate::daemon::transport::{AbroadPeer, Transport};
 
-/// How long a connection may take to be open.
-const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// How long it may take to compare, a connection included, and to fetch.
 const COMPARE_WITHIN: Duration = Duration::from_secs(4);
 const FETCH_WITHIN: Duration = Duration::from_secs(10);
@@ -22,22 +19,37 @@ const FETCH_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// A way to a node of a federated cluster.
-#[derive(Clone, Debug)]
-pub struct Neighbour(AdvertisementExchangeServiceClient<Channel>);
+#[derive(Clone)]
+pub struct Neighbour(AbroadPeer);
+
+impl fmt::Debug for Neighbour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Neighbour").finish_non_exhaustive()
+    }
+}
 
 impl Neighbour {
     /// The way to whatever node of the cluster is there, or to this one alone.
     ///
     /// # Errors
     /// Why the address is none.
-    pub fn at(control: &str, cluster: &str, node: Option<&str>, trust: &Arc<Trust>) -> Result<Self, String> {
-        let believes = Believes::ClusterNode { cluster: cluster.to_owned(), node: node.map(str::to_owned) };
-        let tls = OwnClient::new(believes, Shows::Node, trust.clone());
-        let endpoint = Endpoint::from_shared(format!("https://{control}"));
-        let endpoint = endpoint.map_err(|error| omnirelay_core::text::chain(&error))?;
-        let channel = endpoint.connect_with_connector_lazy(OwnConnector::new(tls, CONNECT_WITHIN));
-        let client = AdvertisementExchangeServiceClient::new(channel);
-        Ok(Self(client.max_decoding_message_size(ANSWER_BYTES_MAX)))
+    pub fn at(
+        control: &str,
+        cluster: &str,
+        node: Option<&str>,
+        transport: &Transport,
+    ) -> Result<Self, String> {
+        transport.abroad(control, cluster, node).map(Self)
+    }
+
+    /// By what it is called now; `None`: no connection is open.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.0.used().protocol
+    }
+
+    fn client(&self, within: Duration) -> AdvertisementExchangeServiceClient<MeshChannel> {
+        let client = AdvertisementExchangeServiceClient::new(self.0.channel.clone().within(within));
+        client.max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Asks whether it offers what has this digest, and which nodes there are.
@@ -49,9 +61,11 @@ impl Neighbour {
         digest: u64,
         list_nodes: bool,
     ) -> Result<pb::CompareAdvertisedResponse, String> {
-        let mut client = self.0.clone();
+        let mut client = self.client(COMPARE_WITHIN);
         let asked = pb::CompareAdvertisedRequest { digest, list_nodes };
-        within(COMPARE_WITHIN, client.compare(asked)).await
+        let answer = within(COMPARE_WITHIN, client.compare(asked)).await?;
+        self.0.offers_http3(answer.http3);
+        Ok(answer)
     }
 
     /// Fetches what differs of what is held, from one part on.
@@ -59,7 +73,7 @@ impl Neighbour {
     /// # Errors
     /// As for [`Self::compare`]; that the answer leads nowhere.
     pub async fn fetch(&self, held: &Digests, from: u32) -> Result<pb::FetchAdvertisedResponse, String> {
-        let mut client = self.0.clone();
+        let mut client = self.client(FETCH_WITHIN);
         let asked = pb::FetchAdvertisedRequest { parts: held.parts().to_vec(), from };
         let answer = within(FETCH_WITHIN, client.fetch(asked)).await?;
         let leads = answer.next > from && answer.next as usize <= PARTS;

@@ -1,7 +1,6 @@
 //! The nodes of a federated cluster that are known, and when each is asked.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::backoff::Backoff;
@@ -15,7 +14,7 @@ use super::asking::Neighbour;
 use crate::core::exchange::source_of;
 use crate::daemon::chance::random_part;
 use crate::daemon::config::is_host_and_port;
-use crate::daemon::identity::trust::Trust;
+use crate::daemon::transport::Transport;
 
 /// The most nodes that are known of one cluster.
 const NODES_MAX: usize = 1024;
@@ -67,7 +66,7 @@ impl Neighbourhood {
     }
 
     /// Takes in what a node says of which there are. Whatever it says, each has to prove that it is who it is.
-    pub fn list(&mut self, cluster: &str, nodes: Vec<OfferingNode>, trust: &Arc<Trust>) {
+    pub fn list(&mut self, cluster: &str, nodes: Vec<OfferingNode>, transport: &Transport) {
         let now = Instant::now();
         self.listed = Some(now);
         self.seeds_error.clear();
@@ -76,20 +75,20 @@ impl Neighbourhood {
                 && control.len() <= ADDRESS_BYTES_MAX
                 && is_host_and_port(&control);
             if is_some {
-                self.list_one(cluster, &node_id, control, trust, now);
+                self.list_one(cluster, &node_id, control, transport, now);
             }
         }
         self.nodes.retain(|_, known| now - known.listed < LISTED_FOR);
     }
 
-    fn list_one(&mut self, cluster: &str, node: &str, control: String, trust: &Arc<Trust>, now: Instant) {
+    fn list_one(&mut self, cluster: &str, node: &str, control: String, transport: &Transport, now: Instant) {
         let source = source_of(node, cluster);
         if let Some(known) = self.nodes.get_mut(&source) {
             known.listed = now;
             // Whether it has moved is found out by asking; until it answers there it is no better known than before.
             if known.control != control
                 && known.failures > 0
-                && let Ok(way) = Neighbour::at(&control, cluster, Some(node), trust)
+                && let Ok(way) = Neighbour::at(&control, cluster, Some(node), transport)
             {
                 (known.control, known.way) = (control, way);
             }
@@ -102,7 +101,7 @@ impl Neighbourhood {
             let Some(invented) = invented.map(|(source, _)| source.clone()) else { return };
             self.nodes.remove(&invented);
         }
-        if let Ok(way) = Neighbour::at(&control, cluster, Some(node), trust) {
+        if let Ok(way) = Neighbour::at(&control, cluster, Some(node), transport) {
             let known = Known {
                 control,
                 way,

@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_transport::carrier::Protocol;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer_health::State;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{HeardMember, PeerHealth};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
@@ -23,12 +24,12 @@ use tracing::{debug, info, warn};
 use crate::core::exchange::{Digests, PARTS, rank};
 use crate::daemon::chance::random_part;
 use crate::daemon::identity::federation::{Federation, Named};
-use crate::daemon::identity::trust::Trust;
 use crate::daemon::metrics::ExchangeMetrics;
 use crate::daemon::objects::advertisements::Fetches;
 use crate::daemon::objects::advertisements::pool::ENTRIES_MAX;
 use crate::daemon::objects::peers;
 use crate::daemon::registry::Registry;
+use crate::daemon::transport::Transport;
 use crate::daemon::wall_clock;
 use asking::Neighbour;
 use known::{Known, Neighbourhood};
@@ -48,7 +49,7 @@ const SILENT_INTERVALS: u32 = 4;
 /// What an exchange is made with.
 pub struct ExchangeParts {
     pub registry: Arc<Registry>,
-    pub trust: Arc<Trust>,
+    pub transport: Arc<Transport>,
     pub federation: Federation,
     pub metrics: ExchangeMetrics,
 }
@@ -174,14 +175,16 @@ impl Exchange {
         fastrand::shuffle(&mut seeds);
         seeds.truncate(SEEDS_AT_ONCE);
         let asked = join_all(seeds.iter().map(|seed| async move {
-            let way = Neighbour::at(seed, cluster, None, &self.parts.trust)?;
+            let way = Neighbour::at(seed, cluster, None, &self.parts.transport)?;
             way.compare(0, true).await.map_err(|error| format!("{seed}: {error}"))
         }));
         let (mut found, mut failed) = (false, String::new());
         for answer in asked.await {
             match answer {
                 Ok(answer) => {
-                    self.of_cluster(cluster, |known| known.list(cluster, answer.nodes, &self.parts.trust));
+                    self.of_cluster(cluster, |known| {
+                        known.list(cluster, answer.nodes, &self.parts.transport)
+                    });
                     found = true;
                 }
                 Err(error) => failed = error,
@@ -245,7 +248,7 @@ impl Exchange {
         let wants_list = self.of_cluster(cluster, |known| known.wants_list());
         let answer = known.way.compare(digests.whole(), wants_list).await?;
         if wants_list {
-            self.of_cluster(cluster, |known| known.list(cluster, answer.nodes, &self.parts.trust));
+            self.of_cluster(cluster, |known| known.list(cluster, answer.nodes, &self.parts.transport));
         }
         let (group, opened_until, untaken) = (None, None, None);
         let (exchange, offered) = (self, &offered);
@@ -354,6 +357,7 @@ impl Fetches for Exchange {
                 last_answer_at: known.answered_at(),
                 error: known.error.clone(),
                 failures: known.failures,
+                protocol: known.way.protocol().map(Protocol::word).unwrap_or_default().to_owned(),
                 registers: u32::try_from(held.get(source).map_or(0, Held::len)).unwrap_or(u32::MAX),
             });
             pb::FederatedClusterState {

@@ -12,7 +12,7 @@ pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let parts = ExchangeParts {
         registry: node.registry.clone(),
-        trust: node.trust.clone(),
+        transport: node.transport.clone(),
         federation: node.federation.clone(),
         metrics: ExchangeMetrics::new(node.metrics.all())?,
     };

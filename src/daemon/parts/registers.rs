@@ -53,6 +53,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         pool: pool.clone(),
         resync: resync.clone(),
         control: control(node),
+        http3: node.config.control.http3,
         recent: Recent::default(),
     };
     node.serve(PortName::Control, AdvertisementExchangeServiceServer::new(offered));

@@ -18,7 +18,7 @@ use crate::daemon::metrics::TransportMetrics;
 
 /// How long a call may take unless it says so itself.
 const WITHIN: Duration = Duration::from_secs(10);
-/// What every node is called in requests.
+/// What every node of the mesh is called in requests.
 const AUTHORITY: &str = "node.mesh";
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
@@ -27,6 +27,8 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub struct MeshChannel {
     over: Over,
     within: Duration,
+    /// What it is called in requests.
+    authority: Authority,
     /// Whether answers may go on for as long as they like, once they have begun.
     streams: bool,
 }
@@ -52,11 +54,21 @@ pub enum ChannelError {
 
 impl MeshChannel {
     pub(super) fn to(peer: Arc<Peer>, way: Way, metrics: Arc<TransportMetrics>) -> Self {
-        Self { over: Over::Peer { peer, way, metrics }, within: WITHIN, streams: false }
+        Self::by(Over::Peer { peer, way, metrics })
     }
 
     pub(super) fn over(connection: Arc<dyn Connection>) -> Self {
-        Self { over: Over::Connection(connection), within: WITHIN, streams: false }
+        Self::by(Over::Connection(connection))
+    }
+
+    fn by(over: Over) -> Self {
+        Self { over, within: WITHIN, authority: Authority::from_static(AUTHORITY), streams: false }
+    }
+
+    /// Calls it by this name.
+    #[must_use]
+    pub(super) fn called(self, authority: Authority) -> Self {
+        Self { authority, ..self }
     }
 
     /// With so much time for a call.
@@ -100,8 +112,8 @@ impl tower::Service<Request<tonic::body::Body>> for MeshChannel {
     }
 
     fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
-        let Self { over, within, streams } = self.clone();
-        let request = addressed(request, (!streams).then_some(within));
+        let Self { over, within, authority, streams } = self.clone();
+        let request = addressed(request, authority, (!streams).then_some(within));
         Box::pin(async move {
             let late = tokio::time::sleep(within);
             let mut late: BoxFuture<'static, BoxError> = Box::pin(async move {
@@ -121,12 +133,13 @@ impl tower::Service<Request<tonic::body::Body>> for MeshChannel {
 /// The request as it is sent: with an address, and with the time it has.
 fn addressed(
     request: Request<tonic::body::Body>,
+    authority: Authority,
     within: Option<Duration>,
 ) -> Request<omnirelay_transport::Body> {
     let mut request = request.map(boxed);
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(Scheme::HTTPS);
-    parts.authority = Some(Authority::from_static(AUTHORITY));
+    parts.authority = Some(authority);
     // It has a path: each method has.
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
     if let Some(within) = within

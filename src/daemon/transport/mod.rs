@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::uri::Authority;
 use omnirelay_core::text::chain;
 use omnirelay_transport::carrier::{Protocol, Target};
 use omnirelay_transport::negotiate::Downgrade;
@@ -61,6 +62,8 @@ pub struct Transport {
     node_id: String,
     trust: Arc<Trust>,
     carriers: Arc<Carriers>,
+    /// The same to nodes of other meshes, at their control ports: nobody greets there.
+    abroad: Arc<Carriers>,
     udp: watch::Sender<Option<quinn::Endpoint>>,
     greets: Greets,
     datagrams: Datagrams,
@@ -79,14 +82,17 @@ impl Transport {
     pub fn new(node_id: &str, trust: Arc<Trust>, http3: bool, metrics: Arc<TransportMetrics>) -> Self {
         let (udp, greets) = (watch::Sender::new(None), Greets::default());
         let greeted = |carrier| Arc::new(Greeting::new(carrier, greets.clone()));
-        let http3 = http3.then(|| greeted(Arc::new(LateUdp::new(udp.subscribe()))) as _);
-        let carriers = Arc::new(Carriers { http3, http2: greeted(Arc::new(Tcp)) });
+        let late = || Arc::new(LateUdp::new(udp.subscribe()));
+        let (near, far) = (http3.then(|| greeted(late()) as _), http3.then(|| late() as _));
+        let carriers = Arc::new(Carriers { http3: near, http2: greeted(Arc::new(Tcp)) });
+        let abroad = Arc::new(Carriers { http3: far, http2: Arc::new(Tcp) });
         let (locate, behind, peers, rtts) =
             (OnceLock::new(), OnceLock::new(), Mutex::default(), Mutex::default());
         Self {
             node_id: node_id.to_owned(),
             trust,
             carriers,
+            abroad,
             udp,
             greets,
             datagrams: Datagrams::default(),
@@ -189,6 +195,22 @@ impl Transport {
         Ok(MeshChannel::over(connection))
     }
 
+    /// A node of a federated cluster, at its control port; `None`: whichever is there. It is called over HTTP/2 until it says that
+    /// it serves HTTP/3.
+    ///
+    /// # Errors
+    /// Why the address is none.
+    pub fn abroad(&self, control: &str, cluster: &str, node: Option<&str>) -> Result<AbroadPeer, String> {
+        let authority: Authority = control.parse().map_err(|error| chain(&error))?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(|error| chain(&error))?;
+        let target = Target { address: control.to_owned(), name };
+        let tls = Arc::new(NodeTls::of_cluster(cluster, node, self.trust.clone()));
+        let peer = Peer::new(self.abroad.clone(), tls, target.clone(), false, self.observed(control));
+        let channel = MeshChannel::to(peer.clone(), Way::REPEATABLE, self.metrics.clone());
+        Ok(AbroadPeer { peer, target, channel: channel.called(authority) })
+    }
+
     /// Greets whichever node of the mesh is at an address.
     ///
     /// # Errors
@@ -208,14 +230,19 @@ impl Transport {
     async fn greet_by_tls(&self, address: &str, tls: NodeTls) -> Result<Greeted, String> {
         let name = ServerName::try_from(NAME).map_err(|error| chain(&error))?;
         let target = Target { address: address.to_owned(), name };
-        let observer = Arc::new(Observed {
+        let observer = self.observed(address);
+        let peer = Peer::new(self.carriers.clone(), Arc::new(tls), target, true, observer);
+        self.greets.greet(MeshChannel::to(peer, Way::REPEATABLE, self.metrics.clone())).await
+    }
+
+    /// Tells what becomes of connections to whoever is at an address; datagrams are none of theirs.
+    fn observed(&self, address: &str) -> Arc<Observed> {
+        Arc::new(Observed {
             node: address.to_owned(),
             metrics: self.metrics.clone(),
             datagrams: Datagrams::default(),
             lines: self.lines.clone(),
-        });
-        let peer = Peer::new(self.carriers.clone(), Arc::new(tls), target, true, observer);
-        self.greets.greet(MeshChannel::to(peer, Way::REPEATABLE, self.metrics.clone())).await
+        })
     }
 
     fn peers(&self) -> MutexGuard<'_, HashMap<String, Arc<Peer>>> {
@@ -229,6 +256,26 @@ impl Transport {
     /// By what a node is called now; `None`: it was not called yet.
     pub fn used(&self, node: &str) -> Option<Used> {
         self.peers().get(node).map(|peer| peer.used())
+    }
+}
+
+/// A node of another mesh, and the way to it.
+#[derive(Clone)]
+pub struct AbroadPeer {
+    peer: Arc<Peer>,
+    target: Target,
+    pub channel: MeshChannel,
+}
+
+impl AbroadPeer {
+    /// Notes whether it serves HTTP/3, as it says.
+    pub fn offers_http3(&self, offers: bool) {
+        self.peer.may_be_at(vec![self.target.clone()], offers);
+    }
+
+    /// By what it is called now.
+    pub fn used(&self) -> Used {
+        self.peer.used()
     }
 }
 

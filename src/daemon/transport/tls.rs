@@ -34,6 +34,12 @@ impl NodeTls {
         Self::with(Believes::AnyNode, trust)
     }
 
+    /// With this node of a federated cluster, by the roots of that; `None`: with any of its nodes.
+    pub fn of_cluster(cluster: &str, node: Option<&str>, trust: Arc<Trust>) -> Self {
+        let (cluster, node) = (cluster.to_owned(), node.map(str::to_owned));
+        Self::with(Believes::ClusterNode { cluster, node }, trust)
+    }
+
     fn with(whom: Believes, trust: Arc<Trust>) -> Self {
         Self { client: OwnClient::new(whom, Shows::Node, trust.clone()), trust }
     }

@@ -26,6 +26,8 @@ pub struct AdvertisementExchange {
     pub resync: Arc<dyn Resyncs>,
     /// Where this node's control port is told to be.
     pub control: String,
+    /// Whether it serves HTTP/3.
+    pub http3: bool,
     /// What is offered, as it was a moment ago.
     pub recent: Recent,
 }
@@ -65,6 +67,7 @@ impl AdvertisementExchange {
                 true => nodes().map(|(node_id, control)| pb::OfferingNode { node_id, control }).collect(),
                 false => Vec::new(),
             },
+            http3: self.http3,
         })
     }
 
