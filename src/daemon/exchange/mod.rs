@@ -183,7 +183,7 @@ impl Exchange {
             match answer {
                 Ok(answer) => {
                     self.of_cluster(cluster, |known| {
-                        known.list(cluster, answer.nodes, &self.parts.transport)
+                        known.list(cluster, answer.nodes, &self.parts.transport);
                     });
                     found = true;
                 }
