@@ -132,6 +132,8 @@ fn another_mesh_is_called_over_http3_where_it_serves_that() -> Result<()> {
     })?;
     let listed = meshes.west.by("admin", "registers available -o name")?.output;
     ensure!(!listed.contains("seals"), "{listed}");
+    // The connection was cut, and none is let in anew.
+    until_called_by(&meshes, "")?;
     Ok(())
 }
 

@@ -58,12 +58,22 @@ fn what_is_wrong_on_the_host_of_a_node_is_told_by_another() -> Result<()> {
     until_found(&mesh, certificate, "cert-private", "fail", "is open to others (0644)")?;
     std::fs::set_permissions(&identity, Permissions::from_mode(0o600))?;
     until_found(&mesh, certificate, "cert-private", "pass", "")?;
+    // The daemon shows it still, and has it no more.
+    let aside = identity.with_extension("aside");
+    std::fs::rename(&identity, &aside)?;
+    until_found(&mesh, certificate, "cert-files", "fail", "identity")?;
+    std::fs::rename(&aside, &identity)?;
+    until_found(&mesh, certificate, "cert-files", "pass", "")?;
     std::fs::set_permissions(place.data_dir(), Permissions::from_mode(0o777))?;
     until_found(&mesh, doctor, "doctor-data", "fail", "anybody may write")?;
     std::fs::set_permissions(place.data_dir(), Permissions::from_mode(0o700))?;
     // The daemon runs, and would not start again.
     std::fs::write(&file, "node:\n  rolle: worker\n")?;
     until_found(&mesh, doctor, "doctor-config", "fail", "unknown field `rolle`")?;
+    // So it is with a file that it names.
+    let named = "security:\n  federatedClusters: [{cluster: east, trustDomain: east.example, bundle: /nowhere/east.pem}]\n";
+    std::fs::write(&file, named)?;
+    until_found(&mesh, doctor, "doctor-config", "fail", "/nowhere/east.pem")?;
     std::fs::write(&file, "node:\n  role: worker\n")?;
     until_found(&mesh, doctor, "doctor-config", "pass", "")?;
 
@@ -74,13 +84,17 @@ fn what_is_wrong_on_the_host_of_a_node_is_told_by_another() -> Result<()> {
 
     let unknown = mesh.by("admin", "doctor --node nobody")?;
     ensure!(unknown.code == Some(3) && unknown.complaint.contains("no peer `nobody`"), "{unknown:?}");
+    let none = mesh.by("admin", "doctor --node a%2fb")?;
+    ensure!(none.code == Some(2) && none.complaint.contains("no node id"), "{none:?}");
     daemon.signal("STOP")?;
     let silent = mesh.by("admin", "doctor --node n1")?;
     daemon.signal("CONT")?;
-    ensure!(silent.code == Some(6) && silent.complaint.contains("could not be asked"), "{silent:?}");
+    // By then it may be known to be dead.
+    let is_told = |said: &str| said.contains("`n1` could not be asked") || said.contains("`n1` is not alive");
+    ensure!(silent.code == Some(6) && is_told(&silent.complaint), "{silent:?}");
     drop(daemon);
     let gone = mesh.by("admin", "cert doctor --node n1")?;
-    ensure!(gone.code == Some(6) && gone.complaint.contains("`n1` could not be asked"), "{gone:?}");
+    ensure!(gone.code == Some(6) && is_told(&gone.complaint), "{gone:?}");
     Ok(())
 }
 

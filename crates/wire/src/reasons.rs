@@ -271,17 +271,19 @@ reasons! {
     NODE_IS_ANOTHER: Unavailable,
         "the address that a node registered with leads to another one from here",
         "name an address that leads there with --addr, or run the command on the node";
-    NODE_SILENT: Unavailable,
-        "the daemon that was asked could not ask the node that was meant",
-        "omnirelay mesh check says how it stands; or ask that node itself with --addr NODE:PORT";
     NODE_NOT_ALIVE: Unavailable,
         "a command was to be carried out by a node that is not alive",
         "omnirelay mesh peers status NODE says since when";
+    NODE_NOT_ASKED: Unavailable,
+        "the daemon that was asked could not ask the node that was meant",
+        "omnirelay mesh check says how it stands; or ask that node itself with --addr NODE:PORT";
     NODE_NOT_FOUND: NotFound,
         "the process does not run that node", "omnirelay dev list";
     NODE_NOT_STARTED: FailedPrecondition,
         "a killed node could not be started again; the message says why",
         "remove the cause, such as another process on its port, then omnirelay dev resume NODE";
+    NODE_OLDER: Unimplemented,
+        "the daemon of that node is older, and does not know the question", "run it on its host, or upgrade its daemon";
     NOTHING_TO_DO: FailedPrecondition,
         "no shard would move", "omnirelay mesh shards simulate says what would move and what would not";
     NOT_ACCEPTABLE: InvalidArgument,

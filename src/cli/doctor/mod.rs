@@ -101,7 +101,7 @@ async fn of_this_host(args: &DoctorArgs, session: &Session) -> Report {
     let command_line = CommandLine::examine(contexts.clone(), &session.settings.config_path);
     let daemon = machine::config_in(args.daemon_config.as_deref());
     let addresses = contexts.iter().flat_map(|file| &file.contexts).flat_map(|context| &context.addresses);
-    let named: BTreeSet<String> =
+    let mut named: BTreeSet<String> =
         addresses.filter_map(|address| named(&host_of(address.as_str())?)).collect();
     let built_in = Config::default();
     let config = daemon.as_ref().map_or(Some(&built_in), |(_, config)| config.as_ref().ok());
@@ -109,8 +109,10 @@ async fn of_this_host(args: &DoctorArgs, session: &Session) -> Report {
         Some(config) => ports::ports(session, config).await,
         None => Vec::new(),
     };
-    let (names, running) = (is_wanted("doctor-names").then_some(named), daemons(Path::new("/proc")));
-    let machine = Machine::examine(daemon, &built_in, args.data_dir.as_deref(), names, ports, running).await;
+    named.extend(config.into_iter().flat_map(machine::names_of));
+    let names = if is_wanted("doctor-names") { machine::look_up(named).await } else { Vec::new() };
+    let running = daemons(Path::new("/proc"));
+    let machine = Machine::examine(daemon, &built_in, args.data_dir.as_deref(), names, ports, running);
     let skipped = |category: &str, id: &str| left_out(category, id).then(|| Finding::skip("left out"));
     let own = command_line::CATEGORY.checks.iter().map(|check| {
         let category = &command_line::CATEGORY;

@@ -55,6 +55,13 @@ pub async fn report(session: &Session, node: &str, wanted: &Wanted<'_>) -> Resul
     let mut rows = Row::all_of(&found, Duration::ZERO);
     rows.retain(|row| wanted.categories.contains(&row.category.as_str()));
     let host = text(&found, "nodeId");
+    if let Some(lacks) = wanted.categories.iter().find(|name| !rows.iter().any(|row| row.category == **name))
+    {
+        return Err(CliError::new(
+            reasons::UNEXPECTED_ANSWER,
+            format!("the daemon says nothing of {lacks} on {host}"),
+        ));
+    }
     for row in &mut rows {
         if is_left_out(wanted.skip, &row.category, &row.id) {
             row.finding = Finding::skip("left out");

@@ -48,6 +48,9 @@ pub enum NotAsked {
     /// It answers, and not to the node that judges; or there is no way from here.
     #[error("{0}")]
     NoWay(String),
+    /// It does not know the question.
+    #[error("its daemon is older, and does not know the question")]
+    Older,
 }
 
 impl MeshFacts {

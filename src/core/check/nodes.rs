@@ -75,7 +75,7 @@ fn answer(registry: &RegistryFacts, facts: &MeshFacts) -> Finding {
         let told = format!("{}: {why}", node.id);
         match why {
             NotAsked::Silent(_) | NotAsked::AtAnotherTime(_) => silent.push(told),
-            NotAsked::NoWay(_) => no_way.push(told),
+            NotAsked::NoWay(_) | NotAsked::Older => no_way.push(told),
         }
     }
     let more = (facts.not_asked > 0).then(|| format!("{} more were not asked", facts.not_asked));

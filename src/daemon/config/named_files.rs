@@ -1,6 +1,7 @@
 //! The files that a configuration names: whether they can be used on this host.
 
 use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::redis::url::RedisUrl;
 
@@ -14,6 +15,17 @@ impl Loaded {
     /// [`ConfigError::Value`] for the setting whose file cannot be used.
     pub fn redis(&self) -> Result<Option<(RedisUrl, RedisOptions)>, ConfigError> {
         self.config.store.redis().map_err(|(key, what)| self.refuse(key, what))
+    }
+
+    /// Checks all files that it names, on the host that it is for, at this time by its clock.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the first that cannot be used, and why.
+    pub fn check_files(&mut self, now: Millis) -> Result<(), ConfigError> {
+        self.redis()?;
+        self.check_tokens()?;
+        self.check_identity()?;
+        self.check_transport(now)
     }
 
     /// Whether the tokens that are configured can be read.

@@ -29,7 +29,7 @@ const INSTALLED: (&str, &str) = ("/etc/omnirelay/omnirelayd.yaml", "/var/lib/omn
 /// What is known of this host.
 pub struct Machine {
     /// Every name that is configured, and what became of it.
-    pub names: Vec<(String, Result<(), String>)>,
+    pub names: Vec<NameFound>,
     /// The daemon's configuration and where it is; `None` where there is none.
     pub daemon: Option<ConfigFound>,
     /// Where a daemon keeps what it must.
@@ -128,15 +128,27 @@ pub fn config_in(file: Option<&Path>) -> Option<ConfigFound> {
     Some((path, loaded.map(|loaded| loaded.config).map_err(|error| chain(&error))))
 }
 
+/// A name, and what became of looking it up.
+pub type NameFound = (String, Result<(), String>);
+
+/// The names of hosts that a daemon with this configuration connects to.
+pub fn names_of(config: &Config) -> BTreeSet<String> {
+    hosts(config).iter().filter_map(|host| named(host)).collect()
+}
+
+/// Looks them up, all at once.
+pub async fn look_up(names: BTreeSet<String>) -> Vec<NameFound> {
+    join_all(names.into_iter().map(resolved)).await
+}
+
 impl Machine {
     /// Looks at everything but the ports: by this configuration of a daemon, or where there is no file by `otherwise`; with its
-    /// data directory, or the one of its configuration; with these names besides its own. `names` is `None` where they are
-    /// not wanted: looking them up takes a while. `running` are the daemons whose limits are judged.
-    pub async fn examine(
+    /// data directory, or the one of its configuration; with what became of its names. `running` are the daemons whose limits are judged.
+    pub fn examine(
         daemon: Option<ConfigFound>,
         otherwise: &Config,
         data_dir: Option<&Path>,
-        names: Option<BTreeSet<String>>,
+        names: Vec<NameFound>,
         ports: Vec<Port>,
         running: Vec<Daemon>,
     ) -> Self {
@@ -144,12 +156,7 @@ impl Machine {
             Some((_, config)) => config.as_ref().ok(),
             None => Some(otherwise),
         };
-        let names = names.map(|mut names| {
-            names.extend(config.into_iter().flat_map(hosts).filter_map(|host| named(&host)));
-            names
-        });
         let installed = daemon.as_ref().is_some_and(|(path, _)| path == Path::new(INSTALLED.0));
-        let names = join_all(names.unwrap_or_default().into_iter().map(resolved)).await;
         Self {
             names,
             data: data_dir.map(Path::to_path_buf).or_else(|| data_path(config?, installed)).map(data),
@@ -198,7 +205,7 @@ fn hosts(config: &Config) -> Vec<String> {
     hosts
 }
 
-async fn resolved(name: String) -> (String, Result<(), String>) {
+async fn resolved(name: String) -> NameFound {
     let looked_up = timeout(PATIENCE, tokio::net::lookup_host((name.clone(), 0))).await;
     let found = match looked_up {
         Ok(Ok(mut addresses)) => addresses.next().map(drop).ok_or_else(|| "it has no address".to_owned()),

@@ -10,7 +10,7 @@ use pb::advertisement_exchange_service_client::AdvertisementExchangeServiceClien
 
 use crate::core::exchange::{Digests, PARTS};
 use crate::daemon::transport::channel::MeshChannel;
-use crate::daemon::transport::{AbroadPeer, Transport};
+use crate::daemon::transport::{FederatedPeer, Transport};
 
 /// How long it may take to compare, a connection included, and to fetch.
 const COMPARE_WITHIN: Duration = Duration::from_secs(4);
@@ -20,7 +20,7 @@ const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// A way to a node of a federated cluster.
 #[derive(Clone)]
-pub struct Neighbour(AbroadPeer);
+pub struct Neighbour(FederatedPeer);
 
 impl fmt::Debug for Neighbour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,7 +39,7 @@ impl Neighbour {
         node: Option<&str>,
         transport: &Transport,
     ) -> Result<Self, String> {
-        transport.abroad(control, cluster, node).map(Self)
+        transport.federated_peer(control, cluster, node).map(Self)
     }
 
     /// By what it is called now; `None`: no connection is open.
@@ -63,7 +63,7 @@ impl Neighbour {
     ) -> Result<pb::CompareAdvertisedResponse, String> {
         let mut client = self.client(COMPARE_WITHIN);
         let asked = pb::CompareAdvertisedRequest { digest, list_nodes };
-        let answer = within(COMPARE_WITHIN, client.compare(asked)).await?;
+        let answer = client.compare(asked).await.map_err(|status| unanswered(&status))?.into_inner();
         self.0.offers_http3(answer.http3);
         Ok(answer)
     }
@@ -75,17 +75,8 @@ impl Neighbour {
     pub async fn fetch(&self, held: &Digests, from: u32) -> Result<pb::FetchAdvertisedResponse, String> {
         let mut client = self.client(FETCH_WITHIN);
         let asked = pb::FetchAdvertisedRequest { parts: held.parts().to_vec(), from };
-        let answer = within(FETCH_WITHIN, client.fetch(asked)).await?;
+        let answer = client.fetch(asked).await.map_err(|status| unanswered(&status))?.into_inner();
         let leads = answer.next > from && answer.next as usize <= PARTS;
         if leads { Ok(answer) } else { Err(format!("its answer ends at part {}", answer.next)) }
     }
-}
-
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> Result<T, String> {
-    let answer = tokio::time::timeout(limit, call).await;
-    let answer = answer.map_err(|_| format!("no answer within {} s", limit.as_secs()))?;
-    answer.map(tonic::Response::into_inner).map_err(|status| unanswered(&status))
 }

@@ -129,14 +129,25 @@ impl OwnClient {
             let read = tokio::task::spawn_blocking(move || reading.read_again());
             read.await.map_err(io::Error::other)?;
         }
-        if let Believes::Cluster(cluster) | Believes::ClusterNode { cluster, .. } = &self.believes
-            && self.trust.current().roots_of(cluster).is_empty()
-        {
-            return Err(io::Error::other(not_federated(cluster)));
-        }
+        self.check_federated().map_err(io::Error::other)?;
         let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
         let why = read.judge.as_ref().and_then(|judge| judge.as_ref().err()).or(read.no_show.as_ref());
         why.map_or(Ok(()), |why| Err(io::Error::other(why.clone())))
+    }
+
+    /// That the cluster is federated whose nodes it believes.
+    ///
+    /// # Errors
+    /// That it is not.
+    pub fn check_federated(&self) -> Result<(), String> {
+        match &self.believes {
+            Believes::Cluster(cluster) | Believes::ClusterNode { cluster, .. }
+                if self.trust.current().roots_of(cluster).is_empty() =>
+            {
+                Err(not_federated(cluster))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The configuration of connections, for as long as the daemon runs: what changes is asked for in each handshake, and no

@@ -1,5 +1,7 @@
 //! The part that judges the mesh.
 
+use std::sync::Mutex;
+
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::check_service_server::CheckServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -43,21 +45,30 @@ fn host(node: &Mount) -> Host {
         data_dir: node.disk.path().to_path_buf(),
         certificate: certificate_files(node),
         ports,
+        names: Mutex::default(),
     }
 }
 
 /// Where those are that are configured by now, or else those that the node keeps.
-fn certificate_files(node: &Mount) -> Box<dyn Fn() -> Places + Send + Sync> {
+fn certificate_files(node: &Mount) -> Box<dyn Fn() -> Result<Places, &'static str> + Send + Sync> {
     let (kept, provision) = (node.identity_files.folder().to_owned(), node.provision.clone());
+    let trust = node.trust.clone();
     Box::new(move || {
         let (places, provided) = (Places::in_folder(&kept), provision.current());
         match provided.source {
             Source::Files(Form::Pem { cert, key }) => {
                 let folder = cert.parent().unwrap_or(&kept).to_owned();
                 let bundle = provided.bundle.unwrap_or(places.bundle);
-                Places { folder, key, chain: cert, bundle }
+                Ok(Places { folder, key, chain: cert, bundle })
             }
-            Source::Files(Form::Pkcs12 { .. }) | Source::Mesh => places,
+            Source::Files(Form::Pkcs12 { .. }) => {
+                Err("it is in PKCS#12, of which mesh check says what is wrong: identity-certificate")
+            }
+            // What has become of the files of one that it shows is not that it has none.
+            Source::Mesh if trust.current().own.is_none() && !places.chain.exists() => {
+                Err("this node has no certificate")
+            }
+            Source::Mesh => Ok(places),
         }
     })
 }

@@ -96,12 +96,8 @@ fn complain(error: &dyn std::error::Error) {
 }
 
 fn validate(loaded: Result<Loaded, ConfigError>) -> Result<Exit, Failure> {
-    // With the files that it names, on the host that it is for.
     let checked = loaded.and_then(|mut loaded| {
-        loaded.redis()?;
-        loaded.check_tokens()?;
-        loaded.check_identity()?;
-        loaded.check_transport(now())?;
+        loaded.check_files(now())?;
         Ok(loaded.warnings)
     });
     match checked {

@@ -36,7 +36,7 @@ pub struct MeshChannel {
 #[derive(Clone)]
 enum Over {
     /// Whichever connection there is.
-    Peer { peer: Arc<Peer>, way: Way, metrics: Arc<TransportMetrics> },
+    Peer { peer: Arc<Peer>, way: Way, metrics: Option<Arc<TransportMetrics>> },
     /// This one, whatever becomes of it.
     Connection(Arc<dyn Connection>),
 }
@@ -53,7 +53,8 @@ pub enum ChannelError {
 }
 
 impl MeshChannel {
-    pub(super) fn to(peer: Arc<Peer>, way: Way, metrics: Arc<TransportMetrics>) -> Self {
+    /// `metrics` counts the calls; `None`: they are none of the mesh.
+    pub(super) fn to(peer: Arc<Peer>, way: Way, metrics: Option<Arc<TransportMetrics>>) -> Self {
         Self::by(Over::Peer { peer, way, metrics })
     }
 
@@ -92,7 +93,7 @@ impl Over {
             Self::Connection(connection) => Ok(connection.call(request).await?),
             Self::Peer { peer, way, metrics } => {
                 let answered = peer.call(request, way).await?;
-                if let Some(protocol) = answered.extensions().get::<Protocol>() {
+                if let (Some(protocol), Some(metrics)) = (answered.extensions().get::<Protocol>(), metrics) {
                     let why = (*protocol == Protocol::Http2).then(|| peer.used().why).flatten();
                     metrics.count_call(*protocol, if way.bulk { Some(Downgrade::Bulk) } else { why });
                 }

@@ -62,8 +62,8 @@ pub struct Transport {
     node_id: String,
     trust: Arc<Trust>,
     carriers: Arc<Carriers>,
-    /// The same to nodes of other meshes, at their control ports: nobody greets there.
-    abroad: Arc<Carriers>,
+    /// The same to nodes of federated clusters, at their control ports: nobody greets there.
+    federated: Arc<Carriers>,
     udp: watch::Sender<Option<quinn::Endpoint>>,
     greets: Greets,
     datagrams: Datagrams,
@@ -85,14 +85,14 @@ impl Transport {
         let late = || Arc::new(LateUdp::new(udp.subscribe()));
         let (near, far) = (http3.then(|| greeted(late()) as _), http3.then(|| late() as _));
         let carriers = Arc::new(Carriers { http3: near, http2: greeted(Arc::new(Tcp)) });
-        let abroad = Arc::new(Carriers { http3: far, http2: Arc::new(Tcp) });
+        let federated = Arc::new(Carriers { http3: far, http2: Arc::new(Tcp) });
         let (locate, behind, peers, rtts) =
             (OnceLock::new(), OnceLock::new(), Mutex::default(), Mutex::default());
         Self {
             node_id: node_id.to_owned(),
             trust,
             carriers,
-            abroad,
+            federated,
             udp,
             greets,
             datagrams: Datagrams::default(),
@@ -182,7 +182,7 @@ impl Transport {
     /// # Errors
     /// [`NotCalled`].
     pub fn channel(&self, node: &str, way: Way) -> Result<MeshChannel, NotCalled> {
-        Ok(MeshChannel::to(self.peer(node)?, way, self.metrics.clone()))
+        Ok(MeshChannel::to(self.peer(node)?, way, Some(self.metrics.clone())))
     }
 
     /// The same over a connection of its own that is opened now, whatever else there is.
@@ -200,15 +200,21 @@ impl Transport {
     ///
     /// # Errors
     /// Why the address is none.
-    pub fn abroad(&self, control: &str, cluster: &str, node: Option<&str>) -> Result<AbroadPeer, String> {
+    pub fn federated_peer(
+        &self,
+        control: &str,
+        cluster: &str,
+        node: Option<&str>,
+    ) -> Result<FederatedPeer, String> {
         let authority: Authority = control.parse().map_err(|error| chain(&error))?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|error| chain(&error))?;
         let target = Target { address: control.to_owned(), name };
         let tls = Arc::new(NodeTls::of_cluster(cluster, node, self.trust.clone()));
-        let peer = Peer::new(self.abroad.clone(), tls, target.clone(), false, self.observed(control));
-        let channel = MeshChannel::to(peer.clone(), Way::REPEATABLE, self.metrics.clone());
-        Ok(AbroadPeer { peer, target, channel: channel.called(authority) })
+        let observer = Arc::new(ObservedFederated { control: control.to_owned() });
+        let peer = Peer::new(self.federated.clone(), tls, target.clone(), false, observer);
+        let channel = MeshChannel::to(peer.clone(), Way::REPEATABLE, None);
+        Ok(FederatedPeer { peer, target, channel: channel.called(authority) })
     }
 
     /// Greets whichever node of the mesh is at an address.
@@ -230,19 +236,14 @@ impl Transport {
     async fn greet_by_tls(&self, address: &str, tls: NodeTls) -> Result<Greeted, String> {
         let name = ServerName::try_from(NAME).map_err(|error| chain(&error))?;
         let target = Target { address: address.to_owned(), name };
-        let observer = self.observed(address);
-        let peer = Peer::new(self.carriers.clone(), Arc::new(tls), target, true, observer);
-        self.greets.greet(MeshChannel::to(peer, Way::REPEATABLE, self.metrics.clone())).await
-    }
-
-    /// Tells what becomes of connections to whoever is at an address; datagrams are none of theirs.
-    fn observed(&self, address: &str) -> Arc<Observed> {
-        Arc::new(Observed {
+        let observer = Arc::new(Observed {
             node: address.to_owned(),
             metrics: self.metrics.clone(),
             datagrams: Datagrams::default(),
             lines: self.lines.clone(),
-        })
+        });
+        let peer = Peer::new(self.carriers.clone(), Arc::new(tls), target, true, observer);
+        self.greets.greet(MeshChannel::to(peer, Way::REPEATABLE, Some(self.metrics.clone()))).await
     }
 
     fn peers(&self) -> MutexGuard<'_, HashMap<String, Arc<Peer>>> {
@@ -259,15 +260,15 @@ impl Transport {
     }
 }
 
-/// A node of another mesh, and the way to it.
+/// A node of a federated cluster, and the way to it.
 #[derive(Clone)]
-pub struct AbroadPeer {
+pub struct FederatedPeer {
     peer: Arc<Peer>,
     target: Target,
     pub channel: MeshChannel,
 }
 
-impl AbroadPeer {
+impl FederatedPeer {
     /// Notes whether it serves HTTP/3, as it says.
     pub fn offers_http3(&self, offers: bool) {
         self.peer.may_be_at(vec![self.target.clone()], offers);
@@ -277,6 +278,25 @@ impl AbroadPeer {
     pub fn used(&self) -> Used {
         self.peer.used()
     }
+}
+
+/// Tells what becomes of the connections to a node of a federated cluster: the exchange says what is wrong, and what the mesh
+/// counts is of the mesh.
+struct ObservedFederated {
+    control: String,
+}
+
+impl Observer for ObservedFederated {
+    fn downgraded(&self, why: Downgrade) {
+        let (control, reason) = (&self.control, why.word());
+        tracing::debug!(control, reason, "federated node called over HTTP/2 and not over HTTP/3");
+    }
+
+    fn connected(&self, protocol: Protocol) {
+        tracing::debug!(control = self.control, rpc_transport = protocol.word(), "federated node connected");
+    }
+
+    fn heard(&self, _: Bytes) {}
 }
 
 /// Tells what becomes of the connections to a node.

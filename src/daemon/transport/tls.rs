@@ -50,6 +50,7 @@ impl ClientTls for NodeTls {
         // Before the handshake: whatever changes from then on counts.
         let (trust, judged_by) = (self.trust.clone(), self.trust.current());
         let own = judged_by.own.clone().ok_or("this node was not enrolled")?;
+        self.client.check_federated()?;
         let config = self.client.config()?;
         let ends = Box::new(move |chain: Vec<CertificateDer<'static>>| {
             Box::pin(ends(trust, judged_by, own, chain)) as BoxFuture<'static, End>

@@ -49,8 +49,9 @@ const NOT_SO: [&str; 11] = [
     "frame with invalid size",
 ];
 
-/// How long judging a host may take: names are looked up.
-const HOST_PATIENCE: Duration = Duration::from_secs(3);
+/// How long judging a host may take, at both ports, and at the mesh port alone: names are looked up.
+const HOST_PATIENCE: Duration = Duration::from_secs(6);
+const HOST_MESH_PATIENCE: Duration = Duration::from_secs(4);
 
 /// What carries a question to a node.
 trait NodeChannel:
@@ -76,7 +77,7 @@ impl<T> NodeChannel for T where
 /// What a node is asked.
 trait Question: Copy + Send + Sync {
     type Answer: Send;
-    /// How long the answer may take.
+    /// How long the answer may take at the mesh port.
     const PATIENCE: Duration;
 
     /// Its answer, within bounds.
@@ -113,7 +114,7 @@ struct AskHost;
 
 impl Question for AskHost {
     type Answer = pb::CheckHostResponse;
-    const PATIENCE: Duration = HOST_PATIENCE;
+    const PATIENCE: Duration = HOST_MESH_PATIENCE;
 
     /// Whoever answers judges its own host: the question is passed on once.
     async fn ask(self, channel: impl NodeChannel) -> Result<pb::CheckHostResponse, tonic::Status> {
@@ -270,6 +271,9 @@ impl NodeAsker {
     /// Why a node says nothing.
     fn refused(&self, status: &tonic::Status, place: &str) -> NotAsked {
         let fault = Fault::from(status);
+        if fault.code == Code::Unimplemented {
+            return NotAsked::Older;
+        }
         if matches!(fault.code, Code::Unauthenticated | Code::PermissionDenied) {
             let message = printable(&fault.message);
             return NotAsked::NoWay(format!("{place} it lets in nobody without proof: {message}"));

@@ -57,9 +57,15 @@ pub fn bounded_host(mut said: pb::CheckHostResponse) -> pb::CheckHostResponse {
         category.name = word(&category.name);
         category.checks.truncate(ITEMS_MAX);
         for check in &mut category.checks {
-            for text in [&mut check.id, &mut check.description, &mut check.hint, &mut check.page] {
+            for text in [&mut check.id, &mut check.description, &mut check.page] {
                 *text = word(text);
             }
+            // Half of a command is another one.
+            check.hint = if check.hint.len() > MESSAGE_BYTES_MAX {
+                String::new()
+            } else {
+                printable(&check.hint).into_owned()
+            };
             check.message = lines(&check.message);
             // It speaks of itself alone.
             (check.seen_by, check.about) = (Vec::new(), Vec::new());
@@ -126,5 +132,36 @@ mod tests {
         );
         assert!(settings.keys().all(|name| !name.contains('\n')));
         assert!(said.store.len() == WORD_BYTES_MAX && !said.reach[0].downgrade.contains('\n'));
+    }
+
+    #[test]
+    fn what_another_node_says_of_its_host_is_cut_and_half_a_command_is_none() {
+        let check = |hint: String| pb::CheckFinding {
+            id: "doctor-data\u{1b}".to_owned(),
+            message: "m\u{1b}[2J".repeat(1_000),
+            hint,
+            about: vec!["other".to_owned()],
+            ..pb::CheckFinding::default()
+        };
+        let checks =
+            vec![check("chmod 700 /data\n".to_owned()), check(format!("rm -r /{}", "a".repeat(2_000)))];
+        let many = pb::CheckCategory {
+            name: "n".repeat(10_000),
+            checks: [checks, vec![check(String::new()); 200]].concat(),
+        };
+        let said = bounded_host(pb::CheckHostResponse {
+            categories: vec![many; 20],
+            version: "v".repeat(10_000),
+            ..pb::CheckHostResponse::default()
+        });
+        assert_eq!((said.categories.len(), said.version.len()), (CATEGORIES_MAX, WORD_BYTES_MAX));
+        let pb::CheckCategory { name, checks } = &said.categories[0];
+        assert_eq!((name.len(), checks.len()), (WORD_BYTES_MAX, ITEMS_MAX));
+        assert_eq!((checks[0].hint.as_str(), checks[1].hint.as_str()), ("chmod 700 /data\\n", ""));
+        assert!(checks[0].message.len() <= 4 * MESSAGE_BYTES_MAX && !checks[0].message.contains('\u{1b}'));
+        assert!(checks[0].about.is_empty() && !checks[0].id.contains('\u{1b}'));
+        // How many ended how is counted, and not believed.
+        let found = super::super::report::Report::of(said.categories);
+        assert!(!found.success() && found.summary.unknown as usize == CATEGORIES_MAX * ITEMS_MAX);
     }
 }

@@ -1,22 +1,26 @@
 //! The host of this node: found out, and judged.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use omnirelay_core::text::chain;
-use tokio::runtime::Handle;
+use omnirelay_core::time::Millis;
 use tokio::task::spawn_blocking;
 
 use super::report::Report;
 use crate::core::check::finding::{Finding, checks_of};
 use crate::daemon::config::{Config, ConfigSource};
 use crate::daemon::doctor::certificate::papers::{Papers, Places};
-use crate::daemon::doctor::machine::{ConfigFound, Machine, Port, Taken};
+use crate::daemon::doctor::machine::{ConfigFound, Machine, NameFound, Port, Taken, look_up, names_of};
 use crate::daemon::doctor::processes::own;
 use crate::daemon::doctor::{certificate, checks};
 use crate::daemon::identity::trust::unix_now;
+
+/// How long what became of looking up names is kept: a name server that is silent keeps a thread for each.
+const NAMES_KEPT: Duration = Duration::from_secs(10);
 
 /// What is judged of the host of this node.
 pub struct Host {
@@ -25,49 +29,63 @@ pub struct Host {
     /// Where it is from; `None`: the process has made it.
     pub source: Option<ConfigSource>,
     pub data_dir: PathBuf,
-    /// Where the files of its certificate are by now.
-    pub certificate: Box<dyn Fn() -> Places + Send + Sync>,
+    /// Where the files of its certificate are by now; or why there are none that can be judged.
+    pub certificate: Box<dyn Fn() -> Result<Places, &'static str> + Send + Sync>,
     /// Where it listens.
     pub ports: Vec<(&'static str, SocketAddr)>,
+    /// What became of its names, and when they were looked up.
+    pub names: Mutex<Option<(Instant, Vec<NameFound>)>>,
 }
 
 impl Host {
     /// Looks at everything, and judges it.
     pub async fn check(self: Arc<Self>) -> Report {
+        let names = self.names().await;
         // Files may be on a disk that hangs.
         let looked = spawn_blocking(move || {
-            let places = (self.certificate)();
-            let papers = places.chain.exists().then(|| Papers::read(&places, unix_now()));
-            (Handle::current().block_on(self.machine()), papers)
+            let papers = (self.certificate)().map(|places| Papers::read(&places, unix_now()));
+            (self.machine(names), papers)
         });
+        let (machine, papers) = looked.await.unwrap_or_else(|error| resume_unwind(Box::new(error)));
         let mut report = Report::default();
-        let Ok((machine, papers)) = looked.await else { return report };
         for (category, check) in checks_of(checks::CATEGORIES) {
             report.add(category.name, check, (check.judge)(&machine));
         }
         for (category, check) in checks_of(certificate::checks::CATEGORIES) {
             let found = papers.as_ref().map(check.judge);
-            let found = found.unwrap_or_else(|| Finding::skip("this node has no certificate"));
-            report.add(category.name, check, found);
+            report.add(category.name, check, found.unwrap_or_else(|why| Finding::skip(*why)));
         }
         report
     }
 
-    async fn machine(&self) -> Machine {
+    async fn names(&self) -> Vec<NameFound> {
+        let kept = || self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, found)) = kept().as_ref().filter(|(at, _)| at.elapsed() < NAMES_KEPT) {
+            return found.clone();
+        }
+        let found = look_up(names_of(&self.config)).await;
+        *kept() = Some((Instant::now(), found.clone()));
+        found
+    }
+
+    fn machine(&self, names: Vec<NameFound>) -> Machine {
         let port = |(key, address): &(&'static str, SocketAddr)| Port {
             address: *address,
             key,
             taken: Taken::ByDaemon,
         };
         let (ports, running) = (self.ports.iter().map(port).collect(), own().into_iter().collect());
-        let names = Some(BTreeSet::new());
-        Machine::examine(self.config_found(), &self.config, Some(&self.data_dir), names, ports, running).await
+        Machine::examine(self.config_found(), &self.config, Some(&self.data_dir), names, ports, running)
     }
 
-    /// The configuration as its file has it now; the daemon runs with what was there when it started.
+    /// The configuration as its file has it now, with the files that it names; the daemon runs with what was there when it started.
     fn config_found(&self) -> Option<ConfigFound> {
         let source = self.source.as_ref()?;
         let path = source.file.clone()?;
-        Some((path, source.load().map(|loaded| loaded.config).map_err(|error| chain(&error))))
+        let loaded = source.load().and_then(|mut loaded| {
+            loaded.check_files(Millis::of_unix(unix_now()))?;
+            Ok(loaded.config)
+        });
+        Some((path, loaded.map_err(|error| chain(&error))))
     }
 }

@@ -15,10 +15,11 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 use pb::check_finding::Result as Found;
 use pb::check_service_server::CheckService;
+use pb::peer::Status;
 use tonic::Response;
 
 use super::node::Node;
-use super::peers::{Peers, not_found};
+use super::peers::{Peers, check_node_id, not_found};
 use super::serve::serve;
 use super::shards::namespaces::all_namespaces;
 use super::{at_cursor, envelope, head_cursor, leaders};
@@ -75,33 +76,55 @@ impl MeshCheckService {
     }
 
     /// # Errors
-    /// `PEER_NOT_FOUND`; `NODE_SILENT`: it could not be asked.
+    /// `INVALID_ARGUMENT`; `PEER_NOT_FOUND`; `NODE_NOT_ALIVE`; `NODE_NOT_ASKED`; `NODE_OLDER`.
     async fn check_any_host(&self, node_id: String) -> Result<pb::CheckHostResponse, Fault> {
         let registry = &self.checker.registry;
-        if !node_id.is_empty() && node_id != registry.node_id() {
-            let peers = self.checker.peers.all().await;
-            let peer =
-                peers.iter().find(|peer| peer.node_id == node_id).ok_or_else(|| not_found(&node_id))?;
-            let said = self.checker.asker.ask_host(peer).await.map_err(|why| silent(&node_id, &why))?;
-            return Ok(said.within(envelope(registry)));
-        }
-        let found = self.host.found().await?;
-        let own = self.checker.own.describe();
+        let (node_id, version, found) = match node_id.as_str() {
+            "" => self.own_host().await?,
+            own if own == registry.node_id() => self.own_host().await?,
+            other => self.other_host(other).await?,
+        };
+        let (success, Report { summary, categories }) = (found.success(), found);
         let answer = pb::CheckHostResponse {
-            node_id: own.local_node_id,
-            version: own.version,
-            success: found.success(),
-            summary: Some(found.summary.clone()),
-            categories: found.categories.clone(),
+            node_id,
+            version,
+            success,
+            summary: Some(summary),
+            categories,
             ..Default::default()
         };
         Ok(answer.within(envelope(registry)))
     }
+
+    async fn own_host(&self) -> Result<(String, String, Report), Fault> {
+        let found = self.host.found().await?;
+        let own = self.checker.own.describe();
+        Ok((own.local_node_id, own.version, (*found).clone()))
+    }
+
+    /// What a node finds that is asked by its id.
+    async fn other_host(&self, node_id: &str) -> Result<(String, String, Report), Fault> {
+        check_node_id(node_id)?;
+        let peers = self.checker.peers.all().await;
+        let peer = peers.iter().find(|peer| peer.node_id == node_id).ok_or_else(|| not_found(node_id))?;
+        if matches!(peer.status(), Status::Dead | Status::Left) {
+            let message = format!("node `{node_id}` is not alive, so that it cannot be asked");
+            return Err(Fault::new(reasons::NODE_NOT_ALIVE, message)
+                .hint(format!("omnirelay mesh peers status {node_id}; on its host: omnirelay doctor")));
+        }
+        let said = self.checker.asker.ask_host(peer).await.map_err(|why| not_asked(node_id, &why))?;
+        Ok((node_id.to_owned(), said.version, Report::of(said.categories)))
+    }
 }
 
 /// Refuses what another node was to be asked.
-fn silent(node_id: &str, why: &NotAsked) -> Fault {
-    Fault::new(reasons::NODE_SILENT, format!("node `{node_id}` could not be asked: {why}"))
+fn not_asked(node_id: &str, why: &NotAsked) -> Fault {
+    if *why == NotAsked::Older {
+        let message = format!("the daemon of `{node_id}` is older, and judges no host");
+        return Fault::new(reasons::NODE_OLDER, message)
+            .hint("run it on that host: omnirelay doctor, omnirelay cert doctor");
+    }
+    Fault::new(reasons::NODE_NOT_ASKED, format!("node `{node_id}` could not be asked: {why}"))
         .hint("omnirelay mesh check    # how it stands; or on its host: omnirelay doctor")
         .detail("nodeId", node_id)
 }

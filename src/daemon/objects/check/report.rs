@@ -27,6 +27,16 @@ impl Report {
         }
     }
 
+    /// Of what another node has found. How many checks ended how is counted, whatever it says.
+    pub fn of(categories: Vec<pb::CheckCategory>) -> Self {
+        let mut report = Self { summary: pb::CheckSummary::default(), categories };
+        let rows = report.categories.iter().flat_map(|category| &category.checks);
+        for result in rows.map(pb::CheckFinding::result).collect::<Vec<_>>() {
+            *report.count(verdict(result)) += 1;
+        }
+        report
+    }
+
     /// Whether nothing has failed, and nothing is unknown.
     pub fn success(&self) -> bool {
         self.summary.fail == 0 && self.summary.unknown == 0
@@ -41,6 +51,17 @@ impl Report {
             Verdict::Skip => &mut summary.skip,
             Verdict::Unknown => &mut summary.unknown,
         }
+    }
+}
+
+/// What a later version calls otherwise is unknown.
+fn verdict(result: Found) -> Verdict {
+    match result {
+        Found::Pass => Verdict::Pass,
+        Found::Warn => Verdict::Warn,
+        Found::Fail => Verdict::Fail,
+        Found::Skip => Verdict::Skip,
+        Found::Unknown | Found::Unspecified => Verdict::Unknown,
     }
 }
 
