@@ -55,7 +55,7 @@ pub fn snapshots(body: &str, path: &str) -> Reply {
     match path {
         "/control/snapshot" => {
             let head = json!({"head": {"schemaVersion": "v1", "takenAt": "2026-11-20T06:01:00Z", "clusterId": "eu-1",
-                                       "localNodeId": "relay-a7f3", "cursor": "7f2c:48212", "version": "0.3.0",
+                                       "localNodeId": "relay-a7f3", "cursor": "7f2c:48212", "version": "0.2.9",
                                        "records": "1"}});
             let record = json!({"record": {"kind": "namespace", "key": "orders", "value": "CgA=", "version": "3",
                                            "revision": "48100", "writer": "relay-a7f3"}});
