@@ -40,6 +40,21 @@ impl Programs {
         if program == self.this { &self.other } else { &self.this }
     }
 
+    /// Whether the other release is before this version, such as `0.3`; by what its program says of itself.
+    ///
+    /// # Errors
+    /// When that cannot be understood.
+    pub fn other_is_before(&self, (major, minor): (u32, u32)) -> Result<bool> {
+        let said = std::process::Command::new(&self.other).arg("--version").output()?;
+        let said = String::from_utf8(said.stdout)?;
+        let version = said.split_whitespace().nth(1).with_context(|| said.clone())?;
+        let mut numbers = version.split('.').map(str::parse::<u32>);
+        let (Some(Ok(first)), Some(Ok(second))) = (numbers.next(), numbers.next()) else {
+            anyhow::bail!("no version: {said}");
+        };
+        Ok((first, second) < (major, minor))
+    }
+
     pub fn both(&self) -> [&Path; 2] {
         [&self.this, &self.other]
     }
