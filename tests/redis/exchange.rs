@@ -16,7 +16,7 @@ struct Meshes {
     west: Secured,
     others: Vec<(String, crate::process::Daemon)>,
     _places: Vec<crate::process::Place>,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 /// The node of the other mesh is started with `more`.
@@ -65,7 +65,7 @@ fn start(store: &str, more: &[&str]) -> Result<Meshes> {
     );
     std::fs::write(&config, lets_in)?;
     east.daemon.signal("HUP")?;
-    Ok(Meshes { east, west, others, _places: places, _files: files })
+    Ok(Meshes { east, west, others, _places: places, files })
 }
 
 impl Meshes {
@@ -122,7 +122,7 @@ fn another_mesh_is_called_over_http3_where_it_serves_that() -> Result<()> {
     meshes.until_available(&["eels", "otters"])?;
     until_called_by(&meshes, "http3")?;
     // Whoever is let in no more is so over either.
-    let config = meshes._files.path().join("east.yaml");
+    let config = meshes.files.path().join("east.yaml");
     std::fs::write(&config, "node:\n  cluster: east\n")?;
     meshes.east.daemon.signal("HUP")?;
     meshes.east("registers create seals --advertise")?;

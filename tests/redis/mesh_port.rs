@@ -29,11 +29,16 @@ pub const TLS: [&str; 4] = ["--set", "control.tls.source=mesh", "--set", "mesh.l
 
 /// A daemon beside the first one, that issues its certificate itself.
 pub fn beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Result<(Daemon, Place)> {
+    let place = place_beside(mesh, id, store, more)?;
+    Ok((place.start()?, place))
+}
+
+/// The place of such a daemon, which is not started.
+pub fn place_beside(mesh: &Secured, id: &str, store: &str, more: &[&str]) -> Result<Place> {
     let secret = mesh.place.data_dir().join("identity/issuer-secret");
     let issues = format!("security.issuerSecretFile={}", secret.display());
     let own = ["--node-id", id, "--store", store, "--set", &issues];
-    let place = Place::new(&[&TLS[..], &own, more].concat())?;
-    Ok((place.start()?, place))
+    Place::new(&[&TLS[..], &own, more].concat())
 }
 
 pub fn json(mesh: &Secured, line: &str) -> Result<Value> {

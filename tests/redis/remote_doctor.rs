@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::membership::{Members, members};
-use crate::mesh_port::{TLS, beside, until};
+use crate::mesh_port::{TLS, beside, place_beside, until};
 use crate::planted_faults::row;
 use crate::process::secured::Secured;
 use crate::process::{PATIENCE, Place};
@@ -141,10 +141,7 @@ fn a_disk_that_is_full_is_told_by_each_node() -> Result<()> {
 
 /// Where a daemon keeps its data directory on a disk of 48 MiB, which is little: a mount of its own.
 fn on_small_disk(mesh: &Secured, store: &str) -> Result<Place> {
-    let secret = mesh.place.data_dir().join("identity/issuer-secret");
-    let issues = format!("security.issuerSecretFile={}", secret.display());
-    let mut place =
-        Place::new(&[&TLS[..], &["--node-id", "n1", "--store", store, "--set", &issues]].concat())?;
+    let mut place = place_beside(mesh, "n1", store, &[])?;
     let script = place.directory.path().join("omnirelayd-on-small-disk");
     let data = place.data_dir();
     std::fs::create_dir_all(&data)?;
