@@ -26,11 +26,16 @@ pub struct NodeArgs {
     pub node: Option<String>,
 }
 
+/// The id of a node, also where it was given as `-o name` prints a peer.
+pub fn bare(given: &str) -> &str {
+    given.strip_prefix("peer/").unwrap_or(given)
+}
+
 impl NodeArgs {
     /// The id that is given; empty: the node that is asked. What `-o name` prints of a peer can be given again.
     pub fn id(&self) -> &str {
         let given = self.node.as_deref().unwrap_or_default();
-        given.strip_prefix("peer/").unwrap_or(given)
+        bare(given)
     }
 
     /// Goes to the daemon of the node, if one is named, and gives its full id; else stays, and gives an empty one.
@@ -59,7 +64,7 @@ impl Session {
     /// # Errors
     /// When there is no such node, it is not alive, or it says no address; when another one answers there.
     pub async fn go_to_node(&mut self, given: &str) -> Result<String, CliError> {
-        let given = given.strip_prefix("peer/").unwrap_or(given);
+        let given = bare(given);
         let document = peers::get::one(self, given).await?;
         let peer = field(&document, "peer");
         let id = text(peer, "nodeId").to_owned();

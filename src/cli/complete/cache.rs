@@ -120,16 +120,8 @@ mod tests {
     }
 
     fn of_kind(kind: &'static Kind, folder: &Path, context: &str) -> Cache {
-        let target = Target {
-            context: context.to_owned(),
-            addresses: vec![Address::built_in()],
-            cluster: None,
-            protected: false,
-            token_file: None,
-            tls: crate::cli::frame::tls_files::TlsFiles::default(),
-            source: Source::File,
-            named_by_flag: false,
-        };
+        let target =
+            Target { context: context.to_owned(), ..Target::bare(vec![Address::built_in()], Source::File) };
         let folder = folder.display().to_string();
         let env = Env::from_source(|name| (name == env::XDG_CACHE_HOME.name).then(|| folder.clone()));
         Cache::of(kind, &target, &env).unwrap()

@@ -74,16 +74,7 @@ async fn shows_a_node(address: SocketAddr) -> bool {
 
 async fn answers_in_plaintext(session: &Session, address: SocketAddr) -> bool {
     let Ok(address) = format!("http://{address}").parse() else { return false };
-    let target = Target {
-        context: String::new(),
-        addresses: vec![address],
-        cluster: None,
-        protected: false,
-        token_file: None,
-        tls: TlsFiles::default(),
-        source: Source::BuiltIn,
-        named_by_flag: false,
-    };
+    let target = Target::bare(vec![address], Source::BuiltIn);
     let Ok(client) = Client::new(&session.settings, target) else { return false };
     let Ok(call) = Call::of(&NODE, &json!({})) else { return false };
     match timeout(PATIENCE, client.call(&call)).await {

@@ -73,14 +73,8 @@ mod tests {
     #[test]
     fn a_proof_goes_where_the_mesh_is_proven_or_stays_on_the_host() {
         let target = |ca: Option<&str>| Target {
-            context: String::new(),
-            addresses: Vec::new(),
-            cluster: None,
-            protected: false,
-            token_file: None,
             tls: TlsFiles { ca: ca.map(PathBuf::from), cert: Some("cert".into()), ..TlsFiles::default() },
-            source: Source::BuiltIn,
-            named_by_flag: false,
+            ..Target::bare(Vec::new(), Source::BuiltIn)
         };
         let cases = [
             ("https://a:1", "b:2", Some("ca"), Some("https://b:2")),

@@ -61,6 +61,20 @@ pub struct Target {
 }
 
 impl Target {
+    /// Addresses of no context, called without a proof.
+    pub fn bare(addresses: Vec<Address>, source: Source) -> Self {
+        Self {
+            context: String::new(),
+            addresses,
+            cluster: None,
+            protected: false,
+            token_file: None,
+            tls: TlsFiles::default(),
+            source,
+            named_by_flag: false,
+        }
+    }
+
     /// `dev (http://127.0.0.1:17420)`, or the address alone.
     pub fn describe(&self, address: &str) -> String {
         match (self.context.as_str(), &self.cluster) {
@@ -212,16 +226,8 @@ fn target(flags: &GlobalArgs, env: &Env, config: &Result<ContextFile, CliError>)
             .map_err(|error| CliError::usage(format!("cannot use the address of {source}: {error}")))?;
         let kept = context.filter(|_| !flags.insecure_skip_tls_verify);
         let kept = kept.map(|context| context.tls_at(&address, &tls, given.is_some()));
-        Ok(Target {
-            context: String::new(),
-            addresses: vec![address],
-            cluster: None,
-            protected: false,
-            token_file: given.clone(),
-            tls: tls.clone().over(&kept.unwrap_or_default()),
-            source,
-            named_by_flag: false,
-        })
+        let tls = tls.clone().over(&kept.unwrap_or_default());
+        Ok(Target { token_file: given.clone(), tls, ..Target::bare(vec![address], source) })
     };
     let named = |name: &str, source: Source| {
         let context = config.as_ref().map_err(Clone::clone)?.context(name)?;

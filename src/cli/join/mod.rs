@@ -172,16 +172,7 @@ fn address(server: &str) -> Result<Address, CliError> {
 }
 
 fn at(address: Address, tls: TlsFiles) -> Target {
-    Target {
-        context: String::new(),
-        addresses: vec![address],
-        cluster: None,
-        protected: false,
-        token_file: None,
-        tls,
-        source: Source::Flag("--server"),
-        named_by_flag: false,
-    }
+    Target { tls, ..Target::bare(vec![address], Source::Flag("--server")) }
 }
 
 /// The roots that the server shows, whoever it is: what it says is believed only as far as the token names it.

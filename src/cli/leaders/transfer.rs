@@ -13,6 +13,7 @@ use crate::cli::frame::change::Change;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
+use crate::cli::node::bare;
 use crate::cli::peers;
 
 pub const TRANSFER: Rpc = leadership_control_service::TRANSFER;
@@ -42,7 +43,7 @@ pub struct TransferArgs {
 }
 
 pub async fn run(args: &TransferArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let to = args.to.strip_prefix("peer/").unwrap_or(&args.to);
+    let to = bare(&args.to);
     let change = Change {
         rpc: &TRANSFER,
         name: format!("{KIND}/{}", args.scope),

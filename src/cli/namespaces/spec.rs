@@ -6,6 +6,7 @@ use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 
 use crate::cli::frame::error::{CliError, chain};
+use crate::cli::node::bare;
 use crate::cli::shards::weight;
 
 /// The rules of a namespace.
@@ -60,7 +61,7 @@ impl SpecArgs {
             spec["strategyId"] = json!(strategy);
         }
         for (node, weight) in &self.weight {
-            spec["weights"][node.strip_prefix("peer/").unwrap_or(node)] = json!(weight);
+            spec["weights"][bare(node)] = json!(weight);
         }
         if self.any_holder || !self.holder.is_empty() {
             spec["policy"]["holders"] = json!(self.holder);

@@ -17,6 +17,7 @@ use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::{Column, Table};
 use crate::cli::frame::time;
+use crate::cli::node::bare;
 
 pub const EXPLAIN: Rpc = peer_control_service::EXPLAIN;
 pub const LEAF: Leaf = Leaf::read("mesh peers explain", &[&EXPLAIN]);
@@ -75,7 +76,7 @@ fn why(evidence: &Value) -> String {
 }
 
 pub async fn run(args: &ExplainArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let id = args.id.strip_prefix("peer/").unwrap_or(&args.id);
+    let id = bare(&args.id);
     let call = |id: &str| Call::of(&EXPLAIN, &json!({ "nodeId": id }));
     let mut document = resolve::ask(session, id, call).await?;
     args.table.order(COLUMNS, &mut document, "chapters")?;

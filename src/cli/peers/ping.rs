@@ -13,6 +13,7 @@ use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
+use crate::cli::node::bare;
 use crate::core::check::transport::downgrade;
 
 pub const PING: Rpc = peer_control_service::PING;
@@ -40,7 +41,7 @@ pub struct PingArgs {
 }
 
 pub async fn run(args: &PingArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let id = args.id.strip_prefix("peer/").unwrap_or(&args.id);
+    let id = bare(&args.id);
     let call = |id: &str| Call::of(&PING, &json!({ "nodeId": id, "count": args.count }));
     let document = resolve::ask(session, id, call).await?;
     let name = format!("{KIND}/{}", text(&document, "nodeId"));

@@ -19,6 +19,7 @@ use crate::cli::frame::session::Session;
 use crate::cli::frame::table::Table;
 use crate::cli::frame::time;
 use crate::cli::frame::watch::{self as stream, Feed, Keep};
+use crate::cli::node::bare;
 use crate::cli::{namespaces, peers};
 
 pub const LIST: Rpc = shard_control_service::LIST;
@@ -76,7 +77,7 @@ pub struct FilterArgs {
 impl FilterArgs {
     /// The fields of a request.
     pub fn fields(&self) -> Value {
-        let owner = self.owner.as_ref().map(|given| given.strip_prefix("peer/").unwrap_or(given));
+        let owner = self.owner.as_deref().map(bare);
         let status: Vec<String> = self.status.iter().map(|status| status.to_ascii_lowercase()).collect();
         json!({
             "namespace": self.namespace, "owner": owner, "status": status, "search": self.search,

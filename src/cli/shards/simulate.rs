@@ -16,6 +16,7 @@ use crate::cli::frame::screen::printable;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::{Column, Table};
 use crate::cli::frame::time;
+use crate::cli::node::bare;
 use crate::cli::{namespaces, peers};
 
 const SIMULATE: Rpc = shard_control_service::SIMULATE;
@@ -89,10 +90,6 @@ impl WantedArgs {
         self.weight.iter().for_each(|(node, weight)| add("weight", &format!("{}={weight}", bare(node))));
         flags
     }
-}
-
-fn bare(node: &str) -> &str {
-    node.strip_prefix("peer/").unwrap_or(node)
 }
 
 /// `NODE=WEIGHT`

@@ -180,14 +180,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "ops secret\n").unwrap();
         let target = |source| Target {
-            context: String::new(),
-            addresses: vec![Address::built_in()],
-            cluster: None,
-            protected: false,
             token_file: Some(file.path().to_owned()),
-            tls: tls_files::TlsFiles::default(),
-            source,
-            named_by_flag: false,
+            ..Target::bare(vec![Address::built_in()], source)
         };
         let value = proof(&target(Source::File)).unwrap().unwrap();
         assert_eq!(value, "Bearer secret");

@@ -183,21 +183,12 @@ mod tests {
     use crate::cli::frame::env::Env;
     use crate::cli::frame::global::GlobalArgs;
     use crate::cli::frame::settings::{Settings, Target};
-    use crate::cli::frame::tls_files::TlsFiles;
 
     /// What is said of a read that these addresses answered so, the last as the first.
     fn told(addresses: &[&str], kinds: &[FailureKind]) -> CliError {
         let settings = Settings::resolve(&GlobalArgs::default(), Env::default()).unwrap();
-        let target = Target {
-            context: String::new(),
-            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-            cluster: None,
-            protected: false,
-            token_file: None,
-            tls: TlsFiles::default(),
-            source: Source::BuiltIn,
-            named_by_flag: false,
-        };
+        let addresses_of = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let target = Target::bare(addresses_of, Source::BuiltIn);
         let client = Client::new(&settings, target).unwrap();
         let call = Call::of(&crate::cli::peers::LIST, &json!({})).unwrap();
         let failures = addresses.iter().zip(kinds).map(|(address, kind)| {
