@@ -7,14 +7,13 @@ use clap::{Args, ValueHint};
 use omnirelay_wire::fault::Exit;
 
 use crate::cli::check::report::{self, Report, Row};
-use crate::cli::doctor::remote::{self, CHECK_HOST, HostArgs, Wanted};
+use crate::cli::doctor::remote::{self, CHECK_HOST, HostArgs, ReportOptions};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
-use crate::core::check::finding::Finding;
 use crate::daemon::data_dir;
-use crate::daemon::doctor::certificate::checks::CATEGORY;
+use crate::daemon::doctor::certificate::checks::{CATEGORIES, CATEGORY};
 use crate::daemon::doctor::certificate::papers::{Papers, Places};
 use crate::daemon::identity::own::IDENTITY_FOLDER;
 
@@ -68,8 +67,8 @@ pub async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliEr
         None => of_this_host(args, session, kind),
         Some(node) => {
             let (categories, strict) = (&[CATEGORY.name][..], args.strict);
-            let wanted = Wanted { kind, categories, skip: &args.skip, strict };
-            remote::report(session, node, &wanted).await?
+            let options = ReportOptions { kind, categories, skip: &args.skip, strict };
+            remote::report(session, node, &options).await?
         }
     };
     report.show(args.short, session)?;
@@ -80,12 +79,8 @@ fn of_this_host(args: &DoctorArgs, session: &Session, kind: &'static str) -> Rep
     let began = Instant::now();
     let now = time::now_ms().unwrap_or(0) / 1000;
     let papers = Papers::read(&places(args.dir.as_deref(), session), now);
-    let rows = CATEGORY.checks.iter().map(|check| {
-        let left_out = report::is_left_out(&args.skip, CATEGORY.name, check.id);
-        let finding = if left_out { Finding::skip("left out") } else { (check.judge)(&papers) };
-        Row::of(&CATEGORY, check, finding, Duration::ZERO)
-    });
-    let rows = rows.collect();
+    let mut rows: Vec<Row> = Row::judged(CATEGORIES, &papers, Duration::ZERO).collect();
+    report::leave_out(&mut rows, &args.skip);
     Report { kind, rows, took: began.elapsed(), strict: args.strict, nodes: Vec::new() }
 }
 

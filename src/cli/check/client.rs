@@ -2,13 +2,12 @@
 
 use omnirelay_wire::reasons;
 
-use super::Examine;
 use super::facts::Facts;
 use crate::cli::frame::context_file::ContextFile;
 use crate::cli::frame::error::CliError;
-use crate::core::check::finding::{Category, Check, Finding, SKEW_WARN_MS};
+use crate::core::check::finding::{Category, Check, Examine, Finding, SKEW_WARN_MS};
 
-pub static CATEGORY: Category<Examine> = Category {
+pub static CATEGORY: Category<Examine<Facts>> = Category {
     name: "client",
     page: "guides/scripting.md",
     checks: &[

@@ -4,11 +4,11 @@ use omnirelay_wire::fault::Exit;
 use serde_json::Value;
 
 use super::facts::Facts;
-use super::{Examine, next_of, not_asked};
+use super::{next_of, not_asked};
 use crate::cli::frame::document::{flag, items, text};
-use crate::core::check::finding::{Category, Check, Finding};
+use crate::core::check::finding::{Category, Check, Examine, Finding};
 
-pub static CATEGORY: Category<Examine> = Category {
+pub static CATEGORY: Category<Examine<Facts>> = Category {
     name: "control-api",
     page: "guides/operations.md",
     checks: &[

@@ -51,7 +51,10 @@ impl Facts {
             _ if !mesh_too => None,
             Ok(node) => {
                 let mesh = ask(session, &CHECK).await;
-                Some(Answer { said: mesh.said.map_err(|error| of_older(error, node)), ..mesh })
+                let message =
+                    format!("the daemon is older ({}) and does not judge the mesh", text(node, "version"));
+                let hint = "omnirelay mesh check --addr NODE:PORT    # of a daemon that was upgraded; or the omnirelay of its version";
+                Some(Answer { said: mesh.said.map_err(|error| of_older(error, message, hint)), ..mesh })
             }
             // Whoever does not answer one question is not asked the next.
             Err(error) => Some(Answer { said: Err(error.clone()), took: Duration::ZERO, came_ms: None }),
@@ -80,14 +83,12 @@ impl Facts {
     }
 }
 
-/// Says of a daemon that does not know the question that it is older.
-fn of_older(error: CliError, node: &Value) -> CliError {
+/// Says of a daemon that does not know the question that it is older, and what to do then.
+pub fn of_older(error: CliError, message: impl Into<String>, hint: &str) -> CliError {
     if !error.is(reasons::ROUTE_UNKNOWN) {
         return error;
     }
-    let version = text(node, "version");
-    CliError::new(reasons::ROUTE_UNKNOWN, format!("the daemon is older ({version}) and does not judge the mesh"))
-        .hint("omnirelay mesh check --addr NODE:PORT    # of a daemon that was upgraded; or the omnirelay of its version")
+    CliError::new(reasons::ROUTE_UNKNOWN, message).hint(hint)
 }
 
 /// Asks one question.

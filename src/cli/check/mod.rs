@@ -17,7 +17,7 @@ use omnirelay_wire::rpc::node_service;
 use serde_json::{Value, json};
 
 use self::facts::{CHECK, Facts, ask};
-use self::report::{Report, Row, is_left_out};
+use self::report::{Report, Row, is_left_out, leave_out};
 use super::entry::{Entry, entry};
 use super::frame::document::items;
 use super::frame::error::CliError;
@@ -27,14 +27,11 @@ use super::frame::session::Session;
 use super::schema::documents::own;
 use super::schema::schemas;
 use crate::core::check;
-use crate::core::check::finding::{Category, Finding, Verdict, checks_of};
+use crate::core::check::finding::{Category, Examine, Finding, Verdict, checks_of};
 
 const LEAF: Leaf = Leaf::read("mesh check", &[&node_service::GET, &CHECK]).exiting("0 1 2 5 6 8 9 10 11");
 pub static ENTRY: Entry =
     entry!("check", CheckArgs, asking, &[LEAF], &[own("check", "mesh check", schemas::check),]);
-
-/// What a check of the command line itself does.
-pub type Examine = fn(&Facts) -> Finding;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,8 +65,8 @@ pub struct CheckArgs {
 }
 
 /// What the command line judges itself, before what the daemon judges and after it.
-pub static BEFORE: &[&Category<Examine>] = &[&client::CATEGORY, &control_api::CATEGORY];
-pub static AFTER: &[&Category<Examine>] = &[&versions::CATEGORY];
+pub static BEFORE: &[&Category<Examine<Facts>>] = &[&client::CATEGORY, &control_api::CATEGORY];
+pub static AFTER: &[&Category<Examine<Facts>>] = &[&versions::CATEGORY];
 
 /// The names of all checks with those of their categories, in the order of the report.
 fn names() -> impl Iterator<Item = (&'static str, &'static str)> + Clone {
@@ -149,10 +146,7 @@ pub async fn wrong_with_nodes(session: &Session) -> Vec<Row> {
 
 /// What each check finds, in the order of the report.
 fn rows(facts: &Facts) -> Vec<Row> {
-    let own = |categories: &'static [&'static Category<Examine>]| {
-        checks_of(categories)
-            .map(|(category, check)| Row::of(category, check, (check.judge)(facts), facts.node.took))
-    };
+    let own = |categories| Row::judged(categories, facts, facts.node.took);
     let mut rows: Vec<Row> = own(BEFORE).collect();
     if let Some(mesh) = &facts.mesh {
         match &mesh.said {
@@ -183,11 +177,7 @@ fn wants_mesh(args: &CheckArgs) -> bool {
 fn judge(args: &CheckArgs, facts: &Facts, took: Duration) -> Report {
     let mut rows = rows(facts);
     rows.retain(|row| is_wanted(args, &row.category));
-    for row in &mut rows {
-        if is_left_out(&args.skip, &row.category, &row.id) {
-            row.finding = Finding::skip("left out");
-        }
-    }
+    leave_out(&mut rows, &args.skip);
     let found = facts.mesh.as_ref().and_then(|mesh| mesh.said.as_ref().ok());
     let nodes = found.map(|found| items(found, "nodes").to_vec()).unwrap_or_default();
     Report { kind: "CheckReport", rows, took, strict: args.strict, nodes }

@@ -12,7 +12,7 @@ use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::screen::{Screen, printable, printable_lines};
 use crate::cli::frame::session::Session;
 use crate::core::check::facts::NAMED_MAX;
-use crate::core::check::finding::{Category, Check, Finding, Verdict};
+use crate::core::check::finding::{Category, Check, Examine, Finding, Verdict, checks_of};
 
 /// What one check found.
 pub struct Row {
@@ -62,6 +62,13 @@ pub fn skippable(
 /// Whether a check is named among these, or its category is.
 pub fn is_left_out(skip: &[String], category: &str, id: &str) -> bool {
     skip.iter().any(|name| [id, category].contains(&name.as_str()))
+}
+
+/// Marks the rows of these checks and categories as left out.
+pub fn leave_out(rows: &mut [Row], skip: &[String]) {
+    for row in rows.iter_mut().filter(|row| is_left_out(skip, &row.category, &row.id)) {
+        row.finding = Finding::skip("left out");
+    }
 }
 
 /// Whether nobody could be asked what a row judges.
@@ -181,6 +188,16 @@ impl Row {
     pub fn of<J>(category: &Category<J>, check: &Check<J>, finding: Finding, took: Duration) -> Self {
         let [category, id, description] = [category.name, check.id, check.description].map(str::to_owned);
         Self { category, id, description, finding, took }
+    }
+
+    /// What all checks of these categories find of `facts`, which took so long to find out.
+    pub fn judged<F>(
+        categories: &'static [&'static Category<Examine<F>>],
+        facts: &F,
+        took: Duration,
+    ) -> impl Iterator<Item = Self> {
+        checks_of(categories)
+            .map(move |(category, check)| Self::of(category, check, (check.judge)(facts), took))
     }
 
     /// The rows of a report that a daemon has made. What a later one calls otherwise is unknown.

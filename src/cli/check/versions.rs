@@ -1,12 +1,12 @@
 //! Checks of versions: this client and the daemon can work together.
 
 use super::facts::Facts;
-use super::{Examine, not_asked};
+use super::not_asked;
 use crate::cli::frame::document::text;
-use crate::core::check::finding::{Category, Check, Finding};
+use crate::core::check::finding::{Category, Check, Examine, Finding};
 use crate::core::check::versions::{are_apart, version};
 
-pub static CATEGORY: Category<Examine> = Category {
+pub static CATEGORY: Category<Examine<Facts>> = Category {
     name: "versions",
     page: "guides/operations.md",
     checks: &[

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::check::client;
 use crate::cli::frame::context_file::ContextFile;
 use crate::cli::frame::error::{CliError, chain};
-use crate::core::check::finding::{Category, Check, Finding};
+use crate::core::check::finding::{Category, Check, Examine, Finding};
 
 /// What is known of the command line.
 pub struct CommandLine {
@@ -14,10 +14,9 @@ pub struct CommandLine {
     pub home: (PathBuf, Result<(), String>),
 }
 
-/// Judges the command line.
-pub type Examine = fn(&CommandLine) -> Finding;
+pub static CATEGORIES: &[&Category<Examine<CommandLine>>] = &[&CATEGORY];
 
-pub static CATEGORY: Category<Examine> = Category {
+static CATEGORY: Category<Examine<CommandLine>> = Category {
     name: "command-line",
     page: "guides/scripting.md",
     checks: &[

@@ -12,7 +12,7 @@ use clap::{Args, ValueHint};
 use omnirelay_wire::fault::Exit;
 
 use self::command_line::CommandLine;
-use self::remote::{CHECK_HOST, HostArgs, Wanted};
+use self::remote::{CHECK_HOST, HostArgs, ReportOptions};
 use super::check::report::{self, Report, Row};
 use super::entry::{Entry, entry};
 use super::frame::error::CliError;
@@ -20,7 +20,7 @@ use super::frame::rpc::Leaf;
 use super::frame::session::Session;
 use super::schema::documents::own;
 use super::schema::schemas;
-use crate::core::check::finding::{Finding, checks_of};
+use crate::core::check::finding::checks_of;
 use crate::daemon::config::Config;
 use crate::daemon::doctor::checks::CATEGORIES;
 use crate::daemon::doctor::machine::{self, Machine, host_of, named};
@@ -65,7 +65,7 @@ pub struct DoctorArgs {
 
 /// The names of all checks with those of their categories, in the order of the report.
 fn names() -> impl Iterator<Item = (&'static str, &'static str)> + Clone {
-    let own = command_line::CATEGORY.checks.iter().map(|check| (command_line::CATEGORY.name, check.id));
+    let own = checks_of(command_line::CATEGORIES).map(|(category, check)| (category.name, check.id));
     own.chain(checks_of(CATEGORIES).map(|(category, check)| (category.name, check.id)))
 }
 
@@ -80,13 +80,13 @@ async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError>
         None => of_this_host(args, session).await,
         Some(node) => {
             let categories: Vec<&str> = CATEGORIES.iter().map(|category| category.name).collect();
-            let wanted = Wanted {
+            let options = ReportOptions {
                 kind: "DoctorReport",
                 categories: &categories,
                 skip: &args.skip,
                 strict: args.strict,
             };
-            remote::report(session, node, &wanted).await?
+            remote::report(session, node, &options).await?
         }
     };
     report.show(args.short, session)?;
@@ -95,8 +95,9 @@ async fn run(args: &DoctorArgs, session: &mut Session) -> Result<Exit, CliError>
 
 async fn of_this_host(args: &DoctorArgs, session: &Session) -> Report {
     let began = Instant::now();
-    let left_out = |category: &str, id: &str| report::is_left_out(&args.skip, category, id);
-    let is_wanted = |wanted: &str| names().any(|(category, id)| id == wanted && !left_out(category, id));
+    let is_wanted = |wanted: &str| {
+        names().any(|(category, id)| id == wanted && !report::is_left_out(&args.skip, category, id))
+    };
     let contexts = &session.settings.config;
     let command_line = CommandLine::examine(contexts.clone(), &session.settings.config_path);
     let daemon = machine::config_in(args.daemon_config.as_deref());
@@ -113,16 +114,8 @@ async fn of_this_host(args: &DoctorArgs, session: &Session) -> Report {
     let names = if is_wanted("doctor-names") { machine::look_up(named).await } else { Vec::new() };
     let running = daemons(Path::new("/proc"));
     let machine = Machine::examine(daemon, &built_in, args.data_dir.as_deref(), names, ports, running);
-    let skipped = |category: &str, id: &str| left_out(category, id).then(|| Finding::skip("left out"));
-    let own = command_line::CATEGORY.checks.iter().map(|check| {
-        let category = &command_line::CATEGORY;
-        let finding = skipped(category.name, check.id).unwrap_or_else(|| (check.judge)(&command_line));
-        Row::of(category, check, finding, Duration::ZERO)
-    });
-    let of_host = checks_of(CATEGORIES).map(|(category, check)| {
-        let finding = skipped(category.name, check.id).unwrap_or_else(|| (check.judge)(&machine));
-        Row::of(category, check, finding, Duration::ZERO)
-    });
-    let rows = own.chain(of_host).collect();
+    let own = Row::judged(command_line::CATEGORIES, &command_line, Duration::ZERO);
+    let mut rows: Vec<Row> = own.chain(Row::judged(CATEGORIES, &machine, Duration::ZERO)).collect();
+    report::leave_out(&mut rows, &args.skip);
     Report { kind: "DoctorReport", rows, took: began.elapsed(), strict: args.strict, nodes: Vec::new() }
 }

@@ -7,13 +7,14 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::{Rpc, check_service};
 use serde_json::json;
 
-use crate::cli::check::report::{Report, Row, is_left_out};
+use crate::cli::check::facts::of_older;
+use crate::cli::check::report::{Report, Row, leave_out};
 use crate::cli::frame::document::text;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::rpc::Call;
 use crate::cli::frame::session::Session;
+use crate::cli::node::bare;
 use crate::cli::{complete, peers};
-use crate::core::check::finding::Finding;
 
 /// Judges the host of a node.
 pub const CHECK_HOST: Rpc = check_service::CHECK_HOST;
@@ -29,13 +30,12 @@ pub struct HostArgs {
 impl HostArgs {
     /// The node that is named. What `-o name` prints of a peer can be given again.
     pub fn node(&self) -> Option<&str> {
-        let given = self.node.as_deref()?;
-        Some(given.strip_prefix("peer/").unwrap_or(given))
+        self.node.as_deref().map(bare)
     }
 }
 
-/// What is to be reported.
-pub struct Wanted<'a> {
+/// What is reported of a host, and how.
+pub struct ReportOptions<'a> {
     /// What the document is called.
     pub kind: &'static str,
     pub categories: &'a [&'a str],
@@ -49,34 +49,27 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// Why it could not be asked.
-pub async fn report(session: &Session, node: &str, wanted: &Wanted<'_>) -> Result<Report, CliError> {
+pub async fn report(session: &Session, node: &str, options: &ReportOptions<'_>) -> Result<Report, CliError> {
     let began = Instant::now();
-    let found = session.call(&Call::of(&CHECK_HOST, &json!({"nodeId": node}))?).await.map_err(of_older)?;
+    let found = session.call(&Call::of(&CHECK_HOST, &json!({"nodeId": node}))?).await;
+    let found = found.map_err(|error| {
+        let hint = "run it on that host: omnirelay doctor, omnirelay cert doctor";
+        of_older(error, "the daemon is older, and judges no host", hint)
+    })?;
     let mut rows = Row::all_of(&found, Duration::ZERO);
-    rows.retain(|row| wanted.categories.contains(&row.category.as_str()));
+    rows.retain(|row| options.categories.contains(&row.category.as_str()));
     let host = text(&found, "nodeId");
-    if let Some(lacks) = wanted.categories.iter().find(|name| !rows.iter().any(|row| row.category == **name))
+    if let Some(lacks) = options.categories.iter().find(|name| !rows.iter().any(|row| row.category == **name))
     {
         return Err(CliError::new(
             reasons::UNEXPECTED_ANSWER,
             format!("the daemon says nothing of {lacks} on {host}"),
         ));
     }
+    leave_out(&mut rows, options.skip);
     for row in &mut rows {
-        if is_left_out(wanted.skip, &row.category, &row.id) {
-            row.finding = Finding::skip("left out");
-        }
         row.finding.hint = row.finding.hint.take().map(|hint| format!("{hint}    # on the host of {host}"));
     }
     let nodes = vec![json!({"nodeId": host, "version": text(&found, "version")})];
-    Ok(Report { kind: wanted.kind, rows, took: began.elapsed(), strict: wanted.strict, nodes })
-}
-
-/// Says of a daemon that does not know the question that it is older.
-fn of_older(error: CliError) -> CliError {
-    if !error.is(reasons::ROUTE_UNKNOWN) {
-        return error;
-    }
-    CliError::new(reasons::ROUTE_UNKNOWN, "the daemon is older, and judges no host")
-        .hint("run it on that host: omnirelay doctor, omnirelay cert doctor")
+    Ok(Report { kind: options.kind, rows, took: began.elapsed(), strict: options.strict, nodes })
 }

@@ -24,16 +24,13 @@ impl Explained {
 
 /// Every check, in the order of the reports.
 pub fn explained() -> impl Iterator<Item = Explained> {
-    let of_command_line =
-        command_line::CATEGORY.checks.iter().map(|check| Explained::of(&command_line::CATEGORY, check));
-    let of_host = checks_of(host::CATEGORIES).map(|(category, check)| Explained::of(category, check));
-    let of_certificate =
-        checks_of(certificate::checks::CATEGORIES).map(|(category, check)| Explained::of(category, check));
-    let of_client =
-        |categories| checks_of(categories).map(|(category, check)| Explained::of(category, check));
+    fn of<J>(categories: &'static [&'static Category<J>]) -> impl Iterator<Item = Explained> {
+        checks_of(categories).map(|(category, check)| Explained::of(category, check))
+    }
     let of_mesh = crate::core::check::all().map(|(category, check)| Explained::of(category, check));
-    let of_mesh = of_client(check::BEFORE).chain(of_mesh).chain(of_client(check::AFTER));
-    of_mesh.chain(of_command_line).chain(of_host).chain(of_certificate)
+    let of_mesh = of(check::BEFORE).chain(of_mesh).chain(of(check::AFTER));
+    let of_host = of(command_line::CATEGORIES).chain(of(host::CATEGORIES));
+    of_mesh.chain(of_host).chain(of(certificate::checks::CATEGORIES))
 }
 
 #[cfg(test)]

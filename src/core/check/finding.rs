@@ -155,6 +155,9 @@ pub enum Judge {
     Nodes(fn(&MeshFacts) -> Finding),
 }
 
+/// Judges facts that are no mesh's.
+pub type Examine<F> = fn(&F) -> Finding;
+
 /// One check. Its id is stable: scripts name it in `--skip`. What it judges is the mesh, unless it is said.
 pub struct Check<J: 'static = Judge> {
     pub id: &'static str,

@@ -2,14 +2,11 @@
 
 use super::machine::{Clock, DataState, Machine, Port, SocketState, Taken};
 use super::processes::Daemon;
-use crate::core::check::finding::{Category, Check, Finding, Verdict};
+use crate::core::check::finding::{Category, Check, Examine, Finding, Verdict};
 
-/// Judges a host.
-pub type Examine = fn(&Machine) -> Finding;
+pub static CATEGORIES: &[&Category<Examine<Machine>>] = &[&DAEMON, &HOST];
 
-pub static CATEGORIES: &[&Category<Examine>] = &[&DAEMON, &HOST];
-
-static DAEMON: Category<Examine> = Category {
+static DAEMON: Category<Examine<Machine>> = Category {
     name: "daemon",
     page: "guides/configuration.md",
     checks: &[
@@ -49,7 +46,7 @@ static DAEMON: Category<Examine> = Category {
     items: &[],
 };
 
-static HOST: Category<Examine> = Category {
+static HOST: Category<Examine<Machine>> = Category {
     name: "host",
     page: "guides/operations.md",
     checks: &[

@@ -10,7 +10,7 @@ use crate::daemon::doctor::certificate::papers::Places;
 use crate::daemon::identity::provided::{Form, Source};
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName};
 use crate::daemon::objects::check::asking::NodeAsker;
-use crate::daemon::objects::check::host::Host;
+use crate::daemon::objects::check::host::HostChecker;
 use crate::daemon::objects::check::{MeshCheckService, MeshChecker};
 use crate::daemon::objects::peers::Peers;
 
@@ -34,12 +34,12 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
 }
 
 /// What is judged of this host.
-fn host(node: &Mount) -> Host {
+fn host(node: &Mount) -> HostChecker {
     let mut ports = vec![("control.listen", node.addresses.control)];
     if let Some(relay) = &node.addresses.relay {
         ports.extend([("relay.listen", relay.grpc), ("relay.httpListen", relay.http)]);
     }
-    Host {
+    HostChecker {
         config: node.config.clone(),
         source: node.source.clone(),
         data_dir: node.disk.path().to_path_buf(),

@@ -11,18 +11,15 @@ use rustls::pki_types::CertificateDer;
 
 use super::life;
 use super::papers::{Guard, Guarded, Lack, Papers};
-use crate::core::check::finding::{Category, Check, Finding};
+use crate::core::check::finding::{Category, Check, Examine, Finding};
 use crate::daemon::identity::permissions::{
     is_open_to_others, is_own, is_writable_by_all, is_writable_by_group, mode,
 };
 use crate::daemon::identity::users::{Uid, user_name};
 
-/// Judges the files of a certificate.
-pub type Examine = fn(&Papers) -> Finding;
+pub static CATEGORIES: &[&Category<Examine<Papers>>] = &[&CATEGORY];
 
-pub static CATEGORIES: &[&Category<Examine>] = &[&CATEGORY];
-
-pub static CATEGORY: Category<Examine> = Category {
+pub static CATEGORY: Category<Examine<Papers>> = Category {
     name: "certificate-files",
     page: "runbooks/identity.md",
     checks: &[

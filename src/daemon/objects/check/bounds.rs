@@ -161,7 +161,7 @@ mod tests {
         assert!(checks[0].message.len() <= 4 * MESSAGE_BYTES_MAX && !checks[0].message.contains('\u{1b}'));
         assert!(checks[0].about.is_empty() && !checks[0].id.contains('\u{1b}'));
         // How many ended how is counted, and not believed.
-        let found = super::super::report::Report::of(said.categories);
+        let found = super::super::report::CheckReport::of(said.categories);
         assert!(!found.success() && found.summary.unknown as usize == CATEGORIES_MAX * ITEMS_MAX);
     }
 }

@@ -10,7 +10,7 @@ use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use tokio::task::spawn_blocking;
 
-use super::report::Report;
+use super::report::CheckReport;
 use crate::core::check::finding::{Finding, checks_of};
 use crate::daemon::config::{Config, ConfigSource};
 use crate::daemon::doctor::certificate::papers::{Papers, Places};
@@ -22,8 +22,8 @@ use crate::daemon::identity::trust::unix_now;
 /// How long what became of looking up names is kept: a name server that is silent keeps a thread for each.
 const NAMES_KEPT: Duration = Duration::from_secs(10);
 
-/// What is judged of the host of this node.
-pub struct Host {
+/// Finds out what there is of the host of this node, and judges it.
+pub struct HostChecker {
     /// The configuration that the daemon runs with.
     pub config: Arc<Config>,
     /// Where it is from; `None`: the process has made it.
@@ -37,9 +37,9 @@ pub struct Host {
     pub names: Mutex<Option<(Instant, Vec<NameFound>)>>,
 }
 
-impl Host {
+impl HostChecker {
     /// Looks at everything, and judges it.
-    pub async fn check(self: Arc<Self>) -> Report {
+    pub async fn check(self: Arc<Self>) -> CheckReport {
         let names = self.names().await;
         // Files may be on a disk that hangs.
         let looked = spawn_blocking(move || {
@@ -47,7 +47,7 @@ impl Host {
             (self.machine(names), papers)
         });
         let (machine, papers) = looked.await.unwrap_or_else(|error| resume_unwind(Box::new(error)));
-        let mut report = Report::default();
+        let mut report = CheckReport::default();
         for (category, check) in checks_of(checks::CATEGORIES) {
             report.add(category.name, check, (check.judge)(&machine));
         }

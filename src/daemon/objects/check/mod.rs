@@ -19,7 +19,7 @@ use pb::peer::Status;
 use tonic::Response;
 
 use super::node::Node;
-use super::peers::{Peers, check_node_id, not_found};
+use super::peers::Peers;
 use super::serve::serve;
 use super::shards::namespaces::all_namespaces;
 use super::{at_cursor, envelope, head_cursor, leaders};
@@ -29,15 +29,15 @@ use crate::core::check::nodes::clock_ahead_ms;
 use crate::daemon::gossip::Gossip;
 use crate::daemon::registry::Registry;
 use asking::{AskedNodes, NodeAsker};
-use host::Host;
-use report::Report;
-use rounds::Rounds;
+use host::HostChecker;
+use report::CheckReport;
+use rounds::SharedRounds;
 
 /// Serves `CheckService`.
 pub struct MeshCheckService {
     checker: Arc<MeshChecker>,
-    mesh: Rounds<pb::CheckResponse>,
-    host: Rounds<Report>,
+    mesh: SharedRounds<pb::CheckResponse>,
+    host: SharedRounds<CheckReport>,
 }
 
 /// Finds out what is known of the mesh, and judges it.
@@ -58,14 +58,14 @@ serve! {
 }
 
 impl MeshCheckService {
-    pub fn new(checker: MeshChecker, host: Host) -> Self {
+    pub fn new(checker: MeshChecker, host: HostChecker) -> Self {
         let (checker, host) = (Arc::new(checker), Arc::new(host));
         let judging = checker.clone();
-        let mesh = Rounds::of(move || {
+        let mesh = SharedRounds::of(move || {
             let checker = judging.clone();
             async move { checker.check().await }
         });
-        let host = Rounds::of(move || host.clone().check());
+        let host = SharedRounds::of(move || host.clone().check());
         Self { checker, mesh, host }
     }
 
@@ -76,7 +76,7 @@ impl MeshCheckService {
     }
 
     /// # Errors
-    /// `INVALID_ARGUMENT`; `PEER_NOT_FOUND`; `NODE_NOT_ALIVE`; `NODE_NOT_ASKED`; `NODE_OLDER`.
+    /// `INVALID_ARGUMENT`; `STORE_UNAVAILABLE`; `PEER_NOT_FOUND`; `NODE_NOT_ALIVE`; `NODE_NOT_ASKED`; `NODE_OLDER`.
     async fn check_any_host(&self, node_id: String) -> Result<pb::CheckHostResponse, Fault> {
         let registry = &self.checker.registry;
         let (node_id, version, found) = match node_id.as_str() {
@@ -84,7 +84,7 @@ impl MeshCheckService {
             own if own == registry.node_id() => self.own_host().await?,
             other => self.other_host(other).await?,
         };
-        let (success, Report { summary, categories }) = (found.success(), found);
+        let (success, CheckReport { summary, categories }) = (found.success(), found);
         let answer = pb::CheckHostResponse {
             node_id,
             version,
@@ -96,24 +96,22 @@ impl MeshCheckService {
         Ok(answer.within(envelope(registry)))
     }
 
-    async fn own_host(&self) -> Result<(String, String, Report), Fault> {
+    async fn own_host(&self) -> Result<(String, String, CheckReport), Fault> {
         let found = self.host.found().await?;
-        let own = self.checker.own.describe();
-        Ok((own.local_node_id, own.version, (*found).clone()))
+        let (id, version) = (self.checker.registry.node_id(), env!("CARGO_PKG_VERSION"));
+        Ok((id.to_owned(), version.to_owned(), (*found).clone()))
     }
 
     /// What a node finds that is asked by its id.
-    async fn other_host(&self, node_id: &str) -> Result<(String, String, Report), Fault> {
-        check_node_id(node_id)?;
-        let peers = self.checker.peers.all().await;
-        let peer = peers.iter().find(|peer| peer.node_id == node_id).ok_or_else(|| not_found(node_id))?;
+    async fn other_host(&self, node_id: &str) -> Result<(String, String, CheckReport), Fault> {
+        let peer = self.checker.peers.one(node_id).await?;
         if matches!(peer.status(), Status::Dead | Status::Left) {
             let message = format!("node `{node_id}` is not alive, so that it cannot be asked");
             return Err(Fault::new(reasons::NODE_NOT_ALIVE, message)
                 .hint(format!("omnirelay mesh peers status {node_id}; on its host: omnirelay doctor")));
         }
-        let said = self.checker.asker.ask_host(peer).await.map_err(|why| not_asked(node_id, &why))?;
-        Ok((node_id.to_owned(), said.version, Report::of(said.categories)))
+        let said = self.checker.asker.ask_host(&peer).await.map_err(|why| not_asked(node_id, &why))?;
+        Ok((node_id.to_owned(), said.version, CheckReport::of(said.categories)))
     }
 }
 
@@ -153,11 +151,11 @@ impl MeshChecker {
         let facts = MeshFacts { nodes: said, not_asked: asked.not_asked, registry };
         let (cursor, envelope) = (head_cursor(self.registry.view()), envelope(&self.registry));
         let not_asked = u32::try_from(asked.not_asked).unwrap_or(u32::MAX);
-        let mut found = Report::default();
+        let mut found = CheckReport::default();
         judge(&facts).for_each(|(category, check, finding)| found.add(category.name, check, finding));
         nodes.iter_mut().for_each(|node| note_wrong(node, &found));
         let success = found.success();
-        let Report { summary, categories } = found;
+        let CheckReport { summary, categories } = found;
         let summary = Some(summary);
         pb::CheckResponse { cursor, nodes, not_asked, success, summary, categories, ..Default::default() }
             .within(envelope)
@@ -189,7 +187,7 @@ fn told(checked: pb::CheckedNode, node: &NodeSaid) -> pb::CheckedNode {
 }
 
 /// Notes what was found wrong with a node.
-fn note_wrong(node: &mut pb::CheckedNode, found: &Report) {
+fn note_wrong(node: &mut pb::CheckedNode, found: &CheckReport) {
     let is_about = |check: &&pb::CheckFinding| check.about.contains(&node.node_id);
     let checks = found.categories.iter().flat_map(|category| &category.checks).filter(is_about);
     let badness = |result: Found| match result {

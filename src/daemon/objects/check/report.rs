@@ -10,13 +10,13 @@ const PAGE: &str = "reference/checks.md";
 
 /// What was found, with how many checks ended how.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct CheckReport {
     pub summary: pb::CheckSummary,
     /// In the order in which they were added.
     pub categories: Vec<pb::CheckCategory>,
 }
 
-impl Report {
+impl CheckReport {
     /// Adds what a check of a category has found, behind what the category has.
     pub fn add<J>(&mut self, category: &str, check: &Check<J>, finding: Finding) {
         *self.count(finding.verdict) += 1;

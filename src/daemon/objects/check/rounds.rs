@@ -9,7 +9,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
 /// Does the same work again and again, once at a time.
-pub struct Rounds<T> {
+pub struct SharedRounds<T> {
     work: Box<dyn Fn() -> BoxFuture<'static, T> + Send + Sync>,
     /// The round that was begun last.
     last: Mutex<Option<Round<T>>>,
@@ -27,7 +27,7 @@ impl<T> Clone for Round<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Rounds<T> {
+impl<T: Send + Sync + 'static> SharedRounds<T> {
     /// Of this work.
     pub fn of<F: Future<Output = T> + Send + 'static>(work: impl Fn() -> F + Send + Sync + 'static) -> Self {
         Self { work: Box::new(move || work().boxed()), last: Mutex::default() }

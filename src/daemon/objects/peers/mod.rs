@@ -296,6 +296,33 @@ impl Peers {
         Ok(tagged(with_peers(&response, &page.records, moves), &tag, &response.cursor))
     }
 
+    /// One peer as it is shown.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`; `PEER_NOT_FOUND`; those of a registry that is not loaded.
+    pub async fn one(&self, node_id: &str) -> Result<pb::Peer, Fault> {
+        check_node_id(node_id)?;
+        self.registry.ready_for("").await?;
+        let record = self.record_of(node_id).await?;
+        let (owned, unproven) = (self.owned.of(self.registry.view()), self.unproven.of(self.registry.view()));
+        Ok(self.shown(&record, (&owned, &unproven), node_id))
+    }
+
+    /// # Errors
+    /// `PEER_NOT_FOUND`.
+    async fn record_of(&self, node_id: &str) -> Result<Arc<ViewRecord>, Fault> {
+        self.registry.find(&peer_id(node_id)).await?.ok_or_else(|| not_found(node_id))
+    }
+
+    fn shown(
+        &self,
+        record: &ViewRecord,
+        moving: (&BTreeMap<String, u32>, &Reasons),
+        node_id: &str,
+    ) -> pb::Peer {
+        self.with_what_moves(peer(self.registry.view(), record), &self.heard_of(node_id), moving, node_id)
+    }
+
     async fn get_one(
         &self,
         caller: &Caller,
@@ -303,8 +330,7 @@ impl Peers {
     ) -> Result<Response<pb::GetPeerResponse>, Fault> {
         check_node_id(&asked.node_id)?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let record = self.registry.find(&peer_id(&asked.node_id)).await?;
-        let record = record.ok_or_else(|| not_found(&asked.node_id))?;
+        let record = self.record_of(&asked.node_id).await?;
         let cursor = head_cursor(self.registry.view());
         let owned = self.owned.of(self.registry.view());
         let shards = owned.get(&asked.node_id).copied().unwrap_or_default();
@@ -318,12 +344,7 @@ impl Peers {
         let envelope = envelope(&self.registry);
         let response = pb::GetPeerResponse {
             cursor: cursor.clone(),
-            peer: Some(self.with_what_moves(
-                peer(self.registry.view(), &record),
-                &self.heard_of(&asked.node_id),
-                (&owned, &unproven),
-                &asked.node_id,
-            )),
+            peer: Some(self.shown(&record, (&owned, &unproven), &asked.node_id)),
             ..Default::default()
         }
         .within(envelope);
@@ -564,8 +585,7 @@ pub fn check_node_id(node_id: &str) -> Result<(), Fault> {
     check_node_name(node_id).map_err(|error| Fault::invalid(format!("field `nodeId` is no node id: {error}")))
 }
 
-/// Says that there is no such peer.
-pub fn not_found(node_id: &str) -> Fault {
+fn not_found(node_id: &str) -> Fault {
     Fault::new(reasons::PEER_NOT_FOUND, format!("there is no peer `{node_id}`"))
         .hint("omnirelay mesh peers list")
 }
