@@ -5,6 +5,7 @@ mod record;
 mod seeds;
 mod story;
 mod tell;
+mod unheard;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_membership::{
-    Config, Event, Exchange, Malformed, Member, Membership, NodeId, Output, Own, Record, Status, Time,
+    Config, Contact, Event, Exchange, Malformed, Member, Membership, NodeId, Output, Own, Record, Status,
+    Time,
 };
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1::MemberRecord;
 use tokio::sync::{Notify, mpsc, watch};
@@ -24,6 +26,7 @@ pub use record::{Says, SaysTooMuch};
 pub use seeds::Seeds;
 use story::Story;
 pub use story::{Chapter, Verdict};
+use unheard::Unheard;
 
 /// How much waits to be sent over calls; what does not fit is dropped, as a datagram may be.
 const JOBS_MAX: usize = 512;
@@ -33,7 +36,7 @@ const TOLD_MAX: usize = 1024;
 /// How long a node that leaves waits at most until that was passed on.
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether somebody is registered by now of whom only the name was known.
+/// How often it is looked whether somebody is registered by now of whom only the name was known, or nothing.
 const STRANGERS_EVERY: Duration = Duration::from_secs(2);
 
 /// Why a message of an exchange is not taken.
@@ -350,8 +353,9 @@ impl Gossip {
         tokio::join!(self.wake(), self.know_registered(), outbound::run(self.clone(), waiting));
     }
 
-    /// Notes who is registered by now of whom only the name was known.
+    /// Notes who is registered by now of whom only the name was known, and exchanges with whoever nobody told of.
     async fn know_registered(&self) {
+        let mut unheard = Unheard::default();
         loop {
             tokio::time::sleep(STRANGERS_EVERY).await;
             self.step(|member, _| {
@@ -359,6 +363,17 @@ impl Gossip {
                 let known: Vec<_> = known.cloned().collect();
                 known.iter().for_each(|node| member.know(node));
             });
+            let alive = self.seeds.alive();
+            let unknown = self.step(|member, _| {
+                let is_unknown = |node: &&String| member.members().get(node.as_str()).is_none();
+                alive.iter().filter(is_unknown).cloned().collect::<BTreeSet<_>>()
+            });
+            // `None`: it does not gossip yet, and everybody is unknown.
+            let unknown = unknown.unwrap_or_default();
+            let asked = unheard.ask(&unknown, alive.len() + 1, fastrand::f64);
+            if let Some(node) = asked.and_then(|node| NodeId::new(&node).ok()) {
+                self.perform(Output::Exchange { with: Contact::Member(node) });
+            }
         }
     }
 

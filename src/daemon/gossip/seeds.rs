@@ -17,6 +17,8 @@ pub struct Seeds {
     addresses: Vec<String>,
     /// Nodes that are known otherwise, as from the registry.
     known: Known,
+    /// Those of them that are alive by what is known otherwise.
+    alive: Known,
     is_known: IsKnown,
     /// Who was found at an address.
     learned: Mutex<Learned>,
@@ -37,13 +39,21 @@ pub enum Seed {
 }
 
 impl Seeds {
-    /// `known`: whom to ask beside those at `addresses`; `is_known`: whether a name is that of a node.
+    /// `known`: whom to ask beside those at `addresses`; `alive`: which of them are alive; `is_known`: whether a name is that of a
+    /// node.
     pub fn new(
         addresses: Vec<String>,
         known: impl Fn() -> Vec<String> + Send + Sync + 'static,
+        alive: impl Fn() -> Vec<String> + Send + Sync + 'static,
         is_known: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { addresses, known: Box::new(known), is_known: Box::new(is_known), learned: Mutex::default() }
+        let (known, alive, is_known) = (Box::new(known), Box::new(alive), Box::new(is_known));
+        Self { addresses, known, alive, is_known, learned: Mutex::default() }
+    }
+
+    /// The other nodes that are alive by what is known otherwise, as from the registry.
+    pub fn alive(&self) -> Vec<String> {
+        (self.alive)()
     }
 
     /// Whether a name is known to be that of a node, as from the registry.

@@ -29,9 +29,14 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     // A name of a node was checked when it was given.
     let Ok(own) = NodeId::new(registry.node_id()) else { return Ok(()) };
     let metrics = Arc::new(GossipMetrics::new(node.metrics.all(), config.mesh.gossip.rtt_per_peer)?);
-    let (known, registered) = (registry.clone(), registry.clone());
+    let (known, alive, registered) = (registry.clone(), registry.clone(), registry.clone());
     let is_registered = move |node: &str| peers::is_registered(&registered, node);
-    let seeds = Seeds::new(config.mesh.seeds.clone(), move || peers::others(&known), is_registered);
+    let seeds = Seeds::new(
+        config.mesh.seeds.clone(),
+        move || peers::others(&known),
+        move || peers::alive(&alive),
+        is_registered,
+    );
     let gossip = Gossip::new(own, config.mesh.gossip.membership(), transport.clone(), seeds, metrics);
     node.gossip = Some(gossip.clone());
     let measured = gossip.clone();

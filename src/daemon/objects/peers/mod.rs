@@ -75,6 +75,12 @@ pub fn others(registry: &Registry) -> Vec<String> {
     of_others(registry, |peer| is_there(peer).then_some(())).into_iter().map(|(node, ())| node).collect()
 }
 
+/// The other nodes that are alive.
+pub fn alive(registry: &Registry) -> Vec<String> {
+    let is_alive = |peer: &PeerValue| peer.status == pb::peer::Status::Alive as i32;
+    of_others(registry, |peer| is_alive(peer).then_some(())).into_iter().map(|(node, ())| node).collect()
+}
+
 /// The other nodes that are alive, each with its control port, proven or not: whoever asks one finds that by TLS, and a host
 /// whose clock is far ahead takes all certificates for ended.
 pub fn all_controls(registry: &Registry) -> Vec<(String, String)> {
