@@ -14,6 +14,7 @@ use crate::cli::frame::address::{Address, AddressError};
 use crate::cli::frame::env::{self, Env};
 use crate::cli::frame::error::{CliError, chain};
 use crate::cli::frame::tls_files::TlsFiles;
+use crate::cli::frame::yaml;
 
 /// What `apiVersion` says in files of this layout.
 pub const API_VERSION: &str = "omnirelay.io/config/v1";
@@ -284,8 +285,7 @@ impl ContextFile {
         tree.extend(self.tree.clone());
         tree.insert("apiVersion".into(), json!(API_VERSION));
         tree.insert("contexts".into(), json!(self.entries));
-        serde_yaml::to_string(&tree)
-            .map_err(|error| CliError::local(reasons::ENCODING, "cannot write the contexts as YAML", &error))
+        yaml::write(&Value::Object(tree), "the contexts")
     }
 }
 

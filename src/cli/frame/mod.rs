@@ -31,3 +31,4 @@ pub mod time;
 pub mod tls_files;
 pub mod watch;
 pub mod whole_list;
+pub mod yaml;

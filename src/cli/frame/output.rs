@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::error::CliError;
 use super::screen::{Screen, printable, visible_json, visible_lines};
 use super::table::Table;
+use super::yaml;
 
 /// How data is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -151,8 +152,7 @@ impl Out {
     /// # Errors
     /// When standard output does not take it.
     pub fn yaml(&mut self, document: &Value) -> Result<(), CliError> {
-        let text = serde_yaml::to_string(document)
-            .map_err(|error| CliError::local(reasons::ENCODING, "cannot write the answer as YAML", &error))?;
+        let text = yaml::write(document, "the answer")?;
         // YAML has no escapes in plain text; a JSON document is one of YAML too.
         match visible_lines(&text, false) {
             Cow::Borrowed(text) => self.write(text.as_bytes()),

@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use super::node::cannot_write;
 use super::owner::Owner;
+use crate::cli::frame::address::SOCKET_OF_UNIT;
 use crate::cli::frame::error::CliError;
+use crate::cli::frame::yaml;
 
 /// Where the unit of the packages looks.
 const OF_UNIT: &str = "/etc/omnirelay/omnirelayd.yaml";
 /// The data directory of that unit.
 const DATA_OF_UNIT: &str = "/var/lib/omnirelay";
-/// Where the unit's daemon listens for those who administer the host.
-const SOCKET_OF_UNIT: &str = "/run/omnirelay/control.sock";
 /// What a configuration is called in a data directory.
 const NAME: &str = "omnirelayd.yaml";
 /// The socket of a daemon without the unit.
@@ -93,7 +93,7 @@ impl ConfigFile {
             config.remove("store");
         }
         merge(&mut config, joined);
-        let yaml = serde_yaml::to_string(&config).unwrap_or_default();
+        let yaml = yaml::write(&config, "the configuration")?;
         let text = format!("{HEAD}{yaml}");
         let is_in_data = self.path.starts_with(&self.data);
         if let Some(before) = before.filter(|before| !before.starts_with(HEAD)) {
