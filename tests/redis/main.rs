@@ -25,6 +25,7 @@ mod mesh_port;
 mod migrating;
 mod narrow_users;
 mod orders;
+mod other_mesh;
 mod outages;
 mod planted_faults;
 mod planted_settings;

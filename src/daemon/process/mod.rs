@@ -3,6 +3,7 @@
 pub mod args;
 pub mod fleet;
 pub mod limits;
+mod other_mesh;
 pub mod run;
 pub mod service;
 pub mod signals;

@@ -23,7 +23,7 @@ use super::limits;
 use super::service;
 use super::signals::EndSignals;
 use super::store_choice::Stores;
-use super::store_tool;
+use super::{other_mesh, store_tool};
 use crate::daemon::audit::files::AuditFiles;
 use crate::daemon::config::{self, Config, ConfigError, ConfigSource, IdentityConfig, Loaded, WithoutProof};
 use crate::daemon::data_dir::{self, DataDir};
@@ -259,6 +259,7 @@ async fn live(
     let mut hangup = signal(SignalKind::hangup())?;
     let running = spec.config.clone();
     say_who_comes_in(&spec);
+    other_mesh::check(&*spec.store, &spec.identity).await?;
     let node = Node::start(spec).await?;
     say_ports(&node);
     service::tell(&[NotifyState::Status("waits until it is ready, as /readyz says")]);

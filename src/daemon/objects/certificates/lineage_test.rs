@@ -13,8 +13,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::IssuedValue;
 use super::lineage::{
     EARLY_MAX, IN_TIME_LIVING_MAX, IN_TIME_MAX, LIVING_MAX, Lineage, OPERATOR_LINEAGE_MAX, with,
 };
+use super::own::Keeper;
 use super::tests::{
-    Node, called, called_with, csr, initialised, issued_to, judged, leaf, node, of_operator, reason, until,
+    Node, called, called_with, csr, initialised, issued_to, judged, keeper, leaf, node, of_operator, reason,
+    until,
 };
 use super::*;
 use crate::daemon::identity::trust::Refused;
@@ -281,4 +283,22 @@ fn renewals_of_operators_end_some_day_and_those_of_nodes_do_not() {
             assert_eq!(refused.reason, "RENEWALS_ENDED");
         }
     }
+}
+
+#[tokio::test]
+async fn a_node_that_issues_gives_itself_the_names_that_it_is_to_have_by_now() {
+    let (place, store) = (tempfile::tempdir().unwrap(), Arc::new(MemoryStore::system()));
+    let node = node("node-1", store.clone(), place.path()).await;
+    initialised(&node).await;
+    let names = Names { dns: vec!["localhost".into(), "relay.example".into()], addresses: Vec::new() };
+    let keeper = Keeper { names, ..keeper("node-1", store, place.path()).await };
+    keeper.load();
+    let own = || keeper.trust.current().own.clone().unwrap();
+    let before = own();
+    assert!(!before.leaf.names.dns.contains(&"relay.example".to_owned()));
+    keeper.look().await;
+    let after = own();
+    assert!(after.leaf.names.dns.contains(&"relay.example".to_owned()), "{:?}", after.leaf.names);
+    keeper.look().await;
+    assert_eq!(own().leaf.serial, after.leaf.serial, "once");
 }

@@ -21,6 +21,7 @@ mod lineage;
 mod list;
 pub mod operator;
 pub mod own;
+mod own_names;
 mod pending;
 pub mod policy;
 mod protect;
@@ -153,7 +154,7 @@ serve! {
     }
 }
 
-fn authority_id() -> RecordId {
+pub fn authority_id() -> RecordId {
     RecordId::new(AUTHORITY, ONLY)
 }
 

@@ -119,6 +119,8 @@ pub struct Tried {
     failed: Option<String>,
     /// When it was renewed last, in this life.
     renewed: Option<Stamp>,
+    /// Whether it was said which names the certificate lacks.
+    pub(super) has_told_names: bool,
 }
 
 /// Why nothing was issued or written.
@@ -234,6 +236,7 @@ impl Keeper {
         if !self.provision.is_of_mesh() {
             return Some(Instant::now() + AGAIN);
         }
+        self.say_lacking_names(&authority);
         let left = wall_clock::look_again(self.due(&authority));
         if !left.is_zero() {
             let renewal = Instant::now() + left;
@@ -302,7 +305,7 @@ impl Keeper {
         }
     }
 
-    fn tried(&self) -> MutexGuard<'_, Tried> {
+    pub(super) fn tried(&self) -> MutexGuard<'_, Tried> {
         self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -329,6 +332,8 @@ impl Keeper {
         match trusted.judge(&own.chain, now, Usage::Server) {
             // What files gave goes on until the mesh has issued one.
             Ok(_) if !trusted.is_of_mesh(&own.chain, now) => 0,
+            // It gives itself the names that the configuration has by now.
+            Ok(_) if self.signer.can_issue(authority) && !self.lacking_names(own).is_empty() => 0,
             // Others know by its certificate that it issues.
             Ok(_) if self.signer.can_issue(authority) && !self.is_by_itself() => 0,
             Ok(_) if is_of_newest_root(own, authority) => renewal(own),

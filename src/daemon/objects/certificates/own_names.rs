@@ -1,0 +1,33 @@
+//! The names by which a node is to be called, as its configuration has them, and those that its certificate has.
+
+use omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue;
+use tracing::warn;
+
+use super::issue::with_own;
+use super::own::Keeper;
+use crate::daemon::identity::own::OwnIdentity;
+
+impl Keeper {
+    /// By which names this node is to be called that its certificate has not.
+    pub(super) fn lacking_names(&self, own: &OwnIdentity) -> Vec<String> {
+        let (wanted, has) = (with_own(&self.node, self.names.clone()), &own.leaf.names);
+        let dns = wanted.dns.into_iter().filter(|name| !has.dns.contains(name));
+        let addresses = wanted.addresses.into_iter().filter(|address| !has.addresses.contains(address));
+        dns.chain(addresses.map(|address| address.to_string())).collect()
+    }
+
+    /// Says once which names a node lacks that cannot give them to itself: its renewals keep those that joining gave it.
+    pub(super) fn say_lacking_names(&self, authority: &AuthorityValue) {
+        let Some(own) = self.trust.current().own.clone().filter(|_| !self.signer.can_issue(authority)) else {
+            return;
+        };
+        let lacking = self.lacking_names(&own);
+        if !std::mem::replace(&mut self.tried().has_told_names, true) && !lacking.is_empty() {
+            warn!(
+                names = lacking.join(" "),
+                "the certificate of this node lacks names by which it is to be called; to have them, it joins again with a token \
+                 that has them: omnirelay token create --replace --node ID --name NAME, and omnirelay mesh join --force"
+            );
+        }
+    }
+}
