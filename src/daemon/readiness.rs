@@ -80,7 +80,7 @@ impl Readiness {
             history(&self.registry),
             item("leaders-replicas", false, too_few(&self.registry)),
             item("leaders-split", false, splits(&self.registry)),
-            item("audit", false, self.registry.audit_faults().stopped().map(str::to_owned)),
+            item("audit", false, self.registry.audit_faults().unsealed()),
             item("audit-trail", false, audit_trail(&self.registry)),
             item(
                 "session",
@@ -160,9 +160,11 @@ fn too_few(registry: &Registry) -> Option<String> {
 fn audit_trail(registry: &Registry) -> Option<String> {
     let noticed = match registry.audit_faults().noticed() {
         0 => None,
-        1 => Some("the trail was found otherwise than it was written once since the start".to_owned()),
         times => {
-            Some(format!("the trail was found otherwise than it was written {times} times since the start"))
+            let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
+            Some(format!(
+                "the trail was found otherwise than it was written {times} since this daemon started, which forgets it"
+            ))
         }
     };
     let unaudited = registry.view().unaudited_writes();

@@ -21,3 +21,4 @@ mod slashes;
 mod stream;
 mod tls;
 mod unary;
+mod unpaged;

@@ -141,11 +141,17 @@ impl Sealer {
             // Only a seal shows that sealing works: the store may answer while the disk does not.
             if std::mem::take(&mut self.kept) {
                 failures = Failures::default();
+                self.registry.audit_faults().note_failing(None);
             }
             let Err(error) = ended else { continue };
             if matches!(error, SealError::Foreign { .. }) {
                 self.stop(&error);
                 return;
+            }
+            // What the store refuses is told of the store.
+            if let SealError::Files(error) = &error {
+                let why = format!("audit records are not sealed, which is tried again: {}", chain(error));
+                self.registry.audit_faults().note_failing(Some(why));
             }
             // That it was replaced its session says.
             if !matches!(error, SealError::Replaced) && faults_told.is_due(&error) {

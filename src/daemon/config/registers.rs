@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, Section, within};
 use super::client_tls::ClientTlsKeys;
-use super::{ClientTlsConfig, Config, Span};
+use super::{ClientTlsConfig, Config, FederatedClusterConfig, Span};
 
 /// The most pools of others.
 const PEER_SERVICES_MAX: usize = 16;
@@ -118,7 +118,7 @@ impl RegistersConfig {
         self.exchange_interval.0.min(self.advertisement_ttl.0 / 4)
     }
 
-    fn check_peer_services(&self) -> Result<(), Invalid> {
+    fn check_peer_services(&self, federated: &[FederatedClusterConfig]) -> Result<(), Invalid> {
         const KEY: &str = "registers.peerServices";
         if self.peer_services.len() > PEER_SERVICES_MAX {
             let what = format!("{} are more than {PEER_SERVICES_MAX}", self.peer_services.len());
@@ -129,6 +129,10 @@ impl RegistersConfig {
             let url = service.read().map_err(|what| (KEY, what))?;
             if seen.contains(&url) {
                 return Err((KEY, format!("`{url}` stands there twice")));
+            }
+            let is_federated = |cluster: &str| federated.iter().any(|known| known.cluster == cluster);
+            if let Some(cluster) = service.cluster().filter(|cluster| !is_federated(cluster)) {
+                return Err((KEY, format!("`{cluster}` is none of security.federatedClusters")));
             }
             seen.push(url);
         }
@@ -146,12 +150,12 @@ impl RegistersConfig {
 }
 
 impl Section for RegistersConfig {
-    fn check(&self, _: &Config) -> Result<(), Invalid> {
+    fn check(&self, config: &Config) -> Result<(), Invalid> {
         let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
         within("registers.advertisementTtl", self.advertisement_ttl, second * 2, day)?;
         within("registers.resyncInterval", self.resync_interval, second, day)?;
         within("registers.exchangeInterval", self.exchange_interval, second, second * 3600)?;
-        self.check_peer_services()?;
+        self.check_peer_services(&config.security.federated_clusters)?;
         self.check_resync_peers()?;
         // A resync may name any other pool.
         self.peer_services_tls.check(&PEER_SERVICES_TLS, true)
@@ -249,6 +253,11 @@ mod tests {
             ("TLS", "[https://peer:8443]", Ok(1)),
             ("a federated node", "[{url: 'https://peer:8443', cluster: west}]", Ok(1)),
             ("one in plaintext", "[{url: 'http://peer:8443', cluster: west}]", Err("by https:// only")),
+            (
+                "one of another cluster",
+                "[{url: 'https://peer:8443', cluster: esat}]",
+                Err("`esat` is none of security.federatedClusters"),
+            ),
             ("one of no cluster", "[{url: 'https://peer:8443'}]", Err("{url: https://HOST:PORT")),
             ("another scheme", "[ftp://peer]", Err("`ftp://` is not spoken")),
             ("no scheme", "['peer-service']", Err("write https://HOST:PORT")),
@@ -259,7 +268,9 @@ mod tests {
             ("too many", &many, Err("17 are more than 16")),
         ];
         for (what, set, expected) in cases {
-            match (with(&[&format!("registers.peerServices={set}")]), expected) {
+            let west =
+                "security.federatedClusters=[{cluster: west, trustDomain: west.example, bundle: west.pem}]";
+            match (with(&[west, &format!("registers.peerServices={set}")]), expected) {
                 (Ok(config), Ok(expected)) => assert_eq!(config.peer_services.len(), expected, "{what}"),
                 (Err(error), Err(expected)) => {
                     assert!(error.contains(expected), "{what}: {error}");

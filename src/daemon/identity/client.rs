@@ -347,7 +347,10 @@ fn refused(why: Refused) -> Error {
 }
 
 fn not_federated(cluster: &str) -> String {
-    format!("cluster `{cluster}` is not federated; name it in security.federatedClusters")
+    format!(
+        "cluster `{cluster}` is not federated: security.federatedClusters does not name it, or its bundle cannot be used, as \
+         omnirelay mesh check says"
+    )
 }
 
 /// Judges servers as the client does by then.

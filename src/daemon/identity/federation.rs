@@ -152,7 +152,8 @@ impl Federations {
         let mut seen = self.seen();
         seen.retain(|known| {
             let stays = named.iter().any(|named| named.is_alike(&known.named));
-            if !stays {
+            let is_gone = !named.iter().any(|named| named.cluster == known.named.cluster);
+            if is_gone {
                 info!(cluster = known.named.cluster, "federation ended");
             }
             stays

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use omnirelay_store::Kind;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
+use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::registry::Registry;
@@ -18,6 +19,8 @@ const TOKEN_BYTES_MAX: usize = 2048;
 /// How large the items of one page may be together, in bytes as gRPC has them: its clients take messages of 4 MiB unless they
 /// are told otherwise.
 const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// The most items that a request may ask for in one page.
+const ITEMS_MAX: usize = 1000;
 /// What an item takes besides itself: its field's number and its length.
 pub const ITEM_BYTES: usize = 8;
 
@@ -247,6 +250,53 @@ pub fn page_of<'a>(
     Page { records: page, total, next: last.map(|last| (last.clone(), last)) }
 }
 
+/// The page of a list that a request asks for, where a record shows no item, one or several.
+pub struct AskedPage {
+    size: usize,
+    /// Of the filters.
+    query: u64,
+    pub token: Option<PageToken>,
+}
+
+impl AskedPage {
+    /// Of `pageSize` and `pageToken`; `query` is the hash of the filters.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
+    pub fn of(size: u32, token: &str, query: u64) -> Result<Self, Fault> {
+        let size = page_size(size, usize::MAX, ITEMS_MAX)?;
+        Ok(Self { size, query, token: PageToken::decode(token, query)? })
+    }
+
+    /// Cuts the page out of the items of `records`, which come in the same order for each page of a list; beside it the token of
+    /// the next one, empty on the last. `items` shows all of a record, in the same order for each page, and `None` for those that
+    /// the filters leave out.
+    pub fn cut<'a, T: Message, I: IntoIterator<Item = Option<T>>>(
+        &self,
+        cursor: Cursor,
+        records: impl Iterator<Item = &'a Arc<ViewRecord>>,
+        items: impl Fn(&'a Arc<ViewRecord>) -> I,
+    ) -> (Vec<T>, String) {
+        let (mut room, mut page, mut last) = (Room::of(self.size), Vec::new(), None);
+        let (begins, mut shown) = self.token.as_ref().map_or(("", 0), |token| {
+            // How many items of its last record the page before went through.
+            (token.after.1.as_str(), token.after.0.parse().unwrap_or(usize::MAX))
+        });
+        for record in records.skip_while(|record| !begins.is_empty() && record.record.id.key != begins) {
+            for (at, item) in items(record).into_iter().enumerate().skip(std::mem::take(&mut shown)) {
+                let Some(item) = item else { continue };
+                if !room.takes(item.encoded_len()) {
+                    let next = last.map(|after| PageToken::encode(self.query, cursor, after));
+                    return (page, next.unwrap_or_default());
+                }
+                page.push(item);
+                last = Some(((at + 1).to_string(), record.record.id.key.clone()));
+            }
+        }
+        (page, String::new())
+    }
+}
+
 /// Whether one is among those that are wanted; none are named: all are.
 pub fn is_among(wanted: &[String], one: &str) -> bool {
     wanted.is_empty() || wanted.iter().any(|it| it == one)
@@ -277,7 +327,8 @@ pub fn page_size(asked: u32, default: usize, max: usize) -> Result<usize, Fault>
 
 #[cfg(test)]
 mod tests {
-    use omnirelay_store::{Epoch, Revision};
+    use omnirelay_core::time::Millis;
+    use omnirelay_store::{Epoch, Record, RecordId, Revision, Version};
 
     use super::*;
 
@@ -289,6 +340,65 @@ mod tests {
         assert_eq!(PageToken::decode(&text, 2).unwrap_err().reason, "INVALID_PAGE_TOKEN");
         assert_eq!(PageToken::decode("garbage!", 1).unwrap_err().reason, "INVALID_PAGE_TOKEN");
         assert_eq!(PageToken::decode(&"A".repeat(5000), 1).unwrap_err().reason, "INVALID_PAGE_TOKEN");
+    }
+
+    #[test]
+    fn pages_of_items_hold_each_item_once() {
+        let record = |key: &str| {
+            let record = Record {
+                id: RecordId::new(Kind::of("peer"), key),
+                value: bytes::Bytes::new(),
+                version: Version(1),
+                revision: Revision(1),
+                group: None,
+                created_at: Millis(0),
+                updated_at: Millis(0),
+                writer: Arc::from(""),
+                deleted: false,
+            };
+            Arc::new(ViewRecord::new(Epoch(7), record))
+        };
+        // The last shows nothing: no page follows for its sake.
+        let records: Vec<_> = ["a", "b", "c", "d"].map(record).into();
+        let items = |record: &Arc<ViewRecord>| -> Vec<Option<String>> {
+            let key = &record.record.id.key;
+            let of = |at: usize| (at != 1).then(|| format!("{key}{at}"));
+            match key.as_str() {
+                "a" => (0..4).map(of).collect(),
+                "b" => vec![],
+                "c" => (0..3).map(of).collect(),
+                _ => vec![None],
+            }
+        };
+        let cursor = Cursor::at(Epoch(7), Revision(9));
+        let all = ["a0", "a2", "a3", "c0", "c2"];
+        for size in 1..=6 {
+            for backwards in [false, true] {
+                let (mut found, mut token, mut pages) = (Vec::new(), String::new(), 0);
+                loop {
+                    let page = AskedPage::of(size, &token, 1).unwrap();
+                    let (some, next) = match backwards {
+                        false => page.cut(cursor, records.iter(), items),
+                        true => page.cut(cursor, records.iter().rev(), items),
+                    };
+                    assert!(some.len() <= size as usize);
+                    found.extend(some);
+                    pages += 1;
+                    token = next;
+                    if token.is_empty() {
+                        break;
+                    }
+                }
+                let (first, second) = all.split_at(3);
+                let wanted = if backwards { [second, first].concat() } else { all.to_vec() };
+                assert_eq!(found, wanted, "of {size}");
+                assert_eq!(pages, all.len().div_ceil(size as usize), "no empty page comes last");
+            }
+        }
+        let page = AskedPage::of(0, "", 1).unwrap();
+        let large = |_: &Arc<ViewRecord>| [Some("x".repeat(PAGE_BYTES_MAX / 3))];
+        let (some, next) = page.cut(cursor, records.iter(), large);
+        assert_eq!((some.len(), next.is_empty()), (2, false), "pages are cut by bytes");
     }
 
     #[test]

@@ -165,6 +165,7 @@ impl Node {
             mesh_wide_settings: self.mesh_wide_settings.clone().into_iter().collect(),
             disk_free_bytes: (self.disk_free)(),
             certificate_ends_at: (self.certificate_ends)().map(timestamp),
+            store_trouble: view.connectivity().trouble().unwrap_or_default(),
             ..Default::default()
         }
         .within(envelope)

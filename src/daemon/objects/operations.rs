@@ -13,10 +13,12 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::operation_service;
+use prost::Message as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
 use super::feed::{Events, Places};
+use super::listing::{self, Room};
 use super::serve::serve;
 use super::{SCHEMA_VERSION, check_reason, envelope};
 use crate::daemon::identity::caller::Caller;
@@ -27,6 +29,9 @@ use crate::daemon::transport::Transport;
 use crate::daemon::transport::channel::MeshChannel;
 use pb::operation_event::Type;
 use pb::operation_service_server::OperationService;
+
+/// How many failures of an operation a list shows; the others are shown where it is asked for alone.
+const LISTED_FAILURES_MAX: usize = 3;
 
 /// Serves `OperationService` from what one daemon carries out.
 pub struct OperationCalls {
@@ -96,28 +101,35 @@ impl OperationCalls {
             state && (asked.action.is_empty() || asked.action.contains(&operation.action))
         };
         let mut operations: Vec<_> = self.operations.list().into_iter().filter(matches).collect();
-        let mut silent_nodes = Vec::new();
+        operations.iter_mut().for_each(|operation| operation.failures.truncate(LISTED_FAILURES_MAX));
+        let (mut silent_nodes, mut more) = (Vec::new(), false);
         if asked.all_nodes && !is_node(caller) {
             let question = pb::ListOperationsRequest { all_nodes: false, ..asked.clone() };
             let asking = self.others().into_iter().map(|(node, channel)| {
                 let question = question.clone();
                 async move {
                     let answer = elsewhere::client(&channel).list(question).await;
-                    (node, answer.map(|answer| answer.into_inner().operations))
+                    (node, answer.map(tonic::Response::into_inner))
                 }
             });
             let answers: Vec<_> = stream::iter(asking).buffer_unordered(elsewhere::AT_A_TIME).collect().await;
             for (node, answer) in answers {
                 match answer {
-                    Ok(theirs) => operations.extend(theirs),
+                    Ok(theirs) => {
+                        operations.extend(theirs.operations);
+                        more |= theirs.more;
+                    }
                     Err(_) => silent_nodes.push(node),
                 }
             }
             // Their ids are in the order of their making.
             operations.sort_by(|a, b| b.operation_id.cmp(&a.operation_id));
         }
+        let silent = silent_nodes.iter().map(|node| node.len() + listing::ITEM_BYTES).sum();
+        more |= Room::of(usize::MAX).beside(silent).cut(&mut operations, pb::Operation::encoded_len);
         let envelope = envelope(&self.registry);
-        Ok(pb::ListOperationsResponse { operations, silent_nodes, ..Default::default() }.within(envelope))
+        Ok(pb::ListOperationsResponse { operations, silent_nodes, more, ..Default::default() }
+            .within(envelope))
     }
 
     /// The other nodes that can be asked.

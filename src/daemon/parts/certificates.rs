@@ -27,6 +27,7 @@ use crate::daemon::identity::trust::{HasAuthority, Trust};
 use crate::daemon::metrics::IdentityMetrics;
 use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::daemon::objects::bindings::seed::BINDING_SEED;
+use crate::daemon::objects::certificates::administrators::nobody_left;
 use crate::daemon::objects::certificates::bearer::Callers;
 use crate::daemon::objects::certificates::exchange::Exchange;
 use crate::daemon::objects::certificates::issuers::IssuerTroubles;
@@ -296,6 +297,7 @@ fn judge_nodes(node: &mut Mount) {
             item("without-identity", false, strangers(&judging)),
             item("issuers", false, issuers.nobody),
             item("second-issuer", false, issuers.one_alone),
+            item("administrators", false, nobody_left(judging.view())),
         ]
     });
     let end_session = end_session(&registry);

@@ -1,13 +1,14 @@
 //! What this node has noticed of its audit trail that should not be.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Counted since the start of the daemon.
 #[derive(Debug, Default)]
 pub struct Faults {
     noticed: AtomicU64,
     stopped: OnceLock<String>,
+    failing: Mutex<Option<String>>,
 }
 
 impl Faults {
@@ -24,6 +25,17 @@ impl Faults {
     /// first time.
     pub fn stop(&self, why: String) -> bool {
         self.stopped.set(why).is_ok()
+    }
+
+    /// Notes why records cannot be sealed now; `None`: they can.
+    pub fn note_failing(&self, why: Option<String>) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why records are not sealed, be it that it is tried again.
+    pub fn unsealed(&self) -> Option<String> {
+        let stopped = self.stopped().map(str::to_owned);
+        stopped.or_else(|| self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Why nothing is sealed any more; `None` while it is.

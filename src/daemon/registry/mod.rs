@@ -344,9 +344,12 @@ impl Registry {
                 return Ok(());
             }
             if self.view.silence().is_some() {
-                let message = "this daemon has not loaded the registry yet: the store cannot be reached";
-                return Err(Fault::new(reasons::STORE_UNAVAILABLE, message)
-                    .hint("try again, or another daemon; `/readyz` of this one says how its store is"));
+                let why = self.view.connectivity().trouble().filter(|why| !why.is_empty());
+                let why = why.unwrap_or_else(|| "the store cannot be reached".to_owned());
+                let message = format!("this daemon has not loaded the registry yet: {why}");
+                return Err(Fault::new(reasons::STORE_UNAVAILABLE, message).hint(
+                    "try again, or another daemon; omnirelay mesh check says how the store of this one is",
+                ));
             }
         }
     }

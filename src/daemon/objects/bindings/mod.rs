@@ -24,6 +24,7 @@ use crate::daemon::objects::asked::{Asked, answers};
 use crate::daemon::objects::certificates::administrators::{LastAdministrator, Taken, check_left};
 use crate::daemon::objects::certificates::signer::revoked_by;
 use crate::daemon::objects::feed::{Events, Frame, Noun, Shown, Watches};
+use crate::daemon::objects::listing::{self, AskedPage};
 use crate::daemon::objects::serve::serve;
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
 use crate::daemon::registry::Registry;
@@ -82,12 +83,20 @@ impl Bindings {
         &self,
         asked: pb::ListBindingsRequest,
     ) -> Result<Response<pb::ListBindingsResponse>, Fault> {
+        let query = request_hash(&pb::ListBindingsRequest::default());
+        let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let read = self.registry.look(|view| view.list(&BINDING)).await;
+        let read = listing::read(&self.registry, &BINDING, page.token.as_ref()).await?;
         let envelope = envelope(&self.registry);
         let cursor = read.cursor.to_string();
-        let bindings = read.records.iter().map(|record| show(record)).collect();
-        let listed = pb::ListBindingsResponse { cursor: cursor.clone(), bindings, ..Default::default() };
+        let (bindings, next_page_token) =
+            page.cut(read.cursor, read.records.iter(), |record| [Some(show(record))]);
+        let listed = pb::ListBindingsResponse {
+            cursor: cursor.clone(),
+            bindings,
+            next_page_token,
+            ..Default::default()
+        };
         Ok(at_cursor(listed.within(envelope), &cursor))
     }
 

@@ -83,6 +83,24 @@ pub fn check_left(
     }
 }
 
+/// That no binding is left in a mesh with an authority by which anybody administers it; `None`: one is. Whose certificate has ended is
+/// issued another: who was put out is not.
+pub fn nobody_left(view: &View) -> Option<String> {
+    view.get(&authority_id())?;
+    let holders = administrators(view);
+    let is_out = |principal: &String| {
+        let held =
+            view.get(&certificates_of(principal)).and_then(|record| record.value::<CertificateValue>());
+        held.is_some_and(|held| held.barred)
+    };
+    let named = holders.join(", ");
+    match holders.iter().all(is_out) {
+        false => None,
+        true if holders.is_empty() => Some("no binding gives mesh.admin to anybody".to_owned()),
+        true => Some(format!("bindings give mesh.admin to nobody but those who were put out: {named}")),
+    }
+}
+
 fn has_authority(reader: &Reader<'_>) -> bool {
     reader.get(&authority_id()).is_some()
 }

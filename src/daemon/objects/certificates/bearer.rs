@@ -248,9 +248,11 @@ fn wanted(caller: &Caller, asked: &pb::IssueTokenRequest) -> Result<Wanted, Faul
         let word = shown_word(word);
         return Err(Fault::invalid(format!("field `scopes`: there is no scope `{word}`; choose from {all}")));
     }
-    let scopes =
-        Scope::ALL.into_iter().map(Scope::word).filter(|word| asked.scopes.iter().any(|one| one == word));
-    let scopes = scopes.map(str::to_owned).collect();
+    let scopes: Vec<Scope> =
+        Scope::ALL.into_iter().filter(|scope| asked.scopes.iter().any(|one| one == scope.word())).collect();
+    let is_own = format!("{}:{}", holder.kind(), holder.name()) == *caller.principal;
+    check_held(caller, is_own, &scopes)?;
+    let scopes = words(scopes.into_iter());
     let mut number = [0; NUMBER_BYTES];
     getrandom::fill(&mut number).map_err(|error| {
         tracing::error!(%error, "no number for a token");
@@ -259,6 +261,20 @@ fn wanted(caller: &Caller, asked: &pb::IssueTokenRequest) -> Result<Wanted, Faul
     // Not zero, so that it is as long as it was drawn.
     number[0] |= 0x80;
     Ok(Wanted { holder, shown, number: Serial::of(&number), lifetime, scopes })
+}
+
+/// That a token is to have scopes which its holder has: any other would be one that nobody can use.
+fn check_held(caller: &Caller, is_own: bool, wanted: &[Scope]) -> Result<(), Fault> {
+    // What somebody else may do is judged with each call of theirs.
+    let missing = wanted.iter().find(|scope| is_own && !caller.scopes.contains(**scope));
+    missing.map_or(Ok(()), |scope| {
+        let (scope, principal) = (scope.word(), &caller.principal);
+        let message =
+            format!("field `scopes`: {principal} has {} and not {scope}, and no token gives more", caller.scopes);
+        Err(Fault::new(reasons::MISSING_SCOPE, message).hint(
+            "ask for what omnirelay whoami says that you have, or have an administrator give you more: omnirelay bindings set",
+        ))
+    })
 }
 
 fn words(scopes: impl Iterator<Item = Scope>) -> Vec<String> {

@@ -10,7 +10,10 @@ use super::holder::{certificate_of, show};
 use super::revoked::known;
 use super::{CERTIFICATE, Certificates, pb, revocation_id};
 use crate::daemon::identity::trust::unix_now;
+use crate::daemon::objects::listing::{self, AskedPage};
 use crate::daemon::objects::{at_cursor, envelope};
+use crate::daemon::registry::mutate::request_hash;
+use crate::daemon::registry::view::{View, ViewRecord};
 use pb::certificate::Status;
 
 impl Certificates {
@@ -18,35 +21,47 @@ impl Certificates {
         &self,
         asked: pb::ListCertificatesRequest,
     ) -> Result<Response<pb::ListCertificatesResponse>, Fault> {
-        self.registry.ready_for(&asked.min_revision).await?;
-        let look = |view: &crate::daemon::registry::view::View| {
-            (view.list(&CERTIFICATE), view.get(&revocation_id()))
-        };
-        let (read, revoked) = self.registry.look(look).await;
+        let pb::ListCertificatesRequest { kinds, name, all, min_revision, page_size, page_token } = asked;
+        let filters = pb::ListCertificatesRequest { kinds, name, all, ..Default::default() };
+        let page = AskedPage::of(page_size, &page_token, request_hash(&filters))?;
+        self.registry.ready_for(&min_revision).await?;
+        let revocations = |view: &View| view.get(&revocation_id());
+        let (read, revoked) =
+            listing::read_with(&self.registry, &CERTIFICATE, page.token.as_ref(), revocations).await?;
         let revoked = known(revoked.and_then(|record| record.value::<RevocationValue>()).as_deref())?;
         let now = unix_now();
-        let mut certificates = Vec::new();
-        for record in read.records.iter() {
-            let value = record.value::<CertificateValue>().unwrap_or_default();
-            let mut newest = true;
-            for issued in &value.issued {
-                let status = status(issued, &revoked, now, newest);
-                newest &= status != Status::Valid;
-                let shown = show(issued, status);
-                let holder = shown.holder.as_ref();
-                let named = asked.name.is_empty() || holder.is_some_and(|of| of.name == asked.name);
-                let of_kind =
-                    asked.kinds.is_empty() || holder.is_some_and(|of| asked.kinds.contains(&of.kind));
-                if named && of_kind && (asked.all || status == Status::Valid) {
-                    certificates.push(shown);
-                }
-            }
-        }
+        let (certificates, next_page_token) =
+            page.cut(read.cursor, read.records.iter(), |record| of_holder(record, &filters, &revoked, now));
         let cursor = read.cursor.to_string();
-        let listed =
-            pb::ListCertificatesResponse { cursor: cursor.clone(), certificates, ..Default::default() };
+        let listed = pb::ListCertificatesResponse {
+            cursor: cursor.clone(),
+            certificates,
+            next_page_token,
+            ..Default::default()
+        };
         Ok(at_cursor(listed.within(envelope(&self.registry)), &cursor))
     }
+}
+
+/// The certificates of one holder, `None` for those that are not asked for.
+fn of_holder(
+    record: &ViewRecord,
+    asked: &pb::ListCertificatesRequest,
+    revoked: &Revocations,
+    now: i64,
+) -> Vec<Option<pb::Certificate>> {
+    let value = record.value::<CertificateValue>().unwrap_or_default();
+    let mut newest = true;
+    let each = value.issued.iter().map(|issued| {
+        let status = status(issued, revoked, now, newest);
+        newest &= status != Status::Valid;
+        let shown = show(issued, status);
+        let holder = shown.holder.as_ref();
+        let named = asked.name.is_empty() || holder.is_some_and(|of| of.name == asked.name);
+        let of_kind = asked.kinds.is_empty() || holder.is_some_and(|of| asked.kinds.contains(&of.kind));
+        (named && of_kind && (asked.all || status == Status::Valid)).then_some(shown)
+    });
+    each.collect()
 }
 
 /// How a certificate stands, `newest` saying that no newer one of its holder is valid.

@@ -1,6 +1,7 @@
 //! Revoking: what is out before its time, as one signed list.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use omnirelay_core::spiffe::{Holder, SpiffeId};
@@ -72,11 +73,14 @@ impl Certificates {
             (_, Some(_)) => return Err(Fault::invalid("field `serial` and one that names a holder")),
         };
         let last = LastAdministrator::of(asked.last_administrator);
-        self.change_unless(of_list(caller, REVOKE, reason, asked.dry_run, hash), last, |reader, list, now| {
+        let is_foreign = AtomicBool::new(false);
+        let of_list = of_list(caller, REVOKE, reason, asked.dry_run, hash);
+        let changed = self.change_unless(of_list, last, |reader, list, now| {
             match &target {
                 Target::Serial(serial) => {
                     let held = self.held_in_lineage(reader, serial);
                     let known = certificate_in(&held, serial);
+                    is_foreign.store(known.is_none(), Ordering::Relaxed);
                     // One that the mesh has not issued, as from files, may live for as long as it likes.
                     let end = known.map_or(now + FOREIGN_MAX, |certificate| certificate.not_after.max(now));
                     let until = end + GRACE;
@@ -96,8 +100,14 @@ impl Certificates {
                     Ok(if held.barred { Vec::new() } else { vec![put(record, &barred)] })
                 }
             }
-        })
-        .await
+        });
+        let mut changed = changed.await?;
+        if changed.changed && is_foreign.load(Ordering::Relaxed) {
+            changed.changes.push(format!(
+                "serial {serial}: this mesh has issued no certificate with it that is remembered; if it was mistyped: omnirelay cert list --all"
+            ));
+        }
+        Ok(changed)
     }
 
     /// What was issued to a holder; nothing, where it is known otherwise: as a peer, or perhaps from files.
@@ -293,7 +303,7 @@ fn differences(before: &Revocations, after: &Revocations) -> Vec<String> {
         held.map(|(what, _)| word(what)).collect()
     };
     let (out, back) = (newly(before, after), newly(after, before));
-    let out = out.into_iter().map(|what| format!("{what}: valid -> revoked"));
+    let out = out.into_iter().map(|what| format!("{what}: not revoked -> revoked"));
     out.chain(back.into_iter().map(|what| format!("{what}: revoked -> reinstated"))).collect()
 }
 

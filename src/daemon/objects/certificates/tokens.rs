@@ -19,6 +19,7 @@ use super::{Certificates, JOIN_TOKEN, pb};
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::identity::trust::unix_now;
 use crate::daemon::objects::asked::{Asked, answers};
+use crate::daemon::objects::listing::{self, AskedPage};
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
 use crate::daemon::registry::mutate::{Decision, request_hash};
 use crate::daemon::registry::view::ViewRecord;
@@ -64,12 +65,20 @@ impl Certificates {
         &self,
         asked: pb::ListJoinTokensRequest,
     ) -> Result<Response<pb::ListJoinTokensResponse>, Fault> {
+        let filters = pb::ListJoinTokensRequest { all: asked.all, ..Default::default() };
+        let page = AskedPage::of(asked.page_size, &asked.page_token, request_hash(&filters))?;
         self.registry.ready_for(&asked.min_revision).await?;
-        let read = self.registry.look(|view| view.list(&JOIN_TOKEN)).await;
-        let shown = read.records.iter().map(|record| self.shown(record));
-        let tokens = shown.filter(|token| asked.all || token.status == Status::Valid as i32).collect();
+        let read = listing::read(&self.registry, &JOIN_TOKEN, page.token.as_ref()).await?;
+        let is_meant = |token: &pb::JoinToken| asked.all || token.status == Status::Valid as i32;
+        let (tokens, next_page_token) =
+            page.cut(read.cursor, read.records.iter(), |record| [Some(self.shown(record)).filter(is_meant)]);
         let cursor = read.cursor.to_string();
-        let listed = pb::ListJoinTokensResponse { cursor: cursor.clone(), tokens, ..Default::default() };
+        let listed = pb::ListJoinTokensResponse {
+            cursor: cursor.clone(),
+            tokens,
+            next_page_token,
+            ..Default::default()
+        };
         Ok(at_cursor(listed.within(envelope(&self.registry)), &cursor))
     }
 

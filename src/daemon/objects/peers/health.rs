@@ -15,6 +15,8 @@ use pb::peer_control_service_client::PeerControlServiceClient;
 use super::{Peers, alive_since, check_known, check_node_id, pb, peer, peer_id, ping};
 use crate::daemon::gossip::{Chapter, Gossip, Health};
 use crate::daemon::objects::SCHEMA_VERSION;
+use crate::daemon::objects::listing::{self, AskedPage};
+use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::View;
 use crate::daemon::wall_clock;
 use pb::peer::Status as Committed;
@@ -198,21 +200,26 @@ impl Peers {
     /// Says of each peer whether work may be given to it.
     pub(super) async fn lease_health(
         &self,
-        _: pb::GetLeaseHealthRequest,
+        asked: pb::GetLeaseHealthRequest,
     ) -> Result<pb::GetLeaseHealthResponse, Fault> {
+        let query = request_hash(&pb::GetLeaseHealthRequest::default());
+        let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
         self.registry.ready_for("").await?;
         let (view, heard) = (self.registry.view(), self.heard());
-        let (mut peers, mut summary) = (Vec::new(), pb::LeaseHealthSummary::default());
-        for record in view.list(&super::PEER).records.iter() {
+        let read = listing::read(&self.registry, &super::PEER, page.token.as_ref()).await?;
+        let mut summary = pb::LeaseHealthSummary::default();
+        for record in read.records.iter() {
             let Some(value) = record.value::<PeerValue>() else { continue };
             let one = lease_health(&peer(view, record), &heard);
             let may = one.is_healthy && !value.cordoned && !value.draining;
             summary.eligible_peers += u32::from(may);
             summary.unhealthy_peers += u32::from(!one.is_healthy);
             summary.pending_reassignments += one.pending_reassignments;
-            peers.push(one);
         }
-        Ok(pb::GetLeaseHealthResponse { peers, summary: Some(summary) })
+        let (peers, next_page_token) = page.cut(read.cursor, read.records.iter(), |record| {
+            [record.value::<PeerValue>().map(|_| lease_health(&peer(view, record), &heard))]
+        });
+        Ok(pb::GetLeaseHealthResponse { peers, summary: Some(summary), next_page_token })
     }
 }
 

@@ -21,8 +21,9 @@ use crate::daemon::registry::Registry;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
-/// How many changes of shards an answer has, and those of one more change of the map.
-const ITEMS_MAX: usize = 10_000;
+/// How large the changes of shards of an answer are together, in bytes; those of its first change of the map are there however
+/// large they are.
+const BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// Tells the versions of a namespace's map, the newest first.
 pub(super) async fn tell(
@@ -79,7 +80,7 @@ pub(super) async fn diff(
     let changed = first
         .read
         .values()
-        .flat_map(|(at, change, shards)| shards.iter().map(|shard| shown(*at, change, shard)));
+        .flat_map(|((at, change, shards), _)| shards.iter().map(|shard| shown(*at, change, shard)));
     let diffs = changed.collect();
     let response =
         pb::ShardDiffResponse { diffs, last_position, cursor: cursor.clone(), more, ..Default::default() };
@@ -189,9 +190,9 @@ type Read = (Millis, pb::ShardMapChange, Vec<ChangedShard>);
 #[derive(Default)]
 struct First {
     limit: usize,
-    read: BTreeMap<i64, Read>,
-    /// How many shards they have.
-    items: usize,
+    /// And how large each is shown.
+    read: BTreeMap<i64, (Read, usize)>,
+    bytes: usize,
     /// Others follow.
     more: bool,
 }
@@ -199,15 +200,14 @@ struct First {
 impl First {
     /// Whole changes, so that whoever goes on behind the last position misses nothing.
     fn take(&mut self, read: Read) {
-        self.items += read.2.len();
-        self.read.insert(read.1.position, read);
-        while let Some(last) = self.read.last_entry() {
-            let items = self.items - last.get().2.len();
-            if self.read.len() <= self.limit && items < ITEMS_MAX {
-                break;
-            }
-            self.read.pop_last();
-            (self.items, self.more) = (items, true);
+        let (at, change, shards) = &read;
+        let bytes =
+            shards.iter().map(|shard| shown(*at, change, shard).encoded_len() + listing::ITEM_BYTES).sum();
+        self.bytes += bytes;
+        self.read.insert(change.position, (read, bytes));
+        while self.read.len() > self.limit.max(1) || self.read.len() > 1 && self.bytes > BYTES_MAX {
+            let Some((_, (_, bytes))) = self.read.pop_last() else { break };
+            (self.bytes, self.more) = (self.bytes - bytes, true);
         }
     }
 }

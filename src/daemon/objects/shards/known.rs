@@ -23,6 +23,7 @@ use crate::core::shards::member::{self, Member, Seen};
 use crate::core::shards::spec::{Spec, check_namespace};
 use crate::daemon::gossip::Gossip;
 use crate::daemon::objects::leaders;
+use crate::daemon::objects::listing::{self, PageToken};
 use crate::daemon::objects::peers::{self, Roster};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::cursor::Cursor;
@@ -115,6 +116,15 @@ impl Maps {
     /// As they were when `shards` was read; `None`: the view does not reach back.
     pub fn at(view: &View, shards: Reading) -> Option<Self> {
         Some(Self::both(view.list_at(&NAMESPACE, shards.cursor.revision)?, shards))
+    }
+
+    /// As they were on the first page of a list.
+    ///
+    /// # Errors
+    /// As of [`listing::read`].
+    pub async fn of_page(registry: &Registry, token: Option<&PageToken>) -> Result<Self, Fault> {
+        let read = listing::read(registry, &SHARD, token).await?;
+        Self::at(registry.view(), read).ok_or_else(listing::expired)
     }
 
     fn both(namespaces: Reading, shards: Reading) -> Self {

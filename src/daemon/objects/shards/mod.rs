@@ -144,10 +144,7 @@ impl Shards {
         let maps = match &token {
             None if asked.namespace.is_empty() => self.registry.look(Maps::of).await,
             None => maps_with(&self.registry, &asked.namespace).await?,
-            Some(_) => {
-                let read = listing::read(&self.registry, &SHARD, token.as_ref()).await?;
-                Maps::at(self.registry.view(), read).ok_or_else(listing::expired)?
-            }
+            token => Maps::of_page(&self.registry, token.as_ref()).await?,
         };
         let envelope = envelope(&self.registry);
         let (cursor, leads) = (maps.cursor.to_string(), Leads::of(self.registry.view()));

@@ -30,6 +30,7 @@ use crate::core::shards::spec::{Spec, check_namespace, check_new_shards};
 use crate::daemon::gossip::Gossip;
 use crate::daemon::identity::caller::Caller;
 use crate::daemon::objects::asked::{Asked, answers};
+use crate::daemon::objects::listing::AskedPage;
 use crate::daemon::objects::serve::serve;
 use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, tagged, timestamp};
 use crate::daemon::registry::Registry;
@@ -74,14 +75,28 @@ serve! {
 
 /// All namespaces, in the order of their names.
 pub async fn all_namespaces(registry: &Registry, gossip: Option<&Gossip>) -> Vec<pb::Namespace> {
-    all(registry, gossip).await.1
-}
-
-async fn all(registry: &Registry, gossip: Option<&Gossip>) -> (Maps, Vec<pb::Namespace>) {
     let maps = registry.look(Maps::of).await;
     let nodes = Nodes::of(registry.view(), gossip);
-    let namespaces = maps.all().map(|map| counted(&map, &nodes)).collect();
-    (maps, namespaces)
+    maps.all().map(|map| counted(&map, &nodes)).collect()
+}
+
+/// A page of all namespaces: the cursor that it is of, the namespaces and the token of the next page.
+pub async fn page_of_namespaces(
+    registry: &Registry,
+    gossip: Option<&Gossip>,
+    (size, token, min_revision): (u32, &str, &str),
+) -> Result<(String, Vec<pb::Namespace>, String), Fault> {
+    let page = AskedPage::of(size, token, request_hash(&pb::ListNamespacesRequest::default()))?;
+    registry.ready_for(min_revision).await?;
+    let maps = match &page.token {
+        None => registry.look(Maps::of).await,
+        token => Maps::of_page(registry, token.as_ref()).await?,
+    };
+    let nodes = Nodes::of(registry.view(), gossip);
+    let (namespaces, next) = page.cut(maps.cursor, maps.namespaces.iter(), |record| {
+        [maps.find(&record.record.id.key).map(|map| counted(&map, &nodes))]
+    });
+    Ok((maps.cursor.to_string(), namespaces, next))
 }
 
 impl Namespaces {
@@ -89,10 +104,15 @@ impl Namespaces {
         &self,
         asked: pb::ListNamespacesRequest,
     ) -> Result<Response<pb::ListNamespacesResponse>, Fault> {
-        self.registry.ready_for(&asked.min_revision).await?;
-        let (maps, namespaces) = all(&self.registry, self.gossip.as_deref()).await;
-        let cursor = maps.cursor.to_string();
-        let listed = pb::ListNamespacesResponse { cursor: cursor.clone(), namespaces, ..Default::default() };
+        let page = (asked.page_size, asked.page_token.as_str(), asked.min_revision.as_str());
+        let (cursor, namespaces, next_page_token) =
+            page_of_namespaces(&self.registry, self.gossip.as_deref(), page).await?;
+        let listed = pb::ListNamespacesResponse {
+            cursor: cursor.clone(),
+            namespaces,
+            next_page_token,
+            ..Default::default()
+        };
         Ok(at_cursor(listed.within(envelope(&self.registry)), &cursor))
     }
 

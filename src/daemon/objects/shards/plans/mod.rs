@@ -16,23 +16,24 @@ use omnirelay_wire::reasons;
 use prost::Message as _;
 use tonic::Response;
 
-use super::known::{Map, Maps, Nodes, PLAN, plan_id};
-use super::namespaces::counted;
+use super::known::{Map, Maps, PLAN, plan_id};
+use super::namespaces::page_of_namespaces;
 use super::pb;
 use crate::core::shards::control::{is_live, progress};
 use crate::core::shards::spec::check_namespace;
 use crate::daemon::gossip::Gossip;
 use crate::daemon::metrics::ShardMetrics;
 use crate::daemon::objects::feed::Watches;
+use crate::daemon::objects::listing::{self, AskedPage};
 use crate::daemon::objects::serve::serve;
-use crate::daemon::objects::{at_cursor, envelope, listing, tagged, timestamp};
+use crate::daemon::objects::{at_cursor, envelope, tagged, timestamp};
 use crate::daemon::registry::Registry;
+use crate::daemon::registry::mutate::request_hash;
 use crate::daemon::registry::view::{View, ViewRecord};
 use pb::planned_move::Progress;
 use pb::rebalance_control_service_server::RebalanceControlService;
 
-const LIMIT_DEFAULT: usize = 100;
-const LIMIT_MAX: usize = 1000;
+const LIMIT_DEFAULT: u32 = 100;
 /// How many lines say what a plan waits for.
 const WAITS_MAX: usize = 16;
 
@@ -88,12 +89,15 @@ impl Plans {
         &self,
         asked: pb::RebalanceStatesRequest,
     ) -> Result<Response<pb::RebalanceStatesResponse>, Fault> {
-        self.registry.ready_for(&asked.min_revision).await?;
-        let maps = self.registry.look(Maps::of).await;
-        let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
-        let cursor = maps.cursor.to_string();
-        let namespaces = maps.all().map(|map| counted(&map, &nodes)).collect();
-        let told = pb::RebalanceStatesResponse { cursor: cursor.clone(), namespaces, ..Default::default() };
+        let page = (asked.page_size, asked.page_token.as_str(), asked.min_revision.as_str());
+        let (cursor, namespaces, next_page_token) =
+            page_of_namespaces(&self.registry, self.gossip.as_deref(), page).await?;
+        let told = pb::RebalanceStatesResponse {
+            cursor: cursor.clone(),
+            namespaces,
+            next_page_token,
+            ..Default::default()
+        };
         Ok(at_cursor(told.within(envelope(&self.registry)), &cursor))
     }
 
@@ -101,22 +105,30 @@ impl Plans {
         if !asked.namespace.is_empty() {
             check_namespace(&asked.namespace).map_err(Fault::invalid)?;
         }
-        let limit = listing::page_size(asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
+        let limit = if asked.limit == 0 { LIMIT_DEFAULT } else { asked.limit };
+        let filters = pb::ListPlansRequest {
+            namespace: asked.namespace.clone(),
+            state: asked.state.clone(),
+            ..Default::default()
+        };
+        let page = AskedPage::of(limit, &asked.page_token, request_hash(&filters))?;
         self.registry.ready_for(&asked.min_revision).await?;
         let view = self.registry.view();
-        let (maps, records) = self.registry.look(|view| (Maps::of(view), view.list(&PLAN).records)).await;
+        let (read, maps) = listing::read_with(&self.registry, &PLAN, page.token.as_ref(), Maps::of).await?;
         let is_meant = |plan: &pb::RebalancePlan| {
             (asked.namespace.is_empty() || asked.namespace == plan.namespace)
                 && (asked.state.is_empty() || asked.state.contains(&plan.state))
         };
-        let found = records.iter().rev().filter_map(|record| {
+        let shown = |record: &ViewRecord| {
             let value = record.value::<RebalancePlanValue>()?;
             let plan = value.plan.as_ref().filter(|plan| is_meant(plan))?;
             Some(brief(show(record, &value, maps.find(&plan.namespace).as_ref(), view)))
-        });
-        let plans = found.take(limit).collect();
-        let cursor = maps.cursor.to_string();
-        let listed = pb::ListPlansResponse { cursor: cursor.clone(), plans, ..Default::default() };
+        };
+        let (plans, next_page_token) =
+            page.cut(read.cursor, read.records.iter().rev(), |record| [shown(record)]);
+        let cursor = read.cursor.to_string();
+        let listed =
+            pb::ListPlansResponse { cursor: cursor.clone(), plans, next_page_token, ..Default::default() };
         Ok(at_cursor(listed.within(envelope(&self.registry)), &cursor))
     }
 
