@@ -209,8 +209,10 @@ Selectors and filters.
   -l 'tier=std,!canary'       all of these
 
   --filter status=suspect,role=gateway
-                              fields instead of labels: role, cluster, status, version, region,
-                              zone; several values of one field are alternatives
+                              fields instead of labels, all of these; of peers: role, cluster,
+                              status, health (not in a watch), version, region, zone
+  --filter status=suspect,status=dead
+                              several values of one field are alternatives
 
 Both are carried out by the daemon, and both narrow the same list.
 ";
@@ -218,10 +220,15 @@ Both are carried out by the daemon, and both narrow the same list.
 const CONTEXTS: &str = "\
 Contexts. A context names a mesh: its addresses, its cluster, and how careful to be with it.
 
-  omnirelay context add prod-eu --address http://eu-1:17420 --address http://eu-2:17420 --protected
+  omnirelay context add prod-eu --address https://eu-1:17420 --address https://eu-2:17420 \\
+    --tls-ca bundle.pem --tls-cert chain.pem --tls-key key.pem --protected
+  omnirelay context add dev --address http://127.0.0.1:17420
   omnirelay context use prod-eu
   omnirelay context current -v
   export OMNIRELAY_CONTEXT=dev        for this shell only
+
+A daemon of another host is spoken to under TLS: https, with the files that `omnirelay cert issue`
+writes. Plain http is for a daemon of this host.
 
 Addresses are tried in order; the first that answers is kept for the rest of the command. The
 address of a command comes from --addr or --context, else OMNIRELAY_ADDR or OMNIRELAY_CONTEXT, else
@@ -241,9 +248,10 @@ The file is ~/.config/omnirelay/config.yaml, or below $XDG_CONFIG_HOME, or $OMNI
   defaults: {output: table, color: auto, requestTimeout: 10s}
   contexts:
   - name: prod-eu
-    addresses: [http://eu-1:17420, http://eu-2:17420]
+    addresses: [https://eu-1:17420, https://eu-2:17420]
     cluster: eu-1
     protected: true
+    tls: {ca: /home/ann/bundle.pem, cert: /home/ann/chain.pem, key: /home/ann/key.pem}
 ";
 
 #[cfg(test)]

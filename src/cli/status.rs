@@ -61,11 +61,11 @@ pub struct StatusArgs {
 async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliError> {
     let facts = Facts::gather(session, true).await;
     let node = facts.node.said.as_ref().map_err(Clone::clone)?;
-    let peers = whole(session, &peers::LIST, "peers").await?;
+    let peers = whole(session, &peers::LIST, "peers", json!({})).await?;
     if args.all_nodes {
         return show_all_nodes(&facts, node, items(&peers, "peers"), session);
     }
-    let leaders = whole(session, &leaders::LIST, "scopes").await;
+    let leaders = whole(session, &leaders::LIST, "scopes", json!({})).await;
     let registers = session.call(&Call::of(&SYNC_STATE, &json!({}))?).await;
     let relays = relays::all(session).await;
     let mut problems: Vec<Value> = problems(&facts);

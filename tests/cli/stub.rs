@@ -254,7 +254,7 @@ fn identity(request: &Request, path: &str) -> Reply {
         "/control/mesh:revoke" => changed(
             request,
             json!({
-                "number": "4", "changes": ["holder spiffe://mesh.example/mesh/eu-1/worker/relay-b119: valid -> revoked"],
+                "number": "4", "changes": ["holder spiffe://mesh.example/mesh/eu-1/worker/relay-b119: not revoked -> revoked"],
                 "storeAccess": if request.body.contains("\"dryRun\":true") { "unspecified" } else { "deleted" },
                 "sessionEnded": !request.body.contains("\"dryRun\":true"),
             }),
@@ -308,7 +308,7 @@ fn certificates(request: &Request, path: &str) -> Reply {
                 "changes": ["serial: none -> 4b7c19e02f5d8a61", "id: spiffe://mesh.example/operator/ann"],
             }),
         ),
-        "/control/certificates:revoke" => lines(&["serial 4b7c19e02f5d8a61: valid -> revoked"]),
+        "/control/certificates:revoke" => lines(&["serial 4b7c19e02f5d8a61: not revoked -> revoked"]),
         _ => lines(&["holder spiffe://mesh.example/operator/bob: revoked -> reinstated"]),
     }
 }

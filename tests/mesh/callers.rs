@@ -502,6 +502,23 @@ fn keys_are_read_under_tls_from_a_server_that_is_known_and_from_no_other() -> Re
 }
 
 #[test]
+fn a_token_has_no_scope_that_its_holder_lacks_and_ends_whatever_it_has() -> Result<()> {
+    let mesh = start(&[])?;
+    let issued = mesh.by("admin", "cert issue --operator bob --out bob")?;
+    ensure!(issued.code == Some(0), "{}", issued.complaint);
+    let bob = "--context prod --tls-cert bob/chain.pem --tls-key bob/key.pem";
+    let denied = ask(&mesh, &format!("login --scope mesh.admin {bob}"))?;
+    ensure!(denied.code == Some(5), "{} {}", denied.output, denied.complaint);
+    expect(&denied.complaint, &["operator:bob has mesh.read and not mesh.admin"])?;
+    // One that may not even read is put out all the same.
+    run(&mesh, "login --context prod --scope mesh.operate")?;
+    let token = kept(&mesh)?;
+    expect(&curl(&mesh, Some(&token), &[], "/control/peers")?, &["HTTP/2 403"])?;
+    run(&mesh, "logout --context prod")?;
+    expect(&curl(&mesh, Some(&token), &[], "/control/peers")?, &["HTTP/2 401"])
+}
+
+#[test]
 fn whoever_calls_too_often_is_told_when_to_try_again() -> Result<()> {
     let settings = [
         "control.rateLimit.callsPerSecond=1",

@@ -276,6 +276,56 @@ fn the_doctor_reads_what_was_issued() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn that_nobody_administers_the_mesh_is_told_and_mended_on_the_host() -> Result<()> {
+    let mesh = start()?;
+    let finding = || -> Result<serde_json::Value> {
+        let ended = mesh.at_socket("mesh check -o json")?;
+        let report: serde_json::Value = serde_json::from_str(&ended.output)?;
+        let categories = report["categories"].as_array().context("no categories")?;
+        let checks = categories.iter().filter_map(|one| one["checks"].as_array()).flatten();
+        let found = checks.into_iter().find(|check| check["id"] == "identity-administrators");
+        Ok(found.context("no finding")?.clone())
+    };
+    ensure!(finding()?["result"] == "pass", "{}", finding()?);
+    let kept = mesh.at_socket("bindings delete operator:admin --yes")?;
+    ensure!(kept.code == Some(4) && finding()?["result"] == "pass", "{}", kept.complaint);
+    let gone = mesh.at_socket("bindings delete operator:admin --yes --last-administrator")?;
+    ensure!(gone.code == Some(0), "{}", gone.complaint);
+    ensure!(finding()?["result"] == "warn", "{}", finding()?);
+    ensure!(mesh.at_socket("bindings set operator:ann mesh.admin")?.code == Some(0));
+    ensure!(finding()?["result"] == "pass", "{}", finding()?);
+    Ok(())
+}
+
+/// By a clock that is so far ahead that little is left of an hour, for the daemon's is right.
+#[test]
+fn the_certificate_of_a_context_is_renewed_while_it_is_used() -> Result<()> {
+    let mesh = start()?;
+    let issued = mesh.by("admin", "cert issue --operator admin --lifetime 1h --out short --replace --yes")?;
+    ensure!(issued.code == Some(0), "{}", issued.complaint);
+    let run = |line: &str, shift: Option<&str>| -> Result<crate::process::secured::Ended> {
+        let mut command = crate::process::secured::command(line, mesh.folder.path());
+        if let Some(shift) = shift {
+            command.envs(crate::process::faketime(shift)?);
+        }
+        ended(&mut command)
+    };
+    let files = "--tls-ca short/bundle.pem --tls-cert short/chain.pem --tls-key short/key.pem";
+    let added = run(&format!("context add prod --address {} {files}", mesh.url()), None)?;
+    ensure!(added.code == Some(0), "{}", added.complaint);
+    let chain = || std::fs::read(mesh.path("short").join("chain.pem"));
+    let before = chain()?;
+    let early = run("mesh peers list --context prod -o name", None)?;
+    ensure!(early.code == Some(0) && chain()? == before, "{}", early.complaint);
+    let due = run("mesh peers list --context prod -o name", Some("+45m"))?;
+    ensure!((due.code, due.output.as_str()) == (Some(0), "peer/a\n"), "{}", due.complaint);
+    ensure!(due.complaint.contains("was renewed") && chain()? != before, "{}", due.complaint);
+    let later = run("whoami --context prod", None)?;
+    ensure!(later.code == Some(0) && later.output.contains("operator:admin"), "{}", later.complaint);
+    Ok(())
+}
+
 /// The steps of docs/security/lost-root.md, on one host.
 #[test]
 fn a_lost_issuer_secret_is_put_back_or_the_mesh_begins_anew() -> Result<()> {

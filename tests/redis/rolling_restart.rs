@@ -46,9 +46,16 @@ fn a_rolling_restart_leaves_every_shard_with_its_owner() -> Result<()> {
         ensure!(owners()?.values().all(|owner| owner != id), "{id} owns shards");
         daemon.signal("TERM")?;
         ensure!(daemon.wait()?.success());
+        let undrain = format!("mesh peers undrain {id} --restore --reason upgrade -q --timeout");
+        let early = mesh.by("admin", &format!("{undrain} 1s"))?;
+        ensure!(
+            early.code != Some(0) && early.complaint.contains(&format!("{id} is left")),
+            "{}",
+            early.complaint
+        );
         let again = place.start()?;
+        by(&format!("{undrain} 1m"))?;
         by("mesh check --wait 30s --category membership,leadership -q")?;
-        by(&format!("mesh peers undrain {id} --restore --timeout 1m --reason upgrade -q"))?;
         println!("{id}: drained, restarted and restored within {:?}", began.elapsed());
         ensure!(owners()? == before, "{:?} and before {before:?}", owners()?);
         restarted.push((again, place));

@@ -10,6 +10,7 @@ use super::{COLUMNS, KIND, scopes};
 use crate::cli::frame::args::{TableArgs, WatchArgs};
 use crate::cli::frame::document::text;
 use crate::cli::frame::error::CliError;
+use crate::cli::frame::list;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::watch::{self as stream, Feed, Keep};
@@ -43,7 +44,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     if args.watch {
         return watch(&args.watching, &args.table, session).await;
     }
-    let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
+    let document = list::whole(session, &LIST, "bindings", json!({})).await?;
     let list = WholeList {
         field: "bindings",
         columns: COLUMNS,

@@ -13,7 +13,8 @@ use crate::cli::frame::args::TableArgs;
 use crate::cli::frame::document::{field, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::global::Span;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::list;
+use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::time;
 use crate::cli::frame::whole_list::WholeList;
@@ -76,8 +77,8 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
         .filter_map(|kind| kind.to_possible_value())
         .map(|kind| kind.get_name().to_owned())
         .collect();
-    let request = json!({"kinds": kinds, "name": args.name, "all": args.all});
-    let mut document = session.call(&Call::of(&LIST, &request)?).await?;
+    let filters = json!({"kinds": kinds, "name": args.name, "all": args.all});
+    let mut document = list::whole(session, &LIST, "certificates", filters).await?;
     if let Some(within) = args.expiring {
         keep_expiring(&mut document, within.0);
     }

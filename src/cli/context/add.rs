@@ -1,16 +1,20 @@
 //! `context add`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use omnirelay_wire::fault::Exit;
 
 use super::edit;
 use super::{LOCAL, Shape, checked_name, describe, document, exists, token_file};
+use crate::cli::frame::address::Address;
 use crate::cli::frame::context_file::Context;
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::View;
 use crate::cli::frame::rpc::Leaf;
 use crate::cli::frame::session::Session;
 use crate::cli::frame::settings::Source;
+use crate::cli::frame::tls_files::TlsFiles;
 
 pub const LEAF: Leaf = Leaf::local("context add", LOCAL).exiting("0 1 2 4");
 
@@ -44,13 +48,15 @@ pub async fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError
     if addresses.is_empty() {
         return Err(CliError::usage("a context needs an address").hint("add --address http://HOST:17420"));
     }
+    let tls = session.settings.tls.clone().absolute();
+    check_tls(&addresses, &tls, session)?;
     let context = Context {
         name: args.name.clone(),
         addresses,
         cluster: args.shape.cluster.clone(),
         protected: args.shape.protected,
         token_file: token_file(session),
-        tls: session.settings.tls.clone().absolute(),
+        tls,
     };
     let current = edit::edit(&session.settings.config_path, |file| {
         if file.context(&args.name).is_ok() {
@@ -68,4 +74,19 @@ pub async fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError
         session.notes().say(&format!("hint: omnirelay context use {}", args.name));
     }
     Ok(Exit::Ok)
+}
+
+/// That certificates are for an address that speaks TLS; says which files are not there yet.
+fn check_tls(addresses: &[Address], tls: &TlsFiles, session: &Session) -> Result<(), CliError> {
+    let files: Vec<&PathBuf> = [&tls.ca, &tls.cert, &tls.key].into_iter().flatten().collect();
+    let plain = addresses.iter().find(|address| address.to_string().starts_with("http://"));
+    if let Some(plain) = plain.filter(|_| !files.is_empty()) {
+        return Err(CliError::usage(format!("{plain} is not spoken to under TLS, and shows no certificate"))
+            .hint(format!("add --address {}", plain.to_string().replacen("http://", "https://", 1)))
+            .hint("or leave the files of TLS out"));
+    }
+    for file in files.into_iter().filter(|file| !file.exists()) {
+        session.notes().warn(&format!("{} is not there: the context works once it is", file.display()));
+    }
+    Ok(())
 }

@@ -28,7 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The ports of a daemon. Where one answers at its control port, the others that are taken are likely to be its own.
 pub async fn ports(session: &Session, config: &Config) -> Vec<Port> {
     let port = |key, address, taken| Port { address, key, taken };
-    let control = taken(session, config.control.listen).await;
+    let control = match taken(session, config.control.listen).await {
+        // One that waits for its certificate speaks to nobody at its port.
+        Taken::ByAnother if answers_at_socket(session, config).await => Taken::ByDaemon,
+        taken => taken,
+    };
     let runs = control == Taken::ByDaemon;
     let mut ports = vec![port("control.listen", config.control.listen, control)];
     if config.serves("relay") {
@@ -73,7 +77,16 @@ async fn shows_a_node(address: SocketAddr) -> bool {
 }
 
 async fn answers_in_plaintext(session: &Session, address: SocketAddr) -> bool {
-    let Ok(address) = format!("http://{address}").parse() else { return false };
+    answers(session, &format!("http://{address}")).await
+}
+
+async fn answers_at_socket(session: &Session, config: &Config) -> bool {
+    let Some(socket) = &config.control.socket else { return false };
+    answers(session, &format!("unix:{}", socket.display())).await
+}
+
+async fn answers(session: &Session, address: &str) -> bool {
+    let Ok(address) = address.parse() else { return false };
     let target = Target::bare(vec![address], Source::BuiltIn);
     let Ok(client) = Client::new(&session.settings, target) else { return false };
     let Ok(call) = Call::of(&NODE, &json!({})) else { return false };

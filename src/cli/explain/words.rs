@@ -36,7 +36,7 @@ static SHOWN: [(&str, &str); 16] = [
 ];
 
 /// Those that this program makes of several fields.
-static OWN: [(&str, &str, &str); 8] = [
+static OWN: [(&str, &str, &str); 11] = [
     (
         "cordoned",
         "orders of a peer",
@@ -47,6 +47,17 @@ static OWN: [(&str, &str, &str); 8] = [
         "orders of a peer",
         "An operator's order: what it leads and owns is being handed over, and it gets nothing new. omnirelay mesh peers undrain takes it back.",
     ),
+    (
+        "no-certificate",
+        "status of a peer, in its list",
+        "The mesh has an authority, and the node has no certificate of it that lives: it leads nothing, owns no shards and advertises nothing. omnirelay mesh join on its host gives it one.",
+    ),
+    (
+        "revoked",
+        "status of a peer, in its list",
+        "The node was put out of the mesh: its certificate counts no more. omnirelay cert reinstate --node takes that back.",
+    ),
+    ("elsewhere", "who asked for an operation", "Another node carries it out, or asked for it."),
     ("making", "state of a namespace", "Its shards are being made: so many of so many are there."),
     ("removing", "state of a namespace", "It and its shards are being removed."),
     (

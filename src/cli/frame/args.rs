@@ -89,16 +89,16 @@ pub struct FilterArgs {
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub selector: Option<String>,
 
-    /// Fields and values, such as status=suspect,role=gateway; several values of a field are alternatives
+    /// Fields and values, such as status=suspect,status=dead,role=gateway; several values of a field are alternatives
     #[arg(long, value_name = "FIELD=VALUE,...", value_delimiter = ',', value_parser = pair)]
     pub filter: Vec<(String, String)>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no FIELD=VALUE"))?;
-    if name.is_empty() || value.is_empty() {
-        return Err(format!("`{text}` is no FIELD=VALUE"));
-    }
+    let halves = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
+    let (name, value) = halves.ok_or_else(|| {
+        format!("`{text}` is no FIELD=VALUE; alternatives are written FIELD=ONE,FIELD=OTHER")
+    })?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 

@@ -20,6 +20,8 @@ pub enum FailureKind {
     NotHttp,
     /// What answered has shown a certificate that proves nothing.
     Untrusted,
+    /// What answered has shown a certificate that does not have the name by which it was called.
+    OtherName,
     /// What answered does not take the certificate that this command has shown, or wants one.
     Rejected,
     /// Connected and sent, but no answer in time.
@@ -46,7 +48,7 @@ impl FailureKind {
             Self::ConnectTimeout => reasons::CONNECT_TIMEOUT,
             Self::Unreachable => reasons::CONNECT_FAILED,
             Self::NotHttp => reasons::NOT_HTTP,
-            Self::Untrusted => reasons::CERTIFICATE_NOT_TRUSTED,
+            Self::Untrusted | Self::OtherName => reasons::CERTIFICATE_NOT_TRUSTED,
             Self::Rejected => reasons::CERTIFICATE_REJECTED,
             Self::Timeout => reasons::REQUEST_TIMEOUT,
             Self::Lost => reasons::CONNECTION_LOST,
@@ -57,7 +59,7 @@ impl FailureKind {
     pub fn tells(self) -> u8 {
         match self {
             Self::Rejected => 4,
-            Self::Untrusted => 3,
+            Self::Untrusted | Self::OtherName => 3,
             Self::NotHttp => 2,
             Self::Timeout | Self::Lost => 1,
             Self::Refused | Self::UnknownName | Self::ConnectTimeout | Self::Unreachable => 0,
@@ -66,14 +68,14 @@ impl FailureKind {
 
     /// Whether another try would end as this one.
     pub fn lasts(self) -> bool {
-        matches!(self, Self::NotHttp | Self::Untrusted | Self::Rejected)
+        matches!(self, Self::NotHttp | Self::Untrusted | Self::OtherName | Self::Rejected)
     }
 
     /// Whether the request may have reached a daemon that carried it out.
     pub fn may_have_arrived(self) -> bool {
         match self {
             Self::Refused | Self::UnknownName | Self::ConnectTimeout => false,
-            Self::Unreachable | Self::NotHttp | Self::Untrusted | Self::Rejected => false,
+            Self::Unreachable | Self::NotHttp | Self::Untrusted | Self::OtherName | Self::Rejected => false,
             Self::Timeout | Self::Lost => true,
         }
     }
@@ -155,9 +157,7 @@ impl Failure {
         let io = find::<io::Error>(error);
         let tls = io.and_then(|error| error.get_ref()?.downcast_ref::<rustls::Error>());
         match (tls, io.map(io::Error::kind)) {
-            (Some(rustls::Error::InvalidCertificate(why)), _) => {
-                Self::new(FailureKind::Untrusted, distrust(why))
-            }
+            (Some(rustls::Error::InvalidCertificate(why)), _) => Self::new(kind_of(why), distrust(why)),
             (Some(rustls::Error::InvalidMessage(_)), _) => {
                 Self::new(FailureKind::NotHttp, "what answers there does not speak TLS")
             }
@@ -174,7 +174,7 @@ impl Failure {
     /// What a failure of TLS means; `None`: nothing that has a word of its own.
     fn of_handshake(error: &rustls::Error) -> Option<Self> {
         match error {
-            rustls::Error::InvalidCertificate(why) => Some(Self::new(FailureKind::Untrusted, distrust(why))),
+            rustls::Error::InvalidCertificate(why) => Some(Self::new(kind_of(why), distrust(why))),
             rustls::Error::InvalidMessage(_) => {
                 Some(Self::new(FailureKind::NotHttp, "what answers there does not speak TLS"))
             }
@@ -227,6 +227,14 @@ const ENDED: &str = "it has ended";
 const NOT_BEGUN: &str = "it has not begun";
 
 /// Why a certificate proves nothing.
+fn kind_of(why: &rustls::CertificateError) -> FailureKind {
+    match why {
+        rustls::CertificateError::NotValidForName
+        | rustls::CertificateError::NotValidForNameContext { .. } => FailureKind::OtherName,
+        _ => FailureKind::Untrusted,
+    }
+}
+
 fn distrust(why: &rustls::CertificateError) -> String {
     format!("its certificate proves nothing: {}", untrusted(why))
 }

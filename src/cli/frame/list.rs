@@ -29,12 +29,16 @@ impl Page {
     }
 }
 
-/// Fetches the whole of a list that is asked for by nothing but its pages.
+/// Fetches the whole of a list, whose items `filters` narrow: a request without its pages.
 ///
 /// # Errors
 /// As of [`Session::call`].
-pub async fn whole(session: &Session, rpc: &Rpc, name: &str) -> Result<Value, CliError> {
-    let request = |page: &Page| Call::of(rpc, &json!({"pageToken": page.token}));
+pub async fn whole(session: &Session, rpc: &Rpc, name: &str, filters: Value) -> Result<Value, CliError> {
+    let request = |page: &Page| {
+        let mut asked = filters.clone();
+        asked["pageToken"] = json!(page.token);
+        Call::of(rpc, &asked)
+    };
     fetch(session, name, &PageArgs::default(), true, request).await
 }
 

@@ -102,8 +102,15 @@ pub async fn run(args: &JoinArgs, session: &mut Session) -> Result<Exit, CliErro
         session.show(&View::lines(
             known,
             format!("node/{}", host.node_id),
-            format!("node/{} is joined already\n", host.node_id),
+            format!("node/{} is joined already: nothing was changed\n", host.node_id),
         ))?;
+        if args.listen.is_some() || !args.name.is_empty() {
+            session.notes().warn(&format!(
+                "--listen and --name change nothing: where it listens says control.listen in {}; another name takes another \
+                 certificate, with a token of --replace: omnirelay mesh join --force",
+                host.config_path().display()
+            ));
+        }
         return Ok(Exit::Ok);
     }
     host.check_config(args.force)?;

@@ -154,6 +154,10 @@ impl Host {
         self.as_owner(|| self.files.keep_bundle(&named).map_err(unusable))
     }
 
+    pub fn config_path(&self) -> &Path {
+        &self.config.path
+    }
+
     pub fn bundle_path(&self) -> PathBuf {
         self.files.bundle_path()
     }
@@ -336,6 +340,14 @@ fn posture(args: &JoinArgs, grant: &JoinGrant) -> Vec<String> {
     if apart > CLOCKS_APART_MS {
         let seconds = apart / 1000;
         found.push(format!("the clock of this host is {seconds}s from that of the mesh: certificates seem ended, or not begun"));
+    }
+    let is_far = super::address(&args.server).is_ok_and(|address| !address.is_loopback());
+    if is_far && args.listen.is_none_or(|listen| listen.ip().is_loopback()) {
+        found.push(
+            "unless its configuration says otherwise, its daemon listens on this host alone, where no other node reaches it: set \
+             control.listen to an address of this host (--listen at the next join) before it starts"
+                .to_owned(),
+        );
     }
     if let Some(Err(error)) = args.listen.map(TcpListener::bind) {
         found.push(format!("its daemon could not listen now: {}", chain(&error)));

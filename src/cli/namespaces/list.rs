@@ -10,6 +10,7 @@ use super::KIND;
 use crate::cli::frame::args::{TableArgs, WatchArgs};
 use crate::cli::frame::document::{because, field, flag, plain, text};
 use crate::cli::frame::error::CliError;
+use crate::cli::frame::list;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::Column;
@@ -75,7 +76,7 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
     if args.watch {
         return watch(&[], &args.watching, &args.table, session).await;
     }
-    let document = session.call(&Call::of(&LIST, &json!({}))?).await?;
+    let document = list::whole(session, &LIST, "namespaces", json!({})).await?;
     let list = WholeList {
         field: "namespaces",
         columns: COLUMNS,

@@ -11,7 +11,8 @@ use super::list::COLUMNS;
 use crate::cli::frame::args::TableArgs;
 use crate::cli::frame::document::text;
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::list;
+use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::whole_list::WholeList;
 
@@ -35,7 +36,7 @@ pub struct StatesArgs {
 
 pub async fn run(args: &StatesArgs, session: &mut Session) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
-    let document = session.call(&Call::of(&STATES, &json!({}))?).await?;
+    let document = list::whole(session, &STATES, "namespaces", json!({})).await?;
     let list = WholeList {
         field: "namespaces",
         columns: COLUMNS,

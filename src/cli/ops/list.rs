@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{KIND, done};
 use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::{field, items, text};
+use crate::cli::frame::document::{field, flag, items, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::output::{Text, View};
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
@@ -86,6 +86,9 @@ pub async fn run(args: &ListArgs, node: &NodeArgs, session: &mut Session) -> Res
     let silent: Vec<&str> = items(&document, "silentNodes").iter().filter_map(Value::as_str).collect();
     if !silent.is_empty() {
         session.notes().warn(&format!("not asked: {}", some_of(&silent, NAMED_MAX)));
+    }
+    if flag(&document, "more") {
+        session.notes().say("There are older operations, which one answer has no room for.");
     }
     args.table.order(COLUMNS, &mut document, "operations")?;
     show(args, session, document)

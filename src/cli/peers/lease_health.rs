@@ -10,7 +10,8 @@ use super::KIND;
 use crate::cli::frame::args::TableArgs;
 use crate::cli::frame::document::{field, flag, items, number, text};
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::list;
+use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::Column;
 use crate::cli::frame::time;
@@ -54,7 +55,7 @@ fn leases(peer: &Value) -> String {
 
 pub async fn run(args: &LeaseHealthArgs, session: &mut Session) -> Result<Exit, CliError> {
     args.table.check_order(COLUMNS)?;
-    let document = session.call(&Call::of(&LEASE_HEALTH, &json!({}))?).await?;
+    let document = list::whole(session, &LEASE_HEALTH, "peers", json!({})).await?;
     let list = WholeList {
         field: "peers",
         columns: COLUMNS,

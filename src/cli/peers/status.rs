@@ -87,7 +87,7 @@ async fn drain(session: &Session, peer: &Value) -> String {
 }
 
 async fn fleet(session: &mut Session) -> Result<Exit, CliError> {
-    let document = whole(session, &LIST, "peers").await?;
+    let document = whole(session, &LIST, "peers", json!({})).await?;
     let moment = time::moment(&document, false);
     let peers = items(&document, "peers").to_vec();
     let names = peers.iter().map(|peer| format!("{KIND}/{}", text(peer, "nodeId"))).collect();
@@ -101,10 +101,15 @@ async fn fleet(session: &mut Session) -> Result<Exit, CliError> {
 fn fleet_lines(peers: &[Value], moment: Moment, found: &[Row]) -> String {
     let healthy = |peer: &&Value| columns::status(peer) == "alive" && of_peer(found, peer).next().is_none();
     let alive = peers.iter().filter(healthy).count();
+    // Who was stopped has said that it goes: nothing is wrong with it.
+    let has_left = |peer: &&Value| columns::status(peer) == "left" && of_peer(found, peer).next().is_none();
+    let left = peers.iter().filter(has_left).count();
     let all = count(peers.len() as u64, "peer");
-    let mut lines = match peers.len() - alive {
-        0 => format!("{all}, all alive\n"),
-        others => format!("{all}, {alive} alive, {others} to look at\n"),
+    let has_left = if left > 0 { format!(", {left} left") } else { String::new() };
+    let mut lines = match (peers.len() - alive - left, left) {
+        (0, 0) => format!("{all}, all alive\n"),
+        (0, _) => format!("{all}, {alive} alive{has_left}\n"),
+        (others, _) => format!("{all}, {alive} alive{has_left}, {others} to look at\n"),
     };
     for peer in peers.iter().filter(|peer| !healthy(peer)) {
         lines.push_str(&format!("  {}\n", headline(peer, moment)));

@@ -15,12 +15,16 @@ use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::document::{items, number, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::global::Span;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::list;
+use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::namespaces;
 
 pub const UNDRAIN: Rpc = peer_control_service::UNDRAIN;
 pub const LEAF: Leaf = Leaf::write("mesh peers undrain", &[&UNDRAIN, &LIST, &namespaces::LIST]);
+
+/// How often it is looked how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +45,7 @@ pub struct UndrainArgs {
     /// The peers with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<String>,
-    /// Have the shards that the drain took from them go back to them, and wait until no shard is on its way
+    /// Wait until they live, have the shards that the drain took from them go back to them, and wait until no shard is on its way
     #[arg(long)]
     restore: bool,
     /// Wait at most this long
@@ -53,6 +57,11 @@ pub struct UndrainArgs {
 
 pub async fn run(args: &UndrainArgs, session: &mut Session) -> Result<Exit, CliError> {
     let ids = meant(session, &args.ids, args.selector.as_deref()).await?;
+    let waits = args.restore && !args.write.is_dry_run();
+    let until = Instant::now() + args.timeout.0;
+    if waits {
+        until_alive(session, &ids, until).await?;
+    }
     let change = Change {
         rpc: &UNDRAIN,
         write: &args.write,
@@ -62,19 +71,52 @@ pub async fn run(args: &UndrainArgs, session: &mut Session) -> Result<Exit, CliE
         fields: if args.restore { json!({"restoreShards": true}) } else { json!({}) },
     };
     let exit = change.run(session, ids).await?;
-    if args.restore && !args.write.is_dry_run() && exit == Exit::Ok {
-        until_settled(session, args.timeout.0).await?;
+    if waits && exit == Exit::Ok {
+        until_settled(session, until).await?;
     }
     Ok(exit)
 }
 
+/// Waits until all of these nodes live, so that shards can go back to them: after a restart they take a moment to be back.
+async fn until_alive(session: &Session, ids: &[String], until: Instant) -> Result<(), CliError> {
+    loop {
+        let listed = list::whole(session, &LIST, "peers", json!({})).await?;
+        let peers = items(&listed, "peers");
+        let status = |id: &String| {
+            let of =
+                |is: &dyn Fn(&str) -> bool| peers.iter().filter(|peer| is(text(peer, "nodeId"))).collect();
+            let (exact, begun): (Vec<_>, Vec<_>) =
+                (of(&|known| known == *id), of(&|known| known.starts_with(id.as_str())));
+            // What is unknown is for the daemon to refuse, as is what stands for several.
+            match (exact.as_slice(), begun.as_slice()) {
+                ([peer], _) | ([], [peer]) => text(peer, "status").to_owned(),
+                _ => "alive".to_owned(),
+            }
+        };
+        let gone = ids.iter().map(|id| (id, status(id))).find(|(_, status)| status != "alive");
+        let Some((id, status)) = gone else { return Ok(()) };
+        if Instant::now() > until {
+            return Err(CliError::new(
+                reasons::NODE_NOT_ALIVE,
+                format!("{id} is {status}, so no shard can go back to it; its drain stays"),
+            )
+            .hint(format!(
+                "start omnirelayd on its host, then repeat: omnirelay mesh peers undrain {id} --restore"
+            ))
+            .hint(format!("omnirelay mesh peers status {id}")));
+        }
+        session.notes().step(1, || format!("{id} is {status}: waiting until it is back"));
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Waits until no shard is on its way. Whoever places them begins within a moment.
-async fn until_settled(session: &Session, limit: Duration) -> Result<(), CliError> {
+async fn until_settled(session: &Session, until: Instant) -> Result<(), CliError> {
     const BEGINS_WITHIN: Duration = Duration::from_secs(2);
     let began = Instant::now();
     let mut were_moving = false;
     loop {
-        let listed = session.call(&Call::of(&namespaces::LIST, &json!({}))?).await?;
+        let listed = list::whole(session, &namespaces::LIST, "namespaces", json!({})).await?;
         let busy = |one: &&Value| {
             number(one, "moving") > 0 || matches!(text(one, "state"), "draining" | "rebalancing")
         };
@@ -87,13 +129,13 @@ async fn until_settled(session: &Session, limit: Duration) -> Result<(), CliErro
             return Ok(());
         }
         let names: Vec<&str> = moving.iter().map(|one| text(one, "namespace")).collect();
-        if began.elapsed() > limit {
+        if Instant::now() > until {
             let message = format!("shards of {} are still on their way", names.join(", "));
             return Err(CliError::new(reasons::PLAN_TIMEOUT, message).hint(
                 "omnirelay mesh namespaces list --watch    # the drain is taken back, and they go on",
             ));
         }
         session.notes().step(1, || format!("shards of {} go back", names.join(", ")));
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -12,6 +12,7 @@ use crate::cli::complete;
 use crate::cli::frame::args::{TableArgs, WatchArgs};
 use crate::cli::frame::document::{because, field, text};
 use crate::cli::frame::error::CliError;
+use crate::cli::frame::list;
 use crate::cli::frame::rpc::{Call, Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::table::Column;
@@ -78,8 +79,8 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
         }
         return watch(&[], args.namespace.as_slice(), &args.watching, &args.table, session).await;
     }
-    let document =
-        session.call(&Call::of(&LIST, &json!({ "namespace": args.namespace, "state": args.state }))?).await?;
+    let filters = json!({ "namespace": args.namespace, "state": args.state });
+    let document = list::whole(session, &LIST, "plans", filters).await?;
     let list = WholeList {
         field: "plans",
         columns: COLUMNS,

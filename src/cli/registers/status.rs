@@ -120,8 +120,9 @@ fn federated(document: &Value, moment: Moment, session: &Session) -> Result<Stri
     }
     for cluster in clusters.iter().filter(|cluster| is_lost(cluster)) {
         let line = format!(
-            "no node of cluster {} answers: {}\n  try: see that its seeds in security.federatedClusters are control ports that \
-             this host reaches\n",
+            "no node of cluster {} answers: {}\n  try: omnirelay mesh check    # whether its bundle can be used, and this mesh has an \
+             authority\n  try: see that its seeds in security.federatedClusters, and what its nodes give as mesh.advertise, are \
+             reached from this host\n",
             text(cluster, "cluster"),
             printable(text(cluster, "error")),
         );

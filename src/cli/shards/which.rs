@@ -7,7 +7,7 @@ use crate::cli::complete;
 use crate::cli::frame::document::{items, text};
 use crate::cli::frame::env;
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::Call;
+use crate::cli::frame::list;
 use crate::cli::frame::session::Session;
 use crate::cli::namespaces;
 
@@ -33,7 +33,7 @@ impl NamespaceArg {
             return namespaces::namespace(named)
                 .map_err(|error| CliError::usage(format!("{}: {error}", env::NAMESPACE.name)));
         }
-        let document = session.call(&Call::of(&namespaces::LIST, &json!({}))?).await?;
+        let document = list::whole(session, &namespaces::LIST, "namespaces", json!({})).await?;
         let names: Vec<&str> =
             items(&document, "namespaces").iter().map(|namespace| text(namespace, "namespace")).collect();
         match names.as_slice() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{BufRead, BufReader, Read, stdin};
 use std::path::Path;
 
 use omnirelay_core::text::hex;
@@ -13,6 +13,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::saved_lines::{self, LINE_BYTES_MAX};
+
+/// How a file that was compressed by gzip begins.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// What a whole file holds.
 pub struct SnapshotContents {
@@ -30,7 +33,7 @@ pub fn end_line(records: u64, hash: &Sha256) -> String {
     saved_lines::end_line([("records".to_owned(), records.into())].into_iter().collect(), hash)
 }
 
-/// Reads a file from its beginning to its end, and shows each record.
+/// Reads a file from its beginning to its end, and shows each record; `-` is standard input.
 ///
 /// # Errors
 /// `SNAPSHOT_UNREADABLE` with the line that is wrong; that the file cannot be read; those of `each`.
@@ -41,7 +44,11 @@ pub fn read(
     let unreadable = |error: &std::io::Error| {
         CliError::local(reasons::INPUT, format!("cannot read `{}`", file.display()), error)
     };
-    let mut input = BufReader::with_capacity(1 << 20, File::open(file).map_err(|error| unreadable(&error))?);
+    let opened: Box<dyn Read> = match file.as_os_str() == "-" {
+        true => Box::new(stdin()),
+        false => Box::new(File::open(file).map_err(|error| unreadable(&error))?),
+    };
+    let mut input = BufReader::with_capacity(1 << 20, opened);
     let spoilt = |number: u64, what: &str| {
         let message = format!("`{}` line {number}: {what}", file.display());
         CliError::new(reasons::SNAPSHOT_UNREADABLE, message)
@@ -68,6 +75,12 @@ pub fn read(
                 records += 1;
                 *kinds.entry(record.kind.clone()).or_default() += 1;
                 each(record)?;
+            }
+            None if number == 1 && line.starts_with(GZIP) => {
+                return Err(spoilt(
+                    number,
+                    "it is compressed: gunzip it, or `gunzip -c FILE | omnirelay snapshot inspect -`",
+                ));
             }
             Some(Item::Head(_) | Item::Record(_)) | None if number == 1 => {
                 return Err(spoilt(

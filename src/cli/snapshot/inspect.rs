@@ -23,7 +23,8 @@ pub const LEAF: Leaf = Leaf::local("snapshot inspect", "it reads a file").exitin
 const EXAMPLES: &str = "\
 Examples:
   omnirelay snapshot inspect mesh.snapshot
-  omnirelay snapshot inspect mesh.snapshot -o json | jq .kinds";
+  omnirelay snapshot inspect mesh.snapshot -o json | jq .kinds
+  gunzip -c mesh.snapshot.gz | omnirelay snapshot inspect -";
 
 /// Say what a snapshot holds, and check that it is whole
 ///
@@ -32,7 +33,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(before_long_help = EXAMPLES)]
 pub struct InspectArgs {
-    /// What omnirelay snapshot save has written
+    /// What omnirelay snapshot save has written; - is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }

@@ -10,7 +10,8 @@ use super::{COLUMNS, KIND};
 use crate::cli::frame::args::TableArgs;
 use crate::cli::frame::document::text;
 use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
+use crate::cli::frame::list;
+use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
 use crate::cli::frame::whole_list::WholeList;
 
@@ -34,7 +35,7 @@ pub struct ListArgs {
 }
 
 pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let document = session.call(&Call::of(&LIST, &json!({"all": args.all}))?).await?;
+    let document = list::whole(session, &LIST, "tokens", json!({"all": args.all})).await?;
     let list = WholeList {
         field: "tokens",
         columns: COLUMNS,

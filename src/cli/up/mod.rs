@@ -319,9 +319,8 @@ fn tell(session: &mut Session, record: &Record) -> Result<(), CliError> {
     match (has_context, is_current) {
         (true, true) => notes.say(&format!("\nContext `{name}` leads to these nodes. In another shell:")),
         (true, false) => {
-            notes.say(&format!(
-                "\nContext `{name}` leads to these nodes; another one is current. In another shell:"
-            ));
+            notes.warn(&format!("context `{name}` leads to these nodes, and another one is current"));
+            notes.say("\nIn another shell:");
             notes.say(&format!("  omnirelay context use {name}"));
         }
         (false, _) => {

@@ -151,6 +151,8 @@ fn distinct<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Vec<String> 
 pub enum Judge {
     /// What the registry has; nothing is known before it was loaded.
     Registry(fn(&RegistryFacts, &MeshFacts) -> Finding),
+    /// What the registry has of leases and of what hangs on them, which a node does not know whose store is silent.
+    Leases(fn(&RegistryFacts, &MeshFacts) -> Finding),
     /// What the nodes that were asked say of themselves and of each other.
     Nodes(fn(&MeshFacts) -> Finding),
 }
@@ -179,7 +181,22 @@ impl Check {
     pub fn judge(&self, facts: &MeshFacts) -> Finding {
         match (self.judge, &facts.registry) {
             (Judge::Registry(judge), Some(registry)) => judge(registry, facts),
-            (Judge::Registry(_), None) => Finding::unknown("the registry is still being loaded"),
+            (Judge::Leases(judge), Some(registry)) => {
+                let found = judge(registry, facts);
+                let silent = facts.own().filter(|own| own.stale && own.stale_ms.is_some());
+                // What its memory has of leases is over.
+                match silent.filter(|_| found.verdict.is_wrong()) {
+                    Some(own) => Finding::unknown(format!(
+                        "{} cannot know it, for its store does not answer: ask another node",
+                        own.local_node_id
+                    ))
+                    .hint("omnirelay mesh check --addr HOST:PORT    # of a node whose store answers"),
+                    None => found,
+                }
+            }
+            (Judge::Registry(_) | Judge::Leases(_), None) => {
+                Finding::unknown("the registry is still being loaded")
+            }
             (Judge::Nodes(judge), _) => judge(facts),
         }
     }

@@ -16,6 +16,7 @@ const SIGNED: &str = "signed-records";
 const UNSIGNED: &str = "unsigned-records";
 const ISSUERS: &str = "issuers";
 const SECOND_ISSUER: &str = "second-issuer";
+const ADMINISTRATORS: &str = "administrators";
 
 pub static CATEGORY: Category = Category {
     name: "identity",
@@ -103,6 +104,13 @@ pub static CATEGORY: Category = Category {
              whose user may make others.",
             Judge::Nodes(second_issuer),
         ),
+        Check::new(
+            "identity-administrators",
+            "somebody may administer the mesh from elsewhere",
+            "No binding gives `mesh.admin` to anybody who may come in: the last one was deleted, or put out. Only the control socket \
+             of an issuer's host, and tokens of files, administer the mesh.",
+            Judge::Nodes(administrators),
+        ),
     ],
     items: &[
         ITEM,
@@ -115,6 +123,7 @@ pub static CATEGORY: Category = Category {
         UNSIGNED,
         ISSUERS,
         SECOND_ISSUER,
+        ADMINISTRATORS,
     ],
 };
 
@@ -130,13 +139,33 @@ fn signed_records(facts: &MeshFacts) -> Finding {
 }
 
 fn unsigned_records(facts: &MeshFacts) -> Finding {
-    Finding::of_item(facts, UNSIGNED, Verdict::Warn, "no other one counts", "the daemon does not say")
-        .next("omnirelay cert ca protect")
+    Finding::of_item(
+        facts,
+        UNSIGNED,
+        Verdict::Warn,
+        "no record counts that no issuer has signed",
+        "the daemon does not say",
+    )
+    .next("omnirelay cert ca protect")
 }
 
 fn issuers(facts: &MeshFacts) -> Finding {
-    Finding::of_item(facts, ISSUERS, Verdict::Fail, "there is one", "the daemon does not say")
-        .next("omnirelay explain identity-issuers")
+    Finding::of_item(
+        facts,
+        ISSUERS,
+        Verdict::Fail,
+        "nothing keeps the mesh from issuing certificates",
+        "the daemon does not say",
+    )
+    .next("omnirelay explain identity-issuers")
+}
+
+fn administrators(facts: &MeshFacts) -> Finding {
+    let fine = "a binding gives mesh.admin to somebody";
+    Finding::of_item(facts, ADMINISTRATORS, Verdict::Warn, fine, "the daemon does not say").next(
+        "omnirelay bindings set operator:NAME mesh.admin    # at the control socket of an issuer's host; then omnirelay cert issue --operator \
+         NAME",
+    )
 }
 
 fn second_issuer(facts: &MeshFacts) -> Finding {
@@ -191,7 +220,8 @@ fn certificate(facts: &MeshFacts) -> Finding {
 /// How a node gets a certificate.
 pub fn enrol(id: &str) -> String {
     format!(
-        "omnirelay token create --node {id}    # and on its host, or stop its daemon: omnirelay mesh join"
+        "omnirelay token create --replace --node {id} --role ROLE    # its role, as before; then on its host, or stop its daemon: omnirelay \
+         mesh join --force; if it was put out: omnirelay cert reinstate --node {id}, first"
     )
 }
 
@@ -258,6 +288,7 @@ fn plaintext(facts: &MeshFacts) -> Finding {
     )
     .about_themselves();
     found.next(
-        "set relay.tls.source, or the address to https:// or rediss://, in the configuration of omnirelayd",
+        "give the setting that is named an address of https:// or rediss://, in the configuration of omnirelayd; for a relay set \
+         relay.tls.source",
     )
 }

@@ -18,26 +18,26 @@ pub static CATEGORY: Category = Category {
             "every scope has a leader",
             "Nobody holds the lease of a scope, so what only its leader may do is not done. A hand-over takes about \
              two seconds after a crash and none when it is asked for.",
-            Judge::Registry(led),
+            Judge::Leases(led),
         ),
         Check::new(
             "leadership-incumbents",
             "every leader is a live peer",
             "The lease of a scope is held by a node that is not alive; it runs out within seconds.",
-            Judge::Registry(incumbents),
+            Judge::Leases(incumbents),
         ),
         Check::new(
             "leadership-drained",
             "no node that drains leads",
             "A node was told to hand over what it leads, and nobody can take it: none is allowed to, or none lives.",
-            Judge::Registry(drained),
+            Judge::Leases(drained),
         ),
         Check::new(
             "leadership-stable",
             "no scope loses its leader often",
             "Leases of a scope ran out several times within an hour: nodes that come and go, or a store that is slow. \
              What was handed over does not count.",
-            Judge::Registry(stable),
+            Judge::Leases(stable),
         ),
     ],
     items: &[],

@@ -110,8 +110,8 @@ pub fn next_of_dead(id: &str, answers_others: bool, ask: &str) -> String {
     match answers_others {
         true => next_of_running(id, ask),
         false => format!(
-            "omnirelay mesh peers forget {id}    # if it is gone for good; else start it again, or where its daemon runs: {ask}, \
-             for its store may refuse it"
+            "systemctl start omnirelayd    # start it again, on the host of {id}; where its daemon runs: {ask}, for its store may refuse \
+             it; if {id} is gone for good: omnirelay mesh peers forget {id}"
         ),
     }
 }

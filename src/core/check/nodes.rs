@@ -157,10 +157,15 @@ fn fit(facts: &MeshFacts) -> Finding {
 }
 
 fn disk(facts: &MeshFacts) -> Finding {
-    Finding::of_item(facts, DATA_DISK, Verdict::Warn, "every disk has room", "the daemons do not say")
+    let is_full = |node: &pb::GetNodeResponse| node.disk_free_bytes.is_some_and(|free| free < DISK_FULL);
+    let verdict = if facts.told().any(|(_, node)| is_full(node)) { Verdict::Fail } else { Verdict::Warn };
+    Finding::of_item(facts, DATA_DISK, verdict, "every disk has room", "the daemons do not say")
         .about_themselves()
         .next("df -h    # on that host: make room on that disk, or move node.dataDir")
 }
+
+/// Below so many bytes that are free a disk is as good as full: what is to be sealed or kept may not be written any more.
+const DISK_FULL: u64 = 16 << 20;
 
 /// How far the clocks of the hosts are from the store's, which each node knows, in milliseconds: what an answer takes on its
 /// way changes nothing of it. Daemons that do not say it are older.
@@ -168,7 +173,7 @@ fn skews(facts: &MeshFacts) -> Vec<(&str, i64)> {
     facts.told().filter_map(|(id, node)| Some((id, clock_ahead_ms(node)?))).collect()
 }
 
-/// How far the clock of a node's host is before the store's, in milliseconds.
+/// How far the clock of a node's host is ahead of the store's, in milliseconds.
 pub fn clock_ahead_ms(node: &pb::GetNodeResponse) -> Option<i64> {
     let (host, store) = (millis(node.host_time.as_ref()?).0, millis(node.generated_at.as_ref()?).0);
     Some(host.cast_signed() - store.cast_signed())
@@ -217,7 +222,7 @@ fn compared(facts: &MeshFacts) -> Finding {
         let hint = if is_left_ahead { RESET } else { "chronyc tracking    # on the store's host" };
         return Finding::of_skew(ms, text, fine, hint).seen_by(by());
     }
-    let which = if *skew < 0 { "behind" } else { "before" };
+    let which = if *skew < 0 { "behind" } else { "ahead of" };
     let text = format!("the clock of {id} is {ms}ms {which} the store's (limit {SKEW_WARN_MS}ms)");
     // Of one host nobody knows whether it is its clock.
     let hint = match most < -CLOCKS_APART_MS {

@@ -94,8 +94,18 @@ fn store(facts: &MeshFacts) -> Finding {
         } else {
             format!(" for {}", some_of(&by().collect::<Vec<_>>(), NAMED_MAX))
         };
-        return Finding::fail(format!("the {} store has not answered for {longest}ms{all}", own.store))
-            .hint("omnirelay mesh check --wait 30s    # answers are from memory until then, and changes are refused")
+        let why = facts.told().find(|(_, node)| node.stale && !node.store_trouble.is_empty());
+        let why = why.map(|(_, node)| format!(": {}", node.store_trouble)).unwrap_or_default();
+        let hint = match why.contains("did not let us authenticate") {
+            true => {
+                "put store.passwordFile right on that host (or the user in store.url), then restart omnirelayd there"
+            }
+            false => {
+                "omnirelay mesh check --wait 30s    # answers are from memory until then, and changes are refused"
+            }
+        };
+        return Finding::fail(format!("the {} store has not answered for {longest}ms{all}{why}", own.store))
+            .hint(hint)
             .seen_by(by());
     }
     let restoring = facts.told().filter(|(_, node)| node.stale).map(|(id, _)| id).collect::<Vec<_>>();

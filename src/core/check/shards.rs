@@ -18,41 +18,41 @@ pub static CATEGORY: Category = Category {
             "every shard has an owner",
             "Nobody may own some shards: no node is left that the rules of their namespace allow. Or their owners are gone and \
              nobody has given them to others yet. Work for them waits.",
-            Judge::Registry(owned),
+            Judge::Leases(owned),
         ),
         Check::new(
             "shards-controller",
             "somebody places shards",
             "Whoever leads the scope `global-control` gives shards their owners. It is not there, or nobody leads it: no namespace \
              is made, and the shards of nodes that are gone or drained stay with them.",
-            Judge::Registry(controller),
+            Judge::Leases(controller),
         ),
         Check::new(
             "shards-paused",
             "no shard is paused or disabled",
-            "An operator has paused or disabled shards. They stay so until somebody resumes or enables them: what is paused does \
+            "An operator has paused or disabled shards. They stay so until somebody resumes them: what is paused does \
              not move for balance, and nobody serves what is disabled.",
-            Judge::Registry(paused),
+            Judge::Leases(paused),
         ),
         Check::new(
             "shards-rebalancing",
             "what is to be done with shards is done",
             "A plan has failed, waits for somebody, or is held up: by the brake, by a node that is in doubt, or because too \
              few nodes may own shards.",
-            Judge::Registry(rebalancing),
+            Judge::Leases(rebalancing),
         ),
         Check::new(
             "shards-balance",
             "no node has much more than its share",
             "A node owns a quarter more shards than its share by weight, or has more to do than its thresholds allow.",
-            Judge::Registry(balanced),
+            Judge::Leases(balanced),
         ),
         Check::new(
             "shards-holders",
             "every namespace names who may hold its shards",
             "Callers of the mesh have to prove who they are, and the policy of a namespace names no `holders`: whoever may connect \
              gets fence tokens of its shards, and reports what there is to do for nodes.",
-            Judge::Registry(held),
+            Judge::Leases(held),
         ),
     ],
     items: &[],
@@ -89,7 +89,7 @@ fn paused(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
     let finding = judged(registry, &paused, "none is", Verdict::Warn, "shards are paused or disabled");
     match paused.first() {
         Some((first, _)) => finding.hint(format!(
-            "omnirelay mesh shards list --namespace {first}    # then omnirelay mesh shards resume, or enable"
+            "omnirelay mesh shards list --namespace {first}    # which; then omnirelay mesh shards resume {first}/SHARD, paused or disabled"
         )),
         None => finding,
     }
@@ -106,7 +106,9 @@ fn rebalancing(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
         let waiting = words(&[State::Investigating, State::RebalancePending]);
         return judged(registry, &waiting, "nothing is held up", Verdict::Warn, "something waits");
     }
-    judged(registry, &failed, "", Verdict::Fail, "plans have failed")
+    let is_owned = |one: &pb::Namespace| one.orphaned == 0 && one.unowned == 0;
+    let verdict = if registry.namespaces.iter().all(is_owned) { Verdict::Warn } else { Verdict::Fail };
+    judged(registry, &failed, "", verdict, "plans have failed")
 }
 
 fn balanced(registry: &RegistryFacts, _: &MeshFacts) -> Finding {

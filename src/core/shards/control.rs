@@ -287,6 +287,12 @@ impl<'a> Deciding<'a> {
         self.scene.members.values().filter(is_in_doubt).find(owns)
     }
 
+    /// Whether every shard has an owner that is there.
+    fn all_are_owned(&self) -> bool {
+        let is_there = |owner: &str| self.scene.members.get(owner).is_some_and(|member| !member.is_gone());
+        self.scene.shards.iter().all(|(_, value)| is_there(&value.owner))
+    }
+
     /// When the last plan ended.
     fn plan_ended(&self) -> Millis {
         self.scene.namespace.plan_ended.as_ref().map(millis).unwrap_or_default().as_of(self.scene.now)
@@ -301,7 +307,8 @@ impl<'a> Deciding<'a> {
         let cools = self.scene.now < ended.after(cooldown);
         let is_told = self.scene.now < ended.after(cooldown.max(FAILED_TOLD));
         match last.map(|plan| (plan.state(), plan)) {
-            Some((PlanState::Failed, plan)) if is_told => {
+            // Of what the controller did by itself there is nothing to be done once all is well.
+            Some((PlanState::Failed, plan)) if is_told && !(plan.automatic && self.all_are_owned()) => {
                 (State::Failed, format!("plan {}: {}", plan.plan_id, plan.state_reason))
             }
             Some((PlanState::Completed, plan)) if cools => {

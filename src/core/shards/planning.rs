@@ -178,14 +178,16 @@ pub fn standing(standing: Standing) -> &'static str {
     }
 }
 
-/// The most that a node has beside its share by weight, rounded up, among those that may get some; `None`: there is none, or nothing to
-/// own.
+/// The most that a node has beside its share by weight, rounded up, among those that may get some; whoever has no more than the rules
+/// let it have is even, which of few shards may be half as many again. `None`: there is nobody, or nothing to own.
 fn imbalance(nodes: &[Node<'_>], loads: &[Load], of: impl Fn(&Load) -> usize) -> Option<f64> {
     let sharing = || nodes.iter().zip(loads).filter(|(node, _)| node.gets());
     let weights: f64 = sharing().map(|(node, _)| node.weight.number()).sum();
     let all: f64 = sharing().map(|(_, load)| of(load) as f64).sum();
-    let beside =
-        |(node, load): (&Node<'_>, &Load)| of(load) as f64 / (all * node.weight.number() / weights).ceil();
+    let beside = |(node, load): (&Node<'_>, &Load)| {
+        let ratio = of(load) as f64 / (all * node.weight.number() / weights).ceil();
+        if of(load) <= load.most { ratio.min(1.0) } else { ratio }
+    };
     (all > 0.0).then(|| sharing().map(beside).fold(0.0, f64::max))
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use omnirelay_core::text::count;
 
 use super::{Answer, Attempts, Client};
+use crate::cli::frame::address::SOCKET_OF_UNIT;
 use crate::cli::frame::error::{self, CliError};
 use crate::cli::frame::failure::{Failure, FailureKind};
 use crate::cli::frame::rpc::{Call, lower_camel};
@@ -35,7 +36,10 @@ impl Client {
             Some(error) if error.is(reasons::OUTCOME_UNKNOWN) => outcome_unknown(call, error),
             // "Nothing was changed" is said of this try; an earlier one may have arrived.
             Some(error) if unknown && error.exit() == Exit::Unavailable && attempts.may_have_arrived => {
-                outcome_unknown(call, error)
+                let cause = error.body().cause.clone().unwrap_or_else(|| error.body().message.clone());
+                let cause =
+                    format!("a first try was sent and not answered; what was said of the last one: {cause}");
+                outcome_unknown(call, error.cause(cause))
             }
             Some(error) => error,
             None if unknown => {
@@ -119,6 +123,12 @@ impl Client {
             _ => error,
         };
         match kind {
+            FailureKind::OtherName if !of_relay => error
+                .hint("ask under a name that is in the certificate, or give that one: --tls-server-name NAME")
+                .hint(
+                    "or have the certificate name this one: control.hosts of that daemon's configuration, then restart it",
+                )
+                .hint(origin),
             FailureKind::Untrusted if !of_relay => error
                 .hint(
                     "name the authority of the mesh with --tls-ca FILE  # omnirelay cert ca export prints it",
@@ -129,7 +139,7 @@ impl Client {
                 .hint("show one that is valid with --tls-cert FILE and --tls-key FILE")
                 .hint("omnirelay cert inspect FILE   # what the one that was shown says")
                 .hint(origin),
-            FailureKind::Untrusted => error
+            FailureKind::Untrusted | FailureKind::OtherName => error
                 .hint("name whoever signed it with --relay-ca FILE, in PEM")
                 .hint("ask under a name that is in the certificate, with relay.advertise or --relay-addr")
                 .hint(origin),
@@ -152,6 +162,10 @@ impl Client {
                     .hint("omnirelay context list        # or choose another mesh")
                     .hint(origin)
             }
+            FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable if has_local_daemon() => error
+                .hint(format!("omnirelay --addr unix:{SOCKET_OF_UNIT} ...  # as root: the daemon of this host"))
+                .hint("omnirelay context list        # or choose another mesh")
+                .hint(origin),
             FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable => error
                 .hint("omnirelay up                  # start a development mesh here")
                 .hint("omnirelay context list        # or choose another mesh")
@@ -162,6 +176,11 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether the package's daemon listens on this host.
+fn has_local_daemon() -> bool {
+    std::path::Path::new(SOCKET_OF_UNIT).exists()
 }
 
 /// A mutation of which nobody can say whether it was carried out.

@@ -91,7 +91,7 @@ fn bad_cases_of_clocks() -> Vec<Case> {
         facts
     };
     vec![
-        ("nodes-clocks", hosts([5, 1_000]), Verdict::Warn, "node-2 is 1000ms before"),
+        ("nodes-clocks", hosts([5, 1_000]), Verdict::Warn, "node-2 is 1000ms ahead of"),
         ("nodes-clocks", hosts([5, -3_600_000]), Verdict::Fail, "node-2 is 3600000ms behind"),
         ("nodes-clocks", hosts([60_000, 60_100]), Verdict::Fail, "the store's is 60100ms off"),
         (
@@ -187,6 +187,7 @@ fn bad_cases_of_identity() -> Vec<Case> {
         ("identity-signed-records", with_trouble(1, "signed-records", "eve"), Verdict::Fail, "node-1: eve"),
         ("identity-issuers", with_trouble(1, "issuers", "none"), Verdict::Fail, "node-1: none"),
         ("identity-second-issuer", with_trouble(1, "second-issuer", "a"), Verdict::Warn, "node-1: a"),
+        ("identity-administrators", with_trouble(1, "administrators", "no"), Verdict::Warn, "node-1: no"),
         (
             "identity-unsigned-records",
             with_trouble(1, "unsigned-records", "all"),
@@ -211,6 +212,9 @@ fn bad_cases_of_shards() -> Vec<Case> {
         one.spec.as_mut().unwrap().policy.as_mut().unwrap().holders.clear();
     };
     let waits = state(State::RebalancePending, "plan 7 waits");
+    let failed_without_owners = with(&|one| {
+        (one.state, one.state_reason, one.orphaned) = (State::Failed.into(), "n2 is dead".to_owned(), 1);
+    });
     vec![
         ("shards-owned", with(&|one| one.unowned = 3), Verdict::Fail, "no owner: 3 of 8 of orders"),
         ("shards-owned", with(&|one| one.orphaned = 2), Verdict::Fail, "gone: 2 of 8 of orders"),
@@ -227,7 +231,8 @@ fn bad_cases_of_shards() -> Vec<Case> {
             "nobody leads global-control",
         ),
         ("shards-paused", with(&|one| one.paused = 2), Verdict::Warn, "disabled: 2 of 8 of orders"),
-        ("shards-rebalancing", state(State::Failed, "n2 is dead"), Verdict::Fail, "orders (n2"),
+        ("shards-rebalancing", state(State::Failed, "n2 is dead"), Verdict::Warn, "failed: orders (n2"),
+        ("shards-rebalancing", failed_without_owners, Verdict::Fail, "failed: orders (n2"),
         ("shards-rebalancing", state(State::Investigating, "brake"), Verdict::Warn, "waits: orders (brake)"),
         ("shards-rebalancing", waits, Verdict::Warn, "orders (plan 7 waits)"),
         ("shards-balance", with(&|one| one.imbalance = Some(1.26)), Verdict::Warn, "orders (1.26 times"),

@@ -347,6 +347,19 @@ fn what_older_daemons_do_not_say_is_left_out() {
 }
 
 #[test]
+fn a_node_whose_store_is_silent_does_not_judge_leases() {
+    let mut facts = with_registry(|registry| registry.scopes = vec![scope("global-control", "", 0)]);
+    let judged =
+        |facts: &MeshFacts| ["leadership-led", "shards-controller"].map(|id| found(id, facts).verdict);
+    assert_eq!(judged(&facts), [Verdict::Fail; 2]);
+    let own = facts.nodes[0].said.as_mut().unwrap();
+    (own.stale, own.stale_ms, own.store_trouble) = (true, Some(9_000), "WRONGPASS".to_owned());
+    assert_eq!(judged(&facts), [Verdict::Unknown; 2]);
+    assert!(found("leadership-led", &facts).text.contains("node-1 cannot know it"));
+    assert!(found("registry-store", &facts).text.ends_with("9000ms for node-1: WRONGPASS"));
+}
+
+#[test]
 fn who_comes_in_without_proof_is_told() {
     let cases = [
         ("nobody", Verdict::Pass, "nobody comes in without proof", false),
@@ -369,7 +382,7 @@ fn nobody_is_told_to_start_what_runs() {
         registry.peers[1] = dead;
     });
     let is_off = with_registry(|registry| registry.peers[1] = peer("node-2", Status::Dead));
-    for (facts, said) in [(runs, "its daemon runs, for node-2 answers"), (is_off, "else start it again")] {
+    for (facts, said) in [(runs, "its daemon runs, for node-2 answers"), (is_off, "start it again")] {
         let hint = found("membership-dead", &facts).hint.unwrap();
         assert!(hint.contains(said) && hint.contains("--addr node-2.test:17420 mesh check"), "{hint}");
     }
