@@ -151,6 +151,7 @@ pub fn read(
         let origin = source_of(&sources, &key);
         ConfigError::Value { key, origin, what: chain(error.inner()) }
     })?;
+    warnings.extend(config.registers.strangers(&config.security.federated_clusters));
     Ok(Loaded { config, sources, warnings })
 }
 

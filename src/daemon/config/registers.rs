@@ -118,7 +118,21 @@ impl RegistersConfig {
         self.exchange_interval.0.min(self.advertisement_ttl.0 / 4)
     }
 
-    fn check_peer_services(&self, federated: &[FederatedClusterConfig]) -> Result<(), Invalid> {
+    /// What is said of peer services of clusters that are not federated: they may be, once the configuration is read anew.
+    pub fn strangers(&self, federated: &[FederatedClusterConfig]) -> Vec<String> {
+        let is_federated = |cluster: &str| federated.iter().any(|known| known.cluster == cluster);
+        let clusters = self.peer_services.iter().filter_map(PeerServiceConfig::cluster);
+        clusters
+            .filter(|cluster| !is_federated(cluster))
+            .map(|cluster| {
+                format!(
+                    "registers.peerServices: `{cluster}` is none of security.federatedClusters, so nothing is pushed to it until it is"
+                )
+            })
+            .collect()
+    }
+
+    fn check_peer_services(&self) -> Result<(), Invalid> {
         const KEY: &str = "registers.peerServices";
         if self.peer_services.len() > PEER_SERVICES_MAX {
             let what = format!("{} are more than {PEER_SERVICES_MAX}", self.peer_services.len());
@@ -129,10 +143,6 @@ impl RegistersConfig {
             let url = service.read().map_err(|what| (KEY, what))?;
             if seen.contains(&url) {
                 return Err((KEY, format!("`{url}` stands there twice")));
-            }
-            let is_federated = |cluster: &str| federated.iter().any(|known| known.cluster == cluster);
-            if let Some(cluster) = service.cluster().filter(|cluster| !is_federated(cluster)) {
-                return Err((KEY, format!("`{cluster}` is none of security.federatedClusters")));
             }
             seen.push(url);
         }
@@ -150,12 +160,12 @@ impl RegistersConfig {
 }
 
 impl Section for RegistersConfig {
-    fn check(&self, config: &Config) -> Result<(), Invalid> {
+    fn check(&self, _: &Config) -> Result<(), Invalid> {
         let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
         within("registers.advertisementTtl", self.advertisement_ttl, second * 2, day)?;
         within("registers.resyncInterval", self.resync_interval, second, day)?;
         within("registers.exchangeInterval", self.exchange_interval, second, second * 3600)?;
-        self.check_peer_services(&config.security.federated_clusters)?;
+        self.check_peer_services()?;
         self.check_resync_peers()?;
         // A resync may name any other pool.
         self.peer_services_tls.check(&PEER_SERVICES_TLS, true)
@@ -213,6 +223,22 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_service_of_a_cluster_that_is_not_federated_is_warned_of() {
+        let warnings = |cluster: &str| {
+            let set = [
+                "security.federatedClusters=[{cluster: west, trustDomain: west.example, bundle: west.pem}]"
+                    .to_owned(),
+                format!(
+                    "registers.peerServices=[{{url: 'https://peer:8443', cluster: {cluster}}}, http://127.0.0.1:1]"
+                ),
+            ];
+            load(None, std::iter::empty(), &set, &[]).unwrap().warnings
+        };
+        assert_eq!(warnings("west"), [""; 0]);
+        assert!(warnings("esat")[0].contains("`esat` is none of security.federatedClusters"));
+    }
+
+    #[test]
     fn others_are_pushed_to_before_anything_runs_out_there() {
         let cases: [(&str, &[&str], u64); 3] = [
             ("by default", &[], 150),
@@ -253,11 +279,6 @@ mod tests {
             ("TLS", "[https://peer:8443]", Ok(1)),
             ("a federated node", "[{url: 'https://peer:8443', cluster: west}]", Ok(1)),
             ("one in plaintext", "[{url: 'http://peer:8443', cluster: west}]", Err("by https:// only")),
-            (
-                "one of another cluster",
-                "[{url: 'https://peer:8443', cluster: esat}]",
-                Err("`esat` is none of security.federatedClusters"),
-            ),
             ("one of no cluster", "[{url: 'https://peer:8443'}]", Err("{url: https://HOST:PORT")),
             ("another scheme", "[ftp://peer]", Err("`ftp://` is not spoken")),
             ("no scheme", "['peer-service']", Err("write https://HOST:PORT")),
