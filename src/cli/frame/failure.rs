@@ -226,7 +226,7 @@ const ENDED_OR_NOT_BEGUN: &str = "it has ended, or not begun";
 const ENDED: &str = "it has ended";
 const NOT_BEGUN: &str = "it has not begun";
 
-/// Why a certificate proves nothing.
+/// What kind of failure it is that a certificate is not believed.
 fn kind_of(why: &rustls::CertificateError) -> FailureKind {
     match why {
         rustls::CertificateError::NotValidForName
@@ -235,6 +235,7 @@ fn kind_of(why: &rustls::CertificateError) -> FailureKind {
     }
 }
 
+/// Why a certificate proves nothing.
 fn distrust(why: &rustls::CertificateError) -> String {
     format!("its certificate proves nothing: {}", untrusted(why))
 }

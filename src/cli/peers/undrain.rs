@@ -60,6 +60,7 @@ pub async fn run(args: &UndrainArgs, session: &mut Session) -> Result<Exit, CliE
     let waits = args.restore && !args.write.is_dry_run();
     let until = Instant::now() + args.timeout.0;
     if waits {
+        args.write.check(session, ids.len())?;
         until_alive(session, &ids, until).await?;
     }
     let change = Change {

@@ -185,12 +185,11 @@ impl Check {
                 let found = judge(registry, facts);
                 let silent = facts.own().filter(|own| own.stale && own.stale_ms.is_some());
                 // What its memory has of leases is over.
-                match silent.filter(|_| found.verdict.is_wrong()) {
-                    Some(own) => Finding::unknown(format!(
-                        "{} cannot know it, for its store does not answer: ask another node",
-                        own.local_node_id
-                    ))
-                    .hint("omnirelay mesh check --addr HOST:PORT    # of a node whose store answers"),
+                match silent.filter(|_| found.verdict != Verdict::Skip) {
+                    Some(own) => {
+                        Finding::unknown(format!("{} cannot know it, for its store does not answer", own.local_node_id))
+                            .hint("omnirelay mesh check --addr HOST:PORT    # of a node whose store answers, if there is one")
+                    }
                     None => found,
                 }
             }

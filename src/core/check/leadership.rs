@@ -30,14 +30,14 @@ pub static CATEGORY: Category = Category {
             "leadership-drained",
             "no node that drains leads",
             "A node was told to hand over what it leads, and nobody can take it: none is allowed to, or none lives.",
-            Judge::Leases(drained),
+            Judge::Registry(drained),
         ),
         Check::new(
             "leadership-stable",
             "no scope loses its leader often",
             "Leases of a scope ran out several times within an hour: nodes that come and go, or a store that is slow. \
              What was handed over does not count.",
-            Judge::Leases(stable),
+            Judge::Registry(stable),
         ),
     ],
     items: &[],

@@ -95,16 +95,16 @@ fn store(facts: &MeshFacts) -> Finding {
             format!(" for {}", some_of(&by().collect::<Vec<_>>(), NAMED_MAX))
         };
         let why = facts.told().find(|(_, node)| node.stale && !node.store_trouble.is_empty());
-        let why = why.map(|(_, node)| format!(": {}", node.store_trouble)).unwrap_or_default();
-        let hint = match why.contains("did not let us authenticate") {
+        let told = why.map(|(id, node)| format!("; {id}: {}", node.store_trouble)).unwrap_or_default();
+        let hint = match ["WRONGPASS", "NOAUTH"].iter().any(|word| told.contains(word)) {
             true => {
-                "put store.passwordFile right on that host (or the user in store.url), then restart omnirelayd there"
+                "systemctl restart omnirelayd    # on that host, once store.passwordFile and the user of store.url are right there"
             }
             false => {
                 "omnirelay mesh check --wait 30s    # answers are from memory until then, and changes are refused"
             }
         };
-        return Finding::fail(format!("the {} store has not answered for {longest}ms{all}{why}", own.store))
+        return Finding::fail(format!("the {} store has not answered for {longest}ms{all}{told}", own.store))
             .hint(hint)
             .seen_by(by());
     }

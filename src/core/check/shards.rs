@@ -32,7 +32,7 @@ pub static CATEGORY: Category = Category {
             "no shard is paused or disabled",
             "An operator has paused or disabled shards. They stay so until somebody resumes them: what is paused does \
              not move for balance, and nobody serves what is disabled.",
-            Judge::Leases(paused),
+            Judge::Registry(paused),
         ),
         Check::new(
             "shards-rebalancing",
@@ -52,7 +52,7 @@ pub static CATEGORY: Category = Category {
             "every namespace names who may hold its shards",
             "Callers of the mesh have to prove who they are, and the policy of a namespace names no `holders`: whoever may connect \
              gets fence tokens of its shards, and reports what there is to do for nodes.",
-            Judge::Leases(held),
+            Judge::Registry(held),
         ),
     ],
     items: &[],
@@ -106,8 +106,12 @@ fn rebalancing(registry: &RegistryFacts, _: &MeshFacts) -> Finding {
         let waiting = words(&[State::Investigating, State::RebalancePending]);
         return judged(registry, &waiting, "nothing is held up", Verdict::Warn, "something waits");
     }
-    let is_owned = |one: &pb::Namespace| one.orphaned == 0 && one.unowned == 0;
-    let verdict = if registry.namespaces.iter().all(is_owned) { Verdict::Warn } else { Verdict::Fail };
+    let is_failed = |one: &&pb::Namespace| one.state() == State::Failed;
+    let waits = |one: &pb::Namespace| one.orphaned > 0 || one.unowned > 0;
+    let verdict = match registry.namespaces.iter().filter(is_failed).any(waits) {
+        true => Verdict::Fail,
+        false => Verdict::Warn,
+    };
     judged(registry, &failed, "", verdict, "plans have failed")
 }
 

@@ -132,11 +132,20 @@ impl Sealer {
     /// Seals until a foreign seal stands in its way, and that is for ever.
     pub async fn run(mut self) {
         wait_for(self.registry.view(), Revision(0)).await;
-        let (mut failures, faults_told) = (Failures::default(), FaultLimiter::default());
+        let (mut failures, faults_told, mut is_unsettled) =
+            (Failures::default(), FaultLimiter::default(), false);
         loop {
             let ended = match self.settle().await {
-                Ok(()) => self.seal_what_comes().await,
-                Err(error) => Err(error),
+                Ok(()) => {
+                    if std::mem::take(&mut is_unsettled) {
+                        self.registry.audit_faults().note_failing(None);
+                    }
+                    self.seal_what_comes().await
+                }
+                Err(error) => {
+                    is_unsettled = true;
+                    Err(error)
+                }
             };
             // Only a seal shows that sealing works: the store may answer while the disk does not.
             if std::mem::take(&mut self.kept) {

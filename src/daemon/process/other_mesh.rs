@@ -29,7 +29,10 @@ pub async fn check(store: &dyn Store, files: &IdentityFiles) -> Result<(), Strin
             warn!(%error, "not known whether the store is of this mesh");
             return Ok(());
         }
-        Err(_elapsed) => return Ok(()),
+        Err(_elapsed) => {
+            warn!(within = ?WITHIN, "not known whether the store is of this mesh: it does not answer");
+            return Ok(());
+        }
     };
     let found = page.records.iter().find(|record| record.id == authority_id()).and_then(authority);
     match found {
@@ -60,6 +63,6 @@ fn refusal(store: &str) -> String {
          if it is the wrong store: put `store.url` right\n  \
          if this host is to become a node of that mesh: omnirelay token create there, and omnirelay mesh join here with \
          another data directory\n  \
-         if that store is to be of this mesh: empty it first, and start again"
+         if the authority of this mesh was replaced while this host was away: have it join again, as above, with omnirelay mesh join --force"
     )
 }

@@ -344,12 +344,10 @@ impl Registry {
                 return Ok(());
             }
             if self.view.silence().is_some() {
-                let why = self.view.connectivity().trouble().filter(|why| !why.is_empty());
-                let why = why.unwrap_or_else(|| "the store cannot be reached".to_owned());
-                let message = format!("this daemon has not loaded the registry yet: {why}");
-                return Err(Fault::new(reasons::STORE_UNAVAILABLE, message).hint(
-                    "try again, or another daemon; omnirelay mesh check says how the store of this one is",
-                ));
+                // Why not is for those alone who may read.
+                let message = "this daemon has not loaded the registry yet: the store cannot be reached";
+                return Err(Fault::new(reasons::STORE_UNAVAILABLE, message)
+                    .hint("try again, or another daemon; omnirelay mesh check at this one says why"));
             }
         }
     }

@@ -126,7 +126,8 @@ impl Client {
             FailureKind::OtherName if !of_relay => error
                 .hint("ask under a name that is in the certificate, or give that one: --tls-server-name NAME")
                 .hint(
-                    "or have the certificate name this one: control.hosts of that daemon's configuration, then restart it",
+                    "or have the certificate name this one: control.hosts in that daemon's configuration and a restart, where it issues; any \
+                     other joins again, with --name NAME",
                 )
                 .hint(origin),
             FailureKind::Untrusted if !of_relay => error

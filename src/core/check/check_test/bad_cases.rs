@@ -68,6 +68,8 @@ fn bad_cases_of_membership() -> Vec<Case> {
 
 fn bad_cases_of_nodes() -> Vec<Case> {
     let silent = || without_answer(NotAsked::Silent("at its mesh port: connection refused".to_owned()));
+    let mut full_disk = with_trouble(2, "data-disk", "3 MiB");
+    full_disk.nodes[1].said.as_mut().unwrap().disk_free_bytes = Some(3 << 20);
     let days_ahead = || without_answer(NotAsked::AtAnotherTime("at b:1: certificate expired".to_owned()));
     vec![
         ("nodes-answer", silent(), Verdict::Warn, "node-2: at its mesh port: connection refused"),
@@ -75,6 +77,7 @@ fn bad_cases_of_nodes() -> Vec<Case> {
         ("nodes-clocks", days_ahead(), Verdict::Fail, "node-2: at b:1: certificate expired"),
         ("nodes-ready", with_trouble(2, "view", "being loaded"), Verdict::Fail, "node-2: view: being"),
         ("nodes-disk", with_trouble(2, "data-disk", "3 MiB"), Verdict::Warn, "node-2: 3 MiB"),
+        ("nodes-disk", full_disk, Verdict::Fail, "node-2: 3 MiB"),
         ("nodes-fit", with_trouble(2, "later", "no part yet"), Verdict::Warn, "later on node-2: no part"),
         ("nodes-fit", with_trouble(1, "later", "no part yet"), Verdict::Warn, "later on node-1: no part"),
     ]

@@ -356,7 +356,11 @@ fn a_node_whose_store_is_silent_does_not_judge_leases() {
     (own.stale, own.stale_ms, own.store_trouble) = (true, Some(9_000), "WRONGPASS".to_owned());
     assert_eq!(judged(&facts), [Verdict::Unknown; 2]);
     assert!(found("leadership-led", &facts).text.contains("node-1 cannot know it"));
-    assert!(found("registry-store", &facts).text.ends_with("9000ms for node-1: WRONGPASS"));
+    facts.registry.as_mut().unwrap().scopes = vec![scope("global-control", "node-1", 0)];
+    assert_eq!(judged(&facts), [Verdict::Unknown; 2], "what its memory has is over");
+    let told = found("registry-store", &facts);
+    assert!(told.text.ends_with("9000ms for node-1; node-1: WRONGPASS"), "{}", told.text);
+    assert!(told.hint.unwrap().contains("store.passwordFile"));
 }
 
 #[test]

@@ -202,6 +202,14 @@ impl Certificates {
         };
         let is_sent = own.is_some_and(|own| own.number == number);
         let token_id = number.to_string();
+        if !is_sent && !caller.scopes.contains(Scope::MeshRead) {
+            let message = format!(
+                "{} may put out the token that it sends, and no other without mesh.read",
+                caller.principal
+            );
+            return Err(Fault::new(reasons::MISSING_SCOPE, message)
+                .hint("show the certificate of its holder, or send that token itself"));
+        }
         let of_list = of_list(caller, REVOKE_TOKEN, &asked.reason, asked.dry_run, hash);
         let changed = self.change(of_list, |reader, list, now| {
             let ends = held_token(reader, caller, &number).map(|held| held.expires_at);

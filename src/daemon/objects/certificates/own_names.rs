@@ -25,8 +25,9 @@ impl Keeper {
         if !std::mem::replace(&mut self.tried().has_told_names, true) && !lacking.is_empty() {
             warn!(
                 names = lacking.join(" "),
-                "the certificate of this node lacks names by which it is to be called; to have them, it joins again with a token \
-                 that has them: omnirelay token create --replace --node ID --name NAME, and omnirelay mesh join --force"
+                "the certificate of this node lacks names by which it is to be called; a renewal keeps those that it has, so it joins \
+                 again: omnirelay token create --replace --node ID --role ROLE --name NAME, and here omnirelay mesh join --force --name \
+                 NAME"
             );
         }
     }

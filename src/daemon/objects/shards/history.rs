@@ -193,6 +193,9 @@ struct First {
     /// And how large each is shown.
     read: BTreeMap<i64, (Read, usize)>,
     bytes: usize,
+    /// The first position of those that were left out: nothing from there on is taken, be it small, or it would be passed over by
+    /// whoever goes on behind the last one.
+    left_out: Option<i64>,
     /// Others follow.
     more: bool,
 }
@@ -201,13 +204,17 @@ impl First {
     /// Whole changes, so that whoever goes on behind the last position misses nothing.
     fn take(&mut self, read: Read) {
         let (at, change, shards) = &read;
+        if self.left_out.is_some_and(|first| change.position >= first) {
+            self.more = true;
+            return;
+        }
         let bytes =
             shards.iter().map(|shard| shown(*at, change, shard).encoded_len() + listing::ITEM_BYTES).sum();
         self.bytes += bytes;
         self.read.insert(change.position, (read, bytes));
         while self.read.len() > self.limit.max(1) || self.read.len() > 1 && self.bytes > BYTES_MAX {
-            let Some((_, (_, bytes))) = self.read.pop_last() else { break };
-            (self.bytes, self.more) = (self.bytes - bytes, true);
+            let Some((position, (_, bytes))) = self.read.pop_last() else { break };
+            (self.bytes, self.left_out, self.more) = (self.bytes - bytes, Some(position), true);
         }
     }
 }
@@ -275,5 +282,33 @@ fn shown(at: Millis, change: &pb::ShardMapChange, changed: &ChangedShard) -> pb:
         r#type: kind.into(),
         time: change.at,
         ..pb::ShardDiffNotification::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change whose reason alone is so large.
+    fn change(position: i64, bytes: usize) -> Read {
+        let change = pb::ShardMapChange { position, reason: "x".repeat(bytes), ..Default::default() };
+        (Millis(0), change, vec![ChangedShard::default()])
+    }
+
+    #[test]
+    fn nothing_is_passed_over_by_who_goes_on_behind_the_last_change() {
+        // One namespace after the other, as they are read: their positions go to and fro.
+        let mut first = First { limit: 1000, ..First::default() };
+        for (position, bytes) in [(10, BYTES_MAX / 2), (20, BYTES_MAX / 2), (30, 10), (15, 10), (25, 10)] {
+            first.take(change(position, bytes));
+        }
+        let taken: Vec<i64> = first.read.keys().copied().collect();
+        assert_eq!((taken, first.more), (vec![10, 15], true), "20 had no room");
+        let mut alone = First { limit: 1000, ..First::default() };
+        alone.take(change(10, BYTES_MAX * 2));
+        assert_eq!((alone.read.len(), alone.more), (1, false), "a change is told however large it is");
+        let mut two = First { limit: 2, ..First::default() };
+        [30, 10, 20].into_iter().for_each(|position| two.take(change(position, 1)));
+        assert_eq!((two.read.keys().copied().collect::<Vec<_>>(), two.more), (vec![10, 20], true));
     }
 }
