@@ -58,8 +58,9 @@ use ports::Addresses;
 use probes::{Probed, probes};
 use serving::Serving;
 
-/// How often a node that waits for its store looks whether it is ready.
-const READY_LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How soon a node that starts looks whether it is ready, and how often one that waits long for its store: each look asks all of it.
+const READY_LOOK_FIRST: Duration = Duration::from_millis(2);
+const READY_LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How often the store is tidied.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
@@ -116,6 +117,22 @@ pub enum NodeError {
     Metrics(#[from] prometheus::Error),
 }
 
+/// Looks at whether a node is ready, each after a tenth longer than the one before.
+struct ReadyLooks(Duration);
+
+impl ReadyLooks {
+    async fn pause(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 + self.0 / 10).min(READY_LOOK_EVERY);
+    }
+}
+
+impl Default for ReadyLooks {
+    fn default() -> Self {
+        Self(READY_LOOK_FIRST)
+    }
+}
+
 /// A running node. Dropping it ends it as a crash would.
 pub struct Node {
     registry: Arc<Registry>,
@@ -156,15 +173,17 @@ impl Node {
 
     /// Returns once the node is ready: `/readyz` says 200.
     pub async fn ready(&self) {
+        let mut looks = ReadyLooks::default();
         while !self.readiness.is_ready() {
-            tokio::time::sleep(READY_LOOK_EVERY).await;
+            looks.pause().await;
         }
     }
 
     /// Returns once the node is ready, or its store is known to be away.
     pub async fn ready_or_waiting(&self) {
+        let mut looks = ReadyLooks::default();
         while !self.readiness.is_ready() && self.registry.view().silence().is_none() {
-            tokio::time::sleep(READY_LOOK_EVERY).await;
+            looks.pause().await;
         }
     }
 

@@ -44,6 +44,10 @@ pub struct RenewArgs {
 }
 
 pub async fn run(args: &RenewArgs, session: &mut Session) -> Result<Exit, CliError> {
+    if !args.dir.is_dir() {
+        return Err(CliError::usage(format!("{} is no folder", args.dir.display()))
+            .hint("name the one that has key.pem, chain.pem and bundle.pem, as omnirelay cert issue --out wrote them"));
+    }
     let folder = Folder::of(&args.dir);
     let target = session.target()?.clone();
     if !target.addresses.iter().all(|address| address.is_tls()) {

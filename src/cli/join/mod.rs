@@ -186,6 +186,10 @@ fn at(address: Address, tls: TlsFiles) -> Target {
 async fn bundle(session: &Session, address: &Address) -> Result<String, CliError> {
     let settings = Settings { believes_anybody: true, ..session.settings.clone() };
     let client = super::frame::client::Client::new(&settings, at(address.clone(), TlsFiles::default()))?;
-    let document: Value = client.call(&Call::of(&BUNDLE, &json!({}))?).await?;
+    let asked = client.call(&Call::of(&BUNDLE, &json!({}))?).await;
+    let document: Value = asked.map_err(|error| match error.is(reasons::CERTIFICATE_REJECTED) {
+        true => error.hint("or name the control port with --server: the mesh port takes nodes alone, which have a certificate"),
+        false => error,
+    })?;
     Ok(text(&document, "bundlePem").to_owned())
 }

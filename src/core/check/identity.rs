@@ -1,8 +1,9 @@
 //! Checks of the identity of nodes: each has a certificate, and who may do what is as an issuer has signed it.
 
 use omnirelay_core::text::some_of;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-use super::facts::{MeshFacts, NAMED_MAX};
+use super::facts::{MeshFacts, NAMED_MAX, is_alive};
 use super::finding::{Category, Check, Finding, Judge, Verdict};
 
 /// The items of a node's readiness.
@@ -188,6 +189,7 @@ fn credentials(facts: &MeshFacts) -> Finding {
 }
 
 fn strangers(facts: &MeshFacts) -> Finding {
+    let is_stranger = |peer: &&pb::Peer| is_alive(peer) && !peer.unproven.is_empty();
     Finding::of_item(
         facts,
         WITHOUT,
@@ -195,7 +197,10 @@ fn strangers(facts: &MeshFacts) -> Finding {
         "every node that lives has one",
         "the daemon does not say",
     )
-    .next(enrol("NODE"))
+    .next(match facts.registry.as_ref().and_then(|registry| registry.peers.iter().find(is_stranger)) {
+        Some(peer) => enrol(&peer.node_id),
+        None => enrol("NODE"),
+    })
 }
 
 fn certificate(facts: &MeshFacts) -> Finding {

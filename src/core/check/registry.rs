@@ -106,7 +106,8 @@ fn store(facts: &MeshFacts) -> Finding {
         };
         return Finding::fail(format!("the {} store has not answered for {longest}ms{all}{told}", own.store))
             .hint(hint)
-            .seen_by(by());
+            .seen_by(by())
+            .about(by());
     }
     let restoring = facts.told().filter(|(_, node)| node.stale).map(|(id, _)| id).collect::<Vec<_>>();
     if !restoring.is_empty() {
