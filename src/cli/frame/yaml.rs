@@ -17,7 +17,7 @@ pub fn write(document: &Value, what: &str) -> Result<String, CliError> {
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
     let mut text = String::new();
     serde_saphyr::to_fmt_writer_with_options(&mut text, document, options).map_err(|error| {
-        CliError::local(reasons::ENCODING, &format!("cannot write {what} as YAML"), &error)
+        CliError::local(reasons::ENCODING, format!("cannot write {what} as YAML"), &error)
     })?;
     Ok(text)
 }

@@ -163,14 +163,9 @@ impl Client {
                     .hint("omnirelay context list        # or choose another mesh")
                     .hint(origin)
             }
-            FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable if has_local_daemon() => error
-                .hint(format!("omnirelay --addr unix:{SOCKET_OF_UNIT} ...  # as root: the daemon of this host"))
-                .hint("omnirelay context list        # or choose another mesh")
-                .hint(origin),
-            FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable => error
-                .hint("omnirelay up                  # start a development mesh here")
-                .hint("omnirelay context list        # or choose another mesh")
-                .hint(origin),
+            FailureKind::Refused | FailureKind::Lost | FailureKind::Unreachable => {
+                error.hint(own_daemon()).hint("omnirelay context list        # or choose another mesh").hint(origin)
+            }
             FailureKind::Timeout => error.hint("repeat with a longer --request-timeout").hint(origin),
             FailureKind::UnknownName | FailureKind::ConnectTimeout | FailureKind::NotHttp => {
                 error.hint("omnirelay context current -v  # where the address comes from").hint(origin)
@@ -179,9 +174,12 @@ impl Client {
     }
 }
 
-/// Whether the package's daemon listens on this host.
-fn has_local_daemon() -> bool {
-    std::path::Path::new(SOCKET_OF_UNIT).exists()
+/// How a daemon of this host is asked: that of the package's unit, where it is there.
+fn own_daemon() -> String {
+    match std::path::Path::new(SOCKET_OF_UNIT).exists() {
+        true => format!("omnirelay --addr unix:{SOCKET_OF_UNIT} ...  # as root: the daemon of this host"),
+        false => "omnirelay up                  # start a development mesh here".to_owned(),
+    }
 }
 
 /// A mutation of which nobody can say whether it was carried out.
