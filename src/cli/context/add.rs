@@ -79,7 +79,7 @@ pub async fn run(args: &AddArgs, session: &mut Session) -> Result<Exit, CliError
 /// That certificates are for an address that speaks TLS; says which files are not there yet.
 fn check_tls(addresses: &[Address], tls: &TlsFiles, session: &Session) -> Result<(), CliError> {
     let files: Vec<&PathBuf> = [&tls.ca, &tls.cert, &tls.key].into_iter().flatten().collect();
-    let plain = addresses.iter().find(|address| address.to_string().starts_with("http://"));
+    let plain = addresses.iter().find(|address| !address.is_tls() && address.socket().is_none());
     if let Some(plain) = plain.filter(|_| !files.is_empty()) {
         return Err(CliError::usage(format!("{plain} is not spoken to under TLS, and shows no certificate"))
             .hint(format!("add --address {}", plain.to_string().replacen("http://", "https://", 1)))

@@ -57,7 +57,11 @@ static OWN: [(&str, &str, &str); 11] = [
         "status of a peer, in its list",
         "The node was put out of the mesh: its certificate counts no more. omnirelay cert reinstate --node takes that back.",
     ),
-    ("elsewhere", "who asked for an operation", "Another node carries it out, or asked for it."),
+    (
+        "elsewhere",
+        "who asks a node of a federated cluster",
+        "Another node of this mesh fetches what it advertises, or none does yet; the one that answers does not.",
+    ),
     ("making", "state of a namespace", "Its shards are being made: so many of so many are there."),
     ("removing", "state of a namespace", "It and its shards are being removed."),
     (

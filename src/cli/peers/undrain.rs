@@ -15,6 +15,7 @@ use crate::cli::frame::args::WriteArgs;
 use crate::cli::frame::document::{items, number, text};
 use crate::cli::frame::error::CliError;
 use crate::cli::frame::global::Span;
+use crate::cli::frame::ids;
 use crate::cli::frame::list;
 use crate::cli::frame::rpc::{Leaf, Rpc};
 use crate::cli::frame::session::Session;
@@ -83,18 +84,15 @@ async fn until_alive(session: &Session, ids: &[String], until: Instant) -> Resul
     loop {
         let listed = list::whole(session, &LIST, "peers", json!({})).await?;
         let peers = items(&listed, "peers");
+        let known: Vec<&str> = peers.iter().map(|peer| text(peer, "nodeId")).collect();
         let status = |id: &String| {
-            let of =
-                |is: &dyn Fn(&str) -> bool| peers.iter().filter(|peer| is(text(peer, "nodeId"))).collect();
-            let (exact, begun): (Vec<_>, Vec<_>) =
-                (of(&|known| known == *id), of(&|known| known.starts_with(id.as_str())));
+            let exact = known.iter().copied().find(|known| known == id);
+            let full = exact.or_else(|| ids::by_prefix(id, &known, super::KIND).ok().flatten());
             // What is unknown is for the daemon to refuse, as is what stands for several.
-            match (exact.as_slice(), begun.as_slice()) {
-                ([peer], _) | ([], [peer]) => text(peer, "status").to_owned(),
-                _ => "alive".to_owned(),
-            }
+            let peer = full.and_then(|full| peers.iter().find(|peer| text(peer, "nodeId") == full));
+            peer.map_or("alive", |peer| text(peer, "status"))
         };
-        let gone = ids.iter().map(|id| (id, status(id))).find(|(_, status)| status != "alive");
+        let gone = ids.iter().map(|id| (id, status(id))).find(|(_, status)| *status != "alive");
         let Some((id, status)) = gone else { return Ok(()) };
         if Instant::now() > until {
             return Err(CliError::new(

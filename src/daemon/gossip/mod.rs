@@ -5,7 +5,7 @@ mod record;
 mod seeds;
 mod story;
 mod tell;
-mod unheard;
+mod unheard_nodes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ pub use record::{Says, SaysTooMuch};
 pub use seeds::Seeds;
 use story::Story;
 pub use story::{Chapter, Verdict};
-use unheard::Unheard;
+use unheard_nodes::UnheardNodes;
 
 /// How much waits to be sent over calls; what does not fit is dropped, as a datagram may be.
 const JOBS_MAX: usize = 512;
@@ -355,16 +355,14 @@ impl Gossip {
 
     /// Notes who is registered by now of whom only the name was known, and exchanges with whoever nobody told of.
     async fn know_registered(&self) {
-        let mut unheard = Unheard::default();
+        let mut unheard = UnheardNodes::default();
         loop {
             tokio::time::sleep(STRANGERS_EVERY).await;
-            self.step(|member, _| {
+            let alive = self.seeds.alive();
+            let unknown = self.step(|member, _| {
                 let known = member.strangers().filter(|node| self.seeds.is_known(node.as_str()));
                 let known: Vec<_> = known.cloned().collect();
                 known.iter().for_each(|node| member.know(node));
-            });
-            let alive = self.seeds.alive();
-            let unknown = self.step(|member, _| {
                 let is_unknown = |node: &&String| member.members().get(node.as_str()).is_none();
                 alive.iter().filter(is_unknown).cloned().collect::<BTreeSet<_>>()
             });

@@ -18,7 +18,7 @@ use crate::daemon::registry::view::{Reading, View, ViewRecord};
 const TOKEN_BYTES_MAX: usize = 2048;
 /// How large the items of one page may be together, in bytes as gRPC has them: its clients take messages of 4 MiB unless they
 /// are told otherwise.
-const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
+pub const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// The most items that a request may ask for in one page.
 const ITEMS_MAX: usize = 1000;
 /// What an item takes besides itself: its field's number and its length.

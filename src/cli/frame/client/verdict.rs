@@ -36,9 +36,9 @@ impl Client {
             Some(error) if error.is(reasons::OUTCOME_UNKNOWN) => outcome_unknown(call, error),
             // "Nothing was changed" is said of this try; an earlier one may have arrived.
             Some(error) if unknown && error.exit() == Exit::Unavailable && attempts.may_have_arrived => {
-                let cause = error.body().cause.clone().unwrap_or_else(|| error.body().message.clone());
+                let said = cause_of(&error);
                 let cause =
-                    format!("a first try was sent and not answered; what was said of the last one: {cause}");
+                    format!("a first try was sent and not answered; what was said of the last one: {said}");
                 outcome_unknown(call, error.cause(cause))
             }
             Some(error) => error,
@@ -182,11 +182,16 @@ fn own_daemon() -> String {
     }
 }
 
+/// What an error says of its cause, or all that it says.
+fn cause_of(error: &CliError) -> String {
+    error.body().cause.clone().unwrap_or_else(|| error.body().message.clone())
+}
+
 /// A mutation of which nobody can say whether it was carried out.
 fn outcome_unknown(call: &Call, error: CliError) -> CliError {
     let (flag, key) = call.repeat_with.clone().unwrap_or_default();
     let name = lower_camel(&flag.trim_start_matches('-').replace('-', "_"));
-    let cause = error.body().cause.clone().unwrap_or_else(|| error.body().message.clone());
+    let cause = cause_of(&error);
     CliError::new(reasons::OUTCOME_UNKNOWN, "the answer was lost: the change may have been made or not")
         .exiting(Exit::Timeout)
         .cause(cause)

@@ -22,7 +22,7 @@ use prost::Message;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::listing::{self, PageToken, Room};
+use super::listing::{self, AskedPage};
 use super::relays::{self, LiveRelay, Speaker, check_relay_id};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
@@ -31,7 +31,6 @@ use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 
 /// Records of agents; the key is the agent's id.
 pub const AGENT: Kind = Kind::of("agent");
-const PAGE_SIZE_MAX: usize = 1000;
 /// The most agents of one message of heartbeats.
 const HEARTBEATS_MAX: usize = 1000;
 /// How often a registration looks again when somebody else was faster.
@@ -82,7 +81,12 @@ fn placed<'a>(
     live: &'a Incarnations,
 ) -> impl Iterator<Item = (&'a Arc<ViewRecord>, Arc<AgentValue>)> {
     let known = reading.records.iter().filter_map(|record| Some((record, record.value::<AgentValue>()?)));
-    known.filter(|(_, value)| holds(live.get(&value.relay_id).copied(), value.relay_incarnation))
+    known.filter(|(_, value)| is_held(value, live))
+}
+
+/// Whether the relay that an agent was placed with lives still, in the same life.
+fn is_held(value: &AgentValue, live: &Incarnations) -> bool {
+    holds(live.get(&value.relay_id).copied(), value.relay_incarnation)
 }
 
 /// The message of a placement.
@@ -295,32 +299,30 @@ impl Agents {
     /// # Errors
     /// As of a list.
     pub async fn list(&self, asked: pb::ListAgentsRequest) -> Result<pb::ListAgentsResponse, Fault> {
-        let size = listing::page_size(asked.page_size, usize::MAX, PAGE_SIZE_MAX)?;
+        let filters = pb::ListAgentsRequest { relay_id: asked.relay_id.clone(), ..Default::default() };
+        let page = AskedPage::of(asked.page_size, &asked.page_token, request_hash(&filters))?;
         if !asked.relay_id.is_empty() {
             check_relay_id("relayId", &asked.relay_id)?;
         }
         self.registry.ready_for(&asked.min_revision).await?;
-        let query =
-            request_hash(&pb::ListAgentsRequest { relay_id: asked.relay_id.clone(), ..Default::default() });
-        let token = PageToken::decode(&asked.page_token, query)?;
         let live = relays::incarnations;
-        let (reading, live) = listing::read_with(&self.registry, &AGENT, token.as_ref(), live).await?;
+        let (reading, live) = listing::read_with(&self.registry, &AGENT, page.token.as_ref(), live).await?;
         let view = self.registry.view();
-        let wanted = placed(&reading, &live)
-            .filter(|(_, value)| asked.relay_id.is_empty() || asked.relay_id == value.relay_id);
+        let is_meant = |value: &AgentValue| {
+            is_held(value, &live) && (asked.relay_id.is_empty() || asked.relay_id == value.relay_id)
+        };
         let stale = view.silence();
         let is_stale = self.registry.is_stale();
         let tenancy = view.tenancy();
-        let item = |record: &ViewRecord| list_item(&tenancy, record, stale.is_some());
-        let bytes = |record: &ViewRecord| item(record).map_or(0, |item| item.encoded_len());
-        let room = Room::of(size);
-        let page = listing::page_of(wanted.map(|(record, _)| record), (room, bytes), token.as_ref());
-        let next =
-            page.next.map_or_else(String::new, |after| PageToken::encode(query, reading.cursor, after));
-        let agents = page.records.iter().filter_map(|record| item(record));
+        let item = |record: &ViewRecord| {
+            record.value::<AgentValue>().filter(|value| is_meant(value))?;
+            list_item(&tenancy, record, stale.is_some())
+        };
+        let (agents, next_page_token) =
+            page.cut(reading.cursor, reading.records.iter(), |record| [item(record)]);
         Ok(pb::ListAgentsResponse {
-            agents: agents.collect(),
-            next_page_token: next,
+            agents,
+            next_page_token,
             cursor: reading.cursor.to_string(),
             stale: is_stale,
             stale_ms: stale.map(whole_ms),

@@ -75,9 +75,13 @@ pub fn others(registry: &Registry) -> Vec<String> {
     of_others(registry, |peer| is_there(peer).then_some(())).into_iter().map(|(node, ())| node).collect()
 }
 
+/// Whether a peer is alive by its record.
+fn is_alive(peer: &PeerValue) -> bool {
+    peer.status == pb::peer::Status::Alive as i32
+}
+
 /// The other nodes that are alive.
 pub fn alive(registry: &Registry) -> Vec<String> {
-    let is_alive = |peer: &PeerValue| peer.status == pb::peer::Status::Alive as i32;
     of_others(registry, |peer| is_alive(peer).then_some(())).into_iter().map(|(node, ())| node).collect()
 }
 
@@ -85,8 +89,7 @@ pub fn alive(registry: &Registry) -> Vec<String> {
 /// whose clock is far ahead takes all certificates for ended.
 pub fn all_controls(registry: &Registry) -> Vec<(String, String)> {
     of_others(registry, |peer| {
-        let is_alive = peer.status == pb::peer::Status::Alive as i32;
-        peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone().filter(|_| is_alive)
+        peer.metadata.as_ref()?.endpoints.as_ref()?.control.clone().filter(|_| is_alive(peer))
     })
 }
 
@@ -103,9 +106,8 @@ pub fn fetchers(registry: &Registry, cluster: &str) -> Vec<String> {
     // Nodes of another mesh let in nobody who has no certificate.
     let unproven = unproven(registry.view());
     let others = of_others(registry, |peer| {
-        let is_alive = peer.status == pb::peer::Status::Alive as i32;
         let fetches = peer.metadata.as_ref()?.fetches.iter().any(|fetched| fetched == cluster);
-        (is_alive && fetches).then_some(())
+        (is_alive(peer) && fetches).then_some(())
     });
     let others = others.into_iter().map(|(node, ())| node).filter(|node| !unproven.contains_key(node));
     others.chain([registry.node_id().to_owned()]).collect()
@@ -117,7 +119,7 @@ pub fn live_with(registry: &Registry, is_so: impl Fn(&str, &pb::PeerMetadata) ->
     let records = registry.view().list(&PEER).records;
     let found = records.iter().filter_map(|record| {
         let (peer, node) = (record.value::<PeerValue>()?, &record.record.id.key);
-        let is_alive = peer.status == pb::peer::Status::Alive as i32 && !unproven.contains_key(node);
+        let is_alive = is_alive(&peer) && !unproven.contains_key(node);
         (is_alive && is_so(node, peer.metadata.as_ref()?)).then(|| node.clone())
     });
     found.collect()
@@ -137,9 +139,8 @@ fn of_others<T>(registry: &Registry, what: impl Fn(&PeerValue) -> Option<T>) -> 
 /// The other nodes that are alive and whose daemons know nothing of signed records.
 pub fn without_signed_records(registry: &Registry) -> Vec<String> {
     let found = of_others(registry, |peer| {
-        let is_alive = peer.status == pb::peer::Status::Alive as i32;
         let knows = peer.metadata.as_ref().is_some_and(|says| says.knows_signed_records);
-        (is_alive && !knows).then_some(())
+        (is_alive(peer) && !knows).then_some(())
     });
     found.into_iter().map(|(node, ())| node).collect()
 }
@@ -521,7 +522,7 @@ fn present(tenancy: &Tenancy<'_>, record: &ViewRecord) -> pb::Peer {
 
 /// What the record of a peer says with this value.
 fn recorded(record: &ViewRecord, value: PeerValue) -> pb::Peer {
-    let is_alive = value.status() == pb::peer::Status::Alive;
+    let is_alive = is_alive(&value);
     pb::Peer {
         node_id: record.record.id.key.clone(),
         status: value.status,

@@ -10,7 +10,7 @@ use omnirelay_wire::timestamp::millis;
 use pb::peer_health::State;
 
 use super::health::Heard;
-use super::of_others;
+use super::{is_alive, of_others};
 use crate::daemon::gossip::Gossip;
 use crate::daemon::registry::Registry;
 use crate::daemon::transport::Transport;
@@ -23,7 +23,6 @@ const NEW: Duration = Duration::from_secs(10);
 /// The other nodes that live and are not reached as they should be, in the order of their ids.
 pub fn reach(registry: &Registry, transport: &Transport, gossip: Option<&Gossip>) -> Vec<pb::PeerReach> {
     let (heard, now) = (Heard::of(gossip, registry.view()), registry.view().now());
-    let is_alive = |peer: &PeerValue| peer.status == pb::peer::Status::Alive as i32;
     let age = |peer: &PeerValue| {
         let since = peer.status_since.as_ref().map(millis).unwrap_or_default();
         Duration::from_millis(now.0.saturating_sub(since.0))

@@ -17,7 +17,7 @@ use omnirelay_wire::reasons;
 use prost::Message;
 use tokio::time::Instant;
 
-use super::listing::{self, PageToken, Room};
+use super::listing::{self, AskedPage};
 use crate::daemon::identity::caller::{Caller, Scope};
 use crate::daemon::registry::Registry;
 use crate::daemon::registry::mutate::request_hash;
@@ -26,7 +26,6 @@ use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
 
 /// Records of relays; the key is the relay's id.
 pub const RELAY: Kind = Kind::of("relay");
-const PAGE_SIZE_MAX: usize = 1000;
 /// The longest address of a relay in bytes: that of a host name.
 const ADDRESS_BYTES_MAX: usize = 253;
 /// How often a registration looks again when somebody else was faster.
@@ -257,11 +256,11 @@ impl Relays {
         asked: pb::ListRelaysRequest,
         agents: impl Fn(&View) -> BTreeMap<String, u32>,
     ) -> Result<pb::ListRelaysResponse, Fault> {
-        let size = listing::page_size(asked.page_size, usize::MAX, PAGE_SIZE_MAX)?;
-        self.registry.ready_for(&asked.min_revision).await?;
         let query = request_hash(&pb::ListRelaysRequest::default());
-        let token = PageToken::decode(&asked.page_token, query)?;
-        let (reading, agents) = listing::read_with(&self.registry, &RELAY, token.as_ref(), agents).await?;
+        let page = AskedPage::of(asked.page_size, &asked.page_token, query)?;
+        self.registry.ready_for(&asked.min_revision).await?;
+        let (reading, agents) =
+            listing::read_with(&self.registry, &RELAY, page.token.as_ref(), agents).await?;
         let Reading { cursor, records, .. } = reading;
         let stale = self.registry.view().silence();
         let is_stale = self.registry.is_stale();
@@ -270,13 +269,10 @@ impl Relays {
             let held = agents.get(&record.record.id.key).copied().unwrap_or(0);
             show(&tenancy, record, held, stale.is_some())
         };
-        let bytes = |record: &ViewRecord| item(record).map_or(0, |item| item.encoded_len());
-        let page = listing::page_of(records.iter(), (Room::of(size), bytes), token.as_ref());
-        let next = page.next.map_or_else(String::new, |after| PageToken::encode(query, cursor, after));
-        let relays = page.records.iter().filter_map(|record| item(record));
+        let (relays, next_page_token) = page.cut(cursor, records.iter(), |record| [item(record)]);
         Ok(pb::ListRelaysResponse {
-            relays: relays.collect(),
-            next_page_token: next,
+            relays,
+            next_page_token,
             cursor: cursor.to_string(),
             stale: is_stale,
             stale_ms: stale.map(whole_ms),

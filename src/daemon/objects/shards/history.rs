@@ -16,14 +16,12 @@ use super::filter::ShardFilter;
 use super::known::{Maps, SHARD_CHANGE, change_key, maps_with};
 use super::pb;
 use crate::core::shards::map::show;
-use crate::daemon::objects::{at_cursor, envelope, listing};
+use crate::daemon::objects::listing::{self, PAGE_BYTES_MAX};
+use crate::daemon::objects::{at_cursor, envelope};
 use crate::daemon::registry::Registry;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
-/// How large the changes of shards of an answer are together, in bytes; those of its first change of the map are there however
-/// large they are.
-const BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// Tells the versions of a namespace's map, the newest first.
 pub(super) async fn tell(
@@ -190,7 +188,7 @@ type Read = (Millis, pb::ShardMapChange, Vec<ChangedShard>);
 #[derive(Default)]
 struct First {
     limit: usize,
-    /// And how large each is shown.
+    /// And how large each is shown; the first is there however large it is.
     read: BTreeMap<i64, (Read, usize)>,
     bytes: usize,
     /// The first position of those that were left out: nothing from there on is taken, be it small, or it would be passed over by
@@ -212,7 +210,7 @@ impl First {
             shards.iter().map(|shard| shown(*at, change, shard).encoded_len() + listing::ITEM_BYTES).sum();
         self.bytes += bytes;
         self.read.insert(change.position, (read, bytes));
-        while self.read.len() > self.limit.max(1) || self.read.len() > 1 && self.bytes > BYTES_MAX {
+        while self.read.len() > self.limit.max(1) || self.read.len() > 1 && self.bytes > PAGE_BYTES_MAX {
             let Some((position, (_, bytes))) = self.read.pop_last() else { break };
             (self.bytes, self.left_out, self.more) = (self.bytes - bytes, Some(position), true);
         }
@@ -299,13 +297,15 @@ mod tests {
     fn nothing_is_passed_over_by_who_goes_on_behind_the_last_change() {
         // One namespace after the other, as they are read: their positions go to and fro.
         let mut first = First { limit: 1000, ..First::default() };
-        for (position, bytes) in [(10, BYTES_MAX / 2), (20, BYTES_MAX / 2), (30, 10), (15, 10), (25, 10)] {
+        for (position, bytes) in
+            [(10, PAGE_BYTES_MAX / 2), (20, PAGE_BYTES_MAX / 2), (30, 10), (15, 10), (25, 10)]
+        {
             first.take(change(position, bytes));
         }
         let taken: Vec<i64> = first.read.keys().copied().collect();
         assert_eq!((taken, first.more), (vec![10, 15], true), "20 had no room");
         let mut alone = First { limit: 1000, ..First::default() };
-        alone.take(change(10, BYTES_MAX * 2));
+        alone.take(change(10, PAGE_BYTES_MAX * 2));
         assert_eq!((alone.read.len(), alone.more), (1, false), "a change is told however large it is");
         let mut two = First { limit: 2, ..First::default() };
         [30, 10, 20].into_iter().for_each(|position| two.take(change(position, 1)));

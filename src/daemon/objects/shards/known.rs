@@ -118,11 +118,14 @@ impl Maps {
         Some(Self::both(view.list_at(&NAMESPACE, shards.cursor.revision)?, shards))
     }
 
-    /// As they were on the first page of a list.
+    /// As they were on the first page of a list; without a token as they are now.
     ///
     /// # Errors
     /// As of [`listing::read`].
     pub async fn of_page(registry: &Registry, token: Option<&PageToken>) -> Result<Self, Fault> {
+        if token.is_none() {
+            return Ok(registry.look(Self::of).await);
+        }
         let read = listing::read(registry, &SHARD, token).await?;
         Self::at(registry.view(), read).ok_or_else(listing::expired)
     }

@@ -142,8 +142,7 @@ impl Shards {
         let query = query_hash(&asked);
         let token = PageToken::decode(&asked.cursor, query)?;
         let maps = match &token {
-            None if asked.namespace.is_empty() => self.registry.look(Maps::of).await,
-            None => maps_with(&self.registry, &asked.namespace).await?,
+            None if !asked.namespace.is_empty() => maps_with(&self.registry, &asked.namespace).await?,
             token => Maps::of_page(&self.registry, token.as_ref()).await?,
         };
         let envelope = envelope(&self.registry);

@@ -88,10 +88,7 @@ pub async fn page_of_namespaces(
 ) -> Result<(String, Vec<pb::Namespace>, String), Fault> {
     let page = AskedPage::of(size, token, request_hash(&pb::ListNamespacesRequest::default()))?;
     registry.ready_for(min_revision).await?;
-    let maps = match &page.token {
-        None => registry.look(Maps::of).await,
-        token => Maps::of_page(registry, token.as_ref()).await?,
-    };
+    let maps = Maps::of_page(registry, page.token.as_ref()).await?;
     let nodes = Nodes::of(registry.view(), gossip);
     let (namespaces, next) = page.cut(maps.cursor, maps.namespaces.iter(), |record| {
         [maps.find(&record.record.id.key).map(|map| counted(&map, &nodes))]

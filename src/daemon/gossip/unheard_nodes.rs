@@ -14,9 +14,9 @@ const LATER_AT_A_TIME: f64 = 1.0;
 
 /// How often each was asked.
 #[derive(Default)]
-pub struct Unheard(BTreeMap<String, u32>);
+pub struct UnheardNodes(BTreeMap<String, u32>);
 
-impl Unheard {
+impl UnheardNodes {
     /// With whom to exchange, out of `unheard`, in a mesh of so many nodes; `chance` is 0 to 1, a new one with each call. One at a
     /// time: where many are unheard, the first of them tells of the others.
     pub fn ask(
@@ -48,8 +48,9 @@ mod tests {
 
     #[test]
     fn an_unheard_node_is_asked_at_once_and_later_now_and_then() {
-        let (mut asking, two) = (Unheard::default(), unheard(&["b", "c"]));
-        let asked = |asking: &mut Unheard, of: &BTreeSet<String>, chance: f64| asking.ask(of, 100, || chance);
+        let (mut asking, two) = (UnheardNodes::default(), unheard(&["b", "c"]));
+        let asked =
+            |asking: &mut UnheardNodes, of: &BTreeSet<String>, chance: f64| asking.ask(of, 100, || chance);
         for _ in 0..SOON {
             assert_eq!(asked(&mut asking, &two, 0.6).as_deref(), Some("b"));
             assert_eq!(asked(&mut asking, &two, 0.6).as_deref(), Some("c"), "by turns");
@@ -68,7 +69,7 @@ mod tests {
         let asked = (0..10_000)
             .filter(|_| {
                 let chance = random.f64();
-                Unheard::default().ask(&unheard(&["b"]), 10_000, || chance).is_some()
+                UnheardNodes::default().ask(&unheard(&["b"]), 10_000, || chance).is_some()
             })
             .count();
         assert!((32..128).contains(&asked), "{asked}");
