@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use omnirelay::daemon::config;
+use omnirelay_settings as config;
 use tempfile::TempDir;
 
 static DIRECTORY: OnceLock<TempDir> = OnceLock::new();

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use omnirelay::daemon::identity::Access;
-use omnirelay::daemon::identity::own::IdentityFiles;
-use omnirelay::daemon::audit::files::AuditFiles;
-use omnirelay::daemon::config;
-use omnirelay::daemon::node::{Node, NodeSpec};
+use omnirelay_identity::Access;
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_daemon::audit::files::AuditFiles;
+use omnirelay_settings as config;
+use omnirelay_daemon::node::{Node, NodeSpec};
 use omnirelay_store::MemoryStore;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -73,7 +73,7 @@ fn daemon() -> Daemon {
         audit: AuditFiles::open(directory.path(), "fuzz").expect("an audit folder"),
         telemetry: directory.path().join("telemetry"),
         process: None,
-        parts: omnirelay::daemon::parts::ALL,
+        parts: omnirelay_daemon::parts::ALL,
         access: Access::default(),
     };
     let node = runtime.block_on(async {

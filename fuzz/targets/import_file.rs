@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use omnirelay::cli::registers;
+use omnirelay_cli::registers;
 use tempfile::TempDir;
 
 static DIRECTORY: OnceLock<TempDir> = OnceLock::new();

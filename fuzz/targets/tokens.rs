@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use omnirelay::daemon::objects::listing::PageToken;
-use omnirelay::daemon::registry::cursor::Cursor;
+use omnirelay_nouns::listing::PageToken;
+use omnirelay_registry::cursor::Cursor;
 
 fuzz_target!(|text: &str| {
     if let Ok(cursor) = text.parse::<Cursor>() {

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    omnirelay::daemon::process::run::main()
+    omnirelay_daemon::process::run::main()
 }

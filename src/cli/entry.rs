@@ -66,20 +66,20 @@ pub fn parsed<A: clap::FromArgMatches>(matches: &ArgMatches) -> Result<A, CliErr
 /// The entry of a command: its name, its arguments, its `run` in the module, and what it prints for scripts.
 macro_rules! entry {
     ($name:literal, $args:ident, local, $leaves:expr, $documents:expr) => {
-        $crate::cli::entry::entry!(@ $name, $args, $args, $leaves, $documents, $crate::cli::entry::Run::Local(|matches, session| {
-            run(&$crate::cli::entry::parsed::<$args>(matches)?, session)
+        $crate::entry::entry!(@ $name, $args, $args, $leaves, $documents, $crate::entry::Run::Local(|matches, session| {
+            run(&$crate::entry::parsed::<$args>(matches)?, session)
         }))
     };
     ($name:literal, $args:ident, asking, $leaves:expr, $documents:expr) => {
-        $crate::cli::entry::entry!($name, $args, $args, asking, $leaves, $documents)
+        $crate::entry::entry!($name, $args, $args, asking, $leaves, $documents)
     };
     ($name:literal, $args:ident, $outline:ident, asking, $leaves:expr, $documents:expr) => {
-        $crate::cli::entry::entry!(@ $name, $args, $outline, $leaves, $documents, $crate::cli::entry::Run::Asking(|matches, session| {
-            Box::pin(async move { run(&$crate::cli::entry::parsed::<$args>(matches)?, session).await })
+        $crate::entry::entry!(@ $name, $args, $outline, $leaves, $documents, $crate::entry::Run::Asking(|matches, session| {
+            Box::pin(async move { run(&$crate::entry::parsed::<$args>(matches)?, session).await })
         }))
     };
     (@ $name:literal, $args:ident, $outline:ident, $leaves:expr, $documents:expr, $run:expr) => {
-        $crate::cli::entry::Entry {
+        $crate::entry::Entry {
             name: $name,
             describe: <$args as clap::Args>::augment_args,
             outline: <$outline as clap::Args>::augment_args,
@@ -98,7 +98,7 @@ macro_rules! verbs {
         $(#[$of])*
         pub struct $noun {
             #[command(flatten)]
-            node: $crate::cli::node::NodeArgs,
+            node: $crate::node::NodeArgs,
             #[command(subcommand)]
             verb: Verb,
         }
@@ -107,7 +107,7 @@ macro_rules! verbs {
         $(#[$of])*
         struct Outline;
 
-        $crate::cli::entry::verbs!(@ $name $noun (node) $verbs $documents);
+        $crate::entry::verbs!(@ $name $noun (node) $verbs $documents);
     };
     ($(#[$of:meta])* $name:literal $noun:ident $verbs:tt $documents:expr) => {
         #[derive(clap::Args, Debug)]
@@ -121,11 +121,11 @@ macro_rules! verbs {
         $(#[$of])*
         struct Outline;
 
-        $crate::cli::entry::verbs!(@ $name $noun () $verbs $documents);
+        $crate::entry::verbs!(@ $name $noun () $verbs $documents);
     };
     (@ $name:literal $noun:ident $node:tt { $($verb:ident: $module:ident::$args:ident),+ $(,)? } $documents:expr) => {
-        pub static ENTRY: $crate::cli::entry::Entry =
-            $crate::cli::entry::entry!($name, $noun, Outline, asking, &[$($module::LEAF),+], $documents);
+        pub static ENTRY: $crate::entry::Entry =
+            $crate::entry::entry!($name, $noun, Outline, asking, &[$($module::LEAF),+], $documents);
 
         #[derive(Debug, clap::Subcommand)]
         enum Verb {
@@ -134,11 +134,11 @@ macro_rules! verbs {
 
         async fn run(
             of: &$noun,
-            session: &mut $crate::cli::frame::session::Session,
-        ) -> Result<omnirelay_wire::fault::Exit, $crate::cli::frame::error::CliError> {
+            session: &mut $crate::frame::session::Session,
+        ) -> Result<omnirelay_wire::fault::Exit, $crate::frame::error::CliError> {
             match &of.verb {
                 $(Verb::$verb(args) => {
-                    $crate::cli::entry::verbs!(@run $module args of $node session).await
+                    $crate::entry::verbs!(@run $module args of $node session).await
                 })+
             }
         }

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     fn command(path: &str) -> Command {
-        let mut root = crate::cli::command();
+        let mut root = crate::command();
         root.build();
         path.split(' ').fold(root, |command, name| command.find_subcommand(name).unwrap().clone())
     }
@@ -122,7 +122,7 @@ mod tests {
             command.get_subcommands().for_each(|below| ids(below, found));
         }
         let mut known = Vec::new();
-        ids(&crate::cli::command(), &mut known);
+        ids(&crate::command(), &mut known);
         for (field, names) in ARGUMENTS {
             assert!(names.iter().any(|name| known.iter().any(|id| id == name)), "nothing fills {field}");
         }

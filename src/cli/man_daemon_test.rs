@@ -7,8 +7,8 @@ use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 
 use super::verbatim;
-use crate::daemon::config::{Config, keys};
-use crate::daemon::process::args::DaemonArgs;
+use omnirelay_daemon::process::args::DaemonArgs;
+use omnirelay_settings::{Config, keys};
 
 const GUIDE: &str = "docs/guides/configuration.md";
 
@@ -86,7 +86,7 @@ pub fn configuration_page() -> String {
 
 /// What the guide says of each key, as text.
 fn said() -> BTreeMap<String, String> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(GUIDE);
+    let path = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(GUIDE);
     let guide = std::fs::read_to_string(path).unwrap();
     let mut said = BTreeMap::new();
     for row in guide.lines().filter(|line| line.starts_with("| `")) {

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, TextEncoder};
 
-use crate::daemon::identity::caller::Protocol;
+use omnirelay_identity::caller::Protocol;
 
 pub use aero::AeroMetrics;
 pub use audit::AuditMetrics;
@@ -41,7 +41,7 @@ pub use sinks::{SinkCounts, SinkMetrics};
 pub use transport::TransportMetrics;
 pub use transport_policy::TransportPolicyMetrics;
 
-use super::registry::Registry;
+use omnirelay_registry::Registry;
 use registrar::{Registrar, level};
 
 /// How often is counted anew where nobody scrapes.

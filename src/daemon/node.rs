@@ -21,30 +21,30 @@ use omnirelay_transport::quic;
 use tokio::sync::watch;
 
 use super::audit::files::{AuditFiles, AuditFilesError};
-use super::config::{Config, ConfigSource, TlsSource, WithoutProof};
-use super::data_dir::disk_space::DiskSpace;
-use super::identity::Access;
-use super::identity::authenticate::{Hosts, Insecure, Loopback};
-use super::identity::bearer::Bearers;
-use super::identity::bearer::oidc::Oidc;
-use super::identity::own::IdentityFiles;
-use super::identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
-use super::identity::tls::{Clients, Tls, TlsError};
-use super::identity::trust::{HasAuthority, Trust};
 use super::metrics::{IssuerMetrics, Metrics, TransportMetrics};
 use super::objects::dev::Process;
 use super::objects::node::LetIn;
 use super::objects::peers::presence::Presence;
 use super::operations::Operations;
 use super::readiness::{Readiness, item};
-use super::registry::Registry;
-use super::registry::follow::follow_log;
 use super::relay::assembly::RelayError;
-use super::surface::{
+use super::transport::Transport;
+use omnirelay_decisions::audit_seal::mac::MacKey;
+use omnirelay_host::data_dir::disk_space::DiskSpace;
+use omnirelay_identity::Access;
+use omnirelay_identity::authenticate::{Hosts, Insecure, Loopback};
+use omnirelay_identity::bearer::Bearers;
+use omnirelay_identity::bearer::oidc::Oidc;
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
+use omnirelay_identity::tls::{Clients, Tls, TlsError};
+use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_registry::Registry;
+use omnirelay_registry::follow::follow_log;
+use omnirelay_settings::{Config, ConfigSource, TlsSource, WithoutProof};
+use omnirelay_surface::{
     FinishedCall, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceBuilder, SurfaceError,
 };
-use super::transport::Transport;
-use crate::core::audit_seal::mac::MacKey;
 
 pub use mesh_port::{LatePort, MeshPort, OpenMeshPort};
 pub use mount::{Kinds, Mount, Part, Phase};

@@ -19,15 +19,15 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
 
 use super::audit::files::AuditFiles;
-use super::config::Config;
-use super::identity::Access;
-use super::identity::own::{IdentityFiles, OwnIdentity};
-use super::identity::trust::{Trust, Trusted};
 use super::node::{Node, NodeSpec};
 use super::objects::certificates::Other;
 use super::objects::certificates::remote::{Ask, RenewalError, issued};
 use super::objects::peers::own_session;
 use super::parts;
+use omnirelay_identity::Access;
+use omnirelay_identity::own::{IdentityFiles, OwnIdentity};
+use omnirelay_identity::trust::{Trust, Trusted};
+use omnirelay_settings::Config;
 
 async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
     let spec = NodeSpec {

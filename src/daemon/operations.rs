@@ -15,9 +15,9 @@ use omnirelay_wire::timestamp::timestamp;
 use tokio::sync::watch;
 use xxhash_rust::xxh64::xxh64;
 
-use crate::daemon::chance::random_u64;
-use crate::daemon::registry::Registry;
-use crate::daemon::wall_clock;
+use omnirelay_host::chance::random_u64;
+use omnirelay_host::wall_clock;
+use omnirelay_registry::Registry;
 use pb::operation::State;
 pub use running::Running;
 

@@ -8,10 +8,10 @@ use tracing::debug;
 
 use super::objects::peers::presence::Presence;
 use super::objects::peers::verdicts::Verdicts;
-use super::registry::Registry;
-use super::registry::confirm::confirm_leases;
-use super::registry::follow::in_time;
-use super::registry::heartbeat::{Heard, Pace, beat_heart};
+use omnirelay_registry::Registry;
+use omnirelay_registry::confirm::confirm_leases;
+use omnirelay_registry::follow::in_time;
+use omnirelay_registry::heartbeat::{Heard, Pace, beat_heart};
 
 /// How long the audit record of a new epoch may take.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(2);

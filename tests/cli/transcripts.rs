@@ -71,7 +71,7 @@ fn transcripts() -> String {
 #[test]
 fn every_command_has_a_transcript() {
     let texts = transcripts();
-    for leaf in omnirelay::cli::leaves() {
+    for leaf in omnirelay_cli::leaves() {
         let call = format!("$ omnirelay {}", leaf.path);
         let found = texts.lines().any(|line| line == call || line.starts_with(&format!("{call} ")));
         assert!(found, "no transcript shows `omnirelay {}`", leaf.path);
@@ -113,7 +113,7 @@ fn every_command_that_is_advised_can_be_typed() {
     assert!(advised.len() > 50, "{advised:?}");
     for command in advised {
         let words = command.split_whitespace().map(|word| word.trim_matches('\''));
-        let parsed = omnirelay::cli::command().try_get_matches_from(words);
+        let parsed = omnirelay_cli::command().try_get_matches_from(words);
         let is_fine = match &parsed {
             Ok(_) => true,
             Err(error) => !error.use_stderr(),

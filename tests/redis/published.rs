@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay::daemon::config::PublishConfig;
-use omnirelay::daemon::metrics::PublishMetrics;
-use omnirelay::daemon::publish::Publications;
-use omnirelay::daemon::relay::published::{drone_key, drone_value};
+use omnirelay_daemon::metrics::PublishMetrics;
+use omnirelay_daemon::publish::Publications;
+use omnirelay_daemon::relay::published::{drone_key, drone_value};
+use omnirelay_settings::PublishConfig;
 use omnirelay_store::redis::url::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay::daemon::config::{AcknowledgeWhen, Backpressure, QueueConfig, RedisSinkConfig, SinksConfig};
-use omnirelay::daemon::metrics::SinkMetrics;
-use omnirelay::daemon::relay::batch::{Batch, Frame};
-use omnirelay::daemon::relay::sinks::Sinks;
+use omnirelay_daemon::metrics::SinkMetrics;
+use omnirelay_daemon::relay::batch::{Batch, Frame};
+use omnirelay_daemon::relay::sinks::Sinks;
+use omnirelay_settings::{AcknowledgeWhen, Backpressure, QueueConfig, RedisSinkConfig, SinksConfig};
 use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay::daemon::registry::cursor::Cursor;
+use omnirelay_registry::cursor::Cursor;
 use omnirelay_wire::pb::aeroarc::registry::v1::aero_registry_client::AeroRegistryClient;
 use omnirelay_wire::pb::aeroarc::registry::v1::{
     Agent as Listed, AgentPlacement, GetAgentPlacementRequest, HeartbeatAgentRequest, HeartbeatRelayRequest,

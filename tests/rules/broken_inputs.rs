@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use omnirelay::daemon::config::load;
 use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::join_token::JoinToken;
@@ -12,6 +11,7 @@ use omnirelay_pki::key::Key;
 use omnirelay_pki::public_key::PublicKey;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::verifying::check_root;
+use omnirelay_settings::load;
 use omnirelay_store::redis::url::RedisUrl;
 use omnirelay_wire::json::METHODS;
 use omnirelay_wire::pb::omnirelay::security::v1::SetBindingRequest;

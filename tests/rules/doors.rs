@@ -3,19 +3,20 @@
 
 use anyhow::Result;
 
-use crate::repository::{File, Finding, expect_findings, refuse, rust_files};
+use crate::repository::{File, Finding, expect_findings, program, refuse};
 use crate::tokens::code;
 
-const DAEMON: &str = "src/daemon/";
-const REGISTRY: &str = "src/daemon/registry/";
+/// Where daemons are made.
+const ROOMS: [&str; 3] = ["src/daemon/", "crates/nouns/", REGISTRY];
+const REGISTRY: &str = "crates/registry/";
 /// Where a commit is put together.
-const DOOR: &str = "src/daemon/registry/act.rs";
+const DOOR: &str = "crates/registry/src/act.rs";
 /// What the registry alone asks of the store.
 const SESSIONS: [&str; 4] = ["commit", "open_group", "close_group", "pulse"];
 
 fn side_doors(file: &File) -> Vec<Finding> {
     let tokens = code(file);
-    if !file.is_below(DAEMON) {
+    if !ROOMS.iter().any(|room| file.is_below(room)) {
         return Vec::new();
     }
     let mut found = Vec::new();
@@ -29,7 +30,10 @@ fn side_doors(file: &File) -> Vec<Finding> {
         let of_store = call[0].is_word("store") && call[1].is_symbol("(") && call[2].is_symbol(")");
         let asks = SESSIONS.iter().any(|asks| call[4].is_word(asks));
         if of_store && call[3].is_symbol(".") && asks && !file.is_below(REGISTRY) {
-            let what = format!("`store().{}` is for the registry: see `registry/session.rs`", call[4].text);
+            let what = format!(
+                "`store().{}` is for the registry: see `crates/registry/src/session.rs`",
+                call[4].text
+            );
             found.push(file.finding(call[4].line, what));
         }
     }
@@ -38,7 +42,7 @@ fn side_doors(file: &File) -> Vec<Finding> {
 
 #[test]
 fn the_daemon_writes_through_its_doors() -> Result<()> {
-    let found: Vec<Finding> = rust_files(DAEMON)?.iter().flat_map(side_doors).collect();
+    let found: Vec<Finding> = program()?.iter().flat_map(side_doors).collect();
     refuse(&found);
     Ok(())
 }
@@ -55,7 +59,7 @@ fn a_side_door_is_found() {
             ("in a test", path, "#[cfg(test)] mod tests { fn f() { g(Commit { epoch }); } }", 0),
             ("a group", path, "fn f() { self.registry.store().open_group(open); }", 1),
             ("a pulse", path, "fn f() { registry.store().pulse(Pulse::default()); }", 1),
-            ("by the registry", "src/daemon/registry/session.rs", "fn f() { self.store().pulse(p); }", 0),
+            ("by the registry", "crates/registry/src/session.rs", "fn f() { self.store().pulse(p); }", 0),
             ("a reading", path, "fn f() { registry.store().scan(scan); }", 0),
             ("a service's own", "tests/leadership/simulation/server.rs", "fn f() { Commit { epoch } }", 0),
         ],

@@ -8,14 +8,14 @@ use crate::repository::{File, Finding, refuse, rust_files};
 use crate::tokens::code;
 
 const FRAME: &str = "src/cli/frame/";
-const OWN: &str = "crate::cli::frame";
+const OWN: &str = "omnirelay_cli::frame";
 
 fn of_commands(files: &[File]) -> Vec<Finding> {
     let mut found = Vec::new();
     for file in files {
         for named in paths(file, &code(file)) {
             let of_frame = named.path == OWN || named.path.starts_with(&format!("{OWN}::"));
-            if reaches(&named.path, "crate::cli") && !of_frame {
+            if reaches(&named.path, "omnirelay_cli") && !of_frame {
                 found.push(
                     file.finding(named.line, format!("`{}` is above what commands are made of", named.path)),
                 );
@@ -36,13 +36,13 @@ fn the_frame_names_no_command() -> Result<()> {
 #[test]
 fn a_command_in_the_frame_is_found() {
     let cases = [
-        ("its own", "use super::error::CliError; use crate::cli::frame::output::View;", 0),
-        ("all of its own", "use crate::cli::frame;", 0),
+        ("its own", "use super::error::CliError; use crate::frame::output::View;", 0),
+        ("all of its own", "use crate::frame;", 0),
         ("another crate", "use omnirelay_wire::fault::Exit;", 0),
-        ("a command", "use crate::cli::peers::LIST;", 1),
+        ("a command", "use crate::peers::LIST;", 1),
         ("a command in place", "fn f() { super::super::up::run() }", 1),
-        ("all at once", "use crate::cli::*;", 1),
-        ("in a test", "#[cfg(test)] mod tests { use crate::cli::peers; }", 0),
+        ("all at once", "use crate::*;", 1),
+        ("in a test", "#[cfg(test)] mod tests { use crate::peers; }", 0),
     ];
     for (what, text, expected) in cases {
         let found = of_commands(&[File::planted(&format!("{FRAME}a.rs"), text)]);

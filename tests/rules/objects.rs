@@ -15,8 +15,8 @@ use crate::tokens::{Token, TokenKind, code, starts_with};
 pub const OBJECTS: &str = "src/daemon/objects/";
 
 /// Declares the kind of the records that every mutation leaves.
-const AUDIT: &str = "src/daemon/registry/audit_record.rs";
-const AUDIT_MODULE: &str = "crate::daemon::registry::audit_record";
+const AUDIT: &str = "crates/registry/src/audit_record.rs";
+const AUDIT_MODULE: &str = "omnirelay_registry::audit_record";
 
 /// The object that reads those records, and seals them.
 pub const TRAIL: &str = "src/daemon/audit/";
@@ -123,11 +123,11 @@ fn borrowed_kinds(file: &File, constants: &BTreeSet<String>) -> Vec<Finding> {
 /// A whole module of another object, with its kind in it, is the same.
 fn is_kind_of_another(path: &str, noun: &str, constants: &BTreeSet<String>) -> bool {
     let Some((module, last)) = path.rsplit_once("::") else { return false };
-    let own = [format!("crate::daemon::objects::{noun}"), format!("crate::daemon::{noun}")];
+    let own = [format!("omnirelay_daemon::objects::{noun}"), format!("omnirelay_daemon::{noun}")];
     let is_own = own.iter().any(|own| module == own || module.starts_with(&format!("{own}::")))
         || noun == "audit" && module == AUDIT_MODULE;
-    let is_object = module.starts_with("crate::daemon::objects::") || module == AUDIT_MODULE;
-    let is_kind = constants.contains(last) && path.starts_with("crate::");
+    let is_object = module.starts_with("omnirelay_daemon::objects::") || module == AUDIT_MODULE;
+    let is_kind = constants.contains(last) && path.starts_with("omnirelay_");
     !is_own && (is_kind || is_object && last == "*")
 }
 
@@ -139,7 +139,8 @@ fn every_kind_is_declared_by_its_object() -> Result<()> {
 
 #[test]
 fn no_object_takes_the_kind_of_another() -> Result<()> {
-    let files = rust_files("src/daemon/")?;
+    let mut files = rust_files("src/daemon/")?;
+    files.extend(rust_files("crates/registry/")?);
     let constants = kind_constants(&files);
     // One for each kind: a declaration of another form would make the check blind.
     let kinds: BTreeSet<String> = files.iter().flat_map(kinds_declared).map(|(_, kind)| kind).collect();
@@ -199,7 +200,7 @@ fn a_borrowed_kind_is_found() {
         |file| borrowed_kinds(file, &constants),
         &[
             ("imported", path, "use super::peers::PEER;", 1),
-            ("imported among others", path, "use crate::daemon::objects::peers::{Peers, PEER};", 1),
+            ("imported among others", path, "use crate::objects::peers::{Peers, PEER};", 1),
             ("imported by another name", path, "use super::peers::PEER as MINE;", 1),
             ("imported with all else", path, "use super::peers::*;", 1),
             ("in place", path, "fn f() { g(super::peers::PEER); }", 1),
@@ -214,14 +215,14 @@ fn a_borrowed_kind_is_found() {
             ),
             ("its own in another file", "src/daemon/objects/peers/labels.rs", "use super::PEER;", 0),
             ("another constant", path, "use super::peers::PEERS_MAX;", 0),
-            ("the audit trail's", path, "use crate::daemon::registry::audit_record::AUDIT;", 1),
+            ("the audit trail's", path, "use omnirelay_registry::audit_record::AUDIT;", 1),
             (
                 "the trail reads its own",
                 "src/daemon/audit/mod.rs",
-                "use crate::daemon::registry::audit_record::AUDIT;",
+                "use omnirelay_registry::audit_record::AUDIT;",
                 0,
             ),
-            ("not an object", "src/daemon/registry/mod.rs", "fn f(k: &str) -> Kind { Kind(k.into()) }", 0),
+            ("not an object", "crates/registry/src/lib.rs", "fn f(k: &str) -> Kind { Kind(k.into()) }", 0),
         ],
     );
 }

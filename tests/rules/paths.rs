@@ -97,9 +97,11 @@ fn join(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.to_owned() } else { format!("{prefix}::{name}") }
 }
 
-/// `src/core/lease.rs` is `crate::core::lease`, `crates/store/src/memory.rs` is `omnirelay_store::memory`.
+/// `crates/store/src/memory.rs` is `omnirelay_store::memory`, `src/daemon/node.rs` is `omnirelay_daemon::node`.
 fn module_of(path: &str) -> String {
-    let (root, inner) = match path.strip_prefix("crates/").and_then(|inner| inner.split_once("/src/")) {
+    let in_crates = path.strip_prefix("crates/").and_then(|inner| inner.split_once("/src/"));
+    let in_src = || path.strip_prefix("src/").and_then(|inner| inner.split_once('/'));
+    let (root, inner) = match in_crates.or_else(in_src) {
         Some((name, inner)) => (format!("omnirelay_{name}"), inner),
         None => ("crate".to_owned(), path.trim_start_matches("src/")),
     };
@@ -171,15 +173,15 @@ mod tests {
             ("tree", "use a::{b, c::{d, self}};", vec!["a::b", "a::c::d", "a::c"]),
             ("alias", "use a::b as c; c::d();", vec!["use", "a::b", "a::b::d"]),
             ("module", "use std::time; time::Instant::now();", vec!["std::time", "std::time::Instant::now"]),
-            ("super", "use super::super::daemon::x;", vec!["crate::daemon::x"]),
-            ("self", "self::x::y();", vec!["crate::core::lease::x::y"]),
-            ("glob", "use super::*;", vec!["crate::core::*"]),
+            ("super", "use super::super::x;", vec!["omnirelay_decisions::x"]),
+            ("self", "self::x::y();", vec!["omnirelay_decisions::lease::tenure::x::y"]),
+            ("glob", "use super::*;", vec!["omnirelay_decisions::lease::*"]),
             ("from the outside", "::a::b();", vec!["a::b"]),
             ("method", "x.tokio();", vec!["x"]),
             ("range", "x..tokio::y;", vec!["tokio::y"]),
         ];
         for (what, source, expected) in cases {
-            let found = named("src/core/lease.rs", source);
+            let found = named("crates/decisions/src/lease/tenure.rs", source);
             for path in expected {
                 assert!(found.iter().any(|one| one == path), "{what}: {path} is not in {found:?}");
             }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::objects::{OBJECTS, TRAIL, kinds_declared};
 use crate::paths::{paths, reaches};
-use crate::repository::{File, Finding, expect_findings, refuse, rust_files, some_rust_files};
+use crate::repository::{File, Finding, expect_findings, program, refuse, rust_files, some_rust_files};
 use crate::tokens::{Token, TokenKind, code};
 
 /// The messages of objects; their operations are in a crate that no port can name.
@@ -60,7 +60,7 @@ fn value_type(kind: &str) -> String {
 }
 
 fn known_kinds() -> Result<BTreeSet<String>> {
-    let declared = rust_files("src/daemon/")?.iter().flat_map(kinds_declared).collect::<Vec<_>>();
+    let declared = program()?.iter().flat_map(kinds_declared).collect::<Vec<_>>();
     let known = declared.into_iter().map(|(_, kind)| kind);
     Ok(known.chain(["peer", "audit"].map(str::to_owned)).collect())
 }

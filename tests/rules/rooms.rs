@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 
 use crate::paths::{paths, reaches};
-use crate::repository::{File, Finding, files, refuse, rust_files};
+use crate::repository::{File, Finding, files, program, refuse};
 use crate::tokens::code;
 
 const DAEMON: &str = "src/daemon/";
+/// The crates that are rooms of the daemon.
+const CRATES: [&str; 7] = ["doctor", "host", "identity", "nouns", "registry", "settings", "surface"];
 const MAP: &str = "ARCHITECTURE.md";
 /// The heading under which the rooms are.
 const HEADING: &str = "### The rooms of the daemon";
@@ -26,10 +28,24 @@ fn mapped(map: &File) -> Vec<(&str, &str, usize)> {
     rows.collect()
 }
 
-/// The room that a file belongs to: `src/daemon/objects/peers/mod.rs` to `objects`.
+/// The room that a file belongs to: `src/daemon/objects/peers/mod.rs` to `objects`, `crates/registry/src/act.rs` to
+/// `registry`.
 fn room(path: &str) -> Option<&str> {
-    let room = path.strip_prefix(DAEMON)?.split('/').next()?.trim_end_matches(".rs");
-    (room != "mod" && !room.ends_with("_test")).then_some(room)
+    let Some(inner) = path.strip_prefix(DAEMON) else {
+        let name = path.strip_prefix("crates/")?.split('/').next()?;
+        return CRATES.contains(&name).then_some(name);
+    };
+    let room = inner.split('/').next()?.trim_end_matches(".rs");
+    (room != "lib" && !room.ends_with("_test")).then_some(room)
+}
+
+/// The room that a path leads to: `omnirelay_daemon::node::Mount` to `node`, `omnirelay_registry::act` to `registry`.
+fn room_of(path: &str) -> Option<&str> {
+    let Some(inner) = path.strip_prefix("omnirelay_daemon::") else {
+        let name = path.strip_prefix("omnirelay_")?.split("::").next()?;
+        return CRATES.contains(&name).then_some(name);
+    };
+    inner.split("::").next()
 }
 
 /// The first sentence of a file.
@@ -48,9 +64,13 @@ fn unmapped(map: &File, files: &[File]) -> Vec<Finding> {
     let mut found: Vec<Finding> =
         gone.map(|(name, _, line)| map.finding(*line, format!("there is no room `{name}`"))).collect();
     for name in rooms {
-        let [file, folder] = [format!("{DAEMON}{name}.rs"), format!("{DAEMON}{name}/mod.rs")];
-        let Some(first) = files.iter().find(|one| one.path == file || one.path == folder) else {
-            found.push(map.finding(0, format!("room `{name}` has neither `{file}` nor `{folder}`")));
+        let roots = [
+            format!("{DAEMON}{name}.rs"),
+            format!("{DAEMON}{name}/mod.rs"),
+            format!("crates/{name}/src/lib.rs"),
+        ];
+        let Some(first) = files.iter().find(|one| roots.contains(&one.path)) else {
+            found.push(map.finding(0, format!("room `{name}` has none of {roots:?}")));
             continue;
         };
         let says = first_sentence(first);
@@ -73,11 +93,12 @@ fn upward(map: &File, files: &[File]) -> Vec<Finding> {
             continue;
         };
         for named in paths(file, &code(file)) {
-            if named.path == "crate::daemon::*" || reaches(&named.path, "crate::cli") {
+            if named.path == "omnirelay_daemon::*" || reaches(&named.path, "omnirelay_cli") {
                 found.push(file.finding(named.line, format!("`{}` may hold any room", named.path)));
             }
-            let to = named.path.strip_prefix("crate::daemon::").and_then(|rest| rest.split("::").next());
-            let Some((to, other)) = to.and_then(|name| places.get_key_value(name)) else { continue };
+            let Some((to, other)) = room_of(&named.path).and_then(|name| places.get_key_value(name)) else {
+                continue;
+            };
             if other < place {
                 found.push(file.finding(named.line, format!("`{to}` is above `{from}`")));
             }
@@ -92,13 +113,13 @@ fn map() -> Result<File> {
 
 #[test]
 fn the_map_says_what_the_rooms_are() -> Result<()> {
-    refuse(&unmapped(&map()?, &rust_files(DAEMON)?));
+    refuse(&unmapped(&map()?, &program()?));
     Ok(())
 }
 
 #[test]
 fn a_room_names_only_rooms_below_it() -> Result<()> {
-    refuse(&upward(&map()?, &rust_files(DAEMON)?));
+    refuse(&upward(&map()?, &program()?));
     Ok(())
 }
 
@@ -118,14 +139,15 @@ fn in_daemon(files: Planted) -> Vec<File> {
 
 #[test]
 fn a_way_up_is_found() {
-    let cases: [(&str, Planted, usize); 8] = [
-        ("down", &[("a/mod.rs", "use crate::daemon::c::C;"), ("b.rs", "use std::fmt; use super::c;")], 0),
-        ("up", &[("c.rs", "use crate::daemon::b::B;")], 1),
+    let cases: [(&str, Planted, usize); 9] = [
+        ("down", &[("a/mod.rs", "use crate::c::C;"), ("b.rs", "use std::fmt; use super::c;")], 0),
+        ("up", &[("c.rs", "use crate::b::B;")], 1),
+        ("a crate of the name of a room", &[("c.rs", "use omnirelay_b::B;")], 0),
         ("up in place, from a folder", &[("b/x.rs", "fn f() { super::super::a::g() }")], 1),
         ("within a room", &[("a/b.rs", "use super::c;"), ("a/c.rs", "use super::b;")], 0),
-        ("in a test", &[("b.rs", "#[cfg(test)] mod tests { use crate::daemon::a; }")], 0),
-        ("all rooms at once", &[("b.rs", "use super::*;"), ("c.rs", "use crate::daemon::*;")], 2),
-        ("what is above all", &[("a.rs", "use crate::cli::client::Client;")], 1),
+        ("in a test", &[("b.rs", "#[cfg(test)] mod tests { use crate::a; }")], 0),
+        ("all rooms at once", &[("b.rs", "use super::*;"), ("c.rs", "use crate::*;")], 2),
+        ("what is above all", &[("a.rs", "use omnirelay_cli::frame::client::Client;")], 1),
         ("both ways", &[("a.rs", "use super::b::{B, C};"), ("b.rs", "use super::a;")], 1),
     ];
     for (what, files, expected) in cases {

@@ -4,9 +4,9 @@ use omnirelay_wire::tls::nobody;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use omnirelay::daemon::identity::caller::PeerInfo;
-use omnirelay::daemon::surface::Limits;
 use omnirelay_fixture::fixture::v1::CountRequest;
+use omnirelay_identity::caller::PeerInfo;
+use omnirelay_surface::Limits;
 use omnirelay_wire::fault::Fault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

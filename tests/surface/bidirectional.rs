@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use omnirelay::daemon::identity::authenticate::HostAndAgents;
-use omnirelay::daemon::surface::Limits;
+use omnirelay_identity::authenticate::HostAndAgents;
+use omnirelay_surface::Limits;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::raw::Raw;
 use tokio::sync::mpsc;
@@ -99,7 +99,7 @@ async fn a_message_that_is_too_large_ends_its_own_stream_only() {
 #[tokio::test]
 async fn what_a_stream_has_said_is_not_counted_for_as_long_as_it_lasts() {
     // Room for one message, and not for what all of them say.
-    let room = |builder: omnirelay::daemon::surface::SurfaceBuilder| builder.in_flight_bytes_max(10_000);
+    let room = |builder: omnirelay_surface::SurfaceBuilder| builder.in_flight_bytes_max(10_000);
     let served = Served::start_with(room, Limits::default()).await;
     let mut talks = Vec::new();
     for _ in 0..5 {

@@ -1,9 +1,9 @@
 //! What a client can find out by itself: reflection, health, unknown methods.
 
 use futures_util::StreamExt as _;
-use omnirelay::daemon::surface::{OMNIRELAY, Surface};
 use omnirelay_fixture::fixture::v1::fixture_service_server::FixtureServiceServer;
 use omnirelay_fixture::fixture::v1::{EchoRequest, EchoResponse};
+use omnirelay_surface::{OMNIRELAY, Surface};
 use tonic::Code;
 use tonic::client::Grpc;
 use tonic_health::ServingStatus;

@@ -8,18 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
-use omnirelay::daemon::identity::authenticate::Authenticator;
-use omnirelay::daemon::identity::caller::Caller;
-use omnirelay::daemon::identity::tls::Tls;
-use omnirelay::daemon::surface::{
-    Definition, Drained, Limits, OMNIRELAY, Surface, SurfaceBuilder, serve_with,
-};
 use omnirelay_fixture::fixture::v1::fixture_service_client::FixtureServiceClient;
 use omnirelay_fixture::fixture::v1::fixture_service_server::{FixtureService, FixtureServiceServer};
 use omnirelay_fixture::fixture::v1::{
     CountRequest, CountResponse, EchoRequest, EchoResponse, FollowResponse, Inner, Numbers, OfferRequest,
     OfferResponse, PutRequest, PutResponse, ScopeRequest, ScopeResponse,
 };
+use omnirelay_identity::authenticate::Authenticator;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::tls::Tls;
+use omnirelay_surface::{Definition, Drained, Limits, OMNIRELAY, Surface, SurfaceBuilder, serve_with};
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::raw::Raw;

@@ -4,8 +4,8 @@ use omnirelay_wire::tls::nobody;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use omnirelay::daemon::surface::Limits;
 use omnirelay_fixture::fixture::v1::{CountRequest, EchoRequest, ScopeRequest};
+use omnirelay_surface::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tonic::Code;

@@ -1,6 +1,6 @@
 //! The OpenAPI document: complete, valid by a validator of its own, checked in, served.
 
-use omnirelay::daemon::surface::{OMNIRELAY, openapi};
+use omnirelay_surface::{OMNIRELAY, openapi};
 use roas::v3_1::spec::Spec;
 use roas::validation::{Options, Validate as _};
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ fn dangling(document: &Value) -> Vec<String> {
     found
 }
 
-fn of(definitions: &[omnirelay::daemon::surface::Definition]) -> Value {
+fn of(definitions: &[omnirelay_surface::Definition]) -> Value {
     serde_json::from_str(&openapi(definitions).unwrap()).unwrap()
 }
 

@@ -1,8 +1,8 @@
 //! Routes that speak the JSON of another system, beside those of the same methods that do not.
 
-use omnirelay::daemon::surface::{Definition, OMNIRELAY, Surface, openapi};
 use omnirelay_fixture::fixture::v1::fixture_service_server::FixtureServiceServer;
 use omnirelay_fixture::fixture::v1::{Numbers, OfferRequest};
+use omnirelay_surface::{Definition, OMNIRELAY, Surface, openapi};
 use serde_json::{Value, json};
 use tonic::Code;
 

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use omnirelay::daemon::identity::authenticate::{Authenticator, Hosts, Insecure};
-use omnirelay::daemon::identity::caller::{PeerInfo, Principal, Protocol, Scope, Scopes};
-use omnirelay::daemon::surface::{FinishedCall, Limits, RequestObserver, SurfaceBuilder};
 use omnirelay_fixture::fixture::v1::{CountRequest, EchoRequest, PutRequest};
+use omnirelay_identity::authenticate::{Authenticator, Hosts, Insecure};
+use omnirelay_identity::caller::{PeerInfo, Principal, Protocol, Scope, Scopes};
+use omnirelay_surface::{FinishedCall, Limits, RequestObserver, SurfaceBuilder};
 use omnirelay_wire::fault::{Code as FaultCode, Fault};
 use omnirelay_wire::problem::Problem;
 use omnirelay_wire::reasons::Reason;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use omnirelay::daemon::identity::tls::{Tls, TlsError};
-use omnirelay::daemon::surface::Limits;
 use omnirelay_fixture::fixture::v1::EchoRequest;
 use omnirelay_fixture::fixture::v1::fixture_service_client::FixtureServiceClient;
+use omnirelay_identity::tls::{Tls, TlsError};
+use omnirelay_surface::Limits;
 use omnirelay_wire::pem_file::PemFault;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, ServerName};

@@ -2,13 +2,14 @@
 
 mod unknown_fields;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, Value};
+use prost_types::field_descriptor_proto::{Label, Type};
 
 /// One set of protos compiled together, and where its Rust modules will stand.
 pub struct Family<'a> {
@@ -92,6 +93,7 @@ fn generate(family: &Family, out: &Path) -> Result<()> {
     std::fs::write(out.join("rpcs.rs"), rpcs(family, &encoded)?)?;
     std::fs::write(out.join("bounded.rs"), bounded_services(family, &set))?;
     std::fs::write(out.join("enveloped.rs"), enveloped_messages(family, &set))?;
+    std::fs::write(out.join("change_answers.rs"), change_answers(family, &set))?;
     Ok(())
 }
 
@@ -296,6 +298,54 @@ fn enveloped_messages(family: &Family, set: &prost_types::FileDescriptorSet) -> 
         }
     }
     enveloped
+}
+
+/// The fields that every answer of a change has.
+const CHANGE: [&str; 4] = ["cursor", "changed", "dry_run", "changes"];
+
+/// For each answer of a change, how it takes the outcome of its commit. The object that it shows is its first field whose
+/// message has a version.
+fn change_answers(family: &Family, set: &prost_types::FileDescriptorSet) -> String {
+    let messages = || {
+        set.file.iter().filter(|file| family.has(file.package())).flat_map(|file| {
+            file.message_type
+                .iter()
+                .map(move |message| (format!(".{}.{}", file.package(), message.name()), message))
+        })
+    };
+    let versioned: BTreeMap<String, &prost_types::DescriptorProto> = messages()
+        .filter(|(_, message)| {
+            message.field.iter().any(|field| field.name() == "version" && field.r#type() == Type::Uint64)
+        })
+        .collect();
+    let has = |message: &prost_types::DescriptorProto, name: &str| {
+        message.field.iter().any(|field| field.name() == name)
+    };
+    let mut answers = String::new();
+    for (name, message) in messages().filter(|(_, message)| CHANGE.iter().all(|field| has(message, field))) {
+        let single = message.field.iter().filter(|field| field.label() == Label::Optional);
+        let shown =
+            single.filter_map(|field| Some((field.name(), *versioned.get(field.type_name())?))).next();
+        let show = shown.map_or_else(String::new, |(field, shown)| {
+            let created =
+                if has(shown, "created_at") { "shown.created_at.get_or_insert(created_at); " } else { "" };
+            let updated = if has(shown, "updated_at") { "shown.updated_at = Some(updated_at); " } else { "" };
+            format!("if let Some(shown) = &mut self.{field} {{ shown.version = version; {created}{updated}}}")
+        });
+        let _ = writeln!(
+            answers,
+            "impl {wire}::change::ChangeAnswer for {path} {{\n    \
+                 fn set_cursor(&mut self, cursor: String) {{ self.cursor = cursor; }}\n    \
+                 fn set_outcome(&mut self, changed: bool, dry_run: bool) {{ (self.changed, self.dry_run) = (changed, dry_run); }}\n    \
+                 fn set_changes(&mut self, changes: &[String]) {{ self.changes = changes.to_vec(); }}\n    \
+                 #[allow(unused_variables)]\n    \
+                 fn show_record(&mut self, version: u64, created_at: {wire}::timestamp::Timestamp, \
+                     updated_at: {wire}::timestamp::Timestamp) {{ {show} }}\n}}",
+            wire = family.wire,
+            path = rust_path(family.module, &name),
+        );
+    }
+    answers
 }
 
 /// The services of a file that are made for the family.

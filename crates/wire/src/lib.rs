@@ -2,6 +2,7 @@
 //! bytes that are passed on as they came.
 
 pub mod bounded;
+pub mod change;
 pub mod code;
 pub mod codec;
 pub mod descriptors;

@@ -1,8 +1,8 @@
 //! The columns of tables of agents and of placements.
 
-use crate::cli::frame::document::{number, text};
-use crate::cli::frame::table::Column;
-use crate::cli::relays::columns::{at, expires, heard};
+use crate::frame::document::{number, text};
+use crate::frame::table::Column;
+use crate::relays::columns::{at, expires, heard};
 
 pub static COLUMNS: &[Column] = &[
     Column::new("agent", |agent, _| text(agent, "agentId").to_owned()).keep(),

@@ -6,19 +6,19 @@ use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
 use super::{KIND, LIST, PLACEMENT, placement, request};
-use crate::cli::complete;
-use crate::cli::frame::args::PageArgs;
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::list::{self, PAGE_MAX, Page};
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
-use crate::cli::relays::columns::{address, at, expires, heard};
-use crate::cli::relays::{self, LIST as RELAYS};
+use crate::complete;
+use crate::frame::args::PageArgs;
+use crate::frame::batch::Batch;
+use crate::frame::document::{field, items, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::list::{self, PAGE_MAX, Page};
+use crate::frame::listing::listing;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
+use crate::frame::time;
+use crate::relays::columns::{address, at, expires, heard};
+use crate::relays::{self, LIST as RELAYS};
 
 pub const LEAF: Leaf =
     Leaf::read("agents get", &[&PLACEMENT, &LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 11");

@@ -7,17 +7,17 @@ use serde_json::Value;
 
 use super::columns::COLUMNS;
 use super::{KIND, LIST, request};
-use crate::cli::complete;
-use crate::cli::frame::args::{PageArgs, TableArgs};
-use crate::cli::frame::document::{items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list::{self, PAGE_MAX, Page};
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::Table;
-use crate::cli::frame::time;
-use crate::cli::relays;
+use crate::complete;
+use crate::frame::args::{PageArgs, TableArgs};
+use crate::frame::document::{items, text};
+use crate::frame::error::CliError;
+use crate::frame::list::{self, PAGE_MAX, Page};
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
+use crate::frame::table::Table;
+use crate::frame::time;
+use crate::relays;
 
 pub const LEAF: Leaf =
     Leaf::read("agents list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);

@@ -5,16 +5,16 @@ use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::{KIND, PLACEMENT};
-use crate::cli::complete;
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::rpc::{Call, Leaf};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
-use crate::cli::relays::columns::{at, expires};
+use crate::complete;
+use crate::frame::batch::Batch;
+use crate::frame::document::{field, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::listing::listing;
+use crate::frame::rpc::{Call, Leaf};
+use crate::frame::session::Session;
+use crate::frame::time;
+use crate::relays::columns::{at, expires};
 
 pub const LEAF: Leaf = Leaf::read("agents placement", &[&PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");
 

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::WATCHED;
-use crate::cli::complete;
-use crate::cli::frame::args::{TableArgs, WatchArgs};
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Call, Leaf};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::watch::{self as stream, Feed, Keep};
-use crate::cli::relays::{self, WATCH};
+use crate::complete;
+use crate::frame::args::{TableArgs, WatchArgs};
+use crate::frame::document::text;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Call, Leaf};
+use crate::frame::session::Session;
+use crate::frame::watch::{self as stream, Feed, Keep};
+use crate::relays::{self, WATCH};
 
 pub const LEAF: Leaf = Leaf::read("agents watch", &[&WATCH]);
 

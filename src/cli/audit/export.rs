@@ -10,10 +10,10 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::{RecordArgs, UntilArgs};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::saved_lines::{self, SavedLines};
-use crate::cli::frame::session::Session;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::saved_lines::{self, SavedLines};
+use crate::frame::session::Session;
 
 pub const EXPORT: Rpc = audit_service::EXPORT;
 pub const LEAF: Leaf = Leaf::read("audit export", &[&EXPORT]).exiting("0 1 2 4 5 6 8 9 11");

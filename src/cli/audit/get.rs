@@ -6,14 +6,14 @@ use omnirelay_wire::rpc::audit_service;
 use serde_json::{Value, json};
 
 use super::{KIND, action, changes, covered};
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, flag, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
+use crate::frame::batch::Batch;
+use crate::frame::document::{field, flag, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::listing::listing;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::time;
 
 pub const GET: Rpc = audit_service::GET;
 pub const LEAF: Leaf = Leaf::read("audit get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

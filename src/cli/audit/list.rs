@@ -6,15 +6,15 @@ use omnirelay_wire::rpc::audit_service;
 use serde_json::{Value, json};
 
 use super::{COLUMNS, KIND, RecordArgs, UntilArgs};
-use crate::cli::frame::args::{PageArgs, TableArgs};
-use crate::cli::frame::document::{items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list::{self, Page};
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::Table;
-use crate::cli::frame::time;
+use crate::frame::args::{PageArgs, TableArgs};
+use crate::frame::document::{items, text};
+use crate::frame::error::CliError;
+use crate::frame::list::{self, Page};
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::table::Table;
+use crate::frame::time;
 
 pub const LIST: Rpc = audit_service::LIST;
 pub const LEAF: Leaf =

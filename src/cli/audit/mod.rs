@@ -153,8 +153,8 @@ pub fn summary(record: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::frame::screen::Screen;
-    use crate::cli::frame::table::{Layout, Table};
+    use crate::frame::screen::Screen;
+    use crate::frame::table::{Layout, Table};
 
     #[test]
     fn since_takes_a_time_or_an_age() {

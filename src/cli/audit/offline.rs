@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::export::end_line;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::saved_lines::LINE_BYTES_MAX;
-use crate::core::audit_record::readable;
-use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
-use crate::core::audit_seal::trail::{Trail, keep, told};
-use crate::core::audit_seal::{ChainId, PUBLIC_KEY_BYTES, Stored, fingerprint, open};
+use crate::frame::error::CliError;
+use crate::frame::saved_lines::LINE_BYTES_MAX;
+use omnirelay_decisions::audit_record::readable;
+use omnirelay_decisions::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
+use omnirelay_decisions::audit_seal::trail::{Trail, keep, told};
+use omnirelay_decisions::audit_seal::{ChainId, PUBLIC_KEY_BYTES, Stored, fingerprint, open};
 use pb::audit_export_item::Item;
 
 /// How far the clock of a record may be behind that of the head of its export.

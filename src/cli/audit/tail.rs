@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use super::list::{LIST, fetch};
 use super::{COLUMNS, KIND, RecordArgs, summary};
-use crate::cli::frame::args::{PageArgs, TableArgs, WatchArgs};
-use crate::cli::frame::document::{field, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::global::Span;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::watch::printer::Printer;
-use crate::cli::frame::watch::{self, Feed, Keep, cursor};
+use crate::frame::args::{PageArgs, TableArgs, WatchArgs};
+use crate::frame::document::{field, items, text};
+use crate::frame::error::CliError;
+use crate::frame::global::Span;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::watch::printer::Printer;
+use crate::frame::watch::{self, Feed, Keep, cursor};
 
 pub const WATCH: Rpc = audit_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("audit tail", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 11");

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::offline::{self, Pin};
 use super::since;
-use crate::cli::frame::document::{field, flag, items, plain, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
+use crate::frame::document::{field, flag, items, plain, text};
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
 
 pub const VERIFY: Rpc = audit_service::VERIFY;
 pub const LEAF: Leaf = Leaf::read("audit verify", &[&VERIFY]).exiting("0 1 2 5 6 8 9 10 11");

@@ -4,13 +4,13 @@ use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::KIND;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::changed;
-use crate::cli::frame::document::flag;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::changed;
+use crate::frame::document::flag;
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Rpc};
+use crate::frame::session::Session;
 
 /// A change of one binding.
 pub struct Change<'a> {

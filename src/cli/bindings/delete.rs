@@ -6,11 +6,11 @@ use omnirelay_wire::rpc::binding_service;
 use serde_json::json;
 
 use super::change::Change;
-use crate::cli::complete;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::complete;
+use crate::frame::args::WriteArgs;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
 
 const DELETE: Rpc = binding_service::DELETE;
 pub const LEAF: Leaf = Leaf::write("bindings delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

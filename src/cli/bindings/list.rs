@@ -7,14 +7,14 @@ use omnirelay_wire::rpc::binding_service;
 use serde_json::json;
 
 use super::{COLUMNS, KIND, scopes};
-use crate::cli::frame::args::{TableArgs, WatchArgs};
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::watch::{self as stream, Feed, Keep};
-use crate::cli::frame::whole_list::WholeList;
+use crate::frame::args::{TableArgs, WatchArgs};
+use crate::frame::document::text;
+use crate::frame::error::CliError;
+use crate::frame::list;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::watch::{self as stream, Feed, Keep};
+use crate::frame::whole_list::WholeList;
 
 pub const LIST: Rpc = binding_service::LIST;
 pub const WATCH: Rpc = binding_service::WATCH;

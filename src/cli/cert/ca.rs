@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 use omnirelay_wire::fault::Exit;
 
 use super::{export, init, protect, retire, rotate, share, show};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::session::Session;
+use crate::frame::error::CliError;
+use crate::frame::session::Session;
 
 /// Make, look at and rotate the certificate authority
 #[derive(Args, Debug)]

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueHint};
 use omnirelay_wire::fault::Exit;
 
-use crate::cli::check::report::{self, Report, Row};
-use crate::cli::doctor::remote::{self, CHECK_HOST, HostArgs, ReportOptions};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
-use crate::daemon::data_dir;
-use crate::daemon::doctor::certificate::checks::{CATEGORIES, CATEGORY};
-use crate::daemon::doctor::certificate::papers::{Papers, Places};
-use crate::daemon::identity::own::IDENTITY_FOLDER;
+use crate::check::report::{self, Report, Row};
+use crate::doctor::remote::{self, CHECK_HOST, HostArgs, ReportOptions};
+use crate::frame::error::CliError;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
+use crate::frame::time;
+use omnirelay_doctor::certificate::checks::{CATEGORIES, CATEGORY};
+use omnirelay_doctor::certificate::papers::{Papers, Places};
+use omnirelay_host::data_dir;
+use omnirelay_identity::own::IDENTITY_FOLDER;
 
 pub const LEAF: Leaf = Leaf::read("cert doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
 

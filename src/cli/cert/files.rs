@@ -16,7 +16,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
-use crate::cli::frame::error::CliError;
+use crate::frame::error::CliError;
 
 const KEY: &str = "key.pem";
 const CHAIN: &str = "chain.pem";

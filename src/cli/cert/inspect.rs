@@ -15,16 +15,16 @@ use serde_json::{Value, json};
 use super::list::LIST;
 use super::presented::{self, Endpoint, Presented, is_unreachable};
 use super::{KIND, names};
-use crate::cli::frame::document::{field, flag, items, text};
-use crate::cli::frame::error::{CliError, chain};
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::Moment;
-use crate::cli::frame::time;
-use crate::cli::node::control_address;
-use crate::cli::peers;
+use crate::frame::document::{field, flag, items, text};
+use crate::frame::error::{CliError, chain};
+use crate::frame::listing::listing;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf};
+use crate::frame::session::Session;
+use crate::frame::table::Moment;
+use crate::frame::time;
+use crate::node::control_address;
+use crate::peers;
 
 pub const LEAF: Leaf = Leaf::read("cert inspect", &[&LIST, &peers::get::GET]).exiting("0 1 2 3 5 6 7 8 9 11");
 

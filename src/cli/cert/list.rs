@@ -9,15 +9,15 @@ use omnirelay_wire::rpc::certificate_service;
 use serde_json::{Value, json};
 
 use super::{COLUMNS, KIND, holder};
-use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::{field, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::global::Span;
-use crate::cli::frame::list;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
-use crate::cli::frame::whole_list::WholeList;
+use crate::frame::args::TableArgs;
+use crate::frame::document::{field, items, text};
+use crate::frame::error::CliError;
+use crate::frame::global::Span;
+use crate::frame::list;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::time;
+use crate::frame::whole_list::WholeList;
 
 pub const LIST: Rpc = certificate_service::LIST;
 pub const LEAF: Leaf =

@@ -16,8 +16,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::files::{make_folder, put, read_key};
-use crate::cli::frame::error::CliError;
-use crate::daemon::identity::trust::unix_now;
+use crate::frame::error::CliError;
+use omnirelay_identity::trust::unix_now;
 
 const CERTIFICATE: &str = "root.pem";
 const KEY: &str = "root-key.pem";

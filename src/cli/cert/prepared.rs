@@ -14,12 +14,12 @@ use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use serde_json::json;
 
 use super::offline::OfflineRoot;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Call, Rpc};
-use crate::cli::frame::session::Session;
-use crate::daemon::objects::certificates::signer::NEXT_ISSUER;
+use crate::frame::args::WriteArgs;
+use crate::frame::document::text;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Call, Rpc};
+use crate::frame::session::Session;
+use omnirelay_daemon::objects::certificates::signer::NEXT_ISSUER;
 
 pub const PREPARE: Rpc = certificate_service::PREPARE_ISSUER;
 
@@ -106,7 +106,7 @@ mod tests {
     use omnirelay_pki::key::Key;
 
     use super::*;
-    use crate::daemon::identity::trust::unix_now;
+    use omnirelay_identity::trust::unix_now;
 
     #[test]
     fn an_issuer_of_the_root_vouches_for_the_next_one_and_nobody_else_does() {

@@ -11,8 +11,8 @@ use omnirelay_wire::tls::ClientTls;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
 
-use crate::cli::frame::error::{CliError, chain};
-use crate::cli::frame::tls_files::TlsFiles;
+use crate::frame::error::{CliError, chain};
+use crate::frame::tls_files::TlsFiles;
 
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::revoke::Change;
 use super::target::Who;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
 
 const REINSTATE: Rpc = certificate_service::REINSTATE;
 pub const LEAF: Leaf = Leaf::write("cert reinstate", &[&REINSTATE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

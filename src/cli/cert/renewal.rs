@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::files::{Folder, validity};
 use super::renew::renew_in;
-use crate::cli::frame::address::Address;
-use crate::cli::frame::env;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::settings::Target;
-use crate::cli::frame::time;
+use crate::frame::address::Address;
+use crate::frame::env;
+use crate::frame::error::CliError;
+use crate::frame::session::Session;
+use crate::frame::settings::Target;
+use crate::frame::time;
 
 /// How long a command waits for it at most, behind its own work.
 const WITHIN: Duration = Duration::from_secs(3);

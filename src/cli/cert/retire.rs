@@ -5,13 +5,13 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
 use serde_json::json;
 
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::changed;
-use crate::cli::frame::document::flag;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::changed;
+use crate::frame::document::flag;
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
 
 const RETIRE: Rpc = certificate_service::RETIRE_ROOT;
 pub const LEAF: Leaf = Leaf::write("cert ca retire", &[&RETIRE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

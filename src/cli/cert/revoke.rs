@@ -6,13 +6,13 @@ use omnirelay_wire::rpc::certificate_service;
 use serde_json::{Value, json};
 
 use super::target::shown;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::changed;
-use crate::cli::frame::document::flag;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::changed;
+use crate::frame::document::flag;
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
 
 const REVOKE: Rpc = certificate_service::REVOKE;
 pub const LEAF: Leaf = Leaf::write("cert revoke", &[&REVOKE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

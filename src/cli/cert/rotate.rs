@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::offline::OfflineRoot;
 use super::prepared::{PREPARE, prepared};
 use super::show::{GET, no_authority};
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::changed;
-use crate::cli::frame::document::{flag, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::changed;
+use crate::frame::document::{flag, items, text};
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
 
 const ROTATE: Rpc = certificate_service::ROTATE_AUTHORITY;
 pub const LEAF: Leaf =

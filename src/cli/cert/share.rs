@@ -5,14 +5,14 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
 use serde_json::json;
 
-use crate::cli::complete;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::changed;
-use crate::cli::frame::document::flag;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::complete;
+use crate::frame::args::WriteArgs;
+use crate::frame::changed;
+use crate::frame::document::flag;
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
 
 const SHARE: Rpc = certificate_service::SHARE_ISSUER;
 pub const LEAF: Leaf = Leaf::write("cert ca share", &[&SHARE]).exiting("0 1 2 3 4 5 6 8 9 10 11");
@@ -32,7 +32,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct ShareArgs {
     /// Which node
-    #[arg(value_name = "NODE", add = complete::ids(&crate::cli::peers::OBJECTS))]
+    #[arg(value_name = "NODE", add = complete::ids(&crate::peers::OBJECTS))]
     node: String,
     #[command(flatten)]
     write: WriteArgs,

@@ -3,9 +3,9 @@
 use omnirelay_wire::reasons;
 
 use super::facts::Facts;
-use crate::cli::frame::context_file::ContextFile;
-use crate::cli::frame::error::CliError;
-use crate::core::check::finding::{Category, Check, Examine, Finding, SKEW_WARN_MS};
+use crate::frame::context_file::ContextFile;
+use crate::frame::error::CliError;
+use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding, SKEW_WARN_MS};
 
 pub static CATEGORY: Category<Examine<Facts>> = Category {
     name: "client",

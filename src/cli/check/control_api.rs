@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::{next_of, not_asked};
-use crate::cli::frame::document::{flag, items, text};
-use crate::core::check::finding::{Category, Check, Examine, Finding};
+use crate::frame::document::{flag, items, text};
+use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
 
 pub static CATEGORY: Category<Examine<Facts>> = Category {
     name: "control-api",

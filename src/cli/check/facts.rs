@@ -6,12 +6,12 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::{Rpc, check_service, node_service};
 use serde_json::{Value, json};
 
-use crate::cli::frame::context_file::ContextFile;
-use crate::cli::frame::document::{field, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::Call;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
+use crate::frame::context_file::ContextFile;
+use crate::frame::document::{field, text};
+use crate::frame::error::CliError;
+use crate::frame::rpc::Call;
+use crate::frame::session::Session;
+use crate::frame::time;
 
 /// Judges the mesh, on the daemon that answers.
 pub const CHECK: Rpc = check_service::CHECK;

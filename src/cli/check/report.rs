@@ -5,14 +5,14 @@ use std::time::Duration;
 use omnirelay_core::text::some_of;
 use serde_json::{Value, json};
 
-use crate::cli::documents::on_this_host;
-use crate::cli::frame::document::{items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::screen::{Screen, printable, printable_lines};
-use crate::cli::frame::session::Session;
-use crate::core::check::facts::NAMED_MAX;
-use crate::core::check::finding::{Category, Check, Examine, Finding, Verdict, checks_of};
+use crate::documents::on_this_host;
+use crate::frame::document::{items, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Text, View};
+use crate::frame::screen::{Screen, printable, printable_lines};
+use crate::frame::session::Session;
+use omnirelay_decisions::check::facts::NAMED_MAX;
+use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding, Verdict, checks_of};
 
 /// What one check found.
 pub struct Row {

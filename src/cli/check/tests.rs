@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::facts::Answer;
 use super::report::Row;
 use super::{CheckArgs, Facts, judge, names, rows, wants_mesh};
-use crate::cli::frame::context_file::ContextFile;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::time;
-use crate::core::check::all;
-use crate::core::check::finding::Verdict;
+use crate::frame::context_file::ContextFile;
+use crate::frame::error::CliError;
+use crate::frame::time;
+use omnirelay_decisions::check::all;
+use omnirelay_decisions::check::finding::Verdict;
 
 fn answer(said: Value) -> Answer {
     let came_ms = time::millis(&json!("2026-11-20T06:00:00.010Z"));
@@ -27,7 +27,7 @@ fn node() -> Value {
 
 /// What a daemon finds, all of it well but for the results of these checks.
 fn report(but: &[(&str, &str)]) -> Value {
-    let categories = crate::core::check::CATEGORIES.iter().map(|category| {
+    let categories = omnirelay_decisions::check::CATEGORIES.iter().map(|category| {
         let checks = category.checks.iter().map(|check| {
             let result = but.iter().find(|(id, _)| *id == check.id).map_or("pass", |(_, result)| result);
             json!({

@@ -2,9 +2,9 @@
 
 use super::facts::Facts;
 use super::not_asked;
-use crate::cli::frame::document::text;
-use crate::core::check::finding::{Category, Check, Examine, Finding};
-use crate::core::check::versions::{are_apart, version};
+use crate::frame::document::text;
+use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
+use omnirelay_decisions::check::versions::{are_apart, version};
 
 pub static CATEGORY: Category<Examine<Facts>> = Category {
     name: "versions",

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
 use super::kind::{Kind, Known, OBJECTS_MAX};
-use crate::cli::frame::env::{self, Env};
-use crate::cli::frame::settings::Target;
+use crate::frame::env::{self, Env};
+use crate::frame::settings::Target;
 
 /// Up to this age the file is the answer, and no daemon is asked.
 pub const FRESH: Duration = Duration::from_secs(5);
@@ -111,9 +111,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::cli::frame::address::Address;
-    use crate::cli::frame::settings::Source;
-    use crate::cli::{leaders, peers};
+    use crate::frame::address::Address;
+    use crate::frame::settings::Source;
+    use crate::{leaders, peers};
 
     fn cache(folder: &Path, context: &str) -> Cache {
         of_kind(&peers::OBJECTS, folder, context)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cli::frame::rpc::Rpc;
+use crate::frame::rpc::Rpc;
 
 /// As many as one page of the list holds.
 pub const OBJECTS_MAX: usize = 1000;

@@ -6,13 +6,13 @@ use clap::{Arg, Command};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 
 use super::objects;
-use crate::cli::arguments::written_out;
-use crate::cli::frame::context_file::{Context, ContextFile};
-use crate::cli::frame::env::Env;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::settings::Settings;
-use crate::cli::frame::watch::until;
-use crate::cli::help;
+use crate::arguments::written_out;
+use crate::frame::context_file::{Context, ContextFile};
+use crate::frame::env::Env;
+use crate::frame::rpc::Leaf;
+use crate::frame::settings::Settings;
+use crate::frame::watch::until;
+use crate::help;
 
 /// Completes words of `known`, separated by commas: each once.
 pub fn list(known: fn() -> Vec<String>) -> ArgValueCompleter {
@@ -116,7 +116,7 @@ pub fn contexts() -> ArgValueCompleter {
 
 /// Completes what the audit trail calls what was done.
 pub fn actions() -> ArgValueCompleter {
-    list(|| crate::core::audit_names::actions().into_iter().map(str::to_owned).collect())
+    list(|| omnirelay_decisions::audit_names::actions().into_iter().map(str::to_owned).collect())
 }
 
 /// The command of the line.
@@ -128,7 +128,7 @@ fn leaf() -> Option<&'static Leaf> {
         let mut rest = words.iter();
         leaf.path.split(' ').all(|part| rest.any(|word| *word == part || part == "list" && *word == "ls"))
     };
-    crate::cli::leaves().filter(is_of).max_by_key(|leaf| leaf.path.len())
+    crate::leaves().filter(is_of).max_by_key(|leaf| leaf.path.len())
 }
 
 fn column_names(leaf: &Leaf) -> Vec<String> {

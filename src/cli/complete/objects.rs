@@ -9,14 +9,14 @@ use serde_json::json;
 
 use super::cache::{Cache, FRESH, STALE};
 use super::kind::{Kind, Known, OBJECTS_MAX};
-use crate::cli::frame::client::Client;
-use crate::cli::frame::document::items;
-use crate::cli::frame::env::{COMPLETE_TIMEOUT, Env};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::global::GlobalArgs;
-use crate::cli::frame::output::Notes;
-use crate::cli::frame::rpc::Call;
-use crate::cli::frame::settings::{Settings, Target, duration};
+use crate::frame::client::Client;
+use crate::frame::document::items;
+use crate::frame::env::{COMPLETE_TIMEOUT, Env};
+use crate::frame::error::CliError;
+use crate::frame::global::GlobalArgs;
+use crate::frame::output::Notes;
+use crate::frame::rpc::Call;
+use crate::frame::settings::{Settings, Target, duration};
 
 /// How long the daemons may take, of the 250 ms that a completion may take in all, unless [`COMPLETE_TIMEOUT`] says
 /// something else.
@@ -154,7 +154,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::{leaders, ops, peers, registers};
+    use crate::{leaders, ops, peers, registers};
 
     fn parsed(line: &str) -> GlobalArgs {
         flags(&line.split(' ').map(OsString::from).collect::<Vec<_>>())

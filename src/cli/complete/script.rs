@@ -3,7 +3,7 @@
 use clap_complete::Shell;
 use clap_complete::env::{Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
-use crate::cli::frame::env;
+use crate::frame::env;
 
 const NAME: &str = "omnirelay";
 

@@ -7,14 +7,14 @@ use omnirelay_wire::fault::Exit;
 
 use super::edit;
 use super::{LOCAL, Shape, checked_name, describe, document, exists, token_file};
-use crate::cli::frame::address::Address;
-use crate::cli::frame::context_file::Context;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::settings::Source;
-use crate::cli::frame::tls_files::TlsFiles;
+use crate::frame::address::Address;
+use crate::frame::context_file::Context;
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
+use crate::frame::settings::Source;
+use crate::frame::tls_files::TlsFiles;
 
 pub const LEAF: Leaf = Leaf::local("context add", LOCAL).exiting("0 1 2 4");
 

@@ -5,12 +5,12 @@ use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::LOCAL;
-use crate::cli::frame::address::Address;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
+use crate::frame::address::Address;
+use crate::frame::error::CliError;
+use crate::frame::listing::listing;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
 
 pub const LEAF: Leaf = Leaf::local("context current", LOCAL);
 

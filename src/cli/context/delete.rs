@@ -4,10 +4,10 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 
 use super::{LOCAL, document, edit};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
 
 pub const LEAF: Leaf = Leaf::local("context delete", LOCAL);
 
@@ -23,7 +23,7 @@ Examples:
 #[command(visible_alias = "rm", before_long_help = EXAMPLES)]
 pub struct DeleteArgs {
     /// Name of the context
-    #[arg(value_name = "NAME", add = crate::cli::complete::contexts())]
+    #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
     /// Confirm without being asked
     #[arg(short, long)]

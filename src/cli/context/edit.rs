@@ -7,8 +7,8 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::cli::frame::context_file::ContextFile;
-use crate::cli::frame::error::CliError;
+use crate::frame::context_file::ContextFile;
+use crate::frame::error::CliError;
 
 /// Changes the file at `path` under its lock: read, `change`, write to a new file, rename.
 ///
@@ -85,7 +85,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::frame::context_file::Context;
+    use crate::frame::context_file::Context;
 
     #[test]
     fn edit_writes_a_private_file_and_keeps_the_old_one_on_failure() {

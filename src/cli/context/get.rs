@@ -4,11 +4,11 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 
 use super::{LOCAL, describe, document};
-use crate::cli::frame::context_file::ContextFile;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
+use crate::frame::context_file::ContextFile;
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
 
 pub const LEAF: Leaf = Leaf::local("context get", LOCAL);
 
@@ -22,7 +22,7 @@ Examples:
 #[command(visible_alias = "show", before_long_help = EXAMPLES)]
 pub struct GetArgs {
     /// Name of the context
-    #[arg(value_name = "NAME", add = crate::cli::complete::contexts())]
+    #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
 }
 

@@ -5,14 +5,14 @@ use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::{LOCAL, object};
-use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::context_file::ContextFile;
-use crate::cli::frame::document::{flag, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Column, Moment, Table};
+use crate::frame::args::TableArgs;
+use crate::frame::context_file::ContextFile;
+use crate::frame::document::{flag, items, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
+use crate::frame::table::{self, Column, Moment, Table};
 
 pub const LEAF: Leaf = Leaf::local("context list", LOCAL).listing(&COLUMNS, &[]);
 

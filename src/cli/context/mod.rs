@@ -25,8 +25,8 @@ use super::frame::session::Session;
 use super::frame::tls_files::TlsFiles;
 use super::schema::documents::own;
 use super::schema::schemas;
-use crate::cli::frame::context_file::Context;
-use crate::daemon::identity::operator_files::OperatorFiles;
+use crate::frame::context_file::Context;
+use omnirelay_identity::operator_files::OperatorFiles;
 
 /// Why the verbs that only touch the file call no method.
 const LOCAL: &str = "reads and writes the file of contexts on this machine";
@@ -211,7 +211,7 @@ fn warn_of_override(session: &Session) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::frame::context_file::ContextFile;
+    use crate::frame::context_file::ContextFile;
 
     #[test]
     fn context_that_is_put_becomes_current_only_if_none_is() {

@@ -4,10 +4,10 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 
 use super::{LOCAL, checked_name, describe, document, edit, exists};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
 
 pub const LEAF: Leaf = Leaf::local("context rename", LOCAL).exiting("0 1 2 4");
 
@@ -20,7 +20,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct RenameArgs {
     /// Name of the context
-    #[arg(value_name = "NAME", add = crate::cli::complete::contexts())]
+    #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
     /// Its new name
     #[arg(value_name = "NEW", value_parser = checked_name)]

@@ -4,11 +4,11 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 
 use super::{LOCAL, Shape, describe, document, edit, token_file};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::tls_files::TlsFiles;
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
+use crate::frame::tls_files::TlsFiles;
 
 pub const LEAF: Leaf = Leaf::local("context set", LOCAL);
 
@@ -22,7 +22,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct SetArgs {
     /// Name of the context
-    #[arg(value_name = "NAME", add = crate::cli::complete::contexts())]
+    #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: String,
     #[command(flatten)]
     shape: Shape,

@@ -6,16 +6,16 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use crate::cli::frame::client::Client;
-use crate::cli::frame::context_file::ContextFile;
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::{Call, Leaf};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::settings::{Source, Target};
-use crate::cli::frame::table::{Column, Layout, Moment, Table};
-use crate::cli::node::NODE;
+use crate::frame::client::Client;
+use crate::frame::context_file::ContextFile;
+use crate::frame::document::text;
+use crate::frame::error::CliError;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::{Call, Leaf};
+use crate::frame::session::Session;
+use crate::frame::settings::{Source, Target};
+use crate::frame::table::{Column, Layout, Moment, Table};
+use crate::node::NODE;
 
 pub const LEAF: Leaf = Leaf::read("context test", &[&NODE]).exiting("0 1 2 5 6 8 9 11");
 
@@ -31,7 +31,7 @@ Examples:
 #[command(before_long_help = EXAMPLES)]
 pub struct TestArgs {
     /// Name of the context [default: the current one]
-    #[arg(value_name = "NAME", add = crate::cli::complete::contexts())]
+    #[arg(value_name = "NAME", add = crate::complete::contexts())]
     name: Option<String>,
 }
 

@@ -4,15 +4,15 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use crate::cli::complete;
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::client::fresh_key;
-use crate::cli::frame::document::{field, flag, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::rpc::{Call, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::peers;
+use crate::complete;
+use crate::frame::batch::Batch;
+use crate::frame::client::fresh_key;
+use crate::frame::document::{field, flag, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::rpc::{Call, Rpc};
+use crate::frame::session::Session;
+use crate::peers;
 
 /// The kind in `node/ID`.
 const KIND: &str = "node";

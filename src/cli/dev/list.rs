@@ -5,12 +5,12 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::dev_service;
 use serde_json::json;
 
-use crate::cli::frame::document::{items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{Column, Layout, Moment, Table};
+use crate::frame::document::{items, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::table::{Column, Layout, Moment, Table};
 
 pub const LIST: Rpc = dev_service::LIST;
 pub const LEAF: Leaf = Leaf::read("dev list", &[&LIST]);

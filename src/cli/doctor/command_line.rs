@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::check::client;
-use crate::cli::frame::context_file::ContextFile;
-use crate::cli::frame::error::{CliError, chain};
-use crate::core::check::finding::{Category, Check, Examine, Finding};
+use crate::check::client;
+use crate::frame::context_file::ContextFile;
+use crate::frame::error::{CliError, chain};
+use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
 
 /// What is known of the command line.
 pub struct CommandLine {
@@ -66,7 +66,7 @@ fn home(command_line: &CommandLine) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::check::finding::Verdict;
+    use omnirelay_decisions::check::finding::Verdict;
 
     #[test]
     fn what_is_loose_or_cannot_be_written_is_told() {

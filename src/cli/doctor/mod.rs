@@ -20,11 +20,11 @@ use super::frame::rpc::Leaf;
 use super::frame::session::Session;
 use super::schema::documents::own;
 use super::schema::schemas;
-use crate::core::check::finding::checks_of;
-use crate::daemon::config::Config;
-use crate::daemon::doctor::checks::CATEGORIES;
-use crate::daemon::doctor::machine::{self, Machine, host_of, named};
-use crate::daemon::doctor::processes::daemons;
+use omnirelay_decisions::check::finding::checks_of;
+use omnirelay_doctor::checks::CATEGORIES;
+use omnirelay_doctor::machine::{self, Machine, host_of, named};
+use omnirelay_doctor::processes::daemons;
+use omnirelay_settings::Config;
 
 const LEAF: Leaf = Leaf::read("doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
 pub static ENTRY: Entry =

@@ -10,17 +10,17 @@ use omnirelay_wire::fault::Exit;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::cli::cert::presented::{self, Endpoint};
-use crate::cli::frame::client::Client;
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::chain;
-use crate::cli::frame::rpc::Call;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::settings::{Source, Target};
-use crate::cli::frame::tls_files::TlsFiles;
-use crate::cli::node::NODE;
-use crate::daemon::config::Config;
-use crate::daemon::doctor::machine::{Port, Taken};
+use crate::cert::presented::{self, Endpoint};
+use crate::frame::client::Client;
+use crate::frame::document::text;
+use crate::frame::error::chain;
+use crate::frame::rpc::Call;
+use crate::frame::session::Session;
+use crate::frame::settings::{Source, Target};
+use crate::frame::tls_files::TlsFiles;
+use crate::node::NODE;
+use omnirelay_doctor::machine::{Port, Taken};
+use omnirelay_settings::Config;
 
 /// How long a port may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);

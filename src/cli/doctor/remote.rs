@@ -7,14 +7,14 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::{Rpc, check_service};
 use serde_json::json;
 
-use crate::cli::check::facts::of_older;
-use crate::cli::check::report::{Report, Row, leave_out};
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::Call;
-use crate::cli::frame::session::Session;
-use crate::cli::node::bare;
-use crate::cli::{complete, peers};
+use crate::check::facts::of_older;
+use crate::check::report::{Report, Row, leave_out};
+use crate::frame::document::text;
+use crate::frame::error::CliError;
+use crate::frame::rpc::Call;
+use crate::frame::session::Session;
+use crate::node::bare;
+use crate::{complete, peers};
 
 /// Judges the host of a node.
 pub const CHECK_HOST: Rpc = check_service::CHECK_HOST;

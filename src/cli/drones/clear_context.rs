@@ -8,12 +8,12 @@ use serde_json::json;
 use super::STATUS;
 use super::command::{Command, CommandArgs};
 use super::fleet::RelayArgs;
-use crate::cli::agents::PLACEMENT;
-use crate::cli::complete;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::relays::LIST as RELAYS;
+use crate::agents::PLACEMENT;
+use crate::complete;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::relays::LIST as RELAYS;
 
 pub const CLEAR: Rpc = relay_control::CLEAR_OPERATION_CONTEXT;
 pub const LEAF: Leaf = Leaf::write("drones clear-context", &[&CLEAR, &STATUS, &RELAYS, &PLACEMENT])

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::cli::frame::document::{flag, number, text};
-use crate::cli::frame::table::{Column, Moment};
-use crate::cli::frame::time;
+use crate::frame::document::{flag, number, text};
+use crate::frame::table::{Column, Moment};
+use crate::frame::time;
 
 /// The columns, those of `-o wide` last: wide only adds on the right.
 pub static COLUMNS: &[Column] = &[

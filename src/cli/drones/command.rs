@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use super::KIND;
 use super::find::find;
 use super::fleet::{Fleet, RelayArgs};
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::global::token;
-use crate::cli::frame::ids;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::document::text;
+use crate::frame::error::CliError;
+use crate::frame::global::token;
+use crate::frame::ids;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
 
 /// How a command is given.
 #[derive(Args, Clone, Debug, Default)]
@@ -133,9 +133,9 @@ fn fresh_id() -> Result<String, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::frame::env::Env;
-    use crate::cli::frame::global::GlobalArgs;
-    use crate::cli::frame::settings::Settings;
+    use crate::frame::env::Env;
+    use crate::frame::global::GlobalArgs;
+    use crate::frame::settings::Settings;
 
     #[test]
     fn ids_are_uuids_of_chance() {
@@ -158,8 +158,7 @@ mod tests {
             done: "has its context set",
             fields: json!({}),
         };
-        let flags =
-            GlobalArgs { quiet: true, output: Some(crate::cli::Format::Name), ..GlobalArgs::default() };
+        let flags = GlobalArgs { quiet: true, output: Some(crate::Format::Name), ..GlobalArgs::default() };
         let mut session = Session::new(Settings::resolve(&flags, Env::default()).unwrap());
         let cases = [
             ("applied", Exit::Ok),

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::STATUS;
 use super::fleet::{self, Fleet, RelayArgs, Silent, Site};
-use crate::cli::agents::placement;
-use crate::cli::frame::document::{field, flag, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::Call;
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
+use crate::agents::placement;
+use crate::frame::document::{field, flag, number, text};
+use crate::frame::error::CliError;
+use crate::frame::rpc::Call;
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
 
 /// A relay that holds a drone, and what it says of it.
 pub struct Found<'a> {

@@ -14,17 +14,17 @@ use rustls::ClientConfig;
 use serde_json::{Value, json};
 
 use super::LIST;
-use crate::cli::complete;
-use crate::cli::frame::address::Address;
-use crate::cli::frame::client::Client;
-use crate::cli::frame::document::{flag, items, text};
-use crate::cli::frame::env;
-use crate::cli::frame::error::{CliError, chain};
-use crate::cli::frame::rpc::Call;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::settings::{Source, Target};
-use crate::cli::relays::columns::address as address_of;
-use crate::cli::relays::{self, known};
+use crate::complete;
+use crate::frame::address::Address;
+use crate::frame::client::Client;
+use crate::frame::document::{flag, items, text};
+use crate::frame::env;
+use crate::frame::error::{CliError, chain};
+use crate::frame::rpc::Call;
+use crate::frame::session::Session;
+use crate::frame::settings::{Source, Target};
+use crate::relays::columns::address as address_of;
+use crate::relays::{self, known};
 
 /// How many relays are asked at the same time.
 const ASKED_AT_ONCE: usize = 16;

@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 use super::columns::{COLUMNS, state};
 use super::fleet::{self, Fleet, RelayArgs, Silent, Site};
 use super::{KIND, LIST};
-use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::client::grpc;
-use crate::cli::frame::document::{number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Table};
-use crate::cli::frame::time;
-use crate::cli::relays::{LIST as RELAYS, none_lives};
+use crate::frame::args::TableArgs;
+use crate::frame::client::grpc;
+use crate::frame::document::{number, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
+use crate::frame::table::{self, Table};
+use crate::frame::time;
+use crate::relays::{LIST as RELAYS, none_lives};
 
 pub const LEAF: Leaf =
     Leaf::read("drones list", &[&LIST, &RELAYS]).exiting("0 1 2 3 5 6 7 8 9 10 11").listing(&COLUMNS, &[]);

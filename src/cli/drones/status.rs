@@ -8,17 +8,17 @@ use super::columns::{at, intent, state};
 use super::find::{Found, find};
 use super::fleet::{Fleet, RelayArgs};
 use super::{KIND, STATUS};
-use crate::cli::agents::PLACEMENT;
-use crate::cli::complete;
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
-use crate::cli::relays::LIST as RELAYS;
+use crate::agents::PLACEMENT;
+use crate::complete;
+use crate::frame::batch::Batch;
+use crate::frame::document::{field, number, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::listing::listing;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
+use crate::frame::time;
+use crate::relays::LIST as RELAYS;
 
 pub const LEAF: Leaf =
     Leaf::read("drones status", &[&STATUS, &RELAYS, &PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");

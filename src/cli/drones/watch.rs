@@ -10,16 +10,16 @@ use super::columns::{COLUMNS, summary};
 use super::fleet::{Fleet, RelayArgs};
 use super::list::gather;
 use super::{KIND, LIST};
-use crate::cli::frame::args::{TableArgs, WatchArgs};
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::global::Span;
-use crate::cli::frame::rpc::{Call, Leaf};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::watch::poll::{self, Round};
-use crate::cli::frame::watch::until::Until;
-use crate::cli::frame::watch::{Feed, Keep};
-use crate::cli::relays::LIST as RELAYS;
+use crate::frame::args::{TableArgs, WatchArgs};
+use crate::frame::document::text;
+use crate::frame::error::CliError;
+use crate::frame::global::Span;
+use crate::frame::rpc::{Call, Leaf};
+use crate::frame::session::Session;
+use crate::frame::watch::poll::{self, Round};
+use crate::frame::watch::until::Until;
+use crate::frame::watch::{Feed, Keep};
+use crate::relays::LIST as RELAYS;
 
 pub const LEAF: Leaf = Leaf::read("drones watch", &[&LIST, &RELAYS]);
 

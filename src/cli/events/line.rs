@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::frame::document::{field, flag, text};
-use crate::cli::frame::watch::word;
-use crate::cli::relays::columns::address;
-use crate::cli::{agents, audit, leaders, peers};
+use crate::frame::document::{field, flag, text};
+use crate::frame::watch::word;
+use crate::relays::columns::address;
+use crate::{agents, audit, leaders, peers};
 
 /// `leadership.elected  leadership/global-control  node-2  term=6 ...  (leaders.transfer by local: rollout)`
 pub fn of(event: &Value) -> String {

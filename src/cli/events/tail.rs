@@ -7,15 +7,15 @@ use omnirelay_wire::fault::Exit;
 use serde_json::json;
 
 use super::{WATCH, line};
-use crate::cli::complete;
-use crate::cli::frame::args::{TableArgs, WatchArgs};
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::global::Span;
-use crate::cli::frame::rpc::{Call, Leaf};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::watch::{self, Feed, Keep, cursor};
-use crate::cli::peers;
+use crate::complete;
+use crate::frame::args::{TableArgs, WatchArgs};
+use crate::frame::document::text;
+use crate::frame::error::CliError;
+use crate::frame::global::Span;
+use crate::frame::rpc::{Call, Leaf};
+use crate::frame::session::Session;
+use crate::frame::watch::{self, Feed, Keep, cursor};
+use crate::peers;
 
 pub const LEAF: Leaf = Leaf::read("events tail", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 

@@ -1,9 +1,9 @@
 //! The checks of `mesh check`, of `doctor` and of `cert doctor`, and what each means.
 
-use crate::cli::check;
-use crate::cli::doctor::command_line;
-use crate::core::check::finding::{Category, Check, checks_of};
-use crate::daemon::doctor::{certificate, checks as host};
+use crate::check;
+use crate::doctor::command_line;
+use omnirelay_decisions::check::finding::{Category, Check, checks_of};
+use omnirelay_doctor::{certificate, checks as host};
 
 /// What a check is, whatever it judges.
 pub struct Explained {
@@ -27,7 +27,7 @@ pub fn explained() -> impl Iterator<Item = Explained> {
     fn of<J>(categories: &'static [&'static Category<J>]) -> impl Iterator<Item = Explained> {
         checks_of(categories).map(|(category, check)| Explained::of(category, check))
     }
-    let of_mesh = crate::core::check::all().map(|(category, check)| Explained::of(category, check));
+    let of_mesh = omnirelay_decisions::check::all().map(|(category, check)| Explained::of(category, check));
     let of_mesh = of(check::BEFORE).chain(of_mesh).chain(of(check::AFTER));
     let of_host = of(command_line::CATEGORIES).chain(of(host::CATEGORIES));
     of_mesh.chain(of_host).chain(of(certificate::checks::CATEGORIES))
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn pages_that_explain_are_there() {
-        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+        let docs = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("docs");
         for check in explained() {
             assert!(docs.join(check.page).is_file(), "{}: {}", check.id, check.page);
         }
@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn page_of_all_checks_is_fresh() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/checks.md");
+        let path = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+            .join("docs/reference/checks.md");
         if std::env::var_os("OMNIRELAY_GENERATE").is_some() {
             std::fs::write(&path, page_of_all()).unwrap();
         }

@@ -4,7 +4,7 @@
 use omnirelay_wire::descriptors::ENCODED;
 use prost_reflect::{DescriptorPool, EnumDescriptor};
 
-use crate::cli::schema::message::comment_at;
+use crate::schema::message::comment_at;
 
 /// What a word in a table means.
 #[derive(Clone, Debug, PartialEq, Eq)]

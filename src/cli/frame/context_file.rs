@@ -10,11 +10,11 @@ use omnirelay_wire::reasons;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::cli::frame::address::{Address, AddressError};
-use crate::cli::frame::env::{self, Env};
-use crate::cli::frame::error::{CliError, chain};
-use crate::cli::frame::tls_files::TlsFiles;
-use crate::cli::frame::yaml;
+use crate::frame::address::{Address, AddressError};
+use crate::frame::env::{self, Env};
+use crate::frame::error::{CliError, chain};
+use crate::frame::tls_files::TlsFiles;
+use crate::frame::yaml;
 
 /// What `apiVersion` says in files of this layout.
 pub const API_VERSION: &str = "omnirelay.io/config/v1";

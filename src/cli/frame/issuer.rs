@@ -12,7 +12,7 @@ use super::rpc::Call;
 use super::session::Session;
 use super::settings::{Source, Target};
 use super::tls_files::TlsFiles;
-use crate::daemon::objects::certificates::issuers::ISSUERS;
+use omnirelay_daemon::objects::certificates::issuers::ISSUERS;
 
 /// How many of those that are named are asked.
 const ISSUERS_MAX: usize = 3;

@@ -1,6 +1,6 @@
 use super::*;
-use crate::cli::frame::global::GlobalArgs;
-use crate::cli::frame::settings::Settings;
+use crate::frame::global::GlobalArgs;
+use crate::frame::settings::Settings;
 
 /// Sources of proof, of which a case has some.
 #[derive(Clone, Copy, PartialEq)]

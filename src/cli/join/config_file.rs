@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::node::cannot_write;
 use super::owner::Owner;
-use crate::cli::frame::address::SOCKET_OF_UNIT;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::yaml;
+use crate::frame::address::SOCKET_OF_UNIT;
+use crate::frame::error::CliError;
+use crate::frame::yaml;
 
 /// Where the unit of the packages looks.
 const OF_UNIT: &str = "/etc/omnirelay/omnirelayd.yaml";

@@ -6,14 +6,14 @@ use omnirelay_wire::rpc::node_service;
 use serde_json::json;
 
 use super::revoke::{REVOKE, put_out};
-use crate::cli::entry::{Entry, entry};
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::global::Span;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::peers::drain::{self, DRAIN, GET_DRAIN};
+use crate::entry::{Entry, entry};
+use crate::frame::args::WriteArgs;
+use crate::frame::document::text;
+use crate::frame::error::CliError;
+use crate::frame::global::Span;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::peers::drain::{self, DRAIN, GET_DRAIN};
 
 const GET: Rpc = node_service::GET;
 pub const LEAF: Leaf =

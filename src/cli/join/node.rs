@@ -22,16 +22,16 @@ use serde_json::{Value, json};
 use super::config_file::ConfigFile;
 use super::owner::Owner;
 use super::{JoinArgs, store};
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::{CliError, chain};
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::time;
-use crate::daemon::audit::files::AuditFiles;
-use crate::daemon::data_dir::{self, DataDir};
-use crate::daemon::identity::own::{IDENTITY_FOLDER, IdentityError, IdentityFiles, OwnIdentity};
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::certificates::join::GRANT;
-use crate::daemon::objects::certificates::record_keeper::kept_by_joining;
+use crate::frame::document::text;
+use crate::frame::error::{CliError, chain};
+use crate::frame::listing::listing;
+use crate::frame::time;
+use omnirelay_daemon::audit::files::AuditFiles;
+use omnirelay_daemon::objects::certificates::join::GRANT;
+use omnirelay_daemon::objects::certificates::record_keeper::kept_by_joining;
+use omnirelay_host::data_dir::{self, DataDir};
+use omnirelay_identity::own::{IDENTITY_FOLDER, IdentityError, IdentityFiles, OwnIdentity};
+use omnirelay_identity::trust::unix_now;
 
 /// How far the clock of this host may be from that of the mesh, in milliseconds, before it is said.
 const CLOCKS_APART_MS: u64 = 60_000;

@@ -5,16 +5,16 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::{certificate_service, enrollment_service};
 use serde_json::{Value, json};
 
-use crate::cli::cert::Revoking;
-use crate::cli::entry::{Entry, entry};
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::changed;
-use crate::cli::frame::document::{flag, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::schema::documents::message;
+use crate::cert::Revoking;
+use crate::entry::{Entry, entry};
+use crate::frame::args::WriteArgs;
+use crate::frame::changed;
+use crate::frame::document::{flag, text};
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::schema::documents::message;
 
 pub const REVOKE: Rpc = enrollment_service::REVOKE_NODE;
 const REVOKE_SERIAL: Rpc = certificate_service::REVOKE;

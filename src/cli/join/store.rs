@@ -7,7 +7,7 @@ use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
 use serde_json::{Value, json};
 
 use super::node::cannot_write;
-use crate::cli::frame::error::CliError;
+use crate::frame::error::CliError;
 
 /// The section `store` of the configuration. What belongs in files of their own is written to `directory`; what is left to
 /// do is added to `warnings`.
@@ -52,7 +52,7 @@ mod tests {
     use omnirelay_store::redis::url::Secret;
 
     use super::*;
-    use crate::daemon::config::StoreConfig;
+    use omnirelay_settings::StoreConfig;
 
     fn told() -> JoinStore {
         JoinStore {

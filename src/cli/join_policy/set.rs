@@ -8,13 +8,13 @@ use omnirelay_wire::rpc::enrollment_service;
 use serde_json::{Value, json};
 
 use super::NAME;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::changed;
-use crate::cli::frame::document::flag;
-use crate::cli::frame::error::{CliError, chain};
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::changed;
+use crate::frame::document::flag;
+use crate::frame::error::{CliError, chain};
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
 
 const SET: Rpc = enrollment_service::SET_JOIN_POLICY;
 pub const LEAF: Leaf = Leaf::write("join-policy set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");

@@ -6,11 +6,11 @@ use omnirelay_wire::rpc::enrollment_service;
 use serde_json::{Value, json};
 
 use super::NAME;
-use crate::cli::frame::document::{field, flag, items, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::document::{field, flag, items, number, text};
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
 
 const GET: Rpc = enrollment_service::GET_JOIN_POLICY;
 pub const LEAF: Leaf = Leaf::read("join-policy show", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");

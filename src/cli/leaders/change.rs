@@ -5,11 +5,11 @@ use serde_json::Value;
 
 use super::columns::ms;
 use super::explain;
-use crate::cli::frame::change::Change;
-use crate::cli::frame::document::{field, flag, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
+use crate::frame::change::Change;
+use crate::frame::document::{field, flag, text};
+use crate::frame::error::CliError;
+use crate::frame::session::Session;
+use crate::frame::time;
 
 /// Carries out a change of who may lead a scope that `leader` has led, empty for nobody, and warns if it may not any longer.
 ///

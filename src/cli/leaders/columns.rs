@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cli::frame::document::{field, pairs, real, text};
-use crate::cli::frame::screen::Screen;
-use crate::cli::frame::table::{Column, Moment};
-use crate::cli::frame::time;
+use crate::frame::document::{field, pairs, real, text};
+use crate::frame::screen::Screen;
+use crate::frame::table::{Column, Moment};
+use crate::frame::time;
 
 /// Leaders lost within an hour from which on they are marked.
 const FLAPS: u64 = 2;

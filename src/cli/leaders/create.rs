@@ -10,12 +10,12 @@ use super::KIND;
 use super::change::of_policy;
 use super::explain::EXPLAIN;
 use super::policy::PolicyArgs;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::change::Change;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::change::Change;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
 
 pub const SET_SCOPE: Rpc = leadership_control_service::SET_SCOPE;
 pub const LEAF: Leaf =

@@ -6,16 +6,16 @@ use omnirelay_wire::rpc::leadership_control_service;
 use serde_json::{Value, json};
 
 use super::KIND;
-use crate::cli::complete;
-use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::{field, flag, items, plain, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Format, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{Column, Table};
-use crate::cli::frame::time;
+use crate::complete;
+use crate::frame::args::TableArgs;
+use crate::frame::document::{field, flag, items, plain, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Format, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
+use crate::frame::table::{Column, Table};
+use crate::frame::time;
 
 pub const EXPLAIN: Rpc = leadership_control_service::EXPLAIN;
 pub const LEAF: Leaf = Leaf::read("mesh leaders explain", &[&EXPLAIN]);

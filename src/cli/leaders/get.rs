@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::columns::{leader, lease, ms};
 use super::{KIND, policy};
-use crate::cli::complete;
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, pairs, plain, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
+use crate::complete;
+use crate::frame::batch::Batch;
+use crate::frame::document::{field, pairs, plain, text};
+use crate::frame::error::CliError;
+use crate::frame::listing::listing;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::time;
 
 pub const GET: Rpc = leadership_control_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh leaders get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

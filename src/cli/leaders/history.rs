@@ -7,15 +7,15 @@ use serde_json::json;
 
 use super::KIND;
 use super::columns::{led_ms, ms};
-use crate::cli::complete;
-use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::{field, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{Column, Table};
-use crate::cli::frame::time;
+use crate::complete;
+use crate::frame::args::TableArgs;
+use crate::frame::document::{field, items, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::table::{Column, Table};
+use crate::frame::time;
 
 pub const HISTORY: Rpc = leadership_control_service::HISTORY;
 pub const LEAF: Leaf =

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::cli::complete;
-use crate::cli::frame::document::{field, items, plain, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::peers;
+use crate::complete;
+use crate::frame::document::{field, items, plain, text};
+use crate::frame::error::CliError;
+use crate::peers;
 
 /// The priorities a preference may have.
 const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;

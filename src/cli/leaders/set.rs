@@ -12,13 +12,13 @@ use super::create::SET_SCOPE;
 use super::explain::EXPLAIN;
 use super::get::{GET, one};
 use super::policy::PolicyArgs;
-use crate::cli::complete;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::change::Change;
-use crate::cli::frame::document::{field, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
+use crate::complete;
+use crate::frame::args::WriteArgs;
+use crate::frame::change::Change;
+use crate::frame::document::{field, text};
+use crate::frame::error::CliError;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
 
 pub const LEAF: Leaf =
     Leaf::write("mesh leaders set", &[&GET, &SET_SCOPE, &EXPLAIN]).exiting("0 1 2 3 4 5 6 8 9 10 11");

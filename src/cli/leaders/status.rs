@@ -5,10 +5,10 @@ use omnirelay_wire::fault::Exit;
 
 use super::get::GET;
 use super::list::{LIST, RowArgs, WATCH, rows};
-use crate::cli::complete;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
+use crate::complete;
+use crate::frame::error::CliError;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
 
 pub const LEAF: Leaf =
     Leaf::read("mesh leaders status", &[&LIST, &GET, &WATCH]).exiting("0 1 2 3 5 6 7 8 9 10 11");

@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::KIND;
 use super::change::handover;
-use crate::cli::complete;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::change::Change;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::complete;
+use crate::frame::args::WriteArgs;
+use crate::frame::change::Change;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
 
 pub const STEP_DOWN: Rpc = leadership_control_service::STEP_DOWN;
 pub const LEAF: Leaf =

@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::KIND;
 use super::change::handover;
-use crate::cli::complete;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::change::Change;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::node::bare;
-use crate::cli::peers;
+use crate::complete;
+use crate::frame::args::WriteArgs;
+use crate::frame::change::Change;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::node::bare;
+use crate::peers;
 
 pub const TRANSFER: Rpc = leadership_control_service::TRANSFER;
 pub const LEAF: Leaf = Leaf::write("mesh leaders transfer", &[&TRANSFER]).exiting("0 1 2 3 4 5 6 8 9 10 11");

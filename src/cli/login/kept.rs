@@ -10,9 +10,9 @@ use omnirelay_pki::jwt::{Jwt, is_jwt};
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::reasons;
 
-use crate::cli::context::edit::edit;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::session::Session;
+use crate::context::edit::edit;
+use crate::frame::error::CliError;
+use crate::frame::session::Session;
 
 /// The folder of tokens beside the file of contexts.
 const FOLDER: &str = "tokens";

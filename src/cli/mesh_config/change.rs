@@ -4,13 +4,13 @@ use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::{NAME, report};
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::changed;
-use crate::cli::frame::document::{field, flag};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::changed;
+use crate::frame::document::{field, flag};
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Rpc};
+use crate::frame::session::Session;
 
 /// Sends a change and prints the answer; `fields` are those that only this change has.
 ///

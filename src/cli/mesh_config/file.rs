@@ -6,9 +6,9 @@ use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use serde_json::Value;
 
-use crate::cli::frame::error::{CliError, chain};
-use crate::core::transport_policy;
-use crate::daemon::config::{self, Config};
+use crate::frame::error::{CliError, chain};
+use omnirelay_decisions::transport_policy;
+use omnirelay_settings::{self as config, Config};
 
 /// What a policy has; any of them makes it one.
 const OF_A_POLICY: [&str; 4] = ["categories", "exceptions", "legacy", "budgets"];

@@ -3,8 +3,8 @@
 use omnirelay_core::text::count;
 use serde_json::Value;
 
-use crate::cli::frame::document::{flag, items, number, text};
-use crate::cli::frame::screen::printable;
+use crate::frame::document::{flag, items, number, text};
+use crate::frame::screen::printable;
 
 /// Two lines for each finding, then what is counted, then the result.
 pub fn describe(report: &Value) -> String {

@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::change;
 use super::file::policy_in;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
 
 const SET: Rpc = config_service::SET_TRANSPORT_POLICY;
 pub const LEAF: Leaf = Leaf::write("mesh config set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");

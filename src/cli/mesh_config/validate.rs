@@ -12,13 +12,13 @@ use serde_json::Value;
 
 use super::file::Given;
 use super::report;
-use crate::cli::frame::document::{field, flag};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::SCHEMA_VERSION;
+use crate::frame::document::{field, flag};
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::SCHEMA_VERSION;
 
 const VALIDATE: Rpc = config_service::VALIDATE_CONFIG;
 pub const LEAF: Leaf = Leaf::read("mesh config validate", &[&VALIDATE]).exiting("0 1 2 4 5 6 8 9 10 11");

@@ -8,12 +8,12 @@ use serde_json::json;
 use super::KIND;
 use super::list::state;
 use super::spec::SpecArgs;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::change::Change;
-use crate::cli::frame::document::{field, flag};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::change::Change;
+use crate::frame::document::{field, flag};
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
 
 const CREATE: Rpc = namespace_control_service::CREATE;
 pub const LEAF: Leaf = Leaf::write("mesh namespaces create", &[&CREATE]).exiting("0 1 2 4 5 6 8 9 10 11");

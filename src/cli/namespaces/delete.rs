@@ -6,12 +6,12 @@ use omnirelay_wire::rpc::namespace_control_service;
 use serde_json::json;
 
 use super::KIND;
-use crate::cli::complete;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::change::Change;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::complete;
+use crate::frame::args::WriteArgs;
+use crate::frame::change::Change;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
 
 const DELETE: Rpc = namespace_control_service::DELETE;
 pub const LEAF: Leaf = Leaf::write("mesh namespaces delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

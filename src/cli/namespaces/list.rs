@@ -7,16 +7,16 @@ use omnirelay_wire::rpc::{namespace_control_service, rebalance_control_service};
 use serde_json::{Value, json};
 
 use super::KIND;
-use crate::cli::frame::args::{TableArgs, WatchArgs};
-use crate::cli::frame::document::{because, field, flag, plain, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::Column;
-use crate::cli::frame::time;
-use crate::cli::frame::watch::{self as stream, Feed, Keep};
-use crate::cli::frame::whole_list::WholeList;
+use crate::frame::args::{TableArgs, WatchArgs};
+use crate::frame::document::{because, field, flag, plain, text};
+use crate::frame::error::CliError;
+use crate::frame::list;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::table::Column;
+use crate::frame::time;
+use crate::frame::watch::{self as stream, Feed, Keep};
+use crate::frame::whole_list::WholeList;
 
 pub const LIST: Rpc = namespace_control_service::LIST;
 pub const WATCH: Rpc = rebalance_control_service::WATCH_STATES;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 
-use crate::cli::frame::error::{CliError, chain};
-use crate::cli::node::bare;
-use crate::cli::shards::weight;
+use crate::frame::error::{CliError, chain};
+use crate::node::bare;
+use crate::shards::weight;
 
 /// The rules of a namespace.
 #[derive(Args, Debug, Default)]

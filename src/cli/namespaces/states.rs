@@ -8,13 +8,13 @@ use serde_json::json;
 
 use super::KIND;
 use super::list::COLUMNS;
-use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::whole_list::WholeList;
+use crate::frame::args::TableArgs;
+use crate::frame::document::text;
+use crate::frame::error::CliError;
+use crate::frame::list;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::whole_list::WholeList;
 
 const STATES: Rpc = rebalance_control_service::STATES;
 pub const LEAF: Leaf = Leaf::read("mesh namespaces states", &[&STATES]).listing(&COLUMNS, &[]);

@@ -11,15 +11,15 @@ use tokio::time::Instant;
 
 use super::progress::Progress;
 use super::{KIND, is_ended};
-use crate::cli::frame::client::pause;
-use crate::cli::frame::document::{field, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::failure::Failure;
-use crate::cli::frame::global::Span;
-use crate::cli::frame::rpc::{Call, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::watch::stream::{self, Ended, Stream};
-use crate::cli::frame::watch::{SILENCE_MAX, pass};
+use crate::frame::client::pause;
+use crate::frame::document::{field, items, text};
+use crate::frame::error::CliError;
+use crate::frame::failure::Failure;
+use crate::frame::global::Span;
+use crate::frame::rpc::{Call, Rpc};
+use crate::frame::session::Session;
+use crate::frame::watch::stream::{self, Ended, Stream};
+use crate::frame::watch::{SILENCE_MAX, pass};
 
 pub const WATCH: Rpc = operation_service::WATCH;
 

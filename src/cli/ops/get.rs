@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 
 use super::list::took;
 use super::{KIND, done};
-use crate::cli::complete;
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, flag, items, pairs, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
-use crate::cli::node::NODE;
-use crate::cli::node::NodeArgs;
-use crate::cli::peers;
+use crate::complete;
+use crate::frame::batch::Batch;
+use crate::frame::document::{field, flag, items, pairs, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::listing::listing;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
+use crate::frame::time;
+use crate::node::NODE;
+use crate::node::NodeArgs;
+use crate::peers;
 
 pub const GET: Rpc = operation_service::GET;
 pub const LEAF: Leaf =

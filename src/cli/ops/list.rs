@@ -7,18 +7,18 @@ use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
 
 use super::{KIND, done};
-use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::{field, flag, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{Column, Table};
-use crate::cli::frame::time;
-use crate::cli::node::NODE;
-use crate::cli::node::NodeArgs;
-use crate::cli::peers;
-use crate::core::check::facts::NAMED_MAX;
+use crate::frame::args::TableArgs;
+use crate::frame::document::{field, flag, items, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::table::{Column, Table};
+use crate::frame::time;
+use crate::node::NODE;
+use crate::node::NodeArgs;
+use crate::peers;
+use omnirelay_decisions::check::facts::NAMED_MAX;
 
 pub const LIST: Rpc = operation_service::LIST;
 pub const LEAF: Leaf = Leaf::read("ops list", &[&LIST, &peers::get::GET, &peers::LIST, &NODE])

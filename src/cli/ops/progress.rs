@@ -7,11 +7,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cli::frame::document::{number, text};
-use crate::cli::frame::env;
-use crate::cli::frame::output::Notes;
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
+use crate::frame::document::{number, text};
+use crate::frame::env;
+use crate::frame::output::Notes;
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
 
 /// Without a terminal a line is said at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -118,7 +118,7 @@ fn line(operation: &Value) -> String {
 
 /// How many things could not be done: what is counted, or, of an older daemon, what is listed.
 fn failed(operation: &Value) -> u64 {
-    let listed = crate::cli::frame::document::items(operation, "failures").len() as u64;
+    let listed = crate::frame::document::items(operation, "failures").len() as u64;
     number(operation, "counts.failed").max(listed)
 }
 

@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 
 use super::list::filters;
 use super::{KIND, LIST, resolve};
-use crate::cli::frame::args::{FilterArgs, PageArgs, WriteArgs};
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::changed;
-use crate::cli::frame::client::fresh_key;
-use crate::cli::frame::document::{flag, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::list::{self, Page};
-use crate::cli::frame::rpc::{Call, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::args::{FilterArgs, PageArgs, WriteArgs};
+use crate::frame::batch::Batch;
+use crate::frame::changed;
+use crate::frame::client::fresh_key;
+use crate::frame::document::{flag, items, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::list::{self, Page};
+use crate::frame::rpc::{Call, Rpc};
+use crate::frame::session::Session;
 
 /// A change of peers.
 pub struct Change<'a> {

@@ -3,10 +3,10 @@
 use omnirelay_core::text::some_of;
 use serde_json::Value;
 
-use crate::cli::frame::document::{field, flag, items, pairs, text};
-use crate::cli::frame::table::Column;
-use crate::cli::frame::time;
-use crate::core::check::identity::enrol;
+use crate::frame::document::{field, flag, items, pairs, text};
+use crate::frame::table::Column;
+use crate::frame::time;
+use omnirelay_decisions::check::identity::enrol;
 
 /// The columns, those of `-o wide` last: wide only adds on the right.
 pub static COLUMNS: &[Column] = &[

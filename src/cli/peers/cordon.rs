@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::LIST;
 use super::change::{Change, meant};
-use crate::cli::complete;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::complete;
+use crate::frame::args::WriteArgs;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
 
 pub const CORDON: Rpc = peer_control_service::CORDON;
 pub const LEAF: Leaf = Leaf::write("mesh peers cordon", &[&CORDON, &LIST]);

@@ -7,17 +7,17 @@ use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
 
 use super::{KIND, resolve};
-use crate::cli::complete;
-use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::{field, items, plain, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Format, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{Column, Table};
-use crate::cli::frame::time;
-use crate::cli::node::bare;
+use crate::complete;
+use crate::frame::args::TableArgs;
+use crate::frame::document::{field, items, plain, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Format, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
+use crate::frame::table::{Column, Table};
+use crate::frame::time;
+use crate::node::bare;
 
 pub const EXPLAIN: Rpc = peer_control_service::EXPLAIN;
 pub const LEAF: Leaf = Leaf::read("mesh peers explain", &[&EXPLAIN]);

@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::change::Change;
 use super::{KIND, LIST};
-use crate::cli::complete;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::complete;
+use crate::frame::args::WriteArgs;
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
 
 const FORCE_LEAVE: Rpc = peer_control_service::FORCE_LEAVE;
 pub const LEAF: Leaf = Leaf::write("mesh peers force-leave", &[&FORCE_LEAVE, &LIST]);

@@ -7,17 +7,17 @@ use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
 
 use super::{KIND, columns, resolve};
-use crate::cli::complete;
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, flag, items, pairs, plain, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::Moment;
-use crate::cli::frame::time;
-use crate::core::check::transport::downgrade;
+use crate::complete;
+use crate::frame::batch::Batch;
+use crate::frame::document::{field, flag, items, pairs, plain, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::listing::listing;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::table::Moment;
+use crate::frame::time;
+use omnirelay_decisions::check::transport::downgrade;
 
 pub const GET: Rpc = peer_control_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh peers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

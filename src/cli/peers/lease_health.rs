@@ -7,15 +7,15 @@ use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
 
 use super::KIND;
-use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::{field, flag, items, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::Column;
-use crate::cli::frame::time;
-use crate::cli::frame::whole_list::WholeList;
+use crate::frame::args::TableArgs;
+use crate::frame::document::{field, flag, items, number, text};
+use crate::frame::error::CliError;
+use crate::frame::list;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::table::Column;
+use crate::frame::time;
+use crate::frame::whole_list::WholeList;
 
 const LEASE_HEALTH: Rpc = peer_control_service::GET_LEASE_HEALTH;
 pub const LEAF: Leaf = Leaf::read("mesh peers lease-health", &[&LEASE_HEALTH]).listing(&COLUMNS, &[]);

@@ -6,15 +6,15 @@ use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
 
 use super::{KIND, resolve};
-use crate::cli::complete;
-use crate::cli::frame::document::{field, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
-use crate::cli::node::bare;
-use crate::core::check::transport::downgrade;
+use crate::complete;
+use crate::frame::document::{field, items, text};
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
+use crate::node::bare;
+use omnirelay_decisions::check::transport::downgrade;
 
 pub const PING: Rpc = peer_control_service::PING;
 pub const LEAF: Leaf = Leaf::read("mesh peers ping", &[&PING]).exiting("0 1 2 3 5 6 7 8 9 10 11");

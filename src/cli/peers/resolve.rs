@@ -6,13 +6,13 @@ use omnirelay_wire::reasons;
 use serde_json::Value;
 
 use super::LIST;
-use crate::cli::frame::args::PageArgs;
-use crate::cli::frame::document::{items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::list::{self, Page};
-use crate::cli::frame::rpc::Call;
-use crate::cli::frame::session::Session;
+use crate::frame::args::PageArgs;
+use crate::frame::document::{items, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::list::{self, Page};
+use crate::frame::rpc::Call;
+use crate::frame::session::Session;
 
 /// Whether a refusal may come of an id that was not given in full. A shell completes as far as all ids are alike: `node-`,
 /// which is the id of nobody.

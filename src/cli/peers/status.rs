@@ -12,22 +12,22 @@ use super::drain::{GET_DRAIN, remaining};
 use super::get::{GET, one};
 use super::list::LIST;
 use super::{KIND, columns};
-use crate::cli::check::facts::CHECK;
-use crate::cli::check::report::Row;
-use crate::cli::check::wrong_with_nodes;
-use crate::cli::complete;
-use crate::cli::frame::document::{field, flag, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::list::whole;
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::{Call, Leaf};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::Moment;
-use crate::cli::frame::time;
-use crate::core::check::membership::{next_of_dead, next_of_running};
+use crate::check::facts::CHECK;
+use crate::check::report::Row;
+use crate::check::wrong_with_nodes;
+use crate::complete;
+use crate::frame::document::{field, flag, items, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::list::whole;
+use crate::frame::listing::listing;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::{Call, Leaf};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
+use crate::frame::table::Moment;
+use crate::frame::time;
+use omnirelay_decisions::check::membership::{next_of_dead, next_of_running};
 
 pub const LEAF: Leaf =
     Leaf::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN, &CHECK]).exiting("0 1 2 3 5 6 7 8 9 11");
@@ -53,8 +53,7 @@ pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliEr
     }
     let ids = ids::expand(&args.ids, KIND)?;
     let found = if session.format().is_text() { wrong_with_nodes(session).await } else { Vec::new() };
-    let mut batch =
-        crate::cli::frame::batch::Batch::new(KIND, "response", "was not found or could not be read");
+    let mut batch = crate::frame::batch::Batch::new(KIND, "response", "was not found or could not be read");
     let mut drains = BTreeMap::new();
     for id in ids {
         let result = one(session, &id).await;

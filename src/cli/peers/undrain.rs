@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 
 use super::LIST;
 use super::change::{Change, meant};
-use crate::cli::complete;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::document::{items, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::global::Span;
-use crate::cli::frame::ids;
-use crate::cli::frame::list;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::namespaces;
+use crate::complete;
+use crate::frame::args::WriteArgs;
+use crate::frame::document::{items, number, text};
+use crate::frame::error::CliError;
+use crate::frame::global::Span;
+use crate::frame::ids;
+use crate::frame::list;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::namespaces;
 
 pub const UNDRAIN: Rpc = peer_control_service::UNDRAIN;
 pub const LEAF: Leaf = Leaf::write("mesh peers undrain", &[&UNDRAIN, &LIST, &namespaces::LIST]);

@@ -7,12 +7,12 @@ use omnirelay_wire::rpc::rebalance_control_service;
 use super::follow::{self, WaitArgs};
 use super::get::GET;
 use super::{change, tell};
-use crate::cli::complete;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::change::Change;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::complete;
+use crate::frame::args::WriteArgs;
+use crate::frame::change::Change;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
 
 pub const APPLY: Rpc = rebalance_control_service::APPLY;
 pub const LEAF: Leaf = Leaf::write("mesh rebalance-plans apply", &[&APPLY, &GET]);

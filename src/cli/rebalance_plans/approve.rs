@@ -5,11 +5,11 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::rebalance_control_service;
 
 use super::tell;
-use crate::cli::complete;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::complete;
+use crate::frame::args::WriteArgs;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
 
 pub const APPROVE: Rpc = rebalance_control_service::APPROVE;
 pub const LEAF: Leaf =

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use super::get::{GET, describe};
 use super::{KIND, Session};
-use crate::cli::frame::document::{field, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::global::Span;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::Call;
-use crate::cli::frame::screen::printable;
+use crate::frame::document::{field, items, text};
+use crate::frame::error::CliError;
+use crate::frame::global::Span;
+use crate::frame::output::View;
+use crate::frame::rpc::Call;
+use crate::frame::screen::printable;
 
 /// The first pause between two looks; it doubles.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::follow::how_far;
-use crate::cli::complete;
-use crate::cli::frame::document::{because, field, flag, items, or_nobody, pairs, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::listing::{first, listing};
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
+use crate::complete;
+use crate::frame::document::{because, field, flag, items, or_nobody, pairs, text};
+use crate::frame::error::CliError;
+use crate::frame::listing::{first, listing};
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::time;
 
 pub const GET: Rpc = rebalance_control_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh rebalance-plans get", &[&GET]);

@@ -4,11 +4,11 @@ use clap::Args;
 use omnirelay_wire::fault::Exit;
 
 use super::list::{self, WATCH};
-use crate::cli::complete;
-use crate::cli::frame::args::{TableArgs, WatchArgs};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
+use crate::complete;
+use crate::frame::args::{TableArgs, WatchArgs};
+use crate::frame::error::CliError;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
 
 pub const LEAF: Leaf = Leaf::read("mesh rebalance-plans watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 

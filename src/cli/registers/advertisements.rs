@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::watch::WATCHED;
-use crate::cli::complete;
-use crate::cli::frame::args::{PageArgs, TableArgs};
-use crate::cli::frame::document::{items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list::{self, Page};
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::Table;
-use crate::cli::frame::time;
-use crate::cli::node::{NODE, NodeArgs};
-use crate::cli::peers;
+use crate::complete;
+use crate::frame::args::{PageArgs, TableArgs};
+use crate::frame::document::{items, text};
+use crate::frame::error::CliError;
+use crate::frame::list::{self, Page};
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::table::Table;
+use crate::frame::time;
+use crate::node::{NODE, NodeArgs};
+use crate::peers;
 
 const LIST: Rpc = advertisement_service::LIST;
 pub const LEAF: Leaf =

@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::watch::{self, WATCH, WATCHED};
-use crate::cli::frame::args::{PageArgs, TableArgs, WatchArgs};
-use crate::cli::frame::document::{field, items, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list::{self, Page};
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Column, Table};
-use crate::cli::frame::time;
-use crate::cli::node::NODE;
-use crate::cli::node::NodeArgs;
-use crate::cli::peers;
+use crate::frame::args::{PageArgs, TableArgs, WatchArgs};
+use crate::frame::document::{field, items, number, text};
+use crate::frame::error::CliError;
+use crate::frame::list::{self, Page};
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::table::{self, Column, Table};
+use crate::frame::time;
+use crate::node::NODE;
+use crate::node::NodeArgs;
+use crate::peers;
 
 pub const LIST: Rpc = advertisement_service::LIST_AVAILABLE;
 pub const LEAF: Leaf =

@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh64::xxh64;
 
 use super::KIND;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::bar::Bar;
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::changed;
-use crate::cli::frame::client::fresh_key;
-use crate::cli::frame::document::{field, flag, text};
-use crate::cli::frame::error::{self, CliError};
-use crate::cli::frame::rpc::{Call, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::signals::Stops;
+use crate::frame::args::WriteArgs;
+use crate::frame::bar::Bar;
+use crate::frame::batch::Batch;
+use crate::frame::changed;
+use crate::frame::client::fresh_key;
+use crate::frame::document::{field, flag, text};
+use crate::frame::error::{self, CliError};
+use crate::frame::rpc::{Call, Rpc};
+use crate::frame::session::Session;
+use crate::frame::signals::Stops;
 
 /// The most registers of one request.
 const REQUEST_ITEMS_MAX: usize = 1000;

@@ -1,8 +1,8 @@
 //! The columns of a table of registers.
 
-use crate::cli::frame::document::{field, flag, number, pairs, plain, text};
-use crate::cli::frame::table::Column;
-use crate::cli::frame::time;
+use crate::frame::document::{field, flag, number, pairs, plain, text};
+use crate::frame::table::Column;
+use crate::frame::time;
 
 /// The columns, those of `-o wide` last: wide only adds on the right.
 pub static COLUMNS: &[Column] = &[

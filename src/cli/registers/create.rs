@@ -8,12 +8,12 @@ use serde_json::json;
 use super::KIND;
 use super::change::Change;
 use super::labels::{labels, setting};
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::node::NodeArgs;
+use crate::frame::args::WriteArgs;
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::node::NodeArgs;
 
 pub const CREATE: Rpc = register_service::CREATE;
 pub const LEAF: Leaf = Leaf::write("registers create", &[&CREATE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

@@ -9,11 +9,11 @@ use serde_json::json;
 use super::change::Change;
 use super::which::WhichArgs;
 use super::{KIND, LIST};
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::node::NodeArgs;
+use crate::frame::args::WriteArgs;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::node::NodeArgs;
 
 pub const DELETE: Rpc = register_service::DELETE;
 pub const BATCH_DELETE: Rpc = register_service::BATCH_DELETE;

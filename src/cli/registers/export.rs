@@ -10,13 +10,13 @@ use omnirelay_wire::reasons;
 use serde_json::{Map, Value, json};
 
 use super::{KIND, LIST};
-use crate::cli::frame::args::PageArgs;
-use crate::cli::frame::document::items;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list::{self, Page};
-use crate::cli::frame::rpc::{Call, Leaf};
-use crate::cli::frame::session::Session;
-use crate::cli::node::NodeArgs;
+use crate::frame::args::PageArgs;
+use crate::frame::document::items;
+use crate::frame::error::CliError;
+use crate::frame::list::{self, Page};
+use crate::frame::rpc::{Call, Leaf};
+use crate::frame::session::Session;
+use crate::node::NodeArgs;
 
 pub const LEAF: Leaf = Leaf::read("registers export", &[&LIST]);
 

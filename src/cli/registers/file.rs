@@ -9,7 +9,7 @@ use omnirelay_wire::reasons;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::cli::frame::error::CliError;
+use crate::frame::error::CliError;
 
 /// The fields of an object in which the items may stand.
 const LISTS: [&str; 2] = ["advertisements", "registers"];

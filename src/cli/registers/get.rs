@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::yes_or_no;
-use crate::cli::complete;
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, flag, items, pairs, plain, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
-use crate::cli::node::NodeArgs;
+use crate::complete;
+use crate::frame::batch::Batch;
+use crate::frame::document::{field, flag, items, pairs, plain, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::listing::listing;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::time;
+use crate::node::NodeArgs;
 
 pub const GET: Rpc = register_service::GET;
 pub const LEAF: Leaf = Leaf::read("registers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli::frame::error::CliError;
+use crate::frame::error::CliError;
 
 /// Labels to set and to remove.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::COLUMNS;
-use crate::cli::frame::args::{FilterArgs, PageArgs, TableArgs};
-use crate::cli::frame::document::{flag, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list::{self, Page};
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{self, Table};
-use crate::cli::frame::time;
-use crate::cli::node::NodeArgs;
+use crate::frame::args::{FilterArgs, PageArgs, TableArgs};
+use crate::frame::document::{flag, items, text};
+use crate::frame::error::CliError;
+use crate::frame::list::{self, Page};
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::table::{self, Table};
+use crate::frame::time;
+use crate::node::NodeArgs;
 
 pub const LIST: Rpc = register_service::LIST;
 pub const LEAF: Leaf =

@@ -3,9 +3,9 @@
 use omnirelay_core::text::count;
 use serde_json::Value;
 
-use crate::cli::frame::document::{field, items, number, text};
-use crate::cli::frame::screen::printable;
-use crate::core::register::brakes;
+use crate::frame::document::{field, items, number, text};
+use crate::frame::screen::printable;
+use omnirelay_decisions::register::brakes;
 
 /// Of each kind of change, how many are named.
 const NAMED_MAX: usize = 20;

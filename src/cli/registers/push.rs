@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 
 use super::resync::FORM;
 use super::{KIND, file};
-use crate::cli::complete;
-use crate::cli::frame::document::{flag, items, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::node::{NODE, NodeArgs};
-use crate::cli::peers;
+use crate::complete;
+use crate::frame::document::{flag, items, number, text};
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::node::{NODE, NodeArgs};
+use crate::peers;
 
 /// By the routes whose JSON is that of all others.
 const ADVERTISE: Rpc =

@@ -11,18 +11,18 @@ use serde_json::{Map, Value};
 
 use super::file::{self, Form};
 use super::{plan, synced};
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::client::fresh_key;
-use crate::cli::frame::document::{field, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::node::NODE;
-use crate::cli::node::NodeArgs;
-use crate::cli::ops;
-use crate::cli::ops::follow::{Follow, WATCH, WaitArgs};
-use crate::cli::peers;
+use crate::frame::args::WriteArgs;
+use crate::frame::client::fresh_key;
+use crate::frame::document::{field, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::node::NODE;
+use crate::node::NodeArgs;
+use crate::ops;
+use crate::ops::follow::{Follow, WATCH, WaitArgs};
+use crate::peers;
 
 pub const RESYNC: Rpc = advertisement_service::RESYNC;
 pub const LEAF: Leaf =

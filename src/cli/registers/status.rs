@@ -6,18 +6,18 @@ use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Value, json};
 
-use crate::cli::frame::document::{field, flag, items, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{Column, Layout, Moment, Table};
-use crate::cli::frame::time;
-use crate::cli::node::NODE;
-use crate::cli::node::NodeArgs;
-use crate::cli::peers;
+use crate::frame::document::{field, flag, items, number, text};
+use crate::frame::error::CliError;
+use crate::frame::listing::listing;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
+use crate::frame::table::{Column, Layout, Moment, Table};
+use crate::frame::time;
+use crate::node::NODE;
+use crate::node::NodeArgs;
+use crate::peers;
 
 pub const SYNC_STATE: Rpc = advertisement_service::GET_SYNC_STATE;
 pub const LEAF: Leaf = Leaf::read("registers status", &[&SYNC_STATE, &peers::get::GET, &peers::LIST, &NODE])
@@ -100,7 +100,7 @@ pub async fn run(args: &StatusArgs, node: &NodeArgs, session: &mut Session) -> R
 /// The node, its targets as a table, and what is to be done about them.
 fn describe(document: &Value, moment: Moment, session: &Session) -> Result<String, CliError> {
     let targets = items(document, "targets");
-    let wide = session.format() == crate::cli::frame::output::Format::Wide;
+    let wide = session.format() == crate::frame::output::Format::Wide;
     let table = Table::of(COLUMNS, targets, moment, &Layout::default())?.render(wide, session.out.screen());
     let node = text(document, "localNodeId");
     let next: String = targets.iter().filter_map(|target| next(target, node)).collect();

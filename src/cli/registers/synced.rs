@@ -4,15 +4,15 @@ use omnirelay_core::text::count;
 use omnirelay_wire::reasons;
 use serde_json::{Map, Value, json};
 
-use crate::cli::frame::document::{items, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::screen::Screen;
-use crate::cli::frame::table::{Column, Layout, Moment, Table};
-use crate::cli::ops::KIND;
-use crate::cli::ops::follow::verdict;
-use crate::cli::ops::get::failures;
-use crate::cli::ops::list::took;
+use crate::frame::document::{items, number, text};
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::screen::Screen;
+use crate::frame::table::{Column, Layout, Moment, Table};
+use crate::ops::KIND;
+use crate::ops::follow::verdict;
+use crate::ops::get::failures;
+use crate::ops::list::took;
 
 /// What can be done about a refusal to remove so many.
 pub const OVERRIDE: &str = "look at the plan with --dry-run; --yes removes them all the same";

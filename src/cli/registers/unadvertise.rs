@@ -8,11 +8,11 @@ use super::LIST;
 use super::change::Change;
 use super::update::{BATCH_UPDATE, UPDATE};
 use super::which::WhichArgs;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
-use crate::cli::node::NodeArgs;
+use crate::frame::args::WriteArgs;
+use crate::frame::error::CliError;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
+use crate::node::NodeArgs;
 
 pub const LEAF: Leaf = Leaf::write("registers unadvertise", &[&LIST, &UPDATE, &BATCH_UPDATE]);
 

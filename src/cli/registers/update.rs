@@ -9,11 +9,11 @@ use super::LIST;
 use super::change::Change;
 use super::labels::{labels, word};
 use super::which::WhichArgs;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::node::NodeArgs;
+use crate::frame::args::WriteArgs;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::node::NodeArgs;
 
 pub const UPDATE: Rpc = register_service::UPDATE;
 pub const BATCH_UPDATE: Rpc = register_service::BATCH_UPDATE;

@@ -6,18 +6,18 @@ use omnirelay_wire::rpc::advertisement_service;
 use serde_json::{Value, json};
 
 use super::KIND;
-use crate::cli::complete;
-use crate::cli::frame::args::{TableArgs, WatchArgs};
-use crate::cli::frame::document::{field, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::Column;
-use crate::cli::frame::time;
-use crate::cli::frame::watch::{self as stream, Feed, Keep};
-use crate::cli::node::NODE;
-use crate::cli::node::NodeArgs;
-use crate::cli::peers;
+use crate::complete;
+use crate::frame::args::{TableArgs, WatchArgs};
+use crate::frame::document::{field, number, text};
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::table::Column;
+use crate::frame::time;
+use crate::frame::watch::{self as stream, Feed, Keep};
+use crate::node::NODE;
+use crate::node::NodeArgs;
+use crate::peers;
 
 pub const WATCH: Rpc = advertisement_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("registers watch", &[&WATCH, &peers::get::GET, &peers::LIST, &NODE])

@@ -4,14 +4,14 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{KIND, LIST};
-use crate::cli::complete;
-use crate::cli::frame::args::{PageArgs, WriteArgs};
-use crate::cli::frame::document::{items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::list::{self, Page};
-use crate::cli::frame::rpc::Call;
-use crate::cli::frame::session::Session;
+use crate::complete;
+use crate::frame::args::{PageArgs, WriteArgs};
+use crate::frame::document::{items, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::list::{self, Page};
+use crate::frame::rpc::Call;
+use crate::frame::session::Session;
 
 #[derive(Args, Clone, Debug)]
 pub struct WhichArgs {

@@ -6,12 +6,12 @@ use omnirelay_wire::rpc::advertisement_service;
 use serde_json::json;
 
 use super::push::{change_one, plain};
-use crate::cli::complete;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::node::{NODE, NodeArgs};
-use crate::cli::peers;
+use crate::complete;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::node::{NODE, NodeArgs};
+use crate::peers;
 
 const WITHDRAW: Rpc =
     Rpc { path: "/control/registers/{register_id}/advertise", ..advertisement_service::WITHDRAW };

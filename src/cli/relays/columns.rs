@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::cli::frame::document::{field, flag, number, text};
-use crate::cli::frame::table::{Column, Moment};
-use crate::cli::frame::time;
+use crate::frame::document::{field, flag, number, text};
+use crate::frame::table::{Column, Moment};
+use crate::frame::time;
 
 pub static COLUMNS: &[Column] = &[
     Column::new("relay", |relay, _| text(relay, "relayId").to_owned()).keep(),

@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 
 use super::columns::{address, expires, heard};
 use super::{KIND, LIST, all, unknown};
-use crate::cli::complete;
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, items, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::ids;
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
+use crate::complete;
+use crate::frame::batch::Batch;
+use crate::frame::document::{field, items, number, text};
+use crate::frame::error::CliError;
+use crate::frame::ids;
+use crate::frame::listing::listing;
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
+use crate::frame::time;
 
 pub const LEAF: Leaf = Leaf::read("relays get", &[&LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
 

@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use super::columns::COLUMNS;
 use super::{KIND, LIST, none_lives, request};
-use crate::cli::frame::args::{PageArgs, TableArgs};
-use crate::cli::frame::document::{items, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::Table;
-use crate::cli::frame::time;
+use crate::frame::args::{PageArgs, TableArgs};
+use crate::frame::document::{items, number, text};
+use crate::frame::error::CliError;
+use crate::frame::list;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
+use crate::frame::table::Table;
+use crate::frame::time;
 
 pub const LEAF: Leaf =
     Leaf::read("relays list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);

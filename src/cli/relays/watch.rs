@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::columns::{WATCHED, address};
 use super::{KIND, WATCH};
-use crate::cli::frame::args::{TableArgs, WatchArgs};
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Call, Leaf};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::watch::{self as stream, Feed, Keep};
+use crate::frame::args::{TableArgs, WatchArgs};
+use crate::frame::document::text;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Call, Leaf};
+use crate::frame::session::Session;
+use crate::frame::watch::{self as stream, Feed, Keep};
 
 pub const LEAF: Leaf = Leaf::read("relays watch", &[&WATCH]);
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::message::object_of;
 use super::schemas;
-use crate::cli::frame::error::CliError;
+use crate::frame::error::CliError;
 
 /// Where the schema of a document is from.
 enum Origin {

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::cli::frame::document::{field, plain, text};
-use crate::cli::frame::table::Column;
-use crate::cli::frame::time;
+use crate::frame::document::{field, plain, text};
+use crate::frame::table::Column;
+use crate::frame::time;
 
 pub static COLUMNS: &[Column] = &[
     Column::new("shard", |shard, _| id(shard)).keep(),

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use super::KIND;
 use super::columns::{difference, id};
 use super::which::NamespaceArg;
-use crate::cli::frame::document::{because, field, flag, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
-use crate::cli::namespaces;
+use crate::frame::document::{because, field, flag, items, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
+use crate::namespaces;
 
 const DIFF: Rpc = shard_control_service::DIFF;
 pub const LEAF: Leaf =

@@ -6,11 +6,11 @@ use omnirelay_wire::rpc::shard_control_service;
 use serde_json::json;
 
 use super::pause::{ShardArgs, change};
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::namespaces;
+use crate::frame::args::WriteArgs;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::namespaces;
 
 const PAUSE: Rpc = shard_control_service::PAUSE;
 pub const LEAF: Leaf =

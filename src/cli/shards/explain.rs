@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 use super::KIND;
 use super::columns::difference;
 use super::which::NamespaceArg;
-use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::{field, flag, items, plain, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Format, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{Column, Table};
-use crate::cli::frame::time;
-use crate::cli::namespaces;
+use crate::frame::args::TableArgs;
+use crate::frame::document::{field, flag, items, plain, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Format, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
+use crate::frame::table::{Column, Table};
+use crate::frame::time;
+use crate::namespaces;
 
 const EXPLAIN: Rpc = shard_control_service::EXPLAIN;
 pub const LEAF: Leaf =

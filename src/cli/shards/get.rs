@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use super::KIND;
 use super::columns::status;
 use super::which::NamespaceArg;
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, plain, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::listing::listing;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
-use crate::cli::namespaces;
+use crate::frame::batch::Batch;
+use crate::frame::document::{field, plain, text};
+use crate::frame::error::CliError;
+use crate::frame::listing::listing;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::time;
+use crate::namespaces;
 
 pub const GET: Rpc = shard_control_service::GET;
 pub const LEAF: Leaf =

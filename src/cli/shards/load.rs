@@ -7,15 +7,15 @@ use omnirelay_wire::rpc::shard_control_service;
 use serde_json::{Value, json};
 
 use super::which::NamespaceArg;
-use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::{field, flag, items, plain, real, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::Column;
-use crate::cli::frame::time;
-use crate::cli::frame::whole_list::WholeList;
-use crate::cli::namespaces;
+use crate::frame::args::TableArgs;
+use crate::frame::document::{field, flag, items, plain, real, text};
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::table::Column;
+use crate::frame::time;
+use crate::frame::whole_list::WholeList;
+use crate::namespaces;
 
 const LOADS: Rpc = shard_control_service::LOADS;
 pub const LEAF: Leaf = Leaf::read("mesh shards load", &[&LOADS, &namespaces::LIST]).listing(&COLUMNS, &[]);

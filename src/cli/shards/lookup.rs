@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use super::KIND;
 use super::columns::id;
 use super::which::NamespaceArg;
-use crate::cli::frame::batch::Batch;
-use crate::cli::frame::document::{field, or_nobody, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::namespaces;
+use crate::frame::batch::Batch;
+use crate::frame::document::{field, or_nobody, text};
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::namespaces;
 
 const LOOKUP: Rpc = shard_control_service::LOOKUP;
 pub const LEAF: Leaf =

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::KIND;
 use super::which::NamespaceArg;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::change::Change;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::namespaces;
+use crate::frame::args::WriteArgs;
+use crate::frame::change::Change;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::namespaces;
 
 const PAUSE: Rpc = shard_control_service::PAUSE;
 pub const LEAF: Leaf =

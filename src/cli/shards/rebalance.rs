@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use super::simulate::{WantedArgs, told};
 use super::which::NamespaceArg;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::change::Change;
-use crate::cli::frame::document::{field, flag, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::rebalance_plans::follow::{self, WaitArgs};
-use crate::cli::{namespaces, rebalance_plans};
+use crate::frame::args::WriteArgs;
+use crate::frame::change::Change;
+use crate::frame::document::{field, flag, text};
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::rebalance_plans::follow::{self, WaitArgs};
+use crate::{namespaces, rebalance_plans};
 
 const PROPOSE: Rpc = rebalance_control_service::PROPOSE;
 pub const LEAF: Leaf = Leaf::write(

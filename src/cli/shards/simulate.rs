@@ -6,18 +6,18 @@ use omnirelay_wire::rpc::shard_control_service;
 use serde_json::{Map, Value, json};
 
 use super::which::NamespaceArg;
-use crate::cli::complete;
-use crate::cli::frame::document::{field, items, or_nobody, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::listing::first;
-use crate::cli::frame::output::{Format, View};
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{Column, Table};
-use crate::cli::frame::time;
-use crate::cli::node::bare;
-use crate::cli::{namespaces, peers};
+use crate::complete;
+use crate::frame::document::{field, items, or_nobody, text};
+use crate::frame::error::CliError;
+use crate::frame::listing::first;
+use crate::frame::output::{Format, View};
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
+use crate::frame::table::{Column, Table};
+use crate::frame::time;
+use crate::node::bare;
+use crate::{namespaces, peers};
 
 const SIMULATE: Rpc = shard_control_service::SIMULATE;
 pub const LEAF: Leaf =

@@ -3,13 +3,13 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::complete;
-use crate::cli::frame::document::{items, text};
-use crate::cli::frame::env;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list;
-use crate::cli::frame::session::Session;
-use crate::cli::namespaces;
+use crate::complete;
+use crate::frame::document::{items, text};
+use crate::frame::env;
+use crate::frame::error::CliError;
+use crate::frame::list;
+use crate::frame::session::Session;
+use crate::namespaces;
 
 /// A namespace that may go without saying.
 #[derive(Args, Clone, Debug, Default)]

@@ -11,8 +11,8 @@ use omnirelay_wire::reasons;
 use pb::snapshot_item::Item;
 use sha2::{Digest as _, Sha256};
 
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::saved_lines::{self, LINE_BYTES_MAX};
+use crate::frame::error::CliError;
+use crate::frame::saved_lines::{self, LINE_BYTES_MAX};
 
 /// How a file that was compressed by gzip begins.
 const GZIP: &[u8] = &[0x1f, 0x8b];

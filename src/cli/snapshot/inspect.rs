@@ -10,13 +10,13 @@ use omnirelay_wire::timestamp::millis;
 use serde_json::{Value, json};
 
 use super::file::{SnapshotContents, read};
-use crate::cli::audit::offline::TrailCheck;
-use crate::cli::frame::document::{field, flag, items, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
+use crate::audit::offline::TrailCheck;
+use crate::frame::document::{field, flag, items, number, text};
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::Leaf;
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
 
 pub const LEAF: Leaf = Leaf::local("snapshot inspect", "it reads a file").exiting("0 1 2 10");
 

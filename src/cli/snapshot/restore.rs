@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::file::{SnapshotContents, read};
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::bar::Bar;
-use crate::cli::frame::document::{flag, items, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::bar::Bar;
+use crate::frame::document::{flag, items, number, text};
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
 
 const RESTORE: Rpc = snapshot_service::RESTORE;
 pub const LEAF: Leaf = Leaf::write("snapshot restore", &[&RESTORE]).exiting("0 1 2 4 5 6 8 9 10 11");

@@ -10,10 +10,10 @@ use omnirelay_wire::rpc::snapshot_service;
 use serde_json::{Value, json};
 
 use super::file::end_line;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::saved_lines::SavedLines;
-use crate::cli::frame::session::Session;
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::saved_lines::SavedLines;
+use crate::frame::session::Session;
 
 const SAVE: Rpc = snapshot_service::SAVE;
 pub const LEAF: Leaf = Leaf::read("snapshot save", &[&SAVE]).exiting("0 1 2 4 5 6 8 9 11");

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::frame::document::{field, flag, items, number, text};
-use crate::cli::frame::table::Column;
-use crate::cli::frame::time;
+use crate::frame::document::{field, flag, items, number, text};
+use crate::frame::table::Column;
+use crate::frame::time;
 
 /// What is not known of a node.
 const UNKNOWN: &str = "?";

@@ -3,12 +3,12 @@
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::client::fresh_key;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::client::fresh_key;
+use crate::frame::error::CliError;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Rpc};
+use crate::frame::session::Session;
 
 /// A change of the store.
 pub struct PlannedChange<'a> {

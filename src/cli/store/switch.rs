@@ -6,13 +6,13 @@ use omnirelay_wire::rpc::store_service;
 use serde_json::{Value, json};
 
 use super::planned::PlannedChange;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::document::{flag, items, number, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
+use crate::frame::args::WriteArgs;
+use crate::frame::document::{flag, items, number, text};
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
+use crate::frame::time;
 
 /// The kind in `store/HOST:PORT`.
 const KIND: &str = "store";

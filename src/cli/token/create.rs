@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::KIND;
-use crate::cli::frame::args::WriteArgs;
-use crate::cli::frame::changed;
-use crate::cli::frame::document::{items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::global::Lifetime;
-use crate::cli::frame::output::View;
-use crate::cli::frame::rpc::{Call, Leaf, Rpc};
-use crate::cli::frame::session::Session;
+use crate::frame::args::WriteArgs;
+use crate::frame::changed;
+use crate::frame::document::{items, text};
+use crate::frame::error::CliError;
+use crate::frame::global::Lifetime;
+use crate::frame::output::View;
+use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::session::Session;
 
 const CREATE: Rpc = enrollment_service::CREATE_TOKEN;
 const GET: Rpc = certificate_service::GET_AUTHORITY;

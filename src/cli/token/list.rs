@@ -7,13 +7,13 @@ use omnirelay_wire::rpc::enrollment_service;
 use serde_json::json;
 
 use super::{COLUMNS, KIND};
-use crate::cli::frame::args::TableArgs;
-use crate::cli::frame::document::text;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::list;
-use crate::cli::frame::rpc::{Leaf, Rpc};
-use crate::cli::frame::session::Session;
-use crate::cli::frame::whole_list::WholeList;
+use crate::frame::args::TableArgs;
+use crate::frame::document::text;
+use crate::frame::error::CliError;
+use crate::frame::list;
+use crate::frame::rpc::{Leaf, Rpc};
+use crate::frame::session::Session;
+use crate::frame::whole_list::WholeList;
 
 const LIST: Rpc = enrollment_service::LIST_TOKENS;
 pub const LEAF: Leaf = Leaf::read("token list", &[&LIST]).listing(&COLUMNS, &[]);

@@ -13,8 +13,8 @@ use omnirelay_wire::reasons;
 
 use super::record;
 use super::{UpArgs, running_already, tell};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::session::Session;
+use crate::frame::error::CliError;
+use crate::frame::session::Session;
 
 /// How long the nodes may take until they are ready; one whose store is away takes longer.
 const READY_MAX: Duration = Duration::from_secs(30);

@@ -28,10 +28,10 @@ use super::frame::session::Session;
 use super::frame::table::{Column, Layout, Moment, Table};
 use super::frame::time;
 use super::frame::tls_files::TlsFiles;
-use crate::daemon::identity::operator_files::OperatorFiles;
-use crate::daemon::log::LogFormat;
-use crate::daemon::process::fleet::FleetError;
-use crate::daemon::process::up::{self, Up, UpError, UpNode, UpOptions};
+use omnirelay_daemon::process::fleet::FleetError;
+use omnirelay_daemon::process::up::{self, Up, UpError, UpNode, UpOptions};
+use omnirelay_host::log::LogFormat;
+use omnirelay_identity::operator_files::OperatorFiles;
 
 const LEAF: Leaf = Leaf::local("up", "starts the daemons that others talk to").exiting("0 1 2 4 8");
 pub static ENTRY: Entry = entry!("up", UpArgs, local, &[LEAF, status::LEAF], &[]);

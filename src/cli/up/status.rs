@@ -5,13 +5,13 @@ use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
 use super::record::{self, Record};
-use crate::cli::frame::document::{field, flag, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Text, View};
-use crate::cli::frame::rpc::Leaf;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::{Column, Layout, Moment, Table};
-use crate::cli::frame::time;
+use crate::frame::document::{field, flag, items, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Text, View};
+use crate::frame::rpc::Leaf;
+use crate::frame::session::Session;
+use crate::frame::table::{Column, Layout, Moment, Table};
+use crate::frame::time;
 
 pub const LEAF: Leaf =
     Leaf::local("up status", "reads what the processes on this machine have left").exiting("0 1 2 10");

@@ -10,10 +10,10 @@ use tracing::{error, warn};
 
 use super::AUDIT_SEAL;
 use super::store::{records_page, stored};
-use crate::core::audit_seal::mac::MacKey;
-use crate::core::audit_seal::{ChainId, leaf, open};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::audit_record::{made_at, oldest_key};
+use omnirelay_decisions::audit_seal::mac::MacKey;
+use omnirelay_decisions::audit_seal::{ChainId, leaf, open};
+use omnirelay_registry::Registry;
+use omnirelay_registry::audit_record::{made_at, oldest_key};
 
 /// The most records that are taken at once; the oldest come first.
 const RECORDS_MAX: usize = 8192;

@@ -12,9 +12,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::shape::{Filter, Names, millis, oldest_key};
 use super::store::{decode, newest_revision_of, records_page, seals_of, stored, stored_chains};
 use super::{Audit, envelope, pb, unreadable};
-use crate::core::audit_record::readable;
-use crate::core::audit_seal::{ChainId, open};
-use crate::daemon::registry::Registry;
+use omnirelay_decisions::audit_record::readable;
+use omnirelay_decisions::audit_seal::{ChainId, open};
+use omnirelay_registry::Registry;
 use pb::audit_export_item::Item;
 
 /// How long the newest records of this node are waited for to be sealed.

@@ -18,9 +18,9 @@ use tracing::warn;
 use omnirelay_core::text::chain;
 use omnirelay_store::whole_file::write_whole;
 
-use crate::core::audit_seal::mac::MacKey;
-use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
-use crate::daemon::data_dir::close;
+use omnirelay_decisions::audit_seal::mac::MacKey;
+use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, Opened, open};
+use omnirelay_host::data_dir::close;
 
 const KEY: &str = "key";
 const SEAL: &str = "seal";

@@ -14,13 +14,13 @@ use super::AUDIT_SEAL;
 use super::files::AuditFiles;
 use super::published_key;
 use super::store::{newest_of, stored_chains};
-use crate::core::audit_seal::{ChainId, Digest256, Head, Opened, open};
-use crate::daemon::log::FaultLimiter;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::backoff::Failures;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::follow::wait_for;
-use crate::daemon::registry::watch::{Watch, WatchEvent};
+use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, Opened, open};
+use omnirelay_host::log::FaultLimiter;
+use omnirelay_registry::Registry;
+use omnirelay_registry::backoff::Failures;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::follow::wait_for;
+use omnirelay_registry::watch::{Watch, WatchEvent};
 
 /// The most chains that are remembered; those that come later are not.
 const CHAINS_MAX: usize = 4096;

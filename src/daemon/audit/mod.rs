@@ -37,18 +37,18 @@ use prost::Message as _;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-use crate::core::audit_seal::fingerprint;
-use crate::daemon::objects::feed::{Events, Watches};
-use crate::daemon::objects::listing::{self, PageToken, Room};
-use crate::daemon::objects::peers::published_seal_key;
-use crate::daemon::objects::serve::serve;
-use crate::daemon::objects::{envelope, timestamp};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::View;
+use crate::objects::peers::published_seal_key;
 use export::Export;
 use heads::Heads;
+use omnirelay_decisions::audit_seal::fingerprint;
+use omnirelay_nouns::feed::{Events, Watches};
+use omnirelay_nouns::listing::{self, PageToken, Room};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{envelope, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::View;
 use pb::audit_service_server::AuditService;
 pub use seals::AUDIT_SEAL;
 use shape::{Filter, Names, millis, oldest_key, show};
@@ -205,13 +205,19 @@ impl Audit {
 }
 
 fn tallies(report: &Report) -> Vec<pb::AuditNodeTally> {
-    let tally = |(node_id, count): (&String, &crate::core::audit_seal::trail::Count)| pb::AuditNodeTally {
-        node_id: node_id.clone(),
-        sealed: count.sealed,
-        unsealed: count.unsealed,
-        of_before: count.of_before,
-        chains: report.chains.iter().filter(|one| one.chain.node_id == *node_id).map(chain_shown).collect(),
-    };
+    let tally =
+        |(node_id, count): (&String, &omnirelay_decisions::audit_seal::trail::Count)| pb::AuditNodeTally {
+            node_id: node_id.clone(),
+            sealed: count.sealed,
+            unsealed: count.unsealed,
+            of_before: count.of_before,
+            chains: report
+                .chains
+                .iter()
+                .filter(|one| one.chain.node_id == *node_id)
+                .map(chain_shown)
+                .collect(),
+        };
     report.counts.iter().map(tally).collect()
 }
 

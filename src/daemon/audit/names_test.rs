@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::core::audit_names::{KINDS, actions};
+use omnirelay_decisions::audit_names::{KINDS, actions};
 
 /// Kinds of records that no audit record is about: a caller changes none of them by itself.
 const NEVER_OBJECTS: [&str; 10] = [
@@ -35,7 +35,9 @@ fn sources(folder: &Path, found: &mut Vec<String>) {
 
 fn daemon() -> Vec<String> {
     let mut found = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/daemon"), &mut found);
+    for folder in [".", "../../crates/nouns/src", "../../crates/registry/src", "../../crates/surface/src"] {
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
+    }
     found
 }
 

@@ -12,9 +12,9 @@ use tracing::{debug, error};
 
 use super::heads::Heads;
 use super::verify::verify;
-use crate::core::audit_seal::check::Finding;
-use crate::daemon::objects::peers;
-use crate::daemon::registry::Registry;
+use crate::objects::peers;
+use omnirelay_decisions::audit_seal::check::Finding;
+use omnirelay_registry::Registry;
 
 /// How far back it looks.
 const WINDOW: Duration = Duration::from_secs(600);

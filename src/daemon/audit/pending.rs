@@ -4,7 +4,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditLeaf;
 use tracing::error;
 
 use super::backlog::OwnRecords;
-use crate::daemon::registry::watch::WatchEvent;
+use omnirelay_registry::watch::WatchEvent;
 
 /// Records that wait for their seal, in the order of their revisions.
 #[derive(Debug, Default)]

@@ -14,9 +14,9 @@ use tracing::info;
 use super::AUDIT_SEAL;
 use super::sealer::{Draft, SealError, Sealer};
 use super::store::seals_of;
-use crate::core::audit_seal::open;
-use crate::daemon::registry::act::Plan;
-use crate::daemon::registry::audit_record::AUDIT;
+use omnirelay_decisions::audit_seal::open;
+use omnirelay_registry::act::Plan;
+use omnirelay_registry::audit_record::AUDIT;
 
 /// How often old seals are looked for, and how soon again while there are more.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);

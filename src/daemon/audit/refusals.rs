@@ -19,14 +19,15 @@ use tracing::{debug, warn};
 
 use super::files::{AuditFiles, AuditFilesError};
 use super::store::record_of;
-use crate::daemon::identity::caller::federated_kin;
-use crate::daemon::log::FaultLimiter;
-use crate::daemon::objects::{certificates, timestamp};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::audit_record::record_key;
-use crate::daemon::surface::{FailedHandshake, FinishedCall};
-use crate::daemon::wall_clock;
+use crate::objects::certificates;
+use omnirelay_host::log::FaultLimiter;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::caller::federated_kin;
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::audit_record::record_key;
+use omnirelay_surface::{FailedHandshake, FinishedCall};
 
 /// The principal of whoever has proven nothing.
 const NOBODY: &str = "-";

@@ -4,10 +4,10 @@ use omnirelay_store::{Kind, MemoryStore, PAGE_MAX, Record, Scan};
 use prost::Message as _;
 
 use super::*;
-use crate::daemon::audit::store::stored;
-use crate::daemon::identity::handshake::Cause;
-use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::lab::LabRegistry;
+use crate::audit::store::stored;
+use omnirelay_identity::handshake::Cause;
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::lab::{self, LabRegistry};
 
 const MINUTE: u64 = 29_900_000;
 static NOTHING: [Kind; 0] = [];
@@ -29,7 +29,7 @@ impl Place {
         let store = Arc::new(MemoryStore::system());
         let files = AuditFiles::open(directory.path(), "a").unwrap();
         let key = files.key("a").unwrap();
-        let registry = Registry::new("a", store, &NOTHING).marking_audit(key.mac().clone());
+        let registry = lab::registry("a", store, &NOTHING).marking_audit(key.mac().clone());
         let LabRegistry { registry, tasks } = LabRegistry::new(registry).await;
         Self { registry, files, _directory: directory, _tasks: tasks }
     }
@@ -56,7 +56,7 @@ fn noted(refusals: &Refusals, code: tonic::Code, reason: &str) {
 }
 
 fn noted_of(refusals: &Refusals, audit_action: Option<&str>, code: tonic::Code, reason: &str) {
-    use crate::daemon::identity::caller::{Protocol, RequestId};
+    use omnirelay_identity::caller::{Protocol, RequestId};
     refusals.note(&FinishedCall {
         method: "/omnirelay.a.v1.PeerService/List",
         protocol: Protocol::of_grpc(http::Version::HTTP_2),
@@ -292,7 +292,7 @@ async fn refusals_are_spooled_before_the_registry_was_loaded() {
     let directory = tempfile::tempdir().unwrap();
     let files = AuditFiles::open(directory.path(), "a").unwrap();
     // Nobody loads its view.
-    let registry = Arc::new(Registry::new("a", Arc::new(MemoryStore::system()), &NOTHING));
+    let registry = Arc::new(lab::registry("a", Arc::new(MemoryStore::system()), &NOTHING));
     let refusals = Arc::new(Refusals::default());
     refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", at(MINUTE));
     let mut tasks = tokio::task::JoinSet::new();

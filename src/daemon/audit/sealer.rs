@@ -20,18 +20,18 @@ use super::missing::missing;
 use super::pending::Pending;
 use super::prune;
 use super::store::{newest_of, seal_of, stored_chains};
-use crate::core::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
-use crate::daemon::log::FaultLimiter;
-use crate::daemon::objects::peers::session_id;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::audit_record::made_at;
-use crate::daemon::registry::backoff::Failures;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::follow::wait_for;
-use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::registry::watch::{Watch, WatchEvent};
+use crate::objects::peers::session_id;
+use omnirelay_decisions::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
+use omnirelay_host::log::FaultLimiter;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::audit_record::made_at;
+use omnirelay_registry::backoff::Failures;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::follow::wait_for;
+use omnirelay_registry::view::ViewRecord;
+use omnirelay_registry::watch::{Watch, WatchEvent};
 
 /// How often new records are sealed.
 const SEAL_EVERY: Duration = Duration::from_secs(1);
@@ -437,7 +437,7 @@ impl Sealer {
         };
         let (records, foreign) = (seal.leaves.len(), seal.leaves.iter().any(|leaf| leaf.foreign));
         let value = sign(self.key.pair(), &seal);
-        let opened = Opened { hash: crate::core::audit_seal::seal_hash(&value.body), seal };
+        let opened = Opened { hash: omnirelay_decisions::audit_seal::seal_hash(&value.body), seal };
         let value = value.encode_to_vec();
         // From here on this is the seal of its sequence, whatever becomes of the commit.
         self.files.keep_seal(value.clone()).await?;

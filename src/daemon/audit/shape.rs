@@ -7,9 +7,9 @@ use omnirelay_wire::timestamp::Timestamp;
 
 use super::pb;
 use super::store::stored;
-use crate::core::audit_names::{AuditSearch, Unmatchable};
-use crate::core::audit_record::readable;
-use crate::daemon::registry::audit_record;
+use omnirelay_decisions::audit_names::{AuditSearch, Unmatchable};
+use omnirelay_decisions::audit_record::readable;
+use omnirelay_registry::audit_record;
 
 /// What a caller wants to see of the trail.
 #[derive(Clone, Debug, Default)]

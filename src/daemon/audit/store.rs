@@ -5,8 +5,8 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
 use super::AUDIT_SEAL;
-use crate::core::audit_seal::{ChainId, Stored};
-use crate::daemon::registry::audit_record::AUDIT;
+use omnirelay_decisions::audit_seal::{ChainId, Stored};
+use omnirelay_registry::audit_record::AUDIT;
 
 /// The most chains that are looked at.
 pub const CHAINS_MAX: usize = 4096;

@@ -14,15 +14,15 @@ use super::heads::Heads;
 use super::published_key;
 use super::store::{decode, newest_of, node_of, record_of, seals_stretch, stored, stored_chains, stretch};
 use super::written::{ReadUpTo, SignedRecordTally, WrittenRecords};
-use crate::core::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
-use crate::core::audit_seal::trail::{
+use omnirelay_decisions::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
+use omnirelay_decisions::audit_seal::trail::{
     Count, FINDINGS_MAX, Leaves, added, compare, expect, keep, no_row, told, unreadable,
 };
-use crate::core::audit_seal::{ChainId, Opened, open};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::audit_record::oldest_key;
-use crate::daemon::registry::audit_record::{AUDIT, EPOCH_CHANGED};
-use crate::daemon::registry::view::View;
+use omnirelay_decisions::audit_seal::{ChainId, Opened, open};
+use omnirelay_registry::Registry;
+use omnirelay_registry::audit_record::oldest_key;
+use omnirelay_registry::audit_record::{AUDIT, EPOCH_CHANGED};
+use omnirelay_registry::view::View;
 
 /// How many leaves are held at once, beside those of one seal.
 const LEAVES_HELD: usize = 8192;
@@ -139,7 +139,7 @@ impl Run<'_> {
     async fn chain(
         &mut self,
         id: &ChainId,
-        remembered: Option<(u64, crate::core::audit_seal::Digest256)>,
+        remembered: Option<(u64, omnirelay_decisions::audit_seal::Digest256)>,
     ) -> Result<(), StoreError> {
         let mut oldest_kept = self.oldest_kept(id).await?;
         if oldest_kept > 1 {

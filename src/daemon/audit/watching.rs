@@ -9,11 +9,11 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use super::heads::Heads;
 use super::shape::{Filter, Names, show};
 use super::{Audit, pb};
-use crate::daemon::identity::caller::Scope;
-use crate::daemon::objects::events::topic::{CHANGES, Told, Topic};
-use crate::daemon::objects::feed::{Events, Frame, Noun, Shown};
-use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_identity::caller::Scope;
+use omnirelay_nouns::feed::{Events, Frame, Noun, Shown};
+use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::view::ViewRecord;
 use pb::audit_event::Type;
 
 impl Audit {

@@ -8,9 +8,9 @@ use omnirelay_wire::fault::unanswered;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use pb::advertisement_exchange_service_client::AdvertisementExchangeServiceClient;
 
-use crate::core::exchange::{Digests, PARTS};
-use crate::daemon::transport::channel::MeshChannel;
-use crate::daemon::transport::{FederatedPeer, Transport};
+use crate::transport::channel::MeshChannel;
+use crate::transport::{FederatedPeer, Transport};
+use omnirelay_decisions::exchange::{Digests, PARTS};
 
 /// How long it may take to compare, a connection included, and to fetch.
 const COMPARE_WITHIN: Duration = Duration::from_secs(4);

@@ -11,10 +11,10 @@ use omnirelay_wire::timestamp::{Timestamp, timestamp};
 use tokio::time::Instant;
 
 use super::asking::Neighbour;
-use crate::core::exchange::source_of;
-use crate::daemon::chance::random_part;
-use crate::daemon::config::is_host_and_port;
-use crate::daemon::transport::Transport;
+use crate::transport::Transport;
+use omnirelay_decisions::exchange::source_of;
+use omnirelay_host::chance::random_part;
+use omnirelay_settings::is_host_and_port;
 
 /// The most nodes that are known of one cluster.
 const NODES_MAX: usize = 1024;

@@ -21,18 +21,18 @@ use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use crate::core::exchange::{Digests, PARTS, rank};
-use crate::daemon::chance::random_part;
-use crate::daemon::identity::federation::{Federation, Named};
-use crate::daemon::metrics::ExchangeMetrics;
-use crate::daemon::objects::advertisements::Fetches;
-use crate::daemon::objects::advertisements::pool::ENTRIES_MAX;
-use crate::daemon::objects::peers;
-use crate::daemon::registry::Registry;
-use crate::daemon::transport::Transport;
-use crate::daemon::wall_clock;
+use crate::metrics::ExchangeMetrics;
+use crate::objects::advertisements::Fetches;
+use crate::objects::advertisements::pool::ENTRIES_MAX;
+use crate::objects::peers;
+use crate::transport::Transport;
 use asking::Neighbour;
 use known::{Known, Neighbourhood};
+use omnirelay_decisions::exchange::{Digests, PARTS, rank};
+use omnirelay_host::chance::random_part;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::federation::{Federation, Named};
+use omnirelay_registry::Registry;
 use taking::{Held, Taking};
 
 /// How many nodes of one cluster are asked at a time.

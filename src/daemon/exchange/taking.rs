@@ -12,13 +12,13 @@ use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 use prost::Message as _;
 
 use super::Exchange;
-use crate::core::exchange::{Offered, cluster_of, part_of};
-use crate::core::register::advertised;
-use crate::daemon::objects::advertisements::pool::{BATCH, ENTRIES_MAX};
-use crate::daemon::objects::advertisements::{ADVERTISEMENT, advertisement_id, check_items, parts};
-use crate::daemon::objects::peers::own_session;
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::view::{View, ViewRecord};
+use crate::objects::advertisements::pool::{BATCH, ENTRIES_MAX};
+use crate::objects::advertisements::{ADVERTISEMENT, advertisement_id, check_items, parts};
+use crate::objects::peers::own_session;
+use omnirelay_decisions::exchange::{Offered, cluster_of, part_of};
+use omnirelay_decisions::register::advertised;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::view::{View, ViewRecord};
 
 /// The producer of what was fetched.
 const PRODUCER: &str = "exchange";

@@ -20,9 +20,9 @@ use tracing::debug;
 
 use super::Gossip;
 use super::seeds::Seed;
-use crate::daemon::metrics::Direction;
-use crate::daemon::transport::Located;
-use crate::daemon::transport::channel::MeshChannel;
+use crate::metrics::Direction;
+use crate::transport::Located;
+use crate::transport::channel::MeshChannel;
 
 /// How many calls are under way at a time, and to one node.
 const CALLS_MAX: usize = 256;

@@ -97,7 +97,7 @@ pub fn read(body: &[u8]) -> Option<MemberRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::config::SAID_BYTES_MAX;
+    use omnirelay_settings::SAID_BYTES_MAX;
 
     #[test]
     fn the_largest_that_is_usual_fits() {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use crate::daemon::transport::Located;
+use crate::transport::Located;
 
 /// How many nodes are remembered by where a seed was found.
 const LEARNED_MAX: usize = 256;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use omnirelay_membership::{Event, Evidence, Member, NodeId};
 use xxhash_rust::xxh64::xxh64;
 
-use crate::daemon::chance::uuid;
-use crate::daemon::wall_clock;
+use omnirelay_host::chance::uuid;
+use omnirelay_host::wall_clock;
 
 /// How much is remembered of one member, and of how many.
 const CHAPTERS_MAX: usize = 32;

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::Gossip;
 use super::story::{Chapter, Verdict};
-use crate::daemon::log::{KeyedLogLimiter, LogLimiter, Turn};
+use omnirelay_host::log::{KeyedLogLimiter, LogLimiter, Turn};
 
 /// How soon after a conflict another one says that both live.
 const CONFLICT_AGAIN: Duration = Duration::from_secs(60);

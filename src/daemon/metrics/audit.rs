@@ -3,7 +3,7 @@
 use prometheus::{IntCounter, IntGauge};
 
 use super::registrar::{Registrar as _, level};
-use crate::daemon::registry::Registry;
+use omnirelay_registry::Registry;
 
 /// What is counted of the audit trail.
 pub struct AuditMetrics {

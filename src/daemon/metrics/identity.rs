@@ -5,7 +5,7 @@ use std::time::Duration;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::registrar::{Registrar as _, level};
-use crate::daemon::identity::handshake::Cause;
+use omnirelay_identity::handshake::Cause;
 
 /// The ports that may speak TLS.
 const PORTS: [&str; 3] = ["control", "relay", "mesh"];

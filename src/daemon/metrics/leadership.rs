@@ -9,7 +9,7 @@ use omnirelay_core::time::Millis;
 use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 use super::registrar::{Registrar as _, level, retain};
-use crate::daemon::registry::Registry;
+use omnirelay_registry::Registry;
 
 /// What is counted of leadership. Each transition is counted by the daemon that committed it.
 pub struct LeadershipMetrics {

@@ -5,7 +5,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::{TransportFinding, Transpo
 use prometheus::{IntGauge, IntGaugeVec};
 
 use super::registrar::{Registrar as _, level};
-use crate::core::transport_policy::Rule;
+use omnirelay_decisions::transport_policy::Rule;
 
 /// What is found of a node, and what there is of what is to go.
 pub struct TransportPolicyMetrics {

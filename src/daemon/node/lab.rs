@@ -12,13 +12,15 @@ use tokio::time::sleep;
 use tonic::{Response, Status};
 
 use super::{Mount, Node, NodeSpec, Part};
-use crate::daemon::audit::files::AuditFiles;
-use crate::daemon::config::Config;
-use crate::daemon::identity::Access;
-use crate::daemon::identity::own::IdentityFiles;
-use crate::daemon::objects::peers::presence::Presence;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::follow::wait_for;
+use crate::audit::files::AuditFiles;
+use crate::objects::peers::presence::Presence;
+use omnirelay_host::chance::seed_thread;
+use omnirelay_identity::Access;
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_registry::Registry;
+use omnirelay_registry::follow::wait_for;
+use omnirelay_registry::later_version::written_by_later_version;
+use omnirelay_settings::Config;
 
 /// What a node is made of, beside its parts.
 pub struct Lab {
@@ -47,6 +49,7 @@ pub struct LabNode {
 impl Lab {
     /// A node with the settings that nodes have by default, and its id for a secret; but no trail tells that it is there.
     pub fn on(store: Arc<dyn Store>, node_id: &str) -> Self {
+        seed_thread();
         let directory = tempfile::tempdir().unwrap();
         let (node_id, files) = (node_id.to_owned(), directory.path().to_owned());
         let mut config = Config::default();
@@ -74,7 +77,7 @@ impl Lab {
             node_id: self.node_id,
             config: Arc::new(self.config),
             source: None,
-            store: self.store,
+            store: written_by_later_version(self.store),
             session_secret: self.secret,
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             access: Access::default(),

@@ -9,8 +9,8 @@ use omnirelay_transport::quic;
 use tokio::sync::watch;
 
 use super::asynchronous;
-use crate::daemon::identity::tls::Tls;
-use crate::daemon::surface::{Beside, Drained, Limits, Surface, serve_quic, serve_with};
+use omnirelay_identity::tls::Tls;
+use omnirelay_surface::{Beside, Drained, Limits, Surface, serve_quic, serve_with};
 
 /// How soon a port is tried again that cannot be had.
 const AGAIN: Duration = Duration::from_secs(2);

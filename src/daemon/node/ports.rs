@@ -9,10 +9,10 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerEndpoints;
 use serde::{Deserialize, Serialize};
 
 use super::mesh_port::LatePort;
-use crate::daemon::config::{Config, RelayConfig};
-use crate::daemon::identity::socket::ControlSocket;
-use crate::daemon::identity::tls::Tls;
-use crate::daemon::surface::{Limits, SurfaceBuilder};
+use omnirelay_identity::socket::ControlSocket;
+use omnirelay_identity::tls::Tls;
+use omnirelay_settings::{Config, RelayConfig};
+use omnirelay_surface::{Limits, SurfaceBuilder};
 
 /// A port that serves gRPC and HTTP/JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

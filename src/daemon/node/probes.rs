@@ -8,9 +8,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use crate::daemon::metrics::Metrics;
-use crate::daemon::readiness::Readiness;
-use crate::daemon::registry::Registry;
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+use omnirelay_registry::Registry;
 
 /// What the answers are taken from.
 #[derive(Clone)]

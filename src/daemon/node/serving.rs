@@ -11,8 +11,8 @@ use tokio::sync::{oneshot, watch};
 use super::NodeError;
 use super::mount::Running;
 use super::ports::{Listens, Port};
-use crate::daemon::identity::socket::WAITING_MAX;
-use crate::daemon::surface::{Drained, RequestObserver, serve_quic, serve_unix, serve_with};
+use omnirelay_identity::socket::WAITING_MAX;
+use omnirelay_surface::{Drained, RequestObserver, serve_quic, serve_unix, serve_with};
 
 /// Stops what serves: all listeners of one surface.
 pub(super) struct Serving(Vec<Listening>);

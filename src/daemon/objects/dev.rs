@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::SCHEMA_VERSION;
-use super::serve::serve;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::record::Deed;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::serve;
+use omnirelay_registry::Registry;
+use omnirelay_registry::record::Deed;
 use pb::dev_service_server::DevService;
 
 /// How long the end of a node is waited for.

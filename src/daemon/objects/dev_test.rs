@@ -6,9 +6,9 @@ use prost::Message as _;
 use tonic::Request;
 
 use super::*;
-use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::heartbeat::Pace;
-use crate::daemon::registry::lab::LabRegistry;
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::heartbeat::Pace;
+use omnirelay_registry::lab::{self, LabRegistry};
 
 /// One node, to which everything is done.
 struct One;
@@ -34,7 +34,7 @@ async fn faults_on_demand_leave_an_audit_record() {
     let store = Arc::new(MemoryStore::system());
     let pace = Pace { renew_every: Duration::from_millis(50), grace: Duration::ZERO };
     let LabRegistry { registry, tasks: _tasks } =
-        LabRegistry::beating(Registry::new("node-1", store.clone(), &[]), pace).await;
+        LabRegistry::beating(lab::registry("node-1", store.clone(), &[]), pace).await;
     let dev = Dev { process: Arc::new(One), registry };
     let node_id = || "node-2".to_owned();
     dev.kill(called(pb::KillDevNodeRequest { node_id: node_id() })).await.unwrap();

@@ -11,10 +11,10 @@ use omnirelay_wire::pb::omnirelay::mesh::membership::v1 as pb;
 use omnirelay_wire::reasons;
 use pb::membership_service_server::MembershipService;
 
-use super::serve::serve;
-use crate::daemon::gossip::{Gossip, NotTaken};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::transport::Transport;
+use crate::gossip::{Gossip, NotTaken};
+use crate::transport::Transport;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::serve;
 
 /// How soon a node that has sent too much in exchanges may send more.
 const TOO_MUCH_AGAIN: Duration = Duration::from_secs(1);

@@ -9,11 +9,11 @@ use omnirelay_wire::reasons;
 use pb::mesh_transport_service_client::MeshTransportServiceClient;
 use pb::mesh_transport_service_server::MeshTransportService;
 
-use super::serve::serve;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::trust::Trust;
-use crate::daemon::transport::channel::MeshChannel;
-use crate::daemon::transport::{Greeted, Transport};
+use crate::transport::channel::MeshChannel;
+use crate::transport::{Greeted, Transport};
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::Trust;
+use omnirelay_nouns::serve;
 
 /// The versions of what nodes say to each other that this one speaks.
 pub const VERSIONS: [u32; 2] = [1, 1];

@@ -9,12 +9,12 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::Response;
 
-use super::serve::serve;
-use super::{at_cursor, envelope, store_time, timestamp};
-use crate::daemon::identity::caller::{Caller, Scope};
-use crate::daemon::readiness::Readiness;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::Cursor;
+use crate::readiness::Readiness;
+use omnirelay_identity::caller::{Caller, Scope};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{at_cursor, envelope, store_time, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
 use pb::node_service_server::NodeService;
 
 /// The oldest client this daemon serves.

@@ -17,16 +17,16 @@ use prost::Message as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
-use super::feed::{Events, Places};
-use super::listing::{self, Room};
-use super::serve::serve;
-use super::{SCHEMA_VERSION, check_reason, envelope};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::operations::{Cancelled, Followed, Operations, has_ended};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::record::Deed;
-use crate::daemon::transport::Transport;
-use crate::daemon::transport::channel::MeshChannel;
+use crate::operations::{Cancelled, Followed, Operations, has_ended};
+use crate::transport::Transport;
+use crate::transport::channel::MeshChannel;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::feed::{Events, Places};
+use omnirelay_nouns::listing::{self, Room};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, check_reason, envelope};
+use omnirelay_registry::Registry;
+use omnirelay_registry::record::Deed;
 use pb::operation_event::Type;
 use pb::operation_service_server::OperationService;
 

@@ -16,12 +16,13 @@ use omnirelay_wire::rpc::store_service;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::serve::serve;
-use super::{SCHEMA_VERSION, check_reason, restoration, timestamp};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::record::Deed;
-use crate::daemon::wall_clock;
+use super::restoration;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, check_reason, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::record::Deed;
 use pb::store_service_server::StoreService;
 
 /// How long how a switch ended is tried to be recorded, and how often.

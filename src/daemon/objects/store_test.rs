@@ -10,11 +10,11 @@ use prost::Message as _;
 use tonic::Request;
 
 use super::*;
-use crate::daemon::node::lab::reason;
-use crate::daemon::readiness::clocks_apart;
-use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::heartbeat::Pace;
-use crate::daemon::registry::lab::LabRegistry;
+use crate::node::lab::reason;
+use crate::readiness::clocks_apart;
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::heartbeat::Pace;
+use omnirelay_registry::lab::{self, LabRegistry};
 
 const HOURS_30: Duration = Duration::from_secs(30 * 3600);
 
@@ -53,7 +53,7 @@ async fn store_time_that_is_ahead_is_told_and_brought_back_in_a_new_epoch() {
     let store = Arc::new(MemoryStore::new(clock));
     let pace = Pace { renew_every: Duration::from_millis(50), grace: Duration::ZERO };
     let LabRegistry { registry, tasks: _tasks } =
-        LabRegistry::beating(Registry::new("a", store.clone(), &[]), pace).await;
+        LabRegistry::beating(lab::registry("a", store.clone(), &[]), pace).await;
     until("the registry is read", async || registry.view().head().caught_up).await;
     until("it is told", async || clocks_apart(&registry).is_some()).await;
     let told = clocks_apart(&registry).unwrap();
@@ -80,7 +80,7 @@ async fn store_time_is_not_brought_to_a_clock_that_is_wrong() {
     let store = Arc::new(MemoryStore::new(clock));
     let pace = Pace { renew_every: Duration::from_millis(50), grace: Duration::ZERO };
     let LabRegistry { registry, tasks: _tasks } =
-        LabRegistry::beating(Registry::new("a", store.clone(), &[]), pace).await;
+        LabRegistry::beating(lab::registry("a", store.clone(), &[]), pace).await;
     let served = StoreCalls { registry };
     assert_eq!(reason(served.reset_clock(asked(false)).await), "STORE_CLOCKS_DIFFER");
     assert!(recorded(&*store).await.is_empty());

@@ -1,5 +1,6 @@
 //! Operations: what is remembered of them, and what their followers see.
 
+use omnirelay_registry::lab;
 use omnirelay_scripted::memory;
 use omnirelay_wire::fault::Code;
 
@@ -7,7 +8,7 @@ use super::*;
 
 fn operations() -> Arc<Operations> {
     let store = memory();
-    Arc::new(Operations::new(Arc::new(Registry::new("node-1", store, &[]))))
+    Arc::new(Operations::new(Arc::new(lab::registry("node-1", store, &[]))))
 }
 
 fn begun(operations: &Arc<Operations>) -> Running {

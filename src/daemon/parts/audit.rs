@@ -8,19 +8,19 @@ use omnirelay_wire::pb::omnirelay::security::v1::audit_service_server::AuditServ
 use tonic::codec::CompressionEncoding::Gzip;
 use tracing::warn;
 
-use crate::daemon::audit::heads::{Heads, follow_seals};
-use crate::daemon::audit::patrol::patrol;
-use crate::daemon::audit::refusals::{Refusals, enter_refusals};
-use crate::daemon::audit::sealer::Sealer;
-use crate::daemon::audit::store::newest_revision_of;
-use crate::daemon::audit::watching::topic;
-use crate::daemon::audit::{AUDIT_SEAL, Audit};
-use crate::daemon::metrics::AuditMetrics;
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::certificates::seal_keys;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver};
+use crate::audit::heads::{Heads, follow_seals};
+use crate::audit::patrol::patrol;
+use crate::audit::refusals::{Refusals, enter_refusals};
+use crate::audit::sealer::Sealer;
+use crate::audit::store::newest_revision_of;
+use crate::audit::watching::topic;
+use crate::audit::{AUDIT_SEAL, Audit};
+use crate::metrics::AuditMetrics;
+use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::objects::certificates::seal_keys;
+use omnirelay_registry::Registry;
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver};
 
 pub const PART: Part = Part { kinds: Kinds { followed: &[AUDIT, AUDIT_SEAL], ..Kinds::NONE }, mount };
 

@@ -6,11 +6,11 @@ use omnirelay_store::Kind;
 use omnirelay_wire::pb::omnirelay::security::v1::binding_service_server::BindingServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::bindings::seed::{BINDING_SEED, Seeds};
-use crate::daemon::objects::bindings::{BINDING, Bindings, granted};
-use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
-use crate::daemon::registry::view::View;
+use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::objects::bindings::seed::{BINDING_SEED, Seeds};
+use crate::objects::bindings::{BINDING, Bindings, granted};
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::view::View;
 
 const KINDS: &[Kind] = &[BINDING, BINDING_SEED];
 

@@ -19,40 +19,40 @@ use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServ
 use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::config::Config;
-use crate::daemon::identity::federation::Federations;
-use crate::daemon::identity::files::LOOK_EVERY;
-use crate::daemon::identity::provided::Provider;
-use crate::daemon::identity::trust::{HasAuthority, Trust};
-use crate::daemon::metrics::IdentityMetrics;
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::bindings::seed::BINDING_SEED;
-use crate::daemon::objects::certificates::administrators::nobody_left;
-use crate::daemon::objects::certificates::bearer::Callers;
-use crate::daemon::objects::certificates::exchange::Exchange;
-use crate::daemon::objects::certificates::issuers::IssuerTroubles;
-use crate::daemon::objects::certificates::lacking::{Lacking, Say};
-use crate::daemon::objects::certificates::operator::{OPERATOR, OperatorKeeper};
-use crate::daemon::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
-use crate::daemon::objects::certificates::record_issuers::MeshIssuers;
-use crate::daemon::objects::certificates::record_keeper::RecordKeeper;
-use crate::daemon::objects::certificates::revocation_merge::RevocationMerger;
-use crate::daemon::objects::certificates::signer::Signer;
-use crate::daemon::objects::certificates::store_rights::StoreRights;
-use crate::daemon::objects::certificates::store_users::StoreUsers;
-use crate::daemon::objects::certificates::token_epochs::TokenEpochs;
-use crate::daemon::objects::certificates::unproven_leaders::UnprovenLeaders;
-use crate::daemon::objects::certificates::{
+use crate::metrics::IdentityMetrics;
+use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::objects::bindings::seed::BINDING_SEED;
+use crate::objects::certificates::administrators::nobody_left;
+use crate::objects::certificates::bearer::Callers;
+use crate::objects::certificates::exchange::Exchange;
+use crate::objects::certificates::issuers::IssuerTroubles;
+use crate::objects::certificates::lacking::{Lacking, Say};
+use crate::objects::certificates::operator::{OPERATOR, OperatorKeeper};
+use crate::objects::certificates::own::{Expiries, Keeper, MOVE_WITHIN};
+use crate::objects::certificates::record_issuers::MeshIssuers;
+use crate::objects::certificates::record_keeper::RecordKeeper;
+use crate::objects::certificates::revocation_merge::RevocationMerger;
+use crate::objects::certificates::signer::Signer;
+use crate::objects::certificates::store_rights::StoreRights;
+use crate::objects::certificates::store_users::StoreUsers;
+use crate::objects::certificates::token_epochs::TokenEpochs;
+use crate::objects::certificates::unproven_leaders::UnprovenLeaders;
+use crate::objects::certificates::{
     AUTHORITY, CERTIFICATE, Certificates, EndSession, Enrollment, Gate, IssuingGate, JOIN_POLICY, JOIN_TOKEN,
     KnownCredentials, Others, REVOCATION, SecretTaker, StoreAccess,
 };
-use crate::daemon::objects::certificates::{has_authority, issuers, revocations_number};
-use crate::daemon::objects::peers;
-use crate::daemon::readiness::item;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
-use crate::daemon::registry::view::View;
-use crate::daemon::surface::{FailedHandshake, FinishedCall, RequestObserver};
+use crate::objects::certificates::{has_authority, issuers, revocations_number};
+use crate::objects::peers;
+use crate::readiness::item;
+use omnirelay_identity::federation::Federations;
+use omnirelay_identity::files::LOOK_EVERY;
+use omnirelay_identity::provided::Provider;
+use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_registry::Registry;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::view::View;
+use omnirelay_settings::Config;
+use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver};
 
 /// How often a host looks whether it is an issuer: who puts the secret back waits for that.
 const SECRET_LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -6,13 +6,13 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::check_service_server::Chec
 use tonic::codec::CompressionEncoding::Gzip;
 
 use super::node::describer;
-use crate::daemon::doctor::certificate::papers::Places;
-use crate::daemon::identity::provided::{Form, Source};
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName};
-use crate::daemon::objects::check::asking::NodeAsker;
-use crate::daemon::objects::check::host::HostChecker;
-use crate::daemon::objects::check::{MeshCheckService, MeshChecker};
-use crate::daemon::objects::peers::Peers;
+use crate::node::{Kinds, Mount, NodeError, Part, PortName};
+use crate::objects::check::asking::NodeAsker;
+use crate::objects::check::host::HostChecker;
+use crate::objects::check::{MeshCheckService, MeshChecker};
+use crate::objects::peers::Peers;
+use omnirelay_doctor::certificate::papers::Places;
+use omnirelay_identity::provided::{Form, Source};
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

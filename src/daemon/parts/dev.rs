@@ -2,8 +2,8 @@
 
 use omnirelay_wire::pb::omnirelay::dev::v1::dev_service_server::DevServiceServer;
 
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName};
-use crate::daemon::objects::dev::Dev;
+use crate::node::{Kinds, Mount, NodeError, Part, PortName};
+use crate::objects::dev::Dev;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

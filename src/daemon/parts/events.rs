@@ -5,9 +5,9 @@ use std::sync::Arc;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::event_service_server::EventServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::events::Events;
-use crate::daemon::readiness::changes::Changes;
+use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::objects::events::Events;
+use crate::readiness::changes::Changes;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::daemon::exchange::{Exchange, ExchangeParts, ExchangeSettings};
-use crate::daemon::metrics::ExchangeMetrics;
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase};
-use crate::daemon::readiness::item;
+use crate::exchange::{Exchange, ExchangeParts, ExchangeSettings};
+use crate::metrics::ExchangeMetrics;
+use crate::node::{Kinds, Mount, NodeError, Part, Phase};
+use crate::readiness::item;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

@@ -7,17 +7,17 @@ use omnirelay_wire::pb::omnirelay::mesh::membership::v1::membership_service_serv
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use crate::daemon::chance::random_u64;
-use crate::daemon::config::Config;
-use crate::daemon::gossip::{Gossip, Says, Seeds};
-use crate::daemon::identity::trust::Trust;
-use crate::daemon::metrics::GossipMetrics;
-use crate::daemon::node::{Kinds, MeshPort, Mount, NodeError, OpenMeshPort, Part, Phase, PortName};
-use crate::daemon::objects::membership::MembershipPort;
-use crate::daemon::objects::mesh_transport::VERSIONS;
-use crate::daemon::objects::peers;
-use crate::daemon::readiness::item;
-use crate::daemon::wall_clock;
+use crate::gossip::{Gossip, Says, Seeds};
+use crate::metrics::GossipMetrics;
+use crate::node::{Kinds, MeshPort, Mount, NodeError, OpenMeshPort, Part, Phase, PortName};
+use crate::objects::membership::MembershipPort;
+use crate::objects::mesh_transport::VERSIONS;
+use crate::objects::peers;
+use crate::readiness::item;
+use omnirelay_host::chance::random_u64;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::trust::Trust;
+use omnirelay_settings::Config;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

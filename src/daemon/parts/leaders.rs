@@ -5,16 +5,16 @@ use std::sync::Arc;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::leadership_control_service_server::LeadershipControlServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::chance::random_u64;
-use crate::daemon::config::Config;
-use crate::daemon::metrics::LeadershipMetrics;
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
-use crate::daemon::objects::leaders::forgetting::forget_leases;
-use crate::daemon::objects::leaders::watching::topic;
-use crate::daemon::objects::leaders::{LEADERSHIP, Leaders, leadership_id};
-use crate::daemon::objects::peers::peer_id;
-use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
+use crate::metrics::LeadershipMetrics;
+use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::objects::leaders::campaign::{CampaignSettings, Campaigner};
+use crate::objects::leaders::forgetting::forget_leases;
+use crate::objects::leaders::watching::topic;
+use crate::objects::leaders::{LEADERSHIP, Leaders, leadership_id};
+use crate::objects::peers::peer_id;
+use omnirelay_host::chance::random_u64;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_settings::Config;
 
 pub const PART: Part = Part {
     kinds: Kinds {

@@ -4,13 +4,13 @@ use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::node_service_server::NodeServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::identity::trust::HasAuthority;
-use crate::daemon::node::{Kinds, MeshPort, Mount, NodeError, Part, Phase, PortName, let_in};
-use crate::daemon::objects::certificates::revocations_number;
-use crate::daemon::objects::node::{Enrolment, MeshPortStanding, Node, Revoked};
-use crate::daemon::objects::peers::reach::reach;
-use crate::daemon::readiness::item;
-use crate::daemon::wall_clock;
+use crate::node::{Kinds, MeshPort, Mount, NodeError, Part, Phase, PortName, let_in};
+use crate::objects::certificates::revocations_number;
+use crate::objects::node::{Enrolment, MeshPortStanding, Node, Revoked};
+use crate::objects::peers::reach::reach;
+use crate::readiness::item;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::trust::HasAuthority;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

@@ -3,8 +3,8 @@
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::operation_service_server::OperationServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName};
-use crate::daemon::objects::operations::OperationCalls;
+use crate::node::{Kinds, Mount, NodeError, Part, PortName};
+use crate::objects::operations::OperationCalls;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

@@ -7,20 +7,20 @@ use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_service_server::
 use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::config::peer_service;
-use crate::daemon::identity::client::{Believes, OwnClient, Servers, Shows};
-use crate::daemon::identity::reach::Reach;
-use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::advertisements::exchange::{AdvertisementExchange, Recent};
-use crate::daemon::objects::advertisements::pool::{LocalCounts, Pool, PoolSettings};
-use crate::daemon::objects::advertisements::{ADVERTISEMENT, Advertisements, Fetches, remote_count};
-use crate::daemon::objects::peers::own_session;
-use crate::daemon::objects::registers::{REGISTER, Registers, catalogue};
-use crate::daemon::objects::{advertisements, registers};
-use crate::daemon::readiness::item;
-use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
-use crate::daemon::resync::{PeerService, Resync, ResyncParts, ResyncSettings};
+use crate::metrics::{PoolCounts, RegistersMetrics};
+use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::objects::advertisements::exchange::{AdvertisementExchange, Recent};
+use crate::objects::advertisements::pool::{LocalCounts, Pool, PoolSettings};
+use crate::objects::advertisements::{ADVERTISEMENT, Advertisements, Fetches, remote_count};
+use crate::objects::peers::own_session;
+use crate::objects::registers::{REGISTER, Registers, catalogue};
+use crate::objects::{advertisements, registers};
+use crate::readiness::item;
+use crate::resync::{PeerService, Resync, ResyncParts, ResyncSettings};
+use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
+use omnirelay_identity::reach::Reach;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_settings::peer_service;
 
 pub const PART: Part = Part {
     kinds: Kinds {

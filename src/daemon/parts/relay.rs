@@ -8,29 +8,29 @@ use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_server::RelayControlServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::config::{Config, RelayClients, RelayConfig, RelayTlsConfig, RelayTlsSource};
-use crate::daemon::identity::authenticate::{HostAndAgents, Hosts};
-use crate::daemon::identity::client::Servers;
-use crate::daemon::identity::proof::{ProofNeeded, Proven};
-use crate::daemon::identity::tls::{Clients, Tls};
-use crate::daemon::identity::trust::Trust;
-use crate::daemon::metrics::AeroMetrics;
-use crate::daemon::node::{
+use crate::metrics::AeroMetrics;
+use crate::node::{
     Kinds, Listens, Mount, NodeError, Part, Phase, Port, PortName, RELAY_REGISTRY_SERVICE, RELAY_SERVICE,
     asynchronous, let_in, per_address_max,
 };
-use crate::daemon::objects::aero_registry::watching::topics;
-use crate::daemon::objects::aero_registry::{AeroRegistry, AeroRegistrySettings};
-use crate::daemon::objects::agents::{self, AGENT};
-use crate::daemon::objects::node::LetIn;
-use crate::daemon::objects::relays::{self, RELAY};
-use crate::daemon::readiness::item;
-use crate::daemon::relay::allow::{Allowed, Rule};
-use crate::daemon::relay::assembly::Relay;
-use crate::daemon::relay::http::serve_probes;
-use crate::daemon::relay::identity::{advertised, relay_id};
-use crate::daemon::relay::report::{OtherRegistry, OwnRegistry, RelayRegistry, Reports};
-use crate::daemon::surface::{Limits, OMNIRELAY, Surface};
+use crate::objects::aero_registry::watching::topics;
+use crate::objects::aero_registry::{AeroRegistry, AeroRegistrySettings};
+use crate::objects::agents::{self, AGENT};
+use crate::objects::node::LetIn;
+use crate::objects::relays::{self, RELAY};
+use crate::readiness::item;
+use crate::relay::allow::{Allowed, Rule};
+use crate::relay::assembly::Relay;
+use crate::relay::http::serve_probes;
+use crate::relay::identity::{advertised, relay_id};
+use crate::relay::report::{OtherRegistry, OwnRegistry, RelayRegistry, Reports};
+use omnirelay_identity::authenticate::{HostAndAgents, Hosts};
+use omnirelay_identity::client::Servers;
+use omnirelay_identity::proof::{ProofNeeded, Proven};
+use omnirelay_identity::tls::{Clients, Tls};
+use omnirelay_identity::trust::Trust;
+use omnirelay_settings::{Config, RelayClients, RelayConfig, RelayTlsConfig, RelayTlsSource};
+use omnirelay_surface::{Limits, OMNIRELAY, Surface};
 use pb::aero_registry_server::AeroRegistryServer;
 
 /// Agents are with relays, so those come back first.

@@ -7,24 +7,24 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::rebalance_control_service_
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::shard_control_service_server::ShardControlServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::daemon::config::WebhookConfig;
-use crate::daemon::identity::signed_posts::SignedPosts;
-use crate::daemon::metrics::ShardMetrics;
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::leaders::campaign::Campaigner;
-use crate::daemon::objects::shards::alarms::AlarmBell;
-use crate::daemon::objects::shards::controller::{Controller, ControllerSettings};
-use crate::daemon::objects::shards::loads::Loads;
-use crate::daemon::objects::shards::namespaces::{Namespaces, ShardLimits};
-use crate::daemon::objects::shards::plans::Plans;
-use crate::daemon::objects::shards::plans::watching::{plans_topic, states_topic};
-use crate::daemon::objects::shards::put_back::ShardMerger;
-use crate::daemon::objects::shards::release::Releases;
-use crate::daemon::objects::shards::watching::topic;
-use crate::daemon::objects::shards::webhook::{Deliveries, WEBHOOK, Webhook};
-use crate::daemon::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, Shards, levels};
-use crate::daemon::objects::shards::{namespace_of_plan, namespace_of_shard};
-use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
+use crate::metrics::ShardMetrics;
+use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::objects::leaders::campaign::Campaigner;
+use crate::objects::shards::alarms::AlarmBell;
+use crate::objects::shards::controller::{Controller, ControllerSettings};
+use crate::objects::shards::loads::Loads;
+use crate::objects::shards::namespaces::{Namespaces, ShardLimits};
+use crate::objects::shards::plans::Plans;
+use crate::objects::shards::plans::watching::{plans_topic, states_topic};
+use crate::objects::shards::put_back::ShardMerger;
+use crate::objects::shards::release::Releases;
+use crate::objects::shards::watching::topic;
+use crate::objects::shards::webhook::{Deliveries, WEBHOOK, Webhook};
+use crate::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, Shards, levels};
+use crate::objects::shards::{namespace_of_plan, namespace_of_shard};
+use omnirelay_identity::signed_posts::SignedPosts;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_settings::WebhookConfig;
 
 pub const PART: Part = Part {
     kinds: Kinds {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use omnirelay_store::Kind;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::snapshot_service_server::SnapshotServiceServer;
 
-use crate::daemon::audit::AUDIT_SEAL;
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, PortName};
-use crate::daemon::objects::advertisements::ADVERTISEMENT;
-use crate::daemon::objects::certificates::{AUTHORITY, JOIN_TOKEN};
-use crate::daemon::objects::feed::Places;
-use crate::daemon::objects::shards::webhook::WEBHOOK;
-use crate::daemon::objects::snapshots::{SnapshotKinds, Snapshots};
-use crate::daemon::registry::audit_record::AUDIT;
+use crate::audit::AUDIT_SEAL;
+use crate::node::{Kinds, Mount, NodeError, Part, PortName};
+use crate::objects::advertisements::ADVERTISEMENT;
+use crate::objects::certificates::{AUTHORITY, JOIN_TOKEN};
+use crate::objects::shards::webhook::WEBHOOK;
+use crate::objects::snapshots::{SnapshotKinds, Snapshots};
+use omnirelay_nouns::feed::Places;
+use omnirelay_registry::audit_record::AUDIT;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

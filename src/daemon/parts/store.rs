@@ -6,12 +6,12 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::store_service_server::Stor
 use tonic::codec::CompressionEncoding::Gzip;
 use tracing::{info, warn};
 
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::restoration::{RESTORATION, RecordRestorer, trouble};
-use crate::daemon::objects::store::StoreCalls;
-use crate::daemon::readiness::{clocks_apart, item};
-use crate::daemon::registry::Registry;
-use crate::daemon::wall_clock;
+use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::objects::restoration::{RESTORATION, RecordRestorer, trouble};
+use crate::objects::store::StoreCalls;
+use crate::readiness::{clocks_apart, item};
+use omnirelay_host::wall_clock;
+use omnirelay_registry::Registry;
 
 pub const PART: Part =
     Part { kinds: Kinds { mirrored: &[RESTORATION], claimed: &[RESTORATION], ..Kinds::NONE }, mount };

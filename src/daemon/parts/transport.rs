@@ -7,17 +7,17 @@ use omnirelay_core::spiffe::Holder;
 use omnirelay_wire::pb::omnirelay::mesh::transport::v1::mesh_transport_service_server::MeshTransportServiceServer;
 use tokio::sync::watch;
 
-use crate::daemon::identity::authenticate::Hosts;
-use crate::daemon::identity::proof::{ProofNeeded, Proven};
-use crate::daemon::identity::tls::{Shown, Tls};
-use crate::daemon::identity::trust::{HasAuthority, Standing};
-use crate::daemon::node::{
+use crate::node::{
     Kinds, LatePort, Listens, MeshPort, Mount, NodeError, OpenMeshPort, Part, Phase, Port, PortName, limits,
 };
-use crate::daemon::objects::mesh_transport::{Greeter, MeshTransport};
-use crate::daemon::objects::peers;
-use crate::daemon::readiness::item;
-use crate::daemon::surface::{Beside, OMNIRELAY, Surface};
+use crate::objects::mesh_transport::{Greeter, MeshTransport};
+use crate::objects::peers;
+use crate::readiness::item;
+use omnirelay_identity::authenticate::Hosts;
+use omnirelay_identity::proof::{ProofNeeded, Proven};
+use omnirelay_identity::tls::{Shown, Tls};
+use omnirelay_identity::trust::{HasAuthority, Standing};
+use omnirelay_surface::{Beside, OMNIRELAY, Surface};
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

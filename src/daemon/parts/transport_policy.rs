@@ -6,13 +6,13 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::config_service_server::Con
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::core::transport_policy::summary;
-use crate::daemon::metrics::TransportPolicyMetrics;
-use crate::daemon::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::daemon::objects::transport_policy::seed::PolicySeed;
-use crate::daemon::objects::transport_policy::{MeshConfig, OwnTransport, TRANSPORT_POLICY};
-use crate::daemon::readiness::item;
-use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
+use crate::metrics::TransportPolicyMetrics;
+use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::objects::transport_policy::seed::PolicySeed;
+use crate::objects::transport_policy::{MeshConfig, OwnTransport, TRANSPORT_POLICY};
+use crate::readiness::item;
+use omnirelay_decisions::transport_policy::summary;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
 
 pub const PART: Part = Part {
     kinds: Kinds {

@@ -21,16 +21,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, error, info_span};
 
 use super::store_choice::Stores;
-use crate::daemon::audit::files::AuditFiles;
-use crate::daemon::config::Config;
-use crate::daemon::identity::Access;
-use crate::daemon::identity::federation::Federation;
-use crate::daemon::identity::own::IdentityFiles;
-use crate::daemon::identity::provided::Provision;
-use crate::daemon::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
-use crate::daemon::objects::dev::{Decree, Fate, Process};
-use crate::daemon::parts;
+use crate::audit::files::AuditFiles;
+use crate::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
+use crate::objects::dev::{Decree, Fate, Process};
+use crate::parts;
 use freezer::Freezer;
+use omnirelay_identity::Access;
+use omnirelay_identity::federation::Federation;
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::provided::Provision;
+use omnirelay_settings::Config;
 use pb::dev_node::State;
 
 /// How long a decree waits, so that the node it is about can still say that it was heard.

@@ -10,8 +10,8 @@ use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, KeptRecords};
 use prost::Message as _;
 use tracing::warn;
 
-use crate::daemon::identity::own::IdentityFiles;
-use crate::daemon::objects::certificates::authority_id;
+use crate::objects::certificates::authority_id;
+use omnirelay_identity::own::IdentityFiles;
 
 /// How long the store is waited for; where it is away longer, the daemon starts and waits for it unasked.
 const WITHIN: Duration = Duration::from_secs(3);

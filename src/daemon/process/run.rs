@@ -24,22 +24,24 @@ use super::service;
 use super::signals::EndSignals;
 use super::store_choice::Stores;
 use super::{other_mesh, store_tool};
-use crate::daemon::audit::files::AuditFiles;
-use crate::daemon::config::{self, Config, ConfigError, ConfigSource, IdentityConfig, Loaded, WithoutProof};
-use crate::daemon::data_dir::{self, DataDir};
-use crate::daemon::identity::Access;
-use crate::daemon::identity::federation::Federation;
-use crate::daemon::identity::own::{IDENTITY_FOLDER, IdentityFiles};
-use crate::daemon::identity::proof::{Token, Tokens};
-use crate::daemon::identity::provided::Provision;
-use crate::daemon::identity::socket::ControlSocket;
-use crate::daemon::identity::tokens::{self, TokenFileError};
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::log::{self, LogControl};
-use crate::daemon::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
-use crate::daemon::parts;
-use crate::daemon::relay::assembly::STOP_LIMIT;
-use crate::daemon::stalls::{Stalls, doing};
+use crate::audit::files::AuditFiles;
+use crate::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
+use crate::parts;
+use crate::relay::assembly::STOP_LIMIT;
+use omnirelay_host::data_dir::{self, DataDir};
+use omnirelay_host::log::{self, LogControl};
+use omnirelay_host::stalls::{Stalls, doing};
+use omnirelay_identity::Access;
+use omnirelay_identity::federation::Federation;
+use omnirelay_identity::own::{IDENTITY_FOLDER, IdentityFiles};
+use omnirelay_identity::proof::{Token, Tokens};
+use omnirelay_identity::provided::Provision;
+use omnirelay_identity::socket::ControlSocket;
+use omnirelay_identity::tokens::{self, TokenFileError};
+use omnirelay_identity::trust::unix_now;
+use omnirelay_settings::{
+    self as config, Config, ConfigError, ConfigSource, IdentityConfig, Loaded, WithoutProof,
+};
 
 /// How long leaving may take once running calls have had their time.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
@@ -286,7 +288,7 @@ async fn live(
 /// Says which node this is, of which mesh and version, who comes in at the control port without proof, and what else there is.
 fn say_who_comes_in(spec: &NodeSpec) {
     let config = &spec.config;
-    let crate::daemon::config::NodeConfig { cluster, role, region, zone, .. } = &config.node;
+    let omnirelay_settings::NodeConfig { cluster, role, region, zone, .. } = &config.node;
     info!(
         peer = spec.node_id,
         cluster,

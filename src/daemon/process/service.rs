@@ -6,7 +6,7 @@ use std::time::Duration;
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tracing::warn;
 
-use crate::daemon::stalls::{LOOK_EVERY, Stalls};
+use omnirelay_host::stalls::{LOOK_EVERY, Stalls};
 
 /// Says something to the service manager that has started this process, if one has that wants to hear.
 pub fn tell(states: &[NotifyState<'_>]) {

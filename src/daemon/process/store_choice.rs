@@ -9,8 +9,8 @@ use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::redis::url::RedisUrl;
 use omnirelay_store::{EmbeddedStore, MemoryStore, RedisStore, Store};
 
-use crate::daemon::config::Config;
-use crate::daemon::registry::held_groups::margin;
+use omnirelay_registry::held_groups::margin;
+use omnirelay_settings::Config;
 
 /// What every node of a process gets its store from.
 #[derive(Clone)]

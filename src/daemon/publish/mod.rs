@@ -17,9 +17,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
-use super::config::PublishConfig;
 use super::metrics::PublishMetrics;
 use book::{Book, Full};
+use omnirelay_settings::PublishConfig;
 use outage::{KEYS_RUNBOOK, Outage};
 use server::{Connection, OPERATION_TIMEOUT, Server, ServerError};
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::server::ServerError;
-use crate::daemon::chance::random_part;
+use omnirelay_host::chance::random_part;
 
 /// What an operator reads when keys are not published.
 pub const KEYS_RUNBOOK: &str = "docs/runbooks/relay.md";

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::book::{Action, Outcome, Step};
-use crate::daemon::config::PublishConfig;
+use omnirelay_settings::PublishConfig;
 
 /// How long everything that is sent together may take.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_millis(750);

@@ -14,7 +14,7 @@ use omnirelay_wire::reasons;
 use tonic::body::Body;
 use tonic::server::NamedService;
 
-use crate::daemon::identity::caller::Caller;
+use omnirelay_identity::caller::Caller;
 
 /// The identities that a setting allows.
 #[derive(Debug)]

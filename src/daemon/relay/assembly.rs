@@ -15,11 +15,11 @@ use super::report::{Reports, ReportsHealth};
 use super::sessions::{SessionSettings, Sessions};
 use super::sinks::{SinkError, Sinks};
 use super::stream::{Intake, IntakeSettings};
-use crate::daemon::config::{RelayConfig, TelemetryWire};
-use crate::daemon::identity::trust::Trust;
-use crate::daemon::metrics::{Metrics, PublishMetrics, RelayMetrics, ReportsMetrics, SinkMetrics};
-use crate::daemon::publish::Publications;
-use crate::daemon::registry::Registry;
+use crate::metrics::{Metrics, PublishMetrics, RelayMetrics, ReportsMetrics, SinkMetrics};
+use crate::publish::Publications;
+use omnirelay_identity::trust::Trust;
+use omnirelay_registry::Registry;
+use omnirelay_settings::{RelayConfig, TelemetryWire};
 
 /// How long keys that are taken back and sinks that are closed may take, each.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -186,8 +186,8 @@ mod tests {
     use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
 
     use super::*;
-    use crate::daemon::config::{AcknowledgeWhen, FileSinkConfig, HttpSinkConfig, SinksConfig};
-    use crate::daemon::relay::batch::{Batch, Frame};
+    use crate::relay::batch::{Batch, Frame};
+    use omnirelay_settings::{AcknowledgeWhen, FileSinkConfig, HttpSinkConfig, SinksConfig};
 
     /// Sinks with a server that nobody listens at, once it has failed.
     async fn failing(with_file: bool, folder: &Path) -> Arc<Sinks> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::daemon::relay::sessions::{Ending, Orders, SessionSettings};
+use crate::relay::sessions::{Ending, Orders, SessionSettings};
 
 /// A relay with one agent.
 struct Rig {

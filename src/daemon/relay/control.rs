@@ -18,11 +18,12 @@ use tonic::{Request, Response, Status};
 use super::RELAY_RUNBOOK;
 use super::commands::{Answer, COMMAND_BYTES_MAX, Commands, Order};
 use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, is_context_id};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::listing::Room;
-use crate::daemon::objects::{self, listing};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::record::Deed;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::caller;
+use omnirelay_nouns::listing;
+use omnirelay_nouns::listing::Room;
+use omnirelay_registry::Registry;
+use omnirelay_registry::record::Deed;
 
 /// The most sessions of one page.
 const PAGE_SIZE_MAX: usize = 1000;
@@ -114,7 +115,7 @@ impl pb::relay_control_server::RelayControl for Control {
         &self,
         request: Request<Encoded<pb::SetOperationContextRequest>>,
     ) -> Result<Response<Encoded<pb::SetOperationContextResponse>>, Status> {
-        let caller = objects::caller(&request)?;
+        let caller = caller(&request)?;
         let request = request.into_inner();
         named("agent_id", &request.agent_id)?;
         let command: Encoded<agent_pb::SetOperationContextCommand> = command_of(&request)?;
@@ -134,7 +135,7 @@ impl pb::relay_control_server::RelayControl for Control {
         &self,
         request: Request<Encoded<pb::ClearOperationContextRequest>>,
     ) -> Result<Response<Encoded<pb::ClearOperationContextResponse>>, Status> {
-        let caller = objects::caller(&request)?;
+        let caller = caller(&request)?;
         let request = request.into_inner();
         named("agent_id", &request.agent_id)?;
         let command: Encoded<agent_pb::ClearOperationContextCommand> = command_of(&request)?;

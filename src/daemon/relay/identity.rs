@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use omnirelay_core::names::nearest_id;
 use omnirelay_transport::outbound::outbound;
 
-use crate::daemon::config::RelayConfig;
+use omnirelay_settings::RelayConfig;
 
 /// What a relay without a name of its own is called.
 const NAMELESS: &str = "relay";

@@ -23,10 +23,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
-use crate::daemon::config::RelayRegistryConfig;
-use crate::daemon::log::FaultLimiter;
-use crate::daemon::relay::RELAY_RUNBOOK;
+use crate::relay::RELAY_RUNBOOK;
 use held::{Heard, Held, News, Word};
+use omnirelay_host::log::FaultLimiter;
+use omnirelay_settings::RelayRegistryConfig;
 use trouble::{Trouble, is_away, shortened};
 
 pub use registry::{OtherRegistry, OwnRegistry, RelayRegistry};

@@ -22,9 +22,9 @@ use tokio::time::Instant;
 
 use super::published::{drone_key, drone_value};
 use super::report::Reports;
-use crate::daemon::chance::random_secret;
-use crate::daemon::publish::Publications;
-use crate::daemon::wall_clock;
+use crate::publish::Publications;
+use omnirelay_host::chance::random_secret;
+use omnirelay_host::wall_clock;
 
 /// How many streams of one agent are served at a time; the oldest is ended for one more.
 const STREAMS_PER_AGENT_MAX: usize = 8;

@@ -3,8 +3,8 @@ use omnirelay_wire::pb::aeroarc::registry::v1::Relay;
 use tonic::Status;
 
 use super::*;
-use crate::daemon::config::RelayRegistryConfig;
-use crate::daemon::relay::report::RelayRegistry;
+use crate::relay::report::RelayRegistry;
+use omnirelay_settings::RelayRegistryConfig;
 
 fn sessions(sessions_max: usize) -> Sessions {
     sessions_told_of(sessions_max, Arc::default())

@@ -30,9 +30,9 @@ use super::RELAY_RUNBOOK;
 use super::batch::{Batch, Frame};
 use super::sessions::{Ending, Orders, Sessions, Stream, unix_ns};
 use super::sinks::{NotTaken, Sinks};
-use crate::daemon::chance::random_part;
-use crate::daemon::log::{LogLimiter, Turn};
-use crate::daemon::metrics::{RelayMetrics, SourceCounts};
+use crate::metrics::{RelayMetrics, SourceCounts};
+use omnirelay_host::chance::random_part;
+use omnirelay_host::log::{LogLimiter, Turn};
 use pb::telemetry_ack::Status as AckStatus;
 
 /// How many messages, and about how many bytes of frames, are read before something else has its turn.

@@ -7,11 +7,11 @@ use tonic::Request;
 use tonic::transport::{Channel, Server};
 
 use super::*;
-use crate::daemon::config::{AcknowledgeWhen, SinksConfig};
-use crate::daemon::metrics::SinkMetrics;
-use crate::daemon::relay::commands::Commands;
-use crate::daemon::relay::gateway::{AGENT_ID, Gateway};
-use crate::daemon::relay::sessions::SessionSettings;
+use crate::metrics::SinkMetrics;
+use crate::relay::commands::Commands;
+use crate::relay::gateway::{AGENT_ID, Gateway};
+use crate::relay::sessions::SessionSettings;
+use omnirelay_settings::{AcknowledgeWhen, SinksConfig};
 use pb::agent_gateway_client::AgentGatewayClient;
 use pb::agent_gateway_server::AgentGatewayServer;
 

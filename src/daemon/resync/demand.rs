@@ -21,15 +21,15 @@ use super::drive::Line;
 use super::foreign::{Beside, Foreign};
 use super::local::{LOCAL, outcome};
 use super::target::{Catalogue, Outcome, Target, Trouble, count};
-use crate::core::register::{Held, Plan, Rest, brakes, plan};
-use crate::daemon::config::peer_service;
-use crate::daemon::identity::caller::{Caller, Scope};
-use crate::daemon::objects::advertisements::Resyncs as _;
-use crate::daemon::objects::advertisements::pool::{BATCH_MAX, Producer, Push};
-use crate::daemon::objects::{SCHEMA_VERSION, check_reason};
-use crate::daemon::operations::{Begun, Repeat, Running};
-use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::record::Deed;
+use crate::objects::advertisements::Resyncs as _;
+use crate::objects::advertisements::pool::{BATCH_MAX, Producer, Push};
+use crate::operations::{Begun, Repeat, Running};
+use omnirelay_decisions::register::{Held, Plan, Rest, brakes, plan};
+use omnirelay_identity::caller::{Caller, Scope};
+use omnirelay_nouns::{SCHEMA_VERSION, check_reason};
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::record::Deed;
+use omnirelay_settings::peer_service;
 use pb::planned_change::Action;
 
 /// What a resync is called.

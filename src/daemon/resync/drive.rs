@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep};
 use super::inbox::{Inbox, Patience, Work};
 use super::status::TargetStatus;
 use super::target::{Catalogue, Failing, Outcome, Target};
-use crate::daemon::chance::random_part;
-use crate::daemon::metrics::RegistersMetrics;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::view::Head;
+use crate::metrics::RegistersMetrics;
+use omnirelay_host::chance::random_part;
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::Head;
 
 /// After runs that failed.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60)).spread(0.5);

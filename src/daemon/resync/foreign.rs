@@ -17,12 +17,12 @@ use serde_json::{Map, Value};
 use tracing::debug;
 
 use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
-use crate::core::register::check_register_id;
-use crate::core::strays::Dared;
-use crate::daemon::identity::client::OwnClient;
-use crate::daemon::identity::connector::{OwnConnector, OwnHttp, PostError};
-use crate::daemon::identity::reach::Reach;
-use crate::daemon::registry::Registry;
+use omnirelay_decisions::register::check_register_id;
+use omnirelay_decisions::strays::Dared;
+use omnirelay_identity::client::OwnClient;
+use omnirelay_identity::connector::{OwnConnector, OwnHttp, PostError};
+use omnirelay_identity::reach::Reach;
+use omnirelay_registry::Registry;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one call may take.

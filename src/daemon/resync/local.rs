@@ -10,10 +10,10 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 
 use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
-use crate::core::register::{Held, Rest, plan};
-use crate::core::strays::Dared;
-use crate::daemon::objects::advertisements::pool::{BATCH, Pool, Producer, Push, Pushed};
-use crate::daemon::registry::Registry;
+use crate::objects::advertisements::pool::{BATCH, Pool, Producer, Push, Pushed};
+use omnirelay_decisions::register::{Held, Rest, plan};
+use omnirelay_decisions::strays::Dared;
+use omnirelay_registry::Registry;
 
 /// What the daemon's own pool is called.
 pub const LOCAL: &str = "local";

@@ -27,21 +27,22 @@ use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::client::OwnClient;
-use crate::daemon::identity::reach::Reach;
-use crate::daemon::metrics::{CountPool, RegistersMetrics};
-use crate::daemon::objects::advertisements::Resyncs;
-use crate::daemon::objects::{envelope, head_cursor, registers};
-use crate::daemon::operations::Operations;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::follow::wait_for;
-use crate::daemon::registry::watch::{Watch, WatchEvent};
+use crate::metrics::{CountPool, RegistersMetrics};
+use crate::objects::advertisements::Resyncs;
+use crate::objects::registers;
+use crate::operations::Operations;
 use demand::{Job, WAITING_MAX};
 use drive::{Brought, Line};
 use foreign::Foreign;
 use local::Local;
 pub use local::{LOCAL, LocalPool};
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::client::OwnClient;
+use omnirelay_identity::reach::Reach;
+use omnirelay_nouns::{envelope, head_cursor};
+use omnirelay_registry::Registry;
+use omnirelay_registry::follow::wait_for;
+use omnirelay_registry::watch::{Watch, WatchEvent};
 use target::Target;
 
 /// How often is looked whether the node is registered.

@@ -10,7 +10,7 @@ use omnirelay_wire::timestamp::timestamp;
 use tracing::{debug, info, warn};
 
 use super::target::{Outcome, Trouble, count};
-use crate::daemon::metrics::RegistersMetrics;
+use crate::metrics::RegistersMetrics;
 
 /// Where operators read what to do.
 const REGISTERS_RUNBOOK: &str = "docs/runbooks/registers.md";

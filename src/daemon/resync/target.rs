@@ -8,12 +8,12 @@ use omnirelay_store::StoreError;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 
-use crate::core::register::advertisement_of;
-use crate::core::strays::{Dared, Found, dare};
-use crate::daemon::objects::registers;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::follow::in_time;
-use crate::daemon::registry::view::Head;
+use crate::objects::registers;
+use omnirelay_decisions::register::advertisement_of;
+use omnirelay_decisions::strays::{Dared, Found, dare};
+use omnirelay_registry::Registry;
+use omnirelay_registry::follow::in_time;
+use omnirelay_registry::view::Head;
 
 /// How long reading the traces of deletions may take.
 const TRACES_TIMEOUT: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use omnirelay_transport::carrier::{CallError, Connection, Protocol};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Peer, PeerError, Way};
 
-use crate::daemon::metrics::TransportMetrics;
+use crate::metrics::TransportMetrics;
 
 /// How long a call may take unless it says so itself.
 const WITHIN: Duration = Duration::from_secs(10);

@@ -22,12 +22,12 @@ use omnirelay_transport::tcp::Tcp;
 use rustls::pki_types::ServerName;
 use tokio::sync::watch;
 
-use super::identity::trust::Trust;
-use super::log::{KeyedLogLimiter, Turn};
 use super::metrics::TransportMetrics;
 use channel::MeshChannel;
 use datagrams::Datagrams;
 use greeting::{Greeting, Greets};
+use omnirelay_host::log::{KeyedLogLimiter, Turn};
+use omnirelay_identity::trust::Trust;
 use tls::NodeTls;
 use udp::LateUdp;
 

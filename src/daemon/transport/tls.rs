@@ -9,10 +9,10 @@ use omnirelay_transport::BoxError;
 use omnirelay_transport::carrier::{ClientTls, End, Hands};
 use rustls::pki_types::CertificateDer;
 
-use crate::daemon::identity::client::{Believes, OwnClient, Shows};
-use crate::daemon::identity::own::OwnIdentity;
-use crate::daemon::identity::trust::{Trust, Trusted};
-use crate::daemon::wall_clock;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::client::{Believes, OwnClient, Shows};
+use omnirelay_identity::own::OwnIdentity;
+use omnirelay_identity::trust::{Trust, Trusted};
 
 /// How long before a certificate ends, in seconds, a connection that was made with it takes no more calls.
 const RETIRED_BEFORE: i64 = 60;

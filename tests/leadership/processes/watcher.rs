@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use omnirelay::daemon::registry::audit_record::AUDIT;
+use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_store::{Epoch, GroupRef, LogEntry, LogPage, Pulse, Record, RedisStore, Revision, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;

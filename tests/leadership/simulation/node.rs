@@ -1,4 +1,4 @@
-//! A whole node without its surface: what [`omnirelay::daemon::node::Node`] starts, in one future.
+//! A whole node without its surface: what [`omnirelay_daemon::node::Node`] starts, in one future.
 
 use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
@@ -7,19 +7,19 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use omnirelay::daemon::metrics::LeadershipMetrics;
-use omnirelay::daemon::objects::leaders::LEADERSHIP;
-use omnirelay::daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
-use omnirelay::daemon::objects::peers::PEER;
-use omnirelay::daemon::objects::peers::merge::PeerMerger;
-use omnirelay::daemon::objects::peers::presence::{Presence, PresenceSettings};
-use omnirelay::daemon::objects::restoration::merge::RecordMergers;
-use omnirelay::daemon::objects::restoration::{RESTORATION, RecordRestorer};
-use omnirelay::daemon::parts;
-use omnirelay::daemon::presence::keep_present;
-use omnirelay::daemon::registry::Registry;
-use omnirelay::daemon::registry::follow::follow_log;
 use omnirelay_core::labels::Labels;
+use omnirelay_daemon::metrics::LeadershipMetrics;
+use omnirelay_daemon::objects::leaders::LEADERSHIP;
+use omnirelay_daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
+use omnirelay_daemon::objects::peers::PEER;
+use omnirelay_daemon::objects::peers::merge::PeerMerger;
+use omnirelay_daemon::objects::peers::presence::{Presence, PresenceSettings};
+use omnirelay_daemon::objects::restoration::{RESTORATION, RecordRestorer};
+use omnirelay_daemon::parts;
+use omnirelay_daemon::presence::keep_present;
+use omnirelay_nouns::merge::RecordMergers;
+use omnirelay_registry::Registry;
+use omnirelay_registry::follow::follow_log;
 use omnirelay_scripted::Scripted;
 use omnirelay_store::{Kind, Retention};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay::daemon::identity::caller::{Caller, Protocol, RequestId, Scopes};
-use omnirelay::daemon::objects::leaders::Leaders;
-use omnirelay::daemon::objects::peers::Peers;
-use omnirelay::daemon::registry::Registry;
+use omnirelay_daemon::objects::leaders::Leaders;
+use omnirelay_daemon::objects::peers::Peers;
+use omnirelay_identity::caller::{Caller, Protocol, RequestId, Scopes};
+use omnirelay_registry::Registry;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::time::Instant;
 use tonic::{Request, Status};

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omnirelay::daemon::objects::peers::{PEER, node_of_session};
-use omnirelay::daemon::registry::audit_record::AUDIT;
 use omnirelay_core::time::Millis;
+use omnirelay_daemon::objects::peers::{PEER, node_of_session};
+use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_scripted::{Answer, Answered, Call, Script};
 use omnirelay_store::{
     Beat, Clock, Commit, CommitError, Committed, Epoch, Group, LeaseOp, LogEntry, LogPage, MemoryStore,
@@ -137,7 +137,7 @@ impl Server {
 
     /// How long nobody is granted anything after a new beginning.
     pub fn quarantine(&self) -> Duration {
-        self.session_ttl + omnirelay::daemon::registry::held_groups::margin(self.session_ttl)
+        self.session_ttl + omnirelay_registry::held_groups::margin(self.session_ttl)
     }
 
     fn replace(&self, store: MemoryStore) {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use omnirelay::core::lease::Standing;
-use omnirelay::daemon::objects::leaders::campaign::Campaigner;
-use omnirelay::daemon::objects::peers::session_id;
-use omnirelay::daemon::registry::Registry;
-use omnirelay::daemon::registry::act::{Act, Authority, Plan};
+use omnirelay_daemon::objects::leaders::campaign::Campaigner;
+use omnirelay_daemon::objects::peers::session_id;
+use omnirelay_decisions::lease::Standing;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
 use omnirelay_sdk::gate::FencingGate;
 use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Fence, GroupRef, Kind, RecordId, StoreError, Write,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use async_trait::async_trait;
 use bytes::Bytes;
-use omnirelay::daemon::identity::caller::{Caller, IfMatch, Protocol, RequestId, Scopes};
-use omnirelay::daemon::registry::Registry;
-use omnirelay::daemon::registry::act::Reader;
-use omnirelay::daemon::registry::cursor::Cursor;
-use omnirelay::daemon::registry::follow::{follow_log, wait_for};
-use omnirelay::daemon::registry::mutate::{Answer, Decision, Mutation, Settled};
-use omnirelay::daemon::registry::view::ViewRecord;
+use omnirelay_identity::caller::{Caller, IfMatch, Protocol, RequestId, Scopes};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::follow::{follow_log, wait_for};
+use omnirelay_registry::mutate::{AnswerForm, Decision, Mutation, Settled};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{Kind, LogEntry, MemoryStore, RecordId, Revision, Store, Write};
 use omnirelay_wire::fault::Fault;
 use tokio::task::JoinSet;
@@ -44,16 +44,18 @@ struct Changed {
     version: u64,
 }
 
-impl Answer for Changed {
-    fn settle(&mut self, _: &Settled, entry: Option<&LogEntry>, _: &RecordId) {
+impl AnswerForm for Changed {
+    type Answer = Self;
+
+    fn settle(answer: &mut Self, _: &Settled, entry: Option<&LogEntry>, _: &RecordId) {
         let of_thing =
             |entry: &LogEntry| entry.changes.iter().find(|change| change.after.id.kind == THING).cloned();
         if let Some(change) = entry.and_then(of_thing) {
-            self.version = change.after.version.0;
+            answer.version = change.after.version.0;
         }
     }
 
-    fn set_cursor(&mut self, _: Cursor) {}
+    fn set_cursor(_: &mut Self, _: Cursor) {}
 }
 
 pub fn id_of(record: &Record) -> RecordId {
@@ -93,7 +95,7 @@ impl Door for Daemon {
             dry_run: false,
             request_hash: value,
         };
-        let changed = self.registry.mutate(mutation, |reader: &Reader<'_>| {
+        let changed = self.registry.mutate::<Changed>(mutation, |reader: &Reader<'_>| {
             let found = reader.get(&id);
             let version = found.map_or(0, |found| found.record.version.0) + 1;
             Ok(Decision {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use async_trait::async_trait;
-use omnirelay::daemon::registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{Act, Authority, Plan};
 use omnirelay_store::{CommitError, Committed, MemoryStore, Store, Version};
 
 use super::memory::{Daemon, THING, id_of, put, seen, things};

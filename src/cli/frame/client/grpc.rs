@@ -29,10 +29,10 @@ use tower::{Layer as _, Service, ServiceExt as _};
 
 use super::reached::Reached;
 use super::{Address, Answer, BODY_BYTES_MAX, Client};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::failure::Failure;
-use crate::cli::frame::rpc::{Call, Message};
-use crate::cli::frame::time;
+use crate::frame::error::CliError;
+use crate::frame::failure::Failure;
+use crate::frame::rpc::{Call, Message};
+use crate::frame::time;
 
 /// The connections for gRPC. No proxy is used for it, on whatever machine the daemon is: hardly one lets it through.
 ///

@@ -12,11 +12,11 @@ use rustls::ClientConfig;
 use super::grpc;
 use super::proxies::Proxies;
 use super::reached::Reached;
-use crate::cli::frame::address::Address;
-use crate::cli::frame::error::{CliError, chain};
-use crate::cli::frame::failure::Failure;
-use crate::cli::frame::settings::{Settings, Source, Target};
-use crate::cli::frame::tls_files;
+use crate::frame::address::Address;
+use crate::frame::error::{CliError, chain};
+use crate::frame::failure::Failure;
+use crate::frame::settings::{Settings, Source, Target};
+use crate::frame::tls_files;
 
 /// Longer files hold no token.
 const TOKEN_FILE_BYTES_MAX: u64 = 256 * 1024;

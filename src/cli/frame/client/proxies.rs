@@ -2,8 +2,8 @@
 
 use hyper_util::client::proxy::matcher::Matcher;
 
-use crate::cli::frame::address::Address;
-use crate::cli::frame::env::{self, Env};
+use crate::frame::address::Address;
+use crate::frame::env::{self, Env};
 
 /// The proxies of this machine.
 #[derive(Debug)]

@@ -9,11 +9,11 @@ use serde_json::json;
 use omnirelay_core::text::count;
 
 use super::{Answer, Attempts, Client};
-use crate::cli::frame::address::SOCKET_OF_UNIT;
-use crate::cli::frame::error::{self, CliError};
-use crate::cli::frame::failure::{Failure, FailureKind};
-use crate::cli::frame::rpc::{Call, lower_camel};
-use crate::cli::frame::settings::Source;
+use crate::frame::address::SOCKET_OF_UNIT;
+use crate::frame::error::{self, CliError};
+use crate::frame::failure::{Failure, FailureKind};
+use crate::frame::rpc::{Call, lower_camel};
+use crate::frame::settings::Source;
 
 impl Client {
     /// The failure when a call that may be repeated freely was answered by none of its addresses.
@@ -203,9 +203,9 @@ fn outcome_unknown(call: &Call, error: CliError) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::frame::env::Env;
-    use crate::cli::frame::global::GlobalArgs;
-    use crate::cli::frame::settings::{Settings, Target};
+    use crate::frame::env::Env;
+    use crate::frame::global::GlobalArgs;
+    use crate::frame::settings::{Settings, Target};
 
     /// What is said of a read that these addresses answered so, the last as the first.
     fn told(addresses: &[&str], kinds: &[FailureKind]) -> CliError {
@@ -213,7 +213,7 @@ mod tests {
         let addresses_of = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let target = Target::bare(addresses_of, Source::BuiltIn);
         let client = Client::new(&settings, target).unwrap();
-        let call = Call::of(&crate::cli::peers::LIST, &json!({})).unwrap();
+        let call = Call::of(&crate::peers::LIST, &json!({})).unwrap();
         let failures = addresses.iter().zip(kinds).map(|(address, kind)| {
             ((*address).to_owned(), Failure { kind: *kind, cause: format!("{kind:?}") })
         });

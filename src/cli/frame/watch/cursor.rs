@@ -4,7 +4,7 @@ use omnirelay_wire::reasons;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::cli::frame::error::CliError;
+use crate::frame::error::CliError;
 
 /// Where a watch stands.
 #[derive(Clone, Debug, Default)]

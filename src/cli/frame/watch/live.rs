@@ -10,12 +10,12 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
 
 use super::Feed;
 use super::present::Present;
-use crate::cli::frame::document::{field, items, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Format, Out};
-use crate::cli::frame::screen::{Screen, fitted, printable};
-use crate::cli::frame::table::{Layout, Moment, Table};
-use crate::cli::frame::time;
+use crate::frame::document::{field, items, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Format, Out};
+use crate::frame::screen::{Screen, fitted, printable};
+use crate::frame::table::{Layout, Moment, Table};
+use crate::frame::time;
 
 /// How long a changed row stays marked.
 const MARKED: Duration = Duration::from_secs(2);
@@ -350,9 +350,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::frame::rpc::{Call, Rpc, Verb};
-    use crate::cli::frame::table::Column;
-    use crate::cli::frame::watch::Keep;
+    use crate::frame::rpc::{Call, Rpc, Verb};
+    use crate::frame::table::Column;
+    use crate::frame::watch::Keep;
 
     const WATCH: Rpc = Rpc {
         method: "",

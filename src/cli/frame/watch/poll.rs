@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::cursor::Cursor;
 use super::stream::Event;
 use super::{Feed, Watch};
-use crate::cli::frame::args::{TableArgs, WatchArgs};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::time;
+use crate::frame::args::{TableArgs, WatchArgs};
+use crate::frame::error::CliError;
+use crate::frame::session::Session;
+use crate::frame::time;
 
 /// How often is asked, and which differences are none.
 #[derive(Clone, Copy, Debug)]

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::Watch;
 use super::live::Live;
-use crate::cli::frame::client::Client;
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::Call;
-use crate::cli::frame::session::Session;
+use crate::frame::client::Client;
+use crate::frame::error::CliError;
+use crate::frame::rpc::Call;
+use crate::frame::session::Session;
 
 /// So many objects are asked for at most: no screen shows more.
 const ASKED_MAX: usize = 100;

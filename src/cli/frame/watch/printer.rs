@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use super::Feed;
 use super::live::{Known, Live};
-use crate::cli::frame::document::{field, plain, text};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::output::{Format, Out};
-use crate::cli::frame::screen::printable;
-use crate::cli::frame::session::Session;
-use crate::cli::frame::table::Layout;
-use crate::cli::frame::time;
+use crate::frame::document::{field, plain, text};
+use crate::frame::error::CliError;
+use crate::frame::output::{Format, Out};
+use crate::frame::screen::printable;
+use crate::frame::session::Session;
+use crate::frame::table::Layout;
+use crate::frame::time;
 
 /// Prints events as they come.
 #[derive(Debug)]

@@ -15,11 +15,11 @@ use omnirelay_wire::reasons;
 use serde_json::Value;
 use sync_wrapper::{SyncFuture, SyncStream};
 
-use crate::cli::frame::client::grpc::{GrpcStream, Lost};
-use crate::cli::frame::client::{Client, EventRequest};
-use crate::cli::frame::error::{self, CliError};
-use crate::cli::frame::failure::{Failure, FailureKind};
-use crate::cli::frame::rpc::{Call, Message};
+use crate::frame::client::grpc::{GrpcStream, Lost};
+use crate::frame::client::{Client, EventRequest};
+use crate::frame::error::{self, CliError};
+use crate::frame::failure::{Failure, FailureKind};
+use crate::frame::rpc::{Call, Message};
 
 /// The largest error document that is read.
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;

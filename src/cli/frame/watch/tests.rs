@@ -5,10 +5,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self as streams, BoxStream};
 
 use super::*;
-use crate::cli::frame::env::Env;
-use crate::cli::frame::global::GlobalArgs;
-use crate::cli::frame::rpc::{Rpc, Verb};
-use crate::cli::frame::settings::Settings;
+use crate::frame::env::Env;
+use crate::frame::global::GlobalArgs;
+use crate::frame::rpc::{Rpc, Verb};
+use crate::frame::settings::Settings;
 
 const LIST: Rpc = Rpc {
     method: "a.B/L",

@@ -6,9 +6,9 @@ use omnirelay_wire::descriptors::ENCODED;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
 
-use crate::cli::frame::document::{field, plain};
-use crate::cli::frame::error::CliError;
-use crate::cli::frame::rpc::{Rpc, lower_camel};
+use crate::frame::document::{field, plain};
+use crate::frame::error::CliError;
+use crate::frame::rpc::{Rpc, lower_camel};
 
 /// A comparison of one field of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,17 +25,17 @@ use super::heads::{Heads, follow_seals, look_around};
 use super::sealer::Sealer;
 use super::store::{newest_of, stored};
 use super::verify::{Report, verify};
-use crate::core::audit_seal::check::{Finding, Wrong};
-use crate::core::audit_seal::{ChainId, open};
-use crate::daemon::audit::{AUDIT_SEAL, Audit};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::node::lab::{Lab, LabNode};
-use crate::daemon::node::{Kinds, Part};
-use crate::daemon::objects::peers::Peers;
-use crate::daemon::parts;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::audit_record::AUDIT;
+use crate::audit::{AUDIT_SEAL, Audit};
+use crate::node::lab::{Lab, LabNode};
+use crate::node::{Kinds, Part};
+use crate::objects::peers::Peers;
+use crate::parts;
 use mesh::peer_control_service_server::PeerControlService as _;
+use omnirelay_decisions::audit_seal::check::{Finding, Wrong};
+use omnirelay_decisions::audit_seal::{ChainId, open};
+use omnirelay_identity::caller::Caller;
+use omnirelay_registry::Registry;
+use omnirelay_registry::audit_record::AUDIT;
 use pb::audit_service_server::AuditService as _;
 
 static PARTS: [Part; 2] = [

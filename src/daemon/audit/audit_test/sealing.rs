@@ -4,9 +4,9 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
 
 use super::forging::{FORGED, claim, put};
 use super::*;
-use crate::core::audit_seal::{Digest256, Head, sign};
-use crate::daemon::objects::peers::session_id;
-use crate::daemon::readiness::Readiness;
+use crate::objects::peers::session_id;
+use crate::readiness::Readiness;
+use omnirelay_decisions::audit_seal::{Digest256, Head, sign};
 
 #[tokio::test(start_paused = true)]
 async fn new_records_are_sealed_within_a_second_or_two() {

@@ -79,7 +79,7 @@ async fn an_export_waits_for_the_next_seal_and_holds_everything() {
     assert_eq!((seals, records), (2, 4));
 
     let later = Millis(1_795_000_000_000).after(Duration::from_secs(3));
-    let since = crate::daemon::objects::timestamp(later);
+    let since = omnirelay_nouns::timestamp(later);
     let items = a.audit.export(called(export(Some(since)))).await.unwrap().into_inner();
     let items: Vec<Item> = items.map(|item| item.unwrap().into_message().item.unwrap()).collect().await;
     let records = items.iter().filter(|item| matches!(item, Item::Record(_))).count();
@@ -144,7 +144,7 @@ async fn a_search_that_can_find_nothing_is_refused_everywhere() {
         assert!(refused.to_string().contains("no record can match"), "{what}: {refused:?}");
         assert!(format!("{refused:?}").contains(meant), "{what}: {refused:?}");
     }
-    let at = Some(crate::daemon::objects::timestamp(Millis(1_795_000_000_000)));
+    let at = Some(omnirelay_nouns::timestamp(Millis(1_795_000_000_000)));
     let backwards = pb::ListAuditRecordsRequest { since: at, until: at, ..Default::default() };
     assert!(a.audit.list(called(backwards)).await.is_err());
 }

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::pool::Pool;
 use super::{Resyncs, pb};
-use crate::core::exchange::{Digests, Offered, PARTS, item_of, part_of};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::peers;
-use crate::daemon::objects::serve::serve;
+use crate::objects::peers;
+use omnirelay_decisions::exchange::{Digests, Offered, PARTS, item_of, part_of};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::serve;
 use pb::advertisement_exchange_service_server::AdvertisementExchangeService;
 
 /// After so many bytes of registers no further part goes into an answer.

@@ -17,15 +17,15 @@ use prost::Message;
 use tonic::Response;
 use xxhash_rust::xxh64::Xxh64;
 
-use super::feed::{Events, Watches};
-use super::listing::{self, PageToken, Room};
-use super::serve::serve;
-use super::{envelope, head_cursor, not_modified, tagged};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::View;
 pub use change::check_items;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::feed::{Events, Watches};
+use omnirelay_nouns::listing::{self, PageToken, Room};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{envelope, head_cursor, not_modified, tagged};
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::View;
 use pb::advertisement_service_server::AdvertisementService;
 use pool::Pool;
 pub use reading::{of_register, remote_count};
@@ -177,7 +177,7 @@ impl Advertisements {
             ..Default::default()
         }
         .within(envelope);
-        Ok(super::at_cursor(listed, &head))
+        Ok(omnirelay_nouns::at_cursor(listed, &head))
     }
 
     fn cursor(&self) -> Cursor {

@@ -9,11 +9,12 @@ use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 
 use super::pool::{LocalEntry, Pool};
 use super::{ADVERTISEMENT, advertisement_id, parts};
-use crate::core::exchange::cluster_of;
-use crate::daemon::objects::listing::is_among;
-use crate::daemon::objects::{peers, timestamp};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::view::{View, ViewRecord};
+use crate::objects::peers;
+use omnirelay_decisions::exchange::cluster_of;
+use omnirelay_nouns::listing::is_among;
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::{View, ViewRecord};
 use pb::advertisement::SyncState;
 
 /// Who advertises a register, in the order of the sources: what anybody may see, and what this node hides.

@@ -9,11 +9,11 @@ use super::pb;
 use super::pool::Pool;
 use super::reading::Showing;
 use super::{ADVERTISEMENT, parts};
-use crate::daemon::objects::events::topic::{CHANGES, Told, Topic};
-use crate::daemon::objects::feed::{Frame, Noun, Shown};
-use crate::daemon::objects::listing::is_among;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_nouns::feed::{Frame, Noun, Shown};
+use omnirelay_nouns::listing::is_among;
+use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::ViewRecord;
 use pb::advertisement_event::Type;
 
 /// Which advertisements are watched: those of these registers and sources that anybody may see; empty means all.

@@ -13,12 +13,12 @@ use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::agents::{self, Agents};
-use super::at_cursor;
-use super::feed::{Events, Watches};
 use super::relays::{Relays, Speaker};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::at_cursor;
+use omnirelay_nouns::feed::{Events, Watches};
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::ViewRecord;
 use pb::aero_registry_server::AeroRegistry as AeroRegistryCalls;
 use watching::{RelaysAndAgents, Watched};
 

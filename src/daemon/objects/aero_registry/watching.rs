@@ -9,12 +9,12 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
 
 use super::pb;
-use crate::daemon::objects::agents::{self, check_agent_id};
-use crate::daemon::objects::events::topic::{CHANGES, Told, Topic};
-use crate::daemon::objects::feed::{Frame, Noun, Shown};
-use crate::daemon::objects::relays::{self, check_relay_id};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
+use crate::objects::agents::{self, check_agent_id};
+use crate::objects::relays::{self, check_relay_id};
+use omnirelay_nouns::feed::{Frame, Noun, Shown};
+use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
 use pb::watch_event::{Object, Type};
 use pb::watch_request::Object as Asked;
 

@@ -22,12 +22,12 @@ use prost::Message;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::listing::{self, AskedPage};
 use super::relays::{self, LiveRelay, Speaker, check_relay_id};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
-use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
+use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
 
 /// Records of agents; the key is the agent's id.
 pub const AGENT: Kind = Kind::of("agent");
@@ -346,7 +346,7 @@ impl Agents {
         {
             self.registry.find(&relays::relay_id(&value.relay_id)).await?;
         }
-        let look = |view: &View| (super::head_cursor(view), find(view, &asked.agent_id));
+        let look = |view: &View| (omnirelay_nouns::head_cursor(view), find(view, &asked.agent_id));
         let (cursor, record) = self.registry.look(look).await;
         let record = record?;
         let (stale, is_stale) = (view.silence(), self.registry.is_stale());

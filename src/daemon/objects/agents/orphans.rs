@@ -12,11 +12,11 @@ use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::{AGENT, Agents};
-use crate::daemon::objects::peers::own_session;
-use crate::daemon::objects::relays;
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::view::ViewRecord;
+use crate::objects::peers::own_session;
+use crate::objects::relays;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::ViewRecord;
 
 /// How often it is looked whether a relay has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -1,17 +1,18 @@
 //! `BindingService` on the memory store.
 
 use futures_util::StreamExt as _;
+use omnirelay_registry::lab;
 use omnirelay_store::MemoryStore;
 use tonic::Request;
 
 use super::*;
-use crate::daemon::node::lab::reason;
-use crate::daemon::registry::follow::{follow_log, wait_for};
+use crate::node::lab::reason;
+use omnirelay_registry::follow::{follow_log, wait_for};
 
 const WHO: &str = "token:deploy";
 
 async fn served() -> (Bindings, tokio::task::JoinSet<()>) {
-    let registry = Arc::new(Registry::new("node-1", Arc::new(MemoryStore::system()), &[BINDING]));
+    let registry = Arc::new(lab::registry("node-1", Arc::new(MemoryStore::system()), &[BINDING]));
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(follow_log(registry.clone()));
     wait_for(registry.view(), omnirelay_store::Revision(0)).await;

@@ -16,21 +16,21 @@ use omnirelay_wire::rpc::binding_service::{DELETE, SET};
 use prost::Message as _;
 use tonic::Response;
 
-use crate::core::peer::difference;
-use crate::daemon::identity::bound::{PRINCIPAL_BYTES_MAX, is_bound};
-use crate::daemon::identity::caller::{Caller, Scope, Scopes};
-use crate::daemon::identity::trust::Trust;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::certificates::administrators::{LastAdministrator, Taken, check_left};
-use crate::daemon::objects::certificates::signer::revoked_by;
-use crate::daemon::objects::feed::{Events, Frame, Noun, Shown, Watches};
-use crate::daemon::objects::listing::{self, AskedPage};
-use crate::daemon::objects::serve::serve;
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::{View, ViewRecord};
+use crate::objects::certificates::administrators::{LastAdministrator, Taken, check_left};
+use crate::objects::certificates::signer::revoked_by;
+use omnirelay_decisions::peer::difference;
+use omnirelay_identity::bound::{PRINCIPAL_BYTES_MAX, is_bound};
+use omnirelay_identity::caller::{Caller, Scope, Scopes};
+use omnirelay_identity::trust::Trust;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::feed::{Events, Frame, Noun, Shown, Watches};
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::{View, ViewRecord};
 use pb::binding_event::Type;
 use pb::binding_service_server::BindingService;
 
@@ -205,8 +205,6 @@ impl Noun for WatchedBindings {
         })
     }
 }
-
-answers! { pb::BindingChange: binding, created_at, updated_at }
 
 pub fn binding_id(principal: &str) -> RecordId {
     RecordId::new(BINDING, principal)

@@ -15,14 +15,14 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{BINDING, BINDINGS_MAX, binding_id};
-use crate::daemon::identity::bound::Given;
-use crate::daemon::identity::caller::Scopes;
-use crate::daemon::identity::host_door::HostDoor;
-use crate::daemon::identity::trust::{HasAuthority, Trust};
-use crate::daemon::objects::restoration::is_over;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Reader};
-use crate::daemon::registry::audit_record::own_body;
+use crate::objects::restoration::is_over;
+use omnirelay_identity::bound::Given;
+use omnirelay_identity::caller::Scopes;
+use omnirelay_identity::host_door::HostDoor;
+use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Reader};
+use omnirelay_registry::audit_record::own_body;
 
 /// Records of who was seeded; the key is the principal.
 pub const BINDING_SEED: Kind = Kind::of("binding-seed");
@@ -62,8 +62,7 @@ impl Seeds {
     /// Does so for ever: a store may begin anew.
     pub async fn run(self: Arc<Self>) {
         let trust = self.trust.clone();
-        let sense =
-            move |view: &crate::daemon::registry::view::View| (view.head().epoch, trust.has_authority());
+        let sense = move |view: &omnirelay_registry::view::View| (view.head().epoch, trust.has_authority());
         self.registry.react(sense, || self.look()).await;
     }
 

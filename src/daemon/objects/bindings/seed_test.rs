@@ -4,10 +4,10 @@ use omnirelay_store::{Committed, MemoryStore};
 
 use super::super::granted;
 use super::*;
-use crate::daemon::identity::caller::Scope;
-use crate::daemon::registry::act::Plan;
-use crate::daemon::registry::follow::wait_for;
-use crate::daemon::registry::lab::LabRegistry;
+use omnirelay_identity::caller::Scope;
+use omnirelay_registry::act::Plan;
+use omnirelay_registry::follow::wait_for;
+use omnirelay_registry::lab::{self, LabRegistry};
 
 const WHO: &str = "role:sre";
 
@@ -38,7 +38,7 @@ async fn change(registry: &Registry, write: Write) {
 #[tokio::test]
 async fn what_a_file_gives_is_entered_once_and_stays_as_it_is_left() {
     let store = Arc::new(MemoryStore::system());
-    let registry = Registry::new("node-1", store, &[BINDING, BINDING_SEED]);
+    let registry = lab::registry("node-1", store, &[BINDING, BINDING_SEED]);
     let LabRegistry { registry, tasks: _tasks } = LabRegistry::new(registry).await;
     let has_authority = Arc::new(AtomicBool::new(false));
     let first = seeds(&registry, &has_authority);
@@ -69,7 +69,7 @@ async fn what_a_file_gives_is_entered_once_and_stays_as_it_is_left() {
 #[tokio::test]
 async fn what_is_there_already_counts_as_entered() {
     let store = Arc::new(MemoryStore::system());
-    let registry = Registry::new("node-1", store, &[BINDING, BINDING_SEED]);
+    let registry = lab::registry("node-1", store, &[BINDING, BINDING_SEED]);
     let LabRegistry { registry, tasks: _tasks } = LabRegistry::new(registry).await;
     let seeds = seeds(&registry, &Arc::new(AtomicBool::new(true)));
     let known = BindingValue { scopes: vec!["mesh.read".to_owned()], unknown_fields: Default::default() }

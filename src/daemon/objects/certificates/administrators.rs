@@ -12,10 +12,10 @@ use omnirelay_wire::reasons;
 
 use super::holder::certificate_of;
 use super::{CERTIFICATE, authority_id};
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::bindings::{administers, administrators, binding_id};
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::view::{View, ViewRecord};
+use crate::objects::bindings::{administers, administrators, binding_id};
+use omnirelay_identity::trust::unix_now;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::view::{View, ViewRecord};
 
 /// What a change takes away. Lists are those that are believed: one that nobody has signed revokes nothing.
 #[derive(Clone, Copy, Debug)]

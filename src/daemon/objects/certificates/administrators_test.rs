@@ -8,7 +8,7 @@ use prost::Message as _;
 
 use super::tests::{called, initialised, issued_to, leaf, node, reason, remember, until};
 use super::*;
-use crate::daemon::objects::bindings::{Bindings, binding_id};
+use crate::objects::bindings::{Bindings, binding_id};
 
 fn by_name(operator: &str) -> pb::RevokeCertificateRequest {
     pb::RevokeCertificateRequest { operator: operator.into(), ..Default::default() }

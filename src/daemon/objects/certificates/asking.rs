@@ -10,8 +10,8 @@ use super::own::{KeepError, Keeper, identity_of};
 use super::pb;
 use super::rejoin::SIGNED;
 use super::remote::{self, Ask};
-use crate::daemon::identity::own::OwnIdentity;
-use crate::daemon::identity::trust::unix_now;
+use omnirelay_identity::own::OwnIdentity;
+use omnirelay_identity::trust::unix_now;
 
 /// How many daemons are asked for a renewal at a time.
 const ASKED_MAX: usize = 8;

@@ -25,12 +25,12 @@ use super::issuers;
 use super::protect::protect_from_the_beginning;
 use super::rotate::Given;
 use super::{CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb, pending_id, unreadable};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::trust::{Federated, unix_now};
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
-use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::{Federated, unix_now};
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 
 /// The trust domain of an authority whose maker names none.
 pub const DOMAIN: &str = "mesh.local";
@@ -152,7 +152,7 @@ fn first_operator(asked: &pb::InitAuthorityRequest) -> Result<Option<(String, Re
 }
 
 /// The second of the Unix time by the store's clock, which is not what certificates are dated by.
-pub fn store_unix(registry: &crate::daemon::registry::Registry) -> i64 {
+pub fn store_unix(registry: &omnirelay_registry::Registry) -> i64 {
     i64::try_from(registry.view().now().0 / 1000).unwrap_or(i64::MAX)
 }
 
@@ -259,5 +259,3 @@ fn public(der: &[u8]) -> pb::AuthorityCertificate {
 pub fn at(seconds: i64) -> omnirelay_wire::timestamp::Timestamp {
     timestamp(omnirelay_core::time::Millis::of_unix(seconds))
 }
-
-answers! { pb::AuthorityChange: authority, created_at, updated_at }

@@ -24,14 +24,14 @@ use super::holder::{id_of, record_of};
 use super::issue::{barred, check_shown};
 use super::revoke::{GRACE, of_list};
 use super::{Certificates, authority_in, held_in, pb, trust_domain};
-use crate::daemon::identity::bearer::mesh::Grant;
-use crate::daemon::identity::caller::{Caller, Proof, Scope};
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::serve::serve;
-use crate::daemon::objects::{SCHEMA_VERSION, envelope};
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::mutate::{Decision, request_hash};
+use omnirelay_identity::bearer::mesh::Grant;
+use omnirelay_identity::caller::{Caller, Proof, Scope};
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, envelope};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
 use pb::token_service_server::TokenService;
 
 /// How long a token holds whose request says nothing of it, in seconds.
@@ -336,5 +336,3 @@ fn not_own(token: &str) -> Fault {
     Fault::new(reasons::TOKEN_NOT_OWN, format!("token `{token}` is not one that the caller was given"))
         .hint(format!("an administrator can: omnirelay cert revoke --serial {token}"))
 }
-
-answers! { pb::IssuedToken }

@@ -1,5 +1,6 @@
 //! `CertificateService` on the memory store, and the keeper of a node's own identity.
 
+use omnirelay_registry::lab;
 use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
@@ -17,12 +18,12 @@ use tonic::Request;
 
 use super::own::Keeper;
 use super::*;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::own::IdentityFiles;
-use crate::daemon::identity::trust::{Refused, unix_now};
-pub(super) use crate::daemon::node::lab::reason;
-use crate::daemon::objects::bindings::binding_id;
-use crate::daemon::registry::follow::{follow_log, wait_for};
+pub(super) use crate::node::lab::reason;
+use crate::objects::bindings::binding_id;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::trust::{Refused, unix_now};
+use omnirelay_registry::follow::{follow_log, wait_for};
 
 /// A node that serves certificates, and keeps its own.
 pub(super) struct Node {
@@ -34,7 +35,7 @@ pub(super) struct Node {
 /// What keeps the identity of a node, which follows its store in a task of its own.
 pub(super) async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Keeper {
     let kinds = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY, binding_id("").kind];
-    let registry = Arc::new(Registry::new(node_id, store, &kinds));
+    let registry = Arc::new(lab::registry(node_id, store, &kinds));
     tokio::spawn(follow_log(registry.clone()));
     wait_for(registry.view(), omnirelay_store::Revision(0)).await;
     let secret = place.join("issuer-secret");
@@ -122,7 +123,7 @@ pub(super) fn authority(node: &Node) -> Arc<omnirelay_wire::pb::omnirelay::store
 
 /// Writes a record of the object as a daemon would.
 pub(super) async fn remember(registry: &Registry, id: RecordId, value: Vec<u8>) {
-    use crate::daemon::registry::act::{Act, Authority};
+    use omnirelay_registry::act::{Act, Authority};
     let act = Act::new("test.put", [id.kind.clone()], Authority::Unfenced);
     let write = omnirelay_store::Write::Put { id: id.clone(), value: value.into(), group: None };
     let put = async |reader: Reader<'_>| {
@@ -361,7 +362,7 @@ async fn only_whoever_has_the_secret_issues() {
     let elsewhere = tempfile::tempdir().unwrap();
     let second = node("node-2", store, elsewhere.path()).await;
     until("it trusts the authority", || {
-        second.trust.has_authority() == crate::daemon::identity::trust::HasAuthority::Yes
+        second.trust.has_authority() == omnirelay_identity::trust::HasAuthority::Yes
     })
     .await;
     let key = Key::make().unwrap();
@@ -582,7 +583,7 @@ async fn an_identity_that_cannot_be_read_is_looked_at_again() {
     assert!(why.contains("chmod 600") && why.contains("identity.pem"), "{why}");
     assert!(keeper.trust.current().own.is_none());
     let again = keeper.look_and_say().await.unwrap();
-    assert!(again <= tokio::time::Instant::now() + crate::daemon::identity::files::LOOK_EVERY, "it sleeps");
+    assert!(again <= tokio::time::Instant::now() + omnirelay_identity::files::LOOK_EVERY, "it sleeps");
     mode(0o600);
     keeper.look_and_say().await;
     assert_eq!(keeper.lacking.unread(), None);

@@ -17,11 +17,11 @@ use tracing::{debug, info};
 use super::own::Keeper;
 use super::pb;
 use super::revoked::sound_list;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::peers;
-use crate::daemon::objects::serve::serve;
-use crate::daemon::transport::Transport;
+use crate::objects::peers;
+use crate::transport::Transport;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::serve;
 use pb::revocation_exchange_service_client::RevocationExchangeServiceClient;
 use pb::revocation_exchange_service_server::RevocationExchangeService;
 

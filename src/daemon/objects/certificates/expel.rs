@@ -15,12 +15,12 @@ use tracing::{info, warn};
 use super::holder::{Named, record_of};
 use super::revoke::{Bar, bar, of_list, put};
 use super::{CERTIFICATE, Certificates, held_in, own_act, pb};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::SCHEMA_VERSION;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::audit_record::own_body;
-use crate::daemon::registry::mutate::request_hash;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::mutate::request_hash;
 use pb::node_revocation::StoreAccess as Had;
 
 /// Ends the session of a node; whether it had one.

@@ -9,7 +9,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
 use super::lineage::has_lived_half;
-use crate::daemon::identity::buckets::{Buckets, Rate, network};
+use omnirelay_identity::buckets::{Buckets, Rate, network};
 
 /// How many joins an address has at once, after a while without any, and how many more each second.
 const RATE: Rate = Rate { burst: 256.0, each_second: 20.0 };
@@ -121,7 +121,7 @@ mod tests {
     use std::net::Ipv6Addr;
 
     use super::*;
-    use crate::daemon::identity::buckets::REMEMBERED;
+    use omnirelay_identity::buckets::REMEMBERED;
 
     #[tokio::test(start_paused = true)]
     async fn an_address_that_asks_too_often_waits_and_no_other_does() {

@@ -13,7 +13,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, IssuedValue};
 use super::authority::at;
 use super::lineage::Lineage;
 use super::{CERTIFICATE, pb};
-use crate::daemon::registry::view::View;
+use omnirelay_registry::view::View;
 use pb::certificate::Status;
 use pb::holder::Kind;
 

@@ -20,12 +20,12 @@ use super::lineage::{Lineage, with};
 use super::revoke::GRACE;
 use super::signer::{Signer, not_made};
 use super::{Certificates, REVOCATION, authority_in, held_in, pb, revocation_id};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::SCHEMA_VERSION;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::mutate::{Decision, request_hash};
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
 use pb::certificate::Status;
 
 pub const HOUR: u32 = 3600;
@@ -373,5 +373,3 @@ fn renewed_names(before: &Certificate, asked: &Names) -> Result<Names, Fault> {
         None => Ok(before.names.clone()),
     }
 }
-
-answers! { pb::IssuedCertificate }

@@ -16,10 +16,10 @@ use super::holder::record_of_node;
 use super::own::KeepError;
 use super::signer::{Signer, not_made};
 use super::{CERTIFICATE, authority_in, held_in, own_act};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::audit_record::own_body;
-use crate::daemon::registry::view::View;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::view::View;
 
 /// As what issuers sign that a node has their secret.
 const ISSUER_PROOF: &str = "issuer proof 1";

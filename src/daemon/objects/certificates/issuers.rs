@@ -9,8 +9,8 @@ use omnirelay_wire::reasons;
 
 use super::holder::record_of_node;
 use super::{HasAuthority, Other, has_authority};
-use crate::daemon::objects::peers;
-use crate::daemon::registry::Registry;
+use crate::objects::peers;
+use omnirelay_registry::Registry;
 
 /// How many of them a refusal names.
 const NAMED_MAX: usize = 3;

@@ -31,14 +31,14 @@ use super::store_access::not_admitted_now;
 use super::store_users;
 use super::tokens::{status, token_id};
 use super::{Certificates, JOIN_TOKEN, REVOCATION, authority_in, no_authority, pb};
-use crate::core::audit_seal::fingerprint;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::SCHEMA_VERSION;
-use crate::daemon::objects::peers;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Answer, Decision, Mutation, Settled, request_hash};
+use crate::objects::peers;
+use omnirelay_decisions::audit_seal::fingerprint;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::mutate::{AnswerForm, Decision, Mutation, Settled, request_hash};
 use pb::join_token::Status;
 
 /// As what grants are signed.
@@ -91,8 +91,9 @@ impl Certificates {
             request_hash,
         };
         let in_turn = self.joining.lock().await;
-        let decided =
-            self.registry.mutate(mutation, |reader| self.let_in(reader, &of, &asked, &caller.principal));
+        let decided = self
+            .registry
+            .mutate::<JoinForm>(mutation, |reader| self.let_in(reader, &of, &asked, &caller.principal));
         // The first is counted by its token.
         let answer = match is_again(&token, &of) {
             true => self.issuing.pass(&holder.key, RateKey::Key(&of.request.key), decided).await?,
@@ -433,13 +434,18 @@ fn names(token: &JoinTokenValue, of: &Asked, taken: &BTreeSet<String>) -> Result
     Ok(names)
 }
 
-impl Answer for pb::JoinResponse {
-    fn settle(&mut self, outcome: &Settled, _: Option<&LogEntry>, _: &RecordId) {
-        self.set_cursor(outcome.cursor);
-        self.changed = outcome.changed;
+/// How the answer of a join is completed.
+struct JoinForm;
+
+impl AnswerForm for JoinForm {
+    type Answer = pb::JoinResponse;
+
+    fn settle(answer: &mut pb::JoinResponse, outcome: &Settled, _: Option<&LogEntry>, _: &RecordId) {
+        Self::set_cursor(answer, outcome.cursor);
+        answer.changed = outcome.changed;
     }
 
-    fn set_cursor(&mut self, cursor: Cursor) {
-        self.cursor = cursor.to_string();
+    fn set_cursor(answer: &mut pb::JoinResponse, cursor: Cursor) {
+        answer.cursor = cursor.to_string();
     }
 }

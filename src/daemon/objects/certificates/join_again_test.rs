@@ -9,8 +9,8 @@ use tonic::Request;
 use super::join_tests::{Mesh, body, mesh, signed};
 use super::pb;
 use super::tests::{called, judged, reason};
-use crate::daemon::identity::caller::{Caller, Scopes};
-use crate::daemon::identity::trust::unix_now;
+use omnirelay_identity::caller::{Caller, Scopes};
+use omnirelay_identity::trust::unix_now;
 use pb::enrollment_service_server::EnrollmentService as _;
 
 /// How often one key is issued something at once.

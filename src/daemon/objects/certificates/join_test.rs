@@ -18,9 +18,9 @@ use tonic::{Request, Response, Status};
 use super::join::GRANT;
 use super::tests::{Node, called, csr, initialised, judged, node, reason, until};
 use super::{Enrollment, pb};
-use crate::core::audit_seal::fingerprint;
-use crate::daemon::identity::caller::{Caller, Scopes};
-use crate::daemon::identity::trust::unix_now;
+use omnirelay_decisions::audit_seal::fingerprint;
+use omnirelay_identity::caller::{Caller, Scopes};
+use omnirelay_identity::trust::unix_now;
 use pb::certificate_service_server::CertificateService as _;
 use pb::enrollment_service_server::EnrollmentService as _;
 

@@ -15,9 +15,9 @@ use super::own::{AGAIN, KeepError, Keeper};
 use super::protect::protect_from_the_beginning;
 use super::rotate::{Before, Next, rotated};
 use super::{AUTHORITY, REVOCATION, authority_id, authority_in, own_act, seal_keys};
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::audit_record::own_body;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
 
 impl Keeper {
     /// Makes the authority of a mesh that has none, where that is this daemon's to do; when to try again.

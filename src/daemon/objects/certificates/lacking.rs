@@ -8,8 +8,8 @@ use tracing::{info, warn};
 
 use super::current_authority;
 use super::own::Keeper;
-use crate::daemon::identity::files::LOOK_EVERY;
-use crate::daemon::identity::own::IdentityFiles;
+use omnirelay_identity::files::LOOK_EVERY;
+use omnirelay_identity::own::IdentityFiles;
 
 /// What a node says to the others of its identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::tests::{
     until,
 };
 use super::*;
-use crate::daemon::identity::trust::Refused;
+use omnirelay_identity::trust::Refused;
 
 /// Whoever has this certificate renews it, for a key of their own.
 async fn renewed(node: &Node, from: &Certificate) -> pb::IssuedCertificate {

@@ -9,11 +9,11 @@ use tonic::Response;
 use super::holder::{certificate_of, show};
 use super::revoked::known;
 use super::{CERTIFICATE, Certificates, pb, revocation_id};
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::listing::{self, AskedPage};
-use crate::daemon::objects::{at_cursor, envelope};
-use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::{View, ViewRecord};
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_nouns::{at_cursor, envelope};
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::{View, ViewRecord};
 use pb::certificate::Status;
 
 impl Certificates {

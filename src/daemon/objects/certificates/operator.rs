@@ -16,10 +16,10 @@ use super::authority_id;
 use super::issue::LIFETIME_MAX;
 use super::own::{AGAIN, ENTERED_WITHIN, KeepError, issue_by_itself};
 use super::signer::Signer;
-use crate::daemon::identity::operator_files::OperatorFiles;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::view::View;
-use crate::daemon::wall_clock;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::operator_files::OperatorFiles;
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::View;
 
 /// What the operator is called.
 pub const OPERATOR: &str = "admin";

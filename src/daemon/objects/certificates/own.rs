@@ -33,15 +33,15 @@ use super::{
     CERTIFICATE, Others as OtherDaemons, REVOCATION, authority_id, authority_in, current_authority, own_act,
     pb, revocation_id,
 };
-use crate::daemon::identity::own::{IdentityError, IdentityFiles, OwnIdentity};
-use crate::daemon::identity::provided::Provision;
-use crate::daemon::identity::trust::{Refused, Trust, unix_now};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::audit_record::own_body;
-use crate::daemon::registry::view::View;
-use crate::daemon::transport::Transport;
-use crate::daemon::wall_clock::{self, Stamp};
+use crate::transport::Transport;
+use omnirelay_host::wall_clock::{self, Stamp};
+use omnirelay_identity::own::{IdentityError, IdentityFiles, OwnIdentity};
+use omnirelay_identity::provided::Provision;
+use omnirelay_identity::trust::{Refused, Trust, unix_now};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::view::View;
 
 /// How long a new certificate is used at least, whatever this host's clock says of it.
 const BETWEEN: Duration = Duration::from_secs(600);

@@ -5,7 +5,7 @@ use tracing::warn;
 
 use super::issue::with_own;
 use super::own::Keeper;
-use crate::daemon::identity::own::OwnIdentity;
+use omnirelay_identity::own::OwnIdentity;
 
 impl Keeper {
     /// By which names this node is to be called that its certificate has not.

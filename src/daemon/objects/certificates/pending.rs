@@ -7,8 +7,8 @@ use omnirelay_wire::pb::omnirelay::store::v1::PendingIssuerValue;
 use omnirelay_wire::reasons;
 
 use super::{Certificates, pending_id};
-use crate::daemon::identity::caller::{Caller, Scope};
-use crate::daemon::registry::act::Reader;
+use omnirelay_identity::caller::{Caller, Scope};
+use omnirelay_registry::act::Reader;
 
 /// How long an issuer that another host prepares is waited for.
 const PENDING_FOR: Duration = Duration::from_secs(3600);

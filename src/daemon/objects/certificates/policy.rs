@@ -17,14 +17,14 @@ use tonic::Response;
 
 use super::issue::{LIFETIME, LIFETIME_MAX};
 use super::{Certificates, JOIN_POLICY, ONLY, pb};
-use crate::core::field_changes::field_changes;
-use crate::core::join_policy;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::{View, ViewRecord};
+use omnirelay_decisions::field_changes::field_changes;
+use omnirelay_decisions::join_policy;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::{View, ViewRecord};
 use pb::join_rule::Effect;
 
 fn policy_id() -> RecordId {
@@ -232,5 +232,3 @@ fn show(record: &ViewRecord) -> pb::JoinPolicy {
         ..shown(record.value::<JoinPolicyValue>().as_deref().cloned().unwrap_or_default())
     }
 }
-
-answers! { pb::JoinPolicyChange: policy, created_at, updated_at }

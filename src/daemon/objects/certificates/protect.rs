@@ -15,13 +15,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::record_keeper::{SIGNED_WITHIN, signing_by};
 use super::{Certificates, ONLY, authority_id, authority_in, pb};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::{SCHEMA_VERSION, peers, timestamp};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::ViewRecord;
+use crate::objects::peers;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 
 impl Certificates {
     /// Begins to demand signatures; the keeper of records signs those that there are, and ends what is unsigned.
@@ -145,5 +146,3 @@ fn changed(answer: &pb::RecordProtection) -> Fault {
     Fault::new(reasons::RECORDS_CHANGED, message)
         .hint("look at them again: omnirelay cert ca protect --dry-run")
 }
-
-answers! { pb::RecordProtection }

@@ -17,9 +17,9 @@ use rustls::pki_types::CertificateDer;
 use super::authority::bundle_of;
 use super::signer::{Signer, not_made};
 use super::{JOIN_TOKEN, authority_id, pending_id, tokens, unreadable};
-use crate::core::signed_record::{RECORD, RecordName, RecordSigners, message};
-use crate::daemon::identity::trust::{Trust, unix_now};
-use crate::daemon::registry::view::{AuthorityFollowing, RecordIssuers, RecordSigning};
+use omnirelay_decisions::signed_record::{RECORD, RecordName, RecordSigners, message};
+use omnirelay_identity::trust::{Trust, unix_now};
+use omnirelay_registry::view::{AuthorityFollowing, RecordIssuers, RecordSigning};
 
 /// How many roots, issuers and keys an authority has at most.
 const OF_EACH_MAX: usize = 16;

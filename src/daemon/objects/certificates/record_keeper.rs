@@ -16,12 +16,12 @@ use tracing::{info, warn};
 use super::own::{AGAIN, KeepError};
 use super::signer::Signer;
 use super::{AUTHORITY, authority_id, authority_in, current_authority, own_act};
-use crate::daemon::identity::own::IdentityFiles;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::audit_record::own_body;
-use crate::daemon::registry::signed_records::{UnknownRecords, told};
-use crate::daemon::registry::view::{RefusedRecord, View};
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::signed_records::{UnknownRecords, told};
+use omnirelay_registry::view::{RefusedRecord, View};
 
 /// How long an issuer has to put right what does not count before others tell the trail of it.
 const ISSUERS_TURN: Duration = Duration::from_secs(3);

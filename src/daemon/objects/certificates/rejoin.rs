@@ -18,9 +18,10 @@ use super::gate::RateKey;
 use super::holder::{certificate_of, record_of};
 use super::issue::{Order, Others, issue, renewed_lifetime};
 use super::{Certificates, REVOCATION, held_in, pb};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::registry::mutate::{Mutation, request_hash};
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_registry::mutate::ChangeForm;
+use omnirelay_registry::mutate::{Mutation, request_hash};
 
 /// How long after its end a certificate still proves who joins again, in seconds.
 pub const GRACE: i64 = 72 * 3600;
@@ -63,7 +64,7 @@ impl Certificates {
             dry_run: false,
             request_hash,
         };
-        let issued = self.registry.mutate(mutation, |reader| {
+        let issued = self.registry.mutate::<ChangeForm<_>>(mutation, |reader| {
             let revoked = self.signer.revoked(|id| reader.get(id));
             check_newest(held_in(reader, &record).as_deref(), &revoked, &of)?;
             let order = Order {

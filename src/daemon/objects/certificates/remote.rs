@@ -12,9 +12,9 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tracing::debug;
 
 use super::{Other, pb};
-use crate::daemon::identity::client::{Believes, OwnClient, Servers, Shows};
-use crate::daemon::identity::trust::Trust;
-use crate::daemon::transport::Transport;
+use crate::transport::Transport;
+use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
+use omnirelay_identity::trust::Trust;
 use pb::certificate_service_client::CertificateServiceClient;
 use pb::enrollment_service_client::EnrollmentServiceClient;
 

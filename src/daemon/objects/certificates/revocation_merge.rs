@@ -12,11 +12,11 @@ use super::authority::bundle_of;
 use super::current_authority;
 use super::revoked::{known, sound_list};
 use super::signer::Signer;
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::restoration::merge::{MergeOutcome, RecordMerger};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::epoch_loss::ToRestore;
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
+use omnirelay_registry::Registry;
+use omnirelay_registry::epoch_loss::ToRestore;
+use omnirelay_registry::view::ViewRecord;
 
 /// Unites lists of revocations.
 pub struct RevocationMerger {

@@ -23,14 +23,14 @@ use super::holder::{Named, certificate_of, id_of, record_of};
 use super::lineage::{has_in_lineage, revoke_renewed};
 use super::revoked::known;
 use super::{CERTIFICATE, Certificates, ONLY, authority_in, held_in, pb, revocation_id, trust_domain};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::peers;
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor};
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::ViewRecord;
+use crate::objects::peers;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 
 /// How long a revocation is remembered after the end of what it is about, in seconds: longer than what has ended still proves
 /// anything, and clocks differ.
@@ -348,5 +348,3 @@ pub fn no_holder(record: &RecordId) -> Fault {
     Fault::new(reasons::CERTIFICATE_NOT_FOUND, format!("nothing was issued to `{}`", record.key))
         .hint("omnirelay cert list --all")
 }
-
-answers! { pb::RevocationChange }

@@ -15,7 +15,7 @@ use omnirelay_wire::unknown_fields::UnknownFields;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_registry::view::ViewRecord;
 
 /// As what lists of revocations are signed.
 pub const REVOCATIONS: &str = "revocations 1";

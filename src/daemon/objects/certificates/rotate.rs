@@ -36,12 +36,12 @@ use super::{
     CERTIFICATE, Certificates, ONLY, REVOCATION, authority_id, authority_in, current_authority, pb,
     pending_id, revocation_id, seal_keys, token_keys, trust_domain, unreadable,
 };
-use crate::daemon::identity::caller::{Caller, Scope};
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::SCHEMA_VERSION;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::mutate::{Decision, request_hash};
+use omnirelay_identity::caller::{Caller, Scope};
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
 
 /// How many roots may be trusted at a time.
 const ROOTS_MAX: usize = 2;
@@ -596,5 +596,3 @@ fn in_use(why: &str) -> Fault {
     Fault::new(reasons::ROOT_IN_USE, format!("the root cannot be retired: {why}"))
         .hint("have them renewed (nodes do so by themselves), or say --force")
 }
-
-answers! { pb::PreparedIssuer }

@@ -10,7 +10,7 @@ use omnirelay_store::{MemoryStore, Store};
 
 use super::tests::{Node, authority, called, chain, initialised, issued_to, judged, node, reason, until};
 use super::*;
-use crate::daemon::identity::trust::{Refused, unix_now};
+use omnirelay_identity::trust::{Refused, unix_now};
 
 async fn one() -> (Node, tempfile::TempDir) {
     let (node, _, place) = with_store().await;

@@ -20,11 +20,11 @@ use super::holder::record_of_node;
 use super::own::KeepError;
 use super::signer::{Signer, not_made};
 use super::{CERTIFICATE, authority_in, current_authority, held_in, own_act};
-use crate::core::audit_seal::fingerprint;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::audit_record::own_body;
-use crate::daemon::registry::view::{View, ViewRecord};
+use omnirelay_decisions::audit_seal::fingerprint;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::view::{View, ViewRecord};
 
 /// As what issuers sign that a key is a node's.
 const SEAL_KEY: &str = "seal key 1";

@@ -30,15 +30,16 @@ use zeroize::Zeroizing;
 use super::own::Keeper;
 use super::signer::Signer;
 use super::{Certificates, ONLY, authority_id, authority_in, current_authority, issuers, no_authority, pb};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::own::IdentityError;
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::serve::serve;
-use crate::daemon::objects::{SCHEMA_VERSION, peers};
-use crate::daemon::readiness::CLOCKS_APART;
-use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::transport::channel::MeshChannel;
+use crate::objects::peers;
+use crate::readiness::CLOCKS_APART;
+use crate::transport::channel::MeshChannel;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::own::IdentityError;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::serve;
+use omnirelay_registry::mutate::{Decision, request_hash};
 use pb::issuer_secret_service_client::IssuerSecretServiceClient;
 use pb::issuer_secret_service_server::IssuerSecretService;
 
@@ -322,8 +323,6 @@ fn not_opened(_: SealError) -> Fault {
 fn refused(why: &str) -> Fault {
     Fault::new(reasons::ISSUER_NOT_SHARED, why.to_owned())
 }
-
-answers! { pb::IssuerShare }
 
 #[cfg(test)]
 #[path = "share_test.rs"]

@@ -9,7 +9,7 @@ use omnirelay_store::{ManualClock, MemoryStore};
 
 use super::super::tests::{Node, authority, initialised, keeper, node, remember, until};
 use super::*;
-use crate::daemon::identity::own::OwnIdentity;
+use omnirelay_identity::own::OwnIdentity;
 
 /// A node that has joined and cannot issue, beside one that can.
 struct Lab {

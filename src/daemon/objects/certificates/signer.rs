@@ -23,10 +23,10 @@ use zeroize::Zeroizing;
 use super::authority::bundle_of;
 use super::revoked::{REVOCATIONS, believed, encoded};
 use super::{authority_id, revocation_id, token_keys, trust_domain, unreadable};
-use crate::daemon::identity::files::Stamp;
-use crate::daemon::identity::own::{IdentityError, IdentityFiles, sealing_key_of};
-use crate::daemon::identity::trust::{Trust, unix_now};
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_identity::files::Stamp;
+use omnirelay_identity::own::{IdentityError, IdentityFiles, sealing_key_of};
+use omnirelay_identity::trust::{Trust, unix_now};
+use omnirelay_registry::view::ViewRecord;
 
 /// As what the keys of authorities are sealed.
 const ROOT: &str = "root key";

@@ -11,10 +11,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue,
 use super::holder::{certificate_of, record_of_node};
 use super::rejoin::GRACE;
 use super::{AUTHORITY, CERTIFICATE, REVOCATION, authority_id, revocation_id, revoked};
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::readiness::CLOCKS_APART;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::view::{View, ViewRecord};
+use crate::readiness::CLOCKS_APART;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::{View, ViewRecord};
 
 /// How long nodes that were there before the authority have to be enrolled.
 const ENROLLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
@@ -126,7 +126,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::daemon::registry::view::LoadedRecords;
+    use omnirelay_registry::view::LoadedRecords;
 
     const DAY_MS: u64 = 24 * 3600 * 1000;
     /// When the authority was made.
@@ -209,8 +209,7 @@ mod tests {
             let now = Millis(SINCE + days * DAY_MS);
             let wall = i64::try_from(now.0 / 1000).unwrap();
             let known = NodeIdentities { now, wall, ..NodeIdentities::of(&view).unwrap() };
-            let entered =
-                record(RecordId::new(crate::daemon::objects::peers::PEER, "n"), Vec::new(), entered);
+            let entered = record(RecordId::new(crate::objects::peers::PEER, "n"), Vec::new(), entered);
             assert_eq!(known.lacks(&entered, &peer), expected, "{what}");
         }
         // Store time that is ahead ends no certificate: those are dated by the clocks of hosts.
@@ -220,7 +219,7 @@ mod tests {
             NodeIdentities { now: Millis(SINCE + 90 * DAY_MS), wall, ..NodeIdentities::of(&view).unwrap() };
         let metadata = PeerMetadata { cluster_id: "default".to_owned(), ..PeerMetadata::default() };
         let peer = PeerValue { metadata: Some(metadata), ..PeerValue::default() };
-        let entered = record(RecordId::new(crate::daemon::objects::peers::PEER, "n"), Vec::new(), newcomer);
+        let entered = record(RecordId::new(crate::objects::peers::PEER, "n"), Vec::new(), newcomer);
         assert_eq!(ahead.lacks(&entered, &peer), None);
     }
 

@@ -9,9 +9,9 @@ use tracing::{info, warn};
 
 use super::store_users::PasswordHash;
 use super::{current_authority, issuer_proof, own_act};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Plan;
-use crate::daemon::registry::audit_record::{named, own_body};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Plan;
+use omnirelay_registry::audit_record::{named, own_body};
 
 /// The kinds of records that this version knows.
 #[derive(Clone, Debug, Default)]

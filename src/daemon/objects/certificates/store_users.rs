@@ -22,12 +22,12 @@ use super::rejoin::GRACE;
 use super::signer::Signer;
 use super::store_rights::StoreRights;
 use super::{CERTIFICATE, authority_id, current_authority, held_in, own_act};
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::peers;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::audit_record::own_body;
-use crate::daemon::registry::view::View;
+use crate::objects::peers;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::view::View;
 
 /// How long after a failure it is tried again: nodes are locked out meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);

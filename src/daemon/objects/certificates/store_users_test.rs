@@ -14,7 +14,7 @@ use super::store_rights::{KnownKinds, StoreRights};
 use super::store_users::StoreUsers;
 use super::tests::{called, reason, remember, until};
 use super::{AUTHORITY, CERTIFICATE, JOIN_POLICY, JOIN_TOKEN, pb, record_of};
-use crate::daemon::identity::trust::unix_now;
+use omnirelay_identity::trust::unix_now;
 use pb::enrollment_service_server::EnrollmentService as _;
 
 fn store() -> Arc<Faulty> {

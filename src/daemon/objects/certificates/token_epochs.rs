@@ -18,11 +18,11 @@ use tracing::{debug, info};
 use super::signer::Signer;
 use super::tokens::status;
 use super::{JOIN_TOKEN, current_authority, own_act, pb};
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::restoration::is_over;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::audit_record::own_body;
+use crate::objects::restoration::is_over;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
 use pb::join_token::Status;
 
 /// How long after a new epoch was met others have to put back what they know of it: issuers what they have signed, and all what is missing.

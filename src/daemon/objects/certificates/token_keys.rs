@@ -21,8 +21,8 @@ use tracing::{error, info, warn};
 use super::own::{KeepError, Keeper};
 use super::signer::{not_made, not_sealed};
 use super::{AUTHORITY, authority_id, authority_in, own_act};
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::audit_record::own_body;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
 
 /// As what a key of tokens is sealed, and as what an issuer vouches for it.
 pub const TOKEN_KEY: &str = "token key";

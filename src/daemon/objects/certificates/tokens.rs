@@ -16,13 +16,13 @@ use tonic::Response;
 
 use super::authority::at;
 use super::{Certificates, JOIN_TOKEN, pb};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::listing::{self, AskedPage};
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
-use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 use pb::join_token::Status;
 
 const MINUTE: u32 = 60;
@@ -285,5 +285,3 @@ fn not_found(id: &str) -> Fault {
     Fault::new(reasons::JOIN_TOKEN_NOT_FOUND, format!("there is no join token `{id}`"))
         .hint("omnirelay token list --all")
 }
-
-answers! { pb::JoinTokenChange: token, created_at }

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::expel::EndSession;
-use crate::daemon::identity::trust::Trust;
-use crate::daemon::objects::peers;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::reactor::Paced;
-use crate::daemon::registry::view::View;
+use crate::objects::peers;
+use omnirelay_identity::trust::Trust;
+use omnirelay_registry::Registry;
+use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::view::View;
 
 /// The shortest time between two looks, each of which goes through all peers.
 const PACE: Duration = Duration::from_secs(1);

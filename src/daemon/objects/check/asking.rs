@@ -17,11 +17,11 @@ use tower::BoxError;
 
 use super::bounds::{bounded, bounded_host};
 use super::pb;
-use crate::core::check::facts::{NodeSaid, NotAsked, control_of, is_alive};
-use crate::daemon::identity::client::{Believes, OwnClient, Shows};
-use crate::daemon::identity::connector::OwnConnector;
-use crate::daemon::identity::trust::{Trust, unix_now};
-use crate::daemon::transport::Transport;
+use crate::transport::Transport;
+use omnirelay_decisions::check::facts::{NodeSaid, NotAsked, control_of, is_alive};
+use omnirelay_identity::client::{Believes, OwnClient, Shows};
+use omnirelay_identity::connector::OwnConnector;
+use omnirelay_identity::trust::{Trust, unix_now};
 
 /// The most other nodes that are asked, and how many at once.
 const NODES_MAX: usize = 1000;

@@ -11,13 +11,13 @@ use omnirelay_core::time::Millis;
 use tokio::task::spawn_blocking;
 
 use super::report::CheckReport;
-use crate::core::check::finding::{Finding, checks_of};
-use crate::daemon::config::{Config, ConfigSource};
-use crate::daemon::doctor::certificate::papers::{Papers, Places};
-use crate::daemon::doctor::machine::{ConfigFound, Machine, NameFound, Port, Taken, look_up, names_of};
-use crate::daemon::doctor::processes::own;
-use crate::daemon::doctor::{certificate, checks};
-use crate::daemon::identity::trust::unix_now;
+use omnirelay_decisions::check::finding::{Finding, checks_of};
+use omnirelay_doctor::certificate::papers::{Papers, Places};
+use omnirelay_doctor::machine::{ConfigFound, Machine, NameFound, Port, Taken, look_up, names_of};
+use omnirelay_doctor::processes::own;
+use omnirelay_doctor::{certificate, checks};
+use omnirelay_identity::trust::unix_now;
+use omnirelay_settings::{Config, ConfigSource};
 
 /// How long what became of looking up names is kept: a name server that is silent keeps a thread for each.
 const NAMES_KEPT: Duration = Duration::from_secs(10);

@@ -18,18 +18,19 @@ use pb::check_service_server::CheckService;
 use pb::peer::Status;
 use tonic::Response;
 
+use super::leaders;
 use super::node::Node;
 use super::peers::Peers;
-use super::serve::serve;
 use super::shards::namespaces::all_namespaces;
-use super::{at_cursor, envelope, head_cursor, leaders};
-use crate::core::check::facts::{MeshFacts, NodeSaid, NotAsked, RegistryFacts, is_alive};
-use crate::core::check::judge;
-use crate::core::check::nodes::clock_ahead_ms;
-use crate::daemon::gossip::Gossip;
-use crate::daemon::registry::Registry;
+use crate::gossip::Gossip;
 use asking::{AskedNodes, NodeAsker};
 use host::HostChecker;
+use omnirelay_decisions::check::facts::{MeshFacts, NodeSaid, NotAsked, RegistryFacts, is_alive};
+use omnirelay_decisions::check::judge;
+use omnirelay_decisions::check::nodes::clock_ahead_ms;
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{at_cursor, envelope, head_cursor};
+use omnirelay_registry::Registry;
 use report::CheckReport;
 use rounds::SharedRounds;
 

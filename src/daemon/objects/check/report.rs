@@ -3,7 +3,7 @@
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::check_finding::Result as Found;
 
-use crate::core::check::finding::{Check, Finding, Verdict};
+use omnirelay_decisions::check::finding::{Check, Finding, Verdict};
 
 /// What a finding is explained by, below the root of the documents.
 const PAGE: &str = "reference/checks.md";

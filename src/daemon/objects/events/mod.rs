@@ -7,7 +7,6 @@ mod order;
 mod places;
 mod request;
 mod telling;
-pub mod topic;
 
 use std::sync::Arc;
 
@@ -18,21 +17,21 @@ use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-use super::feed::{Events as Stream, Frame, Watches};
-use super::serve::serve;
-use crate::daemon::chance::random_u64;
-use crate::daemon::identity::caller::{Caller, Scope};
-use crate::daemon::readiness::changes::Changes;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::{Cursor, place_in};
-use crate::daemon::registry::since::{Since, Start};
-use crate::daemon::registry::view::ViewRecord;
+use crate::readiness::changes::Changes;
+use omnirelay_host::chance::random_u64;
+use omnirelay_identity::caller::{Caller, Scope};
+use omnirelay_nouns::feed::{Events as Stream, Frame, Watches};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::topic::Topics;
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::{Cursor, place_in};
+use omnirelay_registry::since::{Since, Start};
+use omnirelay_registry::view::ViewRecord;
 use order::by_time;
 use pb::event_service_server::EventService;
 use places::{Happened, Places, READINESS};
 use request::Wanted;
 use telling::{Telling, of_change, of_stream};
-use topic::Topics;
 
 /// Serves `EventService`.
 pub struct Events {

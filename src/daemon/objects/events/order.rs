@@ -113,7 +113,7 @@ mod tests {
     use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
     use super::*;
-    use crate::daemon::objects::timestamp;
+    use omnirelay_nouns::timestamp;
 
     fn in_log(at: Option<u64>) -> Happened {
         Happened::InLog(pb::Event { time: at.map(|at| timestamp(Millis(at))), ..pb::Event::default() })

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::request::Wanted;
 use super::telling::{STREAM, TYPE};
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::watch::PROGRESS_EVERY;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::watch::PROGRESS_EVERY;
 
 /// What the changes of readiness are called in a cursor.
 pub const READINESS: &str = "readiness";

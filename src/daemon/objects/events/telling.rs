@@ -7,13 +7,13 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
 use super::request::Wanted;
-use super::topic::{Teller, Told, Topic};
-use crate::daemon::objects::feed::{Frame, Noun, Shown};
-use crate::daemon::objects::timestamp;
-use crate::daemon::readiness::changes::Change;
-use crate::daemon::registry::audit_record::cause_of;
-use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
-use crate::daemon::registry::watch::Step;
+use crate::readiness::changes::Change;
+use omnirelay_nouns::feed::{Frame, Noun, Shown};
+use omnirelay_nouns::timestamp;
+use omnirelay_nouns::topic::{Teller, Told, Topic};
+use omnirelay_registry::audit_record::cause_of;
+use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
+use omnirelay_registry::watch::Step;
 
 /// What stands before the type of every event.
 pub const TYPE: &str = "omnirelay.";

@@ -20,14 +20,14 @@ use super::difference::differences;
 use super::explain::exclusions_of;
 use super::known::{Known, NEVER_LED};
 use super::{LEADERSHIP, check_scope, leadership_id, not_found, pb};
-use crate::core::lease::Policy;
-use crate::daemon::chance::correlation_id;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::{SCHEMA_VERSION, head_cursor, timestamp};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::{View, ViewRecord};
+use omnirelay_decisions::lease::Policy;
+use omnirelay_host::chance::correlation_id;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::{SCHEMA_VERSION, head_cursor, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::{View, ViewRecord};
 use pb::leadership_order::Verb;
 
 /// The most scopes of a mesh.
@@ -48,18 +48,17 @@ pub(super) async fn transfer(
     let hash = request_hash(&request);
     let pb::TransferLeaderRequest { scope, to, reason, expected_version, dry_run } = request;
     let asked = Asked { caller, rpc: TRANSFER, id: scope, reason, expected_version, dry_run, hash };
-    let ordered = asked
-        .of_scope(registry, |found| {
-            let known = found.ok_or_else(|| not_found(&asked.id))?;
-            let leader = known.leader().ok_or_else(|| no_leader(&asked.id))?;
-            if leader == to {
-                return Ok(unchanged(known));
-            }
-            may_lead(registry, known, &to)?;
-            Ok(asked.order(known, Verb::Transfer, &to, vec![format!("leader: {leader} -> {to}")]))
-        })
-        .await?;
-    asked.wait(registry, ordered).await
+    let ordered = of_scope(&asked, registry, |found| {
+        let known = found.ok_or_else(|| not_found(&asked.id))?;
+        let leader = known.leader().ok_or_else(|| no_leader(&asked.id))?;
+        if leader == to {
+            return Ok(unchanged(known));
+        }
+        may_lead(registry, known, &to)?;
+        Ok(order(&asked, known, Verb::Transfer, &to, vec![format!("leader: {leader} -> {to}")]))
+    })
+    .await?;
+    wait(&asked, registry, ordered).await
 }
 
 /// Has the leader give a scope up, and waits for it.
@@ -71,14 +70,13 @@ pub(super) async fn step_down(
     let hash = request_hash(&request);
     let pb::StepDownLeaderRequest { scope, reason, expected_version, dry_run } = request;
     let asked = Asked { caller, rpc: STEP_DOWN, id: scope, reason, expected_version, dry_run, hash };
-    let ordered = asked
-        .of_scope(registry, |found| {
-            let known = found.ok_or_else(|| not_found(&asked.id))?;
-            let leader = known.leader().ok_or_else(|| no_leader(&asked.id))?;
-            Ok(asked.order(known, Verb::StepDown, "", vec![format!("leader: {leader} -> (none)")]))
-        })
-        .await?;
-    asked.wait(registry, ordered).await
+    let ordered = of_scope(&asked, registry, |found| {
+        let known = found.ok_or_else(|| not_found(&asked.id))?;
+        let leader = known.leader().ok_or_else(|| no_leader(&asked.id))?;
+        Ok(order(&asked, known, Verb::StepDown, "", vec![format!("leader: {leader} -> (none)")]))
+    })
+    .await?;
+    wait(&asked, registry, ordered).await
 }
 
 /// Creates a scope, or replaces its labels and its policy.
@@ -93,19 +91,18 @@ pub(super) async fn set(
         .map_err(|error| Fault::invalid(format!("field `labels`: {error}")))?;
     Policy::of(policy.as_ref()).map_err(|error| Fault::invalid(format!("field `policy`: {error}")))?;
     let asked = Asked { caller, rpc: SET_SCOPE, id: scope, reason, expected_version, dry_run, hash };
-    asked
-        .of_scope(registry, |found| {
-            if found.is_none() {
-                may_create(registry.view(), &asked.id)?;
-            }
-            let before = found.map(|known| LeadershipValue::clone(&known.value));
-            let mut after = before.clone().unwrap_or_default();
-            after.labels.clone_from(&labels);
-            after.policy.clone_from(&policy);
-            let changes = differences(before.as_ref(), &after);
-            Ok(asked.put(found, after, changes))
-        })
-        .await
+    of_scope(&asked, registry, |found| {
+        if found.is_none() {
+            may_create(registry.view(), &asked.id)?;
+        }
+        let before = found.map(|known| LeadershipValue::clone(&known.value));
+        let mut after = before.clone().unwrap_or_default();
+        after.labels.clone_from(&labels);
+        after.policy.clone_from(&policy);
+        let changes = differences(before.as_ref(), &after);
+        Ok(put(&asked, found, after, changes))
+    })
+    .await
 }
 
 /// Removes a scope, once its leader has stepped down.
@@ -125,123 +122,130 @@ pub(super) async fn delete(
         )));
     }
     let asked = Asked { caller, rpc: DELETE_SCOPE, id: scope, reason, expected_version, dry_run, hash };
-    let ordered = asked
-        .of_scope(registry, |found| {
-            let known = found.ok_or_else(|| not_found(&asked.id))?;
-            let changes = vec!["deleted".to_owned()];
-            if known.value.current.is_some() {
-                return Ok(asked.order(known, Verb::Delete, "", changes));
-            }
-            let writes = vec![Write::Delete { id: leadership_id(&asked.id) }];
-            Ok(Decision { writes, changes, answer: answer(known.leadership()) })
-        })
-        .await?;
-    asked.wait(registry, ordered).await
+    let ordered = of_scope(&asked, registry, |found| {
+        let known = found.ok_or_else(|| not_found(&asked.id))?;
+        let changes = vec!["deleted".to_owned()];
+        if known.value.current.is_some() {
+            return Ok(order(&asked, known, Verb::Delete, "", changes));
+        }
+        let writes = vec![Write::Delete { id: leadership_id(&asked.id) }];
+        Ok(Decision { writes, changes, answer: answer(known.leadership()) })
+    })
+    .await?;
+    wait(&asked, registry, ordered).await
 }
 
-impl Asked<'_> {
-    async fn of_scope(
-        &self,
-        registry: &Registry,
-        decide: impl Fn(Option<&Known>) -> Result<Decision<pb::LeaderChange>, Fault>,
-    ) -> Result<pb::LeaderChange, Fault> {
-        check_scope(&self.id)?;
-        let decide = |found: Option<&Arc<ViewRecord>>| {
-            decide(found.and_then(|record| Known::of(&registry.view().tenancy(), record)).as_ref())
-        };
-        self.of_record(registry, leadership_id(&self.id), decide).await
-    }
+async fn of_scope(
+    asked: &Asked<'_>,
+    registry: &Registry,
+    decide: impl Fn(Option<&Known>) -> Result<Decision<pb::LeaderChange>, Fault>,
+) -> Result<pb::LeaderChange, Fault> {
+    check_scope(&asked.id)?;
+    let decide = |found: Option<&Arc<ViewRecord>>| {
+        decide(found.and_then(|record| Known::of(&registry.view().tenancy(), record)).as_ref())
+    };
+    asked.of_record(registry, leadership_id(&asked.id), decide).await
+}
 
-    /// Has the leader of a scope do something.
-    fn order(&self, known: &Known, verb: Verb, to: &str, changes: Vec<String>) -> Decision<pb::LeaderChange> {
-        let order = pb::LeadershipOrder {
-            verb: verb.into(),
-            to: to.to_owned(),
-            ordered_by: self.caller.principal.to_string(),
-            reason: self.reason.clone(),
-            ordered_at: Some(timestamp(known.now)),
-            correlation_id: correlation_id(self.caller.request_id.as_str()),
-            unknown_fields: Default::default(),
-        };
-        let after = LeadershipValue { order: Some(order), ..LeadershipValue::clone(&known.value) };
-        self.put(Some(known), after, changes)
-    }
+/// Has the leader of a scope do something.
+fn order(
+    asked: &Asked<'_>,
+    known: &Known,
+    verb: Verb,
+    to: &str,
+    changes: Vec<String>,
+) -> Decision<pb::LeaderChange> {
+    let order = pb::LeadershipOrder {
+        verb: verb.into(),
+        to: to.to_owned(),
+        ordered_by: asked.caller.principal.to_string(),
+        reason: asked.reason.clone(),
+        ordered_at: Some(timestamp(known.now)),
+        correlation_id: correlation_id(asked.caller.request_id.as_str()),
+        unknown_fields: Default::default(),
+    };
+    let after = LeadershipValue { order: Some(order), ..LeadershipValue::clone(&known.value) };
+    put(asked, Some(known), after, changes)
+}
 
-    /// Writes the record, unless it is so already.
-    fn put(
-        &self,
-        found: Option<&Known>,
-        after: LeadershipValue,
-        changes: Vec<String>,
-    ) -> Decision<pb::LeaderChange> {
-        let mut shown = found.map(Known::leadership).unwrap_or_else(|| new(&self.id));
-        if found.is_some_and(|known| *known.value == after) {
-            return Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(shown) };
+/// Writes the record, unless it is so already.
+fn put(
+    asked: &Asked<'_>,
+    found: Option<&Known>,
+    after: LeadershipValue,
+    changes: Vec<String>,
+) -> Decision<pb::LeaderChange> {
+    let mut shown = found.map(Known::leadership).unwrap_or_else(|| new(&asked.id));
+    if found.is_some_and(|known| *known.value == after) {
+        return Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(shown) };
+    }
+    let kind = ScopeKind::of(&asked.id).unwrap_or(ScopeKind::Custom);
+    shown.labels = kind.labels(&after.labels);
+    shown.policy.clone_from(&after.policy);
+    shown.order.clone_from(&after.order);
+    shown.version += 1;
+    let value = Bytes::from(after.encode_to_vec());
+    let writes = vec![Write::Put { id: leadership_id(&asked.id), value, group: None }];
+    Decision { writes, changes, answer: answer(shown) }
+}
+
+/// Waits until what was ordered is done or dropped.
+async fn wait(
+    asked: &Asked<'_>,
+    registry: &Registry,
+    ordered: pb::LeaderChange,
+) -> Result<pb::LeaderChange, Fault> {
+    let order = ordered.leadership.as_ref().and_then(|shown| shown.order.clone());
+    let Some(order) = order.filter(|_| ordered.changed && !ordered.dry_run) else { return Ok(ordered) };
+    let left = asked.caller.remaining().map_or(ORDER_WAIT, |left| left.saturating_sub(ANSWER_TIME));
+    let until = Instant::now() + left.min(ORDER_WAIT);
+    let mut heads = registry.view().follow_head();
+    loop {
+        heads.mark_unchanged();
+        let known = Known::find(registry.view(), &asked.id);
+        let pending = known.as_ref().and_then(|known| known.value.order.as_ref());
+        if pending.is_none_or(|pending| pending.correlation_id != order.correlation_id) {
+            return outcome(asked, registry, ordered, &order, known);
         }
-        let kind = ScopeKind::of(&self.id).unwrap_or(ScopeKind::Custom);
-        shown.labels = kind.labels(&after.labels);
-        shown.policy.clone_from(&after.policy);
-        shown.order.clone_from(&after.order);
-        shown.version += 1;
-        let value = Bytes::from(after.encode_to_vec());
-        let writes = vec![Write::Put { id: leadership_id(&self.id), value, group: None }];
-        Decision { writes, changes, answer: answer(shown) }
-    }
-
-    /// Waits until what was ordered is done or dropped.
-    async fn wait(&self, registry: &Registry, ordered: pb::LeaderChange) -> Result<pb::LeaderChange, Fault> {
-        let order = ordered.leadership.as_ref().and_then(|shown| shown.order.clone());
-        let Some(order) = order.filter(|_| ordered.changed && !ordered.dry_run) else { return Ok(ordered) };
-        let left = self.caller.remaining().map_or(ORDER_WAIT, |left| left.saturating_sub(ANSWER_TIME));
-        let until = Instant::now() + left.min(ORDER_WAIT);
-        let mut heads = registry.view().follow_head();
-        loop {
-            heads.mark_unchanged();
-            let known = Known::find(registry.view(), &self.id);
-            let pending = known.as_ref().and_then(|known| known.value.order.as_ref());
-            if pending.is_none_or(|pending| pending.correlation_id != order.correlation_id) {
-                return self.outcome(registry, ordered, &order, known);
-            }
-            if timeout_at(until, heads.changed()).await.is_err() {
-                return Err(self.not_yet(&order));
-            }
+        if timeout_at(until, heads.changed()).await.is_err() {
+            return Err(not_yet(asked, &order));
         }
     }
+}
 
-    /// What has become of an order that stands no longer.
-    fn outcome(
-        &self,
-        registry: &Registry,
-        ordered: pb::LeaderChange,
-        order: &pb::LeadershipOrder,
-        known: Option<Known>,
-    ) -> Result<pb::LeaderChange, Fault> {
-        let cursor = head_cursor(registry.view());
-        let now = known.as_ref().map(Known::leadership);
-        let done = known.as_ref().map_or(order.verb() == Verb::Delete, |known| is_done(order, known));
-        if done {
-            return Ok(pb::LeaderChange { cursor, leadership: now.or(ordered.leadership), ..ordered });
-        }
-        let instead = match &now {
-            Some(now) if now.leader_id.is_empty() => "nobody leads it now".to_owned(),
-            Some(now) => format!("{} leads it in term {}", now.leader_id, now.term),
-            None => "it is gone".to_owned(),
-        };
-        let message = format!("what was ordered of the leader of `{}` was not done: {instead}", self.id);
-        Err(Fault::new(reasons::ORDER_DROPPED, message)
-            .hint(format!("omnirelay mesh leaders explain {}", self.id)))
+/// What has become of an order that stands no longer.
+fn outcome(
+    asked: &Asked<'_>,
+    registry: &Registry,
+    ordered: pb::LeaderChange,
+    order: &pb::LeadershipOrder,
+    known: Option<Known>,
+) -> Result<pb::LeaderChange, Fault> {
+    let cursor = head_cursor(registry.view());
+    let now = known.as_ref().map(Known::leadership);
+    let done = known.as_ref().map_or(order.verb() == Verb::Delete, |known| is_done(order, known));
+    if done {
+        return Ok(pb::LeaderChange { cursor, leadership: now.or(ordered.leadership), ..ordered });
     }
+    let instead = match &now {
+        Some(now) if now.leader_id.is_empty() => "nobody leads it now".to_owned(),
+        Some(now) => format!("{} leads it in term {}", now.leader_id, now.term),
+        None => "it is gone".to_owned(),
+    };
+    let message = format!("what was ordered of the leader of `{}` was not done: {instead}", asked.id);
+    Err(Fault::new(reasons::ORDER_DROPPED, message)
+        .hint(format!("omnirelay mesh leaders explain {}", asked.id)))
+}
 
-    fn not_yet(&self, order: &pb::LeadershipOrder) -> Fault {
-        let message = format!(
-            "the leader of `{}` has not done yet what was ordered; it does it as soon as it can, and whoever is elected \
-             in its place heeds it",
-            self.id
-        );
-        Fault::new(reasons::ORDER_PENDING, message)
-            .hint(format!("omnirelay mesh leaders get {}", self.id))
-            .detail("correlationId", &order.correlation_id)
-    }
+fn not_yet(asked: &Asked<'_>, order: &pb::LeadershipOrder) -> Fault {
+    let message = format!(
+        "the leader of `{}` has not done yet what was ordered; it does it as soon as it can, and whoever is elected \
+         in its place heeds it",
+        asked.id
+    );
+    Fault::new(reasons::ORDER_PENDING, message)
+        .hint(format!("omnirelay mesh leaders get {}", asked.id))
+        .detail("correlationId", &order.correlation_id)
 }
 
 /// # Errors
@@ -322,5 +326,3 @@ fn is_done(order: &pb::LeadershipOrder, known: &Known) -> bool {
         Verb::Unspecified => false,
     }
 }
-
-answers! { pb::LeaderChange: leadership, updated_at }

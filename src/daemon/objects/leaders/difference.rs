@@ -3,7 +3,7 @@
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 
 use super::pb;
-use crate::core::peer::difference;
+use omnirelay_decisions::peer::difference;
 
 /// One line per field that differs, such as `eligible.roles: (all) -> control`; `created` for a scope that
 /// was not there.

@@ -9,11 +9,11 @@ use tonic::Response;
 
 use super::known::Known;
 use super::{check_scope, find, pb};
-use crate::core::lease::{Exclusion, Node};
-use crate::daemon::objects::peers::Roster;
-use crate::daemon::objects::{at_cursor, envelope, head_cursor};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::view::View;
+use crate::objects::peers::Roster;
+use omnirelay_decisions::lease::{Exclusion, Node};
+use omnirelay_nouns::{at_cursor, envelope, head_cursor};
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::View;
 use pb::leadership_order::Verb;
 
 /// Says why a node leads a scope, who else could, and who may not.

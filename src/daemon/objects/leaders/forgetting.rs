@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::{LEADERSHIP, leadership_id};
-use crate::core::lease::Standing;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::view::View;
+use omnirelay_decisions::lease::Standing;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::view::View;
 
 /// How often it is looked for such leases.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -98,16 +98,16 @@ mod tests {
     use omnirelay_store::{Commit, GroupId, OpenGroup, Opened, Store, Write};
 
     use super::*;
-    use crate::daemon::objects::leaders::LEADERSHIP;
-    use crate::daemon::registry::heartbeat::Pace;
-    use crate::daemon::registry::lab::LabRegistry;
+    use crate::objects::leaders::LEADERSHIP;
+    use omnirelay_registry::heartbeat::Pace;
+    use omnirelay_registry::lab::{self, LabRegistry};
 
     const PACE: Pace = Pace { renew_every: Duration::from_millis(500), grace: Duration::from_secs(2) };
 
     #[tokio::test(start_paused = true)]
     async fn leases_of_scopes_that_are_gone_are_forgotten_and_no_others() {
         let store = memory();
-        let daemon = LabRegistry::beating(Registry::new("a", store.clone(), &[LEADERSHIP]), PACE).await;
+        let daemon = LabRegistry::beating(lab::registry("a", store.clone(), &[LEADERSHIP]), PACE).await;
         let registry = &daemon.registry;
         let epoch = registry.view().head().epoch;
         let open =

@@ -24,17 +24,17 @@ use prost::Message as _;
 use tonic::Response;
 use xxhash_rust::xxh64::Xxh64;
 
-use super::feed::Watches;
-use super::listing::{self, PageToken, Room};
-use super::serve::serve;
-use super::{at_cursor, envelope, head_cursor, not_modified, tagged};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::log::LogLimiter;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::View;
 pub use explain::blocked_by;
 use known::{AllKnown, Known};
+use omnirelay_host::log::LogLimiter;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::feed::Watches;
+use omnirelay_nouns::listing::{self, PageToken, Room};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::View;
 use pb::leadership_control_service_server::LeadershipControlService;
 
 /// Records of scopes; the key is the scope.

@@ -10,14 +10,14 @@ use tracing::info;
 
 use super::known::Known;
 use super::{LEADERSHIP, Leaders, ScopeFilter, pb};
-use crate::core::lease::{Numbers, SCOPE_DELETED, Transition, transitions};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::log::Turn;
-use crate::daemon::objects::events::topic::{Told, Topic};
-use crate::daemon::objects::feed::{Begun, Events, Frame, Noun, Reshaped, Shown, Watches};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::view::{ViewChange, ViewEntry, ViewRecord};
-use crate::daemon::registry::watch::Step;
+use omnirelay_decisions::lease::{Numbers, SCOPE_DELETED, Transition, transitions};
+use omnirelay_host::log::Turn;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::feed::{Begun, Events, Frame, Noun, Reshaped, Shown, Watches};
+use omnirelay_nouns::topic::{Told, Topic};
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
+use omnirelay_registry::watch::Step;
 use pb::leader_event::Type;
 use pb::leadership_event::Kind;
 

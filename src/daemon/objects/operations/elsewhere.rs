@@ -9,11 +9,11 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::operation_service_client::OperationServiceClient;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::daemon::objects::feed::Events;
-use crate::daemon::objects::peers;
-use crate::daemon::registry::Registry;
-use crate::daemon::transport::Transport;
-use crate::daemon::transport::channel::MeshChannel;
+use crate::objects::peers;
+use crate::transport::Transport;
+use crate::transport::channel::MeshChannel;
+use omnirelay_nouns::feed::Events;
+use omnirelay_registry::Registry;
 
 /// How long one node may take.
 const WITHIN: Duration = Duration::from_secs(2);

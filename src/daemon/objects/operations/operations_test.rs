@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tonic::{Request, Response};
 
 use super::*;
-use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::lab::LabRegistry;
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::lab::{self, LabRegistry};
 use pb::operation::State;
 
 struct Served {
@@ -22,7 +22,7 @@ struct Served {
 
 async fn served() -> Served {
     let store = Faulty::over(Arc::new(MemoryStore::system()));
-    let LabRegistry { registry, tasks } = LabRegistry::new(Registry::new("node-1", store.clone(), &[])).await;
+    let LabRegistry { registry, tasks } = LabRegistry::new(lab::registry("node-1", store.clone(), &[])).await;
     let operations = Arc::new(Operations::new(registry.clone()));
     let calls = OperationCalls::new(registry.clone(), operations.clone(), 2);
     Served { calls, operations, registry, store, _tasks: tasks }

@@ -16,14 +16,14 @@ use omnirelay_wire::rpc::peer_control_service::{
 use prost::Message;
 
 use super::{Peers, check_node_id, drain as draining, not_found, pb, peer, peer_id, show};
-use crate::core::peer::{difference, may_force_leave, may_forget};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::serve::serve;
-use crate::daemon::objects::{SCHEMA_VERSION, timestamp};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_decisions::peer::{difference, may_force_leave, may_forget};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 use pb::peer::Status;
 use pb::peer_control_service_server::PeerControlService;
 
@@ -62,15 +62,14 @@ pub async fn cordon(
     let pb::CordonPeerRequest { node_id, reason, expected_version, dry_run } = request;
     let asked = Asked { caller, rpc: CORDON, id: node_id, reason, expected_version, dry_run, hash };
     let why = asked.reason.clone();
-    asked
-        .edit(registry, |value| {
-            value.cordoned = true;
-            if !why.is_empty() {
-                value.cordon_reason.clone_from(&why);
-            }
-            Ok(())
-        })
-        .await
+    edit(&asked, registry, |value| {
+        value.cordoned = true;
+        if !why.is_empty() {
+            value.cordon_reason.clone_from(&why);
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Takes a cordon back. Repeating it changes nothing.
@@ -82,13 +81,12 @@ pub async fn uncordon(
     let hash = request_hash(&request);
     let pb::UncordonPeerRequest { node_id, reason, expected_version, dry_run } = request;
     let asked = Asked { caller, rpc: UNCORDON, id: node_id, reason, expected_version, dry_run, hash };
-    asked
-        .edit(registry, |value| {
-            value.cordoned = false;
-            value.cordon_reason.clear();
-            Ok(())
-        })
-        .await
+    edit(&asked, registry, |value| {
+        value.cordoned = false;
+        value.cordon_reason.clear();
+        Ok(())
+    })
+    .await
 }
 
 /// Has a peer hand over what it leads, and keeps new leases and shards away from it. Repeating it changes
@@ -101,16 +99,15 @@ pub async fn drain(
     let hash = request_hash(&request);
     let pb::DrainPeerRequest { node_id, reason, expected_version, dry_run } = request;
     let asked = Asked { caller, rpc: DRAIN, id: node_id, reason, expected_version, dry_run, hash };
-    asked
-        .edit(registry, |value| {
-            if !value.draining {
-                value.draining_since = Some(timestamp(registry.view().now()));
-                (value.restores_from, value.restores_until) = (None, None);
-            }
-            value.draining = true;
-            Ok(())
-        })
-        .await
+    edit(&asked, registry, |value| {
+        if !value.draining {
+            value.draining_since = Some(timestamp(registry.view().now()));
+            (value.restores_from, value.restores_until) = (None, None);
+        }
+        value.draining = true;
+        Ok(())
+    })
+    .await
 }
 
 /// Takes a drain back, and has what the drain took from the peer go back to it where that is wished. Repeating it changes nothing.
@@ -122,17 +119,16 @@ pub async fn undrain(
     let hash = request_hash(&request);
     let pb::UndrainPeerRequest { node_id, reason, expected_version, dry_run, restore_shards } = request;
     let asked = Asked { caller, rpc: UNDRAIN, id: node_id, reason, expected_version, dry_run, hash };
-    asked
-        .edit(registry, |value| {
-            let drained = value.draining_since.take().filter(|_| value.draining && restore_shards);
-            if let Some(drained) = drained {
-                value.restores_from = Some(drained);
-                value.restores_until = Some(timestamp(registry.view().now()));
-            }
-            value.draining = false;
-            Ok(())
-        })
-        .await
+    edit(&asked, registry, |value| {
+        let drained = value.draining_since.take().filter(|_| value.draining && restore_shards);
+        if let Some(drained) = drained {
+            value.restores_from = Some(drained);
+            value.restores_until = Some(timestamp(registry.view().now()));
+        }
+        value.draining = false;
+        Ok(())
+    })
+    .await
 }
 
 /// Sets and removes labels.
@@ -145,14 +141,12 @@ pub async fn update_labels(
     let pb::UpdatePeerLabelsRequest { node_id, set, remove, overwrite, reason, expected_version, dry_run } =
         request;
     let asked = Asked { caller, rpc: UPDATE_LABELS, id: node_id, reason, expected_version, dry_run, hash };
-    asked
-        .edit(registry, |value| {
-            let metadata = value.metadata.get_or_insert_default();
-            metadata.labels =
-                labels::update(&metadata.labels, &set, &remove, overwrite).map_err(label_fault)?;
-            Ok(())
-        })
-        .await
+    edit(&asked, registry, |value| {
+        let metadata = value.metadata.get_or_insert_default();
+        metadata.labels = labels::update(&metadata.labels, &set, &remove, overwrite).map_err(label_fault)?;
+        Ok(())
+    })
+    .await
 }
 
 /// Says of a silent peer that it has left: it is not declared dead, and is forgotten as those are that left. Repeating it changes nothing.
@@ -164,21 +158,20 @@ pub async fn force_leave(
     let hash = request_hash(&request);
     let pb::ForceLeavePeerRequest { node_id, reason, expected_version, dry_run } = request;
     let asked = Asked { caller, rpc: FORCE_LEAVE, id: node_id, reason, expected_version, dry_run, hash };
-    asked
-        .edit(registry, |value| {
-            let status = value.status();
-            if !may_force_leave(status) {
-                let what = format!("say of peer `{}` that it has left", asked.id);
-                return Err(still_there(&what, status).hint("stop it, or wait until it is suspect"));
-            }
-            if status != Status::Left {
-                value.set_status(Status::Left);
-                "forced".clone_into(&mut value.status_reason);
-                value.status_since = Some(timestamp(registry.view().now()));
-            }
-            Ok(())
-        })
-        .await
+    edit(&asked, registry, |value| {
+        let status = value.status();
+        if !may_force_leave(status) {
+            let what = format!("say of peer `{}` that it has left", asked.id);
+            return Err(still_there(&what, status).hint("stop it, or wait until it is suspect"));
+        }
+        if status != Status::Left {
+            value.set_status(Status::Left);
+            "forced".clone_into(&mut value.status_reason);
+            value.status_since = Some(timestamp(registry.view().now()));
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Removes the record of a peer that is dead or has left.
@@ -190,55 +183,52 @@ pub async fn forget(
     let hash = request_hash(&request);
     let pb::ForgetPeerRequest { node_id, reason, expected_version, dry_run } = request;
     let asked = Asked { caller, rpc: FORGET, id: node_id, reason, expected_version, dry_run, hash };
-    asked
-        .of_peer(registry, |found| {
-            let value = found.value::<PeerValue>().unwrap_or_default();
-            if !may_forget(value.status()) {
-                let fault = still_there(&format!("forget peer `{}`", found.record.id.key), value.status());
-                return Err(fault.hint("stop it first; a peer can be forgotten when it has left or is dead"));
-            }
-            let answer = answer(peer(registry.view(), found));
-            let writes = vec![Write::Delete { id: found.record.id.clone() }];
-            Ok(Decision { writes, changes: vec!["forgotten".to_owned()], answer })
-        })
-        .await
+    of_peer(&asked, registry, |found| {
+        let value = found.value::<PeerValue>().unwrap_or_default();
+        if !may_forget(value.status()) {
+            let fault = still_there(&format!("forget peer `{}`", found.record.id.key), value.status());
+            return Err(fault.hint("stop it first; a peer can be forgotten when it has left or is dead"));
+        }
+        let answer = answer(peer(registry.view(), found));
+        let writes = vec![Write::Delete { id: found.record.id.clone() }];
+        Ok(Decision { writes, changes: vec!["forgotten".to_owned()], answer })
+    })
+    .await
 }
 
-impl Asked<'_> {
-    /// Changes the value of the peer's record; nothing is written when it stays the same.
-    async fn edit(
-        &self,
-        registry: &Registry,
-        edit: impl Fn(&mut PeerValue) -> Result<(), Fault>,
-    ) -> Result<pb::PeerChange, Fault> {
-        self.of_peer(registry, |found| {
-            let before = found.read::<PeerValue>().unwrap_or_default();
-            let mut after = before.clone();
-            edit(&mut after)?;
-            let (is_changed, changes) = (before != after, differences(&before, &after));
-            let value = is_changed.then(|| Bytes::from(after.encode_to_vec()));
-            let write = value.map(|value| Write::Put { id: found.record.id.clone(), value, group: None });
-            let mut shown = show(&registry.view().tenancy(), found, after);
-            if is_changed {
-                shown.version += 1;
-                registry.node_id().clone_into(&mut shown.last_writer_id);
-                // For a dry run and a repetition; a commit's own answer gets the exact time.
-                shown.updated_at = Some(timestamp(registry.view().now()));
-            }
-            Ok(Decision { writes: write.into_iter().collect(), changes, answer: answer(shown) })
-        })
-        .await
-    }
+/// Changes the value of the peer's record; nothing is written when it stays the same.
+async fn edit(
+    asked: &Asked<'_>,
+    registry: &Registry,
+    edit: impl Fn(&mut PeerValue) -> Result<(), Fault>,
+) -> Result<pb::PeerChange, Fault> {
+    of_peer(asked, registry, |found| {
+        let before = found.read::<PeerValue>().unwrap_or_default();
+        let mut after = before.clone();
+        edit(&mut after)?;
+        let (is_changed, changes) = (before != after, differences(&before, &after));
+        let value = is_changed.then(|| Bytes::from(after.encode_to_vec()));
+        let write = value.map(|value| Write::Put { id: found.record.id.clone(), value, group: None });
+        let mut shown = show(&registry.view().tenancy(), found, after);
+        if is_changed {
+            shown.version += 1;
+            registry.node_id().clone_into(&mut shown.last_writer_id);
+            // For a dry run and a repetition; a commit's own answer gets the exact time.
+            shown.updated_at = Some(timestamp(registry.view().now()));
+        }
+        Ok(Decision { writes: write.into_iter().collect(), changes, answer: answer(shown) })
+    })
+    .await
+}
 
-    async fn of_peer(
-        &self,
-        registry: &Registry,
-        decide: impl Fn(&Arc<ViewRecord>) -> Result<Decision<pb::PeerChange>, Fault>,
-    ) -> Result<pb::PeerChange, Fault> {
-        check_node_id(&self.id)?;
-        let decide = |found: Option<&Arc<ViewRecord>>| decide(found.ok_or_else(|| not_found(&self.id))?);
-        self.of_record(registry, peer_id(&self.id), decide).await
-    }
+async fn of_peer(
+    asked: &Asked<'_>,
+    registry: &Registry,
+    decide: impl Fn(&Arc<ViewRecord>) -> Result<Decision<pb::PeerChange>, Fault>,
+) -> Result<pb::PeerChange, Fault> {
+    check_node_id(&asked.id)?;
+    let decide = |found: Option<&Arc<ViewRecord>>| decide(found.ok_or_else(|| not_found(&asked.id))?);
+    asked.of_record(registry, peer_id(&asked.id), decide).await
 }
 
 fn answer(peer: pb::Peer) -> pb::PeerChange {
@@ -281,5 +271,3 @@ fn still_there(what: &str, status: Status) -> Fault {
     let message = format!("cannot {what}: it is {}", status.as_str_name());
     Fault::new(reasons::PEER_NOT_GONE, message)
 }
-
-answers! { pb::PeerChange: peer, updated_at }

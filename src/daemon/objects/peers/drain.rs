@@ -6,10 +6,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tonic::Response;
 
 use super::{check_node_id, not_found, pb, peer_id, session_id};
-use crate::daemon::objects::leaders::blocked_by;
-use crate::daemon::objects::shards::owned_by;
-use crate::daemon::objects::{at_cursor, envelope, head_cursor};
-use crate::daemon::registry::Registry;
+use crate::objects::leaders::blocked_by;
+use crate::objects::shards::owned_by;
+use omnirelay_nouns::{at_cursor, envelope, head_cursor};
+use omnirelay_registry::Registry;
 
 /// Says what a peer still leads and owns, and what keeps it there.
 pub async fn get(

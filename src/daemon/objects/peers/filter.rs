@@ -7,8 +7,8 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 
 use super::pb;
-use crate::daemon::objects::listing::Order;
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_nouns::listing::Order;
+use omnirelay_registry::view::ViewRecord;
 use pb::peer::Status;
 
 /// The most values of one filter.

@@ -13,12 +13,12 @@ use omnirelay_wire::timestamp::{Timestamp, timestamp};
 use pb::peer_control_service_client::PeerControlServiceClient;
 
 use super::{Peers, alive_since, check_known, check_node_id, pb, peer, peer_id, ping};
-use crate::daemon::gossip::{Chapter, Gossip, Health};
-use crate::daemon::objects::SCHEMA_VERSION;
-use crate::daemon::objects::listing::{self, AskedPage};
-use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::View;
-use crate::daemon::wall_clock;
+use crate::gossip::{Chapter, Gossip, Health};
+use omnirelay_host::wall_clock;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::View;
 use pb::peer::Status as Committed;
 use pb::peer_health::State;
 

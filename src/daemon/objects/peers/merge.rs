@@ -9,12 +9,12 @@ use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use prost::Message;
 
 use super::pb;
-use crate::core::peer::{restore, restore_orders};
-use crate::daemon::objects::restoration::merge::{MergeOutcome, RecordMerger};
-use crate::daemon::objects::timestamp;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::epoch_loss::{ToRestore, Untouched};
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_decisions::peer::{restore, restore_orders};
+use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::Registry;
+use omnirelay_registry::epoch_loss::{ToRestore, Untouched};
+use omnirelay_registry::view::ViewRecord;
 use pb::peer::Status;
 
 /// The record of this node as it is to be entered in the new epoch: what was lost, together with what was written

@@ -8,10 +8,10 @@ use omnirelay_wire::reasons;
 
 use super::health::Heard;
 use super::{check_known, linked, pb};
-use crate::daemon::objects::SCHEMA_VERSION;
-use crate::daemon::registry::Registry;
-use crate::daemon::transport::measure::Measured;
-use crate::daemon::transport::{NotCalled, Transport};
+use crate::transport::measure::Measured;
+use crate::transport::{NotCalled, Transport};
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_registry::Registry;
 
 /// How many calls are made by each carrier unless it is said.
 const COUNT: u32 = 3;

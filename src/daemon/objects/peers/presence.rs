@@ -15,13 +15,13 @@ use tracing::{debug, info, warn};
 
 use super::merge::restored;
 use super::{PEER, own_session, pb, peer_id, session_id};
-use crate::core::peer::Patience;
-use crate::daemon::log::LogLimiter;
-use crate::daemon::objects::timestamp;
-use crate::daemon::registry::act::{Act, Authority, Reader};
-use crate::daemon::registry::epoch_loss::ToRestore;
-use crate::daemon::registry::follow::in_time;
-use crate::daemon::registry::{Registry, audit_record};
+use omnirelay_decisions::peer::Patience;
+use omnirelay_host::log::LogLimiter;
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::act::{Act, Authority, Reader};
+use omnirelay_registry::epoch_loss::ToRestore;
+use omnirelay_registry::follow::in_time;
+use omnirelay_registry::{Registry, audit_record};
 use pb::peer::Status;
 
 /// How often the own record is written again when somebody else was faster.

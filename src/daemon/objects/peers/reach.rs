@@ -11,9 +11,9 @@ use pb::peer_health::State;
 
 use super::health::Heard;
 use super::{is_alive, of_others};
-use crate::daemon::gossip::Gossip;
-use crate::daemon::registry::Registry;
-use crate::daemon::transport::Transport;
+use crate::gossip::Gossip;
+use crate::transport::Transport;
+use omnirelay_registry::Registry;
 
 /// The most that are told.
 const TOLD_MAX: usize = 100;

@@ -9,9 +9,9 @@ use omnirelay_wire::timestamp::Timestamp;
 use prost::Message as _;
 
 use super::{PEER, peer_id, session_id};
-use crate::core::lease::Node;
-use crate::daemon::objects::certificates::standing::NodeIdentities;
-use crate::daemon::registry::view::{View, ViewRecord};
+use crate::objects::certificates::standing::NodeIdentities;
+use omnirelay_decisions::lease::Node;
+use omnirelay_registry::view::{View, ViewRecord};
 
 /// What of a peer matters however many have left: a part of its `PeerValue`, of which nothing is kept.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -137,7 +137,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::daemon::registry::view::LoadedRecords;
+    use omnirelay_registry::view::LoadedRecords;
 
     fn record(node: &str, value: &PeerValue) -> ViewRecord {
         let record = Record {

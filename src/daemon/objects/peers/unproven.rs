@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use super::PEER;
 use super::roster::PeerStanding;
-use crate::daemon::objects::certificates::standing::{self, NodeIdentities, Unproven};
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::view::View;
+use crate::objects::certificates::standing::{self, NodeIdentities, Unproven};
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::View;
 
 /// How long a judgement counts in which no record was changed: certificates end, and so does the time for being enrolled.
 const JUDGED_FOR: Duration = Duration::from_secs(1);

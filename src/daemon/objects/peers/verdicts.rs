@@ -14,13 +14,13 @@ use tracing::{debug, info};
 use super::presence::{Presence, put};
 use super::roster::{PeerStanding, Roster};
 use super::{PEER, PEERS_RUNBOOK, own_session, pb};
-use crate::core::lease::place_of;
-use crate::core::peer::{Silence, Verdict, next_verdict};
-use crate::daemon::objects::timestamp;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::reactor::Paced;
-use crate::daemon::registry::view::{View, ViewRecord};
+use omnirelay_decisions::lease::place_of;
+use omnirelay_decisions::peer::{Silence, Verdict, next_verdict};
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::view::{View, ViewRecord};
 use pb::peer::Status;
 
 /// The shortest time between two looks that only changes of peers ask for: a look goes through all peers, and what a

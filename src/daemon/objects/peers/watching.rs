@@ -10,11 +10,11 @@ use omnirelay_wire::fault::Fault;
 use super::filter::PeerFilter;
 use super::health::Heard;
 use super::{PEER, Peers, UnprovenNodes, linked, pb, peer, peer_id};
-use crate::daemon::gossip::Gossip;
-use crate::daemon::objects::feed::{Events, Feed, Frame, Noun, Shown};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::place_in;
-use crate::daemon::registry::view::ViewRecord;
+use crate::gossip::Gossip;
+use omnirelay_nouns::feed::{Events, Feed, Frame, Noun, Shown};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::place_in;
+use omnirelay_registry::view::ViewRecord;
 use pb::peer_event::Type;
 
 /// What the place in what is heard is called in cursors.

@@ -13,12 +13,12 @@ use tonic::Response;
 use super::bulk::{Bulk, Done, PieceAnswer, failure};
 use super::change::{Change, refused};
 use super::{REGISTER, Registers, check_id, not_found, parts, pb, register_record};
-use crate::core::catalogue::{Given, Lower};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, timestamp};
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Answer, Decision, Settled, request_hash};
+use omnirelay_decisions::catalogue::{Given, Lower};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, timestamp};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::mutate::{AnswerForm, Decision, Settled, request_hash};
 use pb::RegisterOutcome;
 
 /// The most registers of one call: each has its outcome in the answer.
@@ -182,6 +182,8 @@ impl Add for pb::BatchRegistersResponse {
 }
 
 impl PieceAnswer for pb::BatchRegistersResponse {
+    type Form = BatchForm;
+
     fn cursor(&self) -> &str {
         &self.cursor
     }
@@ -207,24 +209,34 @@ impl PieceAnswer for pb::BatchRegistersResponse {
     }
 }
 
-impl Answer for pb::BatchRegistersResponse {
-    fn set_cursor(&mut self, cursor: Cursor) {
-        self.cursor = cursor.to_string();
-        for change in self.results.iter_mut().filter_map(|outcome| outcome.change.as_mut()) {
-            change.cursor.clone_from(&self.cursor);
+/// How the answer of a batch is completed.
+pub(super) struct BatchForm;
+
+impl AnswerForm for BatchForm {
+    type Answer = pb::BatchRegistersResponse;
+
+    fn set_cursor(answer: &mut pb::BatchRegistersResponse, cursor: Cursor) {
+        answer.cursor = cursor.to_string();
+        for change in answer.results.iter_mut().filter_map(|outcome| outcome.change.as_mut()) {
+            change.cursor.clone_from(&answer.cursor);
         }
     }
 
-    fn settle(&mut self, outcome: &Settled, entry: Option<&LogEntry>, _: &RecordId) {
-        self.set_cursor(outcome.cursor);
-        self.dry_run = outcome.dry_run;
+    fn settle(
+        answer: &mut pb::BatchRegistersResponse,
+        outcome: &Settled,
+        entry: Option<&LogEntry>,
+        _: &RecordId,
+    ) {
+        Self::set_cursor(answer, outcome.cursor);
+        answer.dry_run = outcome.dry_run;
         let written: BTreeMap<&str, &Record> = entry
             .into_iter()
             .flat_map(|entry| &entry.changes)
             .filter(|change| change.after.id.kind == REGISTER && !change.after.deleted)
             .filter_map(|change| Some((parts(&change.after.id)?.1, &change.after)))
             .collect();
-        for RegisterOutcome { register_id, change, .. } in &mut self.results {
+        for RegisterOutcome { register_id, change, .. } in &mut answer.results {
             let Some(change) = change else { continue };
             change.dry_run = outcome.dry_run;
             let record = written.get(register_id.as_str());

@@ -5,13 +5,14 @@ use std::ops::Range;
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
+use prost::Message;
 
 use super::{REGISTER, Registers, pb};
-use crate::core::catalogue::pieces;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::{expected, head_cursor};
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::mutate::{Answer, Decision, Mutation};
+use omnirelay_decisions::catalogue::pieces;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::{expected, head_cursor};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{AnswerForm, Decision, Mutation};
 
 /// The most registers of one piece: the audit record takes the last place of a commit.
 const PIECE_WRITES_MAX: usize = 255;
@@ -32,7 +33,9 @@ pub(super) struct Bulk<'a> {
 }
 
 /// The answer to such a call, and to each piece of it.
-pub(super) trait PieceAnswer: Answer {
+pub(super) trait PieceAnswer: Message + Default + Clone {
+    type Form: AnswerForm<Answer = Self>;
+
     fn cursor(&self) -> &str;
 
     /// Whether the pool shows it already.
@@ -141,7 +144,7 @@ impl Registers {
             dry_run: bulk.dry_run,
             request_hash: bulk.hash,
         };
-        let mutated = self.registry.mutate(mutation, |reader: &Reader<'_>| decide(piece, reader));
+        let mutated = self.registry.mutate::<A::Form>(mutation, |reader: &Reader<'_>| decide(piece, reader));
         mutated.await.map_err(|fault| bulk.restated(fault, &caller))
     }
 }

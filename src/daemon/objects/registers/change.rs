@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use omnirelay_registry::mutate::ChangeForm;
 use omnirelay_store::{Record, RecordId, Revision, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
@@ -15,14 +16,13 @@ use super::{
     REGISTER, REGISTERS_MAX, Registers, check_id, not_found, of_node, parts, pb, register_record, show,
     too_many,
 };
-use crate::core::catalogue::{Given, Lower, RegisterError, concerns_pool, differences};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::asked::answers;
-use crate::daemon::objects::peers;
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason, expected, tagged};
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::mutate::{Decision, Mutation, request_hash};
-use crate::daemon::registry::view::ViewRecord;
+use crate::objects::peers;
+use omnirelay_decisions::catalogue::{Given, Lower, RegisterError, concerns_pool, differences};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, expected, tagged};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, Mutation, request_hash};
+use omnirelay_registry::view::ViewRecord;
 
 impl Registers {
     /// Enters a register that the node has not.
@@ -144,7 +144,7 @@ impl Registers {
             dry_run: asked.dry_run,
             request_hash: asked.hash,
         };
-        let mutated = self.registry.mutate(mutation, |reader: &Reader<'_>| {
+        let mutated = self.registry.mutate::<ChangeForm<_>>(mutation, |reader: &Reader<'_>| {
             let found = reader.get(&id);
             let change = decide(reader, found.as_ref())?;
             Ok(self.decision(&id, found.as_deref(), change))
@@ -276,5 +276,3 @@ fn headed(answer: pb::RegisterChange, dry_run: bool) -> Response<pb::RegisterCha
         None => at_cursor(answer, &cursor),
     }
 }
-
-answers! { pb::RegisterChange: register, created_at, updated_at }

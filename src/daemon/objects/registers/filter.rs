@@ -5,8 +5,8 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 
 use super::pb;
-use crate::daemon::objects::listing::Order;
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_nouns::listing::Order;
+use omnirelay_registry::view::ViewRecord;
 
 /// A register passes when it passes each filter that is given.
 #[derive(Debug)]

@@ -12,12 +12,12 @@ use tonic::Response;
 
 use super::bulk::{Bulk, Done, PieceAnswer};
 use super::{REGISTER, REGISTERS_MAX, Registers, of_node, pb, register_record, too_many};
-use crate::core::catalogue::{Given, Lower, RegisterError, check_imported, concerns_pool, counting};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, check_reason};
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::{Answer, Decision, Settled, request_hash};
+use omnirelay_decisions::catalogue::{Given, Lower, RegisterError, check_imported, concerns_pool, counting};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::mutate::{AnswerForm, Decision, Settled, request_hash};
 
 /// An import that was found to be in order.
 struct Import<'a> {
@@ -153,6 +153,8 @@ fn refused(at: usize, error: &RegisterError) -> Fault {
 }
 
 impl PieceAnswer for pb::ImportRegistersResponse {
+    type Form = ImportForm;
+
     fn cursor(&self) -> &str {
         &self.cursor
     }
@@ -176,13 +178,23 @@ impl PieceAnswer for pb::ImportRegistersResponse {
     }
 }
 
-impl Answer for pb::ImportRegistersResponse {
-    fn set_cursor(&mut self, cursor: Cursor) {
-        self.cursor = cursor.to_string();
+/// How the answer of an import is completed.
+pub(super) struct ImportForm;
+
+impl AnswerForm for ImportForm {
+    type Answer = pb::ImportRegistersResponse;
+
+    fn set_cursor(answer: &mut pb::ImportRegistersResponse, cursor: Cursor) {
+        answer.cursor = cursor.to_string();
     }
 
-    fn settle(&mut self, outcome: &Settled, _: Option<&LogEntry>, _: &RecordId) {
-        self.set_cursor(outcome.cursor);
-        self.dry_run = outcome.dry_run;
+    fn settle(
+        answer: &mut pb::ImportRegistersResponse,
+        outcome: &Settled,
+        _: Option<&LogEntry>,
+        _: &RecordId,
+    ) {
+        Self::set_cursor(answer, outcome.cursor);
+        answer.dry_run = outcome.dry_run;
     }
 }

@@ -21,13 +21,13 @@ use omnirelay_wire::reasons;
 
 use super::advertisements::pool::Pool;
 use super::peers;
-use crate::core::register::check_register_id;
-use crate::daemon::objects::serve::serve;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::revision_waiter::RevisionWaiter;
-use crate::daemon::registry::view::{View, ViewRecord};
-use crate::daemon::registry::watch::Watch;
+use omnirelay_decisions::register::check_register_id;
+use omnirelay_nouns::serve;
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::revision_waiter::RevisionWaiter;
+use omnirelay_registry::view::{View, ViewRecord};
+use omnirelay_registry::watch::Watch;
 use pb::register_service_server::RegisterService;
 
 /// The most registers of one node.
@@ -189,8 +189,8 @@ fn show(record: &Record, value: &RegisterValue) -> Option<pb::Register> {
         labels: value.labels.clone(),
         version: record.version.0,
         last_writer_id: record.writer.to_string(),
-        created_at: Some(super::timestamp(record.created_at)),
-        updated_at: Some(super::timestamp(record.updated_at)),
+        created_at: Some(omnirelay_nouns::timestamp(record.created_at)),
+        updated_at: Some(omnirelay_nouns::timestamp(record.updated_at)),
     })
 }
 

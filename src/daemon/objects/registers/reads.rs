@@ -10,14 +10,14 @@ use tonic::Response;
 
 use super::filter::{self, Field, RegisterFilter};
 use super::{REGISTER, Registers, check_id, not_found, of_node, pb, register_record, show};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::advertisements;
-use crate::daemon::objects::events::topic::Topic;
-use crate::daemon::objects::listing::{self, Order, PageToken, Room};
-use crate::daemon::objects::{at_cursor, envelope, head_cursor, not_modified, tagged};
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::{View, ViewRecord};
+use crate::objects::advertisements;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::listing::{self, Order, PageToken, Room};
+use omnirelay_nouns::topic::Topic;
+use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged};
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::{View, ViewRecord};
 
 const PAGE_SIZE_MAX: usize = 1000;
 

@@ -17,12 +17,12 @@ use omnirelay_wire::reasons;
 use prost::Message;
 use tokio::time::Instant;
 
-use super::listing::{self, AskedPage};
-use crate::daemon::identity::caller::{Caller, Scope};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
-use crate::daemon::registry::view::{Reading, Tenancy, View, ViewRecord};
+use omnirelay_identity::caller::{Caller, Scope};
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
+use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
 
 /// Records of relays; the key is the relay's id.
 pub const RELAY: Kind = Kind::of("relay");

@@ -5,8 +5,6 @@
 //! everything back: one daemon, so that what belongs together is of one moment. The next one in line does so where that one does not
 //! come to it, as for a node that does not come to its own. Until then nobody else writes anything in the place of what is missing.
 
-pub mod merge;
-
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow::{self, Continue};
@@ -26,18 +24,18 @@ use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use self::merge::{MergeOutcome, RecordMergers};
-use super::SCHEMA_VERSION;
-use super::asked::{Asked, answers};
 use super::peers::{nodes_there, own_session, peer_id, session_id};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::audit_record::{named, own_body};
-use crate::daemon::registry::epoch_loss::{FollowedSpan, LostRecord, LostRecords, RESTORE, RestoredBy};
-use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::reactor::Paced;
-use crate::daemon::registry::view::{View, ViewRecord};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::merge::{MergeOutcome, RecordMergers};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::audit_record::{named, own_body};
+use omnirelay_registry::epoch_loss::{FollowedSpan, LostRecord, LostRecords, RESTORE, RestoredBy};
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::view::{View, ViewRecord};
 
 /// Records of what daemons miss of an epoch.
 pub const RESTORATION: Kind = Kind::of("restoration");
@@ -585,8 +583,6 @@ pub async fn give_up(
         })
         .await
 }
-
-answers! { pb::GiveUpLostResponse }
 
 #[cfg(test)]
 #[path = "restoration_test.rs"]

@@ -9,11 +9,11 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::*;
-use crate::daemon::objects::peers::PEER;
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::epoch_loss::{RestoredBy, RestoredKind};
-use crate::daemon::registry::heartbeat::Pace;
-use crate::daemon::registry::lab::LabRegistry;
+use crate::objects::peers::PEER;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::heartbeat::Pace;
+use omnirelay_registry::lab::{self, LabRegistry};
 
 const WHOLE: Kind = Kind::of("whole");
 const PART: Kind = Kind::of("part");
@@ -48,7 +48,7 @@ impl Daemon {
         ];
         let peers = vec![RestoredKind::merged(PEER, RestoredBy::Presence)];
         let owned = vec![RestoredKind::of(OWNED, RestoredBy::Owner)];
-        let registry = Registry::new(node, path.clone(), &MIRRORED)
+        let registry = lab::registry(node, path.clone(), &MIRRORED)
             .claiming(&[RESTORATION])
             .restoring(vec![peers, owned, restored], OWN_TURN);
         let pace = Pace { renew_every: SECOND, grace: SECOND };

@@ -12,11 +12,11 @@ use tracing::warn;
 use super::known::Maps;
 use super::webhook::{Deliveries, Fact};
 use super::{SHARDS_RUNBOOK, levels};
-use crate::core::shards::alarms::{Alarm, Alarms, Sight};
-use crate::daemon::gossip::Gossip;
-use crate::daemon::metrics::ShardMetrics;
-use crate::daemon::objects::leaders::campaign::Campaigner;
-use crate::daemon::registry::Registry;
+use crate::gossip::Gossip;
+use crate::metrics::ShardMetrics;
+use crate::objects::leaders::campaign::Campaigner;
+use omnirelay_decisions::shards::alarms::{Alarm, Alarms, Sight};
+use omnirelay_registry::Registry;
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

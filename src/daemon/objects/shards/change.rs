@@ -10,13 +10,13 @@ use super::known::{
     Leads, OF_MAP, namespace_id, namespace_not_found, not_ready, shard_id, shard_not_found, show, writes,
 };
 use super::pb;
-use crate::core::shards::map::{Edit, status};
-use crate::core::shards::spec::check_namespace;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::SCHEMA_VERSION;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::mutate::{Decision, request_hash};
+use omnirelay_decisions::shards::map::{Edit, status};
+use omnirelay_decisions::shards::spec::check_namespace;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::{Decision, request_hash};
 
 /// What both have in common.
 struct Order {
@@ -115,7 +115,7 @@ async fn edit(
                 shown.change_ticket.clone_from(&ticket);
                 shown.map_version = edit.value.map_version;
                 shown.version += 1;
-                shown.checksum = crate::core::shards::map::checksum(shown);
+                shown.checksum = omnirelay_decisions::shards::map::checksum(shown);
             }
             let changes = vec![format!("status: {} -> {}", words[0], words[1])];
             Ok(Decision { writes: writes(&namespace, &edit, now), changes, answer: answer(shown) })
@@ -139,5 +139,3 @@ pub(super) fn check_ticket(ticket: &str) -> Result<(), Fault> {
 fn answer(shard: Option<pb::ShardRecord>) -> pb::ShardChange {
     pb::ShardChange { schema_version: SCHEMA_VERSION.to_owned(), shard, ..pb::ShardChange::default() }
 }
-
-answers! { pb::ShardChange }

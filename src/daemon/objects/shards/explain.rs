@@ -12,11 +12,11 @@ use tonic::Response;
 use super::history::of_shard;
 use super::known::{Leads, Map, Nodes, Values, maps_with, shard_not_found, show};
 use super::{Shards, pb};
-use crate::core::shards::map::status;
-use crate::core::shards::member::Member;
-use crate::core::shards::planning::plan;
-use crate::core::shards::spec::Spec;
-use crate::daemon::objects::{at_cursor, envelope};
+use omnirelay_decisions::shards::map::status;
+use omnirelay_decisions::shards::member::Member;
+use omnirelay_decisions::shards::planning::plan;
+use omnirelay_decisions::shards::spec::Spec;
+use omnirelay_nouns::{at_cursor, envelope};
 
 /// How many changes of a shard are told.
 const CHANGES_TOLD: usize = 8;

@@ -6,9 +6,9 @@ use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
 
 use super::known::parts;
 use super::pb;
-use crate::core::shards::map::status;
-use crate::core::shards::spec::check_namespace;
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_decisions::shards::map::status;
+use omnirelay_decisions::shards::spec::check_namespace;
+use omnirelay_registry::view::ViewRecord;
 use pb::shard_record::Status;
 
 /// A shard passes when it passes each filter that is given.

@@ -15,10 +15,10 @@ use tonic::Response;
 use super::filter::ShardFilter;
 use super::known::{Maps, SHARD_CHANGE, change_key, maps_with};
 use super::pb;
-use crate::core::shards::map::show;
-use crate::daemon::objects::listing::{self, PAGE_BYTES_MAX};
-use crate::daemon::objects::{at_cursor, envelope};
-use crate::daemon::registry::Registry;
+use omnirelay_decisions::shards::map::show;
+use omnirelay_nouns::listing::{self, PAGE_BYTES_MAX};
+use omnirelay_nouns::{at_cursor, envelope};
+use omnirelay_registry::Registry;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;

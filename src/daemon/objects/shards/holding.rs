@@ -23,13 +23,13 @@ use super::known::{Map, Maps, NAMESPACE, SHARD, of_namespace, parts};
 use super::loads::REPORT_LASTS;
 use super::pb;
 use super::workers::WorkerRights;
-use crate::core::shards::map::status;
-use crate::core::shards::worker_ids::Taken;
-use crate::daemon::metrics::ShardMetrics;
-use crate::daemon::objects::peers::{recorded_session, session_id};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::view::{Derived, ViewRecord};
+use crate::metrics::ShardMetrics;
+use crate::objects::peers::{recorded_session, session_id};
+use omnirelay_decisions::shards::map::status;
+use omnirelay_decisions::shards::worker_ids::Taken;
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::{Derived, ViewRecord};
 use pb::shard_record::Status;
 
 /// How long a request may be under way: one that is older is of no connection any more.

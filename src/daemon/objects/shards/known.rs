@@ -18,16 +18,16 @@ use omnirelay_wire::timestamp::millis;
 use prost::Message as _;
 
 use super::pb;
-use crate::core::shards::map::{self, Edit};
-use crate::core::shards::member::{self, Member, Seen};
-use crate::core::shards::spec::{Spec, check_namespace};
-use crate::daemon::gossip::Gossip;
-use crate::daemon::objects::leaders;
-use crate::daemon::objects::listing::{self, PageToken};
-use crate::daemon::objects::peers::{self, Roster};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::view::{Reading, View, ViewRecord};
+use crate::gossip::Gossip;
+use crate::objects::leaders;
+use crate::objects::peers::{self, Roster};
+use omnirelay_decisions::shards::map::{self, Edit};
+use omnirelay_decisions::shards::member::{self, Member, Seen};
+use omnirelay_decisions::shards::spec::{Spec, check_namespace};
+use omnirelay_nouns::listing::{self, PageToken};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::{Reading, View, ViewRecord};
 
 /// Records of namespaces; the key is the name.
 pub const NAMESPACE: Kind = Kind::of("namespace");

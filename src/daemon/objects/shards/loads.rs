@@ -17,13 +17,13 @@ use tracing::debug;
 use super::known::{LOAD, Maps, Nodes, maps_with};
 use super::workers::WorkerRights;
 use super::{Shards, pb};
-use crate::core::shards::load::{check, is_news, over, ranked, together, with_defaults};
-use crate::core::shards::planning::standing;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::peers::own_session;
-use crate::daemon::objects::{at_cursor, envelope, timestamp};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Plan};
+use crate::objects::peers::own_session;
+use omnirelay_decisions::shards::load::{check, is_news, over, ranked, together, with_defaults};
+use omnirelay_decisions::shards::planning::standing;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::{at_cursor, envelope, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
 
 /// How long a report counts.
 pub const REPORT_LASTS: Duration = Duration::from_secs(30);

@@ -35,23 +35,23 @@ use tokio::time::timeout;
 use tonic::Response;
 use xxhash_rust::xxh64::Xxh64;
 
-use super::feed::Watches;
-use super::listing::{self, PageToken, Room, page_of};
-use super::serve::serve;
-use super::{at_cursor, envelope, head_cursor, not_modified, tagged, with_header};
-use crate::core::shards::control::waits_for_somebody;
-use crate::core::shards::spec::Automation;
-use crate::daemon::gossip::Gossip;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::metrics::NamespaceLevels;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::mutate::request_hash;
-use crate::daemon::registry::view::{Derived, View, ViewRecord};
+use crate::gossip::Gossip;
+use crate::metrics::NamespaceLevels;
 use filter::ShardFilter;
 use holding::Heard;
 pub use known::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, namespace_of_plan, namespace_of_shard};
 use known::{Leads, Maps, Nodes, find_shard, maps_with, parts, show};
 use loads::Loads;
+use omnirelay_decisions::shards::control::waits_for_somebody;
+use omnirelay_decisions::shards::spec::Automation;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::feed::Watches;
+use omnirelay_nouns::listing::{self, PageToken, Room, page_of};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged, with_header};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::{Derived, View, ViewRecord};
 use pb::shard_control_service_server::ShardControlService;
 use release::Releases;
 
@@ -200,7 +200,7 @@ impl Shards {
             cursor: cursor.clone(),
             shard,
             history: history_of(&record),
-            map: Some(crate::core::shards::map::version(&asked.namespace, &namespace)),
+            map: Some(omnirelay_decisions::shards::map::version(&asked.namespace, &namespace)),
             ..Default::default()
         }
         .within(envelope(&self.registry));

@@ -22,20 +22,20 @@ use super::change::check_ticket;
 use super::known::{Map, Maps, NAMESPACE, Nodes, namespace_id, namespace_not_found, not_ready};
 use super::pending_rules::Asking;
 use super::{SHARDS_RUNBOOK, pb, pending_rules};
-use crate::core::field_changes::field_changes;
-use crate::core::shards::map::hexadecimal;
-use crate::core::shards::member::Member;
-use crate::core::shards::planning::plan;
-use crate::core::shards::spec::{Spec, check_namespace, check_new_shards};
-use crate::daemon::gossip::Gossip;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::listing::AskedPage;
-use crate::daemon::objects::serve::serve;
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, tagged, timestamp};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::ViewRecord;
+use crate::gossip::Gossip;
+use omnirelay_decisions::field_changes::field_changes;
+use omnirelay_decisions::shards::map::hexadecimal;
+use omnirelay_decisions::shards::member::Member;
+use omnirelay_decisions::shards::planning::plan;
+use omnirelay_decisions::shards::spec::{Spec, check_namespace, check_new_shards};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::listing::AskedPage;
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, tagged, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 use pb::namespace::State;
 use pb::namespace_control_service_server::NamespaceControlService;
 
@@ -367,8 +367,6 @@ impl Namespaces {
         }
     }
 }
-
-answers! { pb::NamespaceChange: detail, created_at, updated_at }
 
 /// A namespace as the API shows it, without what is counted of its shards.
 pub fn show(record: &ViewRecord) -> pb::Namespace {

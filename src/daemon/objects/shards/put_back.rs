@@ -5,10 +5,10 @@ use omnirelay_store::StoreError;
 use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
 use prost::Message as _;
 
-use crate::daemon::objects::restoration::merge::{MergeOutcome, RecordMerger};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::epoch_loss::ToRestore;
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
+use omnirelay_registry::Registry;
+use omnirelay_registry::epoch_loss::ToRestore;
+use omnirelay_registry::view::ViewRecord;
 
 /// Puts shards back.
 pub struct ShardMerger;

@@ -13,12 +13,12 @@ use tracing::debug;
 
 use super::holding::Holdings;
 use super::known::{RELEASE, SHARD};
-use crate::daemon::metrics::ShardMetrics;
-use crate::daemon::objects::peers::own_session;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::reactor::Paced;
-use crate::daemon::registry::view::View;
+use crate::metrics::ShardMetrics;
+use crate::objects::peers::own_session;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::view::View;
 
 /// The shortest time between two looks: each goes through all shards.
 const PACE: Duration = Duration::from_millis(10);

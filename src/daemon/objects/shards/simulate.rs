@@ -11,11 +11,11 @@ use tonic::Response;
 
 use super::known::{Map, Maps, Nodes, Values};
 use super::{Shards, pb};
-use crate::core::shards::member::{Member, with_unknown};
-use crate::core::shards::planning::{Planned, plan};
-use crate::core::shards::spec::{NODES_MAX, Spec, check_points, strategy, weight};
-use crate::daemon::objects::{at_cursor, envelope};
 use omnirelay_core::names::check_node_name;
+use omnirelay_decisions::shards::member::{Member, with_unknown};
+use omnirelay_decisions::shards::planning::{Planned, plan};
+use omnirelay_decisions::shards::spec::{NODES_MAX, Spec, check_points, strategy, weight};
+use omnirelay_nouns::{at_cursor, envelope};
 
 /// What is asked to be otherwise.
 #[derive(Clone, Debug, Default)]

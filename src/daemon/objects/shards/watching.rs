@@ -8,12 +8,12 @@ use omnirelay_wire::fault::Fault;
 use super::filter::ShardFilter;
 use super::known::{Leads, SHARD, show};
 use super::{Shards, history_of, pb};
-use crate::daemon::objects::events::topic::{CHANGES, Told, Topic};
-use crate::daemon::objects::feed::{Events, Frame, Noun, Shown};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::view::ViewRecord;
-use crate::daemon::registry::watch::Step;
+use omnirelay_nouns::feed::{Events, Frame, Noun, Shown};
+use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::ViewRecord;
+use omnirelay_registry::watch::Step;
 use pb::shard_diff_notification::Type;
 
 impl Shards {

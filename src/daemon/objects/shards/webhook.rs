@@ -18,15 +18,15 @@ use tracing::{debug, warn};
 use super::known::{NAMESPACE, PLAN};
 use super::plans::watching::{WatchedPlans, WatchedStates};
 use super::{SHARDS_RUNBOOK, pb};
-use crate::daemon::identity::signed_posts::SignedPosts;
-use crate::daemon::metrics::ShardMetrics;
-use crate::daemon::objects::feed::{Noun as _, framed};
-use crate::daemon::objects::leaders::campaign::Campaigner;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::since::Since;
-use crate::daemon::registry::watch::{Step, Watch, WatchEvent};
+use crate::metrics::ShardMetrics;
+use crate::objects::leaders::campaign::Campaigner;
+use omnirelay_identity::signed_posts::SignedPosts;
+use omnirelay_nouns::feed::{Noun as _, framed};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::since::Since;
+use omnirelay_registry::watch::{Step, Watch, WatchEvent};
 use pb::namespace::State;
 
 /// Where the webhook stands; the key is [`KEY`].

@@ -10,9 +10,9 @@ use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
 use super::known::{Map, Maps};
-use crate::core::shards::holders::{self, NotHolder};
-use crate::core::shards::worker_ids::{NotTaken, Taken, WorkerIds};
-use crate::daemon::registry::Registry;
+use omnirelay_decisions::shards::holders::{self, NotHolder};
+use omnirelay_decisions::shards::worker_ids::{NotTaken, Taken, WorkerIds};
+use omnirelay_registry::Registry;
 
 /// Judges who holds and reports, by the registry and by what it has heard since this process began.
 pub struct WorkerRights {

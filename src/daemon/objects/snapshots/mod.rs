@@ -9,10 +9,10 @@ use omnirelay_core::time::Millis;
 use omnirelay_store::{Kind, Record, RecordId, Revision, Version};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-use super::feed::Places;
-use super::restoration::merge::RecordMergers;
-use super::serve::serve;
-use crate::daemon::registry::Registry;
+use omnirelay_nouns::feed::Places;
+use omnirelay_nouns::merge::RecordMergers;
+use omnirelay_nouns::serve;
+use omnirelay_registry::Registry;
 use pb::snapshot_service_server::SnapshotService;
 
 /// What snapshots have of the registry.

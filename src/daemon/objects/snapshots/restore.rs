@@ -15,15 +15,15 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::snapshot_service::RESTORE;
 
 use super::{Snapshots, pb, record_of};
-use crate::core::audit_seal::open;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::restoration::merge::MergeOutcome;
-use crate::daemon::objects::{SCHEMA_VERSION, check_reason, head_cursor};
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::epoch_loss::ToRestore;
-use crate::daemon::registry::record::Deed;
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_decisions::audit_seal::open;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::merge::MergeOutcome;
+use omnirelay_nouns::{SCHEMA_VERSION, check_reason, head_cursor};
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::epoch_loss::ToRestore;
+use omnirelay_registry::record::Deed;
+use omnirelay_registry::view::ViewRecord;
 
 /// The greatest revision of a snapshot: those of Redis are its time in microseconds, which comes there in 2041. The store goes on
 /// above what it imports.

@@ -17,11 +17,11 @@ use tonic::Status;
 use xxhash_rust::xxh64::xxh64;
 
 use super::{Snapshots, pb, saved};
-use crate::core::audit_seal::open;
-use crate::daemon::objects::feed::Events;
-use crate::daemon::objects::{SCHEMA_VERSION, timestamp};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::Cursor;
+use omnirelay_decisions::audit_seal::open;
+use omnirelay_nouns::feed::Events;
+use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
 use pb::snapshot_item::Item;
 
 /// How many records of the trail are read at a time.

@@ -8,12 +8,12 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::config_service::{ROLLBACK_TRANSPORT_POLICY, SET_TRANSPORT_POLICY};
 
 use super::{ONLY, OwnTransport, kept, policy_id, put, shown};
-use crate::core::transport_policy::{differences, effective};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::{SCHEMA_VERSION, timestamp};
-use crate::daemon::registry::mutate::{Decision, request_hash};
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_decisions::transport_policy::{differences, effective};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 use pb::effective_transport_policy::Source;
 
 /// What is to hold from now on.
@@ -135,5 +135,3 @@ fn brought_back(versions: &[pb::TransportPolicyVersion], to: u64) -> Result<Want
     };
     Ok(Wanted { policy: found.policy.clone().unwrap_or_default(), rolled_back_to: found.version })
 }
-
-answers! { pb::TransportPolicyChange: policy, created_at, updated_at }

@@ -17,11 +17,11 @@ use prost::Message as _;
 use tonic::Response;
 
 use super::certificates::policy::effective_join_policy;
-use super::serve::serve;
-use crate::core::transport_policy::{effective, evaluate, summary, unreadable, violations};
-use crate::daemon::objects::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::view::ViewRecord;
+use omnirelay_decisions::transport_policy::{effective, evaluate, summary, unreadable, violations};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::ViewRecord;
 use pb::config_service_server::ConfigService;
 use pb::effective_transport_policy::Source;
 use pb::transport_finding::Level;

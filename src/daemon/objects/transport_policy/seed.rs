@@ -10,13 +10,13 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{OwnTransport, TRANSPORT_POLICY, policy_id, put};
-use crate::core::transport_policy::differences;
-use crate::daemon::identity::trust::{HasAuthority, Trust};
-use crate::daemon::objects::restoration::is_over;
-use crate::daemon::objects::timestamp;
-use crate::daemon::registry::act::{Act, Authority, Reader};
-use crate::daemon::registry::audit_record::own_body;
-use crate::daemon::registry::view::View;
+use crate::objects::restoration::is_over;
+use omnirelay_decisions::transport_policy::differences;
+use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::act::{Act, Authority, Reader};
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::view::View;
 
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(15);

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use tonic::{Request, Status};
 
 use super::*;
-use crate::core::transport_policy::{line, violations};
-use crate::daemon::config::Config;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::trust::{HasAuthority, Trust};
-use crate::daemon::registry::lab::LabRegistry;
+use omnirelay_decisions::transport_policy::{line, violations};
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_registry::lab::{self, LabRegistry};
+use omnirelay_settings::Config;
 
 fn policy(document: Value) -> pb::TransportPolicy {
     serde_json::from_value(document).unwrap()
@@ -27,7 +27,7 @@ fn without_json() -> pb::TransportPolicy {
 }
 
 async fn own(configured: Option<pb::TransportPolicy>) -> (Arc<OwnTransport>, LabRegistry) {
-    let registry = Registry::new("node-1", Arc::new(MemoryStore::system()), &[TRANSPORT_POLICY]);
+    let registry = lab::registry("node-1", Arc::new(MemoryStore::system()), &[TRANSPORT_POLICY]);
     let lab = LabRegistry::new(registry).await;
     let endpoints = Config::default().transport_endpoints();
     (Arc::new(OwnTransport { registry: lab.registry.clone(), configured, endpoints }), lab)

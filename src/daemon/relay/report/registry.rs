@@ -9,10 +9,10 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::heartbeats::HeartbeatStream;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::client::OwnClient;
-use crate::daemon::identity::connector::OwnConnector;
-use crate::daemon::wall_clock;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::client::OwnClient;
+use omnirelay_identity::connector::OwnConnector;
 use pb::aero_registry_client::AeroRegistryClient;
 use pb::aero_registry_server::AeroRegistry;
 

@@ -6,10 +6,10 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use super::*;
-use crate::daemon::identity::authenticate::{HostAndAgents, Hosts};
-use crate::daemon::identity::client::{Believes, Shows};
-use crate::daemon::identity::tls::Tls;
-use crate::daemon::surface::{Limits, OMNIRELAY, Surface, serve_with};
+use omnirelay_identity::authenticate::{HostAndAgents, Hosts};
+use omnirelay_identity::client::{Believes, Shows};
+use omnirelay_identity::tls::Tls;
+use omnirelay_surface::{Limits, OMNIRELAY, Surface, serve_with};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::daemon::config::Span;
+use omnirelay_settings::Span;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const ANSWER_TIME: Duration = Duration::from_millis(5);

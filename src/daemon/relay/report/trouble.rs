@@ -8,8 +8,8 @@ use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use super::held::News;
-use crate::daemon::chance::random_part;
-use crate::daemon::relay::RELAY_RUNBOOK;
+use crate::relay::RELAY_RUNBOOK;
+use omnirelay_host::chance::random_part;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::DateTime;
 
-use crate::daemon::relay::batch::{Batch, Frame};
+use crate::relay::batch::{Batch, Frame};
 
 /// What a line holds beside the frame's own bytes, about.
 const LINE_BYTES: usize = 256;

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::daemon::log::LogLimiter;
-use crate::daemon::relay::RELAY_RUNBOOK;
+use crate::relay::RELAY_RUNBOOK;
+use omnirelay_host::log::LogLimiter;
 
 /// So many writes that were refused one after the other are no accident of one batch.
 const REFUSED_MAX: u32 = 10;

@@ -13,8 +13,8 @@ use reqwest::Url;
 use super::envelope::Item;
 use super::queue::Bounds;
 use super::worker::{WriteError, Writer};
-use crate::daemon::identity::client::OwnClient;
-use crate::daemon::identity::connector::{OwnHttp, PostError};
+use omnirelay_identity::client::OwnClient;
+use omnirelay_identity::connector::{OwnHttp, PostError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// About the most bytes of frames in one request.

@@ -25,11 +25,11 @@ use tracing::warn;
 
 use super::RELAY_RUNBOOK;
 use super::batch::Batch;
-use crate::daemon::config::{AcknowledgeWhen, Backpressure, QueueConfig};
-use crate::daemon::log::LogLimiter;
-use crate::daemon::metrics::SinkCounts;
+use crate::metrics::SinkCounts;
 use envelope::Item;
 use health::State;
+use omnirelay_host::log::LogLimiter;
+use omnirelay_settings::{AcknowledgeWhen, Backpressure, QueueConfig};
 use queue::{Queue, Refusal, Taken, Ticket};
 use worker::{Worker, Writer};
 

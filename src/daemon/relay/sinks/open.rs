@@ -11,10 +11,10 @@ use super::redis::{self, RedisWriter};
 use super::stdout::StdoutWriter;
 use super::worker::Writer;
 use super::{Kind, Sink, Sinks};
-use crate::daemon::config::{AcknowledgeWhen, FileSinkConfig, QueueConfig, SinksConfig};
-use crate::daemon::identity::client::Servers;
-use crate::daemon::identity::trust::Trust;
-use crate::daemon::metrics::SinkMetrics;
+use crate::metrics::SinkMetrics;
+use omnirelay_identity::client::Servers;
+use omnirelay_identity::trust::Trust;
+use omnirelay_settings::{AcknowledgeWhen, FileSinkConfig, QueueConfig, SinksConfig};
 
 /// How long what is on this host may do nothing before those who wait give up; a server has as long beyond its timeout.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use super::envelope::Item;
-use crate::daemon::metrics::SinkCounts;
+use crate::metrics::SinkCounts;
 
 /// The most that a sink is given to write at once, unless a single batch is more.
 #[derive(Clone, Copy, Debug)]

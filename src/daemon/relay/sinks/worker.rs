@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::envelope::Item;
 use super::health::State;
 use super::queue::{Bounds, Entry, Queue};
-use crate::daemon::chance::random_part;
-use crate::daemon::metrics::SinkCounts;
+use crate::metrics::SinkCounts;
+use omnirelay_host::chance::random_part;
 
 /// The longest pause between attempts to write.
 const PAUSE_MAX: Duration = Duration::from_secs(1);

@@ -3,13 +3,13 @@
 use omnirelay_wire::fault::Code;
 use std::net::SocketAddr;
 
-use crate::daemon::identity::caller::Scope;
 use axum::Router;
 use axum::body::Bytes as Body;
 use axum::extract::State as Shared;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use control::operation::State;
+use omnirelay_identity::caller::Scope;
 use serde_json::{Value, json};
 
 use super::*;

@@ -21,16 +21,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::core::register::{Held, Rest, Stored, plan};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::identity::client::OwnClient;
-use crate::daemon::metrics::PoolCounts;
-use crate::daemon::objects::advertisements::pool::{Producer, Push, Pushed};
-use crate::daemon::objects::registers::{REGISTER, register_record};
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::heartbeat::Pace;
-use crate::daemon::registry::lab::LabRegistry;
+use crate::metrics::PoolCounts;
+use crate::objects::advertisements::pool::{Producer, Push, Pushed};
+use crate::objects::registers::{REGISTER, register_record};
+use omnirelay_decisions::register::{Held, Rest, Stored, plan};
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::client::OwnClient;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::heartbeat::Pace;
+use omnirelay_registry::lab::{self, LabRegistry};
 use pb::advertisement_sync_state::Status;
 
 static MIRRORED: [Kind; 1] = [REGISTER];
@@ -187,7 +187,7 @@ async fn unregistered(peer_services: &[&str], every: Duration) -> Daemon {
 async fn naming(peer_services: &[&str], resync_peers: &[&str], every: Duration) -> Daemon {
     let clock = PausedClock(Instant::now());
     let store = Faulty::over(Arc::new(MemoryStore::new(clock)));
-    let registry = Registry::new(NODE, store.clone(), &MIRRORED);
+    let registry = lab::registry(NODE, store.clone(), &MIRRORED);
     let pace = Pace { renew_every: MS * 500, grace: SECOND * 2 };
     let LabRegistry { registry, mut tasks } = LabRegistry::beating(registry, pace).await;
     let session = Arc::new(AtomicU64::new(0));
@@ -207,13 +207,10 @@ async fn naming(peer_services: &[&str], resync_peers: &[&str], every: Duration) 
         push_every: every,
         peer_services: peer_services
             .iter()
-            .map(|url| crate::daemon::config::peer_service(url).unwrap())
+            .map(|url| omnirelay_settings::peer_service(url).unwrap())
             .map(|url| PeerService { url, tls: OwnClient::public() })
             .collect(),
-        resync_peers: resync_peers
-            .iter()
-            .map(|url| crate::daemon::config::peer_service(url).unwrap())
-            .collect(),
+        resync_peers: resync_peers.iter().map(|url| omnirelay_settings::peer_service(url).unwrap()).collect(),
         reach: Reach::outside([("redis.internal".to_owned(), 6379)]),
     };
     let resync = Arc::new(Resync::new(parts, &settings));
@@ -295,7 +292,7 @@ impl Daemon {
         let mut followed = self.operations.follow(id).unwrap();
         loop {
             let now = followed.now();
-            if crate::daemon::operations::has_ended(&now) {
+            if crate::operations::has_ended(&now) {
                 return now;
             }
             followed.changed().await;

@@ -1,4 +1,4 @@
-//! Two nodes that do about a scope what [`omnirelay::core::lease::decide`] says, and nothing else.
+//! Two nodes that do about a scope what [`omnirelay_decisions::lease::decide`] says, and nothing else.
 //!
 //! What is searched is when they look, how old their view is then, and when what they send arrives,
 //! if it does. A view is all that the store had at some time while the node's session was live.
@@ -11,7 +11,7 @@ mod searched;
 mod settled;
 mod world;
 
-use omnirelay::core::lease::{Move, decide};
+use omnirelay_decisions::lease::{Move, decide};
 use stateright::{Model, Property};
 
 use super::node::Trust;

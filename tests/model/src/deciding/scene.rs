@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use omnirelay::core::lease::{Held, Move, Node as Candidate, Scene, Standing};
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::lease::{Held, Move, Node as Candidate, Scene, Standing};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue, PeerValue};
 

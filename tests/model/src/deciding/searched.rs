@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use omnirelay::core::lease::{Move, Scene, decide};
+use omnirelay_decisions::lease::{Move, Scene, decide};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::scene::ask;

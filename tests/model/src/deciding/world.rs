@@ -1,6 +1,6 @@
 //! The store of the search, with the record of the scope, and the commits that nodes make of moves.
 
-use omnirelay::core::lease::Move;
+use omnirelay_decisions::lease::Move;
 
 use super::scene::named;
 use super::{FORGETS, NODES};

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Producer;
 use super::shelf::{Before, Found, Shelf, Taking};
-use crate::core::register::{Plan, Rest, Stored, plan};
+use omnirelay_decisions::register::{Plan, Rest, Stored, plan};
 
 /// How many audit records wait for the store at most; what comes behind is counted in the last of them.
 const UNAUDITED_MAX: usize = 64;

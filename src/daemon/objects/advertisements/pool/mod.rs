@@ -25,14 +25,14 @@ use tokio::time::Instant;
 use xxhash_rust::xxh64::Xxh64;
 
 use super::{ADVERTISEMENT, parts};
-use crate::core::exchange::{Offered, cluster_of, offer};
-use crate::core::register::Held;
-use crate::daemon::identity::caller::federated_kin;
-use crate::daemon::log::FaultLimiter;
-use crate::daemon::objects::peers::{Reasons, UnprovenNodes, own_session};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::view::ViewRecord;
+use crate::objects::peers::{Reasons, UnprovenNodes, own_session};
 use memory::{Memory, Taken};
+use omnirelay_decisions::exchange::{Offered, cluster_of, offer};
+use omnirelay_decisions::register::Held;
+use omnirelay_host::log::FaultLimiter;
+use omnirelay_identity::caller::federated_kin;
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::ViewRecord;
 pub use push::{Push, Pushed};
 use shelf::{Entry, Found, Taking};
 

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use super::memory::{Memory, Step, Trail};
 use super::write::{Outcome, Refused};
 use super::{ADVERTISEMENT, BATCH_MAX, ENTRIES_MAX, FEDERATED_MAX, PRODUCERS_MAX, Pool, Producer};
-use crate::core::register::{Plan, Rest};
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::registry::audit_record;
-use crate::daemon::registry::mutate::Mutation;
+use omnirelay_decisions::register::{Plan, Rest};
+use omnirelay_identity::caller::Caller;
+use omnirelay_registry::audit_record;
+use omnirelay_registry::mutate::Mutation;
 
 /// What a producer pushes. The items were checked: [`super::check_items`].
 pub struct Push<'a> {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::memory::Step;
 use super::{Keeping, Producer};
-use crate::core::register::{Held, Rest, Stored, advertised};
+use omnirelay_decisions::register::{Held, Rest, Stored, advertised};
 
 /// This part of a TTL before its end, what was pushed is not taken for new any more: two clocks are compared.
 const CLOCKS_PART: u32 = 16;

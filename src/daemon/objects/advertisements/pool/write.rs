@@ -9,8 +9,8 @@ use tokio::time::{Instant, timeout};
 
 use super::memory::{ToWrite, Trail};
 use super::{Pool, Producer};
-use crate::daemon::objects::advertisements::{ADVERTISEMENT, advertisement_id};
-use crate::daemon::registry::act::{Act, Authority, Plan, Reader};
+use crate::objects::advertisements::{ADVERTISEMENT, advertisement_id};
+use omnirelay_registry::act::{Act, Authority, Plan, Reader};
 
 /// How often a commit is made again whose group had ended.
 const TRIES_MAX: usize = 3;

@@ -53,7 +53,7 @@ async fn registrations_leave_no_audit_record() {
     a.relay("r").await;
     a.agent("x", "r").await;
     let scan =
-        Scan { kind: crate::daemon::registry::audit_record::AUDIT, after: None, backwards: false, limit: 10 };
+        Scan { kind: omnirelay_registry::audit_record::AUDIT, after: None, backwards: false, limit: 10 };
     let page = a.registry.store().scan(scan).await.unwrap();
     assert!(page.records.is_empty());
 }
@@ -87,7 +87,7 @@ async fn of_many_in_a_message_each_has_its_own_answer() {
     a.beat_relay("r").await.unwrap();
     a.beat_relay("s").await.unwrap();
     // The store alone knows that it is over.
-    let over = a.registry.view().get(&crate::daemon::objects::agents::agent_id("x100")).unwrap();
+    let over = a.registry.view().get(&crate::objects::agents::agent_id("x100")).unwrap();
     let epoch = a.registry.view().head().epoch;
     assert!(a.registry.store().close_group(epoch, over.record.group.clone().unwrap()).await.unwrap());
     let mut refused = beat_all(&a, &asked).await;

@@ -15,12 +15,12 @@ use tonic::Code;
 use omnirelay_wire::fault::Fault;
 
 use super::*;
-use crate::daemon::identity::caller::Scope;
-use crate::daemon::node::lab::{Lab, LabNode};
-use crate::daemon::node::{Kinds, Part, Phase};
-use crate::daemon::objects::agents::AGENT;
-use crate::daemon::objects::relays::RELAY;
-use crate::daemon::parts;
+use crate::node::lab::{Lab, LabNode};
+use crate::node::{Kinds, Part, Phase};
+use crate::objects::agents::AGENT;
+use crate::objects::relays::RELAY;
+use crate::parts;
+use omnirelay_identity::caller::Scope;
 
 static CLAIMED: [Kind; 2] = [RELAY, AGENT];
 const KINDS: Kinds = Kinds { mirrored: &CLAIMED, claimed: &CLAIMED, ..Kinds::NONE };

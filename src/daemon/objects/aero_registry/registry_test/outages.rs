@@ -311,7 +311,7 @@ async fn an_agent_is_not_placed_with_a_relay_as_it_was_in_the_epoch_before() {
         a.path.recover();
         let epoch = next.pulse(Pulse::default()).await.unwrap().epoch;
         let value = RelayValue { address: "host".to_owned(), incarnation: 7, ..RelayValue::default() };
-        let id = crate::daemon::objects::relays::relay_id("r");
+        let id = crate::objects::relays::relay_id("r");
         let write = Write::Put { id, value: value.encode_to_vec().into(), group: None };
         next.commit(Commit { epoch, writes: vec![write], ..Commit::default() }).await.unwrap();
         a.path.swap(next.clone());

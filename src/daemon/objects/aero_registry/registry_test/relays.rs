@@ -6,7 +6,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::RelayValue;
 use prost::Message;
 
 use super::*;
-use crate::daemon::registry::ttl_records::Claim;
+use omnirelay_registry::ttl_records::Claim;
 
 #[tokio::test(start_paused = true)]
 async fn a_relay_is_refused_that_is_not_named_or_not_anywhere() {
@@ -122,7 +122,7 @@ async fn heartbeats_are_told_by_the_clock_of_the_server_in_milliseconds() {
 async fn what_was_made_from_an_older_life_is_not_written_over_a_newer_one() {
     let a = daemon_with(&memory(), "a", UNTIDY).await;
     a.relay("r").await;
-    let known = crate::daemon::objects::relays::find(a.registry.view(), "r").unwrap();
+    let known = crate::objects::relays::find(a.registry.view(), "r").unwrap();
     sleep(TTL + SECOND).await;
     a.relay("r").await;
     let before = a.commits().await;

@@ -1,5 +1,6 @@
 //! Daemons as far as they keep signed records, and whoever can write to their store.
 
+use omnirelay_registry::lab;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +16,11 @@ use super::super::record_issuers::MeshIssuers;
 use super::super::record_keeper::{RecordKeeper, SeenRefusals};
 use super::super::tests::called;
 use super::super::*;
-use crate::core::signed_record::{RECORD, RecordName, join, message};
-use crate::daemon::identity::own::IdentityFiles;
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::registry::audit_record::AUDIT;
-use crate::daemon::registry::follow::{follow_log, wait_for};
+use omnirelay_decisions::signed_record::{RECORD, RecordName, join, message};
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::follow::{follow_log, wait_for};
 
 pub(super) const KINDS: [Kind; 5] = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY];
 pub(super) const SIGNED: [Kind; 3] = [AUTHORITY, JOIN_TOKEN, JOIN_POLICY];
@@ -33,7 +34,7 @@ pub(super) struct Daemon {
 
 impl Daemon {
     pub(super) async fn start(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Self {
-        let registry = Arc::new(Registry::new(node_id, store, &KINDS).signing(&SIGNED));
+        let registry = Arc::new(lab::registry(node_id, store, &KINDS).signing(&SIGNED));
         let files = IdentityFiles::of(&place.join(node_id), None);
         let trust = Arc::new(Trust::default());
         let signer = Arc::new(Signer::new(files.clone(), trust.clone()));
@@ -69,7 +70,7 @@ impl Daemon {
         Self { served: Arc::new(served), keeper, _tasks: tasks }
     }
 
-    pub(super) fn view(&self) -> &crate::daemon::registry::view::View {
+    pub(super) fn view(&self) -> &omnirelay_registry::view::View {
         self.served.registry.view()
     }
 

@@ -18,12 +18,12 @@ use super::record_issuers::MeshIssuers;
 use super::record_keeper::kept_by_joining;
 use super::tests::called;
 use super::*;
-use crate::core::signed_record::{join, split};
-use crate::daemon::audit::written::{ReadUpTo, SignedRecordTally, WrittenRecords};
-use crate::daemon::identity::own::IdentityFiles;
-use crate::daemon::node::lab::reason;
-use crate::daemon::registry::audit_record::AUDIT;
+use crate::audit::written::{ReadUpTo, SignedRecordTally, WrittenRecords};
+use crate::node::lab::reason;
 use lab::*;
+use omnirelay_decisions::signed_record::{join, split};
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_registry::audit_record::AUDIT;
 
 /// What a daemon believes of the records that are attacked.
 fn believed(of: &Daemon) -> Vec<(String, u64)> {
@@ -392,7 +392,7 @@ async fn a_host_that_has_joined_believes_nothing_that_nobody_has_signed_from_its
 async fn a_row_that_says_that_it_is_of_a_later_commit_holds_nobody_up() {
     let place = tempfile::tempdir().unwrap();
     let (attacker, a, _b) = mesh(place.path()).await;
-    let view = crate::daemon::registry::view::View::new(&KINDS).signing(&SIGNED);
+    let view = omnirelay_registry::view::View::new(&KINDS).signing(&SIGNED);
     let trust = Arc::new(Trust::default());
     let signer = Arc::new(Signer::new(IdentityFiles::of(place.path(), None), trust.clone()));
     view.sign_by(MeshIssuers { cluster: "default".into(), trust, signer }.signing());

@@ -12,15 +12,15 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::{AllKnown, Campaigner};
-use crate::core::lease::{Ending, Node, Numbers, place_of, vacate};
-use crate::daemon::chance::correlation_id;
-use crate::daemon::objects::leaders::{LEADERSHIP, leadership_id};
-use crate::daemon::objects::restoration::is_over;
-use crate::daemon::objects::restoration::merge::{MergeOutcome, RecordMerger};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::epoch_loss::{ToRestore, Untouched};
-use crate::daemon::registry::view::ViewRecord;
+use crate::objects::leaders::{LEADERSHIP, leadership_id};
+use crate::objects::restoration::is_over;
+use omnirelay_decisions::lease::{Ending, Node, Numbers, place_of, vacate};
+use omnirelay_host::chance::correlation_id;
+use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::epoch_loss::{ToRestore, Untouched};
+use omnirelay_registry::view::ViewRecord;
 
 /// The most scopes of one commit.
 const BATCH_MAX: usize = 128;
@@ -28,12 +28,7 @@ const BATCH_MAX: usize = 128;
 impl Campaigner {
     /// Enters some of what is missing of its configuration, in each epoch until nothing is. True: something was entered. Nodes
     /// take turns, so that not all of them enter the same.
-    pub(in crate::daemon::objects::leaders) async fn enter_scopes(
-        &self,
-        all: &AllKnown,
-        nodes: &[Node<'_>],
-        session: &GroupRef,
-    ) -> bool {
+    pub(crate) async fn enter_scopes(&self, all: &AllKnown, nodes: &[Node<'_>], session: &GroupRef) -> bool {
         // What is missing was read in this one.
         let epoch = all.reading.cursor.epoch;
         // What the registry has lost is put back first, by whoever knows it.

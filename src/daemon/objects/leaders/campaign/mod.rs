@@ -21,12 +21,12 @@ use tracing::{info, warn};
 
 use super::known::{AllKnown, Known};
 use super::{LEADERSHIP, RUNBOOK};
-use crate::core::lease::{Node, Numbers, Scene, Standing};
-use crate::daemon::metrics::LeadershipMetrics;
-use crate::daemon::objects::peers::{self, Roster, session_id};
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::reactor::{LOOK_AGAIN, Paced};
+use crate::metrics::LeadershipMetrics;
+use crate::objects::peers::{self, Roster, session_id};
+use omnirelay_decisions::lease::{Node, Numbers, Scene, Standing};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::reactor::{LOOK_AGAIN, Paced};
 
 /// How long a node that stops may take to hand over what it leads.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);

@@ -10,13 +10,13 @@ use prost::Message;
 
 use super::rounds::stepping_down;
 use super::{Campaigner, Known, Roster};
-use crate::core::lease::{
+use crate::objects::leaders::leadership_id;
+use crate::objects::peers::session_id;
+use omnirelay_decisions::lease::{
     Ending, Held, Move, Numbers, SCOPE_DELETED, Standing, TOKEN_OVERTAKEN, elect, vacate,
 };
-use crate::daemon::chance::correlation_id;
-use crate::daemon::objects::leaders::leadership_id;
-use crate::daemon::objects::peers::session_id;
-use crate::daemon::registry::audit_record;
+use omnirelay_host::chance::correlation_id;
+use omnirelay_registry::audit_record;
 
 /// What a move of one scope changes, on the condition that its record has this version.
 pub(super) struct Piece {

@@ -13,10 +13,10 @@ use tracing::{debug, info, warn};
 
 use super::pieces::Piece;
 use super::{AllKnown, Campaigner, LeftAlone, RUNBOOK, Roster, Yielding};
-use crate::core::lease::{Ending, Move, Node, decide, successor};
-use crate::daemon::objects::leaders::known::Known;
-use crate::daemon::objects::leaders::{LEADERSHIP, leadership_id};
-use crate::daemon::registry::act::{Act, Authority, Plan};
+use crate::objects::leaders::known::Known;
+use crate::objects::leaders::{LEADERSHIP, leadership_id};
+use omnirelay_decisions::lease::{Ending, Move, Node, decide, successor};
+use omnirelay_registry::act::{Act, Authority, Plan};
 
 /// The most scopes of one commit: each takes a record, a lease and an audit record.
 const BATCH_MAX: usize = 64;

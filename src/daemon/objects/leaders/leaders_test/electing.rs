@@ -3,7 +3,7 @@
 use omnirelay_wire::timestamp::millis;
 
 use super::*;
-use crate::daemon::objects::peers::session_id;
+use crate::objects::peers::session_id;
 
 #[tokio::test(start_paused = true)]
 async fn exactly_one_of_three_contenders_leads() {

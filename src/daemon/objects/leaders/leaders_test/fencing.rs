@@ -6,8 +6,8 @@ use prost::Message;
 
 use super::known::AllKnown;
 use super::*;
-use crate::daemon::objects::peers::session_id;
-use crate::daemon::objects::restoration::merge::{MergeOutcome, RecordMerger};
+use crate::objects::peers::session_id;
+use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
 
 /// How much earlier than the store a node of this time to live takes its session for over.
 const MARGIN: Duration = Duration::from_millis(250);
@@ -229,7 +229,7 @@ async fn a_scope_that_was_elected_before_its_labels_are_back_gets_them_back() {
     assert_eq!(merged().await, MergeOutcome::Superseded);
 }
 
-fn tier_of(view: &crate::daemon::registry::view::View) -> Option<String> {
+fn tier_of(view: &omnirelay_registry::view::View) -> Option<String> {
     Known::find(view, SCOPE)?.value.labels.get("tier").cloned()
 }
 

@@ -25,19 +25,19 @@ use tonic::{Request, Response, Status};
 use super::campaign::{CampaignSettings, Campaigner};
 use super::known::Known;
 use super::*;
-use crate::daemon::chance::random_secret;
-use crate::daemon::metrics::LeadershipMetrics;
-use crate::daemon::node::lab::reason;
-use crate::daemon::objects::feed::Events;
-use crate::daemon::objects::peers::merge::PeerMerger;
-use crate::daemon::objects::peers::presence::{Presence, PresenceSettings};
-use crate::daemon::objects::peers::{PEER, Peers, Roster};
-use crate::daemon::objects::restoration::merge::RecordMergers;
-use crate::daemon::objects::restoration::{RESTORATION, RecordRestorer};
-use crate::daemon::parts;
-use crate::daemon::presence::keep_present;
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::lab::LabRegistry;
+use crate::metrics::LeadershipMetrics;
+use crate::node::lab::reason;
+use crate::objects::peers::merge::PeerMerger;
+use crate::objects::peers::presence::{Presence, PresenceSettings};
+use crate::objects::peers::{PEER, Peers, Roster};
+use crate::objects::restoration::{RESTORATION, RecordRestorer};
+use crate::parts;
+use crate::presence::keep_present;
+use omnirelay_host::chance::random_secret;
+use omnirelay_nouns::feed::Events;
+use omnirelay_nouns::merge::RecordMergers;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::lab::{self, LabRegistry};
 use pb::leader_event::Type;
 use pb::peer_control_service_server::PeerControlService;
 
@@ -64,7 +64,7 @@ struct Daemon {
 async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon {
     let restored = [parts::peers::PART, parts::leaders::PART].map(|part| part.kinds.restored.to_vec());
     let registry =
-        Registry::new(node_id, store, &MIRRORED).claiming(&[RESTORATION]).restoring(restored.to_vec(), TTL);
+        lab::registry(node_id, store, &MIRRORED).claiming(&[RESTORATION]).restoring(restored.to_vec(), TTL);
     let LabRegistry { registry, mut tasks } = LabRegistry::new(registry).await;
     let settings = PresenceSettings {
         audited: false,

@@ -5,8 +5,8 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
 use super::*;
-use crate::daemon::identity::caller::IfMatch;
-use crate::daemon::registry::audit_record::AUDIT;
+use omnirelay_identity::caller::IfMatch;
+use omnirelay_registry::audit_record::AUDIT;
 
 fn to(node_id: &str) -> pb::TransferLeaderRequest {
     pb::TransferLeaderRequest { scope: SCOPE.to_owned(), to: node_id.to_owned(), ..Default::default() }

@@ -109,9 +109,8 @@ async fn a_tag_holds_while_only_deadlines_move_and_ends_with_a_lease() {
         async move {
             let request = called(pb::ListLeadersRequest::default(), |caller| caller.if_none_match = tag);
             let response = leaders.list(request).await.unwrap();
-            let tag =
-                response.metadata().get(crate::daemon::objects::ETAG).unwrap().to_str().unwrap().to_owned();
-            (tag, response.metadata().contains_key(crate::daemon::objects::NOT_MODIFIED))
+            let tag = response.metadata().get(omnirelay_nouns::ETAG).unwrap().to_str().unwrap().to_owned();
+            (tag, response.metadata().contains_key(omnirelay_nouns::NOT_MODIFIED))
         }
     };
     let (tag, fresh) = asked(None).await;

@@ -2,7 +2,7 @@
 
 use super::outages::{self, MS, mesh};
 use super::*;
-use crate::core::lease::place_of;
+use omnirelay_decisions::lease::place_of;
 use omnirelay_scripted::{Ill, Method};
 use omnirelay_wire::timestamp::millis;
 

@@ -20,12 +20,12 @@ use tonic::{Request, Response, Status};
 
 use super::presence::Presence;
 use super::*;
-use crate::daemon::chance::random_secret;
-use crate::daemon::config::{Config, Span};
-use crate::daemon::identity::caller::{Caller, IfMatch};
-use crate::daemon::node::lab::{Lab, LabNode};
-use crate::daemon::parts;
-use crate::daemon::registry::audit_record::AUDIT;
+use crate::node::lab::{Lab, LabNode};
+use crate::parts;
+use omnirelay_host::chance::random_secret;
+use omnirelay_identity::caller::{Caller, IfMatch};
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_settings::{Config, Span};
 use pb::peer::Status as PeerStatus;
 use pb::peer_control_service_server::PeerControlService as _;
 

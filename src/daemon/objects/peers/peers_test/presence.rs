@@ -1,7 +1,7 @@
 //! Who is alive, suspect, dead or gone.
 
 use super::*;
-use crate::daemon::log::captured;
+use omnirelay_host::log::captured;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message as _;
 

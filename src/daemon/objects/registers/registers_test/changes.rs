@@ -3,7 +3,7 @@
 use omnirelay_wire::fault::Code;
 
 use super::*;
-use crate::daemon::registry::act::{Act, Authority, Plan};
+use omnirelay_registry::act::{Act, Authority, Plan};
 
 #[tokio::test(start_paused = true)]
 async fn a_register_is_created_changed_and_deleted_each_with_its_audit_record() {
@@ -175,7 +175,7 @@ async fn registers_of_another_node_need_its_record_to_come_and_not_to_go() {
 
     b.node.presence.leave().await;
     drop(b);
-    let id = crate::daemon::objects::peers::peer_id("b");
+    let id = crate::objects::peers::peer_id("b");
     let act = Act::new("tests.write", [id.kind.clone()], Authority::Unfenced);
     a.registry.attempt(&act, Plan::default().write([Write::Delete { id }])).await.unwrap();
     let named = pb::UpdateRegisterRequest {

@@ -18,13 +18,13 @@ use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
 
 use super::*;
-use crate::daemon::chance::random_secret;
-use crate::daemon::identity::caller::{Caller, IfMatch};
-use crate::daemon::node::Part;
-use crate::daemon::node::lab::{Lab, LabNode};
-use crate::daemon::objects::advertisements::pool::PoolSettings;
-use crate::daemon::parts;
-use crate::daemon::registry::audit_record::AUDIT;
+use crate::node::Part;
+use crate::node::lab::{Lab, LabNode};
+use crate::objects::advertisements::pool::PoolSettings;
+use crate::parts;
+use omnirelay_host::chance::random_secret;
+use omnirelay_identity::caller::{Caller, IfMatch};
+use omnirelay_registry::audit_record::AUDIT;
 
 static PARTS: [Part; 3] =
     [parts::peers::PART, parts::store::PART, Part { kinds: parts::registers::PART.kinds, mount: |_| Ok(()) }];

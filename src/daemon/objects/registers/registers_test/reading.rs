@@ -1,7 +1,7 @@
 //! Lists, pages and tags.
 
 use super::*;
-use crate::daemon::objects::NOT_MODIFIED;
+use omnirelay_nouns::NOT_MODIFIED;
 
 async fn list(daemon: &Daemon, request: pb::ListRegistersRequest) -> pb::ListRegistersResponse {
     daemon.registers.list(called(request, |_| {})).await.unwrap().into_inner().into_message()

@@ -12,14 +12,14 @@ use tracing::{debug, info, warn};
 
 use super::said::Plans;
 use super::{Controller, Map, Nodes};
-use crate::core::shards::control::{Change, Decision, Deed, Step, done};
-use crate::core::shards::map::{Edit, Moment, or_nobody};
-use crate::daemon::objects::shards::known::{NAMESPACE, OF_MAP, PLAN, namespace_id, plan_id, writes};
-use crate::daemon::objects::shards::plans::{end_moves, new_id, put};
-use crate::daemon::objects::shards::{SHARDS_RUNBOOK, namespaces, pb};
-use crate::daemon::objects::timestamp;
-use crate::daemon::registry::act::{Act, Authority, Plan};
-use crate::daemon::registry::audit_record::own_body;
+use crate::objects::shards::known::{NAMESPACE, OF_MAP, PLAN, namespace_id, plan_id, writes};
+use crate::objects::shards::plans::{end_moves, new_id, put};
+use crate::objects::shards::{SHARDS_RUNBOOK, namespaces, pb};
+use omnirelay_decisions::shards::control::{Change, Decision, Deed, Step, done};
+use omnirelay_decisions::shards::map::{Edit, Moment, or_nobody};
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::audit_record::own_body;
 use pb::namespace::State;
 use pb::rebalance_plan::State as PlanState;
 

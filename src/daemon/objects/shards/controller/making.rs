@@ -11,14 +11,14 @@ use tracing::info;
 
 use super::carrying_out::Desk;
 use super::{Map, Nodes};
-use crate::core::shards::map::{EDIT_MAX, Edit, numbered, owned_by};
-use crate::core::shards::planning::plan;
-use crate::daemon::objects::shards::known::{
+use crate::objects::shards::known::{
     PLAN, SHARD_CHANGE, Values, namespace_id, parts, plan_id, plans_of, removable, shard_id, writes,
 };
-use crate::daemon::objects::shards::{namespaces, pb};
-use crate::daemon::objects::timestamp;
-use crate::daemon::registry::audit_record::own_body;
+use crate::objects::shards::{namespaces, pb};
+use omnirelay_decisions::shards::map::{EDIT_MAX, Edit, numbered, owned_by};
+use omnirelay_decisions::shards::planning::plan;
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::audit_record::own_body;
 use pb::namespace::State;
 
 impl Desk<'_> {

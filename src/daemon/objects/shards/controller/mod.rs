@@ -23,17 +23,17 @@ use tracing::{debug, info, warn};
 
 use super::SHARDS_RUNBOOK;
 use super::known::{LOAD, Map, Maps, NAMESPACE, Nodes, PLAN, RELEASE};
-use crate::core::shards::control::{Decision, Scene, decide};
-use crate::daemon::gossip::Gossip;
-use crate::daemon::metrics::ShardMetrics;
-use crate::daemon::objects::leaders::campaign::Campaigner;
-use crate::daemon::objects::peers;
-use crate::daemon::registry::Registry;
-use crate::daemon::registry::act::{Act, Plan};
-use crate::daemon::registry::cursor::Cursor;
-use crate::daemon::registry::reactor::Paced;
-use crate::daemon::registry::view::View;
+use crate::gossip::Gossip;
+use crate::metrics::ShardMetrics;
+use crate::objects::leaders::campaign::Campaigner;
+use crate::objects::peers;
 use carrying_out::Desk;
+use omnirelay_decisions::shards::control::{Decision, Scene, decide};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Plan};
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::view::View;
 use said::{AllPlans, Plans, Released, released};
 
 /// The shortest time between two looks that only changes of peers ask for.

@@ -10,8 +10,8 @@ use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 use tracing::debug;
 
 use super::Controller;
-use crate::daemon::objects::shards::known::{PLAN, SHARD_CHANGE, namespace_id, removable};
-use crate::daemon::registry::act::{Act, Authority, Plan};
+use crate::objects::shards::known::{PLAN, SHARD_CHANGE, namespace_id, removable};
+use omnirelay_registry::act::{Act, Authority, Plan};
 
 /// How often it is looked for what is old.
 const LOOK_EVERY: Duration = Duration::from_secs(600);

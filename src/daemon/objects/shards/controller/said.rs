@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardReleaseValue};
 
-use crate::daemon::objects::shards::known::{PLAN, RELEASE};
-use crate::daemon::registry::view::{Derived, View, ViewRecord};
+use crate::objects::shards::known::{PLAN, RELEASE};
+use omnirelay_registry::view::{Derived, View, ViewRecord};
 
 /// The plans of a namespace, in the order of their ids.
 #[derive(Default)]

@@ -11,19 +11,19 @@ use omnirelay_wire::rpc::rebalance_control_service::{APPLY, APPROVE, CANCEL, PAU
 use omnirelay_wire::timestamp::Timestamp;
 
 use super::{Plans, check_plan_id, end_moves, not_found, pb, put};
-use crate::core::shards::control::is_live;
-use crate::core::shards::map::hexadecimal;
-use crate::core::shards::spec::Spec;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::objects::asked::{Asked, answers};
-use crate::daemon::objects::shards::known::{
+use crate::objects::shards::known::{
     NAMESPACE, PLAN, namespace_id, namespace_not_found, not_ready, plan_id, plans_of,
 };
-use crate::daemon::objects::shards::namespaces;
-use crate::daemon::objects::shards::pending_rules;
-use crate::daemon::objects::{SCHEMA_VERSION, timestamp};
-use crate::daemon::registry::act::Reader;
-use crate::daemon::registry::mutate::{Decision, request_hash};
+use crate::objects::shards::namespaces;
+use crate::objects::shards::pending_rules;
+use omnirelay_decisions::shards::control::is_live;
+use omnirelay_decisions::shards::map::hexadecimal;
+use omnirelay_decisions::shards::spec::Spec;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::asked::Asked;
+use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
 use pb::rebalance_plan::State;
 
 /// What a plan that begins changes besides itself.
@@ -288,8 +288,6 @@ pub(super) fn decision(what: &str, caller: &Caller, at: Timestamp, reason: &str)
 fn answer(plan: pb::RebalancePlan) -> pb::PlanChange {
     pb::PlanChange { schema_version: SCHEMA_VERSION.to_owned(), plan: Some(plan), ..Default::default() }
 }
-
-answers! { pb::PlanChange: plan, updated_at }
 
 #[cfg(test)]
 mod tests {

@@ -6,17 +6,18 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::rebalance_control_service::PROPOSE;
 
 use super::{Plans, pb, put};
-use crate::core::shards::map::{hexadecimal, or_nobody};
-use crate::core::shards::spec::PARALLEL_MAX;
-use crate::daemon::chance::random_u64;
-use crate::daemon::identity::caller::{Caller, IfMatch};
-use crate::daemon::objects::asked::Told as _;
-use crate::daemon::objects::shards::change::check_ticket;
-use crate::daemon::objects::shards::known::{Map, Maps, Nodes, namespace_id, plan_id};
-use crate::daemon::objects::shards::simulate::{Asked, Simulated, simulate};
-use crate::daemon::objects::{SCHEMA_VERSION, check_reason, expected, timestamp};
-use crate::daemon::registry::mutate::{Decision, Mutation, request_hash};
+use crate::objects::shards::change::check_ticket;
+use crate::objects::shards::known::{Map, Maps, Nodes, namespace_id, plan_id};
+use crate::objects::shards::simulate::{Asked, Simulated, simulate};
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::shards::map::{hexadecimal, or_nobody};
+use omnirelay_decisions::shards::spec::PARALLEL_MAX;
+use omnirelay_host::chance::random_u64;
+use omnirelay_identity::caller::{Caller, IfMatch};
+use omnirelay_nouns::{SCHEMA_VERSION, check_reason, expected, timestamp};
+use omnirelay_registry::mutate::ChangeForm;
+use omnirelay_registry::mutate::{Decision, Mutation, request_hash};
+use omnirelay_wire::change::ChangeAnswer as _;
 use pb::rebalance_plan::State;
 
 /// The id of a plan that is made now: ids are in the order in which they were made.
@@ -52,7 +53,7 @@ impl Plans {
             request_hash: hash,
         };
         self.registry
-            .mutate(mutation, |reader| {
+            .mutate::<ChangeForm<_>>(mutation, |reader| {
                 let maps = Maps::of(self.registry.view());
                 let map = maps.ready(&asked.namespace)?;
                 // The plan is of this version of the map; what comes meanwhile makes it outdated when it is applied.

@@ -3,7 +3,7 @@
 use omnirelay_core::time::Millis;
 
 use super::*;
-use crate::daemon::objects::shards::pending_rules::{Asking, decided};
+use crate::objects::shards::pending_rules::{Asking, decided};
 
 fn allowed(change: impl FnOnce(&mut pb::RebalancePolicy)) -> pb::NamespaceSpec {
     let mut policy = quick();

@@ -5,7 +5,7 @@ use omnirelay_store::{Commit, Write};
 use prost::Message as _;
 
 use super::*;
-use crate::daemon::objects::peers::session_id;
+use crate::objects::peers::session_id;
 
 /// What a worker is told that serves this, and how long that took.
 async fn hold(

@@ -20,13 +20,13 @@ use super::known::namespace_id;
 use super::namespaces::{Namespaces, ShardLimits};
 use super::plans::Plans;
 use super::*;
-use crate::daemon::chance::random_secret;
-use crate::daemon::config::Span;
-use crate::daemon::metrics::ShardMetrics;
-use crate::daemon::node::Part;
-use crate::daemon::node::lab::{Lab, LabNode, reason};
-use crate::daemon::objects::peers::{PEER, Peers};
-use crate::daemon::parts;
+use crate::metrics::ShardMetrics;
+use crate::node::Part;
+use crate::node::lab::{Lab, LabNode, reason};
+use crate::objects::peers::{PEER, Peers};
+use crate::parts;
+use omnirelay_host::chance::random_secret;
+use omnirelay_settings::Span;
 use pb::namespace_control_service_server::NamespaceControlService as _;
 use pb::peer_control_service_server::PeerControlService as _;
 use pb::rebalance_control_service_server::RebalanceControlService as _;
@@ -161,8 +161,8 @@ async fn mesh(store: &Arc<MemoryStore>, nodes: usize) -> Vec<Daemon> {
 fn leader(daemons: &[Daemon]) -> Option<usize> {
     let tenancy = daemons.first()?.view().tenancy();
     let (lease, standing) = tenancy.of("global-control")?;
-    let is_live = matches!(standing, crate::core::lease::Standing::Live { .. });
-    let node = crate::daemon::objects::peers::node_of_session(&lease.holder.id)?.to_owned();
+    let is_live = matches!(standing, omnirelay_decisions::lease::Standing::Live { .. });
+    let node = crate::objects::peers::node_of_session(&lease.holder.id)?.to_owned();
     daemons.iter().position(|daemon| is_live && daemon.id() == node)
 }
 
@@ -256,7 +256,7 @@ fn agree(daemons: &[Daemon], name: &str) {
             let maps = Maps::of(daemon.view());
             let map = maps.find(name).unwrap();
             let sum = map.values().0.iter().fold(0u64, |sum, (id, value)| {
-                sum.wrapping_add(crate::core::shards::map::summand(name, id, value))
+                sum.wrapping_add(omnirelay_decisions::shards::map::summand(name, id, value))
             });
             (map.value.map_version, map.value.digest, sum)
         })

@@ -37,7 +37,7 @@ async fn shards_of_a_dead_node_have_owners_soon_after_it_was_found_dead() {
     drop(dead);
     let daemon = &daemons[0];
     let found_dead = || {
-        let record = daemon.view().get(&crate::daemon::objects::peers::peer_id(&id)).unwrap();
+        let record = daemon.view().get(&crate::objects::peers::peer_id(&id)).unwrap();
         record.value::<PeerValue>().unwrap().status() == pb::peer::Status::Dead
     };
     until("it is found dead", found_dead).await;

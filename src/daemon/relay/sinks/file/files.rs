@@ -10,9 +10,9 @@ use super::disk::sync_folder;
 use super::finish::Finisher;
 use super::names::{Name, PARTIAL, PLAIN, ZSTD};
 use super::{Disk, FileSettings, OpenFile};
-use crate::daemon::relay::RELAY_RUNBOOK;
-use crate::daemon::relay::sinks::worker::WriteError;
-use crate::daemon::wall_clock;
+use crate::relay::RELAY_RUNBOOK;
+use crate::relay::sinks::worker::WriteError;
+use omnirelay_host::wall_clock;
 
 /// The most files of one second.
 const NAMES_TRIED: usize = 10_000;

@@ -14,8 +14,8 @@ use tracing::{debug, warn};
 use super::FileSettings;
 use super::disk::sync_folder;
 use super::names::{self, Name, PARTIAL, PLAIN, ZSTD};
-use crate::daemon::config::Compression;
-use crate::daemon::relay::RELAY_RUNBOOK;
+use crate::relay::RELAY_RUNBOOK;
+use omnirelay_settings::Compression;
 
 /// Level 3 is zstd's own default.
 const LEVEL: i32 = 3;

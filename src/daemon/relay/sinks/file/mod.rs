@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::envelope::Item;
 use super::queue::Bounds;
 use super::worker::{WriteError, Writer};
-use crate::daemon::config::Compression;
+use omnirelay_settings::Compression;
 
 pub(super) use disk::{Disk, OpenFile, RealDisk};
 use files::Files;

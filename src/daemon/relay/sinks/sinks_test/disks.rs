@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 
 use super::super::file::{Disk, FileSettings, FileWriter, OpenFile, RealDisk};
 use super::*;
-use crate::daemon::config::Compression;
+use omnirelay_settings::Compression;
 
 /// Somebody has compressed a file of the same name at the last moment.
 struct Raced(AtomicBool);

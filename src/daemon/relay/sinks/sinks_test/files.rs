@@ -4,7 +4,7 @@ use std::io::Read;
 
 use super::super::file::{FileSettings, FileWriter};
 use super::*;
-use crate::daemon::config::{Compression, FileSinkConfig, SinksConfig};
+use omnirelay_settings::{Compression, FileSinkConfig, SinksConfig};
 
 fn settings(folder: &Path) -> FileSettings {
     FileSettings {

@@ -22,9 +22,9 @@ use super::envelope::Item;
 use super::queue::Bounds;
 use super::worker::{WriteError, Writer};
 use super::{Kind, Sink, Sinks};
-use crate::daemon::config::{AcknowledgeWhen, Backpressure, QueueConfig};
-use crate::daemon::metrics::{SinkCounts, SinkMetrics};
-use crate::daemon::relay::batch::{Batch, Frame};
+use crate::metrics::{SinkCounts, SinkMetrics};
+use crate::relay::batch::{Batch, Frame};
+use omnirelay_settings::{AcknowledgeWhen, Backpressure, QueueConfig};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

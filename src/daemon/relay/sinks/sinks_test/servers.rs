@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::super::NotTaken;
 use super::*;
-use crate::daemon::config::{FileSinkConfig, HttpSinkConfig, SinksConfig, Span};
+use omnirelay_settings::{FileSinkConfig, HttpSinkConfig, SinksConfig, Span};
 
 /// A server that answers with these codes in turn, then with the last one; 0: never.
 struct Server {

@@ -18,14 +18,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::core::register::Rest;
-use crate::daemon::identity::caller::Caller;
-use crate::daemon::node::lab::{Lab, LabNode};
-use crate::daemon::node::{Kinds, Part, Phase};
-use crate::daemon::objects::advertisements::reading::{all, available, available_ids, key};
-use crate::daemon::objects::leaders::LEADERSHIP;
-use crate::daemon::parts;
-use crate::daemon::registry::audit_record::AUDIT;
+use crate::node::lab::{Lab, LabNode};
+use crate::node::{Kinds, Part, Phase};
+use crate::objects::advertisements::reading::{all, available, available_ids, key};
+use crate::objects::leaders::LEADERSHIP;
+use crate::parts;
+use omnirelay_decisions::register::Rest;
+use omnirelay_identity::caller::Caller;
+use omnirelay_registry::audit_record::AUDIT;
 use pb::advertisement::SyncState;
 
 static PARTS: [Part; 2] = [

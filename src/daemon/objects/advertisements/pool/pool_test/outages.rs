@@ -2,7 +2,7 @@
 
 use super::super::memory::Step;
 use super::*;
-use crate::daemon::objects::advertisements::advertisement_id;
+use crate::objects::advertisements::advertisement_id;
 
 #[tokio::test(start_paused = true)]
 async fn what_is_taken_in_while_the_store_is_away_is_shown_and_written_once() {

@@ -98,11 +98,8 @@ async fn a_thousand_flips_of_one_flag_end_in_the_right_state() {
     }
     running.join_all().await;
     let memory_says = a.pool.held(&outside())["r"].value.is_public;
-    let record = a.registry.view().get(&crate::daemon::objects::advertisements::advertisement_id(
-        "a",
-        "r",
-        "http:registers",
-    ));
+    let record =
+        a.registry.view().get(&crate::objects::advertisements::advertisement_id("a", "r", "http:registers"));
     let stored = record.unwrap().value::<AdvertisementValue>().unwrap().is_public;
     assert_eq!(memory_says, stored);
     assert_eq!(a.push(&outside(), &["r"], Rest::Stays).await[4], 0);

@@ -5,12 +5,12 @@ use omnirelay_wire::timestamp::millis;
 use tonic::Request;
 
 use super::*;
-use crate::daemon::identity::client::OwnClient;
-use crate::daemon::identity::reach::Reach;
-use crate::daemon::metrics::{PoolCounts, RegistersMetrics};
-use crate::daemon::objects::advertisements::Advertisements;
-use crate::daemon::operations::Operations;
-use crate::daemon::resync::{Resync, ResyncParts, ResyncSettings};
+use crate::metrics::{PoolCounts, RegistersMetrics};
+use crate::objects::advertisements::Advertisements;
+use crate::operations::Operations;
+use crate::resync::{Resync, ResyncParts, ResyncSettings};
+use omnirelay_identity::client::OwnClient;
+use omnirelay_identity::reach::Reach;
 use pb::advertisement_service_server::AdvertisementService as _;
 
 /// The reads that show when what they show ends.

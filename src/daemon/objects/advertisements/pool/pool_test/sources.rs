@@ -7,10 +7,10 @@ use tonic::Request;
 
 use super::serving::service;
 use super::*;
-use crate::daemon::identity::trust::unix_now;
-use crate::daemon::objects::advertisements::reading::remote_count;
-use crate::daemon::objects::certificates::{AUTHORITY, CERTIFICATE, REVOCATION};
-use crate::daemon::registry::act::{Act, Authority, Reader};
+use crate::objects::advertisements::reading::remote_count;
+use crate::objects::certificates::{AUTHORITY, CERTIFICATE, REVOCATION};
+use omnirelay_identity::trust::unix_now;
+use omnirelay_registry::act::{Act, Authority, Reader};
 use pb::advertisement_service_server::AdvertisementService as _;
 
 /// As those are of a node that serves certificates.

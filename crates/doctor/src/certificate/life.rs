@@ -1,0 +1,147 @@
+//! When the certificate, its issuer and the root end, and which is to be rotated first.
+
+use std::time::Duration;
+
+use omnirelay_core::spiffe::Holder;
+use omnirelay_core::time::short;
+
+use super::checks::{anew, day, holder};
+use super::papers::{Paper, Papers};
+use omnirelay_decisions::check::finding::{Finding, Verdict};
+
+const DAY: i64 = 86_400;
+/// An issuer that ends sooner is to be rotated: whatever it issues ends with it.
+const ISSUER_SOON: i64 = 30 * DAY;
+/// A root that ends sooner is to be rotated: it takes a while until everybody has the next.
+const ROOT_SOON: i64 = 90 * DAY;
+/// What is run when an issuer or a root ends, and when a root has ended.
+const ROTATE: &str =
+    "omnirelay cert ca rotate    # with --offline-root DIR where the root's key is elsewhere";
+const ROTATE_ROOT: &str = "omnirelay cert ca rotate --root";
+const LOST: &str = "omnirelay cert ca show    # then docs/security/lost-root.md";
+
+/// How a certificate stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    /// It ends at this second.
+    Well,
+    Due,
+    Ended,
+    NotYet,
+}
+
+fn stands(paper: &Paper, now: i64, soon: i64) -> Stands {
+    let says = &paper.says;
+    match now {
+        now if now > says.not_after => Stands::Ended,
+        now if now < says.not_before => Stands::NotYet,
+        now if now > says.not_after.saturating_sub(soon) => Stands::Due,
+        _ => Stands::Well,
+    }
+}
+
+/// How long before its end a certificate should have been renewed: at two thirds of its life, and a tenth of it later at
+/// the latest.
+fn late(paper: &Paper) -> i64 {
+    (paper.says.not_after - paper.says.not_before) * 7 / 30
+}
+
+fn span(seconds: i64) -> String {
+    short(Duration::from_secs(seconds.unsigned_abs()))
+}
+
+fn unread() -> Finding {
+    Finding::skip("the files cannot be read")
+}
+
+pub fn clock_agrees(papers: &Papers) -> Finding {
+    let Some(leaf) = papers.leaf() else { return unread() };
+    let begins = leaf.says.not_before;
+    if papers.now < begins {
+        let (now, begins_at, behind) = (day(papers.now), day(begins), span(begins - papers.now));
+        return Finding::fail(format!(
+            "this host's clock says {now}, and the certificate begins {begins_at}: the clock is at least {behind} behind"
+        ))
+        .hint("timedatectl    # set the clock right, then: omnirelay cert doctor");
+    }
+    let written = papers.written.filter(|written| *written < begins);
+    match written {
+        Some(written) => Finding::warn(format!(
+            "the certificate was written here at {}, before it began at {}: this host's clock was behind",
+            day(written),
+            day(begins)
+        ))
+        .hint("omnirelay doctor    # what keeps the clock of this host"),
+        None => Finding::pass(format!("the certificate began at {}", day(begins))),
+    }
+}
+
+pub fn leaf(papers: &Papers) -> Finding {
+    let Some(leaf) = papers.leaf() else { return unread() };
+    let (ends, now) = (leaf.says.not_after, papers.now);
+    match stands(leaf, now, late(leaf)) {
+        Stands::Ended => Finding::fail(format!("the certificate ended at {}", day(ends))).hint(anew(papers)),
+        Stands::Due => {
+            Finding::warn(format!("the certificate ends at {} and was not renewed in time", day(ends)))
+                .hint(renew(papers))
+        }
+        Stands::NotYet => Finding::skip(format!("it begins at {}", day(leaf.says.not_before))),
+        Stands::Well => Finding::pass(format!("the certificate ends at {}", day(ends))),
+    }
+}
+
+pub fn issuer(papers: &Papers) -> Finding {
+    let between = papers.between();
+    let Some(issuer) = between.first() else {
+        return Finding::skip("the chain holds no issuer of the certificate");
+    };
+    authority(issuer, "issuer", papers.now, ISSUER_SOON, [ROTATE; 2])
+}
+
+pub fn root(papers: &Papers) -> Finding {
+    let Some(root) = papers.root() else {
+        return Finding::skip("the chain leads to no root that is kept here");
+    };
+    authority(root, "root", papers.now, ROOT_SOON, [ROTATE_ROOT, LOST])
+}
+
+/// How an authority stands; what to run while it lives, and once it has ended.
+fn authority(paper: &Paper, what: &str, now: i64, soon: i64, [due, ended]: [&str; 2]) -> Finding {
+    let ends = day(paper.says.not_after);
+    match stands(paper, now, soon) {
+        Stands::Ended => Finding::fail(format!("the {what} ended at {ends}, and all below it")).hint(ended),
+        Stands::Due => Finding::warn(format!("the {what} ends at {ends}")).hint(due),
+        Stands::NotYet => Finding::fail(format!("the {what} begins at {} only", day(paper.says.not_before)))
+            .hint("timedatectl    # is the clock of this host right?"),
+        Stands::Well => Finding::pass(format!("the {what} ends at {ends}")),
+    }
+}
+
+/// From the top down: what is renewed below an authority ends with it.
+pub fn first(papers: &Papers) -> Finding {
+    let all = [("root", root(papers)), ("issuer", issuer(papers)), ("certificate", leaf(papers))];
+    if let Some((what, found)) = all.iter().find(|(_, found)| found.verdict.is_bad()) {
+        let text = format!("rotate the {what} first: {}", found.text);
+        let finding = if found.verdict == Verdict::Fail { Finding::fail(text) } else { Finding::warn(text) };
+        return match &found.hint {
+            Some(hint) => finding.hint(hint.clone()),
+            None => finding,
+        };
+    }
+    let Some(leaf) = papers.leaf() else { return unread() };
+    let due = leaf.says.not_before + (leaf.says.not_after - leaf.says.not_before) * 2 / 3;
+    Finding::pass(match holder(papers) {
+        Some(Holder::Node { .. }) => format!("the certificate is next: its daemon renews it at {}", day(due)),
+        _ => format!("the certificate is next: renew it from {} on", day(due)),
+    })
+}
+
+/// What renews a certificate that lives.
+fn renew(papers: &Papers) -> String {
+    match holder(papers) {
+        Some(Holder::Node { .. }) => {
+            "omnirelay mesh check --category identity    # why its daemon does not renew it".to_owned()
+        }
+        _ => format!("omnirelay cert renew {}", papers.places.folder.display()),
+    }
+}

@@ -1,0 +1,9 @@
+//! What a process has of its host: the log, clocks, chance, files that are its own, and what its event loop is doing.
+
+pub mod chance;
+pub mod data_dir;
+pub mod log;
+pub mod permissions;
+pub mod stalls;
+pub mod users;
+pub mod wall_clock;

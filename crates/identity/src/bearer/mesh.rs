@@ -1,0 +1,147 @@
+//! Tokens that the mesh has signed: what stands in them.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
+use omnirelay_pki::certificate::{Certificate, Names, Serial};
+use omnirelay_pki::jwt::claims::{Claims, Expected};
+use omnirelay_pki::jwt::keys::VerifyingKey;
+use omnirelay_pki::jwt::{Jwt, JwtError};
+use omnirelay_pki::key::Fingerprint;
+use omnirelay_pki::revocation::BACKDATED;
+use omnirelay_wire::fault::Fault;
+use serde_json::{Value, json};
+
+use super::{Bearer, Roles, refused, unproven};
+use crate::caller::{Scope, Scopes};
+use crate::proof::of_holder;
+use crate::trust::Trusted;
+
+/// The claims that only our tokens have: the number and the key of the certificate that asked for it, and whom it names
+/// where that is another id than the token's, of roots that are believed besides the mesh's.
+const CERTIFICATE: &str = "crt";
+const CERTIFICATE_KEY: &str = "crk";
+const CERTIFICATE_ID: &str = "cri";
+
+/// What a token is issued for.
+#[derive(Clone, Debug)]
+pub struct Grant<'a> {
+    pub id: &'a SpiffeId,
+    pub number: &'a Serial,
+    /// What its holder has shown for it; `None`: the user of the control socket has asked.
+    pub shown: Option<&'a Certificate>,
+    /// Empty: all that its holder has.
+    pub scopes: &'a [String],
+    /// In seconds of the Unix time.
+    pub issued_at: i64,
+    pub expires_at: i64,
+}
+
+impl Grant<'_> {
+    /// What the token claims.
+    pub fn claims(&self) -> Value {
+        let domain = self.id.trust_domain();
+        let mut claims = json!({
+            "iss": issuer(domain), "aud": domain.as_str(), "sub": self.id.to_string(),
+            "jti": self.number.to_string(), "iat": self.issued_at, "nbf": self.issued_at, "exp": self.expires_at,
+        });
+        if !self.scopes.is_empty() {
+            claims["scope"] = json!(self.scopes.join(" "));
+        }
+        if let Some(shown) = self.shown {
+            claims[CERTIFICATE] = json!(shown.serial.to_string());
+            claims[CERTIFICATE_KEY] = json!(BASE64_URL_SAFE_NO_PAD.encode(shown.key.as_bytes()));
+            if shown.id != *self.id {
+                claims[CERTIFICATE_ID] = json!(shown.id.to_string());
+            }
+        }
+        claims
+    }
+}
+
+fn issuer(domain: &TrustDomain) -> String {
+    format!("spiffe://{domain}")
+}
+
+/// What is known of a token that the mesh has issued: by what it can be revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    pub number: Serial,
+    pub id: SpiffeId,
+    /// What it stands and falls with: the certificate that asked for it, with the life of the token.
+    certificate: Certificate,
+}
+
+impl Trusted {
+    /// Whether a token was revoked by its number, or with its holder, or with the certificate that asked for it.
+    pub fn has_revoked(&self, token: &Issued) -> bool {
+        use omnirelay_pki::revocation::Revoked;
+        let number = Revoked::Serial(token.number.clone());
+        let by_its_own_id = || {
+            let own = Certificate { id: token.id.clone(), ..token.certificate.clone() };
+            token.certificate.id != token.id && self.revocations.of(&own).is_some()
+        };
+        self.revocations.about(&number).is_some()
+            || self.revocations.of(&token.certificate).is_some()
+            || by_its_own_id()
+    }
+}
+
+/// Whom a token proves that names one of the keys of the mesh.
+pub(super) fn read(jwt: &Jwt<'_>, key: &VerifyingKey, trusted: &Trusted, now: i64) -> Result<Bearer, Fault> {
+    let domain = trusted
+        .bundle
+        .as_ref()
+        .ok_or_else(|| unproven("the authority of the mesh is not known"))?
+        .trust_domain();
+    let claims = jwt.verify(key).map_err(|error| refused(&error))?;
+    let expected = Expected { issuer: &issuer(domain), audience: domain.as_str(), now };
+    let until = claims.check(&expected).map_err(|error| refused(&error))?;
+    let issued = issued(&claims, until).map_err(|claim| refused(&JwtError::Claim(claim)))?;
+    if issued.id.trust_domain() != domain {
+        return Err(refused(&JwtError::Claim("sub")));
+    }
+    let narrowed = claims.text("scope").map(|words| {
+        // Words that this version does not know give nothing.
+        words.split(' ').filter_map(Scope::from_word).collect::<Scopes>()
+    });
+    Ok(Bearer {
+        name: of_holder(issued.id.holder()).name,
+        roles: Roles::default(),
+        narrowed,
+        until,
+        issued: Some(issued),
+        kid: jwt.kid().to_owned(),
+        key: key.clone(),
+    })
+}
+
+fn issued(claims: &Claims, until: i64) -> Result<Issued, &'static str> {
+    let id: SpiffeId = claims.text("sub").and_then(|id| id.parse().ok()).ok_or("sub")?;
+    if matches!(id.holder(), Holder::Node { .. }) {
+        return Err("sub");
+    }
+    let number: Serial = claims.text("jti").and_then(|number| number.parse().ok()).ok_or("jti")?;
+    let issued_at = claims.second("iat").ok().flatten().ok_or("iat")?;
+    let (serial, key) = match (claims.text(CERTIFICATE), claims.text(CERTIFICATE_KEY)) {
+        (Some(serial), Some(key)) => {
+            let key = BASE64_URL_SAFE_NO_PAD.decode(key).ok().and_then(|key| Fingerprint::from_bytes(&key));
+            (serial.parse().map_err(|_| CERTIFICATE)?, key.ok_or(CERTIFICATE_KEY)?)
+        }
+        // No key has this fingerprint.
+        (None, None) => (number.clone(), Fingerprint::of(b"")),
+        _ => return Err(CERTIFICATE),
+    };
+    let shown =
+        claims.text(CERTIFICATE_ID).map(|shown| shown.parse().map_err(|_| CERTIFICATE_ID)).transpose()?;
+    let certificate = Certificate {
+        serial,
+        id: shown.unwrap_or_else(|| id.clone()),
+        names: Names::default(),
+        // As certificates begin, so that one that was issued after its holder was let back in holds.
+        not_before: issued_at - BACKDATED,
+        not_after: until,
+        key,
+    };
+    Ok(Issued { number, id, certificate })
+}

@@ -1,0 +1,560 @@
+//! TLS of the clients that a daemon is itself: whom they believe and what they show, as it is when they connect.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use omnirelay_core::spiffe::Holder;
+use omnirelay_core::text::chain;
+use omnirelay_pki::trust::{Bundle, Usage, bounded};
+use omnirelay_wire::pem_file::{self, PemFault};
+use omnirelay_wire::tls::public_authorities;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+};
+use tracing::warn;
+use zeroize::Zeroizing;
+
+use super::client_judge::alert;
+use super::files::{self, Stamp};
+use super::own::OwnIdentity;
+use super::trust::{Refused, Trust};
+
+/// Whom a client believes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Believes {
+    /// The authorities that browsers believe.
+    #[default]
+    Public,
+    /// Those of a file in PEM.
+    File(PathBuf),
+    /// The authority of the mesh, and what the identity provider of this node brings: as the node itself is, revocations
+    /// included.
+    Mesh(Servers),
+    /// Nodes of this federated cluster, by its roots and no others; nobody while it is not federated.
+    Cluster(String),
+    /// This node of a federated cluster, by the roots of that; `None`: any of its nodes. Whatever it is called by.
+    ClusterNode { cluster: String, node: Option<String> },
+    /// This node of the mesh, whatever it is called by.
+    Node(String),
+    /// Any node of the mesh, whatever it is called by: who it is has to be found out.
+    AnyNode,
+}
+
+/// Of whom a certificate of the mesh must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Servers {
+    Nodes,
+    NodesAndServices,
+}
+
+/// What a client shows to whoever asks for a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Shows {
+    #[default]
+    Nothing,
+    /// Who the node is, once it is somebody.
+    Node,
+    /// A certificate with its chain, and its key, in PEM.
+    Files { cert: PathBuf, key: PathBuf },
+}
+
+/// TLS of a client. What changes, be it files or who is believed, counts for the connections that begin from then on. Those
+/// that are open go on, unless the mesh judges them: see [`OwnConnector`](super::connector::OwnConnector).
+pub struct OwnClient {
+    believes: Believes,
+    shows: Shows,
+    trust: Arc<Trust>,
+    read: RwLock<Read>,
+    provider: Arc<CryptoProvider>,
+}
+
+/// What the files held when they were read last.
+#[derive(Default)]
+struct Read {
+    stamp: Option<Stamp>,
+    /// Judges servers, where that is not the mesh's to do; or why nobody can.
+    judge: Option<Result<Arc<WebPkiServerVerifier>, String>>,
+    shown: Option<Arc<CertifiedKey>>,
+    /// Why nothing can be shown although there should be something.
+    no_show: Option<String>,
+}
+
+impl Read {
+    /// Whether there is nothing else to read. What could not be used may be usable by now, whatever stood in the way.
+    fn is_of(&self, stamp: &Option<Stamp>) -> bool {
+        let failed = self.no_show.is_some() || matches!(self.judge, Some(Err(_)));
+        self.stamp == *stamp && !failed
+    }
+}
+
+impl fmt::Debug for OwnClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnClient")
+            .field("believes", &self.believes)
+            .field("shows", &self.shows)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OwnClient {
+    /// Files are read by [`Self::refresh`], so that none of them stops a daemon from starting.
+    pub fn new(believes: Believes, shows: Shows, trust: Arc<Trust>) -> Arc<Self> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        Arc::new(Self { believes, shows, trust, read: RwLock::default(), provider })
+    }
+
+    /// One that believes the public authorities and shows nothing.
+    pub fn public() -> Arc<Self> {
+        Self::new(Believes::default(), Shows::default(), Arc::default())
+    }
+
+    /// Reads the files again if they have changed; to be called before something is connected to.
+    ///
+    /// # Errors
+    /// What of the files cannot be used.
+    pub async fn refresh(self: &Arc<Self>) -> io::Result<()> {
+        let has_files = !self.paths().is_empty();
+        if has_files || self.read.read().unwrap_or_else(PoisonError::into_inner).stamp.is_none() {
+            let reading = Arc::clone(self);
+            // Files may be far away, and then nothing else must wait for them.
+            let read = tokio::task::spawn_blocking(move || reading.read_again());
+            read.await.map_err(io::Error::other)?;
+        }
+        self.check_federated().map_err(io::Error::other)?;
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        let why = read.judge.as_ref().and_then(|judge| judge.as_ref().err()).or(read.no_show.as_ref());
+        why.map_or(Ok(()), |why| Err(io::Error::other(why.clone())))
+    }
+
+    /// That the cluster is federated whose nodes it believes.
+    ///
+    /// # Errors
+    /// That it is not.
+    pub fn check_federated(&self) -> Result<(), String> {
+        match &self.believes {
+            Believes::Cluster(cluster) | Believes::ClusterNode { cluster, .. }
+                if self.trust.current().roots_of(cluster).is_empty() =>
+            {
+                Err(not_federated(cluster))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The configuration of connections, for as long as the daemon runs: what changes is asked for in each handshake, and no
+    /// session of before is resumed.
+    ///
+    /// # Errors
+    /// Never with the provider that is built in.
+    pub fn config(self: &Arc<Self>) -> Result<ClientConfig, Error> {
+        let builder = ClientConfig::builder_with_provider(self.provider.clone());
+        let builder = match self.believes.is_judged_by_mesh() {
+            true => builder.with_protocol_versions(&[&rustls::version::TLS13]),
+            false => builder.with_safe_default_protocol_versions(),
+        };
+        let builder = builder?.dangerous().with_custom_certificate_verifier(Arc::new(Judge(self.clone())));
+        let mut config = builder.with_client_cert_resolver(Arc::new(Shown(self.clone())));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    /// Whom it believes.
+    pub(super) fn believes(&self) -> &Believes {
+        &self.believes
+    }
+
+    /// What it shows.
+    pub(super) fn shows(&self) -> &Shows {
+        &self.shows
+    }
+
+    /// By what it judges where it believes the mesh.
+    pub(super) fn trust(&self) -> &Arc<Trust> {
+        &self.trust
+    }
+
+    fn paths(&self) -> Vec<&Path> {
+        let mut paths = Vec::new();
+        if let Believes::File(ca) = &self.believes {
+            paths.push(ca.as_path());
+        }
+        if let Shows::Files { cert, key } = &self.shows {
+            paths.extend([cert.as_path(), key.as_path()]);
+        }
+        paths
+    }
+
+    fn read_again(&self) {
+        let stamp = Some(Stamp::of(self.paths()));
+        if self.read.read().unwrap_or_else(PoisonError::into_inner).is_of(&stamp) {
+            return;
+        }
+        let judge = match &self.believes {
+            Believes::Mesh(_)
+            | Believes::Cluster(_)
+            | Believes::ClusterNode { .. }
+            | Believes::Node(_)
+            | Believes::AnyNode => None,
+            Believes::Public => Some(self.judge_by(public_authorities())),
+            Believes::File(ca) => Some(authorities(ca).and_then(|roots| self.judge_by(roots))),
+        };
+        let shown = match &self.shows {
+            Shows::Nothing | Shows::Node => Ok(None),
+            Shows::Files { cert, key } => self.pair(cert, key).map(|pair| Some(Arc::new(pair))),
+        };
+        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        let (shown, no_show) = match (shown, read.shown.take()) {
+            (Ok(shown), _) => (shown, None),
+            // Two files are not replaced at once; until both fit, what was shown goes on.
+            (Err(error), Some(before)) => {
+                warn!(error, "certificate of a client not taken from its files; the old one goes on");
+                (Some(before), None)
+            }
+            (Err(why), None) => (None, Some(why)),
+        };
+        *read = Read { stamp, judge, shown, no_show };
+    }
+
+    fn judge_by(&self, roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, String> {
+        let built =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build();
+        built.map_err(|error| chain(&error))
+    }
+
+    fn pair(&self, cert: &Path, key: &Path) -> Result<CertifiedKey, String> {
+        let read = |path: &Path| files::read(path).map_err(|error| unread(path, &error));
+        let shown = pem_file::certificates(&read(cert)?).map_err(|fault| unusable(cert, fault))?;
+        let private =
+            pem_file::private_key(&Zeroizing::new(read(key)?)).map_err(|fault| unusable(key, fault))?;
+        CertifiedKey::from_der(shown, private, &self.provider).map_err(|error| {
+            format!("`{}` and `{}` are not of each other: {}", cert.display(), key.display(), chain(&error))
+        })
+    }
+
+    fn own(&self, own: &OwnIdentity) -> Option<Arc<CertifiedKey>> {
+        let pair = CertifiedKey::from_der(own.chain.clone(), own.private_key()?, &self.provider);
+        pair.ok().map(Arc::new)
+    }
+
+    fn verify(
+        &self,
+        (leaf, between): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let trusted = self.trust.current();
+        let between = bounded(leaf, between).map_err(|error| refused(error.into()))?;
+        let named = match &self.believes {
+            Believes::Public | Believes::File(_) => {
+                let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+                return match &read.judge {
+                    Some(Ok(judge)) => judge.verify_server_cert(leaf, &between, name, &[], now),
+                    Some(Err(why)) => Err(Error::General(why.clone())),
+                    None => Err(Error::General("nobody is believed yet".to_owned())),
+                };
+            }
+            Believes::Mesh(_) => {
+                let roots = trusted.bundles().flat_map(Bundle::roots).cloned().collect();
+                Some((roots, "this daemon trusts no authority of the mesh yet".to_owned()))
+            }
+            Believes::Cluster(cluster) => Some((trusted.roots_of(cluster), not_federated(cluster))),
+            // Who it is stands in its certificate: names are for those who know nothing else.
+            Believes::ClusterNode { .. } | Believes::Node(_) | Believes::AnyNode => None,
+        };
+        if let Some((certificates, nobody)) = named {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(certificates);
+            if roots.is_empty() {
+                return Err(Error::General(nobody));
+            }
+            let judge = self.judge_by(roots).map_err(Error::General)?;
+            judge.verify_server_cert(leaf, &between, name, &[], now)?;
+        }
+        let chain: Vec<_> = std::iter::once(leaf).chain(&between).cloned().collect();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        // Besides the name that was called: by the roots of its own trust domain, and none that is out.
+        let shown = match self.believes {
+            Believes::Cluster(_) | Believes::ClusterNode { .. } => {
+                trusted.judge_exchange(&chain, now, Usage::Server).map(|(shown, _)| shown)
+            }
+            Believes::Node(_) | Believes::AnyNode => trusted.judge_node(&chain, now, Usage::Server),
+            Believes::Mesh(_) | Believes::Public | Believes::File(_) => {
+                trusted.judge(&chain, now, Usage::Server)
+            }
+        };
+        let shown = shown.map_err(refused)?;
+        match self.believes.takes(shown.id.holder()) {
+            Ok(()) => Ok(ServerCertVerified::assertion()),
+            Err(what) => {
+                let source = OtherError(Arc::new(io::Error::other(what)));
+                Err(Error::InvalidCertificate(CertificateError::Other(source)))
+            }
+        }
+    }
+}
+
+impl Believes {
+    /// Whether the mesh judges servers, and goes on to while a connection is open.
+    pub(super) fn is_judged_by_mesh(&self) -> bool {
+        match self {
+            Self::Mesh(_) | Self::Cluster(_) | Self::ClusterNode { .. } | Self::Node(_) | Self::AnyNode => {
+                true
+            }
+            Self::Public | Self::File(_) => false,
+        }
+    }
+
+    /// Whether a server of this holder is whom the client means, once its certificate is believed.
+    fn takes(&self, holder: &Holder) -> Result<(), String> {
+        match (holder, self) {
+            (Holder::Node { cluster, .. }, Self::Cluster(called)) if cluster == called => Ok(()),
+            (_, Self::Cluster(called)) => Err(format!("it is not of a node of cluster {called}")),
+            (Holder::Node { cluster, node, .. }, Self::ClusterNode { cluster: called, node: one })
+                if cluster == called && one.as_ref().is_none_or(|one| one == node) =>
+            {
+                Ok(())
+            }
+            (holder, Self::ClusterNode { cluster, node }) => {
+                let node = node.as_ref().map_or_else(|| "a node".to_owned(), |node| format!("node {node}"));
+                Err(format!("it is of {}, and {node} of cluster {cluster} was called", holder.name()))
+            }
+            (Holder::Node { node, .. }, Self::Node(called)) if node == called => Ok(()),
+            (holder, Self::Node(called)) => {
+                Err(format!("it is of {}, and node {called} was called", holder.name()))
+            }
+            (Holder::Service(_), Self::Mesh(Servers::Nodes) | Self::AnyNode) => {
+                Err("it is of a service, and a node was called".to_owned())
+            }
+            (Holder::Operator(_), _) => Err("it is of an operator, who serves nothing".to_owned()),
+            (Holder::Node { .. } | Holder::Service(_), _) => Ok(()),
+        }
+    }
+}
+
+/// What the other end is told where its certificate proves nobody.
+fn refused(why: Refused) -> Error {
+    Error::InvalidCertificate(alert(why))
+}
+
+fn not_federated(cluster: &str) -> String {
+    format!(
+        "cluster `{cluster}` is not federated: security.federatedClusters does not name it, or its bundle cannot be used, as \
+         omnirelay mesh check says"
+    )
+}
+
+/// Judges servers as the client does by then.
+#[derive(Debug)]
+struct Judge(Arc<OwnClient>);
+
+impl Judge {
+    fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.0.provider.signature_verification_algorithms
+    }
+}
+
+impl ServerCertVerifier for Judge {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        called: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.0.verify((leaf, between), called, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, signed, self.algorithms())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, signed, self.algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms().supported_schemes()
+    }
+}
+
+/// Shows what the client shows by then.
+#[derive(Debug)]
+struct Shown(Arc<OwnClient>);
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        match self.0.shows {
+            Shows::Nothing => None,
+            Shows::Node => self.0.own(self.0.trust.current().own.as_ref()?),
+            Shows::Files { .. } => self.0.read.read().unwrap_or_else(PoisonError::into_inner).shown.clone(),
+        }
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.shows != Shows::Nothing
+    }
+}
+
+/// The authorities of a file.
+fn authorities(path: &Path) -> Result<RootCertStore, String> {
+    let bytes = files::read(path).map_err(|error| unread(path, &error))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in pem_file::certificates(&bytes).map_err(|fault| unusable(path, fault))? {
+        let added = roots.add(certificate);
+        added.map_err(|error| {
+            format!("`{}` holds what is no authority's certificate: {}", path.display(), chain(&error))
+        })?;
+    }
+    Ok(roots)
+}
+
+fn unusable(path: &Path, fault: PemFault) -> String {
+    format!("`{}` {fault}", path.display())
+}
+
+fn unread(path: &Path, error: &io::Error) -> String {
+    format!("cannot read `{}`: {}", path.display(), chain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use omnirelay_pki::authority::{Authority, Validity};
+    use omnirelay_pki::certificate::{Names, to_pem};
+    use omnirelay_pki::key::Key;
+    use omnirelay_pki::request::Request;
+    use omnirelay_store::whole_file::write_whole;
+
+    use super::*;
+    use crate::trust::{Federated, unix_now};
+
+    /// What a server on this host shows whom this authority certifies.
+    fn shown(root: &Authority, id: &str) -> Vec<CertificateDer<'static>> {
+        let (names, key) = (Names::of_this_host(), Key::make().unwrap());
+        let asked = Request::read(&Request::make(&key, None, &names).unwrap()).unwrap();
+        let issuer = root.intermediate(root.validity()).unwrap();
+        let issued = issuer.issue(&asked, &id.parse().unwrap(), &names, root.validity()).unwrap();
+        vec![issued.der, issuer.certificate().clone()]
+    }
+
+    #[test]
+    fn a_server_is_taken_for_what_was_called_and_for_nothing_else() {
+        let now = unix_now();
+        let validity = Validity { not_before: now - 60, not_after: now + 3600 };
+        let root = |domain: &str| Authority::root(domain.parse().unwrap(), validity).unwrap();
+        let (east, west, north) = (root("east.example"), root("west.example"), root("north.example"));
+        let of = |root: &Authority| Bundle::of(vec![root.certificate().clone()]).unwrap();
+        let federated =
+            |cluster: &str, root: &Authority| Federated { cluster: cluster.to_owned(), bundle: of(root) };
+        let trust = Arc::new(Trust::default());
+        trust.update(|trusted| {
+            (trusted.bundle, trusted.cluster) = (Some(of(&east)), "east".to_owned());
+            trusted.federated = vec![federated("west", &west), federated("north", &north)];
+        });
+        let node = |domain: &str, cluster: &str| format!("spiffe://{domain}.example/mesh/{cluster}/worker/a");
+        let mesh = || Believes::Mesh(Servers::NodesAndServices);
+        let called = |cluster: &str| Believes::Cluster(cluster.to_owned());
+        let one = |cluster: &str, node: Option<&str>| Believes::ClusterNode {
+            cluster: cluster.to_owned(),
+            node: node.map(str::to_owned),
+        };
+        let cases = [
+            ("a node of ours", mesh(), shown(&east, &node("east", "east")), true),
+            ("one of west, and ours was called", mesh(), shown(&west, &node("west", "west")), false),
+            ("one of west", called("west"), shown(&west, &node("west", "west")), true),
+            ("one of ours, and west was called", called("west"), shown(&east, &node("east", "east")), false),
+            (
+                "one of north, and west was called",
+                called("west"),
+                shown(&north, &node("north", "north")),
+                false,
+            ),
+            ("another cluster of west", called("west"), shown(&west, &node("west", "south")), false),
+            ("a service of west", called("west"), shown(&west, "spiffe://west.example/service/a"), false),
+            ("the one of west", one("west", Some("a")), shown(&west, &node("west", "west")), true),
+            ("any of west", one("west", None), shown(&west, &node("west", "west")), true),
+            ("another of west", one("west", Some("b")), shown(&west, &node("west", "west")), false),
+            ("the one of ours", one("west", Some("a")), shown(&east, &node("east", "east")), false),
+            ("the one of north", one("west", Some("a")), shown(&north, &node("north", "north")), false),
+            (
+                "a service, and a node was called",
+                one("west", None),
+                shown(&west, "spiffe://west.example/service/a"),
+                false,
+            ),
+            ("nobody is federated so", called("south"), shown(&west, &node("west", "south")), false),
+        ];
+        let (name, at) = (ServerName::try_from("localhost").unwrap(), UnixTime::now());
+        for (what, believes, chain, expected) in cases {
+            let client = OwnClient::new(believes, Shows::Nothing, trust.clone());
+            let judged = client.verify((&chain[0], &chain[1..]), &name, at);
+            assert_eq!(judged.is_ok(), expected, "{what}: {judged:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_federated_no_longer_is_not_called_again() {
+        let trust = Arc::new(Trust::default());
+        let client = OwnClient::new(Believes::Cluster("west".to_owned()), Shows::Nothing, trust);
+        let refused = client.refresh().await.unwrap_err();
+        assert!(refused.to_string().contains("`west` is not federated"), "{refused}");
+    }
+
+    /// A certificate and its key, in PEM.
+    fn issued(by: &Authority) -> [String; 2] {
+        let key = Key::make().unwrap();
+        let request = Request::read(&Request::make(&key, None, &Names::default()).unwrap()).unwrap();
+        let id = "spiffe://m/service/relay".parse().unwrap();
+        let issued = by.issue(&request, &id, &Names::default(), by.validity()).unwrap();
+        [to_pem(&issued.der), key.to_pem().to_string()]
+    }
+
+    #[tokio::test]
+    async fn a_pair_of_which_one_file_is_new_is_shown_as_it_was() {
+        let place = tempfile::tempdir().unwrap();
+        let (cert, key) = (place.path().join("cert.pem"), place.path().join("key.pem"));
+        let life = Validity { not_before: unix_now() - 60, not_after: unix_now() + 3600 };
+        let issuer = Authority::root("m".parse().unwrap(), life).unwrap().intermediate(life).unwrap();
+        let shows = Shows::Files { cert: cert.clone(), key: key.clone() };
+        let client = OwnClient::new(Believes::Mesh(Servers::Nodes), shows, Arc::default());
+        let put = |path: &Path, text: &str| write_whole(path, text.as_bytes()).unwrap();
+        let shown = || {
+            let read = client.read.read().unwrap_or_else(PoisonError::into_inner);
+            read.shown.as_ref().map(|shown| to_pem(&shown.cert[0]))
+        };
+        let [first, second] = [issued(&issuer), issued(&issuer)];
+        put(&cert, &first[0]);
+        put(&key, &second[1]);
+        client.refresh().await.unwrap_err();
+        assert_eq!(shown(), None, "there is none of before");
+        put(&key, &first[1]);
+        client.refresh().await.unwrap();
+        assert_eq!(shown().as_ref(), Some(&first[0]));
+        put(&cert, &second[0]);
+        client.refresh().await.unwrap();
+        assert_eq!(shown().as_ref(), Some(&first[0]));
+        put(&key, &second[1]);
+        client.refresh().await.unwrap();
+        assert_eq!(shown().as_ref(), Some(&second[0]));
+    }
+}

@@ -1,0 +1,160 @@
+//! Connections of the daemon's own, and what ends them.
+
+use omnirelay_pki::authority::{Authority, Validity};
+use omnirelay_pki::certificate::Names;
+use omnirelay_pki::key::Key;
+use omnirelay_pki::revocation::Revoked;
+use omnirelay_pki::trust::{Bundle, TrustError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tower::Service as _;
+
+use super::*;
+use crate::client::{Believes, Servers};
+use crate::own::OwnIdentity;
+use crate::tls::Tls;
+use crate::trust::{Refused, Trust, unix_now};
+
+const HOUR: i64 = 3600;
+const SOON: Duration = Duration::from_secs(5);
+
+fn authority() -> Authority {
+    let validity = Validity { not_before: unix_now() - HOUR, not_after: unix_now() + HOUR };
+    Authority::root("mesh.test".parse().unwrap(), validity).unwrap()
+}
+
+/// A node that this authority has certified, and believes it.
+fn node(root: &Authority, id: &str) -> Arc<Trust> {
+    let key = Key::make().unwrap();
+    let mut names = Names::default();
+    names.add("localhost");
+    let id = format!("spiffe://mesh.test/mesh/default/worker/{id}").parse().unwrap();
+    let request = omnirelay_pki::request::Request::make(&key, Some(&id), &names).unwrap();
+    let request = omnirelay_pki::request::Request::read(&request).unwrap();
+    let issued = root.issue(&request, &id, &names, root.validity()).unwrap();
+    let own = OwnIdentity::of(&key, vec![issued.der, root.certificate().clone()]).unwrap();
+    let trust = Arc::new(Trust::default());
+    trust.update(|trusted| {
+        trusted.bundle = Some(Bundle::of(vec![root.certificate().clone()]).unwrap());
+        trusted.cluster = "default".to_owned();
+        trusted.own = Some(Arc::new(own));
+    });
+    trust
+}
+
+/// Where a node listens, says back what it hears, and ends no connection.
+async fn listening(of: &Arc<Trust>, tasks: &mut JoinSet<()>) -> Uri {
+    let tls = Tls::of_node(of.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tasks.spawn(async move {
+        let mut open = JoinSet::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(shaken) = tls.accept(stream).await else { continue };
+            open.spawn(async move {
+                let (mut read, mut write) = tokio::io::split(shaken.stream);
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            });
+        }
+    });
+    format!("https://localhost:{port}").parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_whoever_is_at_either_end() {
+    type Change = fn(&Trust, &Trust, &Authority);
+    let cases: [(&str, Change, Option<&str>); 5] = [
+        (
+            "another is revoked",
+            |own, _, _| {
+                let other = Revoked::Holder("spiffe://mesh.test/mesh/default/worker/c".parse().unwrap());
+                own.update(|trusted| trusted.revocations.revoke(other, unix_now(), unix_now() + HOUR, ""));
+            },
+            None,
+        ),
+        (
+            "the server is revoked",
+            |own, server, _| {
+                let id = server.current().own.as_ref().unwrap().leaf.id.clone();
+                let (id, now) = (Revoked::Holder(id), unix_now());
+                own.update(|trusted| trusted.revocations.revoke(id, now, now + HOUR, ""));
+            },
+            Some("its certificate was revoked"),
+        ),
+        (
+            "its root is retired",
+            |own, _, next| {
+                let bundle = Bundle::of(vec![next.certificate().clone()]).unwrap();
+                own.update(|trusted| trusted.bundle = Some(bundle));
+            },
+            Some("its authority is not trusted any more"),
+        ),
+        (
+            "the node itself is revoked",
+            |own, _, _| {
+                let id = own.current().own.as_ref().unwrap().leaf.id.clone();
+                let (id, now) = (Revoked::Holder(id), unix_now());
+                own.update(|trusted| trusted.revocations.revoke(id, now, now + HOUR, ""));
+            },
+            Some("its own certificate was revoked"),
+        ),
+        (
+            "the node is nobody any more",
+            |own, _, _| own.update(|trusted| trusted.own = None),
+            Some("this node is nobody any more"),
+        ),
+    ];
+    for (what, change, ends) in cases {
+        let (root, next, mut tasks) = (authority(), authority(), JoinSet::new());
+        let (own, server) = (node(&root, "a"), node(&root, "b"));
+        let place = listening(&server, &mut tasks).await;
+        let tls = OwnClient::new(Believes::Mesh(Servers::Nodes), Shows::Node, own.clone());
+        let mut connector = OwnConnector::new(tls, SOON);
+        let mut stream = connector.call(place.clone()).await.unwrap().into_inner();
+        let mut heard = [0; 2];
+        stream.write_all(b"hi").await.unwrap();
+        stream.read_exact(&mut heard).await.unwrap();
+        change(&own, &server, &next);
+        let waited = if ends.is_some() { SOON } else { Duration::from_millis(500) };
+        let read = tokio::time::timeout(waited, stream.read_exact(&mut heard)).await;
+        let Some(why) = ends else {
+            read.expect_err("it goes on");
+            stream.write_all(b"ho").await.unwrap();
+            stream.read_exact(&mut heard).await.unwrap();
+            continue;
+        };
+        let error = read.expect("in time").unwrap_err();
+        assert!(
+            error.kind() == io::ErrorKind::ConnectionAborted && error.to_string().contains(why),
+            "{what}: {error}"
+        );
+        assert!(stream.write_all(b"ho").await.is_err(), "{what}: nothing is sent any more");
+    }
+}
+
+/// A name in a certificate that has ended is made up as easily as any other, unless an authority has signed it.
+#[test]
+fn who_has_signed_a_certificate_is_known_after_its_end() {
+    let (root, stranger, now) = (authority(), authority(), unix_now());
+    let trusted = node(&root, "a").current();
+    let past = Validity { not_before: now - HOUR / 2, not_after: now - HOUR / 4 };
+    let chain = |by: &Authority, validity: Validity| {
+        let key = Key::make().unwrap();
+        let id = "spiffe://mesh.test/operator/ann".parse().unwrap();
+        let request = omnirelay_pki::request::Request::make(&key, Some(&id), &Names::default()).unwrap();
+        let request = omnirelay_pki::request::Request::read(&request).unwrap();
+        vec![by.issue(&request, &id, &Names::default(), validity).unwrap().der]
+    };
+    for validity in [past, root.validity()] {
+        let (refused, later) = (Refused::Untrusted(TrustError::Expired), now + 2 * HOUR);
+        assert!(trusted.has_signed(&chain(&root, validity), &refused, later));
+        assert!(!trusted.has_signed(&chain(&stranger, validity), &refused, later));
+    }
+    let refused = trusted.judge(&chain(&root, past), now, Usage::Client).unwrap_err();
+    assert!(trusted.has_signed(&chain(&root, past), &refused, now));
+    // What leads nowhere is not verified again.
+    let unknown = Refused::Untrusted(TrustError::UnknownIssuer);
+    assert!(!trusted.has_signed(&chain(&root, root.validity()), &unknown, now));
+}

@@ -1,0 +1,47 @@
+//! Identity: who calls, what proves it, and by what callers are let in: tokens, the control socket, TLS.
+
+pub mod authenticate;
+pub mod bearer;
+pub mod bound;
+pub mod buckets;
+pub mod caller;
+pub mod client;
+mod client_judge;
+pub mod connector;
+pub mod federation;
+pub mod files;
+pub mod handshake;
+pub mod handshake_budget;
+pub mod host_door;
+pub mod named_server;
+pub mod operator_files;
+pub mod own;
+pub mod pins;
+pub mod proof;
+pub mod provided;
+pub mod reach;
+pub mod signed_posts;
+pub mod socket;
+pub mod tls;
+pub mod tokens;
+pub mod trust;
+
+use std::sync::Arc;
+
+use self::federation::Federation;
+use self::proof::Tokens;
+use self::provided::Provision;
+use self::socket::ControlSocket;
+
+/// By what a node lets callers in, besides its ports.
+#[derive(Debug, Default)]
+pub struct Access {
+    /// The socket for users of this host.
+    pub socket: Option<ControlSocket>,
+    /// The tokens that prove somebody.
+    pub tokens: Arc<Tokens>,
+    /// Where the node's own identity comes from.
+    pub provision: Provision,
+    /// Clusters of other meshes that advertisements are exchanged with.
+    pub federation: Federation,
+}

@@ -1,0 +1,395 @@
+//! Trust: whose certificates a node believes, which of them are out, and who the node is itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use omnirelay_core::spiffe::{Holder, SpiffeId};
+use omnirelay_pki::certificate::{Certificate, key_of};
+use omnirelay_pki::jwt::keys::VerifyingKey;
+use omnirelay_pki::revocation::{Revocations, Revoked};
+use omnirelay_pki::trust::{Bundle, TrustError, Usage};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
+
+use super::own::OwnIdentity;
+use super::pins::Pins;
+use omnirelay_host::wall_clock;
+
+/// How long what is under way may take to be answered before a connection is cut.
+pub const LAST_ANSWER: Duration = Duration::from_millis(100);
+
+/// What a node judges certificates by at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Trusted {
+    /// The roots of the mesh; `None` while it has no authority.
+    pub bundle: Option<Bundle>,
+    /// The roots that the identity provider of this node brings; `None`: it brings none.
+    pub provided: Option<Bundle>,
+    /// Clusters of other meshes that advertisements are exchanged with, each with the roots of its nodes.
+    pub federated: Vec<Federated>,
+    /// Of the node. Nodes of other clusters are nobody here, but in the exchange with those that are federated.
+    pub cluster: String,
+    pub revocations: Revocations,
+    /// The list as the authority has signed it, for other nodes; empty: none is known.
+    pub signed_revocations: Arc<Vec<u8>>,
+    /// What tokens of the mesh are verified by, by the names that they have for it.
+    pub token_keys: BTreeMap<String, VerifyingKey>,
+    /// What chains of nodes have to lead through besides, where nodes call each other.
+    pub pins: Arc<Pins>,
+    /// Who the node is; `None` before it is enrolled.
+    pub own: Option<Arc<OwnIdentity>>,
+}
+
+/// A cluster of another mesh that advertisements are exchanged with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Federated {
+    pub cluster: String,
+    /// What certificates of its nodes lead to, of their trust domain.
+    pub bundle: Bundle,
+}
+
+/// What a certificate that is believed makes of its holder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// One of this mesh.
+    #[default]
+    Member,
+    /// A node of a federated cluster: it reaches the exchange of advertisements and nothing else.
+    Federated,
+}
+
+/// Why a certificate proves nobody.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("this daemon trusts no authority")]
+    NoAuthority,
+    #[error("{0}")]
+    Untrusted(#[from] TrustError),
+    #[error("it was revoked")]
+    Revoked,
+    #[error("it is of a node of another cluster")]
+    Cluster,
+    #[error("it is of no node, and nobody else is served there")]
+    NotANode,
+    #[error("it leads through none of the certificates in `mesh.pinnedCertificates`")]
+    NotPinned,
+}
+
+impl Trusted {
+    /// Whose chain this is, shown for `usage` at the second `now` of the Unix time.
+    ///
+    /// # Errors
+    /// Why it proves nobody.
+    pub fn judge(&self, chain: &[CertificateDer], now: i64, usage: Usage) -> Result<Certificate, Refused> {
+        let certificate = self.verify(chain, now, usage)?;
+        if matches!(certificate.id.holder(), Holder::Node { cluster, .. } if *cluster != self.cluster) {
+            return Err(Refused::Cluster);
+        }
+        if self.is_out(&certificate, chain) {
+            return Err(Refused::Revoked);
+        }
+        Ok(certificate)
+    }
+
+    /// The same where nodes of this mesh call each other: nobody else is let in there.
+    ///
+    /// # Errors
+    /// Why it proves nobody, or no node.
+    pub fn judge_node(
+        &self,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: Usage,
+    ) -> Result<Certificate, Refused> {
+        let certificate = self.judge(chain, now, usage)?;
+        match certificate.id.holder() {
+            Holder::Node { .. } if !self.is_pinned(chain, now, usage) => Err(Refused::NotPinned),
+            Holder::Node { .. } => Ok(certificate),
+            Holder::Operator(_) | Holder::Service(_) => Err(Refused::NotANode),
+        }
+    }
+
+    /// The same where advertisements are exchanged: nodes of federated clusters are let in there as well. Each chain is
+    /// verified by the roots of one mesh, which its trust domain and its cluster name, and never by a pool of all.
+    ///
+    /// # Errors
+    /// Why it proves nobody.
+    pub fn judge_exchange(
+        &self,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: Usage,
+    ) -> Result<(Certificate, Standing), Refused> {
+        let id = chain.first().and_then(|leaf| Certificate::read(leaf).ok()).map(|leaf| leaf.id);
+        let Some(federated) = id.as_ref().and_then(|id| self.federated_of(id)) else {
+            // A node of a trust domain that is federated is told from those of others by its cluster.
+            let is_known = id.as_ref().is_some_and(|id| self.is_neighbour(id));
+            return match self.judge(chain, now, usage) {
+                Err(Refused::Untrusted(TrustError::TrustDomain { .. })) if is_known => Err(Refused::Cluster),
+                judged => Ok((judged?, Standing::Member)),
+            };
+        };
+        let certificate = self.verify_federated(federated, chain, now, usage)?;
+        if self.is_out(&certificate, chain) {
+            return Err(Refused::Revoked);
+        }
+        Ok((certificate, Standing::Federated))
+    }
+
+    /// What this identity is here, once its certificate is believed.
+    pub fn standing(&self, id: &SpiffeId) -> Standing {
+        if self.federated_of(id).is_some() { Standing::Federated } else { Standing::Member }
+    }
+
+    /// The federated cluster that a node is of. Operators and services are of no cluster, so that none is.
+    fn federated_of(&self, id: &SpiffeId) -> Option<&Federated> {
+        let Holder::Node { cluster, .. } = id.holder() else { return None };
+        let is_named = |known: &&Federated| {
+            known.cluster == *cluster && known.bundle.trust_domain() == id.trust_domain()
+        };
+        self.federated.iter().find(is_named).filter(|_| *cluster != self.cluster)
+    }
+
+    /// Whether it is of a node whose trust domain is that of a federated cluster.
+    fn is_neighbour(&self, id: &SpiffeId) -> bool {
+        let is_node = matches!(id.holder(), Holder::Node { .. });
+        is_node && self.federated.iter().any(|known| known.bundle.trust_domain() == id.trust_domain())
+    }
+
+    /// Verifies the chain of a node of a federated cluster.
+    fn verify_federated(
+        &self,
+        federated: &Federated,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: Usage,
+    ) -> Result<Certificate, Refused> {
+        match self.is_of_own_domain(federated) {
+            true => self.verify(chain, now, usage),
+            false => Ok(federated.bundle.verify(chain, now, usage)?),
+        }
+    }
+
+    /// Whether a cluster is of a trust domain that is believed here anyhow: its own roots count for that, whatever else is
+    /// said to be.
+    fn is_of_own_domain(&self, federated: &Federated) -> bool {
+        self.bundles().any(|own| own.trust_domain() == federated.bundle.trust_domain())
+    }
+
+    /// Whether it brings roots that count for nothing, as they are said to be of a trust domain of our own.
+    pub fn overrules(&self, federated: &Federated) -> bool {
+        let is_own = |root: &CertificateDer<'_>| self.bundles().any(|own| own.roots().contains(root));
+        self.is_of_own_domain(federated) && !federated.bundle.roots().iter().all(is_own)
+    }
+
+    /// The roots that servers of a federated cluster lead to; none where it is not federated.
+    pub fn roots_of(&self, cluster: &str) -> Vec<CertificateDer<'static>> {
+        let Some(federated) = self.federated.iter().find(|known| known.cluster == cluster) else {
+            return Vec::new();
+        };
+        match self.is_of_own_domain(federated) {
+            true => self.bundles().flat_map(Bundle::roots).cloned().collect(),
+            false => federated.bundle.roots().to_vec(),
+        }
+    }
+
+    /// Whether somebody who is believed has signed a client's certificate that was refused at the second `now` for this reason,
+    /// be it that it is out or has ended. Only one that has itself ended or not begun is verified once more, as of then: a
+    /// stranger has each chain verified once.
+    pub fn has_signed(&self, chain: &[CertificateDer], refused: &Refused, now: i64) -> bool {
+        match refused {
+            // It has led to a root, or nobody would have looked further.
+            Refused::Revoked | Refused::NotANode | Refused::NotPinned => return true,
+            Refused::Cluster | Refused::Untrusted(TrustError::Expired | TrustError::NotYet) => {}
+            Refused::NoAuthority | Refused::Untrusted(_) => return false,
+        }
+        let Some(leaf) = chain.first().and_then(|leaf| Certificate::read(leaf).ok()) else { return false };
+        if *refused != Refused::Cluster && (leaf.not_before..=leaf.not_after).contains(&now) {
+            return false;
+        }
+        // Whoever has signed it lived at its end; of one that is new perhaps at its begin alone.
+        [leaf.not_after, leaf.not_before].into_iter().any(|at| self.verify(chain, at, Usage::Client).is_ok())
+    }
+
+    /// All that is believed of members, each for its own trust domain.
+    pub fn bundles(&self) -> impl Iterator<Item = &Bundle> {
+        self.bundle.iter().chain(&self.provided)
+    }
+
+    /// Whether a chain leads to the authority of the mesh, and not only to roots that are believed besides.
+    pub fn is_of_mesh(&self, chain: &[CertificateDer], now: i64) -> bool {
+        self.bundle.as_ref().is_some_and(|bundle| bundle.verify(chain, now, Usage::Server).is_ok())
+    }
+
+    /// Whether a client's chain that is believed may lead to nothing but roots that the configuration of this node names.
+    pub fn is_by_own_roots(&self, chain: &[CertificateDer], now: i64) -> bool {
+        let leads = |bundle: &Bundle| bundle.verify(chain, now, Usage::Client).is_ok();
+        self.provided.is_some() && !self.bundle.as_ref().is_some_and(leads)
+    }
+
+    /// Whether a chain that is believed leads through what is pinned, if anything is.
+    fn is_pinned(&self, chain: &[CertificateDer], now: i64, usage: Usage) -> bool {
+        let leads = |bundle: &Bundle| bundle.leads_through(chain, now, usage, |one| self.pins.has(one));
+        self.pins.is_empty() || self.bundles().any(leads)
+    }
+
+    /// Verifies a chain against the roots of its trust domain, and no others.
+    fn verify(&self, chain: &[CertificateDer], now: i64, usage: Usage) -> Result<Certificate, Refused> {
+        let mut refused = None;
+        for bundle in self.bundles() {
+            match (bundle.verify(chain, now, usage), &refused) {
+                (Ok(certificate), _) => return Ok(certificate),
+                // That it is of another trust domain says less than anything else.
+                (Err(error), None | Some(TrustError::TrustDomain { .. })) => refused = Some(error),
+                (Err(_), Some(_)) => {}
+            }
+        }
+        Err(refused.map_or(Refused::NoAuthority, Refused::Untrusted))
+    }
+
+    /// Whether a certificate is out, or what is between it and its root: an issuer whose key was stolen.
+    fn is_out(&self, certificate: &Certificate, chain: &[CertificateDer]) -> bool {
+        let is_out =
+            |issuer| key_of(issuer).is_ok_and(|key| self.revocations.about(&Revoked::Key(key)).is_some());
+        self.revocations.of(certificate).is_some() || chain.iter().skip(1).any(|issuer| is_out(issuer))
+    }
+
+    /// Whether a chain that was judged by `before` proves nobody any more, and why.
+    fn ends(
+        &self,
+        before: &Self,
+        certificate: &Certificate,
+        chain: &[CertificateDer],
+        (now, usage): (i64, Usage),
+    ) -> Option<&'static str> {
+        if self.revocations.number() != before.revocations.number() && self.is_out(certificate, chain) {
+            return Some("its certificate was revoked");
+        }
+        if certificate.not_after < now {
+            return Some("its certificate has ended");
+        }
+        let was = before.standing(&certificate.id);
+        let leads = || {
+            let judged = self.judge_exchange(chain, now, usage);
+            judged.is_ok_and(|(_, standing)| standing == was)
+        };
+        let is_alike = self.bundles().eq(before.bundles()) && self.federated == before.federated;
+        let is_trusted = is_alike || leads();
+        (!is_trusted).then_some("its authority is not trusted any more")
+    }
+}
+
+/// Whether the mesh has an authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HasAuthority {
+    Yes,
+    No,
+    /// The registry was not read yet, and nothing was kept.
+    Unknown,
+}
+
+type Asked = Box<dyn Fn() -> HasAuthority + Send + Sync>;
+
+/// What a node judges certificates by, as it changes.
+pub struct Trust {
+    current: watch::Sender<Arc<Trusted>>,
+    /// What the registry says of an authority, as far as it was read.
+    registry: OnceLock<Asked>,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self { current: watch::Sender::new(Arc::default()), registry: OnceLock::new() }
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").field("current", &self.current).finish_non_exhaustive()
+    }
+}
+
+impl Trust {
+    /// By what it judges now.
+    pub fn current(&self) -> Arc<Trusted> {
+        self.current.borrow().clone()
+    }
+
+    /// Changes it; connections of those who are out by then end.
+    pub fn update(&self, change: impl FnOnce(&mut Trusted)) {
+        self.current.send_modify(|current| change(Arc::make_mut(current)));
+    }
+
+    /// Hears when it changes.
+    pub fn changes(&self) -> watch::Receiver<Arc<Trusted>> {
+        self.current.subscribe()
+    }
+
+    /// Asks there what the registry says of an authority, from now on; the first is kept.
+    pub fn ask(&self, registry: impl Fn() -> HasAuthority + Send + Sync + 'static) {
+        self.registry.get_or_init(|| Box::new(registry));
+    }
+
+    /// Whether the mesh has an authority: one that was kept counts, whatever the registry says.
+    pub fn has_authority(&self) -> HasAuthority {
+        // Not held while the registry is asked, which asks what is trusted under a lock of its own.
+        let is_known = self.current.borrow().bundle.is_some();
+        match is_known {
+            true => HasAuthority::Yes,
+            false => self.registry.get().map_or(HasAuthority::No, |registry| registry()),
+        }
+    }
+
+    /// Returns once a chain that was judged by `before`, as shown for `usage`, proves nobody any more, and says why.
+    pub async fn ended(
+        &self,
+        before: Arc<Trusted>,
+        certificate: &Certificate,
+        chain: &[CertificateDer<'_>],
+        usage: Usage,
+    ) -> &'static str {
+        let (mut changes, mut before) = (self.current.subscribe(), before);
+        loop {
+            let now = changes.borrow_and_update().clone();
+            if let Some(why) = now.ends(&before, certificate, chain, (unix_now(), usage)) {
+                // Whoever has put out themselves hears that it is done.
+                tokio::time::sleep(LAST_ANSWER).await;
+                return why;
+            }
+            before = now;
+            // What ends is over a second later.
+            let look = wall_clock::look_again(certificate.not_after.saturating_add(1));
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(look) => {}
+            }
+        }
+    }
+
+    /// Returns once the node is nobody any more, or what it has shown was revoked, and says which.
+    pub async fn own_ended(&self, shown: &Certificate) -> &'static str {
+        let mut changes = self.current.subscribe();
+        loop {
+            {
+                let now = changes.borrow_and_update();
+                if now.own.is_none() {
+                    return "this node is nobody any more";
+                }
+                if now.revocations.of(shown).is_some() {
+                    return "its own certificate was revoked";
+                }
+            }
+            if changes.changed().await.is_err() {
+                // Whoever changes it is gone, and so is the daemon.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// The second of the Unix time by this host's clock; 0 before 1970.
+pub fn unix_now() -> i64 {
+    wall_clock::unix_seconds()
+}

@@ -1,0 +1,60 @@
+//! Merging: how an object puts together what a new epoch has lost of a record with what was written since.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use omnirelay_store::{Kind, StoreError};
+
+use omnirelay_registry::Registry;
+use omnirelay_registry::epoch_loss::ToRestore;
+use omnirelay_registry::view::ViewRecord;
+
+/// What becomes of a lost record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MergeOutcome {
+    /// Nobody can say yet.
+    Unknown,
+    /// What is there has the last word.
+    Superseded,
+    /// What is there has all that was lost.
+    Restored,
+    /// This takes the place of what is there.
+    Put(Bytes),
+}
+
+/// Puts together what was lost of a record with what is there now.
+#[async_trait]
+pub trait RecordMerger: Send + Sync {
+    /// Whether what is there has all that was lost, as can be seen of it alone.
+    fn is_whole(&self, lost: &ToRestore, now: &ViewRecord) -> bool;
+
+    /// What is to be there of a record of which this was lost, and of which there is `now`, which is not whole; nothing where
+    /// that is `None`.
+    ///
+    /// # Errors
+    /// Those of the store; it is asked again then.
+    async fn merge(
+        &self,
+        registry: &Registry,
+        lost: &ToRestore,
+        now: Option<&ViewRecord>,
+    ) -> Result<MergeOutcome, StoreError>;
+}
+
+/// Who merges records of which kind.
+#[derive(Default)]
+pub struct RecordMergers(RwLock<BTreeMap<Kind, Arc<dyn RecordMerger>>>);
+
+impl RecordMergers {
+    /// Has the lost records of a kind merged by its object.
+    pub fn add(&self, kind: Kind, merger: Arc<dyn RecordMerger>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kind, merger);
+    }
+
+    /// Who merges records of this kind.
+    pub fn of(&self, kind: &Kind) -> Option<Arc<dyn RecordMerger>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(kind).cloned()
+    }
+}

@@ -1,0 +1,161 @@
+//! Topics: what a part of a node tells in the one stream of events, of records of its own kinds.
+
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use omnirelay_store::Kind;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
+
+use crate::feed::{Frame, Noun, Shown};
+use omnirelay_identity::caller::Scope;
+use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
+use omnirelay_registry::watch::Step;
+
+/// What happens to records of most kinds.
+pub const CHANGES: &[&str] = &["added", "modified", "removed"];
+
+/// What a part tells.
+pub struct Topic {
+    /// As in the types of its events, `omnirelay.<name>.<what>`.
+    pub name: &'static str,
+    /// What can happen.
+    pub what: &'static [&'static str],
+    /// Of which kinds the records are that it happens to.
+    pub kinds: Vec<Kind>,
+    /// What a caller must be allowed besides; such a topic is only told to those who ask for it.
+    pub scope: Option<Scope>,
+    shows: Box<dyn Fn(&ViewRecord) -> bool + Send + Sync>,
+    parts: fn(&ViewEntry, &ViewChange) -> usize,
+    teller: Box<dyn Fn() -> Box<dyn Teller> + Send + Sync>,
+}
+
+/// What happened, and what it happened to.
+pub struct Told {
+    /// One of [`Topic::what`].
+    pub what: &'static str,
+    pub data: EventData,
+}
+
+impl Topic {
+    /// What watchers of a noun are told, as `told` has it; `noun` makes one for each of them.
+    pub fn of<N: Noun + Sync>(
+        name: &'static str,
+        what: &'static [&'static str],
+        kinds: impl Into<Vec<Kind>>,
+        noun: impl Fn() -> N + Send + Sync + 'static,
+        told: fn(N::Event) -> Told,
+    ) -> Self {
+        Self {
+            name,
+            what,
+            kinds: kinds.into(),
+            scope: None,
+            shows: Box::new(|_| true),
+            parts: N::parts,
+            teller: Box::new(move || Box::new(OfNoun { noun: noun(), told })),
+        }
+    }
+
+    /// Records that nobody watches otherwise, as `show` has them.
+    pub fn of_records(
+        name: &'static str,
+        kinds: impl Into<Vec<Kind>>,
+        show: fn(&ViewRecord) -> Option<EventData>,
+    ) -> Self {
+        Self {
+            name,
+            what: CHANGES,
+            kinds: kinds.into(),
+            scope: None,
+            shows: Box::new(|_| true),
+            parts: |_, _| 1,
+            teller: Box::new(move || Box::new(OfRecords { show })),
+        }
+    }
+
+    /// Only of records that anybody may see.
+    #[must_use]
+    pub fn showing(self, shows: impl Fn(&ViewRecord) -> bool + Send + Sync + 'static) -> Self {
+        Self { shows: Box::new(shows), ..self }
+    }
+
+    /// Only for those who ask for it and hold this scope.
+    #[must_use]
+    pub fn for_holders_of(self, scope: Scope) -> Self {
+        Self { scope: Some(scope), ..self }
+    }
+
+    /// Whether a record is one of those that it tells of.
+    pub fn is_of(&self, record: &ViewRecord) -> bool {
+        self.kinds.contains(&record.record.id.kind) && (self.shows)(record)
+    }
+
+    /// How many events a change is.
+    pub fn parts(&self, entry: &ViewEntry, change: &ViewChange) -> usize {
+        (self.parts)(entry, change)
+    }
+
+    /// What tells one watcher.
+    pub fn teller(&self) -> Box<dyn Teller> {
+        (self.teller)()
+    }
+}
+
+/// The topics of a node, each added by the part whose records it tells of.
+#[derive(Default)]
+pub struct Topics(RwLock<Vec<Arc<Topic>>>);
+
+impl Topics {
+    pub fn add(&self, topic: Topic) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(topic));
+    }
+
+    /// All of them, in the order in which they were added.
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Tells one watcher of a topic. As [`Noun`].
+pub trait Teller: Send + Sync {
+    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Told>;
+
+    fn settled<'a>(&'a self, step: &'a Step) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+
+    fn begin_look(&mut self);
+}
+
+struct OfRecords {
+    show: fn(&ViewRecord) -> Option<EventData>,
+}
+
+impl Teller for OfRecords {
+    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Told> {
+        Some(Told { what: frame.word(), data: (self.show)(shown.record()?)? })
+    }
+
+    fn settled<'a>(&'a self, _: &'a Step) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        Box::pin(std::future::ready(true))
+    }
+
+    fn begin_look(&mut self) {}
+}
+
+struct OfNoun<N: Noun> {
+    noun: N,
+    told: fn(N::Event) -> Told,
+}
+
+impl<N: Noun + Sync> Teller for OfNoun<N> {
+    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Told> {
+        self.noun.event(frame, shown).map(self.told)
+    }
+
+    fn settled<'a>(&'a self, step: &'a Step) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        Box::pin(self.noun.settled(step))
+    }
+
+    fn begin_look(&mut self) {
+        self.noun.begin_look();
+    }
+}

@@ -1,0 +1,170 @@
+//! The heartbeat: renews the node's groups and learns which deadlines moved.
+
+use std::time::Duration;
+
+use omnirelay_core::text::chain;
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_store::{Beat, Epoch, GroupRef, Pulse, StoreError};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
+use tracing::{debug, warn};
+
+use super::Registry;
+use super::held_groups::GroupsByValidity;
+use omnirelay_host::log::FaultLimiter;
+
+/// How long a pulse may go unanswered before the store counts as silent. A little more than a store
+/// waits for its server (400 ms): a pulse that is dropped before that leaves the store in the belief
+/// that its connection is alive.
+const PULSE_TIMEOUT: Duration = Duration::from_millis(450);
+/// How often deadlines are asked for, however seldom groups are renewed.
+const POLL_EVERY: Duration = Duration::from_millis(500);
+/// How soon behind its predecessor a beat comes that was asked for.
+const ASKED_AFTER: Duration = Duration::from_millis(50);
+/// How far back a pulse asks what moved, beyond its predecessor: answers may overtake each other.
+const MOVED_SLACK: Duration = Duration::from_millis(250);
+
+/// How a heart beats.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How often groups are renewed.
+    pub renew_every: Duration,
+    /// How long others get to be heard after a silence of all.
+    pub grace: Duration,
+}
+
+/// What became of one heartbeat.
+pub enum Heard {
+    /// The store answered; these groups of this node are over.
+    Over(Vec<GroupRef>),
+    /// It did not answer in time.
+    Nothing,
+}
+
+/// What one beat knows of those before it.
+struct Heart<'a> {
+    registry: &'a Registry,
+    pace: Pace,
+    /// The epoch of the view when it beat last.
+    known: Epoch,
+    /// The epoch of the last answer, and where to ask on from in it.
+    epoch: Epoch,
+    asked_last: Millis,
+    renewed: Option<Instant>,
+    faults_told: FaultLimiter<StoreError>,
+}
+
+/// Renews the node's groups and learns which deadlines moved at least twice a second, for ever.
+/// `after_beat` is called with what became of each beat.
+pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Heard)) {
+    let mut ticks = tokio::time::interval(pace.renew_every.min(POLL_EVERY));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heart = Heart {
+        registry,
+        pace,
+        known: Epoch(0),
+        epoch: Epoch(0),
+        asked_last: Millis(0),
+        renewed: None,
+        faults_told: FaultLimiter::default(),
+    };
+    let mut beaten = Instant::now();
+    loop {
+        let now = tokio::select! {
+            biased;
+            now = ticks.tick() => now,
+            // A silence of all is noticed from the first renewal on, so that comes at once.
+            () = registry.held_groups().kept() => heart.begin_anew(),
+            () = asked_for(registry, beaten) => Instant::now(),
+            // All that this node holds is void, and nothing may take its place before that is said.
+            () = another_epoch(registry, heart.known) => Instant::now(),
+        };
+        beaten = now;
+        let heard = heart.beat(now).await;
+        let answered = matches!(heard, Heard::Over(_));
+        after_beat(heard);
+        if answered {
+            registry.view().connectivity().count_beat();
+        }
+    }
+}
+
+/// Waits until the view is of another epoch than this one.
+async fn another_epoch(registry: &Registry, known: Epoch) {
+    let mut head = registry.view().follow_head();
+    // The view lives as long as its registry, so the sender is never gone while we wait.
+    let _ = head.wait_for(|head| head.epoch != known).await;
+}
+
+/// Waits until somebody wants to know how the store stands now, and some time behind the beat at `beaten`: however
+/// many ask, it costs the store little.
+async fn asked_for(registry: &Registry, beaten: Instant) {
+    sleep_until(beaten + ASKED_AFTER).await;
+    registry.view().beat_asked().await;
+}
+
+impl Heart<'_> {
+    /// Makes all groups due.
+    fn begin_anew(&mut self) -> Instant {
+        self.renewed = None;
+        Instant::now()
+    }
+
+    async fn beat(&mut self, now: Instant) -> Heard {
+        let known = self.registry.view().head().epoch;
+        self.known = known;
+        let GroupsByValidity { valid, mut run_out } = self.registry.held_groups().by_validity(known);
+        // A tick may come a little early; half a step is nothing to a deadline.
+        let due = self.renewed.is_none_or(|last| now + POLL_EVERY / 2 >= last + self.pace.renew_every);
+        let renew = if due { valid } else { Vec::new() };
+        let asked = Instant::now();
+        let pulse = self.registry.store().pulse(self.pulse(known, renew.clone()));
+        let failed = match timeout(PULSE_TIMEOUT, pulse).await {
+            Ok(Ok(beat)) => {
+                self.note(&beat, asked);
+                self.renewed = if due { Some(now) } else { self.renewed };
+                run_out.extend(self.not_renewed(renew, &beat, asked));
+                self.registry.view().ask_confirmation();
+                return Heard::Over(run_out);
+            }
+            Ok(Err(StoreError::EpochChanged { current })) => {
+                // The store answers, but what this node held is void. The view learns the epoch;
+                // with no group left, the next pulse names none and is answered.
+                self.registry.view().connectivity().note_epoch(current);
+                return Heard::Over(self.registry.held_groups().all());
+            }
+            Ok(Err(error)) => {
+                // That the store is away is told by whoever connects to it.
+                if error.lasts() && self.faults_told.is_due(&error) {
+                    warn!(error = %chain(&error), "session could not be renewed; trying again");
+                }
+                chain(&error)
+            }
+            Err(_) => "no answer in time".to_owned(),
+        };
+        debug!(error = %failed, "pulse failed");
+        self.registry.view().connectivity().note_trouble(&failed);
+        self.registry.view().connectivity().note_silence();
+        Heard::Nothing
+    }
+
+    fn pulse(&self, known: Epoch, renew: Vec<GroupRef>) -> Pulse {
+        let epoch = (!renew.is_empty()).then_some(known);
+        Pulse { epoch, renew, moved_since: self.asked_last, grace: self.pace.grace }
+    }
+
+    fn note(&mut self, beat: &Beat, asked: Instant) {
+        self.registry.view().note_beat(beat, asked);
+        // In another epoch everything is new.
+        let on = if beat.epoch == self.epoch { beat.now.0 } else { 0 };
+        self.epoch = beat.epoch;
+        self.asked_last = Millis(on.saturating_sub(whole_ms(MOVED_SLACK)));
+    }
+
+    /// Notes which groups were renewed and returns the others.
+    fn not_renewed(&self, asked_for: Vec<GroupRef>, beat: &Beat, asked: Instant) -> Vec<GroupRef> {
+        let (renewed, over): (Vec<_>, Vec<_>) =
+            asked_for.into_iter().zip(&beat.renewed).partition(|(_, deadline)| deadline.is_some());
+        renewed.iter().for_each(|(group, _)| self.registry.held_groups().note_renewed(group, asked));
+        over.into_iter().map(|(group, _)| group).collect()
+    }
+}

@@ -1,0 +1,128 @@
+//! What a new epoch has lost whole and is about to be written again: until it is, the view is not the registry.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay_store::{Kind, RecordId};
+use tokio::time::Instant;
+
+use super::{Head, Records, State, View, ViewRecord, read};
+use crate::epoch_loss::{EpochChange, Lost, Reach};
+
+/// How long a lost record is awaited at least: nodes enter themselves within a second. Too low: a list that lacks
+/// something says that it is whole. Too high: what nobody restores is called about to come.
+const AWAITED_FOR_MIN: Duration = Duration::from_secs(10);
+
+/// The records that were there in the epoch before, and of which no change was seen in this one.
+pub(super) struct Awaited {
+    /// As they were.
+    ids: BTreeMap<RecordId, Arc<ViewRecord>>,
+    since: Option<Instant>,
+    lasts_for: Duration,
+}
+
+impl Default for Awaited {
+    fn default() -> Self {
+        Self { ids: BTreeMap::new(), since: None, lasts_for: AWAITED_FOR_MIN }
+    }
+}
+
+impl Awaited {
+    /// Notes that somebody has written or deleted a record in this epoch.
+    pub fn forget(&mut self, id: &RecordId) {
+        if self.ids.is_empty() {
+            return;
+        }
+        self.ids.remove(id);
+        // Nobody restores what is left.
+        if !self.lasts() {
+            self.ids.clear();
+        }
+    }
+
+    /// Others than its owner restore a lost record after `own_turn`, and have as long for it.
+    pub fn set_own_turn(&mut self, own_turn: Duration) {
+        self.lasts_for = AWAITED_FOR_MIN.max(own_turn * 2);
+    }
+
+    fn note(&mut self, change: &EpochChange) {
+        if !self.lasts() {
+            self.ids.clear();
+        }
+        let gone = change.lost.iter().filter(|lost| lost.found.is_none());
+        self.ids.extend(gone.map(|lost| (lost.held.record.id.clone(), lost.held.clone())));
+        self.since = Some(Instant::now());
+    }
+
+    fn lasts(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() < self.lasts_for)
+    }
+}
+
+impl State {
+    /// What the present records lack of the `old` ones, which were those of another epoch; what is gone is awaited.
+    pub(super) fn lose(&mut self, before: Head, old: &BTreeMap<Kind, Records>) -> EpochChange {
+        let reach = Reach { revision: before.revision, at: self.heard_at };
+        let of_store = old.values().flat_map(Records::iter).filter(|held| !self.stays(&held.record.id));
+        let lost = of_store.filter_map(|held| {
+            let copy = self.copy_of(&held.record.id);
+            Lost::of(held, copy.map(|copy| &copy.record), reach)
+        });
+        let (after, reached) = (self.head.epoch, before.revision);
+        let change = EpochChange { before: before.epoch, after, reached, lost: lost.collect() };
+        self.awaited.note(&change);
+        change
+    }
+
+    /// A record of the view, whatever has become of its group.
+    pub(super) fn copy_of(&self, id: &RecordId) -> Option<&Arc<ViewRecord>> {
+        self.kinds.get(&id.kind)?.get(&id.key)
+    }
+}
+
+impl View {
+    /// Whether what is not shown is not there: everything is loaded, and nothing is about to be restored.
+    pub fn is_whole(&self) -> bool {
+        self.head().caught_up && !self.is_restoring()
+    }
+
+    /// Whether something that a new epoch has lost is about to be there again: what is shown lacks it.
+    pub fn is_restoring(&self) -> bool {
+        let state = read(&self.state);
+        // A load may have shown them without a change.
+        state.awaited.lasts() && state.awaited.ids.keys().any(|id| state.copy_of(id).is_none())
+    }
+
+    /// Whether this record is about to be there again.
+    pub fn awaits(&self, id: &RecordId) -> bool {
+        self.awaited(id).is_some()
+    }
+
+    /// A record that is about to be there again, as it was.
+    pub fn awaited(&self, id: &RecordId) -> Option<Arc<ViewRecord>> {
+        let state = read(&self.state);
+        let lost = state.awaited.ids.get(id).filter(|_| state.awaited.lasts())?;
+        state.copy_of(id).is_none().then(|| lost.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_lost_is_awaited_until_others_have_had_their_turn() {
+        for (own_turn, lasts_for) in [(2, 10), (20, 40)] {
+            let mut awaited = Awaited::default();
+            awaited.set_own_turn(Duration::from_secs(own_turn));
+            awaited.since = Some(Instant::now());
+            sleep(Duration::from_secs(lasts_for) - Duration::from_millis(1)).await;
+            assert!(awaited.lasts(), "{own_turn} s");
+            sleep(Duration::from_millis(1)).await;
+            assert!(!awaited.lasts(), "{own_turn} s");
+        }
+    }
+}

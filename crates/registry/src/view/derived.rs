@@ -1,0 +1,33 @@
+//! What is made of all records of a kind, and kept until any of them is changed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use omnirelay_store::Kind;
+
+use super::{View, ViewRecord};
+use crate::cursor::Cursor;
+
+/// What is made of the records of a kind that are of no group: those of others end without a change.
+#[derive(Debug)]
+pub struct Derived<T>(Mutex<Option<(Cursor, Arc<T>)>>);
+
+impl<T> Default for Derived<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Derived<T> {
+    /// What `make` makes of the records as they are now.
+    pub fn of(&self, view: &View, kind: &Kind, make: impl FnOnce(&[Arc<ViewRecord>]) -> T) -> Arc<T> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = view.changed(kind);
+        if let Some((_, made)) = made.as_ref().filter(|(at, _)| *at == changed) {
+            return made.clone();
+        }
+        let read = view.list(kind);
+        let new = Arc::new(make(&read.records));
+        *made = Some((read.changed, new.clone()));
+        new
+    }
+}

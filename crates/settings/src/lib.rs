@@ -1,0 +1,95 @@
+//! The daemon's configuration: what can be set, its defaults and its limits.
+
+use serde::{Deserialize, Serialize};
+
+mod aliases;
+mod audit;
+mod check;
+mod client_tls;
+mod control;
+mod federated;
+mod foreign;
+mod gossip;
+mod history;
+mod key_files;
+mod layers;
+mod leadership;
+mod lines;
+mod mesh;
+mod mesh_wide;
+mod named_files;
+mod node;
+mod oidc;
+mod origin;
+mod overrides;
+mod peers;
+mod plaintext;
+mod rate_limit;
+mod registers;
+mod relay;
+mod relay_check;
+mod relay_port;
+mod schema;
+mod security;
+mod session;
+mod shards;
+mod sinks;
+mod span;
+mod store;
+mod transport;
+
+pub use audit::AuditConfig;
+pub use check::is_host_and_port;
+pub use client_tls::{ClientIdentity, ClientTlsConfig, ClientTrust};
+pub use control::{ControlConfig, ControlTlsConfig, FileMode, TlsSource};
+pub use federated::FederatedClusterConfig;
+pub use foreign::is_foreign;
+pub use gossip::{GossipConfig, SAID_BYTES_MAX};
+pub use history::HistoryConfig;
+pub use layers::{ConfigError, ConfigSource, Loaded, Source, load, read};
+pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
+pub use mesh::MeshConfig;
+pub use node::NodeConfig;
+pub use oidc::OidcConfig;
+pub use peers::PeersConfig;
+pub use rate_limit::RateLimitConfig;
+pub use registers::{PeerServiceConfig, PeerServiceError, RegistersConfig, peer_service};
+pub use relay::{
+    AcknowledgeWhen, AeroRegistryConfig, Backpressure, Compression, FileSinkConfig, HttpSinkConfig,
+    PublishConfig, QueueConfig, RedisSinkConfig, RelayConfig, RelayRegistryConfig, SinksConfig,
+    StdoutSinkConfig, TelemetryWire,
+};
+pub use relay_port::{RelayAllowConfig, RelayClients, RelayTlsConfig, RelayTlsSource};
+#[cfg(any(test, feature = "testing"))]
+pub use schema::keys;
+pub use security::{
+    BindingConfig, IdentityConfig, IdentitySource, LoopbackTrust, SecurityConfig, WithoutProof,
+};
+pub use session::SessionConfig;
+pub use shards::{ShardingConfig, WebhookConfig};
+pub use sinks::http_sink_url;
+pub use span::Span;
+pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
+pub use transport::TransportConfig;
+
+use omnirelay_host::log::LogConfig;
+
+/// Everything that can be set. Durations are written with their unit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    pub node: NodeConfig,
+    pub store: StoreConfig,
+    pub control: ControlConfig,
+    pub security: SecurityConfig,
+    pub mesh: MeshConfig,
+    pub relay: RelayConfig,
+    pub registry: AeroRegistryConfig,
+    pub session: SessionConfig,
+    pub peers: PeersConfig,
+    pub registers: RegistersConfig,
+    pub history: HistoryConfig,
+    pub audit: AuditConfig,
+    pub transport: TransportConfig,
+    pub log: LogConfig,
+}

@@ -1,0 +1,300 @@
+//! Puts a surface together, and refuses definitions that could not be served.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use http::{HeaderValue, Request, Response};
+use omnirelay_wire::bounded::Bounded;
+use tokio::sync::watch;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic_health::server::health_reporter;
+
+use super::deadline::Deadlines;
+use super::in_flight::InFlight;
+use super::method::{self, Definition, Method};
+use super::observe::{RequestObserver, Unobserved};
+use super::openapi::Document;
+use super::pipeline::{Defined, GrpcService, Open, Pipeline, Target};
+use super::rates::Rates;
+use super::reflection::Reflection;
+use super::routes::Routes;
+use super::{Parts, Surface};
+use omnirelay_identity::authenticate::{Authenticator, Hosts, Loopback};
+use omnirelay_identity::buckets::CallRates;
+use omnirelay_identity::caller::RequestIds;
+
+/// Why a surface cannot be built: always a mistake in a definition, found at start.
+#[derive(Debug, thiserror::Error)]
+pub enum SurfaceError {
+    #[error("the descriptors cannot be read")]
+    Unreadable(#[source] prost::DecodeError),
+    #[error("the descriptors do not fit together")]
+    Descriptors(#[source] prost_reflect::DescriptorError),
+    #[error("the descriptors lack the option `{option}`")]
+    NoOption { option: &'static str },
+    #[error("method {method} has no JSON converter: its table and its descriptors differ")]
+    NoConverter { method: String },
+    #[error("method {method} declares no known scope: `{scope}`")]
+    UnknownScope { method: String, scope: String },
+    #[error("method {method} has no text field `{field}` that could name the node which a call concerns")]
+    OwnNode { method: String, field: String },
+    #[error("method {method} cannot be reached at `{template}`: {why}")]
+    Template { method: String, template: String, why: &'static str },
+    #[error("method {method} cannot speak the JSON of its origin below `{below}`: {why}")]
+    OriginJson { method: String, below: String, why: &'static str },
+    #[error("service {service} is served but not defined")]
+    Undefined { service: &'static str },
+}
+
+/// A generated tonic service.
+pub trait Servable:
+    tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + NamedService
+    + Bounded
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Servable for S where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + NamedService
+        + Bounded
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Gathers what a [`Surface`] serves.
+pub struct SurfaceBuilder {
+    port: &'static str,
+    definitions: Vec<Definition>,
+    services: HashMap<&'static str, Arc<dyn GrpcService>>,
+    authenticator: Arc<dyn Authenticator>,
+    rates: Rates,
+    observer: Arc<dyn RequestObserver>,
+    hosts: Hosts,
+    deadlines: Deadlines,
+    in_flight_bytes_max: usize,
+    names_changes: bool,
+    among_nodes: bool,
+    node_id: String,
+    alt_svc: Option<HeaderValue>,
+    extra: Router,
+}
+
+/// How much requests and unread answers may hold together, in bytes, unless the builder is told.
+const IN_FLIGHT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+impl SurfaceBuilder {
+    pub(super) fn new(definitions: impl IntoIterator<Item = Definition>) -> Self {
+        Self {
+            port: "",
+            definitions: definitions.into_iter().collect(),
+            services: HashMap::new(),
+            authenticator: Arc::new(Loopback::default()),
+            rates: Rates::default(),
+            observer: Arc::new(Unobserved),
+            hosts: Hosts::default(),
+            deadlines: Deadlines::default(),
+            in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
+            names_changes: false,
+            among_nodes: false,
+            node_id: String::new(),
+            alt_svc: None,
+            extra: Router::new(),
+        }
+    }
+
+    /// Serves a generated tonic service; its routes follow from its definition.
+    ///
+    /// Whether its messages are compressed on gRPC is said on the service itself; how large they may be, in
+    /// the policies of its methods.
+    #[must_use]
+    pub fn service<S: Servable>(mut self, service: S) -> Self {
+        self.add(service);
+        self
+    }
+
+    /// The same of a builder that is kept.
+    pub fn add<S: Servable>(&mut self, service: S) {
+        self.services.insert(S::NAME, Arc::new(Defined(service)));
+    }
+
+    /// Says who proves callers; without it only loopback callers are let in.
+    #[must_use]
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticator = Arc::new(authenticator);
+        self
+    }
+
+    /// Says how often callers may call; without it as often as they like.
+    #[must_use]
+    pub fn call_rates(mut self, rates: CallRates) -> Self {
+        self.rates = Rates::of(rates);
+        self
+    }
+
+    /// Says by which names the daemon may be called; without it only by those of this host.
+    #[must_use]
+    pub fn hosts(mut self, hosts: Hosts) -> Self {
+        self.hosts = hosts;
+        self
+    }
+
+    /// Says who hears of finished calls.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn RequestObserver>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    #[must_use]
+    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
+    }
+
+    /// Says how many bytes of requests and unread answers are held over all connections; without it 256 MiB.
+    ///
+    /// Those of at most 4 KiB are not counted, and streams have bounds of their own. Too low: large lists are
+    /// refused while others are read; too high: clients that never read fill the memory.
+    #[must_use]
+    pub fn in_flight_bytes_max(mut self, bytes_max: usize) -> Self {
+        self.in_flight_bytes_max = bytes_max;
+        self
+    }
+
+    /// Serves only what nodes need from each other, as the policy of each method says, and that by gRPC alone.
+    #[must_use]
+    pub fn among_nodes(self) -> Self {
+        Self { among_nodes: true, ..self }
+    }
+
+    /// Says that the same is served over HTTP/3 at a port, and has answers over HTTP/1.1 and HTTP/2 say so (RFC 7838).
+    #[must_use]
+    pub fn beside_http3(self, port: u16) -> Self {
+        let alt_svc = HeaderValue::try_from(format!("h3=\":{port}\"; ma=3600")).ok();
+        Self { alt_svc, ..self }
+    }
+
+    /// Says what its port is called, where it is told of.
+    pub fn name_port(&mut self, port: &'static str) {
+        self.port = port;
+    }
+
+    /// Says which node serves it: what concerns that one may be called by who may do no more than that.
+    #[must_use]
+    pub fn of_node(self, node_id: &str) -> Self {
+        Self { node_id: node_id.to_owned(), ..self }
+    }
+
+    /// Says whether a change whose caller gave no idempotency key is given one, under which its answer is kept: worth its
+    /// price only where that answer can be lost between the daemon and its store.
+    pub fn name_changes(&mut self, names_changes: bool) {
+        self.names_changes = names_changes;
+    }
+
+    /// Adds routes made by hand, such as `/healthz`: they pass the host check, but no authentication.
+    #[must_use]
+    pub fn routes(mut self, routes: Router) -> Self {
+        self.extra = self.extra.merge(routes);
+        self
+    }
+
+    /// Puts the surface together.
+    ///
+    /// # Errors
+    /// [`SurfaceError`] when a definition cannot be served as it is.
+    pub fn build(self) -> Result<Surface, SurfaceError> {
+        let mut described =
+            method::describe(&self.definitions, |service| self.services.contains_key(service))?;
+        for service in self.services.keys() {
+            if !described.iter().any(|described| described.is_of(service)) {
+                return Err(SurfaceError::Undefined { service });
+            }
+        }
+        if self.among_nodes {
+            described.retain(|described| described.policy.mesh);
+        }
+        let routes = Routes::of(&described)?;
+        let (health, health_service) = health_reporter();
+        let mut served: Vec<_> = self.services.keys().copied().collect();
+        served.sort_unstable();
+        // Nodes need neither from each other.
+        let open = if self.among_nodes {
+            HashMap::new()
+        } else {
+            HashMap::from([
+                open_target("/grpc.health.v1.Health", Open(health_service)),
+                open_target(
+                    "/grpc.reflection.v1.ServerReflection",
+                    Reflection::v1(&self.definitions, &served),
+                ),
+                open_target(
+                    "/grpc.reflection.v1alpha.ServerReflection",
+                    Reflection::v1alpha(&self.definitions, &served),
+                ),
+            ])
+        };
+        let mut methods = HashMap::new();
+        for described in &described {
+            let name = described.descriptor.parent_service().full_name().to_owned();
+            if let Some(service) = self.services.get(name.as_str()) {
+                let target = Target { method: Arc::clone(&described.method), service: Arc::clone(service) };
+                methods.insert(described.method.path, target);
+            }
+        }
+        let pipeline = Pipeline {
+            methods,
+            port: self.port,
+            among_nodes: self.among_nodes,
+            node_id: self.node_id,
+            open,
+            authenticator: self.authenticator,
+            rates: self.rates,
+            observer: self.observer,
+            lines: Arc::default(),
+            deadlines: self.deadlines,
+            in_flight: InFlight::new(self.in_flight_bytes_max),
+            names_changes: self.names_changes,
+            unknown: "-".into(),
+            draining: watch::Sender::new(false),
+        };
+        let extra = self.extra.fallback(no_route);
+        let document = Document::lazy(&self.definitions, described);
+        let request_ids = RequestIds::new();
+        let (hosts, alt_svc) = (self.hosts, self.alt_svc);
+        let parts = Parts { alt_svc, pipeline, routes, hosts, request_ids, extra, health, document };
+        Ok(Surface { parts: Arc::new(parts) })
+    }
+}
+
+/// A service that anyone may call, by its name.
+fn open_target(path: &'static str, service: impl GrpcService + 'static) -> (&'static str, Target) {
+    let method = Method {
+        path,
+        policy: None,
+        audit_action: None,
+        streams: true,
+        client_streams: true,
+        own_node: None,
+    };
+    let name = path.trim_start_matches('/');
+    (name, Target { method: Arc::new(method), service: Arc::new(service) })
+}
+
+/// Marks the answer of the fallback of hand-made routes.
+#[derive(Clone)]
+pub(super) struct NoRoute;
+
+async fn no_route() -> axum::Extension<NoRoute> {
+    axum::Extension(NoRoute)
+}

@@ -1,0 +1,79 @@
+//! Connections that wait to be used again, and what ends them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
+use omnirelay_identity::connector::OwnHttp;
+use omnirelay_identity::own::OwnIdentity;
+use omnirelay_identity::tls::Tls;
+use omnirelay_identity::trust::{Trust, unix_now};
+use omnirelay_pki::authority::{Authority, Validity};
+use omnirelay_pki::certificate::Names;
+use omnirelay_pki::key::Key;
+use omnirelay_pki::revocation::Revoked;
+use omnirelay_pki::trust::Bundle;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+const HOUR: i64 = 3600;
+const SOON: Duration = Duration::from_secs(5);
+
+fn authority() -> Authority {
+    let validity = Validity { not_before: unix_now() - HOUR, not_after: unix_now() + HOUR };
+    Authority::root("mesh.test".parse().unwrap(), validity).unwrap()
+}
+
+/// A node that this authority has certified, and believes it.
+fn node(root: &Authority, id: &str) -> Arc<Trust> {
+    let key = Key::make().unwrap();
+    let mut names = Names::default();
+    names.add("localhost");
+    let id = format!("spiffe://mesh.test/mesh/default/worker/{id}").parse().unwrap();
+    let request = omnirelay_pki::request::Request::make(&key, Some(&id), &names).unwrap();
+    let request = omnirelay_pki::request::Request::read(&request).unwrap();
+    let issued = root.issue(&request, &id, &names, root.validity()).unwrap();
+    let own = OwnIdentity::of(&key, vec![issued.der, root.certificate().clone()]).unwrap();
+    let trust = Arc::new(Trust::default());
+    trust.update(|trusted| {
+        trusted.bundle = Some(Bundle::of(vec![root.certificate().clone()]).unwrap());
+        trusted.cluster = "default".to_owned();
+        trusted.own = Some(Arc::new(own));
+    });
+    trust
+}
+
+/// Whoever posts has the connection of before only as long as its other end is somebody.
+#[tokio::test]
+async fn what_waits_to_be_used_again_ends_as_well() {
+    let (root, mut tasks) = (authority(), JoinSet::new());
+    let (own, server) = (node(&root, "a"), node(&root, "b"));
+    let surface = crate::Surface::builder([crate::OMNIRELAY])
+        .authenticator(omnirelay_identity::proof::ProofNeeded)
+        .hosts(omnirelay_identity::authenticate::Hosts::any())
+        .build()
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: reqwest::Url =
+        format!("https://localhost:{}/x", listener.local_addr().unwrap().port()).parse().unwrap();
+    let tls = Arc::new(Tls::of_node(server.clone()));
+    tasks.spawn(async move {
+        let limits = crate::Limits::default();
+        crate::serve_with(listener, Some(tls), surface, limits, std::future::pending()).await;
+    });
+    let http =
+        OwnHttp::new(OwnClient::new(Believes::Mesh(Servers::Nodes), Shows::Nothing, own.clone()), SOON);
+    let post = || http.post(&url, "text/plain", Vec::new());
+    assert_eq!(post().await.unwrap().status(), http::StatusCode::NOT_FOUND);
+    assert_eq!(post().await.unwrap().status(), http::StatusCode::NOT_FOUND);
+    let id = server.current().own.as_ref().unwrap().leaf.id.clone();
+    own.update(|trusted| trusted.revocations.revoke(Revoked::Holder(id), unix_now(), i64::MAX, ""));
+    let refused = async {
+        while post().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, refused).await.expect("no connection is left, and none begins");
+    let error = post().await.unwrap_err();
+    assert!(error.is_connect(), "{error:?}");
+}
