@@ -408,14 +408,16 @@ pub struct RequestIds {
     next: AtomicU64,
 }
 
-impl RequestIds {
-    pub fn new() -> Self {
+impl Default for RequestIds {
+    fn default() -> Self {
         let mut prefix = [0; 8];
         // Without randomness ids are only unique within this process, which is what the log needs.
         let _ = getrandom::fill(&mut prefix);
         Self { prefix: u64::from_le_bytes(prefix), next: AtomicU64::new(1) }
     }
+}
 
+impl RequestIds {
     pub fn of(&self, headers: &HeaderMap) -> RequestId {
         RequestId::from_caller(headers).unwrap_or_else(|| {
             let number = self.next.fetch_add(1, Ordering::Relaxed);

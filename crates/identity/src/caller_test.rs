@@ -58,7 +58,7 @@ fn a_header_that_must_be_single_is_refused_twice() {
 
 #[test]
 fn an_insane_request_id_is_replaced() {
-    let ids = RequestIds::new();
+    let ids = RequestIds::default();
     assert_eq!(ids.of(&headers(&[("x-request-id", "abc-1")])).as_str(), "abc-1");
     for bad in ["", "with space", "tab\there", &"x".repeat(129), "\u{fc}"] {
         let made = ids.of(&headers(&[("x-request-id", bad)]));

@@ -35,6 +35,7 @@ mod epoch_loss_test;
 #[cfg(any(test, feature = "testing"))]
 pub mod lab;
 #[cfg(any(test, feature = "testing"))]
+#[expect(clippy::unwrap_used, reason = "of tests")]
 pub mod later_version;
 #[cfg(test)]
 mod mutate_test;

@@ -270,7 +270,7 @@ impl SurfaceBuilder {
         };
         let extra = self.extra.fallback(no_route);
         let document = Document::lazy(&self.definitions, described);
-        let request_ids = RequestIds::new();
+        let request_ids = RequestIds::default();
         let (hosts, alt_svc) = (self.hosts, self.alt_svc);
         let parts = Parts { alt_svc, pipeline, routes, hosts, request_ids, extra, health, document };
         Ok(Surface { parts: Arc::new(parts) })
