@@ -52,10 +52,10 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser};
-
-pub use self::frame::{address::Address, error, rpc};
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
+
+pub use self::frame::{address::Address, error, rpc};
 
 use self::arguments::{asks_for_json, colour_of, last_output_wins, usage_error, written_out};
 use self::entry::{Entry, Run};

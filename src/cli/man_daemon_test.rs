@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
-
-use super::verbatim;
 use omnirelay_daemon::process::args::DaemonArgs;
 use omnirelay_settings::{Config, keys};
+
+use super::verbatim;
 
 const GUIDE: &str = "docs/guides/configuration.md";
 

@@ -21,9 +21,8 @@ mod transport_policy;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, TextEncoder};
-
 use omnirelay_identity::caller::Protocol;
+use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, TextEncoder};
 
 pub use aero::AeroMetrics;
 pub use audit::AuditMetrics;
@@ -31,6 +30,7 @@ pub use exchange::ExchangeMetrics;
 pub use gossip::{Direction, GossipMetrics};
 pub use identity::{IdentityMetrics, IssuerMetrics};
 pub use leadership::LeadershipMetrics;
+use omnirelay_registry::Registry;
 pub use peers::PeersMetrics;
 pub use publish::PublishMetrics;
 pub use registers::{CountPool, PoolCounts, RegistersMetrics};
@@ -41,7 +41,6 @@ pub use sinks::{SinkCounts, SinkMetrics};
 pub use transport::TransportMetrics;
 pub use transport_policy::TransportPolicyMetrics;
 
-use omnirelay_registry::Registry;
 use registrar::{Registrar, level};
 
 /// How often is counted anew where nobody scrapes.

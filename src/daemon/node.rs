@@ -16,19 +16,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use omnirelay_store::{Kind, Retention, Store};
-use omnirelay_transport::quic;
-use tokio::sync::watch;
-
-use super::audit::files::{AuditFiles, AuditFilesError};
-use super::metrics::{IssuerMetrics, Metrics, TransportMetrics};
-use super::objects::dev::Process;
-use super::objects::node::LetIn;
-use super::objects::peers::presence::Presence;
-use super::operations::Operations;
-use super::readiness::{Readiness, item};
-use super::relay::assembly::RelayError;
-use super::transport::Transport;
 use omnirelay_decisions::audit_seal::mac::MacKey;
 use omnirelay_host::data_dir::disk_space::DiskSpace;
 use omnirelay_identity::Access;
@@ -42,9 +29,22 @@ use omnirelay_identity::trust::{HasAuthority, Trust};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::follow_log;
 use omnirelay_settings::{Config, ConfigSource, TlsSource, WithoutProof};
+use omnirelay_store::{Kind, Retention, Store};
 use omnirelay_surface::{
     FinishedCall, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceBuilder, SurfaceError,
 };
+use omnirelay_transport::quic;
+use tokio::sync::watch;
+
+use super::audit::files::{AuditFiles, AuditFilesError};
+use super::metrics::{IssuerMetrics, Metrics, TransportMetrics};
+use super::objects::dev::Process;
+use super::objects::node::LetIn;
+use super::objects::peers::presence::Presence;
+use super::operations::Operations;
+use super::readiness::{Readiness, item};
+use super::relay::assembly::RelayError;
+use super::transport::Transport;
 
 pub use mesh_port::{LatePort, MeshPort, OpenMeshPort};
 pub use mount::{Kinds, Mount, Part, Phase};

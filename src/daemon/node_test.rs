@@ -6,12 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_identity::Access;
+use omnirelay_identity::own::{IdentityFiles, OwnIdentity};
+use omnirelay_identity::trust::{Trust, Trusted};
 use omnirelay_pki::authority::{Authority, Validity};
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request;
 use omnirelay_pki::trust::Bundle;
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method};
+use omnirelay_settings::Config;
 use omnirelay_store::{MemoryStore, Store};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use rustls::pki_types::CertificateDer;
@@ -24,10 +28,6 @@ use super::objects::certificates::Other;
 use super::objects::certificates::remote::{Ask, RenewalError, issued};
 use super::objects::peers::own_session;
 use super::parts;
-use omnirelay_identity::Access;
-use omnirelay_identity::own::{IdentityFiles, OwnIdentity};
-use omnirelay_identity::trust::{Trust, Trusted};
-use omnirelay_settings::Config;
 
 async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
     let spec = NodeSpec {

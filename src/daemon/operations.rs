@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_host::chance::random_u64;
+use omnirelay_host::wall_clock;
+use omnirelay_registry::Registry;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
@@ -15,9 +18,6 @@ use omnirelay_wire::timestamp::timestamp;
 use tokio::sync::watch;
 use xxhash_rust::xxh64::xxh64;
 
-use omnirelay_host::chance::random_u64;
-use omnirelay_host::wall_clock;
-use omnirelay_registry::Registry;
 use pb::operation::State;
 pub use running::Running;
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use tracing::debug;
-
-use super::objects::peers::presence::Presence;
-use super::objects::peers::verdicts::Verdicts;
 use omnirelay_registry::Registry;
 use omnirelay_registry::confirm::confirm_leases;
 use omnirelay_registry::follow::in_time;
 use omnirelay_registry::heartbeat::{Heard, Pace, beat_heart};
+use tracing::debug;
+
+use super::objects::peers::presence::Presence;
+use super::objects::peers::verdicts::Verdicts;
 
 /// How long the audit record of a new epoch may take.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(2);

@@ -7,10 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use omnirelay_core::time::{Millis, rfc3339, whole_ms};
-use omnirelay_wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
-
 use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::Loss;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
 
 /// What still works while the store has no room.
 const FULL: &str = "the store is full: changes are refused until there is room; nobody loses a session over it, and none \

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, Value};
+use prost_types::DescriptorProto;
 use prost_types::field_descriptor_proto::{Label, Type};
 
 /// One set of protos compiled together, and where its Rust modules will stand.
@@ -281,8 +282,7 @@ fn enveloped_messages(family: &Family, set: &prost_types::FileDescriptorSet) -> 
     let mut enveloped = String::new();
     for file in set.file.iter().filter(|file| family.has(file.package())) {
         for message in &file.message_type {
-            let has = |name: &&&str| message.field.iter().any(|field| field.name() == **name);
-            let fields: Vec<_> = ENVELOPE.iter().filter(has).collect();
+            let fields: Vec<_> = ENVELOPE.iter().filter(|name| has_field(message, name)).collect();
             if fields.len() < 3 {
                 continue;
             }
@@ -313,23 +313,26 @@ fn change_answers(family: &Family, set: &prost_types::FileDescriptorSet) -> Stri
                 .map(move |message| (format!(".{}.{}", file.package(), message.name()), message))
         })
     };
-    let versioned: BTreeMap<String, &prost_types::DescriptorProto> = messages()
+    let versioned: BTreeMap<String, &DescriptorProto> = messages()
         .filter(|(_, message)| {
             message.field.iter().any(|field| field.name() == "version" && field.r#type() == Type::Uint64)
         })
         .collect();
-    let has = |message: &prost_types::DescriptorProto, name: &str| {
-        message.field.iter().any(|field| field.name() == name)
-    };
     let mut answers = String::new();
-    for (name, message) in messages().filter(|(_, message)| CHANGE.iter().all(|field| has(message, field))) {
+    for (name, message) in
+        messages().filter(|(_, message)| CHANGE.iter().all(|name| has_field(message, name)))
+    {
         let single = message.field.iter().filter(|field| field.label() == Label::Optional);
         let shown =
             single.filter_map(|field| Some((field.name(), *versioned.get(field.type_name())?))).next();
         let show = shown.map_or_else(String::new, |(field, shown)| {
-            let created =
-                if has(shown, "created_at") { "shown.created_at.get_or_insert(created_at); " } else { "" };
-            let updated = if has(shown, "updated_at") { "shown.updated_at = Some(updated_at); " } else { "" };
+            let created = if has_field(shown, "created_at") {
+                "shown.created_at.get_or_insert(created_at); "
+            } else {
+                ""
+            };
+            let updated =
+                if has_field(shown, "updated_at") { "shown.updated_at = Some(updated_at); " } else { "" };
             format!("if let Some(shown) = &mut self.{field} {{ shown.version = version; {created}{updated}}}")
         });
         let _ = writeln!(
@@ -346,6 +349,11 @@ fn change_answers(family: &Family, set: &prost_types::FileDescriptorSet) -> Stri
         );
     }
     answers
+}
+
+/// Whether a message has a field of this name.
+fn has_field(message: &DescriptorProto, name: &str) -> bool {
+    message.field.iter().any(|field| field.name() == name)
 }
 
 /// The services of a file that are made for the family.

@@ -1,8 +1,9 @@
 //! What is checked of a host.
 
+use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding, Verdict};
+
 use super::machine::{Clock, DataState, Machine, Port, SocketState, Taken};
 use super::processes::Daemon;
-use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding, Verdict};
 
 pub static CATEGORIES: &[&Category<Examine<Machine>>] = &[&DAEMON, &HOST];
 

@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use omnirelay_core::text::chain;
+use omnirelay_host::data_dir;
+use omnirelay_host::data_dir::disk_space::bytes_free;
+use omnirelay_host::permissions::{is_writable_by_all, mode};
+use omnirelay_host::users::{Uid, user_name};
+use omnirelay_settings::{Config, PeerServiceConfig};
 use omnirelay_store::redis::url::{RedisUrl, Servers};
 use rustix::process::{Resource, getrlimit};
 use tokio::time::timeout;
 
 use super::processes::Daemon;
-use omnirelay_host::data_dir;
-use omnirelay_host::data_dir::disk_space::bytes_free;
-use omnirelay_host::permissions::{is_writable_by_all, mode};
-use omnirelay_host::users::{Uid, user_name};
-use omnirelay_settings::{self as config, Config, PeerServiceConfig};
 
 /// How long a name server may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -124,7 +124,7 @@ pub fn config_in(file: Option<&Path>) -> Option<ConfigFound> {
         Some(path) => path.to_path_buf(),
         None => Some(PathBuf::from(INSTALLED.0)).filter(|path| path.exists())?,
     };
-    let loaded = config::load(Some(&path), std::iter::empty(), &[], &[]);
+    let loaded = omnirelay_settings::load(Some(&path), std::iter::empty(), &[], &[]);
     Some((path, loaded.map(|loaded| loaded.config).map_err(|error| chain(&error))))
 }
 

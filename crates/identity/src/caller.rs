@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use omnirelay_host::chance::random_secret;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
@@ -16,7 +17,6 @@ use tokio::time::Instant;
 use super::bearer::Bearer;
 use super::tls::Shown;
 use super::trust::Standing;
-use omnirelay_host::chance::random_secret;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -518,13 +518,13 @@ impl Caller {
 }
 
 /// What the caller's headers say to the operation, checked.
-pub struct Conditions {
+pub struct RequestConditions {
     pub idempotency_key: Option<String>,
     pub if_match: Option<IfMatch>,
     pub if_none_match: Option<String>,
 }
 
-impl Conditions {
+impl RequestConditions {
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Fault> {
         Ok(Self {
             idempotency_key: idempotency_key(headers)?,

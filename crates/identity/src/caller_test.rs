@@ -49,9 +49,10 @@ fn if_match_takes_each_spelling_of_a_version() {
 
 #[test]
 fn a_header_that_must_be_single_is_refused_twice() {
-    let fault = Conditions::from_headers(&headers(&[("idempotency-key", "a"), ("idempotency-key", "b")]))
-        .err()
-        .unwrap();
+    let fault =
+        RequestConditions::from_headers(&headers(&[("idempotency-key", "a"), ("idempotency-key", "b")]))
+            .err()
+            .unwrap();
     assert_eq!(fault.code, Code::InvalidArgument);
     assert!(fault.message.contains("idempotency-key") && fault.message.contains("more than once"));
 }

@@ -12,36 +12,12 @@ use tower::Service as _;
 
 use super::*;
 use crate::client::{Believes, Servers};
-use crate::own::OwnIdentity;
+use crate::lab::{authority, node};
 use crate::tls::Tls;
 use crate::trust::{Refused, Trust, unix_now};
 
 const HOUR: i64 = 3600;
 const SOON: Duration = Duration::from_secs(5);
-
-fn authority() -> Authority {
-    let validity = Validity { not_before: unix_now() - HOUR, not_after: unix_now() + HOUR };
-    Authority::root("mesh.test".parse().unwrap(), validity).unwrap()
-}
-
-/// A node that this authority has certified, and believes it.
-fn node(root: &Authority, id: &str) -> Arc<Trust> {
-    let key = Key::make().unwrap();
-    let mut names = Names::default();
-    names.add("localhost");
-    let id = format!("spiffe://mesh.test/mesh/default/worker/{id}").parse().unwrap();
-    let request = omnirelay_pki::request::Request::make(&key, Some(&id), &names).unwrap();
-    let request = omnirelay_pki::request::Request::read(&request).unwrap();
-    let issued = root.issue(&request, &id, &names, root.validity()).unwrap();
-    let own = OwnIdentity::of(&key, vec![issued.der, root.certificate().clone()]).unwrap();
-    let trust = Arc::new(Trust::default());
-    trust.update(|trusted| {
-        trusted.bundle = Some(Bundle::of(vec![root.certificate().clone()]).unwrap());
-        trusted.cluster = "default".to_owned();
-        trusted.own = Some(Arc::new(own));
-    });
-    trust
-}
 
 /// Where a node listens, says back what it hears, and ends no connection.
 async fn listening(of: &Arc<Trust>, tasks: &mut JoinSet<()>) -> Uri {

@@ -6,9 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use zeroize::Zeroizing;
-
 use omnirelay_host::permissions::{EVERYBODY, mode};
+use zeroize::Zeroizing;
 
 /// Longer files are neither certificates nor keys.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

@@ -13,6 +13,9 @@ pub mod files;
 pub mod handshake;
 pub mod handshake_budget;
 pub mod host_door;
+#[cfg(any(test, feature = "testing"))]
+#[expect(clippy::unwrap_used, reason = "of tests")]
+pub mod lab;
 pub mod named_server;
 pub mod operator_files;
 pub mod own;

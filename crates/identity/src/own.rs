@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use omnirelay_core::secret_file::secret_of;
+use omnirelay_host::chance::random_secret;
+use omnirelay_host::permissions::{Unsafe, check_private};
 use omnirelay_pki::certificate::{Certificate, CertificateError, to_pem};
 use omnirelay_pki::key::{Fingerprint, Key, KeyError};
 use omnirelay_pki::sealed::{SealError, SealingKey};
@@ -18,8 +20,6 @@ use zeroize::Zeroizing;
 
 use super::files::{Stamp, read_open};
 use super::operator_files::OperatorFiles;
-use omnirelay_host::chance::random_secret;
-use omnirelay_host::permissions::{Unsafe, check_private};
 
 /// The folder of a node's identity in its data directory.
 pub const IDENTITY_FOLDER: &str = "identity";

@@ -7,15 +7,14 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use omnirelay_host::permissions::{is_own, is_writable_by_all, is_writable_by_group, mode};
+use omnirelay_host::users::group_id;
 use rustix::fs::{Mode, OFlags, fchmod, open};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 use tracing::warn;
-
-use omnirelay_host::permissions::{is_own, is_writable_by_all, is_writable_by_group, mode};
-use omnirelay_host::users::group_id;
 
 /// The longest path that the system has room for, in bytes.
 pub const PATH_BYTES_MAX: usize = 107;

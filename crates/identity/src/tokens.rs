@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::secret_file::without_mark;
+use omnirelay_host::chance::random_secret;
+use omnirelay_host::permissions::{Unsafe, check_private};
 use omnirelay_store::whole_file::write_whole;
 
 use super::caller::{Scope, Scopes};
 use super::host_door::of_door;
 use super::proof::Token;
-use omnirelay_host::chance::random_secret;
-use omnirelay_host::permissions::{Unsafe, check_private};
 
 /// The file in the data directory, and the name of the token that is made there.
 pub const FILE: &str = "control-token";

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use omnirelay_core::spiffe::{Holder, SpiffeId};
+use omnirelay_host::wall_clock;
 use omnirelay_pki::certificate::{Certificate, key_of};
 use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::revocation::{Revocations, Revoked};
@@ -15,7 +16,6 @@ use tokio::sync::watch;
 
 use super::own::OwnIdentity;
 use super::pins::Pins;
-use omnirelay_host::wall_clock;
 
 /// How long what is under way may take to be answered before a connection is cut.
 pub const LAST_ANSWER: Duration = Duration::from_millis(100);

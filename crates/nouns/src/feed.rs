@@ -8,6 +8,11 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::since::{Since, Start};
+use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
+use omnirelay_registry::watch::{Parts, ResetReason, Step, Watch, WatchEvent};
 use omnirelay_store::{Kind, Revision};
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
@@ -18,11 +23,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use self::recent::{EventId, Recent};
-use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::since::{Since, Start};
-use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
-use omnirelay_registry::watch::{Parts, ResetReason, Step, Watch, WatchEvent};
 
 mod recent;
 

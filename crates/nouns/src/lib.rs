@@ -1,28 +1,27 @@
 //! What services over records are made of: requests for changes, lists, watches, topics, envelopes.
 
-pub mod asked;
 pub mod feed;
 pub mod listing;
 pub mod merge;
+pub mod request;
 pub mod serve;
 pub mod topic;
 
 // What the macro of `serve` names.
+use omnirelay_core::text::is_unseen;
 #[doc(hidden)]
 pub use omnirelay_wire as wire;
-
-use omnirelay_core::text::is_unseen;
 use omnirelay_wire::envelope::Envelope;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::Timestamp;
-pub use omnirelay_wire::timestamp::timestamp;
-use tonic::{Request, Response};
 
 use omnirelay_identity::caller::{Caller, IfMatch};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::View;
+pub use omnirelay_wire::timestamp::timestamp;
+use tonic::{Request, Response};
 
 /// The version of the JSON documents; additions do not change it.
 pub const SCHEMA_VERSION: &str = "v1";

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::{Reading, View, ViewRecord};
 use omnirelay_store::Kind;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use prost::Message;
 use serde::{Deserialize, Serialize};
-
-use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::view::{Reading, View, ViewRecord};
 
 const TOKEN_BYTES_MAX: usize = 2048;
 /// How large the items of one page may be together, in bytes as gRPC has them: its clients take messages of 4 MiB unless they

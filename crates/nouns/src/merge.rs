@@ -5,11 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use omnirelay_store::{Kind, StoreError};
-
 use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::ToRestore;
 use omnirelay_registry::view::ViewRecord;
+use omnirelay_store::{Kind, StoreError};
 
 /// What becomes of a lost record.
 #[derive(Clone, Debug, PartialEq, Eq)]

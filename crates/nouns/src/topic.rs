@@ -3,13 +3,13 @@
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use omnirelay_identity::caller::Scope;
+use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
+use omnirelay_registry::watch::Step;
 use omnirelay_store::Kind;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 
 use crate::feed::{Frame, Noun, Shown};
-use omnirelay_identity::caller::Scope;
-use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
-use omnirelay_registry::watch::Step;
 
 /// What happens to records of most kinds.
 pub const CHANGES: &[&str] = &["added", "modified", "removed"];

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::audit_seal::mac::MacKey;
+use omnirelay_host::chance::random_u64;
 use omnirelay_store::{Kind, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 use xxhash_rust::xxh64::xxh64;
 
 use super::view::ViewEntry;
-use omnirelay_decisions::audit_seal::mac::MacKey;
-use omnirelay_host::chance::random_u64;
 
 /// Audit records; not mirrored, because there are many and few are read.
 pub const AUDIT: Kind = Kind::of("audit");

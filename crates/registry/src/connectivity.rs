@@ -4,11 +4,10 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_host::wall_clock;
 use omnirelay_store::{Epoch, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-
-use omnirelay_host::wall_clock;
 
 /// When the store answered last, and what it said.
 #[derive(Clone, Copy)]

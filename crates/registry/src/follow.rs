@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_host::log::FaultLimiter;
 use omnirelay_store::{
     Beat, CommitError, Epoch, Kind, Leases, LogEntry, LogPage, PAGE_MAX, Pulse, Record, Revision, Scan,
     Store, StoreError, Version,
@@ -15,7 +16,6 @@ use tracing::{debug, info, warn};
 use super::Registry;
 use super::backoff::Failures;
 use super::view::{Applied, Head, LoadedRecords, View, ViewRecord};
-use omnirelay_host::log::FaultLimiter;
 
 /// How long one call may wait for the log to grow.
 const LOG_WAIT: Duration = Duration::from_secs(20);

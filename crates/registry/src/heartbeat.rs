@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_host::log::FaultLimiter;
 use omnirelay_store::{Beat, Epoch, GroupRef, Pulse, StoreError};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::Registry;
 use super::held_groups::GroupsByValidity;
-use omnirelay_host::log::FaultLimiter;
 
 /// How long a pulse may go unanswered before the store counts as silent. A little more than a store
 /// waits for its server (400 ms): a pulse that is dropped before that leaves the store in the belief

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use omnirelay_decisions::signed_record::split;
 use omnirelay_store::{
     AcceptedLoss, Beat, ClockReset, Commit, CommitError, Committed, Confirmation, Credentials, Epoch,
     Expelled, GroupRef, Housekept, IdempotencyKey, Kind, Leases, LogPage, OpenGroup, Opened, Pulse,
@@ -19,8 +20,6 @@ use omnirelay_wire::descriptors;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::{DescriptorPool, DynamicMessage, MapKey, MessageDescriptor, ReflectMessage as _, Value};
-
-use omnirelay_decisions::signed_record::split;
 
 /// What the value of each kind is.
 const VALUES: [(&str, &str); 18] = [

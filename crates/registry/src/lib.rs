@@ -52,6 +52,8 @@ use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_decisions::audit_seal::mac::MacKey;
+use omnirelay_host::log::FaultLimiter;
 use omnirelay_store::{
     Commit, CommitError, Committed, Epoch, Kind, LogEntry, LogPage, Retention, Revision, Store, StoreError,
 };
@@ -66,8 +68,6 @@ use confirm::Confirmations;
 use cursor::Cursor;
 use epoch_loss::{Losses, RestoredKind};
 use held_groups::HeldGroups;
-use omnirelay_decisions::audit_seal::mac::MacKey;
-use omnirelay_host::log::FaultLimiter;
 use refresh::Refreshes;
 use ttl_records::Beginnings;
 use view::{Applied, View};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
+use omnirelay_identity::caller::{Caller, IfMatch};
 use omnirelay_store::{
     CommitError, Committed, Epoch, Idempotency, IdempotencyKey, Kind, LogEntry, Record, RecordId, Revision,
     StoreError, Write,
@@ -26,7 +27,6 @@ use super::cursor::Cursor;
 use super::follow::in_time;
 use super::record::Deed;
 use super::refusal::{commit_fault, internal, store_fault, unavailable};
-use omnirelay_identity::caller::{Caller, IfMatch};
 use refused::{Refused, patience, refuse_decided, unexpected};
 
 /// How often a mutation decides, and how often it waits for the view.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use omnirelay_identity::caller::{Caller, IfMatch};
 use omnirelay_scripted::{Faulty, Ill, Method, PausedClock, memory};
 use omnirelay_store::{Commit, Committed, Kind, MemoryStore, Pulse, RecordId, Store, Version, Write};
 use omnirelay_wire::fault::{Code, Fault};
@@ -20,7 +21,6 @@ use super::heartbeat::Pace;
 use super::lab::LabRegistry;
 use super::mutate::{ChangeForm, Decision, Mutation};
 use super::view::Applied;
-use omnirelay_identity::caller::{Caller, IfMatch};
 
 const THING: Kind = Kind::of("thing");
 static MIRRORED: [Kind; 1] = [THING];

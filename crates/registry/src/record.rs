@@ -1,11 +1,11 @@
 //! What a caller did that no record of a mirrored kind tells of.
 
+use omnirelay_identity::caller::Caller;
 use omnirelay_store::{CommitError, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
 use super::Registry;
 use super::act::{Act, Authority, Plan};
-use omnirelay_identity::caller::Caller;
 
 /// What is to be recorded.
 pub struct Deed<'a> {

@@ -1,12 +1,12 @@
 //! Why a mutation was not carried out, as its caller is told.
 
 use omnirelay_core::text::chain;
+use omnirelay_identity::caller::IfMatch;
 use omnirelay_store::{CommitError, StoreError, Version};
 use omnirelay_wire::fault::{Code, Fault};
 use omnirelay_wire::reasons;
 
 use super::mutate::Mutation;
-use omnirelay_identity::caller::IfMatch;
 
 pub(super) fn internal(mutation: &Mutation<'_>) -> Fault {
     Fault::new(reasons::INTERNAL, format!("cannot carry out {}", mutation.action))

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use omnirelay_decisions::signed_record::{RecordName, RecordSigners, SignedParts, join, split};
+use omnirelay_host::wall_clock;
 use omnirelay_store::{Precondition, RecordId, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{RecordSignature, WrittenRecord};
@@ -11,8 +13,6 @@ use ring::digest::{SHA256, digest};
 use super::Registry;
 use super::act::Plan;
 use super::view::{AuthorityFollowing, RecordSigning, ToSign};
-use omnirelay_decisions::signed_record::{RecordName, RecordSigners, SignedParts, join, split};
-use omnirelay_host::wall_clock;
 
 /// What an audit record says of a signed record that is written.
 fn written_record(id: &RecordId, value: &Bytes) -> WrittenRecord {

@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{Instant, timeout, timeout_at};
-
-pub use error::LifeError;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_store::{
     CommitError, Epoch, Group, GroupId, GroupRef, Opened, Precondition, RecordId, StoreError, Version, Write,
 };
 use omnirelay_wire::fault::Fault;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, timeout, timeout_at};
+
+pub use error::LifeError;
 
 use super::Registry;
 use super::act::{Act, Authority, Plan};

@@ -21,6 +21,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
+use omnirelay_core::time::Millis;
+use omnirelay_store::{
+    Beat, Change, Epoch, Grace, Group, GroupId, GroupRef, Kind, Lease, LogEntry, Record, RecordId, Revision,
+};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -36,11 +40,6 @@ use records::{List, Records};
 pub(super) use signed::ToSign;
 pub use signed::{AuthorityFollowing, RecordIssuers, RecordSigning, RefusedRecord, VerifiedSignatures};
 pub use tenancy::Tenancy;
-
-use omnirelay_core::time::Millis;
-use omnirelay_store::{
-    Beat, Change, Epoch, Grace, Group, GroupId, GroupRef, Kind, Lease, LogEntry, Record, RecordId, Revision,
-};
 
 use super::connectivity::Connectivity;
 use super::cursor::Cursor;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Config, Span};
 use omnirelay_core::text::chain;
 use omnirelay_host::log::{self, LogConfig};
+
+use super::{Config, Span};
 
 /// The key of a setting that cannot be so, and why.
 pub type Invalid = (&'static str, String);

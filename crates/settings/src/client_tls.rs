@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
+use omnirelay_identity::trust::Trust;
 use serde::{Deserialize, Serialize};
 
 use super::check::Invalid;
-use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
-use omnirelay_identity::trust::Trust;
 
 /// Whom such a client believes, and what it shows. All of it is looked at anew for each connection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -6,11 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use omnirelay_identity::socket::PATH_BYTES_MAX;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::check::{Invalid, Section, count, is_host, within};
 use super::{Config, RateLimitConfig, Span};
-use omnirelay_identity::socket::PATH_BYTES_MAX;
 
 /// The port of the API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

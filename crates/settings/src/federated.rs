@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_core::text::shown;
+use omnirelay_identity::federation::Named;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, is_host_and_port};
-use omnirelay_identity::federation::Named;
 
 const KEY: &str = "security.federatedClusters";
 /// The most clusters that are named.

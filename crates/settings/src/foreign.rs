@@ -2,11 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 
+use omnirelay_core::names::nearest_id;
 use serde_json::Value;
 
 use super::ConfigError;
 use super::check::is_host_and_port;
-use omnirelay_core::names::nearest_id;
 
 const REDIS_ADDR: &str = "REDIS_ADDR";
 const REDIS_PASSWORD: &str = "REDIS_PASSWORD";

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::Config;
 use omnirelay_host::permissions::open_to_everybody;
+
+use super::Config;
 
 impl Config {
     /// The files of private keys that are used as they are, each by the key of the configuration that names it. An identity

@@ -51,6 +51,7 @@ pub use leadership::{LeadershipConfig, ScopeConfig, ShardsConfig};
 pub use mesh::MeshConfig;
 pub use node::NodeConfig;
 pub use oidc::OidcConfig;
+use omnirelay_host::log::LogConfig;
 pub use peers::PeersConfig;
 pub use rate_limit::RateLimitConfig;
 pub use registers::{PeerServiceConfig, PeerServiceError, RegistersConfig, peer_service};
@@ -71,8 +72,6 @@ pub use sinks::http_sink_url;
 pub use span::Span;
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
 pub use transport::TransportConfig;
-
-use omnirelay_host::log::LogConfig;
 
 /// Everything that can be set. Durations are written with their unit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
+use omnirelay_identity::pins::{Pin, Pins};
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, Section, is_host_and_port};
 use super::{Config, GossipConfig, LeadershipConfig, ShardingConfig};
-use omnirelay_identity::pins::{Pin, Pins};
 
 /// How many certificates can be pinned.
 const PINS_MAX: usize = 64;

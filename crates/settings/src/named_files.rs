@@ -2,11 +2,11 @@
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_identity::tokens;
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::redis::url::RedisUrl;
 
 use super::{ConfigError, Loaded};
-use omnirelay_identity::tokens;
 
 impl Loaded {
     /// The Redis store that is configured, with what its files hold; `None` for another store.

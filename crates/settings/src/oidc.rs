@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use omnirelay_identity::bearer::oidc::{KeysAt, Settings};
 use omnirelay_pki::jwt::Algorithm;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::check::Invalid;
 use super::span::Span;
-use omnirelay_identity::bearer::oidc::{KeysAt, Settings};
 
 const LIFETIME_MIN: Duration = Duration::from_secs(60);
 const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -1,9 +1,9 @@
 //! How often callers may call.
 
+use omnirelay_identity::buckets::{CallRates, Rate};
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, count};
-use omnirelay_identity::buckets::{CallRates, Rate};
 
 const PER_SECOND_MAX: usize = 1_000_000;
 const BURST_MAX: usize = 10_000_000;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use omnirelay_core::names::{ID_BYTES_MAX, check_id};
+
 use super::check::{Invalid, Section, count, is_host, is_host_and_port, within};
 use super::client_tls::ClientTlsKeys;
 use super::{AeroRegistryConfig, ClientTlsConfig, Config, RelayConfig, RelayRegistryConfig, Span};
-use omnirelay_core::names::{ID_BYTES_MAX, check_id};
 
 const MIB: usize = 1024 * 1024;
 

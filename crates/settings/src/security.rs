@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_decisions::join_policy;
+use omnirelay_identity::bound::{Given, PRINCIPAL_BYTES_MAX, is_bound};
+use omnirelay_identity::caller::{Scope, Scopes};
+use omnirelay_identity::federation::Named;
 use omnirelay_wire::pb::omnirelay::security::v1::JoinPolicy;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, Section};
 use super::federated::named;
 use super::{Config, FederatedClusterConfig, OidcConfig};
-use omnirelay_decisions::join_policy;
-use omnirelay_identity::bound::{Given, PRINCIPAL_BYTES_MAX, is_bound};
-use omnirelay_identity::caller::{Scope, Scopes};
-use omnirelay_identity::federation::Named;
 
 /// How many bindings a file may name.
 const BINDINGS_MAX: usize = 256;

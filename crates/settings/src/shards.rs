@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use omnirelay_decisions::shards::load::check_thresholds;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::LoadThresholds;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::check::{Invalid, within};
 use super::sinks::without_query;
 use super::span::Span;
-use omnirelay_decisions::shards::load::check_thresholds;
 
 /// The most that can be set: the records of all shards are in the memory of each daemon.
 const SHARDS_MAX: usize = 1_000_000;

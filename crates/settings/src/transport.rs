@@ -2,14 +2,14 @@
 
 use omnirelay_core::text::shown;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::transport_policy::{
+    self, CONTROL_PLANE, EDGE, Encoding, MESH_INTERNAL, Pairing, Transport,
+};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, Section};
 use super::{Config, ConfigError, Loaded};
-use omnirelay_decisions::transport_policy::{
-    self, CONTROL_PLANE, EDGE, Encoding, MESH_INTERNAL, Pairing, Transport,
-};
 
 const POLICY: &str = "transport.policy";
 const ENDPOINTS: &str = "transport.endpoints";

@@ -8,6 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use omnirelay_identity::caller::RequestId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::problem::{self, Problem};
 use omnirelay_wire::reasons::Reason;
@@ -15,7 +16,6 @@ use omnirelay_wire::reasons::Reason;
 use super::accept::weight;
 use super::in_flight::InFlight;
 use super::pipeline::stamp;
-use omnirelay_identity::caller::RequestId;
 
 /// Smaller answers are not worth compressing.
 const GZIP_BYTES_MIN: usize = 1024;

@@ -10,13 +10,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use omnirelay_identity::caller::PeerInfo;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
 use crate::{OMNIRELAY, Surface};
-use omnirelay_identity::caller::PeerInfo;
 
 /// The symbols of the two shortest codes of HPACK and of the third, in the order of their codes.
 const FIVE: &str = "012aceiost";

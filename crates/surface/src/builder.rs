@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use http::{HeaderValue, Request, Response};
+use omnirelay_identity::authenticate::{Authenticator, Hosts, Loopback};
+use omnirelay_identity::buckets::CallRates;
+use omnirelay_identity::caller::RequestIds;
 use omnirelay_wire::bounded::Bounded;
 use tokio::sync::watch;
 use tonic::body::Body;
@@ -22,9 +25,6 @@ use super::rates::Rates;
 use super::reflection::Reflection;
 use super::routes::Routes;
 use super::{Parts, Surface};
-use omnirelay_identity::authenticate::{Authenticator, Hosts, Loopback};
-use omnirelay_identity::buckets::CallRates;
-use omnirelay_identity::caller::RequestIds;
 
 /// Why a surface cannot be built: always a mistake in a definition, found at start.
 #[derive(Debug, thiserror::Error)]

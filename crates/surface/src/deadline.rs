@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
+use omnirelay_identity::caller::{Caller, refused};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::time::Instant;
-
-use omnirelay_identity::caller::{Caller, refused};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const OMNIRELAY_TIMEOUT: HeaderName = HeaderName::from_static("omnirelay-timeout");

@@ -9,6 +9,8 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use omnirelay_core::text::chain;
+use omnirelay_identity::caller::Protocol;
+use omnirelay_identity::caller::{Caller, PeerInfo, REQUEST_ID, RequestId};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::json::JsonError;
 use omnirelay_wire::reasons;
@@ -29,8 +31,6 @@ use super::query;
 use super::routes::{Binding, BodyRule, Choice};
 use super::shape::{Place, fit_field, fit_message};
 use super::sse::EventStream;
-use omnirelay_identity::caller::Protocol;
-use omnirelay_identity::caller::{Caller, PeerInfo, REQUEST_ID, RequestId};
 
 /// Set by an operation whose answer the caller has seen already.
 const NOT_MODIFIED: HeaderName = HeaderName::from_static("omnirelay-not-modified");

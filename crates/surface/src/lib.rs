@@ -55,6 +55,9 @@ use bytes::Bytes;
 use http::header::{ALLOW, ALT_SVC, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
+use omnirelay_core::spiffe::SpiffeId;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 use tonic::body::Body;
 use tonic_health::server::HealthReporter;
 use tower::ServiceExt as _;
@@ -67,10 +70,6 @@ pub use openapi::openapi;
 pub use quic::{Beside, serve_quic};
 pub use serve::{Drained, Limits, serve, serve_with};
 pub use unix::serve_unix;
-
-use omnirelay_core::spiffe::SpiffeId;
-use omnirelay_wire::fault::Fault;
-use omnirelay_wire::reasons;
 
 use omnirelay_identity::authenticate::Hosts;
 use omnirelay_identity::caller::{PeerInfo, Protocol, RequestId, RequestIds};

@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use omnirelay_wire::fault::Fault;
-use omnirelay_wire::reasons;
-
 use omnirelay_host::log::{LogLimiter, Turn};
 use omnirelay_identity::caller::RequestId;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 
 /// How often, of each sort.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use omnirelay_identity::caller::Scope;
 use omnirelay_wire::descriptors::without_source_info;
 use omnirelay_wire::json::MethodJson;
 use prost_reflect::{
@@ -12,7 +13,6 @@ use prost_reflect::{
 use super::SurfaceError;
 use super::dialect::Dialect;
 use super::own_node::OwnNode;
-use omnirelay_identity::caller::Scope;
 
 /// The descriptors of some services, and the JSON converters of their methods.
 #[derive(Clone, Copy)]

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Response};
 use omnirelay_core::spiffe::SpiffeId;
+use omnirelay_host::log::Turn;
+use omnirelay_identity::caller::{Protocol, RequestId};
+use omnirelay_identity::handshake::Cause;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tonic::body::Body;
@@ -14,9 +17,6 @@ use tonic::body::Body;
 use super::lines::{Lines, is_refusal};
 use super::method::Method;
 use super::pipeline::{Pipeline, fault_response, grpc_code};
-use omnirelay_host::log::Turn;
-use omnirelay_identity::caller::{Protocol, RequestId};
-use omnirelay_identity::handshake::Cause;
 
 /// Hears of every finished call, on the task that served it: it must not wait.
 pub trait RequestObserver: Send + Sync + 'static {

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
+use omnirelay_identity::caller::{Caller, Principal, Scope};
 use omnirelay_wire::fault::Fault;
 use prost::DecodeError;
 use prost::encoding::{DecodeContext, decode_key, skip_field, string};
@@ -16,7 +17,6 @@ use super::body::gunzip;
 use super::deadline;
 use super::method::Method;
 use super::pipeline::{Pipeline, missing_scope};
-use omnirelay_identity::caller::{Caller, Principal, Scope};
 
 /// Where a request says that it concerns no other node than the one that is asked.
 pub(super) enum OwnNode {

@@ -12,6 +12,14 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
+use omnirelay_host::stalls::doing;
+use omnirelay_identity::authenticate::Authenticator;
+use omnirelay_identity::caller::Protocol;
+use omnirelay_identity::caller::{
+    Caller, PeerInfo, Principal, Proof, REQUEST_ID, RequestConditions, RequestId, Scope, Scopes,
+    generated_key,
+};
+use omnirelay_identity::trust::{LAST_ANSWER, Standing};
 use omnirelay_wire::bounded::Bounded;
 use omnirelay_wire::codec::{oversized, undecodable};
 use omnirelay_wire::fault::Fault;
@@ -31,13 +39,6 @@ use super::observe::{RequestObserver, Watched};
 use super::own_node::principal_of;
 use super::rates::Rates;
 use super::received::{self, Received};
-use omnirelay_host::stalls::doing;
-use omnirelay_identity::authenticate::Authenticator;
-use omnirelay_identity::caller::Protocol;
-use omnirelay_identity::caller::{
-    Caller, Conditions, PeerInfo, Principal, Proof, REQUEST_ID, RequestId, Scope, Scopes, generated_key,
-};
-use omnirelay_identity::trust::{LAST_ANSWER, Standing};
 
 /// Says which version of the daemon answers.
 pub(super) const SERVER_VERSION: (HeaderName, HeaderValue) = (
@@ -275,7 +276,7 @@ impl Pipeline {
                 }
             }
         }
-        let conditions = Conditions::from_headers(headers)?;
+        let conditions = RequestConditions::from_headers(headers)?;
         let unnamed = self.names_changes && method.mutates() && conditions.idempotency_key.is_none();
         let provisional = if method.mutates() { self.authenticator.provisional(&principal) } else { None };
         Ok(Some(Caller {

@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Version};
+use omnirelay_identity::caller::PeerInfo;
+use omnirelay_identity::handshake::{Cause, Noted, Unshaken};
+use omnirelay_identity::handshake_budget::Attempt;
+use omnirelay_identity::tls::{Shown, Tls};
+use omnirelay_identity::trust::Trusted;
 use omnirelay_pki::trust::CHAIN_BYTES_MAX;
 use omnirelay_transport::handshake_bytes::HANDSHAKE_BYTES_MAX;
 use omnirelay_transport::{h3, quic};
@@ -17,11 +22,6 @@ use tonic::body::Body;
 use super::Surface;
 use super::places::{Place, host_of};
 use super::serve::{Door, Drained, Limits, Line, drain, until_out};
-use omnirelay_identity::caller::PeerInfo;
-use omnirelay_identity::handshake::{Cause, Noted, Unshaken};
-use omnirelay_identity::handshake_budget::Attempt;
-use omnirelay_identity::tls::{Shown, Tls};
-use omnirelay_identity::trust::Trusted;
 
 /// A chain that is taken over TCP is taken over QUIC.
 const _: () = assert!(CHAIN_BYTES_MAX + 4096 <= HANDSHAKE_BYTES_MAX);

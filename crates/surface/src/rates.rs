@@ -4,11 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_wire::fault::Fault;
-use omnirelay_wire::reasons;
-
 use omnirelay_identity::buckets::{Buckets, CallRates, network};
 use omnirelay_identity::caller::{PeerInfo, federated_kin};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
 
 /// Counts the calls of each. Without rates nobody is counted.
 #[derive(Default)]

@@ -5,43 +5,14 @@ use std::time::Duration;
 
 use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
 use omnirelay_identity::connector::OwnHttp;
-use omnirelay_identity::own::OwnIdentity;
+use omnirelay_identity::lab::{authority, node};
 use omnirelay_identity::tls::Tls;
-use omnirelay_identity::trust::{Trust, unix_now};
-use omnirelay_pki::authority::{Authority, Validity};
-use omnirelay_pki::certificate::Names;
-use omnirelay_pki::key::Key;
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::revocation::Revoked;
-use omnirelay_pki::trust::Bundle;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-const HOUR: i64 = 3600;
 const SOON: Duration = Duration::from_secs(5);
-
-fn authority() -> Authority {
-    let validity = Validity { not_before: unix_now() - HOUR, not_after: unix_now() + HOUR };
-    Authority::root("mesh.test".parse().unwrap(), validity).unwrap()
-}
-
-/// A node that this authority has certified, and believes it.
-fn node(root: &Authority, id: &str) -> Arc<Trust> {
-    let key = Key::make().unwrap();
-    let mut names = Names::default();
-    names.add("localhost");
-    let id = format!("spiffe://mesh.test/mesh/default/worker/{id}").parse().unwrap();
-    let request = omnirelay_pki::request::Request::make(&key, Some(&id), &names).unwrap();
-    let request = omnirelay_pki::request::Request::read(&request).unwrap();
-    let issued = root.issue(&request, &id, &names, root.validity()).unwrap();
-    let own = OwnIdentity::of(&key, vec![issued.der, root.certificate().clone()]).unwrap();
-    let trust = Arc::new(Trust::default());
-    trust.update(|trusted| {
-        trusted.bundle = Some(Bundle::of(vec![root.certificate().clone()]).unwrap());
-        trusted.cluster = "default".to_owned();
-        trusted.own = Some(Arc::new(own));
-    });
-    trust
-}
 
 /// Whoever posts has the connection of before only as long as its other end is somebody.
 #[tokio::test]

@@ -13,6 +13,11 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use omnirelay_host::log::{LogLimiter, Turn};
+use omnirelay_identity::caller::PeerInfo;
+use omnirelay_identity::handshake::{Cause, Unshaken};
+use omnirelay_identity::handshake_budget::Attempt;
+use omnirelay_identity::tls::{Shaken, Shown, Tls};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::problem::{CONTENT_TYPE, Problem};
 use omnirelay_wire::reasons;
@@ -27,11 +32,6 @@ use super::leftover;
 use super::places::{Place, Places, host_of};
 use super::preface::{self, Peek, Version};
 use super::unread::{self, Metered, Unread};
-use omnirelay_host::log::{LogLimiter, Turn};
-use omnirelay_identity::caller::PeerInfo;
-use omnirelay_identity::handshake::{Cause, Unshaken};
-use omnirelay_identity::handshake_budget::Attempt;
-use omnirelay_identity::tls::{Shaken, Shown, Tls};
 
 /// What one listener allows.
 #[derive(Clone, Copy, Debug)]

@@ -11,6 +11,7 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use omnirelay_core::text::is_unseen;
+use omnirelay_identity::caller::RequestId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::fields::{Value, fields};
 use omnirelay_wire::json::JsonError;
@@ -23,7 +24,6 @@ use xxhash_rust::xxh64::xxh64;
 use super::accept::Form;
 use super::frame::Frames;
 use super::routes::Binding;
-use omnirelay_identity::caller::RequestId;
 
 /// How long a client waits before it reconnects, in milliseconds.
 const RETRY: &str = "retry: 2000\n\n";

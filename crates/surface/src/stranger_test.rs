@@ -4,7 +4,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use omnirelay_pki::authority::{Authority, Validity};
+use omnirelay_identity::buckets::Rate;
+use omnirelay_identity::client::{Believes, OwnClient, Shows};
+use omnirelay_identity::handshake::Cause;
+use omnirelay_identity::handshake_budget::HandshakeBudget;
+use omnirelay_identity::lab::authority;
+use omnirelay_identity::own::OwnIdentity;
+use omnirelay_identity::tls::Tls;
+use omnirelay_identity::trust::Trust;
+use omnirelay_pki::authority::Authority;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
@@ -21,13 +29,6 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::{FailedHandshake, FinishedCall, RequestObserver};
-use omnirelay_identity::buckets::Rate;
-use omnirelay_identity::client::{Believes, OwnClient, Shows};
-use omnirelay_identity::handshake::Cause;
-use omnirelay_identity::handshake_budget::HandshakeBudget;
-use omnirelay_identity::own::OwnIdentity;
-use omnirelay_identity::tls::Tls;
-use omnirelay_identity::trust::{Trust, unix_now};
 
 /// How many handshakes may come to nothing.
 const FEW: u8 = 4;
@@ -57,11 +58,6 @@ impl Told {
         let told = tokio::time::timeout(AT_LAST, all).await;
         told.unwrap_or_else(|_| panic!("{times} of {cause:?}: {:?}", self.0.lock().unwrap()));
     }
-}
-
-fn authority() -> Authority {
-    let validity = Validity { not_before: unix_now() - 3600, not_after: unix_now() + 3600 };
-    Authority::root("mesh.test".parse().unwrap(), validity).unwrap()
 }
 
 /// A node that `by` has certified, shows `besides` as well, and believes `root`.

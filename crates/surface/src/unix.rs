@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use hyper_util::server::graceful::Watcher;
+use omnirelay_host::users::{Uid, user_name};
+use omnirelay_identity::caller::PeerInfo;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::Surface;
 use super::authority::SocketAuthority;
 use super::preface::Version;
 use super::serve::{Door, Drained, Limits, Line, accept_all, begun, speak};
-use omnirelay_host::users::{Uid, user_name};
-use omnirelay_identity::caller::PeerInfo;
 
 /// As [`super::serve`], for users of this host: each connection is of the user that has made it.
 pub async fn serve_unix(

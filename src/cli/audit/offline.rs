@@ -7,6 +7,10 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use omnirelay_decisions::audit_record::readable;
+use omnirelay_decisions::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
+use omnirelay_decisions::audit_seal::trail::{Trail, keep, told};
+use omnirelay_decisions::audit_seal::{ChainId, PUBLIC_KEY_BYTES, Stored, fingerprint, open};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::SnapshotRecord;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
@@ -18,10 +22,6 @@ use sha2::{Digest as _, Sha256};
 use super::export::end_line;
 use crate::frame::error::CliError;
 use crate::frame::saved_lines::LINE_BYTES_MAX;
-use omnirelay_decisions::audit_record::readable;
-use omnirelay_decisions::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
-use omnirelay_decisions::audit_seal::trail::{Trail, keep, told};
-use omnirelay_decisions::audit_seal::{ChainId, PUBLIC_KEY_BYTES, Stored, fingerprint, open};
 use pb::audit_export_item::Item;
 
 /// How far the clock of a record may be behind that of the head of its export.

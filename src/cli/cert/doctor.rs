@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
+use omnirelay_doctor::certificate::checks::{CATEGORIES, CATEGORY};
+use omnirelay_doctor::certificate::papers::{Papers, Places};
+use omnirelay_host::data_dir;
+use omnirelay_identity::own::IDENTITY_FOLDER;
 use omnirelay_wire::fault::Exit;
 
 use crate::check::report::{self, Report, Row};
@@ -12,10 +16,6 @@ use crate::frame::error::CliError;
 use crate::frame::rpc::Leaf;
 use crate::frame::session::Session;
 use crate::frame::time;
-use omnirelay_doctor::certificate::checks::{CATEGORIES, CATEGORY};
-use omnirelay_doctor::certificate::papers::{Papers, Places};
-use omnirelay_host::data_dir;
-use omnirelay_identity::own::IDENTITY_FOLDER;
 
 pub const LEAF: Leaf = Leaf::read("cert doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
 

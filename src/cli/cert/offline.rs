@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_core::text::chain;
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::authority::{Authority, AuthorityError, Validity};
 use omnirelay_pki::certificate::to_pem;
 use omnirelay_pki::key::Key;
@@ -17,7 +18,6 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::files::{make_folder, put, read_key};
 use crate::frame::error::CliError;
-use omnirelay_identity::trust::unix_now;
 
 const CERTIFICATE: &str = "root.pem";
 const KEY: &str = "root-key.pem";

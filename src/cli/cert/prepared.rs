@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use omnirelay_core::text::chain;
+use omnirelay_daemon::objects::certificates::signer::NEXT_ISSUER;
 use omnirelay_pki::certificate::validity_of;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;
@@ -19,7 +20,6 @@ use crate::frame::document::text;
 use crate::frame::error::CliError;
 use crate::frame::rpc::{Call, Rpc};
 use crate::frame::session::Session;
-use omnirelay_daemon::objects::certificates::signer::NEXT_ISSUER;
 
 pub const PREPARE: Rpc = certificate_service::PREPARE_ISSUER;
 

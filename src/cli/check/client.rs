@@ -1,11 +1,11 @@
 //! Checks of this machine: what the command line itself needs.
 
+use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding, SKEW_WARN_MS};
 use omnirelay_wire::reasons;
 
 use super::facts::Facts;
 use crate::frame::context_file::ContextFile;
 use crate::frame::error::CliError;
-use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding, SKEW_WARN_MS};
 
 pub static CATEGORY: Category<Examine<Facts>> = Category {
     name: "client",

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use omnirelay_decisions::check;
+use omnirelay_decisions::check::finding::{Category, Examine, Finding, Verdict, checks_of};
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::node_service;
 use serde_json::{Value, json};
@@ -26,8 +28,6 @@ use super::frame::rpc::Leaf;
 use super::frame::session::Session;
 use super::schema::documents::own;
 use super::schema::schemas;
-use omnirelay_decisions::check;
-use omnirelay_decisions::check::finding::{Category, Examine, Finding, Verdict, checks_of};
 
 const LEAF: Leaf = Leaf::read("mesh check", &[&node_service::GET, &CHECK]).exiting("0 1 2 5 6 8 9 10 11");
 pub static ENTRY: Entry =

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use omnirelay_core::text::some_of;
+use omnirelay_decisions::check::facts::NAMED_MAX;
+use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding, Verdict, checks_of};
 use serde_json::{Value, json};
 
 use crate::documents::on_this_host;
@@ -11,8 +13,6 @@ use crate::frame::error::CliError;
 use crate::frame::output::{Text, View};
 use crate::frame::screen::{Screen, printable, printable_lines};
 use crate::frame::session::Session;
-use omnirelay_decisions::check::facts::NAMED_MAX;
-use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding, Verdict, checks_of};
 
 /// What one check found.
 pub struct Row {

@@ -1,10 +1,11 @@
 //! Checks of versions: this client and the daemon can work together.
 
+use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
+use omnirelay_decisions::check::versions::{are_apart, version};
+
 use super::facts::Facts;
 use super::not_asked;
 use crate::frame::document::text;
-use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
-use omnirelay_decisions::check::versions::{are_apart, version};
 
 pub static CATEGORY: Category<Examine<Facts>> = Category {
     name: "versions",

@@ -14,6 +14,7 @@ mod use_;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use omnirelay_identity::operator_files::OperatorFiles;
 use omnirelay_wire::reasons;
 use serde_json::{Value, json};
 
@@ -26,7 +27,6 @@ use super::frame::tls_files::TlsFiles;
 use super::schema::documents::own;
 use super::schema::schemas;
 use crate::frame::context_file::Context;
-use omnirelay_identity::operator_files::OperatorFiles;
 
 /// Why the verbs that only touch the file call no method.
 const LOCAL: &str = "reads and writes the file of contexts on this machine";

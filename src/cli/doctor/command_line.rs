@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
+
 use crate::check::client;
 use crate::frame::context_file::ContextFile;
 use crate::frame::error::{CliError, chain};
-use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
 
 /// What is known of the command line.
 pub struct CommandLine {

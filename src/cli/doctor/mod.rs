@@ -9,6 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
+use omnirelay_decisions::check::finding::checks_of;
+use omnirelay_doctor::checks::CATEGORIES;
+use omnirelay_doctor::machine::{self, Machine, host_of, named};
+use omnirelay_doctor::processes::daemons;
+use omnirelay_settings::Config;
 use omnirelay_wire::fault::Exit;
 
 use self::command_line::CommandLine;
@@ -20,11 +25,6 @@ use super::frame::rpc::Leaf;
 use super::frame::session::Session;
 use super::schema::documents::own;
 use super::schema::schemas;
-use omnirelay_decisions::check::finding::checks_of;
-use omnirelay_doctor::checks::CATEGORIES;
-use omnirelay_doctor::machine::{self, Machine, host_of, named};
-use omnirelay_doctor::processes::daemons;
-use omnirelay_settings::Config;
 
 const LEAF: Leaf = Leaf::read("doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
 pub static ENTRY: Entry =

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_doctor::machine::{Port, Taken};
 use omnirelay_pki::certificate::AnyCertificate;
+use omnirelay_settings::Config;
 use omnirelay_wire::fault::Exit;
 use serde_json::json;
 use tokio::time::timeout;
@@ -19,8 +21,6 @@ use crate::frame::session::Session;
 use crate::frame::settings::{Source, Target};
 use crate::frame::tls_files::TlsFiles;
 use crate::node::NODE;
-use omnirelay_doctor::machine::{Port, Taken};
-use omnirelay_settings::Config;
 
 /// How long a port may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);

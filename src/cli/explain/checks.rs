@@ -1,9 +1,10 @@
 //! The checks of `mesh check`, of `doctor` and of `cert doctor`, and what each means.
 
-use crate::check;
-use crate::doctor::command_line;
 use omnirelay_decisions::check::finding::{Category, Check, checks_of};
 use omnirelay_doctor::{certificate, checks as host};
+
+use crate::check;
+use crate::doctor::command_line;
 
 /// What a check is, whatever it judges.
 pub struct Explained {

@@ -1,5 +1,6 @@
 //! One command on several objects: all are tried, every failure is told.
 
+use omnirelay_core::text::some_of;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons::{self, Reason};
 use serde_json::{Value, json};
@@ -7,7 +8,6 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::output::{Text, View};
 use super::session::Session;
-use omnirelay_core::text::some_of;
 
 /// How many failures a person is told of, and how many names of those that failed alike.
 const TOLD_MAX: usize = 100;

@@ -1,6 +1,7 @@
 //! Going on to an issuer: a daemon that cannot sign or issue names others that can, and the same call is made there, once, with
 //! the caller's own proof.
 
+use omnirelay_daemon::objects::certificates::issuers::ISSUERS;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use serde_json::Value;
@@ -12,7 +13,6 @@ use super::rpc::Call;
 use super::session::Session;
 use super::settings::{Source, Target};
 use super::tls_files::TlsFiles;
-use omnirelay_daemon::objects::certificates::issuers::ISSUERS;
 
 /// How many of those that are named are asked.
 const ISSUERS_MAX: usize = 3;

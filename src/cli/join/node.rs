@@ -7,6 +7,12 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use omnirelay_daemon::audit::files::AuditFiles;
+use omnirelay_daemon::objects::certificates::join::GRANT;
+use omnirelay_daemon::objects::certificates::record_keeper::kept_by_joining;
+use omnirelay_host::data_dir::{self, DataDir};
+use omnirelay_identity::own::{IDENTITY_FOLDER, IdentityError, IdentityFiles, OwnIdentity};
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::{Fingerprint, Key};
@@ -26,12 +32,6 @@ use crate::frame::document::text;
 use crate::frame::error::{CliError, chain};
 use crate::frame::listing::listing;
 use crate::frame::time;
-use omnirelay_daemon::audit::files::AuditFiles;
-use omnirelay_daemon::objects::certificates::join::GRANT;
-use omnirelay_daemon::objects::certificates::record_keeper::kept_by_joining;
-use omnirelay_host::data_dir::{self, DataDir};
-use omnirelay_identity::own::{IDENTITY_FOLDER, IdentityError, IdentityFiles, OwnIdentity};
-use omnirelay_identity::trust::unix_now;
 
 /// How far the clock of this host may be from that of the mesh, in milliseconds, before it is said.
 const CLOCKS_APART_MS: u64 = 60_000;

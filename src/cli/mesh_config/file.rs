@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::transport_policy;
+use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use serde_json::Value;
 
 use crate::frame::error::{CliError, chain};
-use omnirelay_decisions::transport_policy;
-use omnirelay_settings::{self as config, Config};
 
 /// What a policy has; any of them makes it one.
 const OF_A_POLICY: [&str; 4] = ["categories", "exceptions", "legacy", "budgets"];
@@ -37,7 +37,7 @@ impl Given {
             return Err(refuse(file, what.to_owned()));
         }
         // The host that it is for is another one, perhaps.
-        let loaded = config::read(Some(file), std::env::vars_os(), &[], &[]);
+        let loaded = omnirelay_settings::read(Some(file), std::env::vars_os(), &[], &[]);
         let config = loaded.map_err(|error| refuse(file, chain(&error)))?.config;
         // Words that mean nothing are told in the words of the daemon.
         config.judge_transport(Millis(0)).map_err(|what| refuse(file, what))?;

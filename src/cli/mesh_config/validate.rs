@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 use omnirelay_core::time::Millis;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{ValidateConfigRequest, ValidateConfigResponse};
 use omnirelay_wire::reasons;
@@ -17,8 +19,6 @@ use crate::frame::error::CliError;
 use crate::frame::output::View;
 use crate::frame::rpc::{Call, Leaf, Rpc};
 use crate::frame::session::Session;
-use omnirelay_identity::trust::unix_now;
-use omnirelay_nouns::SCHEMA_VERSION;
 
 const VALIDATE: Rpc = config_service::VALIDATE_CONFIG;
 pub const LEAF: Leaf = Leaf::read("mesh config validate", &[&VALIDATE]).exiting("0 1 2 4 5 6 8 9 10 11");

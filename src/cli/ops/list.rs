@@ -2,6 +2,7 @@
 
 use clap::Args;
 use omnirelay_core::text::{count, some_of};
+use omnirelay_decisions::check::facts::NAMED_MAX;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::operation_service;
 use serde_json::{Value, json};
@@ -18,7 +19,6 @@ use crate::frame::time;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
-use omnirelay_decisions::check::facts::NAMED_MAX;
 
 pub const LIST: Rpc = operation_service::LIST;
 pub const LEAF: Leaf = Leaf::read("ops list", &[&LIST, &peers::get::GET, &peers::LIST, &NODE])

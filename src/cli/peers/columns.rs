@@ -1,12 +1,12 @@
 //! The columns of a table of peers.
 
 use omnirelay_core::text::some_of;
+use omnirelay_decisions::check::identity::enrol;
 use serde_json::Value;
 
 use crate::frame::document::{field, flag, items, pairs, text};
 use crate::frame::table::Column;
 use crate::frame::time;
-use omnirelay_decisions::check::identity::enrol;
 
 /// The columns, those of `-o wide` last: wide only adds on the right.
 pub static COLUMNS: &[Column] = &[

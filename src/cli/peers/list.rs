@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use omnirelay_core::text::{count, some_of};
+use omnirelay_decisions::check::facts::NAMED_MAX;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{
     ListPeersRequest, WatchPeersRequest, peer, peer_health,
@@ -24,7 +25,6 @@ use crate::frame::table::{self, Table};
 use crate::frame::time;
 use crate::frame::watch::present::Present;
 use crate::frame::watch::{self as stream, Feed, Keep};
-use omnirelay_decisions::check::facts::NAMED_MAX;
 
 pub const LIST: Rpc = peer_control_service::LIST;
 pub const WATCH: Rpc = peer_control_service::WATCH;

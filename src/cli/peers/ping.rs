@@ -1,6 +1,7 @@
 //! `mesh peers ping`.
 
 use clap::Args;
+use omnirelay_decisions::check::transport::downgrade;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
 use serde_json::{Value, json};
@@ -14,7 +15,6 @@ use crate::frame::rpc::{Call, Leaf, Rpc};
 use crate::frame::screen::printable;
 use crate::frame::session::Session;
 use crate::node::bare;
-use omnirelay_decisions::check::transport::downgrade;
 
 pub const PING: Rpc = peer_control_service::PING;
 pub const LEAF: Leaf = Leaf::read("mesh peers ping", &[&PING]).exiting("0 1 2 3 5 6 7 8 9 10 11");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use omnirelay_core::text::count;
+use omnirelay_decisions::check::membership::{next_of_dead, next_of_running};
 use omnirelay_wire::fault::Exit;
 use serde_json::{Value, json};
 
@@ -27,7 +28,6 @@ use crate::frame::screen::printable;
 use crate::frame::session::Session;
 use crate::frame::table::Moment;
 use crate::frame::time;
-use omnirelay_decisions::check::membership::{next_of_dead, next_of_running};
 
 pub const LEAF: Leaf =
     Leaf::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN, &CHECK]).exiting("0 1 2 3 5 6 7 8 9 11");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use omnirelay_core::text::count;
+use omnirelay_decisions::catalogue::{check_imported, counting, pieces};
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::registers::v1::ImportedRegister;
 use omnirelay_wire::rpc::register_service;
@@ -23,7 +24,6 @@ use crate::frame::screen::printable;
 use crate::frame::session::Session;
 use crate::frame::signals::Stops;
 use crate::node::NodeArgs;
-use omnirelay_decisions::catalogue::{check_imported, counting, pieces};
 
 pub const IMPORT: Rpc = register_service::IMPORT;
 pub const LEAF: Leaf = Leaf::write("registers import", &[&IMPORT]);

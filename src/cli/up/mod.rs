@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use omnirelay_core::time::{Millis, rfc3339};
+use omnirelay_daemon::process::fleet::FleetError;
+use omnirelay_daemon::process::up::{self, Up, UpError, UpNode, UpOptions};
+use omnirelay_host::log::LogFormat;
+use omnirelay_identity::operator_files::OperatorFiles;
 use omnirelay_store::embedded::Missing;
 use omnirelay_store::redis::url::RedisUrl;
 use omnirelay_wire::fault::Exit;
@@ -28,10 +32,6 @@ use super::frame::session::Session;
 use super::frame::table::{Column, Layout, Moment, Table};
 use super::frame::time;
 use super::frame::tls_files::TlsFiles;
-use omnirelay_daemon::process::fleet::FleetError;
-use omnirelay_daemon::process::up::{self, Up, UpError, UpNode, UpOptions};
-use omnirelay_host::log::LogFormat;
-use omnirelay_identity::operator_files::OperatorFiles;
 
 const LEAF: Leaf = Leaf::local("up", "starts the daemons that others talk to").exiting("0 1 2 4 8");
 pub static ENTRY: Entry = entry!("up", UpArgs, local, &[LEAF, status::LEAF], &[]);

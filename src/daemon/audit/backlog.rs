@@ -3,6 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow::{Break, Continue};
 
+use omnirelay_decisions::audit_seal::mac::MacKey;
+use omnirelay_decisions::audit_seal::{ChainId, leaf, open};
+use omnirelay_registry::Registry;
+use omnirelay_registry::audit_record::{made_at, oldest_key};
 use omnirelay_store::{Record, Store, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditLeaf;
 use prost::Message;
@@ -10,10 +14,6 @@ use tracing::{error, warn};
 
 use super::AUDIT_SEAL;
 use super::store::{records_page, stored};
-use omnirelay_decisions::audit_seal::mac::MacKey;
-use omnirelay_decisions::audit_seal::{ChainId, leaf, open};
-use omnirelay_registry::Registry;
-use omnirelay_registry::audit_record::{made_at, oldest_key};
 
 /// The most records that are taken at once; the oldest come first.
 const RECORDS_MAX: usize = 8192;

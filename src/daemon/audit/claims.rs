@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::audit_seal::check::{Finding, Wrong};
+use omnirelay_decisions::audit_seal::trail::Count;
+use omnirelay_registry::view::View;
 use omnirelay_store::Record;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 
 use crate::objects::peers::{peer_id, session_id};
-use omnirelay_decisions::audit_seal::check::{Finding, Wrong};
-use omnirelay_decisions::audit_seal::trail::Count;
-use omnirelay_registry::view::View;
 
 /// Within this time a node that is alive has sealed its records, by store time.
 const SEALED_WITHIN: Duration = Duration::from_secs(30);

@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_decisions::audit_record::readable;
+use omnirelay_decisions::audit_seal::{ChainId, open};
+use omnirelay_registry::Registry;
 use omnirelay_store::{Record, StoreError};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -12,9 +15,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::shape::{Filter, Names, millis, oldest_key};
 use super::store::{decode, newest_revision_of, records_page, seals_of, stored, stored_chains};
 use super::{Audit, envelope, pb, unreadable};
-use omnirelay_decisions::audit_record::readable;
-use omnirelay_decisions::audit_seal::{ChainId, open};
-use omnirelay_registry::Registry;
 use pb::audit_export_item::Item;
 
 /// How long the newest records of this node are waited for to be sealed.

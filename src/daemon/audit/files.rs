@@ -10,17 +10,15 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use omnirelay_core::text::chain;
+use omnirelay_decisions::audit_seal::mac::MacKey;
+use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, Opened, open};
+use omnirelay_host::data_dir::close;
+use omnirelay_store::whole_file::write_whole;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
-
-use omnirelay_core::text::chain;
-use omnirelay_store::whole_file::write_whole;
-
-use omnirelay_decisions::audit_seal::mac::MacKey;
-use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, Opened, open};
-use omnirelay_host::data_dir::close;
 
 const KEY: &str = "key";
 const SEAL: &str = "seal";

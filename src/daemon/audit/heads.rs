@@ -5,6 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, Opened, open};
+use omnirelay_host::log::FaultLimiter;
+use omnirelay_registry::Registry;
+use omnirelay_registry::backoff::Failures;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::follow::wait_for;
+use omnirelay_registry::watch::{Watch, WatchEvent};
 use omnirelay_store::{Revision, StoreError};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -14,13 +21,6 @@ use super::AUDIT_SEAL;
 use super::files::AuditFiles;
 use super::published_key;
 use super::store::{newest_of, stored_chains};
-use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, Opened, open};
-use omnirelay_host::log::FaultLimiter;
-use omnirelay_registry::Registry;
-use omnirelay_registry::backoff::Failures;
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::follow::wait_for;
-use omnirelay_registry::watch::{Watch, WatchEvent};
 
 /// The most chains that are remembered; those that come later are not.
 const CHAINS_MAX: usize = 4096;

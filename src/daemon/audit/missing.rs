@@ -1,9 +1,9 @@
 //! The records of this node that were taken away before they were sealed.
 
+use omnirelay_registry::Registry;
 use omnirelay_store::StoreError;
 
 use super::store::record_of;
-use omnirelay_registry::Registry;
 
 /// The records that are overdue and gone from the store. They stay noted until they are sealed as missing.
 ///

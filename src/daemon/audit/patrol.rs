@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::audit_seal::check::Finding;
+use omnirelay_registry::Registry;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error};
 
 use super::heads::Heads;
 use super::verify::verify;
 use crate::objects::peers;
-use omnirelay_decisions::audit_seal::check::Finding;
-use omnirelay_registry::Registry;
 
 /// How far back it looks.
 const WINDOW: Duration = Duration::from_secs(600);

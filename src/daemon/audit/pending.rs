@@ -1,10 +1,10 @@
 //! The records of a node that wait for their seal, as they come in the log.
 
+use omnirelay_registry::watch::WatchEvent;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditLeaf;
 use tracing::error;
 
 use super::backlog::OwnRecords;
-use omnirelay_registry::watch::WatchEvent;
 
 /// Records that wait for their seal, in the order of their revisions.
 #[derive(Debug, Default)]

@@ -6,6 +6,9 @@
 use std::time::Duration;
 
 use omnirelay_core::time::whole_ms;
+use omnirelay_decisions::audit_seal::open;
+use omnirelay_registry::act::Plan;
+use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_store::{COMMIT_WRITES_MAX, Epoch, Record, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
 use tokio::time::Instant;
@@ -14,9 +17,6 @@ use tracing::info;
 use super::AUDIT_SEAL;
 use super::sealer::{Draft, SealError, Sealer};
 use super::store::seals_of;
-use omnirelay_decisions::audit_seal::open;
-use omnirelay_registry::act::Plan;
-use omnirelay_registry::audit_record::AUDIT;
 
 /// How often old seals are looked for, and how soon again while there are more.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);

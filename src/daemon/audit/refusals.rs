@@ -10,7 +10,15 @@ use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_host::log::FaultLimiter;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::caller::federated_kin;
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::audit_record::record_key;
 use omnirelay_store::{CommitError, StoreError};
+use omnirelay_surface::{FailedHandshake, FinishedCall};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use omnirelay_wire::reasons;
 use serde::{Deserialize, Serialize};
@@ -20,14 +28,6 @@ use tracing::{debug, warn};
 use super::files::{AuditFiles, AuditFilesError};
 use super::store::record_of;
 use crate::objects::certificates;
-use omnirelay_host::log::FaultLimiter;
-use omnirelay_host::wall_clock;
-use omnirelay_identity::caller::federated_kin;
-use omnirelay_nouns::timestamp;
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::audit_record::record_key;
-use omnirelay_surface::{FailedHandshake, FinishedCall};
 
 /// The principal of whoever has proven nothing.
 const NOBODY: &str = "-";

@@ -1,13 +1,13 @@
 //! Refusals are counted, spooled and entered once, and never without a bound.
 
+use omnirelay_identity::handshake::Cause;
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_store::{Kind, MemoryStore, PAGE_MAX, Record, Scan};
 use prost::Message as _;
 
 use super::*;
 use crate::audit::store::stored;
-use omnirelay_identity::handshake::Cause;
-use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_registry::lab::{self, LabRegistry};
 
 const MINUTE: u64 = 29_900_000;
 static NOTHING: [Kind; 0] = [];

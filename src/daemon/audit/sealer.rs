@@ -6,6 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
+use omnirelay_decisions::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
+use omnirelay_host::log::FaultLimiter;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::audit_record::made_at;
+use omnirelay_registry::backoff::Failures;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::follow::wait_for;
+use omnirelay_registry::view::ViewRecord;
+use omnirelay_registry::watch::{Watch, WatchEvent};
 use omnirelay_store::{CommitError, Epoch, Kind, RecordId, Revision, StoreError, Version, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal};
 use prost::Message;
@@ -21,17 +32,6 @@ use super::pending::Pending;
 use super::prune;
 use super::store::{newest_of, seal_of, stored_chains};
 use crate::objects::peers::session_id;
-use omnirelay_decisions::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
-use omnirelay_host::log::FaultLimiter;
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_registry::audit_record::made_at;
-use omnirelay_registry::backoff::Failures;
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::follow::wait_for;
-use omnirelay_registry::view::ViewRecord;
-use omnirelay_registry::watch::{Watch, WatchEvent};
 
 /// How often new records are sealed.
 const SEAL_EVERY: Duration = Duration::from_secs(1);

@@ -1,5 +1,8 @@
 //! Audit records as the API shows them.
 
+use omnirelay_decisions::audit_names::{AuditSearch, Unmatchable};
+use omnirelay_decisions::audit_record::readable;
+use omnirelay_registry::audit_record;
 use omnirelay_store::Record;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
@@ -7,9 +10,6 @@ use omnirelay_wire::timestamp::Timestamp;
 
 use super::pb;
 use super::store::stored;
-use omnirelay_decisions::audit_names::{AuditSearch, Unmatchable};
-use omnirelay_decisions::audit_record::readable;
-use omnirelay_registry::audit_record;
 
 /// What a caller wants to see of the trail.
 #[derive(Clone, Debug, Default)]

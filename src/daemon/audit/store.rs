@@ -1,12 +1,12 @@
 //! Where the seals and records of the trail stand in the store.
 
+use omnirelay_decisions::audit_seal::{ChainId, Stored};
+use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_store::{Kind, PAGE_MAX, Record, Scan, ScanPage, Store, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
 use super::AUDIT_SEAL;
-use omnirelay_decisions::audit_seal::{ChainId, Stored};
-use omnirelay_registry::audit_record::AUDIT;
 
 /// The most chains that are looked at.
 pub const CHAINS_MAX: usize = 4096;

@@ -6,14 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use omnirelay_store::{Record, Store, StoreError};
-use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
-
-use super::claims::Claims;
-use super::heads::Heads;
-use super::published_key;
-use super::store::{decode, newest_of, node_of, record_of, seals_stretch, stored, stored_chains, stretch};
-use super::written::{ReadUpTo, SignedRecordTally, WrittenRecords};
 use omnirelay_decisions::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
 use omnirelay_decisions::audit_seal::trail::{
     Count, FINDINGS_MAX, Leaves, added, compare, expect, keep, no_row, told, unreadable,
@@ -23,6 +15,14 @@ use omnirelay_registry::Registry;
 use omnirelay_registry::audit_record::oldest_key;
 use omnirelay_registry::audit_record::{AUDIT, EPOCH_CHANGED};
 use omnirelay_registry::view::View;
+use omnirelay_store::{Record, Store, StoreError};
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
+
+use super::claims::Claims;
+use super::heads::Heads;
+use super::published_key;
+use super::store::{decode, newest_of, node_of, record_of, seals_stretch, stored, stored_chains, stretch};
+use super::written::{ReadUpTo, SignedRecordTally, WrittenRecords};
 
 /// How many leaves are held at once, beside those of one seal.
 const LEAVES_HELD: usize = 8192;

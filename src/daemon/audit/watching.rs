@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use omnirelay_identity::caller::Scope;
+use omnirelay_nouns::feed::{Events, Frame, Noun, Shown};
+use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
@@ -9,11 +14,6 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use super::heads::Heads;
 use super::shape::{Filter, Names, show};
 use super::{Audit, pb};
-use omnirelay_identity::caller::Scope;
-use omnirelay_nouns::feed::{Events, Frame, Noun, Shown};
-use omnirelay_nouns::topic::{CHANGES, Told, Topic};
-use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_registry::view::ViewRecord;
 use pb::audit_event::Type;
 
 impl Audit {

@@ -4,13 +4,13 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use omnirelay_decisions::audit_seal::check::{Finding, Wrong};
+use omnirelay_registry::view::View;
 use omnirelay_store::{Kind, Record, RecordId, Store, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, WrittenRecord};
 use ring::digest::{SHA256, digest};
 
 use super::store::stretch;
-use omnirelay_decisions::audit_seal::check::{Finding, Wrong};
-use omnirelay_registry::view::View;
 
 /// How many signed records are remembered of the trail. Beyond that nothing is said of those that it does not name.
 const NAMED_MAX: usize = 65_536;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use omnirelay_decisions::exchange::{Digests, PARTS};
 use omnirelay_transport::carrier::Protocol;
 use omnirelay_wire::fault::unanswered;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
@@ -10,7 +11,6 @@ use pb::advertisement_exchange_service_client::AdvertisementExchangeServiceClien
 
 use crate::transport::channel::MeshChannel;
 use crate::transport::{FederatedPeer, Transport};
-use omnirelay_decisions::exchange::{Digests, PARTS};
 
 /// How long it may take to compare, a connection included, and to fetch.
 const COMPARE_WITHIN: Duration = Duration::from_secs(4);

@@ -6,15 +6,15 @@ use std::time::Duration;
 use omnirelay_core::backoff::Backoff;
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_decisions::exchange::source_of;
+use omnirelay_host::chance::random_part;
+use omnirelay_settings::is_host_and_port;
 use omnirelay_wire::pb::omnirelay::registers::v1::OfferingNode;
 use omnirelay_wire::timestamp::{Timestamp, timestamp};
 use tokio::time::Instant;
 
 use super::asking::Neighbour;
 use crate::transport::Transport;
-use omnirelay_decisions::exchange::source_of;
-use omnirelay_host::chance::random_part;
-use omnirelay_settings::is_host_and_port;
 
 /// The most nodes that are known of one cluster.
 const NODES_MAX: usize = 1024;

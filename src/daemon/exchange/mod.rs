@@ -14,6 +14,11 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::exchange::{Digests, PARTS, rank};
+use omnirelay_host::chance::random_part;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::federation::{Federation, Named};
+use omnirelay_registry::Registry;
 use omnirelay_transport::carrier::Protocol;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer_health::State;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{HeardMember, PeerHealth};
@@ -28,11 +33,6 @@ use crate::objects::peers;
 use crate::transport::Transport;
 use asking::Neighbour;
 use known::{Known, Neighbourhood};
-use omnirelay_decisions::exchange::{Digests, PARTS, rank};
-use omnirelay_host::chance::random_part;
-use omnirelay_host::wall_clock;
-use omnirelay_identity::federation::{Federation, Named};
-use omnirelay_registry::Registry;
 use taking::{Held, Taking};
 
 /// How many nodes of one cluster are asked at a time.

@@ -6,6 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::exchange::{Offered, cluster_of, part_of};
+use omnirelay_decisions::register::advertised;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{GroupId, GroupRef, Opened, Write};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
@@ -15,10 +19,6 @@ use super::Exchange;
 use crate::objects::advertisements::pool::{BATCH, ENTRIES_MAX};
 use crate::objects::advertisements::{ADVERTISEMENT, advertisement_id, check_items, parts};
 use crate::objects::peers::own_session;
-use omnirelay_decisions::exchange::{Offered, cluster_of, part_of};
-use omnirelay_decisions::register::advertised;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::view::{View, ViewRecord};
 
 /// The producer of what was fetched.
 const PRODUCER: &str = "exchange";

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
-use omnirelay_membership::{Event, Evidence, Member, NodeId};
-use xxhash_rust::xxh64::xxh64;
-
 use omnirelay_host::chance::uuid;
 use omnirelay_host::wall_clock;
+use omnirelay_membership::{Event, Evidence, Member, NodeId};
+use xxhash_rust::xxh64::xxh64;
 
 /// How much is remembered of one member, and of how many.
 const CHAPTERS_MAX: usize = 32;

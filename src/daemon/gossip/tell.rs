@@ -6,13 +6,13 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use omnirelay_host::log::{KeyedLogLimiter, LogLimiter, Turn};
 use omnirelay_membership::{Event, NodeId, Record};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::Gossip;
 use super::story::{Chapter, Verdict};
-use omnirelay_host::log::{KeyedLogLimiter, LogLimiter, Turn};
 
 /// How soon after a conflict another one says that both live.
 const CONFLICT_AGAIN: Duration = Duration::from_secs(60);

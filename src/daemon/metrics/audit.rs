@@ -1,9 +1,9 @@
 //! What a node counts of its audit trail.
 
+use omnirelay_registry::Registry;
 use prometheus::{IntCounter, IntGauge};
 
 use super::registrar::{Registrar as _, level};
-use omnirelay_registry::Registry;
 
 /// What is counted of the audit trail.
 pub struct AuditMetrics {

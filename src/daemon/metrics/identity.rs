@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use omnirelay_identity::handshake::Cause;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::registrar::{Registrar as _, level};
-use omnirelay_identity::handshake::Cause;
 
 /// The ports that may speak TLS.
 const PORTS: [&str; 3] = ["control", "relay", "mesh"];

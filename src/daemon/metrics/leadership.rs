@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
+use omnirelay_registry::Registry;
 use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 use super::registrar::{Registrar as _, level, retain};
-use omnirelay_registry::Registry;
 
 /// What is counted of leadership. Each transition is counted by the daemon that committed it.
 pub struct LeadershipMetrics {

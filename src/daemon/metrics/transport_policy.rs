@@ -1,11 +1,11 @@
 //! What a node tells of the transport policy.
 
+use omnirelay_decisions::transport_policy::Rule;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{TransportFinding, TransportReport};
 use prometheus::{IntGauge, IntGaugeVec};
 
 use super::registrar::{Registrar as _, level};
-use omnirelay_decisions::transport_policy::Rule;
 
 /// What is found of a node, and what there is of what is to go.
 pub struct TransportPolicyMetrics {

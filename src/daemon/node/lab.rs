@@ -5,6 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_host::chance::seed_thread;
+use omnirelay_identity::Access;
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_registry::Registry;
+use omnirelay_registry::follow::wait_for;
+use omnirelay_registry::later_version::written_by_later_version;
+use omnirelay_settings::Config;
 use omnirelay_store::{Revision, Store};
 use omnirelay_wire::fault::Fault;
 use tempfile::TempDir;
@@ -14,13 +21,6 @@ use tonic::{Response, Status};
 use super::{Mount, Node, NodeSpec, Part};
 use crate::audit::files::AuditFiles;
 use crate::objects::peers::presence::Presence;
-use omnirelay_host::chance::seed_thread;
-use omnirelay_identity::Access;
-use omnirelay_identity::own::IdentityFiles;
-use omnirelay_registry::Registry;
-use omnirelay_registry::follow::wait_for;
-use omnirelay_registry::later_version::written_by_later_version;
-use omnirelay_settings::Config;
 
 /// What a node is made of, beside its parts.
 pub struct Lab {

@@ -5,12 +5,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_identity::tls::Tls;
+use omnirelay_surface::{Beside, Drained, Limits, Surface, serve_quic, serve_with};
 use omnirelay_transport::quic;
 use tokio::sync::watch;
 
 use super::asynchronous;
-use omnirelay_identity::tls::Tls;
-use omnirelay_surface::{Beside, Drained, Limits, Surface, serve_quic, serve_with};
 
 /// How soon a port is tried again that cannot be had.
 const AGAIN: Duration = Duration::from_secs(2);

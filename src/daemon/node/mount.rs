@@ -10,7 +10,20 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use omnirelay_host::data_dir::disk_space::DiskSpace;
+use omnirelay_host::stalls::doing;
+use omnirelay_identity::federation::Federation;
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::proof::Grants;
+use omnirelay_identity::provided::Provision;
+use omnirelay_identity::trust::Trust;
+use omnirelay_nouns::merge::RecordMergers;
+use omnirelay_nouns::topic::Topics;
+use omnirelay_registry::Registry;
+use omnirelay_registry::epoch_loss::RestoredKind;
+use omnirelay_settings::{Config, ConfigSource};
 use omnirelay_store::Kind;
+use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver, Servable, SurfaceBuilder};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -27,19 +40,6 @@ use crate::objects::peers::presence::Presence;
 use crate::operations::Operations;
 use crate::readiness::Readiness;
 use crate::transport::Transport;
-use omnirelay_host::data_dir::disk_space::DiskSpace;
-use omnirelay_host::stalls::doing;
-use omnirelay_identity::federation::Federation;
-use omnirelay_identity::own::IdentityFiles;
-use omnirelay_identity::proof::Grants;
-use omnirelay_identity::provided::Provision;
-use omnirelay_identity::trust::Trust;
-use omnirelay_nouns::merge::RecordMergers;
-use omnirelay_nouns::topic::Topics;
-use omnirelay_registry::Registry;
-use omnirelay_registry::epoch_loss::RestoredKind;
-use omnirelay_settings::{Config, ConfigSource};
-use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver, Servable, SurfaceBuilder};
 
 /// One capability of a node. A node is its parts, in their order.
 #[derive(Clone, Copy, Debug)]

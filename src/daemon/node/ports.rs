@@ -4,15 +4,15 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
+use omnirelay_identity::socket::ControlSocket;
+use omnirelay_identity::tls::Tls;
+use omnirelay_settings::{Config, RelayConfig};
+use omnirelay_surface::{Limits, SurfaceBuilder};
 use omnirelay_transport::outbound::outbound;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerEndpoints;
 use serde::{Deserialize, Serialize};
 
 use super::mesh_port::LatePort;
-use omnirelay_identity::socket::ControlSocket;
-use omnirelay_identity::tls::Tls;
-use omnirelay_settings::{Config, RelayConfig};
-use omnirelay_surface::{Limits, SurfaceBuilder};
 
 /// A port that serves gRPC and HTTP/JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

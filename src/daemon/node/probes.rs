@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use omnirelay_registry::Registry;
 
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
-use omnirelay_registry::Registry;
 
 /// What the answers are taken from.
 #[derive(Clone)]

@@ -5,14 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use omnirelay_identity::socket::WAITING_MAX;
+use omnirelay_surface::{Drained, RequestObserver, serve_quic, serve_unix, serve_with};
 use omnirelay_transport::quic;
 use tokio::sync::{oneshot, watch};
 
 use super::NodeError;
 use super::mount::Running;
 use super::ports::{Listens, Port};
-use omnirelay_identity::socket::WAITING_MAX;
-use omnirelay_surface::{Drained, RequestObserver, serve_quic, serve_unix, serve_with};
 
 /// Stops what serves: all listeners of one surface.
 pub(super) struct Serving(Vec<Listening>);

@@ -4,6 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::serve;
+use omnirelay_registry::Registry;
+use omnirelay_registry::record::Deed;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
 use omnirelay_wire::reasons;
@@ -12,11 +17,6 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::warn;
 
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::SCHEMA_VERSION;
-use omnirelay_nouns::serve;
-use omnirelay_registry::Registry;
-use omnirelay_registry::record::Deed;
 use pb::dev_service_server::DevService;
 
 /// How long the end of a node is waited for.

@@ -1,14 +1,14 @@
 //! Faults on demand, and what the trail says of them.
 
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::heartbeat::Pace;
+use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_store::{MemoryStore, Scan, Store as _};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message as _;
 use tonic::Request;
 
 use super::*;
-use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_registry::heartbeat::Pace;
-use omnirelay_registry::lab::{self, LabRegistry};
 
 /// One node, to which everything is done.
 struct One;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
 use omnirelay_core::text::chain;
+use omnirelay_identity::caller::Caller;
 use omnirelay_membership::NodeId;
+use omnirelay_nouns::serve;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1 as pb;
 use omnirelay_wire::reasons;
@@ -13,8 +15,6 @@ use pb::membership_service_server::MembershipService;
 
 use crate::gossip::{Gossip, NotTaken};
 use crate::transport::Transport;
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::serve;
 
 /// How soon a node that has sent too much in exchanges may send more.
 const TOO_MUCH_AGAIN: Duration = Duration::from_secs(1);

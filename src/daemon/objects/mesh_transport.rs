@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::Trust;
+use omnirelay_nouns::serve;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::transport::v1 as pb;
 use omnirelay_wire::reasons;
@@ -11,9 +14,6 @@ use pb::mesh_transport_service_server::MeshTransportService;
 
 use crate::transport::channel::MeshChannel;
 use crate::transport::{Greeted, Transport};
-use omnirelay_identity::caller::Caller;
-use omnirelay_identity::trust::Trust;
-use omnirelay_nouns::serve;
 
 /// The versions of what nodes say to each other that this one speaks.
 pub const VERSIONS: [u32; 2] = [1, 1];

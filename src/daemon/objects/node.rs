@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
+use omnirelay_identity::caller::{Caller, Scope};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{at_cursor, envelope, store_time, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::Response;
 
 use crate::readiness::Readiness;
-use omnirelay_identity::caller::{Caller, Scope};
-use omnirelay_nouns::serve;
-use omnirelay_nouns::{at_cursor, envelope, store_time, timestamp};
-use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
 use pb::node_service_server::NodeService;
 
 /// The oldest client this daemon serves.

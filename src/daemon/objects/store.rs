@@ -5,6 +5,12 @@ use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::{Millis, rfc3339, whole_ms};
+use omnirelay_host::wall_clock;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, check_reason, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::record::Deed;
 use omnirelay_store::{
     ClockReset, CommitError, Obstacle, RESET_MIN, ResetClock, ResetClockError, Standby, StoreError,
     SwitchError, SwitchOrder, Switched,
@@ -17,12 +23,6 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::restoration;
-use omnirelay_host::wall_clock;
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::serve;
-use omnirelay_nouns::{SCHEMA_VERSION, check_reason, timestamp};
-use omnirelay_registry::Registry;
-use omnirelay_registry::record::Deed;
 use pb::store_service_server::StoreService;
 
 /// How long how a switch ended is tried to be recorded, and how often.

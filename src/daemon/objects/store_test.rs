@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::heartbeat::Pace;
+use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_store::{ManualClock, MemoryStore, Scan, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message as _;
@@ -12,9 +15,6 @@ use tonic::Request;
 use super::*;
 use crate::node::lab::reason;
 use crate::readiness::clocks_apart;
-use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_registry::heartbeat::Pace;
-use omnirelay_registry::lab::{self, LabRegistry};
 
 const HOURS_30: Duration = Duration::from_secs(30 * 3600);
 

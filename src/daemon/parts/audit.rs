@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_registry::Registry;
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver};
 use omnirelay_wire::pb::omnirelay::security::v1::audit_service_server::AuditServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 use tracing::warn;
@@ -18,9 +21,6 @@ use crate::audit::{AUDIT_SEAL, Audit};
 use crate::metrics::AuditMetrics;
 use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::objects::certificates::seal_keys;
-use omnirelay_registry::Registry;
-use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver};
 
 pub const PART: Part = Part { kinds: Kinds { followed: &[AUDIT, AUDIT_SEAL], ..Kinds::NONE }, mount };
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::view::View;
 use omnirelay_store::Kind;
 use omnirelay_wire::pb::omnirelay::security::v1::binding_service_server::BindingServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -9,8 +11,6 @@ use tonic::codec::CompressionEncoding::Gzip;
 use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::objects::bindings::seed::{BINDING_SEED, Seeds};
 use crate::objects::bindings::{BINDING, Bindings, granted};
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
-use omnirelay_registry::view::View;
 
 const KINDS: &[Kind] = &[BINDING, BINDING_SEED];
 

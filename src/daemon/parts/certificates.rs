@@ -5,11 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_identity::federation::Federations;
+use omnirelay_identity::files::LOOK_EVERY;
+use omnirelay_identity::provided::Provider;
+use omnirelay_identity::trust::{HasAuthority, Trust};
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::request::is_dns_name;
+use omnirelay_registry::Registry;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::view::View;
+use omnirelay_settings::Config;
 use omnirelay_store::redis::url::Address;
 use omnirelay_store::redis::users::node_user;
 use omnirelay_store::{Credentials, RecordId};
+use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver};
 use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
 use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
@@ -44,15 +53,6 @@ use crate::objects::certificates::{
 use crate::objects::certificates::{has_authority, issuers, revocations_number};
 use crate::objects::peers;
 use crate::readiness::item;
-use omnirelay_identity::federation::Federations;
-use omnirelay_identity::files::LOOK_EVERY;
-use omnirelay_identity::provided::Provider;
-use omnirelay_identity::trust::{HasAuthority, Trust};
-use omnirelay_registry::Registry;
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
-use omnirelay_registry::view::View;
-use omnirelay_settings::Config;
-use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver};
 
 /// How often a host looks whether it is an issuer: who puts the secret back waits for that.
 const SECRET_LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use omnirelay_doctor::certificate::papers::Places;
+use omnirelay_identity::provided::{Form, Source};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::check_service_server::CheckServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -11,8 +13,6 @@ use crate::objects::check::asking::NodeAsker;
 use crate::objects::check::host::HostChecker;
 use crate::objects::check::{MeshCheckService, MeshChecker};
 use crate::objects::peers::Peers;
-use omnirelay_doctor::certificate::papers::Places;
-use omnirelay_identity::provided::{Form, Source};
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use omnirelay_host::chance::random_u64;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::trust::Trust;
 use omnirelay_membership::NodeId;
+use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1::membership_service_server::MembershipServiceServer;
 use tokio::sync::watch;
 use tracing::{error, warn};
@@ -14,10 +18,6 @@ use crate::objects::membership::MembershipPort;
 use crate::objects::mesh_transport::VERSIONS;
 use crate::objects::peers;
 use crate::readiness::item;
-use omnirelay_host::chance::random_u64;
-use omnirelay_host::wall_clock;
-use omnirelay_identity::trust::Trust;
-use omnirelay_settings::Config;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use omnirelay_host::chance::random_u64;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::leadership_control_service_server::LeadershipControlServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -12,9 +15,6 @@ use crate::objects::leaders::forgetting::forget_leases;
 use crate::objects::leaders::watching::topic;
 use crate::objects::leaders::{LEADERSHIP, Leaders, leadership_id};
 use crate::objects::peers::peer_id;
-use omnirelay_host::chance::random_u64;
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
-use omnirelay_settings::Config;
 
 pub const PART: Part = Part {
     kinds: Kinds {

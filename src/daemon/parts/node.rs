@@ -1,6 +1,8 @@
 //! The part that tells of the daemon itself.
 
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_host::wall_clock;
+use omnirelay_identity::trust::HasAuthority;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::node_service_server::NodeServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -9,8 +11,6 @@ use crate::objects::certificates::revocations_number;
 use crate::objects::node::{Enrolment, MeshPortStanding, Node, Revoked};
 use crate::objects::peers::reach::reach;
 use crate::readiness::item;
-use omnirelay_host::wall_clock;
-use omnirelay_identity::trust::HasAuthority;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::view::View;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -15,8 +17,6 @@ use crate::objects::peers::{PEER, Peers, statuses, topic};
 use crate::presence::keep_present;
 use crate::readiness::item;
 use crate::relay::identity::endpoint;
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
-use omnirelay_registry::view::View;
 use pb::peer::Status;
 use pb::peer_control_service_server::PeerControlServiceServer;
 

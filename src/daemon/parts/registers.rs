@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
+use omnirelay_identity::reach::Reach;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_settings::peer_service;
 use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_exchange_service_server::AdvertisementExchangeServiceServer;
 use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_service_server::AdvertisementServiceServer;
 use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
@@ -17,10 +21,6 @@ use crate::objects::registers::{REGISTER, Registers, catalogue};
 use crate::objects::{advertisements, registers};
 use crate::readiness::item;
 use crate::resync::{PeerService, Resync, ResyncParts, ResyncSettings};
-use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
-use omnirelay_identity::reach::Reach;
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
-use omnirelay_settings::peer_service;
 
 pub const PART: Part = Part {
     kinds: Kinds {

@@ -3,6 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use omnirelay_identity::authenticate::{HostAndAgents, Hosts};
+use omnirelay_identity::client::Servers;
+use omnirelay_identity::proof::{ProofNeeded, Proven};
+use omnirelay_identity::tls::{Clients, Tls};
+use omnirelay_identity::trust::Trust;
+use omnirelay_settings::{Config, RelayClients, RelayConfig, RelayTlsConfig, RelayTlsSource};
+use omnirelay_surface::{Limits, OMNIRELAY, Surface};
 use omnirelay_wire::pb::aeroarc::agent::v1::agent_gateway_server::AgentGatewayServer;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use omnirelay_wire::pb::aeroarc::relay::v1::relay_control_server::RelayControlServer;
@@ -24,13 +31,6 @@ use crate::relay::assembly::Relay;
 use crate::relay::http::serve_probes;
 use crate::relay::identity::{advertised, relay_id};
 use crate::relay::report::{OtherRegistry, OwnRegistry, RelayRegistry, Reports};
-use omnirelay_identity::authenticate::{HostAndAgents, Hosts};
-use omnirelay_identity::client::Servers;
-use omnirelay_identity::proof::{ProofNeeded, Proven};
-use omnirelay_identity::tls::{Clients, Tls};
-use omnirelay_identity::trust::Trust;
-use omnirelay_settings::{Config, RelayClients, RelayConfig, RelayTlsConfig, RelayTlsSource};
-use omnirelay_surface::{Limits, OMNIRELAY, Surface};
 use pb::aero_registry_server::AeroRegistryServer;
 
 /// Agents are with relays, so those come back first.

@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use omnirelay_identity::signed_posts::SignedPosts;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_settings::WebhookConfig;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::namespace_control_service_server::NamespaceControlServiceServer;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::rebalance_control_service_server::RebalanceControlServiceServer;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::shard_control_service_server::ShardControlServiceServer;
@@ -22,9 +25,6 @@ use crate::objects::shards::watching::topic;
 use crate::objects::shards::webhook::{Deliveries, WEBHOOK, Webhook};
 use crate::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, Shards, levels};
 use crate::objects::shards::{namespace_of_plan, namespace_of_shard};
-use omnirelay_identity::signed_posts::SignedPosts;
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
-use omnirelay_settings::WebhookConfig;
 
 pub const PART: Part = Part {
     kinds: Kinds {

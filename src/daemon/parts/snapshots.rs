@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use omnirelay_nouns::feed::Places;
+use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_store::Kind;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::snapshot_service_server::SnapshotServiceServer;
 
@@ -11,8 +13,6 @@ use crate::objects::advertisements::ADVERTISEMENT;
 use crate::objects::certificates::{AUTHORITY, JOIN_TOKEN};
 use crate::objects::shards::webhook::WEBHOOK;
 use crate::objects::snapshots::{SnapshotKinds, Snapshots};
-use omnirelay_nouns::feed::Places;
-use omnirelay_registry::audit_record::AUDIT;
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

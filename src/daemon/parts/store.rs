@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use omnirelay_host::wall_clock;
+use omnirelay_registry::Registry;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::store_service_server::StoreServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 use tracing::{info, warn};
@@ -10,8 +12,6 @@ use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::objects::restoration::{RESTORATION, RecordRestorer, trouble};
 use crate::objects::store::StoreCalls;
 use crate::readiness::{clocks_apart, item};
-use omnirelay_host::wall_clock;
-use omnirelay_registry::Registry;
 
 pub const PART: Part =
     Part { kinds: Kinds { mirrored: &[RESTORATION], claimed: &[RESTORATION], ..Kinds::NONE }, mount };

@@ -4,6 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_identity::authenticate::Hosts;
+use omnirelay_identity::proof::{ProofNeeded, Proven};
+use omnirelay_identity::tls::{Shown, Tls};
+use omnirelay_identity::trust::{HasAuthority, Standing};
+use omnirelay_surface::{Beside, OMNIRELAY, Surface};
 use omnirelay_wire::pb::omnirelay::mesh::transport::v1::mesh_transport_service_server::MeshTransportServiceServer;
 use tokio::sync::watch;
 
@@ -13,11 +18,6 @@ use crate::node::{
 use crate::objects::mesh_transport::{Greeter, MeshTransport};
 use crate::objects::peers;
 use crate::readiness::item;
-use omnirelay_identity::authenticate::Hosts;
-use omnirelay_identity::proof::{ProofNeeded, Proven};
-use omnirelay_identity::tls::{Shown, Tls};
-use omnirelay_identity::trust::{HasAuthority, Standing};
-use omnirelay_surface::{Beside, OMNIRELAY, Surface};
 
 pub const PART: Part = Part { kinds: Kinds::NONE, mount };
 

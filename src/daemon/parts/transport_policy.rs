@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use omnirelay_decisions::transport_policy::summary;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::config_service_server::ConfigServiceServer;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -11,8 +13,6 @@ use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
 use crate::objects::transport_policy::seed::PolicySeed;
 use crate::objects::transport_policy::{MeshConfig, OwnTransport, TRANSPORT_POLICY};
 use crate::readiness::item;
-use omnirelay_decisions::transport_policy::summary;
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
 
 pub const PART: Part = Part {
     kinds: Kinds {

@@ -15,6 +15,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_identity::Access;
+use omnirelay_identity::federation::Federation;
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::provided::Provision;
+use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,11 +31,6 @@ use crate::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use crate::objects::dev::{Decree, Fate, Process};
 use crate::parts;
 use freezer::Freezer;
-use omnirelay_identity::Access;
-use omnirelay_identity::federation::Federation;
-use omnirelay_identity::own::IdentityFiles;
-use omnirelay_identity::provided::Provision;
-use omnirelay_settings::Config;
 use pb::dev_node::State;
 
 /// How long a decree waits, so that the node it is about can still say that it was heard.

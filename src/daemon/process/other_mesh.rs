@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
+use omnirelay_identity::own::IdentityFiles;
 use omnirelay_store::{Record, Scan, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, KeptRecords};
 use prost::Message as _;
 use tracing::warn;
 
 use crate::objects::certificates::authority_id;
-use omnirelay_identity::own::IdentityFiles;
 
 /// How long the store is waited for; where it is away longer, the daemon starts and waits for it unasked.
 const WITHIN: Duration = Duration::from_secs(3);

@@ -10,6 +10,18 @@ use std::time::Duration;
 use clap::Parser;
 use omnirelay_core::text::{causes, chain};
 use omnirelay_core::time::Millis;
+use omnirelay_host::data_dir::{self, DataDir};
+use omnirelay_host::log::{self, LogControl};
+use omnirelay_host::stalls::{Stalls, doing};
+use omnirelay_identity::Access;
+use omnirelay_identity::federation::Federation;
+use omnirelay_identity::own::{IDENTITY_FOLDER, IdentityFiles};
+use omnirelay_identity::proof::{Token, Tokens};
+use omnirelay_identity::provided::Provision;
+use omnirelay_identity::socket::ControlSocket;
+use omnirelay_identity::tokens::{self, TokenFileError};
+use omnirelay_identity::trust::unix_now;
+use omnirelay_settings::{Config, ConfigError, ConfigSource, IdentityConfig, Loaded, WithoutProof};
 use omnirelay_store::embedded::Missing;
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::fault::Exit;
@@ -28,20 +40,6 @@ use crate::audit::files::AuditFiles;
 use crate::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use crate::parts;
 use crate::relay::assembly::STOP_LIMIT;
-use omnirelay_host::data_dir::{self, DataDir};
-use omnirelay_host::log::{self, LogControl};
-use omnirelay_host::stalls::{Stalls, doing};
-use omnirelay_identity::Access;
-use omnirelay_identity::federation::Federation;
-use omnirelay_identity::own::{IDENTITY_FOLDER, IdentityFiles};
-use omnirelay_identity::proof::{Token, Tokens};
-use omnirelay_identity::provided::Provision;
-use omnirelay_identity::socket::ControlSocket;
-use omnirelay_identity::tokens::{self, TokenFileError};
-use omnirelay_identity::trust::unix_now;
-use omnirelay_settings::{
-    self as config, Config, ConfigError, ConfigSource, IdentityConfig, Loaded, WithoutProof,
-};
 
 /// How long leaving may take once running calls have had their time.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
@@ -124,8 +122,9 @@ fn look_after(command: &StoreCommand) -> Result<Exit, Failure> {
 fn print(loaded: &Loaded) -> Result<Exit, Failure> {
     warn_of(&loaded.warnings);
     let rows = loaded.explain();
-    let wide =
-        |pick: fn(&(String, String, config::Source)) -> usize| rows.iter().map(pick).max().unwrap_or(0);
+    let wide = |pick: fn(&(String, String, omnirelay_settings::Source)) -> usize| {
+        rows.iter().map(pick).max().unwrap_or(0)
+    };
     let (keys, values) = (wide(|row| row.0.len()), wide(|row| row.1.len()));
     let lines = rows.iter().map(|(key, value, source)| format!("{key:keys$}  {value:values$}  # {source}\n"));
     say(&lines.collect::<String>())?;

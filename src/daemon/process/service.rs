@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_host::stalls::{LOOK_EVERY, Stalls};
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tracing::warn;
-
-use omnirelay_host::stalls::{LOOK_EVERY, Stalls};
 
 /// Says something to the service manager that has started this process, if one has that wants to hear.
 pub fn tell(states: &[NotifyState<'_>]) {

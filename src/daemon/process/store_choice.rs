@@ -4,13 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_registry::held_groups::margin;
+use omnirelay_settings::Config;
 use omnirelay_store::embedded::{Missing, OpenError};
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::redis::url::RedisUrl;
 use omnirelay_store::{EmbeddedStore, MemoryStore, RedisStore, Store};
-
-use omnirelay_registry::held_groups::margin;
-use omnirelay_settings::Config;
 
 /// What every node of a process gets its store from.
 #[derive(Clone)]

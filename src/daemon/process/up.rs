@@ -9,6 +9,15 @@ use std::time::{Duration, Instant};
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_host::chance::{random_secret, random_u64};
+use omnirelay_host::data_dir::{DataDir, DataDirError, UP_STATE};
+use omnirelay_host::log::{self, LogError};
+use omnirelay_host::log::{LogConfig, LogFormat};
+use omnirelay_identity::caller::Scope;
+use omnirelay_identity::operator_files::{OPERATOR_FOLDER, OperatorFiles};
+use omnirelay_identity::own::{IDENTITY_FOLDER, ISSUER_SECRET, IdentityFiles};
+use omnirelay_identity::trust::unix_now;
+use omnirelay_settings::{BindingConfig, Config, ConfigError, LoopbackTrust, TlsSource};
 use omnirelay_store::embedded::{Missing, OpenError};
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::fault::Exit;
@@ -22,15 +31,6 @@ use super::store_choice::Stores;
 use crate::audit::files::{AuditFiles, AuditFilesError};
 use crate::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use crate::objects::certificates::operator::OPERATOR;
-use omnirelay_host::chance::{random_secret, random_u64};
-use omnirelay_host::data_dir::{DataDir, DataDirError, UP_STATE};
-use omnirelay_host::log::{self, LogError};
-use omnirelay_host::log::{LogConfig, LogFormat};
-use omnirelay_identity::caller::Scope;
-use omnirelay_identity::operator_files::{OPERATOR_FOLDER, OperatorFiles};
-use omnirelay_identity::own::{IDENTITY_FOLDER, ISSUER_SECRET, IdentityFiles};
-use omnirelay_identity::trust::unix_now;
-use omnirelay_settings::{self as config, BindingConfig, Config, ConfigError, LoopbackTrust, TlsSource};
 
 /// The most nodes of one process; each is a thread.
 pub const NODES_MAX: u16 = 64;
@@ -250,7 +250,7 @@ fn operator(directory: &Directory, secure: bool) -> Result<Option<OperatorFiles>
 
 /// The settings that all nodes share.
 fn configured(options: &UpOptions) -> Result<Config, UpError> {
-    let environment = std::env::vars_os().filter(|(name, _)| config::is_foreign(name));
+    let environment = std::env::vars_os().filter(|(name, _)| omnirelay_settings::is_foreign(name));
     let is_own = |key: &str| OWN.contains(&key) || options.secure && OWN_SECURE.contains(&key);
     if let Some(set) = options.set.iter().find(|set| is_own(set.split('=').next().unwrap_or_default())) {
         return Err(UpError::Own(set.clone()));
@@ -258,7 +258,7 @@ fn configured(options: &UpOptions) -> Result<Config, UpError> {
     let services = serde_json::to_string(&options.services).unwrap_or_default();
     let given = [("--service", "node.services", services)];
     let given = if options.services.is_empty() { &[][..] } else { &given };
-    let mut loaded = config::load(None, environment, &options.set, given)?;
+    let mut loaded = omnirelay_settings::load(None, environment, &options.set, given)?;
     loaded.check_transport(Millis::of_unix(unix_now()))?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");

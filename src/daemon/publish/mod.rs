@@ -13,13 +13,13 @@ mod server;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omnirelay_settings::PublishConfig;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use super::metrics::PublishMetrics;
 use book::{Book, Full};
-use omnirelay_settings::PublishConfig;
 use outage::{KEYS_RUNBOOK, Outage};
 use server::{Connection, OPERATION_TIMEOUT, Server, ServerError};
 

@@ -4,11 +4,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::backoff::Backoff;
+use omnirelay_host::chance::random_part;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::server::ServerError;
-use omnirelay_host::chance::random_part;
 
 /// What an operator reads when keys are not published.
 pub const KEYS_RUNBOOK: &str = "docs/runbooks/relay.md";

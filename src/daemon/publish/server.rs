@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_settings::PublishConfig;
 use omnirelay_store::redis::url::Secret;
 use redis::aio::MultiplexedConnection;
 use redis::{
@@ -13,7 +14,6 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::book::{Action, Outcome, Step};
-use omnirelay_settings::PublishConfig;
 
 /// How long everything that is sent together may take.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_millis(750);

@@ -8,13 +8,12 @@ use std::task::{Context, Poll};
 use futures_util::future::Either;
 use http::{Request, Response};
 use omnirelay_core::spiffe_pattern::SpiffePattern;
+use omnirelay_identity::caller::Caller;
 use omnirelay_wire::bounded::Bounded;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tonic::body::Body;
 use tonic::server::NamedService;
-
-use omnirelay_identity::caller::Caller;
 
 /// The identities that a setting allows.
 #[derive(Debug)]

@@ -4,6 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_identity::trust::Trust;
+use omnirelay_registry::Registry;
+use omnirelay_settings::{RelayConfig, TelemetryWire};
 use omnirelay_wire::telemetry::Shape;
 use tokio::task::JoinSet;
 
@@ -17,9 +20,6 @@ use super::sinks::{SinkError, Sinks};
 use super::stream::{Intake, IntakeSettings};
 use crate::metrics::{Metrics, PublishMetrics, RelayMetrics, ReportsMetrics, SinkMetrics};
 use crate::publish::Publications;
-use omnirelay_identity::trust::Trust;
-use omnirelay_registry::Registry;
-use omnirelay_settings::{RelayConfig, TelemetryWire};
 
 /// How long keys that are taken back and sinks that are closed may take, each.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);

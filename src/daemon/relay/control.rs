@@ -5,6 +5,12 @@ use std::time::Duration;
 
 use omnirelay_core::names::check_id;
 use omnirelay_core::text::chain;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::caller;
+use omnirelay_nouns::listing;
+use omnirelay_nouns::listing::Room;
+use omnirelay_registry::Registry;
+use omnirelay_registry::record::Deed;
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::agent::v1 as agent_pb;
@@ -18,12 +24,6 @@ use tonic::{Request, Response, Status};
 use super::RELAY_RUNBOOK;
 use super::commands::{Answer, COMMAND_BYTES_MAX, Commands, Order};
 use super::sessions::{CONTEXT_ID_BYTES_MAX, Sessions, is_context_id};
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::caller;
-use omnirelay_nouns::listing;
-use omnirelay_nouns::listing::Room;
-use omnirelay_registry::Registry;
-use omnirelay_registry::record::Deed;
 
 /// The most sessions of one page.
 const PAGE_SIZE_MAX: usize = 1000;

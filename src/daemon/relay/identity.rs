@@ -3,9 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use omnirelay_core::names::nearest_id;
-use omnirelay_transport::outbound::outbound;
-
 use omnirelay_settings::RelayConfig;
+use omnirelay_transport::outbound::outbound;
 
 /// What a relay without a name of its own is called.
 const NAMELESS: &str = "relay";

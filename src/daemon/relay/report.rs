@@ -17,6 +17,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use omnirelay_host::log::FaultLimiter;
+use omnirelay_settings::RelayRegistryConfig;
 use omnirelay_wire::pb::aeroarc::registry::v1::Relay;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -25,8 +27,6 @@ use tracing::{debug, info, warn};
 
 use crate::relay::RELAY_RUNBOOK;
 use held::{Heard, Held, News, Word};
-use omnirelay_host::log::FaultLimiter;
-use omnirelay_settings::RelayRegistryConfig;
 use trouble::{Trouble, is_away, shortened};
 
 pub use registry::{OtherRegistry, OwnRegistry, RelayRegistry};

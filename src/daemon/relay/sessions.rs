@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::text::is_unseen;
+use omnirelay_host::chance::random_secret;
+use omnirelay_host::wall_clock;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::agent::v1 as agent_pb;
 use omnirelay_wire::pb::aeroarc::relay::v1::DroneStatus;
@@ -23,8 +25,6 @@ use tokio::time::Instant;
 use super::published::{drone_key, drone_value};
 use super::report::Reports;
 use crate::publish::Publications;
-use omnirelay_host::chance::random_secret;
-use omnirelay_host::wall_clock;
 
 /// How many streams of one agent are served at a time; the oldest is ended for one more.
 const STREAMS_PER_AGENT_MAX: usize = 8;

@@ -1,10 +1,10 @@
 use async_trait::async_trait;
+use omnirelay_settings::RelayRegistryConfig;
 use omnirelay_wire::pb::aeroarc::registry::v1::Relay;
 use tonic::Status;
 
 use super::*;
 use crate::relay::report::RelayRegistry;
-use omnirelay_settings::RelayRegistryConfig;
 
 fn sessions(sessions_max: usize) -> Sessions {
     sessions_told_of(sessions_max, Arc::default())

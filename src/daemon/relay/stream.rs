@@ -13,6 +13,8 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, StreamExt as _};
 use omnirelay_core::names::check_id;
 use omnirelay_core::text::chain;
+use omnirelay_host::chance::random_part;
+use omnirelay_host::log::{LogLimiter, Turn};
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
@@ -31,8 +33,6 @@ use super::batch::{Batch, Frame};
 use super::sessions::{Ending, Orders, Sessions, Stream, unix_ns};
 use super::sinks::{NotTaken, Sinks};
 use crate::metrics::{RelayMetrics, SourceCounts};
-use omnirelay_host::chance::random_part;
-use omnirelay_host::log::{LogLimiter, Turn};
 use pb::telemetry_ack::Status as AckStatus;
 
 /// How many messages, and about how many bytes of frames, are read before something else has its turn.

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::stream;
+use omnirelay_settings::{AcknowledgeWhen, SinksConfig};
 use prost::Message;
 use tonic::Request;
 use tonic::transport::{Channel, Server};
@@ -11,7 +12,6 @@ use crate::metrics::SinkMetrics;
 use crate::relay::commands::Commands;
 use crate::relay::gateway::{AGENT_ID, Gateway};
 use crate::relay::sessions::SessionSettings;
-use omnirelay_settings::{AcknowledgeWhen, SinksConfig};
 use pb::agent_gateway_client::AgentGatewayClient;
 use pb::agent_gateway_server::AgentGatewayServer;
 

@@ -6,6 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_decisions::register::{Held, Plan, Rest, brakes, plan};
+use omnirelay_identity::caller::{Caller, Scope};
+use omnirelay_nouns::{SCHEMA_VERSION, check_reason};
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::record::Deed;
+use omnirelay_settings::peer_service;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::Operation;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::operation::State;
@@ -24,12 +30,6 @@ use super::target::{Catalogue, Outcome, Target, Trouble, count};
 use crate::objects::advertisements::Resyncs as _;
 use crate::objects::advertisements::pool::{BATCH_MAX, Producer, Push};
 use crate::operations::{Begun, Repeat, Running};
-use omnirelay_decisions::register::{Held, Plan, Rest, brakes, plan};
-use omnirelay_identity::caller::{Caller, Scope};
-use omnirelay_nouns::{SCHEMA_VERSION, check_reason};
-use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::record::Deed;
-use omnirelay_settings::peer_service;
 use pb::planned_change::Action;
 
 /// What a resync is called.

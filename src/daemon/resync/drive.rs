@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::backoff::Backoff;
+use omnirelay_host::chance::random_part;
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::Head;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -11,9 +14,6 @@ use super::inbox::{Inbox, Patience, Work};
 use super::status::TargetStatus;
 use super::target::{Catalogue, Failing, Outcome, Target};
 use crate::metrics::RegistersMetrics;
-use omnirelay_host::chance::random_part;
-use omnirelay_registry::Registry;
-use omnirelay_registry::view::Head;
 
 /// After runs that failed.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60)).spread(0.5);

@@ -9,6 +9,12 @@ use http::StatusCode;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use omnirelay_core::text::{chain, innermost, is_unseen};
+use omnirelay_decisions::register::check_register_id;
+use omnirelay_decisions::strays::Dared;
+use omnirelay_identity::client::OwnClient;
+use omnirelay_identity::connector::{OwnConnector, OwnHttp, PostError};
+use omnirelay_identity::reach::Reach;
+use omnirelay_registry::Registry;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::reasons;
 use reqwest::Url;
@@ -17,12 +23,6 @@ use serde_json::{Map, Value};
 use tracing::debug;
 
 use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
-use omnirelay_decisions::register::check_register_id;
-use omnirelay_decisions::strays::Dared;
-use omnirelay_identity::client::OwnClient;
-use omnirelay_identity::connector::{OwnConnector, OwnHttp, PostError};
-use omnirelay_identity::reach::Reach;
-use omnirelay_registry::Registry;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one call may take.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_decisions::register::{Held, Rest, plan};
+use omnirelay_decisions::strays::Dared;
+use omnirelay_registry::Registry;
 use omnirelay_store::StoreError;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 
 use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
 use crate::objects::advertisements::pool::{BATCH, Pool, Producer, Push, Pushed};
-use omnirelay_decisions::register::{Held, Rest, plan};
-use omnirelay_decisions::strays::Dared;
-use omnirelay_registry::Registry;
 
 /// What the daemon's own pool is called.
 pub const LOCAL: &str = "local";

@@ -17,6 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::shown;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::client::OwnClient;
+use omnirelay_identity::reach::Reach;
+use omnirelay_nouns::{envelope, head_cursor};
+use omnirelay_registry::Registry;
+use omnirelay_registry::follow::wait_for;
+use omnirelay_registry::watch::{Watch, WatchEvent};
 use omnirelay_store::{Epoch, Revision};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -36,13 +43,6 @@ use drive::{Brought, Line};
 use foreign::Foreign;
 use local::Local;
 pub use local::{LOCAL, LocalPool};
-use omnirelay_identity::caller::Caller;
-use omnirelay_identity::client::OwnClient;
-use omnirelay_identity::reach::Reach;
-use omnirelay_nouns::{envelope, head_cursor};
-use omnirelay_registry::Registry;
-use omnirelay_registry::follow::wait_for;
-use omnirelay_registry::watch::{Watch, WatchEvent};
 use target::Target;
 
 /// How often is looked whether the node is registered.

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_store::StoreError;
-use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
-use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
-
-use crate::objects::registers;
 use omnirelay_decisions::register::advertisement_of;
 use omnirelay_decisions::strays::{Dared, Found, dare};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::in_time;
 use omnirelay_registry::view::Head;
+use omnirelay_store::StoreError;
+use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
+
+use crate::objects::registers;
 
 /// How long reading the traces of deletions may take.
 const TRACES_TIMEOUT: Duration = Duration::from_secs(10);

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::uri::Authority;
 use omnirelay_core::text::chain;
+use omnirelay_host::log::{KeyedLogLimiter, Turn};
+use omnirelay_identity::trust::Trust;
 use omnirelay_transport::carrier::{Protocol, Target};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Carriers, Observer, Peer, Used, Way};
@@ -26,8 +28,6 @@ use super::metrics::TransportMetrics;
 use channel::MeshChannel;
 use datagrams::Datagrams;
 use greeting::{Greeting, Greets};
-use omnirelay_host::log::{KeyedLogLimiter, Turn};
-use omnirelay_identity::trust::Trust;
 use tls::NodeTls;
 use udp::LateUdp;
 

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::client::{Believes, OwnClient, Shows};
+use omnirelay_identity::own::OwnIdentity;
+use omnirelay_identity::trust::{Trust, Trusted};
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::trust::Usage;
 use omnirelay_transport::BoxError;
 use omnirelay_transport::carrier::{ClientTls, End, Hands};
 use rustls::pki_types::CertificateDer;
-
-use omnirelay_host::wall_clock;
-use omnirelay_identity::client::{Believes, OwnClient, Shows};
-use omnirelay_identity::own::OwnIdentity;
-use omnirelay_identity::trust::{Trust, Trusted};
 
 /// How long before a certificate ends, in seconds, a connection that was made with it takes no more calls.
 const RETIRED_BEFORE: i64 = 60;

@@ -5,17 +5,17 @@ use std::path::Path;
 
 use omnirelay_core::spiffe::Holder;
 use omnirelay_core::time::{Millis, rfc3339};
+use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
+use omnirelay_host::permissions::{
+    is_open_to_others, is_own, is_writable_by_all, is_writable_by_group, mode,
+};
+use omnirelay_host::users::{Uid, user_name};
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::trust::{Bundle, TrustError, Usage};
 use rustls::pki_types::CertificateDer;
 
 use super::life;
 use super::papers::{Guard, Guarded, Lack, Papers};
-use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
-use omnirelay_host::permissions::{
-    is_open_to_others, is_own, is_writable_by_all, is_writable_by_group, mode,
-};
-use omnirelay_host::users::{Uid, user_name};
 
 pub static CATEGORIES: &[&Category<Examine<Papers>>] = &[&CATEGORY];
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
 use omnirelay_core::time::short;
+use omnirelay_decisions::check::finding::{Finding, Verdict};
 
 use super::checks::{anew, day, holder};
 use super::papers::{Paper, Papers};
-use omnirelay_decisions::check::finding::{Finding, Verdict};
 
 const DAY: i64 = 86_400;
 /// An issuer that ends sooner is to be rotated: whatever it issues ends with it.

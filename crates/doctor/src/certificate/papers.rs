@@ -6,13 +6,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use omnirelay_core::secret_file::without_mark;
+use omnirelay_identity::own::public_key_of;
 use omnirelay_pki::certificate::AnyCertificate;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::pem_file;
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
-
-use omnirelay_identity::own::public_key_of;
 
 /// Longer files hold neither certificates nor keys.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use omnirelay_decisions::check::finding::{Finding, Verdict};
 use omnirelay_pki::authority::{Authority, Validity};
 use omnirelay_pki::certificate::{Names, to_pem};
 use omnirelay_pki::key::Key;
@@ -10,7 +11,6 @@ use omnirelay_pki::request::Request;
 
 use super::checks::CATEGORY;
 use super::papers::{Papers, Places};
-use omnirelay_decisions::check::finding::{Finding, Verdict};
 
 /// The second at which all is looked at: that at which the files are written, as their times are real.
 fn now() -> i64 {

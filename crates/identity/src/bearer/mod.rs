@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use omnirelay_core::text::{chain, shown};
+use omnirelay_host::wall_clock;
 use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::jwt::{Jwt, JwtError, is_jwt};
 use omnirelay_pki::key::Fingerprint;
@@ -24,7 +25,6 @@ use self::mesh::Issued;
 use self::oidc::Oidc;
 use super::caller::Scopes;
 use super::trust::{Trust, Trusted, unix_now};
-use omnirelay_host::wall_clock;
 
 /// How many tokens are remembered that were judged. Beyond that each is judged anew, which costs a signature.
 const REMEMBERED: usize = 4096;

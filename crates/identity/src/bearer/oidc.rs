@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use omnirelay_core::text::{count, shown};
+use omnirelay_host::log::LogLimiter;
+use omnirelay_host::wall_clock::{self, Stamp};
 use omnirelay_pki::jwt::claims::{Claims, Expected, LEEWAY};
 use omnirelay_pki::jwt::keys::{KeySet, VerifyingKey};
 use omnirelay_pki::jwt::{Algorithm, Jwt, JwtError};
@@ -27,8 +29,6 @@ use tracing::{info, warn};
 
 use super::{Bearer, KID_CHARS_SHOWN, Roles, refused, unproven};
 use crate::bound::{NAME_BYTES_MAX, unbound_name};
-use omnirelay_host::log::LogLimiter;
-use omnirelay_host::wall_clock::{self, Stamp};
 use source::Source;
 pub use source::SourceError;
 

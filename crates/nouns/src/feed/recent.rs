@@ -4,13 +4,12 @@ use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use omnirelay_wire::encoded::Encoded;
-use prost::Message;
-use tokio::time::Instant;
-
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_registry::watch::{Step, WatchEvent};
+use omnirelay_wire::encoded::Encoded;
+use prost::Message;
+use tokio::time::Instant;
 
 /// How many events are kept for a noun.
 const SLOTS: u64 = 256;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_identity::caller::IfMatch;
 use omnirelay_store::{CommitError, Epoch, RecordId, StoreError, Version};
 use omnirelay_wire::fault::{Code, Fault};
 use tokio::time::Instant;
@@ -12,7 +13,6 @@ use crate::act::{Act, Plan, Reader};
 use crate::completeness::lost;
 use crate::refusal::{commit_fault, conflict_fault, epoch_changed, is_of_state, unavailable};
 use crate::view::ViewRecord;
-use omnirelay_identity::caller::IfMatch;
 
 /// How long it waits for a view that is behind, for a new epoch to be read, and for what that has lost to be restored:
 /// each node restores its own record within a second.

@@ -15,6 +15,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use omnirelay_core::text::printable;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::signed_record::{
+    FoundRecord, KnownRecord, RecordName, RecordRefusal, RecordSigners, SignedParts, judge, split,
+};
 use omnirelay_pki::issuer_key::IssuerKey;
 use omnirelay_store::{Change, Epoch, Kind, LogEntry, Record, RecordId, Revision, Version};
 use omnirelay_wire::fault::Fault;
@@ -24,9 +27,6 @@ pub use loading::VerifiedSignatures;
 pub use unaudited::UnauditedWrite;
 
 use super::{Head, State, View, ViewChange, ViewRecord, read, write};
-use omnirelay_decisions::signed_record::{
-    FoundRecord, KnownRecord, RecordName, RecordRefusal, RecordSigners, SignedParts, judge, split,
-};
 
 /// How many records that do not count are noted; those beyond are found by a load once these are put right.
 const REFUSED_MAX: usize = 1000;

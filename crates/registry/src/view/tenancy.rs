@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::lease::Standing;
 use omnirelay_store::{Group, GroupId, GroupRef, Lease};
 
 use super::State;
 use super::confirmed::Life;
 use super::lock::ReadGuard;
-use omnirelay_decisions::lease::Standing;
 
 /// Groups and leases and how they stand, read under one lock. Hold it shortly, and ask the view nothing
 /// meanwhile.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use omnirelay_core::text::chain;
+
 use super::super::{GroupRef, Kind, Record, Revision, StoreError};
 use super::{State, Stretch, Table, Tables, incompatible, keys, rows};
-use omnirelay_core::text::chain;
 
 /// The most findings that are told one by one.
 const FINDINGS_MAX: usize = 20;

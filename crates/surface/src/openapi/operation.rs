@@ -1,5 +1,6 @@
 //! Operations: the parameters, bodies and answers of the methods at one path and verb.
 
+use omnirelay_identity::caller::Scope;
 use omnirelay_wire::problem;
 use prost_reflect::{FieldDescriptor, Kind};
 use serde_json::{Map, Value, json};
@@ -13,7 +14,6 @@ use crate::query::{FieldPath, resolve, takes_text};
 use crate::required::is_required;
 use crate::shape::is_well_known;
 use crate::template::Template;
-use omnirelay_identity::caller::Scope;
 
 /// A method and the route it is reached by.
 pub(super) type Bound<'m> = (&'m DescribedMethod, &'m HttpBinding);

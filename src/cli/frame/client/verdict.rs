@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use omnirelay_core::text::count;
 use omnirelay_wire::fault::{Code, Exit};
 use omnirelay_wire::reasons;
 use serde_json::json;
-
-use omnirelay_core::text::count;
 
 use super::{Answer, Attempts, Client};
 use crate::frame::address::SOCKET_OF_UNIT;

@@ -1,7 +1,8 @@
 //! Records that others write in the name of a node, above what it has sealed.
 
-use super::*;
 use omnirelay_decisions::audit_seal::mac::MacKey;
+
+use super::*;
 
 /// A key of a record of long after those of the tests, as an intruder may choose it.
 pub(super) const FORGED: &str = "01aaaaaaaaaaa-0000000000000001";

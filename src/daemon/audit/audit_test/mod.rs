@@ -10,6 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::audit_seal::check::{Finding, Wrong};
+use omnirelay_decisions::audit_seal::{ChainId, open};
+use omnirelay_identity::caller::Caller;
+use omnirelay_registry::Registry;
+use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_scripted::{Answer, Answered, Call, PausedClock, Script, Scripted, memory};
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
@@ -31,11 +36,6 @@ use crate::node::{Kinds, Part};
 use crate::objects::peers::Peers;
 use crate::parts;
 use mesh::peer_control_service_server::PeerControlService as _;
-use omnirelay_decisions::audit_seal::check::{Finding, Wrong};
-use omnirelay_decisions::audit_seal::{ChainId, open};
-use omnirelay_identity::caller::Caller;
-use omnirelay_registry::Registry;
-use omnirelay_registry::audit_record::AUDIT;
 use pb::audit_service_server::AuditService as _;
 
 static PARTS: [Part; 2] = [

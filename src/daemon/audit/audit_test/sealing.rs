@@ -1,12 +1,12 @@
 //! What is committed gets sealed, whatever comes between.
 
+use omnirelay_decisions::audit_seal::{Digest256, Head, sign};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
 
 use super::forging::{FORGED, claim, put};
 use super::*;
 use crate::objects::peers::session_id;
 use crate::readiness::Readiness;
-use omnirelay_decisions::audit_seal::{Digest256, Head, sign};
 
 #[tokio::test(start_paused = true)]
 async fn new_records_are_sealed_within_a_second_or_two() {

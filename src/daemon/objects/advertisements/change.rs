@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use omnirelay_core::text::chain;
+use omnirelay_decisions::register::{Rest, check_described, check_named, check_register_id};
+use omnirelay_identity::caller::Caller;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 
 use super::pb;
 use super::pool::{BATCH, ENTRIES_MAX, Pool, Producer, Push, Pushed};
-use omnirelay_decisions::register::{Rest, check_described, check_named, check_register_id};
-use omnirelay_identity::caller::Caller;
 
 /// The field of a request that holds the items.
 const ITEMS: &str = "advertisements";

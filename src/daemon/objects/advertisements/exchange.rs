@@ -3,6 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use omnirelay_decisions::exchange::{Digests, Offered, PARTS, item_of, part_of};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::serve;
 use omnirelay_wire::fault::Fault;
 use prost::Message as _;
 use tokio::time::Instant;
@@ -10,9 +13,6 @@ use tokio::time::Instant;
 use super::pool::Pool;
 use super::{Resyncs, pb};
 use crate::objects::peers;
-use omnirelay_decisions::exchange::{Digests, Offered, PARTS, item_of, part_of};
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::serve;
 use pb::advertisement_exchange_service_server::AdvertisementExchangeService;
 
 /// After so many bytes of registers no further part goes into an answer.

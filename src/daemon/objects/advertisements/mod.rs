@@ -8,6 +8,14 @@ pub mod watching;
 
 use std::sync::Arc;
 
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::feed::{Events, Watches};
+use omnirelay_nouns::listing::{self, PageToken, Room};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{envelope, head_cursor, not_modified, tagged};
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::View;
 use omnirelay_store::{Kind, RecordId};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::{Code, Fault};
@@ -18,14 +26,6 @@ use tonic::Response;
 use xxhash_rust::xxh64::Xxh64;
 
 pub use change::check_items;
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::feed::{Events, Watches};
-use omnirelay_nouns::listing::{self, PageToken, Room};
-use omnirelay_nouns::serve;
-use omnirelay_nouns::{envelope, head_cursor, not_modified, tagged};
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::view::View;
 use pb::advertisement_service_server::AdvertisementService;
 use pool::Pool;
 pub use reading::{of_register, remote_count};

@@ -3,6 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::exchange::cluster_of;
+use omnirelay_nouns::listing::is_among;
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::GroupRef;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
@@ -10,11 +15,6 @@ use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 use super::pool::{LocalEntry, Pool};
 use super::{ADVERTISEMENT, advertisement_id, parts};
 use crate::objects::peers;
-use omnirelay_decisions::exchange::cluster_of;
-use omnirelay_nouns::listing::is_among;
-use omnirelay_nouns::timestamp;
-use omnirelay_registry::Registry;
-use omnirelay_registry::view::{View, ViewRecord};
 use pb::advertisement::SyncState;
 
 /// Who advertises a register, in the order of the sources: what anybody may see, and what this node hides.

@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use omnirelay_nouns::feed::{Frame, Noun, Shown};
+use omnirelay_nouns::listing::is_among;
+use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
 
@@ -9,11 +14,6 @@ use super::pb;
 use super::pool::Pool;
 use super::reading::Showing;
 use super::{ADVERTISEMENT, parts};
-use omnirelay_nouns::feed::{Frame, Noun, Shown};
-use omnirelay_nouns::listing::is_among;
-use omnirelay_nouns::topic::{CHANGES, Told, Topic};
-use omnirelay_registry::Registry;
-use omnirelay_registry::view::ViewRecord;
 use pb::advertisement_event::Type;
 
 /// Which advertisements are watched: those of these registers and sources that anybody may see; empty means all.

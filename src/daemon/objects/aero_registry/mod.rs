@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
-use tonic::{Request, Response, Status, Streaming};
-
-use super::agents::{self, Agents};
-use super::relays::{Relays, Speaker};
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::at_cursor;
 use omnirelay_nouns::feed::{Events, Watches};
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::ViewRecord;
+use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::agents::{self, Agents};
+use super::relays::{Relays, Speaker};
 use pb::aero_registry_server::AeroRegistry as AeroRegistryCalls;
 use watching::{RelaysAndAgents, Watched};
 

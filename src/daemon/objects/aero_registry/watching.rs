@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use omnirelay_nouns::feed::{Frame, Noun, Shown};
+use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
 use omnirelay_store::Kind;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
@@ -11,10 +15,6 @@ use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
 use super::pb;
 use crate::objects::agents::{self, check_agent_id};
 use crate::objects::relays::{self, check_relay_id};
-use omnirelay_nouns::feed::{Frame, Noun, Shown};
-use omnirelay_nouns::topic::{CHANGES, Told, Topic};
-use omnirelay_registry::Registry;
-use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
 use pb::watch_event::{Object, Type};
 use pb::watch_request::Object as Asked;
 

@@ -11,6 +11,11 @@ use futures_util::future::join_all;
 use omnirelay_core::names::check_id;
 use omnirelay_core::placement::{Incarnations, holds};
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
+use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
 use omnirelay_store::{Kind, RecordId, StoreError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
@@ -23,11 +28,6 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::relays::{self, LiveRelay, Speaker, check_relay_id};
-use omnirelay_nouns::listing::{self, AskedPage};
-use omnirelay_registry::Registry;
-use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
-use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
 
 /// Records of agents; the key is the agent's id.
 pub const AGENT: Kind = Kind::of("agent");

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use omnirelay_core::placement::{Incarnations, orphans};
 use omnirelay_core::text::chain;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{COMMIT_WRITES_MAX, CommitError, Version, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::AgentValue;
 use tokio::time::sleep;
@@ -14,9 +17,6 @@ use tracing::{debug, info};
 use super::{AGENT, Agents};
 use crate::objects::peers::own_session;
 use crate::objects::relays;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::view::ViewRecord;
 
 /// How often it is looked whether a relay has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -1,13 +1,13 @@
 //! `BindingService` on the memory store.
 
 use futures_util::StreamExt as _;
+use omnirelay_registry::follow::{follow_log, wait_for};
 use omnirelay_registry::lab;
 use omnirelay_store::MemoryStore;
 use tonic::Request;
 
 use super::*;
 use crate::node::lab::reason;
-use omnirelay_registry::follow::{follow_log, wait_for};
 
 const WHO: &str = "token:deploy";
 

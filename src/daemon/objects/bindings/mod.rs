@@ -6,6 +6,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::text::shown;
+use omnirelay_decisions::peer::difference;
+use omnirelay_identity::bound::{PRINCIPAL_BYTES_MAX, is_bound};
+use omnirelay_identity::caller::{Caller, Scope, Scopes};
+use omnirelay_identity::trust::Trust;
+use omnirelay_nouns::feed::{Events, Frame, Noun, Shown, Watches};
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{Kind, RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -18,19 +31,6 @@ use tonic::Response;
 
 use crate::objects::certificates::administrators::{LastAdministrator, Taken, check_left};
 use crate::objects::certificates::signer::revoked_by;
-use omnirelay_decisions::peer::difference;
-use omnirelay_identity::bound::{PRINCIPAL_BYTES_MAX, is_bound};
-use omnirelay_identity::caller::{Caller, Scope, Scopes};
-use omnirelay_identity::trust::Trust;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::feed::{Events, Frame, Noun, Shown, Watches};
-use omnirelay_nouns::listing::{self, AskedPage};
-use omnirelay_nouns::serve;
-use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_registry::view::{View, ViewRecord};
 use pb::binding_event::Type;
 use pb::binding_service_server::BindingService;
 
@@ -114,7 +114,8 @@ impl Bindings {
         let wanted = checked(&asked.scopes)?;
         let last = LastAdministrator::of(asked.last_administrator);
         let pb::SetBindingRequest { principal, reason, expected_version, dry_run, .. } = asked;
-        let asked = Asked { caller, rpc: SET, id: principal, reason, expected_version, dry_run, hash };
+        let asked =
+            MutationRequest { caller, rpc: SET, id: principal, reason, expected_version, dry_run, hash };
         check_principal(&asked.id)?;
         let registry = &self.registry;
         asked
@@ -158,7 +159,8 @@ impl Bindings {
         let pb::DeleteBindingRequest { principal, reason, expected_version, dry_run, last_administrator } =
             asked;
         let last = LastAdministrator::of(last_administrator);
-        let asked = Asked { caller, rpc: DELETE, id: principal, reason, expected_version, dry_run, hash };
+        let asked =
+            MutationRequest { caller, rpc: DELETE, id: principal, reason, expected_version, dry_run, hash };
         check_principal(&asked.id)?;
         asked
             .of_records(&self.registry, binding_id(&asked.id), &[], |reader| {

@@ -8,6 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_identity::bound::Given;
+use omnirelay_identity::caller::Scopes;
+use omnirelay_identity::host_door::HostDoor;
+use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Reader};
+use omnirelay_registry::audit_record::own_body;
 use omnirelay_store::{CommitError, Kind, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{BindingSeedValue, BindingValue};
 use prost::Message as _;
@@ -16,13 +23,6 @@ use tracing::{info, warn};
 
 use super::{BINDING, BINDINGS_MAX, binding_id};
 use crate::objects::restoration::is_over;
-use omnirelay_identity::bound::Given;
-use omnirelay_identity::caller::Scopes;
-use omnirelay_identity::host_door::HostDoor;
-use omnirelay_identity::trust::{HasAuthority, Trust};
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Reader};
-use omnirelay_registry::audit_record::own_body;
 
 /// Records of who was seeded; the key is the principal.
 pub const BINDING_SEED: Kind = Kind::of("binding-seed");

@@ -1,13 +1,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use omnirelay_store::{Committed, MemoryStore};
-
-use super::super::granted;
-use super::*;
 use omnirelay_identity::caller::Scope;
 use omnirelay_registry::act::Plan;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::lab::{self, LabRegistry};
+use omnirelay_store::{Committed, MemoryStore};
+
+use super::super::granted;
+use super::*;
 
 const WHO: &str = "role:sre";
 

@@ -4,7 +4,10 @@
 //! that lives and is not revoked; what proves the others is not in the registry. The control socket of an issuer's host counts for
 //! nothing: it is the way back in.
 
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::revocation::Revocations;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
@@ -13,9 +16,6 @@ use omnirelay_wire::reasons;
 use super::holder::certificate_of;
 use super::{CERTIFICATE, authority_id};
 use crate::objects::bindings::{administers, administrators, binding_id};
-use omnirelay_identity::trust::unix_now;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::view::{View, ViewRecord};
 
 /// What a change takes away. Lists are those that are believed: one that nobody has signed revokes nothing.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,8 @@
 //! Asking other daemons for a certificate of this node, where it cannot issue itself.
 
 use omnirelay_core::time::{Millis, rfc3339};
+use omnirelay_identity::own::OwnIdentity;
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
@@ -10,8 +12,6 @@ use super::own::{KeepError, Keeper, identity_of};
 use super::pb;
 use super::rejoin::SIGNED;
 use super::remote::{self, Ask};
-use omnirelay_identity::own::OwnIdentity;
-use omnirelay_identity::trust::unix_now;
 
 /// How many daemons are asked for a renewal at a time.
 const ASKED_MAX: usize = 8;

@@ -2,12 +2,18 @@
 
 use bytes::Bytes;
 use omnirelay_core::spiffe::{Holder, TrustDomain};
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::{Federated, unix_now};
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::{to_pem, validity_of};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::BACKDATED;
 use omnirelay_pki::trust::Bundle;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{Kind, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -25,12 +31,6 @@ use super::issuers;
 use super::protect::protect_from_the_beginning;
 use super::rotate::Given;
 use super::{CERTIFICATE, Certificates, JOIN_POLICY, ONLY, authority_id, pb, pending_id, unreadable};
-use omnirelay_identity::caller::Caller;
-use omnirelay_identity::trust::{Federated, unix_now};
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_registry::view::ViewRecord;
 
 /// The trust domain of an authority whose maker names none.
 pub const DOMAIN: &str = "mesh.local";
@@ -79,7 +79,7 @@ impl Certificates {
         let first = first_operator(&asked)?;
         let pb::InitAuthorityRequest { reason, dry_run, .. } = asked;
         let (rpc, id) = (INIT_AUTHORITY, ONLY.to_owned());
-        let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
+        let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
         const ALSO: &[Kind] = &[CERTIFICATE, JOIN_POLICY];
         asked
             .of_records(&self.registry, authority_id(), ALSO, |reader| {

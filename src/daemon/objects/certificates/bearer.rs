@@ -6,9 +6,17 @@ use bytes::Bytes;
 use omnirelay_core::spiffe::{Holder, SpiffeId};
 use omnirelay_core::text::shown;
 use omnirelay_core::time::{Millis, rfc3339};
+use omnirelay_identity::bearer::mesh::Grant;
+use omnirelay_identity::caller::{Caller, Proof, Scope};
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, envelope};
 use omnirelay_pki::certificate::{Certificate, Serial};
 use omnirelay_pki::jwt::claims::LEEWAY;
 use omnirelay_pki::revocation::Revoked;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
 use omnirelay_store::Write;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -24,14 +32,6 @@ use super::holder::{id_of, record_of};
 use super::issue::{barred, check_shown};
 use super::revoke::{GRACE, of_list};
 use super::{Certificates, authority_in, held_in, pb, trust_domain};
-use omnirelay_identity::bearer::mesh::Grant;
-use omnirelay_identity::caller::{Caller, Proof, Scope};
-use omnirelay_identity::trust::unix_now;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::serve;
-use omnirelay_nouns::{SCHEMA_VERSION, envelope};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
 use pb::token_service_server::TokenService;
 
 /// How long a token holds whose request says nothing of it, in seconds.
@@ -104,7 +104,8 @@ impl Certificates {
         let record = record_of(&wanted.holder);
         let (id, reason, dry_run) = (record.key.clone(), asked.reason, asked.dry_run);
         let holder = id.clone();
-        let asked = Asked { caller, rpc: ISSUE_TOKEN, id, reason, expected_version: None, dry_run, hash };
+        let asked =
+            MutationRequest { caller, rpc: ISSUE_TOKEN, id, reason, expected_version: None, dry_run, hash };
         let decided = asked.of_records(&self.registry, record, &[], |reader| self.decided(reader, &wanted));
         let rate_key = wanted.shown.as_ref().map_or(RateKey::Holder, |shown| RateKey::Key(&shown.key));
         let mut answer = self.issuing.pass(&holder, rate_key, decided).await?;

@@ -4,11 +4,15 @@ use omnirelay_registry::lab;
 use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::trust::{Refused, unix_now};
 use omnirelay_pki::certificate::{Certificate, Names};
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request as Csr;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::Usage;
+use omnirelay_registry::follow::{follow_log, wait_for};
 use omnirelay_store::{ManualClock, MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::RevocationValue;
 use prost::Message as _;
@@ -20,10 +24,6 @@ use super::own::Keeper;
 use super::*;
 pub(super) use crate::node::lab::reason;
 use crate::objects::bindings::binding_id;
-use omnirelay_identity::caller::Caller;
-use omnirelay_identity::own::IdentityFiles;
-use omnirelay_identity::trust::{Refused, unix_now};
-use omnirelay_registry::follow::{follow_log, wait_for};
 
 /// A node that serves certificates, and keeps its own.
 pub(super) struct Node {

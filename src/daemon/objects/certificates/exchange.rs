@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::serve;
 use omnirelay_transport::peer::Way;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RevocationValue;
@@ -19,9 +22,6 @@ use super::pb;
 use super::revoked::sound_list;
 use crate::objects::peers;
 use crate::transport::Transport;
-use omnirelay_identity::caller::Caller;
-use omnirelay_identity::trust::unix_now;
-use omnirelay_nouns::serve;
 use pb::revocation_exchange_service_client::RevocationExchangeServiceClient;
 use pb::revocation_exchange_service_server::RevocationExchangeService;
 

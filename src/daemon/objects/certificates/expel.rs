@@ -5,6 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::mutate::request_hash;
 use omnirelay_store::{CommitError, Epoch, Expelled, RecordId, Revision, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
@@ -15,12 +21,6 @@ use tracing::{info, warn};
 use super::holder::{Named, record_of};
 use super::revoke::{Bar, bar, of_list, put};
 use super::{CERTIFICATE, Certificates, held_in, own_act, pb};
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::SCHEMA_VERSION;
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::audit_record::own_body;
-use omnirelay_registry::mutate::request_hash;
 use pb::node_revocation::StoreAccess as Had;
 
 /// Ends the session of a node; whether it had one.

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use omnirelay_identity::buckets::{Buckets, Rate, network};
 use omnirelay_pki::certificate::{Certificate, Serial};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
 use super::lineage::has_lived_half;
-use omnirelay_identity::buckets::{Buckets, Rate, network};
 
 /// How many joins an address has at once, after a while without any, and how many more each second.
 const RATE: Rate = Rate { burst: 256.0, each_second: 20.0 };

@@ -6,6 +6,7 @@ use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
 use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::{Certificate, Names, Serial};
 use omnirelay_pki::key::Fingerprint;
+use omnirelay_registry::view::View;
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, IssuedValue};
@@ -13,7 +14,6 @@ use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, IssuedValue};
 use super::authority::at;
 use super::lineage::Lineage;
 use super::{CERTIFICATE, pb};
-use omnirelay_registry::view::View;
 use pb::certificate::Status;
 use pb::holder::Kind;
 

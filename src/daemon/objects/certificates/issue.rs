@@ -2,10 +2,16 @@
 
 use bytes::Bytes;
 use omnirelay_core::spiffe::{Holder, SpiffeId};
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::request::MutationRequest;
 use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::{Certificate, Names};
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::{BACKDATED, Revocations, Revoked};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
 use omnirelay_store::{Kind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue};
@@ -20,12 +26,6 @@ use super::lineage::{Lineage, with};
 use super::revoke::GRACE;
 use super::signer::{Signer, not_made};
 use super::{Certificates, REVOCATION, authority_in, held_in, pb, revocation_id};
-use omnirelay_identity::caller::Caller;
-use omnirelay_identity::trust::unix_now;
-use omnirelay_nouns::SCHEMA_VERSION;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
 use pb::certificate::Status;
 
 pub const HOUR: u32 = 3600;
@@ -84,7 +84,7 @@ impl Certificates {
         let (lifetime, request) = (lifetime(asked.lifetime_seconds)?, requested(csr)?);
         let (others, record) = (Others::replaced(asked.replace), record_of(&holder));
         let (id, reason, dry_run) = (record.key.clone(), asked.reason, asked.dry_run);
-        let asked = Asked { caller, rpc: ISSUE, id, reason, expected_version: None, dry_run, hash };
+        let asked = MutationRequest { caller, rpc: ISSUE, id, reason, expected_version: None, dry_run, hash };
         const ALSO: &[Kind] = &[REVOCATION];
         asked
             .of_records(&self.registry, record, ALSO, |reader| {
@@ -123,7 +123,8 @@ impl Certificates {
         let names = renewed_names(&before, &request.names)?;
         let (holder, record) = (before.id.holder().clone(), record_of(before.id.holder()));
         let (id, reason) = (record.key.clone(), String::new());
-        let asked = Asked { caller, rpc: RENEW, id, reason, expected_version: None, dry_run: false, hash };
+        let asked =
+            MutationRequest { caller, rpc: RENEW, id, reason, expected_version: None, dry_run: false, hash };
         let rate_key = RateKey::of_renewed(&before, unix_now());
         let renewed = asked.of_records(&self.registry, record, &[], |reader| {
             let now = unix_now();

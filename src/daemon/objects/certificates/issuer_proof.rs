@@ -3,6 +3,10 @@
 
 use bytes::Bytes;
 use omnirelay_pki::certificate::{key_of, validity_of};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::view::View;
 use omnirelay_store::{RecordId, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{
@@ -16,10 +20,6 @@ use super::holder::record_of_node;
 use super::own::KeepError;
 use super::signer::{Signer, not_made};
 use super::{CERTIFICATE, authority_in, held_in, own_act};
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::audit_record::own_body;
-use omnirelay_registry::view::View;
 
 /// As what issuers sign that a node has their secret.
 const ISSUER_PROOF: &str = "issuer proof 1";

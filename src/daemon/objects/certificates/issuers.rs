@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use omnirelay_registry::Registry;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
@@ -10,7 +11,6 @@ use omnirelay_wire::reasons;
 use super::holder::record_of_node;
 use super::{HasAuthority, Other, has_authority};
 use crate::objects::peers;
-use omnirelay_registry::Registry;
 
 /// How many of them a refusal names.
 const NAMED_MAX: usize = 3;

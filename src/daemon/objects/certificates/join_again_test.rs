@@ -1,5 +1,7 @@
 //! Joining once more: by a certificate that has ended, and by a token that was used.
 
+use omnirelay_identity::caller::{Caller, Scopes};
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request as Csr;
@@ -9,8 +11,6 @@ use tonic::Request;
 use super::join_tests::{Mesh, body, mesh, signed};
 use super::pb;
 use super::tests::{called, judged, reason};
-use omnirelay_identity::caller::{Caller, Scopes};
-use omnirelay_identity::trust::unix_now;
 use pb::enrollment_service_server::EnrollmentService as _;
 
 /// How often one key is issued something at once.

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use omnirelay_core::spiffe::Holder;
+use omnirelay_decisions::audit_seal::fingerprint;
+use omnirelay_identity::caller::{Caller, Scopes};
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::{Fingerprint, Key};
@@ -18,9 +21,6 @@ use tonic::{Request, Response, Status};
 use super::join::GRANT;
 use super::tests::{Node, called, csr, initialised, judged, node, reason, until};
 use super::{Enrollment, pb};
-use omnirelay_decisions::audit_seal::fingerprint;
-use omnirelay_identity::caller::{Caller, Scopes};
-use omnirelay_identity::trust::unix_now;
 use pb::certificate_service_server::CertificateService as _;
 use pb::enrollment_service_server::EnrollmentService as _;
 

@@ -1,9 +1,12 @@
 //! Keeping the authority: what a daemon does for it by itself, making it where that is configured, and another issuer in time.
 
 use bytes::Bytes;
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::validity_of;
 use omnirelay_pki::revocation::BACKDATED;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
 use omnirelay_store::Write;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, SigningValue};
 use prost::Message as _;
@@ -15,9 +18,6 @@ use super::own::{AGAIN, KeepError, Keeper};
 use super::protect::protect_from_the_beginning;
 use super::rotate::{Before, Next, rotated};
 use super::{AUTHORITY, REVOCATION, authority_id, authority_in, own_act, seal_keys};
-use omnirelay_identity::trust::unix_now;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::audit_record::own_body;
 
 impl Keeper {
     /// Makes the authority of a mesh that has none, where that is this daemon's to do; when to try again.

@@ -3,13 +3,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use omnirelay_core::text::chain;
+use omnirelay_identity::files::LOOK_EVERY;
+use omnirelay_identity::own::IdentityFiles;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::current_authority;
 use super::own::Keeper;
-use omnirelay_identity::files::LOOK_EVERY;
-use omnirelay_identity::own::IdentityFiles;
 
 /// What a node says to the others of its identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_identity::trust::Refused;
 use omnirelay_pki::certificate::{Certificate, Names, Serial};
 use omnirelay_pki::key::{Fingerprint, Key};
 use omnirelay_scripted::{Faulty, Ill, Method};
@@ -19,7 +20,6 @@ use super::tests::{
     until,
 };
 use super::*;
-use omnirelay_identity::trust::Refused;
 
 /// Whoever has this certificate renews it, for a key of their own.
 async fn renewed(node: &Node, from: &Certificate) -> pb::IssuedCertificate {

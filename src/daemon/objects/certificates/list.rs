@@ -1,6 +1,11 @@
 //! Certificates as they are listed.
 
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_nouns::{at_cursor, envelope};
 use omnirelay_pki::revocation::Revocations;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{CertificateValue, IssuedValue, RevocationValue};
@@ -9,11 +14,6 @@ use tonic::Response;
 use super::holder::{certificate_of, show};
 use super::revoked::known;
 use super::{CERTIFICATE, Certificates, pb, revocation_id};
-use omnirelay_identity::trust::unix_now;
-use omnirelay_nouns::listing::{self, AskedPage};
-use omnirelay_nouns::{at_cursor, envelope};
-use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::view::{View, ViewRecord};
 use pb::certificate::Status;
 
 impl Certificates {

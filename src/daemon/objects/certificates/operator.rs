@@ -4,8 +4,12 @@
 use std::sync::Arc;
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::operator_files::OperatorFiles;
 use omnirelay_pki::certificate::{Names, validity_of};
 use omnirelay_pki::request::Request;
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::View;
 use omnirelay_store::Version;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -16,10 +20,6 @@ use super::authority_id;
 use super::issue::LIFETIME_MAX;
 use super::own::{AGAIN, ENTERED_WITHIN, KeepError, issue_by_itself};
 use super::signer::Signer;
-use omnirelay_host::wall_clock;
-use omnirelay_identity::operator_files::OperatorFiles;
-use omnirelay_registry::Registry;
-use omnirelay_registry::view::View;
 
 /// What the operator is called.
 pub const OPERATOR: &str = "admin";

@@ -7,11 +7,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::spiffe::Holder;
 use omnirelay_core::text::chain;
+use omnirelay_host::wall_clock::{self, Stamp};
+use omnirelay_identity::own::{IdentityError, IdentityFiles, OwnIdentity};
+use omnirelay_identity::provided::Provision;
+use omnirelay_identity::trust::{Refused, Trust, unix_now};
 use omnirelay_pki::certificate::{Names, validity_of};
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::{Bundle, Usage};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, RevocationValue};
@@ -34,14 +42,6 @@ use super::{
     pb, revocation_id,
 };
 use crate::transport::Transport;
-use omnirelay_host::wall_clock::{self, Stamp};
-use omnirelay_identity::own::{IdentityError, IdentityFiles, OwnIdentity};
-use omnirelay_identity::provided::Provision;
-use omnirelay_identity::trust::{Refused, Trust, unix_now};
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::audit_record::own_body;
-use omnirelay_registry::view::View;
 
 /// How long a new certificate is used at least, whatever this host's clock says of it.
 const BETWEEN: Duration = Duration::from_secs(600);

@@ -1,11 +1,11 @@
 //! The names by which a node is to be called, as its configuration has them, and those that its certificate has.
 
+use omnirelay_identity::own::OwnIdentity;
 use omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue;
 use tracing::warn;
 
 use super::issue::with_own;
 use super::own::Keeper;
-use omnirelay_identity::own::OwnIdentity;
 
 impl Keeper {
     /// By which names this node is to be called that its certificate has not.

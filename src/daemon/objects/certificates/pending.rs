@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use omnirelay_identity::caller::{Caller, Scope};
+use omnirelay_registry::act::Reader;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PendingIssuerValue;
 use omnirelay_wire::reasons;
 
 use super::{Certificates, pending_id};
-use omnirelay_identity::caller::{Caller, Scope};
-use omnirelay_registry::act::Reader;
 
 /// How long an issuer that another host prepares is waited for.
 const PENDING_FOR: Duration = Duration::from_secs(3600);

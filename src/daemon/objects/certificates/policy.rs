@@ -3,7 +3,15 @@
 use bytes::Bytes;
 use omnirelay_core::join::{Attested, Candidate, Decision as Judged, JoinPolicy};
 use omnirelay_core::text::printable;
+use omnirelay_decisions::field_changes::field_changes;
+use omnirelay_decisions::join_policy;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
 use omnirelay_pki::public_key::{PublicKey, signed};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -17,14 +25,6 @@ use tonic::Response;
 
 use super::issue::{LIFETIME, LIFETIME_MAX};
 use super::{Certificates, JOIN_POLICY, ONLY, pb};
-use omnirelay_decisions::field_changes::field_changes;
-use omnirelay_decisions::join_policy;
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_registry::view::{View, ViewRecord};
 use pb::join_rule::Effect;
 
 fn policy_id() -> RecordId {
@@ -72,7 +72,7 @@ impl Certificates {
         let wanted = JoinPolicyValue { rules, attesters, unknown_fields: Default::default() };
         check(&wanted)?;
         let (rpc, id) = (SET_JOIN_POLICY, ONLY.to_owned());
-        let asked = Asked { caller, rpc, id, reason, expected_version, dry_run, hash };
+        let asked = MutationRequest { caller, rpc, id, reason, expected_version, dry_run, hash };
         asked
             .of_record(&self.registry, policy_id(), |found| {
                 let before = found.and_then(|found| found.value::<JoinPolicyValue>());

@@ -4,6 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::text::hex;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{RecordId, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue;
@@ -16,13 +23,6 @@ use tokio::time::{Instant, timeout_at};
 use super::record_keeper::{SIGNED_WITHIN, signing_by};
 use super::{Certificates, ONLY, authority_id, authority_in, pb};
 use crate::objects::peers;
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_registry::view::ViewRecord;
 
 impl Certificates {
     /// Begins to demand signatures; the keeper of records signs those that there are, and ends what is unsigned.
@@ -34,7 +34,7 @@ impl Certificates {
         let hash = request_hash(&asked);
         let pb::ProtectRecordsRequest { digest, reason, dry_run } = asked;
         let (rpc, id) = (PROTECT_RECORDS, ONLY.to_owned());
-        let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
+        let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
         let begun = asked.of_records(&self.registry, authority_id(), &[], |reader| {
             let authority = authority_in(reader)?;
             let records = unsigned(&self.registry, reader);

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use omnirelay_decisions::signed_record::{RECORD, RecordName, RecordSigners, message};
+use omnirelay_identity::trust::{Trust, unix_now};
 use omnirelay_pki::authority::is_issuer;
 use omnirelay_pki::certificate::{key_of, validity_of};
 use omnirelay_pki::issuer_key::IssuerKey;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::revocation::Revoked;
 use omnirelay_pki::trust::Bundle;
+use omnirelay_registry::view::{AuthorityFollowing, RecordIssuers, RecordSigning};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, RecordSignature, SigningValue};
 use prost::Message as _;
@@ -17,9 +20,6 @@ use rustls::pki_types::CertificateDer;
 use super::authority::bundle_of;
 use super::signer::{Signer, not_made};
 use super::{JOIN_TOKEN, authority_id, pending_id, tokens, unreadable};
-use omnirelay_decisions::signed_record::{RECORD, RecordName, RecordSigners, message};
-use omnirelay_identity::trust::{Trust, unix_now};
-use omnirelay_registry::view::{AuthorityFollowing, RecordIssuers, RecordSigning};
 
 /// How many roots, issuers and keys an authority has at most.
 const OF_EACH_MAX: usize = 16;

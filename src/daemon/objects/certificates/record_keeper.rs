@@ -6,7 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
+use omnirelay_identity::own::IdentityFiles;
 use omnirelay_pki::certificate::key_of;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::signed_records::{UnknownRecords, told};
+use omnirelay_registry::view::{RefusedRecord, View};
 use omnirelay_store::{CommitError, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, KeptRecord, KeptRecords, RecordSigning};
 use prost::Message as _;
@@ -16,12 +22,6 @@ use tracing::{info, warn};
 use super::own::{AGAIN, KeepError};
 use super::signer::Signer;
 use super::{AUTHORITY, authority_id, authority_in, current_authority, own_act};
-use omnirelay_identity::own::IdentityFiles;
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::audit_record::own_body;
-use omnirelay_registry::signed_records::{UnknownRecords, told};
-use omnirelay_registry::view::{RefusedRecord, View};
 
 /// How long an issuer has to put right what does not count before others tell the trail of it.
 const ISSUERS_TURN: Duration = Duration::from_secs(3);

@@ -1,11 +1,15 @@
 //! Joining again: a node whose certificate has ended proves by its key who it was, for a while.
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::public_key::PublicKey;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::trust::Usage;
+use omnirelay_registry::mutate::ChangeForm;
+use omnirelay_registry::mutate::{Mutation, request_hash};
 use omnirelay_store::Kind;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
@@ -18,10 +22,6 @@ use super::gate::RateKey;
 use super::holder::{certificate_of, record_of};
 use super::issue::{Order, Others, issue, renewed_lifetime};
 use super::{Certificates, REVOCATION, held_in, pb};
-use omnirelay_identity::caller::Caller;
-use omnirelay_identity::trust::unix_now;
-use omnirelay_registry::mutate::ChangeForm;
-use omnirelay_registry::mutate::{Mutation, request_hash};
 
 /// How long after its end a certificate still proves who joins again, in seconds.
 pub const GRACE: i64 = 72 * 3600;

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
+use omnirelay_identity::trust::Trust;
 use omnirelay_transport::peer::Way;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::tls;
@@ -13,8 +15,6 @@ use tracing::debug;
 
 use super::{Other, pb};
 use crate::transport::Transport;
-use omnirelay_identity::client::{Believes, OwnClient, Servers, Shows};
-use omnirelay_identity::trust::Trust;
 use pb::certificate_service_client::CertificateServiceClient;
 use pb::enrollment_service_client::EnrollmentServiceClient;
 

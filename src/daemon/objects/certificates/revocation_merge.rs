@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
 use omnirelay_pki::revocation::Revocations;
+use omnirelay_registry::Registry;
+use omnirelay_registry::epoch_loss::ToRestore;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::StoreError;
 use omnirelay_wire::pb::omnirelay::store::v1::RevocationValue;
 use prost::Message as _;
@@ -12,11 +17,6 @@ use super::authority::bundle_of;
 use super::current_authority;
 use super::revoked::{known, sound_list};
 use super::signer::Signer;
-use omnirelay_identity::trust::unix_now;
-use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
-use omnirelay_registry::Registry;
-use omnirelay_registry::epoch_loss::ToRestore;
-use omnirelay_registry::view::ViewRecord;
 
 /// Unites lists of revocations.
 pub struct RevocationMerger {

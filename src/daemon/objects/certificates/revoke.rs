@@ -5,8 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use omnirelay_core::spiffe::{Holder, SpiffeId};
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor};
 use omnirelay_pki::certificate::{Certificate, Serial};
 use omnirelay_pki::revocation::{Revocation, Revocations, Revoked};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{Kind, RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -24,13 +31,6 @@ use super::lineage::{has_in_lineage, revoke_renewed};
 use super::revoked::known;
 use super::{CERTIFICATE, Certificates, ONLY, authority_in, held_in, pb, revocation_id, trust_domain};
 use crate::objects::peers;
-use omnirelay_identity::caller::Caller;
-use omnirelay_identity::trust::unix_now;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_registry::view::ViewRecord;
 
 /// How long a revocation is remembered after the end of what it is about, in seconds: longer than what has ended still proves
 /// anything, and clocks differ.
@@ -178,7 +178,7 @@ impl Certificates {
     /// Commits what becomes of the list, signed, and what else `change` says.
     pub(super) async fn change(
         &self,
-        asked: Asked<'_>,
+        asked: MutationRequest<'_>,
         change: impl Fn(&Reader<'_>, &mut Revocations, i64) -> Result<Vec<Write>, Fault>,
     ) -> Result<pb::RevocationChange, Fault> {
         // Nodes administer nothing, and tokens are not counted.
@@ -188,7 +188,7 @@ impl Certificates {
     /// The same, unless the last administrator would go.
     async fn change_unless(
         &self,
-        asked: Asked<'_>,
+        asked: MutationRequest<'_>,
         last: LastAdministrator,
         change: impl Fn(&Reader<'_>, &mut Revocations, i64) -> Result<Vec<Write>, Fault>,
     ) -> Result<pb::RevocationChange, Fault> {
@@ -259,9 +259,15 @@ fn certificate_in(held: &[Arc<CertificateValue>], serial: &Serial) -> Option<Cer
 }
 
 /// What a change of the list is asked with.
-pub fn of_list<'a>(caller: &'a Caller, rpc: Rpc, reason: &str, dry_run: bool, hash: u64) -> Asked<'a> {
+pub fn of_list<'a>(
+    caller: &'a Caller,
+    rpc: Rpc,
+    reason: &str,
+    dry_run: bool,
+    hash: u64,
+) -> MutationRequest<'a> {
     let (id, reason) = (ONLY.to_owned(), reason.to_owned());
-    Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash }
+    MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash }
 }
 
 /// What of a holder is put out.

@@ -7,6 +7,7 @@ use omnirelay_pki::certificate::{Serial, key_of, validity_of};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::revocation::{Revocation, Revocations, Revoked};
 use omnirelay_pki::trust::Bundle;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::revoked_value::What;
 use omnirelay_wire::pb::omnirelay::store::v1::{RevocationList, RevocationValue, RevokedValue};
@@ -14,8 +15,6 @@ use omnirelay_wire::reasons;
 use omnirelay_wire::unknown_fields::UnknownFields;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
-
-use omnirelay_registry::view::ViewRecord;
 
 /// As what lists of revocations are signed.
 pub const REVOCATIONS: &str = "revocations 1";

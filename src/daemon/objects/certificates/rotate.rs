@@ -6,12 +6,18 @@
 use bytes::Bytes;
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_core::text::chain;
+use omnirelay_identity::caller::{Caller, Scope};
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::request::MutationRequest;
 use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::{key_of, to_pem as certificate_pem, validity_of};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::{Request, to_pem};
 use omnirelay_pki::revocation::{Revocations, Revoked};
 use omnirelay_pki::trust::Bundle;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
 use omnirelay_store::{Kind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{
@@ -36,12 +42,6 @@ use super::{
     CERTIFICATE, Certificates, ONLY, REVOCATION, authority_id, authority_in, current_authority, pb,
     pending_id, revocation_id, seal_keys, token_keys, trust_domain, unreadable,
 };
-use omnirelay_identity::caller::{Caller, Scope};
-use omnirelay_identity::trust::unix_now;
-use omnirelay_nouns::SCHEMA_VERSION;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
 
 /// How many roots may be trusted at a time.
 const ROOTS_MAX: usize = 2;
@@ -86,7 +86,7 @@ impl Certificates {
         let pb::PrepareIssuerRequest { reason, dry_run, new_secret } = asked;
         let secret = if new_secret { Secret::New } else { Secret::Same };
         let (rpc, id) = (PREPARE_ISSUER, ONLY.to_owned());
-        let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
+        let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
         let prepared = asked
             .of_records(&self.registry, pending_id(), &[], |reader| {
                 let authority = reader.get(&authority_id()).and_then(|found| found.value());
@@ -141,7 +141,7 @@ impl Certificates {
             seal_keys::vouch_before_another(&self.registry, &self.signer).await;
         }
         let (rpc, id) = (ROTATE_AUTHORITY, ONLY.to_owned());
-        let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
+        let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
         const ALSO: &[Kind] = &[REVOCATION];
         asked
             .of_records(&self.registry, authority_id(), ALSO, |reader| {
@@ -165,7 +165,7 @@ impl Certificates {
             self.await_signatures().await;
         }
         let (rpc, id) = (RETIRE_ROOT, ONLY.to_owned());
-        let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
+        let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
         const ALSO: &[Kind] = &[REVOCATION];
         asked
             .of_records(&self.registry, authority_id(), ALSO, |reader| {

@@ -1,6 +1,7 @@
 //! Another issuer, another root, and a root whose key is elsewhere.
 
 use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_identity::trust::{Refused, unix_now};
 use omnirelay_pki::authority::{Authority, Validity};
 use omnirelay_pki::certificate::{Names, to_pem};
 use omnirelay_pki::key::Key;
@@ -10,7 +11,6 @@ use omnirelay_store::{MemoryStore, Store};
 
 use super::tests::{Node, authority, called, chain, initialised, issued_to, judged, node, reason, until};
 use super::*;
-use omnirelay_identity::trust::{Refused, unix_now};
 
 async fn one() -> (Node, tempfile::TempDir) {
     let (node, _, place) = with_store().await;

@@ -5,9 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use omnirelay_decisions::audit_seal::fingerprint;
 use omnirelay_pki::certificate::{key_of, validity_of};
 use omnirelay_pki::revocation::{Revocations, Revoked};
 use omnirelay_pki::trust::Bundle;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{RecordId, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, SealKeyValue};
@@ -20,11 +25,6 @@ use super::holder::record_of_node;
 use super::own::KeepError;
 use super::signer::{Signer, not_made};
 use super::{CERTIFICATE, authority_in, current_authority, held_in, own_act};
-use omnirelay_decisions::audit_seal::fingerprint;
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::audit_record::own_body;
-use omnirelay_registry::view::{View, ViewRecord};
 
 /// As what issuers sign that a key is a node's.
 const SEAL_KEY: &str = "seal key 1";

@@ -11,10 +11,17 @@ use omnirelay_core::names::check_node_name;
 use omnirelay_core::spiffe::Holder;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::own::IdentityError;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::serve;
 use omnirelay_pki::public_key::{PublicKey, signed_as};
 use omnirelay_pki::recipient::{RecipientKey, seal_for};
 use omnirelay_pki::sealed::SealError;
 use omnirelay_pki::trust::Usage;
+use omnirelay_registry::mutate::{Decision, request_hash};
 use omnirelay_store::Write;
 use omnirelay_transport::peer::Way;
 use omnirelay_wire::fault::Fault;
@@ -33,13 +40,6 @@ use super::{Certificates, ONLY, authority_id, authority_in, current_authority, i
 use crate::objects::peers;
 use crate::readiness::CLOCKS_APART;
 use crate::transport::channel::MeshChannel;
-use omnirelay_identity::caller::Caller;
-use omnirelay_identity::own::IdentityError;
-use omnirelay_identity::trust::unix_now;
-use omnirelay_nouns::SCHEMA_VERSION;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::serve;
-use omnirelay_registry::mutate::{Decision, request_hash};
 use pb::issuer_secret_service_client::IssuerSecretServiceClient;
 use pb::issuer_secret_service_server::IssuerSecretService;
 
@@ -87,7 +87,7 @@ impl Certificates {
         let public_key = if is_own || dry_run { None } else { self.recipient(&node).await? };
         let is_issuer = is_own || if dry_run { issues() } else { public_key.is_none() };
         let (rpc, id) = (SHARE_ISSUER, ONLY.to_owned());
-        let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
+        let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
         let decided = asked.of_records(&self.registry, authority_id(), &[], |reader| {
             let authority = authority_in(reader)?;
             self.signer.issuer(&authority)?;

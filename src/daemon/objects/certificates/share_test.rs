@@ -1,6 +1,7 @@
 //! The secret of the issuers, taken by a node that has none.
 
 use omnirelay_core::spiffe::SpiffeId;
+use omnirelay_identity::own::OwnIdentity;
 use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::key::Key;
@@ -9,7 +10,6 @@ use omnirelay_store::{ManualClock, MemoryStore};
 
 use super::super::tests::{Node, authority, initialised, keeper, node, remember, until};
 use super::*;
-use omnirelay_identity::own::OwnIdentity;
 
 /// A node that has joined and cannot issue, beside one that can.
 struct Lab {

@@ -3,6 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use omnirelay_core::spiffe::TrustDomain;
+use omnirelay_identity::files::Stamp;
+use omnirelay_identity::own::{IdentityError, IdentityFiles, sealing_key_of};
+use omnirelay_identity::trust::{Trust, unix_now};
 use omnirelay_pki::authority::{Authority, AuthorityError, Validity};
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::jwt::signing::SigningKey;
@@ -10,6 +13,7 @@ use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::revocation::Revocations;
 use omnirelay_pki::sealed::{SealError, SealingKey};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{
@@ -23,10 +27,6 @@ use zeroize::Zeroizing;
 use super::authority::bundle_of;
 use super::revoked::{REVOCATIONS, believed, encoded};
 use super::{authority_id, revocation_id, token_keys, trust_domain, unreadable};
-use omnirelay_identity::files::Stamp;
-use omnirelay_identity::own::{IdentityError, IdentityFiles, sealing_key_of};
-use omnirelay_identity::trust::{Trust, unix_now};
-use omnirelay_registry::view::ViewRecord;
 
 /// As what the keys of authorities are sealed.
 const ROOT: &str = "root key";

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::revocation::Revocations;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::Record;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, PeerValue};
 
@@ -12,9 +15,6 @@ use super::holder::{certificate_of, record_of_node};
 use super::rejoin::GRACE;
 use super::{AUTHORITY, CERTIFICATE, REVOCATION, authority_id, revocation_id, revoked};
 use crate::readiness::CLOCKS_APART;
-use omnirelay_identity::trust::unix_now;
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::view::{View, ViewRecord};
 
 /// How long nodes that were there before the authority have to be enrolled.
 const ENROLLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use omnirelay_core::text::chain;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Plan;
+use omnirelay_registry::audit_record::{named, own_body};
 use omnirelay_store::{Kind, RightsSet, Store, StoreError, WritableKinds};
 use tracing::{info, warn};
 
 use super::store_users::PasswordHash;
 use super::{current_authority, issuer_proof, own_act};
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::Plan;
-use omnirelay_registry::audit_record::{named, own_body};
 
 /// The kinds of records that this version knows.
 #[derive(Clone, Debug, Default)]

@@ -7,9 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::revocation::Revoked;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, Epoch, Readmitted, RecordId, StoreError, Version, WritableKinds, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use prost::Message as _;
@@ -23,11 +28,6 @@ use super::signer::Signer;
 use super::store_rights::StoreRights;
 use super::{CERTIFICATE, authority_id, current_authority, held_in, own_act};
 use crate::objects::peers;
-use omnirelay_identity::trust::unix_now;
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::audit_record::own_body;
-use omnirelay_registry::view::View;
 
 /// How long after a failure it is tried again: nodes are locked out meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);

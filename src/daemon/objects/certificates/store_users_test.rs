@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use omnirelay_core::spiffe::Holder;
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::key::{Fingerprint, Key};
 use omnirelay_scripted::{Faulty, Method, Moment, Users};
 use omnirelay_store::{MemoryStore, RecordId, WritableKinds};
@@ -14,7 +15,6 @@ use super::store_rights::{KnownKinds, StoreRights};
 use super::store_users::StoreUsers;
 use super::tests::{called, reason, remember, until};
 use super::{AUTHORITY, CERTIFICATE, JOIN_POLICY, JOIN_TOKEN, pb, record_of};
-use omnirelay_identity::trust::unix_now;
 use pb::enrollment_service_server::EnrollmentService as _;
 
 fn store() -> Arc<Faulty> {

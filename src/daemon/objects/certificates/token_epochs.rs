@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
 use omnirelay_store::{CommitError, Epoch, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::JoinTokenValue;
 use prost::Message as _;
@@ -19,10 +23,6 @@ use super::signer::Signer;
 use super::tokens::status;
 use super::{JOIN_TOKEN, current_authority, own_act, pb};
 use crate::objects::restoration::is_over;
-use omnirelay_identity::trust::unix_now;
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::audit_record::own_body;
 use pb::join_token::Status;
 
 /// How long after a new epoch was met others have to put back what they know of it: issuers what they have signed, and all what is missing.

@@ -10,6 +10,8 @@ use omnirelay_pki::jwt::signing::{SigningKey, SigningKeyError, verifier};
 use omnirelay_pki::revocation::{Revocations, Revoked};
 use omnirelay_pki::sealed::SealingKey;
 use omnirelay_pki::trust::Bundle;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::audit_record::own_body;
 use omnirelay_store::Write;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, TokenKeyValue};
@@ -21,8 +23,6 @@ use tracing::{error, info, warn};
 use super::own::{KeepError, Keeper};
 use super::signer::{not_made, not_sealed};
 use super::{AUTHORITY, authority_id, authority_in, own_act};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::audit_record::own_body;
 
 /// As what a key of tokens is sealed, and as what an issuer vouches for it.
 pub const TOKEN_KEY: &str = "token key";

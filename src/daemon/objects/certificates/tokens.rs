@@ -3,8 +3,15 @@
 use bytes::Bytes;
 use omnirelay_core::spiffe::Holder;
 use omnirelay_core::time::{Millis, rfc3339};
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
 use omnirelay_pki::join_token::{TokenId, TokenVerifier};
 use omnirelay_pki::request::is_dns_name;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -16,13 +23,6 @@ use tonic::Response;
 
 use super::authority::at;
 use super::{Certificates, JOIN_TOKEN, pb};
-use omnirelay_identity::caller::Caller;
-use omnirelay_identity::trust::unix_now;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::listing::{self, AskedPage};
-use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, timestamp};
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_registry::view::ViewRecord;
 use pb::join_token::Status;
 
 const MINUTE: u32 = 60;
@@ -94,7 +94,8 @@ impl Certificates {
         value.created_by = caller.principal.to_string();
         let pb::CreateJoinTokenRequest { token_id: id, reason, dry_run, .. } = asked;
         let cluster = value.cluster.clone();
-        let asked = Asked { caller, rpc: CREATE_TOKEN, id, reason, expected_version: None, dry_run, hash };
+        let asked =
+            MutationRequest { caller, rpc: CREATE_TOKEN, id, reason, expected_version: None, dry_run, hash };
         let mut made = asked
             .of_records(&self.registry, record.clone(), &[], |reader| {
                 super::authority_in(reader)?;
@@ -125,7 +126,8 @@ impl Certificates {
         let hash = request_hash(&asked);
         let record = token_id(parsed(&asked.token_id)?);
         let pb::RevokeJoinTokenRequest { token_id: id, reason, dry_run } = asked;
-        let asked = Asked { caller, rpc: REVOKE_TOKEN, id, reason, expected_version: None, dry_run, hash };
+        let asked =
+            MutationRequest { caller, rpc: REVOKE_TOKEN, id, reason, expected_version: None, dry_run, hash };
         asked
             .of_record(&self.registry, record.clone(), |found| {
                 let found = found.and_then(|found| found.value::<JoinTokenValue>());

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_identity::trust::Trust;
+use omnirelay_registry::Registry;
+use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::view::View;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::expel::EndSession;
 use crate::objects::peers;
-use omnirelay_identity::trust::Trust;
-use omnirelay_registry::Registry;
-use omnirelay_registry::reactor::Paced;
-use omnirelay_registry::view::View;
 
 /// The shortest time between two looks, each of which goes through all peers.
 const PACE: Duration = Duration::from_secs(1);

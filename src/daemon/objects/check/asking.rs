@@ -7,6 +7,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http_body::Body;
 use omnirelay_core::text::{chain, printable};
+use omnirelay_decisions::check::facts::{NodeSaid, NotAsked, control_of, is_alive};
+use omnirelay_identity::client::{Believes, OwnClient, Shows};
+use omnirelay_identity::connector::OwnConnector;
+use omnirelay_identity::trust::{Trust, unix_now};
 use omnirelay_transport::peer::Way;
 use omnirelay_wire::fault::{Code, Fault, unanswered};
 use pb::check_service_client::CheckServiceClient;
@@ -18,10 +22,6 @@ use tower::BoxError;
 use super::bounds::{bounded, bounded_host};
 use super::pb;
 use crate::transport::Transport;
-use omnirelay_decisions::check::facts::{NodeSaid, NotAsked, control_of, is_alive};
-use omnirelay_identity::client::{Believes, OwnClient, Shows};
-use omnirelay_identity::connector::OwnConnector;
-use omnirelay_identity::trust::{Trust, unix_now};
 
 /// The most other nodes that are asked, and how many at once.
 const NODES_MAX: usize = 1000;

@@ -8,9 +8,6 @@ use std::time::{Duration, Instant};
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use tokio::task::spawn_blocking;
-
-use super::report::CheckReport;
 use omnirelay_decisions::check::finding::{Finding, checks_of};
 use omnirelay_doctor::certificate::papers::{Papers, Places};
 use omnirelay_doctor::machine::{ConfigFound, Machine, NameFound, Port, Taken, look_up, names_of};
@@ -18,6 +15,9 @@ use omnirelay_doctor::processes::own;
 use omnirelay_doctor::{certificate, checks};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_settings::{Config, ConfigSource};
+use tokio::task::spawn_blocking;
+
+use super::report::CheckReport;
 
 /// How long what became of looking up names is kept: a name server that is silent keeps a thread for each.
 const NAMES_KEPT: Duration = Duration::from_secs(10);

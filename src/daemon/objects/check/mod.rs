@@ -9,6 +9,12 @@ mod rounds;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use omnirelay_decisions::check::facts::{MeshFacts, NodeSaid, NotAsked, RegistryFacts, is_alive};
+use omnirelay_decisions::check::judge;
+use omnirelay_decisions::check::nodes::clock_ahead_ms;
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{at_cursor, envelope, head_cursor};
+use omnirelay_registry::Registry;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -25,12 +31,6 @@ use super::shards::namespaces::all_namespaces;
 use crate::gossip::Gossip;
 use asking::{AskedNodes, NodeAsker};
 use host::HostChecker;
-use omnirelay_decisions::check::facts::{MeshFacts, NodeSaid, NotAsked, RegistryFacts, is_alive};
-use omnirelay_decisions::check::judge;
-use omnirelay_decisions::check::nodes::clock_ahead_ms;
-use omnirelay_nouns::serve;
-use omnirelay_nouns::{at_cursor, envelope, head_cursor};
-use omnirelay_registry::Registry;
 use report::CheckReport;
 use rounds::SharedRounds;
 

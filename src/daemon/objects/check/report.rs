@@ -1,9 +1,8 @@
 //! What checks have found, as it is answered.
 
+use omnirelay_decisions::check::finding::{Check, Finding, Verdict};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use pb::check_finding::Result as Found;
-
-use omnirelay_decisions::check::finding::{Check, Finding, Verdict};
 
 /// What a finding is explained by, below the root of the documents.
 const PAGE: &str = "reference/checks.md";

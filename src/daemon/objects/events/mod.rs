@@ -13,11 +13,6 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, iter, unfold};
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_wire::encoded::Encoded;
-use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-
-use crate::readiness::changes::Changes;
 use omnirelay_host::chance::random_u64;
 use omnirelay_identity::caller::{Caller, Scope};
 use omnirelay_nouns::feed::{Events as Stream, Frame, Watches};
@@ -27,6 +22,11 @@ use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::{Cursor, place_in};
 use omnirelay_registry::since::{Since, Start};
 use omnirelay_registry::view::ViewRecord;
+use omnirelay_wire::encoded::Encoded;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+
+use crate::readiness::changes::Changes;
 use order::by_time;
 use pb::event_service_server::EventService;
 use places::{Happened, Places, READINESS};

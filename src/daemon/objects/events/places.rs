@@ -1,13 +1,13 @@
 //! Where a watcher of events stands in each of their sources, and what it is told from there.
 
 use omnirelay_core::time::Millis;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::watch::PROGRESS_EVERY;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::time::Instant;
 
 use super::request::Wanted;
 use super::telling::{STREAM, TYPE};
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::watch::PROGRESS_EVERY;
 
 /// What the changes of readiness are called in a cursor.
 pub const READINESS: &str = "readiness";

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::topic::Topic;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 
 use super::telling::{DAEMON, STREAM, TYPE};
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::topic::Topic;
-use omnirelay_registry::view::ViewRecord;
 
 /// How many types or subjects a caller may name.
 const NAMED_MAX: usize = 100;

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use omnirelay_store::Kind;
-use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
-
-use super::request::Wanted;
-use crate::readiness::changes::Change;
 use omnirelay_nouns::feed::{Frame, Noun, Shown};
 use omnirelay_nouns::timestamp;
 use omnirelay_nouns::topic::{Teller, Told, Topic};
 use omnirelay_registry::audit_record::cause_of;
 use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
 use omnirelay_registry::watch::Step;
+use omnirelay_store::Kind;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
+
+use super::request::Wanted;
+use crate::readiness::changes::Change;
 
 /// What stands before the type of every event.
 pub const TYPE: &str = "omnirelay.";

@@ -7,6 +7,14 @@ use bytes::Bytes;
 use omnirelay_core::labels::{self, Labels};
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::scope::{GLOBAL_CONTROL, ScopeKind};
+use omnirelay_decisions::lease::Policy;
+use omnirelay_host::chance::correlation_id;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::{SCHEMA_VERSION, head_cursor, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::Write;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
@@ -20,14 +28,6 @@ use super::difference::differences;
 use super::explain::exclusions_of;
 use super::known::{Known, NEVER_LED};
 use super::{LEADERSHIP, check_scope, leadership_id, not_found, pb};
-use omnirelay_decisions::lease::Policy;
-use omnirelay_host::chance::correlation_id;
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::{SCHEMA_VERSION, head_cursor, timestamp};
-use omnirelay_registry::Registry;
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_registry::view::{View, ViewRecord};
 use pb::leadership_order::Verb;
 
 /// The most scopes of a mesh.
@@ -47,7 +47,7 @@ pub(super) async fn transfer(
         .map_err(|error| Fault::invalid(format!("field `to` is no node id: {error}")))?;
     let hash = request_hash(&request);
     let pb::TransferLeaderRequest { scope, to, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: TRANSFER, id: scope, reason, expected_version, dry_run, hash };
+    let asked = MutationRequest { caller, rpc: TRANSFER, id: scope, reason, expected_version, dry_run, hash };
     let ordered = of_scope(&asked, registry, |found| {
         let known = found.ok_or_else(|| not_found(&asked.id))?;
         let leader = known.leader().ok_or_else(|| no_leader(&asked.id))?;
@@ -69,7 +69,8 @@ pub(super) async fn step_down(
 ) -> Result<pb::LeaderChange, Fault> {
     let hash = request_hash(&request);
     let pb::StepDownLeaderRequest { scope, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: STEP_DOWN, id: scope, reason, expected_version, dry_run, hash };
+    let asked =
+        MutationRequest { caller, rpc: STEP_DOWN, id: scope, reason, expected_version, dry_run, hash };
     let ordered = of_scope(&asked, registry, |found| {
         let known = found.ok_or_else(|| not_found(&asked.id))?;
         let leader = known.leader().ok_or_else(|| no_leader(&asked.id))?;
@@ -90,7 +91,8 @@ pub(super) async fn set(
     let labels = labels::update(&Labels::new(), &labels, &[], false)
         .map_err(|error| Fault::invalid(format!("field `labels`: {error}")))?;
     Policy::of(policy.as_ref()).map_err(|error| Fault::invalid(format!("field `policy`: {error}")))?;
-    let asked = Asked { caller, rpc: SET_SCOPE, id: scope, reason, expected_version, dry_run, hash };
+    let asked =
+        MutationRequest { caller, rpc: SET_SCOPE, id: scope, reason, expected_version, dry_run, hash };
     of_scope(&asked, registry, |found| {
         if found.is_none() {
             may_create(registry.view(), &asked.id)?;
@@ -121,7 +123,8 @@ pub(super) async fn delete(
             "omnirelay mesh leaders step-down {GLOBAL_CONTROL}    # another node leads it then"
         )));
     }
-    let asked = Asked { caller, rpc: DELETE_SCOPE, id: scope, reason, expected_version, dry_run, hash };
+    let asked =
+        MutationRequest { caller, rpc: DELETE_SCOPE, id: scope, reason, expected_version, dry_run, hash };
     let ordered = of_scope(&asked, registry, |found| {
         let known = found.ok_or_else(|| not_found(&asked.id))?;
         let changes = vec!["deleted".to_owned()];
@@ -136,7 +139,7 @@ pub(super) async fn delete(
 }
 
 async fn of_scope(
-    asked: &Asked<'_>,
+    asked: &MutationRequest<'_>,
     registry: &Registry,
     decide: impl Fn(Option<&Known>) -> Result<Decision<pb::LeaderChange>, Fault>,
 ) -> Result<pb::LeaderChange, Fault> {
@@ -149,7 +152,7 @@ async fn of_scope(
 
 /// Has the leader of a scope do something.
 fn order(
-    asked: &Asked<'_>,
+    asked: &MutationRequest<'_>,
     known: &Known,
     verb: Verb,
     to: &str,
@@ -170,7 +173,7 @@ fn order(
 
 /// Writes the record, unless it is so already.
 fn put(
-    asked: &Asked<'_>,
+    asked: &MutationRequest<'_>,
     found: Option<&Known>,
     after: LeadershipValue,
     changes: Vec<String>,
@@ -191,7 +194,7 @@ fn put(
 
 /// Waits until what was ordered is done or dropped.
 async fn wait(
-    asked: &Asked<'_>,
+    asked: &MutationRequest<'_>,
     registry: &Registry,
     ordered: pb::LeaderChange,
 ) -> Result<pb::LeaderChange, Fault> {
@@ -215,7 +218,7 @@ async fn wait(
 
 /// What has become of an order that stands no longer.
 fn outcome(
-    asked: &Asked<'_>,
+    asked: &MutationRequest<'_>,
     registry: &Registry,
     ordered: pb::LeaderChange,
     order: &pb::LeadershipOrder,
@@ -237,7 +240,7 @@ fn outcome(
         .hint(format!("omnirelay mesh leaders explain {}", asked.id)))
 }
 
-fn not_yet(asked: &Asked<'_>, order: &pb::LeadershipOrder) -> Fault {
+fn not_yet(asked: &MutationRequest<'_>, order: &pb::LeadershipOrder) -> Fault {
     let message = format!(
         "the leader of `{}` has not done yet what was ordered; it does it as soon as it can, and whoever is elected \
          in its place heeds it",

@@ -1,9 +1,9 @@
 //! What is different about a scope after a change.
 
+use omnirelay_decisions::peer::difference;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 
 use super::pb;
-use omnirelay_decisions::peer::difference;
 
 /// One line per field that differs, such as `eligible.roles: (all) -> control`; `created` for a scope that
 /// was not there.

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 
 use omnirelay_core::time::{Millis, rfc3339};
+use omnirelay_decisions::lease::{Exclusion, Node};
+use omnirelay_nouns::{at_cursor, envelope, head_cursor};
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::View;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use tonic::Response;
@@ -10,10 +14,6 @@ use tonic::Response;
 use super::known::Known;
 use super::{check_scope, find, pb};
 use crate::objects::peers::Roster;
-use omnirelay_decisions::lease::{Exclusion, Node};
-use omnirelay_nouns::{at_cursor, envelope, head_cursor};
-use omnirelay_registry::Registry;
-use omnirelay_registry::view::View;
 use pb::leadership_order::Verb;
 
 /// Says why a node leads a scope, who else could, and who may not.

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_decisions::lease::Standing;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::view::View;
 use omnirelay_store::{COMMIT_WRITES_MAX, CommitError, LeaseOp, Version};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::{LEADERSHIP, leadership_id};
-use omnirelay_decisions::lease::Standing;
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::view::View;
 
 /// How often it is looked for such leases.
 const LOOK_EVERY: Duration = Duration::from_secs(60);

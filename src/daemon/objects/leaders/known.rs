@@ -5,16 +5,16 @@ use std::sync::Arc;
 use omnirelay_core::labels::Labels;
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::lease::{
+    Ending, Held, Numbers, Policy, Standing, current, elections_since, end, ending, flaps_since, signed,
+};
+use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
 use omnirelay_store::Lease;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use omnirelay_wire::timestamp::{millis, timestamp};
 
 use super::{LEADERSHIP, leadership_id, pb};
 use crate::objects::peers::node_of_session;
-use omnirelay_decisions::lease::{
-    Ending, Held, Numbers, Policy, Standing, current, elections_since, end, ending, flaps_since, signed,
-};
-use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
 
 /// An election that is longer ago is not counted.
 const LATELY_MS: u64 = 3_600_000;

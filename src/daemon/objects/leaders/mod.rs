@@ -15,6 +15,15 @@ use std::sync::Arc;
 
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::text::shown;
+use omnirelay_host::log::LogLimiter;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::feed::Watches;
+use omnirelay_nouns::listing::{self, PageToken, Room};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::View;
 use omnirelay_store::{Kind, RecordId};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -26,15 +35,6 @@ use xxhash_rust::xxh64::Xxh64;
 
 pub use explain::blocked_by;
 use known::{AllKnown, Known};
-use omnirelay_host::log::LogLimiter;
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::feed::Watches;
-use omnirelay_nouns::listing::{self, PageToken, Room};
-use omnirelay_nouns::serve;
-use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged};
-use omnirelay_registry::Registry;
-use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::view::View;
 use pb::leadership_control_service_server::LeadershipControlService;
 
 /// Records of scopes; the key is the scope.

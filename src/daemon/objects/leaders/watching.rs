@@ -3,13 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
-use prost::Message;
-use tracing::info;
-
-use super::known::Known;
-use super::{LEADERSHIP, Leaders, ScopeFilter, pb};
 use omnirelay_decisions::lease::{Numbers, SCOPE_DELETED, Transition, transitions};
 use omnirelay_host::log::Turn;
 use omnirelay_identity::caller::Caller;
@@ -18,6 +11,13 @@ use omnirelay_nouns::topic::{Told, Topic};
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
 use omnirelay_registry::watch::Step;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
+use prost::Message;
+use tracing::info;
+
+use super::known::Known;
+use super::{LEADERSHIP, Leaders, ScopeFilter, pb};
 use pb::leader_event::Type;
 use pb::leadership_event::Kind;
 

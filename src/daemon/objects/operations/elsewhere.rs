@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use futures_util::stream::unfold;
+use omnirelay_nouns::feed::Events;
+use omnirelay_registry::Registry;
 use omnirelay_transport::peer::Way;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -12,8 +14,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::objects::peers;
 use crate::transport::Transport;
 use crate::transport::channel::MeshChannel;
-use omnirelay_nouns::feed::Events;
-use omnirelay_registry::Registry;
 
 /// How long one node may take.
 const WITHIN: Duration = Duration::from_secs(2);

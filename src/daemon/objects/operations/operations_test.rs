@@ -1,6 +1,8 @@
 //! `OperationService` on the memory store.
 
 use futures_util::StreamExt;
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill};
 use omnirelay_store::{MemoryStore, Scan};
 use omnirelay_wire::fault::Code;
@@ -8,8 +10,6 @@ use tokio::task::JoinSet;
 use tonic::{Request, Response};
 
 use super::*;
-use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_registry::lab::{self, LabRegistry};
 use pb::operation::State;
 
 struct Served {

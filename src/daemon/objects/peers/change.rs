@@ -6,6 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use omnirelay_core::labels;
 use omnirelay_core::text::chain;
+use omnirelay_decisions::peer::{difference, may_force_leave, may_forget};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::Write;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -16,14 +24,6 @@ use omnirelay_wire::rpc::peer_control_service::{
 use prost::Message;
 
 use super::{Peers, check_node_id, drain as draining, not_found, pb, peer, peer_id, show};
-use omnirelay_decisions::peer::{difference, may_force_leave, may_forget};
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::serve;
-use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
-use omnirelay_registry::Registry;
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_registry::view::ViewRecord;
 use pb::peer::Status;
 use pb::peer_control_service_server::PeerControlService;
 
@@ -60,7 +60,7 @@ pub async fn cordon(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::CordonPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: CORDON, id: node_id, reason, expected_version, dry_run, hash };
+    let asked = MutationRequest { caller, rpc: CORDON, id: node_id, reason, expected_version, dry_run, hash };
     let why = asked.reason.clone();
     edit(&asked, registry, |value| {
         value.cordoned = true;
@@ -80,7 +80,8 @@ pub async fn uncordon(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::UncordonPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: UNCORDON, id: node_id, reason, expected_version, dry_run, hash };
+    let asked =
+        MutationRequest { caller, rpc: UNCORDON, id: node_id, reason, expected_version, dry_run, hash };
     edit(&asked, registry, |value| {
         value.cordoned = false;
         value.cordon_reason.clear();
@@ -98,7 +99,7 @@ pub async fn drain(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::DrainPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: DRAIN, id: node_id, reason, expected_version, dry_run, hash };
+    let asked = MutationRequest { caller, rpc: DRAIN, id: node_id, reason, expected_version, dry_run, hash };
     edit(&asked, registry, |value| {
         if !value.draining {
             value.draining_since = Some(timestamp(registry.view().now()));
@@ -118,7 +119,8 @@ pub async fn undrain(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::UndrainPeerRequest { node_id, reason, expected_version, dry_run, restore_shards } = request;
-    let asked = Asked { caller, rpc: UNDRAIN, id: node_id, reason, expected_version, dry_run, hash };
+    let asked =
+        MutationRequest { caller, rpc: UNDRAIN, id: node_id, reason, expected_version, dry_run, hash };
     edit(&asked, registry, |value| {
         let drained = value.draining_since.take().filter(|_| value.draining && restore_shards);
         if let Some(drained) = drained {
@@ -140,7 +142,8 @@ pub async fn update_labels(
     let hash = request_hash(&request);
     let pb::UpdatePeerLabelsRequest { node_id, set, remove, overwrite, reason, expected_version, dry_run } =
         request;
-    let asked = Asked { caller, rpc: UPDATE_LABELS, id: node_id, reason, expected_version, dry_run, hash };
+    let asked =
+        MutationRequest { caller, rpc: UPDATE_LABELS, id: node_id, reason, expected_version, dry_run, hash };
     edit(&asked, registry, |value| {
         let metadata = value.metadata.get_or_insert_default();
         metadata.labels = labels::update(&metadata.labels, &set, &remove, overwrite).map_err(label_fault)?;
@@ -157,7 +160,8 @@ pub async fn force_leave(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::ForceLeavePeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: FORCE_LEAVE, id: node_id, reason, expected_version, dry_run, hash };
+    let asked =
+        MutationRequest { caller, rpc: FORCE_LEAVE, id: node_id, reason, expected_version, dry_run, hash };
     edit(&asked, registry, |value| {
         let status = value.status();
         if !may_force_leave(status) {
@@ -182,7 +186,7 @@ pub async fn forget(
 ) -> Result<pb::PeerChange, Fault> {
     let hash = request_hash(&request);
     let pb::ForgetPeerRequest { node_id, reason, expected_version, dry_run } = request;
-    let asked = Asked { caller, rpc: FORGET, id: node_id, reason, expected_version, dry_run, hash };
+    let asked = MutationRequest { caller, rpc: FORGET, id: node_id, reason, expected_version, dry_run, hash };
     of_peer(&asked, registry, |found| {
         let value = found.value::<PeerValue>().unwrap_or_default();
         if !may_forget(value.status()) {
@@ -198,7 +202,7 @@ pub async fn forget(
 
 /// Changes the value of the peer's record; nothing is written when it stays the same.
 async fn edit(
-    asked: &Asked<'_>,
+    asked: &MutationRequest<'_>,
     registry: &Registry,
     edit: impl Fn(&mut PeerValue) -> Result<(), Fault>,
 ) -> Result<pb::PeerChange, Fault> {
@@ -222,7 +226,7 @@ async fn edit(
 }
 
 async fn of_peer(
-    asked: &Asked<'_>,
+    asked: &MutationRequest<'_>,
     registry: &Registry,
     decide: impl Fn(&Arc<ViewRecord>) -> Result<Decision<pb::PeerChange>, Fault>,
 ) -> Result<pb::PeerChange, Fault> {

@@ -1,5 +1,7 @@
 //! How far a peer has come with handing over what it leads and owns.
 
+use omnirelay_nouns::{at_cursor, envelope, head_cursor};
+use omnirelay_registry::Registry;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -8,8 +10,6 @@ use tonic::Response;
 use super::{check_node_id, not_found, pb, peer_id, session_id};
 use crate::objects::leaders::blocked_by;
 use crate::objects::shards::owned_by;
-use omnirelay_nouns::{at_cursor, envelope, head_cursor};
-use omnirelay_registry::Registry;
 
 /// Says what a peer still leads and owns, and what keeps it there.
 pub async fn get(

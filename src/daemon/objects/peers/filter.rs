@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use omnirelay_core::selector::Selector;
+use omnirelay_nouns::listing::Order;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 
 use super::pb;
-use omnirelay_nouns::listing::Order;
-use omnirelay_registry::view::ViewRecord;
 use pb::peer::Status;
 
 /// The most values of one filter.

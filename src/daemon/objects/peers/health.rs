@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_host::wall_clock;
 use omnirelay_membership::Status;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::View;
 use omnirelay_transport::peer::Way;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -14,11 +19,6 @@ use pb::peer_control_service_client::PeerControlServiceClient;
 
 use super::{Peers, alive_since, check_known, check_node_id, pb, peer, peer_id, ping};
 use crate::gossip::{Chapter, Gossip, Health};
-use omnirelay_host::wall_clock;
-use omnirelay_nouns::SCHEMA_VERSION;
-use omnirelay_nouns::listing::{self, AskedPage};
-use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::view::View;
 use pb::peer::Status as Committed;
 use pb::peer_health::State;
 

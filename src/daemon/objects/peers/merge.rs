@@ -4,17 +4,17 @@
 //! every daemon merges what it held of the others.
 
 use async_trait::async_trait;
-use omnirelay_store::{Record, StoreError};
-use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
-use prost::Message;
-
-use super::pb;
 use omnirelay_decisions::peer::{restore, restore_orders};
 use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
 use omnirelay_nouns::timestamp;
 use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::{ToRestore, Untouched};
 use omnirelay_registry::view::ViewRecord;
+use omnirelay_store::{Record, StoreError};
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+use prost::Message;
+
+use super::pb;
 use pb::peer::Status;
 
 /// The record of this node as it is to be entered in the new epoch: what was lost, together with what was written

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_registry::Registry;
 use omnirelay_transport::carrier::Protocol;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
@@ -10,8 +12,6 @@ use super::health::Heard;
 use super::{check_known, linked, pb};
 use crate::transport::measure::Measured;
 use crate::transport::{NotCalled, Transport};
-use omnirelay_nouns::SCHEMA_VERSION;
-use omnirelay_registry::Registry;
 
 /// How many calls are made by each carrier unless it is said.
 const COUNT: u32 = 3;

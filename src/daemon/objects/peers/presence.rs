@@ -6,6 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
+use omnirelay_decisions::peer::Patience;
+use omnirelay_host::log::LogLimiter;
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::act::{Act, Authority, Reader};
+use omnirelay_registry::epoch_loss::ToRestore;
+use omnirelay_registry::follow::in_time;
+use omnirelay_registry::{Registry, audit_record};
 use omnirelay_store::{CommitError, GroupRef, Opened, RecordId, StoreError, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, PeerValue, RivalDaemon};
 use omnirelay_wire::timestamp::millis;
@@ -15,13 +22,6 @@ use tracing::{debug, info, warn};
 
 use super::merge::restored;
 use super::{PEER, own_session, pb, peer_id, session_id};
-use omnirelay_decisions::peer::Patience;
-use omnirelay_host::log::LogLimiter;
-use omnirelay_nouns::timestamp;
-use omnirelay_registry::act::{Act, Authority, Reader};
-use omnirelay_registry::epoch_loss::ToRestore;
-use omnirelay_registry::follow::in_time;
-use omnirelay_registry::{Registry, audit_record};
 use pb::peer::Status;
 
 /// How often the own record is written again when somebody else was faster.

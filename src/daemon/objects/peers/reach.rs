@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use omnirelay_registry::Registry;
 use omnirelay_transport::carrier::Protocol;
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -13,7 +14,6 @@ use super::health::Heard;
 use super::{is_alive, of_others};
 use crate::gossip::Gossip;
 use crate::transport::Transport;
-use omnirelay_registry::Registry;
 
 /// The most that are told.
 const TOLD_MAX: usize = 100;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use omnirelay_decisions::lease::Node;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{GroupRef, Precondition};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -10,8 +12,6 @@ use prost::Message as _;
 
 use super::{PEER, peer_id, session_id};
 use crate::objects::certificates::standing::NodeIdentities;
-use omnirelay_decisions::lease::Node;
-use omnirelay_registry::view::{View, ViewRecord};
 
 /// What of a peer matters however many have left: a part of its `PeerValue`, of which nothing is kept.
 #[derive(Clone, Copy, PartialEq, prost::Message)]

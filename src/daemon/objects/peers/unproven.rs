@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::View;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tokio::time::Instant;
@@ -11,8 +13,6 @@ use tokio::time::Instant;
 use super::PEER;
 use super::roster::PeerStanding;
 use crate::objects::certificates::standing::{self, NodeIdentities, Unproven};
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::view::View;
 
 /// How long a judgement counts in which no record was changed: certificates end, and so does the time for being enrolled.
 const JUDGED_FOR: Duration = Duration::from_secs(1);

@@ -5,6 +5,13 @@ use std::time::Duration;
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::lease::place_of;
+use omnirelay_decisions::peer::{Silence, Verdict, next_verdict};
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{CommitError, GroupRef, Precondition, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use omnirelay_wire::timestamp::millis;
@@ -14,13 +21,6 @@ use tracing::{debug, info};
 use super::presence::{Presence, put};
 use super::roster::{PeerStanding, Roster};
 use super::{PEER, PEERS_RUNBOOK, own_session, pb};
-use omnirelay_decisions::lease::place_of;
-use omnirelay_decisions::peer::{Silence, Verdict, next_verdict};
-use omnirelay_nouns::timestamp;
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::reactor::Paced;
-use omnirelay_registry::view::{View, ViewRecord};
 use pb::peer::Status;
 
 /// The shortest time between two looks that only changes of peers ask for: a look goes through all peers, and what a

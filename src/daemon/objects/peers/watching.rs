@@ -4,6 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::stream::unfold;
+use omnirelay_nouns::feed::{Events, Feed, Frame, Noun, Shown};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::place_in;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
 
@@ -11,10 +15,6 @@ use super::filter::PeerFilter;
 use super::health::Heard;
 use super::{PEER, Peers, UnprovenNodes, linked, pb, peer, peer_id};
 use crate::gossip::Gossip;
-use omnirelay_nouns::feed::{Events, Feed, Frame, Noun, Shown};
-use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::place_in;
-use omnirelay_registry::view::ViewRecord;
 use pb::peer_event::Type;
 
 /// What the place in what is heard is called in cursors.

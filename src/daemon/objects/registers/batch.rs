@@ -3,6 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use omnirelay_decisions::catalogue::{Given, Lower};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, timestamp};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::mutate::{AnswerForm, Decision, Settled, request_hash};
 use omnirelay_store::{LogEntry, Record, RecordId};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
@@ -13,12 +19,6 @@ use tonic::Response;
 use super::bulk::{Bulk, Done, PieceAnswer, failure};
 use super::change::{Change, refused};
 use super::{REGISTER, Registers, check_id, not_found, parts, pb, register_record};
-use omnirelay_decisions::catalogue::{Given, Lower};
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, timestamp};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::mutate::{AnswerForm, Decision, Settled, request_hash};
 use pb::RegisterOutcome;
 
 /// The most registers of one call: each has its outcome in the answer.

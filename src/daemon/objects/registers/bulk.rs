@@ -2,17 +2,17 @@
 
 use std::ops::Range;
 
+use omnirelay_decisions::catalogue::pieces;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::{expected, head_cursor};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{AnswerForm, Decision, Mutation};
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use prost::Message;
 
 use super::{REGISTER, Registers, pb};
-use omnirelay_decisions::catalogue::pieces;
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::{expected, head_cursor};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{AnswerForm, Decision, Mutation};
 
 /// The most registers of one piece: the audit record takes the last place of a commit.
 const PIECE_WRITES_MAX: usize = 255;

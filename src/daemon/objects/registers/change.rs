@@ -3,7 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use omnirelay_decisions::catalogue::{Given, Lower, RegisterError, concerns_pool, differences};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, expected, tagged};
+use omnirelay_registry::act::Reader;
 use omnirelay_registry::mutate::ChangeForm;
+use omnirelay_registry::mutate::{Decision, Mutation, request_hash};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{Record, RecordId, Revision, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
@@ -17,12 +23,6 @@ use super::{
     too_many,
 };
 use crate::objects::peers;
-use omnirelay_decisions::catalogue::{Given, Lower, RegisterError, concerns_pool, differences};
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, expected, tagged};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, Mutation, request_hash};
-use omnirelay_registry::view::ViewRecord;
 
 impl Registers {
     /// Enters a register that the node has not.

@@ -1,12 +1,12 @@
 //! Which registers a list shows, and in which order.
 
 use omnirelay_core::selector::Selector;
+use omnirelay_nouns::listing::Order;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
 
 use super::pb;
-use omnirelay_nouns::listing::Order;
-use omnirelay_registry::view::ViewRecord;
 
 /// A register passes when it passes each filter that is given.
 #[derive(Debug)]

@@ -3,6 +3,12 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use omnirelay_decisions::catalogue::{Given, Lower, RegisterError, check_imported, concerns_pool, counting};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::mutate::{AnswerForm, Decision, Settled, request_hash};
 use omnirelay_store::{LogEntry, RecordId, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RegisterValue;
@@ -12,12 +18,6 @@ use tonic::Response;
 
 use super::bulk::{Bulk, Done, PieceAnswer};
 use super::{REGISTER, REGISTERS_MAX, Registers, of_node, pb, register_record, too_many};
-use omnirelay_decisions::catalogue::{Given, Lower, RegisterError, check_imported, concerns_pool, counting};
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::mutate::{AnswerForm, Decision, Settled, request_hash};
 
 /// An import that was found to be in order.
 struct Import<'a> {

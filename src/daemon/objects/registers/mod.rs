@@ -13,6 +13,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_decisions::register::check_register_id;
+use omnirelay_nouns::serve;
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::revision_waiter::RevisionWaiter;
+use omnirelay_registry::view::{View, ViewRecord};
+use omnirelay_registry::watch::Watch;
 use omnirelay_store::{Kind, Record, RecordId, StoreError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
@@ -21,13 +28,6 @@ use omnirelay_wire::reasons;
 
 use super::advertisements::pool::Pool;
 use super::peers;
-use omnirelay_decisions::register::check_register_id;
-use omnirelay_nouns::serve;
-use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::revision_waiter::RevisionWaiter;
-use omnirelay_registry::view::{View, ViewRecord};
-use omnirelay_registry::watch::Watch;
 use pb::register_service_server::RegisterService;
 
 /// The most registers of one node.

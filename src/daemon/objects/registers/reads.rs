@@ -1,6 +1,13 @@
 //! What a node hosts, listed and looked up.
 
 use bytes::Bytes;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::listing::{self, Order, PageToken, Room};
+use omnirelay_nouns::topic::Topic;
+use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged};
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -11,13 +18,6 @@ use tonic::Response;
 use super::filter::{self, Field, RegisterFilter};
 use super::{REGISTER, Registers, check_id, not_found, of_node, pb, register_record, show};
 use crate::objects::advertisements;
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::listing::{self, Order, PageToken, Room};
-use omnirelay_nouns::topic::Topic;
-use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged};
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::view::{View, ViewRecord};
 
 const PAGE_SIZE_MAX: usize = 1000;
 

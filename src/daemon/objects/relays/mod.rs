@@ -9,6 +9,12 @@ use omnirelay_core::names::check_id;
 use omnirelay_core::placement::Incarnations;
 use omnirelay_core::text::is_unseen;
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_identity::caller::{Caller, Scope};
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
+use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
 use omnirelay_store::{Kind, Precondition, RecordId};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
@@ -16,13 +22,6 @@ use omnirelay_wire::pb::omnirelay::store::v1::RelayValue;
 use omnirelay_wire::reasons;
 use prost::Message;
 use tokio::time::Instant;
-
-use omnirelay_identity::caller::{Caller, Scope};
-use omnirelay_nouns::listing::{self, AskedPage};
-use omnirelay_registry::Registry;
-use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
-use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
 
 /// Records of relays; the key is the relay's id.
 pub const RELAY: Kind = Kind::of("relay");

@@ -13,6 +13,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::merge::{MergeOutcome, RecordMergers};
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::audit_record::{named, own_body};
+use omnirelay_registry::epoch_loss::{FollowedSpan, LostRecord, LostRecords, RESTORE, RestoredBy};
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::{
     CommitError, Epoch, GroupRef, Kind, Record, RecordId, Revision, StoreError, Version, Write,
 };
@@ -25,17 +36,6 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::peers::{nodes_there, own_session, peer_id, session_id};
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::SCHEMA_VERSION;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::merge::{MergeOutcome, RecordMergers};
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::audit_record::{named, own_body};
-use omnirelay_registry::epoch_loss::{FollowedSpan, LostRecord, LostRecords, RESTORE, RestoredBy};
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_registry::reactor::Paced;
-use omnirelay_registry::view::{View, ViewRecord};
 
 /// Records of what daemons miss of an epoch.
 pub const RESTORATION: Kind = Kind::of("restoration");
@@ -557,7 +557,7 @@ pub fn trouble(registry: &Registry) -> Option<String> {
 /// Has all daemons give up what the present epoch has lost and nobody has put back.
 ///
 /// # Errors
-/// Those of [`Asked::of_record`].
+/// Those of [`MutationRequest::of_record`].
 pub async fn give_up(
     registry: &Registry,
     caller: &Caller,
@@ -567,7 +567,7 @@ pub async fn give_up(
     let hash = request_hash(&asked);
     let pb::GiveUpLostRequest { dry_run, reason } = asked;
     let (rpc, id) = (store_service::GIVE_UP_LOST, "lost".to_owned());
-    let asked = Asked { caller, rpc, id, reason, expected_version: None, dry_run, hash };
+    let asked = MutationRequest { caller, rpc, id, reason, expected_version: None, dry_run, hash };
     asked
         .of_records(registry, given_up_id(), &[], |reader| {
             let missing = missing_counts(registry);

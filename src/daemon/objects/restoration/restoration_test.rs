@@ -2,6 +2,10 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::heartbeat::Pace;
+use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_scripted::{Answered, Call, Faulty, PausedClock, Script, Scripted};
 use omnirelay_store::{Commit, MemoryStore, Pulse, Scan, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
@@ -10,10 +14,6 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::objects::peers::PEER;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
-use omnirelay_registry::heartbeat::Pace;
-use omnirelay_registry::lab::{self, LabRegistry};
 
 const WHOLE: Kind = Kind::of("whole");
 const PART: Kind = Kind::of("part");

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::scope::GLOBAL_CONTROL;
+use omnirelay_decisions::shards::alarms::{Alarm, Alarms, Sight};
+use omnirelay_registry::Registry;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -15,8 +17,6 @@ use super::{SHARDS_RUNBOOK, levels};
 use crate::gossip::Gossip;
 use crate::metrics::ShardMetrics;
 use crate::objects::leaders::campaign::Campaigner;
-use omnirelay_decisions::shards::alarms::{Alarm, Alarms, Sight};
-use omnirelay_registry::Registry;
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -1,5 +1,12 @@
 //! What operators may do to a shard.
 
+use omnirelay_decisions::shards::map::{Edit, status};
+use omnirelay_decisions::shards::spec::check_namespace;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::SCHEMA_VERSION;
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::{Decision, request_hash};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
@@ -10,13 +17,6 @@ use super::known::{
     Leads, OF_MAP, namespace_id, namespace_not_found, not_ready, shard_id, shard_not_found, show, writes,
 };
 use super::pb;
-use omnirelay_decisions::shards::map::{Edit, status};
-use omnirelay_decisions::shards::spec::check_namespace;
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::SCHEMA_VERSION;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_registry::Registry;
-use omnirelay_registry::mutate::{Decision, request_hash};
 
 /// What both have in common.
 struct Order {
@@ -79,7 +79,7 @@ async fn edit(
     check_namespace(&namespace).map_err(Fault::invalid)?;
     check_ticket(&ticket)?;
     let id = format!("{namespace}/{shard}");
-    let asked = Asked { caller, rpc, id, reason, expected_version, dry_run, hash };
+    let asked = MutationRequest { caller, rpc, id, reason, expected_version, dry_run, hash };
     let record = shard_id(&namespace, &shard);
     let now = registry.view().now();
     asked

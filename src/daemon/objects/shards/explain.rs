@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use omnirelay_core::rebalance::{Rules, Standing};
 use omnirelay_core::shard_order::{Candidate, Placer, Strategy, Weight};
+use omnirelay_decisions::shards::map::status;
+use omnirelay_decisions::shards::member::Member;
+use omnirelay_decisions::shards::planning::plan;
+use omnirelay_decisions::shards::spec::Spec;
+use omnirelay_nouns::{at_cursor, envelope};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
@@ -12,11 +17,6 @@ use tonic::Response;
 use super::history::of_shard;
 use super::known::{Leads, Map, Nodes, Values, maps_with, shard_not_found, show};
 use super::{Shards, pb};
-use omnirelay_decisions::shards::map::status;
-use omnirelay_decisions::shards::member::Member;
-use omnirelay_decisions::shards::planning::plan;
-use omnirelay_decisions::shards::spec::Spec;
-use omnirelay_nouns::{at_cursor, envelope};
 
 /// How many changes of a shard are told.
 const CHANGES_TOLD: usize = 8;

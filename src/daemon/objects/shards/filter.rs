@@ -1,14 +1,14 @@
 //! Which shards are meant.
 
 use omnirelay_core::text::shown;
+use omnirelay_decisions::shards::map::status;
+use omnirelay_decisions::shards::spec::check_namespace;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
 
 use super::known::parts;
 use super::pb;
-use omnirelay_decisions::shards::map::status;
-use omnirelay_decisions::shards::spec::check_namespace;
-use omnirelay_registry::view::ViewRecord;
 use pb::shard_record::Status;
 
 /// A shard passes when it passes each filter that is given.

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::shards::map::show;
+use omnirelay_nouns::listing::{self, PAGE_BYTES_MAX};
+use omnirelay_nouns::{at_cursor, envelope};
+use omnirelay_registry::Registry;
 use omnirelay_store::{Record, StoreError};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -15,10 +19,6 @@ use tonic::Response;
 use super::filter::ShardFilter;
 use super::known::{Maps, SHARD_CHANGE, change_key, maps_with};
 use super::pb;
-use omnirelay_decisions::shards::map::show;
-use omnirelay_nouns::listing::{self, PAGE_BYTES_MAX};
-use omnirelay_nouns::{at_cursor, envelope};
-use omnirelay_registry::Registry;
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;

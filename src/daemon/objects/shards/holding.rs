@@ -9,6 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::shards::map::status;
+use omnirelay_decisions::shards::worker_ids::Taken;
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::{Derived, ViewRecord};
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{ReleasedShard, ShardValue};
@@ -25,11 +30,6 @@ use super::pb;
 use super::workers::WorkerRights;
 use crate::metrics::ShardMetrics;
 use crate::objects::peers::{recorded_session, session_id};
-use omnirelay_decisions::shards::map::status;
-use omnirelay_decisions::shards::worker_ids::Taken;
-use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::view::{Derived, ViewRecord};
 use pb::shard_record::Status;
 
 /// How long a request may be under way: one that is older is of no connection any more.

@@ -7,6 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::shards::map::{self, Edit};
+use omnirelay_decisions::shards::member::{self, Member, Seen};
+use omnirelay_decisions::shards::spec::{Spec, check_namespace};
+use omnirelay_nouns::listing::{self, PageToken};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::{Reading, View, ViewRecord};
 use omnirelay_store::{Kind, Precondition, Record, RecordId, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
@@ -21,13 +28,6 @@ use super::pb;
 use crate::gossip::Gossip;
 use crate::objects::leaders;
 use crate::objects::peers::{self, Roster};
-use omnirelay_decisions::shards::map::{self, Edit};
-use omnirelay_decisions::shards::member::{self, Member, Seen};
-use omnirelay_decisions::shards::spec::{Spec, check_namespace};
-use omnirelay_nouns::listing::{self, PageToken};
-use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::view::{Reading, View, ViewRecord};
 
 /// Records of namespaces; the key is the name.
 pub const NAMESPACE: Kind = Kind::of("namespace");

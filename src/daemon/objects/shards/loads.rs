@@ -5,6 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_decisions::shards::load::{check, is_news, over, ranked, together, with_defaults};
+use omnirelay_decisions::shards::planning::standing;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::{at_cursor, envelope, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
 use omnirelay_store::{CommitError, GroupRef, RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -18,12 +24,6 @@ use super::known::{LOAD, Maps, Nodes, maps_with};
 use super::workers::WorkerRights;
 use super::{Shards, pb};
 use crate::objects::peers::own_session;
-use omnirelay_decisions::shards::load::{check, is_news, over, ranked, together, with_defaults};
-use omnirelay_decisions::shards::planning::standing;
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::{at_cursor, envelope, timestamp};
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
 
 /// How long a report counts.
 pub const REPORT_LASTS: Duration = Duration::from_secs(30);

@@ -6,6 +6,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::rebalance::{Rules, Standing};
 use omnirelay_core::shard_order::Strategy;
+use omnirelay_decisions::field_changes::field_changes;
+use omnirelay_decisions::shards::map::hexadecimal;
+use omnirelay_decisions::shards::member::Member;
+use omnirelay_decisions::shards::planning::plan;
+use omnirelay_decisions::shards::spec::{Spec, check_namespace, check_new_shards};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::listing::AskedPage;
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, tagged, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::Write;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -23,19 +36,6 @@ use super::known::{Map, Maps, NAMESPACE, Nodes, namespace_id, namespace_not_foun
 use super::pending_rules::Asking;
 use super::{SHARDS_RUNBOOK, pb, pending_rules};
 use crate::gossip::Gossip;
-use omnirelay_decisions::field_changes::field_changes;
-use omnirelay_decisions::shards::map::hexadecimal;
-use omnirelay_decisions::shards::member::Member;
-use omnirelay_decisions::shards::planning::plan;
-use omnirelay_decisions::shards::spec::{Spec, check_namespace, check_new_shards};
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::listing::AskedPage;
-use omnirelay_nouns::serve;
-use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, tagged, timestamp};
-use omnirelay_registry::Registry;
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_registry::view::ViewRecord;
 use pb::namespace::State;
 use pb::namespace_control_service_server::NamespaceControlService;
 
@@ -139,7 +139,8 @@ impl Namespaces {
         let hash = request_hash(&asked);
         let made = self.new_value(caller, &asked)?;
         let pb::CreateNamespaceRequest { namespace, reason, expected_version, dry_run, .. } = asked;
-        let asked = Asked { caller, rpc: CREATE, id: namespace, reason, expected_version, dry_run, hash };
+        let asked =
+            MutationRequest { caller, rpc: CREATE, id: namespace, reason, expected_version, dry_run, hash };
         let ordered = asked
             .of_record(&self.registry, namespace_id(&asked.id), |found| {
                 if let Some(found) = found {
@@ -272,7 +273,8 @@ impl Namespaces {
         check_ticket(&asked.change_ticket)?;
         let spec = checked(asked.spec.clone())?;
         let pb::SetNamespaceRequest { namespace, reason, expected_version, dry_run, .. } = asked;
-        let asked = Asked { caller, rpc: SET, id: namespace, reason, expected_version, dry_run, hash };
+        let asked =
+            MutationRequest { caller, rpc: SET, id: namespace, reason, expected_version, dry_run, hash };
         asked
             .of_record(&self.registry, namespace_id(&asked.id), |found| {
                 let found = found.ok_or_else(|| namespace_not_found(&asked.id))?;
@@ -311,7 +313,8 @@ impl Namespaces {
         check_ticket(&asked.change_ticket)?;
         let ticket = asked.change_ticket.clone();
         let pb::DeleteNamespaceRequest { namespace, reason, expected_version, dry_run, .. } = asked;
-        let asked = Asked { caller, rpc: DELETE, id: namespace, reason, expected_version, dry_run, hash };
+        let asked =
+            MutationRequest { caller, rpc: DELETE, id: namespace, reason, expected_version, dry_run, hash };
         let ordered = asked
             .of_record(&self.registry, namespace_id(&asked.id), |found| {
                 let found = found.ok_or_else(|| namespace_not_found(&asked.id))?;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_wire::pb::omnirelay::store::v1::NamespaceValue;
-
-use super::pb;
 use omnirelay_decisions::field_changes::field_changes;
 use omnirelay_decisions::shards::eyes::fields_that_lower;
 use omnirelay_decisions::shards::spec::Spec;
 use omnirelay_nouns::timestamp;
+use omnirelay_wire::pb::omnirelay::store::v1::NamespaceValue;
+
+use super::pb;
 
 /// How long a change of rules waits for somebody else.
 const WAITS: Duration = Duration::from_secs(24 * 3600);

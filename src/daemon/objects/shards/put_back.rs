@@ -1,14 +1,13 @@
 //! Shards of a snapshot: they come back with their owners, and are fenced anew, whatever was given since.
 
 use async_trait::async_trait;
-use omnirelay_store::StoreError;
-use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
-use prost::Message as _;
-
 use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
 use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::ToRestore;
 use omnirelay_registry::view::ViewRecord;
+use omnirelay_store::StoreError;
+use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
+use prost::Message as _;
 
 /// Puts shards back.
 pub struct ShardMerger;

@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, GroupRef, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::ShardReleaseValue;
 use prost::Message as _;
@@ -15,10 +19,6 @@ use super::holding::Holdings;
 use super::known::{RELEASE, SHARD};
 use crate::metrics::ShardMetrics;
 use crate::objects::peers::own_session;
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::reactor::Paced;
-use omnirelay_registry::view::View;
 
 /// The shortest time between two looks: each goes through all shards.
 const PACE: Duration = Duration::from_millis(10);

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use omnirelay_core::names::check_node_name;
 use omnirelay_core::rebalance::{Rules, Standing};
 use omnirelay_core::shard_order::{Strategy, Weight};
 use omnirelay_core::text::shown;
+use omnirelay_decisions::shards::member::{Member, with_unknown};
+use omnirelay_decisions::shards::planning::{Planned, plan};
+use omnirelay_decisions::shards::spec::{NODES_MAX, Spec, check_points, strategy, weight};
+use omnirelay_nouns::{at_cursor, envelope};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use tonic::Response;
 
 use super::known::{Map, Maps, Nodes, Values};
 use super::{Shards, pb};
-use omnirelay_core::names::check_node_name;
-use omnirelay_decisions::shards::member::{Member, with_unknown};
-use omnirelay_decisions::shards::planning::{Planned, plan};
-use omnirelay_decisions::shards::spec::{NODES_MAX, Spec, check_points, strategy, weight};
-use omnirelay_nouns::{at_cursor, envelope};
 
 /// What is asked to be otherwise.
 #[derive(Clone, Debug, Default)]

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use omnirelay_store::Revision;
-use omnirelay_wire::fault::Fault;
-
-use super::filter::ShardFilter;
-use super::known::{Leads, SHARD, show};
-use super::{Shards, history_of, pb};
 use omnirelay_nouns::feed::{Events, Frame, Noun, Shown};
 use omnirelay_nouns::topic::{CHANGES, Told, Topic};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_registry::watch::Step;
+use omnirelay_store::Revision;
+use omnirelay_wire::fault::Fault;
+
+use super::filter::ShardFilter;
+use super::known::{Leads, SHARD, show};
+use super::{Shards, history_of, pb};
 use pb::shard_diff_notification::Type;
 
 impl Shards {

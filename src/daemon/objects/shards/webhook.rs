@@ -8,6 +8,13 @@ use std::time::Duration;
 
 use omnirelay_core::scope::GLOBAL_CONTROL;
 use omnirelay_core::text::chain;
+use omnirelay_identity::signed_posts::SignedPosts;
+use omnirelay_nouns::feed::{Noun as _, framed};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::since::Since;
+use omnirelay_registry::watch::{Step, Watch, WatchEvent};
 use omnirelay_store::{CommitError, Kind, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardWebhookValue};
 use prost::Message as _;
@@ -20,13 +27,6 @@ use super::plans::watching::{WatchedPlans, WatchedStates};
 use super::{SHARDS_RUNBOOK, pb};
 use crate::metrics::ShardMetrics;
 use crate::objects::leaders::campaign::Campaigner;
-use omnirelay_identity::signed_posts::SignedPosts;
-use omnirelay_nouns::feed::{Noun as _, framed};
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::since::Since;
-use omnirelay_registry::watch::{Step, Watch, WatchEvent};
 use pb::namespace::State;
 
 /// Where the webhook stands; the key is [`KEY`].

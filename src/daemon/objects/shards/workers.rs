@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use omnirelay_core::text::{is_unseen, shown};
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_decisions::shards::holders::{self, NotHolder};
+use omnirelay_decisions::shards::worker_ids::{NotTaken, Taken, WorkerIds};
+use omnirelay_registry::Registry;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
 use super::known::{Map, Maps};
-use omnirelay_decisions::shards::holders::{self, NotHolder};
-use omnirelay_decisions::shards::worker_ids::{NotTaken, Taken, WorkerIds};
-use omnirelay_registry::Registry;
 
 /// Judges who holds and reports, by the registry and by what it has heard since this process began.
 pub struct WorkerRights {

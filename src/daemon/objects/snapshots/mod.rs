@@ -6,13 +6,13 @@ mod save;
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
-use omnirelay_store::{Kind, Record, RecordId, Revision, Version};
-use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-
 use omnirelay_nouns::feed::Places;
 use omnirelay_nouns::merge::RecordMergers;
 use omnirelay_nouns::serve;
 use omnirelay_registry::Registry;
+use omnirelay_store::{Kind, Record, RecordId, Revision, Version};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+
 use pb::snapshot_service_server::SnapshotService;
 
 /// What snapshots have of the registry.

@@ -6,15 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::{chain, count};
-use omnirelay_store::{
-    CommitError, KEY_BYTES_MAX, Kind, ORIGIN_MAX, Record, RecordId, RecordOrigin, StoreError,
-    VALUE_BYTES_MAX, Version, Write,
-};
-use omnirelay_wire::fault::Fault;
-use omnirelay_wire::reasons;
-use omnirelay_wire::rpc::snapshot_service::RESTORE;
-
-use super::{Snapshots, pb, record_of};
 use omnirelay_decisions::audit_seal::open;
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::merge::MergeOutcome;
@@ -24,6 +15,15 @@ use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::epoch_loss::ToRestore;
 use omnirelay_registry::record::Deed;
 use omnirelay_registry::view::ViewRecord;
+use omnirelay_store::{
+    CommitError, KEY_BYTES_MAX, Kind, ORIGIN_MAX, Record, RecordId, RecordOrigin, StoreError,
+    VALUE_BYTES_MAX, Version, Write,
+};
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::snapshot_service::RESTORE;
+
+use super::{Snapshots, pb, record_of};
 
 /// The greatest revision of a snapshot: those of Redis are its time in microseconds, which comes there in 2041. The store goes on
 /// above what it imports.

@@ -7,6 +7,11 @@ use std::time::Duration;
 use futures_util::stream::unfold;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::whole_ms;
+use omnirelay_decisions::audit_seal::open;
+use omnirelay_nouns::feed::Events;
+use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
 use omnirelay_store::{Kind, PAGE_MAX, Record, Scan, StoreError};
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::fault::Fault;
@@ -17,11 +22,6 @@ use tonic::Status;
 use xxhash_rust::xxh64::xxh64;
 
 use super::{Snapshots, pb, saved};
-use omnirelay_decisions::audit_seal::open;
-use omnirelay_nouns::feed::Events;
-use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
-use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
 use pb::snapshot_item::Item;
 
 /// How many records of the trail are read at a time.

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use omnirelay_decisions::transport_policy::{differences, effective};
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
+use omnirelay_registry::mutate::{Decision, request_hash};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::config_service::{ROLLBACK_TRANSPORT_POLICY, SET_TRANSPORT_POLICY};
 
 use super::{ONLY, OwnTransport, kept, policy_id, put, shown};
-use omnirelay_decisions::transport_policy::{differences, effective};
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
-use omnirelay_registry::mutate::{Decision, request_hash};
-use omnirelay_registry::view::ViewRecord;
 use pb::effective_transport_policy::Source;
 
 /// What is to hold from now on.
@@ -34,7 +34,7 @@ impl OwnTransport {
         let pb::SetTransportPolicyRequest { policy, reason, expected_version, dry_run } = asked;
         let policy = policy.ok_or_else(|| Fault::invalid("field `policy` is missing"))?;
         let (rpc, id) = (SET_TRANSPORT_POLICY, ONLY.to_owned());
-        let asked = Asked { caller, rpc, id, reason, expected_version, dry_run, hash };
+        let asked = MutationRequest { caller, rpc, id, reason, expected_version, dry_run, hash };
         let wanted =
             |_: &[pb::TransportPolicyVersion]| Ok(Wanted { policy: policy.clone(), rolled_back_to: 0 });
         self.change(&asked, wanted).await
@@ -49,13 +49,13 @@ impl OwnTransport {
         let hash = request_hash(&asked);
         let pb::RollbackTransportPolicyRequest { to_version, reason, expected_version, dry_run } = asked;
         let (rpc, id) = (ROLLBACK_TRANSPORT_POLICY, ONLY.to_owned());
-        let asked = Asked { caller, rpc, id, reason, expected_version, dry_run, hash };
+        let asked = MutationRequest { caller, rpc, id, reason, expected_version, dry_run, hash };
         self.change(&asked, |versions| brought_back(versions, to_version)).await
     }
 
     async fn change(
         &self,
-        asked: &Asked<'_>,
+        asked: &MutationRequest<'_>,
         wanted: impl Fn(&[pb::TransportPolicyVersion]) -> Result<Wanted, Fault>,
     ) -> Result<pb::TransportPolicyChange, Fault> {
         let registry = &self.registry;

@@ -7,6 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::transport_policy::{effective, evaluate, summary, unreadable, violations};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{Kind, RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -17,11 +22,6 @@ use prost::Message as _;
 use tonic::Response;
 
 use super::certificates::policy::effective_join_policy;
-use omnirelay_decisions::transport_policy::{effective, evaluate, summary, unreadable, violations};
-use omnirelay_nouns::serve;
-use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, envelope, head_cursor, timestamp};
-use omnirelay_registry::Registry;
-use omnirelay_registry::view::ViewRecord;
 use pb::config_service_server::ConfigService;
 use pb::effective_transport_policy::Source;
 use pb::transport_finding::Level;

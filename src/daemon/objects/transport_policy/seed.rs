@@ -3,6 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_decisions::transport_policy::differences;
+use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::act::{Act, Authority, Reader};
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_registry::view::View;
 use omnirelay_store::CommitError;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::TransportPolicyValue;
@@ -11,12 +17,6 @@ use tracing::{info, warn};
 
 use super::{OwnTransport, TRANSPORT_POLICY, policy_id, put};
 use crate::objects::restoration::is_over;
-use omnirelay_decisions::transport_policy::differences;
-use omnirelay_identity::trust::{HasAuthority, Trust};
-use omnirelay_nouns::timestamp;
-use omnirelay_registry::act::{Act, Authority, Reader};
-use omnirelay_registry::audit_record::own_body;
-use omnirelay_registry::view::View;
 
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(15);

@@ -1,15 +1,15 @@
 //! `ConfigService` on the memory store.
 
-use omnirelay_store::MemoryStore;
-use serde_json::{Value, json};
-use tonic::{Request, Status};
-
-use super::*;
 use omnirelay_decisions::transport_policy::{line, violations};
 use omnirelay_identity::caller::Caller;
 use omnirelay_identity::trust::{HasAuthority, Trust};
 use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_settings::Config;
+use omnirelay_store::MemoryStore;
+use serde_json::{Value, json};
+use tonic::{Request, Status};
+
+use super::*;
 
 fn policy(document: Value) -> pb::TransportPolicy {
     serde_json::from_value(document).unwrap()

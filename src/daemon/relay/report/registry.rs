@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::client::OwnClient;
+use omnirelay_identity::connector::OwnConnector;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::heartbeats::HeartbeatStream;
-use omnirelay_host::wall_clock;
-use omnirelay_identity::caller::Caller;
-use omnirelay_identity::client::OwnClient;
-use omnirelay_identity::connector::OwnConnector;
 use pb::aero_registry_client::AeroRegistryClient;
 use pb::aero_registry_server::AeroRegistry;
 

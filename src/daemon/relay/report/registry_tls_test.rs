@@ -1,15 +1,15 @@
 use std::path::{Path, PathBuf};
 
+use omnirelay_identity::authenticate::{HostAndAgents, Hosts};
+use omnirelay_identity::client::{Believes, Shows};
+use omnirelay_identity::tls::Tls;
+use omnirelay_surface::{Limits, OMNIRELAY, Surface, serve_with};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::Code;
 
 use super::*;
-use omnirelay_identity::authenticate::{HostAndAgents, Hosts};
-use omnirelay_identity::client::{Believes, Shows};
-use omnirelay_identity::tls::Tls;
-use omnirelay_surface::{Limits, OMNIRELAY, Surface, serve_with};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 

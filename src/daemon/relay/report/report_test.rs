@@ -1,11 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use omnirelay_settings::Span;
 use tokio::task::JoinSet;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use omnirelay_settings::Span;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const ANSWER_TIME: Duration = Duration::from_millis(5);

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use omnirelay_core::backoff::Backoff;
+use omnirelay_host::chance::random_part;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use super::held::News;
 use crate::relay::RELAY_RUNBOOK;
-use omnirelay_host::chance::random_part;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 

@@ -3,11 +3,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use omnirelay_host::log::LogLimiter;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::relay::RELAY_RUNBOOK;
-use omnirelay_host::log::LogLimiter;
 
 /// So many writes that were refused one after the other are no accident of one batch.
 const REFUSED_MAX: u32 = 10;

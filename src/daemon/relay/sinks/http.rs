@@ -8,13 +8,13 @@ use http::StatusCode;
 use http::header::{HeaderMap, RETRY_AFTER};
 use http_body_util::BodyExt as _;
 use omnirelay_core::text::chain;
+use omnirelay_identity::client::OwnClient;
+use omnirelay_identity::connector::{OwnHttp, PostError};
 use reqwest::Url;
 
 use super::envelope::Item;
 use super::queue::Bounds;
 use super::worker::{WriteError, Writer};
-use omnirelay_identity::client::OwnClient;
-use omnirelay_identity::connector::{OwnHttp, PostError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// About the most bytes of frames in one request.

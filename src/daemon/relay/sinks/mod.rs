@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use omnirelay_host::log::LogLimiter;
+use omnirelay_settings::{AcknowledgeWhen, Backpressure, QueueConfig};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
@@ -28,8 +30,6 @@ use super::batch::Batch;
 use crate::metrics::SinkCounts;
 use envelope::Item;
 use health::State;
-use omnirelay_host::log::LogLimiter;
-use omnirelay_settings::{AcknowledgeWhen, Backpressure, QueueConfig};
 use queue::{Queue, Refusal, Taken, Ticket};
 use worker::{Worker, Writer};
 

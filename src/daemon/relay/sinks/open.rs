@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_identity::client::Servers;
+use omnirelay_identity::trust::Trust;
+use omnirelay_settings::{AcknowledgeWhen, FileSinkConfig, QueueConfig, SinksConfig};
+
 use super::file::{FileSettings, FileWriter};
 use super::http::HttpWriter;
 use super::redis::{self, RedisWriter};
@@ -12,9 +16,6 @@ use super::stdout::StdoutWriter;
 use super::worker::Writer;
 use super::{Kind, Sink, Sinks};
 use crate::metrics::SinkMetrics;
-use omnirelay_identity::client::Servers;
-use omnirelay_identity::trust::Trust;
-use omnirelay_settings::{AcknowledgeWhen, FileSinkConfig, QueueConfig, SinksConfig};
 
 /// How long what is on this host may do nothing before those who wait give up; a server has as long beyond its timeout.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -7,13 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use omnirelay_core::backoff::Backoff;
+use omnirelay_host::chance::random_part;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::envelope::Item;
 use super::health::State;
 use super::queue::{Bounds, Entry, Queue};
 use crate::metrics::SinkCounts;
-use omnirelay_host::chance::random_part;
 
 /// The longest pause between attempts to write.
 const PAUSE_MAX: Duration = Duration::from_secs(1);

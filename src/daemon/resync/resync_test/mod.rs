@@ -11,6 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_decisions::register::{Held, Rest, Stored, plan};
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::client::OwnClient;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::heartbeat::Pace;
+use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_scripted::{Faulty, PausedClock};
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as control;
@@ -24,13 +31,6 @@ use super::*;
 use crate::metrics::PoolCounts;
 use crate::objects::advertisements::pool::{Producer, Push, Pushed};
 use crate::objects::registers::{REGISTER, register_record};
-use omnirelay_decisions::register::{Held, Rest, Stored, plan};
-use omnirelay_identity::caller::Caller;
-use omnirelay_identity::client::OwnClient;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_registry::heartbeat::Pace;
-use omnirelay_registry::lab::{self, LabRegistry};
 use pb::advertisement_sync_state::Status;
 
 static MIRRORED: [Kind; 1] = [REGISTER];

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::signed_record::split;
 use omnirelay_store::{Epoch, Kind, Record, RecordId, Revision, Version};
 use omnirelay_wire::pb::omnirelay::store::v1::{KeptRecord, KeptRecords};
 use prost::Message as _;
 
 use super::{View, read, write};
-use omnirelay_decisions::signed_record::split;
 
 impl View {
     /// How often other signed records have counted than were kept; 0: never.

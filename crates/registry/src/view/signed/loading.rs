@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::signed_record::{FoundRecord, RecordSigners, split};
 use omnirelay_store::{Epoch, Kind, Record, RecordId, Revision, Version};
 
 use super::super::records::Records;
 use super::{Head, State, View, ViewRecord, name, read};
-use omnirelay_decisions::signed_record::{FoundRecord, RecordSigners, split};
 
 /// What was verified of a load.
 #[derive(Default)]

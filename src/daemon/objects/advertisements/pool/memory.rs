@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::register::{Plan, Rest, Stored, plan};
 use omnirelay_store::{Epoch, GroupRef};
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 use omnirelay_wire::pb::omnirelay::store::v1::{AdvertisementValue, AuditValue};
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 
 use super::Producer;
 use super::shelf::{Before, Found, Shelf, Taking};
-use omnirelay_decisions::register::{Plan, Rest, Stored, plan};
 
 /// How many audit records wait for the store at most; what comes behind is counted in the last of them.
 const UNAUDITED_MAX: usize = 64;

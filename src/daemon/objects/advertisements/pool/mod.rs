@@ -17,6 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::exchange::{Offered, cluster_of, offer};
+use omnirelay_decisions::register::Held;
+use omnirelay_host::log::FaultLimiter;
+use omnirelay_identity::caller::federated_kin;
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{COMMIT_WRITES_MAX, GroupRef, Record, StoreError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
@@ -27,12 +33,6 @@ use xxhash_rust::xxh64::Xxh64;
 use super::{ADVERTISEMENT, parts};
 use crate::objects::peers::{Reasons, UnprovenNodes, own_session};
 use memory::{Memory, Taken};
-use omnirelay_decisions::exchange::{Offered, cluster_of, offer};
-use omnirelay_decisions::register::Held;
-use omnirelay_host::log::FaultLimiter;
-use omnirelay_identity::caller::federated_kin;
-use omnirelay_registry::Registry;
-use omnirelay_registry::view::ViewRecord;
 pub use push::{Push, Pushed};
 use shelf::{Entry, Found, Taking};
 

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use omnirelay_decisions::register::{Plan, Rest};
+use omnirelay_identity::caller::Caller;
+use omnirelay_registry::audit_record;
+use omnirelay_registry::mutate::Mutation;
 use omnirelay_store::RecordId;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ItemFailure};
@@ -12,10 +16,6 @@ use tokio::time::Instant;
 use super::memory::{Memory, Step, Trail};
 use super::write::{Outcome, Refused};
 use super::{ADVERTISEMENT, BATCH_MAX, ENTRIES_MAX, FEDERATED_MAX, PRODUCERS_MAX, Pool, Producer};
-use omnirelay_decisions::register::{Plan, Rest};
-use omnirelay_identity::caller::Caller;
-use omnirelay_registry::audit_record;
-use omnirelay_registry::mutate::Mutation;
 
 /// What a producer pushes. The items were checked: [`super::check_items`].
 pub struct Push<'a> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::register::{Held, Rest, Stored, advertised};
 use omnirelay_store::GroupRef;
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 
 use super::memory::Step;
 use super::{Keeping, Producer};
-use omnirelay_decisions::register::{Held, Rest, Stored, advertised};
 
 /// This part of a TTL before its end, what was pushed is not taken for new any more: two clocks are compared.
 const CLOCKS_PART: u32 = 16;

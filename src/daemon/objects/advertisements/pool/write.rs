@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_registry::act::{Act, Authority, Plan, Reader};
 use omnirelay_store::{CommitError, GroupId, GroupRef, Opened, StoreError, Write};
 use omnirelay_wire::reasons::{self, Reason};
 use tokio::time::{Instant, timeout};
@@ -10,7 +11,6 @@ use tokio::time::{Instant, timeout};
 use super::memory::{ToWrite, Trail};
 use super::{Pool, Producer};
 use crate::objects::advertisements::{ADVERTISEMENT, advertisement_id};
-use omnirelay_registry::act::{Act, Authority, Plan, Reader};
 
 /// How often a commit is made again whose group had ended.
 const TRIES_MAX: usize = 3;

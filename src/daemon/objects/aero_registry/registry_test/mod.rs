@@ -7,12 +7,12 @@ mod reading;
 mod relays;
 mod watching;
 
+use omnirelay_identity::caller::Scope;
 use omnirelay_scripted::{Answer, Answered, Call, Faulty, PausedClock, Script, Scripted, memory};
 use omnirelay_store::*;
+use omnirelay_wire::fault::Fault;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
-
-use omnirelay_wire::fault::Fault;
 
 use super::*;
 use crate::node::lab::{Lab, LabNode};
@@ -20,7 +20,6 @@ use crate::node::{Kinds, Part, Phase};
 use crate::objects::agents::AGENT;
 use crate::objects::relays::RELAY;
 use crate::parts;
-use omnirelay_identity::caller::Scope;
 
 static CLAIMED: [Kind; 2] = [RELAY, AGENT];
 const KINDS: Kinds = Kinds { mirrored: &CLAIMED, claimed: &CLAIMED, ..Kinds::NONE };

@@ -1,12 +1,12 @@
 //! RegisterRelay and HeartbeatRelay.
 
 use bytes::Bytes;
+use omnirelay_registry::ttl_records::Claim;
 use omnirelay_scripted::{Ill, Method};
 use omnirelay_wire::pb::omnirelay::store::v1::RelayValue;
 use prost::Message;
 
 use super::*;
-use omnirelay_registry::ttl_records::Claim;
 
 #[tokio::test(start_paused = true)]
 async fn a_relay_is_refused_that_is_not_named_or_not_anywhere() {

@@ -4,8 +4,13 @@ use omnirelay_registry::lab;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_decisions::signed_record::{RECORD, RecordName, join, message};
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::authority::{Authority, Validity};
 use omnirelay_pki::certificate::key_of;
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_registry::follow::{follow_log, wait_for};
 use omnirelay_store::{Commit, Committed, MemoryStore, Pulse, Record, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{
     AuditValue, JoinPolicyValue, JoinTokenValue, RecordSignature,
@@ -16,11 +21,6 @@ use super::super::record_issuers::MeshIssuers;
 use super::super::record_keeper::{RecordKeeper, SeenRefusals};
 use super::super::tests::called;
 use super::super::*;
-use omnirelay_decisions::signed_record::{RECORD, RecordName, join, message};
-use omnirelay_identity::own::IdentityFiles;
-use omnirelay_identity::trust::unix_now;
-use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_registry::follow::{follow_log, wait_for};
 
 pub(super) const KINDS: [Kind; 5] = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY];
 pub(super) const SIGNED: [Kind; 3] = [AUTHORITY, JOIN_TOKEN, JOIN_POLICY];

@@ -6,8 +6,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use omnirelay_decisions::signed_record::{join, split};
+use omnirelay_identity::own::IdentityFiles;
 use omnirelay_pki::authority::Authority;
 use omnirelay_pki::certificate::key_of;
+use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_store::{Change, MemoryStore, Pulse, Record, Scan, Store, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{
     AuditValue, JoinPolicyValue, JoinTokenValue, RecordSignature, RecordSigning, SigningValue,
@@ -21,9 +24,6 @@ use super::*;
 use crate::audit::written::{ReadUpTo, SignedRecordTally, WrittenRecords};
 use crate::node::lab::reason;
 use lab::*;
-use omnirelay_decisions::signed_record::{join, split};
-use omnirelay_identity::own::IdentityFiles;
-use omnirelay_registry::audit_record::AUDIT;
 
 /// What a daemon believes of the records that are attacked.
 fn believed(of: &Daemon) -> Vec<(String, u64)> {

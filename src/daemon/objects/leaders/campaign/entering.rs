@@ -4,6 +4,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::lease::{Ending, Node, Numbers, place_of, vacate};
+use omnirelay_host::chance::correlation_id;
+use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::epoch_loss::{ToRestore, Untouched};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{Epoch, GroupRef, RecordId, StoreError, Version, Write};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
@@ -14,13 +21,6 @@ use tracing::{debug, info};
 use super::{AllKnown, Campaigner};
 use crate::objects::leaders::{LEADERSHIP, leadership_id};
 use crate::objects::restoration::is_over;
-use omnirelay_decisions::lease::{Ending, Node, Numbers, place_of, vacate};
-use omnirelay_host::chance::correlation_id;
-use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::epoch_loss::{ToRestore, Untouched};
-use omnirelay_registry::view::ViewRecord;
 
 /// The most scopes of one commit.
 const BATCH_MAX: usize = 128;

@@ -13,6 +13,10 @@ use std::time::Duration;
 
 use omnirelay_core::labels::Labels;
 use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_decisions::lease::{Node, Numbers, Scene, Standing};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::reactor::{LOOK_AGAIN, Paced};
 use omnirelay_store::{Epoch, Fence, GroupRef, Version};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::timestamp::millis;
@@ -23,10 +27,6 @@ use super::known::{AllKnown, Known};
 use super::{LEADERSHIP, RUNBOOK};
 use crate::metrics::LeadershipMetrics;
 use crate::objects::peers::{self, Roster, session_id};
-use omnirelay_decisions::lease::{Node, Numbers, Scene, Standing};
-use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::reactor::{LOOK_AGAIN, Paced};
 
 /// How long a node that stops may take to hand over what it leads.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);

@@ -1,6 +1,11 @@
 //! What a move of one scope changes.
 
 use bytes::Bytes;
+use omnirelay_decisions::lease::{
+    Ending, Held, Move, Numbers, SCOPE_DELETED, Standing, TOKEN_OVERTAKEN, elect, vacate,
+};
+use omnirelay_host::chance::correlation_id;
+use omnirelay_registry::audit_record;
 use omnirelay_store::{
     Epoch, Fence, GroupId, GroupRef, LeaseOp, Precondition, TOKEN_FLOOR_MAX, Version, Write,
 };
@@ -12,11 +17,6 @@ use super::rounds::stepping_down;
 use super::{Campaigner, Known, Roster};
 use crate::objects::leaders::leadership_id;
 use crate::objects::peers::session_id;
-use omnirelay_decisions::lease::{
-    Ending, Held, Move, Numbers, SCOPE_DELETED, Standing, TOKEN_OVERTAKEN, elect, vacate,
-};
-use omnirelay_host::chance::correlation_id;
-use omnirelay_registry::audit_record;
 
 /// What a move of one scope changes, on the condition that its record has this version.
 pub(super) struct Piece {

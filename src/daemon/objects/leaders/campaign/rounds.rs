@@ -6,6 +6,8 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::lease::{Ending, Move, Node, decide, successor};
+use omnirelay_registry::act::{Act, Authority, Plan};
 use omnirelay_store::{CommitError, Committed, GroupRef, LogEntry, Precondition, StoreError};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use tokio::time::Instant;
@@ -15,8 +17,6 @@ use super::pieces::Piece;
 use super::{AllKnown, Campaigner, LeftAlone, RUNBOOK, Roster, Yielding};
 use crate::objects::leaders::known::Known;
 use crate::objects::leaders::{LEADERSHIP, leadership_id};
-use omnirelay_decisions::lease::{Ending, Move, Node, decide, successor};
-use omnirelay_registry::act::{Act, Authority, Plan};
 
 /// The most scopes of one commit: each takes a record, a lease and an audit record.
 const BATCH_MAX: usize = 64;

@@ -1,13 +1,13 @@
 //! How long a node leads for certain, and what becomes of who does not.
 
 use bytes::Bytes;
+use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
 use prost::Message;
 
 use super::known::AllKnown;
 use super::*;
 use crate::objects::peers::session_id;
-use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
 
 /// How much earlier than the store a node of this time to live takes its session for over.
 const MARGIN: Duration = Duration::from_millis(250);

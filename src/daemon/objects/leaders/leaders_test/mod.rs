@@ -16,6 +16,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use omnirelay_core::labels::Labels;
+use omnirelay_host::chance::random_secret;
+use omnirelay_nouns::feed::Events;
+use omnirelay_nouns::merge::RecordMergers;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::lab::{self, LabRegistry};
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, log_of, memory};
 use omnirelay_store::*;
 use tokio::task::JoinSet;
@@ -33,11 +38,6 @@ use crate::objects::peers::{PEER, Peers, Roster};
 use crate::objects::restoration::{RESTORATION, RecordRestorer};
 use crate::parts;
 use crate::presence::keep_present;
-use omnirelay_host::chance::random_secret;
-use omnirelay_nouns::feed::Events;
-use omnirelay_nouns::merge::RecordMergers;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::lab::{self, LabRegistry};
 use pb::leader_event::Type;
 use pb::peer_control_service_server::PeerControlService;
 

@@ -1,12 +1,12 @@
 //! What operators order, and what becomes of it.
 
 use omnirelay_core::scope::GLOBAL_CONTROL;
+use omnirelay_identity::caller::IfMatch;
+use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 
 use super::*;
-use omnirelay_identity::caller::IfMatch;
-use omnirelay_registry::audit_record::AUDIT;
 
 fn to(node_id: &str) -> pb::TransferLeaderRequest {
     pb::TransferLeaderRequest { scope: SCOPE.to_owned(), to: node_id.to_owned(), ..Default::default() }

@@ -1,10 +1,11 @@
 //! Whose turn it is to judge a silent peer, and with what right.
 
-use super::outages::{self, MS, mesh};
-use super::*;
 use omnirelay_decisions::lease::place_of;
 use omnirelay_scripted::{Ill, Method};
 use omnirelay_wire::timestamp::millis;
+
+use super::outages::{self, MS, mesh};
+use super::*;
 
 /// How often a beat comes, and how much later than the one before it each daemon records a verdict.
 const TURN: Duration = Duration::from_millis(500);

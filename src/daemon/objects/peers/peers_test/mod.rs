@@ -12,7 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use omnirelay_host::chance::random_secret;
+use omnirelay_identity::caller::{Caller, IfMatch};
+use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_scripted::{Answered, Call, PausedClock, Script, Scripted, memory};
+use omnirelay_settings::{Config, Span};
 use omnirelay_store::*;
 use prost::Message as _;
 use tokio::time::{Instant, sleep};
@@ -22,10 +26,6 @@ use super::presence::Presence;
 use super::*;
 use crate::node::lab::{Lab, LabNode};
 use crate::parts;
-use omnirelay_host::chance::random_secret;
-use omnirelay_identity::caller::{Caller, IfMatch};
-use omnirelay_registry::audit_record::AUDIT;
-use omnirelay_settings::{Config, Span};
 use pb::peer::Status as PeerStatus;
 use pb::peer_control_service_server::PeerControlService as _;
 

@@ -1,8 +1,9 @@
 //! Who is alive, suspect, dead or gone.
 
-use super::*;
 use omnirelay_host::log::captured;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
+
+use super::*;
 use prost::Message as _;
 
 #[tokio::test(start_paused = true)]

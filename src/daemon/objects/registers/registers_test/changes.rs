@@ -1,9 +1,9 @@
 //! What operators do to one register, once and exactly.
 
+use omnirelay_registry::act::{Act, Authority, Plan};
 use omnirelay_wire::fault::Code;
 
 use super::*;
-use omnirelay_registry::act::{Act, Authority, Plan};
 
 #[tokio::test(start_paused = true)]
 async fn a_register_is_created_changed_and_deleted_each_with_its_audit_record() {

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_host::chance::random_secret;
+use omnirelay_identity::caller::{Caller, IfMatch};
+use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, memory};
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
@@ -22,9 +25,6 @@ use crate::node::Part;
 use crate::node::lab::{Lab, LabNode};
 use crate::objects::advertisements::pool::PoolSettings;
 use crate::parts;
-use omnirelay_host::chance::random_secret;
-use omnirelay_identity::caller::{Caller, IfMatch};
-use omnirelay_registry::audit_record::AUDIT;
 
 static PARTS: [Part; 3] =
     [parts::peers::PART, parts::store::PART, Part { kinds: parts::registers::PART.kinds, mount: |_| Ok(()) }];

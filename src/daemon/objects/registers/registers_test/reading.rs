@@ -1,7 +1,8 @@
 //! Lists, pages and tags.
 
-use super::*;
 use omnirelay_nouns::NOT_MODIFIED;
+
+use super::*;
 
 async fn list(daemon: &Daemon, request: pb::ListRegistersRequest) -> pb::ListRegistersResponse {
     daemon.registers.list(called(request, |_| {})).await.unwrap().into_inner().into_message()

@@ -1,8 +1,9 @@
 //! What becomes of a catalogue when the registry begins a new epoch.
 
+use omnirelay_registry::epoch_loss::Loss;
+
 use super::*;
 use crate::objects::restoration::trouble;
-use omnirelay_registry::epoch_loss::Loss;
 
 /// Two daemons, each with a path of its own to the store.
 struct Mesh {

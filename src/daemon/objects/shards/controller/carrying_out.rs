@@ -3,6 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use omnirelay_decisions::shards::control::{Change, Decision, Deed, Step, done};
+use omnirelay_decisions::shards::map::{Edit, Moment, or_nobody};
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::act::{Act, Authority, Plan};
+use omnirelay_registry::audit_record::own_body;
 use omnirelay_store::{
     CommitError, Committed, Epoch, Fence, Precondition, RecordId, StoreError, Version, Write,
 };
@@ -15,11 +20,6 @@ use super::{Controller, Map, Nodes};
 use crate::objects::shards::known::{NAMESPACE, OF_MAP, PLAN, namespace_id, plan_id, writes};
 use crate::objects::shards::plans::{end_moves, new_id, put};
 use crate::objects::shards::{SHARDS_RUNBOOK, namespaces, pb};
-use omnirelay_decisions::shards::control::{Change, Decision, Deed, Step, done};
-use omnirelay_decisions::shards::map::{Edit, Moment, or_nobody};
-use omnirelay_nouns::timestamp;
-use omnirelay_registry::act::{Act, Authority, Plan};
-use omnirelay_registry::audit_record::own_body;
 use pb::namespace::State;
 use pb::rebalance_plan::State as PlanState;
 

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow::Continue;
 
+use omnirelay_decisions::shards::map::{EDIT_MAX, Edit, numbered, owned_by};
+use omnirelay_decisions::shards::planning::plan;
+use omnirelay_nouns::timestamp;
+use omnirelay_registry::audit_record::own_body;
 use omnirelay_store::{CommitError, Precondition, Record, Version, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
@@ -15,10 +19,6 @@ use crate::objects::shards::known::{
     PLAN, SHARD_CHANGE, Values, namespace_id, parts, plan_id, plans_of, removable, shard_id, writes,
 };
 use crate::objects::shards::{namespaces, pb};
-use omnirelay_decisions::shards::map::{EDIT_MAX, Edit, numbered, owned_by};
-use omnirelay_decisions::shards::planning::plan;
-use omnirelay_nouns::timestamp;
-use omnirelay_registry::audit_record::own_body;
 use pb::namespace::State;
 
 impl Desk<'_> {

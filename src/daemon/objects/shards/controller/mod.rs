@@ -16,6 +16,12 @@ use std::time::Duration;
 use omnirelay_core::scope::GLOBAL_CONTROL;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
+use omnirelay_decisions::shards::control::{Decision, Scene, decide};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Plan};
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::reactor::Paced;
+use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, Committed, Fence, StoreError, Version};
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
 use tokio::time::Instant;
@@ -28,12 +34,6 @@ use crate::metrics::ShardMetrics;
 use crate::objects::leaders::campaign::Campaigner;
 use crate::objects::peers;
 use carrying_out::Desk;
-use omnirelay_decisions::shards::control::{Decision, Scene, decide};
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::{Act, Plan};
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::reactor::Paced;
-use omnirelay_registry::view::View;
 use said::{AllPlans, Plans, Released, released};
 
 /// The shortest time between two looks that only changes of peers ask for.

@@ -5,13 +5,13 @@ use std::ops::ControlFlow::Continue;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
+use omnirelay_registry::act::{Act, Authority, Plan};
 use omnirelay_store::{CommitError, Record, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 use tracing::debug;
 
 use super::Controller;
 use crate::objects::shards::known::{PLAN, SHARD_CHANGE, namespace_id, removable};
-use omnirelay_registry::act::{Act, Authority, Plan};
 
 /// How often it is looked for what is old.
 const LOOK_EVERY: Duration = Duration::from_secs(600);

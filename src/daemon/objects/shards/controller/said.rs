@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use omnirelay_registry::view::{Derived, View, ViewRecord};
 use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardReleaseValue};
 
 use crate::objects::shards::known::{PLAN, RELEASE};
-use omnirelay_registry::view::{Derived, View, ViewRecord};
 
 /// The plans of a namespace, in the order of their ids.
 #[derive(Default)]

@@ -2,6 +2,14 @@
 
 use std::sync::Arc;
 
+use omnirelay_decisions::shards::control::is_live;
+use omnirelay_decisions::shards::map::hexadecimal;
+use omnirelay_decisions::shards::spec::Spec;
+use omnirelay_identity::caller::Caller;
+use omnirelay_nouns::request::MutationRequest;
+use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{Decision, request_hash};
 use omnirelay_store::{Kind, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
@@ -16,14 +24,6 @@ use crate::objects::shards::known::{
 };
 use crate::objects::shards::namespaces;
 use crate::objects::shards::pending_rules;
-use omnirelay_decisions::shards::control::is_live;
-use omnirelay_decisions::shards::map::hexadecimal;
-use omnirelay_decisions::shards::spec::Spec;
-use omnirelay_identity::caller::Caller;
-use omnirelay_nouns::asked::Asked;
-use omnirelay_nouns::{SCHEMA_VERSION, timestamp};
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{Decision, request_hash};
 use pb::rebalance_plan::State;
 
 /// What a plan that begins changes besides itself.
@@ -77,7 +77,7 @@ macro_rules! told {
                 pub(super) async fn $method(&self, caller: &Caller, asked: pb::$asked) -> Result<pb::PlanChange, Fault> {
                     let hash = request_hash(&asked);
                     let pb::$asked { plan_id, reason, expected_version, dry_run } = asked;
-                    let asked = Asked { caller, rpc: $rpc, id: plan_id, reason, expected_version, dry_run, hash };
+                    let asked = MutationRequest { caller, rpc: $rpc, id: plan_id, reason, expected_version, dry_run, hash };
                     self.tell(&asked, Verb::$verb).await
                 }
             )*
@@ -95,7 +95,7 @@ told! {
 }
 
 impl Plans {
-    async fn tell(&self, asked: &Asked<'_>, verb: Verb) -> Result<pb::PlanChange, Fault> {
+    async fn tell(&self, asked: &MutationRequest<'_>, verb: Verb) -> Result<pb::PlanChange, Fault> {
         check_plan_id(&asked.id)?;
         let told = asked
             .of_records(&self.registry, plan_id(&asked.id), ALSO, |reader| {

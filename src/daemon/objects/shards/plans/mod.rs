@@ -8,6 +8,15 @@ pub use propose::new_id;
 
 use std::sync::Arc;
 
+use omnirelay_decisions::shards::control::{is_live, progress};
+use omnirelay_decisions::shards::spec::check_namespace;
+use omnirelay_nouns::feed::Watches;
+use omnirelay_nouns::listing::{self, AskedPage};
+use omnirelay_nouns::serve;
+use omnirelay_nouns::{at_cursor, envelope, tagged, timestamp};
+use omnirelay_registry::Registry;
+use omnirelay_registry::mutate::request_hash;
+use omnirelay_registry::view::{View, ViewRecord};
 use omnirelay_store::Write;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -21,15 +30,6 @@ use super::namespaces::page_of_namespaces;
 use super::pb;
 use crate::gossip::Gossip;
 use crate::metrics::ShardMetrics;
-use omnirelay_decisions::shards::control::{is_live, progress};
-use omnirelay_decisions::shards::spec::check_namespace;
-use omnirelay_nouns::feed::Watches;
-use omnirelay_nouns::listing::{self, AskedPage};
-use omnirelay_nouns::serve;
-use omnirelay_nouns::{at_cursor, envelope, tagged, timestamp};
-use omnirelay_registry::Registry;
-use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::view::{View, ViewRecord};
 use pb::planned_move::Progress;
 use pb::rebalance_control_service_server::RebalanceControlService;
 

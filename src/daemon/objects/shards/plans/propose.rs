@@ -1,14 +1,5 @@
 //! Proposing a plan.
 
-use omnirelay_wire::fault::Fault;
-use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
-use omnirelay_wire::reasons;
-use omnirelay_wire::rpc::rebalance_control_service::PROPOSE;
-
-use super::{Plans, pb, put};
-use crate::objects::shards::change::check_ticket;
-use crate::objects::shards::known::{Map, Maps, Nodes, namespace_id, plan_id};
-use crate::objects::shards::simulate::{Asked, Simulated, simulate};
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::shards::map::{hexadecimal, or_nobody};
 use omnirelay_decisions::shards::spec::PARALLEL_MAX;
@@ -18,6 +9,15 @@ use omnirelay_nouns::{SCHEMA_VERSION, check_reason, expected, timestamp};
 use omnirelay_registry::mutate::ChangeForm;
 use omnirelay_registry::mutate::{Decision, Mutation, request_hash};
 use omnirelay_wire::change::ChangeAnswer as _;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
+use omnirelay_wire::reasons;
+use omnirelay_wire::rpc::rebalance_control_service::PROPOSE;
+
+use super::{Plans, pb, put};
+use crate::objects::shards::change::check_ticket;
+use crate::objects::shards::known::{Map, Maps, Nodes, namespace_id, plan_id};
+use crate::objects::shards::simulate::{Asked, Simulated, simulate};
 use pb::rebalance_plan::State;
 
 /// The id of a plan that is made now: ids are in the order in which they were made.

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
+use omnirelay_nouns::feed::{Events, Frame, Noun, Shown};
+use omnirelay_nouns::listing::is_among;
+use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 
 use super::{Plans, brief, pb, shown};
 use crate::objects::shards::known::{NAMESPACE, PLAN};
 use crate::objects::shards::namespaces;
-use omnirelay_nouns::feed::{Events, Frame, Noun, Shown};
-use omnirelay_nouns::listing::is_among;
-use omnirelay_nouns::topic::{CHANGES, Told, Topic};
-use omnirelay_registry::Registry;
-use omnirelay_registry::view::ViewRecord;
 
 impl Plans {
     pub(super) async fn serve_watch(

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_host::chance::random_secret;
 use omnirelay_scripted::{log_of, memory};
+use omnirelay_settings::Span;
 use omnirelay_store::{LogEntry, MemoryStore, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, PeerValue, ShardReleaseValue, ShardValue};
 use tokio::time::{Instant, sleep};
@@ -25,8 +27,6 @@ use crate::node::Part;
 use crate::node::lab::{Lab, LabNode, reason};
 use crate::objects::peers::{PEER, Peers};
 use crate::parts;
-use omnirelay_host::chance::random_secret;
-use omnirelay_settings::Span;
 use pb::namespace_control_service_server::NamespaceControlService as _;
 use pb::peer_control_service_server::PeerControlService as _;
 use pb::rebalance_control_service_server::RebalanceControlService as _;

@@ -1,10 +1,10 @@
 //! What is told of shards.
 
 use futures_util::StreamExt as _;
-
-use super::*;
 use omnirelay_core::shard_order::shard_of;
 use omnirelay_wire::fault::Code;
+
+use super::*;
 
 async fn list(daemon: &Daemon, asked: pb::ShardListRequest) -> pb::ShardListResponse {
     daemon.shards.list(called(asked, "alice")).await.unwrap().into_inner()

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Instant;
 
+use omnirelay_host::wall_clock;
 use tracing::{debug, warn};
 
 use super::disk::sync_folder;
@@ -12,7 +13,6 @@ use super::names::{Name, PARTIAL, PLAIN, ZSTD};
 use super::{Disk, FileSettings, OpenFile};
 use crate::relay::RELAY_RUNBOOK;
 use crate::relay::sinks::worker::WriteError;
-use omnirelay_host::wall_clock;
 
 /// The most files of one second.
 const NAMES_TRIED: usize = 10_000;

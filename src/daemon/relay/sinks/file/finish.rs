@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use omnirelay_settings::Compression;
 use tracing::{debug, warn};
 
 use super::FileSettings;
 use super::disk::sync_folder;
 use super::names::{self, Name, PARTIAL, PLAIN, ZSTD};
 use crate::relay::RELAY_RUNBOOK;
-use omnirelay_settings::Compression;
 
 /// Level 3 is zstd's own default.
 const LEVEL: i32 = 3;

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omnirelay_settings::Compression;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::envelope::Item;
 use super::queue::Bounds;
 use super::worker::{WriteError, Writer};
-use omnirelay_settings::Compression;
 
 pub(super) use disk::{Disk, OpenFile, RealDisk};
 use files::Files;

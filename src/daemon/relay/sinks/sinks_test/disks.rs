@@ -2,9 +2,10 @@
 
 use std::io::{self, ErrorKind};
 
+use omnirelay_settings::Compression;
+
 use super::super::file::{Disk, FileSettings, FileWriter, OpenFile, RealDisk};
 use super::*;
-use omnirelay_settings::Compression;
 
 /// Somebody has compressed a file of the same name at the last moment.
 struct Raced(AtomicBool);

@@ -2,9 +2,10 @@
 
 use std::io::Read;
 
+use omnirelay_settings::{Compression, FileSinkConfig, SinksConfig};
+
 use super::super::file::{FileSettings, FileWriter};
 use super::*;
-use omnirelay_settings::{Compression, FileSinkConfig, SinksConfig};
 
 fn settings(folder: &Path) -> FileSettings {
     FileSettings {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use omnirelay_settings::{AcknowledgeWhen, Backpressure, QueueConfig};
 use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
 use prost::Message;
 use tokio::sync::Semaphore;
@@ -24,7 +25,6 @@ use super::worker::{WriteError, Writer};
 use super::{Kind, Sink, Sinks};
 use crate::metrics::{SinkCounts, SinkMetrics};
 use crate::relay::batch::{Batch, Frame};
-use omnirelay_settings::{AcknowledgeWhen, Backpressure, QueueConfig};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

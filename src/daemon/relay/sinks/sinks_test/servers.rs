@@ -1,12 +1,12 @@
 //! HTTP servers that take, refuse, fail and hang. Redis is in `tests/redis`.
 
+use omnirelay_settings::{FileSinkConfig, HttpSinkConfig, SinksConfig, Span};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::super::NotTaken;
 use super::*;
-use omnirelay_settings::{FileSinkConfig, HttpSinkConfig, SinksConfig, Span};
 
 /// A server that answers with these codes in turn, then with the last one; 0: never.
 struct Server {

@@ -9,6 +9,9 @@ mod sources;
 
 use std::collections::BTreeSet;
 
+use omnirelay_decisions::register::Rest;
+use omnirelay_identity::caller::Caller;
+use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_scripted::{EVERY_CALL, Faulty, Ill, Method, PausedClock, memory};
 use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
@@ -23,9 +26,6 @@ use crate::node::{Kinds, Part, Phase};
 use crate::objects::advertisements::reading::{all, available, available_ids, key};
 use crate::objects::leaders::LEADERSHIP;
 use crate::parts;
-use omnirelay_decisions::register::Rest;
-use omnirelay_identity::caller::Caller;
-use omnirelay_registry::audit_record::AUDIT;
 use pb::advertisement::SyncState;
 
 static PARTS: [Part; 2] = [

@@ -1,5 +1,7 @@
 //! What readers are told of the end of what they see.
 
+use omnirelay_identity::client::OwnClient;
+use omnirelay_identity::reach::Reach;
 use omnirelay_wire::timestamp::Timestamp;
 use omnirelay_wire::timestamp::millis;
 use tonic::Request;
@@ -9,8 +11,6 @@ use crate::metrics::{PoolCounts, RegistersMetrics};
 use crate::objects::advertisements::Advertisements;
 use crate::operations::Operations;
 use crate::resync::{Resync, ResyncParts, ResyncSettings};
-use omnirelay_identity::client::OwnClient;
-use omnirelay_identity::reach::Reach;
 use pb::advertisement_service_server::AdvertisementService as _;
 
 /// The reads that show when what they show ends.

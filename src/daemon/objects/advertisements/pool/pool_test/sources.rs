@@ -2,6 +2,8 @@
 
 use futures_util::StreamExt as _;
 use omnirelay_core::text::chain;
+use omnirelay_identity::trust::unix_now;
+use omnirelay_registry::act::{Act, Authority, Reader};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, IssuedValue};
 use tonic::Request;
 
@@ -9,8 +11,6 @@ use super::serving::service;
 use super::*;
 use crate::objects::advertisements::reading::remote_count;
 use crate::objects::certificates::{AUTHORITY, CERTIFICATE, REVOCATION};
-use omnirelay_identity::trust::unix_now;
-use omnirelay_registry::act::{Act, Authority, Reader};
 use pb::advertisement_service_server::AdvertisementService as _;
 
 /// As those are of a node that serves certificates.

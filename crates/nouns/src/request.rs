@@ -1,7 +1,12 @@
-//! What callers ask of records: what their mutations have in common.
+//! The request for a mutation: what all have in common, whatever they change.
 
 use std::sync::Arc;
 
+use omnirelay_identity::caller::Caller;
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::Reader;
+use omnirelay_registry::mutate::{ChangeForm, Decision, Mutation};
+use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{Kind, RecordId};
 use omnirelay_wire::change::ChangeAnswer;
 use omnirelay_wire::fault::Fault;
@@ -9,14 +14,9 @@ use omnirelay_wire::rpc::Rpc;
 use prost::Message;
 
 use crate::{check_reason, expected};
-use omnirelay_identity::caller::Caller;
-use omnirelay_registry::Registry;
-use omnirelay_registry::act::Reader;
-use omnirelay_registry::mutate::{ChangeForm, Decision, Mutation};
-use omnirelay_registry::view::ViewRecord;
 
-/// What a request says besides the change itself.
-pub struct Asked<'a> {
+/// A request for a mutation: what it says besides the change itself.
+pub struct MutationRequest<'a> {
     pub caller: &'a Caller,
     pub rpc: Rpc,
     /// Of the object, as its noun names it.
@@ -28,7 +28,7 @@ pub struct Asked<'a> {
     pub hash: u64,
 }
 
-impl Asked<'_> {
+impl MutationRequest<'_> {
     /// Has what was found of a record decided on, and what comes of it committed.
     ///
     /// # Errors
