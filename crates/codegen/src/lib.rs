@@ -303,6 +303,9 @@ fn enveloped_messages(family: &Family, set: &prost_types::FileDescriptorSet) -> 
 /// The fields that every answer of a change has.
 const CHANGE: [&str; 4] = ["cursor", "changed", "dry_run", "changes"];
 
+/// Objects that tell themselves when they were created: their record may be younger.
+const TELL_CREATION: [&str; 1] = ["RebalancePlan"];
+
 /// For each answer of a change, how it takes the outcome of its commit. The object that it shows is its first field whose
 /// message has a version.
 fn change_answers(family: &Family, set: &prost_types::FileDescriptorSet) -> String {
@@ -326,14 +329,14 @@ fn change_answers(family: &Family, set: &prost_types::FileDescriptorSet) -> Stri
         let shown =
             single.filter_map(|field| Some((field.name(), *versioned.get(field.type_name())?))).next();
         let show = shown.map_or_else(String::new, |(field, shown)| {
-            let created = if has_field(shown, "created_at") {
-                "shown.created_at.get_or_insert(created_at); "
-            } else {
-                ""
+            let is_told = |time: &&&str| {
+                let tells_itself = **time == "created_at" && TELL_CREATION.contains(&shown.name());
+                has_field(shown, time) && !tells_itself
             };
-            let updated =
-                if has_field(shown, "updated_at") { "shown.updated_at = Some(updated_at); " } else { "" };
-            format!("if let Some(shown) = &mut self.{field} {{ shown.version = version; {created}{updated}}}")
+            let times = ["created_at", "updated_at"];
+            let times: String =
+                times.iter().filter(is_told).map(|time| format!("shown.{time} = Some({time}); ")).collect();
+            format!("if let Some(shown) = &mut self.{field} {{ shown.version = version; {times}}}")
         });
         let _ = writeln!(
             answers,

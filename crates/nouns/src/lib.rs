@@ -7,19 +7,18 @@ pub mod request;
 pub mod serve;
 pub mod topic;
 
-// What the macro of `serve` names.
 use omnirelay_core::text::is_unseen;
+use omnirelay_identity::caller::{Caller, IfMatch};
+use omnirelay_registry::Registry;
+use omnirelay_registry::cursor::Cursor;
+use omnirelay_registry::view::View;
+// What the macro `serve` names.
 #[doc(hidden)]
 pub use omnirelay_wire as wire;
 use omnirelay_wire::envelope::Envelope;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::Timestamp;
-
-use omnirelay_identity::caller::{Caller, IfMatch};
-use omnirelay_registry::Registry;
-use omnirelay_registry::cursor::Cursor;
-use omnirelay_registry::view::View;
 pub use omnirelay_wire::timestamp::timestamp;
 use tonic::{Request, Response};
 

@@ -11,7 +11,6 @@ use omnirelay_store::{Kind, RecordId};
 use omnirelay_wire::change::ChangeAnswer;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::rpc::Rpc;
-use prost::Message;
 
 use crate::{check_reason, expected};
 
@@ -33,7 +32,7 @@ impl MutationRequest<'_> {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for the reason and the version; those of `decide` and of [`Registry::mutate`].
-    pub async fn of_record<A: ChangeAnswer + Message + Default + Clone>(
+    pub async fn of_record<A: ChangeAnswer>(
         &self,
         registry: &Registry,
         record: RecordId,
@@ -47,7 +46,7 @@ impl MutationRequest<'_> {
     ///
     /// # Errors
     /// As of [`Self::of_record`].
-    pub async fn of_records<A: ChangeAnswer + Message + Default + Clone>(
+    pub async fn of_records<A: ChangeAnswer>(
         &self,
         registry: &Registry,
         record: RecordId,

@@ -103,7 +103,7 @@ pub trait AnswerForm {
 /// How an answer that shows the object of a change is completed.
 pub struct ChangeForm<A>(PhantomData<A>);
 
-impl<A: ChangeAnswer + Message + Default + Clone> AnswerForm for ChangeForm<A> {
+impl<A: ChangeAnswer> AnswerForm for ChangeForm<A> {
     type Answer = A;
 
     fn settle(answer: &mut A, outcome: &Settled, entry: Option<&LogEntry>, object: &RecordId) {

@@ -34,6 +34,7 @@ impl Drop for Rig {
 
 impl Rig {
     async fn start() -> Self {
+        omnirelay_host::chance::seed_thread();
         let folder = tempfile::tempdir().unwrap();
         let all = prometheus::Registry::new();
         let metrics = RelayMetrics::new(&all).unwrap();

@@ -149,6 +149,7 @@ fn world() -> World {
 }
 
 fn told_by(relay_id: &str, fake: Arc<Fake>) -> World {
+    omnirelay_host::chance::seed_thread();
     let relay =
         Relay { relay_id: relay_id.to_owned(), address: "a".to_owned(), grpc_port: 1, ..Relay::default() };
     let config = RelayRegistryConfig {

@@ -45,6 +45,7 @@ pub(super) fn item(agent: &str, seqs: impl IntoIterator<Item = u64>) -> Arc<Item
 }
 
 fn metrics() -> Arc<SinkMetrics> {
+    omnirelay_host::chance::seed_thread();
     Arc::new(SinkMetrics::new(&prometheus::Registry::new()).unwrap())
 }
 
