@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use omnirelay_settings as config;
 use tempfile::TempDir;
 
 static DIRECTORY: OnceLock<TempDir> = OnceLock::new();
@@ -18,7 +17,7 @@ fuzz_target!(|given: (&str, Vec<String>, Vec<(String, String)>)| {
     let variables = variables.into_iter().map(|(name, value)| {
         (OsString::from(format!("OMNIRELAYD__{name}")), OsString::from(value))
     });
-    match config::load(Some(&path), variables, &set, &[]) {
+    match omnirelay_settings::load(Some(&path), variables, &set, &[]) {
         Ok(loaded) => drop(loaded.explain()),
         Err(error) => assert!(!error.to_string().is_empty()),
     }

@@ -9,7 +9,6 @@ use libfuzzer_sys::fuzz_target;
 use omnirelay_identity::Access;
 use omnirelay_identity::own::IdentityFiles;
 use omnirelay_daemon::audit::files::AuditFiles;
-use omnirelay_settings as config;
 use omnirelay_daemon::node::{Node, NodeSpec};
 use omnirelay_store::MemoryStore;
 use tempfile::TempDir;
@@ -59,18 +58,20 @@ fn daemon() -> Daemon {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let directory = TempDir::new().expect("a directory");
     let set = ["store.url=memory:".to_owned()];
-    let config = config::load(None, std::iter::empty(), &set, &[]).expect("a configuration").config;
+    let config = omnirelay_settings::load(None, std::iter::empty(), &set, &[]).expect("a configuration").config;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("a socket");
     let spec = NodeSpec {
         node_id: "fuzz".to_owned(),
         config: Arc::new(config),
+        source: None,
         store: Arc::new(MemoryStore::system()),
         session_secret: "fuzz".to_owned(),
         listener,
         relay: None,
         identity: IdentityFiles::of(directory.path(), None),
         audit: AuditFiles::open(directory.path(), "fuzz").expect("an audit folder"),
+        data_dir: directory.path().to_owned(),
         telemetry: directory.path().join("telemetry"),
         process: None,
         parts: omnirelay_daemon::parts::ALL,
