@@ -1,6 +1,7 @@
 //! The control daemon.
 
 pub mod audit;
+pub mod compose;
 pub mod exchange;
 pub mod gossip;
 pub mod metrics;

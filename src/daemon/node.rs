@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -36,18 +36,13 @@ use omnirelay_surface::{
 use omnirelay_transport::quic;
 use tokio::sync::watch;
 
-use super::audit::files::{AuditFiles, AuditFilesError};
 use super::metrics::{IssuerMetrics, Metrics, TransportMetrics};
-use super::objects::dev::Process;
-use super::objects::node::LetIn;
-use super::objects::peers::presence::Presence;
 use super::operations::Operations;
 use super::readiness::{Readiness, item};
-use super::relay::assembly::RelayError;
 use super::transport::Transport;
 
 pub use mesh_port::{LatePort, MeshPort, OpenMeshPort};
-pub use mount::{Kinds, Mount, Part, Phase};
+pub use mount::{Kinds, Mount, Phase};
 pub use ports::{
     Listens, Port, PortName, PortTaken, RELAY_REGISTRY_SERVICE, RELAY_SERVICE, RelayAddresses, RelayListeners,
 };
@@ -84,18 +79,41 @@ pub struct NodeSpec {
     pub access: Access,
     /// The ports of the relay and of the registry of relays, where one of them is switched on.
     pub relay: Option<RelayListeners>,
-    /// Where it keeps what it knows of the audit trail.
-    pub audit: AuditFiles,
     /// Where it keeps who it is and whom it trusts.
     pub identity: IdentityFiles,
     /// Its data directory, or that of its process.
     pub data_dir: PathBuf,
-    /// Where a relay keeps telemetry, unless its configuration says where.
-    pub telemetry: PathBuf,
-    /// The process, where it serves faults on demand.
-    pub process: Option<Arc<dyn Process>>,
-    /// What it can do; see [`super::parts::ALL`].
-    pub parts: &'static [Part],
+}
+
+/// The capabilities of a node: which records are theirs, and how they are mounted.
+pub struct Capabilities<C> {
+    /// The kinds of each, in the order in which they are brought back after an outage.
+    pub kinds: &'static [Kinds],
+    /// The key under which the node marks the audit records that it writes.
+    pub audit_mac: MacKey,
+    /// Mounts them.
+    pub mount: C,
+}
+
+/// Who comes in at the control port without proof, with every scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LetIn {
+    /// Whoever reaches the port.
+    Anyone,
+    /// Whoever is on the daemon's host.
+    Host,
+    Nobody,
+}
+
+impl LetIn {
+    /// As in answers: `anyone`, `host` or `nobody`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::Host => "host",
+            Self::Nobody => "nobody",
+        }
+    }
 }
 
 /// Why a node could not be started.
@@ -105,16 +123,20 @@ pub enum NodeError {
     Surface(#[from] SurfaceError),
     #[error("cannot use the listening socket")]
     Listen(#[source] std::io::Error),
-    #[error("cannot start the relay")]
-    Relay(#[from] RelayError),
-    #[error("cannot use the registry that the relay is to tell")]
-    RelayRegistry(#[source] tonic::transport::Error),
     #[error("cannot serve a port under TLS")]
     Tls(#[from] TlsError),
-    #[error("cannot keep the audit trail")]
-    Audit(#[from] AuditFilesError),
     #[error("cannot count")]
     Metrics(#[from] prometheus::Error),
+    /// A capability that cannot be mounted.
+    #[error("{what}")]
+    Capability { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+}
+
+impl NodeError {
+    /// What a capability failed with, under a sentence that says what could not be done.
+    pub fn of<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Capability { what, source: Box::new(source) }
+    }
 }
 
 /// Looks at whether a node is ready, each after a tenth longer than the one before.
@@ -146,8 +168,14 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`]; nothing runs then.
-    pub async fn start(spec: NodeSpec) -> Result<Self, NodeError> {
-        let mut mount = Mount::with_parts(spec)?;
+    pub async fn start<C>(spec: NodeSpec, capabilities: Capabilities<C>) -> Result<Self, NodeError>
+    where
+        C: FnOnce(&mut Mount) -> Result<(), NodeError>,
+    {
+        let Capabilities { kinds, audit_mac, mount } = capabilities;
+        let compose = mount;
+        let mut mount = Mount::of(spec, kinds, &audit_mac)?;
+        compose(&mut mount)?;
         mount.listen()?;
         Ok(mount.begin())
     }
@@ -209,54 +237,32 @@ impl Node {
 }
 
 impl Mount {
-    /// A node with its parts in it.
-    fn with_parts(spec: NodeSpec) -> Result<Self, NodeError> {
-        let parts = spec.parts;
-        let mut mount = Self::of(spec)?;
-        for part in parts {
-            (part.mount)(&mut mount)?;
-        }
-        Ok(mount)
-    }
-
-    /// A node without parts.
-    fn of(spec: NodeSpec) -> Result<Self, NodeError> {
+    /// A node without capabilities, whose registry has their kinds.
+    fn of(spec: NodeSpec, kinds: &[Kinds], audit_mac: &MacKey) -> Result<Self, NodeError> {
         let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
         let relay = spec.relay.as_ref().map(RelayListeners::addresses).transpose();
         let addresses = Addresses::new(control, relay.map_err(NodeError::Listen)?);
-        let audit_key = Arc::new(spec.audit.key(&spec.node_id)?);
-        let registry = Arc::new(registry(&spec, audit_key.mac()));
-        let presence: Arc<OnceLock<Arc<Presence>>> = Arc::default();
-        let present = presence.clone();
-        let stands = move || present.get().is_some_and(|presence| presence.stands());
+        let registry = Arc::new(registry(&spec, kinds, audit_mac));
         let metrics = Arc::new(Metrics::new()?);
         let (trust, counted) = (Arc::<Trust>::default(), Arc::new(TransportMetrics::new(metrics.all())?));
         let http3 = spec.config.mesh.http3_support;
         let transport = Arc::new(Transport::new(&spec.node_id, trust.clone(), http3, counted));
         let mut mount = Self {
-            readiness: Arc::new(Readiness::new(registry.clone(), stands)),
+            readiness: Arc::new(Readiness::new(registry.clone())),
             operations: Arc::new(Operations::new(registry.clone())),
             topics: Arc::default(),
             mergers: Arc::default(),
             observers: vec![Arc::new(Counted(metrics.clone()))],
             metrics,
-            presence,
             grants: Arc::default(),
             trust,
             transport,
             mesh_port: Arc::new(watch::Sender::new(MeshPort::NotEnrolled)),
-            gossip: None,
-            exchange: None,
-            campaigner: None,
             identity_files: spec.identity,
             provision: spec.access.provision.clone(),
             federation: spec.access.federation.clone(),
             session_secret: spec.session_secret,
-            audit_files: spec.audit,
-            audit_key,
             disk: Arc::new(DiskSpace::of(spec.data_dir)),
-            telemetry: spec.telemetry,
-            process: spec.process,
             addresses,
             relay: spec.relay,
             ports: BTreeMap::new(),
@@ -331,20 +337,15 @@ impl Mount {
 }
 
 /// The registry of a node, and what is special about its kinds.
-fn registry(spec: &NodeSpec, mac: &MacKey) -> Registry {
-    let restored = spec
-        .parts
-        .iter()
-        .map(|part| part.kinds.restored.to_vec())
-        .filter(|family| !family.is_empty())
-        .collect();
-    let kinds = |pick: fn(&Kinds) -> &'static [Kind]| -> Vec<Kind> {
-        spec.parts.iter().flat_map(|part| pick(&part.kinds)).cloned().collect()
-    };
-    Registry::new(spec.node_id.clone(), spec.store.clone(), &kinds(|kinds| kinds.mirrored))
-        .following(&kinds(|kinds| kinds.followed))
-        .claiming(&kinds(|kinds| kinds.claimed))
-        .signing(&kinds(|kinds| kinds.signed))
+fn registry(spec: &NodeSpec, kinds: &[Kinds], mac: &MacKey) -> Registry {
+    let families = kinds.iter().map(|kinds| kinds.restored.to_vec());
+    let restored = families.filter(|family| !family.is_empty()).collect();
+    let all =
+        |pick: fn(&Kinds) -> &'static [Kind]| -> Vec<Kind> { kinds.iter().flat_map(pick).cloned().collect() };
+    Registry::new(spec.node_id.clone(), spec.store.clone(), &all(|kinds| kinds.mirrored))
+        .following(&all(|kinds| kinds.followed))
+        .claiming(&all(|kinds| kinds.claimed))
+        .signing(&all(|kinds| kinds.signed))
         .restoring(restored, spec.config.session_ttl())
         .marking_audit(mac.clone())
 }

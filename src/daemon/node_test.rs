@@ -2,7 +2,7 @@
 
 use omnirelay_wire::tls::nobody;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,16 +23,15 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
 
 use super::audit::files::AuditFiles;
+use super::compose::{self, FromProcess};
 use super::node::{Node, NodeSpec};
 use super::objects::certificates::Other;
 use super::objects::certificates::remote::{Ask, RenewalError, issued};
 use super::objects::peers::own_session;
-use super::parts;
 
 async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
     let spec = NodeSpec {
         node_id: node_id.to_owned(),
-        audit: AuditFiles::open(directory, node_id).unwrap(),
         config: Arc::new(Config::default()),
         source: None,
         store,
@@ -42,11 +41,10 @@ async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
         relay: None,
         identity: IdentityFiles::of(directory, None),
         data_dir: directory.to_owned(),
-        telemetry: std::path::PathBuf::new(),
-        process: None,
-        parts: parts::ALL,
     };
-    let node = Node::start(spec).await.unwrap();
+    let audit = AuditFiles::open(directory, node_id).unwrap();
+    let given = FromProcess { audit, telemetry: PathBuf::new(), faults: None };
+    let node = compose::start(spec, given).await.unwrap();
     node.ready_or_waiting().await;
     node
 }

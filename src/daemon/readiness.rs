@@ -25,17 +25,14 @@ type Further = Box<dyn Fn() -> Vec<ReadinessItem> + Send + Sync>;
 /// What a daemon needs to be of full use.
 pub struct Readiness {
     registry: Arc<Registry>,
-    stands: Box<dyn Fn() -> bool + Send + Sync>,
     /// What the parts of the node need besides.
     further: RwLock<Vec<Further>>,
     draining: AtomicBool,
 }
 
 impl Readiness {
-    /// `stands` says whether the node is registered, or is about to be again.
-    pub fn new(registry: Arc<Registry>, stands: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        let stands = Box::new(stands);
-        Self { registry, stands, further: RwLock::default(), draining: AtomicBool::new(false) }
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry, further: RwLock::default(), draining: AtomicBool::new(false) }
     }
 
     /// Asks for these items as well, each time.
@@ -66,7 +63,6 @@ impl Readiness {
         let advice = self.registry.store().advice();
         let settings = (!advice.is_empty()).then(|| advice.join("\n"));
         let caught_up = view.head().caught_up;
-        let session = (self.stands)();
         let serving = !self.draining.load(Ordering::Relaxed);
         let mut items = vec![
             item("serving", true, (!serving).then(|| "the daemon is stopping".to_owned())),
@@ -81,11 +77,6 @@ impl Readiness {
             item("leaders-split", false, splits(&self.registry)),
             item("audit", false, self.registry.audit_faults().unsealed()),
             item("audit-trail", false, audit_trail(&self.registry)),
-            item(
-                "session",
-                true,
-                (!session).then(|| "this node is not registered yet; see its log".to_owned()),
-            ),
         ];
         let further = self.further.read().unwrap_or_else(PoisonError::into_inner);
         items.extend(further.iter().flat_map(|further| further()));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_decisions::audit_seal::mac::MacKey;
 use omnirelay_host::chance::seed_thread;
 use omnirelay_identity::Access;
 use omnirelay_identity::own::IdentityFiles;
@@ -18,9 +19,8 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 use tonic::{Response, Status};
 
-use super::{Mount, Node, NodeSpec, Part};
-use crate::audit::files::AuditFiles;
-use crate::objects::peers::presence::Presence;
+use super::{Kinds, Mount, Node, NodeError, NodeSpec};
+use crate::readiness::Readiness;
 
 /// What a node is made of, beside its parts.
 pub struct Lab {
@@ -30,6 +30,8 @@ pub struct Lab {
     config: Config,
     directory: TempDir,
     files: PathBuf,
+    kinds: &'static [Kinds],
+    audit_mac: MacKey,
 }
 
 /// A node that is about to start. What a test wants to hold on to, it mounts by hand.
@@ -38,10 +40,10 @@ pub struct Prepared {
     directory: TempDir,
 }
 
-/// A node that runs, and has the part of peers.
+/// A node that runs.
 pub struct LabNode {
     pub registry: Arc<Registry>,
-    pub presence: Arc<Presence>,
+    readiness: Arc<Readiness>,
     _node: Node,
     _directory: TempDir,
 }
@@ -54,7 +56,8 @@ impl Lab {
         let (node_id, files) = (node_id.to_owned(), directory.path().to_owned());
         let mut config = Config::default();
         config.audit.membership = false;
-        Self { store, secret: node_id.clone(), node_id, config, directory, files }
+        let audit_mac = MacKey::derive(node_id.as_bytes());
+        Self { store, secret: node_id.clone(), node_id, config, directory, files, kinds: &[], audit_mac }
     }
 
     pub fn secret(self, secret: &str) -> Self {
@@ -71,9 +74,26 @@ impl Lab {
         self
     }
 
-    pub fn parts(self, parts: &'static [Part]) -> Prepared {
+    /// The kinds of records that it has.
+    pub fn kinds(self, kinds: &'static [Kinds]) -> Self {
+        Self { kinds, ..self }
+    }
+
+    /// It marks its audit records under this key.
+    pub fn audit_mac(self, audit_mac: MacKey) -> Self {
+        Self { audit_mac, ..self }
+    }
+
+    /// Mounts capabilities, and gives what that gives.
+    pub fn with<T>(self, mount: impl FnOnce(&mut Mount) -> Result<T, NodeError>) -> (Prepared, T) {
+        let mut node = self.prepared();
+        let made = mount(&mut node.mount).unwrap();
+        (node, made)
+    }
+
+    /// Mounts nothing.
+    pub fn prepared(self) -> Prepared {
         let spec = NodeSpec {
-            audit: AuditFiles::open(&self.files, &self.node_id).unwrap(),
             node_id: self.node_id,
             config: Arc::new(self.config),
             source: None,
@@ -84,24 +104,17 @@ impl Lab {
             relay: None,
             identity: IdentityFiles::of(&self.files.join("identity"), None),
             data_dir: self.files.clone(),
-            telemetry: PathBuf::new(),
-            process: None,
-            parts,
         };
-        Prepared { mount: Mount::with_parts(spec).unwrap(), directory: self.directory }
+        let mount = Mount::of(spec, self.kinds, &self.audit_mac).unwrap();
+        Prepared { mount, directory: self.directory }
     }
 }
 
 impl Prepared {
-    /// What the part of peers has made.
-    pub fn presence(&self) -> Arc<Presence> {
-        self.mount.presence.get().expect("the part of peers").clone()
-    }
-
     /// Begins what it does by itself.
     pub fn start(self) -> LabNode {
-        let (registry, presence) = (self.mount.registry.clone(), self.presence());
-        LabNode { registry, presence, _node: self.mount.begin(), _directory: self.directory }
+        let (registry, readiness) = (self.mount.registry.clone(), self.mount.readiness.clone());
+        LabNode { registry, readiness, _node: self.mount.begin(), _directory: self.directory }
     }
 }
 
@@ -111,10 +124,11 @@ impl LabNode {
         wait_for(self.registry.view(), Revision(0)).await;
     }
 
-    /// Returns once it is registered.
+    /// Returns once it is registered; it has to have peers.
     pub async fn registered(&self) {
         self.loaded().await;
-        while !self.presence.is_registered() {
+        let is_registered = || self.readiness.items().iter().any(|item| item.name == "session" && item.ok);
+        while !is_registered() {
             sleep(Duration::from_millis(10)).await;
         }
     }

@@ -4,9 +4,8 @@
 use std::any::type_name;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
@@ -27,30 +26,14 @@ use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver, Servable
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::NodeError;
 use super::mesh_port::MeshPort;
 use super::ports::{Addresses, Port, PortName, RelayListeners};
-use crate::audit::files::{AuditFiles, AuditKey};
-use crate::exchange::Exchange;
-use crate::gossip::Gossip;
 use crate::metrics::Metrics;
-use crate::objects::dev::Process;
-use crate::objects::leaders::campaign::Campaigner;
-use crate::objects::peers::presence::Presence;
 use crate::operations::Operations;
 use crate::readiness::Readiness;
 use crate::transport::Transport;
 
-/// One capability of a node. A node is its parts, in their order.
-#[derive(Clone, Copy, Debug)]
-pub struct Part {
-    /// The kinds of records that are its own.
-    pub kinds: Kinds,
-    /// Puts it into a node that is about to start.
-    pub mount: fn(&mut Mount) -> Result<(), NodeError>,
-}
-
-/// How a registry treats the kinds of a part.
+/// The kinds of records of a capability, and how a registry treats them.
 #[derive(Clone, Copy, Debug)]
 pub struct Kinds {
     /// Held in memory by every daemon.
@@ -69,7 +52,7 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    /// Of a part that has no records.
+    /// Of a capability that has no records.
     pub const NONE: Self =
         Self { mirrored: &[], followed: &[], stored: &[], claimed: &[], signed: &[], restored: &[] };
 }
@@ -110,10 +93,6 @@ pub struct Mount {
     pub topics: Arc<Topics>,
     /// How parts put together what a new epoch has lost with what was written since.
     pub mergers: Arc<RecordMergers>,
-    /// How this node stands in the mesh; not known before the part of peers is mounted.
-    pub presence: Arc<OnceLock<Arc<Presence>>>,
-    /// What fetches advertisements of federated clusters; not there before its part is mounted.
-    pub exchange: Option<Arc<Exchange>>,
     /// What those who have proved who they are may do besides.
     pub grants: Arc<Grants>,
     /// By what certificates are judged, and who the node is by its own.
@@ -122,11 +101,7 @@ pub struct Mount {
     pub transport: Arc<Transport>,
     /// How the mesh port stands.
     pub mesh_port: Arc<watch::Sender<MeshPort>>,
-    /// Membership by gossip; not there before its part is mounted, nor where it is switched off.
-    pub gossip: Option<Arc<Gossip>>,
-    /// How this node comes to lead scopes; not there before the part of leaders is mounted.
-    pub campaigner: Option<Arc<Campaigner>>,
-    /// Where both are kept.
+    /// Where who the node is and whom it trusts are kept.
     pub identity_files: IdentityFiles,
     /// Where the node's own identity comes from.
     pub provision: Provision,
@@ -135,12 +110,6 @@ pub struct Mount {
     pub session_secret: String,
     /// The disk of its data directory.
     pub disk: Arc<DiskSpace>,
-    pub audit_files: AuditFiles,
-    pub audit_key: Arc<AuditKey>,
-    /// Where telemetry is kept, unless the configuration says where.
-    pub telemetry: PathBuf,
-    /// The process, where it serves faults on demand.
-    pub process: Option<Arc<dyn Process>>,
     /// Where the node listens.
     pub addresses: Addresses,
     /// The ports of the relay, where they are taken.

@@ -14,32 +14,12 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::Response;
 
+use crate::node::LetIn;
 use crate::readiness::Readiness;
 use pb::node_service_server::NodeService;
 
 /// The oldest client this daemon serves.
 const CLIENT_VERSION_MIN: &str = "0.1.0";
-
-/// Who comes in at the control port without proof, with every scope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LetIn {
-    /// Whoever reaches the port.
-    Anyone,
-    /// Whoever is on the daemon's host.
-    Host,
-    Nobody,
-}
-
-impl LetIn {
-    /// As in the answer: `anyone`, `host` or `nobody`.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Anyone => "anyone",
-            Self::Host => "host",
-            Self::Nobody => "nobody",
-        }
-    }
-}
 
 /// How the mesh port of the daemon stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

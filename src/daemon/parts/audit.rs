@@ -11,6 +11,7 @@ use omnirelay_wire::pb::omnirelay::security::v1::audit_service_server::AuditServ
 use tonic::codec::CompressionEncoding::Gzip;
 use tracing::warn;
 
+use crate::audit::files::{AuditFiles, AuditKey};
 use crate::audit::heads::{Heads, follow_seals};
 use crate::audit::patrol::patrol;
 use crate::audit::refusals::{Refusals, enter_refusals};
@@ -19,24 +20,28 @@ use crate::audit::store::newest_revision_of;
 use crate::audit::watching::topic;
 use crate::audit::{AUDIT_SEAL, Audit};
 use crate::metrics::AuditMetrics;
-use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::node::{Kinds, Mount, NodeError, Phase, PortName};
 use crate::objects::certificates::seal_keys;
 
-pub const PART: Part = Part { kinds: Kinds { followed: &[AUDIT, AUDIT_SEAL], ..Kinds::NONE }, mount };
+pub const KINDS: Kinds = Kinds { followed: &[AUDIT, AUDIT_SEAL], ..Kinds::NONE };
+
+/// What could not be done, where its files cannot be used.
+pub const NOT_KEPT: &str = "cannot keep the audit trail";
 
 /// How long a node that stops waits for its last audit records to be sealed.
 const LAST_SEAL_WAIT: Duration = Duration::from_secs(2);
 
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
-    let (registry, files) = (node.registry.clone(), node.audit_files.clone());
+/// Mounts the trail that is kept in `files` and sealed with `key`.
+pub fn mount(node: &mut Mount, files: AuditFiles, key: Arc<AuditKey>) -> Result<(), NodeError> {
+    let registry = node.registry.clone();
     let (view, trust, cluster) = (registry.clone(), node.trust.clone(), node.config.node.cluster.clone());
     let vouched = Box::new(move |node: &str| {
         let trusted = trust.current();
         seal_keys::of_node(view.view(), trusted.bundle.as_ref(), &trusted.revocations, &cluster, node)
     });
-    let heads = Arc::new(Heads::new(files.heads()?).believing(vouched));
-    let refusals = Arc::new(Refusals::open(&files)?);
-    let (key, keep) = (node.audit_key.clone(), node.config.audit.age.0);
+    let heads = Arc::new(Heads::new(files.heads().map_err(NodeError::of(NOT_KEPT))?).believing(vouched));
+    let refusals = Arc::new(Refusals::open(&files).map_err(NodeError::of(NOT_KEPT))?);
+    let keep = node.config.audit.age.0;
     node.run(Phase::End, Sealer::new(registry.clone(), key, files.clone(), heads.clone(), keep).run());
     node.run(Phase::End, enter_refusals(registry.clone(), refusals.clone(), files.clone()));
     node.run(Phase::End, follow_seals(registry.clone(), heads.clone(), files));

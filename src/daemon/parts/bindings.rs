@@ -8,20 +8,19 @@ use omnirelay_store::Kind;
 use omnirelay_wire::pb::omnirelay::security::v1::binding_service_server::BindingServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::node::{Kinds, Mount, Phase, PortName};
 use crate::objects::bindings::seed::{BINDING_SEED, Seeds};
 use crate::objects::bindings::{BINDING, Bindings, granted};
 
-const KINDS: &[Kind] = &[BINDING, BINDING_SEED];
+const BINDINGS: &[Kind] = &[BINDING, BINDING_SEED];
 
 /// Where they are signed they stay known, whatever the store has.
 const RESTORED: &[RestoredKind] =
     &[RestoredKind::of(BINDING_SEED, RestoredBy::Furthest), RestoredKind::of(BINDING, RestoredBy::Furthest)];
 
-pub const PART: Part =
-    Part { kinds: Kinds { mirrored: KINDS, signed: KINDS, restored: RESTORED, ..Kinds::NONE }, mount };
+pub const KINDS: Kinds = Kinds { mirrored: BINDINGS, signed: BINDINGS, restored: RESTORED, ..Kinds::NONE };
 
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+pub fn mount(node: &mut Mount) {
     let (registry, trust) = (node.registry.clone(), node.trust.clone());
     let bindings = Bindings::new(registry.clone(), trust.clone(), node.config.control.watches_max);
     // What could not be was refused with the configuration.
@@ -45,5 +44,4 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     }
     let bindings = BindingServiceServer::new(bindings).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, bindings);
-    Ok(())
 }

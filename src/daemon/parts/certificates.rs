@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::metrics::IdentityMetrics;
-use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::node::{Kinds, Mount, NodeError, Phase, PortName};
 use crate::objects::bindings::seed::BINDING_SEED;
 use crate::objects::certificates::administrators::nobody_left;
 use crate::objects::certificates::bearer::Callers;
@@ -42,7 +42,7 @@ use crate::objects::certificates::record_issuers::MeshIssuers;
 use crate::objects::certificates::record_keeper::RecordKeeper;
 use crate::objects::certificates::revocation_merge::RevocationMerger;
 use crate::objects::certificates::signer::Signer;
-use crate::objects::certificates::store_rights::StoreRights;
+use crate::objects::certificates::store_rights::{KnownKinds, StoreRights};
 use crate::objects::certificates::store_users::StoreUsers;
 use crate::objects::certificates::token_epochs::TokenEpochs;
 use crate::objects::certificates::unproven_leaders::UnprovenLeaders;
@@ -52,6 +52,7 @@ use crate::objects::certificates::{
 };
 use crate::objects::certificates::{has_authority, issuers, revocations_number};
 use crate::objects::peers;
+use crate::objects::peers::presence::Presence;
 use crate::readiness::item;
 
 /// How often a host looks whether it is an issuer: who puts the secret back waits for that.
@@ -61,22 +62,19 @@ const BEHIND_MAX: usize = 64;
 /// How many nodes that cannot prove who they are are named.
 const STRANGERS_NAMED_MAX: usize = 10;
 
-pub const PART: Part = Part {
-    kinds: Kinds {
-        mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY],
-        signed: &[AUTHORITY, JOIN_TOKEN, JOIN_POLICY],
-        // Where tokens and the policy are signed they stay known, as the authority does, whatever the store has.
-        restored: &[
-            RestoredKind::of(CERTIFICATE, RestoredBy::Furthest),
-            RestoredKind::of(JOIN_POLICY, RestoredBy::Furthest),
-            RestoredKind::of(JOIN_TOKEN, RestoredBy::Furthest),
-            // By whoever can issue, and by each daemon that has them on its disk.
-            RestoredKind::of(AUTHORITY, RestoredBy::ItsPart),
-            RestoredKind::of(REVOCATION, RestoredBy::ItsPart),
-        ],
-        ..Kinds::NONE
-    },
-    mount,
+pub const KINDS: Kinds = Kinds {
+    mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY],
+    signed: &[AUTHORITY, JOIN_TOKEN, JOIN_POLICY],
+    // Where tokens and the policy are signed they stay known, as the authority does, whatever the store has.
+    restored: &[
+        RestoredKind::of(CERTIFICATE, RestoredBy::Furthest),
+        RestoredKind::of(JOIN_POLICY, RestoredBy::Furthest),
+        RestoredKind::of(JOIN_TOKEN, RestoredBy::Furthest),
+        // By whoever can issue, and by each daemon that has them on its disk.
+        RestoredKind::of(AUTHORITY, RestoredBy::ItsPart),
+        RestoredKind::of(REVOCATION, RestoredBy::ItsPart),
+    ],
+    ..Kinds::NONE
 };
 
 /// Keeps who the node is and whom it trusts; has revocations handed to other nodes, and taken from them.
@@ -110,7 +108,8 @@ fn judge(trust: &Trust, config: &Config, registry: &Arc<Registry>) {
     trust.ask(move || registry.upgrade().map_or(HasAuthority::Unknown, |registry| has_authority(&registry)));
 }
 
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+/// Mounts certificates. Others are told by `presence` how the node stands by its own; users of the store may write `kinds`.
+pub fn mount(node: &mut Mount, presence: &Arc<Presence>, kinds: KnownKinds) -> Result<(), NodeError> {
     let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
     // The registry asks the signer as well, and neither is to keep the other.
     let known = Arc::downgrade(&registry);
@@ -135,12 +134,12 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         names: names(&config, node.addresses.host),
         others: others(&registry),
         transport: Some(node.transport.clone()),
-        is_entered: is_entered(node),
+        is_entered: is_entered(presence),
         makes_authority: config.security.make_authority,
         move_within: MOVE_WITHIN,
         tried: Default::default(),
         kept: Default::default(),
-        lacking: Lacking::saying(saying(node)),
+        lacking: Lacking::saying(saying(presence)),
     };
     keeper.load();
     keep_signed_records(node, &signer);
@@ -153,7 +152,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     tell(node, &keeper, provider)?;
     exchange(node, keeper);
     if let Some(files) = node.identity_files.operator.clone() {
-        let (registry, signer, is_entered) = (registry.clone(), signer.clone(), is_entered(node));
+        let (registry, signer, is_entered) = (registry.clone(), signer.clone(), is_entered(presence));
         let (known, bound) = (registry.clone(), RecordId::new(BINDING_SEED, format!("operator:{OPERATOR}")));
         let may_begin = Box::new(move || is_entered() && known.view().get(&bound).is_some());
         let keeper = OperatorKeeper { registry, signer, files, may_begin };
@@ -161,7 +160,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     }
     let tokens = TokenEpochs { registry: registry.clone(), signer: signer.clone(), met: Mutex::default() };
     node.run(Phase::End, tokens.run());
-    let store = Arc::new(store_access(&config, node.registry.node_id()));
+    let store = Arc::new(store_access(&config, node.registry.node_id(), kinds));
     keep_store_users(node, &signer, &store);
     tell_store_credentials(node, &store);
     let certificates = Arc::new(Certificates {
@@ -318,23 +317,21 @@ fn strangers(registry: &Registry) -> Option<String> {
 }
 
 /// Tells others how the node stands by its identity.
-fn saying(node: &Mount) -> Say {
-    let presence = node.presence.clone();
+fn saying(presence: &Arc<Presence>) -> Say {
+    let presence = presence.clone();
     Box::new(move |standing| {
-        if let Some(presence) = presence.get() {
-            presence.say(|profile| {
-                profile.without_identity = standing.without_identity;
-                profile.identity_of_files = standing.of_files;
-                profile.issues = standing.issues;
-            });
-        }
+        presence.say(|profile| {
+            profile.without_identity = standing.without_identity;
+            profile.identity_of_files = standing.of_files;
+            profile.issues = standing.issues;
+        });
     })
 }
 
 /// Whether the node is entered in the registry.
-fn is_entered(node: &Mount) -> Box<dyn Fn() -> bool + Send + Sync> {
-    let presence = node.presence.clone();
-    Box::new(move || presence.get().is_none_or(|presence| presence.is_registered()))
+fn is_entered(presence: &Arc<Presence>) -> Box<dyn Fn() -> bool + Send + Sync> {
+    let presence = presence.clone();
+    Box::new(move || presence.is_registered())
 }
 
 /// Counts handshakes that came to nothing.
@@ -427,7 +424,7 @@ fn others(registry: &Arc<Registry>) -> Others {
 }
 
 /// Where the registry is, and by what this daemon uses it. What cannot be read was refused when the store was opened.
-fn store_access(config: &Config, node_id: &str) -> StoreAccess {
+fn store_access(config: &Config, node_id: &str, kinds: KnownKinds) -> StoreAccess {
     let Ok(Some((url, options))) = config.store.redis() else { return StoreAccess::of_this_host() };
     let is_here = |address: &Address| match address.host.parse::<IpAddr>() {
         Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
@@ -456,7 +453,7 @@ fn store_access(config: &Config, node_id: &str) -> StoreAccess {
             password: password.map(|password| password.reveal().to_owned()).unwrap_or_default(),
         }),
         ca: options.tls.ca,
-        kinds: super::known_kinds(),
+        kinds,
         told: Box::new(move |credentials| JoinStore { url: url.revealing(credentials), ..told.clone() }),
     }
 }

@@ -1,36 +1,28 @@
 //! The part that judges the mesh.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use omnirelay_doctor::certificate::papers::Places;
 use omnirelay_identity::provided::{Form, Source};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::check_service_server::CheckServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use super::node::describer;
-use crate::node::{Kinds, Mount, NodeError, Part, PortName};
+use crate::node::{Mount, PortName};
 use crate::objects::check::asking::NodeAsker;
 use crate::objects::check::host::HostChecker;
-use crate::objects::check::{MeshCheckService, MeshChecker};
-use crate::objects::peers::Peers;
+use crate::objects::check::{CheckedMesh, MeshCheckService, MeshChecker};
 
-pub const PART: Part = Part { kinds: Kinds::NONE, mount };
-
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
-    // It shows them and serves no watch.
-    let peers = Peers::new(node.registry.clone(), 0).calling(node.transport.clone());
+/// Mounts what judges the mesh by what is `known` of it.
+pub fn mount(node: &mut Mount, known: Arc<dyn CheckedMesh>) {
     let checker = MeshChecker {
         registry: node.registry.clone(),
-        own: describer(node),
-        peers: peers.hearing(node.gossip.clone()),
-        gossip: node.gossip.clone(),
+        known,
         asker: NodeAsker { transport: node.transport.clone(), trust: node.trust.clone() },
     };
     let check = CheckServiceServer::new(MeshCheckService::new(checker, host(node)))
         .send_compressed(Gzip)
         .accept_compressed(Gzip);
     node.serve(PortName::Control, check);
-    Ok(())
 }
 
 /// What is judged of this host.

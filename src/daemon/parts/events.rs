@@ -5,13 +5,11 @@ use std::sync::Arc;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::event_service_server::EventServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::node::{Mount, Phase, PortName};
 use crate::objects::events::Events;
 use crate::readiness::changes::Changes;
 
-pub const PART: Part = Part { kinds: Kinds::NONE, mount };
-
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+pub fn mount(node: &mut Mount) {
     let changes = Arc::new(Changes::default());
     let (noted, readiness) = (changes.clone(), node.readiness.clone());
     node.run(Phase::End, async move { noted.follow(&readiness).await });
@@ -21,5 +19,4 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         PortName::Control,
         EventServiceServer::new(events).send_compressed(Gzip).accept_compressed(Gzip),
     );
-    Ok(())
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::exchange::{Exchange, ExchangeParts, ExchangeSettings};
 use crate::metrics::ExchangeMetrics;
-use crate::node::{Kinds, Mount, NodeError, Part, Phase};
+use crate::node::{Mount, NodeError, Phase};
+use crate::objects::peers::presence::Presence;
 use crate::readiness::item;
 
-pub const PART: Part = Part { kinds: Kinds::NONE, mount };
-
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+/// Mounts what fetches advertisements; `presence` tells others of which clusters.
+pub fn mount(node: &mut Mount, presence: &Arc<Presence>) -> Result<Arc<Exchange>, NodeError> {
     let parts = ExchangeParts {
         registry: node.registry.clone(),
         transport: node.transport.clone(),
@@ -26,15 +26,12 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let asked = exchange.clone();
     node.readiness.add(move || vec![item("federated-registers", false, asked.trouble())]);
     node.run(Phase::End, exchange.clone().run());
-    node.exchange = Some(exchange);
-    let (mut chosen, presence) = (node.federation.subscribe(), node.presence.clone());
+    let (mut chosen, presence) = (node.federation.subscribe(), presence.clone());
     node.run(Phase::End, async move {
         while chosen.changed().await.is_ok() {
             let fetches = Exchange::fetched(&chosen.borrow_and_update());
-            if let Some(presence) = presence.get() {
-                presence.say(|says| says.fetches = fetches);
-            }
+            presence.say(|says| says.fetches = fetches);
         }
     });
-    Ok(())
+    Ok(exchange)
 }

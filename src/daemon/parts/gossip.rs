@@ -13,21 +13,20 @@ use tracing::{error, warn};
 
 use crate::gossip::{Gossip, Says, Seeds};
 use crate::metrics::GossipMetrics;
-use crate::node::{Kinds, MeshPort, Mount, NodeError, OpenMeshPort, Part, Phase, PortName};
+use crate::node::{MeshPort, Mount, NodeError, OpenMeshPort, Phase, PortName};
 use crate::objects::membership::MembershipPort;
 use crate::objects::mesh_transport::VERSIONS;
 use crate::objects::peers;
 use crate::readiness::item;
 
-pub const PART: Part = Part { kinds: Kinds::NONE, mount };
-
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+/// Mounts membership by gossip; `None`: it is switched off.
+pub fn mount(node: &mut Mount) -> Result<Option<Arc<Gossip>>, NodeError> {
     let (config, registry, transport) = (node.config.clone(), node.registry.clone(), node.transport.clone());
     if !config.mesh.gossip.enabled {
-        return Ok(());
+        return Ok(None);
     }
     // A name of a node was checked when it was given.
-    let Ok(own) = NodeId::new(registry.node_id()) else { return Ok(()) };
+    let Ok(own) = NodeId::new(registry.node_id()) else { return Ok(None) };
     let metrics = Arc::new(GossipMetrics::new(node.metrics.all(), config.mesh.gossip.rtt_per_peer)?);
     let (known, alive, registered) = (registry.clone(), registry.clone(), registry.clone());
     let is_registered = move |node: &str| peers::is_registered(&registered, node);
@@ -38,7 +37,6 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         is_registered,
     );
     let gossip = Gossip::new(own, config.mesh.gossip.membership(), transport.clone(), seeds, metrics);
-    node.gossip = Some(gossip.clone());
     let measured = gossip.clone();
     node.metrics.before_scrape(move || measured.measure());
     let conflicting = gossip.clone();
@@ -62,8 +60,9 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let tells = gossip.clone();
     let view = registry.clone();
     node.run(Phase::End, async move { tells.tell_all(|node| peers::leads(view.view(), node)).await });
-    node.at(Phase::HandOver, async move { gossip.leave().await });
-    Ok(())
+    let leaves = gossip.clone();
+    node.at(Phase::HandOver, async move { leaves.leave().await });
+    Ok(Some(gossip))
 }
 
 /// Says what this node is.

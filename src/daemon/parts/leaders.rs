@@ -9,24 +9,22 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::leadership_control_service
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::metrics::LeadershipMetrics;
-use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::node::{Kinds, Mount, NodeError, Phase, PortName};
 use crate::objects::leaders::campaign::{CampaignSettings, Campaigner};
 use crate::objects::leaders::forgetting::forget_leases;
 use crate::objects::leaders::watching::topic;
 use crate::objects::leaders::{LEADERSHIP, Leaders, leadership_id};
 use crate::objects::peers::peer_id;
 
-pub const PART: Part = Part {
-    kinds: Kinds {
-        mirrored: &[LEADERSHIP],
-        // The labels and the policy, as leases are gone.
-        restored: &[RestoredKind::merged(LEADERSHIP, RestoredBy::Furthest)],
-        ..Kinds::NONE
-    },
-    mount,
+pub const KINDS: Kinds = Kinds {
+    mirrored: &[LEADERSHIP],
+    // The labels and the policy, as leases are gone.
+    restored: &[RestoredKind::merged(LEADERSHIP, RestoredBy::Furthest)],
+    ..Kinds::NONE
 };
 
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+/// Mounts leadership, and gives what has the fences of the scopes that this node leads.
+pub fn mount(node: &mut Mount) -> Result<Arc<Campaigner>, NodeError> {
     let (registry, settings) = (node.registry.clone(), settings(&node.config));
     let metrics = Arc::new(LeadershipMetrics::new(node.metrics.all())?);
     let (counted, led) = (metrics.clone(), registry.clone());
@@ -35,7 +33,6 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let is_node = move |node: &str| nodes.view().get(&peer_id(node)).is_some();
     node.metrics.before_scrape(move || counted.read(&read, &is_there, &is_node));
     let campaigner = Arc::new(Campaigner::new(registry.clone(), settings, metrics));
-    node.campaigner = Some(campaigner.clone());
     node.mergers.add(LEADERSHIP, campaigner.clone());
     let forgetful = registry.clone();
     node.run(Phase::Withdraw, async move { forget_leases(&forgetful).await });
@@ -50,7 +47,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let leaders = Leaders::new(registry, node.config.control.watches_max);
     let leaders = LeadershipControlServiceServer::new(leaders).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, leaders);
-    Ok(())
+    Ok(campaigner)
 }
 
 fn settings(config: &Config) -> CampaignSettings {

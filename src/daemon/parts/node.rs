@@ -1,35 +1,36 @@
 //! The part that tells of the daemon itself.
 
+use std::sync::Arc;
+
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_host::wall_clock;
 use omnirelay_identity::trust::HasAuthority;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::node_service_server::NodeServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::node::{Kinds, MeshPort, Mount, NodeError, Part, Phase, PortName, let_in};
+use crate::gossip::Gossip;
+use crate::node::{MeshPort, Mount, Phase, PortName, let_in};
 use crate::objects::certificates::revocations_number;
 use crate::objects::node::{Enrolment, MeshPortStanding, Node, Revoked};
 use crate::objects::peers::reach::reach;
 use crate::readiness::item;
 
-pub const PART: Part = Part { kinds: Kinds::NONE, mount };
-
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
-    let told = NodeServiceServer::new(describer(node)).send_compressed(Gzip).accept_compressed(Gzip);
+/// Serves what `own` says.
+pub fn mount(node: &mut Mount, own: Node) {
+    let told = NodeServiceServer::new(own).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, told);
     let (disk, told) = (node.disk.clone(), node.disk.clone());
     node.readiness.add(move || vec![item("data-disk", false, told.trouble())]);
     node.run(Phase::End, async move { disk.watch().await });
-    Ok(())
 }
 
-/// What says what the daemon is.
-pub fn describer(node: &Mount) -> Node {
+/// What says what the daemon is, of whose process it is known whether it is one of `omnirelay up`.
+pub fn describer(node: &Mount, gossip: Option<&Arc<Gossip>>, development: bool) -> Node {
     let (config, trust) = (node.config.clone(), node.trust.clone());
     let (judging, registry) = (node.trust.clone(), node.registry.clone());
     let (port, shown) = (node.mesh_port.subscribe(), node.trust.clone());
-    let (known, transport, gossip) = (node.registry.clone(), node.transport.clone(), node.gossip.clone());
-    let (gossiping, disk, certified) = (node.gossip.clone(), node.disk.clone(), node.trust.clone());
+    let (known, transport, gossip) = (node.registry.clone(), node.transport.clone(), gossip.cloned());
+    let (gossiping, disk, certified) = (gossip.clone(), node.disk.clone(), node.trust.clone());
     Node {
         registry: node.registry.clone(),
         readiness: node.readiness.clone(),
@@ -53,7 +54,7 @@ pub fn describer(node: &Mount) -> Node {
         }),
         reach: Box::new(move || reach(&known, &transport, gossip.as_deref())),
         gossips: Box::new(move || gossiping.as_ref().is_some_and(|gossip| gossip.has_begun())),
-        development: node.process.is_some(),
+        development,
         mesh_wide_settings: node.config.mesh_wide(),
         disk_free: Box::new(move || disk.free()),
         certificate_ends: Box::new(move || {

@@ -3,16 +3,13 @@
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::operation_service_server::OperationServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::node::{Kinds, Mount, NodeError, Part, PortName};
+use crate::node::{Mount, PortName};
 use crate::objects::operations::OperationCalls;
 
-pub const PART: Part = Part { kinds: Kinds::NONE, mount };
-
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+pub fn mount(node: &mut Mount) {
     let watches_max = node.config.control.watches_max;
     let operations = OperationCalls::new(node.registry.clone(), node.operations.clone(), watches_max);
     let operations = operations.asking(node.transport.clone());
     let operations = OperationServiceServer::new(operations).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, operations);
-    Ok(())
 }

@@ -7,34 +7,75 @@ use omnirelay_registry::view::View;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tonic::codec::CompressionEncoding::Gzip;
 
-use crate::exchange::Exchange;
+use crate::gossip::Gossip;
 use crate::metrics::PeersMetrics;
-use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::objects::certificates::lacking::Standing;
+use crate::node::{Kinds, Mount, NodeError, Phase, PortName};
 use crate::objects::peers::merge::PeerMerger;
 use crate::objects::peers::presence::{Presence, PresenceSettings};
-use crate::objects::peers::{PEER, Peers, statuses, topic};
+use crate::objects::peers::{HeldByPeers, PEER, Peers, statuses, topic};
 use crate::presence::keep_present;
 use crate::readiness::item;
-use crate::relay::identity::endpoint;
 use pb::peer::Status;
 use pb::peer_control_service_server::PeerControlServiceServer;
 
-pub const PART: Part = Part {
-    kinds: Kinds {
-        mirrored: &[PEER],
-        // What operators ordered of a peer is to outlive it, so every daemon restores what it knows of that.
-        restored: &[RestoredKind::merged(PEER, RestoredBy::Presence)],
-        ..Kinds::NONE
-    },
-    mount,
+pub const KINDS: Kinds = Kinds {
+    mirrored: &[PEER],
+    // What operators ordered of a peer is to outlive it, so every daemon restores what it knows of that.
+    restored: &[RestoredKind::merged(PEER, RestoredBy::Presence)],
+    ..Kinds::NONE
 };
 
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+/// What a node says of itself at its start that other capabilities know.
+#[derive(Debug, Default)]
+pub struct SaidAtStart {
+    /// The public key of the seals of its audit records.
+    pub audit_key: Vec<u8>,
+    /// Where its relay is.
+    pub relay: Option<String>,
+    /// The clusters whose advertisements it fetches.
+    pub fetches: Vec<String>,
+    /// Whether it can issue certificates.
+    pub issues: bool,
+}
+
+/// How this node stands in the mesh. It stands in none before [`mount`].
+pub fn presence(node: &mut Mount, said: SaidAtStart) -> Arc<Presence> {
+    let presence = Arc::new(of_node(node, said));
+    let stands = presence.clone();
+    node.readiness.add(move || {
+        let untold = (!stands.stands()).then(|| "this node is not registered yet; see its log".to_owned());
+        vec![item("session", true, untold)]
+    });
+    presence
+}
+
+/// What of other capabilities is shown of peers.
+pub struct ShownOfPeers {
+    /// The nodes of federated clusters that are known.
+    pub federated: Box<dyn Fn() -> Vec<pb::HeardMember> + Send + Sync>,
+    /// What is heard of them; `None`: nothing is.
+    pub gossip: Option<Arc<Gossip>>,
+    /// What they hold.
+    pub held: HeldByPeers,
+}
+
+impl Default for ShownOfPeers {
+    fn default() -> Self {
+        Self { federated: Box::new(Vec::new), gossip: None, held: HeldByPeers::default() }
+    }
+}
+
+/// Mounts peers as a node has them that can do nothing else.
+#[cfg(test)]
+pub fn mount_alone(node: &mut Mount, said: SaidAtStart) -> Result<Arc<Presence>, NodeError> {
+    let presence = presence(node, said);
+    mount(node, presence.clone(), ShownOfPeers::default())?;
+    Ok(presence)
+}
+
+/// Mounts what keeps this node's `presence`, judges silent peers, and serves all.
+pub fn mount(node: &mut Mount, presence: Arc<Presence>, shown: ShownOfPeers) -> Result<(), NodeError> {
     let registry = node.registry.clone();
-    let presence = Arc::new(presence(node));
-    // The first is kept; a second one would be of another node.
-    node.presence.get_or_init(|| presence.clone());
     node.mergers.add(PEER, Arc::new(PeerMerger));
     node.run(Phase::Leave, keep_present(registry.clone(), presence.clone(), node.config.renew_every()));
     let withdrawn = presence.clone();
@@ -46,15 +87,13 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.metrics.before_scrape(move || count(&metrics, counted.view()));
     node.topics.add(topic(registry.clone()));
     let peers = Peers::new(registry, node.config.control.watches_max).calling(node.transport.clone());
-    let exchange = node.exchange.clone();
-    let federated = move || exchange.as_ref().map(|exchange| exchange.members()).unwrap_or_default();
-    let peers = peers.hearing(node.gossip.clone()).beside(federated);
+    let peers = peers.hearing(shown.gossip).beside(shown.federated).holding(shown.held);
     let peers = PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, peers);
     Ok(())
 }
 
-fn presence(node: &Mount) -> Presence {
+fn of_node(node: &Mount, said: SaidAtStart) -> Presence {
     let config = &node.config;
     let settings = PresenceSettings {
         session_ttl: config.session_ttl(),
@@ -63,8 +102,6 @@ fn presence(node: &Mount) -> Presence {
         session_secret: node.session_secret.clone(),
         audited: config.audit.membership,
     };
-    let relay = node.addresses.relay.map(|at| endpoint(&config.relay, at.grpc));
-    let standing = Standing::at_start(&node.identity_files, config.security.make_authority);
     let profile = pb::PeerMetadata {
         role: config.node.role.clone(),
         cluster_id: config.node.cluster.clone(),
@@ -73,17 +110,17 @@ fn presence(node: &Mount) -> Presence {
         mesh_version: env!("CARGO_PKG_VERSION").to_owned(),
         http3_support: false,
         endpoint: None,
-        endpoints: Some(node.addresses.endpoints(config.mesh.advertise.as_deref(), relay)),
+        endpoints: Some(node.addresses.endpoints(config.mesh.advertise.as_deref(), said.relay)),
         metadata_version: 0,
         labels: config.node.labels.clone(),
-        audit_key: node.audit_key.public().to_vec(),
+        audit_key: said.audit_key,
         campaigns: config.mesh.leadership.enabled,
-        fetches: Exchange::fetched(&node.federation.named()),
+        fetches: said.fetches,
         unknown_fields: Default::default(),
         knows_signed_records: true,
-        without_identity: standing.without_identity,
-        identity_of_files: standing.of_files,
-        issues: standing.issues,
+        without_identity: false,
+        identity_of_files: false,
+        issues: said.issues,
     };
     Presence::new(node.registry.clone(), settings, profile)
 }

@@ -11,34 +11,34 @@ use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_service_server::
 use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::RegisterServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
+use crate::exchange::Exchange;
 use crate::metrics::{PoolCounts, RegistersMetrics};
-use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::node::{Kinds, Mount, NodeError, Phase, PortName};
 use crate::objects::advertisements::exchange::{AdvertisementExchange, Recent};
 use crate::objects::advertisements::pool::{LocalCounts, Pool, PoolSettings};
 use crate::objects::advertisements::{ADVERTISEMENT, Advertisements, Fetches, remote_count};
 use crate::objects::peers::own_session;
+use crate::objects::peers::presence::Presence;
 use crate::objects::registers::{REGISTER, Registers, catalogue};
 use crate::objects::{advertisements, registers};
 use crate::readiness::item;
 use crate::resync::{PeerService, Resync, ResyncParts, ResyncSettings};
 
-pub const PART: Part = Part {
-    kinds: Kinds {
-        mirrored: &[REGISTER, ADVERTISEMENT],
-        restored: &[
-            RestoredKind::of(REGISTER, RestoredBy::Owner),
-            // The pool of their node has them, and writes them in its new session.
-            RestoredKind::of(ADVERTISEMENT, RestoredBy::ItsPart),
-        ],
-        ..Kinds::NONE
-    },
-    mount,
+pub const KINDS: Kinds = Kinds {
+    mirrored: &[REGISTER, ADVERTISEMENT],
+    restored: &[
+        RestoredKind::of(REGISTER, RestoredBy::Owner),
+        // The pool of their node has them, and writes them in its new session.
+        RestoredKind::of(ADVERTISEMENT, RestoredBy::ItsPart),
+    ],
+    ..Kinds::NONE
 };
 
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+/// Mounts registers. What is fetched of other meshes is had of `exchange`.
+pub fn mount(node: &mut Mount, presence: &Arc<Presence>, exchange: Arc<Exchange>) -> Result<(), NodeError> {
     let (registry, watches_max) = (node.registry.clone(), node.config.control.watches_max);
-    let pool = Arc::new(pool(node));
-    let resync = Arc::new(resync(node, &pool)?);
+    let pool = Arc::new(pool(node, presence));
+    let resync = Arc::new(resync(node, presence, &pool)?);
     let pushed = resync.clone();
     node.readiness.add(move || vec![item("registers", false, pushed.trouble())]);
     node.run(Phase::End, resync.clone().run());
@@ -57,8 +57,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         recent: Recent::default(),
     };
     node.serve(PortName::Control, AdvertisementExchangeServiceServer::new(offered));
-    let fetches = node.exchange.clone().map(|exchange| exchange as Arc<dyn Fetches>);
-    let advertised = Advertisements::new(pool, resync, fetches, watches_max);
+    let fetches: Arc<dyn Fetches> = exchange;
+    let advertised = Advertisements::new(pool, resync, Some(fetches), watches_max);
     let advertised =
         AdvertisementServiceServer::new(advertised).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, advertised);
@@ -71,22 +71,19 @@ fn control(node: &Mount) -> String {
     told.control.unwrap_or_default()
 }
 
-fn pool(node: &Mount) -> Pool {
+fn pool(node: &Mount, presence: &Arc<Presence>) -> Pool {
     let settings = PoolSettings {
         ttl: node.config.registers.advertisement_ttl.0,
         grace: node.config.session_ttl(),
         secret: node.session_secret.clone(),
     };
-    let presence = node.presence.clone();
-    let federation = node.federation.clone();
-    let pool = Pool::new(node.registry.clone(), settings, move || {
-        presence.get().is_some_and(|presence| presence.has_rival())
-    });
+    let (presence, federation) = (presence.clone(), node.federation.clone());
+    let pool = Pool::new(node.registry.clone(), settings, move || presence.has_rival());
     pool.federating(move |cluster| federation.has(cluster))
 }
 
 /// What pushes the catalogue to the pool, and to those of others.
-fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
+fn resync(node: &Mount, presence: &Arc<Presence>, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
     let registers = &node.config.registers;
     let metrics = Arc::new(RegistersMetrics::new(node.metrics.all())?);
     let (counted, registry) = (pool.clone(), node.registry.clone());
@@ -101,7 +98,7 @@ fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
         read.set_registers(advertised, catalogue.len() - advertised);
         read.set_pool(count());
     });
-    let (presence, sessions) = (node.presence.clone(), node.registry.clone());
+    let (presence, sessions) = (presence.clone(), node.registry.clone());
     let tls = registers.peer_services_tls.client(Servers::NodesAndServices, &node.trust);
     let peer_services = registers.peer_services.iter().filter_map(|peer| {
         // Those that are none were refused with the configuration.
@@ -126,7 +123,9 @@ fn resync(node: &Mount, pool: &Arc<Pool>) -> Result<Resync, NodeError> {
         metrics,
         tls,
         session: Arc::new(move || {
-            presence.get().filter(|presence| presence.is_registered())?;
+            if !presence.is_registered() {
+                return None;
+            }
             own_session(&sessions).map(|session| session.instance)
         }),
         count_pool: Arc::new(count_pool),

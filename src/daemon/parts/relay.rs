@@ -1,6 +1,7 @@
 //! The part of the relay: takes telemetry of agents, and knows relays and agents, at ports of its own.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use omnirelay_identity::authenticate::{HostAndAgents, Hosts};
@@ -17,30 +18,34 @@ use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::metrics::AeroMetrics;
 use crate::node::{
-    Kinds, Listens, Mount, NodeError, Part, Phase, Port, PortName, RELAY_REGISTRY_SERVICE, RELAY_SERVICE,
+    Kinds, LetIn, Listens, Mount, NodeError, Phase, Port, PortName, RELAY_REGISTRY_SERVICE, RELAY_SERVICE,
     asynchronous, let_in, per_address_max,
 };
 use crate::objects::aero_registry::watching::topics;
 use crate::objects::aero_registry::{AeroRegistry, AeroRegistrySettings};
 use crate::objects::agents::{self, AGENT};
-use crate::objects::node::LetIn;
 use crate::objects::relays::{self, RELAY};
 use crate::readiness::item;
 use crate::relay::allow::{Allowed, Rule};
 use crate::relay::assembly::Relay;
 use crate::relay::http::serve_probes;
-use crate::relay::identity::{advertised, relay_id};
+use crate::relay::identity::{advertised, endpoint, relay_id};
 use crate::relay::report::{OtherRegistry, OwnRegistry, RelayRegistry, Reports};
 use pb::aero_registry_server::AeroRegistryServer;
 
 /// Agents are with relays, so those come back first.
-pub const PART: Part =
-    Part { kinds: Kinds { mirrored: &[RELAY, AGENT], claimed: &[RELAY, AGENT], ..Kinds::NONE }, mount };
+pub const KINDS: Kinds = Kinds { mirrored: &[RELAY, AGENT], claimed: &[RELAY, AGENT], ..Kinds::NONE };
 
 /// How much of a stream an agent may send before it is read, in bytes: a second of much telemetry on a far link.
 const RECEIVE_BYTES_MAX: u32 = 256 * 1024;
 
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+/// Where others reach the relay of this node, as its record tells; `None`: it has none.
+pub fn told_endpoint(node: &Mount) -> Option<String> {
+    node.addresses.relay.map(|at| endpoint(&node.config.relay, at.grpc))
+}
+
+/// Mounts the relay, which keeps telemetry in `telemetry` unless its configuration says where.
+pub fn mount(node: &mut Mount, telemetry: &Path) -> Result<(), NodeError> {
     let registry = registry(node);
     let refreshed = registry.clone();
     node.run(Phase::End, async move { refreshed.run().await });
@@ -53,7 +58,8 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let server = AeroRegistryServer::new(registry.clone());
     node.serve(PortName::Control, server.clone().send_compressed(Gzip).accept_compressed(Gzip));
     let Some(at) = node.addresses.relay else { return Ok(()) };
-    let relay = node.config.serves(RELAY_SERVICE).then(|| start(node, at.grpc, &registry)).transpose()?;
+    let relay =
+        node.config.serves(RELAY_SERVICE).then(|| start(node, at.grpc, &registry, telemetry)).transpose()?;
     open_ports(node, relay.as_ref())?;
     if node.config.serves(RELAY_REGISTRY_SERVICE) {
         let rule = Rule::of("relay.allow.relays", &node.config.relay.allow.relays);
@@ -79,7 +85,12 @@ fn registry(node: &Mount) -> AeroRegistry {
 }
 
 /// The relay that listens at `bound`.
-fn start(node: &Mount, bound: SocketAddr, registry: &AeroRegistry) -> Result<Relay, NodeError> {
+fn start(
+    node: &Mount,
+    bound: SocketAddr,
+    registry: &AeroRegistry,
+    telemetry: &Path,
+) -> Result<Relay, NodeError> {
     let config = &node.config.relay;
     let told: Arc<dyn RelayRegistry> = match &config.registry.address {
         Some(address) => {
@@ -90,7 +101,7 @@ fn start(node: &Mount, bound: SocketAddr, registry: &AeroRegistry) -> Result<Rel
             } else {
                 OtherRegistry::new(address, timeout)
             };
-            Arc::new(other.map_err(NodeError::RelayRegistry)?)
+            Arc::new(other.map_err(NodeError::of("cannot use the registry that the relay is to tell"))?)
         }
         None => Arc::new(OwnRegistry::new(Arc::new(registry.clone()))),
     };
@@ -104,7 +115,8 @@ fn start(node: &Mount, bound: SocketAddr, registry: &AeroRegistry) -> Result<Rel
     };
     let reports = Arc::new(Reports::new(relay, &config.registry, told, config.sessions_max));
     let (registry, trust) = (node.registry.clone(), &node.trust);
-    Ok(Relay::start(config, &node.telemetry, registry, reports, &node.metrics, trust)?)
+    let relay = Relay::start(config, telemetry, registry, reports, &node.metrics, trust);
+    relay.map_err(NodeError::of("cannot start the relay"))
 }
 
 /// Opens both ports: gRPC for agents and relays, HTTP for whoever watches them.

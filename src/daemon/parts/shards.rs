@@ -10,9 +10,10 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::rebalance_control_service_
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::shard_control_service_server::ShardControlServiceServer;
 use tonic::codec::CompressionEncoding::Gzip;
 
+use crate::gossip::Gossip;
 use crate::metrics::ShardMetrics;
-use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
-use crate::objects::leaders::campaign::Campaigner;
+use crate::node::{Kinds, Mount, NodeError, Phase, PortName};
+use crate::objects::leaders::ScopeFences;
 use crate::objects::shards::alarms::AlarmBell;
 use crate::objects::shards::controller::{Controller, ControllerSettings};
 use crate::objects::shards::loads::Loads;
@@ -26,26 +27,28 @@ use crate::objects::shards::webhook::{Deliveries, WEBHOOK, Webhook};
 use crate::objects::shards::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, Shards, levels};
 use crate::objects::shards::{namespace_of_plan, namespace_of_shard};
 
-pub const PART: Part = Part {
-    kinds: Kinds {
-        mirrored: &[NAMESPACE, SHARD, PLAN, RELEASE, LOAD, WEBHOOK],
-        stored: &[SHARD_CHANGE],
-        claimed: &[RELEASE, LOAD],
-        // A namespace that is there has its shards.
-        restored: &[
-            RestoredKind::parts(SHARD, RestoredBy::Furthest, namespace_of_shard),
-            RestoredKind::of(NAMESPACE, RestoredBy::Furthest),
-            RestoredKind::parts(PLAN, RestoredBy::Furthest, namespace_of_plan),
-            // How far they were told: whoever leads begins anew.
-            RestoredKind::of(WEBHOOK, RestoredBy::ItsPart),
-        ],
-        ..Kinds::NONE
-    },
-    mount,
+pub const KINDS: Kinds = Kinds {
+    mirrored: &[NAMESPACE, SHARD, PLAN, RELEASE, LOAD, WEBHOOK],
+    stored: &[SHARD_CHANGE],
+    claimed: &[RELEASE, LOAD],
+    // A namespace that is there has its shards.
+    restored: &[
+        RestoredKind::parts(SHARD, RestoredBy::Furthest, namespace_of_shard),
+        RestoredKind::of(NAMESPACE, RestoredBy::Furthest),
+        RestoredKind::parts(PLAN, RestoredBy::Furthest, namespace_of_plan),
+        // How far they were told: whoever leads begins anew.
+        RestoredKind::of(WEBHOOK, RestoredBy::ItsPart),
+    ],
+    ..Kinds::NONE
 };
 
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
-    let (registry, gossip) = (node.registry.clone(), node.gossip.clone());
+/// Mounts shards. They are moved by the node that `leads` the mesh, away from those that `gossip` takes for gone.
+pub fn mount(
+    node: &mut Mount,
+    gossip: Option<Arc<Gossip>>,
+    leads: Arc<dyn ScopeFences>,
+) -> Result<(), NodeError> {
+    let registry = node.registry.clone();
     node.mergers.add(SHARD, Arc::new(ShardMerger));
     let (config, watches_max) = (node.config.mesh.shards.clone(), node.config.control.watches_max);
     let metrics = Arc::new(ShardMetrics::new(node.metrics.all())?);
@@ -54,17 +57,14 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
         let are_all = read.view().is_whole();
         counted.read(&levels(read.view(), heard.as_deref()), are_all);
     });
-    if let Some(campaigner) = node.campaigner.clone() {
-        let leads = campaigner.clone();
-        let settings = ControllerSettings { history: config.history_kept.0 };
-        let controller =
-            Controller::new(registry.clone(), gossip.clone(), campaigner, metrics.clone(), settings);
-        let controller = Arc::new(controller);
-        mount_webhook(node, &config.webhook, leads, metrics.clone());
-        let pruner = controller.clone();
-        node.run(Phase::HandOver, async move { controller.run().await });
-        node.run(Phase::HandOver, async move { pruner.prune().await });
-    }
+    let settings = ControllerSettings { history: config.history_kept.0 };
+    let controller =
+        Controller::new(registry.clone(), gossip.clone(), leads.clone(), metrics.clone(), settings);
+    let controller = Arc::new(controller);
+    mount_webhook(node, &config.webhook, (gossip.clone(), leads), metrics.clone());
+    let pruner = controller.clone();
+    node.run(Phase::HandOver, async move { controller.run().await });
+    node.run(Phase::HandOver, async move { pruner.prune().await });
     let releases = Arc::new(Releases::new(registry.clone(), node.config.session_ttl(), metrics.clone()));
     let (says, closes) = (releases.clone(), releases.clone());
     node.run(Phase::Leave, async move { says.run().await });
@@ -95,19 +95,16 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
 fn mount_webhook(
     node: &mut Mount,
     config: &WebhookConfig,
-    campaigner: Arc<Campaigner>,
+    (gossip, leads): (Option<Arc<Gossip>>, Arc<dyn ScopeFences>),
     metrics: Arc<ShardMetrics>,
 ) {
     let Some(posts) = posts(config) else { return };
-    let (registry, gossip) = (node.registry.clone(), node.gossip.clone());
+    let registry = node.registry.clone();
     let deliveries = Arc::new(Deliveries { posts, metrics: metrics.clone() });
-    let webhook = Webhook {
-        registry: registry.clone(),
-        campaigner: campaigner.clone(),
-        deliveries: deliveries.clone(),
-    };
+    let webhook =
+        Webhook { registry: registry.clone(), leads: leads.clone(), deliveries: deliveries.clone() };
     let waiting = Mutex::default();
-    let bell = AlarmBell { registry, gossip, campaigner, metrics, deliveries, waiting };
+    let bell = AlarmBell { registry, gossip, leads, metrics, deliveries, waiting };
     node.run(Phase::HandOver, async move { webhook.run().await });
     node.run(Phase::HandOver, async move { bell.run().await });
 }

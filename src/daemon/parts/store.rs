@@ -8,15 +8,14 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::store_service_server::Stor
 use tonic::codec::CompressionEncoding::Gzip;
 use tracing::{info, warn};
 
-use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::node::{Kinds, Mount, Phase, PortName};
 use crate::objects::restoration::{RESTORATION, RecordRestorer, trouble};
 use crate::objects::store::StoreCalls;
 use crate::readiness::{clocks_apart, item};
 
-pub const PART: Part =
-    Part { kinds: Kinds { mirrored: &[RESTORATION], claimed: &[RESTORATION], ..Kinds::NONE }, mount };
+pub const KINDS: Kinds = Kinds { mirrored: &[RESTORATION], claimed: &[RESTORATION], ..Kinds::NONE };
 
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+pub fn mount(node: &mut Mount) {
     let store = StoreCalls { registry: node.registry.clone() };
     let store = StoreServiceServer::new(store).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, store);
@@ -25,7 +24,6 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     node.run(Phase::End, async move { restoration.run().await });
     let registry = node.registry.clone();
     node.run(Phase::End, async move { tell_of_clocks(&registry).await });
-    Ok(())
 }
 
 fn restorer(node: &Mount) -> RecordRestorer {

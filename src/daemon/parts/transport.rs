@@ -12,19 +12,18 @@ use omnirelay_surface::{Beside, OMNIRELAY, Surface};
 use omnirelay_wire::pb::omnirelay::mesh::transport::v1::mesh_transport_service_server::MeshTransportServiceServer;
 use tokio::sync::watch;
 
-use crate::node::{
-    Kinds, LatePort, Listens, MeshPort, Mount, NodeError, OpenMeshPort, Part, Phase, Port, PortName, limits,
-};
+use crate::gossip::Gossip;
+use crate::node::{LatePort, Listens, MeshPort, Mount, OpenMeshPort, Phase, Port, PortName, limits};
 use crate::objects::mesh_transport::{Greeter, MeshTransport};
 use crate::objects::peers;
+use crate::objects::peers::presence::Presence;
 use crate::readiness::item;
 
-pub const PART: Part = Part { kinds: Kinds::NONE, mount };
-
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+/// Mounts the mesh port. Others are told by `presence` where it is; `gossip` knows where theirs are.
+pub fn mount(node: &mut Mount, presence: &Arc<Presence>, gossip: Option<&Arc<Gossip>>) {
     let (registry, transport) = (node.registry.clone(), node.transport.clone());
     // The transport holds what finds nodes, and is held by gossip.
-    let (known, heard) = (registry.clone(), node.gossip.as_ref().map(Arc::downgrade));
+    let (known, heard) = (registry.clone(), gossip.map(Arc::downgrade));
     transport.find_by(move |of| {
         let heard = heard.as_ref().and_then(std::sync::Weak::upgrade);
         // What the node has written itself comes first; what is heard of it others may have made up.
@@ -43,7 +42,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     });
     let state = node.mesh_port.clone();
     open(node, state.clone());
-    let gossiping = node.gossip.as_ref().map(Arc::downgrade);
+    let gossiping = gossip.map(Arc::downgrade);
     let instance = move || gossiping.as_ref().and_then(std::sync::Weak::upgrade).map_or(0, |it| it.start());
     let own = Greeter {
         node_id: registry.node_id().to_owned(),
@@ -57,7 +56,7 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
     }));
     let service = MeshTransport { own, transport: transport.clone() };
     node.serve(PortName::Mesh, MeshTransportServiceServer::new(service));
-    let (standing, trust, presence) = (state.subscribe(), node.trust.clone(), node.presence.clone());
+    let (standing, trust, told) = (state.subscribe(), node.trust.clone(), presence.clone());
     // A mesh for trying things out is whole from its start on.
     let is_required = node.config.security.make_authority && node.provision.is_of_mesh();
     node.readiness.add(move || {
@@ -66,20 +65,19 @@ fn mount(node: &mut Mount) -> Result<(), NodeError> {
                 Some("not enrolled: the mesh port is not open".to_owned())
             }
             MeshPort::Taken(why) => Some(why.clone()),
-            MeshPort::Open(_) if presence.get().is_some_and(|presence| !presence.is_told()) => {
+            MeshPort::Open(_) if !told.is_told() => {
                 Some("others are not told yet where the mesh port is".to_owned())
             }
             MeshPort::NotEnrolled | MeshPort::Open(_) => None,
         };
         vec![item("mesh", is_required, trouble)]
     });
-    tell(node, state.subscribe());
+    tell(node, presence.clone(), state.subscribe());
     // Whoever gossips is in touch by that.
-    if node.gossip.is_none() {
+    if gossip.is_none() {
         let transport = node.transport.clone();
         node.run(Phase::Withdraw, async move { transport.keep_in_touch(|| peers::others(&registry)).await });
     }
-    Ok(())
 }
 
 /// Opens the port, as soon as that can be.
@@ -111,8 +109,8 @@ fn member(shown: &Shown) -> Option<&str> {
 }
 
 /// Says in the record of the node where its mesh port is, and calls others by its socket.
-fn tell(node: &mut Mount, mut state: watch::Receiver<MeshPort>) {
-    let (transport, presence, config) = (node.transport.clone(), node.presence.clone(), node.config.clone());
+fn tell(node: &mut Mount, presence: Arc<Presence>, mut state: watch::Receiver<MeshPort>) {
+    let (transport, config) = (node.transport.clone(), node.config.clone());
     let host = node.addresses.host;
     node.run(Phase::End, async move {
         loop {
@@ -120,7 +118,7 @@ fn tell(node: &mut Mount, mut state: watch::Receiver<MeshPort>) {
                 MeshPort::Open(open) => Some(open.clone()),
                 MeshPort::NotEnrolled | MeshPort::Taken(_) => None,
             };
-            if let Some((OpenMeshPort { address, udp }, presence)) = open.zip(presence.get()) {
+            if let Some(OpenMeshPort { address, udp }) = open {
                 let told = told(config.mesh.advertise.as_deref(), address, host);
                 let http3 = udp.is_some();
                 transport.use_udp(udp);

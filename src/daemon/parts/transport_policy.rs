@@ -9,26 +9,23 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::metrics::TransportPolicyMetrics;
-use crate::node::{Kinds, Mount, NodeError, Part, Phase, PortName};
+use crate::node::{Kinds, Mount, NodeError, Phase, PortName};
 use crate::objects::transport_policy::seed::PolicySeed;
 use crate::objects::transport_policy::{MeshConfig, OwnTransport, TRANSPORT_POLICY};
 use crate::readiness::item;
 
-pub const PART: Part = Part {
-    kinds: Kinds {
-        mirrored: &[TRANSPORT_POLICY],
-        signed: &[TRANSPORT_POLICY],
-        restored: &[RestoredKind::of(TRANSPORT_POLICY, RestoredBy::Furthest)],
-        ..Kinds::NONE
-    },
-    mount,
+pub const KINDS: Kinds = Kinds {
+    mirrored: &[TRANSPORT_POLICY],
+    signed: &[TRANSPORT_POLICY],
+    restored: &[RestoredKind::of(TRANSPORT_POLICY, RestoredBy::Furthest)],
+    ..Kinds::NONE
 };
 
 /// The items of readiness: what is refused, and what somebody should look at.
 const VIOLATIONS: &str = "transport-policy";
 const WARNINGS: &str = "transport-policy-warnings";
 
-fn mount(node: &mut Mount) -> Result<(), NodeError> {
+pub fn mount(node: &mut Mount) -> Result<(), NodeError> {
     let own = Arc::new(OwnTransport {
         registry: node.registry.clone(),
         configured: node.config.transport.policy.clone(),

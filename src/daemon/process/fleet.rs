@@ -27,9 +27,9 @@ use tracing::{Instrument, error, info_span};
 
 use super::store_choice::Stores;
 use crate::audit::files::AuditFiles;
+use crate::compose::{self, FromProcess};
 use crate::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use crate::objects::dev::{Decree, Fate, Process};
-use crate::parts;
 use freezer::Freezer;
 use pb::dev_node::State;
 
@@ -355,14 +355,15 @@ impl Member {
                 ..Access::default()
             },
             relay,
-            audit: self.audit.clone(),
             identity: self.identity.clone(),
             data_dir: self.data_dir.clone(),
-            telemetry: self.telemetry.clone(),
-            process: Some(Arc::new(Reach { fleet, own: self.node_id.clone() })),
-            parts: parts::ALL,
         };
-        Node::start(spec).await.map_err(|error| chain(&error))
+        let given = FromProcess {
+            audit: self.audit.clone(),
+            telemetry: self.telemetry.clone(),
+            faults: Some(Arc::new(Reach { fleet, own: self.node_id.clone() })),
+        };
+        compose::start(spec, given).await.map_err(|error| chain(&error))
     }
 
     /// Takes the ports of the node anew.

@@ -37,8 +37,8 @@ use super::signals::EndSignals;
 use super::store_choice::Stores;
 use super::{other_mesh, store_tool};
 use crate::audit::files::AuditFiles;
+use crate::compose::{self, FromProcess};
 use crate::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
-use crate::parts;
 use crate::relay::assembly::STOP_LIMIT;
 
 /// How long leaving may take once running calls have had their time.
@@ -169,7 +169,6 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     }
     let spec = NodeSpec {
         node_id,
-        audit,
         session_secret: directory.session_secret()?,
         store: open_stores(loaded, directory.path(), args.missing())?.of_node(),
         listener: listen(&config)?,
@@ -180,12 +179,11 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
             config.security.issuer_secret_file.as_deref(),
         ),
         data_dir: directory.path().to_owned(),
-        telemetry: directory.path().join(TELEMETRY_FOLDER),
         config,
         source: Some(source(&args.settings)),
-        process: None,
-        parts: parts::ALL,
     };
+    let telemetry = directory.path().join(TELEMETRY_FOLDER);
+    let given = FromProcess { audit, telemetry, faults: None };
     limits::end_when_main_panics();
     let (mut builder, stalls) = (tokio::runtime::Builder::new_multi_thread(), Arc::<Stalls>::default());
     stalls.look_at(builder.enable_all());
@@ -195,7 +193,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let Access { tokens, provision, federation, .. } = &spec.access;
     let (tokens, provision, federation) = (tokens.clone(), provision.clone(), federation.clone());
     let reloaded = Reloaded { log, directory: directory.path(), tokens, provision, federation };
-    let outcome = runtime.block_on(doing("live", live(spec, args, &reloaded, end)));
+    let outcome = runtime.block_on(doing("live", live((spec, given), args, &reloaded, end)));
     runtime.shutdown_background();
     outcome
 }
@@ -252,7 +250,7 @@ struct Reloaded<'a> {
 }
 
 async fn live(
-    spec: NodeSpec,
+    (spec, given): (NodeSpec, FromProcess),
     args: &DaemonArgs,
     reloaded: &Reloaded<'_>,
     end: EndSignals,
@@ -261,7 +259,7 @@ async fn live(
     let running = spec.config.clone();
     say_who_comes_in(&spec);
     other_mesh::check(&*spec.store, &spec.identity).await?;
-    let node = Node::start(spec).await?;
+    let node = compose::start(spec, given).await?;
     say_ports(&node);
     service::tell(&[NotifyState::Status("waits until it is ready, as /readyz says")]);
     let (mut is_ready, mut ready) = (false, Box::pin(node.ready()));

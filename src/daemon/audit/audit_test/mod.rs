@@ -25,23 +25,21 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::Request;
 
-use super::files::AuditFiles;
+use super::files::{AuditFiles, AuditKey};
 use super::heads::{Heads, follow_seals, look_around};
 use super::sealer::Sealer;
 use super::store::{newest_of, stored};
 use super::verify::{Report, verify};
 use crate::audit::{AUDIT_SEAL, Audit};
-use crate::node::lab::{Lab, LabNode};
-use crate::node::{Kinds, Part};
+use crate::node::Kinds;
+use crate::node::lab::{Lab, LabNode, Prepared};
 use crate::objects::peers::Peers;
 use crate::parts;
+use crate::parts::peers::{SaidAtStart, mount_alone};
 use mesh::peer_control_service_server::PeerControlService as _;
 use pb::audit_service_server::AuditService as _;
 
-static PARTS: [Part; 2] = [
-    parts::peers::PART,
-    Part { kinds: Kinds { followed: &[AUDIT, AUDIT_SEAL], ..Kinds::NONE }, mount: |_| Ok(()) },
-];
+const KINDS: &[Kinds] = &[parts::peers::KINDS, Kinds { followed: &[AUDIT, AUDIT_SEAL], ..Kinds::NONE }];
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// Longer than anything takes that happens once a second.
 const SOON: Duration = Duration::from_millis(4000);
@@ -158,16 +156,23 @@ impl Place {
         AuditFiles::open(self.directory.path(), node_id).unwrap()
     }
 
+    /// A node that is about to start, with the key of its seals.
+    fn prepared(&self, node_id: &str) -> (Prepared, Arc<AuditKey>) {
+        let key = Arc::new(self.files(node_id).key(node_id).unwrap());
+        let lab = Lab::on(self.store.clone(), node_id).files(self.directory.path());
+        let said = SaidAtStart { audit_key: key.public().to_vec(), ..SaidAtStart::default() };
+        let (node, _) = lab.audit_mac(key.mac().clone()).kinds(KINDS).with(|node| mount_alone(node, said));
+        (node, key)
+    }
+
     /// A node that has registered and seals.
     async fn node(&self, node_id: &str) -> Node {
         self.node_that_keeps(node_id, KEEP).await
     }
 
     async fn node_that_keeps(&self, node_id: &str, keep: Duration) -> Node {
-        let node = Lab::on(self.store.clone(), node_id).files(self.directory.path()).parts(&PARTS);
-        let mount = &node.mount;
-        let (registry, files, key) =
-            (mount.registry.clone(), mount.audit_files.clone(), mount.audit_key.clone());
+        let (node, key) = self.prepared(node_id);
+        let (registry, files) = (node.mount.registry.clone(), self.files(node_id));
         let chain = key.chain().clone();
         let vouched = self.vouched.clone();
         let heads = Heads::new(files.heads().unwrap()).believing(Box::new(move |node| {

@@ -357,7 +357,7 @@ async fn a_node_stops_sealing_at_a_foreign_seal_and_says_so() {
     assert_eq!(a.registry.audit_faults().noticed(), 1);
     assert_eq!(a.registry.awaiting_seal().count(), 2);
     assert_eq!(place.all(AUDIT_SEAL).await.len(), 2, "nothing is sealed behind it");
-    let items = Readiness::new(a.registry.clone(), || true).items();
+    let items = Readiness::new(a.registry.clone()).items();
     let item = items.iter().find(|item| item.name == "audit").unwrap();
     assert_eq!((item.ok, item.required, item.message == why), (false, false, true));
     // Neither is it after a restart, until somebody acts.
@@ -391,7 +391,7 @@ async fn a_node_whose_session_another_process_took_seals_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_seal_that_is_stored_before_its_peer_is_seen_here_is_no_fault() {
     let place = Place::new();
-    let late = Lab::on(place.store.clone(), "b").files(place.directory.path()).parts(&PARTS);
+    let (late, _) = place.prepared("b");
     let (registry, heads) = (late.mount.registry.clone(), Heads::new(place.files("b").heads().unwrap()));
     let a = place.node("a").await;
     a.act_and_seal(1).await;

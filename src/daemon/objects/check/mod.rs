@@ -9,6 +9,7 @@ mod rounds;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use omnirelay_decisions::check::facts::{MeshFacts, NodeSaid, NotAsked, RegistryFacts, is_alive};
 use omnirelay_decisions::check::judge;
 use omnirelay_decisions::check::nodes::clock_ahead_ms;
@@ -24,11 +25,6 @@ use pb::check_service_server::CheckService;
 use pb::peer::Status;
 use tonic::Response;
 
-use super::leaders;
-use super::node::Node;
-use super::peers::Peers;
-use super::shards::namespaces::all_namespaces;
-use crate::gossip::Gossip;
 use asking::{AskedNodes, NodeAsker};
 use host::HostChecker;
 use report::CheckReport;
@@ -41,13 +37,32 @@ pub struct MeshCheckService {
     host: SharedRounds<CheckReport>,
 }
 
+/// What is known of a mesh, by which it is judged.
+#[async_trait]
+pub trait CheckedMesh: Send + Sync + 'static {
+    /// What this node says of itself.
+    fn own(&self) -> pb::GetNodeResponse;
+
+    /// All peers, as a list shows them.
+    async fn peers(&self) -> Vec<pb::Peer>;
+
+    /// One peer.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`; `PEER_NOT_FOUND`; those of a registry that is not loaded.
+    async fn peer(&self, node_id: &str) -> Result<pb::Peer, Fault>;
+
+    /// All scopes, in the order of their names.
+    fn scopes(&self) -> Vec<pb::Leadership>;
+
+    /// All namespaces, in the order of their names.
+    async fn namespaces(&self) -> Vec<pb::Namespace>;
+}
+
 /// Finds out what is known of the mesh, and judges it.
 pub struct MeshChecker {
     pub registry: Arc<Registry>,
-    /// What this node says of itself.
-    pub own: Node,
-    pub peers: Peers,
-    pub gossip: Option<Arc<Gossip>>,
+    pub known: Arc<dyn CheckedMesh>,
     pub asker: NodeAsker,
 }
 
@@ -105,7 +120,7 @@ impl MeshCheckService {
 
     /// What a node finds that is asked by its id.
     async fn other_host(&self, node_id: &str) -> Result<(String, String, CheckReport), Fault> {
-        let peer = self.checker.peers.one(node_id).await?;
+        let peer = self.checker.known.peer(node_id).await?;
         if matches!(peer.status(), Status::Dead | Status::Left) {
             let message = format!("node `{node_id}` is not alive, so that it cannot be asked");
             return Err(Fault::new(reasons::NODE_NOT_ALIVE, message)
@@ -133,14 +148,14 @@ impl MeshChecker {
         let is_loaded = self.registry.view().head().caught_up;
         let (asked, registry) = match is_loaded {
             true => {
-                let asked = self.asker.ask_all(self.registry.node_id(), &self.peers.all().await).await;
+                let asked = self.asker.ask_all(self.registry.node_id(), &self.known.peers().await).await;
                 // It is read after the asking: what has changed meanwhile is no finding, and who has left is not silent.
                 (asked, Some(self.registry_facts().await))
             }
             false => (AskedNodes::default(), None),
         };
         let lives = |id: &str| registry.as_ref().and_then(|registry| registry.peer(id)).is_some_and(is_alive);
-        let own = self.own.describe();
+        let own = self.known.own();
         let id = own.local_node_id.clone();
         let itself = pb::CheckedNode { node_id: id.clone(), by: "itself".to_owned(), ..Default::default() };
         let said = NodeSaid { id, said: Ok(Box::new(own)) };
@@ -166,9 +181,9 @@ impl MeshChecker {
     async fn registry_facts(&self) -> RegistryFacts {
         RegistryFacts {
             own: self.registry.node_id().to_owned(),
-            peers: self.peers.all().await,
-            scopes: leaders::all_scopes(self.registry.view()),
-            namespaces: all_namespaces(&self.registry, self.gossip.as_deref()).await,
+            peers: self.known.peers().await,
+            scopes: self.known.scopes(),
+            namespaces: self.known.namespaces().await,
         }
     }
 }

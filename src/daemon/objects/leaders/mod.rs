@@ -24,7 +24,7 @@ use omnirelay_nouns::{at_cursor, envelope, head_cursor, not_modified, tagged};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::view::View;
-use omnirelay_store::{Kind, RecordId};
+use omnirelay_store::{Fence, Kind, RecordId};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -46,6 +46,12 @@ const OF_SHARD: &str = "shard/";
 
 /// Where operators read what to do.
 pub const RUNBOOK: &str = "docs/runbooks/leadership.md";
+
+/// The fences of the scopes that this node leads.
+pub trait ScopeFences: Send + Sync {
+    /// By what a commit holds only while this node leads `scope`; `None`: it does not.
+    fn fence(&self, scope: &str) -> Option<Fence>;
+}
 
 /// Serves `LeadershipControlService` from a registry.
 pub struct Leaders {

@@ -36,7 +36,7 @@ serve! {
         explain(ExplainPeerRequest) -> ExplainPeerResponse: |peers, _, asked| peers.explain(asked);
         get_lease_health(GetLeaseHealthRequest) -> GetLeaseHealthResponse:
             |peers, _, asked| peers.lease_health(asked);
-        get_drain(GetDrainRequest) -> GetDrainResponse: |peers, _, asked| draining::get(&peers.registry, asked);
+        get_drain(GetDrainRequest) -> GetDrainResponse: |peers, _, asked| draining::get(&peers.registry, &peers.held, asked);
         cordon(CordonPeerRequest) -> PeerChange: |peers, caller, asked| cordon(&peers.registry, caller, asked);
         uncordon(UncordonPeerRequest) -> PeerChange:
             |peers, caller, asked| uncordon(&peers.registry, caller, asked);

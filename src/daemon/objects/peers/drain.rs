@@ -7,13 +7,12 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
 use tonic::Response;
 
-use super::{check_node_id, not_found, pb, peer_id, session_id};
-use crate::objects::leaders::blocked_by;
-use crate::objects::shards::owned_by;
+use super::{HeldByPeers, check_node_id, not_found, pb, peer_id, session_id};
 
 /// Says what a peer still leads and owns, and what keeps it there.
 pub async fn get(
     registry: &Registry,
+    held: &HeldByPeers,
     request: pb::GetDrainRequest,
 ) -> Result<Response<pb::GetDrainResponse>, Fault> {
     check_node_id(&request.node_id)?;
@@ -27,8 +26,8 @@ pub async fn get(
         let tenancy = view.tenancy();
         tenancy.held_by(&session_id(&request.node_id)).into_iter().map(|lease| lease.scope.clone()).collect()
     };
-    let remaining = blocked_by(view, &request.node_id, leads);
-    let shards = owned_by(view, &request.node_id);
+    let remaining = (held.scopes)(view, &request.node_id, leads);
+    let shards = (held.shards)(view, &request.node_id);
     let envelope = envelope(registry);
     let response = pb::GetDrainResponse {
         cursor: cursor.clone(),

@@ -46,7 +46,6 @@ use tonic::Response;
 use tracing::warn;
 use xxhash_rust::xxh64::xxh64;
 
-use super::shards::OwnedByEach;
 use crate::gossip::Gossip;
 use crate::transport::{Located, Transport};
 use filter::PeerFilter;
@@ -176,6 +175,27 @@ pub fn is_known(registry: &Registry, node_id: &str) -> bool {
     registry.view().get(&RecordId::new(PEER, node_id)).is_some()
 }
 
+/// What peers hold, by what the registry has of other capabilities.
+pub struct HeldByPeers {
+    /// How many shards each owns.
+    pub shard_counts: Box<dyn Fn(&View) -> Arc<BTreeMap<String, u32>> + Send + Sync>,
+    /// What keeps each of these scopes at the node that leads it.
+    pub scopes: fn(&View, &str, Vec<String>) -> Vec<pb::DrainRemainder>,
+    /// The shards that a node still owns.
+    pub shards: fn(&View, &str) -> Vec<pb::DrainShards>,
+}
+
+/// They hold nothing.
+impl Default for HeldByPeers {
+    fn default() -> Self {
+        Self {
+            shard_counts: Box::new(|_| Arc::default()),
+            scopes: |_, _, _| Vec::new(),
+            shards: |_, _| Vec::new(),
+        }
+    }
+}
+
 /// Serves `PeerControlService` from a registry.
 pub struct Peers {
     registry: Arc<Registry>,
@@ -186,8 +206,8 @@ pub struct Peers {
     /// The nodes of federated clusters that are known.
     federated: Box<dyn Fn() -> Vec<pb::HeardMember> + Send + Sync>,
     watches: Watches<pb::PeerEvent>,
-    /// How many shards each owns.
-    owned: OwnedByEach,
+    /// What they hold.
+    held: HeldByPeers,
     /// Who is none of the mesh.
     unproven: Arc<UnprovenNodes>,
 }
@@ -202,7 +222,7 @@ impl Peers {
             transport: None,
             gossip: None,
             federated: Box::new(Vec::new),
-            owned: OwnedByEach::default(),
+            held: HeldByPeers::default(),
             unproven: Arc::default(),
         }
     }
@@ -225,6 +245,12 @@ impl Peers {
         Self { federated: Box::new(federated), ..self }
     }
 
+    /// They hold this.
+    #[must_use]
+    pub fn holding(self, held: HeldByPeers) -> Self {
+        Self { held, ..self }
+    }
+
     /// A peer with what moves without its record.
     fn with_what_moves(
         &self,
@@ -241,7 +267,8 @@ impl Peers {
     /// All of them, as a list shows them.
     pub async fn all(&self) -> Vec<pb::Peer> {
         let records = self.registry.look(|view| view.list(&PEER).records).await;
-        let (owned, unproven) = (self.owned.of(self.registry.view()), self.unproven.of(self.registry.view()));
+        let (owned, unproven) =
+            ((self.held.shard_counts)(self.registry.view()), self.unproven.of(self.registry.view()));
         let heard = self.heard();
         let show = |record: &ViewRecord| {
             let shown = peer(self.registry.view(), record);
@@ -268,7 +295,7 @@ impl Peers {
         let states = health::states(&asked.health)?;
         let federated = if is_of_all(&asked) { (self.federated)() } else { Vec::new() };
         let moving = (self.gossip.as_deref(), federated.as_slice());
-        let owned = self.owned.of(self.registry.view());
+        let owned = (self.held.shard_counts)(self.registry.view());
         let unproven = self.unproven.of(self.registry.view());
         let tag = list_tag(&asked, changed, envelope.stale, moving, (&owned, &unproven));
         if caller.has_seen(&tag) {
@@ -311,7 +338,8 @@ impl Peers {
         check_node_id(node_id)?;
         self.registry.ready_for("").await?;
         let record = self.record_of(node_id).await?;
-        let (owned, unproven) = (self.owned.of(self.registry.view()), self.unproven.of(self.registry.view()));
+        let (owned, unproven) =
+            ((self.held.shard_counts)(self.registry.view()), self.unproven.of(self.registry.view()));
         Ok(self.shown(&record, (&owned, &unproven), node_id))
     }
 
@@ -339,7 +367,7 @@ impl Peers {
         self.registry.ready_for(&asked.min_revision).await?;
         let record = self.record_of(&asked.node_id).await?;
         let cursor = head_cursor(self.registry.view());
-        let owned = self.owned.of(self.registry.view());
+        let owned = (self.held.shard_counts)(self.registry.view());
         let shards = owned.get(&asked.node_id).copied().unwrap_or_default();
         let unproven = self.unproven.of(self.registry.view());
         let why = unproven.get(&asked.node_id).map_or("", |why| why.word());

@@ -16,7 +16,7 @@ use super::webhook::{Deliveries, Fact};
 use super::{SHARDS_RUNBOOK, levels};
 use crate::gossip::Gossip;
 use crate::metrics::ShardMetrics;
-use crate::objects::leaders::campaign::Campaigner;
+use crate::objects::leaders::ScopeFences;
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ const WAITING_MAX: usize = 256;
 pub struct AlarmBell {
     pub registry: Arc<Registry>,
     pub gossip: Option<Arc<Gossip>>,
-    pub campaigner: Arc<Campaigner>,
+    pub leads: Arc<dyn ScopeFences>,
     pub metrics: Arc<ShardMetrics>,
     pub deliveries: Arc<Deliveries>,
     /// Alarms that are not told yet, the oldest first.
@@ -78,7 +78,7 @@ impl AlarmBell {
     fn look(&self, now: Duration, alarms: &mut Alarms) -> Vec<(String, Alarm)> {
         let view = self.registry.view();
         // What all see is told by one.
-        let leads = self.campaigner.fence(GLOBAL_CONTROL).is_some();
+        let leads = self.leads.fence(GLOBAL_CONTROL).is_some();
         let all = match leads {
             true => levels(view, self.gossip.as_deref())
                 .into_iter()

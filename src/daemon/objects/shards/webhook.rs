@@ -26,7 +26,7 @@ use super::known::{NAMESPACE, PLAN};
 use super::plans::watching::{WatchedPlans, WatchedStates};
 use super::{SHARDS_RUNBOOK, pb};
 use crate::metrics::ShardMetrics;
-use crate::objects::leaders::campaign::Campaigner;
+use crate::objects::leaders::ScopeFences;
 use pb::namespace::State;
 
 /// Where the webhook stands; the key is [`KEY`].
@@ -47,7 +47,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Tells what becomes of plans and namespaces, while this node leads.
 pub struct Webhook {
     pub registry: Arc<Registry>,
-    pub campaigner: Arc<Campaigner>,
+    pub leads: Arc<dyn ScopeFences>,
     pub deliveries: Arc<Deliveries>,
 }
 
@@ -86,7 +86,7 @@ impl Webhook {
     }
 
     fn leads(&self) -> bool {
-        self.campaigner.fence(GLOBAL_CONTROL).is_some()
+        self.leads.fence(GLOBAL_CONTROL).is_some()
     }
 
     /// Tells what comes, until somebody else leads.
@@ -136,7 +136,7 @@ impl Webhook {
 
     /// Has whoever leads next go on behind `cursor`.
     async fn note(&self, cursor: Cursor) -> Result<(), CommitError> {
-        let Some(fence) = self.campaigner.fence(GLOBAL_CONTROL) else { return Ok(()) };
+        let Some(fence) = self.leads.fence(GLOBAL_CONTROL) else { return Ok(()) };
         let act = Act::new("shards.webhook", [WEBHOOK], Authority::Leader(fence));
         let value = ShardWebhookValue { cursor: cursor.to_string(), unknown_fields: Default::default() }
             .encode_to_vec()

@@ -16,14 +16,14 @@ use tonic::Code;
 
 use super::*;
 use crate::node::lab::{Lab, LabNode};
-use crate::node::{Kinds, Part, Phase};
+use crate::node::{Kinds, Phase};
 use crate::objects::agents::AGENT;
 use crate::objects::relays::RELAY;
 use crate::parts;
+use crate::parts::peers::{SaidAtStart, mount_alone};
 
 static CLAIMED: [Kind; 2] = [RELAY, AGENT];
 const KINDS: Kinds = Kinds { mirrored: &CLAIMED, claimed: &CLAIMED, ..Kinds::NONE };
-static PARTS: [Part; 2] = [parts::peers::PART, Part { kinds: KINDS, mount: |_| Ok(()) }];
 const SESSION: Duration = Duration::from_secs(2);
 const TTL: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,7 +73,8 @@ async fn daemon_on(path: Arc<Faulty>, node_id: &str, setup: Setup) -> Daemon {
     let Setup { relay_ttl, agent_ttl, max, tidies } = setup;
     let reached: Arc<dyn Store> =
         if tidies { path.clone() } else { Arc::new(Scripted(Untidy(path.clone()))) };
-    let mut node = Lab::on(reached, node_id).parts(&PARTS);
+    let lab = Lab::on(reached, node_id).kinds(&[parts::peers::KINDS, KINDS]);
+    let (mut node, _) = lab.with(|node| mount_alone(node, SaidAtStart::default()));
     let settings =
         AeroRegistrySettings { relay_ttl, agent_ttl, relays_max: max, agents_max: max, grace: SESSION };
     let registry = node.mount.registry.clone();

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::known::{AllKnown, Known};
-use super::{LEADERSHIP, RUNBOOK};
+use super::{LEADERSHIP, RUNBOOK, ScopeFences};
 use crate::metrics::LeadershipMetrics;
 use crate::objects::peers::{self, Roster, session_id};
 
@@ -112,15 +112,10 @@ struct Seen {
     confirmations: u64,
 }
 
-impl Campaigner {
-    pub fn new(registry: Arc<Registry>, settings: CampaignSettings, metrics: Arc<LeadershipMetrics>) -> Self {
-        let state = State { jitter: settings.seed | 1, ..State::default() };
-        Self { registry, settings, metrics, state: Mutex::new(state) }
-    }
-
+impl ScopeFences for Campaigner {
     /// What a leader's commit carries, while this node leads `scope` for certain: not a moment longer than the
     /// store will keep the scope for it.
-    pub fn fence(&self, scope: &str) -> Option<Fence> {
+    fn fence(&self, scope: &str) -> Option<Fence> {
         let session = self.session()?;
         if self.lock().yielding.contains_key(scope) {
             return None;
@@ -129,6 +124,13 @@ impl Campaigner {
         let (lease, standing) = tenancy.of(scope)?;
         let leads = lease.holder == session && matches!(standing, Standing::Live { .. });
         leads.then(|| Fence { scope: scope.to_owned(), token: lease.token })
+    }
+}
+
+impl Campaigner {
+    pub fn new(registry: Arc<Registry>, settings: CampaignSettings, metrics: Arc<LeadershipMetrics>) -> Self {
+        let state = State { jitter: settings.seed | 1, ..State::default() };
+        Self { registry, settings, metrics, state: Mutex::new(state) }
     }
 
     /// Campaigns for ever.

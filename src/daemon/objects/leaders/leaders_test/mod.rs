@@ -62,7 +62,7 @@ struct Daemon {
 
 /// A daemon that follows the store, and neither registers nor campaigns yet. Without scopes it never leads.
 async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon {
-    let restored = [parts::peers::PART, parts::leaders::PART].map(|part| part.kinds.restored.to_vec());
+    let restored = [parts::peers::KINDS, parts::leaders::KINDS].map(|kinds| kinds.restored.to_vec());
     let registry =
         lab::registry(node_id, store, &MIRRORED).claiming(&[RESTORATION]).restoring(restored.to_vec(), TTL);
     let LabRegistry { registry, mut tasks } = LabRegistry::new(registry).await;

@@ -26,6 +26,7 @@ use super::presence::Presence;
 use super::*;
 use crate::node::lab::{Lab, LabNode};
 use crate::parts;
+use crate::parts::peers::{SaidAtStart, mount_alone};
 use pb::peer::Status as PeerStatus;
 use pb::peer_control_service_server::PeerControlService as _;
 
@@ -77,10 +78,14 @@ async fn daemon<S: Store>(store: &Arc<S>, node_id: &str, secret: &str) -> Daemon
         config.peers.forget_after = Some(Span(Duration::from_secs(3600)));
     };
     let lab = Lab::on(store.clone(), node_id).secret(secret).config(profile);
-    let node = lab.parts(&[parts::peers::PART, parts::store::PART]).start();
+    let (node, presence) = lab.kinds(&[parts::peers::KINDS, parts::store::KINDS]).with(|node| {
+        parts::store::mount(node);
+        mount_alone(node, SaidAtStart::default())
+    });
+    let node = node.start();
     node.loaded().await;
     let peers = Peers::new(node.registry.clone(), 100);
-    Daemon { peers, registry: node.registry.clone(), presence: node.presence.clone(), node }
+    Daemon { peers, registry: node.registry.clone(), presence, node }
 }
 
 /// A daemon that has registered.

@@ -214,18 +214,20 @@ async fn the_trail_has_one_record_of_each_who_comes_goes_or_dies_whoever_has_not
     let store = store();
     let audited = async |node: &str| {
         let lab = Lab::on(store.clone(), node).config(|config| config.audit.membership = true);
-        let node = lab.parts(&[parts::peers::PART]).start();
+        let lab = lab.kinds(&[parts::peers::KINDS]);
+        let (node, presence) = lab.with(|node| mount_alone(node, SaidAtStart::default()));
+        let node = node.start();
         node.registered().await;
-        node
+        (node, presence)
     };
     let watchers = [audited("a").await, audited("b").await, audited("c").await];
     let (leaves, dies) = (audited("d").await, audited("e").await);
-    leaves.presence.leave().await;
+    leaves.1.leave().await;
     drop((leaves, dies));
     sleep(TTL * 10).await;
     let again = audited("e").await;
     let scan = Scan { kind: AUDIT, after: None, backwards: false, limit: 1000 };
-    let records = again.registry.store().scan(scan).await.unwrap();
+    let records = again.0.registry.store().scan(scan).await.unwrap();
     let mut told: Vec<String> = records
         .records
         .iter()

@@ -173,7 +173,7 @@ async fn registers_of_another_node_need_its_record_to_come_and_not_to_go() {
     created(&a, of("", "x")).await;
     assert_eq!((ids(&a, "a"), ids(&a, "b")), (vec!["x".to_owned()], vec!["x".to_owned()]), "two registers");
 
-    b.node.presence.leave().await;
+    b.presence.leave().await;
     drop(b);
     let id = crate::objects::peers::peer_id("b");
     let act = Act::new("tests.write", [id.kind.clone()], Authority::Unfenced);

@@ -21,13 +21,14 @@ use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
 
 use super::*;
-use crate::node::Part;
+use crate::node::Kinds;
 use crate::node::lab::{Lab, LabNode};
 use crate::objects::advertisements::pool::PoolSettings;
+use crate::objects::peers::presence::Presence;
 use crate::parts;
+use crate::parts::peers::{SaidAtStart, mount_alone};
 
-static PARTS: [Part; 3] =
-    [parts::peers::PART, parts::store::PART, Part { kinds: parts::registers::PART.kinds, mount: |_| Ok(()) }];
+const ALL_KINDS: &[Kinds] = &[parts::peers::KINDS, parts::store::KINDS, parts::registers::KINDS];
 const TTL: Duration = Duration::from_secs(2);
 const MS: Duration = Duration::from_millis(1);
 
@@ -37,19 +38,24 @@ struct Daemon {
     registry: Arc<Registry>,
     /// Says how far the catalogue is in the pool.
     pushed: watch::Sender<Revision>,
-    node: LabNode,
+    presence: Arc<Presence>,
+    _node: LabNode,
 }
 
 /// A daemon that has registered.
 async fn daemon(store: Arc<dyn Store>, node_id: &str) -> Daemon {
-    let node = Lab::on(store, node_id).parts(&PARTS).start();
+    let (node, presence) = Lab::on(store, node_id).kinds(ALL_KINDS).with(|node| {
+        parts::store::mount(node);
+        mount_alone(node, SaidAtStart::default())
+    });
+    let node = node.start();
     node.registered().await;
     let registry = node.registry.clone();
     let settings = PoolSettings { ttl: TTL * 100, grace: TTL, secret: node_id.to_owned() };
     let pool = Arc::new(Pool::new(registry.clone(), settings, || false));
     let (pushed, through) = watch::channel(Revision(0));
     let registers = Registers::new(registry.clone(), pool, through);
-    Daemon { registers, registry, pushed, node }
+    Daemon { registers, registry, pushed, presence, _node: node }
 }
 
 /// A daemon on a store of its own.

@@ -31,7 +31,7 @@ use super::SHARDS_RUNBOOK;
 use super::known::{LOAD, Map, Maps, NAMESPACE, Nodes, PLAN, RELEASE};
 use crate::gossip::Gossip;
 use crate::metrics::ShardMetrics;
-use crate::objects::leaders::campaign::Campaigner;
+use crate::objects::leaders::ScopeFences;
 use crate::objects::peers;
 use carrying_out::Desk;
 use said::{AllPlans, Plans, Released, released};
@@ -56,7 +56,7 @@ pub struct ControllerSettings {
 pub struct Controller {
     registry: Arc<Registry>,
     gossip: Option<Arc<Gossip>>,
-    campaigner: Arc<Campaigner>,
+    leads: Arc<dyn ScopeFences>,
     metrics: Arc<ShardMetrics>,
     settings: ControllerSettings,
     plans: AllPlans,
@@ -106,14 +106,14 @@ impl Controller {
     pub fn new(
         registry: Arc<Registry>,
         gossip: Option<Arc<Gossip>>,
-        campaigner: Arc<Campaigner>,
+        leads: Arc<dyn ScopeFences>,
         metrics: Arc<ShardMetrics>,
         settings: ControllerSettings,
     ) -> Self {
         Self {
             registry,
             gossip,
-            campaigner,
+            leads,
             metrics,
             settings,
             plans: AllPlans::default(),
@@ -135,7 +135,7 @@ impl Controller {
     }
 
     fn fence(&self) -> Option<Fence> {
-        self.campaigner.fence(GLOBAL_CONTROL)
+        self.leads.fence(GLOBAL_CONTROL)
     }
 
     async fn look(&self) -> Option<Instant> {

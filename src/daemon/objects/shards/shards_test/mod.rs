@@ -22,16 +22,18 @@ use super::known::namespace_id;
 use super::namespaces::{Namespaces, ShardLimits};
 use super::plans::Plans;
 use super::*;
+use crate::compose::held_by_peers;
 use crate::metrics::ShardMetrics;
-use crate::node::Part;
+use crate::node::Kinds;
 use crate::node::lab::{Lab, LabNode, reason};
 use crate::objects::peers::{PEER, Peers};
 use crate::parts;
+use crate::parts::peers::{SaidAtStart, mount_alone};
 use pb::namespace_control_service_server::NamespaceControlService as _;
 use pb::peer_control_service_server::PeerControlService as _;
 use pb::rebalance_control_service_server::RebalanceControlService as _;
 
-static PARTS: &[Part] = &[parts::peers::PART, parts::leaders::PART, parts::shards::PART];
+const KINDS: &[Kinds] = &[parts::peers::KINDS, parts::leaders::KINDS, parts::shards::KINDS];
 /// How long a worker waits for news.
 const WAITS: Duration = Duration::from_millis(250);
 const MS: Duration = Duration::from_millis(1);
@@ -56,7 +58,13 @@ impl Daemon {
     }
 
     async fn of(lab: Lab) -> Self {
-        let node = lab.parts(PARTS).start();
+        let (node, _) = lab.kinds(KINDS).with(|node| {
+            let presence = mount_alone(node, SaidAtStart::default())?;
+            let leads = parts::leaders::mount(node)?;
+            parts::shards::mount(node, None, leads)?;
+            Ok(presence)
+        });
+        let node = node.start();
         node.registered().await;
         let registry = node.registry.clone();
         let metrics = Arc::new(ShardMetrics::new(&prometheus::Registry::new()).unwrap());
@@ -75,7 +83,7 @@ impl Daemon {
                 self_approval: false,
             },
             plans: Plans::new(registry.clone(), None, false, 100),
-            peers: Peers::new(registry, 100),
+            peers: Peers::new(registry, 100).holding(held_by_peers()),
             node,
         }
     }

@@ -22,16 +22,14 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::node::lab::{Lab, LabNode};
-use crate::node::{Kinds, Part, Phase};
+use crate::node::{Kinds, Phase};
 use crate::objects::advertisements::reading::{all, available, available_ids, key};
 use crate::objects::leaders::LEADERSHIP;
 use crate::parts;
+use crate::parts::peers::{SaidAtStart, mount_alone};
 use pb::advertisement::SyncState;
 
-static PARTS: [Part; 2] = [
-    parts::peers::PART,
-    Part { kinds: Kinds { mirrored: &[LEADERSHIP, ADVERTISEMENT], ..Kinds::NONE }, mount: |_| Ok(()) },
-];
+const OWN_KINDS: Kinds = Kinds { mirrored: &[LEADERSHIP, ADVERTISEMENT], ..Kinds::NONE };
 const SESSION: Duration = Duration::from_secs(2);
 const TTL: Duration = Duration::from_secs(60);
 const MS: Duration = Duration::from_millis(1);
@@ -44,14 +42,15 @@ struct Daemon {
 
 /// A daemon that has loaded the registry or could not.
 async fn begun(store: Arc<dyn Store>, node_id: &str, secret: &str) -> Daemon {
-    begun_with(&PARTS, store, node_id, secret).await
+    begun_with(&[parts::peers::KINDS, OWN_KINDS], store, node_id, secret).await
 }
 
-/// The same of a node of these parts.
-async fn begun_with(parts: &'static [Part], store: Arc<dyn Store>, node_id: &str, secret: &str) -> Daemon {
-    let mut node = Lab::on(store, node_id).secret(secret).parts(parts);
+/// The same of a node with these kinds of records.
+async fn begun_with(kinds: &'static [Kinds], store: Arc<dyn Store>, node_id: &str, secret: &str) -> Daemon {
+    let lab = Lab::on(store, node_id).secret(secret).kinds(kinds);
+    let (mut node, rival) = lab.with(|node| mount_alone(node, SaidAtStart::default()));
     let settings = PoolSettings { ttl: TTL, grace: SESSION, secret: secret.to_owned() };
-    let (registry, rival) = (node.mount.registry.clone(), node.presence());
+    let registry = node.mount.registry.clone();
     let pool = Arc::new(Pool::new(registry.clone(), settings, move || rival.has_rival()));
     let running = pool.clone();
     node.mount.run(Phase::End, async move { running.run().await });

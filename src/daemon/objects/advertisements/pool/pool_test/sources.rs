@@ -14,13 +14,10 @@ use crate::objects::certificates::{AUTHORITY, CERTIFICATE, REVOCATION};
 use pb::advertisement_service_server::AdvertisementService as _;
 
 /// As those are of a node that serves certificates.
-static JUDGING: [Part; 3] = [
-    PARTS[0],
-    PARTS[1],
-    Part {
-        kinds: Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION], ..Kinds::NONE },
-        mount: |_| Ok(()),
-    },
+const JUDGING: &[Kinds] = &[
+    parts::peers::KINDS,
+    OWN_KINDS,
+    Kinds { mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION], ..Kinds::NONE },
 ];
 
 async fn remember(registry: &Registry, id: RecordId, value: Vec<u8>) {
@@ -55,7 +52,7 @@ fn shown(a: &Daemon) -> (Vec<String>, Vec<String>, usize) {
 #[tokio::test(start_paused = true)]
 async fn nobody_is_shown_what_a_node_without_a_certificate_advertises() {
     let store = memory();
-    let a = begun_with(&JUDGING, store.clone(), "a", "a").await;
+    let a = begun_with(JUDGING, store.clone(), "a", "a").await;
     a.node.registered().await;
     let authority = RecordId::new(AUTHORITY, "mesh");
     remember(&a.registry, authority, AuthorityValue::default().encode_to_vec()).await;

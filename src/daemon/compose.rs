@@ -1,0 +1,245 @@
+//! The capabilities of a node, composed: which there are, and what each is given of the others.
+//!
+//! This file alone names all of them. What a capability needs of another one it takes as an argument, so that one that is mounted
+//! before what it needs does not compile.
+
+mod checked_mesh;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_store::Kind;
+
+use crate::audit::AUDIT_SEAL;
+use crate::audit::files::{AuditFiles, AuditKey};
+use crate::exchange::Exchange;
+use crate::node::{Capabilities, Kinds, Mount, Node, NodeError, NodeSpec};
+use crate::objects::advertisements::ADVERTISEMENT;
+use crate::objects::certificates::store_rights::KnownKinds;
+use crate::objects::certificates::{AUTHORITY, JOIN_TOKEN};
+use crate::objects::dev::Process;
+use crate::objects::leaders::blocked_by;
+use crate::objects::peers::{HeldByPeers, Peers};
+use crate::objects::shards::webhook::WEBHOOK;
+use crate::objects::shards::{OwnedByEach, owned_by};
+use crate::objects::snapshots::SnapshotKinds;
+use crate::parts::*;
+use checked_mesh::MeshReads;
+
+/// The kinds of all capabilities, in the order in which they are brought back after an outage.
+pub const KINDS: &[Kinds] = &[
+    peers::KINDS,
+    leaders::KINDS,
+    shards::KINDS,
+    registers::KINDS,
+    relay::KINDS,
+    bindings::KINDS,
+    certificates::KINDS,
+    transport_policy::KINDS,
+    audit::KINDS,
+    store::KINDS,
+];
+
+/// What snapshots leave out: what its writer says again wherever it is, and what is of one epoch alone. A join token that was used up or
+/// revoked since would let in again.
+const LEFT_OUT: [Kind; 3] = [ADVERTISEMENT, WEBHOOK, JOIN_TOKEN];
+
+/// What the process of a node gives to its capabilities.
+pub struct FromProcess {
+    /// Where the node keeps what it knows of the audit trail.
+    pub audit: AuditFiles,
+    /// Where its relay keeps telemetry, unless the configuration says where.
+    pub telemetry: PathBuf,
+    /// The process, where it serves faults on demand.
+    pub faults: Option<Arc<dyn Process>>,
+}
+
+/// Starts a node of all capabilities.
+///
+/// # Errors
+/// [`NodeError`]; nothing runs then.
+pub async fn start(spec: NodeSpec, given: FromProcess) -> Result<Node, NodeError> {
+    let key = given.audit.key(&spec.node_id).map_err(NodeError::of(audit::NOT_KEPT))?;
+    let audit_mac = key.mac().clone();
+    let mount = |node: &mut Mount| compose(node, Arc::new(key), given);
+    Node::start(spec, Capabilities { kinds: KINDS, audit_mac, mount }).await
+}
+
+fn compose(node: &mut Mount, key: Arc<AuditKey>, given: FromProcess) -> Result<(), NodeError> {
+    let development = given.faults.is_some();
+    let presence = peers::presence(node, said_at_start(node, &key));
+    let gossip = gossip::mount(node)?;
+    let exchange = exchange::mount(node, &presence)?;
+    let known = exchange.clone();
+    let shown = peers::ShownOfPeers {
+        federated: Box::new(move || known.members()),
+        gossip: gossip.clone(),
+        held: held_by_peers(),
+    };
+    peers::mount(node, presence.clone(), shown)?;
+    transport::mount(node, &presence, gossip.as_ref());
+    let leads = leaders::mount(node)?;
+    shards::mount(node, gossip.clone(), leads)?;
+    registers::mount(node, &presence, exchange)?;
+    relay::mount(node, &given.telemetry)?;
+    bindings::mount(node);
+    certificates::mount(node, &presence, known_kinds())?;
+    transport_policy::mount(node)?;
+    audit::mount(node, given.audit, key)?;
+    operations::mount(node);
+    events::mount(node);
+    let own = || node::describer(node, gossip.as_ref(), development);
+    let (shown, judged) = (own(), own());
+    node::mount(node, shown);
+    // It shows them and serves no watch.
+    let peers = Peers::new(node.registry.clone(), 0).calling(node.transport.clone());
+    let peers = peers.hearing(gossip.clone()).holding(held_by_peers());
+    let known = MeshReads { registry: node.registry.clone(), own: judged, peers, gossip };
+    check::mount(node, Arc::new(known));
+    store::mount(node);
+    snapshots::mount(node, snapshot_kinds());
+    if let Some(process) = given.faults {
+        dev::mount(node, process);
+    }
+    Ok(())
+}
+
+/// What a node says of itself at its start.
+fn said_at_start(node: &Mount, key: &AuditKey) -> peers::SaidAtStart {
+    peers::SaidAtStart {
+        audit_key: key.public().to_vec(),
+        relay: relay::told_endpoint(node),
+        fetches: Exchange::fetched(&node.federation.named()),
+        // Before it has seen an authority it says so where it has a secret, or makes both itself, so that it need not say so a moment
+        // after it was entered.
+        issues: node.identity_files.has_secret() || node.config.security.make_authority,
+    }
+}
+
+/// What peers hold of scopes and of shards.
+pub fn held_by_peers() -> HeldByPeers {
+    let owned = OwnedByEach::default();
+    HeldByPeers { shard_counts: Box::new(move |view| owned.of(view)), scopes: blocked_by, shards: owned_by }
+}
+
+/// The kinds of all capabilities, by whether they are signed.
+pub fn known_kinds() -> KnownKinds {
+    let of = |pick: fn(&Kinds) -> &'static [Kind]| KINDS.iter().flat_map(pick);
+    let signed: Vec<Kind> = of(|kinds| kinds.signed).cloned().collect();
+    let all = of(|kinds| kinds.mirrored).chain(of(|kinds| kinds.followed)).chain(of(|kinds| kinds.stored));
+    let others = all.filter(|kind| !signed.contains(kind)).cloned().collect();
+    KnownKinds { signed, others }
+}
+
+/// The kinds that snapshots have.
+fn snapshot_kinds() -> SnapshotKinds {
+    // By the authority it is judged whether others count.
+    let mut held = vec![AUTHORITY];
+    for kinds in KINDS {
+        let (wholes, pieces): (Vec<_>, Vec<_>) =
+            kinds.restored.iter().partition(|restored| restored.part_of.is_none());
+        held.extend(pieces.into_iter().chain(wholes).map(|restored| restored.kind.clone()));
+    }
+    let mut seen = BTreeSet::new();
+    held.retain(|kind| !LEFT_OUT.contains(kind) && seen.insert(kind.clone()));
+    let stored = KINDS.iter().flat_map(|kinds| kinds.stored.iter().chain(kinds.followed)).cloned();
+    let others = stored.filter(|kind| *kind != AUDIT && *kind != AUDIT_SEAL).collect();
+    SnapshotKinds { held, others, audit: AUDIT, seals: AUDIT_SEAL }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use omnirelay_registry::later_version::tables_with;
+
+    use super::{LEFT_OUT, known_kinds, snapshot_kinds};
+    use crate::objects::snapshots::SnapshotKinds;
+
+    const GUIDE: &str = include_str!("../../docs/guides/storage.md");
+
+    fn known() -> BTreeSet<String> {
+        let known = known_kinds();
+        known.signed.iter().chain(&known.others).map(|kind| kind.0.to_string()).collect()
+    }
+
+    /// What the sources declare below a folder, but for their tests.
+    fn declared(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                declared(&path, found);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).unwrap();
+            let of_name = |rest: &str| rest.split('"').next().map(str::to_owned);
+            let is_test = path.to_string_lossy().contains("_test");
+            if !is_test {
+                found.extend(source.split(": Kind = Kind::of(\"").skip(1).filter_map(of_name));
+            }
+        }
+    }
+
+    /// One that is forgotten here can be written by issuers alone.
+    #[test]
+    fn every_kind_of_the_sources_is_of_a_part() {
+        let mut found = BTreeSet::new();
+        for folder in [".", "../../crates/registry/src"] {
+            declared(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
+        }
+        assert_eq!(known(), found);
+    }
+
+    #[test]
+    fn every_mirrored_kind_says_once_how_it_comes_back() {
+        for kinds in super::KINDS {
+            let says = kinds.restored.iter().map(|restored| &restored.kind).chain(kinds.claimed);
+            let mut says: Vec<&str> = says.map(|kind| &*kind.0).collect();
+            let mut mirrored: Vec<&str> = kinds.mirrored.iter().map(|kind| &*kind.0).collect();
+            says.sort_unstable();
+            mirrored.sort_unstable();
+            assert_eq!(says, mirrored);
+        }
+    }
+
+    #[test]
+    fn the_guides_user_that_is_no_issuer_writes_all_kinds_but_the_signed() {
+        let block =
+            GUIDE.split("# a daemon that is no issuer\n").nth(1).unwrap().split("```").next().unwrap();
+        let others: BTreeSet<String> = known_kinds().others.iter().map(|kind| kind.0.to_string()).collect();
+        for of in ["records", "order"] {
+            let prefix = format!("~{{omnirelay:*}}:{of}:");
+            let told = block.split_whitespace().filter_map(|word| word.strip_prefix(&prefix));
+            assert_eq!(told.map(str::to_owned).collect::<BTreeSet<_>>(), others, "{of}");
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_wrote_into_each_kind_is_judged_or_has_a_reason_not_to_be() {
+        let all = super::KINDS.iter().flat_map(|kinds| [kinds.mirrored, kinds.followed]);
+        for kind in all.flatten() {
+            assert_eq!(tables_with(kind), 1, "{kind:?} is to be in one table of `later_version`");
+        }
+    }
+
+    #[test]
+    fn every_kind_that_outlives_who_wrote_it_is_in_a_snapshot() {
+        let SnapshotKinds { held, others, audit, seals } = snapshot_kinds();
+        let stored = [others, vec![audit, seals]].concat();
+        for kinds in super::KINDS {
+            for kind in kinds.mirrored {
+                let is_claimed = kinds.claimed.contains(kind);
+                assert_eq!(held.contains(kind), !is_claimed && !LEFT_OUT.contains(kind), "{kind:?}");
+            }
+            for kind in kinds.followed.iter().chain(kinds.stored) {
+                assert!(stored.contains(kind), "{kind:?}");
+            }
+        }
+        let place = |kind: &str| held.iter().position(|held| &*held.0 == kind);
+        assert_eq!(place("authority"), Some(0));
+        assert!(place("shard") < place("namespace") && place("plan") < place("namespace"), "{held:?}");
+    }
+}
