@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use omnirelay_daemon::objects::peers::PEER;
+use omnirelay_peer_records::PEER;
 use omnirelay_store::{Commit, EmbeddedStore, Pulse, RecordId, Store, Write as StoreWrite};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;

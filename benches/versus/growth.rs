@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_daemon::objects::peers::{PEER, session_id};
+use omnirelay_peer_records::{PEER, session_id};
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::{
     Commit, Epoch, GroupRef, OpenGroup, Opened, Pulse, RecordId, RedisStore, Store, Write,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use bytes::Bytes;
-use omnirelay_daemon::objects::peers::PEER;
+use omnirelay_peer_records::PEER;
 use omnirelay_store::{Commit, EmbeddedStore, Pulse, RecordId, Store, Write};
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::pb::aeroarc::registry::v1::aero_registry_client::AeroRegistryClient;

@@ -9,37 +9,52 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use omnirelay_audit as audit;
+use omnirelay_audit::AUDIT_SEAL;
+use omnirelay_audit::files::{AuditFiles, AuditKey};
+use omnirelay_certificate_records::{AUTHORITY, JOIN_TOKEN};
+use omnirelay_certificates as certificates;
+use omnirelay_certificates::policy::effective_join_policy;
+use omnirelay_certificates::store_rights::KnownKinds;
+use omnirelay_check as check;
+use omnirelay_events as events;
+use omnirelay_leadership as leadership;
+use omnirelay_leadership::blocked_by;
+use omnirelay_mesh_port as mesh_port;
+use omnirelay_node::{Capabilities, Kinds, Mount, Node, NodeError, NodeSpec};
+use omnirelay_node_service as node_service;
+use omnirelay_node_service::dev::Process;
+use omnirelay_operations as operations;
+use omnirelay_peers as peers;
+use omnirelay_peers::{HeldByPeers, Peers};
+use omnirelay_registers as registers;
+use omnirelay_registers::advertisement_fetch::Exchange;
+use omnirelay_registers::advertisements::ADVERTISEMENT;
 use omnirelay_registry::audit_record::AUDIT;
+use omnirelay_relay as relay;
+use omnirelay_restoration as restoration;
+use omnirelay_shards as shards;
+use omnirelay_shards::webhook::WEBHOOK;
+use omnirelay_shards::{OwnedByEach, owned_by};
+use omnirelay_snapshots as snapshots;
+use omnirelay_snapshots::SnapshotKinds;
 use omnirelay_store::Kind;
+use omnirelay_transport_policy as transport_policy;
 
-use crate::audit::AUDIT_SEAL;
-use crate::audit::files::{AuditFiles, AuditKey};
-use crate::exchange::Exchange;
-use crate::node::{Capabilities, Kinds, Mount, Node, NodeError, NodeSpec};
-use crate::objects::advertisements::ADVERTISEMENT;
-use crate::objects::certificates::store_rights::KnownKinds;
-use crate::objects::certificates::{AUTHORITY, JOIN_TOKEN};
-use crate::objects::dev::Process;
-use crate::objects::leaders::blocked_by;
-use crate::objects::peers::{HeldByPeers, Peers};
-use crate::objects::shards::webhook::WEBHOOK;
-use crate::objects::shards::{OwnedByEach, owned_by};
-use crate::objects::snapshots::SnapshotKinds;
-use crate::parts::*;
 use checked_mesh::MeshReads;
 
 /// The kinds of all capabilities, in the order in which they are brought back after an outage.
 pub const KINDS: &[Kinds] = &[
     peers::KINDS,
-    leaders::KINDS,
+    leadership::KINDS,
     shards::KINDS,
     registers::KINDS,
     relay::KINDS,
-    bindings::KINDS,
+    certificates::BINDING_KINDS,
     certificates::KINDS,
     transport_policy::KINDS,
     audit::KINDS,
-    store::KINDS,
+    restoration::KINDS,
 ];
 
 /// What snapshots leave out: what its writer says again wherever it is, and what is of one epoch alone. A join token that was used up or
@@ -70,8 +85,8 @@ pub async fn start(spec: NodeSpec, given: FromProcess) -> Result<Node, NodeError
 fn compose(node: &mut Mount, key: Arc<AuditKey>, given: FromProcess) -> Result<(), NodeError> {
     let development = given.faults.is_some();
     let presence = peers::presence(node, said_at_start(node, &key));
-    let gossip = gossip::mount(node)?;
-    let exchange = exchange::mount(node, &presence)?;
+    let gossip = mesh_port::mount_gossip(node)?;
+    let exchange = registers::mount_fetch(node, &presence)?;
     let known = exchange.clone();
     let shown = peers::ShownOfPeers {
         federated: Box::new(move || known.members()),
@@ -79,29 +94,30 @@ fn compose(node: &mut Mount, key: Arc<AuditKey>, given: FromProcess) -> Result<(
         held: held_by_peers(),
     };
     peers::mount(node, presence.clone(), shown)?;
-    transport::mount(node, &presence, gossip.as_ref());
-    let leads = leaders::mount(node)?;
+    mesh_port::mount(node, &presence, gossip.as_ref());
+    let leads = leadership::mount(node)?;
     shards::mount(node, gossip.clone(), leads)?;
     registers::mount(node, &presence, exchange)?;
     relay::mount(node, &given.telemetry)?;
-    bindings::mount(node);
+    certificates::mount_bindings(node);
     certificates::mount(node, &presence, known_kinds())?;
-    transport_policy::mount(node)?;
-    audit::mount(node, given.audit, key)?;
+    transport_policy::mount(node, effective_join_policy)?;
+    let vouched = certificates::vouched_seal_keys(node);
+    audit::mount(node, given.audit, key, vouched)?;
     operations::mount(node);
     events::mount(node);
-    let own = || node::describer(node, gossip.as_ref(), development);
+    let own = || node_service::describer(node, gossip.as_ref(), development);
     let (shown, judged) = (own(), own());
-    node::mount(node, shown);
+    node_service::mount(node, shown);
     // It shows them and serves no watch.
     let peers = Peers::new(node.registry.clone(), 0).calling(node.transport.clone());
     let peers = peers.hearing(gossip.clone()).holding(held_by_peers());
     let known = MeshReads { registry: node.registry.clone(), own: judged, peers, gossip };
     check::mount(node, Arc::new(known));
-    store::mount(node);
+    restoration::mount(node);
     snapshots::mount(node, snapshot_kinds());
     if let Some(process) = given.faults {
-        dev::mount(node, process);
+        node_service::mount_dev(node, process);
     }
     Ok(())
 }
@@ -156,8 +172,10 @@ mod tests {
 
     use omnirelay_registry::later_version::tables_with;
 
+    use omnirelay_snapshots::SnapshotKinds;
+
     use super::{LEFT_OUT, known_kinds, snapshot_kinds};
-    use crate::objects::snapshots::SnapshotKinds;
+    use crate::names_test::SOURCES;
 
     const GUIDE: &str = include_str!("../../docs/guides/storage.md");
 
@@ -185,9 +203,9 @@ mod tests {
 
     /// One that is forgotten here can be written by issuers alone.
     #[test]
-    fn every_kind_of_the_sources_is_of_a_part() {
+    fn every_kind_of_the_sources_is_of_a_capability() {
         let mut found = BTreeSet::new();
-        for folder in [".", "../../crates/registry/src"] {
+        for folder in SOURCES {
             declared(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
         }
         assert_eq!(known(), found);

@@ -1,20 +1,8 @@
-//! The control daemon.
+//! The control daemon: the process that starts nodes, and the composition of their capabilities.
 
-pub mod audit;
 pub mod compose;
-pub mod exchange;
-pub mod gossip;
-pub mod metrics;
-pub mod node;
+#[cfg(test)]
+mod names_test;
 #[cfg(test)]
 mod node_test;
-pub mod objects;
-pub mod operations;
-pub mod parts;
-pub mod presence;
 pub mod process;
-pub mod publish;
-pub mod readiness;
-pub mod relay;
-pub mod resync;
-mod transport;

@@ -6,9 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnirelay_audit::files::AuditFiles;
+use omnirelay_certificates::Other;
+use omnirelay_certificates::remote::{Ask, RenewalError, issued};
 use omnirelay_identity::Access;
 use omnirelay_identity::own::{IdentityFiles, OwnIdentity};
 use omnirelay_identity::trust::{Trust, Trusted};
+use omnirelay_node::{Node, NodeSpec};
+use omnirelay_peer_records::own_session;
 use omnirelay_pki::authority::{Authority, Validity};
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::key::Key;
@@ -22,12 +27,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
 
-use super::audit::files::AuditFiles;
 use super::compose::{self, FromProcess};
-use super::node::{Node, NodeSpec};
-use super::objects::certificates::Other;
-use super::objects::certificates::remote::{Ask, RenewalError, issued};
-use super::objects::peers::own_session;
 
 async fn node(node_id: &str, directory: &Path, store: Arc<dyn Store>) -> Node {
     let spec = NodeSpec {

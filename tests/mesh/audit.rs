@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use omnirelay_daemon::audit::AUDIT_SEAL;
+use omnirelay_audit::AUDIT_SEAL;
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_store::{Commit, EmbeddedStore, Kind, PAGE_MAX, Pulse, Record, RecordId, Scan, Store, Write};
 use serde_json::{Value, json};

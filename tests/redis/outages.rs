@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use omnirelay_audit::files::AuditFiles;
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_daemon::audit::files::AuditFiles;
-use omnirelay_daemon::node::{Node, NodeSpec};
-use omnirelay_daemon::parts;
+use omnirelay_daemon::compose::{self, FromProcess};
 use omnirelay_identity::Access;
 use omnirelay_identity::own::IdentityFiles;
+use omnirelay_node::{Node, NodeSpec};
 use omnirelay_settings::Config;
 use omnirelay_store::redis::link::RedisOptions;
 use omnirelay_store::{LogEntry, PAGE_MAX, RedisStore, Revision, Store};
@@ -30,7 +30,6 @@ fn store(server: &RedisServer) -> Result<Arc<RedisStore>> {
 async fn node(node_id: &str, server: &RedisServer) -> Result<Node> {
     let spec = NodeSpec {
         node_id: node_id.to_owned(),
-        audit: AuditFiles::open(server.directory(), node_id)?,
         config: Arc::new(Config::default()),
         source: None,
         store: store(server)?,
@@ -40,11 +39,10 @@ async fn node(node_id: &str, server: &RedisServer) -> Result<Node> {
         relay: None,
         identity: IdentityFiles::of(server.directory(), None),
         data_dir: server.directory().to_owned(),
-        telemetry: std::path::PathBuf::new(),
-        process: None,
-        parts: parts::ALL,
     };
-    let node = Node::start(spec).await?;
+    let audit = AuditFiles::open(server.directory(), node_id)?;
+    let given = FromProcess { audit, telemetry: std::path::PathBuf::new(), faults: None };
+    let node = compose::start(spec, given).await?;
     until("the node is registered", || async { Ok(ready(&node).await?["ready"] == true) }).await?;
     Ok(node)
 }

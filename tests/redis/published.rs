@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay_daemon::metrics::PublishMetrics;
-use omnirelay_daemon::publish::Publications;
-use omnirelay_daemon::relay::published::{drone_key, drone_value};
+use omnirelay_relay::metrics::publish::PublishMetrics;
+use omnirelay_relay::publish::Publications;
+use omnirelay_relay::published::{drone_key, drone_value};
 use omnirelay_settings::PublishConfig;
 use omnirelay_store::redis::url::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use omnirelay_daemon::metrics::SinkMetrics;
-use omnirelay_daemon::relay::batch::{Batch, Frame};
-use omnirelay_daemon::relay::sinks::Sinks;
+use omnirelay_relay::batch::{Batch, Frame};
+use omnirelay_relay::metrics::sinks::SinkMetrics;
+use omnirelay_relay::sinks::Sinks;
 use omnirelay_settings::{AcknowledgeWhen, Backpressure, QueueConfig, RedisSinkConfig, SinksConfig};
 use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
 use prost::Message;

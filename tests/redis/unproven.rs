@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use omnirelay_core::labels::Labels;
-use omnirelay_daemon::metrics::LeadershipMetrics;
-use omnirelay_daemon::objects::leaders::LEADERSHIP;
-use omnirelay_daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
-use omnirelay_daemon::objects::peers::presence::{Presence, PresenceSettings};
-use omnirelay_daemon::objects::peers::{PEER, leads};
-use omnirelay_daemon::presence::keep_present;
+use omnirelay_leadership::campaign::{CampaignSettings, Campaigner};
+use omnirelay_leadership::metrics::LeadershipMetrics;
+use omnirelay_leadership_records::LEADERSHIP;
+use omnirelay_peer_records::presence::{Presence, PresenceSettings};
+use omnirelay_peer_records::{PEER, leads};
+use omnirelay_peers::keep_present::keep_present;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::follow_log;
 use omnirelay_store::redis::link::RedisOptions;

@@ -30,7 +30,7 @@ const BANNED: [(&str, &str); 14] = [
 ];
 
 /// The parts of the program that call `core`, of which its manifests name none either.
-const CALLERS: [&str; 4] = ["omnirelay_daemon", "omnirelay_cli", "omnirelay_registry", "omnirelay_store"];
+const CALLERS: [&str; 4] = ["omnirelay_node", "omnirelay_cli", "omnirelay_registry", "omnirelay_store"];
 
 fn impure(file: &File) -> Vec<Finding> {
     let tokens = code(file);

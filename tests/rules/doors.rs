@@ -4,10 +4,11 @@
 use anyhow::Result;
 
 use crate::repository::{File, Finding, expect_findings, program, refuse};
+use crate::rooms::CAPABILITIES;
 use crate::tokens::code;
 
 /// Where daemons are made.
-const ROOMS: [&str; 3] = ["src/daemon/", "crates/nouns/", REGISTRY];
+const ROOMS: [&str; 5] = ["src/daemon/", CAPABILITIES, "crates/nouns/", "crates/peer_records/", REGISTRY];
 const REGISTRY: &str = "crates/registry/";
 /// Where a commit is put together.
 const DOOR: &str = "crates/registry/src/act.rs";
@@ -49,7 +50,7 @@ fn the_daemon_writes_through_its_doors() -> Result<()> {
 
 #[test]
 fn a_side_door_is_found() {
-    let path = "src/daemon/objects/peers/presence.rs";
+    let path = "crates/peer_records/src/presence.rs";
     expect_findings(
         side_doors,
         &[

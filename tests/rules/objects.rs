@@ -1,25 +1,49 @@
-//! Rule 3: an object writes only under its own kinds.
+//! Rule 3: a capability writes only under its own kinds.
 //!
-//! Who can name a kind can write under it. So every kind is declared once, in the file of its
-//! object (that of the audit trail, the one exception, beside the code that adds it), as a constant that
-//! no other object names.
+//! Who can name a kind can write under it. So every kind is declared once, in the crate of its capability or in that of the records
+//! that others read of it (that of the audit trail, the one exception, beside the code that adds it), as a constant that no other
+//! capability names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
 use crate::paths::paths;
-use crate::repository::{File, Finding, expect_findings, program, refuse, rust_files};
+use crate::repository::{File, Finding, expect_findings, program, refuse, root, rust_files};
+use crate::rooms::CAPABILITIES;
 use crate::tokens::{Token, TokenKind, code, starts_with};
 
-pub const OBJECTS: &str = "src/daemon/objects/";
+/// The records of capabilities that others read, each with the capability that writes them.
+const RECORDS: [(&str, &str); 4] = [
+    ("certificate_records", "certificates"),
+    ("leadership_records", "leadership"),
+    ("peer_records", "peers"),
+    ("restoration_records", "restoration"),
+];
+
+/// What capabilities do by themselves, and how they are mounted: no answer is made there.
+const DRIVERS: [&str; 7] = [
+    "certificates/src/mount.rs",
+    "events/src/readiness_changes.rs",
+    "mesh_port/src/mount",
+    "peers/src/keep_present.rs",
+    "registers/src/advertisement_fetch/",
+    "registers/src/resync/",
+    "relay/src/",
+];
+/// What of the relay answers for records.
+const RELAY_SERVICES: [&str; 3] = ["relay/src/aero_registry/", "relay/src/agents/", "relay/src/relays/"];
+
+/// Whether a file of a capability makes answers, or what they are made of.
+pub fn is_service(path: &str) -> bool {
+    let Some(inner) = path.strip_prefix(CAPABILITIES) else { return false };
+    let is_below = |folders: &[&str]| folders.iter().any(|folder| inner.starts_with(folder));
+    is_below(&RELAY_SERVICES) || !is_below(&DRIVERS)
+}
 
 /// Declares the kind of the records that every mutation leaves.
 const AUDIT: &str = "crates/registry/src/audit_record.rs";
 const AUDIT_MODULE: &str = "omnirelay_registry::audit_record";
-
-/// The object that reads those records, and seals them.
-pub const TRAIL: &str = "src/daemon/audit/";
 
 /// The kinds that `file` declares with `Kind::of("...")`, and on which lines.
 pub fn kinds_declared(file: &File) -> Vec<(usize, String)> {
@@ -57,38 +81,36 @@ fn kind_constants(files: &[File]) -> BTreeSet<String> {
     files.iter().flat_map(constants_declared).map(|(_, name)| name).collect()
 }
 
-/// The object a file belongs to: `src/daemon/objects/peers/labels.rs` is about `peers`.
-fn noun(path: &str) -> Option<&str> {
-    if path.starts_with(TRAIL) {
-        return Some("audit");
-    }
-    let inner = path.strip_prefix(OBJECTS)?;
-    let noun = inner.split('/').next()?.trim_end_matches(".rs");
-    (noun != "mod").then_some(noun)
+/// The capability that a crate belongs to: `peer_records` to `peers`; `None`: it is of all.
+fn capability(name: &str) -> Option<&str> {
+    let of_records = RECORDS.iter().find(|(records, _)| *records == name).map(|(_, capability)| *capability);
+    of_records.or_else(|| is_capability(name).then_some(name))
 }
 
-/// Objects whose records change together, in one commit, and so are of several kinds (decision 0030).
-const OF_SEVERAL_KINDS: [&str; 3] = ["bindings", "certificates", "shards"];
+/// Whether there is such a capability. Planted ones have names of one letter.
+fn is_capability(name: &str) -> bool {
+    let folder = root().join(CAPABILITIES).join(name);
+    name.len() == 1 || folder.is_dir()
+}
 
-/// Kinds that are declared where no object is, twice, or beside another.
+/// The capability that a file belongs to: `crates/capabilities/peers/src/change.rs` to `peers`.
+fn owner(path: &str) -> Option<&str> {
+    let inner = path.strip_prefix(CAPABILITIES).or_else(|| path.strip_prefix("crates/"))?;
+    capability(inner.split('/').next()?)
+}
+
+/// Kinds that are declared where no capability is, or twice.
 fn misplaced_kinds(files: &[File]) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut owners: BTreeMap<String, &str> = BTreeMap::new();
-    let mut kinds: BTreeMap<&str, String> = BTreeMap::new();
     for file in files {
         for (line, kind) in kinds_declared(file) {
-            let Some(owner) = noun(&file.path).or((file.path == AUDIT).then_some(AUDIT)) else {
-                found
-                    .push(file.finding(line, format!("kind `{kind}` is declared outside its object's file")));
+            let Some(owner) = owner(&file.path).or((file.path == AUDIT).then_some(AUDIT)) else {
+                found.push(file.finding(line, format!("kind `{kind}` is declared outside of capabilities")));
                 continue;
             };
             if let Some(other) = owners.insert(kind.clone(), owner) {
                 found.push(file.finding(line, format!("kind `{kind}` is declared in `{other}` already")));
-            } else if let Some(other) = kinds.insert(owner, kind.clone())
-                && !OF_SEVERAL_KINDS.contains(&owner)
-            {
-                found
-                    .push(file.finding(line, format!("`{owner}` has kind `{other}` already: it writes one")));
             }
         }
     }
@@ -99,7 +121,7 @@ fn misplaced_kinds(files: &[File]) -> Vec<Finding> {
 ///
 /// `constants` are the names of all kinds there are.
 fn borrowed_kinds(file: &File, constants: &BTreeSet<String>) -> Vec<Finding> {
-    let Some(noun) = noun(&file.path) else { return Vec::new() };
+    let Some(own) = owner(&file.path) else { return Vec::new() };
     let tokens = code(file);
     let mut found = Vec::new();
     for at in 0..tokens.len() {
@@ -113,22 +135,21 @@ fn borrowed_kinds(file: &File, constants: &BTreeSet<String>) -> Vec<Finding> {
         }
     }
     let others =
-        paths(file, &tokens).into_iter().filter(|named| is_kind_of_another(&named.path, noun, constants));
+        paths(file, &tokens).into_iter().filter(|named| is_kind_of_another(&named.path, own, constants));
     found.extend(others.map(|named| file.finding(named.line, format!("`{}` is another's kind", named.path))));
     found
 }
 
-/// Whether `path` is the kind of an object other than `noun`; the audit trail's belongs to `audit`.
+/// Whether `path` is the kind of a capability other than `own`; the audit trail's belongs to `audit`.
 ///
-/// A whole module of another object, with its kind in it, is the same.
-fn is_kind_of_another(path: &str, noun: &str, constants: &BTreeSet<String>) -> bool {
+/// A whole module of another capability, with its kind in it, is the same.
+fn is_kind_of_another(path: &str, own: &str, constants: &BTreeSet<String>) -> bool {
     let Some((module, last)) = path.rsplit_once("::") else { return false };
-    let own = [format!("omnirelay_daemon::objects::{noun}"), format!("omnirelay_daemon::{noun}")];
-    let is_own = own.iter().any(|own| module == own || module.starts_with(&format!("{own}::")))
-        || noun == "audit" && module == AUDIT_MODULE;
-    let is_object = module.starts_with("omnirelay_daemon::objects::") || module == AUDIT_MODULE;
-    let is_kind = constants.contains(last) && path.starts_with("omnirelay_");
-    !is_own && (is_kind || is_object && last == "*")
+    let Some(name) = module.split("::").next().and_then(|first| first.strip_prefix("omnirelay_")) else {
+        return false;
+    };
+    let of = if module == AUDIT_MODULE { Some("audit") } else { capability(name) };
+    of.is_some_and(|of| of != own) && (constants.contains(last) || last == "*")
 }
 
 #[test]
@@ -139,8 +160,7 @@ fn every_kind_is_declared_by_its_object() -> Result<()> {
 
 #[test]
 fn no_object_takes_the_kind_of_another() -> Result<()> {
-    let mut files = rust_files("src/daemon/")?;
-    files.extend(rust_files("crates/registry/")?);
+    let files = rust_files("crates/")?;
     let constants = kind_constants(&files);
     // One for each kind: a declaration of another form would make the check blind.
     let kinds: BTreeSet<String> = files.iter().flat_map(kinds_declared).map(|(_, kind)| kind).collect();
@@ -155,24 +175,14 @@ type Planted<'a> = &'a [(&'a str, &'a str)];
 
 #[test]
 fn a_misplaced_kind_is_found() {
-    let peers = ("src/daemon/objects/peers.rs", "const KIND: Kind = Kind::of(\"peer\");");
-    let certificates = "src/daemon/objects/certificates/mod.rs";
-    let cases: [(&str, Planted, usize); 9] = [
-        ("one each", &[peers, ("src/daemon/objects/shards/mod.rs", "Kind::of(\"shard\")")], 0),
+    let peers = ("crates/peer_records/src/lib.rs", "const KIND: Kind = Kind::of(\"peer\");");
+    let shards = "crates/capabilities/shards/src/lib.rs";
+    let cases: [(&str, Planted, usize); 6] = [
+        ("one each", &[peers, (shards, "Kind::of(\"shard\")")], 0),
+        ("several", &[peers, (shards, "Kind::of(\"shard\"); Kind::of(\"plan\");")], 0),
         ("the audit trail's", &[peers, (AUDIT, "Kind::of(\"audit\")")], 0),
         ("in the store", &[peers, ("crates/store/src/memory.rs", "Kind::of(\"lease\")")], 1),
-        ("another's", &[peers, ("src/daemon/objects/shards/mod.rs", "Kind::of(\"peer\")")], 1),
-        ("two in one file", &[("src/daemon/objects/a.rs", "Kind::of(\"a\"); Kind::of(\"b\");")], 1),
-        (
-            "two in one object",
-            &[
-                ("src/daemon/objects/a/mod.rs", "Kind::of(\"a\")"),
-                ("src/daemon/objects/a/b.rs", "Kind::of(\"b\")"),
-            ],
-            1,
-        ),
-        ("two that change together", &[(certificates, "Kind::of(\"a\"); Kind::of(\"b\");")], 0),
-        ("one of those elsewhere too", &[(certificates, "Kind::of(\"peer\"); Kind::of(\"b\");"), peers], 1),
+        ("another's", &[peers, (shards, "Kind::of(\"peer\")")], 1),
         (
             "in a test",
             &[("crates/store/src/memory.rs", "#[cfg(test)] mod tests { fn f() { Kind::of(\"a\"); } }")],
@@ -188,9 +198,9 @@ fn a_misplaced_kind_is_found() {
 
 #[test]
 fn a_borrowed_kind_is_found() {
-    let path = "src/daemon/objects/shards.rs";
+    let path = "crates/capabilities/shards/src/lib.rs";
     let declared = [
-        File::planted("src/daemon/objects/peers/mod.rs", "pub const PEER: Kind = Kind::of(\"peer\");"),
+        File::planted("crates/peer_records/src/lib.rs", "pub const PEER: Kind = Kind::of(\"peer\");"),
         File::planted(AUDIT, "pub const AUDIT: store::Kind = store::Kind::of(\"audit\");"),
         File::planted(path, "pub(super) const SHARD: Kind = Kind::of(\"shard\"); const PEERS_MAX: u32 = 1;"),
     ];
@@ -199,12 +209,17 @@ fn a_borrowed_kind_is_found() {
     expect_findings(
         |file| borrowed_kinds(file, &constants),
         &[
-            ("imported", path, "use super::peers::PEER;", 1),
-            ("imported among others", path, "use crate::objects::peers::{Peers, PEER};", 1),
-            ("imported by another name", path, "use super::peers::PEER as MINE;", 1),
-            ("imported with all else", path, "use super::peers::*;", 1),
-            ("in place", path, "fn f() { g(super::peers::PEER); }", 1),
-            ("through its module", path, "use super::peers; fn f() { g(peers::PEER); }", 1),
+            ("imported", path, "use omnirelay_peer_records::PEER;", 1),
+            ("imported among others", path, "use omnirelay_peer_records::{alive, PEER};", 1),
+            ("imported by another name", path, "use omnirelay_peer_records::PEER as MINE;", 1),
+            ("imported with all else", path, "use omnirelay_peer_records::*;", 1),
+            ("in place", path, "fn f() { g(omnirelay_peer_records::PEER); }", 1),
+            (
+                "through its module",
+                path,
+                "use omnirelay_peer_records as peers; fn f() { g(peers::PEER); }",
+                1,
+            ),
             ("constructed", path, "fn f() { Kind(name.into()); }", 1),
             ("computed", path, "fn f() { Kind::of(name); }", 1),
             (
@@ -213,12 +228,17 @@ fn a_borrowed_kind_is_found() {
                 "const SHARD: Kind = Kind::of(\"shard\"); fn f() { g(SHARD, self::SHARD); }",
                 0,
             ),
-            ("its own in another file", "src/daemon/objects/peers/labels.rs", "use super::PEER;", 0),
-            ("another constant", path, "use super::peers::PEERS_MAX;", 0),
+            (
+                "its own in another crate",
+                "crates/capabilities/peers/src/x.rs",
+                "use omnirelay_peer_records::PEER;",
+                0,
+            ),
+            ("another constant", path, "use omnirelay_peer_records::PEERS_MAX;", 0),
             ("the audit trail's", path, "use omnirelay_registry::audit_record::AUDIT;", 1),
             (
                 "the trail reads its own",
-                "src/daemon/audit/mod.rs",
+                "crates/capabilities/audit/src/lib.rs",
                 "use omnirelay_registry::audit_record::AUDIT;",
                 0,
             ),

@@ -97,12 +97,13 @@ fn join(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.to_owned() } else { format!("{prefix}::{name}") }
 }
 
-/// `crates/store/src/memory.rs` is `omnirelay_store::memory`, `src/daemon/node.rs` is `omnirelay_daemon::node`.
+/// `crates/store/src/memory.rs` is `omnirelay_store::memory`, `src/daemon/compose.rs` is `omnirelay_daemon::compose`.
 fn module_of(path: &str) -> String {
     let in_crates = path.strip_prefix("crates/").and_then(|inner| inner.split_once("/src/"));
     let in_src = || path.strip_prefix("src/").and_then(|inner| inner.split_once('/'));
     let (root, inner) = match in_crates.or_else(in_src) {
-        Some((name, inner)) => (format!("omnirelay_{name}"), inner),
+        // What is in a folder of crates is called by its own name.
+        Some((name, inner)) => (format!("omnirelay_{}", name.rsplit('/').next().unwrap_or(name)), inner),
         None => ("crate".to_owned(), path.trim_start_matches("src/")),
     };
     let inner = inner.trim_end_matches(".rs").trim_end_matches("/mod");
@@ -165,6 +166,12 @@ mod tests {
     fn named(path: &str, source: &str) -> Vec<String> {
         let file = File::planted(path, source);
         paths(&file, &code(&file)).into_iter().map(|one| one.path).collect()
+    }
+
+    #[test]
+    fn a_crate_in_a_folder_of_crates_is_called_by_its_name() {
+        assert_eq!(module_of("crates/capabilities/peers/src/mount.rs"), "omnirelay_peers::mount");
+        assert_eq!(module_of("src/daemon/compose.rs"), "omnirelay_daemon::compose");
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use crate::objects::{OBJECTS, TRAIL, kinds_declared};
+use crate::objects::{is_service, kinds_declared};
 use crate::paths::{paths, reaches};
 use crate::repository::{File, Finding, expect_findings, program, refuse, rust_files, some_rust_files};
+use crate::rooms::CAPABILITIES;
 use crate::tokens::{Token, TokenKind, code};
 
 /// The messages of objects; their operations are in a crate that no port can name.
@@ -69,7 +70,7 @@ fn known_kinds() -> Result<BTreeSet<String>> {
 fn ports_know_no_object() -> Result<()> {
     let kinds = known_kinds()?;
     let mut ports = rust_files("crates/store/")?;
-    ports.extend(some_rust_files("src/daemon/transport/")?);
+    ports.extend(some_rust_files("crates/node/src/transport/")?);
     let found: Vec<Finding> = ports.iter().flat_map(|file| objects_named(file, &kinds)).collect();
     refuse(&found);
     Ok(())
@@ -77,11 +78,8 @@ fn ports_know_no_object() -> Result<()> {
 
 #[test]
 fn objects_know_no_backend() -> Result<()> {
-    let found: Vec<Finding> = [some_rust_files(OBJECTS)?, some_rust_files(TRAIL)?]
-        .iter()
-        .flatten()
-        .flat_map(backends_named)
-        .collect();
+    let files = rust_files(CAPABILITIES)?.into_iter().filter(|file| is_service(&file.path));
+    let found: Vec<Finding> = files.flat_map(|file| backends_named(&file)).collect();
     refuse(&found);
     Ok(())
 }
@@ -104,7 +102,7 @@ fn an_object_in_a_port_is_found() {
 
 #[test]
 fn a_backend_in_an_object_is_found() {
-    let path = "src/daemon/objects/peers.rs";
+    let path = "crates/capabilities/peers/src/lib.rs";
     expect_findings(
         backends_named,
         &[

@@ -1,20 +1,24 @@
-//! The rooms of the daemon stand in ARCHITECTURE.md from the top down, each with the first sentence of its code, and a
-//! room names only rooms below it: what it needs can be read without those that need it.
+//! The rooms of the daemon are crates. They stand in ARCHITECTURE.md from the top down, each with the first sentence of its code, and
+//! depend only on rooms below them. A capability depends on no other one: what others read of it is a room of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use crate::paths::{paths, reaches};
-use crate::repository::{File, Finding, files, program, refuse};
-use crate::tokens::code;
+use crate::repository::{File, Finding, files, refuse};
 
+/// The room on top, which composes all others.
 const DAEMON: &str = "src/daemon/";
-/// The crates that are rooms of the daemon.
-const CRATES: [&str; 7] = ["doctor", "host", "identity", "nouns", "registry", "settings", "surface"];
+const CRATES: &str = "crates/";
+/// Where capabilities are.
+pub const CAPABILITIES: &str = "crates/capabilities/";
+/// The crates that are no rooms of the daemon: what others link as well.
+const LIBRARIES: [&str; 9] =
+    ["codegen", "core", "decisions", "dial", "membership", "pki", "sdk", "store", "transport"];
 const MAP: &str = "ARCHITECTURE.md";
 /// The heading under which the rooms are.
 const HEADING: &str = "### The rooms of the daemon";
+const WIRE: &str = "wire";
 
 /// The rooms of the map from the top down, what is said of each, and on which line.
 fn mapped(map: &File) -> Vec<(&str, &str, usize)> {
@@ -28,24 +32,20 @@ fn mapped(map: &File) -> Vec<(&str, &str, usize)> {
     rows.collect()
 }
 
-/// The room that a file belongs to: `src/daemon/objects/peers/mod.rs` to `objects`, `crates/registry/src/act.rs` to
-/// `registry`.
+/// The room whose manifest this file is: `crates/registry/Cargo.toml` that of `registry`.
 fn room(path: &str) -> Option<&str> {
-    let Some(inner) = path.strip_prefix(DAEMON) else {
-        let name = path.strip_prefix("crates/")?.split('/').next()?;
-        return CRATES.contains(&name).then_some(name);
-    };
-    let room = inner.split('/').next()?.trim_end_matches(".rs");
-    (room != "lib" && !room.ends_with("_test")).then_some(room)
+    let folder = path.strip_suffix("/Cargo.toml")?;
+    if folder == DAEMON.trim_end_matches('/') {
+        return Some("daemon");
+    }
+    let name = folder.strip_prefix(CAPABILITIES).or_else(|| folder.strip_prefix(CRATES))?;
+    (name != WIRE && !LIBRARIES.contains(&name)).then_some(name)
 }
 
-/// The room that a path leads to: `omnirelay_daemon::node::Mount` to `node`, `omnirelay_registry::act` to `registry`.
-fn room_of(path: &str) -> Option<&str> {
-    let Some(inner) = path.strip_prefix("omnirelay_daemon::") else {
-        let name = path.strip_prefix("omnirelay_")?.split("::").next()?;
-        return CRATES.contains(&name).then_some(name);
-    };
-    inner.split("::").next()
+/// The root of a crate, by its manifest.
+fn root_of(manifest: &str) -> String {
+    let folder = manifest.trim_end_matches("Cargo.toml");
+    if folder == DAEMON { format!("{folder}lib.rs") } else { format!("{folder}src/lib.rs") }
 }
 
 /// The first sentence of a file.
@@ -56,21 +56,34 @@ fn first_sentence(file: &File) -> String {
     text.split_inclusive(". ").next().unwrap_or_default().trim_end().to_owned()
 }
 
+/// The crates of this repository that a manifest names for more than its tests, and on which lines.
+fn dependencies(manifest: &File) -> Vec<(String, usize)> {
+    let mut section = "";
+    let mut found = Vec::new();
+    for (at, line) in manifest.text.lines().enumerate() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section == "[dependencies]"
+            && let Some(named) = line.strip_prefix("omnirelay-")
+        {
+            let name = named.split(['.', ' ', '=']).next().unwrap_or_default();
+            found.push((name.replace('-', "_"), at + 1));
+        }
+    }
+    found
+}
+
 /// What the map does not say of the rooms in `files`, or says otherwise.
 fn unmapped(map: &File, files: &[File]) -> Vec<Finding> {
     let rows = mapped(map);
-    let rooms: BTreeSet<&str> = files.iter().filter_map(|file| room(&file.path)).collect();
-    let gone = rows.iter().filter(|(name, ..)| !rooms.contains(name));
+    let rooms: Vec<(&str, &File)> = files.iter().filter_map(|file| Some((room(&file.path)?, file))).collect();
+    let gone = rows.iter().filter(|(name, ..)| !rooms.iter().any(|(known, _)| known == name));
     let mut found: Vec<Finding> =
         gone.map(|(name, _, line)| map.finding(*line, format!("there is no room `{name}`"))).collect();
-    for name in rooms {
-        let roots = [
-            format!("{DAEMON}{name}.rs"),
-            format!("{DAEMON}{name}/mod.rs"),
-            format!("crates/{name}/src/lib.rs"),
-        ];
-        let Some(first) = files.iter().find(|one| roots.contains(&one.path)) else {
-            found.push(map.finding(0, format!("room `{name}` has none of {roots:?}")));
+    for (name, manifest) in rooms {
+        let root = root_of(&manifest.path);
+        let Some(first) = files.iter().find(|one| one.path == root) else {
+            found.push(manifest.finding(0, format!("room `{name}` has no {root}")));
             continue;
         };
         let says = first_sentence(first);
@@ -83,24 +96,26 @@ fn unmapped(map: &File, files: &[File]) -> Vec<Finding> {
     found
 }
 
-/// Where a room names one that is not below it.
+/// Where a room depends on one that is not below it, or a capability on another one.
 fn upward(map: &File, files: &[File]) -> Vec<Finding> {
     let places: BTreeMap<&str, usize> =
         mapped(map).into_iter().enumerate().map(|(place, (name, ..))| (name, place)).collect();
+    let is_capability =
+        |name: &str| files.iter().any(|file| file.path == format!("{CAPABILITIES}{name}/Cargo.toml"));
     let mut found = Vec::new();
     for file in files {
         let Some((from, place)) = room(&file.path).and_then(|name| places.get_key_value(name)) else {
             continue;
         };
-        for named in paths(file, &code(file)) {
-            if named.path == "omnirelay_daemon::*" || reaches(&named.path, "omnirelay_cli") {
-                found.push(file.finding(named.line, format!("`{}` may hold any room", named.path)));
+        for (to, line) in dependencies(file) {
+            if places.get(to.as_str()).is_some_and(|other| other <= place) {
+                found.push(file.finding(line, format!("`{to}` is above `{from}`")));
             }
-            let Some((to, other)) = room_of(&named.path).and_then(|name| places.get_key_value(name)) else {
-                continue;
-            };
-            if other < place {
-                found.push(file.finding(named.line, format!("`{to}` is above `{from}`")));
+            if is_capability(from) && is_capability(&to) {
+                found.push(file.finding(line, format!("`{from}` is a capability, as `{to}` is")));
+            }
+            if to == "cli" {
+                found.push(file.finding(line, "the daemon knows no command".to_owned()));
             }
         }
     }
@@ -113,62 +128,94 @@ fn map() -> Result<File> {
 
 #[test]
 fn the_map_says_what_the_rooms_are() -> Result<()> {
-    refuse(&unmapped(&map()?, &program()?));
+    let files = files()?;
+    let capabilities = files.iter().filter(|file| file.is_below(CAPABILITIES) && room(&file.path).is_some());
+    anyhow::ensure!(capabilities.count() > 10, "no capability was found: were they moved?");
+    refuse(&unmapped(&map()?, &files));
     Ok(())
 }
 
 #[test]
-fn a_room_names_only_rooms_below_it() -> Result<()> {
-    refuse(&upward(&map()?, &program()?));
+fn a_room_depends_only_on_rooms_below_it() -> Result<()> {
+    refuse(&upward(&map()?, &files()?));
     Ok(())
 }
 
-/// Files that exist only in a test: path in the daemon, and text.
+/// Files that exist only in a test: path and text.
 type Planted<'a> = &'a [(&'a str, &'a str)];
 
-/// A map on which `a` is above `b`, and `b` above `c`.
+/// A map on which `daemon` is above `a` and `b`, and those are above `c`.
 fn planted() -> File {
-    let text =
-        format!("{HEADING}\n\n| `a` | It is a. | |\n| `b` | It is b, | |\n| `c` | It is c. | |\n\n## Else\n");
+    let text = format!(
+        "{HEADING}\n\n| `daemon` | It is all. | |\n| `a` | It is a. | |\n| `b` | It is b, | |\n| `c` | It is c. | |\n\n## Else\n"
+    );
     File::planted(MAP, &text)
 }
 
-fn in_daemon(files: Planted) -> Vec<File> {
-    files.iter().map(|(path, text)| File::planted(&format!("{DAEMON}{path}"), text)).collect()
+fn repository(files: Planted) -> Vec<File> {
+    files.iter().map(|(path, text)| File::planted(path, text)).collect()
 }
 
 #[test]
 fn a_way_up_is_found() {
-    let cases: [(&str, Planted, usize); 9] = [
-        ("down", &[("a/mod.rs", "use crate::c::C;"), ("b.rs", "use std::fmt; use super::c;")], 0),
-        ("up", &[("c.rs", "use crate::b::B;")], 1),
-        ("a crate of the name of a room", &[("c.rs", "use omnirelay_b::B;")], 0),
-        ("up in place, from a folder", &[("b/x.rs", "fn f() { super::super::a::g() }")], 1),
-        ("within a room", &[("a/b.rs", "use super::c;"), ("a/c.rs", "use super::b;")], 0),
-        ("in a test", &[("b.rs", "#[cfg(test)] mod tests { use crate::a; }")], 0),
-        ("all rooms at once", &[("b.rs", "use super::*;"), ("c.rs", "use crate::*;")], 2),
-        ("what is above all", &[("a.rs", "use omnirelay_cli::frame::client::Client;")], 1),
-        ("both ways", &[("a.rs", "use super::b::{B, C};"), ("b.rs", "use super::a;")], 1),
+    const A: &str = "crates/capabilities/a/Cargo.toml";
+    const B: &str = "crates/capabilities/b/Cargo.toml";
+    const C: &str = "crates/c/Cargo.toml";
+    let on = |name: &str| format!("[dependencies]\nomnirelay-{name}.workspace = true\n");
+    let in_tests = |name: &str| format!("[dependencies]\n\n[dev-dependencies]\nomnirelay-{name} = {{}}\n");
+    let cases = [
+        ("down", vec![(A, on("c")), (C, on("core"))], 0),
+        ("up", vec![(A, String::new()), (C, on("a"))], 1),
+        ("another capability", vec![(A, on("b")), (B, String::new())], 1),
+        ("another capability, in tests", vec![(A, in_tests("b")), (B, in_tests("a"))], 0),
+        ("the one on top", vec![("src/daemon/Cargo.toml", on("a") + &on("c"))], 0),
+        ("of the one on top", vec![(A, on("daemon"))], 1),
+        ("a command", vec![(C, on("cli"))], 1),
     ];
     for (what, files, expected) in cases {
-        let found = upward(&planted(), &in_daemon(files));
+        let files: Vec<File> = files.iter().map(|(path, text)| File::planted(path, text)).collect();
+        let found = upward(&planted(), &files);
         assert_eq!(found.len(), expected, "{what}: {found:?}");
     }
 }
 
 #[test]
 fn what_the_map_does_not_say_is_found() {
-    let (a, b, c) =
-        (("a/mod.rs", "//! It is a. And more."), ("b.rs", "//! It is b,"), ("c.rs", "//! It is c."));
-    let cases: [(&str, Planted, usize); 5] = [
-        ("all of it", &[a, b, c, ("a/x.rs", "//! A file."), ("a_test.rs", "")], 0),
-        ("a room without a root", &[a, b, c, ("d/x.rs", "//! A file.")], 1),
-        ("a room that is gone", &[a, b], 1),
-        ("one more", &[a, b, c, ("d.rs", "//! It is d.")], 1),
-        ("another sentence, over two lines", &[a, ("b.rs", "//! It is b,\n//! or not."), c], 1),
+    let all = ("src/daemon/Cargo.toml", "");
+    let top = ("src/daemon/lib.rs", "//! It is all.");
+    let (a, a_root) = (("crates/capabilities/a/Cargo.toml", ""), "crates/capabilities/a/src/lib.rs");
+    let (b, b_root) = (("crates/capabilities/b/Cargo.toml", ""), "crates/capabilities/b/src/lib.rs");
+    let (c, c_root) = (("crates/c/Cargo.toml", ""), ("crates/c/src/lib.rs", "//! It is c."));
+    let (a_root, b_says) = ((a_root, "//! It is a. And more."), (b_root, "//! It is b,"));
+    let cases: [(&str, Planted, usize); 6] = [
+        ("all of it", &[all, top, a, a_root, b, b_says, c, c_root], 0),
+        ("a library beside", &[all, top, a, a_root, b, b_says, c, c_root, ("crates/core/Cargo.toml", "")], 0),
+        ("a room without a root", &[all, top, a, a_root, b, b_says, c], 1),
+        ("a room that is gone", &[all, top, a, a_root, b, b_says], 1),
+        (
+            "one more",
+            &[
+                all,
+                top,
+                a,
+                a_root,
+                b,
+                b_says,
+                c,
+                c_root,
+                ("crates/d/Cargo.toml", ""),
+                ("crates/d/src/lib.rs", "//! D."),
+            ],
+            1,
+        ),
+        (
+            "another sentence, over two lines",
+            &[all, top, a, a_root, b, (b_root, "//! It is b,\n//! or not."), c, c_root],
+            1,
+        ),
     ];
     for (what, files, expected) in cases {
-        let found = unmapped(&planted(), &in_daemon(files));
+        let found = unmapped(&planted(), &repository(files));
         assert_eq!(found.len(), expected, "{what}: {found:?}");
     }
 }

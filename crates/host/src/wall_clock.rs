@@ -8,6 +8,10 @@ use tokio::time::Instant;
 /// suspended, when the clock of all timers stands still. Higher: what was due then happens so much later after waking.
 pub const LOOK_EVERY: Duration = Duration::from_secs(15);
 
+/// How far store time and the wall clock of a host may be apart before that is told. Certificates are dated this much and more
+/// before they are issued.
+pub const CLOCKS_APART: Duration = Duration::from_secs(60);
+
 /// The time since 1970; zero where the clock says that it is before that.
 pub fn unix() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

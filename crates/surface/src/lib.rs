@@ -66,15 +66,14 @@ pub use builder::{Servable, SurfaceBuilder, SurfaceError};
 pub use deadline::Deadlines;
 pub use method::{Definition, OMNIRELAY};
 pub use observe::{FailedHandshake, FinishedCall, RequestObserver};
-pub use openapi::openapi;
-pub use quic::{Beside, serve_quic};
-pub use serve::{Drained, Limits, serve, serve_with};
-pub use unix::serve_unix;
-
 use omnirelay_identity::authenticate::Hosts;
 use omnirelay_identity::caller::{PeerInfo, Protocol, RequestId, RequestIds};
 use omnirelay_identity::handshake::Cause;
 use omnirelay_identity::trust::Standing;
+pub use openapi::openapi;
+pub use quic::{Beside, serve_quic};
+pub use serve::{Drained, Limits, serve, serve_with};
+pub use unix::serve_unix;
 
 use answer::Refusal;
 use builder::NoRoute;

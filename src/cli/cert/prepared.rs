@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use omnirelay_certificates::signer::NEXT_ISSUER;
 use omnirelay_core::text::chain;
-use omnirelay_daemon::objects::certificates::signer::NEXT_ISSUER;
 use omnirelay_pki::certificate::validity_of;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;

@@ -1,7 +1,7 @@
 //! Going on to an issuer: a daemon that cannot sign or issue names others that can, and the same call is made there, once, with
 //! the caller's own proof.
 
-use omnirelay_daemon::objects::certificates::issuers::ISSUERS;
+use omnirelay_certificates::issuers::ISSUERS;
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
 use serde_json::Value;

@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use omnirelay_daemon::audit::files::AuditFiles;
-use omnirelay_daemon::objects::certificates::join::GRANT;
-use omnirelay_daemon::objects::certificates::record_keeper::kept_by_joining;
+use omnirelay_audit::files::AuditFiles;
+use omnirelay_certificates::join::GRANT;
+use omnirelay_certificates::record_keeper::kept_by_joining;
 use omnirelay_host::data_dir::{self, DataDir};
 use omnirelay_identity::own::{IDENTITY_FOLDER, IdentityError, IdentityFiles, OwnIdentity};
 use omnirelay_identity::trust::unix_now;

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use omnirelay_check::CheckedMesh;
+use omnirelay_gossip::Gossip;
+use omnirelay_leadership_records::all_scopes;
+use omnirelay_node_service::node::Node;
+use omnirelay_peers::Peers;
 use omnirelay_registry::Registry;
+use omnirelay_shards::namespaces::all_namespaces;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-
-use crate::gossip::Gossip;
-use crate::objects::check::CheckedMesh;
-use crate::objects::leaders::all_scopes;
-use crate::objects::node::Node;
-use crate::objects::peers::Peers;
-use crate::objects::shards::namespaces::all_namespaces;
 
 /// What is known of the mesh by its capabilities.
 pub struct MeshReads {

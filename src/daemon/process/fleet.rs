@@ -14,11 +14,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use omnirelay_audit::files::AuditFiles;
 use omnirelay_core::text::chain;
 use omnirelay_identity::Access;
 use omnirelay_identity::federation::Federation;
 use omnirelay_identity::own::IdentityFiles;
 use omnirelay_identity::provided::Provision;
+use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners};
+use omnirelay_node_service::dev::{Decree, Fate, Process};
 use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
 use tokio::runtime::{Handle, Runtime};
@@ -26,10 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, error, info_span};
 
 use super::store_choice::Stores;
-use crate::audit::files::AuditFiles;
 use crate::compose::{self, FromProcess};
-use crate::node::{Node, NodeSpec, RelayAddresses, RelayListeners};
-use crate::objects::dev::{Decree, Fate, Process};
 use freezer::Freezer;
 use pb::dev_node::State;
 

@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
+use omnirelay_certificate_records::authority_id;
 use omnirelay_identity::own::IdentityFiles;
 use omnirelay_store::{Record, Scan, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, KeptRecords};
 use prost::Message as _;
 use tracing::warn;
-
-use crate::objects::certificates::authority_id;
 
 /// How long the store is waited for; where it is away longer, the daemon starts and waits for it unasked.
 const WITHIN: Duration = Duration::from_secs(3);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use omnirelay_audit::files::AuditFiles;
 use omnirelay_core::text::{causes, chain};
 use omnirelay_core::time::Millis;
 use omnirelay_host::data_dir::{self, DataDir};
@@ -21,6 +22,8 @@ use omnirelay_identity::provided::Provision;
 use omnirelay_identity::socket::ControlSocket;
 use omnirelay_identity::tokens::{self, TokenFileError};
 use omnirelay_identity::trust::unix_now;
+use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
+use omnirelay_relay::assembly::STOP_LIMIT;
 use omnirelay_settings::{Config, ConfigError, ConfigSource, IdentityConfig, Loaded, WithoutProof};
 use omnirelay_store::embedded::Missing;
 use omnirelay_store::whole_file::write_whole;
@@ -36,10 +39,7 @@ use super::service;
 use super::signals::EndSignals;
 use super::store_choice::Stores;
 use super::{other_mesh, store_tool};
-use crate::audit::files::AuditFiles;
 use crate::compose::{self, FromProcess};
-use crate::node::{Node, NodeSpec, RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
-use crate::relay::assembly::STOP_LIMIT;
 
 /// How long leaving may take once running calls have had their time.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use omnirelay_audit::files::{AuditFiles, AuditFilesError};
+use omnirelay_certificates::operator::OPERATOR;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_host::chance::{random_secret, random_u64};
@@ -17,6 +19,7 @@ use omnirelay_identity::caller::Scope;
 use omnirelay_identity::operator_files::{OPERATOR_FOLDER, OperatorFiles};
 use omnirelay_identity::own::{IDENTITY_FOLDER, ISSUER_SECRET, IdentityFiles};
 use omnirelay_identity::trust::unix_now;
+use omnirelay_node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use omnirelay_settings::{BindingConfig, Config, ConfigError, LoopbackTrust, TlsSource};
 use omnirelay_store::embedded::{Missing, OpenError};
 use omnirelay_store::whole_file::write_whole;
@@ -28,9 +31,6 @@ use super::limits;
 use super::run::{make_way, ready_row, stop_limit, withdraw_ready, write_ready};
 use super::signals::EndSignals;
 use super::store_choice::Stores;
-use crate::audit::files::{AuditFiles, AuditFilesError};
-use crate::node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
-use crate::objects::certificates::operator::OPERATOR;
 
 /// The most nodes of one process; each is a thread.
 pub const NODES_MAX: u16 = 64;

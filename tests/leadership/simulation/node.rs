@@ -1,4 +1,4 @@
-//! A whole node without its surface: what [`omnirelay_daemon::node::Node`] starts, in one future.
+//! A whole node without its surface: what [`omnirelay_node::Node`] starts, in one future.
 
 use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
@@ -8,18 +8,18 @@ use std::task::Poll;
 use std::time::Duration;
 
 use omnirelay_core::labels::Labels;
-use omnirelay_daemon::metrics::LeadershipMetrics;
-use omnirelay_daemon::objects::leaders::LEADERSHIP;
-use omnirelay_daemon::objects::leaders::campaign::{CampaignSettings, Campaigner};
-use omnirelay_daemon::objects::peers::PEER;
-use omnirelay_daemon::objects::peers::merge::PeerMerger;
-use omnirelay_daemon::objects::peers::presence::{Presence, PresenceSettings};
-use omnirelay_daemon::objects::restoration::{RESTORATION, RecordRestorer};
-use omnirelay_daemon::parts;
-use omnirelay_daemon::presence::keep_present;
+use omnirelay_leadership::campaign::{CampaignSettings, Campaigner};
+use omnirelay_leadership::metrics::LeadershipMetrics;
+use omnirelay_leadership_records::LEADERSHIP;
 use omnirelay_nouns::merge::RecordMergers;
+use omnirelay_peer_records::PEER;
+use omnirelay_peer_records::merge::PeerMerger;
+use omnirelay_peer_records::presence::{Presence, PresenceSettings};
+use omnirelay_peers::keep_present::keep_present;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::follow_log;
+use omnirelay_restoration::RecordRestorer;
+use omnirelay_restoration_records::RESTORATION;
 use omnirelay_scripted::Scripted;
 use omnirelay_store::{Kind, Retention};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
@@ -60,7 +60,8 @@ impl Node {
     /// Starts a node, or starts it again: with the same id and secret.
     pub fn start(id: &str, mesh: &Mesh, seed: u64) -> Self {
         let link = Arc::new(Scripted(Link::new(Arc::clone(&mesh.server), seed)));
-        let restored = [parts::peers::PART, parts::leaders::PART].map(|part| part.kinds.restored.to_vec());
+        let restored =
+            [omnirelay_peers::KINDS, omnirelay_leadership::KINDS].map(|kinds| kinds.restored.to_vec());
         let registry = Registry::new(id, link.clone(), &MIRRORED).claiming(&[RESTORATION]);
         let registry = Arc::new(registry.restoring(restored.to_vec(), SESSION_TTL));
         let presence = Presence::new(registry.clone(), presence_settings(id), profile());

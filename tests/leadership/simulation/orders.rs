@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_daemon::objects::leaders::Leaders;
-use omnirelay_daemon::objects::peers::Peers;
 use omnirelay_identity::caller::{Caller, Protocol, RequestId, Scopes};
+use omnirelay_leadership::Leaders;
+use omnirelay_peers::Peers;
 use omnirelay_registry::Registry;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::time::Instant;

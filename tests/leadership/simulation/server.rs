@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_core::time::Millis;
-use omnirelay_daemon::objects::peers::{PEER, node_of_session};
+use omnirelay_peer_records::{PEER, node_of_session};
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_scripted::{Answer, Answered, Call, Script};
 use omnirelay_store::{

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use omnirelay_daemon::objects::leaders::campaign::Campaigner;
-use omnirelay_daemon::objects::peers::session_id;
 use omnirelay_decisions::lease::Standing;
+use omnirelay_leadership::campaign::Campaigner;
+use omnirelay_leadership_records::ScopeFences as _;
+use omnirelay_peer_records::session_id;
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::{Act, Authority, Plan};
 use omnirelay_sdk::gate::FencingGate;

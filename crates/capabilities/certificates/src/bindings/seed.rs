@@ -1,0 +1,139 @@
+//! Bindings that the configuration of a daemon names: entered into the registry once, and never again.
+//!
+//! With the binding, in the same commit, it is noted that this principal was seeded. That note outlives the binding: what
+//! an operator has changed or deleted stays as it was left, whatever files say and however often daemons start. Only where
+//! the registry has lost the note with the binding, as with an empty store, both are entered anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use omnirelay_identity::bound::Given;
+use omnirelay_identity::caller::Scopes;
+use omnirelay_identity::host_door::HostDoor;
+use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_registry::Registry;
+use omnirelay_registry::act::{Act, Authority, Reader};
+use omnirelay_registry::audit_record::own_body;
+use omnirelay_restoration_records::is_over;
+use omnirelay_store::{CommitError, Kind, RecordId, Write};
+use omnirelay_wire::pb::omnirelay::store::v1::{BindingSeedValue, BindingValue};
+use prost::Message as _;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{BINDING, BINDINGS_MAX, binding_id};
+
+/// Records of who was seeded; the key is the principal.
+pub const BINDING_SEED: Kind = Kind::of("binding-seed");
+
+/// How long after a failure it is tried again.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// Enters what the configuration names, as soon as the mesh has an authority.
+pub struct Seeds {
+    pub registry: Arc<Registry>,
+    pub trust: Arc<Trust>,
+    pub door: Arc<HostDoor>,
+    pub seeds: Vec<Given>,
+}
+
+impl Seeds {
+    /// What the configuration of this daemon gives to a principal at this node alone: as long as it is certain that the mesh has no
+    /// authority, and where this node may not enter it, at most `mesh.operate`. Else the registry says what holds.
+    pub fn granted(&self, principal: &str) -> Scopes {
+        let Some(seed) = self.seeds.iter().find(|seed| seed.principal == principal) else {
+            return Scopes::NONE;
+        };
+        match self.trust.has_authority() {
+            HasAuthority::No => seed.scopes,
+            HasAuthority::Yes if self.door.is_narrow() && !self.is_entered(seed) => {
+                self.door.configured(seed.scopes)
+            }
+            HasAuthority::Yes | HasAuthority::Unknown => Scopes::NONE,
+        }
+    }
+
+    /// Whether an issuer, which has the same in its configuration, has entered it.
+    fn is_entered(&self, seed: &Given) -> bool {
+        self.registry.view().get(&RecordId::new(BINDING_SEED, &*seed.principal)).is_some()
+    }
+
+    /// Does so for ever: a store may begin anew.
+    pub async fn run(self: Arc<Self>) {
+        let trust = self.trust.clone();
+        let sense = move |view: &omnirelay_registry::view::View| (view.head().epoch, trust.has_authority());
+        self.registry.react(sense, || self.look()).await;
+    }
+
+    async fn look(&self) -> Option<Instant> {
+        if self.trust.has_authority() != HasAuthority::Yes {
+            return None;
+        }
+        // What the registry has lost is put back first, by whoever knows it.
+        let view = self.registry.view();
+        if !is_over(view, view.head().epoch) {
+            return Some(Instant::now() + AGAIN);
+        }
+        let mut again = None;
+        // Where records are signed, what this file names is for issuers to enter.
+        let mine = self.seeds.iter().filter(|seed| self.registry.may_write(&binding_id(&seed.principal)));
+        for seed in mine {
+            match self.enter(seed).await {
+                Ok(true) => {
+                    info!(principal = seed.principal, scopes = %seed.scopes, "binding of the configuration entered");
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(
+                        principal = seed.principal,
+                        error, "binding of the configuration not entered; it is tried again"
+                    );
+                    again = Some(Instant::now() + AGAIN);
+                }
+            }
+        }
+        again
+    }
+
+    /// Enters one, unless that was done before; whether its binding is new.
+    async fn enter(&self, seed: &Given) -> Result<bool, CommitError> {
+        let act = Act::new("bindings.seed", [BINDING, BINDING_SEED], Authority::Unfenced);
+        let act = Act { tries: 5, ..act };
+        let done = self.registry.act::<_, CommitError, _>(&act, async |reader: Reader<'_>| {
+            let (noted, binding) =
+                (RecordId::new(BINDING_SEED, &*seed.principal), binding_id(&seed.principal));
+            if reader.get(&noted).is_some() {
+                return Ok(None);
+            }
+            let node_id = self.registry.node_id();
+            let put = |id: &RecordId, value: Vec<u8>| Write::Put {
+                id: id.clone(),
+                value: Bytes::from(value),
+                group: None,
+            };
+            let note = BindingSeedValue { node_id: node_id.to_owned(), unknown_fields: Default::default() }
+                .encode_to_vec();
+            let mut writes = vec![put(&noted, note)];
+            let has_room = self.registry.view().list(&BINDING).records.len() < BINDINGS_MAX;
+            let is_new = reader.get(&binding).is_none() && has_room;
+            let mut changes = vec!["seeded: false -> true".to_owned()];
+            if is_new {
+                let scopes = seed.scopes.iter().map(|scope| scope.word().to_owned()).collect();
+                writes.push(put(
+                    &binding,
+                    BindingValue { scopes, unknown_fields: Default::default() }.encode_to_vec(),
+                ));
+                changes.push(format!("scopes: none -> {}", seed.scopes));
+            }
+            let body = own_body(node_id, act.action, binding.to_string(), changes);
+            Ok(Some((reader.plan().write(writes).audit([body]), is_new)))
+        });
+        Ok(done.await?.is_some_and(|(_, is_new)| is_new))
+    }
+}
+
+#[cfg(test)]
+#[path = "seed_test.rs"]
+mod tests;

@@ -1,0 +1,124 @@
+//! How a node stands by its identity: it says so, to its operator and to the others, and looks again by itself where it has none.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use omnirelay_certificate_records::current_authority;
+use omnirelay_core::text::chain;
+use omnirelay_identity::files::LOOK_EVERY;
+use omnirelay_identity::own::IdentityFiles;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::own::Keeper;
+
+/// What a node says to the others of its identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// It has none, in a mesh that has an authority.
+    pub without_identity: bool,
+    /// It has one from files.
+    pub of_files: bool,
+    /// It can issue; without an authority, that it will once it is made.
+    pub issues: bool,
+}
+
+impl Standing {
+    /// What a node says before it has seen an authority: that it issues where it has a secret, or makes both itself, so that it
+    /// need not say so a moment after it was entered.
+    pub fn at_start(files: &IdentityFiles, makes_authority: bool) -> Self {
+        Self { issues: files.has_secret() || makes_authority, ..Self::default() }
+    }
+}
+
+/// Tells the others.
+pub type Say = Box<dyn Fn(Standing) + Send + Sync>;
+
+/// What is wrong with the identity of a node, as it was found last.
+#[derive(Default)]
+pub struct Lacking {
+    /// Why what is kept of it cannot be read.
+    unread: Mutex<Option<String>>,
+    /// `None`: nothing yet.
+    said: Mutex<Option<Standing>>,
+    say: Option<Say>,
+}
+
+impl Lacking {
+    /// Nothing is wrong yet; what is found is told by `say`, where it is another thing than before.
+    pub fn saying(say: Say) -> Self {
+        Self { say: Some(say), ..Self::default() }
+    }
+
+    /// Why what is kept of the identity cannot be read, and that it is looked at again; `None`: it can, or nothing is kept.
+    pub fn unread(&self) -> Option<String> {
+        let every = humantime::format_duration(LOOK_EVERY);
+        let why = self.reason();
+        why.as_ref().map(|why| {
+            format!("the identity of this node cannot be read, and is looked at again every {every}: {why}")
+        })
+    }
+
+    fn reason(&self) -> MutexGuard<'_, Option<String>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what came of reading it.
+    pub(super) fn note(&self, failed: Option<&dyn std::error::Error>) {
+        *self.reason() = failed.map(chain);
+    }
+}
+
+impl Keeper {
+    /// As [`Keeper::look`], of a node that may have no identity.
+    pub(super) async fn look_and_say(&self) -> Option<Instant> {
+        self.read_again();
+        let again = self.look().await;
+        self.say_standing();
+        let soon = self.lacking.unread().map(|_| Instant::now() + LOOK_EVERY);
+        again.into_iter().chain(soon).min()
+    }
+
+    /// Reads the identity that could not be read, unless another has been issued meanwhile.
+    fn read_again(&self) {
+        if self.lacking.unread().is_none() {
+            return;
+        }
+        if self.trust.current().own.is_some() {
+            return self.lacking.note(None);
+        }
+        match self.files.identity() {
+            Ok(identity) => {
+                info!("identity of this node can be read again");
+                self.lacking.note(None);
+                if self.provision.is_of_mesh() {
+                    self.trust.update(|trusted| trusted.own = identity.map(std::sync::Arc::new));
+                }
+            }
+            Err(error) => self.lacking.note(Some(&error)),
+        }
+    }
+
+    /// Tells the others how this node stands, where that is another thing than it said last.
+    fn say_standing(&self) {
+        let Some(say) = &self.lacking.say else { return };
+        let authority = current_authority(self.registry.view());
+        let has_own = self.trust.current().own.is_some();
+        let issues = match &authority {
+            Some(authority) => self.signer.can_issue(authority),
+            None => Standing::at_start(&self.files, self.makes_authority).issues,
+        };
+        // Whoever can issue is about to have one.
+        let without_identity = !has_own && authority.is_some() && !issues;
+        let of_files = has_own && !self.provision.is_of_mesh();
+        let now = Standing { without_identity, of_files, issues };
+        let mut said = self.lacking.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said == Some(now) {
+            return;
+        }
+        if now.without_identity && said.is_none_or(|said| !said.without_identity) {
+            warn!("this node has no certificate of the mesh: it leads nothing and gets no shards");
+        }
+        *said = Some(now);
+        say(now);
+    }
+}

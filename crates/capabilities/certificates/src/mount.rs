@@ -1,0 +1,496 @@
+//! Mounts certificates: issues them where the node can, keeps its own, and has others judged by them.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use omnirelay_certificate_records::{AUTHORITY, CERTIFICATE, JOIN_POLICY, JOIN_TOKEN, REVOCATION};
+use omnirelay_certificate_records::{has_authority, revocations_number};
+use omnirelay_core::spiffe::Holder;
+use omnirelay_identity::federation::Federations;
+use omnirelay_identity::files::LOOK_EVERY;
+use omnirelay_identity::provided::Provider;
+use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_node::readiness::item;
+use omnirelay_node::{Kinds, Mount, NodeError, Phase, PortName};
+use omnirelay_peer_records as peers;
+use omnirelay_peer_records::presence::Presence;
+use omnirelay_pki::certificate::Names;
+use omnirelay_pki::request::is_dns_name;
+use omnirelay_registry::Registry;
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::view::View;
+use omnirelay_settings::Config;
+use omnirelay_store::redis::url::Address;
+use omnirelay_store::redis::users::node_user;
+use omnirelay_store::{Credentials, RecordId};
+use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver};
+use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
+use omnirelay_wire::pb::omnirelay::security::v1::certificate_service_server::CertificateServiceServer;
+use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::EnrollmentServiceServer;
+use omnirelay_wire::pb::omnirelay::security::v1::issuer_secret_service_server::IssuerSecretServiceServer;
+use omnirelay_wire::pb::omnirelay::security::v1::revocation_exchange_service_server::RevocationExchangeServiceServer;
+use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServiceServer;
+use tokio::time::Instant;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::administrators::nobody_left;
+use crate::bearer::Callers;
+use crate::bindings::seed::BINDING_SEED;
+use crate::exchange::Exchange;
+use crate::issuers;
+use crate::issuers::IssuerTroubles;
+use crate::lacking::{Lacking, Say};
+use crate::metrics::IdentityMetrics;
+use crate::operator::{OPERATOR, OperatorKeeper};
+use crate::own::{Expiries, Keeper, MOVE_WITHIN};
+use crate::record_issuers::MeshIssuers;
+use crate::record_keeper::RecordKeeper;
+use crate::revocation_merge::RevocationMerger;
+use crate::seal_keys;
+use crate::signer::Signer;
+use crate::store_rights::{KnownKinds, StoreRights};
+use crate::store_users::StoreUsers;
+use crate::token_epochs::TokenEpochs;
+use crate::unproven_leaders::UnprovenLeaders;
+use crate::{
+    Certificates, EndSession, Enrollment, Gate, IssuingGate, KnownCredentials, Others, SecretTaker,
+    StoreAccess,
+};
+
+/// How often a host looks whether it is an issuer: who puts the secret back waits for that.
+const SECRET_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How many nodes at a time are remembered to judge by an older list.
+const BEHIND_MAX: usize = 64;
+/// How many nodes that cannot prove who they are are named.
+const STRANGERS_NAMED_MAX: usize = 10;
+
+pub const KINDS: Kinds = Kinds {
+    mirrored: &[AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY],
+    signed: &[AUTHORITY, JOIN_TOKEN, JOIN_POLICY],
+    // Where tokens and the policy are signed they stay known, as the authority does, whatever the store has.
+    restored: &[
+        RestoredKind::of(CERTIFICATE, RestoredBy::Furthest),
+        RestoredKind::of(JOIN_POLICY, RestoredBy::Furthest),
+        RestoredKind::of(JOIN_TOKEN, RestoredBy::Furthest),
+        // By whoever can issue, and by each daemon that has them on its disk.
+        RestoredKind::of(AUTHORITY, RestoredBy::ItsPart),
+        RestoredKind::of(REVOCATION, RestoredBy::ItsPart),
+    ],
+    ..Kinds::NONE
+};
+
+/// Keeps who the node is and whom it trusts; has revocations handed to other nodes, and taken from them.
+fn exchange(node: &mut Mount, keeper: Arc<Keeper>) {
+    let kept = keeper.clone();
+    node.run(Phase::End, async move { kept.run().await });
+    let taker = SecretTaker { keeper: keeper.clone(), keys: Mutex::default() };
+    node.serve(PortName::Mesh, IssuerSecretServiceServer::new(taker));
+    let exchange = Arc::new(Exchange { keeper, transport: node.transport.clone() });
+    let (tell, mut told) = tokio::sync::mpsc::channel::<String>(BEHIND_MAX);
+    // Whoever is left out is greeted again.
+    node.transport.tell_who_is_behind(move |node| drop(tell.try_send(node.to_owned())));
+    let (offers, brings) = (exchange.clone(), exchange.clone());
+    node.run(Phase::Withdraw, async move { offers.run().await });
+    node.run(Phase::Withdraw, async move {
+        while let Some(node) = told.recv().await {
+            brings.bring_up(&node).await;
+        }
+    });
+    node.serve(PortName::Mesh, RevocationExchangeServiceServer::from_arc(exchange));
+}
+
+/// Has certificates judged by what the configuration and the registry say.
+fn judge(trust: &Trust, config: &Config, registry: &Arc<Registry>) {
+    trust.update(|trusted| {
+        trusted.cluster.clone_from(&config.node.cluster);
+        trusted.pins = Arc::new(config.mesh.pins());
+    });
+    // The registry has records judged by the trust, and neither is to keep the other.
+    let registry = Arc::downgrade(registry);
+    trust.ask(move || registry.upgrade().map_or(HasAuthority::Unknown, |registry| has_authority(&registry)));
+}
+
+/// Mounts certificates. Others are told by `presence` how the node stands by its own; users of the store may write `kinds`.
+pub fn mount(node: &mut Mount, presence: &Arc<Presence>, kinds: KnownKinds) -> Result<(), NodeError> {
+    let (registry, trust, config) = (node.registry.clone(), node.trust.clone(), node.config.clone());
+    // The registry asks the signer as well, and neither is to keep the other.
+    let known = Arc::downgrade(&registry);
+    let naming = move |refused| match known.upgrade() {
+        Some(registry) => issuers::named(&registry, refused),
+        None => refused,
+    };
+    let signer = Arc::new(Signer::new(node.identity_files.clone(), trust.clone()).naming(naming));
+    judge(&trust, &config, &registry);
+    judge_nodes(node);
+    let keeper = Keeper {
+        registry: registry.clone(),
+        signer: signer.clone(),
+        trust: trust.clone(),
+        files: node.identity_files.clone(),
+        provision: node.provision.clone(),
+        node: Holder::Node {
+            cluster: config.node.cluster.clone(),
+            role: config.node.role.clone(),
+            node: registry.node_id().to_owned(),
+        },
+        names: names(&config, node.addresses.host),
+        others: others(&registry),
+        transport: Some(node.transport.clone()),
+        is_entered: is_entered(presence),
+        makes_authority: config.security.make_authority,
+        move_within: MOVE_WITHIN,
+        tried: Default::default(),
+        kept: Default::default(),
+        lacking: Lacking::saying(saying(presence)),
+    };
+    keeper.load();
+    keep_signed_records(node, &signer);
+    let provider = Arc::new(provider(node));
+    node.run(Phase::End, provider.clone().run());
+    federate(node);
+    watch_key_files(node);
+    node.mergers.add(REVOCATION, Arc::new(RevocationMerger { signer: signer.clone() }));
+    let keeper = Arc::new(keeper);
+    tell(node, &keeper, provider)?;
+    exchange(node, keeper);
+    if let Some(files) = node.identity_files.operator.clone() {
+        let (registry, signer, is_entered) = (registry.clone(), signer.clone(), is_entered(presence));
+        let (known, bound) = (registry.clone(), RecordId::new(BINDING_SEED, format!("operator:{OPERATOR}")));
+        let may_begin = Box::new(move || is_entered() && known.view().get(&bound).is_some());
+        let keeper = OperatorKeeper { registry, signer, files, may_begin };
+        node.run(Phase::End, async move { keeper.run().await });
+    }
+    let tokens = TokenEpochs { registry: registry.clone(), signer: signer.clone(), met: Mutex::default() };
+    node.run(Phase::End, tokens.run());
+    let store = Arc::new(store_access(&config, node.registry.node_id(), kinds));
+    keep_store_users(node, &signer, &store);
+    tell_store_credentials(node, &store);
+    let certificates = Arc::new(Certificates {
+        registry,
+        signer,
+        trust,
+        transport: Some(node.transport.clone()),
+        cluster: config.node.cluster.clone(),
+        store,
+        end_session: end_session(&node.registry),
+        policy: config.security.join_policy.clone(),
+        gate: Gate::default(),
+        issuing: IssuingGate::default(),
+        joining: tokio::sync::Mutex::default(),
+    });
+    serve(node, certificates);
+    Ok(())
+}
+
+/// The fingerprints of the seal keys that the authority of the mesh vouches for to be a node's.
+pub fn vouched_seal_keys(node: &Mount) -> Box<dyn Fn(&str) -> Vec<String> + Send + Sync> {
+    let (registry, trust) = (node.registry.clone(), node.trust.clone());
+    let cluster = node.config.node.cluster.clone();
+    Box::new(move |of| {
+        let trusted = trust.current();
+        seal_keys::of_node(registry.view(), trusted.bundle.as_ref(), &trusted.revocations, &cluster, of)
+    })
+}
+
+/// Says who was put out and can still use the store as this node does.
+fn tell_store_credentials(node: &mut Mount, store: &Arc<StoreAccess>) {
+    let (known, access, credentials) = (node.registry.clone(), store.clone(), KnownCredentials::default());
+    node.readiness.add(move || {
+        let told = credentials.to(&known, &access).map(|who| {
+            format!(
+                "{who} was put out of the mesh and knows the credentials of the store that this node uses"
+            )
+        });
+        vec![item("store-credentials", false, told)]
+    });
+}
+
+fn serve(node: &mut Mount, certificates: Arc<Certificates>) {
+    let enrollment = EnrollmentServiceServer::new(Enrollment(certificates.clone()));
+    let callers = TokenServiceServer::new(Callers(certificates.clone()));
+    let certificates = CertificateServiceServer::from_arc(certificates);
+    node.serve(PortName::Control, certificates.send_compressed(Gzip).accept_compressed(Gzip));
+    node.serve(PortName::Control, callers.send_compressed(Gzip).accept_compressed(Gzip));
+    node.serve(PortName::Control, enrollment.send_compressed(Gzip).accept_compressed(Gzip));
+}
+
+/// Has records of who may do what judged by whether an issuer has signed them, and puts them right.
+fn keep_signed_records(node: &mut Mount, signer: &Arc<Signer>) {
+    let cluster = node.config.node.cluster.clone();
+    let issuers = MeshIssuers { cluster, trust: node.trust.clone(), signer: signer.clone() };
+    node.registry.view().sign_by(issuers.signing());
+    let (registry, files) = (node.registry.clone(), node.identity_files.clone());
+    let keeper =
+        RecordKeeper { registry: registry.clone(), signer: signer.clone(), files, seen: Mutex::default() };
+    keeper.load();
+    narrow_door(node);
+    let keeper = Arc::new(keeper);
+    let asked = keeper.clone();
+    node.readiness.add(move || {
+        vec![
+            item("signed-records", false, asked.trouble()),
+            item("unsigned-records", false, unsigned_records(&registry)),
+        ]
+    });
+    let kept = keeper.clone();
+    node.run(Phase::End, async move { keeper.run().await });
+    node.run(Phase::End, async move { kept.keep().await });
+}
+
+/// Has those who are on this host do no more than what concerns it, where others administer the mesh.
+fn narrow_door(node: &mut Mount) {
+    let (registry, grants, files) = (node.registry.clone(), node.grants.clone(), node.identity_files.clone());
+    // The registry keeps neither.
+    let known = Arc::downgrade(&registry);
+    let seen = Mutex::new(None);
+    let administers = move || {
+        let Some(registry) = known.upgrade() else { return true };
+        let view = registry.view();
+        let now = (files.secret_stamp(), view.changed(&AUTHORITY), view.demands_signatures());
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*seen {
+            Some((of, administers)) if *of == now => *administers,
+            Some(_) | None => {
+                let administers = registry.may_write(&RecordId::new(JOIN_POLICY, "mesh"));
+                *seen = Some((now, administers));
+                administers
+            }
+        }
+    };
+    let administers = Arc::new(administers);
+    let asked = administers.clone();
+    grants.door.ask(move || asked());
+    let look = move || {
+        if grants.door.administers(administers()) {
+            grants.tell();
+        }
+    };
+    look();
+    node.run(Phase::End, async move {
+        let sense = |view: &View| (view.changed(&AUTHORITY), view.demands_signatures());
+        let look = || {
+            look();
+            // The file with an issuer's secret may come and go.
+            async { Some(Instant::now() + SECRET_LOOK_EVERY) }
+        };
+        registry.react(sense, look).await;
+    });
+}
+
+/// That records need no signature in a mesh that has an authority.
+fn unsigned_records(registry: &Registry) -> Option<String> {
+    let is_open = has_authority(registry) == HasAuthority::Yes && !registry.view().demands_signatures();
+    is_open.then(|| "records of who may do what count without a signature: whoever writes to the store administers the mesh".to_owned())
+}
+
+/// Makes users of the store anew that its server has forgotten, and has them write what they may.
+fn keep_store_users(node: &mut Mount, signer: &Arc<Signer>, store: &StoreAccess) {
+    if store.is_shared {
+        let (registry, cluster) = (node.registry.clone(), node.config.node.cluster.clone());
+        let rights = StoreRights::of(store.kinds.clone());
+        let users = StoreUsers { registry, signer: signer.clone(), cluster, known: Mutex::default(), rights };
+        node.run(Phase::End, async move { users.run().await });
+    }
+}
+
+/// Has nodes judged by whether they can prove who they are, and says which cannot.
+fn judge_nodes(node: &mut Mount) {
+    let (registry, trust) = (node.registry.clone(), node.trust.clone());
+    // The trust asks the registry as well, and neither is to keep the other.
+    let believing = Arc::downgrade(&trust);
+    registry.view().ask_whether_files_are_believed(move || {
+        believing.upgrade().is_some_and(|trust| trust.current().provided.is_some())
+    });
+    let judging = registry.clone();
+    node.readiness.add(move || {
+        let issuers = IssuerTroubles::of(&judging);
+        vec![
+            item("without-identity", false, strangers(&judging)),
+            item("issuers", false, issuers.nobody),
+            item("second-issuer", false, issuers.one_alone),
+            item("administrators", false, nobody_left(judging.view())),
+        ]
+    });
+    let end_session = end_session(&registry);
+    let unproven = UnprovenLeaders { registry, trust, end_session };
+    node.run(Phase::End, async move { unproven.run().await });
+}
+
+/// The nodes that live and cannot prove who they are.
+fn strangers(registry: &Registry) -> Option<String> {
+    let found = peers::unproven_and_listed(registry.view());
+    let named = found.iter().take(STRANGERS_NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    let more = found.len().saturating_sub(STRANGERS_NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!found.is_empty()).then(|| {
+        format!("reach the store and have no certificate of the mesh, and so lead nothing, get no shards, and nobody is shown what they \
+             advertise: {named}{more}")
+    })
+}
+
+/// Tells others how the node stands by its identity.
+fn saying(presence: &Arc<Presence>) -> Say {
+    let presence = presence.clone();
+    Box::new(move |standing| {
+        presence.say(|profile| {
+            profile.without_identity = standing.without_identity;
+            profile.identity_of_files = standing.of_files;
+            profile.issues = standing.issues;
+        });
+    })
+}
+
+/// Whether the node is entered in the registry.
+fn is_entered(presence: &Arc<Presence>) -> Box<dyn Fn() -> bool + Send + Sync> {
+    let presence = presence.clone();
+    Box::new(move || presence.is_registered())
+}
+
+/// Counts handshakes that came to nothing.
+struct Refused(Arc<IdentityMetrics>);
+
+impl RequestObserver for Refused {
+    fn finished(&self, _: &FinishedCall<'_>) {}
+
+    fn unshaken(&self, handshake: &FailedHandshake<'_>) {
+        self.0.count_refused(handshake.port, handshake.cause.word());
+    }
+}
+
+/// What says who the node is, where that are files, and whom it believes besides.
+fn provider(node: &Mount) -> Provider {
+    let (files, config) = (node.identity_files.clone(), &node.config);
+    // What is wrong with it was told when it was loaded.
+    let kept = move || files.identity().ok().flatten();
+    let own = (config.node.cluster.as_str(), node.registry.node_id());
+    Provider::open(node.provision.clone(), node.trust.clone(), own, kept)
+}
+
+/// Has nodes of the clusters that are named let in, as their files say, and says what keeps them out.
+fn federate(node: &mut Mount) {
+    let federations = Arc::new(Federations::open(node.federation.clone(), node.trust.clone()));
+    let asked = federations.clone();
+    node.readiness.add(move || vec![item("federation", false, asked.trouble())]);
+    node.run(Phase::End, federations.run());
+}
+
+/// Says what is wrong with the identity, what leaves the host in plaintext, and when certificates end.
+fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Result<(), NodeError> {
+    let (asked, of_files, plaintext) = (keeper.clone(), provider.clone(), node.config.plaintext());
+    let plaintext = (!plaintext.is_empty()).then(|| format!("others can read: {}", plaintext.join(", ")));
+    node.readiness.add(move || {
+        let trouble = match of_files.is_of_mesh() {
+            true => asked.lacking.unread().or_else(|| asked.trouble()).or_else(|| of_files.failure()),
+            false => of_files.trouble(),
+        };
+        let is_nobody = of_files.is_missing() || asked.lacking.unread().is_some();
+        vec![
+            // Others are not to count on a node that is nobody.
+            item("identity", is_nobody, trouble),
+            item("plaintext", false, plaintext.clone()),
+        ]
+    });
+    let (counted, metrics) = (keeper.clone(), Arc::new(IdentityMetrics::new(node.metrics.all())?));
+    node.observe(Arc::new(Refused(metrics.clone())));
+    let (judging, revoked) = (node.trust.clone(), node.registry.clone());
+    node.metrics.before_scrape(move || {
+        let Expiries { node, issuer, root, begins, behind } = counted.expiries();
+        let behind = if provider.is_of_mesh() { behind } else { provider.is_behind() };
+        metrics.read([("node", node), ("issuer", issuer), ("root", root)], begins, behind);
+        metrics.read_revocations(judging.current().revocations.number(), revocations_number(&revoked));
+    });
+    Ok(())
+}
+
+/// Looks now and then who may read the files of private keys, and tells of those that everybody may.
+fn watch_key_files(node: &mut Mount) {
+    let (config, open) = (node.config.clone(), Arc::new(Mutex::new(Vec::<String>::new())));
+    let known = open.clone();
+    node.readiness.add(move || {
+        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let told =
+            (!known.is_empty()).then(|| format!("open to everybody of the host: {}", known.join(", ")));
+        vec![item("key-files", false, told)]
+    });
+    node.run(Phase::End, async move {
+        loop {
+            let looking = config.clone();
+            // Files may be far away. What panics there is told by the runtime.
+            let looked = tokio::task::spawn_blocking(move || looking.open_key_files()).await;
+            if let Ok(looked) = looked {
+                let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+                for file in looked.iter().filter(|file| !open.contains(file)) {
+                    tracing::warn!(file, "private key is open to everybody of this host; chmod o= it");
+                }
+                *open = looked;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    });
+}
+
+/// The control ports of other nodes that live, as the registry has them.
+fn others(registry: &Arc<Registry>) -> Others {
+    let registry = registry.clone();
+    Box::new(move |max| issuers::others(&registry, max))
+}
+
+/// Where the registry is, and by what this daemon uses it. What cannot be read was refused when the store was opened.
+fn store_access(config: &Config, node_id: &str, kinds: KnownKinds) -> StoreAccess {
+    let Ok(Some((url, options))) = config.store.redis() else { return StoreAccess::of_this_host() };
+    let is_here = |address: &Address| match address.host.parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback() || ip.is_unspecified(),
+        Err(_) => address.host == "localhost",
+    };
+    let username = options.username.or_else(|| url.username.clone());
+    let password = options.password.or_else(|| url.password.clone());
+    let own = node_user(&url.prefix, &config.node.cluster, node_id);
+    let is_given = username.is_some() || password.is_some();
+    let told = JoinStore {
+        sentinel_username: options.sentinel_username.unwrap_or_default(),
+        sentinel_password: options
+            .sentinel_password
+            .map(|password| password.reveal().to_owned())
+            .unwrap_or_default(),
+        leaders_need_replicas: options.leaders_need,
+        needs_certificate: options.tls.cert.is_some(),
+        ..JoinStore::default()
+    };
+    StoreAccess {
+        is_shared: true,
+        is_reachable: !url.addresses().iter().any(is_here),
+        is_own: username.as_ref() == Some(&own),
+        credentials: is_given.then(|| Credentials {
+            username: username.unwrap_or_default(),
+            password: password.map(|password| password.reveal().to_owned()).unwrap_or_default(),
+        }),
+        ca: options.tls.ca,
+        kinds,
+        told: Box::new(move |credentials| JoinStore { url: url.revealing(credentials), ..told.clone() }),
+    }
+}
+
+/// Ends sessions of other nodes.
+fn end_session(registry: &Arc<Registry>) -> EndSession {
+    let registry = registry.clone();
+    Box::new(move |node| {
+        let registry = registry.clone();
+        Box::pin(async move { peers::end_session(&registry, &node).await })
+    })
+}
+
+/// By what clients call the node: its addresses, as far as they are known, and what is configured.
+fn names(config: &Config, listen: IpAddr) -> Names {
+    let advertised = config.mesh.advertise.as_deref().and_then(|address| address.rsplit_once(':'));
+    let configured = config.control.hosts.iter().map(String::as_str).chain(advertised.map(|(host, _)| host));
+    let listen = (!listen.is_unspecified()).then(|| listen.to_string());
+    let mut names = Names::of_this_host();
+    for host in configured.map(str::to_owned).chain(listen) {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.parse::<IpAddr>().is_ok() || is_dns_name(&host.to_ascii_lowercase()) {
+            names.add(host);
+        }
+    }
+    names
+}

@@ -1,0 +1,22 @@
+//! Mounts events: notes what this node lacks and has again, and serves what all capabilities tell.
+
+use std::sync::Arc;
+
+use omnirelay_node::{Mount, Phase, PortName};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::event_service_server::EventServiceServer;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::Events;
+use crate::readiness_changes::Changes;
+
+pub fn mount(node: &mut Mount) {
+    let changes = Arc::new(Changes::default());
+    let (noted, readiness) = (changes.clone(), node.readiness.clone());
+    node.run(Phase::End, async move { noted.follow(&readiness).await });
+    let (cluster, watches_max) = (&node.config.node.cluster, node.config.control.watches_max);
+    let events = Events::new(node.registry.clone(), node.topics.clone(), changes, cluster, watches_max);
+    node.serve(
+        PortName::Control,
+        EventServiceServer::new(events).send_compressed(Gzip).accept_compressed(Gzip),
+    );
+}

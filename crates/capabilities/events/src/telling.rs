@@ -1,0 +1,151 @@
+//! What is told: what happened, as an event of `CloudEvents` 1.0.
+
+use std::sync::Arc;
+
+use omnirelay_nouns::feed::{Frame, Noun, Shown};
+use omnirelay_nouns::timestamp;
+use omnirelay_nouns::topic::{Teller, Told, Topic};
+use omnirelay_registry::audit_record::cause_of;
+use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
+use omnirelay_registry::watch::Step;
+use omnirelay_store::Kind;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
+
+use super::request::Wanted;
+use crate::readiness_changes::Change;
+
+/// What stands before the type of every event.
+pub const TYPE: &str = "omnirelay.";
+/// The topic of the stream itself.
+pub const STREAM: &str = "events";
+/// The topics of what a daemon lacks or has again: its store, or anything else it needs.
+pub const DAEMON: &[(&str, &[&str])] = &[("store", NEEDS), ("node", NEEDS)];
+const NEEDS: &[&str] = &["degraded", "recovered"];
+/// The needs that are about the store.
+const OF_STORE: &[&str] = &["store", "store-room", "store-settings", "store-sentinels", "history"];
+
+/// The registry as one watcher of events is told of it.
+pub struct Telling {
+    wanted: Arc<Wanted>,
+    /// As `wanted.topics`.
+    tellers: Vec<Box<dyn Teller>>,
+    /// Of what is registered.
+    source: String,
+    /// Whether the caller may read the audit trail.
+    sees_audit: bool,
+}
+
+impl Telling {
+    /// `source` is whose events they are.
+    pub fn new(wanted: Arc<Wanted>, source: String, sees_audit: bool) -> Self {
+        let tellers = wanted.topics.iter().map(|topic| topic.teller()).collect();
+        Self { wanted, tellers, source, sees_audit }
+    }
+
+    /// The kinds of the records that are looked at.
+    pub fn kinds(&self) -> Vec<Kind> {
+        self.wanted.topics.iter().flat_map(|topic| topic.kinds.iter().cloned()).collect()
+    }
+
+    /// Which of its topics tells of a record.
+    fn topic_of(&self, record: &ViewRecord) -> Option<usize> {
+        self.wanted.topics.iter().position(|topic| topic.kinds.contains(&record.record.id.kind))
+    }
+}
+
+impl Noun for Telling {
+    type Event = pb::Event;
+
+    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<pb::Event> {
+        let Some(step) = shown.step() else {
+            // A snapshot is no event: what is there is listed.
+            return shown.record().is_none().then(|| of_stream(&self.source, &frame));
+        };
+        let at = self.topic_of(&step.record)?;
+        let (step, topic) = (step.clone(), self.wanted.topics.get(at)?.clone());
+        let told = self.tellers.get_mut(at)?.event(frame.clone(), shown)?;
+        let cause =
+            self.sees_audit.then(|| cause_of(&step.entry, &step.record.record.id, told.what)).flatten();
+        Some(of_step(&self.source, frame, &step, &topic, told, cause.as_deref()))
+    }
+
+    async fn settled(&self, step: &Step) -> bool {
+        match self.topic_of(&step.record).and_then(|at| self.tellers.get(at)) {
+            Some(teller) => teller.settled(step).await,
+            None => true,
+        }
+    }
+
+    fn begin_look(&mut self) {
+        self.tellers.iter_mut().for_each(|teller| teller.begin_look());
+    }
+}
+
+impl Wanted {
+    /// How many events a change is.
+    pub fn parts(&self, entry: &ViewEntry, change: &ViewChange) -> usize {
+        let topic = self.topics.iter().find(|topic| topic.kinds.contains(&change.after.record.id.kind));
+        topic.map_or(0, |topic| topic.parts(entry, change))
+    }
+}
+
+/// What is the same in all events.
+fn event(source: &str, id: String, topic: &str, what: &str) -> pb::Event {
+    pb::Event {
+        specversion: "1.0".to_owned(),
+        id,
+        source: source.to_owned(),
+        r#type: format!("{TYPE}{topic}.{what}"),
+        datacontenttype: "application/json".to_owned(),
+        ..pb::Event::default()
+    }
+}
+
+fn of_step(
+    source: &str,
+    frame: Frame,
+    step: &Step,
+    topic: &Topic,
+    told: Told,
+    cause: Option<&AuditValue>,
+) -> pb::Event {
+    let subject = step.record.record.id.to_string();
+    let part = if step.part == 0 { String::new() } else { format!("#{}", step.part) };
+    // A record changes once in a commit, whatever else is watched.
+    let id = format!("{}:{}/{subject}{part}", step.cursor.epoch, step.entry.revision);
+    let word = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    pb::Event {
+        subject: Some(subject),
+        time: frame.time,
+        data: Some(told.data),
+        cursor: frame.cursor,
+        actor: cause.and_then(|cause| word(&cause.actor)),
+        action: cause.and_then(|cause| word(&cause.action)),
+        reason: cause.and_then(|cause| word(&cause.reason)),
+        ..event(source, id, topic.name, told.what)
+    }
+}
+
+/// What is to be known of the stream itself: `synced`, `reset` or `progress`.
+pub fn of_stream(source: &str, frame: &Frame) -> pb::Event {
+    pb::Event {
+        cursor: frame.cursor.clone(),
+        reason: Some(frame.reason.clone()).filter(|reason| !reason.is_empty()),
+        // It is given an id with its place.
+        ..event(source, String::new(), STREAM, frame.word())
+    }
+}
+
+/// What a daemon lacks, or has again.
+pub fn of_change(source: &str, node_id: &str, change: &Change) -> pb::Event {
+    let topic = if OF_STORE.contains(&change.item.name.as_str()) { "store" } else { "node" };
+    let what = if change.item.ok { "recovered" } else { "degraded" };
+    let data = pb::EventData { readiness: Some(change.item.clone()), ..pb::EventData::default() };
+    pb::Event {
+        subject: Some(format!("node/{node_id}")),
+        time: Some(timestamp(change.at)),
+        data: Some(data),
+        ..event(source, change.at.to_string(), topic, what)
+    }
+}

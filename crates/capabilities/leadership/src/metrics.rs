@@ -1,0 +1,128 @@
+//! What a node counts of leadership.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use omnirelay_core::scope::ScopeKind;
+use omnirelay_core::time::Millis;
+use omnirelay_node::metrics::registrar::{Registrar as _, level, retain};
+use omnirelay_registry::Registry;
+use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge};
+
+/// What is counted of leadership. Each transition is counted by the daemon that committed it.
+pub struct LeadershipMetrics {
+    transitions: IntCounterVec,
+    elections: HistogramVec,
+    split_brain: IntCounter,
+    led: IntGauge,
+    lease_age: GaugeVec,
+    renewals: IntCounter,
+    lacked: IntCounter,
+    /// What this node leads, and since when.
+    leading: Mutex<Vec<(String, Millis)>>,
+    /// The scopes and leaders that have series of their own.
+    told_apart: Mutex<BTreeSet<(String, String)>>,
+}
+
+/// How many pairs of a scope and a leader have series of their own; what comes beyond is counted as `other`.
+const TOLD_APART_MAX: usize = 1000;
+const OTHER: &str = "other";
+
+impl LeadershipMetrics {
+    /// # Errors
+    /// When two metrics have one name: a mistake in this file.
+    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+        let transitions = all.counters(
+            "mesh_leadership_transitions_total",
+            "Elections and ends of leadership that this daemon committed",
+            &["mesh_scope", "mesh_scope_kind", "mesh_leader", "mesh_transition"],
+        )?;
+        let elections = all.histograms(
+            "mesh_leadership_election_duration_ms",
+            "From when the leader before was last heard of to this node acting in its place, in milliseconds",
+            &["mesh_scope_kind"],
+            &[5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0, 2500.0, 5000.0, 10_000.0],
+        )?;
+        let split_brain = all.counter(
+            "mesh_leadership_split_brain_total",
+            "Commits that were refused because their fence was stale, leases seen with two holders, and scopes seen to be led twice at once or with a smaller token than before",
+        )?;
+        let led = all.gauge("mesh_leadership_scopes_led", "Scopes that this node leads")?;
+        let lease_age = all.seconds_by(
+            "mesh_leadership_lease_age_seconds",
+            "How long this node has led a scope",
+            &["mesh_scope"],
+        )?;
+        let renewals = all.counter(
+            "mesh_leadership_renewals_total",
+            "Renewals of the session that carries all leases of this node",
+        )?;
+        let lacked = all.counter(
+            "mesh_leadership_unconfirmed_total",
+            "How often too few replicas had what was granted, so that leaders were about to end",
+        )?;
+        let (leading, told_apart) = (Mutex::default(), Mutex::default());
+        Ok(Self {
+            transitions,
+            elections,
+            split_brain,
+            led,
+            lease_age,
+            renewals,
+            lacked,
+            leading,
+            told_apart,
+        })
+    }
+
+    /// Counts a transition that this daemon committed.
+    pub fn count_transition(&self, scope: &str, leader: &str, transition: &str) {
+        let mut told_apart = self.told_apart.lock().unwrap_or_else(PoisonError::into_inner);
+        let pair = (scope.to_owned(), leader.to_owned());
+        let known =
+            told_apart.contains(&pair) || told_apart.len() < TOLD_APART_MAX && told_apart.insert(pair);
+        drop(told_apart);
+        let (shown, leader) = if known { (scope, leader) } else { (OTHER, OTHER) };
+        self.transitions.with_label_values(&[shown, ScopeKind::word_of(scope), leader, transition]).inc();
+    }
+
+    /// Notes how long a scope was without a leader before this node acted.
+    pub fn observe_election(&self, kind: &str, took: Duration) {
+        self.elections.with_label_values(&[kind]).observe(took.as_secs_f64() * 1000.0);
+    }
+
+    /// Notes what this node leads, each since when.
+    pub fn set_led(&self, led: Vec<(String, Millis)>) {
+        *self.leading.lock().unwrap_or_else(PoisonError::into_inner) = led;
+    }
+
+    fn retain(&self, is_there: impl Fn(&str) -> bool, is_node: impl Fn(&str) -> bool) {
+        let mut told_apart = self.told_apart.lock().unwrap_or_else(PoisonError::into_inner);
+        retain(&self.transitions, "mesh_scope", |scope| scope == OTHER || is_there(scope));
+        retain(&self.transitions, "mesh_leader", |leader| {
+            leader == OTHER || leader.is_empty() || is_node(leader)
+        });
+        told_apart.retain(|(scope, leader)| is_there(scope) && (leader.is_empty() || is_node(leader)));
+    }
+
+    /// Brings what is read off the registry up to date. Of scopes and nodes that are not there series go.
+    pub fn read(&self, registry: &Registry, is_there: impl Fn(&str) -> bool, is_node: impl Fn(&str) -> bool) {
+        let view = registry.view();
+        if view.is_whole() {
+            self.retain(is_there, is_node);
+        }
+        let leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.led.set(level(leading.len()));
+        self.lease_age.reset();
+        let now = view.now();
+        for (scope, since) in &leading {
+            self.lease_age.with_label_values(&[scope]).set(now.since(*since).as_secs_f64());
+        }
+        let fenced = registry.fences_refused() + view.double_leases() + view.splits_seen();
+        self.split_brain.inc_by(fenced.saturating_sub(self.split_brain.get()));
+        let lacked = registry.confirmations().lacked();
+        self.lacked.inc_by(lacked.saturating_sub(self.lacked.get()));
+        self.renewals.inc_by(registry.held_groups().renewals().saturating_sub(self.renewals.get()));
+    }
+}

@@ -1,0 +1,9 @@
+//! The mesh port: nodes call each other there, and become members by gossip.
+
+pub mod membership;
+pub mod mesh_transport;
+mod mount;
+mod mount_gossip;
+
+pub use mount::mount;
+pub use mount_gossip::mount as mount_gossip;

@@ -1,0 +1,115 @@
+//! What nodes say to each other at the mesh port first: who they are, and which versions they speak.
+
+use std::sync::Arc;
+
+use omnirelay_core::spiffe::Holder;
+use omnirelay_identity::caller::Caller;
+use omnirelay_identity::trust::Trust;
+use omnirelay_node::transport::channel::MeshChannel;
+use omnirelay_node::transport::{Greeted, Transport};
+use omnirelay_nouns::serve;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::mesh::transport::v1 as pb;
+use omnirelay_wire::reasons;
+use pb::mesh_transport_service_client::MeshTransportServiceClient;
+use pb::mesh_transport_service_server::MeshTransportService;
+
+/// The versions of what nodes say to each other that this one speaks.
+pub const VERSIONS: [u32; 2] = [1, 1];
+
+/// Greets others.
+#[derive(Clone)]
+pub struct Greeter {
+    pub node_id: String,
+    pub trust: Arc<Trust>,
+    /// Which start of the node this is, as gossip has it; 0: it does not gossip.
+    pub instance: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// Serves `MeshTransportService`. It holds the transport, which holds what greets, and so not this.
+pub struct MeshTransport {
+    pub own: Greeter,
+    pub transport: Arc<Transport>,
+}
+
+impl Greeter {
+    /// Greets whoever is at the other end.
+    ///
+    /// # Errors
+    /// Why there is nobody, or nobody who speaks a version of this node, in words.
+    pub async fn greet(&self, channel: MeshChannel) -> Result<Greeted, String> {
+        let [version_min, version_max] = VERSIONS;
+        let revocations_number = self.trust.current().revocations.number();
+        let node_id = self.node_id.clone();
+        let hello = pb::HelloRequest { node_id, version_min, version_max, revocations_number };
+        let answer = MeshTransportServiceClient::new(channel).hello(hello).await;
+        let answer = answer.map_err(|status| Fault::from(&status).message)?.into_inner();
+        agree(&answer.node_id, [answer.version_min, answer.version_max]).map_err(|fault| fault.message)?;
+        let pb::HelloResponse { node_id, revocations_number, instance, .. } = answer;
+        Ok(Greeted { node_id, revocations_number, instance })
+    }
+}
+
+impl MeshTransport {
+    async fn answer(&self, caller: &Caller, asked: pb::HelloRequest) -> Result<pb::HelloResponse, Fault> {
+        let shown = caller.certificate.as_ref().map(|certificate| certificate.id.holder());
+        let is_shown =
+            |holder: &Holder| matches!(holder, Holder::Node { node, .. } if *node == asked.node_id);
+        if !shown.is_some_and(is_shown) {
+            let message =
+                format!("the caller says that it is node `{}`, and shows another certificate", asked.node_id);
+            return Err(Fault::new(reasons::INVALID_ARGUMENT, message));
+        }
+        agree(&asked.node_id, [asked.version_min, asked.version_max])?;
+        self.transport.note_revocations(&asked.node_id, asked.revocations_number);
+        let [version_min, version_max] = VERSIONS;
+        Ok(pb::HelloResponse {
+            node_id: self.own.node_id.clone(),
+            version_min,
+            version_max,
+            revocations_number: self.own.trust.current().revocations.number(),
+            instance: (self.own.instance)(),
+        })
+    }
+}
+
+serve! {
+    MeshTransportService for MeshTransport {
+        hello(HelloRequest) -> HelloResponse: |of, caller, asked| of.answer(caller, asked);
+    }
+}
+
+/// That a node which speaks these versions speaks one of ours.
+fn agree(node: &str, [min, max]: [u32; 2]) -> Result<(), Fault> {
+    let [own_min, own_max] = VERSIONS;
+    if min <= own_max && max >= own_min {
+        return Ok(());
+    }
+    let message = format!(
+        "node `{node}` speaks versions {min} to {max} at the mesh port, and this one {own_min} to {own_max}"
+    );
+    Err(Fault::new(reasons::TRANSPORT_VERSION, message).hint("bring the older one up to date"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_nodes_go_on_where_there_is_a_version_that_both_speak() {
+        for (versions, agree_on) in
+            [([1, 1], true), ([1, 4], true), ([0, 1], true), ([2, 3], false), ([0, 0], false)]
+        {
+            let agreed = agree("b", versions);
+            assert_eq!(agreed.is_ok(), agree_on, "{versions:?}");
+            if let Err(fault) = agreed {
+                let named = format!("{} to {}", versions[0], versions[1]);
+                assert!(
+                    fault.message.contains(&named) && fault.message.contains("1 to 1"),
+                    "{}",
+                    fault.message
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Mounts gossip: this node becomes a member once its mesh port is open, and tells what it finds out of others.
+
+use std::sync::Arc;
+
+use omnirelay_gossip::metrics::GossipMetrics;
+use omnirelay_gossip::{Gossip, Says, Seeds};
+use omnirelay_host::chance::random_u64;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::trust::Trust;
+use omnirelay_membership::NodeId;
+use omnirelay_node::readiness::item;
+use omnirelay_node::{MeshPort, Mount, NodeError, OpenMeshPort, Phase, PortName};
+use omnirelay_peer_records as peers;
+use omnirelay_settings::Config;
+use omnirelay_wire::pb::omnirelay::mesh::membership::v1::membership_service_server::MembershipServiceServer;
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+use crate::membership::MembershipPort;
+use crate::mesh_transport::VERSIONS;
+
+/// Mounts membership by gossip; `None`: it is switched off.
+pub fn mount(node: &mut Mount) -> Result<Option<Arc<Gossip>>, NodeError> {
+    let (config, registry, transport) = (node.config.clone(), node.registry.clone(), node.transport.clone());
+    if !config.mesh.gossip.enabled {
+        return Ok(None);
+    }
+    // A name of a node was checked when it was given.
+    let Ok(own) = NodeId::new(registry.node_id()) else { return Ok(None) };
+    let metrics = Arc::new(GossipMetrics::new(node.metrics.all(), config.mesh.gossip.rtt_per_peer)?);
+    let (known, alive, registered) = (registry.clone(), registry.clone(), registry.clone());
+    let is_registered = move |node: &str| peers::is_registered(&registered, node);
+    let seeds = Seeds::new(
+        config.mesh.seeds.clone(),
+        move || peers::others(&known),
+        move || peers::alive(&alive),
+        is_registered,
+    );
+    let gossip = Gossip::new(own, config.mesh.gossip.membership(), transport.clone(), seeds, metrics);
+    let measured = gossip.clone();
+    node.metrics.before_scrape(move || measured.measure());
+    let conflicting = gossip.clone();
+    node.readiness.add(move || {
+        let rival = conflicting.rival().map(|endpoint| {
+            format!("another daemon, at {endpoint}, has the id of this node; give one of them another id")
+        });
+        vec![item("gossip", false, rival)]
+    });
+    node.serve(
+        PortName::Mesh,
+        MembershipServiceServer::new(MembershipPort { gossip: gossip.clone(), transport }),
+    );
+    node.run(Phase::Drain, gossip.clone().run());
+    let (speaks, trust, state) = (gossip.clone(), node.trust.clone(), node.mesh_port.subscribe());
+    let host = node.addresses.host;
+    node.run(Phase::HandOver, async move {
+        let says = Speaker { config, trust, host };
+        says.run(&speaks, state).await;
+    });
+    let tells = gossip.clone();
+    let view = registry.clone();
+    node.run(Phase::End, async move { tells.tell_all(|node| peers::leads(view.view(), node)).await });
+    let leaves = gossip.clone();
+    node.at(Phase::HandOver, async move { leaves.leave().await });
+    Ok(Some(gossip))
+}
+
+/// Says what this node is.
+struct Speaker {
+    config: Arc<Config>,
+    trust: Arc<Trust>,
+    host: std::net::IpAddr,
+}
+
+impl Speaker {
+    /// Begins once the mesh port is open, and says anew what changes.
+    async fn run(&self, gossip: &Gossip, mut state: watch::Receiver<MeshPort>) {
+        let (mut trusted, mut told) = (self.trust.changes(), 0);
+        loop {
+            let open = match &*state.borrow_and_update() {
+                MeshPort::Open(open) => Some(open.clone()),
+                MeshPort::NotEnrolled | MeshPort::Taken(_) => None,
+            };
+            trusted.mark_unchanged();
+            if let Some(open) = open {
+                self.say(gossip, &open);
+            }
+            let implausible = gossip.implausible();
+            if implausible > told && gossip.is_alone() {
+                warn!(
+                    claims = implausible - told,
+                    "nobody is believed: the clock of this host seems to be more than a day behind those of others"
+                );
+            }
+            told = implausible;
+            tokio::select! {
+                changed = state.changed() => if changed.is_err() { return },
+                changed = trusted.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(self.config.mesh.gossip.metadata_refresh_period.0) => {}
+            }
+        }
+    }
+
+    fn say(&self, gossip: &Gossip, open: &OpenMeshPort) {
+        let says = self.says(open);
+        let said = match gossip.has_begun() {
+            true => gossip.say(&says),
+            false => match random_u64() {
+                Ok(seed) => gossip.begin(says, wall_clock::unix(), seed),
+                Err(error) => return error!(%error, "gossip not begun: the system has no chance"),
+            },
+        };
+        if let Err(error) = said {
+            warn!(%error, "gossip says less of this node than it is");
+        }
+    }
+
+    fn says(&self, open: &OpenMeshPort) -> Says {
+        let Config { node, mesh, .. } = &*self.config;
+        let own = self.trust.current().own.clone();
+        Says {
+            role: node.role.clone(),
+            cluster: node.cluster.clone(),
+            region: node.region.clone(),
+            zone: node.zone.clone(),
+            wire_versions: VERSIONS,
+            http3: open.udp.is_some(),
+            endpoint: crate::mount::told(mesh.advertise.as_deref(), open.address, self.host),
+            certificate_not_after: own.map(|own| own.leaf.not_after),
+            pinned: !mesh.pinned_certificates.is_empty(),
+            labels: node.labels.clone(),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The daemon itself: what it says of itself, and the faults that its process serves on demand.
+
+pub mod dev;
+mod mount;
+mod mount_dev;
+pub mod node;
+
+pub use mount::{describer, mount};
+pub use mount_dev::mount as mount_dev;

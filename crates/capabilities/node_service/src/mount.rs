@@ -1,0 +1,70 @@
+//! Mounts what tells of the daemon itself.
+
+use std::sync::Arc;
+
+use omnirelay_certificate_records::revocations_number;
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_gossip::Gossip;
+use omnirelay_gossip::reach::reach;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::trust::HasAuthority;
+use omnirelay_node::readiness::item;
+use omnirelay_node::{MeshPort, Mount, Phase, PortName, let_in};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::node_service_server::NodeServiceServer;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::node::{Enrolment, MeshPortStanding, Node, Revoked};
+
+/// Serves what `own` says.
+pub fn mount(node: &mut Mount, own: Node) {
+    let told = NodeServiceServer::new(own).send_compressed(Gzip).accept_compressed(Gzip);
+    node.serve(PortName::Control, told);
+    let (disk, told) = (node.disk.clone(), node.disk.clone());
+    node.readiness.add(move || vec![item("data-disk", false, told.trouble())]);
+    node.run(Phase::End, async move { disk.watch().await });
+}
+
+/// What says what the daemon is, of whose process it is known whether it is one of `omnirelay up`.
+pub fn describer(node: &Mount, gossip: Option<&Arc<Gossip>>, development: bool) -> Node {
+    let (config, trust) = (node.config.clone(), node.trust.clone());
+    let (judging, registry) = (node.trust.clone(), node.registry.clone());
+    let (port, shown) = (node.mesh_port.subscribe(), node.trust.clone());
+    let (known, transport, gossip) = (node.registry.clone(), node.transport.clone(), gossip.cloned());
+    let (gossiping, disk, certified) = (gossip.clone(), node.disk.clone(), node.trust.clone());
+    Node {
+        registry: node.registry.clone(),
+        readiness: node.readiness.clone(),
+        cluster_id: node.config.node.cluster.clone(),
+        started_at: wall_time(),
+        clock: wall_time,
+        revocations: Box::new(move || Revoked {
+            known: revocations_number(&registry),
+            enforced: judging.current().revocations.number(),
+        }),
+        let_in: Box::new(move || let_in(&config, &trust)),
+        mesh_port: Box::new(move || match &*port.borrow() {
+            MeshPort::Open(_) => MeshPortStanding::Open,
+            MeshPort::NotEnrolled => MeshPortStanding::NotEnrolled,
+            MeshPort::Taken(_) => MeshPortStanding::Taken,
+        }),
+        enrolment: Box::new(move || match (shown.current().own.is_some(), shown.has_authority()) {
+            (true, _) => Enrolment::Certified,
+            (false, HasAuthority::No) => Enrolment::NoAuthority,
+            (false, HasAuthority::Yes | HasAuthority::Unknown) => Enrolment::NotEnrolled,
+        }),
+        reach: Box::new(move || reach(&known, &transport, gossip.as_deref())),
+        gossips: Box::new(move || gossiping.as_ref().is_some_and(|gossip| gossip.has_begun())),
+        development,
+        mesh_wide_settings: node.config.mesh_wide(),
+        disk_free: Box::new(move || disk.free()),
+        certificate_ends: Box::new(move || {
+            let not_after = certified.current().own.as_ref()?.leaf.not_after;
+            Some(Millis(u64::try_from(not_after).unwrap_or_default().saturating_mul(1000)))
+        }),
+    }
+}
+
+/// The time by the clock of the host: the store has not been asked yet when the daemon starts.
+fn wall_time() -> Millis {
+    Millis(whole_ms(wall_clock::unix()))
+}

@@ -1,0 +1,44 @@
+//! How far a peer has come with handing over what it leads and owns.
+
+use omnirelay_nouns::{at_cursor, envelope, head_cursor};
+use omnirelay_peer_records::{check_node_id, not_found, peer_id, session_id};
+use omnirelay_registry::Registry;
+use omnirelay_wire::envelope::Enveloped as _;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+use tonic::Response;
+
+use super::{HeldByPeers, pb};
+
+/// Says what a peer still leads and owns, and what keeps it there.
+pub async fn get(
+    registry: &Registry,
+    held: &HeldByPeers,
+    request: pb::GetDrainRequest,
+) -> Result<Response<pb::GetDrainResponse>, Fault> {
+    check_node_id(&request.node_id)?;
+    registry.ready_for(&request.min_revision).await?;
+    let view = registry.view();
+    let record = registry.find(&peer_id(&request.node_id)).await?;
+    let record = record.ok_or_else(|| not_found(&request.node_id))?;
+    let cursor = head_cursor(view);
+    let value = record.value::<PeerValue>().unwrap_or_default();
+    let leads: Vec<String> = {
+        let tenancy = view.tenancy();
+        tenancy.held_by(&session_id(&request.node_id)).into_iter().map(|lease| lease.scope.clone()).collect()
+    };
+    let remaining = (held.scopes)(view, &request.node_id, leads);
+    let shards = (held.shards)(view, &request.node_id);
+    let envelope = envelope(registry);
+    let response = pb::GetDrainResponse {
+        cursor: cursor.clone(),
+        node_id: request.node_id,
+        draining: value.draining,
+        drained: remaining.is_empty() && shards.is_empty(),
+        remaining,
+        shards,
+        ..Default::default()
+    }
+    .within(envelope);
+    Ok(at_cursor(response, &cursor))
+}

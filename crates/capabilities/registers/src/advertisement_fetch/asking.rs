@@ -1,0 +1,81 @@
+//! Asking nodes of other meshes, at their control ports, by the roots of their cluster and no others.
+
+use std::fmt;
+use std::time::Duration;
+
+use omnirelay_decisions::exchange::{Digests, PARTS};
+use omnirelay_node::transport::channel::MeshChannel;
+use omnirelay_node::transport::{FederatedPeer, Transport};
+use omnirelay_transport::carrier::Protocol;
+use omnirelay_wire::fault::unanswered;
+use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+use pb::advertisement_exchange_service_client::AdvertisementExchangeServiceClient;
+
+/// How long it may take to compare, a connection included, and to fetch.
+const COMPARE_WITHIN: Duration = Duration::from_secs(4);
+const FETCH_WITHIN: Duration = Duration::from_secs(10);
+/// The longest answer in bytes: a part goes into one, the 256th of 100,000 registers with long descriptions in all letters.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// A way to a node of a federated cluster.
+#[derive(Clone)]
+pub struct Neighbour(FederatedPeer);
+
+impl fmt::Debug for Neighbour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Neighbour").finish_non_exhaustive()
+    }
+}
+
+impl Neighbour {
+    /// The way to whatever node of the cluster is there, or to this one alone.
+    ///
+    /// # Errors
+    /// Why the address is none.
+    pub fn at(
+        control: &str,
+        cluster: &str,
+        node: Option<&str>,
+        transport: &Transport,
+    ) -> Result<Self, String> {
+        transport.federated_peer(control, cluster, node).map(Self)
+    }
+
+    /// By what it is called now; `None`: no connection is open.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.0.used().protocol
+    }
+
+    fn client(&self, within: Duration) -> AdvertisementExchangeServiceClient<MeshChannel> {
+        let client = AdvertisementExchangeServiceClient::new(self.0.channel.clone().within(within));
+        client.max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Asks whether it offers what has this digest, and which nodes there are.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    pub async fn compare(
+        &self,
+        digest: u64,
+        list_nodes: bool,
+    ) -> Result<pb::CompareAdvertisedResponse, String> {
+        let mut client = self.client(COMPARE_WITHIN);
+        let asked = pb::CompareAdvertisedRequest { digest, list_nodes };
+        let answer = client.compare(asked).await.map_err(|status| unanswered(&status))?.into_inner();
+        self.0.offers_http3(answer.http3);
+        Ok(answer)
+    }
+
+    /// Fetches what differs of what is held, from one part on.
+    ///
+    /// # Errors
+    /// As for [`Self::compare`]; that the answer leads nowhere.
+    pub async fn fetch(&self, held: &Digests, from: u32) -> Result<pb::FetchAdvertisedResponse, String> {
+        let mut client = self.client(FETCH_WITHIN);
+        let asked = pb::FetchAdvertisedRequest { parts: held.parts().to_vec(), from };
+        let answer = client.fetch(asked).await.map_err(|status| unanswered(&status))?.into_inner();
+        let leads = answer.next > from && answer.next as usize <= PARTS;
+        if leads { Ok(answer) } else { Err(format!("its answer ends at part {}", answer.next)) }
+    }
+}

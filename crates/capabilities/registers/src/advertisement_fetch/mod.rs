@@ -1,0 +1,371 @@
+//! The exchange of advertisements with federated clusters: fetches what their nodes offer, and keeps it true.
+
+mod asking;
+mod known;
+mod taking;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream;
+use omnirelay_core::text::chain;
+use omnirelay_core::time::Millis;
+use omnirelay_decisions::exchange::{Digests, PARTS, rank};
+use omnirelay_host::chance::random_part;
+use omnirelay_host::wall_clock;
+use omnirelay_identity::federation::{Federation, Named};
+use omnirelay_node::transport::Transport;
+use omnirelay_peer_records as peers;
+use omnirelay_registry::Registry;
+use omnirelay_transport::carrier::Protocol;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer_health::State;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::{HeardMember, PeerHealth};
+use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+use crate::advertisements::Fetches;
+use crate::advertisements::pool::ENTRIES_MAX;
+use crate::fetch_metrics::ExchangeMetrics;
+use asking::Neighbour;
+use known::{Known, Neighbourhood};
+use taking::{Held, Taking};
+
+/// How many nodes of one cluster are asked at a time.
+const ASKED_AT_ONCE: usize = 8;
+/// How many seeds of a cluster are asked at a time.
+const SEEDS_AT_ONCE: usize = 3;
+/// How long all that is asked of one node may take.
+const EXCHANGE_WITHIN: Duration = Duration::from_secs(30);
+/// How many nodes of a mesh may ask one of another: the first does, the others once it has not for some time.
+const STAND_BY: usize = 3;
+/// After so many intervals the next one asks.
+const SILENT_INTERVALS: u32 = 4;
+
+/// What an exchange is made with.
+pub struct ExchangeParts {
+    pub registry: Arc<Registry>,
+    pub transport: Arc<Transport>,
+    pub federation: Federation,
+    pub metrics: ExchangeMetrics,
+}
+
+/// How often it is made, and how long what was fetched lives.
+#[derive(Clone, Debug)]
+pub struct ExchangeSettings {
+    pub every: Duration,
+    /// How long what was fetched lives that nobody confirms.
+    pub ttl: Duration,
+    /// As of the session: how long others get to be heard after a silence of the store.
+    pub grace: Duration,
+    /// Opens the groups of what was fetched.
+    pub secret: String,
+}
+
+/// Fetches what nodes of federated clusters offer.
+pub struct Exchange {
+    parts: ExchangeParts,
+    settings: ExchangeSettings,
+    /// By cluster.
+    known: Mutex<BTreeMap<String, Neighbourhood>>,
+    begun: Instant,
+}
+
+/// One node that it is for this one to ask.
+struct Turn {
+    source: String,
+    known: Known,
+    held: Held,
+}
+
+/// How an exchange with one node ended.
+struct Ended {
+    /// As metrics have it.
+    result: &'static str,
+    changes: usize,
+    /// What of its answers is not taken, in words.
+    untaken: String,
+    /// Until when all that is held of it lives now, by what was done here.
+    kept_until: Option<Millis>,
+}
+
+impl Ended {
+    fn of(result: &'static str) -> Self {
+        Self { result, changes: 0, untaken: String::new(), kept_until: None }
+    }
+}
+
+impl Exchange {
+    /// Nothing is asked until [`Self::run`] is.
+    pub fn new(parts: ExchangeParts, settings: ExchangeSettings) -> Self {
+        Self { parts, settings, known: Mutex::default(), begun: Instant::now() }
+    }
+
+    /// The clusters that are fetched of, as the configuration says now.
+    pub fn fetched(named: &[Named]) -> Vec<String> {
+        let mut clusters: Vec<String> =
+            named.iter().filter(|named| named.is_fetched()).map(|named| named.cluster.clone()).collect();
+        clusters.sort();
+        clusters
+    }
+
+    /// Asks again and again, for ever, those that the configuration names by then.
+    pub async fn run(self: Arc<Self>) {
+        let mut chosen = self.parts.federation.subscribe();
+        loop {
+            let named = chosen.borrow_and_update().clone();
+            let fetched = Self::fetched(&named);
+            self.known().retain(|cluster, _| fetched.contains(cluster));
+            let named = named.iter().filter(|named| named.is_fetched());
+            // Each goes by itself: one that is slow keeps no other one waiting.
+            let all = async {
+                join_all(named.map(|named| self.follow(named))).await;
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                changed = chosen.changed() => if changed.is_err() { return },
+                () = all => {}
+            }
+        }
+    }
+
+    async fn follow(&self, named: &Named) {
+        loop {
+            let (registry, view) = (&self.parts.registry, self.parts.registry.view());
+            if view.head().caught_up && view.silence().is_none() && peers::own_session(registry).is_some() {
+                self.round(named).await;
+            }
+            tokio::time::sleep(self.settings.every.mul_f64(1.0 - 0.2 * random_part())).await;
+        }
+    }
+
+    /// Asks each node of a cluster whose turn it is for this one.
+    async fn round(&self, named: &Named) {
+        let cluster = &named.cluster;
+        self.discover(named).await;
+        let mut held = Held::of_cluster(self.parts.registry.view(), cluster);
+        let count: usize = held.values().map(Held::len).sum();
+        let room = AtomicUsize::new(ENTRIES_MAX.saturating_sub(count));
+        let fetchers = peers::fetchers(&self.parts.registry, cluster);
+        let mut turns = Vec::new();
+        let due = self.of_cluster(cluster, |known| known.due());
+        for (source, known) in due {
+            let held = held.remove(&source).unwrap_or_default();
+            let asked = self.is_turn(&source, &known, &held, &fetchers);
+            self.of_node(cluster, &source, |known| known.asked = asked);
+            if asked {
+                turns.push(Turn { source, known, held });
+            }
+        }
+        let asked = turns.iter().map(|turn| self.exchange_with(cluster, turn, &room));
+        stream::iter(asked).for_each_concurrent(ASKED_AT_ONCE, |asked| asked).await;
+    }
+
+    /// Finds out which nodes of a cluster there are, when nobody has said so for some time.
+    async fn discover(&self, named: &Named) {
+        let Named { cluster, seeds, .. } = named;
+        if !self.of_cluster(cluster, |known| known.wants_list()) {
+            return;
+        }
+        let mut seeds = seeds.clone();
+        fastrand::shuffle(&mut seeds);
+        seeds.truncate(SEEDS_AT_ONCE);
+        let asked = join_all(seeds.iter().map(|seed| async move {
+            let way = Neighbour::at(seed, cluster, None, &self.parts.transport)?;
+            way.compare(0, true).await.map_err(|error| format!("{seed}: {error}"))
+        }));
+        let (mut found, mut failed) = (false, String::new());
+        for answer in asked.await {
+            match answer {
+                Ok(answer) => {
+                    self.of_cluster(cluster, |known| {
+                        known.list(cluster, answer.nodes, &self.parts.transport);
+                    });
+                    found = true;
+                }
+                Err(error) => failed = error,
+            }
+        }
+        if !found && self.of_cluster(cluster, |known| known.note_lost(failed.clone())) {
+            warn!(cluster, error = failed, "no seed of a federated cluster answers");
+        }
+    }
+
+    /// Whether it is for this node to ask: the first of those that fetch of its cluster, by rendezvous, does. The next does once
+    /// what is held was not confirmed for some time, and goes on until somebody else confirms it.
+    fn is_turn(&self, source: &str, known: &Known, held: &Held, fetchers: &[String]) -> bool {
+        let own = self.parts.registry.node_id();
+        let rank = rank(own, fetchers.iter().map(String::as_str), source);
+        let Some(rank) = rank.filter(|rank| *rank < STAND_BY) else { return false };
+        let patience = self.settings.every * SILENT_INTERVALS * u32::try_from(rank).unwrap_or(u32::MAX);
+        let is_silent = self.begun.elapsed() >= patience && self.age(held) >= patience;
+        let is_kept_here = known.kept_until.is_some() && held.until <= known.kept_until;
+        rank == 0 || is_silent || is_kept_here
+    }
+
+    /// For how long nobody has confirmed what is held.
+    fn age(&self, held: &Held) -> Duration {
+        let now = self.parts.registry.view().now();
+        held.confirmed_at.map_or(Duration::MAX, |at| Duration::from_millis(now.0.saturating_sub(at.0)))
+    }
+
+    /// Asks a node what it offers, and takes it over.
+    async fn exchange_with(&self, cluster: &str, turn: &Turn, room: &AtomicUsize) {
+        let source = &turn.source;
+        let ended = timeout(EXCHANGE_WITHIN, self.try_exchange(cluster, turn, room)).await;
+        match ended.unwrap_or_else(|_| Err(format!("not done within {} s", EXCHANGE_WITHIN.as_secs()))) {
+            Ok(Ended { result, changes, untaken, kept_until }) => {
+                self.parts.metrics.count(cluster, result);
+                if changes > 0 {
+                    info!(source, changes, "advertisements of another mesh taken over");
+                }
+                if !untaken.is_empty() && untaken != turn.known.error {
+                    warn!(source, error = untaken, "not all advertisements of another mesh taken over");
+                }
+                self.of_node(cluster, source, |known| {
+                    known.kept_until = kept_until.or(known.kept_until);
+                    known.note_answer(wall_clock::unix(), untaken);
+                });
+            }
+            Err(error) => {
+                self.parts.metrics.count(cluster, "failed");
+                let is_news = self.of_node(cluster, source, |known| known.note_failure(error.clone()));
+                if is_news == Some(true) {
+                    warn!(source, error, "a node of another mesh could not be asked");
+                }
+            }
+        }
+    }
+
+    async fn try_exchange(&self, cluster: &str, turn: &Turn, room: &AtomicUsize) -> Result<Ended, String> {
+        let Turn { source, known, held } = turn;
+        let offered = held.offered();
+        let digests = Digests::of(&offered);
+        let wants_list = self.of_cluster(cluster, |known| known.wants_list());
+        let answer = known.way.compare(digests.whole(), wants_list).await?;
+        if wants_list {
+            self.of_cluster(cluster, |known| known.list(cluster, answer.nodes, &self.parts.transport));
+        }
+        let (group, opened_until, untaken) = (None, None, None);
+        let (exchange, offered) = (self, &offered);
+        let mut taking =
+            Taking { exchange, source, held, offered, room, group, opened_until, changes: 0, untaken };
+        match (answer.ready, answer.same) {
+            (false, _) => return Ok(Ended::of("not_ready")),
+            (true, true) => {}
+            (true, false) => {
+                let mut from = 0;
+                while (from as usize) < PARTS {
+                    let answer = known.way.fetch(&digests, from).await?;
+                    if !answer.ready {
+                        return Ok(Ended::of("not_ready"));
+                    }
+                    taking.take(&answer).await?;
+                    from = answer.next;
+                }
+            }
+        }
+        let result = if taking.changes > 0 { "changed" } else { "same" };
+        let untaken =
+            taking.untaken.map(|(count, why)| format!("{count} of its registers are not taken: {why}"));
+        let (changes, untaken) = (taking.changes, untaken.unwrap_or_default());
+        let kept_until = self.confirm(held).await.max(taking.opened_until);
+        Ok(Ended { result, changes, untaken, kept_until })
+    }
+
+    /// Keeps what was found to be true from running out, and says until when.
+    async fn confirm(&self, held: &Held) -> Option<Millis> {
+        let registry = &self.parts.registry;
+        // What was loaded at the start is confirmed at once.
+        let is_of_before = held.confirmed_at.is_some_and(|at| at < registry.begun_at());
+        if held.groups.is_empty() || self.age(held) < self.settings.every / 2 && !is_of_before {
+            return None;
+        }
+        let groups = held.groups.iter().cloned().collect();
+        match registry.renew_groups(groups, self.settings.grace).await {
+            Ok(renewed) => renewed.into_iter().flatten().min(),
+            Err(error) => {
+                debug!(error = %chain(&error), "advertisements of another mesh not confirmed; trying again");
+                None
+            }
+        }
+    }
+
+    /// The nodes that are known, with how this one has found those that it asks.
+    pub fn members(&self) -> Vec<HeardMember> {
+        let own = self.parts.registry.node_id();
+        let all = self.known();
+        let nodes = all.iter().flat_map(|(cluster, known)| known.nodes().map(move |node| (cluster, node)));
+        let members = nodes.map(|(cluster, (source, known))| {
+            let (state, by) = match (known.asked, known.answered, known.failures) {
+                (true, Some(_), 0) => (State::Alive, Vec::new()),
+                (true, Some(_), _) => (State::Suspect, vec![own.to_owned()]),
+                (true, None, _) | (false, ..) => (State::Unknown, Vec::new()),
+            };
+            HeardMember {
+                node_id: source.clone(),
+                cluster_id: cluster.clone(),
+                endpoint: known.control.clone(),
+                federated: true,
+                health: Some(PeerHealth {
+                    state: state.into(),
+                    by,
+                    heard_at: known.answered_at(),
+                    ..PeerHealth::default()
+                }),
+            }
+        });
+        members.collect()
+    }
+
+    /// What keeps advertisements of other meshes from being fetched; `None`: nothing.
+    pub fn trouble(&self) -> Option<String> {
+        let all = self.known();
+        let told = all.iter().filter_map(|(cluster, known)| {
+            Some(format!("no node of cluster {cluster} answers: {}", known.trouble()?))
+        });
+        Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
+    }
+
+    fn of_cluster<T>(&self, cluster: &str, act: impl FnOnce(&mut Neighbourhood) -> T) -> T {
+        act(self.known().entry(cluster.to_owned()).or_default())
+    }
+
+    fn of_node<T>(&self, cluster: &str, source: &str, act: impl FnOnce(&mut Known) -> T) -> Option<T> {
+        self.of_cluster(cluster, |known| known.get_mut(source).map(act))
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Neighbourhood>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fetches for Exchange {
+    fn states(&self) -> Vec<pb::FederatedClusterState> {
+        let view = self.parts.registry.view();
+        let all = self.known();
+        let states = all.iter().map(|(cluster, known)| {
+            let held = Held::of_cluster(view, cluster);
+            let nodes = known.nodes().map(|(source, known)| pb::FederatedNodeState {
+                source: source.clone(),
+                control: known.control.clone(),
+                asked: known.asked,
+                last_answer_at: known.answered_at(),
+                error: known.error.clone(),
+                failures: known.failures,
+                protocol: known.way.protocol().map(Protocol::word).unwrap_or_default().to_owned(),
+                registers: u32::try_from(held.get(source).map_or(0, Held::len)).unwrap_or(u32::MAX),
+            });
+            pb::FederatedClusterState {
+                cluster: cluster.clone(),
+                error: known.trouble().unwrap_or_default().to_owned(),
+                nodes: nodes.collect(),
+            }
+        });
+        states.collect()
+    }
+}

@@ -1,0 +1,178 @@
+//! How the store is brought to what memory wants.
+
+use std::time::Duration;
+
+use omnirelay_core::text::chain;
+use omnirelay_registry::act::{Act, Authority, Plan, Reader};
+use omnirelay_store::{CommitError, GroupId, GroupRef, Opened, StoreError, Write};
+use omnirelay_wire::reasons::{self, Reason};
+use tokio::time::{Instant, timeout};
+
+use super::memory::{ToWrite, Trail};
+use super::{Pool, Producer};
+use crate::advertisements::{ADVERTISEMENT, advertisement_id};
+
+/// How often a commit is made again whose group had ended.
+const TRIES_MAX: usize = 3;
+/// How long the next session is waited for: a node that is alive has it within a second.
+const SESSION_WAIT: Duration = Duration::from_secs(2);
+
+/// What is written of a producer, and the group that it is bound to.
+type Written = (GroupRef, Vec<ToWrite>);
+
+/// What became of a write.
+pub(super) enum Outcome {
+    Written,
+    /// It was not, or nobody knows; memory still wants it.
+    Unreachable,
+    /// It was not: the node has no session, or this one has ended.
+    SessionOver(Option<GroupRef>),
+    Refused(Refused),
+}
+
+/// Why the store refused.
+pub(super) struct Refused {
+    pub reason: Reason,
+    pub message: String,
+    /// True: whatever is written would be refused.
+    pub concerns_all: bool,
+}
+
+impl Pool {
+    /// As [`Pool::write`]; when the session has ended, in the next one.
+    pub(super) async fn write_soon(
+        &self,
+        producer: &Producer,
+        ids: &[String],
+        trail: Option<&Trail>,
+    ) -> Outcome {
+        match self.write(producer, ids, trail).await {
+            Outcome::SessionOver(ended) if self.next_session(ended.as_ref()).await => {
+                self.write(producer, ids, trail).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Waits for another session than the one that has ended. False: there is none in time, or the store is silent.
+    async fn next_session(&self, ended: Option<&GroupRef>) -> bool {
+        let next = self.registry.look_until_found(|view| match view.silence() {
+            Some(_) => Some(false),
+            // The other daemon keeps it.
+            None if (self.rival)() => Some(false),
+            None => self.session().is_some_and(|session| Some(&session) != ended).then_some(true),
+        });
+        timeout(SESSION_WAIT, next).await.unwrap_or(false)
+    }
+
+    /// Writes these entries of a producer as memory has them by then, in one commit.
+    pub(super) async fn write(
+        &self,
+        producer: &Producer,
+        ids: &[String],
+        mut trail: Option<&Trail>,
+    ) -> Outcome {
+        let _turn = self.turn.lock().await;
+        let Some(session) = self.session() else { return Outcome::SessionOver(None) };
+        let authority = Authority::Session(session.clone());
+        let act = Act { tries: TRIES_MAX, ..Act::new("advertisements.write", [ADVERTISEMENT], authority) };
+        let decide = |reader: Reader<'_>| {
+            match reader.refusal() {
+                Some(CommitError::GroupOver(over)) => {
+                    self.lock().lose_group(producer, over, self.settings.ttl);
+                }
+                // It was written before, and the reply was lost.
+                Some(CommitError::Conflict { .. }) => trail = None,
+                _ => {}
+            }
+            self.plan(producer, ids, trail)
+        };
+        match self.registry.act(&act, decide).await {
+            Ok(Some((_, Some((group, writes))))) => {
+                self.lock().note_written(producer, &group, &writes);
+                Outcome::Written
+            }
+            Ok(_) => Outcome::Written,
+            Err(CommitError::Store(error)) => outcome_of(&error),
+            Err(CommitError::GroupOver(over)) if over == session => Outcome::SessionOver(Some(over)),
+            Err(_) => Outcome::Unreachable,
+        }
+    }
+
+    async fn plan(
+        &self,
+        producer: &Producer,
+        ids: &[String],
+        trail: Option<&Trail>,
+    ) -> Result<Option<(Plan, Option<Written>)>, CommitError> {
+        if !self.take_in_epoch() || self.registry.view().silence().is_some() {
+            return Err(StoreError::Unavailable("it is silent".into()).into());
+        }
+        let group = self.group_of(producer, ids).await?;
+        let written = group.map(|group| (group, self.lock().to_write(producer, ids)));
+        let written = written.filter(|(_, writes)| !writes.is_empty());
+        if written.is_none() && trail.is_none() {
+            return Ok(None);
+        }
+        let node = self.registry.node_id();
+        let plan = Plan::default().audit_under(trail.map(|trail| (trail.key.clone(), trail.body.clone())));
+        let Some((group, writes)) = &written else { return Ok(Some((plan, None))) };
+        let writes = writes.iter().map(|(register, value)| {
+            let id = advertisement_id(node, register, producer.as_str());
+            match value {
+                Some(value) => Write::Put { id, value: value.clone(), group: Some(group.clone()) },
+                None => Write::Delete { id },
+            }
+        });
+        Ok(Some((plan.write(writes), written.clone())))
+    }
+
+    /// The group that a producer's records are bound to, opened if there is none that lives; `None`: there is nothing
+    /// to write of these.
+    async fn group_of(&self, producer: &Producer, ids: &[String]) -> Result<Option<GroupRef>, StoreError> {
+        if self.lock().to_write(producer, ids).is_empty() {
+            return Ok(None);
+        }
+        let view = self.registry.view();
+        let known = self.lock().shelves.get(producer).and_then(|shelf| shelf.group.clone());
+        if let Some(known) = known {
+            if view.is_live(&known) {
+                return Ok(Some(known));
+            }
+            self.lock().lose_group(producer, &known, self.settings.ttl);
+        }
+        // A name of its own for each life: what the old one held is there until it is written under the new one.
+        let id =
+            format!("advertisements/{}/{}/{:x}", self.registry.node_id(), producer.as_str(), view.now().0);
+        let (epoch, ttl) = (view.head().epoch, self.settings.ttl);
+        match self.registry.open_group(epoch, GroupId(id), ttl, &self.settings.secret).await? {
+            Opened::Open(group) => {
+                let mut memory = self.lock();
+                let shelf = memory.shelves.entry(producer.clone()).or_default();
+                shelf.group = Some(group.of.clone());
+                shelf.refreshed = Some(Instant::now());
+                shelf.deadline = Some(group.deadline);
+                Ok(Some(group.of))
+            }
+            Opened::Held { until } => {
+                let what = format!("the group of `{}` is held until {until}", producer.as_str());
+                Err(StoreError::Unavailable(what.into()))
+            }
+        }
+    }
+}
+
+/// What an error of the store means for what was to be written.
+pub(super) fn outcome_of(error: &StoreError) -> Outcome {
+    let refused =
+        |reason, concerns_all| Outcome::Refused(Refused { reason, message: chain(error), concerns_all });
+    match error {
+        StoreError::Unavailable(_)
+        | StoreError::Denied { .. }
+        | StoreError::OutcomeUnknown(_)
+        | StoreError::EpochChanged { .. } => Outcome::Unreachable,
+        StoreError::Full(_) => refused(reasons::STORE_FULL, true),
+        StoreError::Invalid { .. } => refused(reasons::INVALID_ARGUMENT, false),
+        StoreError::Incompatible { .. } => refused(reasons::STORE_INCOMPATIBLE, false),
+    }
+}

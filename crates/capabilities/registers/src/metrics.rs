@@ -1,0 +1,111 @@
+//! What a node counts of its registers and of what is advertised.
+
+use std::sync::Arc;
+
+use omnirelay_core::time::Millis;
+use omnirelay_node::metrics::registrar::{Registrar as _, level};
+use omnirelay_wire::pb::omnirelay::registers::v1::SyncCounts;
+use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
+
+/// How many advertisements a pool shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCounts {
+    /// Of this node.
+    pub local: usize,
+    /// Of other nodes.
+    pub remote: usize,
+    /// Of this node's, those that were not confirmed since it started.
+    pub unverified: usize,
+    /// Of this node's, those that wait for the store.
+    pub deferred: usize,
+}
+
+/// Says how many advertisements the pool shows now.
+pub type CountPool = Arc<dyn Fn() -> PoolCounts + Send + Sync>;
+
+/// What is counted of registers and their advertisements.
+pub struct RegistersMetrics {
+    registers: IntGaugeVec,
+    advertisements: IntGaugeVec,
+    deferred: IntGauge,
+    runs: IntCounterVec,
+    changes: IntCounterVec,
+    last_success: GaugeVec,
+    drift: IntGaugeVec,
+}
+
+impl RegistersMetrics {
+    /// # Errors
+    /// When two metrics have one name: a mistake in this file.
+    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+        let deferred = all.gauge(
+            "omnirelay_advertisements_deferred",
+            "Advertisements of this node that wait for the store",
+        )?;
+        let last_success = all.seconds_by(
+            "omnirelay_resync_last_success_timestamp_seconds",
+            "When the catalogue was last pushed to a pool in full or in part, by the store's clock",
+            &["target"],
+        )?;
+        Ok(Self {
+            registers: all.gauges("omnirelay_registers", "Registers that this node hosts", &["advertise"])?,
+            advertisements: all.gauges(
+                "omnirelay_advertisements",
+                "Advertisements that this node shows, its own (`local`) and those of others",
+                &["origin"],
+            )?,
+            deferred,
+            runs: all.counters(
+                "omnirelay_resync_runs_total",
+                "Runs that pushed the catalogue to a pool, by how they ended",
+                &["target", "result"],
+            )?,
+            changes: all.counters(
+                "omnirelay_resync_changes_total",
+                "What those runs have changed, as the pools say",
+                &["kind"],
+            )?,
+            last_success,
+            drift: all.gauges(
+                "omnirelay_resync_drift",
+                "Advertisements that should go and that no automatic run dares to remove",
+                &["target"],
+            )?,
+        })
+    }
+
+    /// Counts a run that ended as `result`: `success`, `drift` or `failed`.
+    pub fn count_run(&self, target: &str, result: &str) {
+        self.runs.with_label_values(&[target, result]).inc();
+    }
+
+    /// Counts what a run has changed.
+    pub fn count_changes(&self, counts: &SyncCounts) {
+        for (kind, n) in [("added", counts.added), ("updated", counts.updated), ("removed", counts.removed)] {
+            self.changes.with_label_values(&[kind]).inc_by(u64::from(n));
+        }
+    }
+
+    /// Notes when a run succeeded.
+    pub fn set_last_success(&self, target: &str, at: Millis) {
+        self.last_success.with_label_values(&[target]).set(at.0 as f64 / 1000.0);
+    }
+
+    /// Notes how many entries of a pool should go and were left.
+    pub fn set_drift(&self, target: &str, drifted: u32) {
+        self.drift.with_label_values(&[target]).set(i64::from(drifted));
+    }
+
+    /// Notes how many registers this node hosts, advertised and not.
+    pub fn set_registers(&self, advertised: usize, others: usize) {
+        self.registers.with_label_values(&["true"]).set(level(advertised));
+        self.registers.with_label_values(&["false"]).set(level(others));
+    }
+
+    /// Notes how many advertisements the pool shows.
+    pub fn set_pool(&self, counts: PoolCounts) {
+        self.advertisements.with_label_values(&["local"]).set(level(counts.local));
+        self.advertisements.with_label_values(&["remote"]).set(level(counts.remote));
+        self.deferred.set(level(counts.deferred));
+    }
+}

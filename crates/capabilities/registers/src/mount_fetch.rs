@@ -1,0 +1,38 @@
+//! Mounts the fetch of advertisements: what nodes of federated clusters advertise.
+
+use std::sync::Arc;
+
+use omnirelay_node::readiness::item;
+use omnirelay_node::{Mount, NodeError, Phase};
+use omnirelay_peer_records::presence::Presence;
+
+use crate::advertisement_fetch::{Exchange, ExchangeParts, ExchangeSettings};
+use crate::fetch_metrics::ExchangeMetrics;
+
+/// Mounts what fetches advertisements; `presence` tells others of which clusters.
+pub fn mount(node: &mut Mount, presence: &Arc<Presence>) -> Result<Arc<Exchange>, NodeError> {
+    let parts = ExchangeParts {
+        registry: node.registry.clone(),
+        transport: node.transport.clone(),
+        federation: node.federation.clone(),
+        metrics: ExchangeMetrics::new(node.metrics.all())?,
+    };
+    let settings = ExchangeSettings {
+        every: node.config.registers.exchange_every(),
+        ttl: node.config.registers.advertisement_ttl.0,
+        grace: node.config.session_ttl(),
+        secret: node.session_secret.clone(),
+    };
+    let exchange = Arc::new(Exchange::new(parts, settings));
+    let asked = exchange.clone();
+    node.readiness.add(move || vec![item("federated-registers", false, asked.trouble())]);
+    node.run(Phase::End, exchange.clone().run());
+    let (mut chosen, presence) = (node.federation.subscribe(), presence.clone());
+    node.run(Phase::End, async move {
+        while chosen.changed().await.is_ok() {
+            let fetches = Exchange::fetched(&chosen.borrow_and_update());
+            presence.say(|says| says.fetches = fetches);
+        }
+    });
+    Ok(exchange)
+}

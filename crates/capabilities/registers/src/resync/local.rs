@@ -1,0 +1,136 @@
+//! The pool in this daemon.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnirelay_core::text::chain;
+use omnirelay_decisions::register::{Held, Rest, plan};
+use omnirelay_decisions::strays::Dared;
+use omnirelay_registry::Registry;
+use omnirelay_store::StoreError;
+use omnirelay_wire::fault::Fault;
+use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+
+use super::target::{Catalogue, Failing, Outcome, Target, Trouble, count};
+use crate::advertisements::pool::{BATCH, Pool, Producer, Push, Pushed};
+
+/// What the daemon's own pool is called.
+pub const LOCAL: &str = "local";
+
+/// What is asked of the pool in this daemon.
+#[tonic::async_trait]
+pub trait LocalPool: Send + Sync {
+    /// See [`Pool::held`].
+    fn held(&self, producer: &Producer) -> BTreeMap<String, Held>;
+
+    /// See [`Pool::compare_with_store`].
+    async fn compare_with_store(&self) -> Result<bool, StoreError>;
+
+    /// See [`Pool::push`].
+    async fn push(&self, push: Push<'_>) -> Result<Pushed, Fault>;
+}
+
+#[tonic::async_trait]
+impl LocalPool for Pool {
+    fn held(&self, producer: &Producer) -> BTreeMap<String, Held> {
+        Pool::held(self, producer)
+    }
+
+    async fn compare_with_store(&self) -> Result<bool, StoreError> {
+        Pool::compare_with_store(self).await
+    }
+
+    async fn push(&self, push: Push<'_>) -> Result<Pushed, Fault> {
+        Pool::push(self, push).await
+    }
+}
+
+/// The pool in this daemon, kept as the catalogue says.
+pub struct Local {
+    registry: Arc<Registry>,
+    pool: Arc<dyn LocalPool>,
+    every: Duration,
+}
+
+impl Local {
+    pub fn new(registry: Arc<Registry>, pool: Arc<dyn LocalPool>, every: Duration) -> Self {
+        Self { registry, pool, every }
+    }
+
+    async fn push(&self, items: &[pb::AdvertisedRegister], rest: Rest) -> Result<Outcome, Trouble> {
+        let push = Push {
+            producer: Producer::catalogue(),
+            items,
+            rest,
+            batch: BATCH,
+            caller: None,
+            progress: &|_, _| {},
+            cancelled: &|| false,
+        };
+        let pushed = self.pool.push(push).await.map_err(|fault| Trouble::away(fault.message))?;
+        Ok(outcome(pushed, 0))
+    }
+
+    /// What may go of what the pool has beside the set.
+    async fn dare(
+        &self,
+        catalogue: &Catalogue,
+        items: &[pb::AdvertisedRegister],
+    ) -> Result<Dared, StoreError> {
+        self.pool.compare_with_store().await?;
+        let held = self.pool.held(&Producer::catalogue());
+        let strays = plan(&held, items, &Rest::WithdrawAll).remove;
+        catalogue.dare(&self.registry, held.len(), &strays).await
+    }
+}
+
+#[tonic::async_trait]
+impl Target for Local {
+    fn name(&self) -> &str {
+        LOCAL
+    }
+
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    async fn all(&self, catalogue: &Catalogue) -> Result<Outcome, Trouble> {
+        let items = catalogue.items();
+        match self.dare(catalogue, &items).await {
+            Ok(dared) => {
+                let outcome = self.push(&items, Rest::Withdraw(dared.withdraw)).await?;
+                Ok(Outcome { pushed: items.len(), drifted: dared.drifted, ..outcome })
+            }
+            Err(error) => {
+                // What the catalogue says holds, whatever is in the store.
+                let outcome = self.push(&items, Rest::Withdraw(catalogue.hidden())).await?;
+                let failing = if outcome.failed.is_empty() { Failing::Unread } else { Failing::Refused };
+                let message = format!("the store cannot be read: {}", chain(&error));
+                Err(Trouble { message, failing })
+            }
+        }
+    }
+
+    async fn some(&self, catalogue: &Catalogue, ids: &BTreeSet<String>) -> Result<Outcome, Trouble> {
+        let (items, hidden) = catalogue.items_of(ids);
+        let outcome = self.push(&items, Rest::Withdraw(hidden)).await?;
+        let pushed = catalogue.registers.values().filter(|register| register.advertise).count();
+        Ok(Outcome { pushed, ..outcome })
+    }
+}
+
+/// What a push has done, as targets say it.
+pub fn outcome(pushed: Pushed, drifted: usize) -> Outcome {
+    let counts = pb::SyncCounts {
+        processed: count(pushed.processed),
+        added: count(pushed.added),
+        updated: count(pushed.updated),
+        removed: count(pushed.removed),
+        unchanged: count(pushed.unchanged),
+        failed: count(pushed.failed.len()),
+        deferred: count(pushed.deferred),
+    };
+    let changed = pushed.added + pushed.updated + pushed.removed > 0;
+    Outcome { counts, pushed: pushed.processed, drifted, failed: pushed.failed, changed }
+}

@@ -1,0 +1,28 @@
+//! The relay: takes the telemetry of agents, acknowledges it once it is safe, and says which agents it holds.
+//!
+//! Sessions live in memory only, and are the truth while the process lives. Nothing here waits for the registry or
+//! for the Redis that keys are published in.
+
+pub mod aero_registry;
+pub mod agents;
+pub mod allow;
+pub mod assembly;
+pub mod batch;
+pub mod commands;
+pub mod control;
+pub mod gateway;
+pub mod http;
+pub mod identity;
+pub mod metrics;
+mod mount;
+pub mod publish;
+pub mod published;
+pub mod relays;
+pub mod report;
+pub mod sessions;
+pub mod sinks;
+pub mod stream;
+pub use mount::{KINDS, mount, told_endpoint};
+
+/// What an operator reads when a relay does not do what it should.
+pub const RELAY_RUNBOOK: &str = "docs/runbooks/relay.md";

@@ -1,0 +1,74 @@
+//! What a node counts of the keys that it publishes for outsiders.
+
+use omnirelay_node::metrics::registrar::{Registrar as _, level};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
+
+/// What is counted of published keys.
+pub struct PublishMetrics {
+    keys: IntGauge,
+    waiting: IntGauge,
+    up: IntGauge,
+    operations: IntCounterVec,
+    failures: IntCounter,
+    dropped: IntCounter,
+}
+
+impl PublishMetrics {
+    /// # Errors
+    /// When two metrics have one name: a mistake in this file.
+    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+        let operations = all.counters(
+            "omnirelay_publish_operations_total",
+            "What was done to published keys, by how it ended; `others`: another's value stood there",
+            &["operation", "result"],
+        )?;
+        Ok(Self {
+            keys: all
+                .gauge("omnirelay_published_keys", "Keys that this node has published and that stand")?,
+            waiting: all
+                .gauge("omnirelay_publish_waiting", "Keys that wait for the Redis they are published in")?,
+            up: all.gauge("omnirelay_publish_up", "1 while the Redis that keys are published in answers")?,
+            operations,
+            failures: all.counter(
+                "omnirelay_publish_failures_total",
+                "How often that Redis could not be reached or did not answer in time",
+            )?,
+            dropped: all.counter(
+                "omnirelay_publish_dropped_total",
+                "Keys that were not published because there were too many",
+            )?,
+        })
+    }
+
+    /// Counts what was done to a key: `put`, `refresh` or `remove`, and how it ended: `done`, `others` or `refused`.
+    pub fn count_operation(&self, operation: &str, result: &str) {
+        self.operations.with_label_values(&[operation, result]).inc();
+    }
+
+    /// Counts an attempt that failed as a whole.
+    pub fn count_failure(&self) {
+        self.failures.inc();
+    }
+
+    /// Counts a key that there was no room for.
+    pub fn count_dropped(&self) {
+        self.dropped.inc();
+    }
+
+    /// Notes how many keys stand and wait, and whether the Redis answers.
+    pub fn set(&self, keys: usize, waiting: usize, is_up: bool) {
+        self.keys.set(level(keys));
+        self.waiting.set(level(waiting));
+        self.up.set(i64::from(is_up));
+    }
+
+    /// How often the Redis has failed.
+    pub fn failures(&self) -> u64 {
+        self.failures.get()
+    }
+
+    /// How many keys there was no room for.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.get()
+    }
+}

@@ -1,0 +1,361 @@
+//! Tells the registry of the relay itself and of the agents it holds.
+//!
+//! Nothing waits for it: a registry that is away costs a warning, and is told of everything when it is back.
+
+mod heartbeats;
+mod held;
+mod registry;
+#[cfg(test)]
+mod registry_test;
+#[cfg(test)]
+mod report_test;
+mod trouble;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use omnirelay_host::log::FaultLimiter;
+use omnirelay_settings::RelayRegistryConfig;
+use omnirelay_wire::pb::aeroarc::registry::v1::Relay;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+use tonic::{Code, Status};
+use tracing::{debug, info, warn};
+
+use crate::RELAY_RUNBOOK;
+use held::{Heard, Held, News, Word};
+use trouble::{Trouble, is_away, shortened};
+
+pub use registry::{OtherRegistry, OwnRegistry, RelayRegistry};
+
+/// How many words of one kind may be on their way together: registrations that hang delay no heartbeat.
+const WORDS_MAX: usize = 32;
+/// By how much of the interval a heartbeat of the relay may come early.
+const EARLY: f64 = 0.1;
+/// The longest pause after failures.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How many of the longest pauses an interval has room for: once the registry is back, little more time is lost.
+const PAUSES_IN_INTERVAL: u32 = 4;
+
+/// What the sessions tell the reporter; never waits.
+///
+/// The default tells nobody.
+#[derive(Default)]
+pub struct Reports {
+    telling: Option<Telling>,
+}
+
+/// How the reporting does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReportsHealth {
+    /// Whether anything is told at all.
+    pub is_on: bool,
+    /// Whether the registry knows the relay, as far as it has said.
+    pub is_registered: bool,
+    /// Since when the registry cannot be told; `None` while it can, and before the first attempt has ended.
+    pub failing_for: Option<Duration>,
+    /// How many agents are held.
+    pub agents: usize,
+    /// How many of them the registry has here, as far as it has said.
+    pub agents_known: usize,
+}
+
+struct Telling {
+    registry: Arc<dyn RelayRegistry>,
+    relay: Relay,
+    interval: Duration,
+    request_timeout: Duration,
+    state: Mutex<State>,
+    /// Another agent is held.
+    news: Notify,
+    faults_told: FaultLimiter<Code>,
+}
+
+struct State {
+    held: Held,
+    trouble: Trouble,
+    is_registered: bool,
+    /// When the registry is told of the relay next; `None` while it is being told.
+    relay_at: Option<Instant>,
+}
+
+/// What is told of agents, in the order of its urgency.
+const KINDS: [News; 2] = [News::Lives, News::IsHere];
+
+/// How many words of agents are on their way. A call of the relay itself is none of them.
+#[derive(Default)]
+struct UnderWay {
+    registrations: usize,
+    heartbeats: usize,
+}
+
+/// What has been told, and what came of it.
+enum Told {
+    Relay(News, Result<(), Status>),
+    Agent(Word, Result<(), Status>),
+}
+
+impl Reports {
+    /// Tells a registry of a relay, and of at most `agents_max` agents. Nothing is told before [`Reports::run`] runs.
+    pub fn new(
+        relay: Relay,
+        config: &RelayRegistryConfig,
+        registry: Arc<dyn RelayRegistry>,
+        agents_max: usize,
+    ) -> Self {
+        let (interval, now) = (config.heartbeat_interval.0, Instant::now());
+        let held = Held::new(interval, agents_max, now);
+        let state = State { held, trouble: Trouble::default(), is_registered: false, relay_at: Some(now) };
+        let telling = Telling {
+            registry,
+            relay,
+            interval,
+            request_timeout: config.request_timeout.0,
+            state: Mutex::new(state),
+            news: Notify::new(),
+            faults_told: FaultLimiter::default(),
+        };
+        Self { telling: Some(telling) }
+    }
+
+    /// An agent has a stream here: register it, and keep it alive from now on. Again for one that is known: it moved
+    /// here anew.
+    pub fn hold(&self, agent_id: &str) {
+        let Some(telling) = &self.telling else { return };
+        if telling.state().held.hold(agent_id, Instant::now()) {
+            telling.news.notify_one();
+        } else {
+            // Sessions have the same limit; so there is one without a stream that was not let go.
+            debug!(agent = agent_id, "agent is not told of: there are too many");
+        }
+    }
+
+    /// An agent has no stream here any more: say nothing of it any more.
+    pub fn let_go(&self, agent_id: &str) {
+        let Some(telling) = &self.telling else { return };
+        telling.state().held.let_go(agent_id);
+    }
+
+    /// Tells the registry, for as long as it is polled; the registry forgets by itself what it is not told of.
+    pub async fn run(&self) {
+        let Some(telling) = &self.telling else { return };
+        telling.run().await;
+    }
+
+    /// How it does.
+    pub fn health(&self) -> ReportsHealth {
+        let Some(telling) = &self.telling else { return ReportsHealth::default() };
+        let state = telling.state();
+        ReportsHealth {
+            is_on: true,
+            is_registered: state.is_registered,
+            failing_for: state.trouble.since().map(|since| since.elapsed()),
+            agents: state.held.count(),
+            agents_known: state.held.known(),
+        }
+    }
+}
+
+impl Telling {
+    /// Never held across an await.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(&self) {
+        let mut calls = FuturesUnordered::new();
+        let mut words = UnderWay::default();
+        loop {
+            if let Some(call) = self.relay_call() {
+                calls.push(call);
+            }
+            while let Some(word) = self.next_word(&words) {
+                *words.of(word.news) += 1;
+                calls.push(self.tell(word));
+            }
+            let next = self.next_at(&words);
+            tokio::select! {
+                Some(told) = calls.next(), if !calls.is_empty() => match told {
+                    Told::Relay(news, answer) => self.relay_heard(news, answer),
+                    Told::Agent(word, answer) => {
+                        *words.of(word.news) -= 1;
+                        self.agent_heard(&word, answer);
+                    }
+                },
+                () = self.news.notified() => {}
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// A call of the relay itself, if it is time for one.
+    fn relay_call(&self) -> Option<BoxFuture<'_, Told>> {
+        let mut state = self.state();
+        state.relay_at.filter(|at| *at <= Instant::now())?;
+        state.relay_at = None;
+        let news = if state.is_registered { News::Lives } else { News::IsHere };
+        Some(Box::pin(async move {
+            let call = match news {
+                News::IsHere => self.registry.register_relay(&self.relay),
+                News::Lives => self.registry.heartbeat_relay(&self.relay.relay_id),
+            };
+            Told::Relay(news, self.in_time(call).await)
+        }))
+    }
+
+    fn next_word(&self, words: &UnderWay) -> Option<Word> {
+        let (mut state, now) = (self.state(), Instant::now());
+        KINDS.into_iter().find_map(|news| {
+            state.may_tell_from(news, words).filter(|from| *from <= now)?;
+            state.held.take(news, now)
+        })
+    }
+
+    fn tell(&self, word: Word) -> BoxFuture<'_, Told> {
+        Box::pin(async move {
+            let (agent_id, relay_id) = (&*word.agent_id, &*self.relay.relay_id);
+            let call = match word.news {
+                News::IsHere => self.registry.register_agent(agent_id, relay_id),
+                News::Lives => self.registry.heartbeat_agent(agent_id, relay_id),
+            };
+            let answer = self.in_time(call).await;
+            Told::Agent(word, answer)
+        })
+    }
+
+    async fn in_time(&self, call: impl Future<Output = Result<(), Status>>) -> Result<(), Status> {
+        let silent = || Err(Status::deadline_exceeded("the registry did not answer in time"));
+        timeout(self.request_timeout, call).await.unwrap_or_else(|_| silent())
+    }
+
+    /// When to look again, if nothing happens before.
+    fn next_at(&self, words: &UnderWay) -> Instant {
+        let state = self.state();
+        let word_at = KINDS.into_iter().filter_map(|news| state.may_tell_from(news, words));
+        let latest = Instant::now() + self.interval;
+        word_at.chain(state.relay_at).fold(latest, Instant::min)
+    }
+
+    /// The longest pause while something may die of it.
+    fn pause_max(&self) -> Duration {
+        PAUSE_MAX.min(self.interval / PAUSES_IN_INTERVAL)
+    }
+
+    fn relay_heard(&self, news: News, answer: Result<(), Status>) {
+        let (mut state, now) = (self.state(), Instant::now());
+        let wait = match answer {
+            // An agent has found out meanwhile that the relay is forgotten.
+            _ if news == News::Lives && !state.is_registered => Duration::ZERO,
+            Ok(()) => {
+                self.relay_lives(&mut state, now);
+                shortened(self.interval, EARLY)
+            }
+            Err(status) if news == News::Lives && status.code() == Code::NotFound => {
+                self.is_forgotten(&mut state)
+            }
+            Err(status) => state.trouble.relay_failed(&status, now, self.pause_max()),
+        };
+        state.relay_at = Some(now + wait);
+    }
+
+    fn is_forgotten(&self, state: &mut State) -> Duration {
+        info!(relay = self.relay.relay_id, "registry has forgotten the relay, which registers again");
+        state.is_registered = false;
+        state.trouble.forgotten(self.pause_max())
+    }
+
+    fn relay_lives(&self, state: &mut State, now: Instant) {
+        state.trouble.relay_heard(now);
+        if state.is_registered {
+            state.trouble.remembered();
+        } else {
+            state.is_registered = true;
+            state.held.tell_anew(now);
+            info!(relay = self.relay.relay_id, agents = state.held.count(), "relay was registered");
+        }
+        for news in KINDS {
+            if !state.held.has(news) {
+                state.trouble.agents_heard(news, now);
+            }
+        }
+    }
+
+    fn agent_heard(&self, word: &Word, answer: Result<(), Status>) {
+        let (mut state, now) = (self.state(), Instant::now());
+        let heard = heard_of(word.news, &answer);
+        let counts = state.held.heard(word, heard, now);
+        let Err(status) = answer else {
+            if word.news == News::IsHere {
+                state.trouble.remembered();
+            }
+            state.trouble.agents_heard(word.news, now);
+            return;
+        };
+        if heard == Heard::Away {
+            let pause_max = match word.news {
+                News::Lives => self.pause_max(),
+                // Nobody dies of it.
+                News::IsHere => PAUSE_MAX.min(self.interval),
+            };
+            state.trouble.agents_failed(word.news, &status, now, pause_max);
+            return;
+        }
+        // It has answered.
+        state.trouble.agents_heard(word.news, now);
+        match heard {
+            Heard::Unknown if counts && word.news == News::IsHere && state.is_registered => {
+                // An agent that moves here is known from then on: it is the relay that is not.
+                let pause = self.is_forgotten(&mut state);
+                // A heartbeat that is on its way finds out as well.
+                state.relay_at = state.relay_at.map(|_| now + pause);
+            }
+            Heard::Elsewhere => debug!(agent = %word.agent_id, "another relay holds the agent"),
+            Heard::Refused if self.faults_told.is_due(&status.code()) => {
+                let (code, error) = (status.code(), status.message());
+                warn!(agent = %word.agent_id, ?code, error, runbook = RELAY_RUNBOOK, "registry would not hear of an agent; trying again");
+            }
+            Heard::Yes | Heard::Unknown | Heard::Refused | Heard::Away => {}
+        }
+    }
+}
+
+impl State {
+    /// From when on a word of a kind may be told; `None` while none may, or there is none.
+    fn may_tell_from(&self, news: News, words: &UnderWay) -> Option<Instant> {
+        let (words_max, from) = self.trouble.words_max(news, WORDS_MAX);
+        let may = self.is_registered && words.count(news) < words_max;
+        let due = self.held.next_at(news).filter(|_| may)?;
+        Some(from.map_or(due, |from| due.max(from)))
+    }
+}
+
+impl UnderWay {
+    fn of(&mut self, news: News) -> &mut usize {
+        match news {
+            News::IsHere => &mut self.registrations,
+            News::Lives => &mut self.heartbeats,
+        }
+    }
+
+    fn count(&self, news: News) -> usize {
+        match news {
+            News::IsHere => self.registrations,
+            News::Lives => self.heartbeats,
+        }
+    }
+}
+
+fn heard_of(news: News, answer: &Result<(), Status>) -> Heard {
+    match answer {
+        Ok(()) => Heard::Yes,
+        Err(status) => match (status.code(), news) {
+            (Code::NotFound, _) => Heard::Unknown,
+            (Code::FailedPrecondition, News::Lives) => Heard::Elsewhere,
+            _ if is_away(status) => Heard::Away,
+            _ => Heard::Refused,
+        },
+    }
+}

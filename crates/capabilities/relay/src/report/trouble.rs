@@ -1,0 +1,156 @@
+//! What goes wrong between the relay and the registry: told once when it begins, and when it is over.
+
+use std::time::Duration;
+
+use omnirelay_core::backoff::Backoff;
+use omnirelay_host::chance::random_part;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tracing::{debug, info, warn};
+
+use super::held::News;
+use crate::RELAY_RUNBOOK;
+
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+
+/// Whether nobody is there who could hear, rather than that this one call was not liked.
+pub fn is_away(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::ResourceExhausted
+    )
+}
+
+/// Calls of the relay of itself, registrations of its agents and their heartbeats may fail apart: a registry whose
+/// store is away registers nobody, and hears of all that it knows.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    since: Option<Instant>,
+    /// How often in a row the registry did not hear of the relay.
+    relay: u32,
+    /// How often in a row it has forgotten the relay.
+    forgotten: u32,
+    registrations: Setback,
+    heartbeats: Setback,
+}
+
+/// What words of one kind of agents have met.
+#[derive(Debug, Default)]
+struct Setback {
+    /// How often in a row the registry was away when it was to hear of an agent.
+    failures: u32,
+    /// When it may be told of agents again.
+    from: Option<Instant>,
+}
+
+impl Trouble {
+    /// Notes that the registry did not hear of the relay; says how long to wait, at most about `pause_max`.
+    pub fn relay_failed(&mut self, status: &Status, now: Instant, pause_max: Duration) -> Duration {
+        self.begins(status, now);
+        self.relay = self.relay.saturating_add(1);
+        pause(self.relay, pause_max)
+    }
+
+    /// Notes that the registry knows the relay no more; says how long to wait.
+    pub fn forgotten(&mut self, pause_max: Duration) -> Duration {
+        self.forgotten = self.forgotten.saturating_add(1);
+        pause(self.forgotten.saturating_sub(1), pause_max)
+    }
+
+    /// Notes that it knows the relay since it was registered.
+    pub fn remembered(&mut self) {
+        self.forgotten = 0;
+    }
+
+    /// Notes that it heard of the relay.
+    pub fn relay_heard(&mut self, now: Instant) {
+        if self.relay > 0 {
+            // What has failed with it need not wait.
+            (self.registrations.from, self.heartbeats.from) = (None, None);
+        }
+        self.relay = 0;
+        self.may_be_over(now);
+    }
+
+    /// Notes that it was away when it was to hear this of an agent: that of others waits for a while.
+    pub fn agents_failed(&mut self, news: News, status: &Status, now: Instant, pause_max: Duration) {
+        self.begins(status, now);
+        let setback = self.setback(news);
+        // Of many calls that fail together the first counts.
+        if setback.from.is_none_or(|from| from <= now) {
+            setback.failures = setback.failures.saturating_add(1);
+            setback.from = Some(now + pause(setback.failures, pause_max));
+        }
+    }
+
+    /// Notes that it heard this of an agent, or that there is none of which to tell it.
+    pub fn agents_heard(&mut self, news: News, now: Instant) {
+        *self.setback(news) = Setback::default();
+        self.may_be_over(now);
+    }
+
+    /// How many words of a kind may be on their way together, and from when on: after a failure one goes ahead.
+    pub fn words_max(&self, news: News, most: usize) -> (usize, Option<Instant>) {
+        let setback = match news {
+            News::IsHere => &self.registrations,
+            News::Lives => &self.heartbeats,
+        };
+        let words = match (self.relay, setback.failures) {
+            (0, 0) => most,
+            (0, _) => 1,
+            _ => 0,
+        };
+        (words, setback.from)
+    }
+
+    /// Since when there is trouble.
+    pub fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    fn setback(&mut self, news: News) -> &mut Setback {
+        match news {
+            News::IsHere => &mut self.registrations,
+            News::Lives => &mut self.heartbeats,
+        }
+    }
+
+    fn begins(&mut self, status: &Status, now: Instant) {
+        let (code, error) = (status.code(), status.message());
+        if self.since.is_some() {
+            debug!(?code, error, "registry could still not be told");
+            return;
+        }
+        self.since = Some(now);
+        warn!(
+            ?code,
+            error,
+            runbook = RELAY_RUNBOOK,
+            "registry could not be told of the relay and its agents; trying again"
+        );
+    }
+
+    fn may_be_over(&mut self, now: Instant) {
+        if self.relay > 0 || self.registrations.failures > 0 || self.heartbeats.failures > 0 {
+            return;
+        }
+        if let Some(since) = self.since.take() {
+            let duration = now.saturating_duration_since(since);
+            let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            info!(duration_ms, "registry is told of the relay and its agents again");
+        }
+    }
+}
+
+fn pause(failures: u32, max: Duration) -> Duration {
+    Backoff::new(PAUSE_FIRST, max).after(failures, random_part())
+}
+
+/// A time shortened by up to a part of it, at random.
+pub fn shortened(time: Duration, part: f64) -> Duration {
+    time.mul_f64(1.0 - part * random_part())
+}

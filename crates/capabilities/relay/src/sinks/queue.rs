@@ -1,0 +1,230 @@
+//! What waits for a sink.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
+
+use super::envelope::Item;
+use crate::metrics::sinks::SinkCounts;
+
+/// The most that a sink is given to write at once, unless a single batch is more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub frames: usize,
+    /// Of frames, not of lines.
+    pub bytes: usize,
+}
+
+/// Why a batch is not in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Full,
+    /// There is no room, and there will be none soon: the sink writes nothing.
+    Stuck,
+    /// The sink ends.
+    Closed,
+}
+
+/// Whether the sender wants to know when a batch is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ticket {
+    Wanted,
+    No,
+}
+
+/// Told when a batch is as durable as it should be; closed when it will not be.
+pub(super) type Taken = oneshot::Receiver<()>;
+
+/// A batch in a queue. Its room is free once it is dropped.
+pub(super) struct Entry {
+    pub item: Arc<Item>,
+    ticket: Option<oneshot::Sender<()>>,
+    _room: Room,
+}
+
+/// Batches in the order in which they came, bounded by their frames and the memory they take. A batch that is larger than the whole
+/// queue is taken when nothing else is in it.
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    arrived: Notify,
+    frames: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    frames_max: u32,
+    bytes_max: u32,
+    counts: SinkCounts,
+}
+
+#[derive(Default)]
+struct Waiting {
+    entries: VecDeque<Entry>,
+    closed: bool,
+}
+
+struct Room {
+    frames: usize,
+    counts: SinkCounts,
+    _permits: [OwnedSemaphorePermit; 2],
+}
+
+impl Entry {
+    /// Whether nobody waits any more for whom it was to be written: it was refused, and comes again.
+    pub fn is_given_up(&self) -> bool {
+        self.ticket.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+
+    /// Tells whoever waits that the batch is safe.
+    pub fn taken(self) {
+        if let Some(ticket) = self.ticket {
+            // Nobody waits any more: the stream has ended.
+            let _ = ticket.send(());
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.counts.queue_length.sub(gauge(self.frames));
+    }
+}
+
+impl Queue {
+    pub fn new(frames_max: usize, bytes_max: usize, counts: SinkCounts) -> Self {
+        let (frames_max, bytes_max) = (permits(frames_max), permits(bytes_max));
+        let room = |max: u32| Arc::new(Semaphore::new(max as usize));
+        Self {
+            waiting: Mutex::default(),
+            arrived: Notify::new(),
+            frames: room(frames_max),
+            bytes: room(bytes_max),
+            frames_max,
+            bytes_max,
+            counts,
+        }
+    }
+
+    /// Takes a batch if there is room.
+    pub fn offer(&self, item: &Arc<Item>, ticket: Ticket) -> Result<Option<Taken>, Refusal> {
+        let (frames, bytes) = self.needs(item);
+        let frames = Arc::clone(&self.frames).try_acquire_many_owned(frames).map_err(refusal)?;
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).map_err(refusal)?;
+        self.put(item, ticket, [frames, bytes])
+    }
+
+    /// Takes a batch once there is room; those that wait are taken in their order.
+    pub async fn wait(&self, item: &Arc<Item>, ticket: Ticket) -> Result<Option<Taken>, Refusal> {
+        let (frames, bytes) = self.needs(item);
+        let closed = |_| Refusal::Closed;
+        let frames = Arc::clone(&self.frames).acquire_many_owned(frames).await.map_err(closed)?;
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(bytes).await.map_err(closed)?;
+        self.put(item, ticket, [frames, bytes])
+    }
+
+    fn needs(&self, item: &Item) -> (u32, u32) {
+        (permits(item.frames()).min(self.frames_max), permits(item.held_bytes).min(self.bytes_max))
+    }
+
+    fn put(
+        &self,
+        item: &Arc<Item>,
+        ticket: Ticket,
+        permits: [OwnedSemaphorePermit; 2],
+    ) -> Result<Option<Taken>, Refusal> {
+        let frames = item.frames();
+        let (ticket, taken) = match ticket {
+            Ticket::Wanted => {
+                let (sender, receiver) = oneshot::channel();
+                (Some(sender), Some(receiver))
+            }
+            Ticket::No => (None, None),
+        };
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return Err(Refusal::Closed);
+        }
+        self.counts.queue_length.add(gauge(frames));
+        let room = Room { frames, counts: self.counts.clone(), _permits: permits };
+        waiting.entries.push_back(Entry { item: Arc::clone(item), ticket, _room: room });
+        drop(waiting);
+        self.counts.enqueued.inc_by(frames as u64);
+        self.arrived.notify_one();
+        Ok(taken)
+    }
+
+    /// What waits, up to the bounds but at least one batch; waits for one. What its sender has given up is dropped:
+    /// it comes again. `None`: it is closed, and nothing waits.
+    /// One caller at a time; nothing is lost when it stops waiting.
+    pub async fn next(&self, bounds: Bounds) -> Option<Vec<Entry>> {
+        loop {
+            {
+                let mut waiting = self.lock();
+                let group = waiting.pop(bounds, &self.counts);
+                if !group.is_empty() {
+                    return Some(group);
+                }
+                if waiting.closed {
+                    return None;
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Takes nothing any more; what waits is still given out.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.frames.close();
+        self.bytes.close();
+        self.arrived.notify_one();
+    }
+
+    /// Whether it takes nothing any more.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// How many frames are in it, those that are being written included.
+    pub fn frames(&self) -> usize {
+        (self.frames_max as usize).saturating_sub(self.frames.available_permits())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn pop(&mut self, bounds: Bounds, counts: &SinkCounts) -> Vec<Entry> {
+        let mut group: Vec<Entry> = Vec::new();
+        let (mut frames, mut bytes) = (0, 0);
+        while let Some(entry) = self.entries.pop_front() {
+            if entry.is_given_up() {
+                counts.dropped.inc_by(entry.item.frames() as u64);
+                continue;
+            }
+            frames += entry.item.frames();
+            bytes += entry.item.bytes;
+            if !group.is_empty() && (frames > bounds.frames || bytes > bounds.bytes) {
+                self.entries.push_front(entry);
+                break;
+            }
+            group.push(entry);
+        }
+        group
+    }
+}
+
+fn refusal(error: TryAcquireError) -> Refusal {
+    match error {
+        TryAcquireError::Closed => Refusal::Closed,
+        TryAcquireError::NoPermits => Refusal::Full,
+    }
+}
+
+fn permits(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX >> 3).min(u32::MAX >> 3)
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

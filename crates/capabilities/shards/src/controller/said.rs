@@ -1,0 +1,66 @@
+//! What was said of each namespace: its plans, and what owners serve no more of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use omnirelay_registry::view::{Derived, View, ViewRecord};
+use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardReleaseValue};
+
+use crate::known::{PLAN, RELEASE};
+
+/// The plans of a namespace, in the order of their ids.
+#[derive(Default)]
+pub(super) struct Plans(Vec<Arc<ViewRecord>>);
+
+/// What owners have stopped to serve of a namespace: the owner, the shard and its fence token.
+pub(super) type Released = BTreeSet<(String, String, u64)>;
+
+/// The plans of all namespaces.
+#[derive(Default)]
+pub(super) struct AllPlans(Derived<BTreeMap<String, Arc<Plans>>>);
+
+impl AllPlans {
+    pub fn of(&self, view: &View) -> Arc<BTreeMap<String, Arc<Plans>>> {
+        self.0.of(view, &PLAN, |records| {
+            let mut plans = BTreeMap::<String, Plans>::new();
+            for record in records {
+                let value = record.value::<RebalancePlanValue>();
+                let Some(plan) = value.as_ref().and_then(|value| value.plan.as_ref()) else { continue };
+                plans.entry(plan.namespace.clone()).or_default().0.push(record.clone());
+            }
+            plans.into_iter().map(|(namespace, plans)| (namespace, Arc::new(plans))).collect()
+        })
+    }
+}
+
+/// What was released of all namespaces. It is looked at each time: what a node has said ends with its session, which no commit tells.
+pub(super) fn released(view: &View) -> BTreeMap<String, Released> {
+    let mut released = BTreeMap::<String, Released>::new();
+    for record in view.list(&RELEASE).records.iter() {
+        let (node, value) = (&record.record.id.key, record.value::<ShardReleaseValue>());
+        for one in value.iter().flat_map(|value| &value.shards) {
+            let of = released.entry(one.namespace.clone()).or_default();
+            of.insert((node.clone(), one.shard_id.clone(), one.fence_token));
+        }
+    }
+    released
+}
+
+impl Plans {
+    pub fn find(&self, id: &str) -> Option<&ViewRecord> {
+        let place = self.0.binary_search_by(|record| record.record.id.key.as_str().cmp(id)).ok()?;
+        self.0.get(place).map(|record| &**record)
+    }
+
+    pub fn values(&self) -> Vec<(&str, Arc<RebalancePlanValue>)> {
+        self.0.iter().filter_map(|record| Some((record.record.id.key.as_str(), record.value()?))).collect()
+    }
+}
+
+impl PartialEq for Plans {
+    /// Whether they are the same as they were: what was read anew may be another.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len()
+            && self.0.iter().zip(&other.0).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+}

@@ -1,0 +1,116 @@
+//! Mounts shards: has them owned as the rules say where this node leads, gives up what it is to, and serves what is known of all.
+
+use std::sync::{Arc, Mutex};
+
+use omnirelay_gossip::Gossip;
+use omnirelay_identity::signed_posts::SignedPosts;
+use omnirelay_leadership_records::ScopeFences;
+use omnirelay_node::{Kinds, Mount, NodeError, Phase, PortName};
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_settings::WebhookConfig;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::namespace_control_service_server::NamespaceControlServiceServer;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::rebalance_control_service_server::RebalanceControlServiceServer;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::shard_control_service_server::ShardControlServiceServer;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::alarms::AlarmBell;
+use crate::controller::{Controller, ControllerSettings};
+use crate::loads::Loads;
+use crate::metrics::ShardMetrics;
+use crate::namespaces::{Namespaces, ShardLimits};
+use crate::plans::Plans;
+use crate::plans::watching::{plans_topic, states_topic};
+use crate::put_back::ShardMerger;
+use crate::release::Releases;
+use crate::watching::topic;
+use crate::webhook::{Deliveries, WEBHOOK, Webhook};
+use crate::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, Shards, levels};
+use crate::{namespace_of_plan, namespace_of_shard};
+
+pub const KINDS: Kinds = Kinds {
+    mirrored: &[NAMESPACE, SHARD, PLAN, RELEASE, LOAD, WEBHOOK],
+    stored: &[SHARD_CHANGE],
+    claimed: &[RELEASE, LOAD],
+    // A namespace that is there has its shards.
+    restored: &[
+        RestoredKind::parts(SHARD, RestoredBy::Furthest, namespace_of_shard),
+        RestoredKind::of(NAMESPACE, RestoredBy::Furthest),
+        RestoredKind::parts(PLAN, RestoredBy::Furthest, namespace_of_plan),
+        // How far they were told: whoever leads begins anew.
+        RestoredKind::of(WEBHOOK, RestoredBy::ItsPart),
+    ],
+    ..Kinds::NONE
+};
+
+/// Mounts shards. They are moved by the node that `leads` the mesh, away from those that `gossip` takes for gone.
+pub fn mount(
+    node: &mut Mount,
+    gossip: Option<Arc<Gossip>>,
+    leads: Arc<dyn ScopeFences>,
+) -> Result<(), NodeError> {
+    let registry = node.registry.clone();
+    node.mergers.add(SHARD, Arc::new(ShardMerger));
+    let (config, watches_max) = (node.config.mesh.shards.clone(), node.config.control.watches_max);
+    let metrics = Arc::new(ShardMetrics::new(node.metrics.all())?);
+    let (counted, read, heard) = (metrics.clone(), registry.clone(), gossip.clone());
+    node.metrics.before_scrape(move || {
+        let are_all = read.view().is_whole();
+        counted.read(&levels(read.view(), heard.as_deref()), are_all);
+    });
+    let settings = ControllerSettings { history: config.history_kept.0 };
+    let controller =
+        Controller::new(registry.clone(), gossip.clone(), leads.clone(), metrics.clone(), settings);
+    let controller = Arc::new(controller);
+    mount_webhook(node, &config.webhook, (gossip.clone(), leads), metrics.clone());
+    let pruner = controller.clone();
+    node.run(Phase::HandOver, async move { controller.run().await });
+    node.run(Phase::HandOver, async move { pruner.prune().await });
+    let releases = Arc::new(Releases::new(registry.clone(), node.config.session_ttl(), metrics.clone()));
+    let (says, closes) = (releases.clone(), releases.clone());
+    node.run(Phase::Leave, async move { says.run().await });
+    let loads = Loads::new(registry.clone(), config.load.thresholds(), releases.holdings.workers.clone());
+    let loads = Arc::new(loads);
+    let says = loads.clone();
+    node.run(Phase::Leave, async move { says.run().await });
+    // Its session ends later: until then nobody else may serve what its workers do.
+    node.at(Phase::Settle, async move { closes.holdings.close().await });
+    node.topics.add(topic(registry.clone()));
+    node.topics.add(plans_topic(registry.clone()));
+    node.topics.add(states_topic());
+    let limits = ShardLimits { per_namespace: config.per_namespace_max, per_mesh: config.per_mesh_max };
+    let approves = config.self_approval.unwrap_or(false);
+    let namespaces =
+        Namespaces { registry: registry.clone(), gossip: gossip.clone(), limits, self_approval: approves };
+    let namespaces = NamespaceControlServiceServer::new(namespaces);
+    node.serve(PortName::Control, namespaces.send_compressed(Gzip).accept_compressed(Gzip));
+    let plans = Plans::new(registry.clone(), gossip.clone(), approves, watches_max).counting(metrics);
+    let plans = RebalanceControlServiceServer::new(plans);
+    node.serve(PortName::Control, plans.send_compressed(Gzip).accept_compressed(Gzip));
+    let shards = ShardControlServiceServer::new(Shards::new(registry, gossip, releases, loads, watches_max));
+    node.serve(PortName::Control, shards.send_compressed(Gzip).accept_compressed(Gzip));
+    Ok(())
+}
+
+/// Has the webhook told what becomes of plans and what is wrong, if there is one.
+fn mount_webhook(
+    node: &mut Mount,
+    config: &WebhookConfig,
+    (gossip, leads): (Option<Arc<Gossip>>, Arc<dyn ScopeFences>),
+    metrics: Arc<ShardMetrics>,
+) {
+    let Some(posts) = posts(config) else { return };
+    let registry = node.registry.clone();
+    let deliveries = Arc::new(Deliveries { posts, metrics: metrics.clone() });
+    let webhook =
+        Webhook { registry: registry.clone(), leads: leads.clone(), deliveries: deliveries.clone() };
+    let waiting = Mutex::default();
+    let bell = AlarmBell { registry, gossip, leads, metrics, deliveries, waiting };
+    node.run(Phase::HandOver, async move { webhook.run().await });
+    node.run(Phase::HandOver, async move { bell.run().await });
+}
+
+/// Whom it is told; `None`: nobody.
+fn posts(config: &WebhookConfig) -> Option<SignedPosts> {
+    let url = config.url.as_deref()?.parse().ok()?;
+    Some(SignedPosts { url, secret_file: config.secret_file.clone()?, ca: config.ca.clone() })
+}

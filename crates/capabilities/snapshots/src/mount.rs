@@ -1,0 +1,24 @@
+//! Mounts snapshots.
+
+use std::sync::Arc;
+
+use omnirelay_node::{Mount, PortName};
+use omnirelay_nouns::feed::Places;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::snapshot_service_server::SnapshotServiceServer;
+
+use crate::{SnapshotKinds, Snapshots};
+
+/// How many snapshots are saved at once: each holds a list of all records.
+const SAVED_AT_ONCE: usize = 4;
+
+/// Mounts snapshots of these kinds.
+pub fn mount(node: &mut Mount, kinds: SnapshotKinds) {
+    let snapshots = Snapshots {
+        registry: node.registry.clone(),
+        kinds: Arc::new(kinds),
+        mergers: node.mergers.clone(),
+        cluster_id: node.config.node.cluster.clone(),
+        places: Places::new(SAVED_AT_ONCE),
+    };
+    node.serve(PortName::Control, SnapshotServiceServer::new(snapshots));
+}

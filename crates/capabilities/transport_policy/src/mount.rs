@@ -1,0 +1,55 @@
+//! Mounts the transport policy: has what the node listens at judged by it, begins its record, and serves it.
+
+use std::sync::Arc;
+
+use omnirelay_decisions::transport_policy::summary;
+use omnirelay_node::readiness::item;
+use omnirelay_node::{Kinds, Mount, NodeError, Phase, PortName};
+use omnirelay_registry::epoch_loss::{RestoredBy, RestoredKind};
+use omnirelay_registry::view::View;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::config_service_server::ConfigServiceServer;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1::transport_finding::Level;
+use tonic::codec::CompressionEncoding::Gzip;
+
+use crate::metrics::TransportPolicyMetrics;
+use crate::seed::PolicySeed;
+use crate::{MeshConfig, OwnTransport, TRANSPORT_POLICY};
+
+pub const KINDS: Kinds = Kinds {
+    mirrored: &[TRANSPORT_POLICY],
+    signed: &[TRANSPORT_POLICY],
+    restored: &[RestoredKind::of(TRANSPORT_POLICY, RestoredBy::Furthest)],
+    ..Kinds::NONE
+};
+
+/// The items of readiness: what is refused, and what somebody should look at.
+const VIOLATIONS: &str = "transport-policy";
+const WARNINGS: &str = "transport-policy-warnings";
+
+/// Mounts the policy, beside which the `join_policy` that holds is shown.
+pub fn mount(node: &mut Mount, join_policy: fn(&View) -> pb::EffectiveJoinPolicy) -> Result<(), NodeError> {
+    let own = Arc::new(OwnTransport {
+        registry: node.registry.clone(),
+        configured: node.config.transport.policy.clone(),
+        endpoints: node.config.transport_endpoints(),
+        join_policy,
+    });
+    if let Some(policy) = own.configured.clone() {
+        let seed = PolicySeed { own: own.clone(), trust: node.trust.clone(), policy };
+        node.run(Phase::End, seed.run());
+    }
+    let asked = own.clone();
+    // Not required: a policy that somebody sets elsewhere is not to take nodes out of service.
+    node.readiness.add(move || {
+        let report = asked.judge();
+        [(VIOLATIONS, Level::Violation), (WARNINGS, Level::Warning)]
+            .map(|(name, level)| item(name, false, summary(&report, level)))
+            .to_vec()
+    });
+    let (judged, metrics) = (own.clone(), TransportPolicyMetrics::new(node.metrics.all())?);
+    node.metrics.before_scrape(move || metrics.read(&judged.judge()));
+    let service = ConfigServiceServer::new(MeshConfig(own));
+    node.serve(PortName::Control, service.send_compressed(Gzip).accept_compressed(Gzip));
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! Records of certificates, as every capability reads them: the authority, what it has issued, and what of that is revoked.
+
+pub mod revoked;
+pub mod standing;
+
+use std::sync::Arc;
+
+use omnirelay_core::spiffe::Holder;
+use omnirelay_identity::trust::HasAuthority;
+use omnirelay_pki::certificate::{Certificate, Names, Serial};
+use omnirelay_pki::key::Fingerprint;
+use omnirelay_registry::Registry;
+use omnirelay_registry::view::View;
+use omnirelay_store::{Kind, RecordId};
+use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, IssuedValue};
+
+/// The record of the certificate authority; there is one.
+pub const AUTHORITY: Kind = Kind::of("authority");
+
+/// Records of what was issued; the key is the holder.
+pub const CERTIFICATE: Kind = Kind::of("certificate");
+
+/// The record of what is revoked; there is one.
+pub const REVOCATION: Kind = Kind::of("revocation");
+
+/// Records of join tokens; the key is the token's id.
+pub const JOIN_TOKEN: Kind = Kind::of("join-token");
+
+/// The record of the join policy; there is one.
+pub const JOIN_POLICY: Kind = Kind::of("join-policy");
+
+/// The key of records of which there is one.
+pub const ONLY: &str = "mesh";
+
+/// How long after its end a certificate still proves who joins again, in seconds.
+pub const GRACE: i64 = 72 * 3600;
+
+pub fn authority_id() -> RecordId {
+    RecordId::new(AUTHORITY, ONLY)
+}
+
+pub fn revocation_id() -> RecordId {
+    RecordId::new(REVOCATION, ONLY)
+}
+
+/// Whether the registry has an authority, as far as it was read.
+pub fn has_authority(registry: &Registry) -> HasAuthority {
+    let view = registry.view();
+    match (view.head().caught_up, view.get(&authority_id())) {
+        (false, _) => HasAuthority::Unknown,
+        (true, Some(_)) => HasAuthority::Yes,
+        (true, None) => HasAuthority::No,
+    }
+}
+
+/// The number of the list of revocations that the registry has; 0 when it has none.
+pub fn revocations_number(registry: &Registry) -> u64 {
+    revoked::list_of(registry.view().get(&revocation_id()).as_deref()).number()
+}
+
+/// The authority as a view shows it; `None`: the mesh has none, or what the registry has in its place is none.
+pub fn current_authority(view: &View) -> Option<Arc<AuthorityValue>> {
+    view.get(&authority_id())?.value()
+}
+
+/// The record of a holder. Nodes of one id are one holder, whatever their roles.
+pub fn record_of(holder: &Holder) -> RecordId {
+    let key = match holder {
+        Holder::Node { cluster, node, .. } => format!("node/{cluster}/{node}"),
+        Holder::Operator(name) => format!("operator/{name}"),
+        Holder::Service(name) => format!("service/{name}"),
+    };
+    RecordId::new(CERTIFICATE, key)
+}
+
+/// The record of what was issued to a node, in whatever role.
+pub fn record_of_node(cluster: &str, node: &str) -> RecordId {
+    record_of(&Holder::Node { cluster: cluster.to_owned(), role: String::new(), node: node.to_owned() })
+}
+
+/// The certificate that is remembered; `None` when somebody else wrote the record.
+pub fn certificate_of(issued: &IssuedValue) -> Option<Certificate> {
+    Some(Certificate {
+        serial: Serial::of(&issued.serial),
+        id: issued.id.parse().ok()?,
+        names: Names {
+            dns: issued.dns_names.clone(),
+            addresses: issued.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
+        },
+        not_before: issued.not_before,
+        not_after: issued.not_after,
+        key: Fingerprint::from_bytes(&issued.key)?,
+    })
+}

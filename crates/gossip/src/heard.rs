@@ -1,0 +1,117 @@
+//! What this node hears of peers by gossip, beside what the registry has of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use omnirelay_core::time::{Millis, whole_ms};
+use omnirelay_host::wall_clock;
+use omnirelay_membership::Status;
+use omnirelay_peer_records::alive_since;
+use omnirelay_registry::view::View;
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+use omnirelay_wire::timestamp::{Timestamp, timestamp};
+
+use crate::{Gossip, Health};
+use pb::peer_health::State;
+
+/// What is known by gossip at one moment, of this node too; empty: it does not gossip.
+#[derive(Default)]
+pub struct Heard(BTreeMap<String, Health>);
+
+impl Heard {
+    pub fn of(gossip: Option<&Gossip>, view: &View) -> Self {
+        let members = gossip.map(Gossip::members).unwrap_or_default();
+        Self(members.into_iter().filter(|(node, health)| is_of_now(view, node, health)).collect())
+    }
+
+    /// The same of one peer alone.
+    pub fn of_one(gossip: Option<&Gossip>, view: &View, node_id: &str) -> Self {
+        let health = gossip.and_then(|gossip| gossip.health(node_id));
+        let health = health.filter(|health| is_of_now(view, node_id, health));
+        Self(health.map(|health| (node_id.to_owned(), health)).into_iter().collect())
+    }
+
+    pub fn get(&self, node_id: &str) -> Option<&Health> {
+        self.0.get(node_id)
+    }
+
+    /// Those that live.
+    pub fn live(&self) -> impl Iterator<Item = (&String, &Health)> {
+        self.0.iter().filter(|(_, health)| health.status.is_live())
+    }
+
+    /// As the API shows it.
+    pub fn shown(&self, node_id: &str) -> pb::PeerHealth {
+        shown(self.get(node_id))
+    }
+
+    pub fn state(&self, node_id: &str) -> State {
+        self.get(node_id).map_or(State::Unknown, |health| state(health.status))
+    }
+
+    /// How long it has been so.
+    pub fn age(&self, node_id: &str) -> Option<Duration> {
+        self.get(node_id).map(|health| health.age)
+    }
+
+    /// How long answers of a peer take that is there.
+    pub fn rtt(&self, node_id: &str) -> Option<Duration> {
+        self.get(node_id).filter(|health| health.status.is_live())?.rtt
+    }
+
+    /// Whether others answer for a peer, and it does not answer this node.
+    pub fn is_through_others(&self, node_id: &str) -> bool {
+        self.get(node_id).is_some_and(|health| health.is_through_others)
+    }
+
+    /// Whether a peer is known not to be there.
+    pub fn is_gone(&self, node_id: &str) -> bool {
+        self.get(node_id).is_some_and(|health| !health.status.is_live())
+    }
+}
+
+/// For how long gossip has taken a node for suspect or dead; `None`: it does not.
+pub fn doubted_for(gossip: &Gossip, view: &View, node_id: &str) -> Option<Duration> {
+    use pb::peer_health::State;
+    let heard = Heard::of_one(Some(gossip), view, node_id);
+    matches!(heard.state(node_id), State::Suspect | State::Dead).then(|| heard.age(node_id)).flatten()
+}
+
+/// Whether what is known of a peer is of the start of it that there is now. One that came back since it was gone, and that gossip has
+/// not heard of since, is a daemon that does not gossip.
+fn is_of_now(view: &View, node_id: &str, health: &Health) -> bool {
+    if health.status.is_live() {
+        return true;
+    }
+    let alive_since = alive_since(view, node_id);
+    alive_since.is_none_or(|since| Duration::from_millis(view.now().0.saturating_sub(since.0)) >= health.age)
+}
+
+fn state(status: Status) -> State {
+    match status {
+        Status::Alive => State::Alive,
+        Status::Suspect => State::Suspect,
+        Status::Dead => State::Dead,
+        Status::Left => State::Left,
+    }
+}
+
+fn shown(health: Option<&Health>) -> pb::PeerHealth {
+    let Some(health) = health else {
+        return pb::PeerHealth { state: State::Unknown.into(), ..pb::PeerHealth::default() };
+    };
+    pb::PeerHealth {
+        state: state(health.status).into(),
+        since: Some(ago(health.age)),
+        by: health.by.clone(),
+        heard_at: health.heard.map(ago),
+        unwell: health.unwell.into(),
+        incarnation: health.incarnation,
+        flaps: health.flaps,
+    }
+}
+
+/// The moment so long ago, by this host's clock.
+fn ago(age: Duration) -> Timestamp {
+    timestamp(Millis(whole_ms(wall_clock::unix().saturating_sub(age))))
+}

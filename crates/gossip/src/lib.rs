@@ -1,0 +1,499 @@
+//! Gossip: drives the membership of this node, over datagrams and calls of the mesh transport.
+
+pub mod heard;
+pub mod metrics;
+mod outbound;
+pub mod reach;
+mod record;
+mod seeds;
+mod story;
+mod tell;
+mod unheard_nodes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use omnirelay_membership::{
+    Config, Contact, Event, Exchange, Malformed, Member, Membership, NodeId, Output, Own, Record, Status,
+    Time,
+};
+use omnirelay_node::transport::{Located, Transport};
+use omnirelay_wire::pb::omnirelay::mesh::membership::v1::MemberRecord;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+
+use crate::metrics::{Direction, GossipMetrics};
+pub use record::{Says, SaysTooMuch};
+pub use seeds::Seeds;
+use story::Story;
+pub use story::{Chapter, Verdict};
+use unheard_nodes::UnheardNodes;
+
+/// How much waits to be sent over calls; what does not fit is dropped, as a datagram may be.
+const JOBS_MAX: usize = 512;
+/// How many changes wait to be told; further ones are counted and not told.
+const TOLD_MAX: usize = 1024;
+
+/// How long a node that leaves waits at most until that was passed on.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether somebody is registered by now of whom only the name was known, or nothing.
+const STRANGERS_EVERY: Duration = Duration::from_secs(2);
+
+/// Why a message of an exchange is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    #[error("this node does not gossip yet")]
+    Silent,
+    #[error("the caller has sent more in exchanges than a node may, or more at a time")]
+    TooMuch,
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+/// What has changed, and what was noted of it.
+type Told = (Event, Option<Chapter>);
+
+/// Membership by gossip, of one node.
+pub struct Gossip {
+    node: NodeId,
+    config: Config,
+    transport: Arc<Transport>,
+    metrics: Arc<GossipMetrics>,
+    /// The moment that times of the membership are counted from.
+    zero: Instant,
+    running: Mutex<Running>,
+    woken: Notify,
+    seeds: Seeds,
+    jobs: mpsc::Sender<Output>,
+    waiting: Mutex<Option<mpsc::Receiver<Output>>>,
+    tells: mpsc::Sender<Told>,
+    told: Mutex<Option<mpsc::Receiver<Told>>>,
+    /// Who is said to have started again by others alone, until that is found to be so or not.
+    restarted: Mutex<BTreeSet<NodeId>>,
+    /// Another daemon that has the id of this node: where it says that it is, and when it was heard of.
+    rival: Mutex<Option<(String, Instant)>>,
+    /// Rises with each change that others are told of.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Running {
+    /// `None`: the node is nobody yet.
+    member: Option<Membership>,
+    /// When the driver wakes up by itself.
+    wakes_at: Option<Time>,
+    story: Story,
+}
+
+/// How a member is, as this node knows by gossip.
+#[derive(Clone, Debug)]
+pub struct Health {
+    pub status: Status,
+    /// How long it has been so here.
+    pub age: Duration,
+    /// How long ago something came from it; `None`: it was never heard here.
+    pub heard: Option<Duration>,
+    pub rtt: Option<Duration>,
+    /// How unwell it says that it is; 0 is well.
+    pub unwell: u8,
+    /// Who does not reach it, while it is a suspect; whoever has found it dead.
+    pub by: Vec<String>,
+    pub incarnation: u64,
+    pub flaps: u32,
+    /// Others answer for it, and neither a ping nor a stream of this node is answered.
+    pub is_through_others: bool,
+    /// What it has said itself; `None`: others alone have told of it.
+    said: Option<Bytes>,
+    /// What is passed on of it: others may have made it up.
+    claimed: Bytes,
+}
+
+impl Health {
+    /// `deaf`: this node, if it hears nobody: whoever is alive as far as it knows may be gone.
+    fn of(member: &Member, now: Time, deaf: Option<&NodeId>) -> Self {
+        let is_doubted = deaf.is_some() && member.shown() == Status::Alive;
+        let by =
+            if is_doubted { deaf.into_iter().collect() } else { member.accusers.iter().collect::<Vec<_>>() };
+        Self {
+            status: if is_doubted { Status::Suspect } else { member.shown() },
+            age: now.saturating_sub(member.since),
+            heard: member.heard.map(|heard| now.saturating_sub(heard)),
+            rtt: member.rtt,
+            unwell: member.health,
+            by: by.into_iter().map(|by| by.as_str().to_owned()).collect(),
+            incarnation: member.incarnation,
+            flaps: member.flaps,
+            is_through_others: member.is_through_others,
+            said: member.said().map(|record| record.body.clone()),
+            claimed: member.record.body.clone(),
+        }
+    }
+
+    /// Of the node itself, as others hear of it.
+    fn of_own(member: &Membership, now: Time) -> Self {
+        Self {
+            status: Status::Alive,
+            age: now,
+            heard: Some(Duration::ZERO),
+            rtt: None,
+            unwell: member.health(),
+            by: Vec::new(),
+            incarnation: member.own().incarnation,
+            flaps: 0,
+            is_through_others: false,
+            said: Some(member.own().record.body.clone()),
+            claimed: member.own().record.body.clone(),
+        }
+    }
+
+    /// What it has said of itself; `None`: others alone have told of it so far, or that cannot be read.
+    pub fn record(&self) -> Option<MemberRecord> {
+        record::read(self.said.as_ref()?)
+    }
+}
+
+impl Gossip {
+    /// Of the node with this id; it is silent until [`Self::begin`].
+    pub fn new(
+        node: NodeId,
+        config: Config,
+        transport: Arc<Transport>,
+        seeds: Seeds,
+        metrics: Arc<GossipMetrics>,
+    ) -> Arc<Self> {
+        let (jobs, waiting) = mpsc::channel(JOBS_MAX);
+        let (tells, told) = mpsc::channel(TOLD_MAX);
+        let gossip = Arc::new(Self {
+            node,
+            config,
+            transport: transport.clone(),
+            metrics,
+            zero: Instant::now(),
+            running: Mutex::default(),
+            woken: Notify::new(),
+            seeds,
+            jobs,
+            waiting: Mutex::new(Some(waiting)),
+            tells,
+            told: Mutex::new(Some(told)),
+            restarted: Mutex::default(),
+            rival: Mutex::default(),
+            changes: watch::Sender::new(0),
+        });
+        // The transport is held by it, and so holds it not.
+        let hears = Arc::downgrade(&gossip);
+        transport.hear_by(move |from, datagram| {
+            if let Some(gossip) = hears.upgrade() {
+                gossip.receive(from, &datagram);
+            }
+        });
+        gossip
+    }
+
+    /// The id of this node.
+    pub fn node_id(&self) -> &str {
+        self.node.as_str()
+    }
+
+    fn now(&self) -> Time {
+        self.zero.elapsed()
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins, as a start of the node that no other is equal to.
+    ///
+    /// # Errors
+    /// [`SaysTooMuch`].
+    pub fn begin(&self, says: Says, unix: Duration, seed: u64) -> Result<(), SaysTooMuch> {
+        let body = says.body(&self.node, 1, &self.config)?;
+        let record = Record { instance: seed, version: 1, body };
+        let incarnation = Membership::first_incarnation(unix);
+        let own = Own { node: self.node.clone(), incarnation, record };
+        let mut running = self.running();
+        if running.member.is_none() {
+            running.member = Some(Membership::new(own, self.config.clone(), seed, self.now()));
+            self.woken.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Says something else of this node, if it is something else.
+    ///
+    /// # Errors
+    /// [`SaysTooMuch`]; what was said before is said on then.
+    pub fn say(&self, says: &Says) -> Result<(), SaysTooMuch> {
+        let said = self.step(|member, now| {
+            let Record { version, ref body, .. } = member.own().record;
+            if says.body(&self.node, version, &self.config)? == *body {
+                return Ok(());
+            }
+            let body = says.body(&self.node, version + 1, &self.config)?;
+            member.set_body(now, body).map_err(|error| SaysTooMuch(error.0))
+        });
+        said.unwrap_or(Ok(()))
+    }
+
+    /// Says that this node goes, and gives that the time to be heard.
+    pub async fn leave(&self) {
+        let others = self.step(|member, now| {
+            member.leave(now);
+            member.members().live()
+        });
+        if others.is_some_and(|others| others > 0) {
+            tokio::time::sleep((self.config.gossip_interval * 2).min(LEAVES_WITHIN)).await;
+        }
+    }
+
+    /// Takes a datagram of a node that has proven to be that.
+    pub fn receive(&self, from: &str, packet: &[u8]) {
+        let Ok(from) = NodeId::new(from) else { return };
+        let taken = self.step(|member, now| member.receive(now, &from, packet));
+        self.count_taken(packet.len(), taken.as_ref());
+    }
+
+    /// Takes a packet that came by a call, and answers it if that is asked; `None`: this node does not gossip yet.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn deliver(&self, from: &NodeId, packet: &[u8], answers: bool) -> Option<Result<Vec<u8>, Malformed>> {
+        let taken = self.step(|member, now| match answers {
+            true => member.answer(now, from, packet),
+            false => member.receive(now, from, packet).map(|()| Vec::new()),
+        });
+        self.count_taken(packet.len(), taken.as_ref());
+        taken
+    }
+
+    fn count_taken<T>(&self, bytes: usize, taken: Option<&Result<T, Malformed>>) {
+        if let Some(taken) = taken {
+            self.metrics.count(Direction::Inbound, taken.is_ok(), bytes);
+        }
+    }
+
+    /// Takes a message of an exchange, and answers with the next; `None`: there is nothing more to say. A large one is taken in
+    /// parts, between which others have their turn.
+    ///
+    /// # Errors
+    /// [`NotTaken`].
+    pub async fn exchanged(&self, from: &NodeId, message: &[u8]) -> Result<Option<Exchange>, NotTaken> {
+        let may = self.step(|member, now| member.may_exchange(now, from, message.len()));
+        match may {
+            None => return Err(NotTaken::Silent),
+            Some(false) => return Err(NotTaken::TooMuch),
+            Some(true) => {}
+        }
+        let mut message = Exchange::decode(message)?;
+        while let Some(part) = message.part() {
+            self.step(|member, now| member.take_exchange(now, from, part));
+            tokio::task::yield_now().await;
+        }
+        self.step(|member, now| member.take_exchange(now, from, message)).ok_or(NotTaken::Silent)
+    }
+
+    /// Has the membership do something, and does what it wants done. `None`: it has not begun.
+    fn step<T>(&self, act: impl FnOnce(&mut Membership, Time) -> T) -> Option<T> {
+        let now = self.now();
+        let mut running = self.running();
+        let Running { member, wakes_at, story } = &mut *running;
+        let member = member.as_mut()?;
+        let done = act(member, now);
+        let (mut outputs, mut followed) = (Vec::new(), Vec::new());
+        while let Some(output) = member.poll() {
+            match output {
+                Output::Event(event) => {
+                    match &event {
+                        Event::Joined { node } if self.seeds.is_known(node.as_str()) => member.know(node),
+                        // All others may be something else now.
+                        Event::CutOff | Event::InTouch => story.note_all(member.members().iter()),
+                        _ => {}
+                    }
+                    let incarnation = |of: &NodeId| {
+                        member.members().get(of.as_str()).map_or(0, |member| member.incarnation)
+                    };
+                    let chapter = story.note(&self.node, &event, incarnation);
+                    if Self::has_to_be_followed(&event) {
+                        followed.push(event.clone());
+                    }
+                    self.tell(event, chapter);
+                }
+                output => outputs.push(output),
+            }
+        }
+        let wakes = member.wakes_at();
+        if wakes.is_some() && wakes_at.is_none_or(|at| wakes < Some(at)) {
+            *wakes_at = wakes;
+            self.woken.notify_one();
+        }
+        let count = story.count;
+        drop(running);
+        // Another step may have told of more already.
+        self.changes.send_if_modified(|told| {
+            let is_news = *told < count;
+            *told = count.max(*told);
+            is_news
+        });
+        followed.iter().for_each(|event| self.follow(event));
+        outputs.into_iter().for_each(|output| self.perform(output));
+        Some(done)
+    }
+
+    fn tell(&self, event: Event, chapter: Option<Chapter>) {
+        if self.tells.try_send((event, chapter)).is_err() {
+            self.metrics.count_untold();
+        }
+    }
+
+    /// Does what is due, until it is dropped.
+    pub async fn run(self: Arc<Self>) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(waiting) = waiting else { return };
+        tokio::join!(self.wake(), self.know_registered(), outbound::run(self.clone(), waiting));
+    }
+
+    /// Notes who is registered by now of whom only the name was known, and exchanges with whoever nobody told of.
+    async fn know_registered(&self) {
+        let mut unheard = UnheardNodes::default();
+        loop {
+            tokio::time::sleep(STRANGERS_EVERY).await;
+            let alive = self.seeds.alive();
+            let unknown = self.step(|member, _| {
+                let known = member.strangers().filter(|node| self.seeds.is_known(node.as_str()));
+                let known: Vec<_> = known.cloned().collect();
+                known.iter().for_each(|node| member.know(node));
+                let is_unknown = |node: &&String| member.members().get(node.as_str()).is_none();
+                alive.iter().filter(is_unknown).cloned().collect::<BTreeSet<_>>()
+            });
+            // `None`: it does not gossip yet, and everybody is unknown.
+            let unknown = unknown.unwrap_or_default();
+            let asked = unheard.ask(&unknown, alive.len() + 1, fastrand::f64);
+            if let Some(node) = asked.and_then(|node| NodeId::new(&node).ok()) {
+                self.perform(Output::Exchange { with: Contact::Member(node) });
+            }
+        }
+    }
+
+    async fn wake(&self) {
+        loop {
+            self.step(Membership::advance);
+            let wakes_at = {
+                let mut running = self.running();
+                let Running { member, wakes_at, .. } = &mut *running;
+                *wakes_at = member.as_ref().and_then(Membership::wakes_at);
+                *wakes_at
+            };
+            let due = async {
+                match wakes_at {
+                    Some(at) => tokio::time::sleep_until(self.zero + at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.woken.notified() => {}
+            }
+        }
+    }
+
+    /// How many changes there were, and whose health has changed behind the first `seen` of them.
+    pub fn changed_since(&self, seen: u64) -> (u64, Vec<String>) {
+        let running = self.running();
+        (running.story.count, running.story.changed_since(seen))
+    }
+
+    /// The same as soon as there is one.
+    pub async fn news_since(&self, seen: u64) -> (u64, Vec<String>) {
+        // It lives as long as this.
+        let _ = self.changes.subscribe().wait_for(|count| *count > seen).await;
+        self.changed_since(seen)
+    }
+
+    /// Which start of the node this is; 0: it does not gossip yet.
+    pub fn start(&self) -> u64 {
+        self.running().member.as_ref().map_or(0, |member| member.own().record.instance)
+    }
+
+    /// Differs whenever what is known of anybody may differ, from that of other nodes too.
+    pub fn changed(&self) -> String {
+        format!("{:x}.{}", self.start() >> 32, *self.changes.borrow())
+    }
+
+    /// How all members are that are known, this one among them; empty: this node does not gossip.
+    pub fn members(&self) -> BTreeMap<String, Health> {
+        let now = self.now();
+        let running = self.running();
+        let Some(member) = &running.member else { return BTreeMap::new() };
+        let deaf = self.is_deaf(member);
+        let others = member.members().iter().map(|(node, other)| (node, Health::of(other, now, deaf)));
+        let all = others.chain([(&self.node, Health::of_own(member, now))]);
+        all.map(|(node, health)| (node.as_str().to_owned(), health)).collect()
+    }
+
+    /// How a member is; `None`: nothing is known of it, or this node does not gossip.
+    pub fn health(&self, node: &str) -> Option<Health> {
+        let now = self.now();
+        let running = self.running();
+        let member = running.member.as_ref()?;
+        match node == self.node.as_str() {
+            true => Some(Health::of_own(member, now)),
+            false => {
+                let deaf = self.is_deaf(member);
+                member.members().get(node).map(|other| Health::of(other, now, deaf))
+            }
+        }
+    }
+
+    /// This node, if it hears nobody.
+    fn is_deaf(&self, member: &Membership) -> Option<&NodeId> {
+        member.is_cut_off().then_some(&self.node)
+    }
+
+    /// Whether this node gossips already.
+    pub fn has_begun(&self) -> bool {
+        self.running().member.is_some()
+    }
+
+    /// How many claims were heard that nobody can have made: of incarnations of more than a day ahead.
+    pub fn implausible(&self) -> u64 {
+        self.running().member.as_ref().map_or(0, |member| member.stats().implausible)
+    }
+
+    /// Whether nobody else is known to live.
+    pub fn is_alone(&self) -> bool {
+        self.running().member.as_ref().is_none_or(|member| member.members().live() == 0)
+    }
+
+    /// What has happened to a member, the oldest first.
+    pub fn story(&self, node: &str) -> Vec<Chapter> {
+        self.running().story.of(node)
+    }
+
+    /// Where the mesh port of a live member may be: as it has said itself, and as others say, who may have made that up. Whoever answers
+    /// there has to show its certificate.
+    pub fn located(&self, node: &str) -> Vec<Located> {
+        let Some(health) = self.health(node).filter(|health| health.status.is_live()) else {
+            return Vec::new();
+        };
+        let said = [health.record(), record::read(&health.claimed)].into_iter().flatten();
+        let said = said.filter(|record| !record.endpoint.is_empty());
+        said.map(|record| Located { mesh: record.endpoint, http3: record.http3_support }).collect()
+    }
+
+    /// Where a seed was found to be that node.
+    pub fn learned(&self, node: &str) -> Option<Located> {
+        self.seeds.learned(node)
+    }
+
+    /// What metrics tell that is not counted as it happens.
+    pub fn measure(&self) {
+        let running = self.running();
+        if let Some(member) = &running.member {
+            self.metrics.measure(member, &self.config);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What a node tells of membership by gossip.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use omnirelay_membership::{Config, Membership, Status};
+use omnirelay_node::metrics::registrar::{Registrar as _, level};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+/// In milliseconds: from what a LAN takes to what is given up.
+const RTT_BUCKETS: [f64; 11] = [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 500.0, 2000.0];
+
+/// How many peers have series of their own; what is measured of further ones stands under `other`.
+const PEERS_MAX: usize = 256;
+
+const STATUSES: [Status; 4] = [Status::Alive, Status::Suspect, Status::Dead, Status::Left];
+
+/// Which way something goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Inbound,
+    Outbound,
+}
+
+impl Direction {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// What is counted of membership by gossip.
+pub struct GossipMetrics {
+    members: IntGaugeVec,
+    rtt: HistogramVec,
+    /// Those that have series of their own; `None`: there is one of all.
+    rtt_peers: Option<Mutex<BTreeSet<String>>>,
+    messages: IntCounterVec,
+    bytes: IntCounterVec,
+    queue: IntGauge,
+    fanout: IntGauge,
+    view: IntGauge,
+    health: IntGauge,
+    refuted: IntCounter,
+    implausible: IntCounter,
+    refused: IntCounter,
+    capped: IntCounter,
+    throttled: IntCounter,
+    strangers: IntGauge,
+    cut_off: IntGauge,
+    through_others: IntGauge,
+    untold: IntCounter,
+}
+
+impl GossipMetrics {
+    /// Round trips stand under the peers that they were measured to, if that is `per_peer`.
+    ///
+    /// # Errors
+    /// When two metrics have one name: a mistake in this file.
+    pub fn new(all: &prometheus::Registry, per_peer: bool) -> Result<Self, prometheus::Error> {
+        let rtt_labels: &[&str] = if per_peer { &["mesh_peer"] } else { &[] };
+        let made = Self {
+            members: all.gauges(
+                "mesh_gossip_members",
+                "Members by how this node knows them by gossip, itself among them",
+                &["mesh_status"],
+            )?,
+            rtt: all.histograms(
+                "mesh_gossip_rtt_ms",
+                "How long answers to pings took, in milliseconds",
+                rtt_labels,
+                &RTT_BUCKETS,
+            )?,
+            rtt_peers: per_peer.then(Mutex::default),
+            messages: all.counters(
+                "mesh_gossip_messages_total",
+                "Packets of gossip, by direction and whether they were sent or understood",
+                &["mesh_direction", "mesh_outcome"],
+            )?,
+            bytes: all.counters(
+                "mesh_gossip_bytes_total",
+                "Bytes of packets of gossip, without those of QUIC",
+                &["mesh_direction"],
+            )?,
+            queue: all.gauge("mesh_gossip_queue_length", "Updates that are still passed on")?,
+            fanout: all.gauge("mesh_gossip_fanout", "To how many members updates are passed on each time")?,
+            view: all.gauge("mesh_gossip_view_size", "Members that are known, live or not, this node among them")?,
+            health: all.gauge("mesh_gossip_health_score", "How unwell this node thinks it is; 0 is well")?,
+            refuted: all.counter("mesh_gossip_refuted_total", "Accusations of this node that it has answered")?,
+            implausible: all.counter(
+                "mesh_gossip_implausible_total",
+                "Claims about incarnations that nobody can have; the clock of this node or of another is far off",
+            )?,
+            refused: all.counter(
+                "mesh_gossip_refused_total",
+                "Members that were not taken in, as no more can be known; or whose names were none",
+            )?,
+            capped: all.counter(
+                "mesh_gossip_capped_total",
+                "Packets that were not sent, as so many had gone out in the round already",
+            )?,
+            throttled: all.counter(
+                "mesh_gossip_throttled_total",
+                "Packets, updates and messages of exchanges that were not taken, as their senders had sent too many",
+            )?,
+            strangers: all.gauge(
+                "mesh_gossip_strangers",
+                "Names that others tell of, that are not registered, and of which nothing was heard",
+            )?,
+            through_others: all.gauge(
+                "mesh_gossip_through_others",
+                "Members that this node does not reach, neither by datagrams nor by calls, and that others do",
+            )?,
+            cut_off: all.gauge("mesh_gossip_cut_off", "1 while this node hears none of the others, else 0")?,
+            untold: all.counter("mesh_gossip_untold_total", "Changes that the log does not have, as there were too many")?,
+        };
+        // All are there from the beginning: what rises from nothing is not seen to rise.
+        if !per_peer {
+            made.rtt.with_label_values::<&str>(&[]);
+        }
+        for status in STATUSES {
+            made.members.with_label_values(&[status.word()]).set(0);
+        }
+        for direction in [Direction::Inbound, Direction::Outbound] {
+            for outcome in ["success", "failure"] {
+                made.messages.with_label_values(&[direction.word(), outcome]).inc_by(0);
+            }
+            made.bytes.with_label_values(&[direction.word()]).inc_by(0);
+        }
+        Ok(made)
+    }
+
+    pub fn count(&self, direction: Direction, is_success: bool, bytes: usize) {
+        let outcome = if is_success { "success" } else { "failure" };
+        self.messages.with_label_values(&[direction.word(), outcome]).inc();
+        self.bytes.with_label_values(&[direction.word()]).inc_by(bytes as u64);
+    }
+
+    pub fn count_untold(&self) {
+        self.untold.inc();
+    }
+
+    pub fn observe_rtt(&self, peer: &str, rtt: Duration) {
+        let ms = rtt.as_secs_f64() * 1e3;
+        let Some(peers) = &self.rtt_peers else {
+            return self.rtt.with_label_values::<&str>(&[]).observe(ms);
+        };
+        let mut peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_named = peers.contains(peer) || peers.len() < PEERS_MAX && peers.insert(peer.to_owned());
+        self.rtt.with_label_values(&[if is_named { peer } else { "other" }]).observe(ms);
+    }
+
+    /// Takes out the series of a peer that is known no more.
+    pub fn forget(&self, peer: &str) {
+        let Some(peers) = &self.rtt_peers else { return };
+        if peers.lock().unwrap_or_else(PoisonError::into_inner).remove(peer) {
+            // It may have none yet.
+            let _ = self.rtt.remove_label_values(&[peer]);
+        }
+    }
+
+    /// Notes how a membership stands.
+    pub fn measure(&self, of: &Membership, config: &Config) {
+        for status in STATUSES {
+            let others = of.members().iter().filter(|(_, member)| member.shown() == status).count();
+            let own = usize::from(status == Status::Alive);
+            self.members.with_label_values(&[status.word()]).set(level(others + own));
+        }
+        self.queue.set(level(of.queued()));
+        self.fanout.set(level(config.fanout));
+        self.view.set(level(of.members().len() + 1));
+        self.health.set(of.health().into());
+        self.strangers.set(level(of.strangers().count()));
+        let through_others = of.members().iter().filter(|(_, member)| member.is_through_others).count();
+        self.through_others.set(level(through_others));
+        self.cut_off.set(of.is_cut_off().into());
+        let stats = of.stats();
+        for (counter, counted) in [
+            (&self.refuted, stats.refuted),
+            (&self.implausible, stats.implausible),
+            (&self.refused, stats.refused),
+            (&self.capped, stats.capped),
+            (&self.throttled, stats.throttled),
+        ] {
+            counter.inc_by(counted.saturating_sub(counter.get()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_of_each_peer_are_told_apart_up_to_a_bound() {
+        let all = prometheus::Registry::new();
+        let metrics = GossipMetrics::new(&all, true).unwrap();
+        (0..PEERS_MAX + 9).for_each(|at| metrics.observe_rtt(&format!("n{at}"), Duration::from_millis(1)));
+        let series = || {
+            let families = all.gather();
+            let family = families.iter().find(|family| family.name() == "mesh_gossip_rtt_ms").unwrap();
+            let peers = family.get_metric().iter().map(|metric| metric.get_label()[0].value().to_owned());
+            peers.collect::<Vec<_>>()
+        };
+        assert_eq!(series().len(), PEERS_MAX + 1);
+        assert!(series().contains(&"other".to_owned()));
+        metrics.forget("n0");
+        assert!(!series().contains(&"n0".to_owned()));
+        metrics.observe_rtt("late", Duration::from_millis(1));
+        assert!(series().contains(&"late".to_owned()));
+    }
+}

@@ -1,0 +1,88 @@
+//! Seeds: whom a member asks that knows nobody, or nobody of a part that it was cut off from.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use omnirelay_node::transport::Located;
+
+/// How many nodes are remembered by where a seed was found.
+const LEARNED_MAX: usize = 256;
+
+type Known = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+type IsKnown = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// Whom to ask.
+pub struct Seeds {
+    /// Addresses of the configuration, `host:port`; names are looked up each time.
+    addresses: Vec<String>,
+    /// Nodes that are known otherwise, as from the registry.
+    known: Known,
+    /// Those of them that are alive by what is known otherwise.
+    alive: Known,
+    is_known: IsKnown,
+    /// Who was found at an address.
+    learned: Mutex<Learned>,
+}
+
+/// By node, and the nodes in the order in which they were first found.
+#[derive(Default)]
+struct Learned {
+    at: HashMap<String, Located>,
+    order: VecDeque<String>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seed {
+    Address(String),
+    Node(String),
+}
+
+impl Seeds {
+    /// `known`: whom to ask beside those at `addresses`; `alive`: which of them are alive; `is_known`: whether a name is that of a
+    /// node.
+    pub fn new(
+        addresses: Vec<String>,
+        known: impl Fn() -> Vec<String> + Send + Sync + 'static,
+        alive: impl Fn() -> Vec<String> + Send + Sync + 'static,
+        is_known: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let (known, alive, is_known) = (Box::new(known), Box::new(alive), Box::new(is_known));
+        Self { addresses, known, alive, is_known, learned: Mutex::default() }
+    }
+
+    /// The other nodes that are alive by what is known otherwise, as from the registry.
+    pub fn alive(&self) -> Vec<String> {
+        (self.alive)()
+    }
+
+    /// Whether a name is known to be that of a node, as from the registry.
+    pub fn is_known(&self, node: &str) -> bool {
+        (self.is_known)(node)
+    }
+
+    /// All of them, in no order.
+    pub fn all(&self) -> Vec<Seed> {
+        let addresses = self.addresses.iter().cloned().map(Seed::Address);
+        addresses.chain((self.known)().into_iter().map(Seed::Node)).collect()
+    }
+
+    /// Remembers who was found at an address.
+    pub fn learn(&self, node: &str, at: Located) {
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        if learned.at.insert(node.to_owned(), at).is_some() {
+            return;
+        }
+        learned.order.push_back(node.to_owned());
+        if learned.order.len() > LEARNED_MAX
+            && let Some(oldest) = learned.order.pop_front()
+        {
+            learned.at.remove(&oldest);
+        }
+    }
+
+    /// Where a node was found.
+    pub fn learned(&self, node: &str) -> Option<Located> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).at.get(node).cloned()
+    }
+}

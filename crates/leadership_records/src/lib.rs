@@ -1,0 +1,45 @@
+//! Records of leadership, as every capability reads them: the scopes, and which node leads each.
+
+pub mod scope_state;
+
+use std::collections::BTreeMap;
+
+use omnirelay_registry::view::View;
+use omnirelay_store::{Fence, Kind, RecordId};
+use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
+
+use scope_state::{AllKnown, Known};
+
+/// Records of scopes; the key is the scope.
+pub const LEADERSHIP: Kind = Kind::of("leadership");
+
+/// How the scopes of shards begin.
+const OF_SHARD: &str = "shard/";
+
+/// The fences of the scopes that this node leads.
+pub trait ScopeFences: Send + Sync {
+    /// By what a commit holds only while this node leads `scope`; `None`: it does not.
+    fn fence(&self, scope: &str) -> Option<Fence>;
+}
+
+/// The record of a scope.
+pub fn leadership_id(scope: &str) -> RecordId {
+    RecordId::new(LEADERSHIP, scope)
+}
+
+/// Who leads the scopes of shards, by `<namespace>/<shard>`.
+pub fn of_shards(view: &View) -> BTreeMap<String, String> {
+    let records = view.list(&LEADERSHIP).records;
+    let scopes = records.iter().filter_map(|record| record.record.id.key.strip_prefix(OF_SHARD));
+    scopes.filter_map(|shard| Some((shard.to_owned(), of_shard(view, shard)?))).collect()
+}
+
+/// Who leads the scope of one shard, `<namespace>/<shard>`; `None`: nobody does, or there is no such scope.
+pub fn of_shard(view: &View, shard: &str) -> Option<String> {
+    Known::find(view, &format!("{OF_SHARD}{shard}"))?.leader().map(str::to_owned)
+}
+
+/// All scopes, in the order of their names.
+pub fn all_scopes(view: &View) -> Vec<pb::Leadership> {
+    AllKnown::of(view).scopes.iter().map(|known| known.leadership()).collect()
+}

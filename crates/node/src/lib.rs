@@ -1,0 +1,444 @@
+//! One node: its registry, its ports and its capabilities, put together.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod lab;
+mod mesh_port;
+pub mod metrics;
+mod mount;
+pub mod operations;
+mod ports;
+mod probes;
+pub mod readiness;
+mod serving;
+pub mod transport;
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use omnirelay_decisions::audit_seal::mac::MacKey;
+use omnirelay_host::data_dir::disk_space::DiskSpace;
+use omnirelay_identity::Access;
+use omnirelay_identity::authenticate::{Hosts, Insecure, Loopback};
+use omnirelay_identity::bearer::Bearers;
+use omnirelay_identity::bearer::oidc::Oidc;
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
+use omnirelay_identity::tls::{Clients, Tls, TlsError};
+use omnirelay_identity::trust::{HasAuthority, Trust};
+use omnirelay_registry::Registry;
+use omnirelay_registry::follow::follow_log;
+use omnirelay_settings::{Config, ConfigSource, TlsSource, WithoutProof};
+use omnirelay_store::{Kind, Retention, Store};
+use omnirelay_surface::{
+    FinishedCall, Limits, OMNIRELAY, RequestObserver, Surface, SurfaceBuilder, SurfaceError,
+};
+use omnirelay_transport::quic;
+use tokio::sync::watch;
+
+use crate::metrics::{IssuerMetrics, Metrics, TransportMetrics};
+use crate::operations::Operations;
+use crate::readiness::{Readiness, item};
+use crate::transport::Transport;
+
+pub use mesh_port::{LatePort, MeshPort, OpenMeshPort};
+pub use mount::{Kinds, Mount, Phase};
+pub use ports::{
+    Listens, Port, PortName, PortTaken, RELAY_REGISTRY_SERVICE, RELAY_SERVICE, RelayAddresses, RelayListeners,
+};
+pub use serving::{asynchronous, per_address_max};
+
+use mount::{AtPort, Observers, Stopping};
+use ports::Addresses;
+use probes::{Probed, probes};
+use serving::Serving;
+
+/// How soon a node that starts looks whether it is ready, and how often one that waits long for its store: each look asks all of it.
+const READY_LOOK_FIRST: Duration = Duration::from_millis(2);
+const READY_LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often the store is tidied.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
+
+/// What is so once a part has panicked.
+const BROKEN: &str = "a part of the daemon has panicked, as its log says, and what it did is done by nobody: start the daemon again";
+
+/// The folder of telemetry in a data directory.
+pub const TELEMETRY_FOLDER: &str = "telemetry";
+
+/// What a node is made of.
+pub struct NodeSpec {
+    pub node_id: String,
+    pub config: Arc<Config>,
+    /// Where that is from; `None`: the process has made it.
+    pub source: Option<ConfigSource>,
+    pub store: Arc<dyn Store>,
+    pub session_secret: String,
+    pub listener: TcpListener,
+    /// By what else it lets callers in.
+    pub access: Access,
+    /// The ports of the relay and of the registry of relays, where one of them is switched on.
+    pub relay: Option<RelayListeners>,
+    /// Where it keeps who it is and whom it trusts.
+    pub identity: IdentityFiles,
+    /// Its data directory, or that of its process.
+    pub data_dir: PathBuf,
+}
+
+/// The capabilities of a node: which records are theirs, and how they are mounted.
+pub struct Capabilities<C> {
+    /// The kinds of each, in the order in which they are brought back after an outage.
+    pub kinds: &'static [Kinds],
+    /// The key under which the node marks the audit records that it writes.
+    pub audit_mac: MacKey,
+    /// Mounts them.
+    pub mount: C,
+}
+
+/// Who comes in at the control port without proof, with every scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LetIn {
+    /// Whoever reaches the port.
+    Anyone,
+    /// Whoever is on the daemon's host.
+    Host,
+    Nobody,
+}
+
+impl LetIn {
+    /// As in answers: `anyone`, `host` or `nobody`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::Host => "host",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+/// Why a node could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error("cannot serve the API")]
+    Surface(#[from] SurfaceError),
+    #[error("cannot use the listening socket")]
+    Listen(#[source] std::io::Error),
+    #[error("cannot serve a port under TLS")]
+    Tls(#[from] TlsError),
+    #[error("cannot count")]
+    Metrics(#[from] prometheus::Error),
+    /// A capability that cannot be mounted.
+    #[error("{what}")]
+    Capability { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+}
+
+impl NodeError {
+    /// What a capability failed with, under a sentence that says what could not be done.
+    pub fn of<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Capability { what, source: Box::new(source) }
+    }
+}
+
+/// Looks at whether a node is ready, each after a tenth longer than the one before.
+struct ReadyLooks(Duration);
+
+impl ReadyLooks {
+    async fn pause(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 + self.0 / 10).min(READY_LOOK_EVERY);
+    }
+}
+
+impl Default for ReadyLooks {
+    fn default() -> Self {
+        Self(READY_LOOK_FIRST)
+    }
+}
+
+/// A running node. Dropping it ends it as a crash would.
+pub struct Node {
+    registry: Arc<Registry>,
+    readiness: Arc<Readiness>,
+    addresses: Addresses,
+    stopping: Stopping,
+}
+
+impl Node {
+    /// Starts everything; returns once the API listens, before the node is ready. To be called within a runtime.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing runs then.
+    pub async fn start<C>(spec: NodeSpec, capabilities: Capabilities<C>) -> Result<Self, NodeError>
+    where
+        C: FnOnce(&mut Mount) -> Result<(), NodeError>,
+    {
+        let Capabilities { kinds, audit_mac, mount } = capabilities;
+        let compose = mount;
+        let mut mount = Mount::of(spec, kinds, &audit_mac)?;
+        compose(&mut mount)?;
+        mount.listen()?;
+        Ok(mount.begin())
+    }
+
+    pub fn id(&self) -> &str {
+        self.registry.node_id()
+    }
+
+    /// Where the API listens.
+    pub fn control(&self) -> SocketAddr {
+        self.addresses.control
+    }
+
+    /// Where the relay and the registry of relays listen; `None` while neither is switched on.
+    pub fn relay(&self) -> Option<RelayAddresses> {
+        self.addresses.relay
+    }
+
+    /// What the node knows of the mesh, for the tests of other crates.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Returns once the node is ready: `/readyz` says 200.
+    pub async fn ready(&self) {
+        let mut looks = ReadyLooks::default();
+        while !self.readiness.is_ready() {
+            looks.pause().await;
+        }
+    }
+
+    /// Returns once the node is ready, or its store is known to be away.
+    pub async fn ready_or_waiting(&self) {
+        let mut looks = ReadyLooks::default();
+        while !self.readiness.is_ready() && self.registry.view().silence().is_none() {
+            looks.pause().await;
+        }
+    }
+
+    /// Why the store does not answer, while the node is not ready because of that.
+    pub fn awaited(&self) -> Option<String> {
+        let view = self.registry.view();
+        let waits = !self.readiness.is_ready() && view.silence().is_some();
+        waits.then(|| view.connectivity().trouble().unwrap_or_default())
+    }
+
+    /// Returns once a part of the node has panicked. The node goes on without it, is not ready any more, and is better ended: what
+    /// that part was for, nobody does.
+    pub async fn broken(&self) {
+        self.stopping.broken.happens().await;
+    }
+
+    /// Stops on purpose, in the steps of [`Phase`]: no new calls, streams told to go elsewhere, running calls
+    /// finished, the peer marked as left and its session ended.
+    pub async fn stop(self) {
+        self.readiness.drain();
+        self.stopping.stop().await;
+    }
+}
+
+impl Mount {
+    /// A node without capabilities, whose registry has their kinds.
+    fn of(spec: NodeSpec, kinds: &[Kinds], audit_mac: &MacKey) -> Result<Self, NodeError> {
+        let control = spec.listener.local_addr().map_err(NodeError::Listen)?;
+        let relay = spec.relay.as_ref().map(RelayListeners::addresses).transpose();
+        let addresses = Addresses::new(control, relay.map_err(NodeError::Listen)?);
+        let registry = Arc::new(registry(&spec, kinds, audit_mac));
+        let metrics = Arc::new(Metrics::new()?);
+        let (trust, counted) = (Arc::<Trust>::default(), Arc::new(TransportMetrics::new(metrics.all())?));
+        let http3 = spec.config.mesh.http3_support;
+        let transport = Arc::new(Transport::new(&spec.node_id, trust.clone(), http3, counted));
+        let mut mount = Self {
+            readiness: Arc::new(Readiness::new(registry.clone())),
+            operations: Arc::new(Operations::new(registry.clone())),
+            topics: Arc::default(),
+            mergers: Arc::default(),
+            observers: vec![Arc::new(Counted(metrics.clone()))],
+            metrics,
+            grants: Arc::default(),
+            trust,
+            transport,
+            mesh_port: Arc::new(watch::Sender::new(MeshPort::NotEnrolled)),
+            identity_files: spec.identity,
+            provision: spec.access.provision.clone(),
+            federation: spec.access.federation.clone(),
+            session_secret: spec.session_secret,
+            disk: Arc::new(DiskSpace::of(spec.data_dir)),
+            addresses,
+            relay: spec.relay,
+            ports: BTreeMap::new(),
+            stopping: Stopping::default(),
+            config: spec.config,
+            source: spec.source,
+            registry: registry.clone(),
+        };
+        mount.run(Phase::End, mount.metrics.clone().keep());
+        let (config, access) = (mount.config.clone(), spec.access);
+        let oidc = config.security.oidc.as_ref().and_then(|oidc| oidc.settings().ok());
+        let oidc = oidc.map(|settings| Arc::new(Oidc::new(settings)));
+        if let Some(oidc) = &oidc {
+            mount.run(Phase::End, oidc.clone().keep());
+            let (asked, told) = (oidc.clone(), IssuerMetrics::new(mount.metrics.all())?);
+            mount.metrics.before_scrape(move || told.read(asked.keys_age(), asked.keys()));
+        }
+        let bearers = Arc::new(Bearers::new(mount.trust.clone(), oidc));
+        let surface = control_surface(&mount, access.tokens, bearers).routes(probes(mount.probed()));
+        let (limits, tls) = (limits(&config), control_tls(&config, &mount.trust)?);
+        if let Some(tls) = &tls {
+            mount.run(Phase::End, tls.clone().keep());
+        }
+        let udp = config.control.http3.then(|| quic::bind(control)).transpose().map_err(NodeError::Listen)?;
+        let advertised = config.control.http3_advertise.unwrap_or(control.port());
+        let surface = if udp.is_some() { surface.beside_http3(advertised) } else { surface };
+        let listens = Listens::Taken(spec.listener);
+        let port = Port { listens, socket: access.socket, udp, tls, limits, surface };
+        mount.open(PortName::Control, port);
+        mount.run(Phase::End, follow_log(registry.clone()));
+        mount.run(Phase::End, registry.keep_house(retention(&config), HOUSEKEEPING_EVERY));
+        Ok(mount)
+    }
+
+    /// Serves its ports.
+    fn listen(&mut self) -> Result<(), NodeError> {
+        let observer = Arc::new(Observers(mem::take(&mut self.observers)));
+        for (name, AtPort { port, served, drained }) in mem::take(&mut self.ports) {
+            let Some(mut port) = port else { continue };
+            port.surface.name_port(name.word());
+            port.surface.name_changes(!self.registry.store().is_in_process());
+            served.into_iter().for_each(|serve| serve(&mut port.surface));
+            let mut serving = Serving::begin(self.stopping.until(Phase::End), port, observer.clone())?;
+            self.stopping.at(Phase::Drain, async move {
+                serving.stop().await;
+                join_all(drained).await;
+            });
+        }
+        Ok(())
+    }
+
+    /// Begins what it does by itself.
+    fn begin(self) -> Node {
+        let Self { registry, readiness, addresses, mut stopping, .. } = self;
+        let broken = stopping.broken.clone();
+        readiness.add(move || {
+            broken.is_so().then(|| item("parts", true, Some(BROKEN.to_owned()))).into_iter().collect()
+        });
+        stopping.begin();
+        Node { registry, readiness, addresses, stopping }
+    }
+
+    fn probed(&self) -> Probed {
+        let (registry, readiness) = (self.registry.clone(), self.readiness.clone());
+        Probed { registry, readiness, metrics: self.metrics.clone() }
+    }
+
+    /// What the relay's own HTTP port answers.
+    pub fn relay_probes(&self, is_up: impl Fn() -> bool + Clone + Send + Sync + 'static) -> axum::Router {
+        probes::relay_probes(self.probed(), is_up)
+    }
+}
+
+/// The registry of a node, and what is special about its kinds.
+fn registry(spec: &NodeSpec, kinds: &[Kinds], mac: &MacKey) -> Registry {
+    let families = kinds.iter().map(|kinds| kinds.restored.to_vec());
+    let restored = families.filter(|family| !family.is_empty()).collect();
+    let all =
+        |pick: fn(&Kinds) -> &'static [Kind]| -> Vec<Kind> { kinds.iter().flat_map(pick).cloned().collect() };
+    Registry::new(spec.node_id.clone(), spec.store.clone(), &all(|kinds| kinds.mirrored))
+        .following(&all(|kinds| kinds.followed))
+        .claiming(&all(|kinds| kinds.claimed))
+        .signing(&all(|kinds| kinds.signed))
+        .restoring(restored, spec.config.session_ttl())
+        .marking_audit(mac.clone())
+}
+
+fn retention(config: &Config) -> Retention {
+    let history = &config.history;
+    Retention {
+        log_age: history.age.0,
+        log_entries_max: history.entries_max,
+        tombstone_age: history.tombstone_age.0,
+        idempotency_age: history.idempotency_age.0,
+        idempotency_entries_max: history.idempotency_entries_max,
+    }
+}
+
+/// What the ports of the daemon allow, but for those of the relay.
+pub fn limits(config: &Config) -> Limits {
+    Limits {
+        connections_max: config.control.connections_max,
+        per_address_max: per_address_max(
+            config.control.connections_max,
+            config.control.connections_per_address_max,
+        ),
+        grace: config.control.drain_grace.0,
+        ..Limits::default()
+    }
+}
+
+/// TLS of the control port; `None`: there is none.
+fn control_tls(config: &Config, trust: &Arc<Trust>) -> Result<Option<Arc<Tls>>, TlsError> {
+    let tls = &config.control.tls;
+    let of_node = || Tls::of_node(trust.clone()).judging(trust.clone(), Clients::May).exchanging();
+    Ok(match (tls.source, &tls.cert, &tls.key) {
+        (TlsSource::Off, ..) => None,
+        (TlsSource::Files, Some(cert), Some(key)) => {
+            Some(Tls::open(cert, key)?.judging(trust.clone(), Clients::May).exchanging())
+        }
+        (TlsSource::Mesh | TlsSource::Files, ..) => Some(of_node()),
+        (TlsSource::Auto, ..) => Some(of_node().beside_plaintext()),
+    }
+    .map(Arc::new))
+}
+
+/// The surface of the control port, with nothing served yet.
+fn control_surface(mount: &Mount, tokens: Arc<Tokens>, bearers: Arc<Bearers>) -> SurfaceBuilder {
+    let (control, grants) = (&mount.config.control, mount.grants.clone());
+    let rates = control.rate_limit.rates();
+    let builder = Surface::builder([OMNIRELAY]).of_node(mount.registry.node_id()).call_rates(rates);
+    // Under TLS a page that calls the daemon by a name of its own finds no certificate of that name.
+    let named = Hosts::loopback_and(control.hosts.clone());
+    let hosts = if control.tls.source.is_demanded() { named.or_any() } else { named };
+    match mount.config.without_proof() {
+        WithoutProof::Anyone => {
+            let proven = Proven::new(tokens, grants, Insecure::default()).with_bearers(bearers);
+            builder.authenticator(proven).hosts(hosts.or_any())
+        }
+        WithoutProof::Host => {
+            let otherwise = Loopback::default();
+            builder.authenticator(Proven::new(tokens, grants, otherwise).with_bearers(bearers)).hosts(hosts)
+        }
+        WithoutProof::HostUntilAuthority => {
+            let otherwise = UntilAuthority::new(mount.trust.clone());
+            builder.authenticator(Proven::new(tokens, grants, otherwise).with_bearers(bearers)).hosts(hosts)
+        }
+        WithoutProof::Nobody => {
+            let proven = Proven::new(tokens, grants, ProofNeeded).with_bearers(bearers);
+            builder.authenticator(proven).hosts(hosts)
+        }
+    }
+}
+
+/// Who comes in at the control port without proof now.
+pub fn let_in(config: &Config, trust: &Trust) -> LetIn {
+    match config.without_proof() {
+        WithoutProof::Anyone => LetIn::Anyone,
+        WithoutProof::Host => LetIn::Host,
+        WithoutProof::HostUntilAuthority if trust.has_authority() == HasAuthority::No => LetIn::Host,
+        WithoutProof::HostUntilAuthority | WithoutProof::Nobody => LetIn::Nobody,
+    }
+}
+
+/// Counts finished calls.
+struct Counted(Arc<Metrics>);
+
+impl RequestObserver for Counted {
+    fn finished(&self, call: &FinishedCall<'_>) {
+        let code = format!("{:?}", call.code);
+        self.0.count_call(call.method, &code, call.protocol.word(), call.duration);
+        self.0.count_transport(call.protocol, call.port);
+    }
+}

@@ -1,0 +1,301 @@
+//! Mounting: what a capability is given, and where it puts what it serves, does by itself, needs, and does at the
+//! end.
+
+use std::any::type_name;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use omnirelay_host::data_dir::disk_space::DiskSpace;
+use omnirelay_host::stalls::doing;
+use omnirelay_identity::federation::Federation;
+use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::proof::Grants;
+use omnirelay_identity::provided::Provision;
+use omnirelay_identity::trust::Trust;
+use omnirelay_nouns::merge::RecordMergers;
+use omnirelay_nouns::topic::Topics;
+use omnirelay_registry::Registry;
+use omnirelay_registry::epoch_loss::RestoredKind;
+use omnirelay_settings::{Config, ConfigSource};
+use omnirelay_store::Kind;
+use omnirelay_surface::{FailedHandshake, FinishedCall, RequestObserver, Servable, SurfaceBuilder};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::mesh_port::MeshPort;
+use super::ports::{Addresses, Port, PortName, RelayListeners};
+use crate::metrics::Metrics;
+use crate::operations::Operations;
+use crate::readiness::Readiness;
+use crate::transport::Transport;
+
+/// The kinds of records of a capability, and how a registry treats them.
+#[derive(Clone, Copy, Debug)]
+pub struct Kinds {
+    /// Held in memory by every daemon.
+    pub mirrored: &'static [Kind],
+    /// Not held; those who watch are told of their changes.
+    pub followed: &'static [Kind],
+    /// Neither held nor told of: whoever is asked for them reads them.
+    pub stored: &'static [Kind],
+    /// Of the mirrored: nobody restores what a new epoch has lost of them, as whoever lives says so again. In the
+    /// order in which an outage has them brought back: those first that others depend on.
+    pub claimed: &'static [Kind],
+    /// Of the mirrored: they count only when an issuer has signed them, once the mesh demands that.
+    pub signed: &'static [Kind],
+    /// Of the mirrored: how what a new epoch has lost of them comes back, in this order.
+    pub restored: &'static [RestoredKind],
+}
+
+impl Kinds {
+    /// Of a capability that has no records.
+    pub const NONE: Self =
+        Self { mirrored: &[], followed: &[], stored: &[], claimed: &[], signed: &[], restored: &[] };
+}
+
+/// The steps of a stop, in their order. What runs until one of them is ended when it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Others are told not to count on this node.
+    Withdraw,
+    /// What it holds is handed over: others are waiting for it.
+    HandOver,
+    /// Its ports take no more calls, and finish those that run.
+    Drain,
+    /// What came while they did is brought to its end.
+    Settle,
+    /// What it has done is sealed.
+    Seal,
+    /// It leaves the mesh.
+    Leave,
+    /// The rest ends; until then probes are answered.
+    End,
+}
+
+pub(super) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Adds a service to what a port serves.
+pub(super) type Serve = Box<dyn FnOnce(&mut SurfaceBuilder) + Send>;
+
+/// A node that is being put together.
+pub struct Mount {
+    pub config: Arc<Config>,
+    /// Where that is from; `None`: the process has made it.
+    pub source: Option<ConfigSource>,
+    pub registry: Arc<Registry>,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<Readiness>,
+    pub operations: Arc<Operations>,
+    /// What capabilities tell in the stream of events.
+    pub topics: Arc<Topics>,
+    /// How capabilities put together what a new epoch has lost with what was written since.
+    pub mergers: Arc<RecordMergers>,
+    /// What those who have proved who they are may do besides.
+    pub grants: Arc<Grants>,
+    /// By what certificates are judged, and who the node is by its own.
+    pub trust: Arc<Trust>,
+    /// How other nodes are called.
+    pub transport: Arc<Transport>,
+    /// How the mesh port stands.
+    pub mesh_port: Arc<watch::Sender<MeshPort>>,
+    /// Where who the node is and whom it trusts are kept.
+    pub identity_files: IdentityFiles,
+    /// Where the node's own identity comes from.
+    pub provision: Provision,
+    /// Clusters of other meshes that advertisements are exchanged with.
+    pub federation: Federation,
+    pub session_secret: String,
+    /// The disk of its data directory.
+    pub disk: Arc<DiskSpace>,
+    /// Where the node listens.
+    pub addresses: Addresses,
+    /// The ports of the relay, where they are taken.
+    pub relay: Option<RelayListeners>,
+    pub(super) ports: BTreeMap<PortName, AtPort>,
+    pub(super) observers: Vec<Arc<dyn RequestObserver>>,
+    pub(super) stopping: Stopping,
+}
+
+impl Mount {
+    /// Opens a port.
+    pub fn open(&mut self, name: PortName, port: Port) {
+        self.port(name).port = Some(port);
+    }
+
+    /// Serves a generated tonic service on a port, if a capability opens it. What the control port serves, nodes reach at the mesh
+    /// port too, as far as the policies of its methods say so.
+    pub fn serve(&mut self, name: PortName, service: impl Servable) {
+        if name == PortName::Control {
+            let service = service.clone();
+            self.port(PortName::Mesh).served.push(Box::new(move |surface| surface.add(service)));
+        }
+        self.port(name).served.push(Box::new(move |surface| surface.add(service)));
+    }
+
+    /// Has something done as soon as a port is drained, beside what others do until all are.
+    pub fn after_drain(&mut self, name: PortName, work: impl Future<Output = ()> + Send + 'static) {
+        self.port(name).drained.push(Box::pin(work));
+    }
+
+    /// Has finished calls told of, on all ports.
+    pub fn observe(&mut self, observer: Arc<dyn RequestObserver>) {
+        self.observers.push(observer);
+    }
+
+    /// Has something done from the start on, until `until` at the latest.
+    pub fn run<W: Future<Output = ()> + Send + 'static>(&mut self, until: Phase, work: W) {
+        self.stopping.step(until).begun.push(Box::pin(doing(type_name::<W>(), work)));
+    }
+
+    /// Has something done in a step of the stop, beside what others do then; what runs until that step has ended.
+    pub fn at(&mut self, phase: Phase, work: impl Future<Output = ()> + Send + 'static) {
+        self.stopping.at(phase, work);
+    }
+
+    fn port(&mut self, name: PortName) -> &mut AtPort {
+        self.ports.entry(name).or_default()
+    }
+}
+
+/// What capabilities have to do with a port.
+#[derive(Default)]
+pub(super) struct AtPort {
+    /// `None`: no capability opens it.
+    pub port: Option<Port>,
+    pub served: Vec<Serve>,
+    /// What is done once it is drained.
+    pub drained: Vec<Work>,
+}
+
+/// Whether something that runs has panicked: a node goes on without it, and is none.
+#[derive(Clone, Debug)]
+pub(super) struct Broken(Arc<watch::Sender<bool>>);
+
+impl Default for Broken {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Broken {
+    pub(super) fn is_so(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Is ready once something has.
+    pub(super) async fn happens(&self) {
+        // The sender is here.
+        let _ = self.0.subscribe().wait_for(|is_so| *is_so).await;
+    }
+
+    /// Does what a capability does by itself. What it panicked with is told by the runtime.
+    async fn unless(self, work: impl Future<Output = ()> + Send) {
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            self.0.send_replace(true);
+        }
+    }
+}
+
+/// What runs until a step of the stop.
+pub(super) struct Running {
+    tasks: JoinSet<()>,
+    broken: Broken,
+}
+
+impl Running {
+    pub(super) fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.broken.clone().unless(work));
+    }
+}
+
+/// What runs, and how it stops. Dropping it ends everything as a crash would.
+#[derive(Default)]
+pub(super) struct Stopping {
+    steps: BTreeMap<Phase, Step>,
+    pub(super) broken: Broken,
+}
+
+struct Step {
+    /// What is about to begin, and is ended when the step begins.
+    begun: Vec<Work>,
+    running: Running,
+    /// What is done then.
+    done: Vec<Work>,
+}
+
+impl Stopping {
+    /// What runs until a step.
+    pub(super) fn until(&mut self, phase: Phase) -> &mut Running {
+        &mut self.step(phase).running
+    }
+
+    pub(super) fn at(&mut self, phase: Phase, work: impl Future<Output = ()> + Send + 'static) {
+        self.step(phase).done.push(Box::pin(work));
+    }
+
+    /// Begins what is to run.
+    pub(super) fn begin(&mut self) {
+        for Step { begun, running, .. } in self.steps.values_mut() {
+            for work in begun.drain(..) {
+                running.spawn(work);
+            }
+        }
+    }
+
+    /// Goes through the steps.
+    pub(super) async fn stop(mut self) {
+        while let Some((_, mut step)) = self.steps.pop_first() {
+            step.running.tasks.shutdown().await;
+            join_all(step.done).await;
+        }
+    }
+
+    fn step(&mut self, phase: Phase) -> &mut Step {
+        let broken = &self.broken;
+        self.steps.entry(phase).or_insert_with(|| Step {
+            begun: Vec::new(),
+            running: Running { tasks: JoinSet::new(), broken: broken.clone() },
+            done: Vec::new(),
+        })
+    }
+}
+
+/// Tells all who want to hear of finished calls.
+pub(super) struct Observers(pub Vec<Arc<dyn RequestObserver>>);
+
+impl RequestObserver for Observers {
+    fn finished(&self, call: &FinishedCall<'_>) {
+        self.0.iter().for_each(|observer| observer.finished(call));
+    }
+
+    fn unshaken(&self, handshake: &FailedHandshake<'_>) {
+        self.0.iter().for_each(|observer| observer.unshaken(handshake));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_whose_part_has_panicked_is_broken_and_one_whose_parts_end_is_not() {
+        let mut stopping = Stopping::default();
+        let broken = stopping.broken.clone();
+        stopping.until(Phase::End).spawn(async {});
+        stopping.until(Phase::End).spawn(std::future::pending());
+        stopping.stop().await;
+        assert!(!broken.is_so());
+
+        let mut stopping = Stopping::default();
+        let broken = stopping.broken.clone();
+        stopping.until(Phase::Drain).spawn(std::future::pending());
+        stopping.step(Phase::End).begun.push(Box::pin(async { panic!("as a part would") }));
+        assert!(!broken.is_so());
+        stopping.begin();
+        broken.happens().await;
+        assert!(broken.is_so());
+    }
+}

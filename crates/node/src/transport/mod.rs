@@ -1,0 +1,329 @@
+//! The mesh transport: how this node calls others, over HTTP/3 or HTTP/2, with the identities of the mesh.
+
+pub mod channel;
+mod datagrams;
+mod greeting;
+mod keep;
+pub mod measure;
+mod tls;
+mod udp;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::uri::Authority;
+use omnirelay_core::text::chain;
+use omnirelay_host::log::{KeyedLogLimiter, Turn};
+use omnirelay_identity::trust::Trust;
+use omnirelay_transport::carrier::{Protocol, Target};
+use omnirelay_transport::negotiate::Downgrade;
+use omnirelay_transport::peer::{Carriers, Observer, Peer, Used, Way};
+use omnirelay_transport::tcp::Tcp;
+use rustls::pki_types::ServerName;
+use tokio::sync::watch;
+
+use crate::metrics::TransportMetrics;
+use channel::MeshChannel;
+use datagrams::Datagrams;
+use greeting::{Greeting, Greets};
+use tls::NodeTls;
+use udp::LateUdp;
+
+pub use greeting::{Greet, Greeted};
+
+/// What TLS calls nodes; who they are stands in their certificates.
+const NAME: &str = "node.mesh";
+
+/// Where a node says that it is called by others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// `host:port`.
+    pub mesh: String,
+    /// Whether it serves HTTP/3.
+    pub http3: bool,
+}
+
+type Locate = Box<dyn Fn(&str) -> Vec<Located> + Send + Sync>;
+type Behind = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Why a node cannot be called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCalled {
+    #[error("node `{0}` does not say where its mesh port is")]
+    Unknown(String),
+    #[error("node `{0}` is this one")]
+    Own(String),
+}
+
+/// Calls other nodes. Connections to one are shared by all calls to it.
+pub struct Transport {
+    node_id: String,
+    trust: Arc<Trust>,
+    carriers: Arc<Carriers>,
+    /// The same to nodes of federated clusters, at their control ports: nobody greets there.
+    federated: Arc<Carriers>,
+    udp: watch::Sender<Option<quinn::Endpoint>>,
+    greets: Greets,
+    datagrams: Datagrams,
+    locate: OnceLock<Locate>,
+    behind: OnceLock<Behind>,
+    metrics: Arc<TransportMetrics>,
+    peers: Mutex<HashMap<String, Arc<Peer>>>,
+    /// What the log has of connections: whoever ends them has others opened.
+    lines: Arc<KeyedLogLimiter<String>>,
+    /// How far nodes are, and when that was measured.
+    rtts: Mutex<HashMap<String, (Duration, Instant)>>,
+}
+
+impl Transport {
+    /// Of the node with this id. It calls nobody before it is told where others are.
+    pub fn new(node_id: &str, trust: Arc<Trust>, http3: bool, metrics: Arc<TransportMetrics>) -> Self {
+        let (udp, greets) = (watch::Sender::new(None), Greets::default());
+        let greeted = |carrier| Arc::new(Greeting::new(carrier, greets.clone()));
+        let late = || Arc::new(LateUdp::new(udp.subscribe()));
+        let (near, far) = (http3.then(|| greeted(late()) as _), http3.then(|| late() as _));
+        let carriers = Arc::new(Carriers { http3: near, http2: greeted(Arc::new(Tcp)) });
+        let federated = Arc::new(Carriers { http3: far, http2: Arc::new(Tcp) });
+        let (locate, behind, peers, rtts) =
+            (OnceLock::new(), OnceLock::new(), Mutex::default(), Mutex::default());
+        Self {
+            node_id: node_id.to_owned(),
+            trust,
+            carriers,
+            federated,
+            udp,
+            greets,
+            datagrams: Datagrams::default(),
+            locate,
+            behind,
+            metrics,
+            peers,
+            lines: Arc::new(KeyedLogLimiter::of_members()),
+            rtts,
+        }
+    }
+
+    /// Asks there where nodes may be, from now on, the likeliest first; the first who answers that is kept.
+    pub fn find_by(&self, locate: impl Fn(&str) -> Vec<Located> + Send + Sync + 'static) {
+        self.locate.get_or_init(|| Box::new(locate));
+    }
+
+    /// Greets others so from now on; the first is kept.
+    pub fn greet_by(&self, greet: Greet) {
+        self.greets.by(greet);
+    }
+
+    /// The number of the list of revocations that this node judges by.
+    pub fn revocations_number(&self) -> u64 {
+        self.trust.current().revocations.number()
+    }
+
+    /// Has it told which node judges by an older list of revocations than this one; the first is kept.
+    pub fn tell_who_is_behind(&self, told: impl Fn(&str) + Send + Sync + 'static) {
+        self.behind.get_or_init(|| Box::new(told));
+    }
+
+    /// Notes by which list of revocations a node judges.
+    pub fn note_revocations(&self, node: &str, number: u64) {
+        if number < self.revocations_number()
+            && let Some(behind) = self.behind.get()
+        {
+            behind(node);
+        }
+    }
+
+    /// Calls over this socket from now on.
+    pub fn use_udp(&self, endpoint: Option<quinn::Endpoint>) {
+        self.udp.send_replace(endpoint);
+    }
+
+    /// Another node, where it is now.
+    ///
+    /// # Errors
+    /// [`NotCalled`].
+    pub fn peer(&self, node: &str) -> Result<Arc<Peer>, NotCalled> {
+        if node == self.node_id {
+            return Err(NotCalled::Own(node.to_owned()));
+        }
+        let located = self.locate.get().map(|locate| locate(node)).unwrap_or_default();
+        // A constant that is one.
+        let name = ServerName::try_from(NAME).map_err(|_| NotCalled::Unknown(node.to_owned()))?;
+        let http3 = located.iter().any(|located| located.http3);
+        let targets: Vec<_> = located
+            .into_iter()
+            .map(|Located { mesh: address, .. }| Target { address, name: name.clone() })
+            .collect();
+        let mut peers = self.peers();
+        let Some(target) = targets.first().cloned() else {
+            peers.remove(node);
+            return Err(NotCalled::Unknown(node.to_owned()));
+        };
+        if let Some(known) = peers.get(node) {
+            known.may_be_at(targets, http3);
+            return Ok(known.clone());
+        }
+        let tls = Arc::new(NodeTls::new(node, self.trust.clone()));
+        let observer = Arc::new(Observed {
+            node: node.to_owned(),
+            metrics: self.metrics.clone(),
+            datagrams: self.datagrams.clone(),
+            lines: self.lines.clone(),
+        });
+        let peer = Peer::new(self.carriers.clone(), tls, target, http3, observer);
+        peer.may_be_at(targets, http3);
+        peers.insert(node.to_owned(), peer.clone());
+        Ok(peer)
+    }
+
+    /// What a client of a service is made of that calls a node.
+    ///
+    /// # Errors
+    /// [`NotCalled`].
+    pub fn channel(&self, node: &str, way: Way) -> Result<MeshChannel, NotCalled> {
+        Ok(MeshChannel::to(self.peer(node)?, way, Some(self.metrics.clone())))
+    }
+
+    /// The same over a connection of its own that is opened now, whatever else there is.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub async fn other_channel(&self, node: &str, protocol: Protocol) -> Result<MeshChannel, String> {
+        let peer = self.peer(node).map_err(|error| chain(&error))?;
+        let connection = peer.measured(protocol).await.map_err(|error| chain(&error))?;
+        Ok(MeshChannel::over(connection))
+    }
+
+    /// A node of a federated cluster, at its control port; `None`: whichever is there. It is called over HTTP/2 until it says that
+    /// it serves HTTP/3.
+    ///
+    /// # Errors
+    /// Why the address is none.
+    pub fn federated_peer(
+        &self,
+        control: &str,
+        cluster: &str,
+        node: Option<&str>,
+    ) -> Result<FederatedPeer, String> {
+        let authority: Authority = control.parse().map_err(|error| chain(&error))?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(|error| chain(&error))?;
+        let target = Target { address: control.to_owned(), name };
+        let tls = Arc::new(NodeTls::of_cluster(cluster, node, self.trust.clone()));
+        let observer = Arc::new(ObservedFederated { control: control.to_owned() });
+        let peer = Peer::new(self.federated.clone(), tls, target.clone(), false, observer);
+        let channel = MeshChannel::to(peer.clone(), Way::REPEATABLE, None);
+        Ok(FederatedPeer { peer, target, channel: channel.called(authority) })
+    }
+
+    /// Greets whichever node of the mesh is at an address.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub async fn greet_at(&self, address: &str) -> Result<Greeted, String> {
+        self.greet_by_tls(address, NodeTls::any(self.trust.clone())).await
+    }
+
+    /// Greets whoever is at an address and shows a certificate of this node: this node itself, or another daemon that has its id.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub async fn greet_namesake_at(&self, address: &str) -> Result<Greeted, String> {
+        self.greet_by_tls(address, NodeTls::new(&self.node_id, self.trust.clone())).await
+    }
+
+    async fn greet_by_tls(&self, address: &str, tls: NodeTls) -> Result<Greeted, String> {
+        let name = ServerName::try_from(NAME).map_err(|error| chain(&error))?;
+        let target = Target { address: address.to_owned(), name };
+        let observer = Arc::new(Observed {
+            node: address.to_owned(),
+            metrics: self.metrics.clone(),
+            datagrams: Datagrams::default(),
+            lines: self.lines.clone(),
+        });
+        let peer = Peer::new(self.carriers.clone(), Arc::new(tls), target, true, observer);
+        self.greets.greet(MeshChannel::to(peer, Way::REPEATABLE, Some(self.metrics.clone()))).await
+    }
+
+    fn peers(&self) -> MutexGuard<'_, HashMap<String, Arc<Peer>>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rtts(&self) -> MutexGuard<'_, HashMap<String, (Duration, Instant)>> {
+        self.rtts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// By what a node is called now; `None`: it was not called yet.
+    pub fn used(&self, node: &str) -> Option<Used> {
+        self.peers().get(node).map(|peer| peer.used())
+    }
+}
+
+/// A node of a federated cluster, and the way to it.
+#[derive(Clone)]
+pub struct FederatedPeer {
+    peer: Arc<Peer>,
+    target: Target,
+    pub channel: MeshChannel,
+}
+
+impl FederatedPeer {
+    /// Notes whether it serves HTTP/3, as it says.
+    pub fn offers_http3(&self, offers: bool) {
+        self.peer.may_be_at(vec![self.target.clone()], offers);
+    }
+
+    /// By what it is called now.
+    pub fn used(&self) -> Used {
+        self.peer.used()
+    }
+}
+
+/// Tells what becomes of the connections to a node of a federated cluster: the exchange says what is wrong, and what the mesh
+/// counts is of the mesh.
+struct ObservedFederated {
+    control: String,
+}
+
+impl Observer for ObservedFederated {
+    fn downgraded(&self, why: Downgrade) {
+        let (control, reason) = (&self.control, why.word());
+        tracing::debug!(control, reason, "federated node called over HTTP/2 and not over HTTP/3");
+    }
+
+    fn connected(&self, protocol: Protocol) {
+        tracing::debug!(control = self.control, rpc_transport = protocol.word(), "federated node connected");
+    }
+
+    fn heard(&self, _: Bytes) {}
+}
+
+/// Tells what becomes of the connections to a node.
+struct Observed {
+    node: String,
+    metrics: Arc<TransportMetrics>,
+    datagrams: Datagrams,
+    lines: Arc<KeyedLogLimiter<String>>,
+}
+
+impl Observer for Observed {
+    fn downgraded(&self, why: Downgrade) {
+        self.metrics.count_downgrade(why);
+        if let Some(Turn { left_out }) = self.lines.turn(&self.node) {
+            let (peer, reason) = (&self.node, why.word());
+            tracing::warn!(peer, reason, left_out, "peer called over HTTP/2 and not over HTTP/3");
+        }
+    }
+
+    fn connected(&self, protocol: Protocol) {
+        self.metrics.count_connection(protocol);
+        if let Some(Turn { left_out }) = self.lines.turn(&self.node) {
+            tracing::info!(peer = self.node, rpc_transport = protocol.word(), left_out, "peer connected");
+        }
+    }
+
+    fn heard(&self, datagram: Bytes) {
+        self.datagrams.heard(&self.node, datagram);
+    }
+}
