@@ -1,21 +1,18 @@
 //! `omnirelay api`: any request, with address, retries and errors done for you.
 
-use clap::Args;
 use futures_util::StreamExt as _;
-use omnirelay_wire::fault::{Code, Exit};
-use omnirelay_wire::reasons;
+use omnirelay_wire::fault::Code;
 use reqwest::Method;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::entry::{Entry, entry};
 use super::frame::client::fresh_key;
-use super::frame::error::CliError;
 use super::frame::failure::Failure;
 use super::frame::global::token;
 use super::frame::output::Format;
-use super::frame::rpc::{Call, Leaf, query};
-use super::frame::session::Session;
+use super::frame::rpc::query;
 use super::schema::documents::message;
+use crate::frame::prelude::*;
 
 const LEAF: Leaf = Leaf::local("api", "sends whatever request it is given").exiting("0 1 2 3 4 5 6 8 9 11");
 pub static ENTRY: Entry = entry!(

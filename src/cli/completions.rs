@@ -1,16 +1,11 @@
 //! `omnirelay completions`.
 
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 use clap_complete::Shell;
-use omnirelay_wire::fault::Exit;
-use serde_json::json;
 
 use super::complete::script;
 use super::entry::{Entry, entry};
-use super::frame::error::CliError;
-use super::frame::output::View;
-use super::frame::rpc::Leaf;
-use super::frame::session::Session;
+use crate::frame::prelude::*;
 
 const LEAF: Leaf = Leaf::local("completions", "writes a script made from the command tree");
 pub static ENTRY: Entry = entry!("completions", CompletionsArgs, local, &[LEAF], &[]);

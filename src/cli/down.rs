@@ -3,18 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
-use serde_json::{Value, json};
-
 use super::entry::{Entry, entry};
-use super::frame::error::CliError;
-use super::frame::output::{Text, View};
-use super::frame::rpc::Leaf;
-use super::frame::session::Session;
 use super::up::detached::terminate;
 use super::up::record::{self, Record};
+use crate::frame::prelude::*;
 
 const LEAF: Leaf = Leaf::local("down", "ends a process on this machine").exiting("0 1 2 8");
 pub static ENTRY: Entry = entry!("down", DownArgs, local, &[LEAF], &[]);

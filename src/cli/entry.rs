@@ -5,12 +5,9 @@ use std::pin::Pin;
 
 use clap::{ArgMatches, Command};
 use omnirelay_core::text::chain;
-use omnirelay_wire::fault::Exit;
 
-use super::frame::error::CliError;
-use super::frame::rpc::Leaf;
-use super::frame::session::Session;
 use super::schema::documents::Document;
+use crate::frame::prelude::*;
 
 /// What the parser, help, completion and the schemas know of a command, and what it does.
 pub struct Entry {

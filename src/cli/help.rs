@@ -1,16 +1,11 @@
 //! `omnirelay help`: commands and topics.
 
-use clap::{Args, Command};
-use omnirelay_wire::fault::Exit;
-use serde_json::json;
+use clap::Command;
 
 use super::complete;
 use super::entry::{Entry, entry};
 use super::frame::env;
-use super::frame::error::CliError;
-use super::frame::output::View;
-use super::frame::rpc::Leaf;
-use super::frame::session::Session;
+use crate::frame::prelude::*;
 
 const LEAF: Leaf = Leaf::local("help", "prints text that is built in");
 pub static ENTRY: Entry = entry!("help", HelpArgs, local, &[LEAF], &[]);

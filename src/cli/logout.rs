@@ -1,20 +1,12 @@
 //! `omnirelay logout`: a context forgets its token, and the mesh takes it no more.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::token_service;
-use serde_json::{Value, json};
 
 use super::entry::{Entry, entry};
 use super::frame::address::Address;
-use super::frame::args::WriteArgs;
-use super::frame::document::flag;
-use super::frame::error::CliError;
-use super::frame::output::View;
-use super::frame::rpc::{Call, Leaf, Rpc};
-use super::frame::session::Session;
 use super::login::kept::{Kept, is_of_mesh};
 use super::schema::documents::message;
+use crate::frame::prelude::*;
 
 const REVOKE: Rpc = token_service::REVOKE_TOKEN;
 const LEAF: Leaf = Leaf::write("logout", &[&REVOKE]).exiting("0 1 2 4 5 6 8 9 10 11");

@@ -3,17 +3,12 @@
 use std::io::Write as _;
 use std::process::{Command as Process, Stdio};
 
-use clap::{Args, Command};
+use clap::Command;
 use clap_mangen::Man;
-use omnirelay_wire::fault::Exit;
-use serde_json::json;
 
 use super::entry::{Entry, entry};
-use super::frame::error::CliError;
-use super::frame::output::View;
-use super::frame::rpc::Leaf;
-use super::frame::session::Session;
 use super::help::find_command;
+use crate::frame::prelude::*;
 
 const LEAF: Leaf = Leaf::local("man", "writes a page made from the command tree");
 pub static ENTRY: Entry = entry!("man", ManArgs, local, &[LEAF], &[]);

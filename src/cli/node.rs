@@ -1,18 +1,12 @@
 //! Going to the daemon of a node that is named: what only that daemon knows is asked there.
 
-use clap::Args;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::node_service;
-use serde_json::{Value, json};
 
 use super::complete;
 use super::frame::address::Address;
-use super::frame::document::{field, text};
-use super::frame::error::CliError;
-use super::frame::rpc::{Call, Rpc};
-use super::frame::session::Session;
 use super::frame::settings::{Source, Target};
 use super::peers;
+use crate::frame::prelude::*;
 
 /// What a daemon says of itself.
 pub const NODE: Rpc = node_service::GET;

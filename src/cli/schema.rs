@@ -4,20 +4,11 @@ pub mod documents;
 pub mod message;
 pub mod schemas;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
-use serde_json::{Value, json};
-
 use self::documents::{Document, own};
 use super::complete;
 use super::entry::{Entry, entry};
-use super::frame::document::text;
-use super::frame::error::CliError;
-use super::frame::output::{Text, View};
-use super::frame::rpc::Leaf;
-use super::frame::session::Session;
-use super::frame::table::{Column, Layout, Moment, Table};
+use super::frame::table::Layout;
+use crate::frame::prelude::*;
 
 const LEAF: Leaf = Leaf::local("schema", "made from descriptors that are built in").exiting("0 1 2 3");
 pub static ENTRY: Entry = entry!(

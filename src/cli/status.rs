@@ -2,29 +2,19 @@
 
 mod all_nodes;
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use super::check::facts::{CHECK, Facts};
 use super::check::problems;
 use super::entry::{Entry, entry};
-use super::frame::document::{flag, items, number, text};
-use super::frame::error::CliError;
 use super::frame::list::whole;
-use super::frame::listing::listing;
-use super::frame::output::{Text, View};
-use super::frame::rpc::{Call, Leaf};
-use super::frame::screen::{printable, printable_lines};
-use super::frame::session::Session;
-use super::frame::table::{Layout, Table};
+use super::frame::screen::printable_lines;
+use super::frame::table::Layout;
 use super::frame::time::moment;
 use super::node::NODE;
 use super::registers::SYNC_STATE;
 use super::schema::documents::own;
 use super::schema::schemas;
 use super::{leaders, peers, relays};
+use crate::frame::prelude::*;
 
 const LEAF: Leaf =
     Leaf::read("mesh status", &[&NODE, &CHECK, &peers::LIST, &leaders::LIST, &SYNC_STATE, &relays::LIST]);

@@ -2,20 +2,12 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::json;
-
 use super::entry::{Entry, entry};
 use super::frame::client::Client;
-use super::frame::document::text;
-use super::frame::error::CliError;
-use super::frame::output::View;
-use super::frame::rpc::{Call, Leaf};
-use super::frame::session::Session;
 use super::node::NODE;
 use super::schema::documents::own;
 use super::schema::schemas;
+use crate::frame::prelude::*;
 
 const LEAF: Leaf = Leaf::read("version", &[&NODE]).exiting("0 1 2");
 pub static ENTRY: Entry =

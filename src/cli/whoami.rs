@@ -1,18 +1,10 @@
 //! `omnirelay whoami`: who the daemon takes you for, by what, and what you may do.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::token_service;
-use serde_json::{Value, json};
 
 use super::entry::{Entry, entry};
-use super::frame::document::{items, text};
-use super::frame::error::CliError;
-use super::frame::output::View;
-use super::frame::rpc::{Call, Leaf, Rpc};
-use super::frame::screen::printable;
-use super::frame::session::Session;
 use super::schema::documents::message;
+use crate::frame::prelude::*;
 
 /// Who the caller is to the daemon.
 pub const WHO: Rpc = token_service::WHO_AM_I;

@@ -1,7 +1,6 @@
 //! The columns of tables of agents and of placements.
 
-use crate::frame::document::{number, text};
-use crate::frame::table::Column;
+use crate::frame::prelude::*;
 use crate::relays::columns::{at, expires, heard};
 
 pub static COLUMNS: &[Column] = &[

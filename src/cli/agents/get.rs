@@ -1,22 +1,9 @@
 //! `agents get`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
-use serde_json::{Value, json};
-
 use super::{KIND, LIST, PLACEMENT, placement, request};
 use crate::complete;
-use crate::frame::args::PageArgs;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, items, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::list::{self, PAGE_MAX, Page};
-use crate::frame::listing::listing;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::list::{self, PAGE_MAX};
+use crate::frame::prelude::*;
 use crate::relays::columns::{address, at, expires, heard};
 use crate::relays::{self, LIST as RELAYS};
 

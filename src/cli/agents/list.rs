@@ -1,22 +1,10 @@
 //! `agents list`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
-use serde_json::Value;
-
 use super::columns::COLUMNS;
 use super::{KIND, LIST, request};
 use crate::complete;
-use crate::frame::args::{PageArgs, TableArgs};
-use crate::frame::document::{items, text};
-use crate::frame::error::CliError;
-use crate::frame::list::{self, PAGE_MAX, Page};
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
-use crate::frame::table::Table;
-use crate::frame::time;
+use crate::frame::list::{self, PAGE_MAX};
+use crate::frame::prelude::*;
 use crate::relays;
 
 pub const LEAF: Leaf =

@@ -7,17 +7,12 @@ mod placement;
 mod watch;
 
 use omnirelay_wire::rpc::aero_registry;
-use serde_json::json;
-
-use super::frame::error::CliError;
-use super::frame::rpc::{Call, Rpc};
-use serde_json::Value;
 
 use super::complete::{Kind, Known};
 use super::entry::verbs;
-use super::frame::document::text;
 use super::schema::documents::{headed, own};
 use super::schema::schemas;
+use crate::frame::prelude::*;
 
 pub use placement::placement;
 pub use watch::summary;

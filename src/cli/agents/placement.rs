@@ -1,19 +1,8 @@
 //! `agents placement`: which relay holds an agent.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use super::{KIND, PLACEMENT};
 use crate::complete;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::listing::listing;
-use crate::frame::rpc::{Call, Leaf};
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::prelude::*;
 use crate::relays::columns::{at, expires};
 
 pub const LEAF: Leaf = Leaf::read("agents placement", &[&PLACEMENT]).exiting("0 1 2 3 5 6 7 8 9 11");

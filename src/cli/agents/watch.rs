@@ -1,18 +1,10 @@
 //! `agents watch`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use super::KIND;
 use super::columns::WATCHED;
 use crate::complete;
-use crate::frame::args::{TableArgs, WatchArgs};
-use crate::frame::document::text;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Call, Leaf};
-use crate::frame::session::Session;
-use crate::frame::watch::{self as stream, Feed, Keep};
+use crate::frame::prelude::*;
+use crate::frame::watch as stream;
 use crate::relays::{self, WATCH};
 
 pub const LEAF: Leaf = Leaf::read("agents watch", &[&WATCH]);
@@ -48,18 +40,12 @@ fn id(given: &str) -> Result<String, String> {
 pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
     let request = json!({ "object": ["agents"], "relayId": args.relay, "agentId": args.agent });
     let feed = Feed {
-        rpc: &WATCH,
-        call: Call::of(&WATCH, &request)?,
         object: "placement",
-        kind: KIND,
         id: |placement| text(placement, "agentId").to_owned(),
         columns: WATCHED,
         summary,
-        line: None,
         named: args.agent.as_slice(),
-        news: None,
-        present: None,
-        keep: Keep::Latest,
+        ..Feed::of(&WATCH, &request, KIND)?
     };
     stream::run(session, feed, &args.watching, &TableArgs::default()).await
 }

@@ -2,18 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::audit_service;
-use serde_json::json;
 use sha2::Sha256;
 
 use super::{RecordArgs, UntilArgs};
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::prelude::*;
 use crate::frame::saved_lines::{self, SavedLines};
-use crate::frame::session::Session;
 
 pub const EXPORT: Rpc = audit_service::EXPORT;
 pub const LEAF: Leaf = Leaf::read("audit export", &[&EXPORT]).exiting("0 1 2 4 5 6 8 9 11");

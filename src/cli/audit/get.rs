@@ -1,19 +1,9 @@
 //! `audit get`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::audit_service;
-use serde_json::{Value, json};
 
 use super::{KIND, action, changes, covered};
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, flag, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::listing::listing;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 pub const GET: Rpc = audit_service::GET;
 pub const LEAF: Leaf = Leaf::read("audit get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

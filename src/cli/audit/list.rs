@@ -1,20 +1,10 @@
 //! `audit list`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::audit_service;
-use serde_json::{Value, json};
 
 use super::{COLUMNS, KIND, RecordArgs, UntilArgs};
-use crate::frame::args::{PageArgs, TableArgs};
-use crate::frame::document::{items, text};
-use crate::frame::error::CliError;
-use crate::frame::list::{self, Page};
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::Table;
-use crate::frame::time;
+use crate::frame::list;
+use crate::frame::prelude::*;
 
 pub const LIST: Rpc = audit_service::LIST;
 pub const LEAF: Leaf =

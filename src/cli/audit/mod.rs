@@ -7,16 +7,11 @@ pub mod offline;
 mod tail;
 mod verify;
 
-use clap::Args;
-use serde_json::{Value, json};
-
 use super::complete;
 use super::entry::verbs;
-use super::frame::document::{flag, items, text};
-use super::frame::table::Column;
-use super::frame::time;
 use super::peers;
 use super::schema::documents::message;
+use crate::frame::prelude::*;
 
 /// The kind in the names of audit records.
 const KIND: &str = "audit";

@@ -14,13 +14,11 @@ use omnirelay_decisions::audit_seal::{ChainId, PUBLIC_KEY_BYTES, Stored, fingerp
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::SnapshotRecord;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
-use omnirelay_wire::reasons;
 use prost::Message as _;
-use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::export::end_line;
-use crate::frame::error::CliError;
+use crate::frame::prelude::*;
 use crate::frame::saved_lines::LINE_BYTES_MAX;
 use pb::audit_export_item::Item;
 

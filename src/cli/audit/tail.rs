@@ -2,21 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::audit_service;
-use serde_json::{Value, json};
 
 use super::list::{LIST, fetch};
 use super::{COLUMNS, KIND, RecordArgs, summary};
-use crate::frame::args::{PageArgs, TableArgs, WatchArgs};
-use crate::frame::document::{field, items, text};
-use crate::frame::error::CliError;
 use crate::frame::global::Span;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::frame::watch::printer::Printer;
-use crate::frame::watch::{self, Feed, Keep, cursor};
+use crate::frame::watch::{self, cursor};
 
 pub const WATCH: Rpc = audit_service::WATCH;
 pub const LEAF: Leaf = Leaf::read("audit tail", &[&LIST, &WATCH]).exiting("0 1 2 5 6 8 9 11");
@@ -58,18 +51,12 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
     // What is new is later than any time in the past.
     request["since"] = Value::Null;
     let mut feed = Feed {
-        rpc: &WATCH,
-        call: Call::of(&WATCH, &request)?,
         object: "record",
-        kind: KIND,
         id: |record| text(record, "recordId").to_owned(),
         columns: COLUMNS,
         summary,
-        line: None,
-        named: &[],
-        news: None,
-        present: None,
         keep: Keep::Nothing(Default::default()),
+        ..Feed::of(&WATCH, &request, KIND)?
     };
     let mut since = None;
     let resumes = cursor::is_kept(args.cursor_file.as_deref());

@@ -3,20 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::audit_service;
-use serde_json::{Value, json};
 
 use super::offline::{self, Pin};
 use super::since;
-use crate::frame::document::{field, flag, items, plain, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const VERIFY: Rpc = audit_service::VERIFY;
 pub const LEAF: Leaf = Leaf::read("audit verify", &[&VERIFY]).exiting("0 1 2 5 6 8 9 10 11");

@@ -1,16 +1,7 @@
 //! What set and delete have in common: how one is made and told.
 
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use super::KIND;
-use crate::frame::args::WriteArgs;
-use crate::frame::changed;
-use crate::frame::document::flag;
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 /// A change of one binding.
 pub struct Change<'a> {

@@ -1,16 +1,10 @@
 //! `bindings delete`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::binding_service;
-use serde_json::json;
 
 use super::change::Change;
 use crate::complete;
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const DELETE: Rpc = binding_service::DELETE;
 pub const LEAF: Leaf = Leaf::write("bindings delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

@@ -1,20 +1,11 @@
 //! `bindings list`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::binding_service;
-use serde_json::json;
 
 use super::{COLUMNS, KIND, scopes};
-use crate::frame::args::{TableArgs, WatchArgs};
-use crate::frame::document::text;
-use crate::frame::error::CliError;
 use crate::frame::list;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::watch::{self as stream, Feed, Keep};
-use crate::frame::whole_list::WholeList;
+use crate::frame::prelude::*;
+use crate::frame::watch as stream;
 
 pub const LIST: Rpc = binding_service::LIST;
 pub const WATCH: Rpc = binding_service::WATCH;
@@ -58,18 +49,10 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
 /// Watches instead of listing.
 pub async fn watch(watching: &WatchArgs, table: &TableArgs, session: &mut Session) -> Result<Exit, CliError> {
     let feed = Feed {
-        rpc: &WATCH,
-        call: Call::of(&WATCH, &json!({}))?,
-        object: KIND,
-        kind: KIND,
         id: |binding| text(binding, "principal").to_owned(),
         columns: COLUMNS,
         summary: |binding| format!("{}: {}", text(binding, "principal"), scopes(binding)),
-        line: None,
-        named: &[],
-        news: None,
-        present: None,
-        keep: Keep::Latest,
+        ..Feed::of(&WATCH, &json!({}), KIND)?
     };
     stream::run(session, feed, watching, table).await
 }

@@ -6,14 +6,10 @@ mod list;
 mod set;
 mod watch;
 
-use serde_json::Value;
-
 use super::complete::{Kind, Known};
 use super::entry::verbs;
-use super::frame::document::{field, items, text};
-use super::frame::table::Column;
-use super::frame::time;
 use super::schema::documents::message;
+use crate::frame::prelude::*;
 
 pub use list::LIST;
 

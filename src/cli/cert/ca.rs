@@ -1,11 +1,9 @@
 //! `cert ca`: the authority.
 
-use clap::{Args, Subcommand};
-use omnirelay_wire::fault::Exit;
+use clap::Subcommand;
 
 use super::{export, init, protect, retire, rotate, share, show};
-use crate::frame::error::CliError;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 /// Make, look at and rotate the certificate authority
 #[derive(Args, Debug)]

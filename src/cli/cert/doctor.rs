@@ -3,19 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueHint};
+use clap::ValueHint;
 use omnirelay_doctor::certificate::checks::{CATEGORIES, CATEGORY};
 use omnirelay_doctor::certificate::papers::{Papers, Places};
 use omnirelay_host::data_dir;
 use omnirelay_identity::own::IDENTITY_FOLDER;
-use omnirelay_wire::fault::Exit;
 
 use crate::check::report::{self, Report, Row};
 use crate::doctor::remote::{self, CHECK_HOST, HostArgs, ReportOptions};
-use crate::frame::error::CliError;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf = Leaf::read("cert doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
 

@@ -1,15 +1,7 @@
 //! `cert ca export`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::json;
-
 use super::show::{GET, no_authority};
-use crate::frame::document::text;
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf = Leaf::read("cert ca export", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");
 

@@ -2,22 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
 use omnirelay_pki::certificate::Names;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::{binding_service, certificate_service};
-use serde_json::{Value, json};
 
 use super::files::{Folder, Made};
 use super::offline::OfflineRoot;
 use super::prepared::{PREPARE, prepared};
-use crate::frame::args::WriteArgs;
-use crate::frame::changed;
-use crate::frame::document::{field, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const INIT: Rpc = certificate_service::INIT_AUTHORITY;
 const GET: Rpc = certificate_service::GET_AUTHORITY;

@@ -2,27 +2,17 @@
 
 use std::path::Path;
 
-use clap::Args;
 use omnirelay_core::time::Millis;
 use omnirelay_pki::certificate::AnyCertificate;
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pem_file;
-use omnirelay_wire::reasons;
 use rustls::pki_types::CertificateDer;
-use serde_json::{Value, json};
 
 use super::list::LIST;
 use super::presented::{self, Endpoint, Presented, is_unreachable};
 use super::{KIND, names};
-use crate::frame::document::{field, flag, items, text};
-use crate::frame::error::{CliError, chain};
-use crate::frame::listing::listing;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf};
-use crate::frame::session::Session;
-use crate::frame::table::Moment;
-use crate::frame::time;
+use crate::frame::error::chain;
+use crate::frame::prelude::*;
 use crate::node::control_address;
 use crate::peers;
 

@@ -2,24 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
 use omnirelay_pki::certificate::Names;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::files::{Folder, Made, not_valid_at, validity};
 use super::target::Who;
-use crate::frame::args::WriteArgs;
-use crate::frame::changed;
-use crate::frame::document::text;
-use crate::frame::error::{CliError, chain};
+use crate::frame::error::chain;
 use crate::frame::global::Lifetime;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 const ISSUE: Rpc = certificate_service::ISSUE;
 pub const LEAF: Leaf = Leaf::write("cert issue", &[&ISSUE]).exiting("0 1 2 4 5 6 8 9 10 11");

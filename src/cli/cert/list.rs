@@ -2,22 +2,13 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
+use clap::ValueEnum;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::{Value, json};
 
 use super::{COLUMNS, KIND, holder};
-use crate::frame::args::TableArgs;
-use crate::frame::document::{field, items, text};
-use crate::frame::error::CliError;
 use crate::frame::global::Span;
 use crate::frame::list;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::time;
-use crate::frame::whole_list::WholeList;
+use crate::frame::prelude::*;
 
 pub const LIST: Rpc = certificate_service::LIST;
 pub const LEAF: Leaf =

@@ -23,18 +23,12 @@ mod share;
 mod show;
 mod target;
 
-use clap::{Args, Subcommand};
-use omnirelay_wire::fault::Exit;
-use serde_json::Value;
+use clap::Subcommand;
 
 use super::entry::{Entry, entry};
-use super::frame::document::{field, items, text};
-use super::frame::error::CliError;
-use super::frame::session::Session;
-use super::frame::table::Column;
-use super::frame::time;
 use super::schema::documents::{message, own};
 use super::schema::schemas;
+use crate::frame::prelude::*;
 
 pub use revoke::Change as Revoking;
 

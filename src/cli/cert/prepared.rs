@@ -8,18 +8,12 @@ use omnirelay_pki::certificate::validity_of;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::trust::Bundle;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
-use serde_json::json;
 
 use super::offline::OfflineRoot;
-use crate::frame::args::WriteArgs;
-use crate::frame::document::text;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Call, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const PREPARE: Rpc = certificate_service::PREPARE_ISSUER;
 

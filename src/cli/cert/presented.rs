@@ -5,13 +5,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
 use omnirelay_wire::tls::ClientTls;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
 
-use crate::frame::error::{CliError, chain};
+use crate::frame::error::chain;
+use crate::frame::prelude::*;
 use crate::frame::tls_files::TlsFiles;
 
 /// A host and a port.

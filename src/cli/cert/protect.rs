@@ -1,17 +1,8 @@
 //! `cert ca protect`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::{Value, json};
 
-use crate::frame::args::WriteArgs;
-use crate::frame::changed;
-use crate::frame::document::{flag, items, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const PROTECT: Rpc = certificate_service::PROTECT_RECORDS;
 pub const LEAF: Leaf = Leaf::write("cert ca protect", &[&PROTECT]).exiting("0 1 2 3 4 5 6 8 9 10 11");

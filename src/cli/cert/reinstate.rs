@@ -1,16 +1,10 @@
 //! `cert reinstate`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::json;
 
 use super::revoke::Change;
 use super::target::Who;
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const REINSTATE: Rpc = certificate_service::REINSTATE;
 pub const LEAF: Leaf = Leaf::write("cert reinstate", &[&REINSTATE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

@@ -3,25 +3,15 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use clap::Args;
 use omnirelay_pki::certificate::Names;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::files::{Folder, Made, not_valid_at, validity};
 use super::holder;
 use super::issue::told;
-use crate::frame::args::WriteArgs;
-use crate::frame::document::{field, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::frame::settings::Target;
-use crate::frame::time;
 use crate::frame::tls_files::TlsFiles;
 
 const RENEW: Rpc = certificate_service::RENEW;

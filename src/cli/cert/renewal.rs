@@ -10,10 +10,8 @@ use super::files::{Folder, validity};
 use super::renew::renew_in;
 use crate::frame::address::Address;
 use crate::frame::env;
-use crate::frame::error::CliError;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::frame::settings::Target;
-use crate::frame::time;
 
 /// How long a command waits for it at most, behind its own work.
 const WITHIN: Duration = Duration::from_secs(3);

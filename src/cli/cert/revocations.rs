@@ -1,18 +1,8 @@
 //! `cert revocations`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::{Value, json};
 
-use crate::frame::args::TableArgs;
-use crate::frame::document::{field, number, text};
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::Column;
-use crate::frame::time;
-use crate::frame::whole_list::WholeList;
+use crate::frame::prelude::*;
 
 const LIST: Rpc = certificate_service::LIST_REVOCATIONS;
 pub const LEAF: Leaf = Leaf::read("cert revocations", &[&LIST]).listing(&COLUMNS, &[]);

@@ -1,18 +1,9 @@
 //! `cert revoke`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::{Value, json};
 
 use super::target::shown;
-use crate::frame::args::WriteArgs;
-use crate::frame::changed;
-use crate::frame::document::flag;
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const REVOKE: Rpc = certificate_service::REVOKE;
 pub const LEAF: Leaf = Leaf::write("cert revoke", &[&REVOKE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

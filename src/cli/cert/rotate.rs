@@ -2,21 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::{Value, json};
 
 use super::offline::OfflineRoot;
 use super::prepared::{PREPARE, prepared};
 use super::show::{GET, no_authority};
-use crate::frame::args::WriteArgs;
-use crate::frame::changed;
-use crate::frame::document::{flag, items, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const ROTATE: Rpc = certificate_service::ROTATE_AUTHORITY;
 pub const LEAF: Leaf =

@@ -1,18 +1,9 @@
 //! `cert ca share`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::json;
 
 use crate::complete;
-use crate::frame::args::WriteArgs;
-use crate::frame::changed;
-use crate::frame::document::flag;
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const SHARE: Rpc = certificate_service::SHARE_ISSUER;
 pub const LEAF: Leaf = Leaf::write("cert ca share", &[&SHARE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

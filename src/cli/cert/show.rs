@@ -1,18 +1,8 @@
 //! `cert ca show`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::certificate_service;
-use serde_json::{Value, json};
 
-use crate::frame::document::{field, flag, items, text};
-use crate::frame::error::CliError;
-use crate::frame::listing::listing;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::Moment;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 pub const GET: Rpc = certificate_service::GET_AUTHORITY;
 pub const LEAF: Leaf = Leaf::read("cert ca show", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");

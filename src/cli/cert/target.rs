@@ -1,7 +1,6 @@
 //! Who a certificate is of, as commands are told.
 
-use clap::Args;
-use serde_json::{Value, json};
+use crate::frame::prelude::*;
 
 /// One holder.
 #[derive(Args, Clone, Debug)]

@@ -1,12 +1,10 @@
 //! Checks of the daemon that answers: it is there, and the caller may ask it.
 
 use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
-use omnirelay_wire::fault::Exit;
-use serde_json::Value;
 
 use super::facts::Facts;
 use super::{next_of, not_asked};
-use crate::frame::document::{flag, items, text};
+use crate::frame::prelude::*;
 
 pub static CATEGORY: Category<Examine<Facts>> = Category {
     name: "control-api",

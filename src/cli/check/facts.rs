@@ -2,16 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::{Rpc, check_service, node_service};
-use serde_json::{Value, json};
 
 use crate::frame::context_file::ContextFile;
-use crate::frame::document::{field, text};
-use crate::frame::error::CliError;
-use crate::frame::rpc::Call;
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 /// Judges the mesh, on the daemon that answers.
 pub const CHECK: Rpc = check_service::CHECK;

@@ -10,24 +10,18 @@ mod versions;
 
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use clap::builder::PossibleValuesParser;
 use omnirelay_decisions::check;
 use omnirelay_decisions::check::finding::{Category, Examine, Finding, Verdict, checks_of};
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::node_service;
-use serde_json::{Value, json};
 
 use self::facts::{CHECK, Facts, ask};
 use self::report::{Report, Row, is_left_out, leave_out};
 use super::entry::{Entry, entry};
-use super::frame::document::items;
-use super::frame::error::CliError;
 use super::frame::global::Span;
-use super::frame::rpc::Leaf;
-use super::frame::session::Session;
 use super::schema::documents::own;
 use super::schema::schemas;
+use crate::frame::prelude::*;
 
 const LEAF: Leaf = Leaf::read("mesh check", &[&node_service::GET, &CHECK]).exiting("0 1 2 5 6 8 9 10 11");
 pub static ENTRY: Entry =

@@ -5,14 +5,10 @@ use std::time::Duration;
 use omnirelay_core::text::some_of;
 use omnirelay_decisions::check::facts::NAMED_MAX;
 use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding, Verdict, checks_of};
-use serde_json::{Value, json};
 
 use crate::documents::on_this_host;
-use crate::frame::document::{items, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Text, View};
-use crate::frame::screen::{Screen, printable, printable_lines};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
+use crate::frame::screen::{Screen, printable_lines};
 
 /// What one check found.
 pub struct Row {

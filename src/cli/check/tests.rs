@@ -3,15 +3,12 @@ use std::time::Duration;
 use omnirelay_decisions::check::all;
 use omnirelay_decisions::check::finding::Verdict;
 use omnirelay_wire::fault::Code;
-use omnirelay_wire::reasons;
-use serde_json::{Value, json};
 
 use super::facts::Answer;
 use super::report::Row;
 use super::{CheckArgs, Facts, judge, names, rows, wants_mesh};
 use crate::frame::context_file::ContextFile;
-use crate::frame::error::CliError;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 fn answer(said: Value) -> Answer {
     let came_ms = time::millis(&json!("2026-11-20T06:00:00.010Z"));

@@ -5,17 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use futures_util::future::select_ok;
-use serde_json::json;
 
 use super::cache::{Cache, FRESH, STALE};
 use super::kind::{Kind, Known, OBJECTS_MAX};
 use crate::frame::client::Client;
-use crate::frame::document::items;
 use crate::frame::env::{COMPLETE_TIMEOUT, Env};
-use crate::frame::error::CliError;
 use crate::frame::global::GlobalArgs;
 use crate::frame::output::Notes;
-use crate::frame::rpc::Call;
+use crate::frame::prelude::*;
 use crate::frame::settings::{Settings, Target, duration};
 
 /// How long the daemons may take, of the 250 ms that a completion may take in all, unless [`COMPLETE_TIMEOUT`] says

@@ -2,17 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-
 use super::edit;
 use super::{LOCAL, Shape, checked_name, describe, document, exists, token_file};
 use crate::frame::address::Address;
 use crate::frame::context_file::Context;
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::frame::settings::Source;
 use crate::frame::tls_files::TlsFiles;
 

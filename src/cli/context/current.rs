@@ -1,16 +1,8 @@
 //! `context current`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::json;
-
 use super::LOCAL;
 use crate::frame::address::Address;
-use crate::frame::error::CliError;
-use crate::frame::listing::listing;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf = Leaf::local("context current", LOCAL);
 

@@ -1,14 +1,8 @@
 //! `context get`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-
 use super::{LOCAL, describe, document};
 use crate::frame::context_file::ContextFile;
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf = Leaf::local("context get", LOCAL);
 

@@ -1,18 +1,9 @@
 //! `context list`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use super::{LOCAL, object};
-use crate::frame::args::TableArgs;
 use crate::frame::context_file::ContextFile;
-use crate::frame::document::{flag, items, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
-use crate::frame::table::{self, Column, Moment, Table};
+use crate::frame::prelude::*;
+use crate::frame::table;
 
 pub const LEAF: Leaf = Leaf::local("context list", LOCAL).listing(&COLUMNS, &[]);
 

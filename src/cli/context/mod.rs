@@ -13,20 +13,15 @@ mod use_;
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use omnirelay_identity::operator_files::OperatorFiles;
-use omnirelay_wire::reasons;
-use serde_json::{Value, json};
 
 use super::entry::verbs;
 use super::frame::address::Address;
-use super::frame::error::CliError;
-use super::frame::listing::listing;
-use super::frame::session::Session;
 use super::frame::tls_files::TlsFiles;
 use super::schema::documents::own;
 use super::schema::schemas;
 use crate::frame::context_file::Context;
+use crate::frame::prelude::*;
 
 /// Why the verbs that only touch the file call no method.
 const LOCAL: &str = "reads and writes the file of contexts on this machine";

@@ -1,13 +1,7 @@
 //! `context rename`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-
 use super::{LOCAL, checked_name, describe, document, edit, exists};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf = Leaf::local("context rename", LOCAL).exiting("0 1 2 4");
 

@@ -1,13 +1,7 @@
 //! `context set`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-
 use super::{LOCAL, Shape, describe, document, edit, token_file};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::frame::tls_files::TlsFiles;
 
 pub const LEAF: Leaf = Leaf::local("context set", LOCAL);

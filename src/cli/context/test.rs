@@ -2,19 +2,11 @@
 
 use std::time::Instant;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use crate::frame::client::Client;
 use crate::frame::context_file::ContextFile;
-use crate::frame::document::text;
-use crate::frame::error::CliError;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::frame::settings::{Source, Target};
-use crate::frame::table::{Column, Layout, Moment, Table};
+use crate::frame::table::Layout;
 use crate::node::NODE;
 
 pub const LEAF: Leaf = Leaf::read("context test", &[&NODE]).exiting("0 1 2 5 6 8 9 11");

@@ -1,13 +1,7 @@
 //! `context use`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-
 use super::{LOCAL, describe, document, edit, warn_of_override};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf = Leaf::local("context use", LOCAL);
 

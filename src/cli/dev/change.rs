@@ -1,17 +1,8 @@
 //! What kill, pause and resume have in common.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use crate::complete;
-use crate::frame::batch::Batch;
 use crate::frame::client::fresh_key;
-use crate::frame::document::{field, flag, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::rpc::{Call, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::peers;
 
 /// The kind in `node/ID`.

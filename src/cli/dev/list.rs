@@ -1,16 +1,9 @@
 //! `dev list`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::dev_service;
-use serde_json::json;
 
-use crate::frame::document::{items, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::{Column, Layout, Moment, Table};
+use crate::frame::prelude::*;
+use crate::frame::table::Layout;
 
 pub const LIST: Rpc = dev_service::LIST;
 pub const LEAF: Leaf = Leaf::read("dev list", &[&LIST]);

@@ -1,13 +1,9 @@
 //! `dev pause`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::dev_service;
 
 use super::change::{self, NodesArgs};
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const PAUSE: Rpc = dev_service::PAUSE;
 pub const LEAF: Leaf = Leaf::write("dev pause", &[&PAUSE]).exiting("0 1 2 3 4 5 6 7 8 9 11");

@@ -8,23 +8,20 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueHint};
+use clap::ValueHint;
 use omnirelay_decisions::check::finding::checks_of;
 use omnirelay_doctor::checks::CATEGORIES;
 use omnirelay_doctor::machine::{self, Machine, host_of, named};
 use omnirelay_doctor::processes::daemons;
 use omnirelay_settings::Config;
-use omnirelay_wire::fault::Exit;
 
 use self::command_line::CommandLine;
 use self::remote::{CHECK_HOST, HostArgs, ReportOptions};
 use super::check::report::{self, Report, Row};
 use super::entry::{Entry, entry};
-use super::frame::error::CliError;
-use super::frame::rpc::Leaf;
-use super::frame::session::Session;
 use super::schema::documents::own;
 use super::schema::schemas;
+use crate::frame::prelude::*;
 
 const LEAF: Leaf = Leaf::read("doctor", &[&CHECK_HOST]).exiting("0 1 2 3 5 6 8 9 10 11");
 pub static ENTRY: Entry =

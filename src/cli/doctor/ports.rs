@@ -8,16 +8,12 @@ use omnirelay_core::spiffe::Holder;
 use omnirelay_doctor::machine::{Port, Taken};
 use omnirelay_pki::certificate::AnyCertificate;
 use omnirelay_settings::Config;
-use omnirelay_wire::fault::Exit;
-use serde_json::json;
 use tokio::time::timeout;
 
 use crate::cert::presented::{self, Endpoint};
 use crate::frame::client::Client;
-use crate::frame::document::text;
 use crate::frame::error::chain;
-use crate::frame::rpc::Call;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::frame::settings::{Source, Target};
 use crate::frame::tls_files::TlsFiles;
 use crate::node::NODE;

@@ -2,17 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use clap::Args;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::{Rpc, check_service};
-use serde_json::json;
 
 use crate::check::facts::of_older;
 use crate::check::report::{Report, Row, leave_out};
-use crate::frame::document::text;
-use crate::frame::error::CliError;
-use crate::frame::rpc::Call;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::node::bare;
 use crate::{complete, peers};
 

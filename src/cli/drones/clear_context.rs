@@ -1,18 +1,13 @@
 //! `drones clear-context`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::relay_control;
-use serde_json::json;
 
 use super::STATUS;
 use super::command::{Command, CommandArgs};
 use super::fleet::RelayArgs;
 use crate::agents::PLACEMENT;
 use crate::complete;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::relays::LIST as RELAYS;
 
 pub const CLEAR: Rpc = relay_control::CLEAR_OPERATION_CONTEXT;

@@ -1,10 +1,6 @@
 //! The columns of a table of drones.
 
-use serde_json::Value;
-
-use crate::frame::document::{flag, number, text};
-use crate::frame::table::{Column, Moment};
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 /// The columns, those of `-o wide` last: wide only adds on the right.
 pub static COLUMNS: &[Column] = &[

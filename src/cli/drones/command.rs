@@ -1,23 +1,12 @@
 //! What set-context and clear-context have in common: a command to one agent, and what it answers.
 
-use clap::Args;
 use omnirelay_core::text::hex;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::find::find;
 use super::fleet::{Fleet, RelayArgs};
-use crate::frame::args::WriteArgs;
-use crate::frame::document::text;
-use crate::frame::error::CliError;
 use crate::frame::global::token;
-use crate::frame::ids;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 /// How a command is given.
 #[derive(Args, Clone, Debug, Default)]

@@ -1,17 +1,9 @@
 //! Which relay holds a drone.
 
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
-use serde_json::{Value, json};
-
 use super::STATUS;
 use super::fleet::{self, Fleet, RelayArgs, Silent, Site};
 use crate::agents::placement;
-use crate::frame::document::{field, flag, number, text};
-use crate::frame::error::CliError;
-use crate::frame::rpc::Call;
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 /// A relay that holds a drone, and what it says of it.
 pub struct Found<'a> {

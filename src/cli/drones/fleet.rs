@@ -4,24 +4,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueHint};
+use clap::ValueHint;
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use omnirelay_core::text::count;
-use omnirelay_wire::reasons;
 use omnirelay_wire::tls::authorities;
 use rustls::ClientConfig;
-use serde_json::{Value, json};
 
 use super::LIST;
 use crate::complete;
 use crate::frame::address::Address;
 use crate::frame::client::Client;
-use crate::frame::document::{flag, items, text};
 use crate::frame::env;
-use crate::frame::error::{CliError, chain};
-use crate::frame::rpc::Call;
-use crate::frame::session::Session;
+use crate::frame::error::chain;
+use crate::frame::prelude::*;
 use crate::frame::settings::{Source, Target};
 use crate::relays::columns::address as address_of;
 use crate::relays::{self, known};

@@ -1,22 +1,11 @@
 //! `drones list`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use super::columns::{COLUMNS, state};
 use super::fleet::{self, Fleet, RelayArgs, Silent, Site};
 use super::{KIND, LIST};
-use crate::frame::args::TableArgs;
 use crate::frame::client::grpc;
-use crate::frame::document::{number, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
-use crate::frame::table::{self, Table};
-use crate::frame::time;
+use crate::frame::prelude::*;
+use crate::frame::table;
 use crate::relays::{LIST as RELAYS, none_lives};
 
 pub const LEAF: Leaf =

@@ -1,23 +1,12 @@
 //! `drones status`: how a session is.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use super::columns::{at, intent, state};
 use super::find::{Found, find};
 use super::fleet::{Fleet, RelayArgs};
 use super::{KIND, STATUS};
 use crate::agents::PLACEMENT;
 use crate::complete;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, number, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::listing::listing;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::prelude::*;
 use crate::relays::LIST as RELAYS;
 
 pub const LEAF: Leaf =

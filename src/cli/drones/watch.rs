@@ -2,23 +2,16 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::columns::{COLUMNS, summary};
 use super::fleet::{Fleet, RelayArgs};
 use super::list::gather;
 use super::{KIND, LIST};
-use crate::frame::args::{TableArgs, WatchArgs};
-use crate::frame::document::text;
-use crate::frame::error::CliError;
 use crate::frame::global::Span;
-use crate::frame::rpc::{Call, Leaf};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::frame::watch::poll::{self, Round};
 use crate::frame::watch::until::Until;
-use crate::frame::watch::{Feed, Keep};
 use crate::relays::LIST as RELAYS;
 
 pub const LEAF: Leaf = Leaf::read("drones watch", &[&LIST, &RELAYS]);
@@ -80,18 +73,10 @@ pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, Cl
         ..WatchArgs::default()
     };
     let feed = Feed {
-        rpc: &LIST,
-        call: Call::of(&LIST, &Value::Object(Map::new()))?,
-        object: KIND,
-        kind: KIND,
         id: |drone| text(drone, "droneId").to_owned(),
         columns: COLUMNS,
         summary,
-        line: None,
-        named: &[],
-        news: None,
-        present: None,
-        keep: Keep::Latest,
+        ..Feed::of(&LIST, &Value::Object(Map::new()), KIND)?
     };
     let (relays, table) = (&args.relays, TableArgs::default());
     let ask = async |session: &Session| round(relays, session).await;

@@ -1,8 +1,6 @@
 //! What a line says of an event.
 
-use serde_json::{Value, json};
-
-use crate::frame::document::{field, flag, text};
+use crate::frame::prelude::*;
 use crate::frame::watch::word;
 use crate::relays::columns::address;
 use crate::{agents, audit, leaders, peers};

@@ -2,19 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::json;
-
 use super::{WATCH, line};
 use crate::complete;
-use crate::frame::args::{TableArgs, WatchArgs};
-use crate::frame::document::text;
-use crate::frame::error::CliError;
 use crate::frame::global::Span;
-use crate::frame::rpc::{Call, Leaf};
-use crate::frame::session::Session;
-use crate::frame::watch::{self, Feed, Keep, cursor};
+use crate::frame::prelude::*;
+use crate::frame::watch::{self, cursor};
 use crate::peers;
 
 pub const LEAF: Leaf = Leaf::read("events tail", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
@@ -74,18 +66,10 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
         session.notes().progress(&format!("going on from the cursor in {file}; --since does not apply"));
     }
     let feed = Feed {
-        rpc: &WATCH,
-        call: Call::of(&WATCH, &json!({"type": args.types, "subject": args.subject}))?,
-        object: "",
-        kind: "",
         id: |event| text(event, "subject").to_owned(),
-        columns: &[],
-        summary: |_| String::new(),
         line: Some(line::of),
-        named: &[],
-        news: None,
-        present: None,
         keep: Keep::Nothing(Default::default()),
+        ..Feed::of(&WATCH, &json!({"type": args.types, "subject": args.subject}), "")?
     };
     let watching = WatchArgs {
         since: args.since.clone().filter(|_| !resumes),

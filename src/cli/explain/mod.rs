@@ -3,21 +3,13 @@
 mod checks;
 mod words;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons::{self, Reason};
-use serde_json::{Value, json};
 
 use super::complete;
 use super::documents;
 use super::entry::{Entry, entry};
-use super::frame::document::text;
-use super::frame::error::CliError;
-use super::frame::listing::listing;
-use super::frame::output::{Text, View};
-use super::frame::rpc::Leaf;
-use super::frame::session::Session;
-use super::frame::table::{Column, Layout, Moment, Table};
+use super::frame::table::Layout;
+use crate::frame::prelude::*;
 
 const LEAF: Leaf = Leaf::local("explain", "prints text that is built in").exiting("0 1 2 3");
 pub static ENTRY: Entry = entry!("explain", ExplainArgs, local, &[LEAF], &[]);

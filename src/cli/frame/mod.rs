@@ -19,6 +19,7 @@ pub mod keys;
 pub mod list;
 pub mod listing;
 pub mod output;
+pub mod prelude;
 pub mod proof;
 pub mod rpc;
 pub mod saved_lines;

@@ -4,13 +4,11 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use omnirelay_store::whole_file::write_whole;
-use omnirelay_wire::reasons;
-use serde_json::Value;
 
 use super::node::cannot_write;
 use super::owner::Owner;
 use crate::frame::address::SOCKET_OF_UNIT;
-use crate::frame::error::CliError;
+use crate::frame::prelude::*;
 use crate::frame::yaml;
 
 /// Where the unit of the packages looks.

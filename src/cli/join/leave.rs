@@ -1,18 +1,11 @@
 //! `mesh leave`: has a node leave the mesh in order.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::node_service;
-use serde_json::json;
 
 use super::revoke::{REVOKE, put_out};
 use crate::entry::{Entry, entry};
-use crate::frame::args::WriteArgs;
-use crate::frame::document::text;
-use crate::frame::error::CliError;
 use crate::frame::global::Span;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::peers::drain::{self, DRAIN, GET_DRAIN};
 
 const GET: Rpc = node_service::GET;

@@ -10,24 +10,17 @@ mod store;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
 use omnirelay_pki::join_token::JoinToken;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::{enrollment_service, node_service};
-use serde_json::{Value, json};
 
 use self::node::Host;
 use super::entry::{Entry, entry};
 use super::frame::address::Address;
-use super::frame::document::text;
-use super::frame::error::{CliError, chain};
-use super::frame::output::View;
-use super::frame::rpc::{Call, Leaf, Rpc};
-use super::frame::session::Session;
+use super::frame::error::chain;
 use super::frame::settings::{Settings, Source, Target};
 use super::frame::tls_files::TlsFiles;
 use super::schema::documents::own;
+use crate::frame::prelude::*;
 
 const JOIN: Rpc = enrollment_service::JOIN;
 const BUNDLE: Rpc = enrollment_service::GET_BUNDLE;

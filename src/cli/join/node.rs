@@ -19,19 +19,15 @@ use omnirelay_pki::key::{Fingerprint, Key};
 use omnirelay_pki::request::Request;
 use omnirelay_pki::trust::{Bundle, Usage};
 use omnirelay_wire::pb::omnirelay::security::v1::{Evidence, JoinBody, JoinGrant};
-use omnirelay_wire::reasons;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use serde_json::{Value, json};
 
 use super::config_file::ConfigFile;
 use super::owner::Owner;
 use super::{JoinArgs, store};
-use crate::frame::document::text;
-use crate::frame::error::{CliError, chain};
-use crate::frame::listing::listing;
-use crate::frame::time;
+use crate::frame::error::chain;
+use crate::frame::prelude::*;
 
 /// How far the clock of this host may be from that of the mesh, in milliseconds, before it is said.
 const CLOCKS_APART_MS: u64 = 60_000;

@@ -1,19 +1,10 @@
 //! `mesh revoke`: puts a node out of the mesh.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::{certificate_service, enrollment_service};
-use serde_json::{Value, json};
 
 use crate::cert::Revoking;
 use crate::entry::{Entry, entry};
-use crate::frame::args::WriteArgs;
-use crate::frame::changed;
-use crate::frame::document::{flag, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::schema::documents::message;
 
 pub const REVOKE: Rpc = enrollment_service::REVOKE_NODE;

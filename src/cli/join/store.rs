@@ -4,10 +4,9 @@ use std::path::Path;
 
 use omnirelay_store::whole_file::write_whole;
 use omnirelay_wire::pb::omnirelay::security::v1::JoinStore;
-use serde_json::{Value, json};
 
 use super::node::cannot_write;
-use crate::frame::error::CliError;
+use crate::frame::prelude::*;
 
 /// The section `store` of the configuration. What belongs in files of their own is written to `directory`; what is left to
 /// do is added to `warnings`.

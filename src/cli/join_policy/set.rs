@@ -2,19 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueHint};
-use omnirelay_wire::fault::Exit;
+use clap::ValueHint;
 use omnirelay_wire::rpc::enrollment_service;
-use serde_json::{Value, json};
 
 use super::NAME;
-use crate::frame::args::WriteArgs;
-use crate::frame::changed;
-use crate::frame::document::flag;
-use crate::frame::error::{CliError, chain};
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::error::chain;
+use crate::frame::prelude::*;
 
 const SET: Rpc = enrollment_service::SET_JOIN_POLICY;
 pub const LEAF: Leaf = Leaf::write("join-policy set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");

@@ -1,16 +1,9 @@
 //! `join-policy show`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::enrollment_service;
-use serde_json::{Value, json};
 
 use super::NAME;
-use crate::frame::document::{field, flag, items, number, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const GET: Rpc = enrollment_service::GET_JOIN_POLICY;
 pub const LEAF: Leaf = Leaf::read("join-policy show", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");

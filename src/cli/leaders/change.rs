@@ -1,15 +1,9 @@
 //! What becomes of a scope by transfer, step-down, create and set, beside what any change tells.
 
-use omnirelay_wire::fault::Exit;
-use serde_json::Value;
-
 use super::columns::ms;
 use super::explain;
 use crate::frame::change::Change;
-use crate::frame::document::{field, flag, text};
-use crate::frame::error::CliError;
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 /// Carries out a change of who may lead a scope that `leader` has led, empty for nobody, and warns if it may not any longer.
 ///

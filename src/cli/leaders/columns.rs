@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::frame::document::{field, pairs, real, text};
+use crate::frame::document::real;
+use crate::frame::prelude::*;
 use crate::frame::screen::Screen;
-use crate::frame::table::{Column, Moment};
-use crate::frame::time;
 
 /// Leaders lost within an hour from which on they are marked.
 const FLAPS: u64 = 2;

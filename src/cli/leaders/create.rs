@@ -1,21 +1,13 @@
 //! `mesh leaders create`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::leadership_control_service;
-use serde_json::json;
 
 use super::KIND;
 use super::change::of_policy;
 use super::explain::EXPLAIN;
 use super::policy::PolicyArgs;
-use crate::frame::args::WriteArgs;
 use crate::frame::change::Change;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const SET_SCOPE: Rpc = leadership_control_service::SET_SCOPE;
 pub const LEAF: Leaf =

@@ -1,17 +1,11 @@
 //! `mesh leaders delete`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
-use serde_json::json;
 
 use super::KIND;
 use crate::complete;
-use crate::frame::args::WriteArgs;
 use crate::frame::change::Change;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const DELETE: Rpc = leadership_control_service::DELETE_SCOPE;
 pub const LEAF: Leaf = Leaf::write("mesh leaders delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

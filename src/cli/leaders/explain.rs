@@ -1,21 +1,11 @@
 //! `mesh leaders explain`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use crate::complete;
-use crate::frame::args::TableArgs;
-use crate::frame::document::{field, flag, items, plain, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Format, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
-use crate::frame::table::{Column, Table};
-use crate::frame::time;
+use crate::frame::output::Format;
+use crate::frame::prelude::*;
 
 pub const EXPLAIN: Rpc = leadership_control_service::EXPLAIN;
 pub const LEAF: Leaf = Leaf::read("mesh leaders explain", &[&EXPLAIN]);

@@ -1,20 +1,11 @@
 //! `mesh leaders get`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
-use serde_json::{Value, json};
 
 use super::columns::{leader, lease, ms};
 use super::{KIND, policy};
 use crate::complete;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, pairs, plain, text};
-use crate::frame::error::CliError;
-use crate::frame::listing::listing;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 pub const GET: Rpc = leadership_control_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh leaders get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

@@ -1,21 +1,11 @@
 //! `mesh leaders history`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
-use serde_json::json;
 
 use super::KIND;
 use super::columns::{led_ms, ms};
 use crate::complete;
-use crate::frame::args::TableArgs;
-use crate::frame::document::{field, items, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::{Column, Table};
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 pub const HISTORY: Rpc = leadership_control_service::HISTORY;
 pub const LEAF: Leaf =

@@ -2,28 +2,17 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
-use serde_json::{Value, json};
 
 use super::columns::{columns, line, news, summary};
 use super::{KIND, get};
 use crate::complete;
-use crate::frame::args::{PageArgs, TableArgs, WatchArgs};
-use crate::frame::batch::Batch;
-use crate::frame::document::{items, text};
-use crate::frame::error::CliError;
-use crate::frame::list::{self, Page};
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::{self, Table};
-use crate::frame::time;
+use crate::frame::list;
+use crate::frame::prelude::*;
+use crate::frame::table;
+use crate::frame::watch as stream;
 use crate::frame::watch::live::News;
 use crate::frame::watch::present::Present;
-use crate::frame::watch::{self as stream, Feed, Keep};
 use crate::peers;
 
 pub const LIST: Rpc = leadership_control_service::LIST;
@@ -212,10 +201,7 @@ pub async fn watch(
         }
     }
     let feed = Feed {
-        rpc: &WATCH,
-        call: Call::of(&WATCH, &json!({ "scope": scopes, "kind": filter.kind }))?,
         object: "leadership",
-        kind: KIND,
         id: |scope| text(scope, "scope").to_owned(),
         columns,
         named: scopes,
@@ -229,7 +215,7 @@ pub async fn watch(
             list: "scopes",
             fields: &["renewedAt", "expiresAt"],
         }),
-        keep: Keep::Latest,
+        ..Feed::of(&WATCH, &json!({ "scope": scopes, "kind": filter.kind }), KIND)?
     };
     stream::run(session, feed, watching, table).await
 }

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 
 use crate::complete;
-use crate::frame::document::{field, items, plain, text};
-use crate::frame::error::CliError;
+use crate::frame::prelude::*;
 use crate::peers;
 
 /// The priorities a preference may have.

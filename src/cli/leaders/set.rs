@@ -1,10 +1,7 @@
 //! `mesh leaders set`.
 
-use clap::Args;
 use omnirelay_core::labels::Labels;
 use omnirelay_core::scope::ScopeKind;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::change::of_policy;
@@ -13,12 +10,8 @@ use super::explain::EXPLAIN;
 use super::get::{GET, one};
 use super::policy::PolicyArgs;
 use crate::complete;
-use crate::frame::args::WriteArgs;
 use crate::frame::change::Change;
-use crate::frame::document::{field, text};
-use crate::frame::error::CliError;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf =
     Leaf::write("mesh leaders set", &[&GET, &SET_SCOPE, &EXPLAIN]).exiting("0 1 2 3 4 5 6 8 9 10 11");

@@ -1,14 +1,9 @@
 //! `mesh leaders status`: who leads which scope, by which token, and for how long yet.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-
 use super::get::GET;
 use super::list::{LIST, RowArgs, WATCH, rows};
 use crate::complete;
-use crate::frame::error::CliError;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf =
     Leaf::read("mesh leaders status", &[&LIST, &GET, &WATCH]).exiting("0 1 2 3 5 6 7 8 9 10 11");

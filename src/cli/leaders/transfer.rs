@@ -1,18 +1,12 @@
 //! `mesh leaders transfer`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::leadership_control_service;
-use serde_json::json;
 
 use super::KIND;
 use super::change::handover;
 use crate::complete;
-use crate::frame::args::WriteArgs;
 use crate::frame::change::Change;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::node::bare;
 use crate::peers;
 

@@ -1,14 +1,8 @@
 //! `mesh leaders watch`: `mesh leaders list --watch --append`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-
 use super::list::{self, FilterArgs, WATCH};
 use crate::complete;
-use crate::frame::args::{TableArgs, WatchArgs};
-use crate::frame::error::CliError;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf = Leaf::read("mesh leaders watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 

@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use omnirelay_pki::jwt::signing::KID_BEGINS;
 use omnirelay_pki::jwt::{Jwt, is_jwt};
 use omnirelay_store::whole_file::write_whole;
-use omnirelay_wire::reasons;
 
 use crate::context::edit::edit;
-use crate::frame::error::CliError;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 /// The folder of tokens beside the file of contexts.
 const FOLDER: &str = "tokens";

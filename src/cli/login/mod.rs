@@ -4,25 +4,15 @@ pub mod kept;
 
 use std::io::Read as _;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::token_service;
-use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::entry::{Entry, entry};
-use super::frame::args::WriteArgs;
-use super::frame::changed;
-use super::frame::document::text;
-use super::frame::error::CliError;
 use super::frame::global::Lifetime;
-use super::frame::output::View;
-use super::frame::rpc::{Call, Leaf, Rpc};
-use super::frame::session::Session;
 use super::frame::settings::Target;
 use super::schema::documents::message;
 use super::whoami::{WHO, told};
+use crate::frame::prelude::*;
 use kept::Kept;
 
 const ISSUE: Rpc = token_service::ISSUE_TOKEN;

@@ -1,16 +1,7 @@
 //! What set and rollback have in common: how the policy is changed, and what is told of it.
 
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use super::{NAME, report};
-use crate::frame::args::WriteArgs;
-use crate::frame::changed;
-use crate::frame::document::{field, flag};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 /// Sends a change and prints the answer; `fields` are those that only this change has.
 ///

@@ -1,17 +1,9 @@
 //! `mesh config get`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::config_service;
-use serde_json::{Value, json};
 
 use super::{NAME, report};
-use crate::frame::document::{field, flag, items, number, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const GET: Rpc = config_service::GET_CONFIG;
 pub const LEAF: Leaf = Leaf::read("mesh config get", &[&GET]).exiting("0 1 2 4 5 6 8 9 11");

@@ -1,19 +1,8 @@
 //! `mesh config history`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::config_service;
-use serde_json::json;
 
-use crate::frame::args::TableArgs;
-use crate::frame::document::{field, number, text};
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::Column;
-use crate::frame::time;
-use crate::frame::whole_list::WholeList;
+use crate::frame::prelude::*;
 
 const LIST: Rpc = config_service::LIST_TRANSPORT_POLICY_VERSIONS;
 pub const LEAF: Leaf = Leaf::read("mesh config history", &[&LIST]).listing(&COLUMNS, &[]);

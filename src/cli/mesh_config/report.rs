@@ -1,10 +1,6 @@
 //! What was found of endpoints and their policy, as people read it.
 
-use omnirelay_core::text::count;
-use serde_json::Value;
-
-use crate::frame::document::{flag, items, number, text};
-use crate::frame::screen::printable;
+use crate::frame::prelude::*;
 
 /// Two lines for each finding, then what is counted, then the result.
 pub fn describe(report: &Value) -> String {

@@ -1,15 +1,9 @@
 //! `mesh config rollback`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::config_service;
-use serde_json::json;
 
 use super::change;
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const ROLLBACK: Rpc = config_service::ROLLBACK_TRANSPORT_POLICY;
 pub const LEAF: Leaf = Leaf::write("mesh config rollback", &[&ROLLBACK]).exiting("0 1 2 3 4 5 6 8 9 10 11");

@@ -2,17 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueHint};
-use omnirelay_wire::fault::Exit;
+use clap::ValueHint;
 use omnirelay_wire::rpc::config_service;
-use serde_json::json;
 
 use super::change;
 use super::file::policy_in;
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const SET: Rpc = config_service::SET_TRANSPORT_POLICY;
 pub const LEAF: Leaf = Leaf::write("mesh config set", &[&SET]).exiting("0 1 2 4 5 6 8 9 10 11");

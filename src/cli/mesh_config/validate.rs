@@ -2,23 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueHint};
+use clap::ValueHint;
 use omnirelay_core::time::Millis;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_nouns::SCHEMA_VERSION;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{ValidateConfigRequest, ValidateConfigResponse};
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::config_service;
-use serde_json::Value;
 
 use super::file::Given;
 use super::report;
-use crate::frame::document::{field, flag};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const VALIDATE: Rpc = config_service::VALIDATE_CONFIG;
 pub const LEAF: Leaf = Leaf::read("mesh config validate", &[&VALIDATE]).exiting("0 1 2 4 5 6 8 9 10 11");

@@ -1,19 +1,12 @@
 //! `mesh namespaces create`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::namespace_control_service;
-use serde_json::json;
 
 use super::KIND;
 use super::list::state;
 use super::spec::SpecArgs;
-use crate::frame::args::WriteArgs;
 use crate::frame::change::Change;
-use crate::frame::document::{field, flag};
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const CREATE: Rpc = namespace_control_service::CREATE;
 pub const LEAF: Leaf = Leaf::write("mesh namespaces create", &[&CREATE]).exiting("0 1 2 4 5 6 8 9 10 11");

@@ -1,17 +1,11 @@
 //! `mesh namespaces delete`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::namespace_control_service;
-use serde_json::json;
 
 use super::KIND;
 use crate::complete;
-use crate::frame::args::WriteArgs;
 use crate::frame::change::Change;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const DELETE: Rpc = namespace_control_service::DELETE;
 pub const LEAF: Leaf = Leaf::write("mesh namespaces delete", &[&DELETE]).exiting("0 1 2 3 4 5 6 8 9 10 11");

@@ -1,22 +1,12 @@
 //! `mesh namespaces list`, and what it has in common with `watch`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::{namespace_control_service, rebalance_control_service};
-use serde_json::{Value, json};
 
 use super::KIND;
-use crate::frame::args::{TableArgs, WatchArgs};
-use crate::frame::document::{because, field, flag, plain, text};
-use crate::frame::error::CliError;
+use crate::frame::document::because;
 use crate::frame::list;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::Column;
-use crate::frame::time;
-use crate::frame::watch::{self as stream, Feed, Keep};
-use crate::frame::whole_list::WholeList;
+use crate::frame::prelude::*;
+use crate::frame::watch as stream;
 
 pub const LIST: Rpc = namespace_control_service::LIST;
 pub const WATCH: Rpc = rebalance_control_service::WATCH_STATES;
@@ -95,21 +85,14 @@ pub async fn watch(
     session: &mut Session,
 ) -> Result<Exit, CliError> {
     let feed = Feed {
-        rpc: &WATCH,
-        call: Call::of(&WATCH, &json!({ "namespace": names }))?,
-        object: KIND,
-        kind: KIND,
         id: |namespace| text(namespace, "namespace").to_owned(),
         columns: COLUMNS,
         summary: |namespace| {
             let reason = because(namespace, "stateReason");
             format!("{} {}{reason}", text(namespace, "namespace"), state(namespace))
         },
-        line: None,
         named: names,
-        news: None,
-        present: None,
-        keep: Keep::Latest,
+        ..Feed::of(&WATCH, &json!({ "namespace": names }), KIND)?
     };
     stream::run(session, feed, watching, table).await
 }

@@ -1,21 +1,13 @@
 //! `mesh namespaces set`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::namespace_control_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::get::{GET, one};
 use super::spec::SpecArgs;
 use crate::complete;
-use crate::frame::args::WriteArgs;
 use crate::frame::change::Change;
-use crate::frame::document::{field, text};
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const SET: Rpc = namespace_control_service::SET;
 pub const LEAF: Leaf = Leaf::write("mesh namespaces set", &[&SET, &GET]).exiting("0 1 2 3 4 5 6 8 9 10 11");

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueHint};
-use serde_json::{Value, json};
+use clap::ValueHint;
 
-use crate::frame::error::{CliError, chain};
+use crate::frame::error::chain;
+use crate::frame::prelude::*;
 use crate::node::bare;
 use crate::shards::weight;
 

@@ -1,20 +1,11 @@
 //! `mesh namespaces states`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::rebalance_control_service;
-use serde_json::json;
 
 use super::KIND;
 use super::list::COLUMNS;
-use crate::frame::args::TableArgs;
-use crate::frame::document::text;
-use crate::frame::error::CliError;
 use crate::frame::list;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::whole_list::WholeList;
+use crate::frame::prelude::*;
 
 const STATES: Rpc = rebalance_control_service::STATES;
 pub const LEAF: Leaf = Leaf::read("mesh namespaces states", &[&STATES]).listing(&COLUMNS, &[]);

@@ -1,20 +1,10 @@
 //! `ops cancel`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::operation_service;
-use serde_json::{Value, json};
 
 use super::{KIND, is_ended};
 use crate::complete;
-use crate::frame::args::WriteArgs;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, flag, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;

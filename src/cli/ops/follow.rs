@@ -2,22 +2,15 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::operation_service;
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::progress::Progress;
 use super::{KIND, is_ended};
 use crate::frame::client::pause;
-use crate::frame::document::{field, items, text};
-use crate::frame::error::CliError;
 use crate::frame::failure::Failure;
 use crate::frame::global::Span;
-use crate::frame::rpc::{Call, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::frame::watch::stream::{self, Ended, Stream};
 use crate::frame::watch::{SILENCE_MAX, pass};
 

@@ -1,22 +1,11 @@
 //! `ops get`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::operation_service;
-use serde_json::{Value, json};
 
 use super::list::took;
 use super::{KIND, done};
 use crate::complete;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, flag, items, pairs, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::listing::listing;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::prelude::*;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;

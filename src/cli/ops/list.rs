@@ -1,21 +1,11 @@
 //! `ops list`.
 
-use clap::Args;
-use omnirelay_core::text::{count, some_of};
+use omnirelay_core::text::some_of;
 use omnirelay_decisions::check::facts::NAMED_MAX;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::operation_service;
-use serde_json::{Value, json};
 
 use super::{KIND, done};
-use crate::frame::args::TableArgs;
-use crate::frame::document::{field, flag, items, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::{Column, Table};
-use crate::frame::time;
+use crate::frame::prelude::*;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;

@@ -7,12 +7,10 @@ pub mod list;
 mod progress;
 mod wait;
 
-use serde_json::Value;
-
 use super::complete::{Kind, Known};
 use super::entry::verbs;
-use super::frame::document::{number, text};
 use super::schema::documents::message;
+use crate::frame::prelude::*;
 
 pub use list::LIST;
 

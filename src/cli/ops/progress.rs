@@ -4,14 +4,11 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::frame::document::{number, text};
 use crate::frame::env;
 use crate::frame::output::Notes;
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 /// Without a terminal a line is said at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);

@@ -1,23 +1,12 @@
 //! `ops wait`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use super::follow::{Follow, WATCH, verdict};
 use super::get::{GET, failures, one};
 use super::list::took;
 use super::{KIND, done};
 use crate::complete;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, text};
-use crate::frame::error::CliError;
 use crate::frame::global::Span;
-use crate::frame::ids;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::Leaf;
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;

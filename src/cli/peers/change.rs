@@ -1,21 +1,13 @@
 //! What cordon, uncordon, drain, undrain, label and forget have in common: who is meant, and how it is told.
 
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::ListPeersRequest;
-use serde_json::{Value, json};
 
 use super::list::filters;
 use super::{KIND, LIST, resolve};
-use crate::frame::args::{FilterArgs, PageArgs, WriteArgs};
-use crate::frame::batch::Batch;
-use crate::frame::changed;
+use crate::frame::args::FilterArgs;
 use crate::frame::client::fresh_key;
-use crate::frame::document::{flag, items, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::list::{self, Page};
-use crate::frame::rpc::{Call, Rpc};
-use crate::frame::session::Session;
+use crate::frame::list;
+use crate::frame::prelude::*;
 
 /// A change of peers.
 pub struct Change<'a> {

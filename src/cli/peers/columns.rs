@@ -2,11 +2,8 @@
 
 use omnirelay_core::text::some_of;
 use omnirelay_decisions::check::identity::enrol;
-use serde_json::Value;
 
-use crate::frame::document::{field, flag, items, pairs, text};
-use crate::frame::table::Column;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 /// The columns, those of `-o wide` last: wide only adds on the right.
 pub static COLUMNS: &[Column] = &[

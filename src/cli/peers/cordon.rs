@@ -1,17 +1,11 @@
 //! `mesh peers cordon`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
-use serde_json::json;
 
 use super::LIST;
 use super::change::{Change, meant};
 use crate::complete;
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const CORDON: Rpc = peer_control_service::CORDON;
 pub const LEAF: Leaf = Leaf::write("mesh peers cordon", &[&CORDON, &LIST]);

@@ -2,27 +2,15 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::peer_control_service;
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::change::Change;
 use super::get::GET;
 use super::{KIND, LIST};
 use crate::complete;
-use crate::frame::args::WriteArgs;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, flag, items, text};
-use crate::frame::error::CliError;
 use crate::frame::global::Span;
-use crate::frame::ids;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const DRAIN: Rpc = peer_control_service::DRAIN;
 pub const GET_DRAIN: Rpc = peer_control_service::GET_DRAIN;

@@ -1,22 +1,12 @@
 //! `mesh peers explain`: what has happened to a peer by gossip, and who says so.
 
-use clap::Args;
 use omnirelay_core::text::some_of;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
-use serde_json::{Value, json};
 
 use super::{KIND, resolve};
 use crate::complete;
-use crate::frame::args::TableArgs;
-use crate::frame::document::{field, items, plain, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Format, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
-use crate::frame::table::{Column, Table};
-use crate::frame::time;
+use crate::frame::output::Format;
+use crate::frame::prelude::*;
 use crate::node::bare;
 
 pub const EXPLAIN: Rpc = peer_control_service::EXPLAIN;

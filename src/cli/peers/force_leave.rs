@@ -1,18 +1,11 @@
 //! `mesh peers force-leave`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
-use serde_json::json;
 
 use super::change::Change;
 use super::{KIND, LIST};
 use crate::complete;
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const FORCE_LEAVE: Rpc = peer_control_service::FORCE_LEAVE;
 pub const LEAF: Leaf = Leaf::write("mesh peers force-leave", &[&FORCE_LEAVE, &LIST]);

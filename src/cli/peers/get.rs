@@ -1,23 +1,12 @@
 //! `mesh peers get`.
 
-use clap::Args;
 use omnirelay_core::text::some_of;
 use omnirelay_decisions::check::transport::downgrade;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
-use serde_json::{Value, json};
 
 use super::{KIND, columns, resolve};
 use crate::complete;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, flag, items, pairs, plain, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::listing::listing;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::Moment;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 pub const GET: Rpc = peer_control_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh peers get", &[&GET]).exiting("0 1 2 3 5 6 7 8 9 11");

@@ -2,18 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
-use serde_json::json;
 
 use super::LIST;
 use super::change::{Change, meant};
 use crate::complete;
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const UPDATE_LABELS: Rpc = peer_control_service::UPDATE_LABELS;
 pub const LEAF: Leaf = Leaf::write("mesh peers label", &[&UPDATE_LABELS, &LIST]);

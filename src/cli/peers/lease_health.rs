@@ -1,21 +1,10 @@
 //! `mesh peers lease-health`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
-use serde_json::{Value, json};
 
 use super::KIND;
-use crate::frame::args::TableArgs;
-use crate::frame::document::{field, flag, items, number, text};
-use crate::frame::error::CliError;
 use crate::frame::list;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::Column;
-use crate::frame::time;
-use crate::frame::whole_list::WholeList;
+use crate::frame::prelude::*;
 
 const LEASE_HEALTH: Rpc = peer_control_service::GET_LEASE_HEALTH;
 pub const LEAF: Leaf = Leaf::read("mesh peers lease-health", &[&LEASE_HEALTH]).listing(&COLUMNS, &[]);

@@ -2,29 +2,21 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use omnirelay_core::text::{count, some_of};
+use omnirelay_core::text::some_of;
 use omnirelay_decisions::check::facts::NAMED_MAX;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{
     ListPeersRequest, WatchPeersRequest, peer, peer_health,
 };
 use omnirelay_wire::rpc::peer_control_service;
-use serde_json::Value;
 
 use super::KIND;
 use super::columns::{self, COLUMNS, summary};
-use crate::frame::args::{FilterArgs, PageArgs, TableArgs, WatchArgs};
-use crate::frame::document::{flag, items, text};
-use crate::frame::error::CliError;
-use crate::frame::list::{self, Page};
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::{self, Table};
-use crate::frame::time;
+use crate::frame::args::FilterArgs;
+use crate::frame::list;
+use crate::frame::prelude::*;
+use crate::frame::table;
+use crate::frame::watch as stream;
 use crate::frame::watch::present::Present;
-use crate::frame::watch::{self as stream, Feed, Keep};
 
 pub const LIST: Rpc = peer_control_service::LIST;
 pub const WATCH: Rpc = peer_control_service::WATCH;
@@ -206,16 +198,9 @@ pub async fn watch(
         ..WatchPeersRequest::default()
     };
     let feed = Feed {
-        rpc: &WATCH,
-        call: Call::of(&WATCH, &request)?,
-        object: KIND,
-        kind: KIND,
         id: |peer| text(peer, "nodeId").to_owned(),
         columns: COLUMNS,
         summary,
-        line: None,
-        named: &[],
-        news: None,
         present: Some(Present {
             // The daemon takes no ids here; of a mesh of more than a page the rest is as its events told.
             call: Box::new(move |_| Call::of(&LIST, &filters)),
@@ -223,7 +208,7 @@ pub async fn watch(
             list: "peers",
             fields: &["leads", "lastSeen", "rttMs", "health", "shards", "unproven"],
         }),
-        keep: Keep::Latest,
+        ..Feed::of(&WATCH, &request, KIND)?
     };
     stream::run(session, feed, watching, table).await
 }

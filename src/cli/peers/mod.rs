@@ -18,12 +18,10 @@ mod uncordon;
 mod undrain;
 mod watch;
 
-use serde_json::Value;
-
 use super::complete::{Kind, Known};
 use super::entry::verbs;
-use super::frame::document::{flag, text};
 use super::schema::documents::message;
+use crate::frame::prelude::*;
 
 pub use columns::summary;
 pub use list::LIST;

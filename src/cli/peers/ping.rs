@@ -1,19 +1,11 @@
 //! `mesh peers ping`.
 
-use clap::Args;
 use omnirelay_decisions::check::transport::downgrade;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::peer_control_service;
-use serde_json::{Value, json};
 
 use super::{KIND, resolve};
 use crate::complete;
-use crate::frame::document::{field, items, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::node::bare;
 
 pub const PING: Rpc = peer_control_service::PING;

@@ -1,18 +1,10 @@
 //! From the beginning of an id to the one peer that has it.
 
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::ListPeersRequest;
-use omnirelay_wire::reasons;
-use serde_json::Value;
 
 use super::LIST;
-use crate::frame::args::PageArgs;
-use crate::frame::document::{items, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::list::{self, Page};
-use crate::frame::rpc::Call;
-use crate::frame::session::Session;
+use crate::frame::list;
+use crate::frame::prelude::*;
 
 /// Whether a refusal may come of an id that was not given in full. A shell completes as far as all ids are alike: `node-`,
 /// which is the id of nobody.

@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use clap::Args;
-use omnirelay_core::text::count;
 use omnirelay_decisions::check::membership::{next_of_dead, next_of_running};
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
 
 use super::columns::Unproven;
 use super::drain::{GET_DRAIN, remaining};
@@ -17,17 +13,8 @@ use crate::check::facts::CHECK;
 use crate::check::report::Row;
 use crate::check::wrong_with_nodes;
 use crate::complete;
-use crate::frame::document::{field, flag, items, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
 use crate::frame::list::whole;
-use crate::frame::listing::listing;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
-use crate::frame::table::Moment;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf =
     Leaf::read("mesh peers status", &[&GET, &LIST, &GET_DRAIN, &CHECK]).exiting("0 1 2 3 5 6 7 8 9 11");

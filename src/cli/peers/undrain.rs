@@ -2,23 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::peer_control_service;
-use serde_json::{Value, json};
 
 use super::LIST;
 use super::change::{Change, meant};
 use crate::complete;
-use crate::frame::args::WriteArgs;
-use crate::frame::document::{items, number, text};
-use crate::frame::error::CliError;
 use crate::frame::global::Span;
-use crate::frame::ids;
 use crate::frame::list;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::namespaces;
 
 pub const UNDRAIN: Rpc = peer_control_service::UNDRAIN;

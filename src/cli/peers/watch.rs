@@ -1,13 +1,8 @@
 //! `mesh peers watch`: `mesh peers list --watch --append`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-
 use super::list::{self, HealthArgs, WATCH};
-use crate::frame::args::{FilterArgs, TableArgs, WatchArgs};
-use crate::frame::error::CliError;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
+use crate::frame::args::FilterArgs;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf = Leaf::read("mesh peers watch", &[&WATCH]);
 

@@ -1,18 +1,13 @@
 //! `mesh rebalance-plans apply`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::rebalance_control_service;
 
 use super::follow::{self, WaitArgs};
 use super::get::GET;
 use super::{change, tell};
 use crate::complete;
-use crate::frame::args::WriteArgs;
 use crate::frame::change::Change;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const APPLY: Rpc = rebalance_control_service::APPLY;
 pub const LEAF: Leaf = Leaf::write("mesh rebalance-plans apply", &[&APPLY, &GET]);

@@ -2,20 +2,12 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::get::{GET, describe};
 use super::{KIND, Session};
-use crate::frame::document::{field, items, text};
-use crate::frame::error::CliError;
 use crate::frame::global::Span;
-use crate::frame::output::View;
-use crate::frame::rpc::Call;
-use crate::frame::screen::printable;
+use crate::frame::prelude::*;
 
 /// The first pause between two looks; it doubles.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);

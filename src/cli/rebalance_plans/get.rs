@@ -1,20 +1,13 @@
 //! `mesh rebalance-plans get`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::rebalance_control_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::follow::how_far;
 use crate::complete;
-use crate::frame::document::{because, field, flag, items, or_nobody, pairs, text};
-use crate::frame::error::CliError;
-use crate::frame::listing::{first, listing};
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::document::{because, or_nobody};
+use crate::frame::listing::first;
+use crate::frame::prelude::*;
 
 pub const GET: Rpc = rebalance_control_service::GET;
 pub const LEAF: Leaf = Leaf::read("mesh rebalance-plans get", &[&GET]);

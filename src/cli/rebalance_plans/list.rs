@@ -1,24 +1,14 @@
 //! `mesh rebalance-plans list`, and what it has in common with `watch`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::rebalance_control_service;
-use serde_json::json;
 
 use super::KIND;
 use super::follow::how_far;
 use crate::complete;
-use crate::frame::args::{TableArgs, WatchArgs};
-use crate::frame::document::{because, field, text};
-use crate::frame::error::CliError;
+use crate::frame::document::because;
 use crate::frame::list;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::Column;
-use crate::frame::time;
-use crate::frame::watch::{self as stream, Feed, Keep};
-use crate::frame::whole_list::WholeList;
+use crate::frame::prelude::*;
+use crate::frame::watch as stream;
 use crate::namespaces;
 
 pub const LIST: Rpc = rebalance_control_service::LIST;
@@ -100,10 +90,7 @@ pub async fn watch(
     session: &mut Session,
 ) -> Result<Exit, CliError> {
     let feed = Feed {
-        rpc: &WATCH,
-        call: Call::of(&WATCH, &json!({ "planId": plans, "namespace": namespaces }))?,
         object: "plan",
-        kind: KIND,
         id: |plan| text(plan, "planId").to_owned(),
         columns: COLUMNS,
         summary: |plan| {
@@ -116,11 +103,8 @@ pub async fn watch(
                 because(plan, "stateReason")
             )
         },
-        line: None,
         named: plans,
-        news: None,
-        present: None,
-        keep: Keep::Latest,
+        ..Feed::of(&WATCH, &json!({ "planId": plans, "namespace": namespaces }), KIND)?
     };
     stream::run(session, feed, watching, table).await
 }

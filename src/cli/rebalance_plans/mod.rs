@@ -11,18 +11,11 @@ mod reject;
 mod resume;
 mod watch;
 
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use super::complete::{Kind, Known};
 use super::entry::verbs;
-use super::frame::args::WriteArgs;
 use super::frame::change::Change;
-use super::frame::document::text;
-use super::frame::error::CliError;
-use super::frame::rpc::Rpc;
-use super::frame::session::Session;
 use super::schema::documents::message;
+use crate::frame::prelude::*;
 
 pub use apply::APPLY;
 pub use approve::APPROVE;

@@ -1,15 +1,10 @@
 //! `mesh rebalance-plans resume`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::rebalance_control_service;
 
 use super::tell;
 use crate::complete;
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const RESUME: Rpc = rebalance_control_service::RESUME;
 pub const LEAF: Leaf =

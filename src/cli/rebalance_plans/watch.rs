@@ -1,14 +1,8 @@
 //! `mesh rebalance-plans watch`: `mesh rebalance-plans list --watch --append`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-
 use super::list::{self, WATCH};
 use crate::complete;
-use crate::frame::args::{TableArgs, WatchArgs};
-use crate::frame::error::CliError;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf = Leaf::read("mesh rebalance-plans watch", &[&WATCH]).exiting("0 1 2 5 6 8 9 11");
 

@@ -1,23 +1,12 @@
 //! `registers advertisements`: what each node says of each register, one by one.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::advertisement_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::watch::WATCHED;
 use crate::complete;
-use crate::frame::args::{PageArgs, TableArgs};
-use crate::frame::document::{items, text};
-use crate::frame::error::CliError;
-use crate::frame::list::{self, Page};
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::Table;
-use crate::frame::time;
+use crate::frame::list;
+use crate::frame::prelude::*;
 use crate::node::{NODE, NodeArgs};
 use crate::peers;
 

@@ -1,22 +1,12 @@
 //! `registers available`: what all nodes offer, each register once.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::advertisement_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::watch::{self, WATCH, WATCHED};
-use crate::frame::args::{PageArgs, TableArgs, WatchArgs};
-use crate::frame::document::{field, items, number, text};
-use crate::frame::error::CliError;
-use crate::frame::list::{self, Page};
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::{self, Column, Table};
-use crate::frame::time;
+use crate::frame::list;
+use crate::frame::prelude::*;
+use crate::frame::table;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;

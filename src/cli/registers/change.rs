@@ -1,20 +1,12 @@
 //! What create, update, delete, advertise and unadvertise have in common: how one is made and told.
 
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
-use serde_json::{Value, json};
 use xxhash_rust::xxh64::xxh64;
 
 use super::KIND;
-use crate::frame::args::WriteArgs;
 use crate::frame::bar::Bar;
-use crate::frame::batch::Batch;
-use crate::frame::changed;
 use crate::frame::client::fresh_key;
-use crate::frame::document::{field, flag, text};
-use crate::frame::error::{self, CliError};
-use crate::frame::rpc::{Call, Rpc};
-use crate::frame::session::Session;
+use crate::frame::error;
+use crate::frame::prelude::*;
 use crate::frame::signals::Stops;
 
 /// The most registers of one request.

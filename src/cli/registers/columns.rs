@@ -1,8 +1,6 @@
 //! The columns of a table of registers.
 
-use crate::frame::document::{field, flag, number, pairs, plain, text};
-use crate::frame::table::Column;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 /// The columns, those of `-o wide` last: wide only adds on the right.
 pub static COLUMNS: &[Column] = &[

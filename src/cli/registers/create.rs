@@ -1,18 +1,11 @@
 //! `registers create`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::register_service;
-use serde_json::json;
 
 use super::KIND;
 use super::change::Change;
 use super::labels::{labels, setting};
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
 pub const CREATE: Rpc = register_service::CREATE;

@@ -1,18 +1,11 @@
 //! `registers delete`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::register_service;
-use serde_json::json;
 
 use super::change::Change;
 use super::which::WhichArgs;
 use super::{KIND, LIST};
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
 pub const DELETE: Rpc = register_service::DELETE;

@@ -2,20 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueHint};
-use omnirelay_core::text::count;
+use clap::ValueHint;
 use omnirelay_store::whole_file::write_whole;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 
 use super::{KIND, LIST};
-use crate::frame::args::PageArgs;
-use crate::frame::document::items;
-use crate::frame::error::CliError;
-use crate::frame::list::{self, Page};
-use crate::frame::rpc::{Call, Leaf};
-use crate::frame::session::Session;
+use crate::frame::list;
+use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
 pub const LEAF: Leaf = Leaf::read("registers export", &[&LIST]);

@@ -5,11 +5,10 @@ use std::io::Read;
 use std::path::Path;
 
 use omnirelay_core::text::chain;
-use omnirelay_wire::reasons;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
-use crate::frame::error::CliError;
+use crate::frame::prelude::*;
 
 /// The fields of an object in which the items may stand.
 const LISTS: [&str; 2] = ["advertisements", "registers"];

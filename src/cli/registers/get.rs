@@ -1,22 +1,12 @@
 //! `registers get`.
 
-use clap::Args;
 use omnirelay_core::text::some_of;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::register_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::yes_or_no;
 use crate::complete;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, flag, items, pairs, plain, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::listing::listing;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
 pub const GET: Rpc = register_service::GET;

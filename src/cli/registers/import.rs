@@ -3,25 +3,17 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueHint};
-use omnirelay_core::text::count;
+use clap::ValueHint;
 use omnirelay_decisions::catalogue::{check_imported, counting, pieces};
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::registers::v1::ImportedRegister;
 use omnirelay_wire::rpc::register_service;
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 
 use super::KIND;
 use super::change::{in_flight, not_sent, not_shown};
 use super::file::{self, Form};
-use crate::frame::args::WriteArgs;
 use crate::frame::bar::Bar;
-use crate::frame::document::{flag, items, number, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::frame::signals::Stops;
 use crate::node::NodeArgs;
 

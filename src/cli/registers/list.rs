@@ -1,22 +1,13 @@
 //! `registers list`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::register_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::COLUMNS;
-use crate::frame::args::{FilterArgs, PageArgs, TableArgs};
-use crate::frame::document::{flag, items, text};
-use crate::frame::error::CliError;
-use crate::frame::list::{self, Page};
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::{self, Table};
-use crate::frame::time;
+use crate::frame::args::FilterArgs;
+use crate::frame::list;
+use crate::frame::prelude::*;
+use crate::frame::table;
 use crate::node::NodeArgs;
 
 pub const LIST: Rpc = register_service::LIST;

@@ -24,13 +24,11 @@ mod watch;
 mod which;
 mod withdraw;
 
-use serde_json::Value;
-
 use super::complete::{Kind, Known};
 use super::entry::verbs;
-use super::frame::document::{flag, text};
 use super::schema::documents::{message, own};
 use super::schema::schemas;
+use crate::frame::prelude::*;
 
 pub use list::LIST;
 pub use status::SYNC_STATE;

@@ -1,11 +1,8 @@
 //! What a resync will do, in words.
 
-use omnirelay_core::text::count;
 use omnirelay_decisions::register::brakes;
-use serde_json::Value;
 
-use crate::frame::document::{field, items, number, text};
-use crate::frame::screen::printable;
+use crate::frame::prelude::*;
 
 /// Of each kind of change, how many are named.
 const NAMED_MAX: usize = 20;

@@ -2,22 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::registers::v1::{AdvertisedRegister, BulkAdvertiseRequest};
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::advertisement_service;
-use serde_json::{Value, json};
 
 use super::resync::FORM;
 use super::{KIND, file};
 use crate::complete;
-use crate::frame::document::{flag, items, number, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::node::{NODE, NodeArgs};
 use crate::peers;
 

@@ -2,22 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::registers::v1::{AdvertisedRegister, ResyncRequest};
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::advertisement_service;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::file::{self, Form};
 use super::{plan, synced};
-use crate::frame::args::WriteArgs;
 use crate::frame::client::fresh_key;
-use crate::frame::document::{field, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::ops;

@@ -1,20 +1,9 @@
 //! `registers status`: how far the catalogue and the pools agree, as one node knows it.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::advertisement_service;
-use serde_json::{Value, json};
 
-use crate::frame::document::{field, flag, items, number, text};
-use crate::frame::error::CliError;
-use crate::frame::listing::listing;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
-use crate::frame::table::{Column, Layout, Moment, Table};
-use crate::frame::time;
+use crate::frame::prelude::*;
+use crate::frame::table::Layout;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;

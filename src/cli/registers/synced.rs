@@ -1,14 +1,10 @@
 //! What a resync has done: its document, its table, and what it comes to.
 
-use omnirelay_core::text::count;
-use omnirelay_wire::reasons;
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 
-use crate::frame::document::{items, number, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
+use crate::frame::prelude::*;
 use crate::frame::screen::Screen;
-use crate::frame::table::{Column, Layout, Moment, Table};
+use crate::frame::table::Layout;
 use crate::ops::KIND;
 use crate::ops::follow::verdict;
 use crate::ops::get::failures;

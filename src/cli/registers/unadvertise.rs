@@ -1,17 +1,10 @@
 //! `registers unadvertise`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::json;
-
 use super::LIST;
 use super::change::Change;
 use super::update::{BATCH_UPDATE, UPDATE};
 use super::which::WhichArgs;
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
 pub const LEAF: Leaf = Leaf::write("registers unadvertise", &[&LIST, &UPDATE, &BATCH_UPDATE]);

@@ -1,18 +1,13 @@
 //! `registers update`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::register_service;
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 
 use super::LIST;
 use super::change::Change;
 use super::labels::{labels, word};
 use super::which::WhichArgs;
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::node::NodeArgs;
 
 pub const UPDATE: Rpc = register_service::UPDATE;

@@ -1,20 +1,11 @@
 //! `registers watch`: changes of advertisements.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::advertisement_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use crate::complete;
-use crate::frame::args::{TableArgs, WatchArgs};
-use crate::frame::document::{field, number, text};
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::Column;
-use crate::frame::time;
-use crate::frame::watch::{self as stream, Feed, Keep};
+use crate::frame::prelude::*;
+use crate::frame::watch as stream;
 use crate::node::NODE;
 use crate::node::NodeArgs;
 use crate::peers;
@@ -84,18 +75,10 @@ pub async fn watch(
     session: &mut Session,
 ) -> Result<Exit, CliError> {
     let feed = Feed {
-        rpc: &WATCH,
-        call: Call::of(&WATCH, &json!({ "registerId": registers, "source": sources }))?,
-        object: "advertisement",
-        kind: "advertisement",
         id: key,
         columns: WATCHED,
         summary,
-        line: None,
-        named: &[],
-        news: None,
-        present: None,
-        keep: Keep::Latest,
+        ..Feed::of(&WATCH, &json!({ "registerId": registers, "source": sources }), "advertisement")?
     };
     stream::run(session, feed, watching, table).await
 }

@@ -1,17 +1,9 @@
 //! Which registers a change is of: those that are named, or all with some labels.
 
-use clap::Args;
-use serde_json::{Value, json};
-
 use super::{KIND, LIST};
 use crate::complete;
-use crate::frame::args::{PageArgs, WriteArgs};
-use crate::frame::document::{items, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::list::{self, Page};
-use crate::frame::rpc::Call;
-use crate::frame::session::Session;
+use crate::frame::list;
+use crate::frame::prelude::*;
 
 #[derive(Args, Clone, Debug)]
 pub struct WhichArgs {

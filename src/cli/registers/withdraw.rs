@@ -1,15 +1,10 @@
 //! `registers withdraw`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::advertisement_service;
-use serde_json::json;
 
 use super::push::{change_one, plain};
 use crate::complete;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::node::{NODE, NodeArgs};
 use crate::peers;
 

@@ -1,10 +1,6 @@
 //! The columns of tables of relays.
 
-use serde_json::Value;
-
-use crate::frame::document::{field, flag, number, text};
-use crate::frame::table::{Column, Moment};
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 pub static COLUMNS: &[Column] = &[
     Column::new("relay", |relay, _| text(relay, "relayId").to_owned()).keep(),

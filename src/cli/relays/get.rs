@@ -1,20 +1,9 @@
 //! `relays get`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use super::columns::{address, expires, heard};
 use super::{KIND, LIST, all, unknown};
 use crate::complete;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, items, number, text};
-use crate::frame::error::CliError;
-use crate::frame::ids;
-use crate::frame::listing::listing;
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf = Leaf::read("relays get", &[&LIST]).exiting("0 1 2 3 5 6 7 8 9 11");
 

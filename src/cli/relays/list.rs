@@ -1,21 +1,9 @@
 //! `relays list`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
-use serde_json::Value;
-
 use super::columns::COLUMNS;
 use super::{KIND, LIST, none_lives, request};
-use crate::frame::args::{PageArgs, TableArgs};
-use crate::frame::document::{items, number, text};
-use crate::frame::error::CliError;
 use crate::frame::list;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
-use crate::frame::table::Table;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf =
     Leaf::read("relays list", &[&LIST]).exiting("0 1 2 3 5 6 8 9 10 11").listing(&COLUMNS, &[]);

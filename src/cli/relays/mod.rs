@@ -5,21 +5,15 @@ mod get;
 mod list;
 mod watch;
 
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::aero_registry;
-use serde_json::{Value, json};
 
 use super::complete::{Kind, Known};
 use super::entry::verbs;
-use super::frame::args::PageArgs;
-use super::frame::document::{number, text};
-use super::frame::error::CliError;
-use super::frame::list::{PAGE_MAX, Page, fetch};
-use super::frame::rpc::{Call, Rpc};
-use super::frame::session::Session;
+use super::frame::list::{PAGE_MAX, fetch};
 use super::frame::settings::Target;
 use super::schema::documents::{headed, message, own};
 use super::schema::schemas;
+use crate::frame::prelude::*;
 
 pub use get::known;
 

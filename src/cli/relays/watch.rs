@@ -1,17 +1,9 @@
 //! `relays watch`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::json;
-
 use super::columns::{WATCHED, address};
 use super::{KIND, WATCH};
-use crate::frame::args::{TableArgs, WatchArgs};
-use crate::frame::document::text;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Call, Leaf};
-use crate::frame::session::Session;
-use crate::frame::watch::{self as stream, Feed, Keep};
+use crate::frame::prelude::*;
+use crate::frame::watch as stream;
 
 pub const LEAF: Leaf = Leaf::read("relays watch", &[&WATCH]);
 
@@ -33,18 +25,11 @@ pub struct WatchVerbArgs {
 
 pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
     let feed = Feed {
-        rpc: &WATCH,
-        call: Call::of(&WATCH, &json!({ "object": ["relays"] }))?,
         object: "relay",
-        kind: KIND,
         id: |relay| text(relay, "relayId").to_owned(),
         columns: WATCHED,
         summary: address,
-        line: None,
-        named: &[],
-        news: None,
-        present: None,
-        keep: Keep::Latest,
+        ..Feed::of(&WATCH, &json!({ "object": ["relays"] }), KIND)?
     };
     stream::run(session, feed, &args.watching, &TableArgs::default()).await
 }

@@ -1,13 +1,12 @@
 //! What commands print for scripts: the documents, and the JSON schema of each.
 
 use omnirelay_wire::descriptors::ENCODED;
-use omnirelay_wire::reasons;
 use prost_reflect::DescriptorPool;
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 
 use super::message::object_of;
 use super::schemas;
-use crate::frame::error::CliError;
+use crate::frame::prelude::*;
 
 /// Where the schema of a document is from.
 enum Origin {

@@ -1,10 +1,6 @@
 //! The columns of shards, and what a line says of one.
 
-use serde_json::Value;
-
-use crate::frame::document::{field, plain, text};
-use crate::frame::table::Column;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 pub static COLUMNS: &[Column] = &[
     Column::new("shard", |shard, _| id(shard)).keep(),

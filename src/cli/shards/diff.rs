@@ -1,20 +1,12 @@
 //! `mesh shards diff`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::{difference, id};
 use super::which::NamespaceArg;
-use crate::frame::document::{because, field, flag, items, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::document::because;
+use crate::frame::prelude::*;
 use crate::namespaces;
 
 const DIFF: Rpc = shard_control_service::DIFF;

@@ -1,15 +1,9 @@
 //! `mesh shards disable`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
-use serde_json::json;
 
 use super::pause::{ShardArgs, change};
-use crate::frame::args::WriteArgs;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::namespaces;
 
 const PAUSE: Rpc = shard_control_service::PAUSE;

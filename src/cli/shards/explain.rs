@@ -1,22 +1,12 @@
 //! `mesh shards explain`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::difference;
 use super::which::NamespaceArg;
-use crate::frame::args::TableArgs;
-use crate::frame::document::{field, flag, items, plain, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Format, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
-use crate::frame::table::{Column, Table};
-use crate::frame::time;
+use crate::frame::output::Format;
+use crate::frame::prelude::*;
 use crate::namespaces;
 
 const EXPLAIN: Rpc = shard_control_service::EXPLAIN;

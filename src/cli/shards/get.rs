@@ -1,20 +1,11 @@
 //! `mesh shards get`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::status;
 use super::which::NamespaceArg;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, plain, text};
-use crate::frame::error::CliError;
-use crate::frame::listing::listing;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::time;
+use crate::frame::prelude::*;
 use crate::namespaces;
 
 pub const GET: Rpc = shard_control_service::GET;

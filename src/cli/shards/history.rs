@@ -1,20 +1,9 @@
 //! `mesh shards history`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
-use serde_json::{Value, json};
 
 use super::which::NamespaceArg;
-use crate::frame::args::TableArgs;
-use crate::frame::document::{field, items, text};
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::Column;
-use crate::frame::time;
-use crate::frame::whole_list::WholeList;
+use crate::frame::prelude::*;
 use crate::namespaces;
 
 const HISTORY: Rpc = shard_control_service::HISTORY;

@@ -1,24 +1,13 @@
 //! `mesh shards list`, and what it has in common with `watch`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::{COLUMNS, difference, id, summary};
 use crate::complete;
-use crate::frame::args::{PageArgs, TableArgs, WatchArgs};
-use crate::frame::document::{field, items, text};
-use crate::frame::error::CliError;
-use crate::frame::list::{self, Page};
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::table::Table;
-use crate::frame::time;
-use crate::frame::watch::{self as stream, Feed, Keep};
+use crate::frame::list;
+use crate::frame::prelude::*;
+use crate::frame::watch as stream;
 use crate::node::bare;
 use crate::{namespaces, peers};
 
@@ -153,10 +142,7 @@ pub async fn watch(
     session: &mut Session,
 ) -> Result<Exit, CliError> {
     let feed = Feed {
-        rpc: &WATCH,
-        call: Call::of(&WATCH, &filter.fields())?,
         object: "current",
-        kind: KIND,
         id: |shard| if field(shard, "shardId").is_null() { String::new() } else { id(shard) },
         columns: COLUMNS,
         summary,
@@ -165,10 +151,7 @@ pub async fn watch(
             "snapshot" => summary(field(event, "current")),
             _ => String::new(),
         }),
-        named: &[],
-        news: None,
-        present: None,
-        keep: Keep::Latest,
+        ..Feed::of(&WATCH, &filter.fields(), KIND)?
     };
     stream::run(session, feed, watching, table).await
 }

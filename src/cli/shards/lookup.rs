@@ -1,20 +1,13 @@
 //! `mesh shards lookup`.
 
-use clap::Args;
 use omnirelay_core::shard_order::shard_of;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::shard_control_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::columns::id;
 use super::which::NamespaceArg;
-use crate::frame::batch::Batch;
-use crate::frame::document::{field, or_nobody, text};
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::document::or_nobody;
+use crate::frame::prelude::*;
 use crate::namespaces;
 
 const LOOKUP: Rpc = shard_control_service::LOOKUP;

@@ -1,17 +1,11 @@
 //! `mesh shards pause`, and what it has in common with `disable` and `resume`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
-use serde_json::{Value, json};
 
 use super::KIND;
 use super::which::NamespaceArg;
-use crate::frame::args::WriteArgs;
 use crate::frame::change::Change;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::namespaces;
 
 const PAUSE: Rpc = shard_control_service::PAUSE;

@@ -1,19 +1,11 @@
 //! `mesh shards rebalance`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::rebalance_control_service;
-use serde_json::{Value, json};
 
 use super::simulate::{WantedArgs, told};
 use super::which::NamespaceArg;
-use crate::frame::args::WriteArgs;
 use crate::frame::change::Change;
-use crate::frame::document::{field, flag, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::rebalance_plans::follow::{self, WaitArgs};
 use crate::{namespaces, rebalance_plans};
 

@@ -1,21 +1,14 @@
 //! `mesh shards simulate`, and what a plan is told with.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::shard_control_service;
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 
 use super::which::NamespaceArg;
 use crate::complete;
-use crate::frame::document::{field, items, or_nobody, text};
-use crate::frame::error::CliError;
+use crate::frame::document::or_nobody;
 use crate::frame::listing::first;
-use crate::frame::output::{Format, View};
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
-use crate::frame::table::{Column, Table};
-use crate::frame::time;
+use crate::frame::output::Format;
+use crate::frame::prelude::*;
 use crate::node::bare;
 use crate::{namespaces, peers};
 

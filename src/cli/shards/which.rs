@@ -1,14 +1,9 @@
 //! Which namespace, and which of its shards, a command is about.
 
-use clap::Args;
-use serde_json::json;
-
 use crate::complete;
-use crate::frame::document::{items, text};
 use crate::frame::env;
-use crate::frame::error::CliError;
 use crate::frame::list;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 use crate::namespaces;
 
 /// A namespace that may go without saying.

@@ -2,21 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use omnirelay_core::text::count;
 use omnirelay_core::time::rfc3339;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::timestamp::millis;
-use serde_json::{Value, json};
 
 use super::file::{SnapshotContents, read};
 use crate::audit::offline::TrailCheck;
-use crate::frame::document::{field, flag, items, number, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::Leaf;
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 pub const LEAF: Leaf = Leaf::local("snapshot inspect", "it reads a file").exiting("0 1 2 10");
 

@@ -2,26 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use omnirelay_core::text::count;
 use omnirelay_core::time::rfc3339;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::snapshot_service;
 use omnirelay_wire::timestamp::millis;
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::file::{SnapshotContents, read};
-use crate::frame::args::WriteArgs;
 use crate::frame::bar::Bar;
-use crate::frame::document::{flag, items, number, text};
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const RESTORE: Rpc = snapshot_service::RESTORE;
 pub const LEAF: Leaf = Leaf::write("snapshot restore", &[&RESTORE]).exiting("0 1 2 4 5 6 8 9 10 11");

@@ -3,17 +3,11 @@
 use std::cell::Cell;
 use std::path::PathBuf;
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::snapshot_service;
-use serde_json::{Value, json};
 
 use super::file::end_line;
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Call, Leaf, Rpc};
+use crate::frame::prelude::*;
 use crate::frame::saved_lines::SavedLines;
-use crate::frame::session::Session;
 
 const SAVE: Rpc = snapshot_service::SAVE;
 pub const LEAF: Leaf = Leaf::read("snapshot save", &[&SAVE]).exiting("0 1 2 4 5 6 8 9 11");

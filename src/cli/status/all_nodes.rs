@@ -1,10 +1,6 @@
 //! `omnirelay mesh status --all-nodes`: a line for each node of the mesh.
 
-use serde_json::{Value, json};
-
-use crate::frame::document::{field, flag, items, number, text};
-use crate::frame::table::Column;
-use crate::frame::time;
+use crate::frame::prelude::*;
 
 /// What is not known of a node.
 const UNKNOWN: &str = "?";

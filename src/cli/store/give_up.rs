@@ -1,17 +1,9 @@
 //! `mesh store give-up`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::store_service;
-use serde_json::{Value, json};
 
 use super::planned::PlannedChange;
-use crate::frame::args::WriteArgs;
-use crate::frame::document::{flag, items};
-use crate::frame::error::CliError;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::screen::printable;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const NAME: &str = "store/lost";
 

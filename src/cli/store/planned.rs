@@ -1,14 +1,7 @@
 //! A change of the store: what it would do is asked of the daemon and told first, then it is confirmed and made.
 
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
-use crate::frame::args::WriteArgs;
 use crate::frame::client::fresh_key;
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 /// A change of the store.
 pub struct PlannedChange<'a> {

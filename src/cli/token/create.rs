@@ -4,27 +4,17 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use clap::Args;
 use omnirelay_core::text::chain;
 use omnirelay_pki::join_token::JoinToken;
 use omnirelay_pki::key::Fingerprint;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::{certificate_service, enrollment_service};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::KIND;
-use crate::frame::args::WriteArgs;
-use crate::frame::changed;
-use crate::frame::document::{items, text};
-use crate::frame::error::CliError;
 use crate::frame::global::Lifetime;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const CREATE: Rpc = enrollment_service::CREATE_TOKEN;
 const GET: Rpc = certificate_service::GET_AUTHORITY;

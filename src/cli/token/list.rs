@@ -1,19 +1,10 @@
 //! `token list`.
 
-use clap::Args;
-use omnirelay_core::text::count;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::enrollment_service;
-use serde_json::json;
 
 use super::{COLUMNS, KIND};
-use crate::frame::args::TableArgs;
-use crate::frame::document::text;
-use crate::frame::error::CliError;
 use crate::frame::list;
-use crate::frame::rpc::{Leaf, Rpc};
-use crate::frame::session::Session;
-use crate::frame::whole_list::WholeList;
+use crate::frame::prelude::*;
 
 const LIST: Rpc = enrollment_service::LIST_TOKENS;
 pub const LEAF: Leaf = Leaf::read("token list", &[&LIST]).listing(&COLUMNS, &[]);

@@ -4,13 +4,9 @@ mod create;
 mod list;
 mod revoke;
 
-use serde_json::Value;
-
 use super::entry::verbs;
-use super::frame::document::{field, items, number, text};
-use super::frame::table::Column;
-use super::frame::time;
 use super::schema::documents::message;
+use crate::frame::prelude::*;
 
 /// The kind in the names of join tokens.
 const KIND: &str = "token";

@@ -1,18 +1,9 @@
 //! `token revoke`.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
 use omnirelay_wire::rpc::enrollment_service;
-use serde_json::json;
 
 use super::KIND;
-use crate::frame::args::WriteArgs;
-use crate::frame::changed;
-use crate::frame::document::flag;
-use crate::frame::error::CliError;
-use crate::frame::output::View;
-use crate::frame::rpc::{Call, Leaf, Rpc};
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 const REVOKE: Rpc = enrollment_service::REVOKE_TOKEN;
 pub const LEAF: Leaf = Leaf::write("token revoke", &[&REVOKE]).exiting("0 1 2 3 5 6 8 9 10 11");

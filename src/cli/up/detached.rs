@@ -8,13 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
-
 use super::record;
 use super::{UpArgs, running_already, tell};
-use crate::frame::error::CliError;
-use crate::frame::session::Session;
+use crate::frame::prelude::*;
 
 /// How long the nodes may take until they are ready; one whose store is away takes longer.
 const READY_MAX: Duration = Duration::from_secs(30);

@@ -6,7 +6,7 @@ mod status;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Subcommand, ValueEnum};
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_daemon::process::fleet::FleetError;
 use omnirelay_daemon::process::up::{self, Up, UpError, UpNode, UpOptions};
@@ -14,9 +14,6 @@ use omnirelay_host::log::LogFormat;
 use omnirelay_identity::operator_files::OperatorFiles;
 use omnirelay_store::embedded::Missing;
 use omnirelay_store::redis::url::RedisUrl;
-use omnirelay_wire::fault::Exit;
-use omnirelay_wire::reasons;
-use serde_json::{Value, json};
 use xxhash_rust::xxh64::xxh64;
 
 use self::record::{Held, NodeAt, NotTaken, Record};
@@ -25,13 +22,10 @@ use super::entry::{Entry, entry};
 use super::frame::address::Address;
 use super::frame::context_file::ContextFile;
 use super::frame::env;
-use super::frame::error::{CliError, chain};
-use super::frame::output::{Text, View};
-use super::frame::rpc::Leaf;
-use super::frame::session::Session;
-use super::frame::table::{Column, Layout, Moment, Table};
-use super::frame::time;
+use super::frame::error::chain;
+use super::frame::table::Layout;
 use super::frame::tls_files::TlsFiles;
+use crate::frame::prelude::*;
 
 const LEAF: Leaf = Leaf::local("up", "starts the daemons that others talk to").exiting("0 1 2 4 8");
 pub static ENTRY: Entry = entry!("up", UpArgs, local, &[LEAF, status::LEAF], &[]);

@@ -1,17 +1,8 @@
 //! `up status`: the meshes of `omnirelay up` that run on this machine.
 
-use clap::Args;
-use omnirelay_wire::fault::Exit;
-use serde_json::{Value, json};
-
 use super::record::{self, Record};
-use crate::frame::document::{field, flag, items, text};
-use crate::frame::error::CliError;
-use crate::frame::output::{Text, View};
-use crate::frame::rpc::Leaf;
-use crate::frame::session::Session;
-use crate::frame::table::{Column, Layout, Moment, Table};
-use crate::frame::time;
+use crate::frame::prelude::*;
+use crate::frame::table::Layout;
 
 pub const LEAF: Leaf =
     Leaf::local("up status", "reads what the processes on this machine have left").exiting("0 1 2 10");

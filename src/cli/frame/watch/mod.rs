@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -76,6 +77,28 @@ pub struct Feed<'a> {
 }
 
 impl Feed<'_> {
+    /// What is watched by `rpc` with this request: objects of a kind, which stand in the field of that name, and of which
+    /// nothing but their ids and columns is said.
+    ///
+    /// # Errors
+    /// When the request does not fit the method.
+    pub fn of(rpc: &'static Rpc, request: &impl Serialize, kind: &'static str) -> Result<Self, CliError> {
+        Ok(Self {
+            rpc,
+            call: Call::of(rpc, request)?,
+            object: kind,
+            kind,
+            id: |_| String::new(),
+            columns: &[],
+            named: &[],
+            summary: |_| String::new(),
+            line: None,
+            news: None,
+            present: None,
+            keep: Keep::Latest,
+        })
+    }
+
     /// What an event tells of.
     pub fn object_of<'e>(&self, event: &'e Value) -> &'e Value {
         if self.object.is_empty() { event } else { field(event, self.object) }

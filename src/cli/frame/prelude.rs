@@ -1,0 +1,22 @@
+//! Prelude: what nearly every command names.
+
+pub use clap::Args;
+pub use omnirelay_core::text::count;
+pub use omnirelay_wire::fault::Exit;
+pub use omnirelay_wire::reasons;
+pub use serde_json::{Value, json};
+
+pub use super::args::{PageArgs, TableArgs, WatchArgs, WriteArgs};
+pub use super::batch::Batch;
+pub use super::document::{field, flag, items, number, pairs, plain, text};
+pub use super::error::CliError;
+pub use super::list::Page;
+pub use super::listing::listing;
+pub use super::output::{Text, View};
+pub use super::rpc::{Call, Leaf, Rpc};
+pub use super::screen::printable;
+pub use super::session::Session;
+pub use super::table::{Column, Moment, Table};
+pub use super::watch::{Feed, Keep};
+pub use super::whole_list::WholeList;
+pub use super::{changed, ids, time};
