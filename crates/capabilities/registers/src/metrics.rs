@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use omnirelay_core::time::Millis;
-use omnirelay_node::metrics::registrar::{Registrar as _, level};
+use omnirelay_node::metrics::registrar::level;
 use omnirelay_wire::pb::omnirelay::registers::v1::SyncCounts;
-use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// How many advertisements a pool shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,57 +22,26 @@ pub struct PoolCounts {
 /// Says how many advertisements the pool shows now.
 pub type CountPool = Arc<dyn Fn() -> PoolCounts + Send + Sync>;
 
-/// What is counted of registers and their advertisements.
-pub struct RegistersMetrics {
-    registers: IntGaugeVec,
-    advertisements: IntGaugeVec,
-    deferred: IntGauge,
-    runs: IntCounterVec,
-    changes: IntCounterVec,
-    last_success: GaugeVec,
-    drift: IntGaugeVec,
+omnirelay_node::metrics! {
+    /// What is counted of registers and their advertisements.
+    pub struct RegistersMetrics {
+        registers: gauges("omnirelay_registers", "Registers that this node hosts", &["advertise"]),
+        advertisements: gauges("omnirelay_advertisements",
+            "Advertisements that this node shows, its own (`local`) and those of others", &["origin"]),
+        deferred: gauge("omnirelay_advertisements_deferred",
+            "Advertisements of this node that wait for the store"),
+        runs: counters("omnirelay_resync_runs_total",
+            "Runs that pushed the catalogue to a pool, by how they ended", &["target", "result"]),
+        changes: counters("omnirelay_resync_changes_total",
+            "What those runs have changed, as the pools say", &["kind"]),
+        last_success: seconds_by("omnirelay_resync_last_success_timestamp_seconds",
+            "When the catalogue was last pushed to a pool in full or in part, by the store's clock", &["target"]),
+        drift: gauges("omnirelay_resync_drift",
+            "Advertisements that should go and that no automatic run dares to remove", &["target"]),
+    }
 }
 
 impl RegistersMetrics {
-    /// # Errors
-    /// When two metrics have one name: a mistake in this file.
-    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let deferred = all.gauge(
-            "omnirelay_advertisements_deferred",
-            "Advertisements of this node that wait for the store",
-        )?;
-        let last_success = all.seconds_by(
-            "omnirelay_resync_last_success_timestamp_seconds",
-            "When the catalogue was last pushed to a pool in full or in part, by the store's clock",
-            &["target"],
-        )?;
-        Ok(Self {
-            registers: all.gauges("omnirelay_registers", "Registers that this node hosts", &["advertise"])?,
-            advertisements: all.gauges(
-                "omnirelay_advertisements",
-                "Advertisements that this node shows, its own (`local`) and those of others",
-                &["origin"],
-            )?,
-            deferred,
-            runs: all.counters(
-                "omnirelay_resync_runs_total",
-                "Runs that pushed the catalogue to a pool, by how they ended",
-                &["target", "result"],
-            )?,
-            changes: all.counters(
-                "omnirelay_resync_changes_total",
-                "What those runs have changed, as the pools say",
-                &["kind"],
-            )?,
-            last_success,
-            drift: all.gauges(
-                "omnirelay_resync_drift",
-                "Advertisements that should go and that no automatic run dares to remove",
-                &["target"],
-            )?,
-        })
-    }
-
     /// Counts a run that ended as `result`: `success`, `drift` or `failed`.
     pub fn count_run(&self, target: &str, result: &str) {
         self.runs.with_label_values(&[target, result]).inc();

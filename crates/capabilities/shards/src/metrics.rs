@@ -3,27 +3,42 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use omnirelay_node::metrics::registrar::{Registrar as _, level, retain};
-use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
+use omnirelay_node::metrics::registrar::{level, retain};
+use prometheus::IntCounterVec;
 
 /// The label of those that are of a namespace.
 const NAMESPACE: &str = "mesh_namespace";
 
-/// What is counted of shards.
-pub struct ShardMetrics {
-    state: IntGaugeVec,
-    moving: IntGaugeVec,
-    unowned: IntGaugeVec,
-    imbalance: GaugeVec,
-    overloaded: IntGaugeVec,
-    concurrent: IntCounterVec,
-    waiting: IntGaugeVec,
-    waited: GaugeVec,
-    moves: IntCounterVec,
-    failures: IntCounterVec,
-    approvals: IntCounterVec,
-    durations: HistogramVec,
-    told: IntCounterVec,
+omnirelay_node::metrics! {
+    /// What is counted of shards.
+    pub struct ShardMetrics {
+        state: gauges("mesh_rebalance_state",
+            "What is being done with the shards of a namespace: 1 for its state", &["mesh_namespace", "mesh_state"]),
+        moving: gauges("mesh_rebalance_shards_moving",
+            "Shards that are between two owners", &["mesh_namespace"]),
+        unowned: gauges("mesh_shards_unowned", "Shards that nobody owns", &["mesh_namespace"]),
+        imbalance: ratios_by("mesh_shards_imbalance",
+            "The most shards that a node has beside its share by weight, which is rounded up", &["mesh_namespace"]),
+        overloaded: gauges("mesh_shards_nodes_overloaded",
+            "Nodes that have had too much to do for as long as the policy says", &["mesh_namespace"]),
+        concurrent: counters("mesh_shards_concurrent_owners_total",
+            "Shards that a worker of this node served although another node owned them by then", &["mesh_namespace"]),
+        waiting: gauges("mesh_rebalance_plans_waiting",
+            "Plans that wait for somebody to approve or to apply them", &["mesh_namespace"]),
+        waited: seconds_by("mesh_rebalance_plan_wait_seconds",
+            "How long the oldest of them has waited", &["mesh_namespace"]),
+        moves: counters("mesh_rebalance_moves_total",
+            "Shards that this daemon gave another owner", &["mesh_namespace", "mesh_cause"]),
+        failures: counters("mesh_rebalance_failed_steps_total",
+            "Steps with shards that the store did not make; they are tried again", &["mesh_namespace"]),
+        approvals: counters("mesh_rebalance_plan_approvals_total",
+            "What was said to plans through this daemon", &["mesh_namespace", "mesh_decision"]),
+        durations: histograms("mesh_rebalance_duration_seconds",
+            "From the beginning of a plan to its end, of those that this daemon ended", &["mesh_namespace", "mesh_state"],
+            &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0]),
+        told: counters("mesh_shards_webhook_deliveries_total",
+            "What this daemon has told the webhook, or has not", &["mesh_outcome"]),
+    }
 }
 
 /// A namespace as its series say it.
@@ -40,75 +55,6 @@ pub struct NamespaceLevels {
 }
 
 impl ShardMetrics {
-    /// # Errors
-    /// When two metrics have one name: a mistake in this file.
-    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            state: all.gauges(
-                "mesh_rebalance_state",
-                "What is being done with the shards of a namespace: 1 for its state",
-                &["mesh_namespace", "mesh_state"],
-            )?,
-            moving: all.gauges(
-                "mesh_rebalance_shards_moving",
-                "Shards that are between two owners",
-                &["mesh_namespace"],
-            )?,
-            unowned: all.gauges("mesh_shards_unowned", "Shards that nobody owns", &["mesh_namespace"])?,
-            imbalance: all.ratios_by(
-                "mesh_shards_imbalance",
-                "The most shards that a node has beside its share by weight, which is rounded up",
-                &["mesh_namespace"],
-            )?,
-            overloaded: all.gauges(
-                "mesh_shards_nodes_overloaded",
-                "Nodes that have had too much to do for as long as the policy says",
-                &["mesh_namespace"],
-            )?,
-            concurrent: all.counters(
-                "mesh_shards_concurrent_owners_total",
-                "Shards that a worker of this node served although another node owned them by then",
-                &["mesh_namespace"],
-            )?,
-            waiting: all.gauges(
-                "mesh_rebalance_plans_waiting",
-                "Plans that wait for somebody to approve or to apply them",
-                &["mesh_namespace"],
-            )?,
-            waited: all.seconds_by(
-                "mesh_rebalance_plan_wait_seconds",
-                "How long the oldest of them has waited",
-                &["mesh_namespace"],
-            )?,
-            moves: all.counters(
-                "mesh_rebalance_moves_total",
-                "Shards that this daemon gave another owner",
-                &["mesh_namespace", "mesh_cause"],
-            )?,
-            failures: all.counters(
-                "mesh_rebalance_failed_steps_total",
-                "Steps with shards that the store did not make; they are tried again",
-                &["mesh_namespace"],
-            )?,
-            approvals: all.counters(
-                "mesh_rebalance_plan_approvals_total",
-                "What was said to plans through this daemon",
-                &["mesh_namespace", "mesh_decision"],
-            )?,
-            told: all.counters(
-                "mesh_shards_webhook_deliveries_total",
-                "What this daemon has told the webhook, or has not",
-                &["mesh_outcome"],
-            )?,
-            durations: all.histograms(
-                "mesh_rebalance_duration_seconds",
-                "From the beginning of a plan to its end, of those that this daemon ended",
-                &["mesh_namespace", "mesh_state"],
-                &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0],
-            )?,
-        })
-    }
-
     /// Counts a shard that got another owner.
     pub fn count_move(&self, namespace: &str, cause: &str) {
         self.moves.with_label_values(&[namespace, cause]).inc();

@@ -2,31 +2,19 @@
 
 use std::time::Duration;
 
-use prometheus::IntGauge;
+use super::registrar::level;
 
-use super::registrar::{Registrar as _, level};
-
-/// What is known of an issuer outside of tokens.
-pub struct IssuerMetrics {
-    age: IntGauge,
-    keys: IntGauge,
+crate::metrics! {
+    /// What is known of an issuer outside of tokens.
+    pub struct IssuerMetrics {
+        age: gauge("mesh_token_issuer_keys_age_seconds",
+            "Seconds since the keys of the issuer of tokens were read; -1 while none are known to be its own"),
+        keys: gauge("mesh_token_issuer_keys",
+            "How many keys of the issuer of tokens can be used; 0: none of its tokens is taken"),
+    }
 }
 
 impl IssuerMetrics {
-    /// # Errors
-    /// When two metrics have one name: a mistake in this file.
-    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let age = all.gauge(
-            "mesh_token_issuer_keys_age_seconds",
-            "Seconds since the keys of the issuer of tokens were read; -1 while none are known to be its own",
-        )?;
-        let keys = all.gauge(
-            "mesh_token_issuer_keys",
-            "How many keys of the issuer of tokens can be used; 0: none of its tokens is taken",
-        )?;
-        Ok(Self { age, keys })
-    }
-
     /// Takes over when the keys were read, and how many there are.
     pub fn read(&self, age: Option<Duration>, keys: usize) {
         self.age.set(age.map_or(-1, |age| level(age.as_secs())));

@@ -8,6 +8,53 @@ use prometheus::{
     Registry, Result,
 };
 
+/// Declares a struct of metrics, each with the method of [`Registrar`] that makes it and its arguments, and its `new`.
+#[macro_export]
+macro_rules! metrics {
+    ($(#[$doc:meta])* $vis:vis struct $name:ident { $($(#[$about:meta])* $field:ident: $make:ident($($given:expr),+)),+ $(,)? }) => {
+        $(#[$doc])*
+        $vis struct $name { $($(#[$about])* $field: $crate::metric_type!($make)),+ }
+
+        impl $name {
+            /// # Errors
+            /// When two metrics have one name: a mistake in this file.
+            $vis fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+                use $crate::metrics::registrar::Registrar as _;
+                Ok(Self { $($field: all.$make($($given),+)?),+ })
+            }
+        }
+    };
+}
+
+/// The type of what a method of [`Registrar`] makes.
+#[macro_export]
+macro_rules! metric_type {
+    (counter) => {
+        prometheus::IntCounter
+    };
+    (counters) => {
+        prometheus::IntCounterVec
+    };
+    (gauge) => {
+        prometheus::IntGauge
+    };
+    (gauges) => {
+        prometheus::IntGaugeVec
+    };
+    (seconds) => {
+        prometheus::Gauge
+    };
+    (seconds_by) => {
+        prometheus::GaugeVec
+    };
+    (ratios_by) => {
+        prometheus::GaugeVec
+    };
+    (histograms) => {
+        prometheus::HistogramVec
+    };
+}
+
 /// Makes a metric of this name that is scraped with the others. What is plural has a series for each of `labels`.
 pub trait Registrar {
     fn add<M: Collector + Clone + 'static>(&self, made: Result<M>) -> Result<M>;

@@ -1,29 +1,18 @@
 //! What a node counts of relays and the agents that they hold.
 
-use omnirelay_node::metrics::registrar::{Registrar as _, level};
-use prometheus::IntGauge;
+use omnirelay_node::metrics::registrar::level;
 
-/// What is counted of relays and agents.
-pub struct AeroMetrics {
-    relays: IntGauge,
-    agents: IntGauge,
-    deferred: IntGauge,
+omnirelay_node::metrics! {
+    /// What is counted of relays and agents.
+    pub struct AeroMetrics {
+        relays: gauge("omnirelay_relays", "Relays that live"),
+        agents: gauge("omnirelay_agents", "Agents that live, held by relays that live"),
+        deferred: gauge("omnirelay_heartbeats_deferred",
+            "Relays and agents whose heartbeats wait for the store"),
+    }
 }
 
 impl AeroMetrics {
-    /// # Errors
-    /// When two metrics have one name: a mistake in this file.
-    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            relays: all.gauge("omnirelay_relays", "Relays that live")?,
-            agents: all.gauge("omnirelay_agents", "Agents that live, held by relays that live")?,
-            deferred: all.gauge(
-                "omnirelay_heartbeats_deferred",
-                "Relays and agents whose heartbeats wait for the store",
-            )?,
-        })
-    }
-
     /// Notes how many live, and of how many a heartbeat waits.
     pub fn set(&self, relays: usize, agents: usize, deferred: usize) {
         self.relays.set(level(relays));

@@ -1,45 +1,23 @@
 //! What a node counts of the keys that it publishes for outsiders.
 
-use omnirelay_node::metrics::registrar::{Registrar as _, level};
-use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use omnirelay_node::metrics::registrar::level;
 
-/// What is counted of published keys.
-pub struct PublishMetrics {
-    keys: IntGauge,
-    waiting: IntGauge,
-    up: IntGauge,
-    operations: IntCounterVec,
-    failures: IntCounter,
-    dropped: IntCounter,
+omnirelay_node::metrics! {
+    /// What is counted of published keys.
+    pub struct PublishMetrics {
+        keys: gauge("omnirelay_published_keys", "Keys that this node has published and that stand"),
+        waiting: gauge("omnirelay_publish_waiting", "Keys that wait for the Redis they are published in"),
+        up: gauge("omnirelay_publish_up", "1 while the Redis that keys are published in answers"),
+        operations: counters("omnirelay_publish_operations_total",
+            "What was done to published keys, by how it ended; `others`: another's value stood there", &["operation", "result"]),
+        failures: counter("omnirelay_publish_failures_total",
+            "How often that Redis could not be reached or did not answer in time"),
+        dropped: counter("omnirelay_publish_dropped_total",
+            "Keys that were not published because there were too many"),
+    }
 }
 
 impl PublishMetrics {
-    /// # Errors
-    /// When two metrics have one name: a mistake in this file.
-    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let operations = all.counters(
-            "omnirelay_publish_operations_total",
-            "What was done to published keys, by how it ended; `others`: another's value stood there",
-            &["operation", "result"],
-        )?;
-        Ok(Self {
-            keys: all
-                .gauge("omnirelay_published_keys", "Keys that this node has published and that stand")?,
-            waiting: all
-                .gauge("omnirelay_publish_waiting", "Keys that wait for the Redis they are published in")?,
-            up: all.gauge("omnirelay_publish_up", "1 while the Redis that keys are published in answers")?,
-            operations,
-            failures: all.counter(
-                "omnirelay_publish_failures_total",
-                "How often that Redis could not be reached or did not answer in time",
-            )?,
-            dropped: all.counter(
-                "omnirelay_publish_dropped_total",
-                "Keys that were not published because there were too many",
-            )?,
-        })
-    }
-
     /// Counts what was done to a key: `put`, `refresh` or `remove`, and how it ended: `done`, `others` or `refused`.
     pub fn count_operation(&self, operation: &str, result: &str) {
         self.operations.with_label_values(&[operation, result]).inc();

@@ -2,39 +2,22 @@
 
 use std::time::Duration;
 
-use omnirelay_node::metrics::registrar::{Registrar as _, level};
-use prometheus::{Gauge, IntGauge};
+use omnirelay_node::metrics::registrar::level;
 
-/// What is measured of the reports to the registry.
-pub struct ReportsMetrics {
-    registered: IntGauge,
-    failing_seconds: Gauge,
-    held: IntGauge,
-    known: IntGauge,
+omnirelay_node::metrics! {
+    /// What is measured of the reports to the registry.
+    pub struct ReportsMetrics {
+        registered: gauge("aero_relay_registered",
+            "1 while the registry knows the relay, as far as it has said"),
+        failing_seconds: seconds("aero_relay_registry_failing_seconds",
+            "Since when the registry cannot be told of the relay or of an agent; 0 while it can"),
+        held: gauge("aero_relay_agents_held", "Agents that have a stream here"),
+        known: gauge("aero_relay_agents_known",
+            "Agents that have a stream here and that the registry has here, as far as it has said"),
+    }
 }
 
 impl ReportsMetrics {
-    /// # Errors
-    /// When two metrics have one name: a mistake in this file.
-    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let failing_seconds = all.seconds(
-            "aero_relay_registry_failing_seconds",
-            "Since when the registry cannot be told of the relay or of an agent; 0 while it can",
-        )?;
-        Ok(Self {
-            registered: all.gauge(
-                "aero_relay_registered",
-                "1 while the registry knows the relay, as far as it has said",
-            )?,
-            failing_seconds,
-            held: all.gauge("aero_relay_agents_held", "Agents that have a stream here")?,
-            known: all.gauge(
-                "aero_relay_agents_known",
-                "Agents that have a stream here and that the registry has here, as far as it has said",
-            )?,
-        })
-    }
-
     /// Notes how it stands; `failing_for` is `None` while the registry can be told.
     pub fn set(&self, is_registered: bool, failing_for: Option<Duration>, held: usize, known: usize) {
         self.registered.set(i64::from(is_registered));

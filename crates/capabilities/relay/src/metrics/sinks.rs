@@ -2,18 +2,24 @@
 
 use std::time::Duration;
 
-use omnirelay_node::metrics::registrar::Registrar as _;
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Histogram, IntCounter, IntGauge};
 
-/// What is counted of all sinks.
-pub struct SinkMetrics {
-    enqueued: IntCounterVec,
-    dropped: IntCounterVec,
-    worker_errors: IntCounterVec,
-    queue_length: IntGaugeVec,
-    relay_errors: IntCounterVec,
-    bytes: IntCounterVec,
-    write_seconds: HistogramVec,
+omnirelay_node::metrics! {
+    /// What is counted of all sinks.
+    pub struct SinkMetrics {
+        enqueued: counters("aero_sink_enqueued_total",
+            "Frames that found room in the queue of a sink", &["sink"]),
+        dropped: counters("aero_sink_dropped_total", "Frames that a sink will never have", &["sink"]),
+        worker_errors: counters("aero_sink_worker_errors_total", "Writes of a sink that failed", &["sink"]),
+        queue_length: gauges("aero_sink_queue_length",
+            "Frames in the queue of a sink, those being written included", &["sink"]),
+        relay_errors: counters("aero_relay_sink_errors_total",
+            "Frames that a stream could not hand over to a sink", &["sink"]),
+        bytes: counters("omnirelay_sink_written_bytes_total",
+            "Bytes of frames that a sink has written", &["sink"]),
+        write_seconds: histograms("omnirelay_sink_write_seconds",
+            "How long writes took that succeeded", &["sink"], &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0]),
+    }
 }
 
 /// What is counted of one sink. Cheap to clone.
@@ -34,51 +40,6 @@ pub struct SinkCounts {
 }
 
 impl SinkMetrics {
-    /// # Errors
-    /// When two metrics have one name: a mistake in this file.
-    pub fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        let queue_length = all.gauges(
-            "aero_sink_queue_length",
-            "Frames in the queue of a sink, those being written included",
-            &["sink"],
-        )?;
-        let write_seconds = all.histograms(
-            "omnirelay_sink_write_seconds",
-            "How long writes took that succeeded",
-            &["sink"],
-            &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0],
-        )?;
-        Ok(Self {
-            enqueued: all.counters(
-                "aero_sink_enqueued_total",
-                "Frames that found room in the queue of a sink",
-                &["sink"],
-            )?,
-            dropped: all.counters(
-                "aero_sink_dropped_total",
-                "Frames that a sink will never have",
-                &["sink"],
-            )?,
-            worker_errors: all.counters(
-                "aero_sink_worker_errors_total",
-                "Writes of a sink that failed",
-                &["sink"],
-            )?,
-            queue_length,
-            relay_errors: all.counters(
-                "aero_relay_sink_errors_total",
-                "Frames that a stream could not hand over to a sink",
-                &["sink"],
-            )?,
-            bytes: all.counters(
-                "omnirelay_sink_written_bytes_total",
-                "Bytes of frames that a sink has written",
-                &["sink"],
-            )?,
-            write_seconds,
-        })
-    }
-
     /// What is counted of `sink`, which streams know by the name of its `type_name`.
     pub fn of(&self, sink: &str, type_name: &str) -> SinkCounts {
         SinkCounts {
