@@ -11,7 +11,7 @@ mod tell;
 mod unheard_nodes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use omnirelay_membership::{
 };
 use omnirelay_node::transport::{Located, Transport};
 use omnirelay_wire::pb::omnirelay::mesh::membership::v1::MemberRecord;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
@@ -202,10 +203,6 @@ impl Gossip {
         self.zero.elapsed()
     }
 
-    fn running(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Begins, as a start of the node that no other is equal to.
     ///
     /// # Errors
@@ -215,7 +212,7 @@ impl Gossip {
         let record = Record { instance: seed, version: 1, body };
         let incarnation = Membership::first_incarnation(unix);
         let own = Own { node: self.node.clone(), incarnation, record };
-        let mut running = self.running();
+        let mut running = self.running.lock();
         if running.member.is_none() {
             running.member = Some(Membership::new(own, self.config.clone(), seed, self.now()));
             self.woken.notify_one();
@@ -299,7 +296,7 @@ impl Gossip {
     /// Has the membership do something, and does what it wants done. `None`: it has not begun.
     fn step<T>(&self, act: impl FnOnce(&mut Membership, Time) -> T) -> Option<T> {
         let now = self.now();
-        let mut running = self.running();
+        let mut running = self.running.lock();
         let Running { member, wakes_at, story } = &mut *running;
         let member = member.as_mut()?;
         let done = act(member, now);
@@ -351,7 +348,7 @@ impl Gossip {
 
     /// Does what is due, until it is dropped.
     pub async fn run(self: Arc<Self>) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let waiting = self.waiting.lock().take();
         let Some(waiting) = waiting else { return };
         tokio::join!(self.wake(), self.know_registered(), outbound::run(self.clone(), waiting));
     }
@@ -382,7 +379,7 @@ impl Gossip {
         loop {
             self.step(Membership::advance);
             let wakes_at = {
-                let mut running = self.running();
+                let mut running = self.running.lock();
                 let Running { member, wakes_at, .. } = &mut *running;
                 *wakes_at = member.as_ref().and_then(Membership::wakes_at);
                 *wakes_at
@@ -402,7 +399,7 @@ impl Gossip {
 
     /// How many changes there were, and whose health has changed behind the first `seen` of them.
     pub fn changed_since(&self, seen: u64) -> (u64, Vec<String>) {
-        let running = self.running();
+        let running = self.running.lock();
         (running.story.count, running.story.changed_since(seen))
     }
 
@@ -415,7 +412,7 @@ impl Gossip {
 
     /// Which start of the node this is; 0: it does not gossip yet.
     pub fn start(&self) -> u64 {
-        self.running().member.as_ref().map_or(0, |member| member.own().record.instance)
+        self.running.lock().member.as_ref().map_or(0, |member| member.own().record.instance)
     }
 
     /// Differs whenever what is known of anybody may differ, from that of other nodes too.
@@ -426,7 +423,7 @@ impl Gossip {
     /// How all members are that are known, this one among them; empty: this node does not gossip.
     pub fn members(&self) -> BTreeMap<String, Health> {
         let now = self.now();
-        let running = self.running();
+        let running = self.running.lock();
         let Some(member) = &running.member else { return BTreeMap::new() };
         let deaf = self.is_deaf(member);
         let others = member.members().iter().map(|(node, other)| (node, Health::of(other, now, deaf)));
@@ -437,7 +434,7 @@ impl Gossip {
     /// How a member is; `None`: nothing is known of it, or this node does not gossip.
     pub fn health(&self, node: &str) -> Option<Health> {
         let now = self.now();
-        let running = self.running();
+        let running = self.running.lock();
         let member = running.member.as_ref()?;
         match node == self.node.as_str() {
             true => Some(Health::of_own(member, now)),
@@ -455,22 +452,22 @@ impl Gossip {
 
     /// Whether this node gossips already.
     pub fn has_begun(&self) -> bool {
-        self.running().member.is_some()
+        self.running.lock().member.is_some()
     }
 
     /// How many claims were heard that nobody can have made: of incarnations of more than a day ahead.
     pub fn implausible(&self) -> u64 {
-        self.running().member.as_ref().map_or(0, |member| member.stats().implausible)
+        self.running.lock().member.as_ref().map_or(0, |member| member.stats().implausible)
     }
 
     /// Whether nobody else is known to live.
     pub fn is_alone(&self) -> bool {
-        self.running().member.as_ref().is_none_or(|member| member.members().live() == 0)
+        self.running.lock().member.as_ref().is_none_or(|member| member.members().live() == 0)
     }
 
     /// What has happened to a member, the oldest first.
     pub fn story(&self, node: &str) -> Vec<Chapter> {
-        self.running().story.of(node)
+        self.running.lock().story.of(node)
     }
 
     /// Where the mesh port of a live member may be: as it has said itself, and as others say, who may have made that up. Whoever answers
@@ -491,7 +488,7 @@ impl Gossip {
 
     /// What metrics tell that is not counted as it happens.
     pub fn measure(&self) {
-        let running = self.running();
+        let running = self.running.lock();
         if let Some(member) = &running.member {
             self.metrics.measure(member, &self.config);
         }

@@ -1,11 +1,11 @@
 //! What a node tells of membership by gossip.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use omnirelay_membership::{Config, Membership, Status};
 use omnirelay_node::metrics::registrar::{Registrar as _, level};
+use parking_lot::Mutex;
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// In milliseconds: from what a LAN takes to what is given up.
@@ -148,7 +148,7 @@ impl GossipMetrics {
         let Some(peers) = &self.rtt_peers else {
             return self.rtt.with_label_values::<&str>(&[]).observe(ms);
         };
-        let mut peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = peers.lock();
         let is_named = peers.contains(peer) || peers.len() < PEERS_MAX && peers.insert(peer.to_owned());
         self.rtt.with_label_values(&[if is_named { peer } else { "other" }]).observe(ms);
     }
@@ -156,7 +156,7 @@ impl GossipMetrics {
     /// Takes out the series of a peer that is known no more.
     pub fn forget(&self, peer: &str) {
         let Some(peers) = &self.rtt_peers else { return };
-        if peers.lock().unwrap_or_else(PoisonError::into_inner).remove(peer) {
+        if peers.lock().remove(peer) {
             // It may have none yet.
             let _ = self.rtt.remove_label_values(&[peer]);
         }

@@ -1,9 +1,9 @@
 //! Seeds: whom a member asks that knows nobody, or nobody of a part that it was cut off from.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
 
 use omnirelay_node::transport::Located;
+use parking_lot::Mutex;
 
 /// How many nodes are remembered by where a seed was found.
 const LEARNED_MAX: usize = 256;
@@ -69,7 +69,7 @@ impl Seeds {
 
     /// Remembers who was found at an address.
     pub fn learn(&self, node: &str, at: Located) {
-        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut learned = self.learned.lock();
         if learned.at.insert(node.to_owned(), at).is_some() {
             return;
         }
@@ -83,6 +83,6 @@ impl Seeds {
 
     /// Where a node was found.
     pub fn learned(&self, node: &str) -> Option<Located> {
-        self.learned.lock().unwrap_or_else(PoisonError::into_inner).at.get(node).cloned()
+        self.learned.lock().at.get(node).cloned()
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use omnirelay_host::log::{KeyedLogLimiter, LogLimiter, Turn};
 use omnirelay_membership::{Event, NodeId, Record};
+use parking_lot::MutexGuard;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -63,7 +63,7 @@ impl Conflicts<'_> {
 impl Gossip {
     /// Tells of all that changes, until it is dropped; `leads` says which scopes a node leads. For the first who asks.
     pub async fn tell_all(&self, leads: impl Fn(&str) -> Vec<String>) {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let told = self.told.lock().take();
         let Some(mut told) = told else { return };
         let (mut conflicts, lines) = (Conflicts::default(), Lines::new());
         loop {
@@ -160,12 +160,12 @@ impl Gossip {
                 "another daemon has the id of this node; give one of them another id (--node-id)"
             );
         }
-        *self.rival.lock().unwrap_or_else(PoisonError::into_inner) = Some((endpoint, Instant::now()));
+        *self.rival.lock() = Some((endpoint, Instant::now()));
     }
 
     /// Where another daemon is that has the id of this node, and has shown so a moment ago.
     pub fn rival(&self) -> Option<String> {
-        let rival = self.rival.lock().unwrap_or_else(PoisonError::into_inner);
+        let rival = self.rival.lock();
         rival
             .as_ref()
             .filter(|(_, at)| at.elapsed() < CONFLICT_AGAIN * 2)
@@ -206,7 +206,7 @@ impl Gossip {
 
     /// Who is said to have started again by others alone.
     pub(super) fn restarted(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
-        self.restarted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.restarted.lock()
     }
 
     /// That a leader is suspected: nothing moves for that, and whoever waits for it is to know why.

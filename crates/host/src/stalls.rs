@@ -4,11 +4,12 @@
 //! session renewed. What does not is named here, with where the kernel has its thread.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use omnirelay_core::time::whole_ms;
+use parking_lot::Mutex;
 use rustix::thread::{Pid, gettid};
 use tracing::{info, warn};
 
@@ -36,11 +37,7 @@ struct Doing {
     since: Instant,
 }
 
-impl Thread {
-    fn lock(&self) -> MutexGuard<'_, Option<Doing>> {
-        self.doing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+impl Thread {}
 
 /// The threads of one loop, and whether it runs.
 #[derive(Default)]
@@ -83,18 +80,18 @@ impl Stalls {
         let name = current.name().unwrap_or("unnamed").to_owned();
         let thread = Arc::new(Thread { name, id: gettid(), doing: Mutex::default() });
         DOING.with(|doing| *doing.borrow_mut() = Some(thread.clone()));
-        self.lock().push(thread);
+        self.threads.lock().push(thread);
     }
 
     fn leave(&self) {
         let id = gettid();
-        self.lock().retain(|thread| thread.id != id);
+        self.threads.lock().retain(|thread| thread.id != id);
     }
 
     /// The threads that have been held at least so long.
     fn held(&self, at_least: Duration) -> Vec<(Arc<Thread>, Doing)> {
-        let threads = self.lock();
-        let held = threads.iter().filter_map(|thread| Some((thread.clone(), (*thread.lock())?)));
+        let threads = self.threads.lock();
+        let held = threads.iter().filter_map(|thread| Some((thread.clone(), (*thread.doing.lock())?)));
         held.filter(|(_, doing)| doing.since.elapsed() >= at_least).collect()
     }
 
@@ -124,7 +121,8 @@ impl Stalls {
             (seen.ticks, seen.ticked) = (ticks, Instant::now());
         } else if seen.ticked.elapsed() >= HELD_MAX && ticks > 0 && !seen.is_stalled {
             seen.is_stalled = true;
-            let threads = self.lock().iter().map(|thread| state_of(thread)).collect::<Vec<_>>().join("; ");
+            let threads =
+                self.threads.lock().iter().map(|thread| state_of(thread)).collect::<Vec<_>>().join("; ");
             warn!(stalled_ms = whole_ms(seen.ticked.elapsed()), %threads, "event loop stalled");
         }
     }
@@ -133,7 +131,7 @@ impl Stalls {
     fn tell_of_threads(&self, seen: &mut Seen) {
         let held = self.held(HELD_MAX);
         seen.told.retain(|(thread, told)| {
-            let goes_on = *thread.lock() == Some(*told);
+            let goes_on = *thread.doing.lock() == Some(*told);
             if !goes_on {
                 let held_ms = whole_ms(told.since.elapsed());
                 info!(thread = %thread.name, doing = told.what, held_ms, "thread of the event loop goes on");
@@ -151,10 +149,6 @@ impl Stalls {
             );
             seen.told.push((thread, doing));
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Thread>>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -174,7 +168,7 @@ impl Default for Seen {
 
 /// `tokio-rt-worker: /omnirelay.../List (running)`
 fn state_of(thread: &Thread) -> String {
-    let doing = thread.lock().map_or("nothing", |doing| doing.what);
+    let doing = thread.doing.lock().map_or("nothing", |doing| doing.what);
     format!("{}: {doing} ({})", thread.name, kernel_state(thread.id))
 }
 
@@ -224,7 +218,7 @@ impl Drop for Begun {
 
 /// What this thread was doing.
 fn exchange(now: impl FnOnce() -> Option<Doing>) -> Option<Doing> {
-    DOING.with_borrow(|thread| std::mem::replace(&mut *thread.as_ref()?.lock(), now()))
+    DOING.with_borrow(|thread| std::mem::replace(&mut *thread.as_ref()?.doing.lock(), now()))
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// How many of them are remembered; those that have all again are forgotten first.
@@ -67,7 +67,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     /// nobody can tell those apart.
     pub fn take(&self, who: &K) -> Result<(), Duration> {
         let (now, rate) = (Instant::now(), self.rate);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if let Some(entry) = known.left.get_mut(who) {
             let left = rate.refilled(entry.0, now - entry.1);
             *entry = ((left - 1.0).max(if left < 1.0 { left } else { 0.0 }), now);
@@ -87,13 +87,13 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     /// Whether one that is remembered has none left; asking takes nothing.
     pub fn is_spent(&self, who: &K) -> bool {
         let (now, rate) = (Instant::now(), self.rate);
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         known.left.get(who).is_some_and(|(left, since)| rate.refilled(*left, now - *since) < 1.0)
     }
 
     /// Gives one back that was counted for nothing.
     pub fn give_back(&self, who: &K) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if let Some((left, _)) = known.left.get_mut(who) {
             *left = (*left + 1.0).min(self.rate.burst);
         }
@@ -101,7 +101,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
 
     #[cfg(any(test, feature = "testing"))]
     pub fn remembered(&self) -> usize {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).left.len()
+        self.known.lock().left.len()
     }
 }
 

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use omnirelay_core::spiffe::Holder;
 use omnirelay_core::text::chain;
 use omnirelay_pki::trust::{Bundle, Usage, bounded};
 use omnirelay_wire::pem_file::{self, PemFault};
 use omnirelay_wire::tls::public_authorities;
+use parking_lot::RwLock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::{
@@ -123,14 +124,14 @@ impl OwnClient {
     /// What of the files cannot be used.
     pub async fn refresh(self: &Arc<Self>) -> io::Result<()> {
         let has_files = !self.paths().is_empty();
-        if has_files || self.read.read().unwrap_or_else(PoisonError::into_inner).stamp.is_none() {
+        if has_files || self.read.read().stamp.is_none() {
             let reading = Arc::clone(self);
             // Files may be far away, and then nothing else must wait for them.
             let read = tokio::task::spawn_blocking(move || reading.read_again());
             read.await.map_err(io::Error::other)?;
         }
         self.check_federated().map_err(io::Error::other)?;
-        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        let read = self.read.read();
         let why = read.judge.as_ref().and_then(|judge| judge.as_ref().err()).or(read.no_show.as_ref());
         why.map_or(Ok(()), |why| Err(io::Error::other(why.clone())))
     }
@@ -196,7 +197,7 @@ impl OwnClient {
 
     fn read_again(&self) {
         let stamp = Some(Stamp::of(self.paths()));
-        if self.read.read().unwrap_or_else(PoisonError::into_inner).is_of(&stamp) {
+        if self.read.read().is_of(&stamp) {
             return;
         }
         let judge = match &self.believes {
@@ -212,7 +213,7 @@ impl OwnClient {
             Shows::Nothing | Shows::Node => Ok(None),
             Shows::Files { cert, key } => self.pair(cert, key).map(|pair| Some(Arc::new(pair))),
         };
-        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        let mut read = self.read.write();
         let (shown, no_show) = match (shown, read.shown.take()) {
             (Ok(shown), _) => (shown, None),
             // Two files are not replaced at once; until both fit, what was shown goes on.
@@ -256,7 +257,7 @@ impl OwnClient {
         let between = bounded(leaf, between).map_err(|error| refused(error.into()))?;
         let named = match &self.believes {
             Believes::Public | Believes::File(_) => {
-                let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+                let read = self.read.read();
                 return match &read.judge {
                     Some(Ok(judge)) => judge.verify_server_cert(leaf, &between, name, &[], now),
                     Some(Err(why)) => Err(Error::General(why.clone())),
@@ -407,7 +408,7 @@ impl ResolvesClientCert for Shown {
         match self.0.shows {
             Shows::Nothing => None,
             Shows::Node => self.0.own(self.0.trust.current().own.as_ref()?),
-            Shows::Files { .. } => self.0.read.read().unwrap_or_else(PoisonError::into_inner).shown.clone(),
+            Shows::Files { .. } => self.0.read.read().shown.clone(),
         }
     }
 
@@ -539,7 +540,7 @@ mod tests {
         let client = OwnClient::new(Believes::Mesh(Servers::Nodes), shows, Arc::default());
         let put = |path: &Path, text: &str| write_whole(path, text.as_bytes()).unwrap();
         let shown = || {
-            let read = client.read.read().unwrap_or_else(PoisonError::into_inner);
+            let read = client.read.read();
             read.shown.as_ref().map(|shown| to_pem(&shown.cert[0]))
         };
         let [first, second] = [issued(&issuer), issued(&issuer)];

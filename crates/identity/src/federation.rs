@@ -1,12 +1,13 @@
 //! Federation: clusters of other meshes that advertisements are exchanged with, and the files that their roots are in.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_core::text::chain;
 use omnirelay_pki::certificate::validity_of;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -149,7 +150,7 @@ impl Federations {
 
     /// Puts out who is named no longer.
     fn drop_others(&self, named: &[Named]) {
-        let mut seen = self.seen();
+        let mut seen = self.seen.lock();
         seen.retain(|known| {
             let stays = named.iter().any(|named| named.is_alike(&known.named));
             let is_gone = !named.iter().any(|named| named.cluster == known.named.cluster);
@@ -163,13 +164,13 @@ impl Federations {
 
     /// Takes what the files of these clusters hold. Blocks.
     fn look(&self, named: Vec<Named>) {
-        let (asked, mut before) = (named.clone(), self.seen().clone());
+        let (asked, mut before) = (named.clone(), self.seen.lock().clone());
         let looked = named.into_iter().map(|named| {
             let known = before.iter().position(|known| known.named.is_alike(&named));
             looked_at(named, known.map(|at| before.swap_remove(at)))
         });
         let looked: Vec<Seen> = looked.collect();
-        let mut seen = self.seen();
+        let mut seen = self.seen.lock();
         let chosen = self.federation.0.borrow();
         if *chosen != asked {
             // Others are named by now, and another look at their files has begun; it may be over.
@@ -187,14 +188,11 @@ impl Federations {
         }
     }
 
-    fn seen(&self) -> MutexGuard<'_, Vec<Seen>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What keeps federated clusters from being let in, or will soon; `None`: nothing.
     pub fn trouble(&self) -> Option<String> {
         let (now, trusted) = (unix_now(), self.trust.current());
-        let told: Vec<String> = self.seen().iter().filter_map(|one| one.trouble(&trusted, now)).collect();
+        let told: Vec<String> =
+            self.seen.lock().iter().filter_map(|one| one.trouble(&trusted, now)).collect();
         (!told.is_empty()).then(|| told.join("; "))
     }
 }

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use omnirelay_core::spiffe::SpiffeId;
 use omnirelay_pki::certificate::{self as pki, Certificate};
 use omnirelay_pki::trust::TrustError;
+use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::{CertificateError, Error, PeerIncompatible};
 
@@ -215,12 +216,12 @@ pub struct Noted(Arc<Mutex<Option<Judged>>>);
 
 impl Noted {
     pub(super) fn note(&self, refused: &Refused, leaf: &CertificateDer<'_>, is_signed: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Judged::of(refused, leaf, is_signed));
+        *self.0.lock() = Some(Judged::of(refused, leaf, is_signed));
     }
 
     /// The handshake that has failed so, with what was noted of it.
     pub fn unshaken(&self, error: io::Error) -> Unshaken {
-        let judged = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let judged = self.0.lock().take();
         Unshaken::from(error).judged(judged)
     }
 }

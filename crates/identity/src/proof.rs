@@ -3,7 +3,7 @@
 //! Each proof makes a principal with scopes, the most exact one first; the rest of the daemon knows only that.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
@@ -13,6 +13,7 @@ use omnirelay_core::text::shown;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
+use parking_lot::RwLock;
 use ring::hmac;
 use tokio::sync::watch;
 
@@ -80,13 +81,13 @@ impl Tokens {
             let proof = Proof::TokenFile(Fingerprint::of(tag.as_ref()));
             (tag, Principal { name: name.into(), scopes: token.scopes, own_node: token.own_node, proof })
         });
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known.collect();
+        *self.known.write() = known.collect();
         self.changes.send_replace(());
     }
 
     /// Somebody whom a token has proven, as they are by now; `None`: it is of nobody any more.
     fn again(&self, principal: &Principal) -> Option<Principal> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         let mut known = known.iter().map(|(_, known)| known);
         known.find(|known| known.proof == principal.proof && known.name == principal.name).cloned()
     }
@@ -96,7 +97,7 @@ impl Tokens {
         if !TOKEN_CHARS.contains(&secret.len()) {
             return None;
         }
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         let mut found = None;
         for (tag, principal) in &*known {
             if hmac::verify(&self.key, secret, tag.as_ref()).is_ok() {

@@ -59,11 +59,11 @@ fn each_proof_makes_its_principal() {
 
 #[test]
 fn whoever_is_on_this_host_is_somebody_only_where_it_is_certain_that_there_is_no_authority() {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
     let trust = Arc::new(Trust::default());
     let said = Arc::new(Mutex::new(HasAuthority::Unknown));
     let asked = said.clone();
-    trust.ask(move || *asked.lock().unwrap());
+    trust.ask(move || *asked.lock());
     let until = UntilAuthority::new(trust);
     let scopes = |remote: &str| {
         let peer = PeerInfo::at(remote.parse().unwrap(), None);
@@ -73,13 +73,13 @@ fn whoever_is_on_this_host_is_somebody_only_where_it_is_certain_that_there_is_no
     let who = |name: &str| Principal::unproven(name, Scopes::all());
     let provisional = until.provisional(&who("local")).expect("it is not known");
     provisional.check().unwrap();
-    *said.lock().unwrap() = HasAuthority::No;
+    *said.lock() = HasAuthority::No;
     assert_eq!(scopes("127.0.0.1:5").unwrap(), Scopes::all().to_string());
     assert!(scopes("10.0.0.7:5").is_err() && until.provisional(&who("local")).is_none());
-    *said.lock().unwrap() = HasAuthority::Yes;
+    *said.lock() = HasAuthority::Yes;
     assert_eq!(scopes("127.0.0.1:5").unwrap_err().reason, "PROOF_NEEDED");
     assert_eq!(provisional.check().unwrap_err().reason, "PROOF_NEEDED", "it was asked before that was known");
-    *said.lock().unwrap() = HasAuthority::Unknown;
+    *said.lock() = HasAuthority::Unknown;
     let proven = Proven::new(tokens(), Arc::default(), until);
     assert!(proven.provisional(&who("local")).is_some() && proven.provisional(&of_ann_alone()).is_none());
 }
@@ -255,10 +255,10 @@ fn where_tokens_are_no_proof_they_are_not_looked_at_and_make_nobody_more() {
 
 #[tokio::test]
 async fn what_is_under_way_ends_with_the_scope_that_it_needs_or_with_the_proof() {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
     let bound = Arc::new(Mutex::new(Scopes::all()));
     let (grants, asked, tokens) = (Arc::new(Grants::default()), bound.clone(), tokens());
-    grants.ask(move |_| *asked.lock().unwrap());
+    grants.ask(move |_| *asked.lock());
     let proven = Proven::new(tokens.clone(), grants.clone(), ProofNeeded);
     let watcher =
         proven.authenticate(&PeerInfo::unknown(), &sent(Some(&format!("Bearer {SECRET}")))).unwrap();
@@ -276,7 +276,7 @@ async fn what_is_under_way_ends_with_the_scope_that_it_needs_or_with_the_proof()
     grants.tell();
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     assert!(!of_watcher.is_finished() && !of_ann.is_finished(), "nothing was taken away");
-    *bound.lock().unwrap() = Scopes::NONE;
+    *bound.lock() = Scopes::NONE;
     grants.tell();
     assert_eq!(ended(of_watcher).await, Ok("mesh.read".to_owned()));
     assert_eq!(ended(of_ann).await, Ok("mesh.read".to_owned()));

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::secret_file::{LineFault, first_line, without_mark};
@@ -13,6 +13,7 @@ use omnirelay_pki::pkcs12::{self, Pkcs12Error};
 use omnirelay_pki::trust::{Bundle, Usage, is_root, trust_domain_of};
 use omnirelay_pki::verifying::{RootError, check_root};
 use omnirelay_wire::pem_file::{self, PemFault};
+use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -196,7 +197,7 @@ impl Provider {
             // Files may be far away.
             let looked = tokio::task::spawn_blocking(move || {
                 let now = (provided.clone(), provided.stamp());
-                let is_due = now != before || looking.failed().is_some();
+                let is_due = now != before || looking.failed.lock().is_some();
                 is_due.then(|| (now, looking.take(&provided)))
             });
             let Ok(Some((now, taken))) = looked.await else { continue };
@@ -211,15 +212,11 @@ impl Provider {
     /// Remembers why the files could not be used, and tells it once.
     fn note(&self, taken: Result<(), ProvidedError>) {
         let why = taken.err().map(|error| chain(&error));
-        let mut failed = self.failed();
+        let mut failed = self.failed.lock();
         if let Some(error) = why.as_ref().filter(|why| failed.as_ref() != Some(*why)) {
             warn!(error, "identity not taken from its files");
         }
         *failed = why;
-    }
-
-    fn failed(&self) -> MutexGuard<'_, Option<String>> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self) {
@@ -269,7 +266,7 @@ impl Provider {
 
     /// Why what was chosen last could not be taken; `None`: it was.
     pub fn failure(&self) -> Option<String> {
-        let why = self.failed();
+        let why = self.failed.lock();
         let why = why.as_ref()?;
         let goes_on = match self.trust.current().own {
             Some(_) => ", and what was before goes on",

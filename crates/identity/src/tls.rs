@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::trust::Usage;
 use omnirelay_wire::pem_file::{self, PemFault};
+use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -151,14 +152,14 @@ impl Tls {
     /// Judges certificates of clients too. Nobody is served by a version before 1.3 then.
     #[must_use]
     pub fn judging(mut self, trust: Arc<Trust>, clients: Clients) -> Self {
-        self.current.get_mut().unwrap_or_else(PoisonError::into_inner).config = None;
+        self.current.get_mut().config = None;
         Self { trust: Some(trust), clients: Some(clients), ..self }
     }
 
     /// Lets nodes of federated clusters in as well, for what the surface opens to them.
     #[must_use]
     pub fn exchanging(mut self) -> Self {
-        self.current.get_mut().unwrap_or_else(PoisonError::into_inner).config = None;
+        self.current.get_mut().config = None;
         Self { reach: Reach::Exchange, ..self }
     }
 
@@ -234,8 +235,7 @@ impl Tls {
         let pair = read_pair(cert, key)?;
         let trusted = self.trust.as_ref().map(|trust| trust.current());
         let config = Some(config(&pair, trusted.as_ref(), self.clients, (self.reach, self.protocols), cert)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) =
-            Current { pair: Some(pair), trusted, config };
+        *self.current.write() = Current { pair: Some(pair), trusted, config };
         Ok(())
     }
 
@@ -300,12 +300,12 @@ impl Tls {
             _ => false,
         };
         {
-            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            let current = self.current.read();
             if let Some(config) = current.config.as_ref().filter(|_| is_current(&current)) {
                 return Ok((Arc::clone(config), trusted));
             }
         }
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write();
         let own = trusted.as_ref().and_then(|trusted| Pair::of_node(trusted));
         let pair = current.pair.as_ref().or(own.as_ref());
         let pair = pair
@@ -406,7 +406,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use rcgen::{CertifiedKey, generate_simple_self_signed};
     use tracing::field::{Field, Visit};
@@ -425,7 +425,7 @@ mod tests {
             impl Visit for Message<'_> {
                 fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
                     if field.name() == "message" {
-                        self.0.0.lock().unwrap().push(format!("{value:?}"));
+                        self.0.0.lock().push(format!("{value:?}"));
                     }
                 }
             }
@@ -437,7 +437,7 @@ mod tests {
 
     impl Told {
         fn take(&self) -> Vec<String> {
-            std::mem::take(&mut self.0.lock().unwrap())
+            std::mem::take(&mut self.0.lock())
         }
     }
 

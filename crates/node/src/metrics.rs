@@ -5,11 +5,12 @@ mod issuer;
 pub mod registrar;
 mod transport;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_identity::caller::Protocol;
 use omnirelay_registry::Registry;
+use parking_lot::Mutex;
 use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, TextEncoder};
 
 pub use issuer::IssuerMetrics;
@@ -120,7 +121,7 @@ impl Metrics {
     /// # Errors
     /// When a metric cannot be written: a mistake in this file.
     pub fn text(&self, registry: &Arc<Registry>, ready: bool) -> Result<String, prometheus::Error> {
-        let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.scrape.lock();
         self.count_losses(registry);
         self.count_anew();
         let view = registry.view();
@@ -141,7 +142,7 @@ impl Metrics {
 
     /// Has something counted anew before each scrape.
     pub fn before_scrape(&self, count: impl Fn() + Send + Sync + 'static) {
-        self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(count));
+        self.before_scrape.lock().push(Box::new(count));
     }
 
     /// Counts anew what is counted before each scrape, once a minute and for ever: where nobody scrapes, the series of what is gone
@@ -149,13 +150,13 @@ impl Metrics {
     pub async fn keep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(COUNT_EVERY).await;
-            let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+            let _one = self.scrape.lock();
             self.count_anew();
         }
     }
 
     fn count_anew(&self) {
-        self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|count| count());
+        self.before_scrape.lock().iter().for_each(|count| count());
     }
 
     fn count_losses(&self, registry: &Registry) {

@@ -5,7 +5,7 @@ mod operations_test;
 mod running;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_host::chance::random_u64;
@@ -15,6 +15,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::timestamp;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use xxhash_rust::xxh64::xxh64;
 
@@ -110,7 +111,7 @@ impl Operations {
         requested_by: &str,
         reason: &str,
     ) -> Result<Running, Fault> {
-        self.enter(&mut self.lock(), action, requested_by, reason, None)
+        self.enter(&mut self.known.lock(), action, requested_by, reason, None)
     }
 
     /// As [`Self::begin`], unless a call that is remembered has begun it already.
@@ -124,7 +125,7 @@ impl Operations {
         reason: &str,
         repeat: Repeat,
     ) -> Result<Begun, Fault> {
-        let mut known = self.lock();
+        let mut known = self.known.lock();
         if let Some(operation) = known.begun_by(repeat)? {
             return Ok(Begun::Before(Box::new(operation)));
         }
@@ -136,7 +137,7 @@ impl Operations {
     /// # Errors
     /// `IDEMPOTENCY_KEY_REUSED` when that was another request.
     pub fn begun_by(&self, repeat: Repeat) -> Result<Option<pb::Operation>, Fault> {
-        self.lock().begun_by(repeat)
+        self.known.lock().begun_by(repeat)
     }
 
     fn enter(
@@ -168,7 +169,7 @@ impl Operations {
 
     /// All that are remembered, the newest first.
     pub fn list(&self) -> Vec<pb::Operation> {
-        self.lock().slots.values().rev().map(|slot| slot.shown.borrow().clone()).collect()
+        self.known.lock().slots.values().rev().map(|slot| slot.shown.borrow().clone()).collect()
     }
 
     /// One operation as it is now.
@@ -197,7 +198,7 @@ impl Operations {
     }
 
     fn slot(&self, id: &str) -> Option<Arc<Slot>> {
-        self.lock().slots.get(id).cloned()
+        self.known.lock().slots.get(id).cloned()
     }
 
     /// Store time, or this machine's before the store was heard.
@@ -207,10 +208,6 @@ impl Operations {
             return view.now();
         }
         Millis(whole_ms(wall_clock::unix()))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether a daemon is fit to serve, and what is missing.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use omnirelay_core::time::{Millis, rfc3339, whole_ms};
@@ -9,6 +9,7 @@ use omnirelay_host::wall_clock::CLOCKS_APART;
 use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::Loss;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
+use parking_lot::RwLock;
 
 /// What still works while the store has no room.
 const FULL: &str = "the store is full: changes are refused until there is room; nobody loses a session over it, and none \
@@ -32,7 +33,7 @@ impl Readiness {
 
     /// Asks for these items as well, each time.
     pub fn add(&self, further: impl Fn() -> Vec<ReadinessItem> + Send + Sync + 'static) {
-        self.further.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(further));
+        self.further.write().push(Box::new(further));
     }
 
     /// Whether the daemon is stopping.
@@ -73,7 +74,7 @@ impl Readiness {
             item("audit", false, self.registry.audit_faults().unsealed()),
             item("audit-trail", false, audit_trail(&self.registry)),
         ];
-        let further = self.further.read().unwrap_or_else(PoisonError::into_inner);
+        let further = self.further.read();
         items.extend(further.iter().flat_map(|further| further()));
         items
     }

@@ -1,7 +1,7 @@
 //! Merging: how an object puts together what a new epoch has lost of a record with what was written since.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use omnirelay_registry::Registry;
 use omnirelay_registry::epoch_loss::ToRestore;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{Kind, StoreError};
+use parking_lot::RwLock;
 
 /// What becomes of a lost record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +50,11 @@ pub struct RecordMergers(RwLock<BTreeMap<Kind, Arc<dyn RecordMerger>>>);
 impl RecordMergers {
     /// Has the lost records of a kind merged by its object.
     pub fn add(&self, kind: Kind, merger: Arc<dyn RecordMerger>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kind, merger);
+        self.0.write().insert(kind, merger);
     }
 
     /// Who merges records of this kind.
     pub fn of(&self, kind: &Kind) -> Option<Arc<dyn RecordMerger>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(kind).cloned()
+        self.0.read().get(kind).cloned()
     }
 }

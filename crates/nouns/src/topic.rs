@@ -1,13 +1,14 @@
 //! Topics: what a part of a node tells in the one stream of events, of records of its own kinds.
 
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use omnirelay_identity::caller::Scope;
 use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
 use omnirelay_registry::watch::Step;
 use omnirelay_store::Kind;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
+use parking_lot::RwLock;
 
 use crate::feed::{Frame, Noun, Shown};
 
@@ -107,12 +108,12 @@ pub struct Topics(RwLock<Vec<Arc<Topic>>>);
 
 impl Topics {
     pub fn add(&self, topic: Topic) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(topic));
+        self.0.write().push(Arc::new(topic));
     }
 
     /// All of them, in the order in which they were added.
     pub fn all(&self) -> Vec<Arc<Topic>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.read().clone()
     }
 }
 

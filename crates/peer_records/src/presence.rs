@@ -1,7 +1,7 @@
 //! How a node enters its own record, and keeps it true.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use omnirelay_registry::{Registry, audit_record};
 use omnirelay_store::{CommitError, GroupRef, Opened, RecordId, StoreError, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, PeerValue, RivalDaemon};
 use omnirelay_wire::timestamp::millis;
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -96,16 +97,12 @@ impl Presence {
 
     /// Has the node say something else of itself, as soon as it is there; what it says already is not written again.
     pub fn say(&self, change: impl FnOnce(&mut pb::PeerMetadata)) {
-        let mut profile = self.profile();
+        let mut profile = self.profile.lock();
         let before = profile.clone();
         change(&mut profile);
         if *profile != before {
             self.untold.store(true, Ordering::Relaxed);
         }
-    }
-
-    fn profile(&self) -> MutexGuard<'_, pb::PeerMetadata> {
-        self.profile.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes which groups of this node the store says are over.
@@ -120,7 +117,7 @@ impl Presence {
                 warn!(group = %group, "session had ended before it was renewed");
             }
             if self.registered.swap(false, Ordering::Relaxed) {
-                *self.ended() = Some(Instant::now());
+                *self.ended.lock() = Some(Instant::now());
             }
             self.registry.held_groups().drop(group);
         }
@@ -129,13 +126,9 @@ impl Presence {
     /// Notes that the store is silent: nobody can be registered meanwhile.
     pub fn note_silence(&self) {
         let ttl = self.session_ttl();
-        if let Some(ended) = self.ended().as_mut().filter(|ended| ended.elapsed() < ttl) {
+        if let Some(ended) = self.ended.lock().as_mut().filter(|ended| ended.elapsed() < ttl) {
             *ended = Instant::now();
         }
-    }
-
-    fn ended(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long a session lives without a renewal.
@@ -162,16 +155,12 @@ impl Presence {
     /// sessions of all nodes end at once, and nobody is to take that for the end of all nodes.
     pub fn stands(&self) -> bool {
         let is_brief = |ended: Instant| ended.elapsed() < self.settings.session_ttl;
-        self.is_registered() || !self.has_rival() && self.ended().is_some_and(is_brief)
+        self.is_registered() || !self.has_rival() && self.ended.lock().is_some_and(is_brief)
     }
 
     /// Whether another daemon is known to have this node's id.
     pub fn has_rival(&self) -> bool {
-        !self.has_session() && (self.refused_since().is_some() || self.replaced.load(Ordering::Relaxed))
-    }
-
-    fn refused_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.refused_since.lock().unwrap_or_else(PoisonError::into_inner)
+        !self.has_session() && (self.refused_since.lock().is_some() || self.replaced.load(Ordering::Relaxed))
     }
 
     /// Says in the record that this node leads nothing from now on. Best effort.
@@ -271,11 +260,11 @@ impl Presence {
         let id = session_id(self.registry.node_id());
         match self.registry.open_session(id, *session_ttl, session_secret).await {
             Ok(Opened::Open(group)) => {
-                *self.refused_since() = None;
+                *self.refused_since.lock() = None;
                 return Some(group.of);
             }
             Ok(Opened::Held { until }) => {
-                let since = *self.refused_since().get_or_insert_with(Instant::now);
+                let since = *self.refused_since.lock().get_or_insert_with(Instant::now);
                 self.complain(|| {
                     let peer = self.registry.node_id();
                     warn!(
@@ -290,9 +279,9 @@ impl Presence {
                 }
             }
             // The view is about to be loaded in it.
-            Err(StoreError::EpochChanged { .. }) => *self.refused_since() = None,
+            Err(StoreError::EpochChanged { .. }) => *self.refused_since.lock() = None,
             Err(error) => {
-                *self.refused_since() = None;
+                *self.refused_since.lock() = None;
                 self.complain(|| warn!(error = %chain(&error), "could not open a session; trying again"));
             }
         }
@@ -306,7 +295,7 @@ impl Presence {
             return;
         }
         let id = peer_id(self.registry.node_id());
-        let control = self.profile().endpoints.clone().unwrap_or_default().control.unwrap_or_default();
+        let control = self.profile.lock().endpoints.clone().unwrap_or_default().control.unwrap_or_default();
         let seen_at = Some(timestamp(self.registry.view().now()));
         let rival = RivalDaemon { control, seen_at, unknown_fields: Default::default() };
         let act = Act { tries: ENTER_TRIES, ..Act::new("peers.rival", [PEER], Authority::Unfenced) };
@@ -403,7 +392,7 @@ impl Presence {
         value.rival = value.rival.filter(|rival| goes_on && !self.is_outdated(Some(rival)));
         value.session = session.instance;
         let was = value.metadata.take().unwrap_or_default();
-        let mut says = self.profile().clone();
+        let mut says = self.profile.lock().clone();
         says.campaigns &= !self.withdrawn.load(Ordering::Relaxed);
         // Configured labels are a beginning; what an operator set or removed since wins.
         if known {

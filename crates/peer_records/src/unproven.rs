@@ -1,7 +1,7 @@
 //! The nodes that are none of the mesh by their certificates: what they say and hold does not count.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_certificate_records::standing::{self, NodeIdentities, Unproven};
@@ -9,6 +9,7 @@ use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::View;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer::Status;
 use omnirelay_wire::pb::omnirelay::store::v1::PeerValue;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::PEER;
@@ -79,7 +80,7 @@ struct Judged {
 impl UnprovenNodes {
     /// Who they are.
     pub fn of(&self, view: &View) -> Arc<Reasons> {
-        let mut judged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut judged = self.0.lock();
         let changed = (view.changed(&PEER), standing::changed(view));
         let is_new = |judged: &&Judged| judged.changed == changed && judged.at.elapsed() < JUDGED_FOR;
         if let Some(judged) = judged.as_ref().filter(is_new) {

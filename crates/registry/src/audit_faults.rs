@@ -1,7 +1,9 @@
 //! What this node has noticed of its audit trail that should not be.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Counted since the start of the daemon.
 #[derive(Debug, Default)]
@@ -29,13 +31,13 @@ impl Faults {
 
     /// Notes why records cannot be sealed now; `None`: they can.
     pub fn note_failing(&self, why: Option<String>) {
-        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        *self.failing.lock() = why;
     }
 
     /// Why records are not sealed, be it that it is tried again.
     pub fn unsealed(&self) -> Option<String> {
         let stopped = self.stopped().map(str::to_owned);
-        stopped.or_else(|| self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        stopped.or_else(|| self.failing.lock().clone())
     }
 
     /// Why nothing is sealed any more; `None` while it is.

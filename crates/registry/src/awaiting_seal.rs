@@ -2,10 +2,10 @@
 //! missed.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_store::{Change, Epoch, LogEntry};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::audit_record::AUDIT;
@@ -37,7 +37,7 @@ impl Awaiting {
         let is_made =
             |change: &&Change| change.after.id.kind == AUDIT && change.after.revision == entry.revision;
         for change in entry.changes.iter().filter(is_made) {
-            let mut awaiting = self.lock();
+            let mut awaiting = self.0.lock();
             if !change.after.deleted && awaiting.len() < AWAITING_MAX {
                 awaiting.insert(change.after.id.key.clone(), made);
             }
@@ -46,29 +46,25 @@ impl Awaiting {
 
     /// How many they are.
     pub fn count(&self) -> usize {
-        self.lock().len()
+        self.0.lock().len()
     }
 
     /// Takes note of a record that is in a seal.
     pub fn forget(&self, key: &str) {
-        self.lock().remove(key);
+        self.0.lock().remove(key);
     }
 
     /// Those that have taken too long to come by, and the epoch that each was committed in.
     pub fn overdue(&self) -> Vec<(String, Epoch)> {
-        let awaiting = self.lock();
+        let awaiting = self.0.lock();
         let overdue = awaiting.iter().filter(|(_, made)| made.seen.elapsed() >= OVERDUE_AFTER);
         overdue.take(LOOKS_MAX).map(|(key, made)| (key.clone(), made.epoch)).collect()
     }
 
     /// Has a record looked for again later.
     pub fn look_later(&self, key: &str) {
-        if let Some(made) = self.lock().get_mut(key) {
+        if let Some(made) = self.0.lock().get_mut(key) {
             made.seen = Instant::now();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Made>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,11 +1,11 @@
 //! Store connectivity, as a daemon hears it: the store's time, its epoch, and since when it has been silent.
 
-use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_host::wall_clock;
 use omnirelay_store::{Epoch, StoreError};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -132,7 +132,7 @@ impl Connectivity {
     /// Why the store is silent, while it is.
     pub fn trouble(&self) -> Option<String> {
         self.silence()?;
-        Some(self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        Some(self.trouble.lock().clone())
     }
 
     /// How many beats the store has answered.
@@ -152,7 +152,7 @@ impl Connectivity {
 
     /// Notes why a call failed.
     pub(super) fn note_trouble(&self, why: &str) {
-        why.clone_into(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner));
+        why.clone_into(&mut self.trouble.lock());
     }
 
     /// Notes that a pulse went unanswered.
@@ -216,10 +216,10 @@ impl Connectivity {
     }
 
     fn last(&self) -> Last {
-        *self.last.read().unwrap_or_else(PoisonError::into_inner)
+        *self.last.read()
     }
 
     fn change(&self, change: impl FnOnce(&mut Last)) {
-        change(&mut self.last.write().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.last.write());
     }
 }

@@ -7,11 +7,12 @@
 mod missing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_store::{AcceptedLoss, Change, Epoch, Kind, Record, RecordId, Revision, StoreError, Version};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -243,7 +244,7 @@ impl Losses {
     /// whose older copy was deleted since is not to be restored: who deletes it has the last word.
     pub fn of(&self, view: &View, id: &RecordId) -> Option<ToRestore> {
         let shown = view.get(id);
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let held = inner.held.get(id)?;
         if held.found.is_some() && shown.is_none() {
             inner.held.remove(id);
@@ -254,24 +255,24 @@ impl Losses {
 
     /// The records of a kind that are lost and not restored.
     pub fn lost_of(&self, kind: &Kind) -> Vec<RecordId> {
-        self.lock().held.keys().filter(|id| id.kind == *kind).cloned().collect()
+        self.inner.lock().held.keys().filter(|id| id.kind == *kind).cloned().collect()
     }
 
     /// The records of a kind that are lost, not restored, and this node's own.
     pub fn own_of(&self, kind: &Kind) -> Vec<RecordId> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let own = inner.held.keys().filter(|id| id.kind == *kind && owner(id) == self.node_id);
         own.cloned().collect()
     }
 
     /// Notes that somebody has written or deleted a record in the new epoch, whose word stands.
     pub fn note_superseded(&self, id: &RecordId) {
-        self.lock().held.remove(id);
+        self.inner.lock().held.remove(id);
     }
 
     /// Notes that a record is there again: this node has restored it, or seen that somebody has.
     pub fn note_restored(&self, id: &RecordId) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if let Some(held) = inner.held.remove(id) {
             inner.count_restored(held.epoch);
         }
@@ -280,33 +281,33 @@ impl Losses {
     /// The new epochs of the last day, the oldest first.
     pub fn told(&self, view: &View) -> Vec<Loss> {
         self.settle(view);
-        self.lock().told.iter().map(|told| told.loss.clone()).collect()
+        self.inner.lock().told.iter().map(|told| told.loss.clone()).collect()
     }
 
     /// Counts since the start.
     pub fn totals(&self) -> Totals {
-        self.lock().totals.clone()
+        self.inner.lock().totals.clone()
     }
 
     /// The new epochs that no audit record tells of yet.
     pub(super) fn unrecorded(&self, view: &View) -> Vec<Loss> {
         self.settle(view);
-        let inner = self.lock();
+        let inner = self.inner.lock();
         inner.told.iter().filter(|told| !told.recorded).map(|told| told.loss.clone()).collect()
     }
 
     pub(super) fn note_recorded(&self, epoch: Epoch) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.told.iter_mut().filter(|told| told.loss.epoch == epoch).for_each(|told| told.recorded = true);
     }
 
     /// Releases what was written again, what nobody wanted, and what has been told long enough.
     pub(super) fn settle(&self, view: &View) {
         // The view notes a new epoch under its own lock, so it is not asked under this one.
-        let held: Vec<_> = self.lock().held.iter().map(|(id, held)| (id.clone(), held.epoch)).collect();
+        let held: Vec<_> = self.inner.lock().held.iter().map(|(id, held)| (id.clone(), held.epoch)).collect();
         let now: Vec<_> = held.into_iter().map(|(id, epoch)| (view.get(&id), id, epoch)).collect();
         let wholes: BTreeMap<RecordId, Arc<ViewRecord>> = self.wholes(view);
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let made_anew = inner.made_anew(&wholes);
         for (shown, id, epoch) in now {
             let Some(held) = inner.held.get(&id).filter(|held| held.epoch == epoch) else { continue };
@@ -328,7 +329,7 @@ impl Losses {
     pub(super) fn note(&self, change: EpochChange, at: Millis) {
         let (since, epoch) = (Instant::now(), change.after);
         let mut loss = Loss::of_nothing(change.before, epoch, at);
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.totals.changes += 1;
         inner.followed = Some((epoch, change.reached, since));
         let older: BTreeSet<RecordId> = change
@@ -363,16 +364,12 @@ impl Losses {
 
     /// Notes that this daemon began in an epoch before which something is lost, as an operator has accepted.
     pub(super) fn note_accepted(&self, loss: AcceptedLoss, after: Epoch, at: Millis) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.told.iter().all(|told| told.loss.epoch != after) {
             inner.totals.changes += 1;
             let told = Loss { accepted: Some(loss), ..Loss::of_nothing(loss.epoch, after, at) };
             inner.tell(told, Instant::now());
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

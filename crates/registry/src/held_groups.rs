@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_store::{Epoch, Group, GroupId, GroupRef};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -51,7 +51,7 @@ impl HeldGroups {
     /// Renews this life of a group from now on, in place of an older one. `asked` is the instant
     /// before it was opened in `epoch`.
     pub fn keep(&self, group: &Group, epoch: Epoch, asked: Instant) {
-        let mut own = self.lock();
+        let mut own = self.own.lock();
         own.retain(|kept| kept.of.id != group.of.id);
         let valid_until = valid_until(asked, group.ttl);
         own.push(Own { of: group.of.clone(), epoch, ttl: group.ttl, valid_until, confirmed_until: None });
@@ -60,7 +60,7 @@ impl HeldGroups {
 
     /// Notes a life of a group that this node has replaced.
     pub fn note_before(&self, life: &Group) {
-        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = self.before.lock();
         let longest = before.entry(life.of.id.clone()).or_default();
         *longest = life.ttl.max(*longest);
     }
@@ -68,7 +68,7 @@ impl HeldGroups {
     /// How long the lives of a group lived without a renewal, at most, that this node has replaced: a former process may have had
     /// other settings.
     pub fn longest_before(&self, id: &GroupId) -> Duration {
-        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.before.lock();
         before.get(id).copied().unwrap_or_default()
     }
 
@@ -79,23 +79,23 @@ impl HeldGroups {
 
     /// Renews this life of a group no more.
     pub fn drop(&self, group: &GroupRef) {
-        self.lock().retain(|kept| kept.of != *group);
+        self.own.lock().retain(|kept| kept.of != *group);
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<GroupRef> {
-        self.lock().iter().map(|own| own.of.clone()).collect()
+        self.own.lock().iter().map(|own| own.of.clone()).collect()
     }
 
     /// The life of a group that this node renews, whether it may still rely on it or not.
     pub fn life_of(&self, id: &GroupId) -> Option<GroupRef> {
-        self.lock().iter().find(|own| own.of.id == *id).map(|own| own.of.clone())
+        self.own.lock().iter().find(|own| own.of.id == *id).map(|own| own.of.clone())
     }
 
     /// The life of a group of `epoch` that this node may rely on, and until when.
     pub fn valid(&self, id: &GroupId, epoch: Epoch) -> Option<(GroupRef, Instant)> {
         let now = Instant::now();
-        let own = self.lock();
+        let own = self.own.lock();
         let kept = own.iter().find(|own| own.of.id == *id && own.epoch == epoch && now < own.valid_until)?;
         Some((kept.of.clone(), kept.valid_until))
     }
@@ -106,7 +106,7 @@ impl HeldGroups {
             return self.valid(id, epoch);
         }
         let now = Instant::now();
-        let own = self.lock();
+        let own = self.own.lock();
         let kept = own.iter().find(|own| own.of.id == *id && own.epoch == epoch)?;
         let until = kept.confirmed_until.filter(|until| now < *until)?;
         Some((kept.of.clone(), until))
@@ -114,14 +114,14 @@ impl HeldGroups {
 
     /// Until when each of `epoch` is valid, which is there to be confirmed.
     pub(super) fn to_confirm(&self, epoch: Epoch) -> Vec<(GroupRef, Instant)> {
-        let own = self.lock();
+        let own = self.own.lock();
         let own = own.iter().filter(|own| own.epoch == epoch);
         own.map(|own| (own.of.clone(), own.valid_until)).collect()
     }
 
     /// Notes what is confirmed of them.
     pub(super) fn note_confirmed(&self, confirmed: Vec<(GroupRef, Instant)>) {
-        let mut own = self.lock();
+        let mut own = self.own.lock();
         for (group, until) in confirmed {
             if let Some(own) = own.iter_mut().find(|own| own.of == group) {
                 own.confirmed_until = own.confirmed_until.max(Some(until));
@@ -137,7 +137,7 @@ impl HeldGroups {
     /// Which may be renewed now, in `epoch`, and which may not.
     pub(super) fn by_validity(&self, epoch: Epoch) -> GroupsByValidity {
         let now = Instant::now();
-        let own = self.lock();
+        let own = self.own.lock();
         let pick = |valid: bool| {
             let picked = own.iter().filter(|own| (own.epoch == epoch && now < own.valid_until) == valid);
             picked.map(|own| own.of.clone()).collect()
@@ -147,14 +147,10 @@ impl HeldGroups {
 
     /// Notes that a renewal which was sent at `asked` was acknowledged.
     pub(super) fn note_renewed(&self, group: &GroupRef, asked: Instant) {
-        if let Some(own) = self.lock().iter_mut().find(|own| own.of == *group) {
+        if let Some(own) = self.own.lock().iter_mut().find(|own| own.of == *group) {
             own.valid_until = own.valid_until.max(valid_until(asked, own.ttl));
             self.renewals.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Own>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

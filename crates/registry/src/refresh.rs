@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -14,6 +14,7 @@ use futures_util::stream::iter;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_store::{Beat, GroupRef, PAGE_MAX, Pulse, RecordId};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
@@ -83,7 +84,7 @@ struct Deferred {
 impl Refreshes {
     fn add(&self, group: GroupRef) -> Result<oneshot::Receiver<Option<Refreshed>>, TooManyWait> {
         let (answer, answered) = oneshot::channel();
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         if waiting.len() >= WAITING_MAX {
             return Err(TooManyWait);
         }
@@ -100,7 +101,7 @@ impl Refreshes {
     async fn take(&self) -> Vec<Waiting> {
         loop {
             {
-                let mut waiting = lock(&self.waiting);
+                let mut waiting = self.waiting.lock();
                 if waiting.len() > PAGE_MAX {
                     return waiting.drain(..PAGE_MAX).collect();
                 }
@@ -114,7 +115,7 @@ impl Refreshes {
     }
 
     fn defer(&self, id: &RecordId, of: Deferred) -> Result<Refreshed, TooManyWait> {
-        let mut deferred = lock(&self.deferred);
+        let mut deferred = self.deferred.lock();
         if deferred.len() >= DEFERRED_MAX && !deferred.contains_key(id) {
             return Err(TooManyWait);
         }
@@ -129,14 +130,14 @@ impl Refreshes {
 
     /// What waits for the store and is not over by itself. It waits until it is done.
     fn waiting(&self) -> Vec<(RecordId, Deferred)> {
-        let mut deferred = lock(&self.deferred);
+        let mut deferred = self.deferred.lock();
         deferred.retain(|_, of| of.heard.elapsed() < of.ttl);
         deferred.iter().map(|(id, of)| (id.clone(), *of)).collect()
     }
 
     /// Nothing more is to be told of this word; a newer one goes on waiting.
     fn done(&self, id: &RecordId, of: Deferred) {
-        let mut deferred = lock(&self.deferred);
+        let mut deferred = self.deferred.lock();
         if deferred.get(id).is_some_and(|known| known.heard <= of.heard) {
             deferred.remove(id);
         }
@@ -217,12 +218,12 @@ impl Registry {
 
     /// Whether a record waits for the store to hear of it.
     pub fn is_deferred(&self, id: &RecordId) -> bool {
-        lock(&self.refreshes.deferred).contains_key(id)
+        self.refreshes.deferred.lock().contains_key(id)
     }
 
     /// How many records wait for the store to hear of them.
     pub fn refreshes_deferred(&self) -> usize {
-        lock(&self.refreshes.deferred).len()
+        self.refreshes.deferred.lock().len()
     }
 
     /// Sends what is refreshed to the store, for ever; without it every refresh waits. `grace` is that of the heart.
@@ -329,8 +330,4 @@ fn hash_of(record: &ViewRecord) -> u64 {
     let mut hasher = DefaultHasher::new();
     record.record.value.hash(&mut hasher);
     hasher.finish()
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

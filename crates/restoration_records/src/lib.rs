@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use omnirelay_peer_records::session_id;
 use omnirelay_registry::view::View;
 use omnirelay_store::{Epoch, Kind, RecordId};
 use omnirelay_wire::pb::omnirelay::store::v1::RestorationValue;
-
-use omnirelay_peer_records::session_id;
 
 /// Records of what daemons miss of an epoch.
 pub const RESTORATION: Kind = Kind::of("restoration");

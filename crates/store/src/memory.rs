@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::clock::StoreTime;
@@ -99,7 +100,7 @@ impl MemoryStore {
     /// What is kept, with the clock brought up to date.
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // A step that panicked has been reported where it did; what it left is still readable.
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         if let Some(wall) = self.clock.left_behind() {
             let Kept { tables, state, latest } = &mut *kept;
             rules::follow(state, &mut tables.groups, *latest, wall);

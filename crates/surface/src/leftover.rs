@@ -4,7 +4,7 @@
 //! connection ends with the answer, and the answer says so.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use http::Request;
 use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 
 /// How much of a rest is read so that a connection goes on, in bytes.
 const REST_BYTES_MAX: u64 = 64 * 1024;
@@ -46,7 +47,7 @@ pub(super) fn watched<B>(request: Request<B>) -> (Request<Watched<B>>, Leftover<
 impl<B: Body<Data = Bytes> + Unpin> Leftover<B> {
     /// Whether another request may follow: nothing is left, or it was read here.
     pub(super) async fn settle(self) -> bool {
-        let left = self.dropped.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let left = self.dropped.lock().take();
         let Some(mut body) = left.filter(|body| !body.is_end_stream()) else { return true };
         if self.waits || body.size_hint().lower() > REST_BYTES_MAX {
             return false;
@@ -68,7 +69,7 @@ impl<B: Body<Data = Bytes> + Unpin> Leftover<B> {
 impl<B> Drop for Watched<B> {
     fn drop(&mut self) {
         if let Some(body) = self.body.take() {
-            *self.dropped.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+            *self.dropped.lock() = Some(body);
         }
     }
 }

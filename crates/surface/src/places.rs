@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// How many bits of an IPv6 address tell hosts apart: one host has all addresses below them.
 const HOST_BITS: u32 = 64;
@@ -36,7 +38,7 @@ impl Places {
         if address.is_loopback() {
             return Some(Place { of: Arc::clone(self), address: None });
         }
-        let mut taken = self.lock();
+        let mut taken = self.taken.lock();
         let count = taken.get(&address).copied().unwrap_or(0);
         if count >= self.per_address_max {
             return None;
@@ -44,16 +46,12 @@ impl Places {
         taken.insert(address, count + 1);
         Some(Place { of: Arc::clone(self), address: Some(address) })
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let Some(address) = self.address else { return };
-        let mut taken = self.of.lock();
+        let mut taken = self.of.taken.lock();
         match taken.get_mut(&address) {
             Some(count) if *count > 1 => *count -= 1,
             Some(_) | None => drop(taken.remove(&address)),
@@ -97,6 +95,6 @@ mod tests {
         let local: Vec<_> = (0..100).map(|_| (take("127.0.0.1"), take("::1"))).collect();
         assert!(local.iter().all(|(four, six)| four.is_some() && six.is_some()), "this host");
         drop(local);
-        assert!(places.lock().is_empty(), "nothing is kept of who has left");
+        assert!(places.taken.lock().is_empty(), "nothing is kept of who has left");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::fields::{Value, fields};
 use omnirelay_wire::json::JsonError;
 use omnirelay_wire::problem::Problem;
+use parking_lot::Mutex;
 use prost_reflect::{Kind, MessageDescriptor};
 use tokio::time::{Instant, Sleep};
 use tonic::body::Body;
@@ -302,7 +303,7 @@ impl Recent {
         let slot = slots.get(index).filter(|_| message.len() <= RECENT_BYTES_MAX);
         let Some(slot) = slot else { return encode() };
         // Held while encoding: whoever wants the same event would only do the same work beside it.
-        let mut sent = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = slot.lock();
         if let Some(sent) = sent.as_ref().filter(|sent| *sent.message == *message) {
             return Ok(sent.frame.clone());
         }

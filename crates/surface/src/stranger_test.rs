@@ -1,7 +1,7 @@
 //! What ports under TLS spend on strangers, over TCP and UDP.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_identity::buckets::Rate;
@@ -19,6 +19,7 @@ use omnirelay_pki::request::Request;
 use omnirelay_pki::trust::{Bundle, CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX};
 use omnirelay_transport::handshake_bytes::HANDSHAKE_BYTES_MAX;
 use omnirelay_transport::{h3, quic};
+use parking_lot::Mutex;
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
@@ -43,7 +44,7 @@ impl RequestObserver for Told {
     fn finished(&self, _: &FinishedCall<'_>) {}
 
     fn unshaken(&self, handshake: &FailedHandshake<'_>) {
-        self.0.lock().unwrap().push(handshake.cause);
+        self.0.lock().push(handshake.cause);
     }
 }
 
@@ -51,12 +52,12 @@ impl Told {
     /// Returns once so many were told of, which may be after the client has heard of it.
     async fn has(&self, cause: Cause, times: usize) {
         let all = async {
-            while self.0.lock().unwrap().iter().filter(|told| **told == cause).count() != times {
+            while self.0.lock().iter().filter(|told| **told == cause).count() != times {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         let told = tokio::time::timeout(AT_LAST, all).await;
-        told.unwrap_or_else(|_| panic!("{times} of {cause:?}: {:?}", self.0.lock().unwrap()));
+        told.unwrap_or_else(|_| panic!("{times} of {cause:?}: {:?}", self.0.lock()));
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -55,7 +56,7 @@ impl Unread {
         loop {
             tokio::time::sleep(self.timeout / 2).await;
             let now = Instant::now();
-            if self.lock().values().any(|due| *due <= now) {
+            if self.due.lock().values().any(|due| *due <= now) {
                 return;
             }
         }
@@ -64,12 +65,8 @@ impl Unread {
     fn note(self: &Arc<Self>, bytes: usize) -> Noted {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let patience = Duration::from_secs((bytes / BYTES_PER_SECOND_MIN) as u64);
-        self.lock().insert(id, Instant::now() + self.timeout + patience);
+        self.due.lock().insert(id, Instant::now() + self.timeout + patience);
         Noted { of: Arc::clone(self), id }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,7 +78,7 @@ struct Noted {
 
 impl Drop for Noted {
     fn drop(&mut self) {
-        self.of.lock().remove(&self.id);
+        self.of.due.lock().remove(&self.id);
     }
 }
 

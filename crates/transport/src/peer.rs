@@ -2,13 +2,14 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody};
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::body::{Body, BoxError, boxed};
@@ -163,13 +164,9 @@ impl Peer {
         Arc::new(Self { carriers, tls, observer, state, connecting })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Says where the peer is now, and whether it serves HTTP/3. Connections to where it was take no more calls.
     pub fn is_at(&self, target: Target, offers: bool) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.targets.as_slice() != std::slice::from_ref(&target) || state.offers != offers {
             state.begin_anew();
             (state.targets, state.proven, state.offers) = (vec![target], None, offers);
@@ -182,7 +179,7 @@ impl Peer {
         if targets.is_empty() {
             return;
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.targets != targets {
             // Nobody knows whether it can be reached there.
             state.failed = None;
@@ -193,7 +190,7 @@ impl Peer {
 
     /// Where it is, `host:port`.
     pub fn address(&self) -> String {
-        let state = self.state();
+        let state = self.state.lock();
         state
             .proven
             .as_ref()
@@ -204,7 +201,7 @@ impl Peer {
 
     /// By what calls go now.
     pub fn used(&self) -> Used {
-        let state = self.state();
+        let state = self.state.lock();
         let open = [&state.http3, &state.http2].into_iter().flatten().find(|open| open.is_open());
         let protocol = open.map(|open| open.protocol());
         let is_offered = self.may_http3(&state);
@@ -226,18 +223,18 @@ impl Peer {
     /// # Errors
     /// [`Unsent`]. A call opens a connection.
     pub fn send_datagram(&self, datagram: Bytes) -> Result<(), Unsent> {
-        let open = self.state().http3.clone();
+        let open = self.state.lock().http3.clone();
         open.ok_or(Unsent::NoConnection)?.send_datagram(datagram)
     }
 
     /// Has what is sent next open another connection, as where the peer has started again. Calls under way go on.
     pub fn reconnect(&self) {
-        self.state().begin_anew();
+        self.state.lock().begin_anew();
     }
 
     /// Has HTTP/2 used for a while, as datagrams do not come through and calls do.
     pub fn give_up_http3(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.http3.take().is_some() {
             state.memory.note_failure(Downgrade::Lost, Instant::now());
             drop(state);
@@ -291,7 +288,7 @@ impl Peer {
         if !is_gone {
             return;
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         // Of all calls that fail with it one alone tells.
         if state.retire(connection) && connection.is_silent() {
             state.memory.note_failure(Downgrade::Lost, Instant::now());
@@ -321,7 +318,7 @@ impl Peer {
             return Ok(open);
         }
         let (targets, tries) = {
-            let state = self.state();
+            let state = self.state.lock();
             if let Some(failed) = state.failed.as_ref().filter(|failed| Instant::now() < failed.until) {
                 return Err(PeerError::Unreachable(failed.what.clone()));
             }
@@ -344,7 +341,7 @@ impl Peer {
 
     /// An open connection that a call of this kind may use.
     fn open(self: &Arc<Self>, way: Way) -> Option<Arc<dyn Connection>> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let is_open = |known: &Option<Arc<dyn Connection>>| known.clone().filter(|open| open.is_open());
         let http2 = is_open(&state.http2);
         if way.bulk {
@@ -369,7 +366,7 @@ impl Peer {
 
     async fn try_http3(self: Arc<Self>, target: Target) {
         let opened = self.connect(Protocol::Http3, &target).await;
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.retries = false;
         match opened {
             Ok(open) => {
@@ -390,12 +387,12 @@ impl Peer {
         let http2 = self.connect(Protocol::Http2, target);
         match race(http3, http2, HEAD_START).await {
             Raced::First(open) => {
-                self.state().memory.forget();
+                self.state.lock().memory.forget();
                 Ok(open)
             }
             Raced::Second(open, error) => {
                 let why = error.as_ref().map_or(Downgrade::NoAnswer, why);
-                self.state().memory.note_failure(why, Instant::now());
+                self.state.lock().memory.note_failure(why, Instant::now());
                 self.observer.downgraded(why);
                 Ok(open)
             }
@@ -425,14 +422,14 @@ impl Peer {
     /// # Errors
     /// [`ConnectError`].
     pub async fn measured(&self, protocol: Protocol) -> Result<Arc<dyn Connection>, ConnectError> {
-        let targets = self.state().tried();
+        let targets = self.state.lock().tried();
         first_of(targets, move |target| async move { self.connect(protocol, &target).await }).await
     }
 
     /// Has calls use a connection, until it has to end.
     fn keep(self: &Arc<Self>, target: &Target, open: Arc<dyn Connection>) -> Arc<dyn Connection> {
         {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.failed = None;
             // It may be known to be elsewhere by now.
             if state.tried().contains(target) {
@@ -455,7 +452,7 @@ impl Peer {
             };
             let Some(open) = watched.upgrade() else { return };
             if let Some(peer) = peer.upgrade() {
-                peer.state().retire(&open);
+                peer.state.lock().retire(&open);
             }
             match end {
                 End::Retire(why) => tracing::debug!(why, "connection to a peer retired"),
@@ -470,7 +467,7 @@ impl Peer {
 
     fn note_unreachable(&self, error: &ConnectError) -> PeerError {
         let what = format!("{error}");
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let wait = state.failed.as_ref().map_or(AGAIN, |failed| (failed.wait * 2).min(AGAIN_MAX));
         // Not all at once.
         let jitter = RandomState::new().build_hasher().finish() % 256;

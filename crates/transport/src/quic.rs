@@ -3,12 +3,13 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
+use parking_lot::Mutex;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 use tokio::task::AbortHandle;
@@ -242,7 +243,7 @@ impl Connection for Open {
     }
 
     fn ends(&self) -> Option<BoxFuture<'static, End>> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.ends.lock().take()
     }
 
     fn closed(&self) -> BoxFuture<'static, ()> {

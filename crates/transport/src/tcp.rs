@@ -1,7 +1,7 @@
 //! TCP: connections that speak HTTP/2 under TLS.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -9,6 +9,7 @@ use http::{Request, Response};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
@@ -75,7 +76,7 @@ struct Tasks(Arc<Mutex<Vec<AbortHandle>>>);
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.0.lock();
         tasks.retain(|task| !task.is_finished());
         tasks.push(tokio::spawn(async move { drop(task.await) }).abort_handle());
     }
@@ -113,7 +114,7 @@ impl Connection for Open {
     }
 
     fn ends(&self) -> Option<BoxFuture<'static, End>> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.ends.lock().take()
     }
 
     fn closed(&self) -> BoxFuture<'static, ()> {
@@ -153,6 +154,6 @@ impl Connection for Open {
     fn cut(&self, why: &'static str) {
         tracing::debug!(why, "HTTP/2 connection cut");
         self.open.send_replace(false);
-        self.tasks.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(AbortHandle::abort);
+        self.tasks.0.lock().iter().for_each(AbortHandle::abort);
     }
 }

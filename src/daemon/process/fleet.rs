@@ -10,7 +10,7 @@ mod freezer;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use omnirelay_node_service::dev::{Decree, Fate, Process};
 use omnirelay_settings::Config;
 use omnirelay_wire::pb::omnirelay::dev::v1 as pb;
+use parking_lot::Mutex;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, error, info_span};
@@ -153,7 +154,7 @@ impl Fleet {
             let node_id = member.node_id.clone();
             // Nobody listens any more once another node has failed.
             let say = Box::new(move |what| drop(said.send((node_id, what))));
-            let spoken = member.launch(&mut lock(&member.life), say);
+            let spoken = member.launch(&mut member.life.lock(), say);
             let node_id = || member.node_id.clone();
             spoken.map_err(|source| FleetError::Thread { node_id: node_id(), source })?;
         }
@@ -339,7 +340,7 @@ impl Member {
     }
 
     async fn start_node(&self) -> Result<Node, String> {
-        let kept = lock(&self.listener).take();
+        let kept = self.listener.lock().take();
         let (listener, relay) = kept.map_or_else(|| self.listen(), Ok)?;
         let fleet = self.fleet.get().cloned().unwrap_or_default();
         let spec = NodeSpec {
@@ -375,14 +376,14 @@ impl Member {
     }
 
     fn order(&self, order: Order) {
-        let reins = lock(&self.life).reins.clone();
+        let reins = self.life.lock().reins.clone();
         if let Some(reins) = reins {
             reins.order(order);
         }
     }
 
     fn join(&self) {
-        let thread = lock(&self.life).thread.take();
+        let thread = self.life.lock().thread.take();
         if let Some(thread) = thread
             && thread.thread().id() != std::thread::current().id()
         {
@@ -392,13 +393,13 @@ impl Member {
     }
 
     fn shown(&self) -> pb::DevNode {
-        let state = lock(&self.life).state;
+        let state = self.life.lock().state;
         pb::DevNode { node_id: self.node_id.clone(), state: state.into(), control: self.control.to_string() }
     }
 
     /// Ends a node. Its end is waited for, unless it is the one that was asked (`own`), which has to answer first.
     fn kill(&self, own: bool) -> Decree {
-        let mut life = lock(&self.life);
+        let mut life = self.life.lock();
         let Some(reins) = life.reins.clone().filter(|_| life.state != State::Killed) else {
             return Decree::Unchanged;
         };
@@ -421,7 +422,7 @@ impl Member {
     }
 
     fn pause(&self) -> Decree {
-        let mut life = lock(&self.life);
+        let mut life = self.life.lock();
         let Some(reins) = life.reins.clone().filter(|_| life.state == State::Running) else {
             return Decree::Unchanged;
         };
@@ -436,7 +437,7 @@ impl Member {
     }
 
     fn resume(self: &Arc<Self>) -> Decree {
-        let mut life = lock(&self.life);
+        let mut life = self.life.lock();
         match life.state {
             State::Paused => {
                 life.state = State::Running;
@@ -486,7 +487,7 @@ struct End<'a> {
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        let mut life = lock(&self.member.life);
+        let mut life = self.member.life.lock();
         if life.number == self.number {
             life.state = State::Killed;
             // Those who do not wait any more need not know.
@@ -521,10 +522,10 @@ impl Fleet {
     /// `own`: whether the node that it is about was asked itself.
     fn decree(&self, node_id: &str, fate: Fate, own: bool) -> Option<Decree> {
         // One after the other, or two could each take the other for the one that is left.
-        let _one_at_a_time = lock(&self.decrees);
+        let _one_at_a_time = self.decrees.lock();
         let member = self.members.iter().find(|member| member.node_id == node_id)?;
         let mut others = self.members.iter().filter(|other| other.node_id != node_id);
-        let runs = |member: &Arc<Member>| lock(&member.life).state == State::Running;
+        let runs = |member: &Arc<Member>| member.life.lock().state == State::Running;
         if fate != Fate::Resume && runs(member) && !others.any(runs) {
             return Some(Decree::Last);
         }
@@ -534,8 +535,4 @@ impl Fleet {
             Fate::Resume => member.resume(),
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

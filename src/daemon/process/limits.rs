@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::SIGXFSZ;
 use tracing::debug;
@@ -70,7 +71,7 @@ fn check(needed: usize, mut spawn: impl FnMut(Thread) -> io::Result<()>) -> Resu
     for had in 0..needed {
         let (gate, end) = (gate.clone(), end.clone());
         let waits = move || {
-            let _ = gate.lock().map(|gone| gone.recv());
+            let _ = gate.lock().recv();
             drop(end);
         };
         if let Err(source) = spawn(Box::new(waits)) {

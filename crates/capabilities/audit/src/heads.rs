@@ -1,7 +1,7 @@
 //! How far this node has seen the chains of seals, so that a truncated one is noticed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
@@ -13,6 +13,7 @@ use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::watch::{Watch, WatchEvent};
 use omnirelay_store::{Revision, StoreError};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, warn};
@@ -79,24 +80,24 @@ impl Heads {
 
     /// The fingerprints of the keys that a node was known by.
     pub fn seen(&self, node_id: &str) -> Vec<String> {
-        let state = self.lock();
+        let state = self.state.lock();
         let of_node = state.chains.keys().filter(|chain| chain.node_id == node_id);
         of_node.map(|chain| chain.fingerprint.clone()).collect()
     }
 
     /// Every chain that was seen.
     pub fn chains(&self) -> Vec<ChainId> {
-        self.lock().chains.keys().cloned().collect()
+        self.state.lock().chains.keys().cloned().collect()
     }
 
     /// The newest seal that was seen of a chain.
     pub fn remembered(&self, chain: &ChainId) -> Option<(u64, Digest256)> {
-        self.lock().chains.get(chain).map(|head| (head.sequence, head.hash))
+        self.state.lock().chains.get(chain).map(|head| (head.sequence, head.hash))
     }
 
     /// Up to which revision the records of a node are sealed, as far as was seen.
     pub fn through(&self, node_id: &str) -> u64 {
-        let state = self.lock();
+        let state = self.state.lock();
         let of_node = state.chains.iter().filter(|(chain, _)| chain.node_id == node_id);
         of_node.map(|(_, head)| head.through).max().unwrap_or(0)
     }
@@ -118,12 +119,12 @@ impl Heads {
 
     /// The head of a chain, as far as it was seen.
     pub fn head(&self, chain: &ChainId) -> Option<Head> {
-        self.lock().chains.get(chain).copied()
+        self.state.lock().chains.get(chain).copied()
     }
 
     /// Takes the head of this node's own chain, which only moves forward.
     pub fn own(&self, chain: &ChainId, head: Head) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.chains.get(chain).is_none_or(|known| known.sequence < head.sequence) {
             state.chains.insert(chain.clone(), head);
             state.dirty = true;
@@ -140,7 +141,7 @@ impl Heads {
         let (id, head) = (opened.chain(), opened.head());
         // It is asked elsewhere, and only of what is new here.
         let is_vouched = self.head(&id).is_none() && self.is_vouched(&id);
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let known = state.chains.get(&id).copied();
         let refusal = match known {
             Some(known) if head.sequence <= known.sequence => return false,
@@ -173,12 +174,8 @@ impl Heads {
 
     /// What is to be written down; `None` when nothing has changed.
     fn unkept(&self) -> Option<BTreeMap<ChainId, Head>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         std::mem::take(&mut state.dirty).then(|| state.chains.clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -255,7 +252,7 @@ async fn keep_heads(heads: &Heads, files: &AuditFiles) {
             if faults_told.is_due(&error) {
                 warn!(error = %chain(&error), "how far the audit trail was seen could not be written down");
             }
-            heads.lock().dirty = true;
+            heads.state.lock().dirty = true;
         }
     }
 }

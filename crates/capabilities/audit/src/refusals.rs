@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_certificate_records as certificates;
@@ -22,6 +22,7 @@ use omnirelay_store::{CommitError, StoreError};
 use omnirelay_surface::{FailedHandshake, FinishedCall};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use omnirelay_wire::reasons;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
@@ -200,7 +201,7 @@ impl Refusals {
     }
 
     fn note_sort(&self, sort: Sort, now_ms: u64) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let sort = if state.sorts.contains_key(&sort) { sort } else { state.together(sort) };
         let sort = state.within_the_day(sort);
         let full = !state.sorts.contains_key(&sort) && state.is_full_of(&sort);
@@ -220,7 +221,7 @@ impl Refusals {
 
     /// What is to be spooled; `None` when nothing has changed.
     fn unspooled(&self) -> Option<Vec<u8>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !std::mem::take(&mut state.dirty) {
             return None;
         }
@@ -231,7 +232,7 @@ impl Refusals {
 
     /// Puts what is of minutes that are over into a batch, unless there is one already.
     fn begin_batch(&self, now_ms: u64, store_now: Millis) -> Option<Batch> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.batch.is_none() {
             let current = now_ms / MINUTE_MS;
             let over = state.sorts.keys().filter(|sort| sort.minute < current).take(BATCH_MAX);
@@ -252,13 +253,9 @@ impl Refusals {
 
     /// Gives a batch that was not written new keys, or ends one that was.
     fn set_batch(&self, batch: Option<Batch>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.batch = batch;
         state.dirty = true;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -438,7 +435,7 @@ async fn spool(refusals: &Refusals, files: &AuditFiles) -> Result<(), EnterError
         if refusals.faults_told.is_due(&error) {
             warn!(error = %chain(&error), "refusals could not be spooled");
         }
-        refusals.lock().dirty = true;
+        refusals.state.lock().dirty = true;
         return Err(error.into());
     }
     Ok(())

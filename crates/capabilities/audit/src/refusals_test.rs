@@ -82,7 +82,7 @@ fn who_a_caller_is_and_how_often_it_calls_is_noted_and_nothing_else() {
     noted(&refusals, tonic::Code::ResourceExhausted, "TOO_MANY_CERTIFICATES");
     noted(&refusals, tonic::Code::ResourceExhausted, "TOO_MANY_BINDINGS");
     noted(&refusals, tonic::Code::Aborted, "VERSION_CONFLICT");
-    let state = refusals.state.lock().unwrap();
+    let state = refusals.state.lock();
     let reasons: std::collections::BTreeSet<&str> =
         state.sorts.keys().map(|sort| sort.reason.as_str()).collect();
     assert_eq!(
@@ -98,7 +98,7 @@ fn a_refused_read_is_noted_by_its_method() {
         noted_of(&refusals, None, tonic::Code::Unauthenticated, "PROOF_NEEDED");
     }
     noted_of(&refusals, None, tonic::Code::Ok, "");
-    let state = refusals.state.lock().unwrap();
+    let state = refusals.state.lock();
     let told: Vec<_> =
         state.sorts.iter().map(|(sort, seen)| (&*sort.action, &*sort.reason, seen.count)).collect();
     assert_eq!(told, [("reads.PeerService.List", "PROOF_NEEDED", 3)]);
@@ -210,7 +210,7 @@ async fn a_flood_of_handshakes_keeps_no_refused_call_out() {
         refusals.note_handshake(&handshake(&host, Cause::Malformed));
     }
     refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", wall_ms());
-    let state = refusals.lock();
+    let state = refusals.state.lock();
     let dropped: u32 =
         state.sorts.iter().filter(|(sort, _)| sort.action == DROPPED).map(|(_, seen)| seen.count).sum();
     assert!(state.sorts.len() <= 2 * STRANGE_SORTS_MAX + 2, "{}", state.sorts.len());
@@ -231,7 +231,7 @@ fn a_day_of_strangers_from_everywhere_is_told_together() {
                 .note_sort(Sort::of_handshake(&handshake(&host, Cause::Malformed), at(minute)), at(minute));
         }
         // As if they had been entered.
-        told.extend(std::mem::take(&mut refusals.lock().sorts).into_keys());
+        told.extend(std::mem::take(&mut refusals.state.lock().sorts).into_keys());
     }
     let apart = told.iter().filter(|sort| sort.principal != STRANGERS).count();
     assert_eq!(apart, 2 * STRANGE_SORTS_A_DAY);
@@ -246,11 +246,11 @@ fn what_asks_each_minute_is_told_by_the_hour_and_leaves_room_for_others() {
         let sort = Sort::of_handshake(&handshake("10.0.0.1", Cause::Malformed), at(minute));
         refusals.note_sort(sort, at(minute));
         // What is over is entered.
-        let mut state = refusals.lock();
+        let mut state = refusals.state.lock();
         let later = state.sorts.split_off(&Sort { minute: minute + 1, ..Sort::default() });
         told.extend(std::mem::replace(&mut state.sorts, later).into_values().map(|seen| seen.count));
     }
-    told.extend(refusals.lock().sorts.values().map(|seen| seen.count));
+    told.extend(refusals.state.lock().sorts.values().map(|seen| seen.count));
     assert_eq!(told.iter().sum::<u32>(), 24 * 60);
     assert_eq!(told.len(), EACH_MINUTE_MAX + 23, "{told:?}");
 }
@@ -264,7 +264,7 @@ fn one_network_leaves_room_for_the_others() {
         refusals.note_handshake(&handshake(&format!("10.0.0.{number}"), cause));
     }
     refusals.note_handshake(&handshake("10.0.1.1", Cause::Revoked));
-    let state = refusals.lock();
+    let state = refusals.state.lock();
     let told = |principal: &str| state.sorts.keys().filter(|sort| sort.principal == principal).count();
     assert!(state.sorts.len() <= 2 * (NETWORK_SORTS_MAX + 2) + 1, "{}", state.sorts.len());
     assert!(told("address:10.0.0.0/24") >= 2 && told("address:10.0.1.1") == 1);
@@ -299,7 +299,7 @@ async fn refusals_are_spooled_before_the_registry_was_loaded() {
     tasks.spawn(enter_refusals(registry, refusals, files.clone()));
     tokio::time::sleep(LOOK_EVERY * 3).await;
     let spooled = Refusals::open(&files).unwrap();
-    assert_eq!(spooled.lock().sorts.len(), 1);
+    assert_eq!(spooled.state.lock().sorts.len(), 1);
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn whoever_is_of_a_federated_cluster_keeps_nobody_of_this_mesh_out_of_the_trail(
         refusals.note_at(&format!("node:west/n{number}"), "peers.cordon", "FEDERATED_CALLER", at(MINUTE));
     }
     refusals.note_at("bob", "peers.cordon", "MISSING_SCOPE", at(MINUTE));
-    let state = refusals.lock();
+    let state = refusals.state.lock();
     assert_eq!(state.sorts.len(), STRANGE_SORTS_MAX + 2, "and one for what is dropped, and one for bob");
     assert!(state.sorts.keys().any(|sort| sort.principal == "bob"));
 }
@@ -325,11 +325,11 @@ async fn a_long_outage_does_not_grow_the_spool() {
             refusals.note_at(&principal, "peers.cordon", "MISSING_SCOPE", at(MINUTE + minute));
         }
     }
-    assert_eq!(refusals.lock().sorts.len(), SORTS_MAX + 1);
+    assert_eq!(refusals.state.lock().sorts.len(), SORTS_MAX + 1);
     spool(&refusals, &files).await.unwrap();
     let opened = Refusals::open(&files).unwrap();
     opened.note_at("new", "peers.cordon", "MISSING_SCOPE", at(MINUTE + 9));
-    let state = opened.lock();
+    let state = opened.state.lock();
     let dropped: Vec<u32> =
         state.sorts.iter().filter(|(sort, _)| sort.action == DROPPED).map(|(_, seen)| seen.count).collect();
     assert_eq!((state.sorts.len(), dropped), (SORTS_MAX + 1, vec![4 * SORTS_MAX as u32 + 1]));
@@ -352,6 +352,6 @@ async fn of_a_spool_that_is_too_long_the_newest_are_kept() {
     let text = serde_json::to_vec(&Spool { rows: rows.collect(), batch: None }).unwrap();
     files.keep_refusals(text).await.unwrap();
     let opened = Refusals::open(&files).unwrap();
-    let newest = opened.lock().sorts.last_key_value().map(|(sort, _)| sort.minute);
+    let newest = opened.state.lock().sorts.last_key_value().map(|(sort, _)| sort.minute);
     assert_eq!(newest, Some(2 * SORTS_MAX as u64 - 1));
 }

@@ -1,7 +1,6 @@
 //! Putting a node out of the mesh: by its certificates, by the store's credentials, and by its session.
 
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use omnirelay_certificate_records::CERTIFICATE;
@@ -17,6 +16,7 @@ use omnirelay_store::{CommitError, Epoch, Expelled, RecordId, Revision, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use omnirelay_wire::rpc::enrollment_service::REVOKE_NODE;
+use parking_lot::Mutex;
 use prost::Message as _;
 use tracing::{info, warn};
 
@@ -139,7 +139,7 @@ impl KnownCredentials {
         }
         let head = registry.view().head();
         let at = (head.epoch, head.revision);
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         if let Some(looked) = last.as_ref().filter(|looked| looked.at == at) {
             return looked.found.clone();
         }

@@ -1,11 +1,10 @@
 //! How a node stands by its identity: it says so, to its operator and to the others, and looks again by itself where it has none.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use omnirelay_certificate_records::current_authority;
 use omnirelay_core::text::chain;
 use omnirelay_identity::files::LOOK_EVERY;
 use omnirelay_identity::own::IdentityFiles;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -52,19 +51,15 @@ impl Lacking {
     /// Why what is kept of the identity cannot be read, and that it is looked at again; `None`: it can, or nothing is kept.
     pub fn unread(&self) -> Option<String> {
         let every = humantime::format_duration(LOOK_EVERY);
-        let why = self.reason();
+        let why = self.unread.lock();
         why.as_ref().map(|why| {
             format!("the identity of this node cannot be read, and is looked at again every {every}: {why}")
         })
     }
 
-    fn reason(&self) -> MutexGuard<'_, Option<String>> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Notes what came of reading it.
     pub(super) fn note(&self, failed: Option<&dyn std::error::Error>) {
-        *self.reason() = failed.map(chain);
+        *self.unread.lock() = failed.map(chain);
     }
 }
 
@@ -111,7 +106,7 @@ impl Keeper {
         let without_identity = !has_own && authority.is_some() && !issues;
         let of_files = has_own && !self.provision.is_of_mesh();
         let now = Standing { without_identity, of_files, issues };
-        let mut said = self.lacking.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.lacking.said.lock();
         if *said == Some(now) {
             return;
         }

@@ -1,7 +1,7 @@
 //! Mounts certificates: issues them where the node can, keeps its own, and has others judged by them.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_certificate_records::{AUTHORITY, CERTIFICATE, JOIN_POLICY, JOIN_TOKEN, REVOCATION};
@@ -31,6 +31,7 @@ use omnirelay_wire::pb::omnirelay::security::v1::enrollment_service_server::Enro
 use omnirelay_wire::pb::omnirelay::security::v1::issuer_secret_service_server::IssuerSecretServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::revocation_exchange_service_server::RevocationExchangeServiceServer;
 use omnirelay_wire::pb::omnirelay::security::v1::token_service_server::TokenServiceServer;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 
@@ -248,7 +249,7 @@ fn narrow_door(node: &mut Mount) {
         let Some(registry) = known.upgrade() else { return true };
         let view = registry.view();
         let now = (files.secret_stamp(), view.changed(&AUTHORITY), view.demands_signatures());
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = seen.lock();
         match &*seen {
             Some((of, administers)) if *of == now => *administers,
             Some(_) | None => {
@@ -408,7 +409,7 @@ fn watch_key_files(node: &mut Mount) {
     let (config, open) = (node.config.clone(), Arc::new(Mutex::new(Vec::<String>::new())));
     let known = open.clone();
     node.readiness.add(move || {
-        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.lock();
         let told =
             (!known.is_empty()).then(|| format!("open to everybody of the host: {}", known.join(", ")));
         vec![item("key-files", false, told)]
@@ -419,7 +420,7 @@ fn watch_key_files(node: &mut Mount) {
             // Files may be far away. What panics there is told by the runtime.
             let looked = tokio::task::spawn_blocking(move || looking.open_key_files()).await;
             if let Ok(looked) = looked {
-                let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut open = open.lock();
                 for file in looked.iter().filter(|file| !open.contains(file)) {
                     tracing::warn!(file, "private key is open to everybody of this host; chmod o= it");
                 }

@@ -1,7 +1,7 @@
 //! The node's own identity: issued where the node can, kept in its data directory, and renewed in time; and whom it trusts,
 //! as the registry says.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +30,7 @@ use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, RevocationValue};
+use parking_lot::{Mutex, MutexGuard};
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -103,7 +104,7 @@ impl Written {
         bytes: Vec<u8>,
         write: impl FnOnce(&[u8]) -> Result<(), IdentityError>,
     ) -> Result<(), IdentityError> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         if last.as_ref() != Some(&bytes) {
             write(&bytes)?;
             *last = Some(bytes);
@@ -306,7 +307,7 @@ impl Keeper {
     }
 
     pub(super) fn tried(&self) -> MutexGuard<'_, Tried> {
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tried.lock()
     }
 
     /// Who this node is, while that can be shown to somebody.

@@ -1,7 +1,7 @@
 //! Keeps signed records as they count: tells of what does not, and puts it right where this node can sign.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use omnirelay_registry::signed_records::{UnknownRecords, told};
 use omnirelay_registry::view::{RefusedRecord, View};
 use omnirelay_store::{CommitError, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, KeptRecord, KeptRecords, RecordSigning};
+use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -128,7 +129,7 @@ impl RecordKeeper {
 
     /// Notes what does not count; since when the newest of it is known.
     fn note(&self, refused: &BTreeMap<RecordId, RefusedRecord>) -> Instant {
-        let (mut seen, now) = (self.seen(), Instant::now());
+        let (mut seen, now) = (self.seen.lock(), Instant::now());
         let mut newest = None;
         for (id, one) in refused.iter().filter(|(_, one)| !one.is_lost) {
             let known = seen.incidents.get(id).filter(|(known, _)| known == one).map(|(_, at)| *at);
@@ -173,7 +174,7 @@ impl RecordKeeper {
     /// may be of others who have yet to be heard.
     fn unknown(&self, authority: &AuthorityValue) -> UnknownRecords {
         let is_at_rest = authority.record_signing.as_ref().is_some_and(|signing| !is_being_signed(signing));
-        let mut seen = self.seen();
+        let mut seen = self.seen.lock();
         let since = match &seen.signers {
             Some((known, since)) if *known == authority.record_signing => *since,
             Some(_) | None => {
@@ -191,7 +192,7 @@ impl RecordKeeper {
 
     /// Until when to wait before something is put right; `None`: not at all, and it is noted that it is.
     fn pause(&self) -> Option<Instant> {
-        let (mut seen, now) = (self.seen(), Instant::now());
+        let (mut seen, now) = (self.seen.lock(), Instant::now());
         let pause = match seen.put_right {
             Some((last, pause)) if now < last + pause => return Some(last + pause),
             Some((last, pause)) if now < last + CALM => (pause * 2).min(PAUSE_MAX),
@@ -231,7 +232,7 @@ impl RecordKeeper {
         refused: &BTreeMap<RecordId, RefusedRecord>,
         since: Instant,
     ) -> Result<Option<Instant>, KeepError> {
-        if refused.is_empty() || self.seen().told == *refused {
+        if refused.is_empty() || self.seen.lock().told == *refused {
             return Ok(None);
         }
         let turn = since + ISSUERS_TURN;
@@ -239,7 +240,7 @@ impl RecordKeeper {
             return Ok(Some(turn));
         }
         self.registry.tell_refused(refused).await?;
-        self.seen().told.clone_from(refused);
+        self.seen.lock().told.clone_from(refused);
         Ok(None)
     }
 
@@ -262,7 +263,7 @@ impl RecordKeeper {
                 refused.len()
             ));
         }
-        let seen = self.seen();
+        let seen = self.seen.lock();
         let newest = seen.incidents.iter().filter(|(_, (_, at))| at.elapsed() < TOLD_FOR);
         let (id, (one, _)) = newest.max_by_key(|(_, (_, at))| *at)?;
         let count = seen.incidents.len();
@@ -270,10 +271,6 @@ impl RecordKeeper {
             "somebody wrote to the store what does not count, {count} within a day, and it was put right; the last was {}",
             told(id, one)
         ))
-    }
-
-    fn seen(&self) -> MutexGuard<'_, SeenRefusals> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

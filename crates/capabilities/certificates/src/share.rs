@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +32,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, SecretHolderValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::rpc::certificate_service::SHARE_ISSUER;
+use parking_lot::Mutex;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
@@ -250,7 +251,7 @@ impl SecretTaker {
         let (cluster, node) = self.node();
         let signature = own.sign(RECIPIENT, &claim(cluster, node, &public_key));
         let signature = signature.map_err(|error| refused(&format!("its key does not sign: {error}")))?;
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock();
         keys.retain(|(asked, _)| asked != caller);
         keys.push_back((caller.to_owned(), key));
         if keys.len() > KEYS_MAX {
@@ -292,7 +293,7 @@ impl SecretTaker {
             return Ok(pb::TakeIssuerSecretResponse {});
         }
         let key = {
-            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut keys = self.keys.lock();
             let place = keys.iter().position(|(asked, _)| **asked == *caller.principal);
             place.and_then(|place| keys.remove(place)).map(|(_, key)| key)
         };

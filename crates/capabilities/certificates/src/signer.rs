@@ -1,6 +1,6 @@
 //! The signer: opens the issuer's key where this node has the secret for it, and seals new ones.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use omnirelay_certificate_records::revoked::{REVOCATIONS, believed, encoded};
 use omnirelay_certificate_records::{authority_id, revocation_id};
@@ -22,6 +22,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::{
     AuthorityValue, PendingIssuerValue, RevocationValue, SigningValue, TokenKeyValue,
 };
 use omnirelay_wire::reasons;
+use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use tracing::error;
 use zeroize::Zeroizing;
@@ -103,7 +104,7 @@ impl Signer {
         let issuer = authority.issuers.first().ok_or_else(unreadable)?;
         // Whoever takes the file away takes the right to sign.
         let stamp = self.files.secret_stamp();
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = self.opened.lock();
         if let Some((certificate, of, issuer_of)) = &*opened
             && *certificate == issuer.certificate
             && *of == stamp
@@ -122,7 +123,7 @@ impl Signer {
     pub fn token_key(&self, authority: &AuthorityValue) -> Result<Arc<SigningKey>, Fault> {
         let kept = authority.token_keys.first().ok_or_else(no_token_key)?;
         let stamp = self.files.secret_stamp();
-        let mut opened = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = self.tokens.lock();
         if let Some((public, of, key)) = &*opened
             && *public == kept.public_key
             && *of == stamp

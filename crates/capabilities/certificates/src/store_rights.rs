@@ -1,7 +1,6 @@
 //! What nodes may write by users of the store of their own: where records are signed, who is no issuer writes none of those.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use omnirelay_certificate_records::current_authority;
 use omnirelay_core::text::chain;
@@ -9,6 +8,7 @@ use omnirelay_registry::Registry;
 use omnirelay_registry::act::Plan;
 use omnirelay_registry::audit_record::{named, own_body};
 use omnirelay_store::{Kind, RightsSet, Store, StoreError, WritableKinds};
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::store_users::PasswordHash;
@@ -54,7 +54,7 @@ impl StoreRights {
 
     /// Has all users looked at anew: their server may be another.
     pub fn forget(&self) {
-        self.brought.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.brought.lock().clear();
     }
 
     /// Brings all of these users to what they may; the trail has those that were changed.
@@ -115,8 +115,8 @@ impl StoreRights {
         Ok(())
     }
 
-    fn brought(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (PasswordHash, WritableKinds)>> {
-        self.brought.lock().unwrap_or_else(PoisonError::into_inner)
+    fn brought(&self) -> parking_lot::MutexGuard<'_, BTreeMap<String, (PasswordHash, WritableKinds)>> {
+        self.brought.lock()
     }
 }
 

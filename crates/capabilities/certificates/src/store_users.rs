@@ -2,7 +2,7 @@
 //! has forgotten them is given them back. What they may write is what this version says.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use omnirelay_registry::audit_record::own_body;
 use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, Epoch, Readmitted, RecordId, StoreError, Version, WritableKinds, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
+use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -162,7 +163,7 @@ impl StoreUsers {
 
     /// What the registry says, and has said. What is missing there was taken away where the node was put out, and lost elsewhere.
     fn found(&self) -> Found {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         let (view, now, prefix) = (self.registry.view(), unix_now(), format!("node/{}/", self.cluster));
         let (mut found, revoked) = (Found::default(), self.signer.revoked(|id| view.get(id)));
         for record in view.list(&CERTIFICATE).records.iter() {

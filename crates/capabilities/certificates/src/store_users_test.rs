@@ -194,7 +194,7 @@ async fn a_record_that_an_earlier_version_has_written_is_mended_at_once() {
     let restorer = Arc::new(restorer(&mesh));
     let running = restorer.clone();
     let running = tokio::spawn(async move { running.run().await });
-    until("it has looked", || !restorer.known.lock().unwrap().is_empty()).await;
+    until("it has looked", || !restorer.known.lock().is_empty()).await;
     let value = CertificateValue { store_password_hash: Vec::new(), ..held(&mesh, "b") };
     let commits = store.count(Method::Commit);
     remember(&mesh.node.served.registry, record("b"), value.encode_to_vec()).await;

@@ -4,7 +4,7 @@
 //! followed the registry until the epoch ended, and is told by nobody that something is missing, knows.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use omnirelay_registry::audit_record::own_body;
 use omnirelay_restoration_records::is_over;
 use omnirelay_store::{CommitError, Epoch, RecordId, Write};
 use omnirelay_wire::pb::omnirelay::store::v1::JoinTokenValue;
+use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{debug, info};
@@ -74,7 +75,7 @@ impl TokenEpochs {
     }
 
     fn met_at(&self, epoch: Epoch) -> Instant {
-        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut met = self.met.lock();
         match *met {
             Some((known, at)) if known == epoch => at,
             Some(_) | None => {

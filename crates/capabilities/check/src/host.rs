@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use omnirelay_core::text::chain;
@@ -15,6 +15,7 @@ use omnirelay_doctor::processes::own;
 use omnirelay_doctor::{certificate, checks};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_settings::{Config, ConfigSource};
+use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
 use super::report::CheckReport;
@@ -59,7 +60,7 @@ impl HostChecker {
     }
 
     async fn names(&self) -> Vec<NameFound> {
-        let kept = || self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || self.names.lock();
         if let Some((_, found)) = kept().as_ref().filter(|(at, _)| at.elapsed() < NAMES_KEPT) {
             return found.clone();
         }

@@ -1,11 +1,12 @@
 //! Mounts the check of the mesh.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use omnirelay_doctor::certificate::papers::Places;
 use omnirelay_identity::provided::{Form, Source};
 use omnirelay_node::{Mount, PortName};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::check_service_server::CheckServiceServer;
+use parking_lot::Mutex;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::asking::NodeAsker;

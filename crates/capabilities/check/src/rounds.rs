@@ -1,12 +1,13 @@
 //! Rounds of work whose outcome those share who ask for it at one time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
+use parking_lot::Mutex;
 
 /// Does the same work again and again, once at a time.
 pub struct SharedRounds<T> {
@@ -54,7 +55,7 @@ impl<T: Send + Sync + 'static> SharedRounds<T> {
     /// The round that is under way, or a new one. It goes on whoever goes away: however many ask, the work is done once at a
     /// time.
     fn current(&self) -> Round<T> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         // One that nobody waits for any more is under way until somebody sees that it has ended.
         if let Some(round) = last.as_ref().filter(|round| round.found.peek().is_none()) {
             return round.clone();

@@ -1,12 +1,13 @@
 //! The changes of readiness: when a daemon began to lack something it needs, and when it had it again.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
 use omnirelay_node::readiness::Readiness;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::ReadinessItem;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// How often is looked: what lasts no longer is not told.
@@ -50,7 +51,7 @@ impl Changes {
 
     /// Takes the needs as they are now.
     fn note(&self, now: Millis, items: Vec<ReadinessItem>) {
-        let mut kept = self.lock();
+        let mut kept = self.kept.lock();
         let mut newest = *self.newest.borrow();
         for item in &items {
             let before = kept.known.iter().find(|known| known.name == item.name);
@@ -76,16 +77,12 @@ impl Changes {
     pub async fn next(&self, after: Millis) -> Arc<Change> {
         let mut newest = self.newest.subscribe();
         loop {
-            if let Some(next) = self.lock().changes.iter().find(|change| change.at > after) {
+            if let Some(next) = self.kept.lock().changes.iter().find(|change| change.at > after) {
                 return next.clone();
             }
             // The sender lives as long as these changes.
             let _ = newest.changed().await;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,7 +115,7 @@ mod tests {
         for look in 0..1000 {
             changes.note(Millis(look), needs(look % 2 == 0));
         }
-        assert_eq!(changes.lock().changes.len(), KEPT_MAX);
+        assert_eq!(changes.kept.lock().changes.len(), KEPT_MAX);
         assert_eq!(changes.next(Millis(0)).await.at, Millis(1000 - KEPT_MAX as u64));
     }
 

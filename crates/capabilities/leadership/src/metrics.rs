@@ -1,13 +1,13 @@
 //! What a node counts of leadership.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
 use omnirelay_node::metrics::registrar::{Registrar as _, level, retain};
 use omnirelay_registry::Registry;
+use parking_lot::Mutex;
 use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 /// What is counted of leadership. Each transition is counted by the daemon that committed it.
@@ -78,7 +78,7 @@ impl LeadershipMetrics {
 
     /// Counts a transition that this daemon committed.
     pub fn count_transition(&self, scope: &str, leader: &str, transition: &str) {
-        let mut told_apart = self.told_apart.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told_apart = self.told_apart.lock();
         let pair = (scope.to_owned(), leader.to_owned());
         let known =
             told_apart.contains(&pair) || told_apart.len() < TOLD_APART_MAX && told_apart.insert(pair);
@@ -94,11 +94,11 @@ impl LeadershipMetrics {
 
     /// Notes what this node leads, each since when.
     pub fn set_led(&self, led: Vec<(String, Millis)>) {
-        *self.leading.lock().unwrap_or_else(PoisonError::into_inner) = led;
+        *self.leading.lock() = led;
     }
 
     fn retain(&self, is_there: impl Fn(&str) -> bool, is_node: impl Fn(&str) -> bool) {
-        let mut told_apart = self.told_apart.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told_apart = self.told_apart.lock();
         retain(&self.transitions, "mesh_scope", |scope| scope == OTHER || is_there(scope));
         retain(&self.transitions, "mesh_leader", |leader| {
             leader == OTHER || leader.is_empty() || is_node(leader)
@@ -112,7 +112,7 @@ impl LeadershipMetrics {
         if view.is_whole() {
             self.retain(is_there, is_node);
         }
-        let leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let leading = self.leading.lock().clone();
         self.led.set(level(leading.len()));
         self.lease_age.reset();
         let now = view.now();

@@ -1,7 +1,7 @@
 //! Commands to agents: sent on their stream, remembered by their ids, answered once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_wire::encoded::Encoded;
@@ -10,6 +10,7 @@ use omnirelay_wire::pb::aeroarc::agent::v1 as pb;
 use omnirelay_wire::raw::Raw;
 use omnirelay_wire::reasons;
 use omnirelay_wire::telemetry::{Shape, command_to_agent};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -133,7 +134,7 @@ impl Commands {
         stream: &Result<Arc<Stream>, Fault>,
     ) -> Result<Answers, Fault> {
         let payload = order.payload();
-        let mut by_id = self.lock();
+        let mut by_id = self.by_id.lock();
         if let Some(known) =
             by_id.get(order.command_id()).filter(|known| known.given.elapsed() < REMEMBERED_FOR)
         {
@@ -157,10 +158,6 @@ impl Commands {
         let command = Command { agent_id: agent_id.to_owned(), payload, given: Instant::now(), answer };
         by_id.insert(order.command_id().to_owned(), command);
         Ok(answers)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Command>> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -199,7 +196,7 @@ impl Given {
 impl CommandAcks for Commands {
     fn note(&self, stream: &Stream, ack: Answer) {
         let ack = bounded(ack);
-        let by_id = self.lock();
+        let by_id = self.by_id.lock();
         let of_agent = |command: &&Command| command.agent_id == *stream.session.agent_id;
         let Some(command) = by_id.get(&ack.command_id).filter(of_agent) else {
             tracing::debug!(agent = %stream.session.agent_id, "answer to no command was ignored");

@@ -205,7 +205,7 @@ async fn what_agents_say_is_kept_in_bounds() {
     stream.session.note_flight(&long, "i", 1);
     let status = rig.sessions.status("a").unwrap();
     assert_eq!((status.flight_id.as_str(), status.intent_version), ("", 0));
-    let kept = rig.commands.lock()["c1"].answer.borrow().clone().unwrap();
+    let kept = rig.commands.by_id.lock()["c1"].answer.borrow().clone().unwrap();
     assert!(kept.bytes().len() < 2048, "{}", kept.bytes().len());
 }
 
@@ -231,7 +231,7 @@ async fn what_is_not_understood_of_an_answer_is_kept_in_bounds() {
             rig.commands.note(&stream, ack);
         };
         assert_eq!(tokio::join!(rig.give(set("c1", "f")), agent).0, Ok(Status::Rejected));
-        let answer = rig.commands.lock()["c1"].answer.borrow().clone().unwrap();
+        let answer = rig.commands.by_id.lock()["c1"].answer.borrow().clone().unwrap();
         let more = answer.bytes().len() - known.bytes().len();
         assert!(if kept == 0 { more == 0 } else { more > kept }, "{length}: {more} bytes more");
     }

@@ -11,7 +11,7 @@ mod registry_test;
 mod report_test;
 mod trouble;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -20,6 +20,7 @@ use futures_util::stream::FuturesUnordered;
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_settings::RelayRegistryConfig;
 use omnirelay_wire::pb::aeroarc::registry::v1::Relay;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status};
@@ -125,7 +126,7 @@ impl Reports {
     /// here anew.
     pub fn hold(&self, agent_id: &str) {
         let Some(telling) = &self.telling else { return };
-        if telling.state().held.hold(agent_id, Instant::now()) {
+        if telling.state.lock().held.hold(agent_id, Instant::now()) {
             telling.news.notify_one();
         } else {
             // Sessions have the same limit; so there is one without a stream that was not let go.
@@ -136,7 +137,7 @@ impl Reports {
     /// An agent has no stream here any more: say nothing of it any more.
     pub fn let_go(&self, agent_id: &str) {
         let Some(telling) = &self.telling else { return };
-        telling.state().held.let_go(agent_id);
+        telling.state.lock().held.let_go(agent_id);
     }
 
     /// Tells the registry, for as long as it is polled; the registry forgets by itself what it is not told of.
@@ -148,7 +149,7 @@ impl Reports {
     /// How it does.
     pub fn health(&self) -> ReportsHealth {
         let Some(telling) = &self.telling else { return ReportsHealth::default() };
-        let state = telling.state();
+        let state = telling.state.lock();
         ReportsHealth {
             is_on: true,
             is_registered: state.is_registered,
@@ -160,11 +161,6 @@ impl Reports {
 }
 
 impl Telling {
-    /// Never held across an await.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn run(&self) {
         let mut calls = FuturesUnordered::new();
         let mut words = UnderWay::default();
@@ -193,7 +189,7 @@ impl Telling {
 
     /// A call of the relay itself, if it is time for one.
     fn relay_call(&self) -> Option<BoxFuture<'_, Told>> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.relay_at.filter(|at| *at <= Instant::now())?;
         state.relay_at = None;
         let news = if state.is_registered { News::Lives } else { News::IsHere };
@@ -207,7 +203,7 @@ impl Telling {
     }
 
     fn next_word(&self, words: &UnderWay) -> Option<Word> {
-        let (mut state, now) = (self.state(), Instant::now());
+        let (mut state, now) = (self.state.lock(), Instant::now());
         KINDS.into_iter().find_map(|news| {
             state.may_tell_from(news, words).filter(|from| *from <= now)?;
             state.held.take(news, now)
@@ -233,7 +229,7 @@ impl Telling {
 
     /// When to look again, if nothing happens before.
     fn next_at(&self, words: &UnderWay) -> Instant {
-        let state = self.state();
+        let state = self.state.lock();
         let word_at = KINDS.into_iter().filter_map(|news| state.may_tell_from(news, words));
         let latest = Instant::now() + self.interval;
         word_at.chain(state.relay_at).fold(latest, Instant::min)
@@ -245,7 +241,7 @@ impl Telling {
     }
 
     fn relay_heard(&self, news: News, answer: Result<(), Status>) {
-        let (mut state, now) = (self.state(), Instant::now());
+        let (mut state, now) = (self.state.lock(), Instant::now());
         let wait = match answer {
             // An agent has found out meanwhile that the relay is forgotten.
             _ if news == News::Lives && !state.is_registered => Duration::ZERO,
@@ -284,7 +280,7 @@ impl Telling {
     }
 
     fn agent_heard(&self, word: &Word, answer: Result<(), Status>) {
-        let (mut state, now) = (self.state(), Instant::now());
+        let (mut state, now) = (self.state.lock(), Instant::now());
         let heard = heard_of(word.news, &answer);
         let counts = state.held.heard(word, heard, now);
         let Err(status) = answer else {

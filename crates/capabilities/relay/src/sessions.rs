@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use omnirelay_core::text::is_unseen;
@@ -19,6 +19,7 @@ use omnirelay_wire::pb::aeroarc::relay::v1::DroneStatus;
 use omnirelay_wire::raw::Raw;
 use omnirelay_wire::reasons;
 use omnirelay_wire::telemetry::Shape;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -147,7 +148,7 @@ impl Sessions {
             context: Mutex::default(),
             replaced: watch::Sender::new(false),
         });
-        let mut agents = self.lock();
+        let mut agents = self.agents.lock();
         if agents.len() >= self.settings.sessions_max && !agents.contains_key(&agent_id) {
             self.remove_ended(&mut agents);
             if agents.len() >= self.settings.sessions_max {
@@ -169,7 +170,7 @@ impl Sessions {
     /// # Errors
     /// `NOT_REGISTERED`.
     pub fn open(&self, agent_id: &str) -> Result<(Arc<Stream>, Orders), Fault> {
-        let mut agents = self.lock();
+        let mut agents = self.agents.lock();
         let live = agents.get_mut(agent_id).filter(|agent| self.is_live(agent));
         let Some((agent, session)) =
             live.and_then(|agent| agent.session.clone().map(|session| (agent, session)))
@@ -198,7 +199,7 @@ impl Sessions {
 
     /// Notes the end of a stream. That of an older one touches nothing of a newer one.
     pub fn close(&self, stream: &Stream, ending: Ending) {
-        let mut agents = self.lock();
+        let mut agents = self.agents.lock();
         let agent_id = &stream.session.agent_id;
         let Some(agent) = agents.get_mut(agent_id) else { return };
         agent.streams.retain(|other| other.number != stream.number);
@@ -227,7 +228,7 @@ impl Sessions {
 
     /// The session that an agent has, and the newest stream of it.
     pub fn current(&self, agent_id: &str) -> Option<(Arc<Session>, Option<Arc<Stream>>)> {
-        let agents = self.lock();
+        let agents = self.agents.lock();
         let agent = agents.get(agent_id).filter(|agent| self.is_live(agent))?;
         Some((agent.session.clone()?, agent.newest().cloned()))
     }
@@ -236,7 +237,7 @@ impl Sessions {
     pub fn list(&self, after: &str, limit: usize) -> Vec<DroneStatus> {
         // Others wait for the lock: what can be done without it is.
         let live: Vec<Seen> = {
-            let agents = self.lock();
+            let agents = self.agents.lock();
             let behind = agents.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
             let live = behind.map(|(_, agent)| agent).filter(|agent| self.is_live(agent));
             live.filter_map(Agent::seen).take(limit).collect()
@@ -246,13 +247,13 @@ impl Sessions {
 
     /// One session.
     pub fn status(&self, agent_id: &str) -> Option<DroneStatus> {
-        let seen = self.lock().get(agent_id).filter(|agent| self.is_live(agent))?.seen()?;
+        let seen = self.agents.lock().get(agent_id).filter(|agent| self.is_live(agent))?.seen()?;
         Some(seen.status(&self.settings.relay_id))
     }
 
     /// How many agents have a session, and how many streams are open.
     pub fn counts(&self) -> (usize, usize) {
-        let agents = self.lock();
+        let agents = self.agents.lock();
         let sessions = agents.values().filter(|agent| agent.session.is_some()).count();
         (sessions, agents.values().map(|agent| agent.streams.len()).sum())
     }
@@ -262,13 +263,13 @@ impl Sessions {
         let every = (self.settings.ttl / 4).min(SWEEP_EVERY_MAX);
         loop {
             tokio::time::sleep(every).await;
-            self.remove_ended(&mut self.lock());
+            self.remove_ended(&mut self.agents.lock());
         }
     }
 
     /// Takes back what was published: the relay stops.
     pub fn leave(&self) {
-        for session in self.lock().values().filter_map(|agent| agent.session.as_ref()) {
+        for session in self.agents.lock().values().filter_map(|agent| agent.session.as_ref()) {
             self.publications.remove(&drone_key(&session.agent_id), &self.value(session));
         }
     }
@@ -279,7 +280,7 @@ impl Sessions {
 
     /// The agents that have a session or a stream.
     pub fn agents(&self) -> HashSet<Arc<str>> {
-        self.lock().keys().cloned().collect()
+        self.agents.lock().keys().cloned().collect()
     }
 
     fn remove_ended(&self, agents: &mut BTreeMap<Arc<str>, Agent>) {
@@ -304,10 +305,6 @@ impl Sessions {
 
     fn value(&self, session: &Session) -> String {
         drone_value(&self.settings.relay_id, &session.id)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Agent>> {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -375,7 +372,7 @@ impl Session {
             is_context_id(&context.flight_id) && is_context_id(&context.intent_id)
         };
         if context.as_ref().is_none_or(is_short) {
-            *self.context.lock().unwrap_or_else(PoisonError::into_inner) = context;
+            *self.context.lock() = context;
         }
     }
 
@@ -384,7 +381,7 @@ impl Session {
         if !is_context_id(flight_id) || !is_context_id(intent_id) {
             return;
         }
-        let mut context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut context = self.context.lock();
         let same = context.as_ref().is_some_and(|known| {
             known.flight_id == flight_id
                 && known.intent_id == intent_id
@@ -398,7 +395,7 @@ impl Session {
 
     fn status(&self, relay_id: &str, streaming: bool, wire: &str) -> DroneStatus {
         let connected = self.connected_unix_ns.load(Ordering::Relaxed);
-        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
+        let context = self.context.lock().clone().unwrap_or_default();
         DroneStatus {
             drone_id: self.agent_id.to_string(),
             session_id: self.id.clone(),
@@ -455,7 +452,7 @@ impl Stream {
     }
 
     fn end(&self) {
-        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let end = self.end.lock().take();
         // It may be over already.
         let _ = end.map(|end| end.send(()));
     }

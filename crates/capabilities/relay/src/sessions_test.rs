@@ -200,6 +200,6 @@ async fn what_is_removed_is_reported_no_more() {
     // Whoever held it.
     reports.hold("a");
     tokio::time::advance(Duration::from_secs(45)).await;
-    sessions.remove_ended(&mut sessions.lock());
+    sessions.remove_ended(&mut sessions.agents.lock());
     assert_eq!((sessions.counts(), reports.health().agents), ((0, 0), 0));
 }

@@ -11,7 +11,7 @@ pub mod store;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow::{self, Continue};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,6 +36,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::RestorationValue;
 use omnirelay_wire::rpc::store_service;
+use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -173,7 +174,7 @@ impl RecordRestorer {
     /// Puts back what is due, and says when to look again.
     async fn put_when_due(&self, epoch: Epoch, some: &[&LostRecord], due: Instant) -> Instant {
         let (now, kind) = (Instant::now(), some.first().map(|of| of.id().kind.clone()));
-        let left_until = kind.as_ref().and_then(|kind| self.left_to_others().get(kind).copied());
+        let left_until = kind.as_ref().and_then(|kind| self.left_to_others.lock().get(kind).copied());
         let due = left_until.map_or(due, |until| until.max(due));
         if now < due {
             // Whoever comes first may end before it has done it.
@@ -184,7 +185,7 @@ impl RecordRestorer {
             Ok(Left::Unknown) => Instant::now() + LOOK_AGAIN,
             Ok(Left::ToOthers) => {
                 let until = Instant::now() + TAKE_OVER;
-                self.left_to_others().extend(kind.map(|kind| (kind, until)));
+                self.left_to_others.lock().extend(kind.map(|kind| (kind, until)));
                 until
             }
             Err(error) => {
@@ -192,10 +193,6 @@ impl RecordRestorer {
                 Instant::now() + AGAIN
             }
         }
-    }
-
-    fn left_to_others(&self) -> MutexGuard<'_, BTreeMap<Kind, Instant>> {
-        self.left_to_others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn heed_given_up(&self, epoch: Epoch) {

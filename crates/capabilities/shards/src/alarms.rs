@@ -1,7 +1,7 @@
 //! Tells the webhook what is wrong and stands in no record: each daemon what it sees itself.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::scope::GLOBAL_CONTROL;
@@ -9,6 +9,7 @@ use omnirelay_decisions::shards::alarms::{Alarm, Alarms, Sight};
 use omnirelay_gossip::Gossip;
 use omnirelay_leadership_records::ScopeFences;
 use omnirelay_registry::Registry;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -48,7 +49,7 @@ impl AlarmBell {
             sleep(LOOK_EVERY).await;
             for (namespace, alarm) in self.look(begun.elapsed(), &mut alarms) {
                 let fact = self.fact(&namespace, alarm);
-                let mut waiting = self.waiting();
+                let mut waiting = self.waiting.lock();
                 if waiting.len() < WAITING_MAX {
                     waiting.push_back(fact);
                     continue;
@@ -63,16 +64,12 @@ impl AlarmBell {
 
     async fn tell_for_ever(&self) {
         loop {
-            let next = self.waiting().pop_front();
+            let next = self.waiting.lock().pop_front();
             match next {
                 Some(fact) => drop(self.deliveries.deliver(&fact, || true).await),
                 None => sleep(TELL_EVERY).await,
             }
         }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Fact>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look(&self, now: Duration, alarms: &mut Alarms) -> Vec<(String, Alarm)> {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash as _, Hasher as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
@@ -20,6 +20,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{ReleasedShard, ShardValue};
 use omnirelay_wire::reasons;
 use omnirelay_wire::timestamp::millis;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 use xxhash_rust::xxh64::Xxh64;
@@ -131,7 +132,7 @@ impl Holdings {
         };
         let serving: BTreeSet<Held> = asked.serving.iter().map(served).collect();
         let now = Instant::now();
-        let mut book = self.lock();
+        let mut book = self.book.lock();
         book.forget(now);
         if taken == Taken::Over {
             // Its numbers are of the worker before it, which serves nothing any more.
@@ -180,7 +181,7 @@ impl Holdings {
     ) -> Result<pb::HoldShardsResponse, Fault> {
         self.workers.check_holder(principal, &Maps::of(self.registry.view()).ready(&asked.namespace)?)?;
         let now = Instant::now();
-        let mut book = self.lock();
+        let mut book = self.book.lock();
         let (mut answer, until) = self.answer(&book, asked, serving)?;
         if let Some(until) = until {
             let left = until.saturating_duration_since(now).as_millis();
@@ -200,13 +201,13 @@ impl Holdings {
             namespaces: view.changed(&NAMESPACE),
             shards: view.changed(&SHARD),
             through: view.confirmed_through(),
-            trouble: self.may_serve_until(&self.lock()).err(),
+            trouble: self.may_serve_until(&self.book.lock()).err(),
         }
     }
 
     /// Whether a worker would be told something else than it was last.
     pub fn has_news(&self, asked: &pb::HoldShardsRequest, serving: &BTreeSet<Held>) -> bool {
-        let book = self.lock();
+        let book = self.book.lock();
         let told = book.last.get(&key(asked)).and_then(|last| last.told);
         self.answer(&book, asked, serving).map_or(true, |(answer, _)| Some(digest(&answer)) != told)
     }
@@ -249,7 +250,7 @@ impl Holdings {
 
     /// Rises when a worker serves something no more.
     pub fn drops(&self) -> u64 {
-        self.lock().drops
+        self.book.lock().drops
     }
 
     /// Until when this node may have anything served.
@@ -318,7 +319,7 @@ impl Holdings {
     /// on.
     pub fn to_give_up(&self) -> (Vec<ReleasedShard>, Option<Instant>) {
         let now = Instant::now();
-        let mut book = self.lock();
+        let mut book = self.book.lock();
         let owned = self.owned();
         book.forget(now);
         let (mut given_up, mut current, mut again) = (Vec::new(), BTreeSet::new(), None::<Instant>);
@@ -347,7 +348,7 @@ impl Holdings {
     /// Lets nobody serve anything from now on, and returns once nobody does.
     pub async fn close(&self) {
         let last = {
-            let mut book = self.lock();
+            let mut book = self.book.lock();
             book.closed = true;
             let (now, owned) = (Instant::now(), self.owned());
             // Workers of the process before this one may not have asked yet.
@@ -371,10 +372,6 @@ impl Holdings {
             |record: &&Arc<ViewRecord>| record.value::<ShardValue>().is_some_and(|value| value.owner == me);
         let own = |records: &[Arc<ViewRecord>]| records.iter().filter(is_own).cloned().collect();
         self.owned.of(self.registry.view(), &SHARD, own)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the workers of this node have to do: they report it, and the node says it to others when it has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
@@ -16,6 +16,7 @@ use omnirelay_store::{CommitError, GroupRef, RecordId, Write};
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceLoad, ShardLoadValue};
+use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::time::{Instant, sleep};
 use tonic::Response;
@@ -67,7 +68,7 @@ impl Loads {
         check(&load).map_err(Fault::invalid)?;
         self.workers.take(principal, &asked.namespace, &asked.worker_id)?;
         let key = (asked.namespace.clone(), asked.worker_id.clone());
-        let mut reports = self.lock();
+        let mut reports = self.reports.lock();
         forget(&mut reports);
         reports.insert(key, Report { load, until: Instant::now() + REPORT_LASTS });
         drop(reports);
@@ -110,7 +111,7 @@ impl Loads {
     fn now(&self, before: &[NamespaceLoad]) -> Vec<NamespaceLoad> {
         let view = self.registry.view();
         let maps = Maps::of(view);
-        let mut reports = self.lock();
+        let mut reports = self.reports.lock();
         forget(&mut reports);
         let names: BTreeSet<&String> = reports.keys().map(|(namespace, _)| namespace).collect();
         let of = |name: &String| {
@@ -141,10 +142,6 @@ impl Loads {
         let value = ShardLoadValue { namespaces, unknown_fields: Default::default() }.encode_to_vec().into();
         let write = Write::Put { id, value, group: Some(session.clone()) };
         self.registry.attempt(&act, Plan::read_in(epoch).write([write])).await.map(drop)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Report>> {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mounts shards: has them owned as the rules say where this node leads, gives up what it is to, and serves what is known of all.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use omnirelay_gossip::Gossip;
 use omnirelay_identity::signed_posts::SignedPosts;
@@ -11,6 +11,7 @@ use omnirelay_settings::WebhookConfig;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::namespace_control_service_server::NamespaceControlServiceServer;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::rebalance_control_service_server::RebalanceControlServiceServer;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::shard_control_service_server::ShardControlServiceServer;
+use parking_lot::Mutex;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::alarms::AlarmBell;

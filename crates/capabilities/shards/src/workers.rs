@@ -1,6 +1,6 @@
 //! Who may hold shards at this daemon and report for its node, and whose the ids of workers are.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::{is_unseen, shown};
@@ -10,6 +10,7 @@ use omnirelay_decisions::shards::worker_ids::{NotTaken, Taken, WorkerIds};
 use omnirelay_registry::Registry;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::known::{Map, Maps};
@@ -34,7 +35,7 @@ impl WorkerRights {
     pub fn take(&self, principal: &Arc<str>, namespace: &str, worker: &str) -> Result<Taken, Fault> {
         check_worker(worker)?;
         self.check_holder(principal, &Maps::of(self.registry.view()).ready(namespace)?)?;
-        let taken = self.ids().take(namespace, worker, principal, self.now());
+        let taken = self.ids.lock().take(namespace, worker, principal, self.now());
         taken.map_err(|why| not_taken(why, worker))
     }
 
@@ -50,15 +51,11 @@ impl WorkerRights {
 
     /// Notes that a worker has left: its id is of whoever takes it next.
     pub fn leave(&self, namespace: &str, worker: &str) {
-        self.ids().leave(namespace, worker, self.now());
+        self.ids.lock().leave(namespace, worker, self.now());
     }
 
     fn now(&self) -> Millis {
         Millis(whole_ms(self.begun.elapsed()))
-    }
-
-    fn ids(&self) -> MutexGuard<'_, WorkerIds> {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

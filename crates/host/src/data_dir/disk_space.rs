@@ -1,9 +1,9 @@
 //! How much room is left on the disk of a data directory.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
 /// How often it is looked. A disk fills in seconds, and a look is one call of the system.
@@ -33,7 +33,7 @@ impl DiskSpace {
 
     /// How many bytes are free, as it was looked last.
     pub fn free(&self) -> Option<u64> {
-        *self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.free.lock()
     }
 
     /// What is wrong with it; `None`: there is room.
@@ -54,7 +54,7 @@ impl DiskSpace {
             let path = self.path.clone();
             // A file system may be far away, and not answer.
             let looked = tokio::task::spawn_blocking(move || bytes_free(&path)).await;
-            *self.free.lock().unwrap_or_else(PoisonError::into_inner) = looked.ok().flatten();
+            *self.free.lock() = looked.ok().flatten();
             let trouble = self.trouble();
             match (is_short, &trouble) {
                 (false, Some(why)) => warn!(why, "the disk of the data directory is nearly full"),
@@ -84,7 +84,7 @@ mod tests {
         for (free, is_trouble) in
             [(None, false), (Some(BYTES_MIN), false), (Some(BYTES_MIN - 1), true), (Some(0), true)]
         {
-            *disk.free.lock().unwrap() = free;
+            *disk.free.lock() = free;
             assert_eq!(disk.trouble().is_some(), is_trouble, "{free:?}");
         }
         assert!(disk.trouble().unwrap().contains("0 MiB are free where /data is"));

@@ -1,6 +1,7 @@
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tracing::{info, warn};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -13,7 +14,7 @@ struct Sink(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -30,7 +31,7 @@ fn logged(format: LogFormat, colour: bool, write: impl FnOnce()) -> String {
     let guard = captured(tracing_subscriber::registry().with(layer));
     write();
     drop(guard);
-    let bytes = sink.0.lock().unwrap().clone();
+    let bytes = sink.0.lock().clone();
     String::from_utf8(bytes).unwrap()
 }
 

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::mem::{Discriminant, discriminant};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Lets so many lines of one sort through at once, and after that one in each interval.
@@ -43,14 +43,14 @@ impl LogLimiter {
 
     /// Whether all turns are there again, and nothing was left out.
     fn is_rested(&self) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock();
         state.left_out == 0 && state.rested_at.is_none_or(|at| at <= Instant::now())
     }
 
     /// A turn, if one is left; else the line is counted and not written.
     pub fn turn(&self) -> Option<Turn> {
         let now = Instant::now();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let rested_at = state.rested_at.filter(|at| *at > now).unwrap_or(now) + self.every;
         if rested_at > now + self.every.saturating_mul(self.at_once) {
             state.left_out = state.left_out.saturating_add(1);
@@ -88,7 +88,7 @@ impl<K: Hash + Eq + Clone> KeyedLogLimiter<K> {
     /// many there were of others with the next of anybody.
     pub fn turn(&self, key: &K) -> Option<Turn> {
         let own = {
-            let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut of = self.of.lock();
             if of.len() >= KEYS_MAX && !of.contains_key(key) {
                 of.retain(|_, limiter| !limiter.is_rested());
             }
@@ -119,7 +119,7 @@ impl<E> FaultLimiter<E> {
     /// Whether this one is to be told: none of its sort was, or the last is long ago.
     pub fn is_due(&self, fault: &E) -> bool {
         let sort = discriminant(fault);
-        let mut sorts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sorts = self.0.lock();
         if let Some((_, limiter)) = sorts.iter().find(|(of, _)| *of == sort) {
             return limiter.turn().is_some();
         }
@@ -172,7 +172,7 @@ mod tests {
         // A name for each line.
         let all: usize = (0..10_000).map(|number| lines(&format!("n{number}"), 1)).sum();
         assert_eq!(all, 4);
-        assert!(limiter.of.lock().unwrap().len() <= KEYS_MAX);
+        assert!(limiter.of.lock().len() <= KEYS_MAX);
         tokio::time::advance(Duration::from_secs(1)).await;
         let left_out = limiter.turn(&"another".to_owned()).unwrap().left_out;
         assert!(left_out.is_some_and(|count| count > 9000), "{left_out:?}");

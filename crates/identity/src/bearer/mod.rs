@@ -10,7 +10,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use omnirelay_core::text::{chain, shown};
@@ -20,6 +20,7 @@ use omnirelay_pki::jwt::{Jwt, JwtError, is_jwt};
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
+use parking_lot::Mutex;
 
 use self::mesh::Issued;
 use self::oidc::Oidc;
@@ -201,8 +202,8 @@ impl Bearers {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Fingerprint, Arc<Bearer>>> {
-        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<Fingerprint, Arc<Bearer>>> {
+        self.judged.lock()
     }
 }
 

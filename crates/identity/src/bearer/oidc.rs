@@ -9,8 +9,8 @@ mod source;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -22,6 +22,7 @@ use omnirelay_pki::jwt::keys::{KeySet, VerifyingKey};
 use omnirelay_pki::jwt::{Algorithm, Jwt, JwtError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
+use parking_lot::Mutex;
 use reqwest::Url;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -230,7 +231,7 @@ impl Oidc {
             return None;
         }
         let (now, over) = (Instant::now(), *self.readings.borrow());
-        let mut last = self.asked_last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.asked_last.lock();
         let under_way = last.filter(|(at, answer)| over < *answer && now - *at < WAIT);
         let answer = match under_way {
             Some((_, answer)) => answer,

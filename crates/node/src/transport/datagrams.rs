@@ -1,10 +1,11 @@
 //! Datagrams among nodes, over whichever connection there is: one that this node has opened, or one that the other has.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use omnirelay_transport::datagrams::{self, Unsent};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Transport;
 
@@ -32,7 +33,7 @@ impl Datagrams {
     }
 
     fn accepted(&self) -> MutexGuard<'_, HashMap<String, Vec<quinn::Connection>>> {
-        self.0.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.accepted.lock()
     }
 
     /// The newest connection of a node that is open.

@@ -9,7 +9,7 @@ mod tls;
 mod udp;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use omnirelay_transport::carrier::{Protocol, Target};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Carriers, Observer, Peer, Used, Way};
 use omnirelay_transport::tcp::Tcp;
+use parking_lot::{Mutex, MutexGuard};
 use rustls::pki_types::ServerName;
 use tokio::sync::watch;
 
@@ -247,11 +248,11 @@ impl Transport {
     }
 
     fn peers(&self) -> MutexGuard<'_, HashMap<String, Arc<Peer>>> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.peers.lock()
     }
 
     fn rtts(&self) -> MutexGuard<'_, HashMap<String, (Duration, Instant)>> {
-        self.rtts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rtts.lock()
     }
 
     /// By what a node is called now; `None`: it was not called yet.

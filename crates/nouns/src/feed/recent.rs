@@ -1,13 +1,14 @@
 //! The newest events of a noun, so that a change is encoded once for all who watch it through the same filter.
 
 use std::mem::{Discriminant, discriminant};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_registry::watch::{Step, WatchEvent};
 use omnirelay_wire::encoded::Encoded;
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::time::Instant;
 
@@ -79,7 +80,7 @@ impl<E: Message + Default> Recent<E> {
         let slot = (id.cursor.revision.0 + place as u64 + id.part as u64) % SLOTS;
         let Some(slot) = self.slots.get(slot as usize) else { return make() };
         // Held while it is made: whoever wants the same event would only do the same work beside it.
-        let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = slot.lock();
         let is_it = |kept: &&Kept<E>| kept.id == id && kept.made.elapsed() < AGE_MAX;
         if let Some(kept) = kept.as_ref().filter(is_it) {
             return Some(kept.event.clone());

@@ -1,9 +1,10 @@
 //! What a decision reads.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use omnirelay_store::{CommitError, Epoch, RecordId, Version};
+use parking_lot::Mutex;
 
 use super::Plan;
 use crate::view::{View, ViewRecord};
@@ -44,14 +45,14 @@ impl<'a> Reader<'a> {
             let version = self.view.version_of(record.as_deref(), id);
             (record, version)
         };
-        self.lock().seen.entry(id.clone()).or_insert_with(read).0.clone()
+        self.readings.lock().seen.entry(id.clone()).or_insert_with(read).0.clone()
     }
 
     /// Whether there is a record; the commit does not insist on it.
     pub fn knows(&self, id: &RecordId) -> bool {
         let known = self.view.get(id).is_some();
         if !known {
-            self.lock().missed.push(id.clone());
+            self.readings.lock().missed.push(id.clone());
         }
         known
     }
@@ -68,18 +69,14 @@ impl<'a> Reader<'a> {
 
     /// Which of those that were not there are about to be there again.
     pub(crate) fn awaited(&self) -> Vec<RecordId> {
-        let Readings { seen, missed } = &*self.lock();
+        let Readings { seen, missed } = &*self.readings.lock();
         let absent = seen.iter().filter(|(_, (record, _))| record.is_none()).map(|(id, _)| id);
         absent.chain(missed.iter()).filter(|id| self.view.awaits(id)).cloned().collect()
     }
 
     /// A plan that rests on all that was read.
     pub fn plan(self) -> Plan {
-        let Readings { seen, .. } = self.readings.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Readings { seen, .. } = self.readings.into_inner();
         Plan::read_in(self.epoch).expect(seen.into_iter().map(|(id, (_, version))| (id, version)))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Readings> {
-        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -125,7 +125,7 @@ impl Losses {
     /// What is to be restored: what is lost whole, older copies that are merged, and older copies of what is this node's own.
     pub fn lost(&self, view: &View) -> LostRecords {
         self.settle(view);
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let of_kind = |restored: &RestoredKind| -> Vec<LostRecord> {
             let held = inner.held.iter().filter(|(id, _)| id.kind == restored.kind);
             let each = held.filter_map(|(id, held)| {
@@ -157,14 +157,14 @@ impl Losses {
 
     /// How far this daemon has followed the registry until the epoch began; `None`: it was not there then.
     pub fn followed(&self, epoch: Epoch) -> Option<FollowedSpan> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let (_, until, met) = inner.followed.filter(|(of, ..)| *of == epoch)?;
         Some(FollowedSpan { until, began: inner.began, met })
     }
 
     /// Notes where the view begins, which has followed nothing before.
     pub(crate) fn note_began(&self, began: Revision) {
-        self.lock().began = began;
+        self.inner.lock().began = began;
     }
 
     /// Whether a record is to be put back, and is not there yet.
@@ -172,7 +172,7 @@ impl Losses {
         if !self.restored_of(&id.kind).is_some_and(RestoredKind::is_put_back) {
             return false;
         }
-        let is_held = self.lock().held.get(id).is_some_and(|held| held.found.is_none());
+        let is_held = self.inner.lock().held.get(id).is_some_and(|held| held.found.is_none());
         is_held && view.get(id).is_none()
     }
 
@@ -186,7 +186,7 @@ impl Losses {
     /// Forgets what is to be put back, as an operator wants no more of it; how many that were.
     pub fn give_up(&self, view: &View) -> usize {
         let lost = self.lost(view);
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         lost.records().filter(|of| inner.held.remove(of.id()).is_some()).count()
     }
 
@@ -241,7 +241,7 @@ impl Losses {
     /// What parts that are missing are part of, as far as it is there.
     pub(super) fn wholes(&self, view: &View) -> BTreeMap<RecordId, Arc<ViewRecord>> {
         let wholes: BTreeSet<RecordId> = {
-            let inner = self.lock();
+            let inner = self.inner.lock();
             inner.held.values().filter_map(|held| self.whole_of(&held.record.record)).collect()
         };
         wholes.into_iter().filter_map(|id| Some((id.clone(), view.get(&id)?))).collect()

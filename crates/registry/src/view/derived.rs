@@ -1,8 +1,9 @@
 //! What is made of all records of a kind, and kept until any of them is changed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use omnirelay_store::Kind;
+use parking_lot::Mutex;
 
 use super::{View, ViewRecord};
 use crate::cursor::Cursor;
@@ -20,7 +21,7 @@ impl<T> Default for Derived<T> {
 impl<T> Derived<T> {
     /// What `make` makes of the records as they are now.
     pub fn of(&self, view: &View, kind: &Kind, make: impl FnOnce(&[Arc<ViewRecord>]) -> T) -> Arc<T> {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.0.lock();
         let changed = view.changed(kind);
         if let Some((_, made)) = made.as_ref().filter(|(at, _)| *at == changed) {
             return made.clone();

@@ -4,7 +4,8 @@
 //! A lock whose holder panicked is as good as any: every change is made whole or not at all.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What a thread has locked; as much as nothing without debug assertions.
 #[cfg(not(debug_assertions))]
@@ -54,12 +55,12 @@ pub(super) type ReadGuard<'a, T> = Guard<RwLockReadGuard<'a, T>>;
 
 pub(super) fn read<T>(lock: &RwLock<T>) -> ReadGuard<'_, T> {
     let _held = Held::enter(lock);
-    Guard { guard: lock.read().unwrap_or_else(PoisonError::into_inner), _held }
+    Guard { guard: lock.read(), _held }
 }
 
 pub(super) fn write<T>(lock: &RwLock<T>) -> Guard<RwLockWriteGuard<'_, T>> {
     let _held = Held::enter(lock);
-    Guard { guard: lock.write().unwrap_or_else(PoisonError::into_inner), _held }
+    Guard { guard: lock.write(), _held }
 }
 
 impl<G: Deref> Deref for Guard<G> {

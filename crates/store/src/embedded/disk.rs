@@ -6,10 +6,11 @@ use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs4::fs_std::FileExt;
+use parking_lot::Mutex;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
@@ -239,7 +240,7 @@ impl Watched {
 
     fn note<R>(&self, what: &str, result: io::Result<R>) -> io::Result<R> {
         if let Err(error) = &result {
-            let mut failure = self.seen.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failure = self.seen.failure.lock();
             failure.get_or_insert_with(|| (error.kind(), format!("{what} failed: {error}")));
         }
         result
@@ -258,12 +259,12 @@ impl Seen {
 
     /// The first failure since this was asked last.
     pub fn take_failure(&self) -> Option<(io::ErrorKind, String)> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.failure.lock().take()
     }
 
     /// Whether there was a failure since it was taken last.
     pub fn has_failed(&self) -> bool {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.failure.lock().is_some()
     }
 
     /// Writes again what no sync has confirmed, and syncs it.
@@ -271,7 +272,7 @@ impl Seen {
     /// After a sync that failed, an operating system may show what was written and never write it
     /// out: then only what is written once more can be relied on, or is found to be missing.
     fn confirm(&self, backend: &dyn StorageBackend) -> io::Result<()> {
-        let mut unsynced = self.unsynced();
+        let mut unsynced = self.unsynced.lock();
         if unsynced.is_empty() {
             return Ok(());
         }
@@ -285,10 +286,6 @@ impl Seen {
         backend.sync_data()?;
         unsynced.clear();
         Ok(())
-    }
-
-    fn unsynced(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
-        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -307,7 +304,7 @@ impl StorageBackend for Watched {
 
     fn sync_data(&self) -> io::Result<()> {
         self.seen.count_sync();
-        let mut unsynced = self.seen.unsynced();
+        let mut unsynced = self.seen.unsynced.lock();
         self.note("syncing", self.medium.backend.sync_data())?;
         unsynced.clear();
         Ok(())
@@ -315,7 +312,7 @@ impl StorageBackend for Watched {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.note("writing", self.medium.backend.write(offset, data))?;
-        let mut unsynced = self.seen.unsynced();
+        let mut unsynced = self.seen.unsynced.lock();
         let length = unsynced.entry(offset).or_default();
         *length = data.len().max(*length);
         Ok(())

@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use omnirelay_core::time::Millis;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::super::rules::{self, GroupState, GroupTable, GroupTableMut, Groups, Keep, State, Step};
 use super::super::{Beat, GroupId, Pulse, StoreError};
@@ -38,7 +38,7 @@ struct Renewing<'a> {
 
 /// Nothing of ours panics while it holds the lock: that it is poisoned says nothing.
 pub(super) fn lock(lives: &Mutex<Lives>) -> MutexGuard<'_, Lives> {
-    lives.lock().unwrap_or_else(PoisonError::into_inner)
+    lives.lock()
 }
 
 impl Lives {

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use redb::StorageBackend;
 
 use super::super::rules::{self, Inventory};
@@ -200,10 +201,6 @@ impl ScratchFile {
         Ok(Self { file, written: Mutex::new(Written { pages: BTreeMap::new(), length, of_file: length }) })
     }
 
-    fn written(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A page as the file has it.
     fn page(&self, number: u64, of_file: u64) -> io::Result<Box<[u8; PAGE]>> {
         let mut page = Box::new([0; PAGE]);
@@ -231,11 +228,11 @@ fn pages(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize,
 
 impl StorageBackend for ScratchFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.written().length)
+        Ok(self.written.lock().length)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let written = self.written();
+        let written = self.written.lock();
         if offset + out.len() as u64 > written.length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -250,7 +247,7 @@ impl StorageBackend for ScratchFile {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        let mut written = self.written();
+        let mut written = self.written.lock();
         written.length = length;
         written.of_file = written.of_file.min(length);
         written.pages.retain(|number, _| number * (PAGE as u64) < length);
@@ -262,7 +259,7 @@ impl StorageBackend for ScratchFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut written = self.written();
+        let mut written = self.written.lock();
         for (number, within, done, count) in pages(offset, data.len()) {
             let mut page = match written.pages.remove(&number) {
                 Some(page) => page,

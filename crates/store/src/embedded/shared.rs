@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
-};
 
 use omnirelay_core::time::{Millis, whole_ms};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use redb::Database;
 use tokio::sync::watch;
 use tracing::info;
@@ -151,11 +150,11 @@ impl Shared {
     /// Nothing of ours panics while it holds a lock, and what redb may have left is found out
     /// when it is used: a poisoned lock says nothing.
     pub fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner)
+        self.database.read()
     }
 
     pub fn shown(&self) -> RwLockReadGuard<'_, Shown> {
-        self.shown.read().unwrap_or_else(PoisonError::into_inner)
+        self.shown.read()
     }
 
     pub fn lives(&self) -> MutexGuard<'_, Lives> {
@@ -188,13 +187,9 @@ impl Shared {
             return None;
         }
         for _ in 0..PULSE_TRIES {
-            let mut lives = match self.lives.try_lock() {
-                Ok(lives) => lives,
-                Err(TryLockError::Poisoned(lives)) => lives.into_inner(),
-                Err(TryLockError::WouldBlock) => {
-                    std::thread::yield_now();
-                    continue;
-                }
+            let Some(mut lives) = self.lives.try_lock() else {
+                std::thread::yield_now();
+                continue;
             };
             let now = self.clock.now();
             return lives.pulse(pulse, now);
@@ -216,7 +211,7 @@ impl Shared {
     }
 
     fn replace_database(&self, database: Option<Database>) -> Option<Database> {
-        std::mem::replace(&mut *self.database.write().unwrap_or_else(PoisonError::into_inner), database)
+        std::mem::replace(&mut *self.database.write(), database)
     }
 
     /// Reads what is committed. Nothing is committed meanwhile.
@@ -238,7 +233,7 @@ impl Shared {
     /// Shows what a durable batch has changed, and wakes those who wait for the log.
     pub fn show(&self, written: &Written, changed: Changed) {
         self.counted.commits.fetch_add(changed.entries.len() as u64, Ordering::Relaxed);
-        let mut shown = self.shown_mut();
+        let mut shown = self.shown.write();
         shown.batch = written.batch;
         shown.active.absorb(changed.rows);
         self.lives().show(written.state, changed.groups);
@@ -251,7 +246,7 @@ impl Shared {
     pub fn show_opened(&self, database: Database, held: Held) {
         let Held { base, written, groups, renewals, frozen, active } = held;
         self.use_database(Some(database));
-        let mut shown = self.shown_mut();
+        let mut shown = self.shown.write();
         *self.lives() = Lives::new(written.state, groups, renewals);
         *shown = Shown {
             batch: written.batch,
@@ -266,7 +261,7 @@ impl Shared {
 
     /// Closes the file. What is in the log stays known to nobody until both are opened again.
     pub fn shut(&self) {
-        let mut shown = self.shown_mut();
+        let mut shown = self.shown.write();
         self.lives().shut();
         (shown.base, shown.frozen, shown.active) = (None, None, Overlay::default());
         drop(shown);
@@ -275,7 +270,7 @@ impl Shared {
 
     /// What is to be written to the file, when the segment that is appended to is full: all that it holds.
     pub fn freeze(&self) -> Arc<Overlay> {
-        let mut shown = self.shown_mut();
+        let mut shown = self.shown.write();
         let frozen = Arc::new(std::mem::take(&mut shown.active));
         shown.frozen = Some(Arc::clone(&frozen));
         frozen
@@ -292,7 +287,7 @@ impl Shared {
         let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
         base::checkpoint(database, &[frozen], None)?;
         let base = Base::of(database)?;
-        let mut shown = self.shown_mut();
+        let mut shown = self.shown.write();
         let before = (shown.base.replace(base), shown.frozen.take());
         drop(shown);
         drop(before);
@@ -301,7 +296,7 @@ impl Shared {
 
     /// Closes the file for good, and says whether all checksums in it are right.
     pub fn verify_file(&self) -> bool {
-        self.shown_mut().base = None;
+        self.shown.write().base = None;
         let database = self.replace_database(None);
         let verified = catch_unwind(AssertUnwindSafe(|| {
             database.is_some_and(|mut it| it.check_integrity().unwrap_or(false))
@@ -332,10 +327,6 @@ impl Shared {
             Behind::Nothing | Behind::Compacted => Vec::new(),
         };
         Some((behind, log_page(&state, behind, entries)))
-    }
-
-    fn shown_mut(&self) -> RwLockWriteGuard<'_, Shown> {
-        self.shown.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_failure(&self, what: &str) -> Failure {

@@ -2,10 +2,11 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
+use parking_lot::{Mutex, MutexGuard};
 use redb::{AccessGuard, Range, ReadableTable, StorageError};
 
 use super::super::rules::{

@@ -3,11 +3,12 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use omnirelay_core::backoff::Backoff;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
@@ -466,11 +467,7 @@ impl Desk {
         if self.queued.load(Ordering::SeqCst) > 0 {
             return Err(job);
         }
-        let mut writer = match self.writer.try_lock() {
-            Ok(writer) => writer,
-            Err(TryLockError::Poisoned(writer)) => writer.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(job),
-        };
+        let Some(mut writer) = self.writer.try_lock() else { return Err(job) };
         if !writer.is_quick() {
             return Err(job);
         }
@@ -490,15 +487,10 @@ impl Desk {
         while queue.blocking_recv_many(&mut jobs, BATCH_MAX) > 0 {
             gather(&mut queue, &mut jobs, before);
             before = jobs.len();
-            self.lock().carry_out_all(jobs.drain(..).collect());
+            self.writer.lock().carry_out_all(jobs.drain(..).collect());
             self.queued.fetch_sub(before, Ordering::SeqCst);
         }
-        self.lock().close();
-    }
-
-    /// Nothing of ours panics while it holds this lock.
-    fn lock(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writer.lock().close();
     }
 }
 

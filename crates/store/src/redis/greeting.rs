@@ -1,11 +1,12 @@
 //! What every new connection does first: it finds out which life of the registry it has reached.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_core::time::whole_ms;
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use tracing::{info, warn};
 
@@ -55,11 +56,11 @@ impl Seen {
 
     /// What the server holds that this version must not touch, if it does.
     pub fn refusal(&self) -> Option<String> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refusal.lock().clone()
     }
 
     fn refuse(&self, why: Option<String>) {
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        *self.refusal.lock() = why;
     }
 }
 

@@ -2,7 +2,7 @@
 //! an answer (STOP_SENDING, RFC 9000), and panics where one is stopped that is being read.
 
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
@@ -12,6 +12,7 @@ use h3::quic::{
     self, BidiStream, ConnectionErrorIncoming, OpenStreams, RecvStream, SendStream, StreamErrorIncoming,
     StreamId, WriteBuf,
 };
+use parking_lot::Mutex;
 use quinn::{ConnectionError, ReadError, VarInt, WriteError};
 
 use super::frames::{ExcessiveLoad, Frames, Undecoded};
@@ -34,13 +35,13 @@ struct Unread(Arc<Mutex<Vec<quinn::RecvStream>>>);
 
 impl Unread {
     fn add(&self, stream: quinn::RecvStream, cx: &mut Context<'_>) {
-        self.lock().push(stream);
+        self.0.lock().push(stream);
         self.poll(cx);
     }
 
     /// Drops what has come by now; has `cx` woken by what comes next.
     fn poll(&self, cx: &mut Context<'_>) {
-        self.lock().retain_mut(|stream| {
+        self.0.lock().retain_mut(|stream| {
             loop {
                 match pin!(stream.read_chunk(usize::MAX, false)).poll(cx) {
                     Poll::Ready(Ok(Some(_))) => {}
@@ -50,10 +51,6 @@ impl Unread {
             }
         });
     }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<quinn::RecvStream>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Whether the client stops the answer on the stream that was accepted last, and with what code.
@@ -61,14 +58,10 @@ impl Unread {
 pub struct Stops(Arc<Mutex<Option<BoxFuture<'static, VarInt>>>>);
 
 impl Stops {
-    fn lock(&self) -> MutexGuard<'_, Option<BoxFuture<'static, VarInt>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// For the first who asks after a stream was accepted. Never ready where the client stops nothing: it has got its answer, or
     /// the connection is lost, which ends all calls anyhow.
     pub fn take(&self) -> BoxFuture<'static, VarInt> {
-        self.lock().take().unwrap_or_else(|| Box::pin(std::future::pending()))
+        self.0.lock().take().unwrap_or_else(|| Box::pin(std::future::pending()))
     }
 }
 
@@ -130,7 +123,7 @@ impl quic::Connection<Bytes> for Streams {
             .poll(cx, &self.opening.connection, |connection| async move { connection.accept_bi().await });
         let (sending, receiving) = ready!(accepted).map_err(lost)?;
         let stopped = sending.stopped();
-        *self.stops.lock() = Some(Box::pin(async move {
+        *self.stops.0.lock() = Some(Box::pin(async move {
             match stopped.await {
                 Ok(Some(code)) => code,
                 Ok(None) | Err(_) => std::future::pending().await,

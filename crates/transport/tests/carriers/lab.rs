@@ -1,8 +1,8 @@
 //! A server that speaks HTTP/3 and HTTP/2 at one port, and a client for it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use omnirelay_transport::peer::{Carriers, Observer, Peer};
 use omnirelay_transport::quic::{self, Quic};
 use omnirelay_transport::tcp::Tcp;
 use omnirelay_transport::{Body, BoxError, datagrams, h3};
+use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -117,26 +118,26 @@ pub struct Tells(Arc<Told>);
 
 impl Observer for Tells {
     fn downgraded(&self, why: Downgrade) {
-        self.0.0.lock().unwrap().push(format!("downgraded: {}", why.word()));
+        self.0.0.lock().push(format!("downgraded: {}", why.word()));
     }
 
     fn connected(&self, protocol: Protocol) {
-        self.0.0.lock().unwrap().push(protocol.word().to_owned());
+        self.0.0.lock().push(protocol.word().to_owned());
     }
 
     fn heard(&self, datagram: Bytes) {
-        self.0.1.lock().unwrap().push(datagram);
+        self.0.1.lock().push(datagram);
     }
 }
 
 impl Told {
     pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.0.lock())
     }
 
     /// The datagrams that have come since.
     pub fn datagrams(&self) -> Vec<Bytes> {
-        std::mem::take(&mut self.1.lock().unwrap())
+        std::mem::take(&mut self.1.lock())
     }
 }
 

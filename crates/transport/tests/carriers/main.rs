@@ -343,7 +343,7 @@ async fn calls_outlive_a_thousand_rotations_of_either_carrier() {
             });
         }
         let end = Instant::now() + Duration::from_secs(120);
-        while told.0.lock().unwrap().len() < 1000 {
+        while told.0.lock().len() < 1000 {
             assert!(Instant::now() < end, "{} connections", told.take().len());
             server.tls.ended.send_replace(Some(End::Retire("renewed")));
             tokio::time::sleep(Duration::from_millis(2)).await;

@@ -79,7 +79,7 @@ fn a_node_that_cannot_come_back_stays_killed() {
     let taken = TcpListener::bind(control).unwrap();
     let end = resume(&fleet, "n0").unwrap();
     assert!(end.unwrap_err().contains("cannot listen"));
-    let thread = lock(&fleet.members[0].life).thread.take().unwrap();
+    let thread = fleet.members[0].life.lock().thread.take().unwrap();
     thread.join().unwrap();
     assert_eq!(states(&fleet), [State::Killed, State::Running]);
     assert!(matches!(fleet.decree("n0", Fate::Pause, false), Some(Decree::Unchanged)));

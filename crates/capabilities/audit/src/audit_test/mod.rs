@@ -5,7 +5,7 @@ mod sealing;
 mod tampering;
 mod trail;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use omnirelay_store::*;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as mesh;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
+use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -68,7 +69,7 @@ struct Warped {
 impl Warped {
     /// The store as it is.
     fn inner(&self) -> Arc<MemoryStore> {
-        self.inner.lock().unwrap().clone()
+        self.inner.lock().clone()
     }
 }
 
@@ -76,7 +77,7 @@ impl Warped {
 impl Script for Warped {
     async fn pass(&self, call: Call) -> Answered {
         if let Call::Commit(commit) = &call {
-            let fate = self.refuse.lock().unwrap().as_mut().and_then(|refuse| refuse(commit));
+            let fate = self.refuse.lock().as_mut().and_then(|refuse| refuse(commit));
             match fate {
                 None => {}
                 Some(Fate::Lost) => return Err(StoreError::Unavailable("lost".into()).into()),
@@ -90,7 +91,7 @@ impl Script for Warped {
             }
         }
         let mut answer = call.on(&*self.inner()).await?;
-        if let (Answer::Page(page), Some(warp)) = (&mut answer, self.warp.lock().unwrap().as_ref()) {
+        if let (Answer::Page(page), Some(warp)) = (&mut answer, self.warp.lock().as_ref()) {
             warp(&mut page.records);
         }
         Ok(answer)
@@ -141,14 +142,14 @@ impl Place {
         std::fs::remove_dir_all(self.directory.path().join("audit").join(&old.node_id)).unwrap();
         let new = self.files(&old.node_id).key(&old.node_id).unwrap().chain().clone();
         if vouches {
-            self.vouched.lock().unwrap().extend([old, new]);
+            self.vouched.lock().extend([old, new]);
         }
     }
 
     /// Puts an empty store in the place of the one there is, as a flush does.
     fn flush(&self) {
         let begun = Instant::now() - Duration::from_secs(3600);
-        *self.store.inner.lock().unwrap() = Arc::new(MemoryStore::new(PausedClock(begun)));
+        *self.store.inner.lock() = Arc::new(MemoryStore::new(PausedClock(begun)));
     }
 
     fn files(&self, node_id: &str) -> AuditFiles {
@@ -175,7 +176,7 @@ impl Place {
         let chain = key.chain().clone();
         let vouched = self.vouched.clone();
         let heads = Heads::new(files.heads().unwrap()).believing(Box::new(move |node| {
-            let vouched = vouched.lock().unwrap();
+            let vouched = vouched.lock();
             vouched
                 .iter()
                 .filter(|chain| chain.node_id == node)
@@ -223,11 +224,11 @@ impl Place {
     }
 
     fn warp(&self, warp: impl Fn(&mut Vec<Record>) + Send + 'static) {
-        *self.store.warp.lock().unwrap() = Some(Box::new(warp));
+        *self.store.warp.lock() = Some(Box::new(warp));
     }
 
     fn refuse(&self, refuse: impl FnMut(&Commit) -> Option<Fate> + Send + 'static) {
-        *self.store.refuse.lock().unwrap() = Some(Box::new(refuse));
+        *self.store.refuse.lock() = Some(Box::new(refuse));
     }
 }
 

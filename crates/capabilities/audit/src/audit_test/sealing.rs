@@ -128,7 +128,7 @@ async fn a_seal_that_was_signed_before_a_crash_is_the_one_that_is_committed_afte
     sleep(SOON).await;
     let signed = place.files("a").last_seal(&a.chain).unwrap().unwrap().0;
     drop(a);
-    *place.store.refuse.lock().unwrap() = None;
+    *place.store.refuse.lock() = None;
     let a = place.node("a").await;
     a.act(3).await;
     a.sealed().await;

@@ -45,7 +45,7 @@ impl Daemon {
             registry: registry.clone(),
             signer: signer.clone(),
             files,
-            seen: std::sync::Mutex::new(SeenRefusals::default()),
+            seen: parking_lot::Mutex::new(SeenRefusals::default()),
         });
         keeper.load();
         let mut tasks = tokio::task::JoinSet::new();

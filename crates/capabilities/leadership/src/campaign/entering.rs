@@ -46,7 +46,7 @@ impl Campaigner {
             .collect();
         if missing.is_empty() {
             let has_all = self.settings.entered.keys().all(|scope| all.find(scope).is_some());
-            self.lock().entered = has_all.then_some(epoch);
+            self.state.lock().entered = has_all.then_some(epoch);
             return false;
         }
         self.enter(epoch, &missing, session).await
@@ -54,7 +54,7 @@ impl Campaigner {
 
     /// Whether there may be something to enter, and it is for this node to do it.
     fn is_my_turn(&self, epoch: Epoch, nodes: &[Node<'_>]) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.entered == Some(epoch) {
             return false;
         }
@@ -86,7 +86,7 @@ impl Campaigner {
     /// The record of a scope whose lease is gone with everything else: whoever led has led as long as this node
     /// has seen it.
     fn as_lost(&self, scope: &str, was: &LeadershipValue, now: Millis) -> LeadershipValue {
-        let last = self.lock().last_led.get(scope).copied();
+        let last = self.state.lock().last_led.get(scope).copied();
         let (at, numbers) = last.unwrap_or((now, Numbers::default()));
         let lost = Ending { end: End::Lost, reason: "epoch_changed", at };
         vacate(scope, was, numbers, lost, &correlation_id(scope))

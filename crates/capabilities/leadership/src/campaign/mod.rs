@@ -8,7 +8,7 @@ mod pieces;
 mod rounds;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::labels::Labels;
@@ -25,6 +25,7 @@ use omnirelay_registry::reactor::{LOOK_AGAIN, Paced};
 use omnirelay_store::{Epoch, Fence, GroupRef, Version};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::timestamp::millis;
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
@@ -120,7 +121,7 @@ impl ScopeFences for Campaigner {
     /// store will keep the scope for it.
     fn fence(&self, scope: &str) -> Option<Fence> {
         let session = self.session()?;
-        if self.lock().yielding.contains_key(scope) {
+        if self.state.lock().yielding.contains_key(scope) {
             return None;
         }
         let tenancy = self.registry.view().tenancy();
@@ -184,7 +185,7 @@ impl Campaigner {
 
     /// Remembers when each scope was last heard to be led: a new epoch knows nothing of it.
     fn note_led(&self, all: &AllKnown) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         for known in &all.scopes {
             if let Some((held, _, renewed_at)) = known.valid() {
                 state.last_led.insert(known.scope().to_owned(), (renewed_at, Numbers::of(held)));
@@ -206,7 +207,7 @@ impl Campaigner {
         nodes: &'a [Node<'a>],
         session: Option<&GroupRef>,
     ) -> Scene<'a> {
-        let state = self.lock();
+        let state = self.state.lock();
         let last_led = state.last_led.get(known.scope()).map(|(at, _)| *at);
         let held_until = state.held_until.get(known.scope()).copied().unwrap_or_default();
         let heard_since = state.heard_since.unwrap_or_default();
@@ -237,7 +238,7 @@ impl Campaigner {
             leads.then_some((known, held.token))
         });
         let mine: Vec<_> = mine.collect();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.yielding.retain(|scope, yielding| {
             // A session that seems to be over may be live after all, so its lease counts as well.
             let known = all.find(scope).filter(|known| known.record.record.version <= yielding.version);
@@ -321,7 +322,7 @@ impl Campaigner {
         };
         let doubted: BTreeMap<&str, Vec<&str>> =
             led.into_iter().filter(|(leader, _)| !alive(leader)).collect();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         for (leader, scopes) in &doubted {
             if state.doubted.insert((*leader).to_owned()) {
                 let (count, scope) = (scopes.len(), some_of(scopes));
@@ -339,17 +340,13 @@ impl Campaigner {
 
     /// A little chance, so that those who wait for the same instant do not act in the same millisecond.
     fn jitter(&self) -> Duration {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         // Marsaglia's xorshift: it needs not be good, but the same for the same seed.
         state.jitter ^= state.jitter << 13;
         state.jitter ^= state.jitter >> 7;
         state.jitter ^= state.jitter << 17;
         let most = whole_ms(self.settings.election_backoff / 8).max(1);
         Duration::from_millis(state.jitter % most)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -66,7 +66,7 @@ impl Campaigner {
 
     /// Notes since when the store is heard again.
     fn note_heard(&self, silent: bool, now: Millis) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if std::mem::replace(&mut state.silent, silent) && !silent {
             state.heard_since = Some(now);
         }
@@ -102,7 +102,7 @@ impl Campaigner {
 
     /// Until when a scope is left alone; `None`: no longer, or its record has changed since.
     fn left_alone_until(&self, known: &Known) -> Option<Millis> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let alone = state.left_alone.get(known.scope())?;
         if alone.until > known.now && alone.version == known.record.record.version {
             return Some(alone.until);
@@ -167,7 +167,7 @@ impl Campaigner {
     }
 
     fn begin_to_yield(&self, piece: &Piece) {
-        let (mut state, version) = (self.lock(), piece.version);
+        let (mut state, version) = (self.state.lock(), piece.version);
         // What is in doubt stays so, whatever becomes of another attempt on the same version.
         let before = state.yielding.get(&piece.scope);
         let in_doubt = before.is_some_and(|before| before.in_doubt && before.version == version);
@@ -177,7 +177,7 @@ impl Campaigner {
 
     /// Goes on leading what could not be given up, if it is certain that it still leads.
     fn note_not_yielded(&self, piece: &Piece, error: &CommitError) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(yielding) = state.yielding.get_mut(&piece.scope) else { return };
         match error {
             // Its fence was current, and no attempt on this version can be made any more.
@@ -199,7 +199,7 @@ impl Campaigner {
     }
 
     fn is_in_doubt(&self, scope: &str) -> bool {
-        self.lock().yielding.get(scope).is_some_and(|yielding| yielding.in_doubt)
+        self.state.lock().yielding.get(scope).is_some_and(|yielding| yielding.in_doubt)
     }
 
     /// Commits pieces together, without those that cannot be now. False: look again before anything else.
@@ -238,7 +238,7 @@ impl Campaigner {
                     refused.iter().for_each(|piece| self.leave_alone(piece, again));
                     if matches!(error, CommitError::LeaseHeld { .. }) {
                         let held = refused.into_iter().map(|piece| (piece.scope, again));
-                        self.lock().held_until.extend(held);
+                        self.state.lock().held_until.extend(held);
                     }
                     pieces = rest;
                 }
@@ -295,7 +295,7 @@ impl Campaigner {
 
     fn leave_alone(&self, piece: &Piece, until: Millis) {
         let alone = LeftAlone { version: piece.version, until };
-        self.lock().left_alone.insert(piece.scope.clone(), alone);
+        self.state.lock().left_alone.insert(piece.scope.clone(), alone);
     }
 }
 

@@ -5,8 +5,8 @@ mod known;
 mod taking;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -25,6 +25,7 @@ use omnirelay_transport::carrier::Protocol;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::peer_health::State;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{HeardMember, PeerHealth};
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
@@ -119,7 +120,7 @@ impl Exchange {
         loop {
             let named = chosen.borrow_and_update().clone();
             let fetched = Self::fetched(&named);
-            self.known().retain(|cluster, _| fetched.contains(cluster));
+            self.known.lock().retain(|cluster, _| fetched.contains(cluster));
             let named = named.iter().filter(|named| named.is_fetched());
             // Each goes by itself: one that is slow keeps no other one waiting.
             let all = async {
@@ -298,7 +299,7 @@ impl Exchange {
     /// The nodes that are known, with how this one has found those that it asks.
     pub fn members(&self) -> Vec<HeardMember> {
         let own = self.parts.registry.node_id();
-        let all = self.known();
+        let all = self.known.lock();
         let nodes = all.iter().flat_map(|(cluster, known)| known.nodes().map(move |node| (cluster, node)));
         let members = nodes.map(|(cluster, (source, known))| {
             let (state, by) = match (known.asked, known.answered, known.failures) {
@@ -324,7 +325,7 @@ impl Exchange {
 
     /// What keeps advertisements of other meshes from being fetched; `None`: nothing.
     pub fn trouble(&self) -> Option<String> {
-        let all = self.known();
+        let all = self.known.lock();
         let told = all.iter().filter_map(|(cluster, known)| {
             Some(format!("no node of cluster {cluster} answers: {}", known.trouble()?))
         });
@@ -332,22 +333,18 @@ impl Exchange {
     }
 
     fn of_cluster<T>(&self, cluster: &str, act: impl FnOnce(&mut Neighbourhood) -> T) -> T {
-        act(self.known().entry(cluster.to_owned()).or_default())
+        act(self.known.lock().entry(cluster.to_owned()).or_default())
     }
 
     fn of_node<T>(&self, cluster: &str, source: &str, act: impl FnOnce(&mut Known) -> T) -> Option<T> {
         self.of_cluster(cluster, |known| known.get_mut(source).map(act))
-    }
-
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Neighbourhood>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Fetches for Exchange {
     fn states(&self) -> Vec<pb::FederatedClusterState> {
         let view = self.parts.registry.view();
-        let all = self.known();
+        let all = self.known.lock();
         let states = all.iter().map(|(cluster, known)| {
             let held = Held::of_cluster(view, cluster);
             let nodes = known.nodes().map(|(source, known)| pb::FederatedNodeState {

@@ -1,6 +1,6 @@
 //! The exchange of advertisements, as nodes of federated clusters ask for it: what this node offers, compared and sent.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_decisions::exchange::{Digests, Offered, PARTS, item_of, part_of};
@@ -8,6 +8,7 @@ use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::serve;
 use omnirelay_peer_records as peers;
 use omnirelay_wire::fault::Fault;
+use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::time::Instant;
 
@@ -38,7 +39,7 @@ pub type Recent = Mutex<Option<(Instant, Arc<(Offered, Digests)>)>>;
 impl AdvertisementExchange {
     /// What is offered, looked at anew once it is a moment old: many may ask at once.
     fn offered(&self) -> Arc<(Offered, Digests)> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock();
         if let Some((at, offered)) = &*recent
             && at.elapsed() < LOOK_EVERY
         {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -17,6 +17,7 @@ use omnirelay_identity::reach::Reach;
 use omnirelay_registry::Registry;
 use omnirelay_wire::pb::omnirelay::registers::v1 as pb;
 use omnirelay_wire::reasons;
+use parking_lot::Mutex;
 use reqwest::Url;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -110,7 +111,7 @@ impl Foreign {
     pub async fn push(&self, items: &[pb::AdvertisedRegister], beside: Beside) -> Result<Outcome, Trouble> {
         let outcome = self.hand_over(items, beside).await?;
         let counts = &outcome.counts;
-        let mut sent = self.lock();
+        let mut sent = self.sent.lock();
         // What was refused is not known to be there, nor is what should have gone known to be gone. Not all say what that is.
         let failed = |id: &str| {
             outcome.failed.iter().any(|failed| failed.register_id.is_empty() || failed.register_id == id)
@@ -151,7 +152,7 @@ impl Foreign {
     async fn hide(&self, id: &str) -> Result<(), Trouble> {
         let body = encoded(&Single { is_public: false })?;
         self.post(&format!("api/registers/{id}/advertise"), body).await?;
-        self.lock().remove(id);
+        self.sent.lock().remove(id);
         Ok(())
     }
 
@@ -177,7 +178,7 @@ impl Foreign {
     /// What goes of what was pushed before; what was deleted is not known while the store is away.
     async fn dare(&self, catalogue: &Catalogue, items: &[pb::AdvertisedRegister]) -> Dared {
         let (entries, strays) = {
-            let sent = self.lock();
+            let sent = self.sent.lock();
             let set: BTreeSet<&String> = items.iter().map(|item| &item.register_id).collect();
             (sent.len(), sent.keys().filter(|id| !set.contains(id)).cloned().collect::<BTreeSet<_>>())
         };
@@ -190,7 +191,7 @@ impl Foreign {
     /// Whether the catalogue is what it should be. An empty one is if something was deleted from it, or pushed from it
     /// since this daemon started; of any other nobody knows whether it was lost.
     async fn is_known(&self, catalogue: &Catalogue) -> bool {
-        if !catalogue.registers.is_empty() || !self.lock().is_empty() {
+        if !catalogue.registers.is_empty() || !self.sent.lock().is_empty() {
             return true;
         }
         Catalogue::was_emptied(&self.registry).await.unwrap_or_else(|error| {
@@ -202,11 +203,7 @@ impl Foreign {
     /// The registers that were pushed there since this daemon started.
     #[cfg(test)]
     pub fn sent(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Sent> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sent.lock().keys().cloned().collect()
     }
 }
 
@@ -241,7 +238,7 @@ impl Target for Foreign {
     async fn some(&self, catalogue: &Catalogue, ids: &BTreeSet<String>) -> Result<Outcome, Trouble> {
         let (items, mut hidden) = catalogue.items_of(ids);
         // What the pool was never told of, it need not hear of now: not even that it is private.
-        hidden.retain(|id| self.lock().contains_key(id));
+        hidden.retain(|id| self.sent.lock().contains_key(id));
         // A `.` or `..` would be a step in the path.
         let in_path = |id: &String| id.bytes().any(|byte| byte != b'.');
         if hidden.len() > HIDES_MAX || !hidden.iter().all(in_path) {

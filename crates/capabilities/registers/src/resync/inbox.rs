@@ -1,9 +1,9 @@
 //! What is yet to be pushed to one target.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use omnirelay_store::Revision;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -42,7 +42,7 @@ pub enum Patience {
 impl Inbox {
     /// Notes that a register has changed.
     pub fn change(&self, id: &str, revision: Revision) {
-        let mut work = self.lock();
+        let mut work = self.work.lock();
         work.through = work.through.max(revision);
         if work.ids.len() < IDS_MAX {
             work.ids.insert(id.to_owned());
@@ -55,7 +55,7 @@ impl Inbox {
 
     /// Notes that all is to be pushed, at once: what was in the way may be gone.
     pub fn all_at_once(&self) {
-        let mut work = self.lock();
+        let mut work = self.work.lock();
         (work.all, work.urgent) = (true, true);
         drop(work);
         self.news.notify_one();
@@ -63,7 +63,7 @@ impl Inbox {
 
     /// Takes what there is to do.
     pub fn take(&self) -> Work {
-        std::mem::take(&mut self.lock())
+        std::mem::take(&mut self.work.lock())
     }
 
     /// Waits for work, but not beyond `until`.
@@ -71,7 +71,7 @@ impl Inbox {
         let until = sleep_until(until);
         tokio::pin!(until);
         loop {
-            if self.lock().ends(patience) {
+            if self.work.lock().ends(patience) {
                 return;
             }
             tokio::select! {
@@ -79,10 +79,6 @@ impl Inbox {
                 () = &mut until => return,
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Work> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

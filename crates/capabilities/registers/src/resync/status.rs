@@ -1,12 +1,13 @@
 //! How far one target agrees with the catalogue: what is answered, logged and counted of it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisementSyncState;
 use omnirelay_wire::pb::omnirelay::registers::v1::advertisement_sync_state::Status;
 use omnirelay_wire::timestamp::timestamp;
+use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
 use super::target::{Outcome, Trouble, count};
@@ -34,24 +35,24 @@ impl TargetStatus {
 
     /// As it is now.
     pub fn shown(&self) -> AdvertisementSyncState {
-        self.lock().clone()
+        self.state.lock().clone()
     }
 
     /// Notes that a run begins.
     pub fn begin(&self, now: Millis) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.set_status(Status::InProgress);
         state.last_attempt_at = Some(timestamp(now));
     }
 
     /// Notes when the next run is due that nobody demands; `None`: it goes on.
     pub fn set_next(&self, now: Millis, wait: Option<Duration>) {
-        self.lock().next_run_at = wait.map(|wait| timestamp(now.after(wait)));
+        self.state.lock().next_run_at = wait.map(|wait| timestamp(now.after(wait)));
     }
 
     /// Notes how a run ended, which was one of `all` or of some changes. What was refused in part has failed.
     pub fn end(&self, now: Millis, run: &Result<Outcome, Trouble>, all: bool) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.runs += 1;
         match run {
             Ok(outcome) => {
@@ -73,7 +74,7 @@ impl TargetStatus {
 
     /// Notes that a run was stopped before it was done; it counts as none.
     pub fn stopped(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let status = match (&*state, state.failures) {
             (_, 1..) => Status::Failed,
             (state, 0) if state.drifted > 0 => Status::Drift,
@@ -127,10 +128,6 @@ impl TargetStatus {
         } else {
             info!(pool, drifted = before, "no advertisement is unexplained any more");
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, AdvertisementSyncState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,10 +1,11 @@
 //! What a relay counts of telemetry.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_node::metrics::registrar::{Registrar as _, level, retain};
+use parking_lot::Mutex;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 use tokio::time::Instant;
 
@@ -72,8 +73,8 @@ impl RelayMetrics {
     /// Takes out the series of agents that have not been there for long, which would keep newer ones from series of their own.
     /// Until then they are scraped: what an agent has sent just before it left counts as well.
     pub fn retain(&self, there: &HashSet<Arc<str>>) {
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut series = self.series.lock();
+        let mut gone = self.gone.lock();
         let now = Instant::now();
         gone.retain(|agent, _| !there.contains(agent));
         for (source, _) in series.iter().filter(|(source, _)| !there.contains(source)) {
@@ -94,7 +95,7 @@ impl RelayMetrics {
 
     fn counter(&self, source: &Arc<str>, message_type: &str) -> IntCounter {
         let one = (source.clone(), message_type.to_owned());
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut series = self.series.lock();
         let known = series.contains(&one) || series.len() < SERIES_MAX && series.insert(one);
         let labels = if known { [&**source, message_type] } else { [OTHER, OTHER] };
         self.messages.with_label_values(&labels)

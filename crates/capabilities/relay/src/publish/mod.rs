@@ -10,10 +10,11 @@ mod book_test;
 mod outage;
 mod server;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_settings::PublishConfig;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
@@ -113,7 +114,7 @@ impl Publications {
 
     fn wish(&self, write: impl FnOnce(&mut Book, Instant) -> Result<(), Full>) {
         let Some(publishing) = &self.publishing else { return };
-        let written = write(&mut publishing.book(), Instant::now());
+        let written = write(&mut publishing.book.lock(), Instant::now());
         match written {
             Ok(()) => publishing.news.notify_one(),
             Err(Full) => publishing.metrics.count_dropped(),
@@ -131,7 +132,7 @@ impl Publications {
     /// [`Publications::run`] to end. What is left ends with its time to live.
     pub async fn close(&self, within: Duration) {
         let Some(publishing) = &self.publishing else { return };
-        publishing.book().close(Instant::now());
+        publishing.book.lock().close(Instant::now());
         publishing.news.notify_one();
         let mut ended = publishing.ended.subscribe();
         if timeout(within, ended.wait_for(|ended| *ended)).await.is_err() {
@@ -142,7 +143,7 @@ impl Publications {
     /// How it does.
     pub fn health(&self) -> PublishHealth {
         let Some(publishing) = &self.publishing else { return PublishHealth::default() };
-        let book = publishing.book();
+        let book = publishing.book.lock();
         PublishHealth {
             is_on: true,
             published: book.standing(),
@@ -153,11 +154,6 @@ impl Publications {
 }
 
 impl Publishing {
-    /// Never held across an await.
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn run(&self) {
         let (mut patience, mut stray) = (START_TIMEOUT, None);
         loop {
@@ -168,7 +164,7 @@ impl Publishing {
                     stray = connection.stray();
                     error
                 }
-                Err(error) if self.book().is_closed() => {
+                Err(error) if self.book.lock().is_closed() => {
                     self.outage.failed(&self.address, &error);
                     return;
                 }
@@ -185,17 +181,17 @@ impl Publishing {
     /// The Redis may not be as it was left.
     fn begin(&self) {
         self.outage.ended(&self.address);
-        self.book().look_again();
+        self.book.lock().look_again();
     }
 
     /// Does what is to be done; comes back when nothing will be any more.
     async fn serve(&self, connection: &mut Connection) -> Result<(), ServerError> {
         let mut heard = Instant::now();
         loop {
-            let steps = self.book().take(Instant::now(), BATCH_MAX);
+            let steps = self.book.lock().take(Instant::now(), BATCH_MAX);
             if steps.is_empty() {
                 self.measure();
-                if self.book().is_closed() {
+                if self.book.lock().is_closed() {
                     return Ok(());
                 }
                 if heard.elapsed() >= PING_EVERY {
@@ -208,14 +204,14 @@ impl Publishing {
             match connection.send(&steps).await {
                 Ok(outcomes) => {
                     heard = Instant::now();
-                    let mut book = self.book();
+                    let mut book = self.book.lock();
                     for (step, outcome) in steps.iter().zip(outcomes) {
                         book.done(step, outcome, heard);
                         self.metrics.count_operation(step.action.name(), outcome.name());
                     }
                 }
                 Err(error) => {
-                    self.book().lost(&steps);
+                    self.book.lock().lost(&steps);
                     return Err(error);
                 }
             }
@@ -224,7 +220,7 @@ impl Publishing {
 
     /// Waits for a wish, for what is due, or until then.
     async fn wait(&self, until: Instant) {
-        let next = self.book().next_at();
+        let next = self.book.lock().next_at();
         tokio::select! {
             () = self.news.notified() => {}
             () = sleep_until(next.map_or(until, |next| next.min(until))) => {}
@@ -239,7 +235,7 @@ impl Publishing {
             tokio::select! {
                 () = &mut pause => return,
                 () = self.news.notified() => {
-                    if self.book().is_closed() {
+                    if self.book.lock().is_closed() {
                         return;
                     }
                 }
@@ -249,7 +245,7 @@ impl Publishing {
 
     fn measure(&self) {
         let (standing, waiting) = {
-            let book = self.book();
+            let book = self.book.lock();
             (book.standing(), book.waiting())
         };
         self.metrics.set(standing, waiting, self.outage.lasts().is_none());

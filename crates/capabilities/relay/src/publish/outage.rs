@@ -1,10 +1,10 @@
 //! Since when the Redis has not answered, and how long it is left in peace.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::backoff::Backoff;
 use omnirelay_host::chance::random_part;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -26,13 +26,9 @@ struct State {
 }
 
 impl Outage {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Notes that the Redis did not answer.
     pub fn failed(&self, address: &str, error: &ServerError) {
-        let mut state = self.state();
+        let mut state = self.0.lock();
         state.failures = state.failures.saturating_add(1);
         let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
         if state.since.is_some() {
@@ -45,7 +41,7 @@ impl Outage {
 
     /// Notes that it answers.
     pub fn ended(&self, address: &str) {
-        let mut state = self.state();
+        let mut state = self.0.lock();
         if let Some(since) = state.since.take() {
             let duration_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             info!(address, duration_ms, "keys are published again");
@@ -55,11 +51,11 @@ impl Outage {
 
     /// How long it has lasted; `None`: there is none.
     pub fn lasts(&self) -> Option<Duration> {
-        self.state().since.map(|since| since.elapsed())
+        self.0.lock().since.map(|since| since.elapsed())
     }
 
     /// How long to wait before the next attempt.
     pub fn pause(&self) -> Duration {
-        BACKOFF.after(self.state().failures, random_part())
+        BACKOFF.after(self.0.lock().failures, random_part())
     }
 }

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use omnirelay_wire::encoded::Encoded;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::codegen::BoxStream;
@@ -31,11 +32,11 @@ struct Service {
 
 impl Service {
     fn hear(&self, what: String) {
-        self.heard.lock().unwrap().push(what);
+        self.heard.lock().push(what);
     }
 
     fn heard(&self) -> Vec<String> {
-        std::mem::take(&mut self.heard.lock().unwrap())
+        std::mem::take(&mut self.heard.lock())
     }
 }
 

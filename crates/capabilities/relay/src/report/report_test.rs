@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use omnirelay_settings::Span;
+use parking_lot::MutexGuard;
 use tokio::task::JoinSet;
 use tokio::time::{advance, sleep};
 
@@ -38,7 +39,7 @@ struct Inner {
 
 impl Fake {
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap()
+        self.inner.lock()
     }
 
     async fn hear(&self, call: String) -> Result<(), Status> {

@@ -1,9 +1,9 @@
 //! How a sink is doing.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use omnirelay_host::log::LogLimiter;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -66,12 +66,12 @@ impl State {
 
     /// A write has begun that may take this long, and longer than the patience of those who wait.
     pub fn begun(&self, at: Instant, within: Duration) {
-        self.lock().writing = Some((at, within));
+        self.now.lock().writing = Some((at, within));
     }
 
     /// Something was written.
     pub fn succeeded(&self) {
-        let mut now = self.lock();
+        let mut now = self.now.lock();
         now.progress = Instant::now();
         now.refusing = None;
         self.answered(now);
@@ -79,7 +79,7 @@ impl State {
 
     /// It will not have what it was given, and goes on to the next.
     pub fn refused(&self, what: &str) {
-        let mut now = self.lock();
+        let mut now = self.now.lock();
         let at = Instant::now();
         now.progress = at;
         let (since, count) = match &now.refusing {
@@ -103,7 +103,7 @@ impl State {
     }
 
     pub fn failed(&self, what: &str) {
-        let mut now = self.lock();
+        let mut now = self.now.lock();
         now.writing = None;
         let since = now.failing.as_ref().map(|(since, _)| *since);
         now.failing = Some((since.unwrap_or_else(SystemTime::now), what.to_owned()));
@@ -115,7 +115,7 @@ impl State {
 
     /// Until when somebody should wait who has waited since `since`.
     pub fn patient_until(&self, since: Instant) -> Instant {
-        let now = self.lock();
+        let now = self.now.lock();
         let until = now.progress.max(since) + self.patience;
         match now.writing {
             // What is large takes its time, once.
@@ -126,13 +126,13 @@ impl State {
 
     /// Whether it fails, or hangs, and has written nothing for longer than one should wait.
     pub fn is_stuck(&self) -> bool {
-        let now = self.lock();
+        let now = self.now.lock();
         (now.failing.is_some() || now.hanging(self.patience).is_some())
             && now.progress.elapsed() > self.patience
     }
 
     pub fn health(&self) -> SinkHealth {
-        let now = self.lock();
+        let now = self.now.lock();
         let refusing = now.refusing.as_ref();
         let refusing = refusing.filter(|r| r.count >= REFUSED_MAX && r.last.elapsed() < REFUSED_SHOWN);
         let (failing_since, what) = match (&now.failing, now.hanging(self.patience), refusing) {
@@ -145,10 +145,6 @@ impl State {
         };
         let (name, acknowledges) = (self.name, self.acknowledges);
         SinkHealth { name, acknowledges, healthy: what.is_none(), failing_since, what }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

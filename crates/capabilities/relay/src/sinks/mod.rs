@@ -15,12 +15,13 @@ mod worker;
 #[cfg(test)]
 mod sinks_test;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use omnirelay_host::log::LogLimiter;
 use omnirelay_settings::{AcknowledgeWhen, Backpressure, QueueConfig};
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
@@ -237,7 +238,7 @@ impl Sink {
     }
 
     fn take_worker(&self) -> Option<JoinHandle<()>> {
-        self.worker.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.worker.lock().take()
     }
 
     async fn end(&self, end: Instant) {

@@ -1,8 +1,9 @@
 //! What waits for a sink.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use super::envelope::Item;
@@ -138,7 +139,7 @@ impl Queue {
             }
             Ticket::No => (None, None),
         };
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         if waiting.closed {
             return Err(Refusal::Closed);
         }
@@ -157,7 +158,7 @@ impl Queue {
     pub async fn next(&self, bounds: Bounds) -> Option<Vec<Entry>> {
         loop {
             {
-                let mut waiting = self.lock();
+                let mut waiting = self.waiting.lock();
                 let group = waiting.pop(bounds, &self.counts);
                 if !group.is_empty() {
                     return Some(group);
@@ -172,7 +173,7 @@ impl Queue {
 
     /// Takes nothing any more; what waits is still given out.
     pub fn close(&self) {
-        self.lock().closed = true;
+        self.waiting.lock().closed = true;
         self.frames.close();
         self.bytes.close();
         self.arrived.notify_one();
@@ -180,16 +181,12 @@ impl Queue {
 
     /// Whether it takes nothing any more.
     pub fn is_closed(&self) -> bool {
-        self.lock().closed
+        self.waiting.lock().closed
     }
 
     /// How many frames are in it, those that are being written included.
     pub fn frames(&self) -> usize {
         (self.frames_max as usize).saturating_sub(self.frames.available_permits())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

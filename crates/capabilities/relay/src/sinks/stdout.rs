@@ -1,9 +1,10 @@
 //! Lines on standard output.
 
 use std::io::{self, ErrorKind, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
 use super::envelope::Item;
@@ -63,7 +64,7 @@ impl Writer for StdoutWriter {
     async fn write(&mut self, items: &[Arc<Item>]) -> Result<(), WriteError> {
         let (output, items) = (Arc::clone(&self.0), items.to_vec());
         let write = move || {
-            let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut output = output.lock();
             let mut text = if output.torn { b"\n".to_vec() } else { Vec::new() };
             items.iter().for_each(|item| text.extend_from_slice(&item.lines().text));
             output.write(&text)
@@ -79,7 +80,7 @@ impl Writer for StdoutWriter {
     }
 
     fn forget(&mut self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).forget();
+        self.0.lock().forget();
     }
 }
 
@@ -100,7 +101,7 @@ mod tests {
                 return Err(ErrorKind::BrokenPipe.into());
             }
             let some = &bytes[..bytes.len().min(7)];
-            self.taken.lock().unwrap().extend_from_slice(some);
+            self.taken.lock().extend_from_slice(some);
             Ok(some.len())
         }
 
@@ -117,7 +118,7 @@ mod tests {
         for text in [&b"one line that is long\n"[..], b"two\n"] {
             while output.write(text).is_err() {}
         }
-        assert_eq!(taken.lock().unwrap().as_slice(), b"one line that is long\ntwo\n");
+        assert_eq!(taken.lock().as_slice(), b"one line that is long\ntwo\n");
     }
 
     #[tokio::test]
@@ -128,7 +129,7 @@ mod tests {
         assert!(sink.write(&[item(1)]).await.is_err());
         sink.forget();
         while sink.write(&[item(2)]).await.is_err() {}
-        let taken = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
+        let taken = String::from_utf8(taken.lock().clone()).unwrap();
         let lines: Vec<&str> = taken.lines().collect();
         assert!(lines.len() == 2 && lines[0].len() == 7, "{taken}");
         assert!(lines[1].contains("\"sequence\":2"), "{taken}");

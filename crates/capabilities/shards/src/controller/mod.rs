@@ -9,8 +9,8 @@ mod pruning;
 mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omnirelay_core::scope::GLOBAL_CONTROL;
@@ -27,6 +27,7 @@ use omnirelay_registry::reactor::Paced;
 use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, Committed, Fence, StoreError, Version};
 use omnirelay_wire::pb::omnirelay::store::v1::namespace_value::Phase;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -140,7 +141,7 @@ impl Controller {
 
     async fn look(&self) -> Option<Instant> {
         let Some(fence) = self.fence() else {
-            lock(&self.quiet).clear();
+            self.quiet.lock().clear();
             return None;
         };
         // Nobody is gone while nobody can be judged: what is done now would rest on what may be wrong.
@@ -179,7 +180,7 @@ impl Controller {
             match saw {
                 Ok(Some(until)) => {
                     again.extend(until);
-                    lock(&self.quiet).insert(name.clone(), Quiet { ground, again: until });
+                    self.quiet.lock().insert(name.clone(), Quiet { ground, again: until });
                     continue;
                 }
                 Ok(None) => {}
@@ -194,7 +195,7 @@ impl Controller {
             // It has taken its time, in which others may have said something.
             seen = self.see(&fence);
         }
-        lock(&self.quiet).retain(|name, _| seen.maps.find(name).is_some());
+        self.quiet.lock().retain(|name, _| seen.maps.find(name).is_some());
         again.into_iter().min().map(|at| Instant::now() + at.since(view.now()))
     }
 
@@ -212,7 +213,7 @@ impl Controller {
 
     /// Whether nothing is to be done with a namespace, and until when.
     fn rests(&self, name: &str, ground: &Ground, now: Millis) -> Option<Option<Millis>> {
-        let quiet = lock(&self.quiet);
+        let quiet = self.quiet.lock();
         let known = quiet.get(name).filter(|quiet| quiet.ground == *ground)?;
         known.again.is_none_or(|again| now < again).then_some(known.again)
     }
@@ -228,17 +229,17 @@ impl Controller {
             Err(_) => None,
         };
         if let Some(at) = at {
-            *lock(&self.unconfirmed) = Some(at);
+            *self.unconfirmed.lock() = Some(at);
         }
         committed
     }
 
     /// Waits until the last step would outlive the server that took it.
     async fn confirm(&self) -> Result<(), CommitError> {
-        let unconfirmed = *lock(&self.unconfirmed);
+        let unconfirmed = *self.unconfirmed.lock();
         let Some(at) = unconfirmed else { return Ok(()) };
         if self.registry.outlives(at).await {
-            *lock(&self.unconfirmed) = None;
+            *self.unconfirmed.lock() = None;
             return Ok(());
         }
         let replicas = match self.registry.confirmations().lacking() {
@@ -324,8 +325,4 @@ fn decided(map: &Map<'_>, nodes: &Nodes, ground: &Ground) -> Decision {
         now: nodes.now(),
         epoch: map.record.epoch.0,
     })
-}
-
-fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
 //! Commands that the server answers late, on connections of their own.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::{Cmd, Value};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
@@ -95,7 +95,7 @@ impl<'a> Own<'a> {
 
     /// Leaves it to the next, unless it is of no use any more.
     pub fn give_back(self) {
-        self.lane.locked().kept = Some(self.connection).filter(|_| !self.is_over);
+        self.lane.blocking.lock().kept = Some(self.connection).filter(|_| !self.is_over);
     }
 }
 
@@ -104,7 +104,7 @@ impl Lane {
     /// new one to the same server.
     async fn connection(&self, shared: &Shared, main: &Connection) -> Result<Connection, Failure> {
         {
-            let mut blocking = self.locked();
+            let mut blocking = self.blocking.lock();
             if let Some(kept) = blocking.kept.take() {
                 if kept.generation == main.generation && !kept.driver.is_over() {
                     return Ok(kept);
@@ -116,7 +116,7 @@ impl Lane {
             }
         }
         let made = shared.maker.make_further(&main.at).await;
-        let mut blocking = self.locked();
+        let mut blocking = self.blocking.lock();
         match made {
             Ok(dialed) => Ok(Connection::new(dialed, main.generation)),
             Err(failure) => {
@@ -125,9 +125,5 @@ impl Lane {
                 Err(failure)
             }
         }
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Blocking> {
-        self.blocking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

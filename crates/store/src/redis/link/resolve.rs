@@ -1,9 +1,10 @@
 //! Where the master is, and how a connection to it is made.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::cmd;
 
 use super::super::url::{Address, RedisUrl, Servers};
@@ -175,12 +176,12 @@ impl Maker {
     }
 
     fn known(&self) -> Vec<Address> {
-        self.locked().clone()
+        self.known.lock().clone()
     }
 
     /// Puts a server that knew the master before all others, and learns of further ones.
     fn remember(&self, first: &Address, learned: &[Address]) {
-        let mut known = self.locked();
+        let mut known = self.known.lock();
         let mut seen = BTreeSet::new();
         let all: Vec<Address> = if learned.is_empty() {
             [std::slice::from_ref(first), known.as_slice()].concat()
@@ -194,14 +195,10 @@ impl Maker {
     /// Puts a server that was of no use behind all others, so that a search that runs out of time
     /// is followed by one that begins where it ended.
     fn postpone(&self, useless: &Address) {
-        let mut known = self.locked();
+        let mut known = self.known.lock();
         if let Some(at) = known.iter().position(|address| address == useless) {
             known[at..].rotate_left(1);
         }
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Vec<Address>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The Sentinels of a URL: all are asked at once where the master is, and told when they disagree.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use redis::{Value, cmd};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -263,5 +264,5 @@ fn masters(opinions: &[Opinion]) -> String {
 }
 
 fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
+    of.lock()
 }

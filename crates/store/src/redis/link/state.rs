@@ -1,8 +1,9 @@
 //! What the users of a link share: the present connection, or the attempt to make one.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -117,7 +118,7 @@ impl Shared {
     }
 
     pub fn advice(&self) -> Arc<[String]> {
-        Arc::clone(&self.locked().advice)
+        Arc::clone(&self.state.lock().advice)
     }
 
     /// Tells of the generations that are given up from now on.
@@ -127,7 +128,7 @@ impl Shared {
 
     /// The present connection, the running attempt, the pause, or else a new attempt.
     pub fn find(&self) -> Found {
-        let mut state = self.locked();
+        let mut state = self.state.lock();
         if let Some(present) = state.present.clone() {
             if !present.driver.is_over() {
                 self.advise_if_due(&mut state, &present);
@@ -150,7 +151,7 @@ impl Shared {
 
     /// Drops the connection of this generation, unless that has been done.
     pub fn give_up(&self, generation: u64, why: &str) {
-        let mut state = self.locked();
+        let mut state = self.state.lock();
         if state.generation == generation && state.present.is_some() {
             debug!(store = self.name(), generation, reason = why, "store connection given up");
             state.drop_present(Failure::new(format!("the last connection failed: {why}")));
@@ -185,7 +186,7 @@ impl Shared {
     }
 
     fn ended(&self, made: Result<Dialed, Failure>) -> Result<Connection, Failure> {
-        let mut state = self.locked();
+        let mut state = self.state.lock();
         state.attempt = None;
         match made {
             // It was found before, and what it acknowledges now is lost.
@@ -259,7 +260,7 @@ impl Shared {
         if let (Announced::Switched { from, to }, Some(sentinels)) = (announced, self.maker.sentinels()) {
             sentinels.replaced(from, to);
         }
-        let mut state = self.locked();
+        let mut state = self.state.lock();
         let present = state.present.clone();
         match announced {
             Announced::Begins => state.replaced_by = Some(Instant::now() + REPLACED_WITHIN),
@@ -284,21 +285,17 @@ impl Shared {
     }
 
     fn take_advice(&self, advice: Vec<String>) {
-        let mut state = self.locked();
+        let mut state = self.state.lock();
         for line in advice.iter().filter(|line| !state.advice.contains(line)) {
             warn!(store = self.name(), advice = %line, "store is at risk");
         }
         state.advice = advice.into();
     }
-
-    fn locked(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let mut state = self.locked();
+        let mut state = self.state.lock();
         let State { attempting, advising, asking, listening, .. } = &mut *state;
         let tasks = [attempting.take(), advising.take(), asking.take(), listening.take()];
         tasks.into_iter().flatten().for_each(|task| task.abort());

@@ -46,7 +46,7 @@ impl Pool {
         if is_heard && *rest_until <= Instant::now() && !self.flush().await {
             *rest_until = Instant::now() + REFUSED_WAIT;
         }
-        let (memory, now) = (self.lock(), Instant::now());
+        let (memory, now) = (self.memory.lock(), Instant::now());
         let refreshes = memory.shelves.values().filter_map(|shelf| shelf.refresh_at);
         let due = refreshes.chain(memory.leave_until).filter(|at| *at > now);
         due.chain((!refreshed).then(|| now + REFRESH_AGAIN)).min()
@@ -54,7 +54,7 @@ impl Pool {
 
     /// Gives up the groups that have run out.
     fn drop_expired(&self) {
-        let mut memory = self.lock();
+        let mut memory = self.memory.lock();
         let over = memory.shelves.iter().filter_map(|(producer, shelf)| {
             let group = shelf.group.as_ref().filter(|group| !self.registry.view().is_live(group))?;
             Some((producer.clone(), group.clone()))
@@ -72,7 +72,7 @@ impl Pool {
     /// so that others see it confirmed. False: it was not possible.
     async fn refresh_due(&self, session: &GroupRef) -> bool {
         let due = {
-            let mut memory = self.lock();
+            let mut memory = self.memory.lock();
             let anew = memory.session.as_ref() != Some(session);
             let (now, ttl) = (Instant::now(), self.settings.ttl);
             let shelves = memory.shelves.iter();
@@ -100,7 +100,7 @@ impl Pool {
             debug!(error = %chain(&error), "advertisements could not be refreshed; trying again");
             return false;
         }
-        self.lock().session = Some(session.clone());
+        self.memory.lock().session = Some(session.clone());
         true
     }
 
@@ -108,7 +108,7 @@ impl Pool {
     pub(super) async fn refresh_pushed(&self, producer: &Producer, reachable: bool) {
         let now = Instant::now();
         let group = {
-            let mut memory = self.lock();
+            let mut memory = self.memory.lock();
             let Some(shelf) = memory.shelves.get_mut(producer) else { return };
             let (keeping, ttl) = (producer.keeping(), self.settings.ttl);
             // A push that confirms nothing, such as an empty one, keeps nothing alive.
@@ -131,7 +131,7 @@ impl Pool {
         let due = [Due { producer: producer.clone(), group }];
         if let Err(error) = self.refresh(&due).await {
             debug!(error = %chain(&error), "advertisements could not be refreshed; trying again");
-            if let Some(shelf) = self.lock().shelves.get_mut(producer) {
+            if let Some(shelf) = self.memory.lock().shelves.get_mut(producer) {
                 shelf.refresh_at = Some(now);
             }
         }
@@ -140,7 +140,7 @@ impl Pool {
     async fn refresh(&self, due: &[Due]) -> Result<(), StoreError> {
         let (groups, asked) = (due.iter().map(|due| due.group.clone()).collect(), Instant::now());
         let renewed = self.registry.renew_groups(groups, self.settings.grace).await?;
-        let mut memory = self.lock();
+        let mut memory = self.memory.lock();
         for (due, deadline) in due.iter().zip(&renewed) {
             if deadline.is_none() {
                 memory.lose_group(&due.producer, &due.group, self.settings.ttl);
@@ -164,7 +164,7 @@ impl Pool {
     /// Writes what waits for the store. False: the store refuses some of it.
     async fn flush(&self) -> bool {
         let (unaudited, waiting) = {
-            let mut memory = self.lock();
+            let mut memory = self.memory.lock();
             if memory.leave_until.is_some_and(|until| Instant::now() < until) {
                 return true;
             }
@@ -252,6 +252,6 @@ impl Flush<'_> {
     fn note_audited(&mut self, trail: Option<Trail>) {
         let Some(trail) = trail else { return };
         self.unaudited.pop_front();
-        self.pool.lock().unaudited.retain(|kept| kept.key != trail.key);
+        self.pool.memory.lock().unaudited.retain(|kept| kept.key != trail.key);
     }
 }

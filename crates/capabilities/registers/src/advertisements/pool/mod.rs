@@ -13,7 +13,7 @@ mod shelf;
 mod write;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
@@ -28,6 +28,7 @@ use omnirelay_registry::view::ViewRecord;
 use omnirelay_store::{COMMIT_WRITES_MAX, GroupRef, Record, StoreError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::time::Instant;
 use xxhash_rust::xxh64::Xxh64;
@@ -232,7 +233,7 @@ impl Pool {
     /// The entries of a producer, as memory and the last comparison with the store have them.
     pub fn held(&self, producer: &Producer) -> BTreeMap<String, Held> {
         self.take_in_epoch();
-        let memory = self.lock();
+        let memory = self.memory.lock();
         let entries = memory.shelves.get(producer).map(|shelf| &shelf.entries);
         entries.into_iter().flatten().map(|(id, entry)| (id.clone(), entry.held.clone())).collect()
     }
@@ -290,13 +291,13 @@ impl Pool {
             counts.entries += 1;
             counts.unverified += usize::from(entry.pushed.is_none());
         });
-        counts.deferred = self.lock().waiting().iter().map(|(_, ids)| ids.len()).sum();
+        counts.deferred = self.memory.lock().waiting().iter().map(|(_, ids)| ids.len()).sum();
         counts
     }
 
     /// Shows every entry that has not run out.
     fn visit(&self, mut show: impl FnMut(&Producer, &str, &Entry, Option<Millis>)) {
-        let memory = self.lock();
+        let memory = self.memory.lock();
         let view = self.registry.view();
         for (producer, shelf) in &memory.shelves {
             let keeping = producer.keeping();
@@ -323,18 +324,18 @@ impl Pool {
         let _alone = self.comparing.lock().await;
         self.take_in_epoch();
         let epoch = {
-            let mut memory = self.lock();
+            let mut memory = self.memory.lock();
             memory.comparing = Some(Default::default());
             memory.epoch
         };
         let read = self.read_store().await;
-        let mut found = read.inspect_err(|_| self.lock().comparing = None)?.into_iter().peekable();
+        let mut found = read.inspect_err(|_| self.memory.lock().comparing = None)?.into_iter().peekable();
         let mut taken = Taken::default();
         // In pieces, so that nobody who reads or pushes waits for ten thousand.
         while found.peek().is_some() {
             let some = found.by_ref().take(TAKEN_AT_ONCE).collect();
             {
-                let mut memory = self.lock();
+                let mut memory = self.memory.lock();
                 if memory.epoch != epoch {
                     break;
                 }
@@ -342,7 +343,7 @@ impl Pool {
             }
             tokio::task::yield_now().await;
         }
-        let mut memory = self.lock();
+        let mut memory = self.memory.lock();
         if memory.epoch != epoch {
             memory.comparing = None;
             return Ok(false);
@@ -367,13 +368,13 @@ impl Pool {
         if !head.caught_up {
             return false;
         }
-        if self.lock().epoch == head.epoch {
+        if self.memory.lock().epoch == head.epoch {
             return true;
         }
         let records = view.list(&ADVERTISEMENT).records;
         let own = records.iter().filter(|record| self.is_own(record));
         let found = own.filter_map(|record| found_of(&record.record)).collect();
-        let mut memory = self.lock();
+        let mut memory = self.memory.lock();
         if memory.epoch != head.epoch {
             memory.begin_epoch(head.epoch, found, self.settings.ttl);
         }
@@ -387,10 +388,6 @@ impl Pool {
     /// The life of the session that this node's records need.
     fn session(&self) -> Option<GroupRef> {
         own_session(&self.registry)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

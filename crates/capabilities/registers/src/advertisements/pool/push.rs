@@ -66,7 +66,7 @@ impl Pool {
         let _ = self.registry.ready_for("").await;
         self.take_in_epoch();
         let plan = {
-            let mut memory = self.lock();
+            let mut memory = self.memory.lock();
             has_room(&memory, &push)?;
             memory.plan(&push.producer, push.items, &push.rest)
         };
@@ -144,7 +144,7 @@ impl Drop for Running<'_> {
     /// Whoever pushed may have gone away in the middle: what was changed is told all the same.
     fn drop(&mut self) {
         if let Some(trail) = self.trail.take().filter(|_| self.applied) {
-            self.pool.lock().keep_audit(trail);
+            self.pool.memory.lock().keep_audit(trail);
         }
     }
 }
@@ -155,7 +155,7 @@ impl Running<'_> {
         let producer = &self.push.producer;
         let at = self.pool.registry.view().now();
         let (steps, before) = {
-            let mut memory = self.pool.lock();
+            let mut memory = self.pool.memory.lock();
             let steps = memory.still_due(producer, steps, self.begun);
             let before = memory.apply(producer, &steps, at);
             (steps, before)
@@ -178,7 +178,7 @@ impl Running<'_> {
                 self.count(&steps);
             }
             Outcome::Refused(refused) => {
-                self.pool.lock().undo(producer, before);
+                self.pool.memory.lock().undo(producer, before);
                 // One of them may be what the store stumbles over.
                 if steps.len() > 1 && !refused.concerns_all {
                     for step in &steps {
@@ -219,7 +219,7 @@ struct Flight<'a> {
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        let mut memory = self.pool.lock();
+        let mut memory = self.pool.memory.lock();
         for id in self.ids {
             memory.in_flight.remove(&(self.producer.clone(), id.clone()));
         }

@@ -79,7 +79,7 @@ impl Pool {
         let decide = |reader: Reader<'_>| {
             match reader.refusal() {
                 Some(CommitError::GroupOver(over)) => {
-                    self.lock().lose_group(producer, over, self.settings.ttl);
+                    self.memory.lock().lose_group(producer, over, self.settings.ttl);
                 }
                 // It was written before, and the reply was lost.
                 Some(CommitError::Conflict { .. }) => trail = None,
@@ -89,7 +89,7 @@ impl Pool {
         };
         match self.registry.act(&act, decide).await {
             Ok(Some((_, Some((group, writes))))) => {
-                self.lock().note_written(producer, &group, &writes);
+                self.memory.lock().note_written(producer, &group, &writes);
                 Outcome::Written
             }
             Ok(_) => Outcome::Written,
@@ -109,7 +109,7 @@ impl Pool {
             return Err(StoreError::Unavailable("it is silent".into()).into());
         }
         let group = self.group_of(producer, ids).await?;
-        let written = group.map(|group| (group, self.lock().to_write(producer, ids)));
+        let written = group.map(|group| (group, self.memory.lock().to_write(producer, ids)));
         let written = written.filter(|(_, writes)| !writes.is_empty());
         if written.is_none() && trail.is_none() {
             return Ok(None);
@@ -130,16 +130,16 @@ impl Pool {
     /// The group that a producer's records are bound to, opened if there is none that lives; `None`: there is nothing
     /// to write of these.
     async fn group_of(&self, producer: &Producer, ids: &[String]) -> Result<Option<GroupRef>, StoreError> {
-        if self.lock().to_write(producer, ids).is_empty() {
+        if self.memory.lock().to_write(producer, ids).is_empty() {
             return Ok(None);
         }
         let view = self.registry.view();
-        let known = self.lock().shelves.get(producer).and_then(|shelf| shelf.group.clone());
+        let known = self.memory.lock().shelves.get(producer).and_then(|shelf| shelf.group.clone());
         if let Some(known) = known {
             if view.is_live(&known) {
                 return Ok(Some(known));
             }
-            self.lock().lose_group(producer, &known, self.settings.ttl);
+            self.memory.lock().lose_group(producer, &known, self.settings.ttl);
         }
         // A name of its own for each life: what the old one held is there until it is written under the new one.
         let id =
@@ -147,7 +147,7 @@ impl Pool {
         let (epoch, ttl) = (view.head().epoch, self.settings.ttl);
         match self.registry.open_group(epoch, GroupId(id), ttl, &self.settings.secret).await? {
             Opened::Open(group) => {
-                let mut memory = self.lock();
+                let mut memory = self.memory.lock();
                 let shelf = memory.shelves.entry(producer.clone()).or_default();
                 shelf.group = Some(group.of.clone());
                 shelf.refreshed = Some(Instant::now());

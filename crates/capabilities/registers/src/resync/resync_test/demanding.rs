@@ -24,7 +24,7 @@ async fn a_dry_run_says_what_would_be_done() {
     let daemon = daemon(&["a", "b"]).await;
     daemon.pool.plant(1);
     {
-        let mut entries = daemon.pool.entries.lock().unwrap();
+        let mut entries = daemon.pool.entries.lock();
         let of = entries.get_mut(&Producer::catalogue()).unwrap();
         of.remove("a");
         of.get_mut("b").unwrap().name = "old".to_owned();
@@ -54,7 +54,7 @@ async fn a_dry_run_says_what_would_be_done() {
 async fn a_resync_is_an_operation_that_removes_nothing_unless_it_is_full() {
     let daemon = daemon(&["a", "b"]).await;
     daemon.pool.plant(3);
-    daemon.pool.entries.lock().unwrap().get_mut(&Producer::catalogue()).unwrap().remove("a");
+    daemon.pool.entries.lock().get_mut(&Producer::catalogue()).unwrap().remove("a");
     let answer = daemon.demand(request()).await.unwrap();
     let begun = answer.operation.as_ref().unwrap();
     assert_eq!((begun.action.as_str(), begun.requested_by.as_str()), ("registers.resync", "alice"));
@@ -74,7 +74,7 @@ async fn a_resync_is_an_operation_that_removes_nothing_unless_it_is_full() {
 #[tokio::test(start_paused = true)]
 async fn it_waits_as_pending_while_another_runs_and_can_be_cancelled_meanwhile() {
     let daemon = daemon(&["a"]).await;
-    *daemon.pool.commit.lock().unwrap() = SECOND * 10;
+    *daemon.pool.commit.lock() = SECOND * 10;
     daemon.put("b", true).await;
     sleep(SECOND).await;
     let (waits, goes) = (daemon.demand(request()).await.unwrap(), daemon.demand(request()).await.unwrap());
@@ -94,7 +94,7 @@ async fn it_waits_as_pending_while_another_runs_and_can_be_cancelled_meanwhile()
 #[tokio::test(start_paused = true)]
 async fn a_cancel_in_the_middle_leaves_what_was_done() {
     let daemon = daemon(&[]).await;
-    *daemon.pool.commit.lock().unwrap() = SECOND;
+    *daemon.pool.commit.lock() = SECOND;
     let items: Vec<_> = (0..100).map(|at| item(&format!("f{at:02}"))).collect();
     let asked = pb::ResyncRequest { from_file: true, advertisements: items, batch_size: 10, ..request() };
     let answer = daemon.demand(asked).await.unwrap();
@@ -134,12 +134,12 @@ async fn what_was_refused_or_waits_makes_it_partial() {
         let asked = pb::ResyncRequest { from_file: true, advertisements, ..request() };
         daemon.ended(&daemon.demand(asked).await.unwrap()).await
     };
-    daemon.pool.refuses.lock().unwrap().insert("b".to_owned());
+    daemon.pool.refuses.lock().insert("b".to_owned());
     let ended = push(&["a", "b"]).await;
     assert_eq!((ended.state(), ended.counts["failed"]), (State::Partial, 1), "{}", ended.message);
     assert_eq!((ended.failures[0].object.as_str(), ended.failures[0].reason.as_str()), ("b", "STORE_FULL"));
     assert_eq!(push(&["b"]).await.state(), State::Failed, "it did nothing");
-    *daemon.pool.defers.lock().unwrap() = true;
+    *daemon.pool.defers.lock() = true;
     let ended = push(&["c"]).await;
     assert_eq!((ended.state(), ended.counts["deferred"]), (State::Partial, 1));
     assert!(ended.message.contains("kept in memory and written when the store is back"), "{}", ended.message);
@@ -194,7 +194,7 @@ async fn what_goes_is_named_before_what_comes() {
     let items = (0..1200).map(|at| item(&format!("f{at:04}"))).collect();
     let mut entries = BTreeMap::new();
     entries.insert("z".to_owned(), AdvertisementValue::default());
-    daemon.pool.entries.lock().unwrap().insert(Producer::file(), entries);
+    daemon.pool.entries.lock().insert(Producer::file(), entries);
     let asked =
         pb::ResyncRequest { from_file: true, full: true, dry_run: true, advertisements: items, ..request() };
     let plan = daemon.demand(asked).await.unwrap().plan.unwrap();
@@ -208,14 +208,14 @@ async fn a_plan_waits_a_moment_for_the_run_that_goes_on() {
     let daemon = daemon(&["a"]).await;
     let dry = || pb::ResyncRequest { dry_run: true, ..request() };
     for (takes, compares) in [(SECOND, 1), (SECOND * 10, 0)] {
-        *daemon.pool.commit.lock().unwrap() = takes;
+        *daemon.pool.commit.lock() = takes;
         daemon.put(&format!("{takes:?}"), true).await;
         sleep(MS * 100).await;
-        let (before, begun) = (*daemon.pool.compared.lock().unwrap(), Instant::now());
+        let (before, begun) = (*daemon.pool.compared.lock(), Instant::now());
         daemon.demand(dry()).await.unwrap();
         assert!(begun.elapsed() <= SECOND * 2 + MS, "{:?}", begun.elapsed());
-        assert_eq!(*daemon.pool.compared.lock().unwrap() - before, compares, "{takes:?}");
-        assert!(!*daemon.pool.overlapped.lock().unwrap(), "{takes:?}");
+        assert_eq!(*daemon.pool.compared.lock() - before, compares, "{takes:?}");
+        assert!(!*daemon.pool.overlapped.lock(), "{takes:?}");
         sleep(SECOND * 20).await;
     }
 }
@@ -223,7 +223,7 @@ async fn a_plan_waits_a_moment_for_the_run_that_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn few_wait_at_a_time() {
     let daemon = daemon(&["a"]).await;
-    *daemon.pool.commit.lock().unwrap() = SECOND * 100;
+    *daemon.pool.commit.lock() = SECOND * 100;
     daemon.put("b", true).await;
     sleep(SECOND).await;
     let mut waiting = Vec::new();
@@ -277,7 +277,7 @@ async fn the_next_run_is_told_after_a_demanded_one() {
 #[tokio::test(start_paused = true)]
 async fn a_brake_at_the_last_moment_says_so() {
     let daemon = daemon(&["a"]).await;
-    *daemon.pool.commit.lock().unwrap() = SECOND * 10;
+    *daemon.pool.commit.lock() = SECOND * 10;
     daemon.put("b", true).await;
     sleep(SECOND).await;
     let answer = daemon.demand(pb::ResyncRequest { full: true, ..request() }).await.unwrap();

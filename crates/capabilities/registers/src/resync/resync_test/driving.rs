@@ -82,7 +82,7 @@ async fn what_was_lost_is_back_within_the_interval_and_nothing_else_is_done() {
     assert_eq!((local.runs_unchanged, local.last_run.unwrap().unchanged), (local.runs - 1, 2), "{local:?}");
     assert!((4..=6).contains(&local.runs), "{}", local.runs);
     assert!(local.next_run_at.is_some());
-    daemon.pool.entries.lock().unwrap().clear();
+    daemon.pool.entries.lock().clear();
     let begun = Instant::now();
     until("they are back", || daemon.pool.ids().len() == 2).await;
     assert!(begun.elapsed() <= INTERVAL);
@@ -122,12 +122,12 @@ async fn pauses_after_failures_grow_to_a_minute_and_begin_anew_after_a_success()
 async fn what_was_refused_is_a_failure_and_tried_again() {
     let daemon = daemon(&["a"]).await;
     let mut through = daemon.resync.pushed_through();
-    daemon.pool.refuses.lock().unwrap().insert("b".to_owned());
+    daemon.pool.refuses.lock().insert("b".to_owned());
     let revision = daemon.put("b", true).await;
     until("it was noticed", || daemon.local().status() == Status::Failed).await;
     assert!(daemon.local().error.contains("1 of the registers were refused, the first `b`: no room"));
     assert!(*through.borrow_and_update() < revision, "it is not there yet");
-    daemon.pool.refuses.lock().unwrap().clear();
+    daemon.pool.refuses.lock().clear();
     through.wait_for(|through| *through >= revision).await.unwrap();
     assert_eq!(ids(&daemon.pool.ids()), ["a", "b"]);
 }
@@ -165,10 +165,10 @@ async fn a_new_session_and_a_store_that_is_back_end_a_pause_and_an_interval() {
 #[tokio::test(start_paused = true)]
 async fn what_the_catalogue_says_is_pushed_although_the_store_cannot_be_compared() {
     let daemon = daemon(&["a", "-b", "c"]).await;
-    *daemon.pool.unread.lock().unwrap() = true;
+    *daemon.pool.unread.lock() = true;
     daemon.pool.plant(1);
     {
-        let mut entries = daemon.pool.entries.lock().unwrap();
+        let mut entries = daemon.pool.entries.lock();
         let of = entries.get_mut(&Producer::catalogue()).unwrap();
         of.remove("a");
         of.insert("b".to_owned(), AdvertisementValue::default());
@@ -189,7 +189,7 @@ async fn what_the_catalogue_says_is_pushed_although_the_store_cannot_be_compared
         assert_eq!(ids(&daemon.pool.ids()), expected);
         assert_eq!(daemon.local().status(), Status::Failed, "the comparison fails all the same");
     }
-    *daemon.pool.unread.lock().unwrap() = false;
+    *daemon.pool.unread.lock() = false;
     until("it is well", || daemon.local().status() == Status::Success).await;
     assert_eq!(ids(&daemon.pool.ids()), ["c", "d"]);
 }
@@ -198,7 +198,7 @@ async fn what_the_catalogue_says_is_pushed_although_the_store_cannot_be_compared
 async fn a_register_that_is_refused_delays_no_other() {
     let daemon = daemon(&["a"]).await;
     let mut through = daemon.resync.pushed_through();
-    daemon.pool.refuses.lock().unwrap().insert("b".to_owned());
+    daemon.pool.refuses.lock().insert("b".to_owned());
     let refused = daemon.put("b", true).await;
     until("the pauses are long", || daemon.local().failures == 6).await;
     sleep(SECOND).await;
@@ -212,7 +212,7 @@ async fn a_register_that_is_refused_delays_no_other() {
     assert_eq!((daemon.local().status(), daemon.local().failures), (Status::Failed, 6));
     assert!(daemon.local().error.contains("the first `b`: no room"), "{}", daemon.local().error);
     assert!(*through.borrow_and_update() < refused, "not all of it is there");
-    daemon.pool.refuses.lock().unwrap().clear();
+    daemon.pool.refuses.lock().clear();
     let begun = Instant::now();
     until("it is there as well", || daemon.pool.ids().contains(&"b".to_owned())).await;
     assert!(begun.elapsed() <= SECOND * 60, "{:?}", begun.elapsed());

@@ -28,20 +28,20 @@ struct Heard {
 
 impl Heard {
     fn calls(&self) -> Vec<Got> {
-        self.calls.lock().unwrap().clone()
+        self.calls.lock().clone()
     }
 
     fn say(&self, says: Option<(u16, &str)>) {
-        *self.says.lock().unwrap() = says.map(|(status, text)| (status, text.to_owned()));
+        *self.says.lock() = says.map(|(status, text)| (status, text.to_owned()));
     }
 
     fn public(&self) -> Vec<String> {
-        self.public.lock().unwrap().iter().cloned().collect()
+        self.public.lock().iter().cloned().collect()
     }
 
     /// Does with a call what a peer service does.
     fn take(&self, path: &str, body: &Value) -> Value {
-        let mut public = self.public.lock().unwrap();
+        let mut public = self.public.lock();
         if let Some(id) = path.strip_suffix("/advertise").and_then(|path| path.rsplit('/').next()) {
             let shows = body["isPublic"] == true;
             let _ = if shows { public.insert(id.to_owned()) } else { public.remove(id) };
@@ -64,8 +64,8 @@ impl Heard {
 
 async fn handle(Shared(heard): Shared<Arc<Heard>>, uri: Uri, body: Body) -> Response {
     let body: Value = serde_json::from_slice(&body).unwrap();
-    heard.calls.lock().unwrap().push((uri.path().to_owned(), body.clone()));
-    if let Some((status, text)) = heard.says.lock().unwrap().clone() {
+    heard.calls.lock().push((uri.path().to_owned(), body.clone()));
+    if let Some((status, text)) = heard.says.lock().clone() {
         let elsewhere = [("location", "http://127.0.0.1:1/")];
         return (StatusCode::from_u16(status).unwrap(), elsewhere, text).into_response();
     }
@@ -157,7 +157,7 @@ async fn what_a_peer_service_forgets_in_a_restart_is_pushed_again() {
     until("it is noted", || state(&daemon).status() == Status::Success).await;
     let runs = state(&daemon).runs_unchanged;
     until("others run", || state(&daemon).runs_unchanged > runs + 1).await;
-    peer.heard.public.lock().unwrap().remove("a");
+    peer.heard.public.lock().remove("a");
     until("it is repaired", || peer.heard.public().len() == 2).await;
     assert_eq!(ids(&daemon.pool.ids()), ["a", "b"], "the own pool was not concerned");
 }
@@ -196,7 +196,7 @@ async fn answers_that_are_none_are_failures_and_said() {
 #[tokio::test]
 async fn an_empty_catalogue_withdraws_from_others_only_what_was_deleted() {
     let peer = PeerService::new().await;
-    peer.heard.public.lock().unwrap().insert("theirs".to_owned());
+    peer.heard.public.lock().insert("theirs".to_owned());
     let daemon = pushing(&peer, &[], INTERVAL).await;
     assert_eq!(peer.heard.calls()[0].1, json!({"advertisements": [], "fullSync": false}));
     assert_eq!(ids(&peer.heard.public()), ["theirs"]);
@@ -297,7 +297,7 @@ async fn others_keep_what_a_new_epoch_has_lost() {
 async fn nothing_at_all_withdraws_everything_elsewhere_only_by_order() {
     let peer = PeerService::new().await;
     let daemon = daemon_in_real_time(&peer, &[]).await;
-    peer.heard.public.lock().unwrap().insert("theirs".to_owned());
+    peer.heard.public.lock().insert("theirs".to_owned());
     let full = pb::ResyncRequest { full: true, peer: peer.url(), ..pb::ResyncRequest::default() };
     let refused = daemon.demand(full.clone()).await.unwrap_err();
     assert_eq!((refused.code, refused.reason.as_ref()), (Code::FailedPrecondition, "REMOVES_TOO_MANY"));

@@ -4,9 +4,9 @@ mod driving;
 mod elsewhere;
 mod straying;
 
+use parking_lot::Mutex as Lock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::Mutex as Lock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -72,15 +72,15 @@ struct FakePool {
 #[tonic::async_trait]
 impl LocalPool for FakePool {
     fn held(&self, producer: &Producer) -> BTreeMap<String, Held> {
-        let entries = self.entries.lock().unwrap();
+        let entries = self.entries.lock();
         let of = entries.get(producer).cloned().unwrap_or_default();
         of.into_iter().map(|(id, value)| (id, Held { value, stored: Stored::Same })).collect()
     }
 
     async fn compare_with_store(&self) -> Result<bool, StoreError> {
-        *self.compared.lock().unwrap() += 1;
-        *self.overlapped.lock().unwrap() |= *self.pushing.lock().unwrap();
-        let unread = *self.unread.lock().unwrap();
+        *self.compared.lock() += 1;
+        *self.overlapped.lock() |= *self.pushing.lock();
+        let unread = *self.unread.lock();
         if unread {
             Err(StoreError::Incompatible { what: "a record".to_owned(), record: None })
         } else {
@@ -89,9 +89,9 @@ impl LocalPool for FakePool {
     }
 
     async fn push(&self, push: Push<'_>) -> Result<Pushed, Fault> {
-        *self.pushing.lock().unwrap() = true;
+        *self.pushing.lock() = true;
         let pushed = self.take(push).await;
-        *self.pushing.lock().unwrap() = false;
+        *self.pushing.lock() = false;
         pushed
     }
 }
@@ -99,11 +99,11 @@ impl LocalPool for FakePool {
 impl FakePool {
     async fn take(&self, push: Push<'_>) -> Result<Pushed, Fault> {
         let items = push.items.iter().map(|item| item.register_id.clone()).collect();
-        self.pushes.lock().unwrap().push(Seen { at: Instant::now(), items, rest: push.rest.clone() });
-        if let Some(why) = self.ill.lock().unwrap().clone() {
+        self.pushes.lock().push(Seen { at: Instant::now(), items, rest: push.rest.clone() });
+        if let Some(why) = self.ill.lock().clone() {
             return Err(Fault::new(reasons::STORE_UNAVAILABLE, why));
         }
-        let refuses = self.refuses.lock().unwrap().clone();
+        let refuses = self.refuses.lock().clone();
         let plan = plan(&self.held(&push.producer), push.items, &push.rest);
         let puts = plan.add.iter().map(|(id, value)| (id, Some(value), 0));
         let updates = plan.update.iter().map(|(id, value)| (id, Some(value), 1));
@@ -117,7 +117,7 @@ impl FakePool {
                 pushed.cancelled = true;
                 break;
             }
-            let takes = *self.commit.lock().unwrap();
+            let takes = *self.commit.lock();
             sleep(takes).await;
             for (id, value, sort) in batch {
                 if refuses.contains(*id) {
@@ -125,7 +125,7 @@ impl FakePool {
                     pushed.failed.push(pb::ItemFailure { register_id: (*id).clone(), reason, message });
                     continue;
                 }
-                let mut entries = self.entries.lock().unwrap();
+                let mut entries = self.entries.lock();
                 let of = entries.entry(push.producer.clone()).or_default();
                 match value {
                     Some(value) => of.insert((*id).clone(), (*value).clone()),
@@ -136,14 +136,14 @@ impl FakePool {
             (push.progress)((at * push.batch + batch.len()).min(writes.len()), writes.len());
         }
         [pushed.added, pushed.updated, pushed.removed] = done;
-        if *self.defers.lock().unwrap() {
+        if *self.defers.lock() {
             pushed.deferred = done.iter().sum();
         }
         Ok(pushed)
     }
 
     fn ids_of(&self, producer: &Producer) -> Vec<String> {
-        self.entries.lock().unwrap().get(producer).into_iter().flat_map(BTreeMap::keys).cloned().collect()
+        self.entries.lock().get(producer).into_iter().flat_map(BTreeMap::keys).cloned().collect()
     }
 
     fn ids(&self) -> Vec<String> {
@@ -151,16 +151,16 @@ impl FakePool {
     }
 
     fn pushes(&self) -> Vec<Seen> {
-        self.pushes.lock().unwrap().clone()
+        self.pushes.lock().clone()
     }
 
     fn fall_ill(&self, why: Option<&str>) {
-        *self.ill.lock().unwrap() = why.map(str::to_owned);
+        *self.ill.lock() = why.map(str::to_owned);
     }
 
     /// Puts entries there that the catalogue knows nothing of.
     fn plant(&self, count: usize) {
-        let mut entries = self.entries.lock().unwrap();
+        let mut entries = self.entries.lock();
         let of = entries.entry(Producer::catalogue()).or_default();
         of.extend((0..count).map(|at| (format!("stray-{at:03}"), AdvertisementValue::default())));
     }

@@ -6,11 +6,12 @@ mod finish;
 mod names;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_settings::Compression;
+use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
@@ -66,7 +67,7 @@ impl FileWriter {
     ) -> Result<T, WriteError> {
         let files = Arc::clone(&self.files);
         let done = spawn_blocking(move || {
-            let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut files = files.lock();
             let answer = act(&mut files);
             (answer, files.due())
         });

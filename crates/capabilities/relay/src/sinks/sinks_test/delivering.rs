@@ -119,7 +119,7 @@ async fn many_batches_are_written_at_once_and_each_agent_in_order() {
     for agent in agents {
         agent.await.unwrap();
     }
-    assert!(script.groups.lock().unwrap().len() < 10, "{:?}", script.groups);
+    assert!(script.groups.lock().len() < 10, "{:?}", script.groups);
     for agent in 0..4 {
         let of: Vec<u64> = script
             .written()

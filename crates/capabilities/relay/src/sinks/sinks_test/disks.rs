@@ -43,12 +43,12 @@ impl Disk for Faulty {
 
 impl OpenFile for FaultyFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut room = self.0.room.lock().unwrap();
+        let mut room = self.0.room.lock();
         match room.as_mut() {
             Some(room) if *room < bytes.len() => {
                 self.1.append(&bytes[..*room])?;
                 *room = 0;
-                Err(self.0.kind.lock().unwrap().unwrap_or(ErrorKind::StorageFull).into())
+                Err(self.0.kind.lock().unwrap_or(ErrorKind::StorageFull).into())
             }
             Some(room) => {
                 *room -= bytes.len();
@@ -66,7 +66,7 @@ impl OpenFile for FaultyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        drop(self.0.sync_gate.lock().unwrap());
+        drop(self.0.sync_gate.lock());
         self.0.syncs.fetch_add(1, Ordering::SeqCst);
         if self.0.no_sync.load(Ordering::SeqCst) {
             return Err(ErrorKind::Other.into());
@@ -108,17 +108,17 @@ async fn what_was_half_written_never_stays_in_the_middle() {
     for (what, kind, truncates, files) in cases {
         let place = tempfile::tempdir().unwrap();
         let faults = Arc::new(Faults::default());
-        *faults.kind.lock().unwrap() = Some(kind);
+        *faults.kind.lock() = Some(kind);
         faults.no_truncate.store(!truncates, Ordering::SeqCst);
         let mut writer = FileWriter::on(Box::new(Faulty(Arc::clone(&faults))), settings(place.path(), false));
         writer.write(&[item("a", [0])]).await.unwrap();
-        *faults.room.lock().unwrap() = Some(300);
+        *faults.room.lock() = Some(300);
         let failed = writer.write(&[item("a", 1..4)]).await;
         assert!(
             matches!(&failed, Err(WriteError::Failed(said)) if said.contains("cannot write")),
             "{failed:?}"
         );
-        *faults.room.lock().unwrap() = None;
+        *faults.room.lock() = None;
         writer.write(&[item("a", 1..4)]).await.unwrap();
         writer.close().await.unwrap();
         let read = read(place.path());
@@ -153,7 +153,7 @@ async fn durability_is_what_was_asked_for() {
         let (ready, begun) = std::sync::mpsc::channel();
         let gate = Arc::clone(&faults);
         let holder = std::thread::spawn(move || {
-            let _gate = gate.sync_gate.lock().unwrap();
+            let _gate = gate.sync_gate.lock();
             ready.send(()).unwrap();
             let _ = held.recv();
         });
@@ -182,7 +182,7 @@ async fn written_means_written_and_queued_does_not() {
     for (when, fails) in [(AcknowledgeWhen::Queued, false), (AcknowledgeWhen::Written, true)] {
         let place = tempfile::tempdir().unwrap();
         let faults = Arc::new(Faults::default());
-        *faults.room.lock().unwrap() = Some(0);
+        *faults.room.lock() = Some(0);
         let writer = FileWriter::on(Box::new(Faulty(faults)), settings(place.path(), false));
         let kind = Kind { name: "file", acknowledges: true, patience: Duration::from_millis(100) };
         let sink = Sink::start(kind, Box::new(writer), &QueueConfig::default(), when, counts("file"));

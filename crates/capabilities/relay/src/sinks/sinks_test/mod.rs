@@ -8,14 +8,15 @@ mod queueing;
 mod servers;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use omnirelay_settings::{AcknowledgeWhen, Backpressure, QueueConfig};
 use omnirelay_wire::pb::aeroarc::agent::v1::TelemetryFrame;
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::Semaphore;
 
@@ -109,7 +110,7 @@ impl Script {
     }
 
     fn written(&self) -> Vec<(String, u64)> {
-        self.written.lock().unwrap().clone()
+        self.written.lock().clone()
     }
 }
 
@@ -130,9 +131,9 @@ impl Writer for Stub {
         if items.iter().any(|item| item.batch.frames[0].message.seq == refusing) {
             return Err(WriteError::Refused("as planned".to_owned()));
         }
-        self.0.groups.lock().unwrap().push(items.len());
+        self.0.groups.lock().push(items.len());
         let texts = items.iter().map(|item| String::from_utf8(item.lines().text.clone()).unwrap());
-        self.0.written.lock().unwrap().extend(texts.flat_map(|text| seqs(&text)));
+        self.0.written.lock().extend(texts.flat_map(|text| seqs(&text)));
         Ok(())
     }
 

@@ -32,13 +32,7 @@ impl Server {
     }
 
     fn bodies(&self, code: u16) -> Vec<String> {
-        self.posted
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|(of, _)| *of == code)
-            .map(|(_, body)| body.clone())
-            .collect()
+        self.posted.lock().iter().filter(|(of, _)| *of == code).map(|(_, body)| body.clone()).collect()
     }
 }
 
@@ -69,10 +63,10 @@ async fn serve(
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
         let code = {
-            let mut codes = codes.lock().unwrap();
+            let mut codes = codes.lock();
             if codes.len() > 1 { codes.remove(0) } else { codes[0] }
         };
-        posted.lock().unwrap().push((code, String::from_utf8(body).unwrap()));
+        posted.lock().push((code, String::from_utf8(body).unwrap()));
         if code == 0 {
             std::future::pending::<()>().await;
         }

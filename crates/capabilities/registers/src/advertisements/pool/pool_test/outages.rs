@@ -113,7 +113,7 @@ async fn a_withdrawal_that_waits_is_not_forgotten_for_a_push_that_is_refused() {
     sleep(MS * 1100).await;
     assert_eq!(a.push(&outside(), &[], these(&["r"])).await, [0, 0, 1, 0, 0, 1]);
     {
-        let mut memory = a.pool.lock();
+        let mut memory = a.pool.memory.lock();
         let value = AdvertisementValue { is_public: true, ..Default::default() };
         let before = memory.apply(&outside(), &[Step::Add("r".to_owned(), value)], Millis(0));
         memory.undo(&outside(), before);

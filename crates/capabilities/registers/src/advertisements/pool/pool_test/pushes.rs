@@ -117,13 +117,13 @@ async fn a_push_of_many_is_cancelled_between_commits() {
         rest: Rest::WithdrawAll,
         batch: 100,
         caller: None,
-        progress: &|step, of| done.lock().unwrap().push((step, of)),
+        progress: &|step, of| done.lock().push((step, of)),
         cancelled: &|| asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 3,
     };
     let pushed = a.pool.push(push).await.unwrap();
     assert!(pushed.cancelled);
     assert_eq!(counts(&pushed), [300, 0, 0, 0, 0, 0]);
-    assert_eq!(*done.lock().unwrap(), [(100, 1000), (200, 1000), (300, 1000)]);
+    assert_eq!(*done.lock(), [(100, 1000), (200, 1000), (300, 1000)]);
     assert_eq!(a.available().len(), 300, "what was not done is not shown either");
     assert_eq!(stored(store.as_ref(), "a").await.len(), 300);
 }
