@@ -103,7 +103,7 @@ fn compose(node: &mut Mount, key: Arc<AuditKey>, given: FromProcess) -> Result<(
     certificates::mount(node, &presence, known_kinds())?;
     transport_policy::mount(node, effective_join_policy)?;
     let vouched = certificates::vouched_seal_keys(node);
-    audit::mount(node, given.audit, key, vouched)?;
+    audit::mount(node, given.audit, key, Box::new(vouched))?;
     operations::mount(node);
     events::mount(node);
     let own = || node_service::describer(node, gossip.as_ref(), development);

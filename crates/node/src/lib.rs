@@ -1,6 +1,7 @@
 //! One node: its registry, its ports and its capabilities, put together.
 
 #[cfg(any(test, feature = "testing"))]
+#[expect(clippy::unwrap_used, reason = "of tests")]
 pub mod lab;
 mod mesh_port;
 pub mod metrics;

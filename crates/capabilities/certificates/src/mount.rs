@@ -185,13 +185,13 @@ pub fn mount(node: &mut Mount, presence: &Arc<Presence>, kinds: KnownKinds) -> R
 }
 
 /// The fingerprints of the seal keys that the authority of the mesh vouches for to be a node's.
-pub fn vouched_seal_keys(node: &Mount) -> Box<dyn Fn(&str) -> Vec<String> + Send + Sync> {
+pub fn vouched_seal_keys(node: &Mount) -> impl Fn(&str) -> Vec<String> + Send + Sync + use<> {
     let (registry, trust) = (node.registry.clone(), node.trust.clone());
     let cluster = node.config.node.cluster.clone();
-    Box::new(move |of| {
+    move |of| {
         let trusted = trust.current();
         seal_keys::of_node(registry.view(), trusted.bundle.as_ref(), &trusted.revocations, &cluster, of)
-    })
+    }
 }
 
 /// Says who was put out and can still use the store as this node does.

@@ -52,10 +52,13 @@ use watching::WatchedPeers;
 const PEERS_RUNBOOK: &str = "docs/runbooks/peers.md";
 const PAGE_SIZE_MAX: usize = 1000;
 
+/// Tells how many shards each node owns.
+pub type ShardCounts = Box<dyn Fn(&View) -> Arc<BTreeMap<String, u32>> + Send + Sync>;
+
 /// What peers hold, by what the registry has of other capabilities.
 pub struct HeldByPeers {
     /// How many shards each owns.
-    pub shard_counts: Box<dyn Fn(&View) -> Arc<BTreeMap<String, u32>> + Send + Sync>,
+    pub shard_counts: ShardCounts,
     /// What keeps each of these scopes at the node that leads it.
     pub scopes: fn(&View, &str, Vec<String>) -> Vec<pb::DrainRemainder>,
     /// The shards that a node still owns.
