@@ -21,13 +21,14 @@ const NEVER_OBJECTS: [&str; 10] = [
 ];
 
 /// Where the sources of the daemon are.
-pub const SOURCES: [&str; 10] = [
+pub const SOURCES: [&str; 11] = [
     ".",
     "../../crates/capabilities",
     "../../crates/certificate_records/src",
     "../../crates/leadership_records/src",
     "../../crates/peer_records/src",
     "../../crates/restoration_records/src",
+    "../../crates/gossip/src",
     "../../crates/node/src",
     "../../crates/nouns/src",
     "../../crates/registry/src",

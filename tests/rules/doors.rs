@@ -8,7 +8,17 @@ use crate::rooms::CAPABILITIES;
 use crate::tokens::code;
 
 /// Where daemons are made.
-const ROOMS: [&str; 5] = ["src/daemon/", CAPABILITIES, "crates/nouns/", "crates/peer_records/", REGISTRY];
+const ROOMS: [&str; 9] = [
+    "src/daemon/",
+    CAPABILITIES,
+    "crates/certificate_records/",
+    "crates/gossip/",
+    "crates/leadership_records/",
+    "crates/node/",
+    "crates/nouns/",
+    "crates/peer_records/",
+    REGISTRY,
+];
 const REGISTRY: &str = "crates/registry/";
 /// Where a commit is put together.
 const DOOR: &str = "crates/registry/src/act.rs";

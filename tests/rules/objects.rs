@@ -34,9 +34,21 @@ const DRIVERS: [&str; 7] = [
 /// What of the relay answers for records.
 const RELAY_SERVICES: [&str; 3] = ["relay/src/aero_registry/", "relay/src/agents/", "relay/src/relays/"];
 
-/// Whether a file of a capability makes answers, or what they are made of.
+/// What answers are made of besides.
+const READ: [&str; 6] = [
+    "crates/certificate_records/",
+    "crates/gossip/src/heard.rs",
+    "crates/gossip/src/reach.rs",
+    "crates/leadership_records/",
+    "crates/peer_records/",
+    "crates/restoration_records/",
+];
+
+/// Whether a file makes answers, or what they are made of.
 pub fn is_service(path: &str) -> bool {
-    let Some(inner) = path.strip_prefix(CAPABILITIES) else { return false };
+    let Some(inner) = path.strip_prefix(CAPABILITIES) else {
+        return READ.iter().any(|room| path.starts_with(room));
+    };
     let is_below = |folders: &[&str]| folders.iter().any(|folder| inner.starts_with(folder));
     is_below(&RELAY_SERVICES) || !is_below(&DRIVERS)
 }
@@ -87,10 +99,9 @@ fn capability(name: &str) -> Option<&str> {
     of_records.or_else(|| is_capability(name).then_some(name))
 }
 
-/// Whether there is such a capability. Planted ones have names of one letter.
+/// Whether there is such a capability.
 fn is_capability(name: &str) -> bool {
-    let folder = root().join(CAPABILITIES).join(name);
-    name.len() == 1 || folder.is_dir()
+    root().join(CAPABILITIES).join(name).is_dir()
 }
 
 /// The capability that a file belongs to: `crates/capabilities/peers/src/change.rs` to `peers`.

@@ -7,7 +7,6 @@ use anyhow::Result;
 use crate::objects::{is_service, kinds_declared};
 use crate::paths::{paths, reaches};
 use crate::repository::{File, Finding, expect_findings, program, refuse, rust_files, some_rust_files};
-use crate::rooms::CAPABILITIES;
 use crate::tokens::{Token, TokenKind, code};
 
 /// The messages of objects; their operations are in a crate that no port can name.
@@ -78,7 +77,7 @@ fn ports_know_no_object() -> Result<()> {
 
 #[test]
 fn objects_know_no_backend() -> Result<()> {
-    let files = rust_files(CAPABILITIES)?.into_iter().filter(|file| is_service(&file.path));
+    let files = rust_files("crates/")?.into_iter().filter(|file| is_service(&file.path));
     let found: Vec<Finding> = files.flat_map(|file| backends_named(&file)).collect();
     refuse(&found);
     Ok(())
