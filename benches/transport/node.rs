@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use omnirelay_transport::body::boxed;
-use omnirelay_transport::carrier::{Carrier as _, ClientTls, Connection, End, Hands, Protocol, Target};
+use omnirelay_transport::carrier::{Carrier as _, ClientTls, Connection, End, Protocol, Target, TlsStart};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Carriers, Observer, Peer, Way};
 use omnirelay_transport::quic::{self, Limits, Quic};
@@ -45,7 +45,7 @@ struct Tls {
 }
 
 impl ClientTls for Tls {
-    fn begin(&self) -> Result<Hands, BoxError> {
+    fn begin(&self) -> Result<TlsStart, BoxError> {
         let mut rotated = self.rotated.subscribe();
         let ends = Box::new(move |_| {
             let ends = async move {
@@ -54,7 +54,7 @@ impl ClientTls for Tls {
             };
             Box::pin(ends) as BoxFuture<'static, End>
         });
-        Ok(Hands { config: self.config.clone(), ends })
+        Ok(TlsStart { config: self.config.clone(), ends })
     }
 }
 

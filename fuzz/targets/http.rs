@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
+use omnirelay_daemon::compose::{self, FromProcess};
 use omnirelay_identity::Access;
-use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_audit::files::AuditFiles;
 use omnirelay_node::{Node, NodeSpec};
 use omnirelay_store::MemoryStore;
@@ -70,15 +71,14 @@ fn daemon() -> Daemon {
         listener,
         relay: None,
         identity: IdentityFiles::of(directory.path(), None),
-        audit: AuditFiles::open(directory.path(), "fuzz").expect("an audit folder"),
         data_dir: directory.path().to_owned(),
-        telemetry: directory.path().join("telemetry"),
-        process: None,
-        parts: omnirelay_daemon::parts::ALL,
         access: Access::default(),
     };
+    let audit = AuditFiles::open(directory.path(), "fuzz").expect("an audit folder");
+    let telemetry = directory.path().join("telemetry");
     let node = runtime.block_on(async {
-        let node = Node::start(spec).await.expect("a node");
+        let given = FromProcess { audit, telemetry, faults: None };
+        let node = compose::start(spec, given).await.expect("a node");
         node.ready().await;
         node
     });

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use omnirelay_pki::jwt::claims::{Expected, LEEWAY};
+use omnirelay_pki::jwt::claims::{ExpectedClaims, LEEWAY};
 use omnirelay_pki::jwt::keys::{KeySet, VerifyingKey};
 use omnirelay_pki::jwt::signing::{SigningKey, verifier};
 use omnirelay_pki::jwt::{Algorithm, Jwt, TOKEN_BYTES_MAX, is_jwt};
@@ -44,7 +44,7 @@ fuzz_target!(|given: (&str, &[u8], &[u8])| {
         }
     };
     assert!(claims.is_object(), "what is no object claims nothing");
-    let expected = Expected { issuer: "mesh", audience: "mesh", now: NOW };
+    let expected = ExpectedClaims { issuer: "mesh", audience: "mesh", now: NOW };
     if let Ok(until) = read.check(&expected) {
         assert!(until >= NOW);
         let begin = read.second("nbf").ok().flatten().unwrap_or(0);

@@ -29,11 +29,11 @@ pub enum Run {
     /// One that needs no runtime.
     Local(fn(&ArgMatches, &mut Session) -> Result<Exit, CliError>),
     /// One that may talk to a daemon.
-    Asking(for<'a> fn(&'a ArgMatches, &'a mut Session) -> Asked<'a>),
+    Asking(for<'a> fn(&'a ArgMatches, &'a mut Session) -> Answered<'a>),
 }
 
 /// What comes of asking.
-pub type Asked<'a> = Pin<Box<dyn Future<Output = Result<Exit, CliError>> + 'a>>;
+pub type Answered<'a> = Pin<Box<dyn Future<Output = Result<Exit, CliError>> + 'a>>;
 
 impl Entry {
     /// Its part of the command tree.

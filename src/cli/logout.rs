@@ -4,7 +4,7 @@ use omnirelay_wire::rpc::token_service;
 
 use super::entry::{Entry, entry};
 use super::frame::address::Address;
-use super::login::kept::{Kept, is_of_mesh};
+use super::login::kept::{KeptToken, is_of_mesh};
 use super::schema::documents::message;
 use crate::frame::prelude::*;
 
@@ -37,7 +37,7 @@ pub struct LogoutArgs {
 }
 
 async fn run(args: &LogoutArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let (kept, write) = (Kept::of(session)?, &args.write);
+    let (kept, write) = (KeptToken::of(session)?, &args.write);
     let (context, dry_run) = (kept.context().to_owned(), write.is_dry_run());
     let Some(token) = kept.token()? else {
         if !dry_run {

@@ -2,7 +2,6 @@
 
 mod all_nodes;
 
-use super::check::facts::{CHECK, Facts};
 use super::check::problems;
 use super::entry::{Entry, entry};
 use super::frame::list::whole;
@@ -14,6 +13,7 @@ use super::registers::SYNC_STATE;
 use super::schema::documents::own;
 use super::schema::schemas;
 use super::{leaders, peers, relays};
+use crate::check::checked_mesh::{CHECK, Facts};
 use crate::frame::prelude::*;
 
 const LEAF: Leaf =

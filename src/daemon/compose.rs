@@ -14,6 +14,7 @@ use omnirelay_audit::AUDIT_SEAL;
 use omnirelay_audit::files::{AuditFiles, AuditKey};
 use omnirelay_certificate_records::{AUTHORITY, JOIN_TOKEN};
 use omnirelay_certificates as certificates;
+use omnirelay_certificates::lacking::issues_at_start;
 use omnirelay_certificates::policy::effective_join_policy;
 use omnirelay_certificates::store_rights::KnownKinds;
 use omnirelay_check as check;
@@ -110,8 +111,8 @@ fn compose(node: &mut Mount, key: Arc<AuditKey>, given: FromProcess) -> Result<(
     let (shown, judged) = (own(), own());
     node_service::mount(node, shown);
     // It shows them and serves no watch.
-    let peers = Peers::new(node.registry.clone(), 0).calling(node.transport.clone());
-    let peers = peers.hearing(gossip.clone()).holding(held_by_peers());
+    let peers = Peers::new(node.registry.clone(), 0, held_by_peers()).calling(node.transport.clone());
+    let peers = peers.hearing(gossip.clone());
     let known = MeshReads { registry: node.registry.clone(), own: judged, peers, gossip };
     check::mount(node, Arc::new(known));
     restoration::mount(node);
@@ -128,20 +129,18 @@ fn said_at_start(node: &Mount, key: &AuditKey) -> peers::SaidAtStart {
         audit_key: key.public().to_vec(),
         relay: relay::told_endpoint(node),
         fetches: Exchange::fetched(&node.federation.named()),
-        // Before it has seen an authority it says so where it has a secret, or makes both itself, so that it need not say so a moment
-        // after it was entered.
-        issues: node.identity_files.has_secret() || node.config.security.make_authority,
+        issues: issues_at_start(&node.identity_files, node.config.security.make_authority),
     }
 }
 
 /// What peers hold of scopes and of shards.
-pub fn held_by_peers() -> HeldByPeers {
+fn held_by_peers() -> HeldByPeers {
     let owned = OwnedByEach::default();
     HeldByPeers { shard_counts: Box::new(move |view| owned.of(view)), scopes: blocked_by, shards: owned_by }
 }
 
 /// The kinds of all capabilities, by whether they are signed.
-pub fn known_kinds() -> KnownKinds {
+fn known_kinds() -> KnownKinds {
     let of = |pick: fn(&Kinds) -> &'static [Kind]| KINDS.iter().flat_map(pick);
     let signed: Vec<Kind> = of(|kinds| kinds.signed).cloned().collect();
     let all = of(|kinds| kinds.mirrored).chain(of(|kinds| kinds.followed)).chain(of(|kinds| kinds.stored));

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_audit::files::AuditFiles;
-use omnirelay_certificates::Other;
+use omnirelay_certificates::OtherDaemon;
 use omnirelay_certificates::remote::{Ask, RenewalError, issued};
 use omnirelay_identity::Access;
-use omnirelay_identity::own::{IdentityFiles, OwnIdentity};
+use omnirelay_identity::node_identity::{IdentityFiles, OwnIdentity};
 use omnirelay_identity::trust::{Trust, Trusted};
 use omnirelay_node::{Node, NodeSpec};
 use omnirelay_peer_records::own_session;
@@ -221,7 +221,7 @@ async fn a_certificate_is_renewed_by_another_daemon() {
     // One that does not answer is passed over.
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let any = |_: &str| Ok(());
-    let at = |control: &str| Other { node: "b".to_owned(), control: control.to_owned() };
+    let at = |control: &str| OtherDaemon { node: "b".to_owned(), control: control.to_owned() };
     let chain =
         issued(None, &bundle, &Ask::Renew(csr(&next)), vec![at(&gone), at(&address)], any).await.unwrap();
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();

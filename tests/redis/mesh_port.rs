@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use omnirelay_transport::body::boxed;
-use omnirelay_transport::carrier::{Carrier as _, ClientTls, End, Hands, Target};
+use omnirelay_transport::carrier::{Carrier as _, ClientTls, End, Target, TlsStart};
 use omnirelay_transport::quic::{self, Quic};
 use omnirelay_transport::tcp::Tcp;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -289,9 +289,9 @@ impl AsNode {
 }
 
 impl ClientTls for AsNode {
-    fn begin(&self) -> Result<Hands, omnirelay_transport::BoxError> {
+    fn begin(&self) -> Result<TlsStart, omnirelay_transport::BoxError> {
         let ends = Box::new(|_| Box::pin(std::future::pending()) as BoxFuture<'static, End>);
-        Ok(Hands { config: self.0.clone(), ends })
+        Ok(TlsStart { config: self.0.clone(), ends })
     }
 }
 

@@ -10,7 +10,7 @@ use omnirelay_audit::files::AuditFiles;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_daemon::compose::{self, FromProcess};
 use omnirelay_identity::Access;
-use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_node::{Node, NodeSpec};
 use omnirelay_settings::Config;
 use omnirelay_store::redis::link::RedisOptions;

@@ -4,10 +4,10 @@ use omnirelay_wire::pb::omnirelay::security::v1::AuditRecord;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use omnirelay_wire::timestamp::Timestamp;
 
-use super::audit_seal::Stored;
+use super::audit_seal::StoredRecord;
 
 /// What a stored record says. `value` is what its bytes were decoded to; `None` when they are no record.
-pub fn readable(record: &Stored<'_>, value: Option<AuditValue>) -> AuditRecord {
+pub fn readable(record: &StoredRecord<'_>, value: Option<AuditValue>) -> AuditRecord {
     let time = value.is_some().then(|| timestamp(record.created_at_ms));
     let value = value.unwrap_or_default();
     AuditRecord {

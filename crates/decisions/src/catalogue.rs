@@ -44,7 +44,7 @@ impl RegisterError {
 
 /// What is given of a register; what is absent stays.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Given<'a> {
+pub struct RegisterChange<'a> {
     pub name: Option<&'a str>,
     pub description: Option<&'a str>,
     pub advertise: Option<bool>,
@@ -61,7 +61,7 @@ pub enum Lower {
     LeftOut,
 }
 
-impl<'a> Given<'a> {
+impl<'a> RegisterChange<'a> {
     /// What an item of an import gives.
     pub fn of_import(item: &'a ImportedRegister) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl<'a> Given<'a> {
 /// [`RegisterError`], with the field at fault.
 pub fn check_imported(item: &ImportedRegister) -> Result<(), RegisterError> {
     check_register_id(&item.register_id).map_err(RegisterError::Id)?;
-    Given::of_import(item).applied_to(&RegisterValue::default(), Lower::LeftOut).map(|_| ())
+    RegisterChange::of_import(item).applied_to(&RegisterValue::default(), Lower::LeftOut).map(|_| ())
 }
 
 /// Which items of an import count, in their order: of two with one id the last.
@@ -212,32 +212,44 @@ mod tests {
     fn what_is_given_changes_and_what_is_absent_stays() {
         let set = labels(&[("tier", "gold")]);
         let remove = ["old".to_owned(), "never".to_owned()];
-        let cases: [(&str, Given<'_>, RegisterValue); 7] = [
-            ("nothing", Given::default(), held()),
+        let cases: [(&str, RegisterChange<'_>, RegisterValue); 7] = [
+            ("nothing", RegisterChange::default(), held()),
             (
                 "texts, one of them emptied",
-                Given { name: Some("Sales"), description: Some(""), ..Given::default() },
+                RegisterChange { name: Some("Sales"), description: Some(""), ..RegisterChange::default() },
                 RegisterValue { name: "Sales".to_owned(), description: String::new(), ..held() },
             ),
             (
                 "a flag",
-                Given { advertise: Some(false), ..Given::default() },
+                RegisterChange { advertise: Some(false), ..RegisterChange::default() },
                 RegisterValue { advertise: false, ..held() },
             ),
             (
                 "higher versions",
-                Given { latest_version: Some(8), latest_docket_version: Some(9), ..Given::default() },
+                RegisterChange {
+                    latest_version: Some(8),
+                    latest_docket_version: Some(9),
+                    ..RegisterChange::default()
+                },
                 RegisterValue { latest_version: 8, latest_docket_version: 9, ..held() },
             ),
-            ("the same version", Given { latest_version: Some(7), ..Given::default() }, held()),
+            (
+                "the same version",
+                RegisterChange { latest_version: Some(7), ..RegisterChange::default() },
+                held(),
+            ),
             (
                 "labels",
-                Given { set_labels: Some(&set), remove_labels: &remove, ..Given::default() },
+                RegisterChange {
+                    set_labels: Some(&set),
+                    remove_labels: &remove,
+                    ..RegisterChange::default()
+                },
                 RegisterValue { labels: set.clone(), ..held() },
             ),
             (
                 "a label, and the others stay",
-                Given { set_labels: Some(&set), ..Given::default() },
+                RegisterChange { set_labels: Some(&set), ..RegisterChange::default() },
                 RegisterValue { labels: labels(&[("tier", "gold"), ("old", "1")]), ..held() },
             ),
         ];
@@ -248,10 +260,10 @@ mod tests {
 
     #[test]
     fn a_lower_version_is_refused_or_left_out() {
-        let docket = Given { latest_docket_version: Some(2), ..Given::default() };
+        let docket = RegisterChange { latest_docket_version: Some(2), ..RegisterChange::default() };
         let back = RegisterError::GoesBack { field: "latestDocketVersion", held: 3, given: 2 };
         assert_eq!(docket.applied_to(&held(), Lower::Refused), Err(back));
-        let both = Given { name: Some("new"), latest_version: Some(0), ..docket };
+        let both = RegisterChange { name: Some("new"), latest_version: Some(0), ..docket };
         let after = RegisterValue { name: "new".to_owned(), ..held() };
         assert_eq!(both.applied_to(&held(), Lower::LeftOut), Ok(after));
     }
@@ -262,9 +274,9 @@ mod tests {
         let description = "\u{1f4d2}\r\n\t".repeat(DESCRIPTION_CHARS_MAX / 4);
         let long = "d".repeat(DESCRIPTION_CHARS_MAX + 1);
         let (wrong, fine) = (labels(&[("a b", "")]), labels(&[("a", "")]));
-        let some = |set| Given { set_labels: Some(set), ..Given::default() };
-        let name_of = |name| Given { name: Some(name), ..Given::default() };
-        let described = |text| Given { description: Some(text), ..Given::default() };
+        let some = |set| RegisterChange { set_labels: Some(set), ..RegisterChange::default() };
+        let name_of = |name| RegisterChange { name: Some(name), ..RegisterChange::default() };
+        let described = |text| RegisterChange { description: Some(text), ..RegisterChange::default() };
         let cases = [
             ("characters, not bytes", name_of(&name), None),
             ("a long name", name_of(&long_name), Some("name")),

@@ -110,7 +110,7 @@ pub fn brakes(removals: usize, entries: usize) -> bool {
 
 /// What becomes of the entries of a producer that it does not push.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rest {
+pub enum UnpushedEntries {
     Stays,
     /// These go, the others stay.
     Withdraw(BTreeSet<String>),
@@ -120,13 +120,13 @@ pub enum Rest {
 
 /// An entry as it is before a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct EntryBefore {
     pub value: AdvertisementValue,
     /// Whether the store has it.
-    pub stored: Stored,
+    pub stored: StoredState,
 }
 
-impl AsRef<Self> for Held {
+impl AsRef<Self> for EntryBefore {
     fn as_ref(&self) -> &Self {
         self
     }
@@ -134,7 +134,7 @@ impl AsRef<Self> for Held {
 
 /// What the store has of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stored {
+pub enum StoredState {
     Same,
     /// Another value, or under a group that is over.
     Other,
@@ -152,7 +152,11 @@ pub struct Plan {
 }
 
 /// Says what pushing `items` does to the entries of their producer.
-pub fn plan<H: AsRef<Held>>(held: &BTreeMap<String, H>, items: &[AdvertisedRegister], rest: &Rest) -> Plan {
+pub fn plan<H: AsRef<EntryBefore>>(
+    held: &BTreeMap<String, H>,
+    items: &[AdvertisedRegister],
+    rest: &UnpushedEntries,
+) -> Plan {
     let mut plan = Plan::default();
     let mut pushed = BTreeSet::new();
     // Of two with one id the last counts.
@@ -165,8 +169,10 @@ pub fn plan<H: AsRef<Held>>(held: &BTreeMap<String, H>, items: &[AdvertisedRegis
         let value = advertised(known.map(|held| &held.value), item);
         match known {
             None => plan.add.insert(item.register_id.clone(), value),
-            Some(held) if held.stored == Stored::Missing => plan.add.insert(item.register_id.clone(), value),
-            Some(held) if held.stored == Stored::Other || held.value != value => {
+            Some(held) if held.stored == StoredState::Missing => {
+                plan.add.insert(item.register_id.clone(), value)
+            }
+            Some(held) if held.stored == StoredState::Other || held.value != value => {
                 plan.update.insert(item.register_id.clone(), value)
             }
             Some(_) => {
@@ -176,9 +182,9 @@ pub fn plan<H: AsRef<Held>>(held: &BTreeMap<String, H>, items: &[AdvertisedRegis
         };
     }
     let goes = |id: &String| match rest {
-        Rest::Stays => false,
-        Rest::Withdraw(these) => these.contains(id),
-        Rest::WithdrawAll => true,
+        UnpushedEntries::Stays => false,
+        UnpushedEntries::Withdraw(these) => these.contains(id),
+        UnpushedEntries::WithdrawAll => true,
     };
     plan.remove = held.keys().filter(|id| !pushed.contains(id.as_str()) && goes(id)).cloned().collect();
     plan

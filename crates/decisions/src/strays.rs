@@ -6,7 +6,7 @@ use super::register::brakes;
 
 /// What a run finds before it withdraws anything.
 #[derive(Clone, Copy, Debug)]
-pub struct Found<'a> {
+pub struct StrayCounts<'a> {
     /// How many entries the pool has of the producer, strays included.
     pub entries: usize,
     pub strays: &'a BTreeSet<String>,
@@ -26,7 +26,7 @@ pub struct Dared {
 
 /// Says which strays go without anybody being asked: those that are explained, and the others unless the
 /// catalogue is empty or they are too many. A catalogue that was lost looks like one without registers.
-pub fn dare(found: Found<'_>) -> Dared {
+pub fn dare(found: StrayCounts<'_>) -> Dared {
     let unexplained = found.strays.difference(found.explained).count();
     if found.registers == 0 && unexplained > 0 || brakes(unexplained, found.entries) {
         let withdraw = found.strays.intersection(found.explained).cloned().collect();
@@ -63,7 +63,7 @@ mod tests {
         ];
         for (what, (entries, strays, explained, registers), (gone, drifted)) in cases {
             let (strays, explained) = (ids(0..strays), ids(0..explained));
-            let found = Found { entries, strays: &strays, explained: &explained, registers };
+            let found = StrayCounts { entries, strays: &strays, explained: &explained, registers };
             let dared = dare(found);
             assert_eq!((dared.withdraw.len(), dared.drifted), (gone, drifted), "{what}");
             assert!(drifted == 0 || dared.withdraw == explained, "{what}: only what is explained goes");

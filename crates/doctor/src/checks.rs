@@ -2,7 +2,7 @@
 
 use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding, Verdict};
 
-use super::machine::{Clock, DataState, Machine, Port, SocketState, Taken};
+use super::machine::{Clock, DataState, Machine, Port, PortAvailability, SocketState};
 use super::processes::Daemon;
 
 pub static CATEGORIES: &[&Category<Examine<Machine>>] = &[&DAEMON, &HOST];
@@ -151,17 +151,17 @@ fn ports(machine: &Machine) -> Finding {
     for Port { address, key, taken } in &machine.ports {
         let port = address.port();
         match taken {
-            Taken::Free => fine.push(format!("{address} is free")),
-            Taken::ByDaemon if *key == "control.listen" => {
+            PortAvailability::Free => fine.push(format!("{address} is free")),
+            PortAvailability::ByDaemon if *key == "control.listen" => {
                 fine.push(format!("a daemon answers at {address}"));
             }
-            Taken::ByDaemon => fine.push(format!("{address} is taken, as where a daemon runs")),
-            Taken::ByAnother => {
+            PortAvailability::ByDaemon => fine.push(format!("{address} is taken, as where a daemon runs")),
+            PortAvailability::ByAnother => {
                 return Finding::fail(format!("another process listens on {address}"))
                     .hint(format!("ss -ltnp 'sport = :{port}'     # which; or set {key}"));
             }
-            Taken::Reserved => fine.push(format!("{address} is for root to try")),
-            Taken::Refused(why) => {
+            PortAvailability::Reserved => fine.push(format!("{address} is for root to try")),
+            PortAvailability::Refused(why) => {
                 return Finding::fail(format!("nobody can listen on {address}: {why}"))
                     .hint(format!("set {key} to an address of this host"));
             }
@@ -269,7 +269,7 @@ mod tests {
             ports: vec![Port {
                 address: ([127, 0, 0, 1], 17420).into(),
                 key: "control.listen",
-                taken: Taken::Free,
+                taken: PortAvailability::Free,
             }],
             socket: Some((PathBuf::from("/run/o.sock"), SocketState::There)),
             running: vec![Daemon { pid: 7, files_max: Some(FILES_WARN), files: Some(20) }],
@@ -293,7 +293,7 @@ mod tests {
         with(|machine| machine.data = Some(Data { path: "/data".into(), state, free: Some(free) }))
     }
 
-    fn with_port(taken: Taken) -> Machine {
+    fn with_port(taken: PortAvailability) -> Machine {
         with(|machine| machine.ports[0].taken = taken)
     }
 
@@ -333,8 +333,13 @@ mod tests {
         let unnamed = with(|machine| machine.names[0].1 = Err("unknown".into()));
         vec![
             ("doctor-names", unnamed, Verdict::Fail, "relay.ex"),
-            ("doctor-ports", with_port(Taken::ByAnother), Verdict::Fail, "another process"),
-            ("doctor-ports", with_port(Taken::Refused("not ours".into())), Verdict::Fail, "not ours"),
+            ("doctor-ports", with_port(PortAvailability::ByAnother), Verdict::Fail, "another process"),
+            (
+                "doctor-ports",
+                with_port(PortAvailability::Refused("not ours".into())),
+                Verdict::Fail,
+                "not ours",
+            ),
             ("doctor-socket", socket(SocketState::NoSocket), Verdict::Fail, "/run/o/o.sock"),
             ("doctor-socket", socket(SocketState::Open("/run/o".into(), 0o777)), Verdict::Fail, "0777"),
             ("doctor-socket", socket(no_folder), Verdict::Fail, "/run/o is no folder"),
@@ -405,7 +410,7 @@ mod tests {
             assert_eq!(found(id, &bare).verdict, Verdict::Skip, "{id}");
         }
         assert_eq!(found("doctor-data", &with_data(DataState::Absent, 0)).verdict, Verdict::Pass);
-        assert_eq!(found("doctor-ports", &with_port(Taken::ByDaemon)).verdict, Verdict::Pass);
+        assert_eq!(found("doctor-ports", &with_port(PortAvailability::ByDaemon)).verdict, Verdict::Pass);
         assert_eq!(found("doctor-files", &with(|machine| machine.files = None)).verdict, Verdict::Pass);
     }
 }

@@ -77,7 +77,7 @@ pub struct Port {
     pub address: SocketAddr,
     /// The setting that says so.
     pub key: &'static str,
-    pub taken: Taken,
+    pub taken: PortAvailability,
 }
 
 /// What stands in the way of a unix socket.
@@ -98,7 +98,7 @@ pub enum SocketState {
 
 /// Whether a port can be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum PortAvailability {
     Free,
     ByDaemon,
     ByAnother,

@@ -16,9 +16,9 @@ use pb::peer_health::State;
 
 /// What is known by gossip at one moment, of this node too; empty: it does not gossip.
 #[derive(Default)]
-pub struct Heard(BTreeMap<String, Health>);
+pub struct GossipHealth(BTreeMap<String, Health>);
 
-impl Heard {
+impl GossipHealth {
     pub fn of(gossip: Option<&Gossip>, view: &View) -> Self {
         let members = gossip.map(Gossip::members).unwrap_or_default();
         Self(members.into_iter().filter(|(node, health)| is_of_now(view, node, health)).collect())
@@ -73,7 +73,7 @@ impl Heard {
 /// For how long gossip has taken a node for suspect or dead; `None`: it does not.
 pub fn doubted_for(gossip: &Gossip, view: &View, node_id: &str) -> Option<Duration> {
     use pb::peer_health::State;
-    let heard = Heard::of_one(Some(gossip), view, node_id);
+    let heard = GossipHealth::of_one(Some(gossip), view, node_id);
     matches!(heard.state(node_id), State::Suspect | State::Dead).then(|| heard.age(node_id)).flatten()
 }
 

@@ -13,7 +13,7 @@ use omnirelay_wire::timestamp::millis;
 use pb::peer_health::State;
 
 use crate::Gossip;
-use crate::heard::Heard;
+use crate::heard::GossipHealth;
 
 /// The most that are told.
 const TOLD_MAX: usize = 100;
@@ -22,7 +22,7 @@ const NEW: Duration = Duration::from_secs(10);
 
 /// The other nodes that live and are not reached as they should be, in the order of their ids.
 pub fn reach(registry: &Registry, transport: &Transport, gossip: Option<&Gossip>) -> Vec<pb::PeerReach> {
-    let (heard, now) = (Heard::of(gossip, registry.view()), registry.view().now());
+    let (heard, now) = (GossipHealth::of(gossip, registry.view()), registry.view().now());
     let age = |peer: &PeerValue| {
         let since = peer.status_since.as_ref().map(millis).unwrap_or_default();
         Duration::from_millis(now.0.saturating_sub(since.0))

@@ -13,7 +13,7 @@ use super::caller::{self, PeerInfo, Principal, Provisional, Scope, Scopes};
 const SEC_FETCH_SITE: http::HeaderName = http::HeaderName::from_static("sec-fetch-site");
 
 /// What becomes of a principal whose calls end: why they are nobody, or who they are with fewer scopes.
-pub type Ended = Result<Principal, Fault>;
+pub type EndedPrincipal = Result<Principal, Fault>;
 
 /// Proves who calls. Nothing a caller can simply set in a header may grant anything.
 pub trait Authenticator: Send + Sync + 'static {
@@ -43,7 +43,7 @@ pub trait Authenticator: Send + Sync + 'static {
 
     /// What ends what this principal has under way that needs a scope: why they are nobody any more, or who they are by then,
     /// without that scope. `None`: it ends by itself, or with its connection.
-    fn ends(&self, _: &Principal, _needed: Option<Scope>) -> Option<BoxFuture<'static, Ended>> {
+    fn ends(&self, _: &Principal, _needed: Option<Scope>) -> Option<BoxFuture<'static, EndedPrincipal>> {
         None
     }
 }

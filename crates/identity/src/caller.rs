@@ -15,7 +15,7 @@ use omnirelay_wire::reasons;
 use tokio::time::Instant;
 
 use super::bearer::Bearer;
-use super::tls::Shown;
+use super::tls::ShownCertificate;
 use super::trust::Standing;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -343,8 +343,8 @@ impl PeerInfo {
 
     /// Who has shown this in the TLS handshake.
     #[must_use]
-    pub fn showing(self, shown: Option<&Shown>) -> Self {
-        let Some(Shown { certificate, standing, by_own_roots, .. }) = shown else { return self };
+    pub fn showing(self, shown: Option<&ShownCertificate>) -> Self {
+        let Some(ShownCertificate { certificate, standing, by_own_roots, .. }) = shown else { return self };
         let (certificate, standing) = (Some(Arc::clone(certificate)), *standing);
         Self { certificate, standing, by_own_roots: *by_own_roots, ..self }
     }

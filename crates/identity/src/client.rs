@@ -26,8 +26,8 @@ use zeroize::Zeroizing;
 
 use super::client_judge::alert;
 use super::files::{self, Stamp};
-use super::own::OwnIdentity;
-use super::trust::{Refused, Trust};
+use super::trust::{CertificateRefusal, Trust};
+use crate::node_identity::OwnIdentity;
 
 /// Whom a client believes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -343,7 +343,7 @@ impl Believes {
 }
 
 /// What the other end is told where its certificate proves nobody.
-fn refused(why: Refused) -> Error {
+fn refused(why: CertificateRefusal) -> Error {
     Error::InvalidCertificate(alert(why))
 }
 

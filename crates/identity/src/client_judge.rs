@@ -15,7 +15,7 @@ use rustls::{
 };
 
 use super::handshake::{self, Noted};
-use super::trust::{Refused, Trusted};
+use super::trust::{CertificateRefusal, Trusted};
 
 /// Whether clients have to show a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,13 +126,13 @@ impl ClientCertVerifier for ClientJudge {
 }
 
 /// By which the client is told: what helps the honest and tells an attacker nothing.
-pub(super) fn alert(refused: Refused) -> CertificateError {
+pub(super) fn alert(refused: CertificateRefusal) -> CertificateError {
     use omnirelay_pki::trust::TrustError;
     match refused {
-        Refused::Revoked => CertificateError::Revoked,
-        Refused::Untrusted(TrustError::Expired) => CertificateError::Expired,
-        Refused::Untrusted(TrustError::NotYet) => CertificateError::NotValidYet,
-        Refused::Untrusted(TrustError::UnknownIssuer) | Refused::NoAuthority => {
+        CertificateRefusal::Revoked => CertificateError::Revoked,
+        CertificateRefusal::Untrusted(TrustError::Expired) => CertificateError::Expired,
+        CertificateRefusal::Untrusted(TrustError::NotYet) => CertificateError::NotValidYet,
+        CertificateRefusal::Untrusted(TrustError::UnknownIssuer) | CertificateRefusal::NoAuthority => {
             CertificateError::UnknownIssuer
         }
         other => CertificateError::Other(OtherError(Arc::new(other))),

@@ -14,7 +14,7 @@ use super::*;
 use crate::client::{Believes, Servers};
 use crate::lab::{authority, node};
 use crate::tls::Tls;
-use crate::trust::{Refused, Trust, unix_now};
+use crate::trust::{CertificateRefusal, Trust, unix_now};
 
 const HOUR: i64 = 3600;
 const SOON: Duration = Duration::from_secs(5);
@@ -124,13 +124,13 @@ fn who_has_signed_a_certificate_is_known_after_its_end() {
         vec![by.issue(&request, &id, &Names::default(), validity).unwrap().der]
     };
     for validity in [past, root.validity()] {
-        let (refused, later) = (Refused::Untrusted(TrustError::Expired), now + 2 * HOUR);
+        let (refused, later) = (CertificateRefusal::Untrusted(TrustError::Expired), now + 2 * HOUR);
         assert!(trusted.has_signed(&chain(&root, validity), &refused, later));
         assert!(!trusted.has_signed(&chain(&stranger, validity), &refused, later));
     }
     let refused = trusted.judge(&chain(&root, past), now, Usage::Client).unwrap_err();
     assert!(trusted.has_signed(&chain(&root, past), &refused, now));
     // What leads nowhere is not verified again.
-    let unknown = Refused::Untrusted(TrustError::UnknownIssuer);
+    let unknown = CertificateRefusal::Untrusted(TrustError::UnknownIssuer);
     assert!(!trusted.has_signed(&chain(&root, root.validity()), &unknown, now));
 }

@@ -20,7 +20,7 @@ const ENDING: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// A cluster of another mesh, and the file with its roots.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedCluster {
     pub cluster: String,
     pub trust_domain: TrustDomain,
     /// In PEM.
@@ -29,7 +29,7 @@ pub struct Named {
     pub seeds: Vec<String>,
 }
 
-impl Named {
+impl NamedCluster {
     /// What the file holds. Blocks.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Named {
 
 /// The clusters that are named by now; others may be named while the node runs.
 #[derive(Clone, Debug)]
-pub struct Federation(watch::Sender<Vec<Named>>);
+pub struct Federation(watch::Sender<Vec<NamedCluster>>);
 
 impl Default for Federation {
     fn default() -> Self {
@@ -66,17 +66,17 @@ impl Default for Federation {
 }
 
 impl Federation {
-    pub fn of(named: Vec<Named>) -> Self {
+    pub fn of(named: Vec<NamedCluster>) -> Self {
         Self(watch::Sender::new(named))
     }
 
     /// Hears which there are from now on.
-    pub fn subscribe(&self) -> watch::Receiver<Vec<Named>> {
+    pub fn subscribe(&self) -> watch::Receiver<Vec<NamedCluster>> {
         self.0.subscribe()
     }
 
     /// Those that are named by now.
-    pub fn named(&self) -> Vec<Named> {
+    pub fn named(&self) -> Vec<NamedCluster> {
         self.0.borrow().clone()
     }
 
@@ -86,7 +86,7 @@ impl Federation {
     }
 
     /// These and no others, from now on.
-    pub fn choose(&self, named: Vec<Named>) {
+    pub fn choose(&self, named: Vec<NamedCluster>) {
         self.0.send_if_modified(|current| {
             let is_new = *current != named;
             *current = named;
@@ -98,7 +98,7 @@ impl Federation {
 /// A cluster with what was last read of its file.
 #[derive(Clone)]
 struct Seen {
-    named: Named,
+    named: NamedCluster,
     stamp: Stamp,
     /// `None`: the file could never be used, and nobody of that cluster is let in.
     roots: Option<Federated>,
@@ -149,7 +149,7 @@ impl Federations {
     }
 
     /// Puts out who is named no longer.
-    fn drop_others(&self, named: &[Named]) {
+    fn drop_others(&self, named: &[NamedCluster]) {
         let mut seen = self.seen.lock();
         seen.retain(|known| {
             let stays = named.iter().any(|named| named.is_alike(&known.named));
@@ -163,7 +163,7 @@ impl Federations {
     }
 
     /// Takes what the files of these clusters hold. Blocks.
-    fn look(&self, named: Vec<Named>) {
+    fn look(&self, named: Vec<NamedCluster>) {
         let (asked, mut before) = (named.clone(), self.seen.lock().clone());
         let looked = named.into_iter().map(|named| {
             let known = before.iter().position(|known| known.named.is_alike(&named));
@@ -198,7 +198,7 @@ impl Federations {
 }
 
 /// A cluster as its file is now; one that cannot be used is told once.
-fn looked_at(named: Named, known: Option<Seen>) -> Seen {
+fn looked_at(named: NamedCluster, known: Option<Seen>) -> Seen {
     // Before it is read: whoever replaces it meanwhile has it read again.
     let stamp = named.stamp();
     let (known, told) = match known {

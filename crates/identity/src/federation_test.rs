@@ -10,7 +10,7 @@ use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType
 use rustls::pki_types::CertificateDer;
 
 use super::*;
-use crate::trust::{Refused, Standing, Trusted};
+use crate::trust::{CertificateRefusal, Standing, Trusted};
 
 const DAY: i64 = 24 * 3600;
 const EAST: &str = "spiffe://east.example/mesh/east/worker/a";
@@ -55,18 +55,18 @@ fn meshes() -> Meshes {
     Meshes { trusted: Trusted { bundle: own, federated, cluster, ..Trusted::default() }, east, west }
 }
 
-fn standing(trusted: &Trusted, chain: &[CertificateDer<'static>]) -> Result<Standing, Refused> {
+fn standing(trusted: &Trusted, chain: &[CertificateDer<'static>]) -> Result<Standing, CertificateRefusal> {
     trusted.judge_exchange(chain, unix_now(), Usage::Client).map(|(_, standing)| standing)
 }
 
 #[test]
 fn a_leaf_is_believed_by_the_roots_of_its_own_mesh_and_by_no_others() {
     let Meshes { east, west, trusted } = meshes();
-    type Case<'a> = (&'a str, &'a Authority, &'a str, Result<Standing, Refused>);
-    let unknown = || Err(Refused::Untrusted(TrustError::UnknownIssuer));
+    type Case<'a> = (&'a str, &'a Authority, &'a str, Result<Standing, CertificateRefusal>);
+    let unknown = || Err(CertificateRefusal::Untrusted(TrustError::UnknownIssuer));
     let elsewhere = |id: &str| {
         let (id, trusted) = (id.parse().unwrap(), "east.example".parse().unwrap());
-        Err(Refused::Untrusted(TrustError::TrustDomain { id, trusted }))
+        Err(CertificateRefusal::Untrusted(TrustError::TrustDomain { id, trusted }))
     };
     let north = "spiffe://north.example/mesh/west/worker/a";
     let (operator, service) = ("spiffe://west.example/operator/ann", "spiffe://west.example/service/ads");
@@ -79,19 +79,19 @@ fn a_leaf_is_believed_by_the_roots_of_its_own_mesh_and_by_no_others() {
             "of our domain and their cluster",
             &east,
             "spiffe://east.example/mesh/west/worker/a",
-            Err(Refused::Cluster),
+            Err(CertificateRefusal::Cluster),
         ),
         (
             "of their domain and our cluster",
             &west,
             "spiffe://west.example/mesh/east/worker/a",
-            Err(Refused::Cluster),
+            Err(CertificateRefusal::Cluster),
         ),
         (
             "of their domain and another cluster",
             &west,
             "spiffe://west.example/mesh/south/worker/a",
-            Err(Refused::Cluster),
+            Err(CertificateRefusal::Cluster),
         ),
         ("of another domain", &west, north, elsewhere(north)),
         ("their operator", &west, operator, elsewhere(operator)),
@@ -111,7 +111,7 @@ fn roots_that_have_ended_let_nobody_in() {
     let Meshes { west, mut trusted, .. } = meshes();
     let ended = Authority::root("west.example".parse().unwrap(), days(-10, -1)).unwrap();
     trusted.federated[0].bundle = bundle("west.example", &ended);
-    let unknown = Err(Refused::Untrusted(TrustError::UnknownIssuer));
+    let unknown = Err(CertificateRefusal::Untrusted(TrustError::UnknownIssuer));
     for root in [&ended, &west] {
         assert_eq!(standing(&trusted, &shown(root, WEST)), unknown);
     }
@@ -136,7 +136,7 @@ fn a_cluster_of_our_own_domain_is_named_and_believed_by_our_own_roots() {
     let Meshes { east, west, mut trusted } = meshes();
     let id = "spiffe://east.example/mesh/north/worker/a";
     let (ours, theirs) = (shown(&east, id), shown(&west, id));
-    assert_eq!(standing(&trusted, &ours), Err(Refused::Cluster), "it is not named");
+    assert_eq!(standing(&trusted, &ours), Err(CertificateRefusal::Cluster), "it is not named");
     trusted.federated =
         vec![Federated { cluster: "north".to_owned(), bundle: bundle("east.example", &west) }];
     assert_eq!(standing(&trusted, &ours), Ok(Standing::Federated));
@@ -182,9 +182,9 @@ struct Kept {
     keeping: tokio::task::JoinHandle<()>,
 }
 
-fn named(place: &tempfile::TempDir, cluster: &str) -> Named {
+fn named(place: &tempfile::TempDir, cluster: &str) -> NamedCluster {
     let bundle = place.path().join(format!("{cluster}.pem"));
-    Named {
+    NamedCluster {
         cluster: cluster.to_owned(),
         trust_domain: "west.example".parse().unwrap(),
         bundle,
@@ -281,7 +281,7 @@ fn roots_that_do_not_count_are_told_of() {
     let (place, trust) = (tempfile::tempdir().unwrap(), Arc::new(Trust::default()));
     trust.update(|of| *of = Trusted { federated: Vec::new(), ..trusted });
     let own = |cluster: &str, root: &Authority| {
-        let named = Named { trust_domain: "east.example".parse().unwrap(), ..named(&place, cluster) };
+        let named = NamedCluster { trust_domain: "east.example".parse().unwrap(), ..named(&place, cluster) };
         std::fs::write(&named.bundle, pem(root)).unwrap();
         Federations::open(Federation::of(vec![named]), trust.clone()).trouble()
     };

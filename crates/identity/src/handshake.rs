@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::{CertificateError, Error, PeerIncompatible};
 
-use super::trust::Refused;
+use super::trust::CertificateRefusal;
 
 /// Why a handshake came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,31 +149,31 @@ impl Cause {
     }
 }
 
-impl From<&Refused> for Cause {
-    fn from(refused: &Refused) -> Self {
+impl From<&CertificateRefusal> for Cause {
+    fn from(refused: &CertificateRefusal) -> Self {
         match refused {
-            Refused::Revoked => Self::Revoked,
-            Refused::Cluster => Self::OtherCluster,
-            Refused::NotANode => Self::NotANode,
-            Refused::NotPinned => Self::NotPinned,
-            Refused::NoAuthority
-            | Refused::Untrusted(TrustError::UnknownIssuer | TrustError::NoAuthority) => {
+            CertificateRefusal::Revoked => Self::Revoked,
+            CertificateRefusal::Cluster => Self::OtherCluster,
+            CertificateRefusal::NotANode => Self::NotANode,
+            CertificateRefusal::NotPinned => Self::NotPinned,
+            CertificateRefusal::NoAuthority
+            | CertificateRefusal::Untrusted(TrustError::UnknownIssuer | TrustError::NoAuthority) => {
                 Self::UnknownAuthority
             }
-            Refused::Untrusted(TrustError::Empty) => Self::NoCertificate,
-            Refused::Untrusted(
+            CertificateRefusal::Untrusted(TrustError::Empty) => Self::NoCertificate,
+            CertificateRefusal::Untrusted(
                 TrustError::TooLong { .. }
                 | TrustError::TooLarge { .. }
                 | TrustError::SameName
                 | TrustError::Certificate(pki::CertificateError::TooLarge(_)),
             ) => Self::ChainTooLong,
-            Refused::Untrusted(TrustError::Certificate(_)) => Self::NoIdentity,
-            Refused::Untrusted(TrustError::TrustDomain { .. }) => Self::OtherTrustDomain,
-            Refused::Untrusted(TrustError::Expired) => Self::Expired,
-            Refused::Untrusted(TrustError::NotYet) => Self::NotYetValid,
-            Refused::Untrusted(TrustError::Invalid(_) | TrustError::Signature | TrustError::KeyUsage) => {
-                Self::Invalid
-            }
+            CertificateRefusal::Untrusted(TrustError::Certificate(_)) => Self::NoIdentity,
+            CertificateRefusal::Untrusted(TrustError::TrustDomain { .. }) => Self::OtherTrustDomain,
+            CertificateRefusal::Untrusted(TrustError::Expired) => Self::Expired,
+            CertificateRefusal::Untrusted(TrustError::NotYet) => Self::NotYetValid,
+            CertificateRefusal::Untrusted(
+                TrustError::Invalid(_) | TrustError::Signature | TrustError::KeyUsage,
+            ) => Self::Invalid,
         }
     }
 }
@@ -215,7 +215,7 @@ impl Unshaken {
 pub struct Noted(Arc<Mutex<Option<Judged>>>);
 
 impl Noted {
-    pub(super) fn note(&self, refused: &Refused, leaf: &CertificateDer<'_>, is_signed: bool) {
+    pub(super) fn note(&self, refused: &CertificateRefusal, leaf: &CertificateDer<'_>, is_signed: bool) {
         *self.0.lock() = Some(Judged::of(refused, leaf, is_signed));
     }
 
@@ -241,7 +241,7 @@ struct Judged {
 }
 
 impl Judged {
-    fn of(refused: &Refused, leaf: &CertificateDer<'_>, is_signed: bool) -> Self {
+    fn of(refused: &CertificateRefusal, leaf: &CertificateDer<'_>, is_signed: bool) -> Self {
         let shown = Certificate::read(leaf).ok().map(|read| read.id);
         Self { cause: refused.into(), shown, is_signed }
     }
@@ -253,7 +253,7 @@ tokio::task_local! {
 }
 
 /// Notes why the certificate of the handshake under way is not believed, and whether it is signed although.
-pub(super) fn note(refused: &Refused, leaf: &CertificateDer<'_>, is_signed: bool) {
+pub(super) fn note(refused: &CertificateRefusal, leaf: &CertificateDer<'_>, is_signed: bool) {
     let judged = Judged::of(refused, leaf, is_signed);
     // Outside of a handshake nobody asks.
     let _ = JUDGED.try_with(|of| of.replace(Some(judged)));
@@ -321,12 +321,12 @@ mod tests {
     async fn what_is_noted_belongs_to_its_own_handshake() {
         let leaf = CertificateDer::from(vec![0]);
         let refused = shake(async {
-            note(&Refused::Revoked, &leaf, true);
+            note(&CertificateRefusal::Revoked, &leaf, true);
             Err::<(), _>(io::ErrorKind::InvalidData.into())
         });
         assert_eq!(refused.await.unwrap_err().cause, Some(Cause::Revoked));
         let other = shake(async { Err::<(), _>(io::ErrorKind::UnexpectedEof.into()) });
         assert_eq!(other.await.unwrap_err().cause, None);
-        note(&Refused::Revoked, &leaf, true);
+        note(&CertificateRefusal::Revoked, &leaf, true);
     }
 }

@@ -8,7 +8,7 @@ use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
 use omnirelay_pki::trust::Bundle;
 
-use crate::own::OwnIdentity;
+use crate::node_identity::OwnIdentity;
 use crate::trust::{Trust, unix_now};
 
 /// An hour in seconds: for how long, before and after now, the authority is valid.

@@ -17,8 +17,8 @@ pub mod host_door;
 #[expect(clippy::unwrap_used, reason = "of tests")]
 pub mod lab;
 pub mod named_server;
+pub mod node_identity;
 pub mod operator_files;
-pub mod own;
 pub mod pins;
 pub mod proof;
 pub mod provided;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use omnirelay_pki::key::{Key, KeyError};
 use omnirelay_store::whole_file::write_whole;
 
-use super::own::{IdentityError, key_in};
+use crate::node_identity::{IdentityError, key_in};
 
 /// The folder of an operator in the data directory of a mesh.
 pub const OPERATOR_FOLDER: &str = "up-operator";

@@ -17,7 +17,7 @@ use parking_lot::RwLock;
 use ring::hmac;
 use tokio::sync::watch;
 
-use super::authenticate::{Authenticator, Ended, Loopback};
+use super::authenticate::{Authenticator, EndedPrincipal, Loopback};
 use super::bearer::{Bearer, Bearers};
 use super::caller::{PeerInfo, Principal, Proof, Provisional, Scope, Scopes};
 use super::host_door::{HostDoor, of_door};
@@ -312,7 +312,11 @@ impl<A: Authenticator> Authenticator for Proven<A> {
         self.bearers.as_ref()?.awaits(bearer(headers)?)
     }
 
-    fn ends(&self, principal: &Principal, needed: Option<Scope>) -> Option<BoxFuture<'static, Ended>> {
+    fn ends(
+        &self,
+        principal: &Principal,
+        needed: Option<Scope>,
+    ) -> Option<BoxFuture<'static, EndedPrincipal>> {
         let tokens = self.tokens.clone().unwrap_or_default();
         let needed = needed.filter(|needed| !own_scopes(principal).contains(*needed));
         let nobody: BoxFuture<'static, Fault> = match &principal.proof {

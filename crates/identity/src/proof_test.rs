@@ -264,7 +264,7 @@ async fn what_is_under_way_ends_with_the_scope_that_it_needs_or_with_the_proof()
         proven.authenticate(&PeerInfo::unknown(), &sent(Some(&format!("Bearer {SECRET}")))).unwrap();
     let ann = of_holder(&Holder::Operator("ann".to_owned()));
     let begun = |who: &Principal, needed| tokio::spawn(proven.ends(who, Some(needed)).unwrap());
-    let ended = async |call: tokio::task::JoinHandle<Ended>| {
+    let ended = async |call: tokio::task::JoinHandle<EndedPrincipal>| {
         let ended = tokio::time::timeout(std::time::Duration::from_secs(5), call).await.expect("at once");
         ended.unwrap().map(|who| who.scopes.to_string()).map_err(|fault| fault.reason.into_owned())
     };

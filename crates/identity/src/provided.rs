@@ -20,8 +20,8 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use super::files::{self, LOOK_EVERY, Stamp};
-use super::own::{OwnIdentity, public_key_of};
-use super::trust::{Refused, Trust, Trusted, unix_now};
+use super::trust::{CertificateRefusal, Trust, Trusted, unix_now};
+use crate::node_identity::{OwnIdentity, public_key_of};
 
 /// What is left of a certificate's life when its files should have been replaced, at most: they may live for years.
 const DUE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -132,7 +132,7 @@ pub enum ProvidedError {
     )]
     NoTrustDomain { path: PathBuf },
     #[error("`{path}` does not prove who this node is")]
-    Unbelieved { path: PathBuf, source: Box<Refused> },
+    Unbelieved { path: PathBuf, source: Box<CertificateRefusal> },
 }
 
 /// What was read.

@@ -91,11 +91,11 @@ struct Pair {
 pub struct Shaken {
     pub stream: TlsStream<TcpStream>,
     /// What it showed; `None`: nothing.
-    pub shown: Option<Shown>,
+    pub shown: Option<ShownCertificate>,
 }
 
 /// What a client has shown, judged.
-pub struct Shown {
+pub struct ShownCertificate {
     pub certificate: Arc<Certificate>,
     pub standing: Standing,
     /// Whether nothing but roots that this host's configuration names vouches for it.
@@ -104,7 +104,7 @@ pub struct Shown {
     judged_by: Arc<Trusted>,
 }
 
-impl Shown {
+impl ShownCertificate {
     /// What a chain shows that was judged; `None`: it is empty.
     ///
     /// # Errors
@@ -258,7 +258,7 @@ impl Tls {
         let stream = stream.await?;
         let chain = stream.get_ref().1.peer_certificates().zip(trusted);
         let shown = match chain {
-            Some((chain, judged_by)) => Shown::of(chain, judged_by)?,
+            Some((chain, judged_by)) => ShownCertificate::of(chain, judged_by)?,
             None => None,
         };
         Ok(Shaken { stream, shown })
@@ -283,8 +283,8 @@ impl Tls {
     }
 
     /// Returns once what was shown here proves nobody any more, and says why.
-    pub async fn ended(&self, shown: Shown) -> &'static str {
-        let Shown { certificate, chain, judged_by, .. } = shown;
+    pub async fn ended(&self, shown: ShownCertificate) -> &'static str {
+        let ShownCertificate { certificate, chain, judged_by, .. } = shown;
         match &self.trust {
             Some(trust) => trust.ended(judged_by, &certificate, &chain, Usage::Client).await,
             None => std::future::pending().await,

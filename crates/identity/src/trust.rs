@@ -14,8 +14,8 @@ use omnirelay_pki::trust::{Bundle, TrustError, Usage};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
-use super::own::OwnIdentity;
 use super::pins::Pins;
+use crate::node_identity::OwnIdentity;
 
 /// How long what is under way may take to be answered before a connection is cut.
 pub const LAST_ANSWER: Duration = Duration::from_millis(100);
@@ -62,7 +62,7 @@ pub enum Standing {
 
 /// Why a certificate proves nobody.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum CertificateRefusal {
     #[error("this daemon trusts no authority")]
     NoAuthority,
     #[error("{0}")]
@@ -82,13 +82,18 @@ impl Trusted {
     ///
     /// # Errors
     /// Why it proves nobody.
-    pub fn judge(&self, chain: &[CertificateDer], now: i64, usage: Usage) -> Result<Certificate, Refused> {
+    pub fn judge(
+        &self,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: Usage,
+    ) -> Result<Certificate, CertificateRefusal> {
         let certificate = self.verify(chain, now, usage)?;
         if matches!(certificate.id.holder(), Holder::Node { cluster, .. } if *cluster != self.cluster) {
-            return Err(Refused::Cluster);
+            return Err(CertificateRefusal::Cluster);
         }
         if self.is_out(&certificate, chain) {
-            return Err(Refused::Revoked);
+            return Err(CertificateRefusal::Revoked);
         }
         Ok(certificate)
     }
@@ -102,12 +107,12 @@ impl Trusted {
         chain: &[CertificateDer],
         now: i64,
         usage: Usage,
-    ) -> Result<Certificate, Refused> {
+    ) -> Result<Certificate, CertificateRefusal> {
         let certificate = self.judge(chain, now, usage)?;
         match certificate.id.holder() {
-            Holder::Node { .. } if !self.is_pinned(chain, now, usage) => Err(Refused::NotPinned),
+            Holder::Node { .. } if !self.is_pinned(chain, now, usage) => Err(CertificateRefusal::NotPinned),
             Holder::Node { .. } => Ok(certificate),
-            Holder::Operator(_) | Holder::Service(_) => Err(Refused::NotANode),
+            Holder::Operator(_) | Holder::Service(_) => Err(CertificateRefusal::NotANode),
         }
     }
 
@@ -121,19 +126,21 @@ impl Trusted {
         chain: &[CertificateDer],
         now: i64,
         usage: Usage,
-    ) -> Result<(Certificate, Standing), Refused> {
+    ) -> Result<(Certificate, Standing), CertificateRefusal> {
         let id = chain.first().and_then(|leaf| Certificate::read(leaf).ok()).map(|leaf| leaf.id);
         let Some(federated) = id.as_ref().and_then(|id| self.federated_of(id)) else {
             // A node of a trust domain that is federated is told from those of others by its cluster.
             let is_known = id.as_ref().is_some_and(|id| self.is_neighbour(id));
             return match self.judge(chain, now, usage) {
-                Err(Refused::Untrusted(TrustError::TrustDomain { .. })) if is_known => Err(Refused::Cluster),
+                Err(CertificateRefusal::Untrusted(TrustError::TrustDomain { .. })) if is_known => {
+                    Err(CertificateRefusal::Cluster)
+                }
                 judged => Ok((judged?, Standing::Member)),
             };
         };
         let certificate = self.verify_federated(federated, chain, now, usage)?;
         if self.is_out(&certificate, chain) {
-            return Err(Refused::Revoked);
+            return Err(CertificateRefusal::Revoked);
         }
         Ok((certificate, Standing::Federated))
     }
@@ -165,7 +172,7 @@ impl Trusted {
         chain: &[CertificateDer],
         now: i64,
         usage: Usage,
-    ) -> Result<Certificate, Refused> {
+    ) -> Result<Certificate, CertificateRefusal> {
         match self.is_of_own_domain(federated) {
             true => self.verify(chain, now, usage),
             false => Ok(federated.bundle.verify(chain, now, usage)?),
@@ -198,15 +205,18 @@ impl Trusted {
     /// Whether somebody who is believed has signed a client's certificate that was refused at the second `now` for this reason,
     /// be it that it is out or has ended. Only one that has itself ended or not begun is verified once more, as of then: a
     /// stranger has each chain verified once.
-    pub fn has_signed(&self, chain: &[CertificateDer], refused: &Refused, now: i64) -> bool {
+    pub fn has_signed(&self, chain: &[CertificateDer], refused: &CertificateRefusal, now: i64) -> bool {
         match refused {
             // It has led to a root, or nobody would have looked further.
-            Refused::Revoked | Refused::NotANode | Refused::NotPinned => return true,
-            Refused::Cluster | Refused::Untrusted(TrustError::Expired | TrustError::NotYet) => {}
-            Refused::NoAuthority | Refused::Untrusted(_) => return false,
+            CertificateRefusal::Revoked | CertificateRefusal::NotANode | CertificateRefusal::NotPinned => {
+                return true;
+            }
+            CertificateRefusal::Cluster
+            | CertificateRefusal::Untrusted(TrustError::Expired | TrustError::NotYet) => {}
+            CertificateRefusal::NoAuthority | CertificateRefusal::Untrusted(_) => return false,
         }
         let Some(leaf) = chain.first().and_then(|leaf| Certificate::read(leaf).ok()) else { return false };
-        if *refused != Refused::Cluster && (leaf.not_before..=leaf.not_after).contains(&now) {
+        if *refused != CertificateRefusal::Cluster && (leaf.not_before..=leaf.not_after).contains(&now) {
             return false;
         }
         // Whoever has signed it lived at its end; of one that is new perhaps at its begin alone.
@@ -236,7 +246,12 @@ impl Trusted {
     }
 
     /// Verifies a chain against the roots of its trust domain, and no others.
-    fn verify(&self, chain: &[CertificateDer], now: i64, usage: Usage) -> Result<Certificate, Refused> {
+    fn verify(
+        &self,
+        chain: &[CertificateDer],
+        now: i64,
+        usage: Usage,
+    ) -> Result<Certificate, CertificateRefusal> {
         let mut refused = None;
         for bundle in self.bundles() {
             match (bundle.verify(chain, now, usage), &refused) {
@@ -246,7 +261,7 @@ impl Trusted {
                 (Err(_), Some(_)) => {}
             }
         }
-        Err(refused.map_or(Refused::NoAuthority, Refused::Untrusted))
+        Err(refused.map_or(CertificateRefusal::NoAuthority, CertificateRefusal::Untrusted))
     }
 
     /// Whether a certificate is out, or what is between it and its root: an issuer whose key was stolen.

@@ -8,7 +8,7 @@ use omnirelay_registry::view::View;
 use omnirelay_store::{Fence, Kind, RecordId};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 
-use scope_state::{AllKnown, Known};
+use scope_state::{ScopeState, ScopeStates};
 
 /// Records of scopes; the key is the scope.
 pub const LEADERSHIP: Kind = Kind::of("leadership");
@@ -36,10 +36,10 @@ pub fn of_shards(view: &View) -> BTreeMap<String, String> {
 
 /// Who leads the scope of one shard, `<namespace>/<shard>`; `None`: nobody does, or there is no such scope.
 pub fn of_shard(view: &View, shard: &str) -> Option<String> {
-    Known::find(view, &format!("{OF_SHARD}{shard}"))?.leader().map(str::to_owned)
+    ScopeState::find(view, &format!("{OF_SHARD}{shard}"))?.leader().map(str::to_owned)
 }
 
 /// All scopes, in the order of their names.
 pub fn all_scopes(view: &View) -> Vec<pb::Leadership> {
-    AllKnown::of(view).scopes.iter().map(|known| known.leadership()).collect()
+    ScopeStates::of(view).scopes.iter().map(|known| known.leadership()).collect()
 }

@@ -6,7 +6,7 @@ use omnirelay_core::labels::Labels;
 use omnirelay_core::scope::ScopeKind;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::lease::{
-    Ending, Held, Numbers, Policy, Standing, current, elections_since, end, ending, flaps_since, signed,
+    Ending, HeldLease, Numbers, Policy, Standing, current, elections_since, end, ending, flaps_since, signed,
 };
 use omnirelay_peer_records::node_of_session;
 use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
@@ -25,10 +25,10 @@ pub const NEVER_LED: &str = "never_led";
 
 /// A scope as this daemon knows it.
 #[derive(Clone)]
-pub struct Known {
+pub struct ScopeState {
     pub record: Arc<ViewRecord>,
     pub value: Arc<LeadershipValue>,
-    pub held: Option<Held>,
+    pub held: Option<HeldLease>,
     /// The greatest token that was ever seen of it.
     pub token_seen: u64,
     /// When it was read, by the store's clock.
@@ -36,32 +36,32 @@ pub struct Known {
 }
 
 /// All scopes in the order of their names, and before when nobody is granted one.
-pub struct AllKnown {
+pub struct ScopeStates {
     pub reading: Reading,
-    pub scopes: Vec<Known>,
+    pub scopes: Vec<ScopeState>,
     pub now: Millis,
     pub quarantine_until: Millis,
 }
 
-impl AllKnown {
+impl ScopeStates {
     /// Reads them off a view.
     pub fn of(view: &View) -> Self {
         let reading = view.list(&LEADERSHIP);
         let tenancy = view.tenancy();
-        let scopes = reading.records.iter().filter_map(|record| Known::of(&tenancy, record)).collect();
+        let scopes = reading.records.iter().filter_map(|record| ScopeState::of(&tenancy, record)).collect();
         let (now, quarantine_until) = (tenancy.now(), tenancy.quarantine_until());
         drop(tenancy);
         Self { reading, scopes, now, quarantine_until }
     }
 
     /// A scope by its name; `None` if there is none.
-    pub fn find(&self, scope: &str) -> Option<&Known> {
+    pub fn find(&self, scope: &str) -> Option<&ScopeState> {
         let place = self.scopes.binary_search_by(|known| known.scope().cmp(scope)).ok()?;
         self.scopes.get(place)
     }
 }
 
-impl Known {
+impl ScopeState {
     /// A scope by its name; `None` if there is none.
     pub fn find(view: &View, scope: &str) -> Option<Self> {
         let record = view.get(&leadership_id(scope))?;
@@ -83,7 +83,7 @@ impl Known {
     }
 
     /// The lease, while it is valid.
-    pub fn valid(&self) -> Option<(&Held, Millis, Millis)> {
+    pub fn valid(&self) -> Option<(&HeldLease, Millis, Millis)> {
         let held = self.held.as_ref()?;
         match held.standing {
             Standing::Live { until, renewed_at } => Some((held, until, renewed_at)),
@@ -204,7 +204,7 @@ impl Known {
                 ..shown
             };
         };
-        let is_its = |held: &&Held| (&held.node, held.session) == (&tenure.leader_id, tenure.session);
+        let is_its = |held: &&HeldLease| (&held.node, held.session) == (&tenure.leader_id, tenure.session);
         let lease = self.held.as_ref().filter(is_its);
         let numbers = numbers.or(lease.map(Numbers::of));
         // A lease of the same session may be a later one.
@@ -256,8 +256,8 @@ impl Known {
     }
 }
 
-fn held(lease: &Lease, standing: Standing) -> Option<Held> {
-    Some(Held {
+fn held(lease: &Lease, standing: Standing) -> Option<HeldLease> {
+    Some(HeldLease {
         node: node_of_session(&lease.holder.id)?.to_owned(),
         session: lease.holder.instance,
         term: lease.term,

@@ -28,21 +28,21 @@ pub enum Exchange {
     /// Both know the same.
     Same,
     /// How the sender has each member it knows, itself among them.
-    Listing(Vec<Listed>),
+    Listing(Vec<ListedMember>),
     /// What the other has not, and whom it is asked for.
     Updates { updates: Vec<Update>, wanted: Vec<NodeId> },
 }
 
 /// How somebody is said to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedMember {
     pub node: NodeId,
     pub incarnation: u64,
     pub version: u64,
     pub status: Status,
 }
 
-impl Listed {
+impl ListedMember {
     /// What is compared: the greater wins.
     fn rank(&self) -> (u64, u8, u64) {
         (self.incarnation, status_byte(self.status), self.version)
@@ -107,8 +107,8 @@ impl Membership {
         self.members.digest((&self.own.node, self.own.incarnation, self.own.record.version))
     }
 
-    fn listing(&self) -> Vec<Listed> {
-        let own = Listed {
+    fn listing(&self) -> Vec<ListedMember> {
+        let own = ListedMember {
             node: self.own.node.clone(),
             incarnation: self.own.incarnation,
             version: self.own.record.version,
@@ -117,7 +117,7 @@ impl Membership {
         // Whoever is more than a name comes first: of the rest there may be more than the other takes.
         let (strangers, known): (Vec<_>, Vec<_>) =
             self.members.iter().partition(|(_, member)| member.is_stranger());
-        let others = known.into_iter().chain(strangers).map(|(node, member)| Listed {
+        let others = known.into_iter().chain(strangers).map(|(node, member)| ListedMember {
             node: node.clone(),
             incarnation: member.incarnation,
             version: member.record.version,
@@ -127,7 +127,7 @@ impl Membership {
     }
 
     /// What the other has not, and what it has that this member has not.
-    fn compare(&self, theirs: &[Listed]) -> Exchange {
+    fn compare(&self, theirs: &[ListedMember]) -> Exchange {
         let mine = self.listing();
         let known: BTreeSet<_> = theirs.iter().map(|listed| &listed.node).collect();
         let news_of_mine = news(&mine, theirs).map(|listed| &listed.node);
@@ -170,7 +170,7 @@ impl Membership {
 }
 
 /// Of what some have, that which others have not as well. Nobody wants to know of somebody who has gone and was not known.
-fn news<'a>(of: &'a [Listed], others: &'a [Listed]) -> impl Iterator<Item = &'a Listed> {
+fn news<'a>(of: &'a [ListedMember], others: &'a [ListedMember]) -> impl Iterator<Item = &'a ListedMember> {
     let others: BTreeMap<_, _> = others.iter().map(|listed| (&listed.node, listed.rank())).collect();
     of.iter().filter(move |listed| match others.get(&listed.node) {
         Some(other) => listed.rank() > *other,
@@ -273,7 +273,7 @@ fn until_end<T>(
     Ok(all)
 }
 
-fn listed(bytes: &mut &[u8]) -> Result<Listed, Malformed> {
+fn listed(bytes: &mut &[u8]) -> Result<ListedMember, Malformed> {
     let (node, incarnation, version) = (name(bytes)?, number(bytes)?, number(bytes)?);
     let status = match byte(bytes)? {
         0 => Status::Alive,
@@ -282,5 +282,5 @@ fn listed(bytes: &mut &[u8]) -> Result<Listed, Malformed> {
         3 => Status::Left,
         other => return Err(Malformed::Kind(other)),
     };
-    Ok(Listed { node, incarnation, version, status })
+    Ok(ListedMember { node, incarnation, version, status })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use omnirelay_decisions::audit_seal::mac::MacKey;
 use omnirelay_host::chance::seed_thread;
 use omnirelay_identity::Access;
-use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::wait_for;
 use omnirelay_registry::later_version::written_by_later_version;

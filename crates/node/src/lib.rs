@@ -27,7 +27,7 @@ use omnirelay_identity::Access;
 use omnirelay_identity::authenticate::{Hosts, Insecure, Loopback};
 use omnirelay_identity::bearer::Bearers;
 use omnirelay_identity::bearer::oidc::Oidc;
-use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::proof::{ProofNeeded, Proven, Tokens, UntilAuthority};
 use omnirelay_identity::tls::{Clients, Tls, TlsError};
 use omnirelay_identity::trust::{HasAuthority, Trust};
@@ -177,10 +177,8 @@ impl Node {
     where
         C: FnOnce(&mut Mount) -> Result<(), NodeError>,
     {
-        let Capabilities { kinds, audit_mac, mount } = capabilities;
-        let compose = mount;
-        let mut mount = Mount::of(spec, kinds, &audit_mac)?;
-        compose(&mut mount)?;
+        let mut mount = Mount::of(spec, capabilities.kinds, &capabilities.audit_mac)?;
+        (capabilities.mount)(&mut mount)?;
         mount.listen()?;
         Ok(mount.begin())
     }

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use omnirelay_host::data_dir::disk_space::DiskSpace;
 use omnirelay_host::stalls::doing;
 use omnirelay_identity::federation::Federation;
-use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::proof::Grants;
 use omnirelay_identity::provided::Provision;
 use omnirelay_identity::trust::Trust;

@@ -67,7 +67,7 @@ impl Repeat {
 }
 
 /// What a call that may be a repeated one begins.
-pub enum Begun {
+pub enum BegunOperation {
     New(Running),
     /// The operation that the first of the calls began, as it is now.
     Before(Box<pb::Operation>),
@@ -81,9 +81,9 @@ pub struct Cancelled {
 }
 
 /// An operation that somebody follows.
-pub struct Followed(watch::Receiver<pb::Operation>);
+pub struct FollowedOperation(watch::Receiver<pb::Operation>);
 
-impl Followed {
+impl FollowedOperation {
     /// As it is now.
     pub fn now(&mut self) -> pb::Operation {
         self.0.borrow_and_update().clone()
@@ -124,12 +124,12 @@ impl Operations {
         requested_by: &str,
         reason: &str,
         repeat: Repeat,
-    ) -> Result<Begun, Fault> {
+    ) -> Result<BegunOperation, Fault> {
         let mut known = self.known.lock();
         if let Some(operation) = known.begun_by(repeat)? {
-            return Ok(Begun::Before(Box::new(operation)));
+            return Ok(BegunOperation::Before(Box::new(operation)));
         }
-        Ok(Begun::New(self.enter(&mut known, action, requested_by, reason, Some(repeat))?))
+        Ok(BegunOperation::New(self.enter(&mut known, action, requested_by, reason, Some(repeat))?))
     }
 
     /// The operation that a call has begun before.
@@ -178,8 +178,8 @@ impl Operations {
     }
 
     /// Tells how an operation goes on; a slow reader gets the newest only.
-    pub fn follow(&self, id: &str) -> Option<Followed> {
-        Some(Followed(self.slot(id)?.shown.subscribe()))
+    pub fn follow(&self, id: &str) -> Option<FollowedOperation> {
+        Some(FollowedOperation(self.slot(id)?.shown.subscribe()))
     }
 
     /// Asks an operation to stop at the next point at which it can.

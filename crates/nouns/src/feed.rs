@@ -35,7 +35,7 @@ pub trait Noun: Send + 'static {
     type Event: Message + Default + 'static;
 
     /// The event that tells of something; `None`: it is not for them.
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event>;
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event>;
 
     /// How many events a change is; must not differ from one daemon to another.
     fn parts(_: &ViewEntry, _: &ViewChange) -> usize {
@@ -104,7 +104,7 @@ impl Frame {
 }
 
 /// What an event tells of.
-pub enum Shown<'a> {
+pub enum ShownChange<'a> {
     /// No record.
     Nothing,
     /// A record of a snapshot.
@@ -114,7 +114,7 @@ pub enum Shown<'a> {
     Removed(&'a Step),
 }
 
-impl<'a> Shown<'a> {
+impl<'a> ShownChange<'a> {
     /// The record that is new, was changed, was there last, or is there.
     pub fn record(&self) -> Option<&'a Arc<ViewRecord>> {
         match self {
@@ -184,7 +184,7 @@ impl<E: Message + Default + 'static> Watches<E> {
         kinds: impl Into<Vec<Kind>>,
         filter: impl Fn(&ViewRecord) -> bool + Send + Sync + 'static,
         since: &str,
-    ) -> Result<Begun<E>, Fault> {
+    ) -> Result<BegunWatch<E>, Fault> {
         let since = Since::of(since)?;
         let place = self.places.take()?;
         self.registry.ready_for("").await?;
@@ -207,20 +207,20 @@ impl<E: Message + Default + 'static> Watches<E> {
         filter: impl Fn(&ViewRecord) -> bool + Send + Sync + 'static,
         behind: Option<Cursor>,
         place: OwnedSemaphorePermit,
-    ) -> Begun<E> {
+    ) -> BegunWatch<E> {
         let watch = Watch::begin_all(self.registry.clone(), kinds.into(), Box::new(filter), behind);
-        Begun { watch, recent: self.recent.clone(), place }
+        BegunWatch { watch, recent: self.recent.clone(), place }
     }
 }
 
 /// A watch that has begun.
-pub struct Begun<E> {
+pub struct BegunWatch<E> {
     watch: Watch,
     recent: Arc<Recent<E>>,
     place: OwnedSemaphorePermit,
 }
 
-impl<E> Begun<E> {
+impl<E> BegunWatch<E> {
     /// Begins anew whenever `sense` is another, because the filter lets other records through than before.
     #[must_use]
     pub fn anew_with(self, sense: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
@@ -253,7 +253,7 @@ where
 {
     type Event = T;
 
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<T> {
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<T> {
         (self.shape)(self.noun.event(frame, shown)?)
     }
 
@@ -340,15 +340,17 @@ impl<N: Noun> Feed<N> {
 }
 
 /// What is the same in the events of all nouns, and what one tells of.
-pub fn framed(told: &WatchEvent) -> (Frame, Shown<'_>) {
+pub fn framed(told: &WatchEvent) -> (Frame, ShownChange<'_>) {
     match told {
-        WatchEvent::Snapshot(record) => (Frame::of("snapshot"), Shown::Record(record)),
-        WatchEvent::Synced { cursor } => (Frame::synced(cursor), Shown::Nothing),
-        WatchEvent::Added(step) => (Frame::of_step("added", step), Shown::Changed(step)),
-        WatchEvent::Modified(step) => (Frame::of_step("modified", step), Shown::Changed(step)),
-        WatchEvent::Removed(step) => (Frame::of_step("removed", step), Shown::Removed(step)),
-        WatchEvent::Reset(reason) => (Frame::reset(word_of(*reason)), Shown::Nothing),
-        WatchEvent::Progress { cursor, previous } => (at("progress", cursor, Some(previous)), Shown::Nothing),
+        WatchEvent::Snapshot(record) => (Frame::of("snapshot"), ShownChange::Record(record)),
+        WatchEvent::Synced { cursor } => (Frame::synced(cursor), ShownChange::Nothing),
+        WatchEvent::Added(step) => (Frame::of_step("added", step), ShownChange::Changed(step)),
+        WatchEvent::Modified(step) => (Frame::of_step("modified", step), ShownChange::Changed(step)),
+        WatchEvent::Removed(step) => (Frame::of_step("removed", step), ShownChange::Removed(step)),
+        WatchEvent::Reset(reason) => (Frame::reset(word_of(*reason)), ShownChange::Nothing),
+        WatchEvent::Progress { cursor, previous } => {
+            (at("progress", cursor, Some(previous)), ShownChange::Nothing)
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use omnirelay_store::Kind;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
 use parking_lot::RwLock;
 
-use crate::feed::{Frame, Noun, Shown};
+use crate::feed::{Frame, Noun, ShownChange};
 
 /// What happens to records of most kinds.
 pub const CHANGES: &[&str] = &["added", "modified", "removed"];
@@ -31,7 +31,7 @@ pub struct Topic {
 }
 
 /// What happened, and what it happened to.
-pub struct Told {
+pub struct TopicEvent {
     /// One of [`Topic::what`].
     pub what: &'static str,
     pub data: EventData,
@@ -44,7 +44,7 @@ impl Topic {
         what: &'static [&'static str],
         kinds: impl Into<Vec<Kind>>,
         noun: impl Fn() -> N + Send + Sync + 'static,
-        told: fn(N::Event) -> Told,
+        told: fn(N::Event) -> TopicEvent,
     ) -> Self {
         Self {
             name,
@@ -119,7 +119,7 @@ impl Topics {
 
 /// Tells one watcher of a topic. As [`Noun`].
 pub trait Teller: Send + Sync {
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Told>;
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<TopicEvent>;
 
     fn settled<'a>(&'a self, step: &'a Step) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
@@ -131,8 +131,8 @@ struct OfRecords {
 }
 
 impl Teller for OfRecords {
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Told> {
-        Some(Told { what: frame.word(), data: (self.show)(shown.record()?)? })
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<TopicEvent> {
+        Some(TopicEvent { what: frame.word(), data: (self.show)(shown.record()?)? })
     }
 
     fn settled<'a>(&'a self, _: &'a Step) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
@@ -144,11 +144,11 @@ impl Teller for OfRecords {
 
 struct OfNoun<N: Noun> {
     noun: N,
-    told: fn(N::Event) -> Told,
+    told: fn(N::Event) -> TopicEvent,
 }
 
 impl<N: Noun + Sync> Teller for OfNoun<N> {
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Told> {
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<TopicEvent> {
         self.noun.event(frame, shown).map(self.told)
     }
 

@@ -134,11 +134,6 @@ pub fn is_registered(registry: &Registry, node_id: &str) -> bool {
     registry.view().get(&peer_id(node_id)).is_some()
 }
 
-/// Whether there is a record of a node, live or not.
-pub fn is_known(registry: &Registry, node_id: &str) -> bool {
-    registry.view().get(&RecordId::new(PEER, node_id)).is_some()
-}
-
 /// The session that the record of a node names; `None`: it has no record.
 pub fn recorded_session(view: &View, node_id: &str) -> Option<GroupRef> {
     let record = view.get(&peer_id(node_id))?;

@@ -85,7 +85,7 @@ impl Kind {
 
 /// A leaf that was issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issued {
+pub struct IssuedLeaf {
     pub serial: Serial,
     pub validity: Validity,
     pub der: CertificateDer<'static>,
@@ -198,7 +198,7 @@ impl Authority {
         id: &SpiffeId,
         names: &Names,
         validity: Validity,
-    ) -> Result<Issued, AuthorityError> {
+    ) -> Result<IssuedLeaf, AuthorityError> {
         if *id.trust_domain() != self.trust_domain {
             return Err(AuthorityError::TrustDomain { asked: id.clone(), own: self.trust_domain.clone() });
         }
@@ -220,7 +220,7 @@ impl Authority {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         let der = params.signed_by(request.public_key(), &self.issuer)?.der().clone();
-        Ok(Issued { serial, validity, der })
+        Ok(IssuedLeaf { serial, validity, der })
     }
 
     /// Signs `message` as a `what`, so that no signature of one thing stands for another.

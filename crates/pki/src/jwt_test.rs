@@ -2,13 +2,13 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
 
-use super::claims::{Expected, LEEWAY};
+use super::claims::{ExpectedClaims, LEEWAY};
 use super::keys::{KeySet, KeySetError};
 use super::signing::{SigningKey, verifier};
 use super::*;
 
 const NOW: i64 = 1_800_000_000;
-const EXPECTED: Expected<'_> = Expected { issuer: "https://issuer", audience: "mesh", now: NOW };
+const EXPECTED: ExpectedClaims<'_> = ExpectedClaims { issuer: "https://issuer", audience: "mesh", now: NOW };
 
 fn encoded(text: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(text)

@@ -33,7 +33,7 @@ pub struct Pace {
 }
 
 /// What became of one heartbeat.
-pub enum Heard {
+pub enum BeatOutcome {
     /// The store answered; these groups of this node are over.
     Over(Vec<GroupRef>),
     /// It did not answer in time.
@@ -55,7 +55,7 @@ struct Heart<'a> {
 
 /// Renews the node's groups and learns which deadlines moved at least twice a second, for ever.
 /// `after_beat` is called with what became of each beat.
-pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Heard)) {
+pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(BeatOutcome)) {
     let mut ticks = tokio::time::interval(pace.renew_every.min(POLL_EVERY));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heart = Heart {
@@ -80,7 +80,7 @@ pub async fn beat_heart(registry: &Registry, pace: Pace, after_beat: impl Fn(Hea
         };
         beaten = now;
         let heard = heart.beat(now).await;
-        let answered = matches!(heard, Heard::Over(_));
+        let answered = matches!(heard, BeatOutcome::Over(_));
         after_beat(heard);
         if answered {
             registry.view().connectivity().count_beat();
@@ -109,7 +109,7 @@ impl Heart<'_> {
         Instant::now()
     }
 
-    async fn beat(&mut self, now: Instant) -> Heard {
+    async fn beat(&mut self, now: Instant) -> BeatOutcome {
         let known = self.registry.view().head().epoch;
         self.known = known;
         let GroupsByValidity { valid, mut run_out } = self.registry.held_groups().by_validity(known);
@@ -124,13 +124,13 @@ impl Heart<'_> {
                 self.renewed = if due { Some(now) } else { self.renewed };
                 run_out.extend(self.not_renewed(renew, &beat, asked));
                 self.registry.view().ask_confirmation();
-                return Heard::Over(run_out);
+                return BeatOutcome::Over(run_out);
             }
             Ok(Err(StoreError::EpochChanged { current })) => {
                 // The store answers, but what this node held is void. The view learns the epoch;
                 // with no group left, the next pulse names none and is answered.
                 self.registry.view().connectivity().note_epoch(current);
-                return Heard::Over(self.registry.held_groups().all());
+                return BeatOutcome::Over(self.registry.held_groups().all());
             }
             Ok(Err(error)) => {
                 // That the store is away is told by whoever connects to it.
@@ -144,7 +144,7 @@ impl Heart<'_> {
         debug!(error = %failed, "pulse failed");
         self.registry.view().connectivity().note_trouble(&failed);
         self.registry.view().connectivity().note_silence();
-        Heard::Nothing
+        BeatOutcome::Nothing
     }
 
     fn pulse(&self, known: Epoch, renew: Vec<GroupRef>) -> Pulse {

@@ -17,7 +17,6 @@ pub mod mutate;
 mod prefix_scan;
 pub mod reactor;
 pub mod record;
-pub mod refresh;
 mod refusal;
 pub mod revision_waiter;
 pub mod session;
@@ -25,6 +24,7 @@ pub mod signed_records;
 mod signing;
 pub mod since;
 pub mod ttl_records;
+pub mod ttl_renewal;
 pub mod view;
 pub mod watch;
 
@@ -68,8 +68,8 @@ use confirm::Confirmations;
 use cursor::Cursor;
 use epoch_loss::{Losses, RestoredKind};
 use held_groups::HeldGroups;
-use refresh::Refreshes;
 use ttl_records::Beginnings;
+use ttl_renewal::Refreshes;
 use view::{Applied, View};
 
 /// How long a commit's caller waits for the view to show it.

@@ -27,7 +27,7 @@ use super::cursor::Cursor;
 use super::follow::in_time;
 use super::record::Deed;
 use super::refusal::{commit_fault, internal, store_fault, unavailable};
-use refused::{Refused, patience, refuse_decided, unexpected};
+use refused::{MutationRefusal, patience, refuse_decided, unexpected};
 
 /// How often a mutation decides, and how often it waits for the view.
 const TRIES_MAX: usize = 5;
@@ -207,7 +207,7 @@ impl Registry {
                 Ok(answer) => return Ok(answer),
                 Err(refused) => refused,
             };
-            if let Refused::Decided(fault) = refused {
+            if let MutationRefusal::Decided(fault) = refused {
                 // Another daemon may have acknowledged a moment ago what is missed here.
                 if std::mem::replace(&mut confirmed, true) || !self.confirm_since(asked, until).await {
                     return Err(fault);
@@ -225,7 +225,7 @@ impl Registry {
         &self,
         mutation: &Mutation<'_>,
         decide: &impl Fn(&Reader<'_>) -> Result<Decision<F::Answer>, Fault>,
-    ) -> Result<F::Answer, Refused> {
+    ) -> Result<F::Answer, MutationRefusal> {
         let reader = Reader::new(self.view());
         let epoch = reader.epoch();
         if let Some(shown) = unexpected(mutation, &reader) {
@@ -237,21 +237,21 @@ impl Registry {
         };
         // What changes nothing is committed too: only the store knows that it still is so.
         let changed = !writes.is_empty();
-        self.check_may_sign(&writes).map_err(Refused::Finally)?;
+        self.check_may_sign(&writes).map_err(MutationRefusal::Finally)?;
         let plan = self.plan_of::<F>(mutation, (writes, &changes, &answer), reader.plan());
         let act = mutation.act();
         if plan.check_kinds(&act).is_err() {
-            return Err(Refused::Finally(internal(mutation)));
+            return Err(MutationRefusal::Finally(internal(mutation)));
         }
         match self.attempt(&act, plan).await {
-            Ok(committed) => {
-                self.answer::<F>(mutation, (answer, changed), epoch, committed).map_err(Refused::Finally)
-            }
+            Ok(committed) => self
+                .answer::<F>(mutation, (answer, changed), epoch, committed)
+                .map_err(MutationRefusal::Finally),
             // The version that the caller expects is that of the object alone.
             Err(CommitError::Conflict { id, expected, actual })
                 if may_decide_again(mutation) || id != mutation.object =>
             {
-                Err(Refused::Behind(CommitError::Conflict { id, expected, actual }))
+                Err(MutationRefusal::Behind(CommitError::Conflict { id, expected, actual }))
             }
             Err(error) => Err(self.refuse_commit(mutation, epoch, &error)),
         }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::follow::follow_log;
-use super::heartbeat::{Heard, Pace, beat_heart};
+use super::heartbeat::{BeatOutcome, Pace, beat_heart};
 use super::lab::LabRegistry;
 
 const THING: Kind = Kind::of("thing");
@@ -37,7 +37,7 @@ async fn daemon(store: Arc<dyn Store>, node_id: &str) -> LabRegistry {
     tasks.spawn(async move {
         let pace = Pace { renew_every: TTL / 4, grace: TTL };
         let drop_over = |heard| {
-            if let Heard::Over(over) = heard {
+            if let BeatOutcome::Over(over) = heard {
                 over.iter().for_each(|group| heart.held_groups().drop(group));
             }
         };

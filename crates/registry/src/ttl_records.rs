@@ -24,8 +24,8 @@ pub use error::LifeError;
 use super::Registry;
 use super::act::{Act, Authority, Plan};
 use super::follow::SEE_ALL_MAX;
-use super::refresh::Refreshed;
 use super::view::{Tenancy, ViewRecord};
+use crate::ttl_renewal::Refreshed;
 use error::unavailable;
 
 /// How often a life is looked at again when somebody else was faster.
@@ -62,7 +62,7 @@ impl Beginnings {
 
 /// What became of a record that somebody spoke for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum TtlOutcome {
     Lives,
     /// The store is away; it is told when it is back.
     Deferred,
@@ -70,7 +70,7 @@ pub enum Kept {
     Gone,
 }
 
-impl Kept {
+impl TtlOutcome {
     pub fn is_deferred(self) -> bool {
         self == Self::Deferred
     }
@@ -113,14 +113,14 @@ struct Wanted<'a> {
 
 /// How a record stands that somebody speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct TtlStanding {
     /// By the store's clock.
     pub at: Millis,
     /// In how long it ends; `None` while the store is away.
     pub expires_in: Option<Duration>,
 }
 
-impl Heard {
+impl TtlStanding {
     /// Reads it off the groups of a view.
     pub fn of(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Self {
         let life = record.record.group.as_ref().and_then(|group| tenancy.life(group));
@@ -132,7 +132,7 @@ impl Heard {
     }
 }
 
-impl Heard {
+impl TtlStanding {
     /// As messages say it.
     pub fn at_unix_ms(&self) -> i64 {
         i64::try_from(self.at.0).unwrap_or(i64::MAX)
@@ -150,12 +150,12 @@ impl Registry {
     ///
     /// # Errors
     /// [`LifeError`]; the record may live all the same, until its deadline.
-    pub async fn keep_alive(&self, record: &ViewRecord) -> Result<Kept, LifeError> {
+    pub async fn keep_alive(&self, record: &ViewRecord) -> Result<TtlOutcome, LifeError> {
         self.keep_heard(record, Instant::now()).await
     }
 
     /// The same of many.
-    pub async fn keep_all_alive(&self, records: &[Arc<ViewRecord>]) -> Vec<Result<Kept, LifeError>> {
+    pub async fn keep_all_alive(&self, records: &[Arc<ViewRecord>]) -> Vec<Result<TtlOutcome, LifeError>> {
         let heard = Instant::now();
         let refreshed = self.refresh_all(records, heard).await;
         let kept = records
@@ -166,7 +166,11 @@ impl Registry {
     }
 
     /// The same of somebody who spoke at `heard`.
-    pub(super) async fn keep_heard(&self, record: &ViewRecord, heard: Instant) -> Result<Kept, LifeError> {
+    pub(super) async fn keep_heard(
+        &self,
+        record: &ViewRecord,
+        heard: Instant,
+    ) -> Result<TtlOutcome, LifeError> {
         let refreshed = self.refresh_heard(record, heard).await?;
         self.keep_refreshed(record, heard, refreshed).await
     }
@@ -177,16 +181,16 @@ impl Registry {
         record: &ViewRecord,
         heard: Instant,
         refreshed: Refreshed,
-    ) -> Result<Kept, LifeError> {
+    ) -> Result<TtlOutcome, LifeError> {
         match refreshed {
-            Refreshed::Lives => return Ok(Kept::Lives),
-            Refreshed::Deferred => return Ok(Kept::Deferred),
+            Refreshed::Lives => return Ok(TtlOutcome::Lives),
+            Refreshed::Deferred => return Ok(TtlOutcome::Deferred),
             Refreshed::Over => {}
         }
         match self.bring_back(record, None, heard).await {
             Err(error) if error.may_pass() => {
                 self.defer(record, heard)?;
-                Ok(Kept::Deferred)
+                Ok(TtlOutcome::Deferred)
             }
             kept => kept,
         }
@@ -198,7 +202,7 @@ impl Registry {
         record: &ViewRecord,
         wanted: Option<&Wanted<'_>>,
         heard: Instant,
-    ) -> Result<Kept, LifeError> {
+    ) -> Result<TtlOutcome, LifeError> {
         let id = &record.record.id;
         let until = wanted.map_or_else(|| Instant::now() + REGISTRATION_MAX, |wanted| wanted.until);
         let _one = by(until, self.beginnings.of(id)).await?;
@@ -221,11 +225,11 @@ impl Registry {
             // Somebody else may have brought it back meanwhile.
             match by(until, self.refresh_heard(&now, heard)).await?? {
                 Refreshed::Lives => return self.change_living(&now, wanted).await,
-                Refreshed::Deferred => return Ok(Kept::Deferred),
+                Refreshed::Deferred => return Ok(TtlOutcome::Deferred),
                 Refreshed::Over => {}
             }
             let refused = match self.write_anew(&now, wanted).await {
-                Ok(()) => return Ok(Kept::Lives),
+                Ok(()) => return Ok(TtlOutcome::Lives),
                 Err(refused) => refused,
             };
             match &refused {
@@ -249,21 +253,25 @@ impl Registry {
     }
 
     /// What is not found is gone, unless the view does not know all yet: others may just have brought it back.
-    fn gone(&self, record: &ViewRecord, heard: Instant) -> Result<Kept, LifeError> {
+    fn gone(&self, record: &ViewRecord, heard: Instant) -> Result<TtlOutcome, LifeError> {
         if !self.view().is_behind() {
-            return Ok(Kept::Gone);
+            return Ok(TtlOutcome::Gone);
         }
         self.defer(record, heard)?;
-        Ok(Kept::Deferred)
+        Ok(TtlOutcome::Deferred)
     }
 
-    async fn change_living(&self, now: &ViewRecord, wanted: Option<&Wanted<'_>>) -> Result<Kept, LifeError> {
+    async fn change_living(
+        &self,
+        now: &ViewRecord,
+        wanted: Option<&Wanted<'_>>,
+    ) -> Result<TtlOutcome, LifeError> {
         if let Some(wanted) = wanted.filter(|wanted| *wanted.value != now.record.value) {
             let write = put(now, wanted.value, now.record.group.clone());
             let preconditions = unchanged(now, wanted.preconditions);
             self.commit_life(now.epoch, write, preconditions, wanted.until).await?;
         }
-        Ok(Kept::Lives)
+        Ok(TtlOutcome::Lives)
     }
 
     async fn write_anew(&self, now: &ViewRecord, wanted: Option<&Wanted<'_>>) -> Result<(), LifeError> {
@@ -292,18 +300,18 @@ impl Registry {
             Refreshed::Lives if self.has_other_ttl(record, ttl) => {
                 let _one = by(until, self.beginnings.of(&record.record.id)).await?;
                 self.write_anew(record, Some(&wanted)).await?;
-                Kept::Lives
+                TtlOutcome::Lives
             }
             Refreshed::Lives => self.change_living(record, Some(&wanted)).await?,
-            Refreshed::Deferred => Kept::Deferred,
+            Refreshed::Deferred => TtlOutcome::Deferred,
             Refreshed::Over => self.bring_back(record, Some(&wanted), Instant::now()).await?,
         };
         match kept {
-            Kept::Lives => Ok(()),
+            TtlOutcome::Lives => Ok(()),
             // It is no more than a word for what is there.
-            Kept::Deferred if *value == record.record.value => Ok(()),
-            Kept::Deferred => Err(gone_away().into()),
-            Kept::Gone => Err(conflict(record.record.id.clone()).into()),
+            TtlOutcome::Deferred if *value == record.record.value => Ok(()),
+            TtlOutcome::Deferred => Err(gone_away().into()),
+            TtlOutcome::Gone => Err(conflict(record.record.id.clone()).into()),
         }
     }
 

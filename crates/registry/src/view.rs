@@ -29,7 +29,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use awaited::Awaited;
+use awaited::AwaitedRecords;
 use confirmed::{Confirmed, Splits};
 pub use confirmed::{Split, ToConfirm};
 pub use cut::RegistryCut;
@@ -135,7 +135,7 @@ struct State {
     heard_of: Revision,
     confirmed: Confirmed,
     splits: Splits,
-    awaited: Awaited,
+    awaited: AwaitedRecords,
     signed: signed::SignedRecords,
     /// Asks the heart for a beat.
     beats: Arc<Notify>,

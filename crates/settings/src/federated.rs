@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_core::text::shown;
-use omnirelay_identity::federation::Named;
+use omnirelay_identity::federation::NamedCluster;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Invalid, is_host_and_port};
@@ -40,7 +40,7 @@ impl FederatedClusterConfig {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn named(&self) -> Result<Named, String> {
+    pub fn named(&self) -> Result<NamedCluster, String> {
         let cluster = shown(&self.cluster, NAME_CHARS_SHOWN);
         check_node_name(&self.cluster)
             .map_err(|error| format!("`{cluster}` is no name of a cluster: {error}"))?;
@@ -60,7 +60,7 @@ impl FederatedClusterConfig {
             ));
         }
         let (cluster, seeds) = (self.cluster.clone(), self.seeds.clone());
-        Ok(Named { cluster, trust_domain, bundle: self.bundle.clone(), seeds })
+        Ok(NamedCluster { cluster, trust_domain, bundle: self.bundle.clone(), seeds })
     }
 }
 
@@ -68,15 +68,16 @@ impl FederatedClusterConfig {
 ///
 /// # Errors
 /// What is wrong with one of them.
-pub(super) fn named(clusters: &[FederatedClusterConfig], own: &str) -> Result<Vec<Named>, Invalid> {
+pub(super) fn named(clusters: &[FederatedClusterConfig], own: &str) -> Result<Vec<NamedCluster>, Invalid> {
     let refuse = |what: String| (KEY, what);
     if clusters.len() > CLUSTERS_MAX {
         return Err(refuse(format!("{} are more than {CLUSTERS_MAX}", clusters.len())));
     }
-    let named: Result<Vec<Named>, String> = clusters.iter().map(FederatedClusterConfig::named).collect();
+    let named: Result<Vec<NamedCluster>, String> =
+        clusters.iter().map(FederatedClusterConfig::named).collect();
     let named = named.map_err(refuse)?;
     let mut seen = BTreeSet::new();
-    for Named { cluster, .. } in &named {
+    for NamedCluster { cluster, .. } in &named {
         if cluster == own {
             return Err(refuse(format!("`{cluster}` is the cluster of this node (node.cluster)")));
         }

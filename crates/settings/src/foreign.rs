@@ -28,14 +28,16 @@ pub fn is_foreign(name: &OsStr) -> bool {
 
 /// What one variable sets.
 #[derive(Debug, PartialEq)]
-pub(super) struct Given {
+pub(super) struct ForeignSetting {
     pub name: &'static str,
     pub path: Vec<String>,
     pub value: Value,
 }
 
 /// Reads those that are among `variables`, and says what is wrong with them: none of it stops a relay.
-pub(super) fn read(variables: &[(OsString, OsString)]) -> Result<(Vec<Given>, Vec<String>), ConfigError> {
+pub(super) fn read(
+    variables: &[(OsString, OsString)],
+) -> Result<(Vec<ForeignSetting>, Vec<String>), ConfigError> {
     let (mut given, mut warnings) = (Vec::new(), Vec::new());
     for (name, path) in &NAMES {
         let found = variables.iter().find(|(known, text)| *known == **name && !text.is_empty());
@@ -43,7 +45,7 @@ pub(super) fn read(variables: &[(OsString, OsString)]) -> Result<(Vec<Given>, Ve
         let text = text.to_str().ok_or_else(|| ConfigError::NotText { name: (*name).to_owned() })?;
         if let Some(value) = value_of(name, text, &mut warnings) {
             let path = path.iter().filter(|part| !part.is_empty()).map(|part| (*part).to_owned()).collect();
-            given.push(Given { name, path, value });
+            given.push(ForeignSetting { name, path, value });
         }
     }
     Ok((given, warnings))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Config;
 use super::check::{Invalid, Section};
-use super::span::Span;
+use crate::duration::Span;
 
 /// How many times as long a suspect has whom nobody else accuses as one whom many do.
 const SUSPICION_MAX: u32 = 6;

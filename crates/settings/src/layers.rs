@@ -117,7 +117,7 @@ pub fn read(
     };
     let (given, told) = foreign::read(&variables)?;
     warnings.extend(told);
-    for foreign::Given { name, path, value } in given {
+    for foreign::ForeignSetting { name, path, value } in given {
         let pointer = format!("/{}", path.join("/"));
         if tree.pointer(&pointer).is_none_or(Value::is_null) {
             insert(&mut tree, &path, value);

@@ -7,6 +7,7 @@ mod audit;
 mod check;
 mod client_tls;
 mod control;
+mod duration;
 mod federated;
 mod foreign;
 mod gossip;
@@ -34,7 +35,6 @@ mod security;
 mod session;
 mod shards;
 mod sinks;
-mod span;
 mod store;
 mod transport;
 
@@ -42,6 +42,7 @@ pub use audit::AuditConfig;
 pub use check::is_host_and_port;
 pub use client_tls::{ClientIdentity, ClientTlsConfig, ClientTrust};
 pub use control::{ControlConfig, ControlTlsConfig, FileMode, TlsSource};
+pub use duration::Span;
 pub use federated::FederatedClusterConfig;
 pub use foreign::is_foreign;
 pub use gossip::{GossipConfig, SAID_BYTES_MAX};
@@ -69,7 +70,6 @@ pub use security::{
 pub use session::SessionConfig;
 pub use shards::{ShardingConfig, WebhookConfig};
 pub use sinks::http_sink_url;
-pub use span::Span;
 pub use store::{StoreConfig, StoreSentinelConfig, StoreTlsConfig};
 pub use transport::TransportConfig;
 

@@ -7,7 +7,7 @@ use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_decisions::join_policy;
 use omnirelay_identity::bound::{Given, PRINCIPAL_BYTES_MAX, is_bound};
 use omnirelay_identity::caller::{Scope, Scopes};
-use omnirelay_identity::federation::Named;
+use omnirelay_identity::federation::NamedCluster;
 use omnirelay_wire::pb::omnirelay::security::v1::JoinPolicy;
 use serde::{Deserialize, Serialize};
 
@@ -192,7 +192,7 @@ pub enum WithoutProof {
 
 impl Config {
     /// The clusters that are federated; what is wrong with them was refused with the configuration, and federates nobody.
-    pub fn federated(&self) -> Vec<Named> {
+    pub fn federated(&self) -> Vec<NamedCluster> {
         named(&self.security.federated_clusters, &self.node.cluster).unwrap_or_default()
     }
 

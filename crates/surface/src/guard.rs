@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 use tonic::body::Body;
 
 use super::deadline;
-use super::observe::Watched;
+use super::observe::ObservedCall;
 use super::pipeline::{grpc_code, is_internal, panic_text};
 use super::received;
 
@@ -77,7 +77,7 @@ pub(super) fn draining() -> Fault {
 pub(super) struct Guarded {
     body: Body,
     /// `None` once the stream is over.
-    watched: Option<Watched>,
+    watched: Option<ObservedCall>,
     deadline: Option<Pin<Box<Sleep>>>,
     draining: Draining,
     /// What its caller is told as soon as nothing proves who that is; `None`: that ends with the connection.
@@ -85,7 +85,12 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    pub(super) fn new(body: Body, watched: Watched, deadline: Option<Instant>, draining: Draining) -> Self {
+    pub(super) fn new(
+        body: Body,
+        watched: ObservedCall,
+        deadline: Option<Instant>,
+        draining: Draining,
+    ) -> Self {
         Self {
             body,
             watched: Some(watched),

@@ -25,7 +25,7 @@ use super::body::read_json;
 use super::deadline;
 use super::frame::{self, Frames};
 use super::in_flight::Share;
-use super::observe::Watched;
+use super::observe::ObservedCall;
 use super::pipeline::{Pipeline, Target};
 use super::query;
 use super::routes::{Binding, BodyRule, Choice};
@@ -134,7 +134,7 @@ async fn invoke(
     pipeline: &Pipeline,
     target: &Target,
     caller: Option<Caller>,
-    watched: Watched,
+    watched: ObservedCall,
     message: &[u8],
 ) -> Response<Body> {
     let mut request = Request::new(Body::new(Full::new(frame::encode(message))));

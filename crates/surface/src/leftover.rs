@@ -24,7 +24,7 @@ const REST_WITHIN: Duration = Duration::from_millis(250);
 type Dropped<B> = Arc<Mutex<Option<B>>>;
 
 /// The body of a request that tells whether it was read.
-pub(super) struct Watched<B> {
+pub(super) struct LeftoverBody<B> {
     /// `None` once it has ended.
     body: Option<B>,
     dropped: Dropped<B>,
@@ -38,10 +38,10 @@ pub(super) struct Leftover<B> {
 }
 
 /// Watches the body of a request.
-pub(super) fn watched<B>(request: Request<B>) -> (Request<Watched<B>>, Leftover<B>) {
+pub(super) fn watched<B>(request: Request<B>) -> (Request<LeftoverBody<B>>, Leftover<B>) {
     let dropped = Dropped::default();
     let leftover = Leftover { dropped: Arc::clone(&dropped), waits: request.headers().contains_key(EXPECT) };
-    (request.map(|body| Watched { body: Some(body), dropped }), leftover)
+    (request.map(|body| LeftoverBody { body: Some(body), dropped }), leftover)
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Leftover<B> {
@@ -66,7 +66,7 @@ impl<B: Body<Data = Bytes> + Unpin> Leftover<B> {
     }
 }
 
-impl<B> Drop for Watched<B> {
+impl<B> Drop for LeftoverBody<B> {
     fn drop(&mut self) {
         if let Some(body) = self.body.take() {
             *self.dropped.lock() = Some(body);
@@ -74,7 +74,7 @@ impl<B> Drop for Watched<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for LeftoverBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 

@@ -79,7 +79,7 @@ use answer::Refusal;
 use builder::NoRoute;
 use openapi::LazyDocument;
 use pipeline::{Pipeline, beyond_exchange, fault_response, stamp, stamp_protocol};
-use routes::{Found, Routes};
+use routes::{RouteMatch, Routes};
 
 /// Everything a listener serves. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -184,8 +184,8 @@ impl Surface {
             pipeline.find(path).map(|target| (&target.method, Protocol::of_grpc(request.version())))
         } else {
             match self.parts.routes.find(request.method(), path) {
-                Found::Route { choice, .. } => choice.unary.as_ref().or(choice.stream.as_ref()),
-                Found::WrongVerb(_) | Found::Nothing => None,
+                RouteMatch::Route { choice, .. } => choice.unary.as_ref().or(choice.stream.as_ref()),
+                RouteMatch::WrongVerb(_) | RouteMatch::Nothing => None,
             }
             .map(|binding| (&binding.method, Protocol::of_http(request.version())))
         };
@@ -217,21 +217,23 @@ impl Surface {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         match self.parts.routes.find(&parts.method, &path) {
-            Found::Route { choice, values } => {
+            RouteMatch::Route { choice, values } => {
                 let values = values.into_iter().map(str::to_owned).collect();
                 let call = json::Call { parts, peer, request_id, values };
                 json::serve(&self.parts.pipeline, choice, call, body).await
             }
-            Found::WrongVerb(_) | Found::Nothing if peer.standing == Standing::Federated => {
+            RouteMatch::WrongVerb(_) | RouteMatch::Nothing if peer.standing == Standing::Federated => {
                 let route = shape::shortened(&path);
                 Refusal::from(beyond_exchange(&route, "the caller")).answer(&request_id)
             }
-            Found::WrongVerb(verbs) if parts.method == http::Method::OPTIONS => options(&verbs, &request_id),
-            Found::WrongVerb(verbs) => wrong_verb(&parts.method, &path, &verbs, &request_id),
-            Found::Nothing if routes::canonical(&path) == openapi::PATH => {
+            RouteMatch::WrongVerb(verbs) if parts.method == http::Method::OPTIONS => {
+                options(&verbs, &request_id)
+            }
+            RouteMatch::WrongVerb(verbs) => wrong_verb(&parts.method, &path, &verbs, &request_id),
+            RouteMatch::Nothing if routes::canonical(&path) == openapi::PATH => {
                 self.document(&parts.method, &parts.headers, &request_id)
             }
-            Found::Nothing => self.extra(Request::from_parts(parts, body), &path, request_id).await,
+            RouteMatch::Nothing => self.extra(Request::from_parts(parts, body), &path, request_id).await,
         }
     }
 

@@ -68,7 +68,7 @@ impl RequestObserver for Unobserved {
 }
 
 /// One call under way. However it ends, it is told of once: a call that is dropped was cancelled.
-pub(super) struct Watched {
+pub(super) struct ObservedCall {
     observer: Arc<dyn RequestObserver>,
     pub method: &'static str,
     pub protocol: Protocol,
@@ -86,7 +86,7 @@ pub(super) struct Watched {
     over: bool,
 }
 
-impl Watched {
+impl ObservedCall {
     pub(super) fn begin(
         pipeline: &Pipeline,
         method: &Method,
@@ -206,7 +206,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for ObservedCall {
     fn drop(&mut self) {
         if !self.over {
             self.tell(tonic::Code::Cancelled);

@@ -35,7 +35,7 @@ use super::guard::{Draining, Guarded};
 use super::in_flight::InFlight;
 use super::lines::Lines;
 use super::method::Method;
-use super::observe::{RequestObserver, Watched};
+use super::observe::{ObservedCall, RequestObserver};
 use super::own_node::principal_of;
 use super::rates::Rates;
 use super::received::{self, Received};
@@ -204,8 +204,8 @@ impl Pipeline {
         protocol: Protocol,
         peer: &PeerInfo,
         request_id: RequestId,
-    ) -> Watched {
-        Watched::begin(self, method, protocol, peer.remote, request_id)
+    ) -> ObservedCall {
+        ObservedCall::begin(self, method, protocol, peer.remote, request_id)
     }
 
     /// Who calls, if not too often: what costs something to judge is counted before, where it comes from. Of those who call
@@ -256,7 +256,7 @@ impl Pipeline {
         method: &Method,
         headers: &HeaderMap,
         peer: &PeerInfo,
-        watched: &mut Watched,
+        watched: &mut ObservedCall,
     ) -> Result<Option<Caller>, Fault> {
         if method.policy.is_none() && peer.standing == Standing::Member {
             return Ok(None);
@@ -302,7 +302,7 @@ impl Pipeline {
         &self,
         target: &Target,
         caller: Option<Caller>,
-        watched: Watched,
+        watched: ObservedCall,
         mut request: Request<Body>,
         message_bytes_max: usize,
     ) -> Response<Body> {
@@ -380,7 +380,7 @@ impl Pipeline {
         &self,
         method: &Method,
         (deadline, unproven): (Option<tokio::time::Instant>, Option<BoxFuture<'static, Fault>>),
-        mut watched: Watched,
+        mut watched: ObservedCall,
         mut response: Response<Body>,
     ) -> Response<Body> {
         let code = grpc_code(response.headers());

@@ -10,7 +10,7 @@ use http::{Request, Version};
 use omnirelay_identity::caller::PeerInfo;
 use omnirelay_identity::handshake::{Cause, Noted, Unshaken};
 use omnirelay_identity::handshake_budget::Attempt;
-use omnirelay_identity::tls::{Shown, Tls};
+use omnirelay_identity::tls::{ShownCertificate, Tls};
 use omnirelay_identity::trust::Trusted;
 use omnirelay_pki::trust::CHAIN_BYTES_MAX;
 use omnirelay_transport::handshake_bytes::HANDSHAKE_BYTES_MAX;
@@ -30,7 +30,7 @@ const _: () = assert!(CHAIN_BYTES_MAX + 4096 <= HANDSHAKE_BYTES_MAX);
 const MOVES_SEEN: Duration = Duration::from_secs(5);
 
 /// What is done with a connection beside serving its calls, until it ends.
-pub type Beside = Arc<dyn Fn(&Shown, quinn::Connection) -> BoxFuture<'static, ()> + Send + Sync>;
+pub type Beside = Arc<dyn Fn(&ShownCertificate, quinn::Connection) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// As [`super::serve`], over QUIC: whoever shows no certificate that is taken has no connection. With `beside` it is among nodes.
 pub async fn serve_quic(
@@ -182,7 +182,7 @@ impl QuicLine {
         &self,
         tls: &Tls,
         incoming: quinn::Incoming,
-    ) -> Result<(quinn::Connection, Option<Shown>), Unshaken> {
+    ) -> Result<(quinn::Connection, Option<ShownCertificate>), Unshaken> {
         let (config, judged_by, noted) = self.server_config(tls)?;
         let Line { surface, limits, .. } = &*self.line;
         let failed = |error: quinn::ConnectionError, noted: &Noted| match error {
@@ -200,7 +200,7 @@ impl QuicLine {
             () = tokio::time::sleep(limits.header_read_timeout) => return Err(Unshaken::too_slow()),
         };
         let chain = connection.peer_identity().and_then(|chain| chain.downcast::<Vec<_>>().ok());
-        let shown = Shown::of(&chain.map(|chain| *chain).unwrap_or_default(), judged_by)?;
+        let shown = ShownCertificate::of(&chain.map(|chain| *chain).unwrap_or_default(), judged_by)?;
         Ok((connection, shown))
     }
 

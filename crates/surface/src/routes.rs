@@ -68,7 +68,7 @@ pub(super) enum BodyRule {
 }
 
 /// What was found for a path and a verb.
-pub(super) enum Found<'r, 'p> {
+pub(super) enum RouteMatch<'r, 'p> {
     Route {
         choice: &'r Choice,
         values: Vec<&'p str>,
@@ -91,21 +91,21 @@ impl Routes {
     }
 
     /// Finds what `verb` means at `path`. A `HEAD` is served by the `GET` of its path.
-    pub(super) fn find<'p>(&self, verb: &http::Method, path: &'p str) -> Found<'_, 'p> {
+    pub(super) fn find<'p>(&self, verb: &http::Method, path: &'p str) -> RouteMatch<'_, 'p> {
         let path = canonical(path);
         let verb = if verb == http::Method::HEAD { &http::Method::GET } else { verb };
         let mut allowed = Vec::new();
         for place in &self.places {
             let Some(values) = place.template.matches(path) else { continue };
             if let Some((_, choice)) = place.verbs.iter().find(|(known, _)| known == verb) {
-                return Found::Route { choice, values };
+                return RouteMatch::Route { choice, values };
             }
             // A path such as `a:cordon` could also be an id to a wider route, but is none to who calls it.
             if allowed.is_empty() {
                 allowed.extend(place.verbs.iter().map(|(known, _)| known.clone()));
             }
         }
-        if allowed.is_empty() { Found::Nothing } else { Found::WrongVerb(allowed) }
+        if allowed.is_empty() { RouteMatch::Nothing } else { RouteMatch::WrongVerb(allowed) }
     }
 
     fn add(&mut self, method: &DescribedMethod, http: &HttpBinding) -> Result<(), SurfaceError> {
@@ -200,14 +200,14 @@ mod tests {
 
     fn found(routes: &Routes, verb: &str, path: &str) -> String {
         match routes.find(&verb.parse().unwrap(), path) {
-            Found::Route { choice, values } => {
+            RouteMatch::Route { choice, values } => {
                 let name = |binding: &Option<Arc<Binding>>| {
                     binding.as_ref().map_or("-", |binding| binding.method.path.rsplit('/').next().unwrap())
                 };
                 format!("{} {} {values:?}", name(&choice.unary), name(&choice.stream))
             }
-            Found::WrongVerb(verbs) => format!("only {verbs:?}"),
-            Found::Nothing => "nothing".to_owned(),
+            RouteMatch::WrongVerb(verbs) => format!("only {verbs:?}"),
+            RouteMatch::Nothing => "nothing".to_owned(),
         }
     }
 

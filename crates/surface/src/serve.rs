@@ -17,7 +17,7 @@ use omnirelay_host::log::{LogLimiter, Turn};
 use omnirelay_identity::caller::PeerInfo;
 use omnirelay_identity::handshake::{Cause, Unshaken};
 use omnirelay_identity::handshake_budget::Attempt;
-use omnirelay_identity::tls::{Shaken, Shown, Tls};
+use omnirelay_identity::tls::{Shaken, ShownCertificate, Tls};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::problem::{CONTENT_TYPE, Problem};
 use omnirelay_wire::reasons;
@@ -448,7 +448,7 @@ async fn encrypted(
 /// answered any more.
 pub(super) async fn until_out(
     tls: &Tls,
-    shown: Option<Shown>,
+    shown: Option<ShownCertificate>,
     remote: SocketAddr,
     served: impl Future<Output = ()>,
 ) -> Option<&'static str> {

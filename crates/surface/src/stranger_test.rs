@@ -9,7 +9,7 @@ use omnirelay_identity::client::{Believes, OwnClient, Shows};
 use omnirelay_identity::handshake::Cause;
 use omnirelay_identity::handshake_budget::HandshakeBudget;
 use omnirelay_identity::lab::authority;
-use omnirelay_identity::own::OwnIdentity;
+use omnirelay_identity::node_identity::OwnIdentity;
 use omnirelay_identity::tls::Tls;
 use omnirelay_identity::trust::Trust;
 use omnirelay_pki::authority::Authority;

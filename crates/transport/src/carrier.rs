@@ -84,11 +84,11 @@ pub trait ClientTls: Send + Sync {
     ///
     /// # Errors
     /// What keeps this node from showing or believing anything.
-    fn begin(&self) -> Result<Hands, BoxError>;
+    fn begin(&self) -> Result<TlsStart, BoxError>;
 }
 
 /// What one connection begins with, and what it depends on from then on.
-pub struct Hands {
+pub struct TlsStart {
     /// Which protocols are offered is added to it.
     pub config: rustls::ClientConfig,
     /// Becomes ready once the connection to whoever has shown this chain has to end, and says how.

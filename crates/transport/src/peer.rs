@@ -120,7 +120,7 @@ impl Way {
 
 /// By what calls go now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Used {
+pub struct UsedCarrier {
     /// `None`: no connection is open.
     pub protocol: Option<Protocol>,
     /// Why it is not HTTP/3.
@@ -200,7 +200,7 @@ impl Peer {
     }
 
     /// By what calls go now.
-    pub fn used(&self) -> Used {
+    pub fn used(&self) -> UsedCarrier {
         let state = self.state.lock();
         let open = [&state.http3, &state.http2].into_iter().flatten().find(|open| open.is_open());
         let protocol = open.map(|open| open.protocol());
@@ -215,7 +215,7 @@ impl Peer {
         // Once may be a node that is being started.
         let is_unreachable =
             protocol.is_none() && state.failed.as_ref().is_some_and(|failed| failed.wait > AGAIN);
-        Used { protocol, why, is_lasting, rtt: open.and_then(|open| open.rtt()), is_unreachable }
+        UsedCarrier { protocol, why, is_lasting, rtt: open.and_then(|open| open.rtt()), is_unreachable }
     }
 
     /// Sends a datagram over the connection that is open, if there is one over QUIC; it may be lost.

@@ -15,7 +15,9 @@ use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 use tokio::task::AbortHandle;
 
 use crate::body::{Body, BoxError, Until, boxed};
-use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Hands, Protocol, Target};
+use crate::carrier::{
+    CallError, Carrier, ClientTls, ConnectError, Connection, End, Protocol, Target, TlsStart,
+};
 use crate::datagrams::{self, BUFFER_BYTES, Unsent};
 use crate::h3;
 use crate::handshake_bytes::{BoundedServer, HANDSHAKE_BYTES_MAX};
@@ -152,7 +154,7 @@ impl Quic {
     }
 
     async fn open(&self, to: &Target, tls: &dyn ClientTls) -> Result<Arc<dyn Connection>, ConnectError> {
-        let Hands { mut config, ends } = tls.begin().map_err(ConnectError::Tls)?;
+        let TlsStart { mut config, ends } = tls.begin().map_err(ConnectError::Tls)?;
         config.alpn_protocols = vec![h3::ALPN.to_vec()];
         config.enable_early_data = false;
         let config = QuicClientConfig::try_from(config).map_err(|error| ConnectError::Tls(error.into()))?;

@@ -15,7 +15,9 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::body::{Body, boxed};
-use crate::carrier::{CallError, Carrier, ClientTls, ConnectError, Connection, End, Hands, Protocol, Target};
+use crate::carrier::{
+    CallError, Carrier, ClientTls, ConnectError, Connection, End, Protocol, Target, TlsStart,
+};
 
 /// What is agreed on in the TLS handshake.
 pub const ALPN: &[u8] = b"h2";
@@ -31,7 +33,7 @@ pub struct Tcp;
 
 impl Tcp {
     async fn open(to: &Target, tls: &dyn ClientTls) -> Result<Arc<dyn Connection>, ConnectError> {
-        let Hands { mut config, ends } = tls.begin().map_err(ConnectError::Tls)?;
+        let TlsStart { mut config, ends } = tls.begin().map_err(ConnectError::Tls)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         let (host, port) = to.place()?;
         let stream = omnirelay_dial::tcp(host, port).await.map_err(|error| failed(error.into()))?;

@@ -8,7 +8,7 @@ mod watch;
 
 use omnirelay_wire::rpc::aero_registry;
 
-use super::complete::{Kind, Known};
+use super::complete::{Kind, KnownObject};
 use super::entry::verbs;
 use super::schema::documents::{headed, own};
 use super::schema::schemas;
@@ -27,8 +27,11 @@ pub const PLACEMENT: Rpc = aero_registry::GET_AGENT_PLACEMENT;
 pub static OBJECTS: Kind =
     Kind { name: KIND, list: "agents", rpc: &LIST, paged: true, of_node: false, known, signs: b"-._:" };
 
-fn known(agent: &Value) -> Known {
-    Known { id: text(agent, "agentId").to_owned(), status: format!("held by {}", text(agent, "relayId")) }
+fn known(agent: &Value) -> KnownObject {
+    KnownObject {
+        id: text(agent, "agentId").to_owned(),
+        status: format!("held by {}", text(agent, "relayId")),
+    }
 }
 
 verbs! {

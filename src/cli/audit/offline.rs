@@ -8,9 +8,9 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use omnirelay_decisions::audit_record::readable;
-use omnirelay_decisions::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
+use omnirelay_decisions::audit_seal::check::{ChainCheck, Finding, KnownChain, Wrong, check_key};
 use omnirelay_decisions::audit_seal::trail::{Trail, keep, told};
-use omnirelay_decisions::audit_seal::{ChainId, PUBLIC_KEY_BYTES, Stored, fingerprint, open};
+use omnirelay_decisions::audit_seal::{ChainId, PUBLIC_KEY_BYTES, StoredRecord, fingerprint, open};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::SnapshotRecord;
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
@@ -105,7 +105,7 @@ impl TrailCheck {
     /// Takes an audit record.
     pub fn record(&mut self, of: &SnapshotRecord) {
         self.0.lines += 1;
-        let stored = Stored {
+        let stored = StoredRecord {
             key: &of.key,
             value: &of.value,
             version: of.version,
@@ -211,7 +211,7 @@ impl<'p> Check<'p> {
                 let first = seals.first().and_then(|seal| Some(ChainId::parse(&seal.key)?.1));
                 oldest_kept = oldest_kept.max(first.unwrap_or(1));
             }
-            let mut check = ChainCheck::new(chain, Known { oldest_kept, ..Known::default() });
+            let mut check = ChainCheck::new(chain, KnownChain { oldest_kept, ..KnownChain::default() });
             for seal in &seals {
                 self.trail.seal(&mut check, &seal.key, &seal.value);
             }
@@ -223,7 +223,7 @@ impl<'p> Check<'p> {
 
     fn record(&mut self, line: pb::AuditExportRecord) {
         let shown = line.record.unwrap_or_default();
-        let stored = Stored {
+        let stored = StoredRecord {
             key: &shown.record_id,
             value: &line.value,
             version: line.version,
@@ -256,7 +256,7 @@ impl<'p> Check<'p> {
     }
 
     /// Whether a record that no seal covers was there when the exporting node had sealed everything.
-    fn should_be_sealed(&self, node_id: &str, record: &Stored<'_>) -> bool {
+    fn should_be_sealed(&self, node_id: &str, record: &StoredRecord<'_>) -> bool {
         let Some(head) = self.head.as_ref().filter(|head| head.sealed && head.local_node_id == node_id)
         else {
             return false;

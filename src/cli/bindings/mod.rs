@@ -6,7 +6,7 @@ mod list;
 mod set;
 mod watch;
 
-use super::complete::{Kind, Known};
+use super::complete::{Kind, KnownObject};
 use super::entry::verbs;
 use super::schema::documents::message;
 use crate::frame::prelude::*;
@@ -50,8 +50,8 @@ fn scopes(binding: &Value) -> String {
     items(binding, "scopes").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
 }
 
-fn known(binding: &Value) -> Known {
-    Known { id: text(binding, "principal").to_owned(), status: scopes(binding).replace(',', ", ") }
+fn known(binding: &Value) -> KnownObject {
+    KnownObject { id: text(binding, "principal").to_owned(), status: scopes(binding).replace(',', ", ") }
 }
 
 /// A principal as it was given; what `-o name` prints of a binding can be given again.

@@ -7,7 +7,7 @@ use clap::ValueHint;
 use omnirelay_doctor::certificate::checks::{CATEGORIES, CATEGORY};
 use omnirelay_doctor::certificate::papers::{Papers, Places};
 use omnirelay_host::data_dir;
-use omnirelay_identity::own::IDENTITY_FOLDER;
+use omnirelay_identity::node_identity::IDENTITY_FOLDER;
 
 use crate::check::report::{self, Report, Row};
 use crate::doctor::remote::{self, CHECK_HOST, HostArgs, ReportOptions};

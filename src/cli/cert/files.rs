@@ -23,13 +23,13 @@ const CHAIN: &str = "chain.pem";
 const BUNDLE: &str = "bundle.pem";
 
 /// A key that was made here, and the request for its certificate.
-pub struct Made {
+pub struct MadeKey {
     key: Key,
     /// In PEM.
     pub csr: String,
 }
 
-impl Made {
+impl MadeKey {
     /// A new key, and a request with these names.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Folder {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn write(&self, made: &Made, chain_pem: &str, bundle_pem: &str) -> Result<(), CliError> {
+    pub fn write(&self, made: &MadeKey, chain_pem: &str, bundle_pem: &str) -> Result<(), CliError> {
         let key = made.key.to_pem();
         let files = [
             (self.bundle(), bundle_pem.as_bytes(), 0o644),
@@ -182,7 +182,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::of(&place.path().join("ann"));
         folder.prepare(false).unwrap();
-        let made = Made::of(&Names::default()).unwrap();
+        let made = MadeKey::of(&Names::default()).unwrap();
         assert!(made.csr.starts_with("-----BEGIN CERTIFICATE REQUEST-----\n"), "{}", made.csr);
         assert_eq!(Request::from_pem(&made.csr).unwrap().key, made.key.fingerprint());
         folder.write(&made, "chain", "bundle").unwrap();

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use omnirelay_pki::certificate::Names;
 use omnirelay_wire::rpc::{binding_service, certificate_service};
 
-use super::files::{Folder, Made};
+use super::files::{Folder, MadeKey};
 use super::offline::OfflineRoot;
-use super::prepared::{PREPARE, prepared};
+use crate::cert::offline_csr::{PREPARE, prepared};
 use crate::frame::prelude::*;
 
 const INIT: Rpc = certificate_service::INIT_AUTHORITY;
@@ -80,7 +80,7 @@ pub async fn run(args: &InitArgs, session: &mut Session) -> Result<Exit, CliErro
         folder.prepare(args.force)?;
     }
     session.announce_target()?;
-    let made = Made::of(&Names::default())?;
+    let made = MadeKey::of(&Names::default())?;
     // Before there is an authority: afterwards whoever asks may be nobody any more.
     if !dry_run {
         bind(args, session).await?;

@@ -6,7 +6,7 @@ use omnirelay_pki::certificate::Names;
 use omnirelay_wire::rpc::certificate_service;
 
 use super::KIND;
-use super::files::{Folder, Made, not_valid_at, validity};
+use super::files::{Folder, MadeKey, not_valid_at, validity};
 use super::target::Who;
 use crate::frame::error::chain;
 use crate::frame::global::Lifetime;
@@ -74,7 +74,7 @@ pub async fn run(args: &IssueArgs, session: &mut Session) -> Result<Exit, CliErr
     session.announce_target()?;
     let mut names = Names::default();
     args.name.iter().for_each(|name| names.add(name));
-    let made = if args.csr.is_none() { Some(Made::of(&names)?) } else { None };
+    let made = if args.csr.is_none() { Some(MadeKey::of(&names)?) } else { None };
     let csr = match (&made, &args.csr) {
         (Some(made), _) => made.csr.clone(),
         (None, path) => read(path.as_deref().unwrap_or(std::path::Path::new("")))?,

@@ -9,7 +9,7 @@ mod inspect;
 mod issue;
 mod list;
 mod offline;
-mod prepared;
+mod offline_csr;
 pub mod presented;
 mod protect;
 mod reinstate;

@@ -7,7 +7,7 @@ use omnirelay_pki::certificate::Names;
 use omnirelay_wire::rpc::certificate_service;
 
 use super::KIND;
-use super::files::{Folder, Made, not_valid_at, validity};
+use super::files::{Folder, MadeKey, not_valid_at, validity};
 use super::holder;
 use super::issue::told;
 use crate::frame::prelude::*;
@@ -60,7 +60,7 @@ pub async fn run(args: &RenewArgs, session: &mut Session) -> Result<Exit, CliErr
 
 /// Renews the certificate of a folder, which the session shows, and gives back what was answered.
 pub async fn renew_in(folder: &Folder, session: &Session) -> Result<Value, CliError> {
-    let made = Made::of(&Names::default())?;
+    let made = MadeKey::of(&Names::default())?;
     let call = Call::of(&RENEW, &json!({"csr": made.csr}))?;
     let document = session.call(&call.keyed(&WriteArgs::default().key()?, "")).await?;
     check_begun(folder, text(&document, "chainPem"))?;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use omnirelay_wire::rpc::certificate_service;
 
 use super::offline::OfflineRoot;
-use super::prepared::{PREPARE, prepared};
 use super::show::{GET, no_authority};
+use crate::cert::offline_csr::{PREPARE, prepared};
 use crate::frame::prelude::*;
 
 const ROTATE: Rpc = certificate_service::ROTATE_AUTHORITY;

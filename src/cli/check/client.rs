@@ -3,7 +3,7 @@
 use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding, SKEW_WARN_MS};
 use omnirelay_wire::reasons;
 
-use super::facts::Facts;
+use crate::check::checked_mesh::Facts;
 use crate::frame::context_file::ContextFile;
 use crate::frame::error::CliError;
 

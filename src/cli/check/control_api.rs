@@ -2,8 +2,8 @@
 
 use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
 
-use super::facts::Facts;
 use super::{next_of, not_asked};
+use crate::check::checked_mesh::Facts;
 use crate::frame::prelude::*;
 
 pub static CATEGORY: Category<Examine<Facts>> = Category {

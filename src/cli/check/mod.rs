@@ -1,8 +1,8 @@
 //! `omnirelay mesh check`: is this mesh fit, and if not, what to do.
 
+pub mod checked_mesh;
 pub mod client;
 mod control_api;
-pub mod facts;
 pub mod report;
 #[cfg(test)]
 mod tests;
@@ -15,12 +15,12 @@ use omnirelay_decisions::check;
 use omnirelay_decisions::check::finding::{Category, Examine, Finding, Verdict, checks_of};
 use omnirelay_wire::rpc::node_service;
 
-use self::facts::{CHECK, Facts, ask};
 use self::report::{Report, Row, is_left_out, leave_out};
 use super::entry::{Entry, entry};
 use super::frame::global::Span;
 use super::schema::documents::own;
 use super::schema::schemas;
+use crate::check::checked_mesh::{CHECK, Facts, ask};
 use crate::frame::prelude::*;
 
 const LEAF: Leaf = Leaf::read("mesh check", &[&node_service::GET, &CHECK]).exiting("0 1 2 5 6 8 9 10 11");

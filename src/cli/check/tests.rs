@@ -4,9 +4,9 @@ use omnirelay_decisions::check::all;
 use omnirelay_decisions::check::finding::Verdict;
 use omnirelay_wire::fault::Code;
 
-use super::facts::Answer;
 use super::report::Row;
 use super::{CheckArgs, Facts, judge, names, rows, wants_mesh};
+use crate::check::checked_mesh::Answer;
 use crate::frame::context_file::ContextFile;
 use crate::frame::prelude::*;
 

@@ -3,8 +3,8 @@
 use omnirelay_decisions::check::finding::{Category, Check, Examine, Finding};
 use omnirelay_decisions::check::versions::{are_apart, version};
 
-use super::facts::Facts;
 use super::not_asked;
+use crate::check::checked_mesh::Facts;
 use crate::frame::document::text;
 
 pub static CATEGORY: Category<Examine<Facts>> = Category {

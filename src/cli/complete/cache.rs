@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
-use super::kind::{Kind, Known, OBJECTS_MAX};
+use super::kind::{Kind, KnownObject, OBJECTS_MAX};
 use crate::frame::env::{self, Env};
 use crate::frame::settings::Target;
 
@@ -35,7 +35,7 @@ struct File {
     /// Whose objects these are: file names could collide.
     target: String,
     written_at_ms: u64,
-    known: Vec<Known>,
+    known: Vec<KnownObject>,
 }
 
 impl Cache {
@@ -56,7 +56,7 @@ impl Cache {
     }
 
     /// The objects that were written at most `age_max` before `now`; whatever is wrong with the file is `None`.
-    pub fn read(&self, now: SystemTime, age_max: Duration) -> Option<Vec<Known>> {
+    pub fn read(&self, now: SystemTime, age_max: Duration) -> Option<Vec<KnownObject>> {
         let mut text = String::new();
         let file = std::fs::File::open(self.path()).ok()?;
         file.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
@@ -69,7 +69,7 @@ impl Cache {
     }
 
     /// Keeps `known`, whole or not at all; a cache that cannot be written is no failure.
-    pub fn write(&self, known: &[Known], now: SystemTime) {
+    pub fn write(&self, known: &[KnownObject], now: SystemTime) {
         let Ok(since) = now.duration_since(SystemTime::UNIX_EPOCH) else { return };
         let written_at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let file = File { target: self.target.clone(), written_at_ms, known: known.to_vec() };
@@ -127,8 +127,8 @@ mod tests {
         Cache::of(kind, &target, &env).unwrap()
     }
 
-    fn peers() -> Vec<Known> {
-        vec![Known { id: "node-1".into(), status: "alive".into() }]
+    fn peers() -> Vec<KnownObject> {
+        vec![KnownObject { id: "node-1".into(), status: "alive".into() }]
     }
 
     #[test]

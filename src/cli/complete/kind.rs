@@ -21,19 +21,19 @@ pub struct Kind {
     /// Whether each node has its own.
     pub of_node: bool,
     /// The id of one and what is said of it.
-    pub known: fn(&Value) -> Known,
+    pub known: fn(&Value) -> KnownObject,
     /// What an id may hold besides letters and digits.
     pub signs: &'static [u8],
 }
 
 /// What a candidate shows of an object.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Known {
+pub struct KnownObject {
     pub id: String,
     pub status: String,
 }
 
-impl Known {
+impl KnownObject {
     /// Whether a shell takes the id for a word and nothing else, whoever claims to be the daemon.
     pub fn is_harmless(&self, kind: &Kind) -> bool {
         const CHARS_MAX: usize = 256;

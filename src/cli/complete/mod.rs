@@ -18,7 +18,7 @@ use clap_complete::engine::{self, CompletionCandidate};
 use super::arguments::written_out;
 use super::frame::env::{self, Env};
 
-pub use self::kind::{Kind, Known};
+pub use self::kind::{Kind, KnownObject};
 pub use self::list::{actions, contexts, help_words, list};
 pub use self::objects::{ids, named};
 pub use self::script::script;

@@ -7,7 +7,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use futures_util::future::select_ok;
 
 use super::cache::{Cache, FRESH, STALE};
-use super::kind::{Kind, Known, OBJECTS_MAX};
+use super::kind::{Kind, KnownObject, OBJECTS_MAX};
 use crate::frame::client::Client;
 use crate::frame::env::{COMPLETE_TIMEOUT, Env};
 use crate::frame::global::GlobalArgs;
@@ -46,7 +46,8 @@ fn matching(kind: &'static Kind, current: &OsStr, prefixed: bool) -> Vec<Complet
     let Some(current) = current.to_str() else { return Vec::new() };
     let words = super::words(std::env::args_os());
     let named = |value: &str| words.iter().any(|word| word == value);
-    let value = |one: &Known| if prefixed { format!("{}/{}", kind.name, one.id) } else { one.id.clone() };
+    let value =
+        |one: &KnownObject| if prefixed { format!("{}/{}", kind.name, one.id) } else { one.id.clone() };
     let found = known(kind, &words, Env::of_process()).unwrap_or_default();
     let candidates = found.iter().map(|one| (value(one), one.status.clone()));
     // What the line names already is not offered a second time, unless it is the word at the cursor.
@@ -57,7 +58,7 @@ fn matching(kind: &'static Kind, current: &OsStr, prefixed: bool) -> Vec<Complet
 }
 
 /// The objects of the target that the line means; `None` when nobody says in time.
-fn known(kind: &'static Kind, words: &[OsString], env: Env) -> Option<Vec<Known>> {
+fn known(kind: &'static Kind, words: &[OsString], env: Env) -> Option<Vec<KnownObject>> {
     let settings = Settings::resolve(&flags(words), env).ok()?;
     let target = settings.target.clone().ok()?;
     let cache = Cache::of(kind, &target, &settings.env);
@@ -115,7 +116,7 @@ pub fn flags(words: &[OsString]) -> GlobalArgs {
 }
 
 /// Asks the daemons of `target` at once; the first list counts.
-fn ask(kind: &Kind, settings: &Settings, target: &Target) -> Option<Vec<Known>> {
+fn ask(kind: &Kind, settings: &Settings, target: &Target) -> Option<Vec<KnownObject>> {
     let ask_max = duration(&settings.env, COMPLETE_TIMEOUT, None, ASK_MAX).unwrap_or(ASK_MAX);
     let settings = Settings {
         request_timeout: ask_max,
@@ -137,7 +138,7 @@ fn ask(kind: &Kind, settings: &Settings, target: &Target) -> Option<Vec<Known>> 
     found
 }
 
-async fn list(kind: &Kind, settings: &Settings, target: Target) -> Result<Vec<Known>, CliError> {
+async fn list(kind: &Kind, settings: &Settings, target: Target) -> Result<Vec<KnownObject>, CliError> {
     let request = if kind.paged { json!({ "pageSize": OBJECTS_MAX }) } else { json!({}) };
     let call = Call::of(kind.rpc, &request)?;
     let document = Client::new(settings, target)?.call(&call).await?;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use omnirelay_core::spiffe::Holder;
-use omnirelay_doctor::machine::{Port, Taken};
+use omnirelay_doctor::machine::{Port, PortAvailability};
 use omnirelay_pki::certificate::AnyCertificate;
 use omnirelay_settings::Config;
 use tokio::time::timeout;
@@ -26,16 +26,16 @@ pub async fn ports(session: &Session, config: &Config) -> Vec<Port> {
     let port = |key, address, taken| Port { address, key, taken };
     let control = match taken(session, config.control.listen).await {
         // One that waits for its certificate speaks to nobody at its port.
-        Taken::ByAnother if answers_at_socket(session, config).await => Taken::ByDaemon,
+        PortAvailability::ByAnother if answers_at_socket(session, config).await => PortAvailability::ByDaemon,
         taken => taken,
     };
-    let runs = control == Taken::ByDaemon;
+    let runs = control == PortAvailability::ByDaemon;
     let mut ports = vec![port("control.listen", config.control.listen, control)];
     if config.serves("relay") {
         let relay = &config.relay;
         for (key, address) in [("relay.listen", relay.listen), ("relay.httpListen", relay.http_listen)] {
             let taken = match free(address) {
-                Taken::ByAnother if runs => Taken::ByDaemon,
+                PortAvailability::ByAnother if runs => PortAvailability::ByDaemon,
                 taken => taken,
             };
             ports.push(port(key, address, taken));
@@ -44,19 +44,19 @@ pub async fn ports(session: &Session, config: &Config) -> Vec<Port> {
     ports
 }
 
-async fn taken(session: &Session, address: SocketAddr) -> Taken {
+async fn taken(session: &Session, address: SocketAddr) -> PortAvailability {
     match free(address) {
-        Taken::ByAnother if is_daemon(session, address).await => Taken::ByDaemon,
+        PortAvailability::ByAnother if is_daemon(session, address).await => PortAvailability::ByDaemon,
         taken => taken,
     }
 }
 
-fn free(address: SocketAddr) -> Taken {
+fn free(address: SocketAddr) -> PortAvailability {
     match TcpListener::bind(address) {
-        Ok(_) => Taken::Free,
-        Err(error) if error.kind() == ErrorKind::AddrInUse => Taken::ByAnother,
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Taken::Reserved,
-        Err(error) => Taken::Refused(chain(&error)),
+        Ok(_) => PortAvailability::Free,
+        Err(error) if error.kind() == ErrorKind::AddrInUse => PortAvailability::ByAnother,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => PortAvailability::Reserved,
+        Err(error) => PortAvailability::Refused(chain(&error)),
     }
 }
 
@@ -101,9 +101,9 @@ mod tests {
     fn a_port_is_free_or_taken_or_of_another_host() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(free(address), Taken::ByAnother);
+        assert_eq!(free(address), PortAvailability::ByAnother);
         drop(listener);
-        assert_eq!(free(address), Taken::Free);
-        assert!(matches!(free(([192, 0, 2, 1], 17420).into()), Taken::Refused(_)));
+        assert_eq!(free(address), PortAvailability::Free);
+        assert!(matches!(free(([192, 0, 2, 1], 17420).into()), PortAvailability::Refused(_)));
     }
 }

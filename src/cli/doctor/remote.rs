@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use omnirelay_wire::rpc::{Rpc, check_service};
 
-use crate::check::facts::of_older;
+use crate::check::checked_mesh::of_older;
 use crate::check::report::{Report, Row, leave_out};
 use crate::frame::prelude::*;
 use crate::node::bare;

@@ -6,7 +6,7 @@ use crate::agents::placement;
 use crate::frame::prelude::*;
 
 /// A relay that holds a drone, and what it says of it.
-pub struct Found<'a> {
+pub struct FoundDrone<'a> {
     pub site: &'a Site,
     pub document: Value,
 }
@@ -20,13 +20,13 @@ pub async fn find<'a>(
     args: &RelayArgs,
     fleet: &'a Fleet,
     id: &str,
-) -> Result<Found<'a>, CliError> {
+) -> Result<FoundDrone<'a>, CliError> {
     let call = Call::of(&STATUS, &json!({ "droneId": id }))?;
     if fleet.named
         && let Some(site) = fleet.sites.first()
     {
         let document = site.call(&call).await.map_err(|error| next_step(error, args))?;
-        return Ok(Found { site, document });
+        return Ok(FoundDrone { site, document });
     }
     // A session that has no stream yet is placed nowhere, and one that is placed may be over.
     let relay_id = match placement(session, id).await {
@@ -36,7 +36,7 @@ pub async fn find<'a>(
     };
     if let Some(site) = fleet.sites.iter().find(|site| site.relay_id == relay_id) {
         match site.call(&call).await {
-            Ok(document) => return Ok(Found { site, document }),
+            Ok(document) => return Ok(FoundDrone { site, document }),
             Err(error) if error.exit() == Exit::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -51,13 +51,13 @@ async fn everywhere<'a>(
     fleet: &'a Fleet,
     call: &Call,
     id: &str,
-) -> Result<Found<'a>, CliError> {
+) -> Result<FoundDrone<'a>, CliError> {
     let mut silent: Vec<Silent> = Vec::new();
-    let mut found: Option<Found> = None;
+    let mut found: Option<FoundDrone> = None;
     for (site, answer) in fleet.ask(async |site: &Site| site.call(call).await).await {
         match answer {
             Ok(document) if found.as_ref().is_none_or(|best| newer(&document, &best.document)) => {
-                found = Some(Found { site, document });
+                found = Some(FoundDrone { site, document });
             }
             Ok(_) => {}
             Err(error) if error.exit() == Exit::NotFound => {}

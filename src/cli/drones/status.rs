@@ -1,7 +1,7 @@
 //! `drones status`: how a session is.
 
 use super::columns::{at, intent, state};
-use super::find::{Found, find};
+use super::find::{FoundDrone, find};
 use super::fleet::{Fleet, RelayArgs};
 use super::{KIND, STATUS};
 use crate::agents::PLACEMENT;
@@ -50,7 +50,7 @@ pub async fn run(args: &StatusArgs, session: &mut Session) -> Result<Exit, CliEr
 }
 
 /// The relay's document, and where it was asked.
-fn with_address(found: Found) -> Value {
+fn with_address(found: FoundDrone) -> Value {
     let mut document = found.document;
     document["address"] = json!(found.site.address);
     document

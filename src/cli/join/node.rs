@@ -11,7 +11,7 @@ use omnirelay_audit::files::AuditFiles;
 use omnirelay_certificates::join::GRANT;
 use omnirelay_certificates::record_keeper::kept_by_joining;
 use omnirelay_host::data_dir::{self, DataDir};
-use omnirelay_identity::own::{IDENTITY_FOLDER, IdentityError, IdentityFiles, OwnIdentity};
+use omnirelay_identity::node_identity::{IDENTITY_FOLDER, IdentityError, IdentityFiles, OwnIdentity};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::join_token::JoinToken;
@@ -43,7 +43,7 @@ pub struct Host {
 }
 
 /// What is asked for.
-pub struct Asked {
+pub struct JoinQuestion {
     key: Key,
     pub request: Value,
 }
@@ -163,7 +163,7 @@ impl Host {
     }
 
     /// A new key, and what is asked for it, signed by the token.
-    pub fn ask(&self, args: &JoinArgs, token: &JoinToken) -> Result<Asked, CliError> {
+    pub fn ask(&self, args: &JoinArgs, token: &JoinToken) -> Result<JoinQuestion, CliError> {
         let unmade = |cause: String| CliError::new(reasons::CLIENT, "cannot ask to join").cause(cause);
         // That of a try whose answer was lost, if there was one: for the same key it is given again.
         let key = self.as_owner(|| self.files.pending_key().map_err(unusable))?;
@@ -184,7 +184,7 @@ impl Host {
         let signature = token.sign(&body).map_err(|error| unmade(chain(&error)))?;
         let request =
             json!({"body": BASE64_STANDARD.encode(body), "signature": BASE64_STANDARD.encode(signature)});
-        Ok(Asked { key, request })
+        Ok(JoinQuestion { key, request })
     }
 
     /// By what key its daemon will seal its audit records: a host that was set up anew has another one, which others believe from the
@@ -203,7 +203,7 @@ impl Host {
         &self,
         args: &JoinArgs,
         token: &JoinToken,
-        asked: &Asked,
+        asked: &JoinQuestion,
         answer: &Value,
     ) -> Result<Joined, CliError> {
         let bytes = |path: &str| BASE64_STANDARD.decode(text(answer, path)).ok();

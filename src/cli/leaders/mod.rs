@@ -17,7 +17,7 @@ mod watch;
 
 use serde_json::Value;
 
-use super::complete::{Kind, Known};
+use super::complete::{Kind, KnownObject};
 use super::entry::verbs;
 use super::frame::document::text;
 use super::schema::documents::message;
@@ -32,12 +32,12 @@ pub const KIND: &str = "leader";
 pub static OBJECTS: Kind =
     Kind { name: KIND, list: "scopes", rpc: &LIST, paged: true, of_node: false, known, signs: b"-._/:" };
 
-fn known(scope: &Value) -> Known {
+fn known(scope: &Value) -> KnownObject {
     let status = match text(scope, "leaderId") {
         "" => "no leader".to_owned(),
         leader => format!("led by {leader}"),
     };
-    Known { id: text(scope, "scope").to_owned(), status }
+    KnownObject { id: text(scope, "scope").to_owned(), status }
 }
 
 verbs! {

@@ -16,13 +16,13 @@ use crate::frame::prelude::*;
 const FOLDER: &str = "tokens";
 
 /// The token of one context.
-pub struct Kept {
+pub struct KeptToken {
     config: PathBuf,
     context: String,
     path: PathBuf,
 }
 
-impl Kept {
+impl KeptToken {
     /// Of the context of this command.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::frame::settings::Target;
 use super::schema::documents::message;
 use super::whoami::{WHO, told};
 use crate::frame::prelude::*;
-use kept::Kept;
+use kept::KeptToken;
 
 const ISSUE: Rpc = token_service::ISSUE_TOKEN;
 const LEAF: Leaf = Leaf::write("login", &[&ISSUE, &WHO]).exiting("0 1 2 4 5 6 8 9 10 11");
@@ -57,7 +57,7 @@ pub struct LoginArgs {
 }
 
 async fn run(args: &LoginArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let kept = Kept::of(session)?;
+    let kept = KeptToken::of(session)?;
     if session.settings.token_file.is_some() {
         return keep_given(args, session, &kept).await;
     }
@@ -89,7 +89,7 @@ async fn run(args: &LoginArgs, session: &mut Session) -> Result<Exit, CliError> 
 }
 
 /// Keeps a token that somebody else has given, once the daemon has said whom it proves.
-async fn keep_given(args: &LoginArgs, session: &mut Session, kept: &Kept) -> Result<Exit, CliError> {
+async fn keep_given(args: &LoginArgs, session: &mut Session, kept: &KeptToken) -> Result<Exit, CliError> {
     if args.operator.is_some() || args.ttl.is_some() || !args.scope.is_empty() || args.write.is_dry_run() {
         return Err(CliError::usage("a token that is given is kept as it is")
             .hint("leave out --operator, --ttl, --scope and --dry-run, or leave out --token-file"));
@@ -119,7 +119,7 @@ async fn keep_given(args: &LoginArgs, session: &mut Session, kept: &Kept) -> Res
     Ok(Exit::Ok)
 }
 
-fn say_kept(session: &Session, kept: &Kept) {
+fn say_kept(session: &Session, kept: &KeptToken) {
     let (context, path) = (kept.context(), kept.path().display());
     session.notes().say(&format!("Kept for context {context} in {path}; omnirelay logout forgets it."));
 }

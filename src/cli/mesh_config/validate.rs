@@ -9,7 +9,7 @@ use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::{ValidateConfigRequest, ValidateConfigResponse};
 use omnirelay_wire::rpc::config_service;
 
-use super::file::Given;
+use super::file::GivenConfig;
 use super::report;
 use crate::frame::prelude::*;
 
@@ -42,7 +42,7 @@ pub struct ValidateArgs {
 }
 
 pub async fn run(args: &ValidateArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let given = Given::of(&args.file)?;
+    let given = GivenConfig::of(&args.file)?;
     let document = match args.remote {
         true => ask(&given, session).await?,
         false => judge(&given, args)?,
@@ -54,12 +54,12 @@ pub async fn run(args: &ValidateArgs, session: &mut Session) -> Result<Exit, Cli
     Ok(if fails { Exit::Negative } else { Exit::Ok })
 }
 
-fn judge(given: &Given, args: &ValidateArgs) -> Result<Value, CliError> {
+fn judge(given: &GivenConfig, args: &ValidateArgs) -> Result<Value, CliError> {
     let report = given.judge(&args.file, Millis::of_unix(unix_now()))?;
     json_of(&ValidateConfigResponse { schema_version: SCHEMA_VERSION.to_owned(), report: Some(report) })
 }
 
-async fn ask(given: &Given, session: &Session) -> Result<Value, CliError> {
+async fn ask(given: &GivenConfig, session: &Session) -> Result<Value, CliError> {
     let request = ValidateConfigRequest {
         policy: given.policy.clone(),
         endpoints: given.endpoints.clone().unwrap_or_default(),

@@ -11,7 +11,7 @@ mod watch;
 
 use serde_json::Value;
 
-use super::complete::{Kind, Known};
+use super::complete::{Kind, KnownObject};
 use super::entry::verbs;
 use super::frame::document::text;
 use super::schema::documents::message;
@@ -47,9 +47,9 @@ verbs! {
     ]
 }
 
-fn known(namespace: &Value) -> Known {
+fn known(namespace: &Value) -> KnownObject {
     let status = format!("{} shards, {}", text(namespace, "shards"), text(namespace, "state"));
-    Known { id: text(namespace, "namespace").to_owned(), status }
+    KnownObject { id: text(namespace, "namespace").to_owned(), status }
 }
 
 /// A namespace as it was given; what `-o name` prints of one can be given again.

@@ -11,7 +11,7 @@ use crate::frame::client::pause;
 use crate::frame::failure::Failure;
 use crate::frame::global::Span;
 use crate::frame::prelude::*;
-use crate::frame::watch::stream::{self, Ended, Stream};
+use crate::frame::watch::stream::{self, Stream, StreamEnd};
 use crate::frame::watch::{SILENCE_MAX, pass};
 
 pub const WATCH: Rpc = operation_service::WATCH;
@@ -106,9 +106,9 @@ impl Follow {
             };
             let cause = match ended {
                 None => continue,
-                Some(Ended::Refused(error)) => return Err(self.refused(error)),
-                Some(Ended::Later(error)) => error.body().message.clone(),
-                Some(Ended::Failed(failure)) => failure.cause,
+                Some(StreamEnd::Refused(error)) => return Err(self.refused(error)),
+                Some(StreamEnd::Later(error)) => error.body().message.clone(),
+                Some(StreamEnd::Failed(failure)) => failure.cause,
             };
             let (since, tries) = lost.unwrap_or_else(|| (Instant::now(), 0));
             if tries == 0 {
@@ -124,7 +124,7 @@ impl Follow {
     }
 
     /// Takes events until the operation or the stream ends; `None` when the operation has.
-    async fn listen(&mut self, mut stream: Stream, lost: &mut Option<(Instant, u32)>) -> Option<Ended> {
+    async fn listen(&mut self, mut stream: Stream, lost: &mut Option<(Instant, u32)>) -> Option<StreamEnd> {
         let mut heard = Instant::now();
         loop {
             let until_dead = SILENCE_MAX.saturating_sub(heard.elapsed());
@@ -143,7 +143,7 @@ impl Follow {
                 }
                 Ok(Err(ended)) => return Some(ended),
                 Err(_) if heard.elapsed() >= SILENCE_MAX => {
-                    return Some(Ended::Failed(Failure::silent(SILENCE_MAX.as_secs())));
+                    return Some(StreamEnd::Failed(Failure::silent(SILENCE_MAX.as_secs())));
                 }
                 Err(_) => {}
             }

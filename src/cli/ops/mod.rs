@@ -7,7 +7,7 @@ pub mod list;
 mod progress;
 mod wait;
 
-use super::complete::{Kind, Known};
+use super::complete::{Kind, KnownObject};
 use super::entry::verbs;
 use super::schema::documents::message;
 use crate::frame::prelude::*;
@@ -21,9 +21,9 @@ pub const KIND: &str = "operation";
 pub static OBJECTS: Kind =
     Kind { name: KIND, list: "operations", rpc: &LIST, paged: false, of_node: false, known, signs: b"_" };
 
-fn known(operation: &Value) -> Known {
+fn known(operation: &Value) -> KnownObject {
     let status = format!("{} {}", text(operation, "action"), text(operation, "state"));
-    Known { id: text(operation, "operationId").to_owned(), status }
+    KnownObject { id: text(operation, "operationId").to_owned(), status }
 }
 
 verbs! {

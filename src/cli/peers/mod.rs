@@ -18,7 +18,7 @@ mod uncordon;
 mod undrain;
 mod watch;
 
-use super::complete::{Kind, Known};
+use super::complete::{Kind, KnownObject};
 use super::entry::verbs;
 use super::schema::documents::message;
 use crate::frame::prelude::*;
@@ -33,12 +33,12 @@ pub const KIND: &str = "peer";
 pub static OBJECTS: Kind =
     Kind { name: KIND, list: "peers", rpc: &LIST, paged: true, of_node: false, known, signs: b"-._" };
 
-fn known(peer: &Value) -> Known {
+fn known(peer: &Value) -> KnownObject {
     let status = match (text(peer, "status"), flag(peer, "cordoned")) {
         (status, true) => format!("{status}, cordoned"),
         (status, false) => status.to_owned(),
     };
-    Known { id: text(peer, "nodeId").to_owned(), status }
+    KnownObject { id: text(peer, "nodeId").to_owned(), status }
 }
 
 verbs! {

@@ -9,7 +9,7 @@ use super::drain::{GET_DRAIN, remaining};
 use super::get::{GET, one};
 use super::list::LIST;
 use super::{KIND, columns};
-use crate::check::facts::CHECK;
+use crate::check::checked_mesh::CHECK;
 use crate::check::report::Row;
 use crate::check::wrong_with_nodes;
 use crate::complete;

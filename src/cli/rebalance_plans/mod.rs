@@ -11,7 +11,7 @@ mod reject;
 mod resume;
 mod watch;
 
-use super::complete::{Kind, Known};
+use super::complete::{Kind, KnownObject};
 use super::entry::verbs;
 use super::frame::change::Change;
 use super::schema::documents::message;
@@ -51,9 +51,9 @@ verbs! {
     ]
 }
 
-fn known(plan: &Value) -> Known {
+fn known(plan: &Value) -> KnownObject {
     let status = format!("{}, {}", text(plan, "namespace"), text(plan, "state"));
-    Known { id: text(plan, "planId").to_owned(), status }
+    KnownObject { id: text(plan, "planId").to_owned(), status }
 }
 
 /// A plan as it was given; what `-o name` prints of one can be given again.

@@ -24,7 +24,7 @@ mod watch;
 mod which;
 mod withdraw;
 
-use super::complete::{Kind, Known};
+use super::complete::{Kind, KnownObject};
 use super::entry::verbs;
 use super::schema::documents::{message, own};
 use super::schema::schemas;
@@ -40,9 +40,9 @@ pub const KIND: &str = "register";
 pub static OBJECTS: Kind =
     Kind { name: KIND, list: "registers", rpc: &LIST, paged: true, of_node: true, known, signs: b"-._:" };
 
-fn known(register: &Value) -> Known {
+fn known(register: &Value) -> KnownObject {
     let status = if flag(register, "advertise") { "advertised" } else { "hidden" };
-    Known { id: text(register, "registerId").to_owned(), status: status.to_owned() }
+    KnownObject { id: text(register, "registerId").to_owned(), status: status.to_owned() }
 }
 
 verbs! {

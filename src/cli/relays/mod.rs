@@ -7,7 +7,7 @@ mod watch;
 
 use omnirelay_wire::rpc::aero_registry;
 
-use super::complete::{Kind, Known};
+use super::complete::{Kind, KnownObject};
 use super::entry::verbs;
 use super::frame::list::{PAGE_MAX, fetch};
 use super::frame::settings::Target;
@@ -34,9 +34,9 @@ pub static OBJECTS: Kind = Kind {
     signs: b"-._:",
 };
 
-fn completed(relay: &Value) -> Known {
+fn completed(relay: &Value) -> KnownObject {
     let status = format!("{} agents", number(relay, "agents"));
-    Known { id: text(relay, "relayId").to_owned(), status }
+    KnownObject { id: text(relay, "relayId").to_owned(), status }
 }
 
 verbs! {

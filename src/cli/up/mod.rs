@@ -16,7 +16,7 @@ use omnirelay_store::embedded::Missing;
 use omnirelay_store::redis::url::RedisUrl;
 use xxhash_rust::xxh64::xxh64;
 
-use self::record::{Held, NodeAt, NotTaken, Record};
+use self::record::{HeldRecord, NodeAt, NotTaken, Record};
 use super::context::{drop_context, put_context};
 use super::entry::{Entry, entry};
 use super::frame::address::Address;
@@ -125,7 +125,7 @@ fn run(args: &UpArgs, session: &mut Session) -> Result<Exit, CliError> {
         detached::leave();
     }
     let folder = record::folder(&session.settings.config_path);
-    let mut held = match Held::take(&folder, &args.name) {
+    let mut held = match HeldRecord::take(&folder, &args.name) {
         Ok(held) => Some(held),
         Err(NotTaken::Running(found)) => return Err(running_already(&found)),
         // A home that cannot be written to is no reason to run nothing.
@@ -226,7 +226,7 @@ fn tell_of_nodes(record: &mut Record, mesh: &Up) {
 }
 
 /// Writes the record, where there is one.
-fn keep(session: &Session, held: Option<&mut Held>, record: &Record) {
+fn keep(session: &Session, held: Option<&mut HeldRecord>, record: &Record) {
     if let Some(Err(error)) = held.map(|held| held.write(record)) {
         session.notes().warn(&format!("others cannot find this mesh: {error}"));
     }

@@ -52,7 +52,7 @@ pub struct NodeAt {
 
 /// The record of the mesh of this process: locked, and gone with this value.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldRecord {
     file: File,
     path: PathBuf,
 }
@@ -98,7 +98,7 @@ pub fn make_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-impl Held {
+impl HeldRecord {
     /// Takes the record of this name for the mesh of this process.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldRecord {
     fn drop(&mut self) {
         // Before the lock goes: nobody is to find it without its process.
         if is_at(&self.file, &self.path) {
@@ -219,14 +219,14 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("up");
         assert_eq!(all(&folder), []);
-        let mut held = Held::take(&folder, "dev").unwrap();
+        let mut held = HeldRecord::take(&folder, "dev").unwrap();
         let record = Record { name: "dev".into(), pid: 7, ..Record::default() };
         held.write(&Record { started_at: "longer than what comes".into(), ..record.clone() }).unwrap();
         held.write(&record).unwrap();
         assert_eq!(all(&folder), std::slice::from_ref(&record));
-        let Err(NotTaken::Running(found)) = Held::take(&folder, "dev") else { panic!("taken twice") };
+        let Err(NotTaken::Running(found)) = HeldRecord::take(&folder, "dev") else { panic!("taken twice") };
         assert_eq!(*found, record);
-        assert!(Held::take(&folder, "other").is_ok());
+        assert!(HeldRecord::take(&folder, "other").is_ok());
         drop(held);
         assert_eq!(running(&folder, "dev"), None);
         assert!(std::fs::read_dir(&folder).unwrap().next().is_none(), "nothing is left behind");
@@ -239,7 +239,7 @@ mod tests {
         std::fs::write(place.path().join("dev.json"), serde_json::to_string(&record).unwrap()).unwrap();
         std::fs::write(place.path().join("other.json"), "{\"a\": 1}").unwrap();
         assert_eq!(all(place.path()), []);
-        let held = Held::take(place.path(), "runs").unwrap();
+        let held = HeldRecord::take(place.path(), "runs").unwrap();
         assert_eq!(sweep(place.path()), [record]);
         assert!(!place.path().join("dev.json").exists());
         assert!(place.path().join("other.json").exists(), "it is nobody's record");

@@ -18,7 +18,7 @@ use omnirelay_audit::files::AuditFiles;
 use omnirelay_core::text::chain;
 use omnirelay_identity::Access;
 use omnirelay_identity::federation::Federation;
-use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::provided::Provision;
 use omnirelay_node::{Node, NodeSpec, RelayAddresses, RelayListeners};
 use omnirelay_node_service::dev::{Decree, Fate, Process};

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use omnirelay_certificate_records::authority_id;
-use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_store::{Record, Scan, Store};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, KeptRecords};
 use prost::Message as _;

@@ -16,7 +16,7 @@ use omnirelay_host::log::{self, LogControl};
 use omnirelay_host::stalls::{Stalls, doing};
 use omnirelay_identity::Access;
 use omnirelay_identity::federation::Federation;
-use omnirelay_identity::own::{IDENTITY_FOLDER, IdentityFiles};
+use omnirelay_identity::node_identity::{IDENTITY_FOLDER, IdentityFiles};
 use omnirelay_identity::proof::{Token, Tokens};
 use omnirelay_identity::provided::Provision;
 use omnirelay_identity::socket::ControlSocket;

@@ -16,8 +16,8 @@ use omnirelay_host::data_dir::{DataDir, DataDirError, UP_STATE};
 use omnirelay_host::log::{self, LogError};
 use omnirelay_host::log::{LogConfig, LogFormat};
 use omnirelay_identity::caller::Scope;
+use omnirelay_identity::node_identity::{IDENTITY_FOLDER, ISSUER_SECRET, IdentityFiles};
 use omnirelay_identity::operator_files::{OPERATOR_FOLDER, OperatorFiles};
-use omnirelay_identity::own::{IDENTITY_FOLDER, ISSUER_SECRET, IdentityFiles};
 use omnirelay_identity::trust::unix_now;
 use omnirelay_node::{RelayAddresses, RelayListeners, TELEMETRY_FOLDER};
 use omnirelay_settings::{BindingConfig, Config, ConfigError, LoopbackTrust, TlsSource};
@@ -143,14 +143,14 @@ pub struct UpNode {
 
 /// A port that somebody else had.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moved {
+pub struct MovedPort {
     pub node_id: String,
     pub wanted: SocketAddr,
     pub instead: SocketAddr,
 }
 
 /// The nodes to start, each with its ports taken, and those that are not where they were to be.
-type Chosen = (Vec<UpNode>, Vec<Listeners>, Vec<Moved>);
+type Chosen = (Vec<UpNode>, Vec<Listeners>, Vec<MovedPort>);
 
 #[derive(Default, Serialize, Deserialize)]
 struct State {
@@ -163,7 +163,7 @@ type Listeners = (TcpListener, Option<RelayListeners>);
 /// A running mesh.
 pub struct Up {
     nodes: Vec<UpNode>,
-    moved: Vec<Moved>,
+    moved: Vec<MovedPort>,
     fleet: Arc<Fleet>,
     end: EndSignals,
     ready_file: Option<PathBuf>,
@@ -303,7 +303,7 @@ impl Up {
     }
 
     /// The ports that somebody else had, of those that were chosen or kept.
-    pub fn moved(&self) -> &[Moved] {
+    pub fn moved(&self) -> &[MovedPort] {
         &self.moved
     }
 
@@ -433,7 +433,7 @@ fn choose_nodes(directory: &Directory, asked: Option<u16>, relays: bool) -> Resu
         let listener = listen(node.control).map_err(refuse)?;
         let (wanted, instead) = (node.control, listener.local_addr().map_err(refuse)?);
         if wanted != instead {
-            moved.push(Moved { node_id: node.node_id.clone(), wanted, instead });
+            moved.push(MovedPort { node_id: node.node_id.clone(), wanted, instead });
         }
         node.control = instead;
         let relay = relays.then(|| listen_as_relay(number, node.relay)).transpose().map_err(refuse)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use omnirelay_identity::caller::{Caller, Protocol, RequestId, Scopes};
 use omnirelay_leadership::Leaders;
-use omnirelay_peers::Peers;
+use omnirelay_peers::{HeldByPeers, Peers};
 use omnirelay_registry::Registry;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::time::Instant;
@@ -43,7 +43,7 @@ pub struct Services {
 impl Services {
     pub fn of(registry: &Arc<Registry>) -> Self {
         let leaders = Arc::new(Leaders::new(registry.clone(), 1));
-        Self { leaders, peers: Arc::new(Peers::new(registry.clone(), 1)) }
+        Self { leaders, peers: Arc::new(Peers::new(registry.clone(), 1, HeldByPeers::default())) }
     }
 
     /// Orders it. A refusal is an answer as well.

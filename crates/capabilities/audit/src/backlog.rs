@@ -13,7 +13,7 @@ use prost::Message;
 use tracing::{error, warn};
 
 use super::AUDIT_SEAL;
-use super::store::{records_page, stored};
+use crate::trail_records::{records_page, stored};
 
 /// The most records that are taken at once; the oldest come first.
 const RECORDS_MAX: usize = 8192;

@@ -13,8 +13,8 @@ use omnirelay_wire::fault::Fault;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::shape::{Filter, Names, millis, oldest_key};
-use super::store::{decode, newest_revision_of, records_page, seals_of, stored, stored_chains};
 use super::{Audit, envelope, pb, unreadable};
+use crate::trail_records::{decode, newest_revision_of, records_page, seals_of, stored, stored_chains};
 use pb::audit_export_item::Item;
 
 /// How long the newest records of this node are waited for to be sealed.

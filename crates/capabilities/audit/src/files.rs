@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use omnirelay_core::text::chain;
 use omnirelay_decisions::audit_seal::mac::MacKey;
-use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, Opened, open};
+use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, VerifiedSeal, open};
 use omnirelay_host::data_dir::close;
 use omnirelay_store::whole_file::write_whole;
 use ring::rand::SystemRandom;
@@ -179,7 +179,7 @@ impl AuditFiles {
     ///
     /// # Errors
     /// When it cannot be read, or is another's.
-    pub fn last_seal(&self, chain: &ChainId) -> Result<Option<(Opened, Vec<u8>)>, AuditFilesError> {
+    pub fn last_seal(&self, chain: &ChainId) -> Result<Option<(VerifiedSeal, Vec<u8>)>, AuditFilesError> {
         let Some(value) = self.load(SEAL)? else { return Ok(None) };
         let opened = open(&value).ok();
         let refuse = || AuditFilesError::Seal { path: self.path(SEAL) };

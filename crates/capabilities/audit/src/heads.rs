@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, Opened, open};
+use omnirelay_decisions::audit_seal::{ChainId, Digest256, Head, VerifiedSeal, open};
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_registry::Registry;
 use omnirelay_registry::backoff::Failures;
@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 use super::AUDIT_SEAL;
 use super::files::AuditFiles;
 use super::published_key;
-use super::store::{newest_of, stored_chains};
+use crate::trail_records::{newest_of, stored_chains};
 
 /// The most chains that are remembered; those that come later are not.
 const CHAINS_MAX: usize = 4096;
@@ -137,7 +137,7 @@ impl Heads {
     /// A node is known by the key that it was seen with first; another one that nobody vouches for is not remembered, and neither
     /// is a seal that does not follow from the one before.
     /// True: it did not pass, and that is said for the first time.
-    pub fn note(&self, opened: &Opened, published: Option<&str>) -> bool {
+    pub fn note(&self, opened: &VerifiedSeal, published: Option<&str>) -> bool {
         let (id, head) = (opened.chain(), opened.head());
         // It is asked elsewhere, and only of what is new here.
         let is_vouched = self.head(&id).is_none() && self.is_vouched(&id);

@@ -17,7 +17,7 @@ pub mod refusals;
 pub mod sealer;
 mod seals;
 pub mod shape;
-pub mod store;
+pub mod trail_records;
 pub mod verify;
 pub mod watching;
 pub mod written;
@@ -53,7 +53,7 @@ pub use mount::{KINDS, NOT_KEPT, mount};
 use pb::audit_service_server::AuditService;
 pub use seals::AUDIT_SEAL;
 use shape::{Filter, Names, millis, oldest_key, show};
-use store::{decode, record_of, records_page};
+use trail_records::{decode, record_of, records_page};
 use verify::{ChainReport, Report, verify};
 
 const PAGE_SIZE_DEFAULT: usize = 100;

@@ -3,7 +3,7 @@
 use omnirelay_registry::Registry;
 use omnirelay_store::StoreError;
 
-use super::store::record_of;
+use crate::trail_records::record_of;
 
 /// The records that are overdue and gone from the store. They stay noted until they are sealed as missing.
 ///

@@ -18,7 +18,7 @@ use crate::metrics::AuditMetrics;
 use crate::patrol::patrol;
 use crate::refusals::{Refusals, enter_refusals};
 use crate::sealer::Sealer;
-use crate::store::newest_revision_of;
+use crate::trail_records::newest_revision_of;
 use crate::watching::topic;
 use crate::{AUDIT_SEAL, Audit};
 

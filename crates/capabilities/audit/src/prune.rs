@@ -16,7 +16,7 @@ use tracing::info;
 
 use super::AUDIT_SEAL;
 use super::sealer::{Draft, SealError, Sealer};
-use super::store::seals_of;
+use crate::trail_records::seals_of;
 
 /// How often old seals are looked for, and how soon again while there are more.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);

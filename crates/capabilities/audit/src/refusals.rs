@@ -28,7 +28,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::files::{AuditFiles, AuditFilesError};
-use super::store::record_of;
+use crate::trail_records::record_of;
 
 /// The principal of whoever has proven nothing.
 const NOBODY: &str = "-";

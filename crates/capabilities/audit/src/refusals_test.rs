@@ -7,7 +7,7 @@ use omnirelay_store::{Kind, MemoryStore, PAGE_MAX, Record, Scan};
 use prost::Message as _;
 
 use super::*;
-use crate::store::stored;
+use crate::trail_records::stored;
 
 const MINUTE: u64 = 29_900_000;
 static NOTHING: [Kind; 0] = [];

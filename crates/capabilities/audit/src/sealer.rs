@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::text::chain;
-use omnirelay_decisions::audit_seal::{ChainId, Head, LEAVES_MAX, Opened, batch, open, sign};
+use omnirelay_decisions::audit_seal::{ChainId, Head, LEAVES_MAX, VerifiedSeal, batch, open, sign};
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_peer_records::session_id;
 use omnirelay_registry::Registry;
@@ -31,7 +31,7 @@ use super::heads::Heads;
 use super::missing::missing;
 use super::pending::Pending;
 use super::prune;
-use super::store::{newest_of, seal_of, stored_chains};
+use crate::trail_records::{newest_of, seal_of, stored_chains};
 
 /// How often new records are sealed.
 const SEAL_EVERY: Duration = Duration::from_secs(1);
@@ -202,17 +202,17 @@ impl Sealer {
         let stored = newest_of(self.registry.store(), self.key.chain()).await?;
         let stored = stored.and_then(|record| Some((open(&record.value).ok()?, record.value)));
         let stored = stored.filter(|(opened, _)| opened.chain() == *self.key.chain());
-        let sequence = |opened: Option<&Opened>| opened.map_or(0, |opened| opened.seal.sequence);
+        let sequence = |opened: Option<&VerifiedSeal>| opened.map_or(0, |opened| opened.seal.sequence);
         let behind = sequence(stored.as_ref().map(|(opened, _)| opened));
         let epoch = self.registry.view().head().epoch;
         let set_up_anew = self.files.set_up_anew()?;
         // Revisions of another epoch say nothing of this one.
         self.anew_at = set_up_anew.filter(|anew| anew.epoch == epoch.0).map_or(0, |anew| anew.revision);
-        let is_of_before = |opened: &Opened| opened.seal.epoch != epoch.0;
+        let is_of_before = |opened: &VerifiedSeal| opened.seal.epoch != epoch.0;
         // Seals that were put back of a snapshot may go further than the registry does now.
         let head = self.registry.view().head().revision.0;
         let begins_anew =
-            |opened: &Opened| is_of_before(opened) && (behind == 0 || head < opened.seal.through);
+            |opened: &VerifiedSeal| is_of_before(opened) && (behind == 0 || head < opened.seal.through);
         self.anew = signed.as_ref().is_some_and(|(opened, _)| begins_anew(opened));
         match (signed, stored) {
             (Some((opened, value)), _) if opened.seal.sequence > behind => {
@@ -301,7 +301,7 @@ impl Sealer {
         Ok(())
     }
 
-    fn stand_at(&mut self, opened: &Opened) {
+    fn stand_at(&mut self, opened: &VerifiedSeal) {
         let seal = &opened.seal;
         let newest_ms = match seal.leaves.last() {
             Some(leaf) => made_at(&leaf.key),
@@ -437,7 +437,7 @@ impl Sealer {
         };
         let (records, foreign) = (seal.leaves.len(), seal.leaves.iter().any(|leaf| leaf.foreign));
         let value = sign(self.key.pair(), &seal);
-        let opened = Opened { hash: omnirelay_decisions::audit_seal::seal_hash(&value.body), seal };
+        let opened = VerifiedSeal { hash: omnirelay_decisions::audit_seal::seal_hash(&value.body), seal };
         let value = value.encode_to_vec();
         // From here on this is the seal of its sequence, whatever becomes of the commit.
         self.files.keep_seal(value.clone()).await?;
@@ -462,7 +462,7 @@ impl Sealer {
     }
 
     /// Commits a seal; may be repeated.
-    async fn commit(&self, opened: &Opened, value: Bytes) -> Result<(), SealError> {
+    async fn commit(&self, opened: &VerifiedSeal, value: Bytes) -> Result<(), SealError> {
         let key = self.key.chain().key(opened.seal.sequence);
         let id = RecordId::new(AUDIT_SEAL, key.clone());
         let plan = Plan::default().expect([(id.clone(), Version(0))]);

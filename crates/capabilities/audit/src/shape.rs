@@ -9,7 +9,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use omnirelay_wire::timestamp::Timestamp;
 
 use super::pb;
-use super::store::stored;
+use crate::trail_records::stored;
 
 /// What a caller wants to see of the trail.
 #[derive(Clone, Debug, Default)]

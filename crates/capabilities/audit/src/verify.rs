@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use omnirelay_decisions::audit_seal::check::{ChainCheck, Finding, Known, Wrong, check_key};
+use omnirelay_decisions::audit_seal::check::{ChainCheck, Finding, KnownChain, Wrong, check_key};
 use omnirelay_decisions::audit_seal::trail::{
     Count, FINDINGS_MAX, Leaves, added, compare, expect, keep, no_row, told, unreadable,
 };
-use omnirelay_decisions::audit_seal::{ChainId, Opened, open};
+use omnirelay_decisions::audit_seal::{ChainId, VerifiedSeal, open};
 use omnirelay_registry::Registry;
 use omnirelay_registry::audit_record::oldest_key;
 use omnirelay_registry::audit_record::{AUDIT, EPOCH_CHANGED};
@@ -21,8 +21,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use super::claims::Claims;
 use super::heads::Heads;
 use super::published_key;
-use super::store::{decode, newest_of, node_of, record_of, seals_stretch, stored, stored_chains, stretch};
 use super::written::{ReadUpTo, SignedRecordTally, WrittenRecords};
+use crate::trail_records::{
+    decode, newest_of, node_of, record_of, seals_stretch, stored, stored_chains, stretch,
+};
 
 /// How many leaves are held at once, beside those of one seal.
 const LEAVES_HELD: usize = 8192;
@@ -46,7 +48,7 @@ pub struct ChainReport {
     pub chain: ChainId,
     pub seals: u64,
     /// The newest sound seal.
-    pub newest: Option<Opened>,
+    pub newest: Option<VerifiedSeal>,
 }
 
 /// What was found of the trail.
@@ -147,7 +149,8 @@ impl Run<'_> {
         }
         let mut tries = 1;
         let run = loop {
-            let run = self.read_chain(id, Known { oldest_kept, remembered, since_ms: self.since_ms }).await?;
+            let run =
+                self.read_chain(id, KnownChain { oldest_kept, remembered, since_ms: self.since_ms }).await?;
             let missing = run.findings.iter().any(|finding| finding.wrong() == Wrong::Missing);
             if !missing || tries == TRIES_MAX {
                 break run;
@@ -177,7 +180,7 @@ impl Run<'_> {
         Ok(newest.and_then(|record| open(&record.value).ok()).map_or(1, |opened| opened.seal.oldest_kept))
     }
 
-    async fn read_chain(&self, id: &ChainId, known: Known) -> Result<ChainRun, StoreError> {
+    async fn read_chain(&self, id: &ChainId, known: KnownChain) -> Result<ChainRun, StoreError> {
         let check = ChainCheck::new(id.clone(), known);
         let mut run = ChainRun { check, counted: Count::default(), findings: Vec::new() };
         let mut leaves = Leaves::new();

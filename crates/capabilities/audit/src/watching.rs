@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use omnirelay_identity::caller::Scope;
-use omnirelay_nouns::feed::{Events, Frame, Noun, Shown};
-use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_nouns::feed::{Events, Frame, Noun, ShownChange};
+use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
@@ -35,7 +35,7 @@ impl Audit {
 /// What is told of the trail in the stream of events.
 pub fn topic(heads: Arc<Heads>) -> Topic {
     let noun = move || Trail { heads: heads.clone() };
-    let topic = Topic::of("audit", CHANGES, [AUDIT], noun, |event| Told {
+    let topic = Topic::of("audit", CHANGES, [AUDIT], noun, |event| TopicEvent {
         what: event.r#type().as_str_name(),
         data: EventData { record: event.record, ..EventData::default() },
     });
@@ -50,7 +50,7 @@ struct Trail {
 impl Noun for Trail {
     type Event = pb::AuditEvent;
 
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
         let record = shown.record().map(|record| {
             let value = record.value::<AuditValue>().map(|value| AuditValue::clone(&value));
             let value = value.unwrap_or_default();

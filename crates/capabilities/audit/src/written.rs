@@ -10,7 +10,7 @@ use omnirelay_store::{Kind, Record, RecordId, Store, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, WrittenRecord};
 use ring::digest::{SHA256, digest};
 
-use super::store::stretch;
+use crate::trail_records::stretch;
 
 /// How many signed records are remembered of the trail. Beyond that nothing is said of those that it does not name.
 const NAMED_MAX: usize = 65_536;

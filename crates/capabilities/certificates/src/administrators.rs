@@ -19,7 +19,7 @@ use crate::bindings::{administers, administrators, binding_id};
 
 /// What a change takes away. Lists are those that are believed: one that nobody has signed revokes nothing.
 #[derive(Clone, Copy, Debug)]
-pub struct Taken<'a> {
+pub struct TakenRights<'a> {
     /// Whose binding gives no `mesh.admin` any more; empty: nobody's.
     pub principal: &'a str,
     /// The list of revocations as it is.
@@ -51,11 +51,11 @@ impl LastAdministrator {
 pub fn check_left(
     view: &View,
     reader: &Reader<'_>,
-    taken: Taken<'_>,
+    taken: TakenRights<'_>,
     last: LastAdministrator,
 ) -> Result<Option<String>, Fault> {
     let holders = administrators(view);
-    let Taken { before, after, .. } = taken;
+    let TakenRights { before, after, .. } = taken;
     let stays = |principal: &&String| {
         *principal != taken.principal
             && comes_in(

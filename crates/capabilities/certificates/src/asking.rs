@@ -1,22 +1,22 @@
 //! Asking other daemons for a certificate of this node, where it cannot issue itself.
 
 use omnirelay_core::time::{Millis, rfc3339};
-use omnirelay_identity::own::OwnIdentity;
+use omnirelay_identity::node_identity::OwnIdentity;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request;
 use prost::Message as _;
 
-use super::own::{KeepError, Keeper, identity_of};
 use super::pb;
 use super::rejoin::SIGNED;
 use super::remote::{self, Ask};
+use crate::identity_keeper::{IdentityKeeper, KeepError, identity_of};
 
 /// How many daemons are asked for a renewal at a time.
 const ASKED_MAX: usize = 8;
 
-impl Keeper {
+impl IdentityKeeper {
     /// Has another daemon issue a certificate to a node whose own has ended.
     pub(super) async fn rejoin(&self, own: &OwnIdentity) -> Result<(), KeepError> {
         let chain = own.chain.iter().map(|one| one.to_vec()).collect();

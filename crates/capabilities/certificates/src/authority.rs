@@ -27,10 +27,10 @@ use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use tonic::Response;
 
-use super::issue::{LIFETIME, Order, Others, issue_by, requested};
+use super::issue::{LIFETIME, Order, OtherKeys, issue_by, requested};
 use super::issuers;
 use super::protect::protect_from_the_beginning;
-use super::rotate::Given;
+use super::rotate::GivenIssuer;
 use super::{Certificates, pb, pending_id, unreadable};
 
 /// The trust domain of an authority whose maker names none.
@@ -72,7 +72,7 @@ impl Certificates {
         asked: pb::InitAuthorityRequest,
     ) -> Result<pb::AuthorityChange, Fault> {
         let (hash, now) = (request_hash(&asked), unix_now());
-        let given = Given::of(&asked.root_pem, &asked.issuer_pem, "")?;
+        let given = GivenIssuer::of(&asked.root_pem, &asked.issuer_pem, "")?;
         let (mut domain, root, issuer) = checked(&asked, now)?;
         if let Some(given) = given.as_ref().filter(|_| asked.trust_domain.is_empty()) {
             domain = given.trust_domain()?;
@@ -106,7 +106,7 @@ impl Certificates {
                         request,
                         names: request.names.clone(),
                         lifetime: LIFETIME,
-                        others: Others::Refuse,
+                        others: OtherKeys::Refuse,
                         by: &caller.principal,
                         now,
                         from: None,

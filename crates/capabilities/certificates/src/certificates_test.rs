@@ -8,8 +8,8 @@ use omnirelay_certificate_records::{
 };
 use omnirelay_core::spiffe::Holder;
 use omnirelay_identity::caller::Caller;
-use omnirelay_identity::own::IdentityFiles;
-use omnirelay_identity::trust::{Refused, unix_now};
+use omnirelay_identity::node_identity::IdentityFiles;
+use omnirelay_identity::trust::{CertificateRefusal, unix_now};
 use omnirelay_pki::certificate::{Certificate, Names};
 use omnirelay_pki::key::Key;
 use omnirelay_pki::request::Request as Csr;
@@ -23,9 +23,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tonic::Request;
 
-use super::own::Keeper;
 use super::*;
 use crate::bindings::binding_id;
+use crate::identity_keeper::IdentityKeeper;
 pub(super) use omnirelay_node::lab::reason;
 
 /// A node that serves certificates, and keeps its own.
@@ -36,7 +36,7 @@ pub(super) struct Node {
 }
 
 /// What keeps the identity of a node, which follows its store in a task of its own.
-pub(super) async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> Keeper {
+pub(super) async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::path::Path) -> IdentityKeeper {
     let kinds = [AUTHORITY, CERTIFICATE, REVOCATION, JOIN_TOKEN, JOIN_POLICY, binding_id("").kind];
     let registry = Arc::new(lab::registry(node_id, store, &kinds));
     tokio::spawn(follow_log(registry.clone()));
@@ -46,7 +46,7 @@ pub(super) async fn keeper(node_id: &str, store: Arc<dyn Store>, place: &std::pa
     let trust = Arc::new(Trust::default());
     let signer = Arc::new(Signer::new(files.clone(), trust.clone()));
     trust.update(|trusted| trusted.cluster = "default".to_owned());
-    Keeper {
+    IdentityKeeper {
         registry: registry.clone(),
         signer: signer.clone(),
         trust: trust.clone(),
@@ -165,7 +165,7 @@ pub(super) async fn initialised(node: &Node) {
     until("the node has an identity", || node.trust.current().own.is_some()).await;
 }
 
-pub(super) fn judged(node: &Node, issued: &pb::IssuedCertificate) -> Result<Certificate, Refused> {
+pub(super) fn judged(node: &Node, issued: &pb::IssuedCertificate) -> Result<Certificate, CertificateRefusal> {
     node.trust.current().judge(&chain(issued), unix_now(), Usage::Client)
 }
 
@@ -279,14 +279,14 @@ async fn what_is_issued_is_believed_until_it_is_revoked() {
     assert_eq!(reason(node.served.issue(called(gateway)).await), "HOLDER_HAS_A_CERTIFICATE");
     let replaced = pb::IssueCertificateRequest { replace: true, ..of_node("b", &other) };
     let replaced = node.served.issue(called(replaced)).await.unwrap().into_inner();
-    until("what was replaced is out", || judged(&node, &issued) == Err(Refused::Revoked)).await;
+    until("what was replaced is out", || judged(&node, &issued) == Err(CertificateRefusal::Revoked)).await;
     judged(&node, &replaced).unwrap();
     let revoked =
         pb::RevokeCertificateRequest { node: "b".into(), reason: "stolen".into(), ..Default::default() };
     let change = node.served.revoke(called(revoked.clone())).await.unwrap().into_inner();
     assert!(change.changed && change.changes.len() == 4, "{:?}", change.changes);
-    until("it is out", || judged(&node, &replaced) == Err(Refused::Revoked)).await;
-    assert_eq!(judged(&node, &issued), Err(Refused::Revoked));
+    until("it is out", || judged(&node, &replaced) == Err(CertificateRefusal::Revoked)).await;
+    assert_eq!(judged(&node, &issued), Err(CertificateRefusal::Revoked));
     judged(&node, &operator).unwrap();
     assert!(!node.served.revoke(called(revoked)).await.unwrap().into_inner().changed, "it is so already");
     let fresh = Key::make().unwrap();
@@ -296,7 +296,7 @@ async fn what_is_issued_is_believed_until_it_is_revoked() {
     assert_eq!(reason(node.served.issue(called(of_node("b", &other))).await), "KEY_REVOKED");
     let fresh = node.served.issue(called(of_node("b", &fresh))).await.unwrap().into_inner();
     until("it is let back in", || judged(&node, &fresh).is_ok()).await;
-    assert_eq!(judged(&node, &issued), Err(Refused::Revoked));
+    assert_eq!(judged(&node, &issued), Err(CertificateRefusal::Revoked));
 }
 
 #[tokio::test]
@@ -392,13 +392,13 @@ async fn a_restart_without_the_store_believes_nobody_who_was_out() {
     let fine = first.served.issue(called(of_node("c", &keys[1]))).await.unwrap().into_inner();
     let revoked = pb::RevokeCertificateRequest { node: "b".into(), ..Default::default() };
     first.served.revoke(called(revoked)).await.unwrap();
-    until("it is out", || judged(&first, &out) == Err(Refused::Revoked)).await;
+    until("it is out", || judged(&first, &out) == Err(CertificateRefusal::Revoked)).await;
     let own = first.trust.current().own.clone().unwrap().leaf.serial.clone();
     drop(first);
     // An empty registry says nothing of an authority.
     let again = node("node-1", Arc::new(MemoryStore::system()), place.path()).await;
     judged(&again, &fine).unwrap();
-    assert_eq!(judged(&again, &out), Err(Refused::Revoked));
+    assert_eq!(judged(&again, &out), Err(CertificateRefusal::Revoked));
     assert_eq!(again.trust.current().own.clone().unwrap().leaf.serial, own, "it is the one that was kept");
     // Whoever changes what was kept has not the key that signs it.
     let kept = place.path().join("node-1/revocations");
@@ -421,7 +421,7 @@ async fn a_registry_that_lost_revocations_gets_them_back() {
     assert!(restored.is_none(), "the copy that the store goes back to");
     let revoked = pb::RevokeCertificateRequest { node: "b".into(), ..Default::default() };
     first.served.revoke(called(revoked)).await.unwrap();
-    until("it is out", || judged(&first, &out) == Err(Refused::Revoked)).await;
+    until("it is out", || judged(&first, &out) == Err(CertificateRefusal::Revoked)).await;
     let list = first.trust.current().revocations.clone();
     // What a restored store looks like: the list is not there any more.
     put(&first, store.as_ref(), None).await;
@@ -432,7 +432,7 @@ async fn a_registry_that_lost_revocations_gets_them_back() {
     };
     until("the list is back", || back().is_some_and(|back| back.iter().eq(list.iter()))).await;
     assert!(back().unwrap().number() >= list.number());
-    assert_eq!(judged(&first, &out), Err(Refused::Revoked));
+    assert_eq!(judged(&first, &out), Err(CertificateRefusal::Revoked));
 }
 
 /// Another mesh may have the same name: what its authority signs is nothing here.
@@ -447,7 +447,7 @@ async fn what_an_authority_of_the_same_name_signs_is_passed_over() {
     initialised(&other).await;
     let key = Key::make().unwrap();
     let foreign = other.served.issue(called(of_node("b", &key))).await.unwrap().into_inner();
-    assert!(matches!(judged(&first, &foreign), Err(Refused::Untrusted(_))));
+    assert!(matches!(judged(&first, &foreign), Err(CertificateRefusal::Untrusted(_))));
     let own = first.served.issue(called(of_node("b", &key))).await.unwrap().into_inner();
     let revoked = pb::RevokeCertificateRequest { node: "b".into(), ..Default::default() };
     other.served.revoke(called(revoked.clone())).await.unwrap();
@@ -463,7 +463,7 @@ async fn what_an_authority_of_the_same_name_signs_is_passed_over() {
     let other = issued_to(&first, "ann").await;
     let revoked_here = pb::RevokeCertificateRequest { operator: "ann".into(), ..Default::default() };
     first.served.revoke(called(revoked_here)).await.unwrap();
-    until("it is out", || judged(&first, &other) == Err(Refused::Revoked)).await;
+    until("it is out", || judged(&first, &other) == Err(CertificateRefusal::Revoked)).await;
     judged(&first, &again).unwrap();
 
     // And whoever can sign puts his own in its place.

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use tracing::{info, warn};
 
-use super::holder::Named;
+use super::holder::NamedHolder;
 use super::revoke::{Bar, bar, of_list, put};
 use super::{Certificates, held_in, own_act, pb};
 use pb::node_revocation::StoreAccess as Had;
@@ -38,7 +38,8 @@ impl Certificates {
     ) -> Result<pb::NodeRevocation, Fault> {
         let hash = request_hash(&asked);
         let pb::RevokeNodeRequest { node, cluster, leaves, reason, dry_run } = &asked;
-        let named = Named { node, operator: "", service: "", cluster, role: "" }.holder(&self.cluster)?;
+        let named =
+            NamedHolder { node, operator: "", service: "", cluster, role: "" }.holder(&self.cluster)?;
         let holder = named.ok_or_else(|| Fault::invalid("field `node` is empty"))?;
         let (record, how) = (record_of(&holder), if *leaves { Bar::Keys } else { Bar::Holder });
         // Credentials and sessions are of the nodes of one cluster, those that share the store.

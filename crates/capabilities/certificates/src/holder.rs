@@ -23,7 +23,7 @@ use pb::holder::Kind;
 const ROLE: &str = "worker";
 
 /// Who is named in a request, by one of three fields.
-pub struct Named<'a> {
+pub struct NamedHolder<'a> {
     pub node: &'a str,
     pub operator: &'a str,
     pub service: &'a str,
@@ -32,7 +32,7 @@ pub struct Named<'a> {
     pub role: &'a str,
 }
 
-impl Named<'_> {
+impl NamedHolder<'_> {
     /// The holder, `own` being the daemon's cluster; `None` when no field names one.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use prost::Message as _;
 
 use super::authority::{bundle_pem, chain_pem};
 use super::gate::RateKey;
-use super::holder::{Named, id_of, remembered, show};
+use super::holder::{NamedHolder, id_of, remembered, show};
 use super::lineage::{Lineage, with};
 use super::revoke::GRACE;
 use super::signer::{Signer, not_made};
@@ -44,7 +44,7 @@ pub struct Order<'a> {
     /// In seconds.
     pub lifetime: u32,
     /// What becomes of valid certificates of other keys.
-    pub others: Others,
+    pub others: OtherKeys,
     /// Who asks for it.
     pub by: &'a str,
     pub now: i64,
@@ -54,7 +54,7 @@ pub struct Order<'a> {
 
 /// What becomes of the certificates of other keys that a holder has and that are valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Others {
+pub enum OtherKeys {
     /// Nothing is issued beside them: two hosts may believe to be the same.
     Refuse,
     /// They and their keys are revoked, in the same commit: the host was replaced.
@@ -63,7 +63,7 @@ pub enum Others {
     Keep,
 }
 
-impl Others {
+impl OtherKeys {
     /// As an administrator says.
     pub fn replaced(replace: bool) -> Self {
         if replace { Self::Revoke } else { Self::Refuse }
@@ -79,12 +79,12 @@ impl Certificates {
     ) -> Result<pb::IssuedCertificate, Fault> {
         let hash = request_hash(&asked);
         let pb::IssueCertificateRequest { node, operator, service, role, cluster, csr, .. } = &asked;
-        let holder = Named { node, operator, service, cluster, role }.holder(&self.cluster)?;
+        let holder = NamedHolder { node, operator, service, cluster, role }.holder(&self.cluster)?;
         let holder = holder.ok_or_else(|| {
             Fault::invalid("none of the fields `node`, `operator` and `service` says who it is for")
         })?;
         let (lifetime, request) = (lifetime(asked.lifetime_seconds)?, requested(csr)?);
-        let (others, record) = (Others::replaced(asked.replace), record_of(&holder));
+        let (others, record) = (OtherKeys::replaced(asked.replace), record_of(&holder));
         let (id, reason, dry_run) = (record.key.clone(), asked.reason, asked.dry_run);
         let asked = MutationRequest { caller, rpc: ISSUE, id, reason, expected_version: None, dry_run, hash };
         const ALSO: &[Kind] = &[REVOCATION];
@@ -137,7 +137,7 @@ impl Certificates {
                 request: &request,
                 names: names.clone(),
                 lifetime: renewed_lifetime(&before),
-                others: Others::Keep,
+                others: OtherKeys::Keep,
                 by: &caller.principal,
                 now,
                 from: Some(&before),
@@ -250,13 +250,13 @@ fn check_holder(
     let valid = issued.filter(|one| one.not_after >= order.now && revoked.of(one).is_none());
     let others: Vec<Certificate> = valid.filter(|one| one.key != order.request.key).collect();
     match (order.others, others.first()) {
-        (Others::Refuse, Some(other)) => {
+        (OtherKeys::Refuse, Some(other)) => {
             let message = format!("`{id}` has a valid certificate of another key, {}", other.serial);
             Err(Fault::new(reasons::HOLDER_HAS_A_CERTIFICATE, message)
                 .hint("if that key is lost or the host was replaced, an administrator says so: --replace"))
         }
-        (Others::Revoke, _) => Ok(others),
-        (Others::Refuse | Others::Keep, _) => Ok(Vec::new()),
+        (OtherKeys::Revoke, _) => Ok(others),
+        (OtherKeys::Refuse | OtherKeys::Keep, _) => Ok(Vec::new()),
     }
 }
 

@@ -18,9 +18,9 @@ use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 
 use super::authority::bundle_of;
-use super::own::KeepError;
 use super::signer::{Signer, not_made};
 use super::{authority_in, held_in, own_act};
+use crate::identity_keeper::KeepError;
 
 /// As what issuers sign that a node has their secret.
 const ISSUER_PROOF: &str = "issuer proof 1";

@@ -11,7 +11,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::PeerMetadata;
 use omnirelay_wire::pb::omnirelay::store::v1::CertificateValue;
 use omnirelay_wire::reasons;
 
-use super::{HasAuthority, Other};
+use super::{HasAuthority, OtherDaemon};
 
 /// How many of them a refusal names.
 const NAMED_MAX: usize = 3;
@@ -36,10 +36,10 @@ fn has_issued_itself(registry: &Registry, cluster: &str, node: &str) -> bool {
 }
 
 /// Other nodes that are alive, at most so many, those that can issue first.
-pub fn others(registry: &Registry, max: usize) -> Vec<Other> {
+pub fn others(registry: &Registry, max: usize) -> Vec<OtherDaemon> {
     let (issuers, mut found) = (live(registry), peers::all_controls(registry));
     found.sort_by_key(|(node, _)| !issuers.contains(node));
-    found.into_iter().map(|(node, control)| Other { node, control }).take(max).collect()
+    found.into_iter().map(|(node, control)| OtherDaemon { node, control }).take(max).collect()
 }
 
 /// A refusal for want of the issuer's secret, with the daemons that have it; another one as it is.

@@ -32,7 +32,7 @@ use tracing::warn;
 use super::authority::bundle_pem;
 use super::gate::RateKey;
 use super::holder::names_of_others;
-use super::issue::{Order, Others, issue, with_own};
+use super::issue::{Order, OtherKeys, issue, with_own};
 use super::issuer_proof;
 use super::policy::admitted;
 use super::seal_keys;
@@ -126,9 +126,9 @@ impl Certificates {
             names: names(&token, of, &taken)?,
             lifetime,
             others: match is_again(&token, of) {
-                true => Others::Keep,
+                true => OtherKeys::Keep,
                 // One that names no node, as of before, puts out nobody.
-                false => Others::replaced(token.replace && !token.nodes.is_empty()),
+                false => OtherKeys::replaced(token.replace && !token.nodes.is_empty()),
             },
             by,
             now,

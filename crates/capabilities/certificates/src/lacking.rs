@@ -3,12 +3,12 @@
 use omnirelay_certificate_records::current_authority;
 use omnirelay_core::text::chain;
 use omnirelay_identity::files::LOOK_EVERY;
-use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::node_identity::IdentityFiles;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::own::Keeper;
+use crate::identity_keeper::IdentityKeeper;
 
 /// What a node says to the others of its identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,12 +21,10 @@ pub struct Standing {
     pub issues: bool,
 }
 
-impl Standing {
-    /// What a node says before it has seen an authority: that it issues where it has a secret, or makes both itself, so that it
-    /// need not say so a moment after it was entered.
-    pub fn at_start(files: &IdentityFiles, makes_authority: bool) -> Self {
-        Self { issues: files.has_secret() || makes_authority, ..Self::default() }
-    }
+/// Whether a node says that it issues before it has seen an authority: where it has a secret, or makes both itself, so that it need not
+/// say so a moment after it was entered.
+pub fn issues_at_start(files: &IdentityFiles, makes_authority: bool) -> bool {
+    files.has_secret() || makes_authority
 }
 
 /// Tells the others.
@@ -34,7 +32,7 @@ pub type Say = Box<dyn Fn(Standing) + Send + Sync>;
 
 /// What is wrong with the identity of a node, as it was found last.
 #[derive(Default)]
-pub struct Lacking {
+pub struct IdentityTrouble {
     /// Why what is kept of it cannot be read.
     unread: Mutex<Option<String>>,
     /// `None`: nothing yet.
@@ -42,7 +40,7 @@ pub struct Lacking {
     say: Option<Say>,
 }
 
-impl Lacking {
+impl IdentityTrouble {
     /// Nothing is wrong yet; what is found is told by `say`, where it is another thing than before.
     pub fn saying(say: Say) -> Self {
         Self { say: Some(say), ..Self::default() }
@@ -63,8 +61,8 @@ impl Lacking {
     }
 }
 
-impl Keeper {
-    /// As [`Keeper::look`], of a node that may have no identity.
+impl IdentityKeeper {
+    /// As [`IdentityKeeper::look`], of a node that may have no identity.
     pub(super) async fn look_and_say(&self) -> Option<Instant> {
         self.read_again();
         let again = self.look().await;
@@ -100,7 +98,7 @@ impl Keeper {
         let has_own = self.trust.current().own.is_some();
         let issues = match &authority {
             Some(authority) => self.signer.can_issue(authority),
-            None => Standing::at_start(&self.files, self.makes_authority).issues,
+            None => issues_at_start(&self.files, self.makes_authority),
         };
         // Whoever can issue is about to have one.
         let without_identity = !has_own && authority.is_some() && !issues;

@@ -6,17 +6,16 @@
 pub mod administrators;
 mod asking;
 mod authority;
-pub mod bearer;
 pub mod bindings;
-pub mod exchange;
 mod expel;
 mod gate;
 mod holder;
+pub mod identity_keeper;
 mod issue;
 mod issuer_proof;
+mod issuer_rotation;
 pub mod issuers;
 pub mod join;
-mod keeping;
 pub mod lacking;
 mod lineage;
 mod list;
@@ -24,7 +23,6 @@ pub mod metrics;
 mod mount;
 mod mount_bindings;
 pub mod operator;
-pub mod own;
 mod own_names;
 mod pending;
 pub mod policy;
@@ -34,6 +32,7 @@ pub mod record_keeper;
 mod rejoin;
 pub mod remote;
 pub mod revocation_merge;
+pub mod revocation_push;
 mod revoke;
 mod rotate;
 pub mod seal_keys;
@@ -44,6 +43,7 @@ pub mod store_rights;
 pub mod store_users;
 pub mod token_epochs;
 mod token_keys;
+pub mod token_service;
 mod tokens;
 pub mod unproven_leaders;
 
@@ -95,14 +95,14 @@ const NEXT: &str = "next";
 
 /// Another daemon that may be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Other {
+pub struct OtherDaemon {
     pub node: String,
     /// Its control port, `HOST:PORT`.
     pub control: String,
 }
 
 /// Other daemons, at most so many.
-pub type Others = Box<dyn Fn(usize) -> Vec<Other> + Send + Sync>;
+pub type Others = Box<dyn Fn(usize) -> Vec<OtherDaemon> + Send + Sync>;
 
 /// Serves `CertificateService` and `EnrollmentService` from a registry.
 pub struct Certificates {

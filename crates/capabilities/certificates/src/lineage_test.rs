@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use omnirelay_certificate_records::CERTIFICATE;
 use omnirelay_core::spiffe::Holder;
-use omnirelay_identity::trust::Refused;
+use omnirelay_identity::trust::CertificateRefusal;
 use omnirelay_pki::certificate::{Certificate, Names, Serial};
 use omnirelay_pki::key::{Fingerprint, Key};
 use omnirelay_scripted::{Faulty, Ill, Method};
@@ -15,12 +15,12 @@ use omnirelay_wire::pb::omnirelay::store::v1::IssuedValue;
 use super::lineage::{
     EARLY_MAX, IN_TIME_LIVING_MAX, IN_TIME_MAX, LIVING_MAX, Lineage, OPERATOR_LINEAGE_MAX, with,
 };
-use super::own::Keeper;
 use super::tests::{
     Node, called, called_with, csr, initialised, issued_to, judged, keeper, leaf, node, of_operator, reason,
     until,
 };
 use super::*;
+use crate::identity_keeper::IdentityKeeper;
 
 /// Whoever has this certificate renews it, for a key of their own.
 async fn renewed(node: &Node, from: &Certificate) -> pb::IssuedCertificate {
@@ -44,7 +44,7 @@ async fn what_was_renewed_is_out_with_what_it_came_from() {
     for (name, issued) in
         [("the stolen one", &stolen), ("renewed from it", &thief), ("renewed from that", &again)]
     {
-        until(name, || judged(&node, issued) == Err(Refused::Revoked)).await;
+        until(name, || judged(&node, issued) == Err(CertificateRefusal::Revoked)).await;
     }
     judged(&node, &bob).unwrap();
     let asked = pb::RenewCertificateRequest { csr: csr(&Key::make().unwrap(), &Names::default()) };
@@ -69,7 +69,7 @@ async fn a_certificate_far_down_a_lineage_goes_with_the_first() {
     let asked =
         pb::RevokeCertificateRequest { serial: leaf(&first).serial.to_string(), ..Default::default() };
     node.served.revoke(called(asked)).await.unwrap();
-    until("the last is out", || judged(&node, &last) == Err(Refused::Revoked)).await;
+    until("the last is out", || judged(&node, &last) == Err(CertificateRefusal::Revoked)).await;
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn one_in_the_middle_of_a_long_lineage_takes_along_what_came_of_it() {
     let asked =
         pb::RevokeCertificateRequest { serial: leaf(&all[REVOKED]).serial.to_string(), ..Default::default() };
     node.served.revoke(called(asked)).await.unwrap();
-    until("the last is out", || judged(&node, &all[RENEWED]) == Err(Refused::Revoked)).await;
+    until("the last is out", || judged(&node, &all[RENEWED]) == Err(CertificateRefusal::Revoked)).await;
     for (number, issued) in all.iter().enumerate() {
         assert_eq!(judged(&node, issued).is_err(), number >= REVOKED, "renewed {number} times");
     }
@@ -119,7 +119,7 @@ async fn who_would_have_too_many_is_refused_and_the_owner_loses_none() {
     let replaced = pb::IssueCertificateRequest { replace: true, ..of_operator("ann", &Key::make().unwrap()) };
     let replaced = node.served.issue(called(replaced)).await.unwrap().into_inner();
     for (name, one) in [("the owner's", &ann), ("the thief's", &newest)] {
-        until(name, || judged(&node, one) == Err(Refused::Revoked)).await;
+        until(name, || judged(&node, one) == Err(CertificateRefusal::Revoked)).await;
     }
     judged(&node, &replaced).unwrap();
     renewed(&node, &leaf(&replaced)).await;
@@ -159,7 +159,7 @@ async fn what_is_renewed_while_its_origin_is_revoked_is_out_as_well() {
     let (revoked, ()) = tokio::join!(second.served.revoke(called(asked)), recovered);
     revoked.unwrap();
     for one in &thief {
-        until("it is out", || judged(&first, one) == Err(Refused::Revoked)).await;
+        until("it is out", || judged(&first, one) == Err(CertificateRefusal::Revoked)).await;
     }
 }
 
@@ -292,7 +292,7 @@ async fn a_node_that_issues_gives_itself_the_names_that_it_is_to_have_by_now() {
     let node = node("node-1", store.clone(), place.path()).await;
     initialised(&node).await;
     let names = Names { dns: vec!["localhost".into(), "relay.example".into()], addresses: Vec::new() };
-    let keeper = Keeper { names, ..keeper("node-1", store, place.path()).await };
+    let keeper = IdentityKeeper { names, ..keeper("node-1", store, place.path()).await };
     keeper.load();
     let own = || keeper.trust.current().own.clone().unwrap();
     let before = own();

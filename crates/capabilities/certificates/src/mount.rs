@@ -36,23 +36,23 @@ use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::administrators::nobody_left;
-use crate::bearer::Callers;
 use crate::bindings::seed::BINDING_SEED;
-use crate::exchange::Exchange;
+use crate::identity_keeper::{Expiries, IdentityKeeper, MOVE_WITHIN};
 use crate::issuers;
 use crate::issuers::IssuerTroubles;
-use crate::lacking::{Lacking, Say};
+use crate::lacking::{IdentityTrouble, Say};
 use crate::metrics::IdentityMetrics;
 use crate::operator::{OPERATOR, OperatorKeeper};
-use crate::own::{Expiries, Keeper, MOVE_WITHIN};
 use crate::record_issuers::MeshIssuers;
 use crate::record_keeper::RecordKeeper;
 use crate::revocation_merge::RevocationMerger;
+use crate::revocation_push::Exchange;
 use crate::seal_keys;
 use crate::signer::Signer;
 use crate::store_rights::{KnownKinds, StoreRights};
 use crate::store_users::StoreUsers;
 use crate::token_epochs::TokenEpochs;
+use crate::token_service::Callers;
 use crate::unproven_leaders::UnprovenLeaders;
 use crate::{
     Certificates, EndSession, Enrollment, Gate, IssuingGate, KnownCredentials, Others, SecretTaker,
@@ -82,7 +82,7 @@ pub const KINDS: Kinds = Kinds {
 };
 
 /// Keeps who the node is and whom it trusts; has revocations handed to other nodes, and taken from them.
-fn exchange(node: &mut Mount, keeper: Arc<Keeper>) {
+fn exchange(node: &mut Mount, keeper: Arc<IdentityKeeper>) {
     let kept = keeper.clone();
     node.run(Phase::End, async move { kept.run().await });
     let taker = SecretTaker { keeper: keeper.clone(), keys: Mutex::default() };
@@ -124,7 +124,7 @@ pub fn mount(node: &mut Mount, presence: &Arc<Presence>, kinds: KnownKinds) -> R
     let signer = Arc::new(Signer::new(node.identity_files.clone(), trust.clone()).naming(naming));
     judge(&trust, &config, &registry);
     judge_nodes(node);
-    let keeper = Keeper {
+    let keeper = IdentityKeeper {
         registry: registry.clone(),
         signer: signer.clone(),
         trust: trust.clone(),
@@ -143,7 +143,7 @@ pub fn mount(node: &mut Mount, presence: &Arc<Presence>, kinds: KnownKinds) -> R
         move_within: MOVE_WITHIN,
         tried: Default::default(),
         kept: Default::default(),
-        lacking: Lacking::saying(saying(presence)),
+        lacking: IdentityTrouble::saying(saying(presence)),
     };
     keeper.load();
     keep_signed_records(node, &signer);
@@ -377,7 +377,7 @@ fn federate(node: &mut Mount) {
 }
 
 /// Says what is wrong with the identity, what leaves the host in plaintext, and when certificates end.
-fn tell(node: &mut Mount, keeper: &Arc<Keeper>, provider: Arc<Provider>) -> Result<(), NodeError> {
+fn tell(node: &mut Mount, keeper: &Arc<IdentityKeeper>, provider: Arc<Provider>) -> Result<(), NodeError> {
     let (asked, of_files, plaintext) = (keeper.clone(), provider.clone(), node.config.plaintext());
     let plaintext = (!plaintext.is_empty()).then(|| format!("others can read: {}", plaintext.join(", ")));
     node.readiness.add(move || {

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::issue::LIFETIME_MAX;
-use super::own::{AGAIN, ENTERED_WITHIN, KeepError, issue_by_itself};
 use super::signer::Signer;
+use crate::identity_keeper::{AGAIN, ENTERED_WITHIN, KeepError, issue_by_itself};
 
 /// What the operator is called.
 pub const OPERATOR: &str = "admin";

@@ -1,13 +1,13 @@
 //! The names by which a node is to be called, as its configuration has them, and those that its certificate has.
 
-use omnirelay_identity::own::OwnIdentity;
+use omnirelay_identity::node_identity::OwnIdentity;
 use omnirelay_wire::pb::omnirelay::store::v1::AuthorityValue;
 use tracing::warn;
 
 use super::issue::with_own;
-use super::own::Keeper;
+use crate::identity_keeper::IdentityKeeper;
 
-impl Keeper {
+impl IdentityKeeper {
     /// By which names this node is to be called that its certificate has not.
     pub(super) fn lacking_names(&self, own: &OwnIdentity) -> Vec<String> {
         let (wanted, has) = (with_own(&self.node, self.names.clone()), &own.leaf.names);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_certificate_records::{AUTHORITY, authority_id, current_authority};
 use omnirelay_core::text::chain;
-use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_pki::certificate::key_of;
 use omnirelay_registry::Registry;
 use omnirelay_registry::act::Reader;
@@ -21,9 +21,9 @@ use prost::Message as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::own::{AGAIN, KeepError};
 use super::signer::Signer;
 use super::{authority_in, own_act};
+use crate::identity_keeper::{AGAIN, KeepError};
 
 /// How long an issuer has to put right what does not count before others tell the trail of it.
 const ISSUERS_TURN: Duration = Duration::from_secs(3);

@@ -22,7 +22,7 @@ use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 
 use super::gate::RateKey;
-use super::issue::{Order, Others, issue, renewed_lifetime};
+use super::issue::{Order, OtherKeys, issue, renewed_lifetime};
 use super::{Certificates, held_in, pb};
 
 /// How far from now a request may have been signed, in seconds: clocks differ.
@@ -72,7 +72,7 @@ impl Certificates {
                 request,
                 names: before.names.clone(),
                 lifetime: renewed_lifetime(before),
-                others: Others::Keep,
+                others: OtherKeys::Keep,
                 by: &caller.principal,
                 now: unix_now(),
                 from: Some(before),

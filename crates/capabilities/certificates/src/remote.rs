@@ -14,7 +14,7 @@ use rustls::ClientConfig;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tracing::debug;
 
-use super::{Other, pb};
+use super::{OtherDaemon, pb};
 use pb::certificate_service_client::CertificateServiceClient;
 use pb::enrollment_service_client::EnrollmentServiceClient;
 
@@ -52,7 +52,7 @@ pub async fn issued(
     transport: Option<&Transport>,
     trust: &Arc<Trust>,
     ask: &Ask,
-    others: Vec<Other>,
+    others: Vec<OtherDaemon>,
     check: impl Fn(&str) -> Result<(), String>,
 ) -> Result<String, RenewalError> {
     let shows = match ask {
@@ -63,7 +63,7 @@ pub async fn issued(
     let client = OwnClient::new(Believes::Mesh(Servers::Nodes), shows, trust.clone());
     let config = Arc::new(client.config()?);
     let (mut last, mut unusable) = (RenewalError::Nobody, None);
-    for Other { node, control: address } in others {
+    for OtherDaemon { node, control: address } in others {
         // One that has no mesh port, or that is not reached there, is asked at its control port.
         if let (Some(transport), Ask::Renew(csr)) = (transport, ask)
             && let Some(chain) = renewed(transport, &node, csr).await

@@ -28,9 +28,9 @@ use omnirelay_wire::rpc::certificate_service::{REINSTATE, REVOKE};
 use prost::Message as _;
 use tonic::Response;
 
-use super::administrators::{LastAdministrator, Taken, check_left};
+use super::administrators::{LastAdministrator, TakenRights, check_left};
 use super::authority::at;
-use super::holder::{Named, id_of};
+use super::holder::{NamedHolder, id_of};
 use super::lineage::{has_in_lineage, revoke_renewed};
 use super::{Certificates, authority_in, held_in, pb, trust_domain};
 
@@ -56,7 +56,7 @@ impl Certificates {
     ) -> Result<pb::RevocationChange, Fault> {
         let hash = request_hash(&asked);
         let pb::RevokeCertificateRequest { serial, node, operator, service, cluster, reason, .. } = &asked;
-        let named = Named { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
+        let named = NamedHolder { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
         let target = match (serial.as_str(), named) {
             ("", Some(holder)) => {
                 let record = record_of(&holder);
@@ -124,7 +124,7 @@ impl Certificates {
         }
         let is_peer = match holder {
             Holder::Node { cluster, node, .. } => {
-                *cluster == self.cluster && peers::is_known(&self.registry, node)
+                *cluster == self.cluster && peers::is_registered(&self.registry, node)
             }
             Holder::Operator(_) | Holder::Service(_) => false,
         };
@@ -141,7 +141,7 @@ impl Certificates {
     ) -> Result<pb::RevocationChange, Fault> {
         let hash = request_hash(&asked);
         let pb::ReinstateHolderRequest { node, operator, service, cluster, reason, .. } = &asked;
-        let named = Named { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
+        let named = NamedHolder { node, operator, service, cluster, role: "" }.holder(&self.cluster)?;
         let holder = named
             .ok_or_else(|| Fault::invalid("none of the fields `node`, `operator` and `service` is given"))?;
         let record = record_of(&holder);
@@ -204,7 +204,7 @@ impl Certificates {
                 let mut changes = differences(&before, &list);
                 // Who is let back in takes nobody away.
                 if revokes(&before, &list) {
-                    let taken = Taken { principal: "", before: &before, after: &list };
+                    let taken = TakenRights { principal: "", before: &before, after: &list };
                     changes.extend(check_left(self.registry.view(), reader, taken, last)?);
                 }
                 if list != before {

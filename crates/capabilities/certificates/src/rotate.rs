@@ -35,13 +35,13 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::authority::{bundle_of, bundle_pem, lives, shown};
-use super::own::KeepError;
 use super::pending::only_administrators;
 use super::record_keeper::{SIGNED_WITHIN, is_being_signed, signing_by};
 use super::revoke::GRACE;
 use super::seal_keys::Signers;
 use super::signer::{Prepared, Secret, Signer};
 use super::{Certificates, authority_in, pb, pending_id, seal_keys, token_keys, trust_domain, unreadable};
+use crate::identity_keeper::KeepError;
 
 /// How many roots may be trusted at a time.
 const ROOTS_MAX: usize = 2;
@@ -51,7 +51,7 @@ const ISSUERS_MAX: usize = 8;
 const NAMED_MAX: usize = 5;
 
 /// Certificates of an authority whose root has its key elsewhere.
-pub struct Given {
+pub struct GivenIssuer {
     root: Option<CertificateDer<'static>>,
     issuer: CertificateDer<'static>,
     /// The root's key, certified by the root before.
@@ -65,7 +65,7 @@ pub enum Next {
     /// Made here, under a new root.
     Root([Validity; 2]),
     /// Of a root whose key is elsewhere.
-    Given(Given),
+    Given(GivenIssuer),
 }
 
 /// What comes of a rotation.
@@ -127,7 +127,7 @@ impl Certificates {
         if asked.revoke_before && !caller.scopes.contains(Scope::MeshAdmin) {
             return Err(only_administrators("revoke what the issuers before have issued"));
         }
-        let given = Given::of(&asked.root_pem, &asked.issuer_pem, &asked.across_pem)?;
+        let given = GivenIssuer::of(&asked.root_pem, &asked.issuer_pem, &asked.across_pem)?;
         let validities = lives(asked.root_days, asked.issuer_days, now)?;
         let next = match (given, asked.root) {
             (Some(given), is_root) if is_root == given.root.is_some() => Next::Given(given),
@@ -432,7 +432,7 @@ fn signed_anew(
     Ok(Some(Write::Put { id: revocation_id(), value, group: None }))
 }
 
-impl Given {
+impl GivenIssuer {
     /// What is given in PEM; `None`: nothing is.
     ///
     /// # Errors

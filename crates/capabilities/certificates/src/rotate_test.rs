@@ -1,7 +1,7 @@
 //! Another issuer, another root, and a root whose key is elsewhere.
 
 use omnirelay_core::spiffe::TrustDomain;
-use omnirelay_identity::trust::{Refused, unix_now};
+use omnirelay_identity::trust::{CertificateRefusal, unix_now};
 use omnirelay_pki::authority::{Authority, Validity};
 use omnirelay_pki::certificate::{Names, to_pem};
 use omnirelay_pki::key::Key;
@@ -99,7 +99,7 @@ async fn a_stolen_issuer_is_out_with_all_that_it_has_issued() {
     let refused = node.served.rotate_authority(called(issuer_alone)).await;
     assert_eq!(reason(refused), "INVALID_ARGUMENT", "the root's key is sealed with the same secret");
     rotated(&node, pb::RotateAuthorityRequest { revoke_before: true, ..new_root() }).await;
-    until("it is out", || judged(&node, &before) == Err(Refused::Revoked)).await;
+    until("it is out", || judged(&node, &before) == Err(CertificateRefusal::Revoked)).await;
     judged(&node, &issued_to(&node, "bob").await).unwrap();
     until("the node that issues has another certificate", || own() != first).await;
 }
@@ -217,7 +217,7 @@ async fn a_root_that_is_elsewhere_gives_the_mesh_another_secret() {
     until("the first one issues no more", || !node.served.signer.can_issue(&authority(&node))).await;
     judged(&other, &before).unwrap();
     judged(&node, &issued_to(&other, "eve").await).unwrap();
-    assert_eq!(judged(&other, &stolen), Err(Refused::Revoked), "what was revoked stays so");
+    assert_eq!(judged(&other, &stolen), Err(CertificateRefusal::Revoked), "what was revoked stays so");
     let keys = authority(&other).token_keys.clone();
     assert!(other.served.signer.token_key(&authority(&other)).is_ok(), "it is of the new secret");
     assert!(

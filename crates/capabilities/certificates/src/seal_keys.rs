@@ -23,9 +23,9 @@ use rustls::pki_types::CertificateDer;
 use tracing::warn;
 
 use super::authority::bundle_of;
-use super::own::KeepError;
 use super::signer::{Signer, not_made};
 use super::{authority_in, held_in, own_act};
+use crate::identity_keeper::KeepError;
 
 /// As what issuers sign that a key is a node's.
 const SEAL_KEY: &str = "seal key 1";

@@ -14,7 +14,7 @@ use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_host::wall_clock::CLOCKS_APART;
 use omnirelay_identity::caller::Caller;
-use omnirelay_identity::own::IdentityError;
+use omnirelay_identity::node_identity::IdentityError;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_node::transport::channel::MeshChannel;
 use omnirelay_nouns::SCHEMA_VERSION;
@@ -39,9 +39,9 @@ use tokio::time::timeout;
 use tracing::{error, info};
 use zeroize::Zeroizing;
 
-use super::own::Keeper;
 use super::signer::Signer;
 use super::{Certificates, authority_in, issuers, no_authority, pb};
+use crate::identity_keeper::IdentityKeeper;
 use pb::issuer_secret_service_client::IssuerSecretServiceClient;
 use pb::issuer_secret_service_server::IssuerSecretService;
 
@@ -218,7 +218,7 @@ fn not_shared(node: &str, why: &str) -> Fault {
 
 /// Takes the secret of the issuers for this node.
 pub struct SecretTaker {
-    pub keeper: Arc<Keeper>,
+    pub keeper: Arc<IdentityKeeper>,
     /// What the next secret of each node is to be sealed for, by who asked, the last behind.
     pub keys: Mutex<VecDeque<(String, RecipientKey)>>,
 }

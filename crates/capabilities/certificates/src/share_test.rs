@@ -1,7 +1,7 @@
 //! The secret of the issuers, taken by a node that has none.
 
 use omnirelay_core::spiffe::SpiffeId;
-use omnirelay_identity::own::OwnIdentity;
+use omnirelay_identity::node_identity::OwnIdentity;
 use omnirelay_pki::authority::Validity;
 use omnirelay_pki::certificate::Names;
 use omnirelay_pki::key::Key;

@@ -6,7 +6,7 @@ use omnirelay_certificate_records::revoked::{REVOCATIONS, believed, encoded};
 use omnirelay_certificate_records::{authority_id, revocation_id};
 use omnirelay_core::spiffe::TrustDomain;
 use omnirelay_identity::files::Stamp;
-use omnirelay_identity::own::{IdentityError, IdentityFiles, sealing_key_of};
+use omnirelay_identity::node_identity::{IdentityError, IdentityFiles, sealing_key_of};
 use omnirelay_identity::trust::{Trust, unix_now};
 use omnirelay_pki::authority::{Authority, AuthorityError, Validity};
 use omnirelay_pki::certificate::Names;

@@ -203,7 +203,7 @@ impl StoreUsers {
     /// Whether a node was forgotten, and its certificate ended too long ago to bring it back: it needs a token, by which it gets
     /// another user.
     fn is_over(&self, node: &str, newest: &Certificate, now: i64) -> bool {
-        newest.not_after.saturating_add(GRACE) < now && !peers::is_known(&self.registry, node)
+        newest.not_after.saturating_add(GRACE) < now && !peers::is_registered(&self.registry, node)
     }
 
     /// Takes away again what was made for a node that was put out meanwhile, and what undid the user of one that joined meanwhile:

@@ -21,9 +21,9 @@ use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use tracing::{error, info, warn};
 
-use super::own::{KeepError, Keeper};
 use super::signer::{not_made, not_sealed};
 use super::{authority_in, own_act};
+use crate::identity_keeper::{IdentityKeeper, KeepError};
 
 /// As what a key of tokens is sealed, and as what an issuer vouches for it.
 pub const TOKEN_KEY: &str = "token key";
@@ -93,7 +93,7 @@ fn is_believed(bundle: &Bundle, revoked: &Revocations, key: &TokenKeyValue) -> b
     !is_out && bundle.verify_signed(VOUCHED, &key.public_key, &key.signature, &signer, begun).is_ok()
 }
 
-impl Keeper {
+impl IdentityKeeper {
     /// The keys that were kept, for a node that is cut off from the store.
     pub(super) fn kept_token_keys(
         &self,

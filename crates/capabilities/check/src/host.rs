@@ -10,7 +10,7 @@ use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::check::finding::{Finding, checks_of};
 use omnirelay_doctor::certificate::papers::{Papers, Places};
-use omnirelay_doctor::machine::{ConfigFound, Machine, NameFound, Port, Taken, look_up, names_of};
+use omnirelay_doctor::machine::{ConfigFound, Machine, NameFound, Port, PortAvailability, look_up, names_of};
 use omnirelay_doctor::processes::own;
 use omnirelay_doctor::{certificate, checks};
 use omnirelay_identity::trust::unix_now;
@@ -73,7 +73,7 @@ impl HostChecker {
         let port = |(key, address): &(&'static str, SocketAddr)| Port {
             address: *address,
             key,
-            taken: Taken::ByDaemon,
+            taken: PortAvailability::ByDaemon,
         };
         let (ports, running) = (self.ports.iter().map(port).collect(), own().into_iter().collect());
         Machine::examine(self.config_found(), &self.config, Some(&self.data_dir), names, ports, running)

@@ -33,8 +33,8 @@ pub use mount::mount;
 use order::by_time;
 use pb::event_service_server::EventService;
 use places::{Happened, Places, READINESS};
-use request::Wanted;
-use telling::{Telling, of_change, of_stream};
+use request::WatchedTopics;
+use telling::{EventSource, of_change, of_stream};
 
 /// Serves `EventService`.
 pub struct Events {
@@ -64,7 +64,7 @@ impl Events {
         caller: &Caller,
         asked: pb::WatchEventsRequest,
     ) -> Result<Stream<pb::Event>, Fault> {
-        let wanted = Arc::new(Wanted::of(&self.topics.all(), &asked, caller)?);
+        let wanted = Arc::new(WatchedTopics::of(&self.topics.all(), &asked, caller)?);
         let since = Since::of(&asked.since)?;
         let place = self.watches.places.take()?;
         self.registry.ready_for("").await?;
@@ -74,7 +74,7 @@ impl Events {
         let shown = wanted.clone();
         let filter = move |record: &ViewRecord| shown.shows(record);
         let sees_audit = caller.scopes.contains(Scope::MeshAdmin);
-        let telling = Telling::new(wanted.clone(), self.source.clone(), sees_audit);
+        let telling = EventSource::new(wanted.clone(), self.source.clone(), sees_audit);
         let begun = self.watches.begun(telling.kinds(), filter, Some(start.cursor), place);
         let parts = wanted.clone();
         let feed = begun.of(telling).with_parts(Box::new(move |entry, change| parts.parts(entry, change)));

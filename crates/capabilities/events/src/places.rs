@@ -6,7 +6,7 @@ use omnirelay_registry::watch::PROGRESS_EVERY;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use tokio::time::Instant;
 
-use super::request::Wanted;
+use super::request::WatchedTopics;
 use super::telling::{STREAM, TYPE};
 
 /// What the changes of readiness are called in a cursor.
@@ -48,7 +48,7 @@ impl Places {
     }
 
     /// What is told of something: the event, or that nothing else has happened for long, or nothing.
-    pub fn pass(&mut self, happened: Happened, wanted: &Wanted) -> Option<pb::Event> {
+    pub fn pass(&mut self, happened: Happened, wanted: &WatchedTopics) -> Option<pb::Event> {
         let event = match happened {
             Happened::InLog(event) => {
                 // Inside a snapshot there is none.

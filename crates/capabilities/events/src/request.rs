@@ -15,7 +15,7 @@ use super::telling::{DAEMON, STREAM, TYPE};
 const NAMED_MAX: usize = 100;
 
 /// What is watched.
-pub struct Wanted {
+pub struct WatchedTopics {
     pub topics: Vec<Arc<Topic>>,
     /// `topic` or `topic.what`; empty: all.
     types: Vec<String>,
@@ -23,7 +23,7 @@ pub struct Wanted {
     subjects: Vec<String>,
 }
 
-impl Wanted {
+impl WatchedTopics {
     /// Reads a request.
     ///
     /// # Errors

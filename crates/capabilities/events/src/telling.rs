@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use omnirelay_nouns::feed::{Frame, Noun, Shown};
+use omnirelay_nouns::feed::{Frame, Noun, ShownChange};
 use omnirelay_nouns::timestamp;
-use omnirelay_nouns::topic::{Teller, Told, Topic};
+use omnirelay_nouns::topic::{Teller, Topic, TopicEvent};
 use omnirelay_registry::audit_record::cause_of;
 use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
 use omnirelay_registry::watch::Step;
@@ -12,7 +12,7 @@ use omnirelay_store::Kind;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 
-use super::request::Wanted;
+use super::request::WatchedTopics;
 use crate::readiness_changes::Change;
 
 /// What stands before the type of every event.
@@ -26,8 +26,8 @@ const NEEDS: &[&str] = &["degraded", "recovered"];
 const OF_STORE: &[&str] = &["store", "store-room", "store-settings", "store-sentinels", "history"];
 
 /// The registry as one watcher of events is told of it.
-pub struct Telling {
-    wanted: Arc<Wanted>,
+pub struct EventSource {
+    wanted: Arc<WatchedTopics>,
     /// As `wanted.topics`.
     tellers: Vec<Box<dyn Teller>>,
     /// Of what is registered.
@@ -36,9 +36,9 @@ pub struct Telling {
     sees_audit: bool,
 }
 
-impl Telling {
+impl EventSource {
     /// `source` is whose events they are.
-    pub fn new(wanted: Arc<Wanted>, source: String, sees_audit: bool) -> Self {
+    pub fn new(wanted: Arc<WatchedTopics>, source: String, sees_audit: bool) -> Self {
         let tellers = wanted.topics.iter().map(|topic| topic.teller()).collect();
         Self { wanted, tellers, source, sees_audit }
     }
@@ -54,10 +54,10 @@ impl Telling {
     }
 }
 
-impl Noun for Telling {
+impl Noun for EventSource {
     type Event = pb::Event;
 
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<pb::Event> {
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<pb::Event> {
         let Some(step) = shown.step() else {
             // A snapshot is no event: what is there is listed.
             return shown.record().is_none().then(|| of_stream(&self.source, &frame));
@@ -82,7 +82,7 @@ impl Noun for Telling {
     }
 }
 
-impl Wanted {
+impl WatchedTopics {
     /// How many events a change is.
     pub fn parts(&self, entry: &ViewEntry, change: &ViewChange) -> usize {
         let topic = self.topics.iter().find(|topic| topic.kinds.contains(&change.after.record.id.kind));
@@ -107,7 +107,7 @@ fn of_step(
     frame: Frame,
     step: &Step,
     topic: &Topic,
-    told: Told,
+    told: TopicEvent,
     cause: Option<&AuditValue>,
 ) -> pb::Event {
     let subject = step.record.record.id.to_string();

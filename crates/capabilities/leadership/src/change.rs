@@ -10,7 +10,7 @@ use omnirelay_core::scope::{GLOBAL_CONTROL, ScopeKind};
 use omnirelay_decisions::lease::Policy;
 use omnirelay_host::chance::correlation_id;
 use omnirelay_identity::caller::Caller;
-use omnirelay_leadership_records::scope_state::{Known, NEVER_LED};
+use omnirelay_leadership_records::scope_state::{NEVER_LED, ScopeState};
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::{SCHEMA_VERSION, head_cursor, timestamp};
@@ -142,11 +142,11 @@ pub(super) async fn delete(
 async fn of_scope(
     asked: &MutationRequest<'_>,
     registry: &Registry,
-    decide: impl Fn(Option<&Known>) -> Result<Decision<pb::LeaderChange>, Fault>,
+    decide: impl Fn(Option<&ScopeState>) -> Result<Decision<pb::LeaderChange>, Fault>,
 ) -> Result<pb::LeaderChange, Fault> {
     check_scope(&asked.id)?;
     let decide = |found: Option<&Arc<ViewRecord>>| {
-        decide(found.and_then(|record| Known::of(&registry.view().tenancy(), record)).as_ref())
+        decide(found.and_then(|record| ScopeState::of(&registry.view().tenancy(), record)).as_ref())
     };
     asked.of_record(registry, leadership_id(&asked.id), decide).await
 }
@@ -154,7 +154,7 @@ async fn of_scope(
 /// Has the leader of a scope do something.
 fn order(
     asked: &MutationRequest<'_>,
-    known: &Known,
+    known: &ScopeState,
     verb: Verb,
     to: &str,
     changes: Vec<String>,
@@ -175,11 +175,11 @@ fn order(
 /// Writes the record, unless it is so already.
 fn put(
     asked: &MutationRequest<'_>,
-    found: Option<&Known>,
+    found: Option<&ScopeState>,
     after: LeadershipValue,
     changes: Vec<String>,
 ) -> Decision<pb::LeaderChange> {
-    let mut shown = found.map(Known::leadership).unwrap_or_else(|| new(&asked.id));
+    let mut shown = found.map(ScopeState::leadership).unwrap_or_else(|| new(&asked.id));
     if found.is_some_and(|known| *known.value == after) {
         return Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(shown) };
     }
@@ -206,7 +206,7 @@ async fn wait(
     let mut heads = registry.view().follow_head();
     loop {
         heads.mark_unchanged();
-        let known = Known::find(registry.view(), &asked.id);
+        let known = ScopeState::find(registry.view(), &asked.id);
         let pending = known.as_ref().and_then(|known| known.value.order.as_ref());
         if pending.is_none_or(|pending| pending.correlation_id != order.correlation_id) {
             return outcome(asked, registry, ordered, &order, known);
@@ -223,10 +223,10 @@ fn outcome(
     registry: &Registry,
     ordered: pb::LeaderChange,
     order: &pb::LeadershipOrder,
-    known: Option<Known>,
+    known: Option<ScopeState>,
 ) -> Result<pb::LeaderChange, Fault> {
     let cursor = head_cursor(registry.view());
-    let now = known.as_ref().map(Known::leadership);
+    let now = known.as_ref().map(ScopeState::leadership);
     let done = known.as_ref().map_or(order.verb() == Verb::Delete, |known| is_done(order, known));
     if done {
         return Ok(pb::LeaderChange { cursor, leadership: now.or(ordered.leadership), ..ordered });
@@ -285,7 +285,7 @@ fn new(scope: &str) -> pb::Leadership {
     }
 }
 
-fn unchanged(known: &Known) -> Decision<pb::LeaderChange> {
+fn unchanged(known: &ScopeState) -> Decision<pb::LeaderChange> {
     Decision { writes: Vec::new(), changes: Vec::new(), answer: answer(known.leadership()) }
 }
 
@@ -304,7 +304,7 @@ fn no_leader(scope: &str) -> Fault {
 
 /// # Errors
 /// `NOT_ELIGIBLE` when a node may not lead a scope, with why.
-fn may_lead(registry: &Registry, known: &Known, node_id: &str) -> Result<(), Fault> {
+fn may_lead(registry: &Registry, known: &ScopeState, node_id: &str) -> Result<(), Fault> {
     let scope = known.scope();
     let why = match exclusions_of(registry.view(), known, node_id) {
         Some(excluded) if excluded.is_empty() => return Ok(()),
@@ -317,7 +317,7 @@ fn may_lead(registry: &Registry, known: &Known, node_id: &str) -> Result<(), Fau
 
 /// Whether an order was carried out, whatever has happened since: by its correlation id, and a scope that was
 /// deleted by its new life.
-fn is_done(order: &pb::LeadershipOrder, known: &Known) -> bool {
+fn is_done(order: &pb::LeadershipOrder, known: &ScopeState) -> bool {
     let id = &order.correlation_id;
     match order.verb() {
         Verb::Transfer => {

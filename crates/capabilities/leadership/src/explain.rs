@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use omnirelay_core::time::{Millis, rfc3339};
 use omnirelay_decisions::lease::{Exclusion, Node};
-use omnirelay_leadership_records::scope_state::Known;
+use omnirelay_leadership_records::scope_state::ScopeState;
 use omnirelay_nouns::{at_cursor, envelope, head_cursor};
 use omnirelay_peer_records::roster::Roster;
 use omnirelay_registry::Registry;
@@ -43,7 +43,7 @@ pub(super) async fn explain(
 }
 
 /// Every node: those that may lead in the order in which they would campaign, then the others.
-fn candidates(known: &Known, nodes: &[Node<'_>]) -> Vec<pb::LeadershipCandidate> {
+fn candidates(known: &ScopeState, nodes: &[Node<'_>]) -> Vec<pb::LeadershipCandidate> {
     let policy = known.policy();
     let ranked = policy.rank(known.scope(), nodes, None);
     let mut candidates: Vec<_> = nodes
@@ -65,7 +65,11 @@ fn candidates(known: &Known, nodes: &[Node<'_>]) -> Vec<pb::LeadershipCandidate>
     candidates
 }
 
-fn because(known: &Known, candidates: &[pb::LeadershipCandidate], quarantine_until: Millis) -> Vec<String> {
+fn because(
+    known: &ScopeState,
+    candidates: &[pb::LeadershipCandidate],
+    quarantine_until: Millis,
+) -> Vec<String> {
     let shown = known.leadership();
     let mut lines = Vec::new();
     let eligible = candidates.iter().filter(|candidate| candidate.eligible).count();
@@ -143,7 +147,7 @@ pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::Dra
     let roster = Roster::of(view);
     let nodes = roster.nodes();
     let blocked = |scope: &str| {
-        let known = Known::find(view, scope)?;
+        let known = ScopeState::find(view, scope)?;
         let policy = known.policy();
         let other = nodes.iter().any(|node| node.id != leader && policy.exclusions(node).is_empty());
         (!other).then(|| why_nobody(&candidates(&known, &nodes), leader))
@@ -154,7 +158,7 @@ pub fn blocked_by(view: &View, leader: &str, scopes: Vec<String>) -> Vec<pb::Dra
 }
 
 /// Why a node may not lead a scope now; empty when it may.
-pub(super) fn exclusions_of(view: &View, known: &Known, node_id: &str) -> Option<Vec<Exclusion>> {
+pub(super) fn exclusions_of(view: &View, known: &ScopeState, node_id: &str) -> Option<Vec<Exclusion>> {
     let roster = Roster::of_one(view, node_id);
     roster.nodes().first().map(|node| known.policy().exclusions(node))
 }

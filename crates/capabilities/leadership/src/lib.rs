@@ -18,7 +18,7 @@ use omnirelay_core::text::shown;
 use omnirelay_host::log::LogLimiter;
 use omnirelay_identity::caller::Caller;
 use omnirelay_leadership_records::leadership_id;
-use omnirelay_leadership_records::scope_state::{AllKnown, Known};
+use omnirelay_leadership_records::scope_state::{ScopeState, ScopeStates};
 use omnirelay_nouns::feed::Watches;
 use omnirelay_nouns::listing::{self, PageToken, Room};
 use omnirelay_nouns::serve;
@@ -85,7 +85,7 @@ impl ScopeFilter {
         named && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == ScopeKind::word_of(scope)))
     }
 
-    fn matches(&self, known: &Known) -> bool {
+    fn matches(&self, known: &ScopeState) -> bool {
         let leader = known.leader();
         let led = self.leaders.is_empty() || self.leaders.iter().any(|node| Some(node.as_str()) == leader);
         led && self.names(known.scope())
@@ -115,14 +115,14 @@ impl Leaders {
             ..asked.clone()
         });
         let token = PageToken::decode(&asked.page_token, query)?;
-        let all = AllKnown::of(self.registry.view());
+        let all = ScopeStates::of(self.registry.view());
         let envelope = envelope(&self.registry);
         let cursor = all.reading.cursor;
         let tag = list_tag(&asked, &all, envelope.stale);
         if caller.has_seen(&tag) {
             return Ok(not_modified(&tag, &cursor.to_string()));
         }
-        let matching: Vec<&Known> = all.scopes.iter().filter(|known| filter.matches(known)).collect();
+        let matching: Vec<&ScopeState> = all.scopes.iter().filter(|known| filter.matches(known)).collect();
         // Deadlines move all the time, so pages show what is; a scope is on one of them by its name.
         let start = token
             .map_or(0, |token| matching.partition_point(|known| known.scope() <= token.after.1.as_str()));
@@ -170,13 +170,13 @@ impl Leaders {
         let limit = listing::page_size(request.limit, HISTORY_DEFAULT, PAGE_SIZE_MAX)?;
         self.registry.ready_for(&request.min_revision).await?;
         let scopes = if request.scope.is_empty() {
-            AllKnown::of(self.registry.view()).scopes
+            ScopeStates::of(self.registry.view()).scopes
         } else {
             check_scope(&request.scope)?;
             vec![find(&self.registry, &request.scope).await?]
         };
         let cursor = head_cursor(self.registry.view());
-        let mut tenures: Vec<pb::Tenure> = scopes.iter().flat_map(Known::tenures).collect();
+        let mut tenures: Vec<pb::Tenure> = scopes.iter().flat_map(ScopeState::tenures).collect();
         tenures.sort_by_key(|tenure| {
             let at = tenure.elected_at.map(|at| (at.seconds, at.nanos));
             (std::cmp::Reverse(at), tenure.scope.clone())
@@ -192,7 +192,7 @@ impl Leaders {
 
 /// Differs whenever the answer's stable part may differ: with a commit that touches a scope, and when a
 /// lease ends without one.
-fn list_tag(asked: &pb::ListLeadersRequest, all: &AllKnown, stale: bool) -> String {
+fn list_tag(asked: &pb::ListLeadersRequest, all: &ScopeStates, stale: bool) -> String {
     let mut leaders = Xxh64::new(0);
     for known in &all.scopes {
         leaders.update(known.leader().unwrap_or_default().as_bytes());
@@ -203,9 +203,9 @@ fn list_tag(asked: &pb::ListLeadersRequest, all: &AllKnown, stale: bool) -> Stri
     format!("W/\"{changed}-{asked:x}-{:x}{}\"", leaders.digest(), if stale { "-stale" } else { "" })
 }
 
-async fn find(registry: &Registry, scope: &str) -> Result<Known, Fault> {
+async fn find(registry: &Registry, scope: &str) -> Result<ScopeState, Fault> {
     let record = registry.find(&leadership_id(scope)).await?;
-    let known = record.and_then(|record| Known::of(&registry.view().tenancy(), &record));
+    let known = record.and_then(|record| ScopeState::of(&registry.view().tenancy(), &record));
     known.ok_or_else(|| not_found(scope))
 }
 

@@ -7,9 +7,9 @@ use omnirelay_decisions::lease::{Numbers, SCOPE_DELETED, Transition, transitions
 use omnirelay_host::log::Turn;
 use omnirelay_identity::caller::Caller;
 use omnirelay_leadership_records::LEADERSHIP;
-use omnirelay_leadership_records::scope_state::Known;
-use omnirelay_nouns::feed::{Begun, Events, Frame, Noun, Reshaped, Shown, Watches};
-use omnirelay_nouns::topic::{Told, Topic};
+use omnirelay_leadership_records::scope_state::ScopeState;
+use omnirelay_nouns::feed::{BegunWatch, Events, Frame, Noun, Reshaped, ShownChange, Watches};
+use omnirelay_nouns::topic::{Topic, TopicEvent};
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
 use omnirelay_registry::watch::Step;
@@ -69,7 +69,7 @@ impl Leaders {
         caller: &Caller,
         filter: ScopeFilter,
         since: &str,
-    ) -> Result<(Begun<E>, WatchedScopes), Fault> {
+    ) -> Result<(BegunWatch<E>, WatchedScopes), Fault> {
         let scopes = shown(&filter.scopes);
         let names = move |record: &ViewRecord| filter.names(&record.record.id.key);
         let begun = watches.begin([LEADERSHIP], names, since).await?;
@@ -87,7 +87,7 @@ impl Leaders {
 /// What is told of leadership in the stream of events.
 pub fn topic(registry: Arc<Registry>) -> Topic {
     let noun = move || WatchedScopes { registry: registry.clone(), _open: None };
-    Topic::of("leadership", WHAT, [LEADERSHIP], noun, |event| Told {
+    Topic::of("leadership", WHAT, [LEADERSHIP], noun, |event| TopicEvent {
         what: event.r#type().as_str_name(),
         data: pb::EventData {
             leadership: event.leadership,
@@ -136,9 +136,9 @@ struct WatchedScopes {
 impl Noun for WatchedScopes {
     type Event = pb::LeaderEvent;
 
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
         let view = self.registry.view();
-        let known = shown.record().and_then(|record| Known::of(&view.tenancy(), record));
+        let known = shown.record().and_then(|record| ScopeState::of(&view.tenancy(), record));
         let (kind, leadership, tenure) = match shown.step() {
             None => (frame.kind(Type::from_str_name), known.map(|known| known.leadership()), None),
             Some(step) => {

@@ -7,7 +7,7 @@ use omnirelay_core::spiffe::Holder;
 use omnirelay_gossip::Gossip;
 use omnirelay_identity::authenticate::Hosts;
 use omnirelay_identity::proof::{ProofNeeded, Proven};
-use omnirelay_identity::tls::{Shown, Tls};
+use omnirelay_identity::tls::{ShownCertificate, Tls};
 use omnirelay_identity::trust::{HasAuthority, Standing};
 use omnirelay_node::readiness::item;
 use omnirelay_node::transport::Located;
@@ -112,7 +112,7 @@ fn open(node: &mut Mount, state: Arc<watch::Sender<MeshPort>>) {
 }
 
 /// The node of this mesh that has shown this.
-fn member(shown: &Shown) -> Option<&str> {
+fn member(shown: &ShownCertificate) -> Option<&str> {
     match (shown.standing, shown.certificate.id.holder()) {
         (Standing::Member, Holder::Node { node, .. }) => Some(node),
         _ => None,

@@ -10,7 +10,7 @@ use futures_util::stream::{self, StreamExt as _, unfold};
 use omnirelay_core::spiffe::Holder;
 use omnirelay_core::text::{chain, shown};
 use omnirelay_identity::caller::Caller;
-use omnirelay_node::operations::{Cancelled, Followed, Operations, has_ended};
+use omnirelay_node::operations::{Cancelled, FollowedOperation, Operations, has_ended};
 use omnirelay_node::transport::Transport;
 use omnirelay_node::transport::channel::MeshChannel;
 use omnirelay_nouns::feed::{Events, Places};
@@ -212,7 +212,7 @@ fn not_found(id: &str) -> Fault {
 
 /// A watch being served.
 struct Following {
-    followed: Followed,
+    followed: FollowedOperation,
     told: Told,
     _place: OwnedSemaphorePermit,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_gossip::heard::Heard;
+use omnirelay_gossip::heard::GossipHealth;
 use omnirelay_gossip::{Chapter, Health};
 use omnirelay_host::wall_clock;
 use omnirelay_nouns::SCHEMA_VERSION;
@@ -32,17 +32,21 @@ fn of_unix(unix: Duration) -> Timestamp {
 
 impl Peers {
     /// What is known by gossip now.
-    pub(super) fn heard(&self) -> Heard {
-        Heard::of(self.gossip.as_deref(), self.registry.view())
+    pub(super) fn heard(&self) -> GossipHealth {
+        GossipHealth::of(self.gossip.as_deref(), self.registry.view())
     }
 
     /// The same of one peer.
-    pub(super) fn heard_of(&self, node_id: &str) -> Heard {
-        Heard::of_one(self.gossip.as_deref(), self.registry.view(), node_id)
+    pub(super) fn heard_of(&self, node_id: &str) -> GossipHealth {
+        GossipHealth::of_one(self.gossip.as_deref(), self.registry.view(), node_id)
     }
 
     /// Whom this node hears of, and whom the registry has not.
-    pub(super) fn heard_only(&self, heard: &Heard, federated: Vec<pb::HeardMember>) -> Vec<pb::HeardMember> {
+    pub(super) fn heard_only(
+        &self,
+        heard: &GossipHealth,
+        federated: Vec<pb::HeardMember>,
+    ) -> Vec<pb::HeardMember> {
         let is_peer = |node: &String| self.registry.view().get(&peer_id(node)).is_some();
         let unregistered = heard.live().filter(|(node, _)| !is_peer(node));
         let members = unregistered.filter_map(|(node, health)| {
@@ -166,7 +170,7 @@ fn told(observer: &str, chapter: &Chapter) -> pb::PeerChapter {
     }
 }
 
-fn lease_health(peer: &pb::Peer, heard: &Heard) -> pb::LeaseHealth {
+fn lease_health(peer: &pb::Peer, heard: &GossipHealth) -> pb::LeaseHealth {
     let said = peer.metadata.clone().unwrap_or_default();
     let health = heard.shown(&peer.node_id);
     let is_alive = peer.status() == Committed::Alive;

@@ -8,7 +8,7 @@ use omnirelay_peer_records::presence::Presence;
 use omnirelay_registry::Registry;
 use omnirelay_registry::confirm::confirm_leases;
 use omnirelay_registry::follow::in_time;
-use omnirelay_registry::heartbeat::{Heard, Pace, beat_heart};
+use omnirelay_registry::heartbeat::{BeatOutcome, Pace, beat_heart};
 use tracing::debug;
 
 use crate::verdicts::Verdicts;
@@ -22,8 +22,8 @@ const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
 pub async fn keep_present(registry: Arc<Registry>, presence: Arc<Presence>, every: Duration) {
     let pace = Pace { renew_every: every, grace: presence.session_ttl() };
     let heart = beat_heart(&registry, pace, |heard| match heard {
-        Heard::Over(over) => presence.note_over(&over),
-        Heard::Nothing => presence.note_silence(),
+        BeatOutcome::Over(over) => presence.note_over(&over),
+        BeatOutcome::Nothing => presence.note_silence(),
     });
     let verdicts = Verdicts::new(registry.clone(), presence.clone(), every);
     tokio::join!(heart, follow_beats(&registry, &presence), verdicts.run(), confirm_leases(&registry));

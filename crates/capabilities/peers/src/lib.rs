@@ -17,12 +17,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use omnirelay_gossip::Gossip;
-use omnirelay_gossip::heard::Heard;
+use omnirelay_gossip::heard::GossipHealth;
 use omnirelay_identity::caller::Caller;
 use omnirelay_node::transport::Transport;
 use omnirelay_nouns::feed::Watches;
 use omnirelay_nouns::listing::{self, PageToken, Room};
-use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_nouns::{envelope, head_cursor, not_modified, tagged, timestamp};
 use omnirelay_peer_records::{PEER, check_node_id, is_alive, not_found, peer_id, session_id};
 use omnirelay_registry::Registry;
@@ -44,8 +44,7 @@ use filter::PeerFilter;
 #[cfg(any(test, feature = "testing"))]
 pub use mount::mount_alone;
 pub use mount::{KINDS, SaidAtStart, ShownOfPeers, mount, presence};
-pub use omnirelay_peer_records::roster::{Roster, statuses};
-pub use omnirelay_peer_records::unproven::{Reasons, UnprovenNodes, unproven_and_listed, unproven_and_live};
+use omnirelay_peer_records::{Reasons, UnprovenNodes};
 use watching::WatchedPeers;
 
 /// What to do when a peer is judged, for whoever reads the log.
@@ -65,7 +64,8 @@ pub struct HeldByPeers {
     pub shards: fn(&View, &str) -> Vec<pb::DrainShards>,
 }
 
-/// They hold nothing.
+/// They hold nothing, as where there is no other capability.
+#[cfg(any(test, feature = "testing"))]
 impl Default for HeldByPeers {
     fn default() -> Self {
         Self {
@@ -93,8 +93,8 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// At most `watches_max` watches are served at once.
-    pub fn new(registry: Arc<Registry>, watches_max: usize) -> Self {
+    /// At most `watches_max` watches are served at once. What peers hold is `held`.
+    pub fn new(registry: Arc<Registry>, watches_max: usize, held: HeldByPeers) -> Self {
         let watches = Watches::new(registry.clone(), watches_max);
         Self {
             watches,
@@ -102,7 +102,7 @@ impl Peers {
             transport: None,
             gossip: None,
             federated: Box::new(Vec::new),
-            held: HeldByPeers::default(),
+            held,
             unproven: Arc::default(),
         }
     }
@@ -125,17 +125,11 @@ impl Peers {
         Self { federated: Box::new(federated), ..self }
     }
 
-    /// They hold this.
-    #[must_use]
-    pub fn holding(self, held: HeldByPeers) -> Self {
-        Self { held, ..self }
-    }
-
     /// A peer with what moves without its record.
     fn with_what_moves(
         &self,
         peer: pb::Peer,
-        heard: &Heard,
+        heard: &GossipHealth,
         (owned, unproven): (&BTreeMap<String, u32>, &Reasons),
         node_id: &str,
     ) -> pb::Peer {
@@ -271,7 +265,7 @@ impl Peers {
 pub fn topic(registry: Arc<Registry>) -> Topic {
     let unproven = Arc::<UnprovenNodes>::default();
     let noun = move || WatchedPeers { registry: registry.clone(), gossip: None, unproven: unproven.clone() };
-    Topic::of("peers", CHANGES, [PEER], noun, |event| Told {
+    Topic::of("peers", CHANGES, [PEER], noun, |event| TopicEvent {
         what: event.r#type().as_str_name(),
         data: pb::EventData { peer: event.peer, ..pb::EventData::default() },
     })
@@ -300,7 +294,11 @@ fn shown(it: &ViewRecord) -> Option<pb::Peer> {
 }
 
 /// A peer with how this node hears of it and calls it, and how far it is.
-fn linked(peer: pb::Peer, (transport, heard): (Option<&Transport>, &Heard), node_id: &str) -> pb::Peer {
+fn linked(
+    peer: pb::Peer,
+    (transport, heard): (Option<&Transport>, &GossipHealth),
+    node_id: &str,
+) -> pb::Peer {
     let peer =
         pb::Peer { health: Some(heard.shown(node_id)), rtt_ms: heard.rtt(node_id).map(ping::millis), ..peer };
     if heard.is_gone(node_id) {

@@ -61,6 +61,7 @@ pub struct ShownOfPeers {
     pub held: HeldByPeers,
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl Default for ShownOfPeers {
     fn default() -> Self {
         Self { federated: Box::new(Vec::new), gossip: None, held: HeldByPeers::default() }
@@ -88,8 +89,9 @@ pub fn mount(node: &mut Mount, presence: Arc<Presence>, shown: ShownOfPeers) -> 
     let (metrics, counted) = (PeersMetrics::new(node.metrics.all())?, registry.clone());
     node.metrics.before_scrape(move || count(&metrics, counted.view()));
     node.topics.add(topic(registry.clone()));
-    let peers = Peers::new(registry, node.config.control.watches_max).calling(node.transport.clone());
-    let peers = peers.hearing(shown.gossip).beside(shown.federated).holding(shown.held);
+    let peers = Peers::new(registry, node.config.control.watches_max, shown.held);
+    let peers = peers.calling(node.transport.clone());
+    let peers = peers.hearing(shown.gossip).beside(shown.federated);
     let peers = PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip);
     node.serve(PortName::Control, peers);
     Ok(())

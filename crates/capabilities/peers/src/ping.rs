@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use omnirelay_gossip::heard::Heard;
-use omnirelay_node::transport::measure::Measured;
+use omnirelay_gossip::heard::GossipHealth;
+use omnirelay_node::transport::measure::CarrierMeasurement;
 use omnirelay_node::transport::{NotCalled, Transport};
 use omnirelay_nouns::SCHEMA_VERSION;
 use omnirelay_peer_records::check_known;
@@ -45,7 +45,7 @@ pub async fn ping(
         shown(Protocol::Http2, http2.map_err(not_called)?),
     ];
     let pb::Peer { rpc_transport, downgrade, .. } =
-        linked(pb::Peer::default(), (Some(transport), &Heard::default()), &node_id);
+        linked(pb::Peer::default(), (Some(transport), &GossipHealth::default()), &node_id);
     Ok(pb::PingPeerResponse {
         schema_version: SCHEMA_VERSION.to_owned(),
         local_node_id: registry.node_id().to_owned(),
@@ -65,8 +65,8 @@ fn not_called(why: NotCalled) -> Fault {
     }
 }
 
-fn shown(protocol: Protocol, measured: Measured) -> pb::PingedCarrier {
-    let Measured { connect, rtts, lost, error } = measured;
+fn shown(protocol: Protocol, measured: CarrierMeasurement) -> pb::PingedCarrier {
+    let CarrierMeasurement { connect, rtts, lost, error } = measured;
     let total: Duration = rtts.iter().sum();
     let average = (!rtts.is_empty()).then(|| total / u32::try_from(rtts.len()).unwrap_or(u32::MAX));
     pb::PingedCarrier {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures_util::stream::unfold;
 use omnirelay_gossip::Gossip;
-use omnirelay_gossip::heard::Heard;
-use omnirelay_nouns::feed::{Events, Feed, Frame, Noun, Shown};
+use omnirelay_gossip::heard::GossipHealth;
+use omnirelay_nouns::feed::{Events, Feed, Frame, Noun, ShownChange};
 use omnirelay_peer_records::unproven::UnprovenNodes;
 use omnirelay_peer_records::{PEER, peer_id};
 use omnirelay_registry::Registry;
@@ -101,7 +101,7 @@ impl Hearing {
             return None;
         }
         let view = self.registry.view();
-        let heard = Heard::of_one(Some(&self.gossip), view, node_id);
+        let heard = GossipHealth::of_one(Some(&self.gossip), view, node_id);
         let unproven = self.unproven.reason(view, node_id);
         let shown = pb::Peer { unproven, ..linked(peer(view, &record), (None, &heard), node_id) };
         Some(pb::PeerEvent {
@@ -131,11 +131,11 @@ pub(super) struct WatchedPeers {
 impl Noun for WatchedPeers {
     type Event = pb::PeerEvent;
 
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
         let shown = shown.record().map(|record| {
             let node_id = &record.record.id.key;
             let view = self.registry.view();
-            let heard = |gossip| Heard::of_one(Some(gossip), view, node_id).shown(node_id);
+            let heard = |gossip| GossipHealth::of_one(Some(gossip), view, node_id).shown(node_id);
             let (health, unproven) = (self.gossip.as_deref().map(heard), self.unproven.reason(view, node_id));
             pb::Peer { health, unproven, ..peer(view, record) }
         });

@@ -16,7 +16,7 @@ use omnirelay_wire::pb::omnirelay::registers::v1::register_service_server::Regis
 use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::advertisement_fetch::Exchange;
-use crate::advertisements::exchange::{AdvertisementExchange, Recent};
+use crate::advertisements::offer_service::{AdvertisementExchange, Recent};
 use crate::advertisements::pool::{LocalCounts, Pool, PoolSettings};
 use crate::advertisements::{ADVERTISEMENT, Advertisements, Fetches, remote_count};
 use crate::catalogue::{REGISTER, Registers, catalogue};

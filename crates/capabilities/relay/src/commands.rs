@@ -99,7 +99,7 @@ impl Order {
 }
 
 /// A command that an agent was sent, or has answered already.
-pub struct Given {
+pub struct SentCommand {
     order: Order,
     answers: Answers,
     /// `None`: it was not sent again.
@@ -112,15 +112,15 @@ impl Commands {
     /// # Errors
     /// `DRONE_NOT_FOUND`, `AGENT_OFFLINE`, `AGENT_TAKES_NO_COMMANDS`, `COMMAND_REUSED`, `TOO_MANY_COMMANDS`: nothing
     /// was sent.
-    pub fn send(&self, sessions: &Sessions, agent_id: &str, order: Order) -> Result<Given, Fault> {
+    pub fn send(&self, sessions: &Sessions, agent_id: &str, order: Order) -> Result<SentCommand, Fault> {
         let stream = addressee(sessions, agent_id);
         let answers = self.remember(agent_id, &order, &stream)?;
         if answers.borrow().is_some() {
-            return Ok(Given { order, answers, stream: None });
+            return Ok(SentCommand { order, answers, stream: None });
         }
         let stream = stream?;
         match stream.send(order.payload()) {
-            Ok(()) => Ok(Given { order, answers, stream: Some(stream) }),
+            Ok(()) => Ok(SentCommand { order, answers, stream: Some(stream) }),
             Err(Unsent::Full) => Err(too_many("too many commands wait to be sent to the agent")),
             Err(Unsent::Over) => Err(gone(&stream)),
         }
@@ -161,7 +161,7 @@ impl Commands {
     }
 }
 
-impl Given {
+impl SentCommand {
     /// Waits for the agent's answer; of a command that it has answered before, the answer it gave.
     ///
     /// # Errors

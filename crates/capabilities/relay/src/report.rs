@@ -27,7 +27,7 @@ use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use crate::RELAY_RUNBOOK;
-use held::{Heard, Held, News, Word};
+use held::{AgentVerdict, HeldAgents, News, Word};
 use trouble::{Trouble, is_away, shortened};
 
 pub use registry::{OtherRegistry, OwnRegistry, RelayRegistry};
@@ -76,7 +76,7 @@ struct Telling {
 }
 
 struct State {
-    held: Held,
+    held: HeldAgents,
     trouble: Trouble,
     is_registered: bool,
     /// When the registry is told of the relay next; `None` while it is being told.
@@ -108,7 +108,7 @@ impl Reports {
         agents_max: usize,
     ) -> Self {
         let (interval, now) = (config.heartbeat_interval.0, Instant::now());
-        let held = Held::new(interval, agents_max, now);
+        let held = HeldAgents::new(interval, agents_max, now);
         let state = State { held, trouble: Trouble::default(), is_registered: false, relay_at: Some(now) };
         let telling = Telling {
             registry,
@@ -290,7 +290,7 @@ impl Telling {
             state.trouble.agents_heard(word.news, now);
             return;
         };
-        if heard == Heard::Away {
+        if heard == AgentVerdict::Away {
             let pause_max = match word.news {
                 News::Lives => self.pause_max(),
                 // Nobody dies of it.
@@ -302,18 +302,18 @@ impl Telling {
         // It has answered.
         state.trouble.agents_heard(word.news, now);
         match heard {
-            Heard::Unknown if counts && word.news == News::IsHere && state.is_registered => {
+            AgentVerdict::Unknown if counts && word.news == News::IsHere && state.is_registered => {
                 // An agent that moves here is known from then on: it is the relay that is not.
                 let pause = self.is_forgotten(&mut state);
                 // A heartbeat that is on its way finds out as well.
                 state.relay_at = state.relay_at.map(|_| now + pause);
             }
-            Heard::Elsewhere => debug!(agent = %word.agent_id, "another relay holds the agent"),
-            Heard::Refused if self.faults_told.is_due(&status.code()) => {
+            AgentVerdict::Elsewhere => debug!(agent = %word.agent_id, "another relay holds the agent"),
+            AgentVerdict::Refused if self.faults_told.is_due(&status.code()) => {
                 let (code, error) = (status.code(), status.message());
                 warn!(agent = %word.agent_id, ?code, error, runbook = RELAY_RUNBOOK, "registry would not hear of an agent; trying again");
             }
-            Heard::Yes | Heard::Unknown | Heard::Refused | Heard::Away => {}
+            AgentVerdict::Yes | AgentVerdict::Unknown | AgentVerdict::Refused | AgentVerdict::Away => {}
         }
     }
 }
@@ -344,14 +344,14 @@ impl UnderWay {
     }
 }
 
-fn heard_of(news: News, answer: &Result<(), Status>) -> Heard {
+fn heard_of(news: News, answer: &Result<(), Status>) -> AgentVerdict {
     match answer {
-        Ok(()) => Heard::Yes,
+        Ok(()) => AgentVerdict::Yes,
         Err(status) => match (status.code(), news) {
-            (Code::NotFound, _) => Heard::Unknown,
-            (Code::FailedPrecondition, News::Lives) => Heard::Elsewhere,
-            _ if is_away(status) => Heard::Away,
-            _ => Heard::Refused,
+            (Code::NotFound, _) => AgentVerdict::Unknown,
+            (Code::FailedPrecondition, News::Lives) => AgentVerdict::Elsewhere,
+            _ if is_away(status) => AgentVerdict::Away,
+            _ => AgentVerdict::Refused,
         },
     }
 }

@@ -14,10 +14,10 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::known::Maps;
 use super::webhook::{Deliveries, Fact};
 use super::{SHARDS_RUNBOOK, levels};
 use crate::metrics::ShardMetrics;
+use crate::shard_map_view::Maps;
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -13,10 +13,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
 use omnirelay_wire::rpc::Rpc;
 use omnirelay_wire::rpc::shard_control_service::{PAUSE, RESUME};
 
-use super::known::{
+use super::pb;
+use crate::shard_map_view::{
     Leads, OF_MAP, namespace_id, namespace_not_found, not_ready, shard_id, shard_not_found, show, writes,
 };
-use super::pb;
 
 /// What both have in common.
 struct Order {

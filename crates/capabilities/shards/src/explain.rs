@@ -15,8 +15,8 @@ use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
 use tonic::Response;
 
 use super::history::of_shard;
-use super::known::{Leads, Map, Nodes, Values, maps_with, shard_not_found, show};
 use super::{Shards, pb};
+use crate::shard_map_view::{Leads, Map, Nodes, Values, maps_with, shard_not_found, show};
 
 /// How many changes of a shard are told.
 const CHANGES_TOLD: usize = 8;

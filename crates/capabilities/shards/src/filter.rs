@@ -7,8 +7,8 @@ use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::ShardValue;
 
-use super::known::parts;
 use super::pb;
+use crate::shard_map_view::parts;
 use pb::shard_record::Status;
 
 /// A shard passes when it passes each filter that is given.

@@ -17,8 +17,8 @@ use prost::Message as _;
 use tonic::Response;
 
 use super::filter::ShardFilter;
-use super::known::{Maps, SHARD_CHANGE, change_key, maps_with};
 use super::pb;
+use crate::shard_map_view::{Maps, SHARD_CHANGE, change_key, maps_with};
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;

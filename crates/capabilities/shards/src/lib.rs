@@ -6,8 +6,6 @@ pub mod controller;
 mod explain;
 mod filter;
 mod history;
-mod holding;
-mod known;
 pub mod loads;
 pub mod metrics;
 mod mount;
@@ -16,11 +14,13 @@ mod pending_rules;
 pub mod plans;
 pub mod put_back;
 pub mod release;
+mod shard_map_view;
 #[cfg(test)]
 mod shards_test;
 mod simulate;
 pub mod watching;
 pub mod webhook;
+mod worker_leases;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,13 +50,15 @@ use xxhash_rust::xxh64::Xxh64;
 
 use crate::metrics::NamespaceLevels;
 use filter::ShardFilter;
-use holding::Heard;
-pub use known::{LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, namespace_of_plan, namespace_of_shard};
-use known::{Leads, Maps, Nodes, find_shard, maps_with, parts, show};
 use loads::Loads;
 pub use mount::{KINDS, mount};
 use pb::shard_control_service_server::ShardControlService;
 use release::Releases;
+pub use shard_map_view::{
+    LOAD, NAMESPACE, PLAN, RELEASE, SHARD, SHARD_CHANGE, namespace_of_plan, namespace_of_shard,
+};
+use shard_map_view::{Leads, Maps, Nodes, find_shard, maps_with, parts, show};
+use worker_leases::WorkerReport;
 
 /// Where operators read what to do.
 pub const SHARDS_RUNBOOK: &str = "docs/runbooks/shards.md";
@@ -114,7 +116,7 @@ impl Shards {
         self.registry.ready_for("").await?;
         maps_with(&self.registry, &asked.namespace).await?;
         let holdings = &self.releases.holdings;
-        let Heard { serving, dropped } = holdings.hear(&caller.principal, &asked)?;
+        let WorkerReport { serving, dropped } = holdings.hear(&caller.principal, &asked)?;
         if dropped {
             // Somebody may be waiting for it, and the worker need not; what goes wrong with it is done with the next beat.
             let releases = self.releases.clone();
@@ -159,7 +161,7 @@ impl Shards {
             Some(map) => vec![map],
             None => maps.all().filter(|map| map.is_ready()).collect(),
         };
-        let names: BTreeSet<&str> = ready.iter().map(known::Map::name).collect();
+        let names: BTreeSet<&str> = ready.iter().map(shard_map_view::Map::name).collect();
         let is_ready = |record: &ViewRecord| {
             parts(&record.record.id).is_some_and(|(namespace, _)| names.contains(namespace))
         };
@@ -257,7 +259,7 @@ impl OwnedByEach {
 pub fn owned_by(view: &View, node_id: &str) -> Vec<pb::DrainShards> {
     use pb::namespace::State;
     let maps = Maps::of(view);
-    let of = |map: known::Map<'_>| {
+    let of = |map: shard_map_view::Map<'_>| {
         let values = map.values();
         let owned = values.0.iter().filter(|(_, value)| value.owner == node_id && !value.disabled);
         let (shards, moving) = owned.fold((0, 0), |(shards, moving), (_, value)| {
@@ -281,9 +283,9 @@ pub fn owned_by(view: &View, node_id: &str) -> Vec<pb::DrainShards> {
 pub fn levels(view: &View, gossip: Option<&Gossip>) -> Vec<NamespaceLevels> {
     let (maps, nodes) = (Maps::of(view), Nodes::of(view, gossip));
     let plans = view.list(&PLAN).records;
-    let of = |map: known::Map<'_>| {
+    let of = |map: shard_map_view::Map<'_>| {
         let counted = namespaces::counted(&map, &nodes);
-        let waiting = known::plans_of(&plans, map.name()).into_values().filter_map(|value| {
+        let waiting = shard_map_view::plans_of(&plans, map.name()).into_values().filter_map(|value| {
             let plan = value.plan.as_ref()?;
             waits_for_somebody(plan)
                 .then(|| view.now().since(plan.created_at.as_ref().map(millis).unwrap_or_default()))

@@ -22,9 +22,9 @@ use tokio::time::{Instant, sleep};
 use tonic::Response;
 use tracing::debug;
 
-use super::known::{LOAD, Maps, Nodes, maps_with};
 use super::workers::WorkerRights;
 use super::{Shards, pb};
+use crate::shard_map_view::{LOAD, Maps, Nodes, maps_with};
 
 /// How long a report counts.
 pub const REPORT_LASTS: Duration = Duration::from_secs(30);

@@ -33,9 +33,9 @@ use tonic::Response;
 use tracing::warn;
 
 use super::change::check_ticket;
-use super::known::{Map, Maps, NAMESPACE, Nodes, namespace_id, namespace_not_found, not_ready};
 use super::pending_rules::Asking;
 use super::{SHARDS_RUNBOOK, pb, pending_rules};
+use crate::shard_map_view::{Map, Maps, NAMESPACE, Nodes, namespace_id, namespace_not_found, not_ready};
 use pb::namespace::State;
 use pb::namespace_control_service_server::NamespaceControlService;
 

@@ -16,9 +16,9 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::holding::Holdings;
-use super::known::{RELEASE, SHARD};
 use crate::metrics::ShardMetrics;
+use crate::shard_map_view::{RELEASE, SHARD};
+use crate::worker_leases::WorkerLeases;
 
 /// The shortest time between two looks: each goes through all shards.
 const PACE: Duration = Duration::from_millis(10);
@@ -28,7 +28,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// Says what this node has stopped to serve.
 pub struct Releases {
     registry: Arc<Registry>,
-    pub holdings: Holdings,
+    pub holdings: WorkerLeases,
     /// One says it at a time: none undoes what another one has said.
     saying: Mutex<()>,
 }
@@ -36,7 +36,7 @@ pub struct Releases {
 impl Releases {
     /// `session_ttl` is how long the session of the node lives.
     pub fn new(registry: Arc<Registry>, session_ttl: Duration, metrics: Arc<ShardMetrics>) -> Self {
-        let holdings = Holdings::new(registry.clone(), session_ttl, metrics);
+        let holdings = WorkerLeases::new(registry.clone(), session_ttl, metrics);
         Self { registry, holdings, saying: Mutex::new(()) }
     }
 

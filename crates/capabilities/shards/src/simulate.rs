@@ -14,12 +14,12 @@ use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
 use tonic::Response;
 
-use super::known::{Map, Maps, Nodes, Values};
 use super::{Shards, pb};
+use crate::shard_map_view::{Map, Maps, Nodes, Values};
 
 /// What is asked to be otherwise.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct WhatIf {
     pub strategy: String,
     /// Empty: those of the mesh.
     pub nodes: Vec<pb::ShardSimulationNode>,
@@ -48,7 +48,7 @@ impl Shards {
         let map = maps.ready(&asked.namespace)?;
         let nodes = Nodes::of(self.registry.view(), self.gossip.as_deref());
         let values = map.values();
-        let wanted = Asked {
+        let wanted = WhatIf {
             strategy: asked.strategy_id.clone(),
             nodes: asked.nodes,
             add: asked.add,
@@ -100,7 +100,7 @@ pub fn simulate(
     map: &Map<'_>,
     values: &Values<'_>,
     nodes: &Nodes,
-    asked: &Asked,
+    asked: &WhatIf,
 ) -> Result<Simulated, Fault> {
     let spec = map.spec();
     let mut members = match asked.nodes.is_empty() {
@@ -133,7 +133,7 @@ pub fn simulate(
     Ok(Simulated { planned, strategy, warnings })
 }
 
-fn rules(spec: &Spec, strategy: Strategy, asked: &Asked) -> Rules {
+fn rules(spec: &Spec, strategy: Strategy, asked: &WhatIf) -> Rules {
     let rules = spec.rules();
     Rules {
         strategy,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use omnirelay_nouns::feed::{Events, Frame, Noun, Shown};
-use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_nouns::feed::{Events, Frame, Noun, ShownChange};
+use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
 use omnirelay_registry::view::ViewRecord;
@@ -12,8 +12,8 @@ use omnirelay_store::Revision;
 use omnirelay_wire::fault::Fault;
 
 use super::filter::ShardFilter;
-use super::known::{Leads, SHARD, show};
 use super::{Shards, history_of, pb};
+use crate::shard_map_view::{Leads, SHARD, show};
 use pb::shard_diff_notification::Type;
 
 impl Shards {
@@ -44,7 +44,7 @@ impl Shards {
 /// What is told of shards in the stream of events.
 pub fn topic(registry: Arc<Registry>) -> Topic {
     let noun = move || WatchedShards { registry: registry.clone() };
-    Topic::of("shards", CHANGES, [SHARD], noun, |event| Told {
+    Topic::of("shards", CHANGES, [SHARD], noun, |event| TopicEvent {
         what: event.r#type().as_str_name(),
         data: pb::EventData {
             shard: event.current,
@@ -73,7 +73,7 @@ impl Noun for WatchedShards {
         self.registry.confirmations().lacking().is_none() && self.registry.outlives(step.entry.at).await
     }
 
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
         let record = shown.record();
         let change = shown.step().and_then(|step| step.change());
         let position = shown.step().map_or(0, |step| step.entry.revision.0.cast_signed());

@@ -23,10 +23,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
-use super::known::{NAMESPACE, PLAN};
 use super::plans::watching::{WatchedPlans, WatchedStates};
 use super::{SHARDS_RUNBOOK, pb};
 use crate::metrics::ShardMetrics;
+use crate::shard_map_view::{NAMESPACE, PLAN};
 use pb::namespace::State;
 
 /// Where the webhook stands; the key is [`KEY`].

@@ -6,14 +6,14 @@ use std::time::Duration;
 use omnirelay_core::text::{is_unseen, shown};
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_decisions::shards::holders::{self, NotHolder};
-use omnirelay_decisions::shards::worker_ids::{NotTaken, Taken, WorkerIds};
+use omnirelay_decisions::shards::worker_ids::{NotTaken, WorkerIdBefore, WorkerIds};
 use omnirelay_registry::Registry;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::known::{Map, Maps};
+use crate::shard_map_view::{Map, Maps};
 
 /// Judges who holds and reports, by the registry and by what it has heard since this process began.
 pub struct WorkerRights {
@@ -32,7 +32,7 @@ impl WorkerRights {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`; those of [`Maps::ready`] and [`Self::check_holder`]; `WORKER_OF_ANOTHER`; `TOO_MANY_WORKERS`.
-    pub fn take(&self, principal: &Arc<str>, namespace: &str, worker: &str) -> Result<Taken, Fault> {
+    pub fn take(&self, principal: &Arc<str>, namespace: &str, worker: &str) -> Result<WorkerIdBefore, Fault> {
         check_worker(worker)?;
         self.check_holder(principal, &Maps::of(self.registry.view()).ready(namespace)?)?;
         let taken = self.ids.lock().take(namespace, worker, principal, self.now());

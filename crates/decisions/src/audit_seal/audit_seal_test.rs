@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use ring::signature::KeyPair as _;
 
-use super::check::{ChainCheck, Finding, Known, Wrong, check_key};
+use super::check::{ChainCheck, Finding, KnownChain, Wrong, check_key};
 use super::trail::{FINDINGS_MAX, Trail, added, keep, told};
 use super::*;
 
@@ -36,8 +36,8 @@ impl Record {
         }
     }
 
-    fn stored(&self) -> Stored<'_> {
-        Stored {
+    fn stored(&self) -> StoredRecord<'_> {
+        StoredRecord {
             key: &self.key,
             value: &self.value,
             version: self.version,
@@ -137,7 +137,7 @@ fn verify(store: &Store, nodes: &[&Node]) -> (Vec<Finding>, u64) {
             continue;
         }
         let newest = keys.last().and_then(|key| open(&store.seals[*key]).ok());
-        let known = Known {
+        let known = KnownChain {
             oldest_kept: newest.map_or(1, |opened| opened.seal.oldest_kept),
             remembered: node.and_then(|node| node.remembered()),
             since_ms: store.since_ms,

@@ -3,7 +3,7 @@
 use omnirelay_wire::pb::omnirelay::security::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::AuditSeal;
 
-use super::{ChainId, Digest256, Head, NotASeal, Opened, open};
+use super::{ChainId, Digest256, Head, NotASeal, VerifiedSeal, open};
 pub use pb::audit_finding::Wrong;
 
 /// What is wrong with a seal or a record.
@@ -11,7 +11,7 @@ pub type Finding = pb::AuditFinding;
 
 /// What is known of a chain beside its seals.
 #[derive(Clone, Debug, Default)]
-pub struct Known {
+pub struct KnownChain {
     /// The oldest sequence still kept, as the newest seal states it.
     pub oldest_kept: u64,
     /// The newest seal that was seen here before.
@@ -25,19 +25,19 @@ pub struct Known {
 #[derive(Debug)]
 pub struct ChainCheck {
     chain: ChainId,
-    known: Known,
+    known: KnownChain,
     /// The sequence of the seal before; 0 before the first.
     last: u64,
     /// Its hash, when it was sound.
     last_hash: Option<Digest256>,
-    newest: Option<Opened>,
+    newest: Option<VerifiedSeal>,
     /// Where the seal before ended: its epoch, and what it covers up to.
     at: (u64, u64),
     seals: u64,
 }
 
 impl ChainCheck {
-    pub fn new(chain: ChainId, known: Known) -> Self {
+    pub fn new(chain: ChainId, known: KnownChain) -> Self {
         Self { chain, known, last: 0, last_hash: None, newest: None, at: (0, 0), seals: 0 }
     }
 
@@ -51,7 +51,7 @@ impl ChainCheck {
     }
 
     /// The newest sound seal.
-    pub fn newest(&self) -> Option<&Opened> {
+    pub fn newest(&self) -> Option<&VerifiedSeal> {
         self.newest.as_ref()
     }
 
@@ -87,7 +87,7 @@ impl ChainCheck {
         let is_first = sequence == 1;
         (self.last, self.last_hash) = (sequence, None);
         let opened = open(value);
-        let is_asked_for = |opened: &Opened| opened.seal.sealed_at_ms >= self.known.since_ms;
+        let is_asked_for = |opened: &VerifiedSeal| opened.seal.sealed_at_ms >= self.known.since_ms;
         if opened.as_ref().map_or(true, is_asked_for) {
             found.extend(gap);
         }
@@ -134,7 +134,7 @@ impl ChainCheck {
 
     /// The head of the chain as it was found.
     pub fn head(&self) -> Option<Head> {
-        self.newest.as_ref().map(Opened::head)
+        self.newest.as_ref().map(VerifiedSeal::head)
     }
 
     /// A finding about a seal of this chain.
@@ -154,7 +154,7 @@ impl ChainCheck {
         Some(self.finding(Wrong::Missing, expected, what))
     }
 
-    fn misplaced(&self, opened: &Opened, sequence: u64) -> Option<Finding> {
+    fn misplaced(&self, opened: &VerifiedSeal, sequence: u64) -> Option<Finding> {
         let stands = opened.chain();
         if stands.fingerprint != self.chain.fingerprint {
             return Some(self.finding(Wrong::BadSignature, sequence, "it is signed by another key"));

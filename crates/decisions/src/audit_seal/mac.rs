@@ -6,7 +6,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use prost::Message;
 use ring::hmac;
 
-use super::Stored;
+use super::StoredRecord;
 
 /// How much of the HMAC is kept, in bytes.
 pub const MAC_BYTES: usize = 16;
@@ -42,7 +42,7 @@ impl MacKey {
     }
 
     /// Whether a record is as [`MacKey::mark`] made it, and nobody has written it again since.
-    pub fn made(&self, record: &Stored<'_>) -> bool {
+    pub fn made(&self, record: &StoredRecord<'_>) -> bool {
         let Some((before, mac)) = record.value.split_last_chunk::<MAC_BYTES>() else { return false };
         let Some(body) = before.strip_suffix(&FIELD) else { return false };
         record.version == 1 && are_equal(&self.mac(record.key, body), mac)

@@ -4,7 +4,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::Stored;
+use super::StoredRecord;
 use super::mac::{MAC_BYTES, MacKey};
 
 const KEY: &str = "01a2b3c4d5e6f-0000000000000001";
@@ -15,8 +15,8 @@ fn value() -> AuditValue {
     AuditValue { actor, action: "peers.cordon".to_owned(), node_id, changes, ..AuditValue::default() }
 }
 
-fn stored<'a>(key: &'a str, value: &'a [u8], version: u64) -> Stored<'a> {
-    Stored { key, value, version, revision: 7, created_at_ms: 1, updated_at_ms: 1, writer: "a" }
+fn stored<'a>(key: &'a str, value: &'a [u8], version: u64) -> StoredRecord<'a> {
+    StoredRecord { key, value, version, revision: 7, created_at_ms: 1, updated_at_ms: 1, writer: "a" }
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub struct Digest256(pub [u8; 32]);
 
 /// A record as it is stored: everything that a seal protects.
 #[derive(Clone, Copy, Debug)]
-pub struct Stored<'a> {
+pub struct StoredRecord<'a> {
     pub key: &'a str,
     pub value: &'a [u8],
     pub version: u64,
@@ -67,7 +67,7 @@ pub struct Head {
 
 /// A seal whose signature is that of the key it names.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Opened {
+pub struct VerifiedSeal {
     pub seal: AuditSeal,
     pub hash: Digest256,
 }
@@ -82,7 +82,7 @@ pub enum NotASeal {
 }
 
 /// What a record's leaf holds.
-pub fn leaf_hash(record: &Stored<'_>) -> Digest256 {
+pub fn leaf_hash(record: &StoredRecord<'_>) -> Digest256 {
     let mut hash = Sha256::new_with_prefix(LEAF_DOMAIN);
     for part in [record.key.as_bytes(), record.value, record.writer.as_bytes()] {
         hash.update((part.len() as u64).to_be_bytes());
@@ -95,7 +95,7 @@ pub fn leaf_hash(record: &Stored<'_>) -> Digest256 {
 }
 
 /// The leaf that seals a record.
-pub fn leaf(record: &Stored<'_>) -> AuditLeaf {
+pub fn leaf(record: &StoredRecord<'_>) -> AuditLeaf {
     let hash = leaf_hash(record).0.to_vec();
     AuditLeaf {
         key: record.key.to_owned(),
@@ -129,7 +129,7 @@ pub fn seal_hash(body: &[u8]) -> Digest256 {
 ///
 /// # Errors
 /// [`NotASeal`]. Whose key it is, is not looked at.
-pub fn open(value: &[u8]) -> Result<Opened, NotASeal> {
+pub fn open(value: &[u8]) -> Result<VerifiedSeal, NotASeal> {
     let stored = value;
     let value = AuditSealValue::decode(stored).map_err(|_| NotASeal::Unreadable)?;
     // There is one way to write a seal: bytes beside those that are signed are no part of it.
@@ -140,14 +140,14 @@ pub fn open(value: &[u8]) -> Result<Opened, NotASeal> {
     UnparsedPublicKey::new(&ED25519, &seal.public_key)
         .verify(&signed(&value.body), &value.signature)
         .map_err(|_| NotASeal::Signature)?;
-    Ok(Opened { hash: seal_hash(&value.body), seal })
+    Ok(VerifiedSeal { hash: seal_hash(&value.body), seal })
 }
 
 fn signed(body: &[u8]) -> Vec<u8> {
     [SEAL_DOMAIN, body].concat()
 }
 
-impl Opened {
+impl VerifiedSeal {
     /// The head of a chain that ends with this seal.
     pub fn head(&self) -> Head {
         Head { sequence: self.seal.sequence, hash: self.hash, through: self.seal.through }

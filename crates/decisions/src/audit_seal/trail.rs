@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuditLeaf, AuditSeal};
 
 use super::check::{ChainCheck, Finding, Wrong, seal_name};
-use super::{ChainId, Digest256, Stored, leaf_hash};
+use super::{ChainId, Digest256, StoredRecord, leaf_hash};
 
 /// The most findings that are told.
 pub const FINDINGS_MAX: usize = 100;
@@ -14,7 +14,7 @@ const FIRST_FINDINGS_MAX: usize = 4096;
 
 /// A sealed record that has not been looked at yet.
 #[derive(Clone, Debug)]
-pub struct Expected {
+pub struct ExpectedRecord {
     pub hash: Digest256,
     pub chain: ChainId,
     pub sequence: u64,
@@ -25,7 +25,7 @@ pub struct Expected {
 }
 
 /// Sealed records by their keys.
-pub type Leaves = BTreeMap<String, Expected>;
+pub type Leaves = BTreeMap<String, ExpectedRecord>;
 
 /// What was counted of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct Count {
 
 impl Count {
     /// Counts a record that is as it was sealed.
-    pub fn found(&mut self, expected: &Expected) {
+    pub fn found(&mut self, expected: &ExpectedRecord) {
         self.sealed += 1;
         self.of_before += u64::from(expected.of_before);
     }
@@ -61,7 +61,7 @@ pub fn expect(check: &ChainCheck, seal: &AuditSeal, leaves: &mut Leaves, found: 
             found.push(check.finding(Wrong::Changed, seal.sequence, what));
             continue;
         };
-        let expected = Expected {
+        let expected = ExpectedRecord {
             hash,
             chain: check.chain().clone(),
             sequence: seal.sequence,
@@ -101,7 +101,7 @@ fn digest(leaf: &AuditLeaf) -> Option<Digest256> {
     leaf.hash.as_slice().try_into().ok().map(Digest256)
 }
 
-fn seal_of(expected: &Expected) -> String {
+fn seal_of(expected: &ExpectedRecord) -> String {
     format!("{}/{}", expected.chain, expected.sequence)
 }
 
@@ -109,7 +109,11 @@ fn seal_of(expected: &Expected) -> String {
 ///
 /// # Errors
 /// The finding, when it is another or none.
-pub fn compare(key: &str, expected: &Expected, record: Option<&Stored<'_>>) -> Result<(), Box<Finding>> {
+pub fn compare(
+    key: &str,
+    expected: &ExpectedRecord,
+    record: Option<&StoredRecord<'_>>,
+) -> Result<(), Box<Finding>> {
     let (wrong, what) = match record {
         Some(record) if leaf_hash(record) == expected.hash => return Ok(()),
         Some(_) => (Wrong::Changed, "it is not what was sealed"),
@@ -148,7 +152,7 @@ pub fn unreadable(key: &str) -> Finding {
 }
 
 /// The finding of a record of which even the row in the store cannot be read.
-pub fn no_row(key: &str, expected: Option<&Expected>) -> Finding {
+pub fn no_row(key: &str, expected: Option<&ExpectedRecord>) -> Finding {
     Finding {
         wrong: Wrong::Unreadable.into(),
         node_id: expected.map(|expected| expected.chain.node_id.clone()).unwrap_or_default(),
@@ -216,7 +220,7 @@ impl Trail {
     }
 
     /// Takes a record. `node_id` is what it says of its node; `None` when it cannot be read.
-    pub fn record(&mut self, node_id: Option<&str>, record: &Stored<'_>) {
+    pub fn record(&mut self, node_id: Option<&str>, record: &StoredRecord<'_>) {
         if let Some(expected) = self.leaves.remove(record.key) {
             match compare(record.key, &expected, Some(record)) {
                 Ok(()) => self.counts.entry(expected.chain.node_id.clone()).or_default().found(&expected),

@@ -32,7 +32,7 @@ pub const UNCONFIRMED: &str = "unconfirmed";
 
 /// A lease as the store has it, and how the session that holds it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldLease {
     pub node: String,
     pub session: u64,
     pub term: u64,
@@ -66,7 +66,7 @@ pub enum Standing {
 pub struct Scene<'a> {
     pub scope: &'a str,
     pub value: &'a LeadershipValue,
-    pub held: Option<&'a Held>,
+    pub held: Option<&'a HeldLease>,
     /// The greatest token that was ever seen of it, by this node or by whoever has written that down.
     pub token_seen: u64,
     /// The node that decides.
@@ -138,7 +138,7 @@ pub fn decide(scene: &Scene<'_>) -> Move {
 }
 
 /// Whether the lease has a smaller token than one that was seen before: whoever checks tokens refuses it.
-fn is_overtaken(scene: &Scene<'_>, held: &Held) -> bool {
+fn is_overtaken(scene: &Scene<'_>, held: &HeldLease) -> bool {
     held.token < scene.token_seen
 }
 
@@ -242,9 +242,9 @@ fn how_it_ended(scene: &Scene<'_>) -> Option<(Ending, Millis)> {
 
 /// How the tenure has ended that a record shows as going on; `None`: it goes on, or there is none. `last_led` is
 /// when the scope was last known to be led, for an end that the store cannot tell the time of.
-pub fn ending(value: &LeadershipValue, held: Option<&Held>, last_led: Millis) -> Option<Ending> {
+pub fn ending(value: &LeadershipValue, held: Option<&HeldLease>, last_led: Millis) -> Option<Ending> {
     let current = value.current.as_ref()?;
-    let of_current = |held: &&Held| held.node == current.leader_id && held.session == current.session;
+    let of_current = |held: &&HeldLease| held.node == current.leader_id && held.session == current.session;
     let lost = |reason, at| Some(Ending { end: End::Lost, reason, at });
     let Some(held) = held.filter(of_current) else { return lost("epoch_changed", last_led) };
     // No tenure ends before it began, whatever was heard of its session before.

@@ -5,7 +5,7 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue};
 use omnirelay_wire::timestamp::{millis, timestamp};
 
-use super::{Ending, Held};
+use super::{Ending, HeldLease};
 use pb::tenure::End;
 
 /// How many tenures a record keeps.
@@ -34,7 +34,7 @@ pub enum Transition {
 
 impl Numbers {
     /// Those of a lease.
-    pub fn of(held: &Held) -> Self {
+    pub fn of(held: &HeldLease) -> Self {
         Self { term: held.term, token: held.token, acquired_at: held.acquired_at }
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-fn held(name: &str, version: u64, stored: Stored) -> Held {
+fn held(name: &str, version: u64, stored: StoredState) -> EntryBefore {
     let value = AdvertisementValue {
         name: name.to_owned(),
         is_public: true,
@@ -8,7 +8,7 @@ fn held(name: &str, version: u64, stored: Stored) -> Held {
         sync_state: SyncState::Active.into(),
         ..AdvertisementValue::default()
     };
-    Held { value, stored }
+    EntryBefore { value, stored }
 }
 
 fn item(id: &str, version: Option<u64>) -> AdvertisedRegister {
@@ -44,7 +44,7 @@ fn ids_are_checked() {
 
 #[test]
 fn versions_never_go_back() {
-    let was = held("a", 7, Stored::Same).value;
+    let was = held("a", 7, StoredState::Same).value;
     for (what, pushed, expected) in
         [("absent", None, 7), ("lower", Some(3), 7), ("zero", Some(0), 7), ("higher", Some(9), 9)]
     {
@@ -92,12 +92,12 @@ fn brake_takes_hold_above_ten_and_above_half() {
 #[test]
 fn plan_says_what_a_push_does() {
     let known = BTreeMap::from([
-        ("same".to_owned(), held("", 1, Stored::Same)),
-        ("older".to_owned(), held("", 1, Stored::Same)),
-        ("lost".to_owned(), held("", 1, Stored::Missing)),
-        ("other".to_owned(), held("", 1, Stored::Other)),
-        ("stray".to_owned(), held("", 1, Stored::Same)),
-        ("stays".to_owned(), held("", 1, Stored::Same)),
+        ("same".to_owned(), held("", 1, StoredState::Same)),
+        ("older".to_owned(), held("", 1, StoredState::Same)),
+        ("lost".to_owned(), held("", 1, StoredState::Missing)),
+        ("other".to_owned(), held("", 1, StoredState::Other)),
+        ("stray".to_owned(), held("", 1, StoredState::Same)),
+        ("stays".to_owned(), held("", 1, StoredState::Same)),
     ]);
     let items = [
         item("same", Some(0)),
@@ -106,21 +106,25 @@ fn plan_says_what_a_push_does() {
         item("other", None),
         item("new", None),
     ];
-    let rest = Rest::Withdraw(BTreeSet::from(["stray".to_owned(), "same".to_owned(), "nobody".to_owned()]));
+    let rest = UnpushedEntries::Withdraw(BTreeSet::from([
+        "stray".to_owned(),
+        "same".to_owned(),
+        "nobody".to_owned(),
+    ]));
     let planned = plan(&known, &items, &rest);
     assert_eq!(planned.add.keys().collect::<Vec<_>>(), ["lost", "new"]);
     assert_eq!(planned.update.keys().collect::<Vec<_>>(), ["older", "other"]);
     assert_eq!(planned.unchanged, 1);
     assert_eq!(planned.remove.iter().collect::<Vec<_>>(), ["stray"], "what is pushed does not go");
-    let all = plan(&known, &items, &Rest::WithdrawAll);
+    let all = plan(&known, &items, &UnpushedEntries::WithdrawAll);
     assert_eq!(all.remove.iter().collect::<Vec<_>>(), ["stays", "stray"]);
-    assert!(plan(&known, &items, &Rest::Stays).remove.is_empty());
+    assert!(plan(&known, &items, &UnpushedEntries::Stays).remove.is_empty());
 }
 
 #[test]
 fn of_two_with_one_id_the_last_counts() {
     let items = [item("a", Some(5)), item("b", None), item("a", Some(2))];
-    let planned = plan(&BTreeMap::<String, Held>::new(), &items, &Rest::Stays);
+    let planned = plan(&BTreeMap::<String, EntryBefore>::new(), &items, &UnpushedEntries::Stays);
     assert_eq!(planned.add["a"].latest_version, 2);
     assert_eq!((planned.add.len(), planned.unchanged), (2, 1));
 }

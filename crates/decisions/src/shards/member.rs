@@ -13,7 +13,7 @@ use crate::lease;
 
 /// What is known of a node beside its record.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
+pub struct MemberObservation<'a> {
     pub node: lease::Node<'a>,
     /// When its session ended, as far as was heard.
     pub silent_since: Option<Millis>,
@@ -65,7 +65,7 @@ impl Member {
     }
 
     /// A node by the rules of a namespace.
-    pub fn of(spec: &Spec, seen: &Seen<'_>, now: Millis) -> Self {
+    pub fn of(spec: &Spec, seen: &MemberObservation<'_>, now: Millis) -> Self {
         let (id, peer) = (seen.node.id, seen.node.peer);
         let says = peer.metadata.clone().unwrap_or_default();
         let since = peer.status_since.as_ref().map(millis).unwrap_or_default();
@@ -175,7 +175,7 @@ impl Member {
 /// The members of a namespace by their ids, those that own shards and are not known among them.
 pub fn members<'a>(
     spec: &Spec,
-    seen: &[Seen<'_>],
+    seen: &[MemberObservation<'_>],
     owners: impl Iterator<Item = &'a str>,
     now: Millis,
 ) -> BTreeMap<String, Member> {
@@ -235,7 +235,7 @@ mod tests {
             peer.set_status(status);
             let node = lease::Node { id: "a", peer: &peer, session_live };
             let silent_since = (!session_live).then_some(Millis(5_000));
-            let seen = Seen { node, silent_since, suspected: false, is_back, over_since: None };
+            let seen = MemberObservation { node, silent_since, suspected: false, is_back, over_since: None };
             let member = Member::of(&spec, &seen, Millis(now));
             (member.is_gone(), member.standing)
         };

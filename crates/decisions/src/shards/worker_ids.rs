@@ -36,7 +36,7 @@ pub enum NotTaken {
 
 /// What the id of a worker that was taken was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum WorkerIdBefore {
     /// Of nobody, or of this principal.
     Own,
     /// Of another principal, whose worker has left a moment ago.
@@ -122,7 +122,7 @@ impl WorkerIds {
         worker: &str,
         principal: &Arc<str>,
         now: Millis,
-    ) -> Result<Taken, NotTaken> {
+    ) -> Result<WorkerIdBefore, NotTaken> {
         let id = Arc::new(Id { namespace: namespace.to_owned(), worker: worker.to_owned() });
         self.settle(&id, now);
         let found = self.of.get(&id).map(|owner| (owner.principal == *principal, owner.standing));
@@ -144,7 +144,7 @@ impl WorkerIds {
             due: now.after(self.lives),
         };
         self.insert(id, owner);
-        Ok(if matches!(found, Some((false, _))) { Taken::Over } else { Taken::Own })
+        Ok(if matches!(found, Some((false, _))) { WorkerIdBefore::Over } else { WorkerIdBefore::Own })
     }
 
     /// Notes that a worker has left `now`: its id is of whoever takes it next.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use omnirelay_core::secret_file::without_mark;
-use omnirelay_identity::own::public_key_of;
+use omnirelay_identity::node_identity::public_key_of;
 use omnirelay_pki::certificate::AnyCertificate;
 use omnirelay_pki::key::Fingerprint;
 use omnirelay_wire::pem_file;

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use omnirelay_core::spiffe::{Holder, SpiffeId, TrustDomain};
 use omnirelay_pki::certificate::{Certificate, Names, Serial};
-use omnirelay_pki::jwt::claims::{Claims, Expected};
+use omnirelay_pki::jwt::claims::{Claims, ExpectedClaims};
 use omnirelay_pki::jwt::keys::VerifyingKey;
 use omnirelay_pki::jwt::{Jwt, JwtError};
 use omnirelay_pki::key::Fingerprint;
@@ -65,7 +65,7 @@ fn issuer(domain: &TrustDomain) -> String {
 
 /// What is known of a token that the mesh has issued: by what it can be revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issued {
+pub struct IssuedToken {
     pub number: Serial,
     pub id: SpiffeId,
     /// What it stands and falls with: the certificate that asked for it, with the life of the token.
@@ -74,7 +74,7 @@ pub struct Issued {
 
 impl Trusted {
     /// Whether a token was revoked by its number, or with its holder, or with the certificate that asked for it.
-    pub fn has_revoked(&self, token: &Issued) -> bool {
+    pub fn has_revoked(&self, token: &IssuedToken) -> bool {
         use omnirelay_pki::revocation::Revoked;
         let number = Revoked::Serial(token.number.clone());
         let by_its_own_id = || {
@@ -95,7 +95,7 @@ pub(super) fn read(jwt: &Jwt<'_>, key: &VerifyingKey, trusted: &Trusted, now: i6
         .ok_or_else(|| unproven("the authority of the mesh is not known"))?
         .trust_domain();
     let claims = jwt.verify(key).map_err(|error| refused(&error))?;
-    let expected = Expected { issuer: &issuer(domain), audience: domain.as_str(), now };
+    let expected = ExpectedClaims { issuer: &issuer(domain), audience: domain.as_str(), now };
     let until = claims.check(&expected).map_err(|error| refused(&error))?;
     let issued = issued(&claims, until).map_err(|claim| refused(&JwtError::Claim(claim)))?;
     if issued.id.trust_domain() != domain {
@@ -116,7 +116,7 @@ pub(super) fn read(jwt: &Jwt<'_>, key: &VerifyingKey, trusted: &Trusted, now: i6
     })
 }
 
-fn issued(claims: &Claims, until: i64) -> Result<Issued, &'static str> {
+fn issued(claims: &Claims, until: i64) -> Result<IssuedToken, &'static str> {
     let id: SpiffeId = claims.text("sub").and_then(|id| id.parse().ok()).ok_or("sub")?;
     if matches!(id.holder(), Holder::Node { .. }) {
         return Err("sub");
@@ -143,5 +143,5 @@ fn issued(claims: &Claims, until: i64) -> Result<Issued, &'static str> {
         not_after: until,
         key,
     };
-    Ok(Issued { number, id, certificate })
+    Ok(IssuedToken { number, id, certificate })
 }

@@ -22,7 +22,7 @@ use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 use parking_lot::Mutex;
 
-use self::mesh::Issued;
+use self::mesh::IssuedToken;
 use self::oidc::Oidc;
 use super::caller::Scopes;
 use super::trust::{Trust, Trusted, unix_now};
@@ -44,7 +44,7 @@ pub struct Bearer {
     /// The last second in which it holds, with what clocks may differ.
     pub until: i64,
     /// What the mesh has issued; `None`: another issuer did.
-    pub issued: Option<Issued>,
+    pub issued: Option<IssuedToken>,
     kid: String,
     key: VerifyingKey,
 }

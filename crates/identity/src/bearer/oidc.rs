@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use omnirelay_core::text::{count, shown};
 use omnirelay_host::log::LogLimiter;
 use omnirelay_host::wall_clock::{self, Stamp};
-use omnirelay_pki::jwt::claims::{Claims, Expected, LEEWAY};
+use omnirelay_pki::jwt::claims::{Claims, ExpectedClaims, LEEWAY};
 use omnirelay_pki::jwt::keys::{KeySet, VerifyingKey};
 use omnirelay_pki::jwt::{Algorithm, Jwt, JwtError};
 use omnirelay_wire::fault::Fault;
@@ -263,7 +263,7 @@ impl Oidc {
             return Err(unproven(self.no_key(jwt.kid(), &known.set)));
         }
         let (claims, key) = jwt.verify_by(keys).map_err(|error| refused(&error))?;
-        let expected = Expected { issuer, audience, now };
+        let expected = ExpectedClaims { issuer, audience, now };
         let until = claims.check(&expected).map_err(|error| self.unexpected(&claims, &error))?;
         self.check_lifetime(&claims, until)?;
         let named = claims.texts(principal_claim);

@@ -121,13 +121,15 @@ async fn a_call_begins_one_operation_however_often_it_is_repeated() {
     let call = |principal: &str, key: &str, request: u64| {
         operations.begin_once("registers.resync", principal, "", Repeat::new("a", principal, key, request))
     };
-    let Begun::New(running) = call("alice", "k", 1).unwrap() else { panic!("it is the first") };
-    let Begun::Before(again) = call("alice", "k", 1).unwrap() else { panic!("it is a repeated one") };
+    let BegunOperation::New(running) = call("alice", "k", 1).unwrap() else { panic!("it is the first") };
+    let BegunOperation::Before(again) = call("alice", "k", 1).unwrap() else {
+        panic!("it is a repeated one")
+    };
     assert_eq!(*again, running.shown());
     let refused = call("alice", "k", 2).err().unwrap();
     assert_eq!(refused.reason, "IDEMPOTENCY_KEY_REUSED");
     for (principal, key) in [("bob", "k"), ("alice", "l")] {
-        assert!(matches!(call(principal, key, 1).unwrap(), Begun::New(_)), "{principal} {key}");
+        assert!(matches!(call(principal, key, 1).unwrap(), BegunOperation::New(_)), "{principal} {key}");
     }
     assert_eq!(operations.list().len(), 3);
 }

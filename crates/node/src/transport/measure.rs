@@ -14,7 +14,7 @@ const BUDGET: Duration = Duration::from_secs(6);
 
 /// How a node was reached by one carrier.
 #[derive(Clone, Debug, Default)]
-pub struct Measured {
+pub struct CarrierMeasurement {
     /// How long it took to have a connection, greeting included; `None`: there was none.
     pub connect: Option<Duration>,
     /// How long each call took that was answered.
@@ -30,13 +30,24 @@ impl Transport {
     ///
     /// # Errors
     /// [`NotCalled`].
-    pub async fn measure(&self, node: &str, protocol: Protocol, count: usize) -> Result<Measured, NotCalled> {
+    pub async fn measure(
+        &self,
+        node: &str,
+        protocol: Protocol,
+        count: usize,
+    ) -> Result<CarrierMeasurement, NotCalled> {
         let (peer, started) = (self.peer(node)?, Instant::now());
         let connection = match peer.measured(protocol).await {
             Ok(connection) => connection,
-            Err(error) => return Ok(Measured { error: Some(chain(&error)), ..Measured::default() }),
+            Err(error) => {
+                return Ok(CarrierMeasurement {
+                    error: Some(chain(&error)),
+                    ..CarrierMeasurement::default()
+                });
+            }
         };
-        let mut measured = Measured { connect: Some(started.elapsed()), ..Measured::default() };
+        let mut measured =
+            CarrierMeasurement { connect: Some(started.elapsed()), ..CarrierMeasurement::default() };
         let channel = MeshChannel::over(connection).within(WITHIN);
         for _ in 0..count {
             // Whoever asks waits no longer; what there is, is told.

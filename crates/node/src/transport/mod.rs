@@ -19,7 +19,7 @@ use omnirelay_host::log::{KeyedLogLimiter, Turn};
 use omnirelay_identity::trust::Trust;
 use omnirelay_transport::carrier::{Protocol, Target};
 use omnirelay_transport::negotiate::Downgrade;
-use omnirelay_transport::peer::{Carriers, Observer, Peer, Used, Way};
+use omnirelay_transport::peer::{Carriers, Observer, Peer, UsedCarrier, Way};
 use omnirelay_transport::tcp::Tcp;
 use parking_lot::{Mutex, MutexGuard};
 use rustls::pki_types::ServerName;
@@ -256,7 +256,7 @@ impl Transport {
     }
 
     /// By what a node is called now; `None`: it was not called yet.
-    pub fn used(&self, node: &str) -> Option<Used> {
+    pub fn used(&self, node: &str) -> Option<UsedCarrier> {
         self.peers().get(node).map(|peer| peer.used())
     }
 }
@@ -276,7 +276,7 @@ impl FederatedPeer {
     }
 
     /// By what it is called now.
-    pub fn used(&self) -> Used {
+    pub fn used(&self) -> UsedCarrier {
         self.peer.used()
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use omnirelay_host::wall_clock;
 use omnirelay_identity::client::{Believes, OwnClient, Shows};
-use omnirelay_identity::own::OwnIdentity;
+use omnirelay_identity::node_identity::OwnIdentity;
 use omnirelay_identity::trust::{Trust, Trusted};
 use omnirelay_pki::certificate::Certificate;
 use omnirelay_pki::trust::Usage;
 use omnirelay_transport::BoxError;
-use omnirelay_transport::carrier::{ClientTls, End, Hands};
+use omnirelay_transport::carrier::{ClientTls, End, TlsStart};
 use rustls::pki_types::CertificateDer;
 
 /// How long before a certificate ends, in seconds, a connection that was made with it takes no more calls.
@@ -45,7 +45,7 @@ impl NodeTls {
 }
 
 impl ClientTls for NodeTls {
-    fn begin(&self) -> Result<Hands, BoxError> {
+    fn begin(&self) -> Result<TlsStart, BoxError> {
         // Before the handshake: whatever changes from then on counts.
         let (trust, judged_by) = (self.trust.clone(), self.trust.current());
         let own = judged_by.own.clone().ok_or("this node was not enrolled")?;
@@ -54,7 +54,7 @@ impl ClientTls for NodeTls {
         let ends = Box::new(move |chain: Vec<CertificateDer<'static>>| {
             Box::pin(ends(trust, judged_by, own, chain)) as BoxFuture<'static, End>
         });
-        Ok(Hands { config, ends })
+        Ok(TlsStart { config, ends })
     }
 }
 

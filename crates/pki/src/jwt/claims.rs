@@ -52,7 +52,7 @@ pub struct Claims(Object);
 
 /// What must be in a token for it to be one of ours.
 #[derive(Clone, Copy, Debug)]
-pub struct Expected<'a> {
+pub struct ExpectedClaims<'a> {
     pub issuer: &'a str,
     pub audience: &'a str,
     /// The second of the Unix time.
@@ -68,7 +68,7 @@ impl Claims {
     ///
     /// # Errors
     /// What of that is not so. A token without an end is refused.
-    pub fn check(&self, expected: &Expected<'_>) -> Result<i64, JwtError> {
+    pub fn check(&self, expected: &ExpectedClaims<'_>) -> Result<i64, JwtError> {
         let now = expected.now;
         if self.text("iss") != Some(expected.issuer) {
             return Err(JwtError::Issuer);

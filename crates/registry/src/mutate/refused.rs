@@ -21,7 +21,7 @@ const PASS_WAIT: Duration = Duration::from_secs(4);
 const ANSWER_TIME: Duration = Duration::from_millis(200);
 
 /// Why a mutation was not carried out just now, with what its caller is told if it is not decided again.
-pub(super) enum Refused {
+pub(super) enum MutationRefusal {
     Finally(Fault),
     /// By what the view shows, which may be behind the store.
     Decided(Fault),
@@ -33,7 +33,7 @@ pub(super) enum Refused {
     Lost(Vec<RecordId>, Fault),
 }
 
-impl Refused {
+impl MutationRefusal {
     fn lost(mutation: &Mutation<'_>, ids: Vec<RecordId>) -> Self {
         let why = ids.first().map(lost).unwrap_or_default();
         Self::Lost(ids, unavailable(mutation, &why))
@@ -58,14 +58,14 @@ impl Registry {
         mutation: &Mutation<'_>,
         epoch: Epoch,
         shown: Unexpected,
-    ) -> Refused {
+    ) -> MutationRefusal {
         let Unexpected { wanted, record } = shown;
         let id = &mutation.object;
         if record.is_none() && self.awaits(id) {
             return match mutation.expected {
                 // Versions begin anew with each epoch.
-                Some(IfMatch::Version(_)) => Refused::Finally(epoch_changed(mutation)),
-                Some(IfMatch::Exists) | None => Refused::lost(mutation, vec![id.clone()]),
+                Some(IfMatch::Version(_)) => MutationRefusal::Finally(epoch_changed(mutation)),
+                Some(IfMatch::Exists) | None => MutationRefusal::lost(mutation, vec![id.clone()]),
             };
         }
         let version = self.view().version_of(record.as_deref(), id);
@@ -73,21 +73,21 @@ impl Registry {
         match self.attempt(&Act { within: RECALL_TIMEOUT, ..mutation.act() }, asked).await {
             Ok(_) => {
                 let fault = conflict_fault(mutation, wanted, version);
-                Refused::Finally(match record {
+                MutationRefusal::Finally(match record {
                     Some(record) => fault.detail("lastWriterId", &record.record.writer),
                     None => fault,
                 })
             }
             Err(conflict @ CommitError::Conflict { actual, .. }) if is_met(mutation.expected, actual) => {
-                Refused::Behind(conflict)
+                MutationRefusal::Behind(conflict)
             }
             Err(CommitError::Conflict { actual, .. }) => {
-                Refused::Finally(conflict_fault(mutation, wanted, actual))
+                MutationRefusal::Finally(conflict_fault(mutation, wanted, actual))
             }
             // Nothing was to be made.
             Err(CommitError::Store(error @ StoreError::OutcomeUnknown(_))) => {
                 self.note_refusal(mutation, &error);
-                Refused::Finally(unavailable(mutation, "the store cannot be reached"))
+                MutationRefusal::Finally(unavailable(mutation, "the store cannot be reached"))
             }
             Err(error) => self.refuse_commit(mutation, epoch, &error),
         }
@@ -98,17 +98,17 @@ impl Registry {
         mutation: &Mutation<'_>,
         epoch: Epoch,
         error: &CommitError,
-    ) -> Refused {
+    ) -> MutationRefusal {
         let fault = commit_fault(mutation, error);
         match error {
             CommitError::Store(StoreError::EpochChanged { .. }) if may_decide_again(mutation) => {
-                Refused::OfEpoch(epoch, fault)
+                MutationRefusal::OfEpoch(epoch, fault)
             }
             CommitError::Store(error) => {
                 self.note_refusal(mutation, error);
-                Refused::Finally(fault)
+                MutationRefusal::Finally(fault)
             }
-            _ => Refused::Finally(fault),
+            _ => MutationRefusal::Finally(fault),
         }
     }
 
@@ -119,17 +119,17 @@ impl Registry {
     pub(super) async fn pass(
         &self,
         mutation: &Mutation<'_>,
-        refused: Refused,
+        refused: MutationRefusal,
         until: Instant,
     ) -> Result<(), Fault> {
         let (passed, fault) = match refused {
-            Refused::Finally(fault) | Refused::Decided(fault) => (false, fault),
-            Refused::Behind(conflict) => {
+            MutationRefusal::Finally(fault) | MutationRefusal::Decided(fault) => (false, fault),
+            MutationRefusal::Behind(conflict) => {
                 let fault = unavailable(mutation, "this daemon is behind the store");
                 (self.catch_up(&conflict, until).await, fault)
             }
-            Refused::OfEpoch(epoch, fault) => (self.left(epoch, until).await, fault),
-            Refused::Lost(ids, fault) => (self.come_back(&ids, until).await, fault),
+            MutationRefusal::OfEpoch(epoch, fault) => (self.left(epoch, until).await, fault),
+            MutationRefusal::Lost(ids, fault) => (self.come_back(&ids, until).await, fault),
         };
         if passed { Ok(()) } else { Err(fault) }
     }
@@ -163,12 +163,20 @@ fn is_met(expected: Option<IfMatch>, actual: Version) -> bool {
 }
 
 /// Why a decision was none: what it has not found may be about to be there again.
-pub(super) fn refuse_decided(mutation: &Mutation<'_>, reader: &Reader<'_>, refusal: Fault) -> Refused {
+pub(super) fn refuse_decided(
+    mutation: &Mutation<'_>,
+    reader: &Reader<'_>,
+    refusal: Fault,
+) -> MutationRefusal {
     let lost = if refusal.code == Code::NotFound { reader.awaited() } else { Vec::new() };
     if !lost.is_empty() {
-        return Refused::lost(mutation, lost);
+        return MutationRefusal::lost(mutation, lost);
     }
-    if is_of_state(refusal.code) { Refused::Decided(refusal) } else { Refused::Finally(refusal) }
+    if is_of_state(refusal.code) {
+        MutationRefusal::Decided(refusal)
+    } else {
+        MutationRefusal::Finally(refusal)
+    }
 }
 
 /// How long a mutation waits for what has refused it to pass.

@@ -5,7 +5,7 @@ use omnirelay_store::{CommitError, StoreError};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::reasons;
 
-use crate::refresh::TooManyWait;
+use crate::ttl_renewal::TooManyWait;
 
 /// Why a record could not be kept or brought to life.
 #[derive(Debug, thiserror::Error)]

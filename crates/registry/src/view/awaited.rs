@@ -15,20 +15,20 @@ use crate::epoch_loss::{EpochChange, Lost, Reach};
 const AWAITED_FOR_MIN: Duration = Duration::from_secs(10);
 
 /// The records that were there in the epoch before, and of which no change was seen in this one.
-pub(super) struct Awaited {
+pub(super) struct AwaitedRecords {
     /// As they were.
     ids: BTreeMap<RecordId, Arc<ViewRecord>>,
     since: Option<Instant>,
     lasts_for: Duration,
 }
 
-impl Default for Awaited {
+impl Default for AwaitedRecords {
     fn default() -> Self {
         Self { ids: BTreeMap::new(), since: None, lasts_for: AWAITED_FOR_MIN }
     }
 }
 
-impl Awaited {
+impl AwaitedRecords {
     /// Notes that somebody has written or deleted a record in this epoch.
     pub fn forget(&mut self, id: &RecordId) {
         if self.ids.is_empty() {
@@ -116,7 +116,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_lost_is_awaited_until_others_have_had_their_turn() {
         for (own_turn, lasts_for) in [(2, 10), (20, 40)] {
-            let mut awaited = Awaited::default();
+            let mut awaited = AwaitedRecords::default();
             awaited.set_own_turn(Duration::from_secs(own_turn));
             awaited.since = Some(Instant::now());
             sleep(Duration::from_secs(lasts_for) - Duration::from_millis(1)).await;

@@ -12,7 +12,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use omnirelay_transport::body::boxed;
-use omnirelay_transport::carrier::{ClientTls, End, Hands, Protocol, Target};
+use omnirelay_transport::carrier::{ClientTls, End, Protocol, Target, TlsStart};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Carriers, Observer, Peer};
 use omnirelay_transport::quic::{self, Quic};
@@ -148,7 +148,7 @@ pub struct Tls {
 }
 
 impl ClientTls for Tls {
-    fn begin(&self) -> Result<Hands, BoxError> {
+    fn begin(&self) -> Result<TlsStart, BoxError> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.trusted.clone())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -168,7 +168,7 @@ impl ClientTls for Tls {
             };
             Box::pin(ends) as BoxFuture<'static, End>
         });
-        Ok(Hands { config, ends })
+        Ok(TlsStart { config, ends })
     }
 }
 

@@ -214,12 +214,12 @@ impl Client {
     ///
     /// # Errors
     /// Why it cannot be had.
-    pub async fn open_grpc(&self, call: &Call, message: &Message) -> Result<GrpcStream, Lost> {
+    pub async fn open_grpc(&self, call: &Call, message: &Message) -> Result<GrpcStream, StreamLoss> {
         let address = self.address();
         let (mut grpc, path) = self.service(address, call);
         let request = self.message(address, message, None);
         let opened = grpc.server_streaming(request, path, SmallBuffers::<Raw, Raw>::default()).await;
-        let messages = opened.map_err(Lost::of)?.into_inner();
+        let messages = opened.map_err(StreamLoss::of)?.into_inner();
         Ok(GrpcStream { messages, json: message.json })
     }
 
@@ -305,13 +305,13 @@ fn missing(status: &Status) -> Option<&Missing> {
 
 /// Why a stream cannot be had or has ended.
 #[derive(Debug)]
-pub enum Lost {
+pub enum StreamLoss {
     Failed(Failure),
     /// An answer that is no stream: of somebody else, or a fault as HTTP states it.
     Answered(Box<Answer>),
 }
 
-impl Lost {
+impl StreamLoss {
     fn of(status: Status) -> Self {
         match answer_of(status) {
             Ok(answer) => Self::Answered(Box::new(answer)),
@@ -332,15 +332,15 @@ impl GrpcStream {
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn next(&mut self) -> Result<Value, Lost> {
-        let garbled = || Lost::Failed(Failure::garbled("an event was not what was declared"));
+    pub async fn next(&mut self) -> Result<Value, StreamLoss> {
+        let garbled = || StreamLoss::Failed(Failure::garbled("an event was not what was declared"));
         match self.messages.message().await {
             Ok(Some(raw)) => {
                 let json = (self.json.response)(&raw.0).map_err(|_| garbled())?;
                 serde_json::from_slice(&json).map_err(|_| garbled())
             }
-            Ok(None) => Err(Lost::Failed(Failure::closed())),
-            Err(status) => Err(Lost::of(status)),
+            Ok(None) => Err(StreamLoss::Failed(Failure::closed())),
+            Err(status) => Err(StreamLoss::of(status)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Watching: one stream of events over any number of connections, without loss and without end.
 
 pub mod cursor;
+mod feed;
 pub mod live;
 pub mod poll;
 pub mod present;
@@ -8,32 +9,29 @@ pub mod printer;
 pub mod stream;
 pub mod until;
 
-use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use omnirelay_wire::fault::Exit;
 use omnirelay_wire::reasons;
-use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use self::cursor::Cursor;
-use self::live::{Known, News};
-use self::present::{Asking, Present};
+pub use self::feed::{Feed, Keep};
+use self::live::Known;
+use self::present::Asking;
 use self::printer::Printer;
-use self::stream::{Ended, Event, Stream};
+use self::stream::{Event, Stream, StreamEnd};
 use super::args::{TableArgs, WatchArgs};
 use super::client::pause;
-use super::document::{field, text};
+use super::document::text;
 use super::error::CliError;
 use super::failure::Failure;
 use super::keys::Keys;
-use super::rpc::{Call, Rpc};
 use super::screen::printable;
 use super::session::Session;
 use super::signals::{Disturbance, Disturbed, Stops};
-use super::table::Column;
 
 /// The daemon says something at least every 15 s; three times that without a word is a dead peer.
 pub const SILENCE_MAX: Duration = Duration::from_secs(45);
@@ -48,75 +46,10 @@ const DRAW_PAUSE: Duration = Duration::from_millis(100);
 /// It is drawn at least this often, for ages and leases go on.
 const REDRAW: Duration = Duration::from_secs(1);
 
-/// What is watched.
-pub struct Feed<'a> {
-    /// What is called, which says what is known of an object.
-    pub rpc: &'static Rpc,
-    /// The call that opens the stream, without a cursor.
-    pub call: Call,
-    /// The object's field in an event: `peer`; empty: what is watched are the events themselves.
-    pub object: &'static str,
-    /// The kind in its name: `peer`.
-    pub kind: &'static str,
-    /// The id of an object, empty when it is none.
-    pub id: fn(&Value) -> String,
-    pub columns: &'a [Column],
-    /// The ids that were named in full; those that are not there when the watch begins are said.
-    pub named: &'a [String],
-    /// What a line says of an object that is new.
-    pub summary: fn(&Value) -> String,
-    /// What a line says of an event behind its time to the millisecond; nothing when that is nothing for
-    /// people; `None`: its type, the id, and what differs or is new.
-    pub line: Option<fn(&Value) -> String>,
-    /// What a live table tells below its rows; `None`: only the rows.
-    pub news: Option<News>,
-    /// What a live table shows that moves without an event.
-    pub present: Option<Present<'a>>,
-    /// What is kept of the objects.
-    pub keep: Keep,
-}
-
-impl Feed<'_> {
-    /// What is watched by `rpc` with this request: objects of a kind, which stand in the field of that name, and of which
-    /// nothing but their ids and columns is said.
-    ///
-    /// # Errors
-    /// When the request does not fit the method.
-    pub fn of(rpc: &'static Rpc, request: &impl Serialize, kind: &'static str) -> Result<Self, CliError> {
-        Ok(Self {
-            rpc,
-            call: Call::of(rpc, request)?,
-            object: kind,
-            kind,
-            id: |_| String::new(),
-            columns: &[],
-            named: &[],
-            summary: |_| String::new(),
-            line: None,
-            news: None,
-            present: None,
-            keep: Keep::Latest,
-        })
-    }
-
-    /// What an event tells of.
-    pub fn object_of<'e>(&self, event: &'e Value) -> &'e Value {
-        if self.object.is_empty() { event } else { field(event, self.object) }
-    }
-}
-
 /// What an event is: `added`, or `synced` where it is about the stream, in the stream of all events as well.
 pub fn word(event: &Value) -> &str {
     let named = text(event, "type");
     named.strip_prefix("omnirelay.events.").unwrap_or(named)
-}
-
-/// Which objects of a watch are kept in memory.
-pub enum Keep {
-    /// All, as they are now: there are as many as there are objects.
-    Latest,
-    /// None: each is told once. These ids were told already.
-    Nothing(BTreeSet<String>),
 }
 
 /// A running watch.
@@ -270,7 +203,7 @@ impl Watch<'_> {
                 Err(ended) => ended,
             };
             let cause = match ended {
-                Ended::Refused(error) => return Err(refused(session, error, &address)),
+                StreamEnd::Refused(error) => return Err(refused(session, error, &address)),
                 ended => self.link.failed(&address, ended),
             };
             session.client()?.turn_away();
@@ -308,7 +241,7 @@ impl Watch<'_> {
         session: &mut Session,
         mut stream: Stream,
         address: &str,
-    ) -> Result<Option<Ended>, CliError> {
+    ) -> Result<Option<StreamEnd>, CliError> {
         let opened = Instant::now();
         let mut heard = opened;
         loop {
@@ -350,7 +283,7 @@ impl Watch<'_> {
                 }
                 Err(_) if heard.elapsed() >= SILENCE_MAX => {
                     self.settle(session)?;
-                    return Ok(Some(Ended::Failed(Failure::silent(SILENCE_MAX.as_secs()))));
+                    return Ok(Some(StreamEnd::Failed(Failure::silent(SILENCE_MAX.as_secs()))));
                 }
                 Err(_) => {
                     if opened.elapsed() >= BACK_AFTER {
@@ -583,14 +516,14 @@ impl Watch<'_> {
 
 impl Link {
     /// Notes that a try at `address` has ended and why; gives the cause in words.
-    fn failed(&mut self, address: &str, ended: Ended) -> String {
+    fn failed(&mut self, address: &str, ended: StreamEnd) -> String {
         self.tries = self.tries.saturating_add(1);
         let failure = match ended {
-            Ended::Failed(failure) => {
+            StreamEnd::Failed(failure) => {
                 self.stated = None;
                 failure
             }
-            Ended::Later(error) | Ended::Refused(error) => {
+            StreamEnd::Later(error) | StreamEnd::Refused(error) => {
                 let failure = Failure::garbled(error.body().message.clone());
                 self.stated = Some(error);
                 failure

@@ -15,7 +15,7 @@ use omnirelay_wire::reasons;
 use serde_json::Value;
 use sync_wrapper::{SyncFuture, SyncStream};
 
-use crate::frame::client::grpc::{GrpcStream, Lost};
+use crate::frame::client::grpc::{GrpcStream, StreamLoss};
 use crate::frame::client::{Client, EventRequest};
 use crate::frame::error::{self, CliError};
 use crate::frame::failure::{Failure, FailureKind};
@@ -33,7 +33,7 @@ pub struct Event {
 
 /// Why a stream cannot be had or has ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ended {
+pub enum StreamEnd {
     /// Try again, here or at another address.
     Failed(Failure),
     /// The daemon states a fault that may pass: try again as well.
@@ -54,7 +54,7 @@ enum Events {
     Grpc(Box<GrpcStream>),
 }
 
-impl From<Failure> for Ended {
+impl From<Failure> for StreamEnd {
     /// Whoever is not believed now is not believed a second later.
     fn from(failure: Failure) -> Self {
         match failure.kind {
@@ -67,7 +67,7 @@ impl From<Failure> for Ended {
     }
 }
 
-impl Ended {
+impl StreamEnd {
     /// What a fault means. One that is nobody's doing, such as an internal error, may pass as well.
     fn of(error: CliError) -> Self {
         if error.body().retryable || error.exit() == Exit::Error {
@@ -85,21 +85,21 @@ impl Ended {
 ///
 /// # Errors
 /// Why it cannot be had.
-pub async fn open(client: &Client, call: &Call, cursor: &str) -> Result<Stream, Ended> {
+pub async fn open(client: &Client, call: &Call, cursor: &str) -> Result<Stream, StreamEnd> {
     let request = client.event_request();
     let (patience, line) = (request.timeout, request.line.clone());
     let opened = match &call.grpc {
         Some(_) => tokio::time::timeout(patience, connect_grpc(client, call, cursor)).await,
         None => tokio::time::timeout(patience, connect(client, request, call, cursor)).await,
     };
-    opened.unwrap_or_else(|_| Err(Ended::Failed(line.late())))
+    opened.unwrap_or_else(|_| Err(StreamEnd::Failed(line.late())))
 }
 
-async fn connect_grpc(client: &Client, call: &Call, cursor: &str) -> Result<Stream, Ended> {
+async fn connect_grpc(client: &Client, call: &Call, cursor: &str) -> Result<Stream, StreamEnd> {
     let address = client.address().to_string();
-    let call = call.since(cursor).map_err(Ended::Refused)?;
+    let call = call.since(cursor).map_err(StreamEnd::Refused)?;
     let Some(message): Option<&Message> = call.grpc.as_ref() else {
-        return Err(Ended::Failed(Failure::closed()));
+        return Err(StreamEnd::Failed(Failure::closed()));
     };
     match client.open_grpc(&call, message).await {
         Ok(events) => Ok(Stream { events: Events::Grpc(Box::new(events)), address }),
@@ -107,21 +107,26 @@ async fn connect_grpc(client: &Client, call: &Call, cursor: &str) -> Result<Stre
     }
 }
 
-fn lost_to(lost: Lost, address: &str) -> Ended {
+fn lost_to(lost: StreamLoss, address: &str) -> StreamEnd {
     match lost {
-        Lost::Failed(failure) => failure.into(),
-        Lost::Answered(answer) => {
+        StreamLoss::Failed(failure) => failure.into(),
+        StreamLoss::Answered(answer) => {
             let id = answer.header("x-request-id").map(str::to_owned);
             refusal_of(answer.status, &answer.body, address, id)
         }
     }
 }
 
-async fn connect(client: &Client, request: EventRequest, call: &Call, cursor: &str) -> Result<Stream, Ended> {
+async fn connect(
+    client: &Client,
+    request: EventRequest,
+    call: &Call,
+    cursor: &str,
+) -> Result<Stream, StreamEnd> {
     let address = client.address().to_string();
     let transport = Transport { request };
     let url = format!("{}{}", client.address().base(), call.path);
-    let parameter = |error: SseError| Ended::Failed(Failure::garbled(chain(&error)));
+    let parameter = |error: SseError| StreamEnd::Failed(Failure::garbled(chain(&error)));
     let mut builder = ClientBuilder::for_url(&url)
         .map_err(parameter)?
         .reconnect(ReconnectOptions::reconnect(false).retry_initial(false).build())
@@ -136,7 +141,7 @@ async fn connect(client: &Client, request: EventRequest, call: &Call, cursor: &s
             accept(&address, details.response())?;
             Ok(Stream { events: Events::Sse(events), address })
         }
-        Some(Ok(_)) | None => Err(Ended::Failed(Failure::closed())),
+        Some(Ok(_)) | None => Err(StreamEnd::Failed(Failure::closed())),
         Some(Err(error)) => Err(ended(error, &address).await),
     }
 }
@@ -152,7 +157,7 @@ impl Stream {
     ///
     /// # Errors
     /// Why the stream has ended.
-    pub async fn next(&mut self) -> Result<Option<Event>, Ended> {
+    pub async fn next(&mut self) -> Result<Option<Event>, StreamEnd> {
         let events = match &mut self.events {
             Events::Sse(events) => events,
             Events::Grpc(messages) => {
@@ -164,36 +169,36 @@ impl Stream {
             Some(Ok(SSE::Event(event))) if event.event_type == "error" => Err(fault(&event.data)),
             Some(Ok(SSE::Event(event))) => match serde_json::from_str(&event.data) {
                 Ok(document) => Ok(Some(Event { document })),
-                Err(_) => Err(Ended::Failed(Failure::garbled("an event was not JSON"))),
+                Err(_) => Err(StreamEnd::Failed(Failure::garbled("an event was not JSON"))),
             },
             Some(Ok(SSE::Comment(_) | SSE::Connected(_))) => Ok(None),
             Some(Err(error)) => Err(ended(error, &self.address).await),
-            None => Err(Ended::Failed(Failure::closed())),
+            None => Err(StreamEnd::Failed(Failure::closed())),
         }
     }
 }
 
-fn accept(address: &str, response: &Response) -> Result<(), Ended> {
+fn accept(address: &str, response: &Response) -> Result<(), StreamEnd> {
     let kind = response.get_header_value("content-type").ok().flatten().unwrap_or("no content type");
     if kind.starts_with("text/event-stream") {
         return Ok(());
     }
     let message = format!("{address} did not answer with a stream of events");
-    Err(Ended::Refused(
+    Err(StreamEnd::Refused(
         CliError::new(reasons::UNEXPECTED_ANSWER, message).cause(format!("it answered with {kind}")),
     ))
 }
 
 /// What a fault means that the daemon states inside a stream, as the last event of it.
-fn fault(data: &str) -> Ended {
+fn fault(data: &str) -> StreamEnd {
     match serde_json::from_str(data).ok().and_then(|problem| error::from_problem(&problem)) {
-        Some(error) => Ended::of(error),
-        None => Ended::Failed(Failure::garbled("the daemon ended the stream without saying why")),
+        Some(error) => StreamEnd::of(error),
+        None => StreamEnd::Failed(Failure::garbled("the daemon ended the stream without saying why")),
     }
 }
 
 /// What the end of a stream means.
-async fn ended(error: SseError, address: &str) -> Ended {
+async fn ended(error: SseError, address: &str) -> StreamEnd {
     let failure = |error: &TransportError| match error.inner().downcast_ref::<Failure>() {
         Some(failure) => failure.clone(),
         None => Failure::garbled(chain(&error)),
@@ -203,14 +208,14 @@ async fn ended(error: SseError, address: &str) -> Ended {
         SseError::UnexpectedResponse(response, body) => {
             refusal(response.status(), body.into_stream(), address).await
         }
-        SseError::Eof | SseError::UnexpectedEof => Ended::Failed(Failure::closed()),
-        SseError::TimedOut => Ended::Failed(Failure::timeout()),
-        other => Ended::Failed(Failure::garbled(other.to_string())),
+        SseError::Eof | SseError::UnexpectedEof => StreamEnd::Failed(Failure::closed()),
+        SseError::TimedOut => StreamEnd::Failed(Failure::timeout()),
+        other => StreamEnd::Failed(Failure::garbled(other.to_string())),
     }
 }
 
 /// What an answer other than a stream means: to be tried again only when it says so.
-async fn refusal(status: u16, mut body: ByteStream, address: &str) -> Ended {
+async fn refusal(status: u16, mut body: ByteStream, address: &str) -> StreamEnd {
     let mut text = Vec::new();
     while let Some(Ok(bytes)) = body.next().await {
         text.extend_from_slice(&bytes);
@@ -221,12 +226,12 @@ async fn refusal(status: u16, mut body: ByteStream, address: &str) -> Ended {
     refusal_of(status, &text, address, None)
 }
 
-fn refusal_of(status: u16, text: &[u8], address: &str, request_id: Option<String>) -> Ended {
+fn refusal_of(status: u16, text: &[u8], address: &str, request_id: Option<String>) -> StreamEnd {
     let stated = serde_json::from_slice(text).ok().and_then(|problem| error::from_problem(&problem));
     match stated {
-        Some(error) => Ended::of(error.request_id(request_id)),
-        None if status >= 500 => Ended::Failed(Failure::garbled(format!("HTTP {status}"))),
-        None => Ended::Refused(
+        Some(error) => StreamEnd::of(error.request_id(request_id)),
+        None if status >= 500 => StreamEnd::Failed(Failure::garbled(format!("HTTP {status}"))),
+        None => StreamEnd::Refused(
             CliError::new(reasons::UNEXPECTED_ANSWER, format!("{address} did not answer as omnirelayd does"))
                 .cause(format!("HTTP {status}")),
         ),

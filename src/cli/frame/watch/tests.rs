@@ -40,7 +40,7 @@ fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
     Watch {
         feed: Feed {
             rpc: &LIST,
-            call: Call::of(&LIST, &serde_json::json!({})).unwrap(),
+            call: super::super::rpc::Call::of(&LIST, &serde_json::json!({})).unwrap(),
             kind: "thing",
             named: &[],
             news: None,
@@ -72,7 +72,7 @@ fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
 type Timed = (u64, Result<SSE, SseError>);
 
 /// How a watch on `events` ends, and after what time.
-async fn listened(watch: &mut Watch<'_>, events: Vec<Timed>) -> (Option<Ended>, Duration) {
+async fn listened(watch: &mut Watch<'_>, events: Vec<Timed>) -> (Option<StreamEnd>, Duration) {
     let mut session = session();
     let started = Instant::now();
     let spaced = streams::iter(events).then(|(after, item)| async move {
@@ -85,8 +85,8 @@ async fn listened(watch: &mut Watch<'_>, events: Vec<Timed>) -> (Option<Ended>, 
     (ended, started.elapsed())
 }
 
-fn silent() -> Option<Ended> {
-    Some(Ended::Failed(Failure::silent(45)))
+fn silent() -> Option<StreamEnd> {
+    Some(StreamEnd::Failed(Failure::silent(45)))
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +119,7 @@ async fn connection_is_back_when_something_is_heard_or_it_stands_for_a_while() {
         }
     };
     let closed = || Err(SseError::Eof);
-    let ended = Some(Ended::Failed(Failure::closed()));
+    let ended = Some(StreamEnd::Failed(Failure::closed()));
     let beat = || Ok(SSE::Comment("alive".to_owned()));
     assert_eq!(lost(vec![(1, closed())]).await, (ended.clone(), true, 7), "closed at once");
     assert_eq!(lost(vec![(0, beat()), (1, closed())]).await, (ended.clone(), false, 0), "heard");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::lease::{Held, Move, Node as Candidate, Scene, Standing};
+use omnirelay_decisions::lease::{HeldLease, Move, Node as Candidate, Scene, Standing};
 use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 use omnirelay_wire::pb::omnirelay::store::v1::{LeadershipTenure, LeadershipValue, PeerValue};
 
@@ -75,7 +75,7 @@ fn value(seen: &World) -> LeadershipValue {
 }
 
 /// A lease that was given back is left out: the record says so, and the core makes no difference.
-fn held(seen: &World, now: u8) -> Option<Held> {
+fn held(seen: &World, now: u8) -> Option<HeldLease> {
     let (node, life) = seen.store.lease.holder?;
     let session = seen.store.sessions[node];
     let (deadline, renewed_at) = (ms(session.deadline), ms(session.deadline.saturating_sub(TTL)));
@@ -89,7 +89,7 @@ fn held(seen: &World, now: u8) -> Option<Held> {
         Standing::Expired { renewed_at, at: deadline }
     };
     let token = u64::from(seen.store.lease.token);
-    Some(Held {
+    Some(HeldLease {
         node: NAMES[node].to_owned(),
         session: u64::from(life),
         term: token,

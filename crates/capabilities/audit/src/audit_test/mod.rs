@@ -15,7 +15,7 @@ use omnirelay_decisions::audit_seal::{ChainId, open};
 use omnirelay_identity::caller::Caller;
 use omnirelay_node::Kinds;
 use omnirelay_node::lab::{Lab, LabNode, Prepared};
-use omnirelay_peers::Peers;
+use omnirelay_peers::{HeldByPeers, Peers};
 use omnirelay_peers::{SaidAtStart, mount_alone};
 use omnirelay_registry::Registry;
 use omnirelay_registry::audit_record::AUDIT;
@@ -33,8 +33,8 @@ use tonic::Request;
 use super::files::{AuditFiles, AuditKey};
 use super::heads::{Heads, follow_seals, look_around};
 use super::sealer::Sealer;
-use super::store::{newest_of, stored};
 use super::verify::{Report, verify};
+use crate::trail_records::{newest_of, stored};
 use crate::{AUDIT_SEAL, Audit};
 use mesh::peer_control_service_server::PeerControlService as _;
 use pb::audit_service_server::AuditService as _;
@@ -191,7 +191,7 @@ impl Place {
         tasks.spawn(follow_seals(registry.clone(), heads.clone(), files));
         sleep(BETWEEN).await;
         let audit = Audit::new(registry.clone(), heads.clone(), 100);
-        let peers = Peers::new(registry.clone(), 100);
+        let peers = Peers::new(registry.clone(), 100, HeldByPeers::default());
         Node { registry, heads, chain, audit, peers, _sealing: tasks, _node: node }
     }
 
@@ -264,7 +264,7 @@ impl Node {
     async fn sealed(&self) {
         sleep(SOON).await;
         let through = self.heads.through(self.registry.node_id());
-        let newest = super::store::newest_revision_of(self.registry.store(), self.registry.node_id());
+        let newest = crate::trail_records::newest_revision_of(self.registry.store(), self.registry.node_id());
         assert_eq!(through, newest.await.unwrap(), "everything is sealed");
     }
 

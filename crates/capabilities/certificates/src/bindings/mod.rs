@@ -10,7 +10,7 @@ use omnirelay_decisions::peer::difference;
 use omnirelay_identity::bound::{PRINCIPAL_BYTES_MAX, is_bound};
 use omnirelay_identity::caller::{Caller, Scope, Scopes};
 use omnirelay_identity::trust::Trust;
-use omnirelay_nouns::feed::{Events, Frame, Noun, Shown, Watches};
+use omnirelay_nouns::feed::{Events, Frame, Noun, ShownChange, Watches};
 use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_nouns::request::MutationRequest;
 use omnirelay_nouns::serve;
@@ -29,7 +29,7 @@ use omnirelay_wire::rpc::binding_service::{DELETE, SET};
 use prost::Message as _;
 use tonic::Response;
 
-use crate::administrators::{LastAdministrator, Taken, check_left};
+use crate::administrators::{LastAdministrator, TakenRights, check_left};
 use crate::signer::revoked_by;
 use pb::binding_event::Type;
 use pb::binding_service_server::BindingService;
@@ -185,7 +185,7 @@ impl Bindings {
     ) -> Result<Option<String>, Fault> {
         let Some(found) = found.filter(|found| administers(found)) else { return Ok(None) };
         let revoked = revoked_by(&self.trust, |id| reader.get(id));
-        let taken = Taken { principal: &found.record.id.key, before: &revoked, after: &revoked };
+        let taken = TakenRights { principal: &found.record.id.key, before: &revoked, after: &revoked };
         check_left(self.registry.view(), reader, taken, last)
     }
 }
@@ -196,7 +196,7 @@ struct WatchedBindings;
 impl Noun for WatchedBindings {
     type Event = pb::BindingEvent;
 
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
         Some(pb::BindingEvent {
             r#type: frame.kind(Type::from_str_name),
             binding: shown.record().map(|record| show(record)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_certificate_records::{CERTIFICATE, JOIN_POLICY, JOIN_TOKEN, ONLY, REVOCATION};
 use omnirelay_decisions::signed_record::{RECORD, RecordName, join, message};
-use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_identity::trust::unix_now;
 use omnirelay_pki::authority::{Authority, Validity};
 use omnirelay_pki::certificate::key_of;

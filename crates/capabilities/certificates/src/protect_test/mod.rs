@@ -9,7 +9,7 @@ use bytes::Bytes;
 use omnirelay_audit::written::{ReadUpTo, SignedRecordTally, WrittenRecords};
 use omnirelay_certificate_records::JOIN_TOKEN;
 use omnirelay_decisions::signed_record::{join, split};
-use omnirelay_identity::own::IdentityFiles;
+use omnirelay_identity::node_identity::IdentityFiles;
 use omnirelay_node::lab::reason;
 use omnirelay_pki::authority::Authority;
 use omnirelay_pki::certificate::key_of;

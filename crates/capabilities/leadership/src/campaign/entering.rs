@@ -20,7 +20,7 @@ use prost::Message;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::{AllKnown, Campaigner};
+use super::{Campaigner, ScopeStates};
 
 /// The most scopes of one commit.
 const BATCH_MAX: usize = 128;
@@ -28,7 +28,12 @@ const BATCH_MAX: usize = 128;
 impl Campaigner {
     /// Enters some of what is missing of its configuration, in each epoch until nothing is. True: something was entered. Nodes
     /// take turns, so that not all of them enter the same.
-    pub(crate) async fn enter_scopes(&self, all: &AllKnown, nodes: &[Node<'_>], session: &GroupRef) -> bool {
+    pub(crate) async fn enter_scopes(
+        &self,
+        all: &ScopeStates,
+        nodes: &[Node<'_>],
+        session: &GroupRef,
+    ) -> bool {
         // What is missing was read in this one.
         let epoch = all.reading.cursor.epoch;
         // What the registry has lost is put back first, by whoever knows it.

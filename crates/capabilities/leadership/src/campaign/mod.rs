@@ -4,8 +4,8 @@
 //! the store nothing; the one renewal of the node's session is a renewal of all that it leads.
 
 mod entering;
-mod pieces;
 mod rounds;
+mod scope_change;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use omnirelay_core::labels::Labels;
 use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_decisions::lease::{Node, Numbers, Scene, Standing};
-use omnirelay_leadership_records::scope_state::{AllKnown, Known};
+use omnirelay_leadership_records::scope_state::{ScopeState, ScopeStates};
 use omnirelay_leadership_records::{LEADERSHIP, ScopeFences};
 use omnirelay_peer_records as peers;
 use omnirelay_peer_records::roster::Roster;
@@ -148,7 +148,7 @@ impl Campaigner {
     pub async fn leave(&self) {
         let left = timeout(LEAVE_WAIT, async {
             while self.registry.view().silence().is_none() {
-                let all = AllKnown::of(self.registry.view());
+                let all = ScopeStates::of(self.registry.view());
                 let roster = Roster::of_candidates(self.registry.view(), self.registry.node_id());
                 if !self.give_all_up(&all, &roster).await {
                     return;
@@ -184,7 +184,7 @@ impl Campaigner {
     }
 
     /// Remembers when each scope was last heard to be led: a new epoch knows nothing of it.
-    fn note_led(&self, all: &AllKnown) {
+    fn note_led(&self, all: &ScopeStates) {
         let mut state = self.state.lock();
         for known in &all.scopes {
             if let Some((held, _, renewed_at)) = known.valid() {
@@ -202,8 +202,8 @@ impl Campaigner {
 
     fn scene<'a>(
         &'a self,
-        all: &AllKnown,
-        known: &'a Known,
+        all: &ScopeStates,
+        known: &'a ScopeState,
         nodes: &'a [Node<'a>],
         session: Option<&GroupRef>,
     ) -> Scene<'a> {
@@ -230,7 +230,7 @@ impl Campaigner {
     }
 
     /// Says what this node has begun and ceased to lead since the last look.
-    fn note_leading(&self, all: &AllKnown, session: Option<&GroupRef>) {
+    fn note_leading(&self, all: &ScopeStates, session: Option<&GroupRef>) {
         let me = self.registry.node_id();
         let mine = all.scopes.iter().filter_map(|known| {
             let (held, ..) = known.valid()?;
@@ -255,7 +255,7 @@ impl Campaigner {
             let gained = state.gained.insert(known.scope().to_owned(), *token);
             (*known, *token, gained != Some(*token))
         });
-        let began: Vec<(&Known, u64, bool)> = began.collect();
+        let began: Vec<(&ScopeState, u64, bool)> = began.collect();
         drop(state);
         for (known, token, is_elected) in began {
             self.note_begun(known, token);
@@ -266,11 +266,11 @@ impl Campaigner {
         for (scope, token) in before.iter().filter(|(scope, token)| now.get(*scope) != Some(token)) {
             info!(scope, token, "leadership ended");
         }
-        let since = |known: &Known| Some((known.scope().to_owned(), known.held.as_ref()?.acquired_at));
+        let since = |known: &ScopeState| Some((known.scope().to_owned(), known.held.as_ref()?.acquired_at));
         self.metrics.set_led(mine.iter().filter_map(|(known, _)| since(known)).collect());
     }
 
-    fn note_begun(&self, known: &Known, token: u64) {
+    fn note_begun(&self, known: &ScopeState, token: u64) {
         let shown = known.leadership();
         let (scope, term) = (known.scope(), shown.term);
         let (reason, correlation_id) = (&shown.reason, &shown.correlation_id);
@@ -278,7 +278,7 @@ impl Campaigner {
     }
 
     /// Measures the election that this node has won.
-    fn note_elected(&self, known: &Known) {
+    fn note_elected(&self, known: &ScopeState) {
         let shown = known.leadership();
         let tenure = known.value.current.as_ref();
         let (scope, term, correlation_id) = (known.scope(), shown.term, &shown.correlation_id);
@@ -309,7 +309,7 @@ impl Campaigner {
     }
 
     /// Says whose peer record is not alive although it leads.
-    fn note_doubts(&self, all: &AllKnown, nodes: &[Node<'_>]) {
+    fn note_doubts(&self, all: &ScopeStates, nodes: &[Node<'_>]) {
         let mut led: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for known in &all.scopes {
             if let Some(current) = &known.value.current {

@@ -7,7 +7,7 @@ use futures_util::stream;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::lease::{Ending, Move, Node, decide, successor};
-use omnirelay_leadership_records::scope_state::Known;
+use omnirelay_leadership_records::scope_state::ScopeState;
 use omnirelay_leadership_records::{LEADERSHIP, leadership_id};
 use omnirelay_registry::act::{Act, Authority, Plan};
 use omnirelay_store::{CommitError, Committed, GroupRef, LogEntry, Precondition, StoreError};
@@ -15,8 +15,8 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1::tenure::End;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::pieces::Piece;
-use super::{AllKnown, Campaigner, LeftAlone, RUNBOOK, Roster, Yielding};
+use super::{Campaigner, LeftAlone, RUNBOOK, Roster, ScopeStates, Yielding};
+use crate::campaign::scope_change::ScopeChange;
 
 /// The most scopes of one commit: each takes a record, a lease and an audit record.
 const BATCH_MAX: usize = 64;
@@ -36,7 +36,7 @@ impl Campaigner {
         let session = self.session_until();
         let again = session.as_ref().map_or(again, |(_, until)| again.min(*until));
         let session = session.map(|(session, _)| session);
-        let all = AllKnown::of(self.registry.view());
+        let all = ScopeStates::of(self.registry.view());
         let roster = Roster::of_candidates(self.registry.view(), self.registry.node_id());
         let nodes = roster.nodes();
         self.note_leading(&all, session.as_ref());
@@ -75,10 +75,10 @@ impl Campaigner {
     /// What is to be done now, and when there will be more.
     fn moves<'a>(
         &self,
-        all: &'a AllKnown,
+        all: &'a ScopeStates,
         nodes: &[Node<'_>],
         session: &GroupRef,
-    ) -> (Vec<(&'a Known, Move)>, Option<Millis>) {
+    ) -> (Vec<(&'a ScopeState, Move)>, Option<Millis>) {
         let mut due = Vec::new();
         let mut look: Option<Millis> = None;
         let mut note = |at: Millis| look = Some(look.map_or(at, |look| look.min(at)));
@@ -101,7 +101,7 @@ impl Campaigner {
     }
 
     /// Until when a scope is left alone; `None`: no longer, or its record has changed since.
-    fn left_alone_until(&self, known: &Known) -> Option<Millis> {
+    fn left_alone_until(&self, known: &ScopeState) -> Option<Millis> {
         let mut state = self.state.lock();
         let alone = state.left_alone.get(known.scope())?;
         if alone.until > known.now && alone.version == known.record.record.version {
@@ -112,7 +112,7 @@ impl Campaigner {
     }
 
     /// Hands over everything that this node leads. False: it leads nothing.
-    pub(super) async fn give_all_up(&self, all: &AllKnown, roster: &Roster) -> bool {
+    pub(super) async fn give_all_up(&self, all: &ScopeStates, roster: &Roster) -> bool {
         let Some(session) = self.session() else { return false };
         let (me, nodes) = (self.registry.node_id(), roster.nodes());
         let mine = all.scopes.iter().filter(|known| known.leader() == Some(me));
@@ -129,7 +129,7 @@ impl Campaigner {
         some
     }
 
-    async fn carry_out(&self, due: Vec<(&Known, Move)>, roster: &Roster, session: &GroupRef) {
+    async fn carry_out(&self, due: Vec<(&ScopeState, Move)>, roster: &Roster, session: &GroupRef) {
         let pieces = due.into_iter().filter_map(|(known, act)| self.piece(known, &act, roster, session));
         let (fenced, mut free): (Vec<_>, Vec<_>) = pieces.partition(|piece| piece.fence.is_some());
         stream::iter(fenced).for_each_concurrent(FENCED_AT_ONCE, |piece| self.commit_fenced(piece)).await;
@@ -143,7 +143,7 @@ impl Campaigner {
         }
     }
 
-    async fn commit_fenced(&self, piece: Piece) {
+    async fn commit_fenced(&self, piece: ScopeChange) {
         if piece.yields {
             self.begin_to_yield(&piece);
         }
@@ -166,7 +166,7 @@ impl Campaigner {
         }
     }
 
-    fn begin_to_yield(&self, piece: &Piece) {
+    fn begin_to_yield(&self, piece: &ScopeChange) {
         let (mut state, version) = (self.state.lock(), piece.version);
         // What is in doubt stays so, whatever becomes of another attempt on the same version.
         let before = state.yielding.get(&piece.scope);
@@ -176,7 +176,7 @@ impl Campaigner {
     }
 
     /// Goes on leading what could not be given up, if it is certain that it still leads.
-    fn note_not_yielded(&self, piece: &Piece, error: &CommitError) {
+    fn note_not_yielded(&self, piece: &ScopeChange, error: &CommitError) {
         let mut state = self.state.lock();
         let Some(yielding) = state.yielding.get_mut(&piece.scope) else { return };
         match error {
@@ -205,7 +205,7 @@ impl Campaigner {
     /// Commits pieces together, without those that cannot be now. False: look again before anything else.
     async fn commit_batch(
         &self,
-        mut pieces: Vec<Piece>,
+        mut pieces: Vec<ScopeChange>,
         own: Option<&Precondition>,
         session: &GroupRef,
     ) -> bool {
@@ -248,8 +248,12 @@ impl Campaigner {
     }
 
     /// Those that an error is about, and the others: all, if it is about none of them.
-    fn split_refused(&self, pieces: Vec<Piece>, error: &CommitError) -> (Vec<Piece>, Vec<Piece>) {
-        let is_about = |piece: &Piece| match error {
+    fn split_refused(
+        &self,
+        pieces: Vec<ScopeChange>,
+        error: &CommitError,
+    ) -> (Vec<ScopeChange>, Vec<ScopeChange>) {
+        let is_about = |piece: &ScopeChange| match error {
             // Whose session it is holds all that it held before.
             CommitError::LeaseHeld { scope, holder, .. } => {
                 piece.scope == *scope || holder.is_some() && piece.held_by == *holder
@@ -268,10 +272,10 @@ impl Campaigner {
         (pieces, Vec::new())
     }
 
-    fn note_done(&self, piece: &Piece, entry: &LogEntry) {
+    fn note_done(&self, piece: &ScopeChange, entry: &LogEntry) {
         let lease = entry.leases.iter().find(|lease| lease.scope == piece.scope);
         let (term, token) = lease.map_or((0, 0), |lease| (lease.term, lease.token));
-        let Piece { scope, correlation_id, reason, .. } = piece;
+        let ScopeChange { scope, correlation_id, reason, .. } = piece;
         for (leader, end) in &piece.transitions {
             self.metrics.count_transition(scope, leader, end.map_or("elected", end_word));
             match end {
@@ -293,7 +297,7 @@ impl Campaigner {
         }
     }
 
-    fn leave_alone(&self, piece: &Piece, until: Millis) {
+    fn leave_alone(&self, piece: &ScopeChange, until: Millis) {
         let alone = LeftAlone { version: piece.version, until };
         self.state.lock().left_alone.insert(piece.scope.clone(), alone);
     }
@@ -314,7 +318,7 @@ pub(super) fn stepping_down(reason: &'static str, at: Millis) -> Ending {
 }
 
 /// What pieces change together, as long as the record of the node is this.
-fn plan_of(pieces: &[Piece], own: Option<&Precondition>) -> Plan {
+fn plan_of(pieces: &[ScopeChange], own: Option<&Precondition>) -> Plan {
     // All are of one reading.
     let epoch = pieces.first().map(|piece| piece.epoch).unwrap_or_default();
     Plan::read_in(epoch)

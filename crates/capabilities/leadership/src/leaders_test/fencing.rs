@@ -1,7 +1,7 @@
 //! How long a node leads for certain, and what becomes of who does not.
 
 use bytes::Bytes;
-use omnirelay_leadership_records::scope_state::AllKnown;
+use omnirelay_leadership_records::scope_state::ScopeStates;
 use omnirelay_nouns::merge::{MergeOutcome, RecordMerger};
 use omnirelay_peer_records::session_id;
 use omnirelay_wire::pb::omnirelay::store::v1::LeadershipValue;
@@ -230,7 +230,7 @@ async fn a_scope_that_was_elected_before_its_labels_are_back_gets_them_back() {
 }
 
 fn tier_of(view: &omnirelay_registry::view::View) -> Option<String> {
-    Known::find(view, SCOPE)?.value.labels.get("tier").cloned()
+    ScopeState::find(view, SCOPE)?.value.labels.get("tier").cloned()
 }
 
 fn value_with(tier: &str) -> LeadershipValue {
@@ -272,7 +272,7 @@ async fn a_scope_that_an_epoch_has_lost_comes_back_in_the_next_as_it_was() {
         a.leaders.set_scope(called(request, |_| {})).await.unwrap();
     }
     let view = a.registry.view();
-    let tier = || AllKnown::of(view).find(SCOPE).unwrap().value.labels["tier"].clone();
+    let tier = || ScopeStates::of(view).find(SCOPE).unwrap().value.labels["tier"].clone();
     for later in later {
         // It has the same version in both.
         followed(&a, &path, &later).await;
@@ -280,14 +280,14 @@ async fn a_scope_that_an_epoch_has_lost_comes_back_in_the_next_as_it_was() {
         let mine = view.get(&leadership_id(SCOPE)).unwrap().record.version;
         assert_eq!(mine, Version(2), "over what was found");
     }
-    let of_second = AllKnown::of(view);
+    let of_second = ScopeStates::of(view);
     followed(&a, &path, &Arc::new(MemoryStore::new(clock))).await;
     let (roster, session) = (Roster::of(view), a.registry.held_groups().life_of(&session_id("a")).unwrap());
     assert!(!a.campaigner.enter_scopes(&of_second, &roster.nodes(), &session).await);
     assert!(
-        !a.campaigner.enter_scopes(&AllKnown::of(view), &roster.nodes(), &session).await,
+        !a.campaigner.enter_scopes(&ScopeStates::of(view), &roster.nodes(), &session).await,
         "it is awaited"
     );
-    until("it is as it was", || AllKnown::of(view).find(SCOPE).is_some()).await;
+    until("it is as it was", || ScopeStates::of(view).find(SCOPE).is_some()).await;
     assert_eq!(tier(), "lost");
 }

@@ -19,7 +19,7 @@ use omnirelay_core::labels::Labels;
 use omnirelay_host::chance::random_secret;
 use omnirelay_leadership_records::LEADERSHIP;
 use omnirelay_leadership_records::ScopeFences as _;
-use omnirelay_leadership_records::scope_state::Known;
+use omnirelay_leadership_records::scope_state::ScopeState;
 use omnirelay_node::lab::reason;
 use omnirelay_nouns::feed::Events;
 use omnirelay_nouns::merge::RecordMergers;
@@ -97,8 +97,11 @@ async fn silent(store: Arc<dyn Store>, node_id: &str, scopes: &[&str]) -> Daemon
     tasks.spawn(async move { restorer.run().await });
     Daemon {
         leaders: Leaders::new(registry.clone(), 100),
-        peers: Peers::new(registry.clone(), 100)
-            .holding(HeldByPeers { scopes: blocked_by, ..HeldByPeers::default() }),
+        peers: Peers::new(
+            registry.clone(),
+            100,
+            HeldByPeers { scopes: blocked_by, ..HeldByPeers::default() },
+        ),
         registry,
         presence,
         campaigner,
@@ -159,7 +162,7 @@ impl Daemon {
     }
 
     fn shown(&self, scope: &str) -> Option<pb::Leadership> {
-        Known::find(self.registry.view(), scope).map(|known| known.leadership())
+        ScopeState::find(self.registry.view(), scope).map(|known| known.leadership())
     }
 
     /// Who leads, as this daemon sees it; empty: nobody.

@@ -23,7 +23,7 @@ async fn back_after(nodes_up: usize) -> Duration {
     until("it is there", || view.head().epoch == epoch && view.get(&leadership_id(SCOPE)).is_some()).await;
     let took = emptied.elapsed();
     agreed(&daemons, SCOPE).await;
-    let past = &Known::find(view, SCOPE).unwrap().value.past;
+    let past = &ScopeState::find(view, SCOPE).unwrap().value.past;
     let led: Vec<_> = past.iter().map(|past| (past.end_reason.as_str(), past.term)).collect();
     assert_eq!(led, [("epoch_changed", 1)], "who led before is known");
     took

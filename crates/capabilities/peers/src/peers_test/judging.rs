@@ -7,6 +7,7 @@ use omnirelay_wire::timestamp::millis;
 
 use super::outages::{self, MS, mesh};
 use super::*;
+use omnirelay_peer_records::Roster;
 
 /// How often a beat comes, and how much later than the one before it each daemon records a verdict.
 const TURN: Duration = Duration::from_millis(500);

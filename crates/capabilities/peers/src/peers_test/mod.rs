@@ -83,7 +83,7 @@ async fn daemon<S: Store>(store: &Arc<S>, node_id: &str, secret: &str) -> Daemon
     });
     let node = node.start();
     node.loaded().await;
-    let peers = Peers::new(node.registry.clone(), 100);
+    let peers = Peers::new(node.registry.clone(), 100, HeldByPeers::default());
     Daemon { peers, registry: node.registry.clone(), presence, node }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use omnirelay_decisions::exchange::{Digests, PARTS};
+use omnirelay_decisions::range_digest::{PARTS, RangeDigests};
 use omnirelay_node::transport::channel::MeshChannel;
 use omnirelay_node::transport::{FederatedPeer, Transport};
 use omnirelay_transport::carrier::Protocol;
@@ -71,7 +71,7 @@ impl Neighbour {
     ///
     /// # Errors
     /// As for [`Self::compare`]; that the answer leads nowhere.
-    pub async fn fetch(&self, held: &Digests, from: u32) -> Result<pb::FetchAdvertisedResponse, String> {
+    pub async fn fetch(&self, held: &RangeDigests, from: u32) -> Result<pb::FetchAdvertisedResponse, String> {
         let mut client = self.client(FETCH_WITHIN);
         let asked = pb::FetchAdvertisedRequest { parts: held.parts().to_vec(), from };
         let answer = client.fetch(asked).await.map_err(|status| unanswered(&status))?.into_inner();

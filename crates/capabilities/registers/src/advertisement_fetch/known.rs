@@ -6,7 +6,7 @@ use std::time::Duration;
 use omnirelay_core::backoff::Backoff;
 use omnirelay_core::names::check_node_name;
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_decisions::exchange::source_of;
+use omnirelay_decisions::range_digest::source_of;
 use omnirelay_host::chance::random_part;
 use omnirelay_node::transport::Transport;
 use omnirelay_settings::is_host_and_port;

@@ -14,10 +14,10 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::exchange::{Digests, PARTS, rank};
+use omnirelay_decisions::range_digest::{PARTS, RangeDigests, rank};
 use omnirelay_host::chance::random_part;
 use omnirelay_host::wall_clock;
-use omnirelay_identity::federation::{Federation, Named};
+use omnirelay_identity::federation::{Federation, NamedCluster};
 use omnirelay_node::transport::Transport;
 use omnirelay_peer_records as peers;
 use omnirelay_registry::Registry;
@@ -34,7 +34,7 @@ use crate::advertisements::pool::ENTRIES_MAX;
 use crate::fetch_metrics::ExchangeMetrics;
 use asking::Neighbour;
 use known::{Known, Neighbourhood};
-use taking::{Held, Taking};
+use taking::{HeldOffers, Taking};
 
 /// How many nodes of one cluster are asked at a time.
 const ASKED_AT_ONCE: usize = 8;
@@ -80,7 +80,7 @@ pub struct Exchange {
 struct Turn {
     source: String,
     known: Known,
-    held: Held,
+    held: HeldOffers,
 }
 
 /// How an exchange with one node ended.
@@ -107,7 +107,7 @@ impl Exchange {
     }
 
     /// The clusters that are fetched of, as the configuration says now.
-    pub fn fetched(named: &[Named]) -> Vec<String> {
+    pub fn fetched(named: &[NamedCluster]) -> Vec<String> {
         let mut clusters: Vec<String> =
             named.iter().filter(|named| named.is_fetched()).map(|named| named.cluster.clone()).collect();
         clusters.sort();
@@ -134,7 +134,7 @@ impl Exchange {
         }
     }
 
-    async fn follow(&self, named: &Named) {
+    async fn follow(&self, named: &NamedCluster) {
         loop {
             let (registry, view) = (&self.parts.registry, self.parts.registry.view());
             if view.head().caught_up && view.silence().is_none() && peers::own_session(registry).is_some() {
@@ -145,11 +145,11 @@ impl Exchange {
     }
 
     /// Asks each node of a cluster whose turn it is for this one.
-    async fn round(&self, named: &Named) {
+    async fn round(&self, named: &NamedCluster) {
         let cluster = &named.cluster;
         self.discover(named).await;
-        let mut held = Held::of_cluster(self.parts.registry.view(), cluster);
-        let count: usize = held.values().map(Held::len).sum();
+        let mut held = HeldOffers::of_cluster(self.parts.registry.view(), cluster);
+        let count: usize = held.values().map(HeldOffers::len).sum();
         let room = AtomicUsize::new(ENTRIES_MAX.saturating_sub(count));
         let fetchers = peers::fetchers(&self.parts.registry, cluster);
         let mut turns = Vec::new();
@@ -167,8 +167,8 @@ impl Exchange {
     }
 
     /// Finds out which nodes of a cluster there are, when nobody has said so for some time.
-    async fn discover(&self, named: &Named) {
-        let Named { cluster, seeds, .. } = named;
+    async fn discover(&self, named: &NamedCluster) {
+        let NamedCluster { cluster, seeds, .. } = named;
         if !self.of_cluster(cluster, |known| known.wants_list()) {
             return;
         }
@@ -198,7 +198,7 @@ impl Exchange {
 
     /// Whether it is for this node to ask: the first of those that fetch of its cluster, by rendezvous, does. The next does once
     /// what is held was not confirmed for some time, and goes on until somebody else confirms it.
-    fn is_turn(&self, source: &str, known: &Known, held: &Held, fetchers: &[String]) -> bool {
+    fn is_turn(&self, source: &str, known: &Known, held: &HeldOffers, fetchers: &[String]) -> bool {
         let own = self.parts.registry.node_id();
         let rank = rank(own, fetchers.iter().map(String::as_str), source);
         let Some(rank) = rank.filter(|rank| *rank < STAND_BY) else { return false };
@@ -209,7 +209,7 @@ impl Exchange {
     }
 
     /// For how long nobody has confirmed what is held.
-    fn age(&self, held: &Held) -> Duration {
+    fn age(&self, held: &HeldOffers) -> Duration {
         let now = self.parts.registry.view().now();
         held.confirmed_at.map_or(Duration::MAX, |at| Duration::from_millis(now.0.saturating_sub(at.0)))
     }
@@ -245,7 +245,7 @@ impl Exchange {
     async fn try_exchange(&self, cluster: &str, turn: &Turn, room: &AtomicUsize) -> Result<Ended, String> {
         let Turn { source, known, held } = turn;
         let offered = held.offered();
-        let digests = Digests::of(&offered);
+        let digests = RangeDigests::of(&offered);
         let wants_list = self.of_cluster(cluster, |known| known.wants_list());
         let answer = known.way.compare(digests.whole(), wants_list).await?;
         if wants_list {
@@ -279,7 +279,7 @@ impl Exchange {
     }
 
     /// Keeps what was found to be true from running out, and says until when.
-    async fn confirm(&self, held: &Held) -> Option<Millis> {
+    async fn confirm(&self, held: &HeldOffers) -> Option<Millis> {
         let registry = &self.parts.registry;
         // What was loaded at the start is confirmed at once.
         let is_of_before = held.confirmed_at.is_some_and(|at| at < registry.begun_at());
@@ -346,7 +346,7 @@ impl Fetches for Exchange {
         let view = self.parts.registry.view();
         let all = self.known.lock();
         let states = all.iter().map(|(cluster, known)| {
-            let held = Held::of_cluster(view, cluster);
+            let held = HeldOffers::of_cluster(view, cluster);
             let nodes = known.nodes().map(|(source, known)| pb::FederatedNodeState {
                 source: source.clone(),
                 control: known.control.clone(),
@@ -355,7 +355,7 @@ impl Fetches for Exchange {
                 error: known.error.clone(),
                 failures: known.failures,
                 protocol: known.way.protocol().map(Protocol::word).unwrap_or_default().to_owned(),
-                registers: u32::try_from(held.get(source).map_or(0, Held::len)).unwrap_or(u32::MAX),
+                registers: u32::try_from(held.get(source).map_or(0, HeldOffers::len)).unwrap_or(u32::MAX),
             });
             pb::FederatedClusterState {
                 cluster: cluster.clone(),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use omnirelay_core::text::chain;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::exchange::{Offered, cluster_of, part_of};
+use omnirelay_decisions::range_digest::{OfferedRegisters, cluster_of, part_of};
 use omnirelay_decisions::register::advertised;
 use omnirelay_peer_records::own_session;
 use omnirelay_registry::act::{Act, Authority, Plan};
@@ -25,7 +25,7 @@ const PRODUCER: &str = "exchange";
 
 /// What is held of one node.
 #[derive(Default)]
-pub struct Held {
+pub struct HeldOffers {
     records: Vec<Arc<ViewRecord>>,
     /// What its records are bound to: one group, or several where two nodes of this mesh have begun with it at once.
     pub groups: BTreeSet<GroupRef>,
@@ -35,7 +35,7 @@ pub struct Held {
     pub until: Option<Millis>,
 }
 
-impl Held {
+impl HeldOffers {
     /// Of all nodes of a cluster, by their names as sources.
     pub fn of_cluster(view: &View, cluster: &str) -> BTreeMap<String, Self> {
         let mut all = BTreeMap::<String, Self>::new();
@@ -66,7 +66,7 @@ impl Held {
     }
 
     /// What the records say.
-    pub fn offered(&self) -> Offered {
+    pub fn offered(&self) -> OfferedRegisters {
         let offered = self.records.iter().filter_map(|record| {
             let (_, register, _) = parts(&record.record.id)?;
             Some((register.to_owned(), AdvertisementValue::decode(record.record.value.clone()).ok()?))
@@ -79,9 +79,9 @@ impl Held {
 pub struct Taking<'a> {
     pub exchange: &'a Exchange,
     pub source: &'a str,
-    pub held: &'a Held,
+    pub held: &'a HeldOffers,
     /// What the records of [`Self::held`] say.
-    pub offered: &'a Offered,
+    pub offered: &'a OfferedRegisters,
     /// For how many more registers of the cluster there is place.
     pub room: &'a AtomicUsize,
     /// What is written is bound to this; `None`: nothing was written yet.
@@ -143,8 +143,8 @@ impl Taking<'_> {
 
     /// What an answer says of the parts that it is about. Whatever is not public there is nobody's business here, and what
     /// cannot be a register is left.
-    fn wanted(&mut self, told: &BTreeSet<usize>, items: &[pb::AdvertisedRegister]) -> Offered {
-        let mut wanted = Offered::new();
+    fn wanted(&mut self, told: &BTreeSet<usize>, items: &[pb::AdvertisedRegister]) -> OfferedRegisters {
+        let mut wanted = OfferedRegisters::new();
         for item in items.iter().filter(|item| told.contains(&part_of(&item.register_id))) {
             match check_items(std::slice::from_ref(item)) {
                 Ok(()) if item.is_public == Some(true) => {

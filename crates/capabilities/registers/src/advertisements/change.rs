@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use omnirelay_core::text::chain;
-use omnirelay_decisions::register::{Rest, check_described, check_named, check_register_id};
+use omnirelay_decisions::register::{UnpushedEntries, check_described, check_named, check_register_id};
 use omnirelay_identity::caller::Caller;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
@@ -20,7 +20,7 @@ pub async fn bulk_advertise(
     request: pb::BulkAdvertiseRequest,
 ) -> Result<pb::BulkAdvertiseResponse, Fault> {
     check_items(&request.advertisements)?;
-    let rest = if request.full_sync { Rest::WithdrawAll } else { Rest::Stays };
+    let rest = if request.full_sync { UnpushedEntries::WithdrawAll } else { UnpushedEntries::Stays };
     let pushed = push(pool, caller, &request.advertisements, rest).await?;
     Ok(pb::BulkAdvertiseResponse {
         processed: pushed.processed as u32,
@@ -47,7 +47,7 @@ pub async fn advertise(
         is_public: Some(public),
         ..AdvertisedRegister::default()
     };
-    let pushed = push(pool, caller, &[item], Rest::Stays).await?;
+    let pushed = push(pool, caller, &[item], UnpushedEntries::Stays).await?;
     one(pushed, register_id, public)
 }
 
@@ -57,7 +57,7 @@ pub async fn withdraw(
     request: pb::WithdrawRequest,
 ) -> Result<pb::AdvertiseResponse, Fault> {
     check_id(&request.register_id)?;
-    let rest = Rest::Withdraw(BTreeSet::from([request.register_id.clone()]));
+    let rest = UnpushedEntries::Withdraw(BTreeSet::from([request.register_id.clone()]));
     let pushed = push(pool, caller, &[], rest).await?;
     one(pushed, request.register_id, false)
 }
@@ -66,7 +66,7 @@ async fn push(
     pool: &Pool,
     caller: &Caller,
     items: &[AdvertisedRegister],
-    rest: Rest,
+    rest: UnpushedEntries,
 ) -> Result<Pushed, Fault> {
     pool.push(Push {
         producer: Producer::http(&caller.principal)?,

@@ -1,7 +1,7 @@
 //! Advertisements: which registers the nodes of a mesh offer.
 
 mod change;
-pub mod exchange;
+pub mod offer_service;
 pub mod pool;
 mod reading;
 pub mod watching;

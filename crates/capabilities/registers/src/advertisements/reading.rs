@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::exchange::cluster_of;
+use omnirelay_decisions::range_digest::cluster_of;
 use omnirelay_nouns::listing::is_among;
 use omnirelay_nouns::timestamp;
 use omnirelay_peer_records as peers;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use omnirelay_nouns::feed::{Frame, Noun, Shown};
+use omnirelay_nouns::feed::{Frame, Noun, ShownChange};
 use omnirelay_nouns::listing::is_among;
-use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::pb::omnirelay::mesh::control::v1::EventData;
@@ -33,7 +33,7 @@ pub fn filter(
 pub fn topic(pool: Arc<Pool>) -> Topic {
     let registry = pool.registry().clone();
     let noun = move || PublicAdvertisements { registry: registry.clone() };
-    let topic = Topic::of("advertisements", CHANGES, [ADVERTISEMENT], noun, |event| Told {
+    let topic = Topic::of("advertisements", CHANGES, [ADVERTISEMENT], noun, |event| TopicEvent {
         what: event.r#type().as_str_name(),
         data: EventData { advertisement: event.advertisement, ..EventData::default() },
     });
@@ -54,10 +54,10 @@ pub struct PublicAdvertisements {
 impl Noun for PublicAdvertisements {
     type Event = pb::AdvertisementEvent;
 
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
         // What was hidden is shown as it was: what it is now is nobody's business.
         let hidden = match shown {
-            Shown::Removed(step) => step.change().and_then(|change| change.before.as_ref()),
+            ShownChange::Removed(step) => step.change().and_then(|change| change.before.as_ref()),
             _ => None,
         };
         let record = hidden.or(shown.record());

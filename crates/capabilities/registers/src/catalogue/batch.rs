@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use omnirelay_decisions::catalogue::{Given, Lower};
+use omnirelay_decisions::catalogue::{Lower, RegisterChange};
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, timestamp};
 use omnirelay_registry::act::Reader;
@@ -38,7 +38,7 @@ impl Registers {
         caller: &Caller,
         request: pb::BatchUpdateRegistersRequest,
     ) -> Answered {
-        let given = Given {
+        let given = RegisterChange {
             name: request.name.as_deref(),
             description: request.description.as_deref(),
             advertise: request.advertise,

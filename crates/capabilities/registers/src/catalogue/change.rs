@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use omnirelay_decisions::catalogue::{Given, Lower, RegisterError, concerns_pool, differences};
+use omnirelay_decisions::catalogue::{Lower, RegisterChange, RegisterError, concerns_pool, differences};
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason, expected, tagged};
 use omnirelay_peer_records as peers;
@@ -32,7 +32,7 @@ impl Registers {
         request: pb::CreateRegisterRequest,
     ) -> Result<Response<pb::RegisterChange>, Fault> {
         let hash = request_hash(&request);
-        let given = Given {
+        let given = RegisterChange {
             name: Some(&request.name),
             description: Some(&request.description),
             advertise: Some(request.advertise),
@@ -75,7 +75,7 @@ impl Registers {
         request: pb::UpdateRegisterRequest,
     ) -> Result<Response<pb::RegisterChange>, Fault> {
         let hash = request_hash(&request);
-        let given = Given {
+        let given = RegisterChange {
             name: request.name.as_deref(),
             description: request.description.as_deref(),
             advertise: request.advertise,

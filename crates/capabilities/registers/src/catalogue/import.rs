@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use omnirelay_decisions::catalogue::{Given, Lower, RegisterError, check_imported, concerns_pool, counting};
+use omnirelay_decisions::catalogue::{
+    Lower, RegisterChange, RegisterError, check_imported, concerns_pool, counting,
+};
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::{SCHEMA_VERSION, at_cursor, check_reason};
 use omnirelay_registry::act::Reader;
@@ -126,7 +128,7 @@ impl Registers {
 impl Import<'_> {
     /// What the item at a place makes of a register.
     fn after(&self, at: usize, held: &RegisterValue) -> Result<RegisterValue, Fault> {
-        let given = Given::of_import(&self.registers[at]);
+        let given = RegisterChange::of_import(&self.registers[at]);
         given.applied_to(held, Lower::LeftOut).map_err(|error| refused(at, &error))
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_decisions::register::{Held, Plan, Rest, brakes, plan};
+use omnirelay_decisions::register::{EntryBefore, Plan, UnpushedEntries, brakes, plan};
 use omnirelay_identity::caller::{Caller, Scope};
-use omnirelay_node::operations::{Begun, Repeat, Running};
+use omnirelay_node::operations::{BegunOperation, Repeat, Running};
 use omnirelay_nouns::{SCHEMA_VERSION, check_reason};
 use omnirelay_registry::mutate::request_hash;
 use omnirelay_registry::record::Deed;
@@ -85,13 +85,13 @@ struct Gathered<'a> {
 
 impl Order {
     /// What becomes of what the pool holds beside the set.
-    fn rest(&self, set: &Gathered<'_>, held: &BTreeMap<String, Held>) -> Rest {
+    fn rest(&self, set: &Gathered<'_>, held: &BTreeMap<String, EntryBefore>) -> UnpushedEntries {
         match (self.full, set.unknown.is_empty()) {
-            (false, _) => Rest::Stays,
-            (true, true) => Rest::WithdrawAll,
-            (true, false) => {
-                Rest::Withdraw(held.keys().filter(|id| !set.unknown.contains(*id)).cloned().collect())
-            }
+            (false, _) => UnpushedEntries::Stays,
+            (true, true) => UnpushedEntries::WithdrawAll,
+            (true, false) => UnpushedEntries::Withdraw(
+                held.keys().filter(|id| !set.unknown.contains(*id)).cloned().collect(),
+            ),
         }
     }
 
@@ -188,12 +188,12 @@ impl Resync {
         };
         let (operations, principal) = (&self.parts.operations, &caller.principal);
         let begun = match repeat {
-            None => Begun::New(operations.begin(ACTION, principal, reason)?),
+            None => BegunOperation::New(operations.begin(ACTION, principal, reason)?),
             Some(repeat) => operations.begin_once(ACTION, principal, reason, repeat)?,
         };
         let running = match begun {
-            Begun::New(running) => running,
-            Begun::Before(operation) => return Ok(*operation),
+            BegunOperation::New(running) => running,
+            BegunOperation::Before(operation) => return Ok(*operation),
         };
         self.record(caller, planned, reason, false).await;
         let operation = running.shown();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::text::chain;
-use omnirelay_decisions::register::{Held, Rest, plan};
+use omnirelay_decisions::register::{EntryBefore, UnpushedEntries, plan};
 use omnirelay_decisions::strays::Dared;
 use omnirelay_registry::Registry;
 use omnirelay_store::StoreError;
@@ -22,7 +22,7 @@ pub const LOCAL: &str = "local";
 #[tonic::async_trait]
 pub trait LocalPool: Send + Sync {
     /// See [`Pool::held`].
-    fn held(&self, producer: &Producer) -> BTreeMap<String, Held>;
+    fn held(&self, producer: &Producer) -> BTreeMap<String, EntryBefore>;
 
     /// See [`Pool::compare_with_store`].
     async fn compare_with_store(&self) -> Result<bool, StoreError>;
@@ -33,7 +33,7 @@ pub trait LocalPool: Send + Sync {
 
 #[tonic::async_trait]
 impl LocalPool for Pool {
-    fn held(&self, producer: &Producer) -> BTreeMap<String, Held> {
+    fn held(&self, producer: &Producer) -> BTreeMap<String, EntryBefore> {
         Pool::held(self, producer)
     }
 
@@ -58,7 +58,11 @@ impl Local {
         Self { registry, pool, every }
     }
 
-    async fn push(&self, items: &[pb::AdvertisedRegister], rest: Rest) -> Result<Outcome, Trouble> {
+    async fn push(
+        &self,
+        items: &[pb::AdvertisedRegister],
+        rest: UnpushedEntries,
+    ) -> Result<Outcome, Trouble> {
         let push = Push {
             producer: Producer::catalogue(),
             items,
@@ -80,7 +84,7 @@ impl Local {
     ) -> Result<Dared, StoreError> {
         self.pool.compare_with_store().await?;
         let held = self.pool.held(&Producer::catalogue());
-        let strays = plan(&held, items, &Rest::WithdrawAll).remove;
+        let strays = plan(&held, items, &UnpushedEntries::WithdrawAll).remove;
         catalogue.dare(&self.registry, held.len(), &strays).await
     }
 }
@@ -99,12 +103,12 @@ impl Target for Local {
         let items = catalogue.items();
         match self.dare(catalogue, &items).await {
             Ok(dared) => {
-                let outcome = self.push(&items, Rest::Withdraw(dared.withdraw)).await?;
+                let outcome = self.push(&items, UnpushedEntries::Withdraw(dared.withdraw)).await?;
                 Ok(Outcome { pushed: items.len(), drifted: dared.drifted, ..outcome })
             }
             Err(error) => {
                 // What the catalogue says holds, whatever is in the store.
-                let outcome = self.push(&items, Rest::Withdraw(catalogue.hidden())).await?;
+                let outcome = self.push(&items, UnpushedEntries::Withdraw(catalogue.hidden())).await?;
                 let failing = if outcome.failed.is_empty() { Failing::Unread } else { Failing::Refused };
                 let message = format!("the store cannot be read: {}", chain(&error));
                 Err(Trouble { message, failing })
@@ -114,7 +118,7 @@ impl Target for Local {
 
     async fn some(&self, catalogue: &Catalogue, ids: &BTreeSet<String>) -> Result<Outcome, Trouble> {
         let (items, hidden) = catalogue.items_of(ids);
-        let outcome = self.push(&items, Rest::Withdraw(hidden)).await?;
+        let outcome = self.push(&items, UnpushedEntries::Withdraw(hidden)).await?;
         let pushed = catalogue.registers.values().filter(|register| register.advertise).count();
         Ok(Outcome { pushed, ..outcome })
     }

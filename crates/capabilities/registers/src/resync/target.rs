@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_decisions::register::advertisement_of;
-use omnirelay_decisions::strays::{Dared, Found, dare};
+use omnirelay_decisions::strays::{Dared, StrayCounts, dare};
 use omnirelay_registry::Registry;
 use omnirelay_registry::follow::in_time;
 use omnirelay_registry::view::Head;
@@ -152,7 +152,12 @@ impl Catalogue {
             let traces = catalogue::deleted(registry, registry.node_id(), &others);
             explained.extend(in_time(TRACES_TIMEOUT, traces).await?);
         }
-        Ok(dare(Found { entries, strays: &strays, explained: &explained, registers: self.registers.len() }))
+        Ok(dare(StrayCounts {
+            entries,
+            strays: &strays,
+            explained: &explained,
+            registers: self.registers.len(),
+        }))
     }
 }
 

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::agents::{self, Agents};
 use crate::relays::{Relays, Speaker};
 use pb::aero_registry_server::AeroRegistry as AeroRegistryCalls;
-use watching::{RelaysAndAgents, Watched};
+use watching::{RelaysAndAgents, WatchFilter};
 
 /// How long relays and agents live.
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +156,7 @@ impl AeroRegistryCalls for AeroRegistry {
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let asked = request.into_inner();
-        let watched = Watched::of(&asked)?;
+        let watched = WatchFilter::of(&asked)?;
         let kinds = watched.kinds.clone();
         let filter = move |record: &ViewRecord| watched.matches(record);
         let begun = self.parts.watches.begin(kinds, filter, &asked.since).await?;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use omnirelay_nouns::feed::{Frame, Noun, Shown};
-use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_nouns::feed::{Frame, Noun, ShownChange};
+use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::{ViewChange, ViewEntry, ViewRecord};
 use omnirelay_store::Kind;
@@ -19,7 +19,7 @@ use pb::watch_event::{Object, Type};
 use pb::watch_request::Object as Asked;
 
 /// What is watched.
-pub struct Watched {
+pub struct WatchFilter {
     /// In the order of their snapshots.
     pub kinds: Vec<Kind>,
     /// Empty: all.
@@ -27,7 +27,7 @@ pub struct Watched {
     agent_id: String,
 }
 
-impl Watched {
+impl WatchFilter {
     /// Reads a request.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ pub fn topics(registry: &Arc<Registry>) -> [Topic; 2] {
     ]
 }
 
-fn told(event: pb::WatchEvent) -> Told {
+fn told(event: pb::WatchEvent) -> TopicEvent {
     let what = event.r#type().as_str_name();
     let data = match event.object {
         Some(Object::Relay(relay)) => EventData { relay: Some(relay), ..EventData::default() },
@@ -88,7 +88,7 @@ fn told(event: pb::WatchEvent) -> Told {
         }
         None => EventData::default(),
     };
-    Told { what, data }
+    TopicEvent { what, data }
 }
 
 /// What was written again as it was, in another life, is no news.
@@ -131,8 +131,8 @@ impl RelaysAndAgents {
 impl Noun for RelaysAndAgents {
     type Event = pb::WatchEvent;
 
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
-        if matches!(shown, Shown::Record(record) if !self.is_shown(record)) {
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
+        if matches!(shown, ShownChange::Record(record) if !self.is_shown(record)) {
             return None;
         }
         Some(pb::WatchEvent {

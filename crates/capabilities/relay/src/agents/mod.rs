@@ -14,7 +14,9 @@ use omnirelay_core::time::{Millis, whole_ms};
 use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
+use omnirelay_registry::ttl_records::{
+    Beginning, Claim, LifeError, REGISTRATION_MAX, TtlOutcome, TtlStanding,
+};
 use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
 use omnirelay_store::{Kind, RecordId, StoreError};
 use omnirelay_wire::fault::Fault;
@@ -92,7 +94,7 @@ fn is_held(value: &AgentValue, live: &Incarnations) -> bool {
 /// The message of a placement.
 pub fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Option<pb::AgentPlacement> {
     let value = record.value::<AgentValue>()?;
-    let heard = Heard::of(tenancy, record, stale);
+    let heard = TtlStanding::of(tenancy, record, stale);
     let placed_at = value.placed_at.as_ref().map(millis).unwrap_or_default();
     // A move is news of it as a heartbeat is.
     let updated = heard.at.max(placed_at);
@@ -366,10 +368,10 @@ fn refusal(agent_id: String, fault: Fault) -> Refused {
 }
 
 /// What is said to whoever has kept a record alive.
-fn told(record: &ViewRecord, kept: Result<Kept, LifeError>, action: &str) -> Result<(), Fault> {
+fn told(record: &ViewRecord, kept: Result<TtlOutcome, LifeError>, action: &str) -> Result<(), Fault> {
     match kept {
-        Ok(Kept::Lives | Kept::Deferred) => Ok(()),
-        Ok(Kept::Gone) => Err(not_found(&record.record.id.key)),
+        Ok(TtlOutcome::Lives | TtlOutcome::Deferred) => Ok(()),
+        Ok(TtlOutcome::Gone) => Err(not_found(&record.record.id.key)),
         Err(error) => Err(error.fault(action)),
     }
 }
@@ -382,7 +384,7 @@ fn find(view: &View, id: &str) -> Result<Arc<ViewRecord>, Fault> {
 
 fn list_item(tenancy: &Tenancy<'_>, record: &ViewRecord, stale: bool) -> Option<pb::Agent> {
     let value = record.value::<AgentValue>()?;
-    let heard = Heard::of(tenancy, record, stale);
+    let heard = TtlStanding::of(tenancy, record, stale);
     Some(pb::Agent {
         agent_id: record.record.id.key.clone(),
         last_heartbeat_unix_ms: heard.at_unix_ms(),

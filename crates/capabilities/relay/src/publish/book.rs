@@ -75,7 +75,7 @@ impl Outcome {
 pub struct Full;
 
 /// The newest wish for each key.
-pub struct Book {
+pub struct WishedKeys {
     ttl: Duration,
     keys_max: usize,
     keys: HashMap<Arc<str>, Key>,
@@ -118,7 +118,7 @@ struct Key {
     leaves: Option<Instant>,
 }
 
-impl Book {
+impl WishedKeys {
     /// At most `keys_max` keys, each of which the Redis forgets `ttl` after the last word of it.
     pub fn new(ttl: Duration, keys_max: usize) -> Self {
         Self {
@@ -140,7 +140,7 @@ impl Book {
         self.wish(key, value, true, now)
     }
 
-    /// Wishes that a value lives on until [`Book::let_go`]; of no effect on a key that is not known.
+    /// Wishes that a value lives on until [`WishedKeys::let_go`]; of no effect on a key that is not known.
     pub fn keep(&mut self, key: &str, now: Instant) {
         let Some((name, key)) = self.keys.get_key_value(key).filter(|(_, key)| key.stands && !key.kept)
         else {

@@ -40,7 +40,7 @@ impl Stand {
 }
 
 /// Has everything done that is to be done now.
-fn drain(book: &mut Book, stand: &mut Stand, now: Instant) -> Vec<Step> {
+fn drain(book: &mut WishedKeys, stand: &mut Stand, now: Instant) -> Vec<Step> {
     let mut all = Vec::new();
     loop {
         let steps = book.take(now, 3);
@@ -92,7 +92,7 @@ proptest! {
     #[test]
     fn of_all_wishes_for_a_key_the_last_stands(events in events()) {
         let mut now = Instant::now();
-        let (mut book, mut stand) = (Book::new(TTL, 4), Stand::default());
+        let (mut book, mut stand) = (WishedKeys::new(TTL, 4), Stand::default());
         let mut wished: Option<String> = None;
         let mut under_way: Vec<Step> = Vec::new();
         for event in events {
@@ -150,7 +150,7 @@ fn wishes_for_one_key_come_to_the_last() {
         ("removed before it was sent", "+A-A!", None),
     ];
     for (what, wishes, expected) in cases {
-        let (mut book, mut stand, now) = (Book::new(TTL, 4), Stand::default(), Instant::now());
+        let (mut book, mut stand, now) = (WishedKeys::new(TTL, 4), Stand::default(), Instant::now());
         let mut wishes = wishes.chars();
         while let Some(wish) = wishes.next() {
             match wish {
@@ -167,7 +167,7 @@ fn wishes_for_one_key_come_to_the_last() {
 
 #[test]
 fn a_key_is_refreshed_within_half_its_time_only_while_it_is_kept() {
-    let (mut book, mut stand, mut now) = (Book::new(TTL, 4), Stand::default(), Instant::now());
+    let (mut book, mut stand, mut now) = (WishedKeys::new(TTL, 4), Stand::default(), Instant::now());
     book.put(KEY, "A", now).unwrap();
     assert_eq!(actions(&drain(&mut book, &mut stand, now)), ["put"]);
     assert!(book.take(now + TTL / 2, 3).is_empty(), "it is not kept");
@@ -187,7 +187,7 @@ fn a_key_is_refreshed_within_half_its_time_only_while_it_is_kept() {
 
 #[test]
 fn anothers_value_is_left_alone_until_it_is_gone() {
-    let (mut book, mut stand, mut now) = (Book::new(TTL, 4), Stand::default(), Instant::now());
+    let (mut book, mut stand, mut now) = (WishedKeys::new(TTL, 4), Stand::default(), Instant::now());
     book.put(KEY, "A", now).unwrap();
     book.keep(KEY, now);
     drain(&mut book, &mut stand, now);
@@ -210,7 +210,7 @@ fn anothers_value_is_left_alone_until_it_is_gone() {
 
 #[test]
 fn anothers_value_that_was_seen_before_the_stream_came_is_waited_for() {
-    let (mut book, mut stand, now) = (Book::new(TTL, 4), Stand::default(), Instant::now());
+    let (mut book, mut stand, now) = (WishedKeys::new(TTL, 4), Stand::default(), Instant::now());
     book.put(KEY, "A", now).unwrap();
     drain(&mut book, &mut stand, now);
     stand.0.insert(KEY.to_owned(), "another's".to_owned());
@@ -226,7 +226,7 @@ fn anothers_value_that_was_seen_before_the_stream_came_is_waited_for() {
 #[test]
 fn what_was_let_go_before_it_was_written_yields_to_what_is_newer() {
     for (stands, expected) in [(Some("another's"), "another's"), (None, "B"), (Some("A"), "B")] {
-        let (mut book, mut stand, now) = (Book::new(TTL, 4), Stand::default(), Instant::now());
+        let (mut book, mut stand, now) = (WishedKeys::new(TTL, 4), Stand::default(), Instant::now());
         book.put(KEY, "A", now).unwrap();
         drain(&mut book, &mut stand, now);
         stand.0.clear();
@@ -246,7 +246,7 @@ fn what_was_let_go_before_it_was_written_yields_to_what_is_newer() {
 
 #[test]
 fn a_value_of_our_own_that_came_late_is_put_right() {
-    let (mut book, mut stand, now) = (Book::new(TTL, 4), Stand::default(), Instant::now());
+    let (mut book, mut stand, now) = (WishedKeys::new(TTL, 4), Stand::default(), Instant::now());
     for value in ["A", "B"] {
         book.put(KEY, value, now).unwrap();
         book.keep(KEY, now);
@@ -259,7 +259,7 @@ fn a_value_of_our_own_that_came_late_is_put_right() {
 
 #[test]
 fn what_was_wished_in_an_outage_is_kept_small_and_not_done_too_late() {
-    let (mut book, mut stand, now) = (Book::new(TTL, 4), Stand::default(), Instant::now());
+    let (mut book, mut stand, now) = (WishedKeys::new(TTL, 4), Stand::default(), Instant::now());
     for round in 0..1000 {
         book.put(&format!("drone:{round}"), "A", now).unwrap();
     }
@@ -283,7 +283,7 @@ fn what_was_wished_in_an_outage_is_kept_small_and_not_done_too_late() {
 
 #[test]
 fn what_nobody_keeps_is_forgotten() {
-    let (mut book, mut stand, now) = (Book::new(TTL, 10), Stand::default(), Instant::now());
+    let (mut book, mut stand, now) = (WishedKeys::new(TTL, 10), Stand::default(), Instant::now());
     for key in ["a", "b", "c"] {
         book.put(key, "A", now).unwrap();
     }
@@ -298,7 +298,7 @@ fn what_nobody_keeps_is_forgotten() {
 
 #[test]
 fn what_was_refused_is_tried_again_later() {
-    let (mut book, now) = (Book::new(TTL, 4), Instant::now());
+    let (mut book, now) = (WishedKeys::new(TTL, 4), Instant::now());
     book.put(KEY, "A", now).unwrap();
     let steps = book.take(now, 3);
     book.done(&steps[0], Outcome::Refused, now);
@@ -309,7 +309,7 @@ fn what_was_refused_is_tried_again_later() {
 #[test]
 fn refreshes_of_many_are_spread_and_come_in_pieces() {
     let many = 10_000;
-    let (mut book, mut stand, now) = (Book::new(TTL, many), Stand::default(), Instant::now());
+    let (mut book, mut stand, now) = (WishedKeys::new(TTL, many), Stand::default(), Instant::now());
     for n in 0..many {
         let key = format!("drone:{n}");
         book.put(&key, "A", now).unwrap();
@@ -329,7 +329,7 @@ fn refreshes_of_many_are_spread_and_come_in_pieces() {
 
 #[test]
 fn at_the_end_all_that_is_ours_goes() {
-    let (mut book, mut stand, now) = (Book::new(TTL, 4), Stand::default(), Instant::now());
+    let (mut book, mut stand, now) = (WishedKeys::new(TTL, 4), Stand::default(), Instant::now());
     for key in ["a", "b", "c"] {
         book.put(key, "A", now).unwrap();
         book.keep(key, now);

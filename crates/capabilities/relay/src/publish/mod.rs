@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use crate::metrics::publish::PublishMetrics;
-use book::{Book, Full};
+use book::{Full, WishedKeys};
 use outage::{KEYS_RUNBOOK, Outage};
 use server::{Connection, OPERATION_TIMEOUT, Server, ServerError};
 
@@ -55,7 +55,7 @@ pub struct PublishHealth {
 struct Publishing {
     server: Server,
     address: String,
-    book: Mutex<Book>,
+    book: Mutex<WishedKeys>,
     /// There is something new in the book.
     news: Notify,
     outage: Outage,
@@ -76,7 +76,7 @@ impl Publications {
         let publishing = server.map(|server| Publishing {
             server,
             address,
-            book: Mutex::new(Book::new(ttl, keys_max)),
+            book: Mutex::new(WishedKeys::new(ttl, keys_max)),
             news: Notify::new(),
             outage: Outage::default(),
             ended: watch::Sender::new(false),
@@ -112,7 +112,7 @@ impl Publications {
         self.wish(|book, now| book.remove(key, value, now));
     }
 
-    fn wish(&self, write: impl FnOnce(&mut Book, Instant) -> Result<(), Full>) {
+    fn wish(&self, write: impl FnOnce(&mut WishedKeys, Instant) -> Result<(), Full>) {
         let Some(publishing) = &self.publishing else { return };
         let written = write(&mut publishing.book.lock(), Instant::now());
         match written {

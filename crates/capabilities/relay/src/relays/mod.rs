@@ -13,7 +13,9 @@ use omnirelay_identity::caller::{Caller, Scope};
 use omnirelay_nouns::listing::{self, AskedPage};
 use omnirelay_registry::Registry;
 use omnirelay_registry::mutate::request_hash;
-use omnirelay_registry::ttl_records::{Beginning, Claim, Heard, Kept, LifeError, REGISTRATION_MAX};
+use omnirelay_registry::ttl_records::{
+    Beginning, Claim, LifeError, REGISTRATION_MAX, TtlOutcome, TtlStanding,
+};
 use omnirelay_registry::view::{Reading, Tenancy, View, ViewRecord};
 use omnirelay_store::{Kind, Precondition, RecordId};
 use omnirelay_wire::fault::Fault;
@@ -125,7 +127,7 @@ pub fn count(view: &View) -> usize {
 /// The message of a relay that holds so many agents.
 pub fn show(tenancy: &Tenancy<'_>, record: &ViewRecord, agents: u32, stale: bool) -> Option<pb::Relay> {
     let value = record.value::<RelayValue>()?;
-    let heard = Heard::of(tenancy, record, stale);
+    let heard = TtlStanding::of(tenancy, record, stale);
     Some(pb::Relay {
         relay_id: record.record.id.key.clone(),
         address: value.address.clone(),
@@ -240,8 +242,8 @@ impl Relays {
 
     async fn keep(&self, record: &ViewRecord, action: &str) -> Result<(), Fault> {
         match self.registry.keep_alive(record).await {
-            Ok(Kept::Lives | Kept::Deferred) => Ok(()),
-            Ok(Kept::Gone) => Err(not_found(&record.record.id.key)),
+            Ok(TtlOutcome::Lives | TtlOutcome::Deferred) => Ok(()),
+            Ok(TtlOutcome::Gone) => Err(not_found(&record.record.id.key)),
             Err(error) => Err(error.fault(action)),
         }
     }

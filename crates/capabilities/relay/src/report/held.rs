@@ -19,7 +19,7 @@ const PLACES: u64 = 40;
 pub struct Word {
     pub agent_id: Arc<str>,
     pub news: News,
-    /// Since which call of [`Held::hold`] or [`Held::tell_anew`].
+    /// Since which call of [`HeldAgents::hold`] or [`HeldAgents::tell_anew`].
     hold: u64,
 }
 
@@ -33,7 +33,7 @@ pub enum News {
 
 /// What the registry says to that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum AgentVerdict {
     Yes,
     /// It does not know the agent, or the relay.
     Unknown,
@@ -56,7 +56,7 @@ enum Place {
 }
 
 /// All agents that are held.
-pub struct Held {
+pub struct HeldAgents {
     interval: Duration,
     agents_max: usize,
     /// What the turns of all agents are counted from.
@@ -81,7 +81,7 @@ struct Agent {
     turn: Option<Instant>,
 }
 
-impl Held {
+impl HeldAgents {
     /// At most `agents_max`, of each of which is told every `interval`.
     pub fn new(interval: Duration, agents_max: usize, now: Instant) -> Self {
         Self {
@@ -148,7 +148,7 @@ impl Held {
     }
 
     /// Notes what came of a word. False: it was out of date.
-    pub fn heard(&mut self, word: &Word, heard: Heard, now: Instant) -> bool {
+    pub fn heard(&mut self, word: &Word, heard: AgentVerdict, now: Instant) -> bool {
         let own_turn = self.own_turn(&word.agent_id, now);
         let interval = self.interval;
         let Some(agent) = self.agents.get_mut(&word.agent_id).filter(|agent| agent.hold == word.hold) else {
@@ -156,21 +156,21 @@ impl Held {
         };
         let before = agent.place;
         let turn = match (heard, before) {
-            (Heard::Yes | Heard::Elsewhere, _) => {
+            (AgentVerdict::Yes | AgentVerdict::Elsewhere, _) => {
                 agent.failures = 0;
                 own_turn
             }
-            (Heard::Unknown, _) => now,
-            (Heard::Refused, Place::Here | Place::Elsewhere) => own_turn,
-            (Heard::Refused | Heard::Away, Place::Nowhere) => now + agent.failed(interval),
+            (AgentVerdict::Unknown, _) => now,
+            (AgentVerdict::Refused, Place::Here | Place::Elsewhere) => own_turn,
+            (AgentVerdict::Refused | AgentVerdict::Away, Place::Nowhere) => now + agent.failed(interval),
             // Its time to live goes on.
-            (Heard::Away, Place::Here | Place::Elsewhere) => now + agent.failed(interval / 4),
+            (AgentVerdict::Away, Place::Here | Place::Elsewhere) => now + agent.failed(interval / 4),
         };
         agent.place = match heard {
-            Heard::Yes => Place::Here,
-            Heard::Unknown => Place::Nowhere,
-            Heard::Elsewhere => Place::Elsewhere,
-            Heard::Refused | Heard::Away => before,
+            AgentVerdict::Yes => Place::Here,
+            AgentVerdict::Unknown => Place::Nowhere,
+            AgentVerdict::Elsewhere => Place::Elsewhere,
+            AgentVerdict::Refused | AgentVerdict::Away => before,
         };
         let after = agent.place;
         self.count_out(before);

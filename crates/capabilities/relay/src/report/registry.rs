@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omnirelay_host::wall_clock;
-use omnirelay_identity::caller::Caller;
 use omnirelay_identity::client::OwnClient;
 use omnirelay_identity::connector::OwnConnector;
 use omnirelay_wire::pb::aeroarc::registry::v1 as pb;
@@ -39,45 +38,31 @@ pub trait RelayRegistry: Send + Sync + 'static {
 /// The registry of this process, called without a connection.
 pub struct OwnRegistry<S> {
     service: Arc<S>,
-    caller: Option<Caller>,
 }
 
 impl<S> OwnRegistry<S> {
-    /// Calls a service as nobody in particular: its calls see no [`Caller`].
+    /// Calls a service as nobody in particular: its calls have no caller.
     pub fn new(service: Arc<S>) -> Self {
-        Self { service, caller: None }
-    }
-
-    /// Calls it as if this caller had come through the pipeline.
-    pub fn called_by(service: Arc<S>, caller: Caller) -> Self {
-        Self { service, caller: Some(caller) }
-    }
-
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        if let Some(caller) = &self.caller {
-            request.extensions_mut().insert(caller.clone());
-        }
-        request
+        Self { service }
     }
 }
 
 #[async_trait]
 impl<S: AeroRegistry> RelayRegistry for OwnRegistry<S> {
     async fn register_relay(&self, relay: &pb::Relay) -> Result<(), Status> {
-        self.service.register_relay(self.request(register_relay(relay))).await.map(drop)
+        self.service.register_relay(Request::new(register_relay(relay))).await.map(drop)
     }
 
     async fn heartbeat_relay(&self, relay_id: &str) -> Result<(), Status> {
-        self.service.heartbeat_relay(self.request(heartbeat_relay(relay_id))).await.map(drop)
+        self.service.heartbeat_relay(Request::new(heartbeat_relay(relay_id))).await.map(drop)
     }
 
     async fn register_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status> {
-        self.service.register_agent(self.request(register_agent(agent_id, relay_id))).await.map(drop)
+        self.service.register_agent(Request::new(register_agent(agent_id, relay_id))).await.map(drop)
     }
 
     async fn heartbeat_agent(&self, agent_id: &str, relay_id: &str) -> Result<(), Status> {
-        self.service.heartbeat_agent(self.request(heartbeat_agent(agent_id, relay_id))).await.map(drop)
+        self.service.heartbeat_agent(Request::new(heartbeat_agent(agent_id, relay_id))).await.map(drop)
     }
 }
 

@@ -13,15 +13,15 @@ use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, ShardValue};
 use prost::Message as _;
 use tracing::info;
 
-use super::carrying_out::Desk;
 use super::{Map, Nodes};
-use crate::known::{
+use crate::controller::executor::NamespaceExecutor;
+use crate::shard_map_view::{
     PLAN, SHARD_CHANGE, Values, namespace_id, parts, plan_id, plans_of, removable, shard_id, writes,
 };
 use crate::{namespaces, pb};
 use pb::namespace::State;
 
-impl Desk<'_> {
+impl NamespaceExecutor<'_> {
     /// Makes the shards that are not there yet, as many in a commit as it takes. The last one has the namespace be seen.
     pub(super) async fn make(&mut self, map: &Map<'_>, nodes: &Nodes) -> Result<(), CommitError> {
         let wanted = wanted(&map.value);

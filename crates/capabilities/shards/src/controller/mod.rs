@@ -3,10 +3,10 @@
 //! What is to be done is decided in `core::shards::control`, anew from what the registry says each time; each step is one commit that
 //! carries the leader's fence. So whoever leads next goes on where this node has stopped, and what comes too late is refused.
 
-mod carrying_out;
+mod executor;
 mod making;
+mod namespace_inputs;
 mod pruning;
-mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,10 +32,10 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::SHARDS_RUNBOOK;
-use super::known::{LOAD, Map, Maps, NAMESPACE, Nodes, PLAN, RELEASE};
 use crate::metrics::ShardMetrics;
-use carrying_out::Desk;
-use said::{AllPlans, Plans, Released, released};
+use crate::shard_map_view::{LOAD, Map, Maps, NAMESPACE, Nodes, PLAN, RELEASE};
+use executor::NamespaceExecutor;
+use namespace_inputs::{AllPlans, Plans, Released, released};
 
 /// The shortest time between two looks that only changes of peers ask for.
 const PEERS_PACE: Duration = Duration::from_millis(25);
@@ -260,7 +260,7 @@ impl Controller {
         ground: &Ground,
         fence: &Fence,
     ) -> Result<Option<Option<Millis>>, CommitError> {
-        let mut desk = Desk::of(self, map, &ground.plans, fence);
+        let mut desk = NamespaceExecutor::of(self, map, &ground.plans, fence);
         match map.value.phase() {
             Phase::Unspecified | Phase::Creating => desk.make(map, &seen.nodes).await.map(|()| None),
             Phase::Deleting => {

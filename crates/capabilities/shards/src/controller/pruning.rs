@@ -11,7 +11,7 @@ use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 use tracing::debug;
 
 use super::Controller;
-use crate::known::{PLAN, SHARD_CHANGE, namespace_id, removable};
+use crate::shard_map_view::{PLAN, SHARD_CHANGE, namespace_id, removable};
 
 /// How often it is looked for what is old.
 const LOOK_EVERY: Duration = Duration::from_secs(600);

@@ -19,9 +19,11 @@ use omnirelay_wire::rpc::rebalance_control_service::{APPLY, APPROVE, CANCEL, PAU
 use omnirelay_wire::timestamp::Timestamp;
 
 use super::{Plans, check_plan_id, end_moves, not_found, pb, put};
-use crate::known::{NAMESPACE, PLAN, namespace_id, namespace_not_found, not_ready, plan_id, plans_of};
 use crate::namespaces;
 use crate::pending_rules;
+use crate::shard_map_view::{
+    NAMESPACE, PLAN, namespace_id, namespace_not_found, not_ready, plan_id, plans_of,
+};
 use pb::rebalance_plan::State;
 
 /// What a plan that begins changes besides itself.

@@ -26,10 +26,10 @@ use omnirelay_wire::reasons;
 use prost::Message as _;
 use tonic::Response;
 
-use super::known::{Map, Maps, PLAN, plan_id};
 use super::namespaces::page_of_namespaces;
 use super::pb;
 use crate::metrics::ShardMetrics;
+use crate::shard_map_view::{Map, Maps, PLAN, plan_id};
 use pb::planned_move::Progress;
 use pb::rebalance_control_service_server::RebalanceControlService;
 

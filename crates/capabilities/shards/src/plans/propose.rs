@@ -16,8 +16,8 @@ use omnirelay_wire::rpc::rebalance_control_service::PROPOSE;
 
 use super::{Plans, pb, put};
 use crate::change::check_ticket;
-use crate::known::{Map, Maps, Nodes, namespace_id, plan_id};
-use crate::simulate::{Asked, Simulated, simulate};
+use crate::shard_map_view::{Map, Maps, Nodes, namespace_id, plan_id};
+use crate::simulate::{Simulated, WhatIf, simulate};
 use pb::rebalance_plan::State;
 
 /// The id of a plan that is made now: ids are in the order in which they were made.
@@ -87,13 +87,13 @@ impl Plans {
     ) -> Result<pb::RebalancePlan, Fault> {
         let view = self.registry.view();
         let nodes = Nodes::of(view, self.gossip.as_deref());
-        let wanted = Asked {
+        let wanted = WhatIf {
             strategy: asked.strategy_id.clone(),
             remove: asked.remove.clone(),
             weights: asked.weights.clone().into_iter().collect(),
             force: asked.force,
             moves_max: asked.max_moves as usize,
-            ..Asked::default()
+            ..WhatIf::default()
         };
         let Simulated { planned, strategy, .. } = simulate(map, &map.values(), &nodes, &wanted)?;
         let changes_rules =

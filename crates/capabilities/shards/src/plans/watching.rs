@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use omnirelay_nouns::feed::{Events, Frame, Noun, Shown};
+use omnirelay_nouns::feed::{Events, Frame, Noun, ShownChange};
 use omnirelay_nouns::listing::is_among;
-use omnirelay_nouns::topic::{CHANGES, Told, Topic};
+use omnirelay_nouns::topic::{CHANGES, Topic, TopicEvent};
 use omnirelay_registry::Registry;
 use omnirelay_registry::view::ViewRecord;
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::RebalancePlanValue;
 
 use super::{Plans, brief, pb, shown};
-use crate::known::{NAMESPACE, PLAN};
 use crate::namespaces;
+use crate::shard_map_view::{NAMESPACE, PLAN};
 
 impl Plans {
     pub(super) async fn serve_watch(
@@ -43,7 +43,7 @@ impl Plans {
 /// What is told of plans in the stream of events.
 pub fn plans_topic(registry: Arc<Registry>) -> Topic {
     let noun = move || WatchedPlans { registry: registry.clone() };
-    Topic::of("rebalance-plans", CHANGES, [PLAN], noun, |event| Told {
+    Topic::of("rebalance-plans", CHANGES, [PLAN], noun, |event| TopicEvent {
         what: event.r#type().as_str_name(),
         data: pb::EventData { plan: event.plan, ..pb::EventData::default() },
     })
@@ -56,7 +56,7 @@ pub fn states_topic() -> Topic {
         CHANGES,
         [NAMESPACE],
         || WatchedStates,
-        |event| Told {
+        |event| TopicEvent {
             what: event.r#type().as_str_name(),
             data: pb::EventData { namespace: event.namespace, ..pb::EventData::default() },
         },
@@ -71,7 +71,7 @@ pub struct WatchedPlans {
 impl Noun for WatchedPlans {
     type Event = pb::PlanEvent;
 
-    fn event(&mut self, frame: Frame, shown_as: Shown<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: Frame, shown_as: ShownChange<'_>) -> Option<Self::Event> {
         Some(pb::PlanEvent {
             r#type: frame.kind(pb::plan_event::Type::from_str_name),
             plan: shown_as.record().and_then(|record| shown(self.registry.view(), record)).map(brief),
@@ -89,7 +89,7 @@ pub struct WatchedStates;
 impl Noun for WatchedStates {
     type Event = pb::RebalanceEvent;
 
-    fn event(&mut self, frame: Frame, shown: Shown<'_>) -> Option<Self::Event> {
+    fn event(&mut self, frame: Frame, shown: ShownChange<'_>) -> Option<Self::Event> {
         Some(pb::RebalanceEvent {
             r#type: frame.kind(pb::rebalance_event::Type::from_str_name),
             namespace: shown.record().map(|record| namespaces::show(record)),

@@ -70,7 +70,7 @@ async fn nothing_is_served_under_a_fence_of_another_epoch() {
     let daemon = &daemons[0];
     daemon.create("orders", 4, quick()).await;
     let of = |shard: &str| {
-        let record = daemon.view().get(&known::shard_id("orders", shard)).unwrap();
+        let record = daemon.view().get(&shard_map_view::shard_id("orders", shard)).unwrap();
         (record.epoch, record.value::<ShardValue>().unwrap())
     };
     let (epoch, value) = of("2");
@@ -78,7 +78,7 @@ async fn nothing_is_served_under_a_fence_of_another_epoch() {
     // As a copy of the registry has it. The controller does not look at shards whose namespace is as it was.
     for shard in ["0", "1", "2", "3"] {
         let old = ShardValue { fence_epoch: epoch.0 - 1, ..ShardValue::clone(&of(shard).1) };
-        let id = known::shard_id("orders", shard);
+        let id = shard_map_view::shard_id("orders", shard);
         let writes = vec![Write::Put { id, value: old.encode_to_vec().into(), group: None }];
         store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
         until("it is seen", || of(shard).1.fence_epoch != epoch.0).await;

@@ -23,11 +23,11 @@ use omnirelay_wire::pb::omnirelay::store::v1::{NamespaceValue, PeerValue, ShardR
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Response};
 
-use super::known::namespace_id;
 use super::namespaces::{Namespaces, ShardLimits};
 use super::plans::Plans;
 use super::*;
 use crate::metrics::ShardMetrics;
+use crate::shard_map_view::namespace_id;
 use pb::namespace_control_service_server::NamespaceControlService as _;
 use pb::peer_control_service_server::PeerControlService as _;
 use pb::rebalance_control_service_server::RebalanceControlService as _;
@@ -92,7 +92,7 @@ impl Daemon {
                 self_approval: false,
             },
             plans: Plans::new(registry.clone(), None, false, 100),
-            peers: Peers::new(registry, 100).holding(held()),
+            peers: Peers::new(registry, 100, held()),
             node,
         }
     }
@@ -155,8 +155,9 @@ impl Daemon {
         use pb::namespace::State;
         until("it is at rest", || {
             let maps = Maps::of(self.view());
-            let is_moving =
-                |map: known::Map<'_>| map.values().0.iter().any(|(_, value)| !value.target.is_empty());
+            let is_moving = |map: shard_map_view::Map<'_>| {
+                map.values().0.iter().any(|(_, value)| !value.target.is_empty())
+            };
             matches!(self.state(name), State::Steady | State::Completed | State::Failed)
                 && maps.find(name).is_some_and(|map| !is_moving(map))
         })

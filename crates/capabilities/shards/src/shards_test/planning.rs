@@ -43,7 +43,7 @@ async fn a_plan_takes_two_and_then_it_is_carried_out() {
     assert_eq!(plan.summary.unwrap().lower_bound as usize, plan.moves.len());
     assert_eq!(say!(daemon, apply(ApplyPlanRequest), id, "bob"), Err("PLAN_STATE".to_owned()));
     assert_eq!(say!(daemon, approve(ApprovePlanRequest), id, "alice"), Err("SELF_APPROVAL".to_owned()));
-    until("both have it", || daemons[1].view().get(&known::plan_id(id)).is_some()).await;
+    until("both have it", || daemons[1].view().get(&shard_map_view::plan_id(id)).is_some()).await;
     let (one, other) = tokio::join!(async { say!(daemon, approve(ApprovePlanRequest), id, "bob") }, async {
         say!(daemons[1], approve(ApprovePlanRequest), id, "carol")
     },);
@@ -61,7 +61,7 @@ async fn a_plan_takes_two_and_then_it_is_carried_out() {
     assert_eq!(say!(daemon, apply(ApplyPlanRequest), id, "bob"), Ok(State::Running));
     until("b is empty", || daemon.owned("orders", "b") == 0).await;
     daemon.at_rest("orders").await;
-    let record = daemon.view().get(&known::plan_id(id)).unwrap();
+    let record = daemon.view().get(&shard_map_view::plan_id(id)).unwrap();
     let ended = plans::shown(daemon.view(), &record).unwrap();
     assert_eq!((ended.state(), ended.moved as usize), (State::Completed, plan.moves.len()));
     let said: Vec<(&str, &str)> =
@@ -87,7 +87,7 @@ async fn a_plan_of_another_map_does_not_begin() {
         "{begun:?}"
     );
     until("it is superseded", || {
-        let record = daemon.view().get(&known::plan_id(&plan.plan_id)).unwrap();
+        let record = daemon.view().get(&shard_map_view::plan_id(&plan.plan_id)).unwrap();
         plans::shown(daemon.view(), &record).unwrap().state() == State::Superseded
     })
     .await;

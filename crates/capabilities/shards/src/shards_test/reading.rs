@@ -292,12 +292,12 @@ async fn a_namespace_leaves_no_plan_and_no_history_behind() {
 
 #[test]
 fn what_is_removed_fits_into_commits() {
-    let record = |at: usize, size| (known::shard_id("orders", &at.to_string()), size);
-    let pieces = known::removable((0..10).map(|at| record(at, 1024 * 1024)));
+    let record = |at: usize, size| (shard_map_view::shard_id("orders", &at.to_string()), size);
+    let pieces = shard_map_view::removable((0..10).map(|at| record(at, 1024 * 1024)));
     assert!(pieces.iter().all(|piece| piece.len() <= 4) && pieces.concat().len() == 10);
-    let pieces = known::removable((0..450).map(|at| record(at, 10)));
+    let pieces = shard_map_view::removable((0..450).map(|at| record(at, 10)));
     assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [200, 200, 50]);
-    assert!(known::removable([]).is_empty());
+    assert!(shard_map_view::removable([]).is_empty());
 }
 
 #[tokio::test(start_paused = true)]

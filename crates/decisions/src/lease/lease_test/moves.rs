@@ -8,7 +8,7 @@ const EXPIRED: Standing = Standing::Expired { renewed_at: Millis(5000), at: Mill
 /// Nodes a, b and c, preferred in this order; a leads, and `me` decides.
 struct Situation {
     value: LeadershipValue,
-    held: Option<Held>,
+    held: Option<HeldLease>,
     token_seen: u64,
     me: &'static str,
     my_session: Option<u64>,
@@ -20,7 +20,7 @@ struct Situation {
 impl Situation {
     /// As `me` sees it at `now` when the lease of a stands like this.
     fn of(me: &'static str, standing: Standing, now: u64) -> Self {
-        let held = Held {
+        let held = HeldLease {
             node: "a".to_owned(),
             session: 1,
             term: 3,

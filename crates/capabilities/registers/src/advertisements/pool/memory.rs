@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::register::{Plan, Rest, Stored, plan};
+use omnirelay_decisions::register::{Plan, StoredState, UnpushedEntries, plan};
 use omnirelay_store::{Epoch, GroupRef};
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 use omnirelay_wire::pb::omnirelay::store::v1::{AdvertisementValue, AuditValue};
@@ -13,7 +13,7 @@ use prost::Message;
 use tokio::time::Instant;
 
 use super::Producer;
-use super::shelf::{Before, Found, Shelf, Taking};
+use super::shelf::{Before, ProducerEntries, StoredEntry, Taking};
 
 /// How many audit records wait for the store at most; what comes behind is counted in the last of them.
 const UNAUDITED_MAX: usize = 64;
@@ -23,7 +23,7 @@ const UNAUDITED_MAX: usize = 64;
 pub(super) struct Memory {
     /// The epoch whose records were taken in; 0: none were.
     pub epoch: Epoch,
-    pub shelves: BTreeMap<Producer, Shelf>,
+    pub shelves: BTreeMap<Producer, ProducerEntries>,
     /// What was written while a comparison reads the store: what it has read of these may be old.
     pub comparing: Option<BTreeSet<(Producer, String)>>,
     /// A comparison is followed by a push, which is to say what it has put right: until then nobody else does.
@@ -45,7 +45,7 @@ pub(super) struct Trail {
 
 /// What was taken in of what the store has.
 #[derive(Default)]
-pub(super) struct Taken {
+pub(super) struct TakenIn {
     seen: BTreeMap<Producer, HashSet<String>>,
     /// Some of it was not as memory wants it.
     other: bool,
@@ -72,7 +72,12 @@ pub(super) type ToWrite = (String, Option<Bytes>);
 
 impl Memory {
     /// Says what a push changes, and notes that what it does not change is still true.
-    pub fn plan(&mut self, producer: &Producer, items: &[AdvertisedRegister], rest: &Rest) -> Plan {
+    pub fn plan(
+        &mut self,
+        producer: &Producer,
+        items: &[AdvertisedRegister],
+        rest: &UnpushedEntries,
+    ) -> Plan {
         let unread = self.epoch == Epoch(0);
         let shelf = self.shelves.entry(producer.clone()).or_default();
         let plan = plan(&shelf.entries, items, rest);
@@ -114,7 +119,7 @@ impl Memory {
     }
 
     /// Begins with what an epoch has that nothing was known of.
-    pub fn begin_epoch(&mut self, epoch: Epoch, found: Vec<Found>, ttl: Duration) {
+    pub fn begin_epoch(&mut self, epoch: Epoch, found: Vec<StoredEntry>, ttl: Duration) {
         let taking = if self.epoch == Epoch(0) { Taking::First } else { Taking::Anew };
         self.epoch = epoch;
         self.comparing = None;
@@ -125,21 +130,21 @@ impl Memory {
         if taking == Taking::Anew {
             for (producer, shelf) in &mut self.shelves {
                 shelf.drop_unwanted(|entry| {
-                    entry.held.stored != Stored::Missing || entry.is_wanted(producer.keeping(), ttl)
+                    entry.held.stored != StoredState::Missing || entry.is_wanted(producer.keeping(), ttl)
                 });
             }
         }
     }
 
     /// Takes in all that the store has of this node. True: it was what this memory wants.
-    pub fn take_found(&mut self, found: Vec<Found>, taking: Taking) -> bool {
-        let mut taken = Taken::default();
+    pub fn take_found(&mut self, found: Vec<StoredEntry>, taking: Taking) -> bool {
+        let mut taken = TakenIn::default();
         self.take_some(found, taking, &mut taken);
         self.end_taking(taken)
     }
 
     /// Takes in a part of it.
-    pub fn take_some(&mut self, found: Vec<Found>, taking: Taking, taken: &mut Taken) {
+    pub fn take_some(&mut self, found: Vec<StoredEntry>, taking: Taking, taken: &mut TakenIn) {
         let touched = self.comparing.take();
         for found in found {
             let place = (found.producer.clone(), found.register_id.clone());
@@ -153,7 +158,7 @@ impl Memory {
     }
 
     /// Notes that there was no more. True: it was what this memory wants.
-    pub fn end_taking(&mut self, taken: Taken) -> bool {
+    pub fn end_taking(&mut self, taken: TakenIn) -> bool {
         let touched = self.comparing.take().unwrap_or_default();
         let none = HashSet::new();
         let mut same = !taken.other;
@@ -169,7 +174,7 @@ impl Memory {
     pub fn to_write(&self, producer: &Producer, ids: &[String]) -> Vec<ToWrite> {
         let Some(shelf) = self.shelves.get(producer) else { return Vec::new() };
         let write = |id: &String| match shelf.entries.get(id) {
-            Some(entry) if entry.held.stored != Stored::Same => {
+            Some(entry) if entry.held.stored != StoredState::Same => {
                 Some((id.clone(), Some(Bytes::from(entry.held.value.encode_to_vec()))))
             }
             Some(_) => None,

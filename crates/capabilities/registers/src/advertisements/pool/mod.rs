@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::exchange::{Offered, cluster_of, offer};
-use omnirelay_decisions::register::Held;
+use omnirelay_decisions::range_digest::{OfferedRegisters, cluster_of, offer};
+use omnirelay_decisions::register::EntryBefore;
 use omnirelay_host::log::FaultLimiter;
 use omnirelay_identity::caller::federated_kin;
 use omnirelay_peer_records::own_session;
@@ -34,9 +34,9 @@ use tokio::time::Instant;
 use xxhash_rust::xxh64::Xxh64;
 
 use super::{ADVERTISEMENT, parts};
-use memory::{Memory, Taken};
+use memory::{Memory, TakenIn};
 pub use push::{Push, Pushed};
-use shelf::{Entry, Found, Taking};
+use shelf::{Entry, StoredEntry, Taking};
 
 /// The most changes of one commit: the audit record of the push needs a place as well.
 pub const BATCH_MAX: usize = COMMIT_WRITES_MAX - 1;
@@ -231,7 +231,7 @@ impl Pool {
     }
 
     /// The entries of a producer, as memory and the last comparison with the store have them.
-    pub fn held(&self, producer: &Producer) -> BTreeMap<String, Held> {
+    pub fn held(&self, producer: &Producer) -> BTreeMap<String, EntryBefore> {
         self.take_in_epoch();
         let memory = self.memory.lock();
         let entries = memory.shelves.get(producer).map(|shelf| &shelf.entries);
@@ -272,9 +272,9 @@ impl Pool {
     }
 
     /// What this node offers to other meshes: what it advertises to everybody, and has not from another mesh itself.
-    pub fn offered(&self) -> Offered {
+    pub fn offered(&self) -> OfferedRegisters {
         self.take_in_epoch();
-        let mut offered = Offered::new();
+        let mut offered = OfferedRegisters::new();
         self.visit(|producer, id, entry, _| {
             if producer.kin().is_none() && entry.held.value.is_public {
                 offer(&mut offered, id, &entry.held.value);
@@ -330,7 +330,7 @@ impl Pool {
         };
         let read = self.read_store().await;
         let mut found = read.inspect_err(|_| self.memory.lock().comparing = None)?.into_iter().peekable();
-        let mut taken = Taken::default();
+        let mut taken = TakenIn::default();
         // In pieces, so that nobody who reads or pushes waits for ten thousand.
         while found.peek().is_some() {
             let some = found.by_ref().take(TAKEN_AT_ONCE).collect();
@@ -355,7 +355,7 @@ impl Pool {
         Ok(same)
     }
 
-    async fn read_store(&self) -> Result<Vec<Found>, StoreError> {
+    async fn read_store(&self) -> Result<Vec<StoredEntry>, StoreError> {
         let prefix = format!("{}/", self.registry.node_id());
         let records = self.registry.read_under(&ADVERTISEMENT, &prefix).await?;
         Ok(records.iter().filter(|record| !record.deleted).filter_map(found_of).collect())
@@ -391,9 +391,9 @@ impl Pool {
     }
 }
 
-fn found_of(record: &Record) -> Option<Found> {
+fn found_of(record: &Record) -> Option<StoredEntry> {
     let (_, register, producer) = parts(&record.id)?;
-    Some(Found {
+    Some(StoredEntry {
         producer: Producer(producer.to_owned()),
         register_id: register.to_owned(),
         value: AdvertisementValue::decode(record.value.clone()).ok(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use omnirelay_decisions::register::{Plan, Rest};
+use omnirelay_decisions::register::{Plan, UnpushedEntries};
 use omnirelay_identity::caller::Caller;
 use omnirelay_registry::audit_record;
 use omnirelay_registry::mutate::Mutation;
@@ -14,7 +14,7 @@ use omnirelay_wire::rpc::advertisement_service;
 use tokio::time::Instant;
 
 use super::memory::{Memory, Step, Trail};
-use super::write::{Outcome, Refused};
+use super::write::{Outcome, WriteRefusal};
 use super::{ADVERTISEMENT, BATCH_MAX, ENTRIES_MAX, FEDERATED_MAX, PRODUCERS_MAX, Pool, Producer};
 
 /// What a producer pushes. The items were checked: [`super::check_items`].
@@ -22,7 +22,7 @@ pub struct Push<'a> {
     pub producer: Producer,
     pub items: &'a [AdvertisedRegister],
     /// What becomes of the producer's other entries.
-    pub rest: Rest,
+    pub rest: UnpushedEntries,
     /// The most changes of one commit, 1 to [`BATCH_MAX`].
     pub batch: usize,
     /// Whose push the audit trail tells of; `None`: nobody's, the daemon keeps its own advertisements true.
@@ -191,7 +191,7 @@ impl Running<'_> {
         }
     }
 
-    fn fail(&mut self, ids: &[String], refused: &Refused) {
+    fn fail(&mut self, ids: &[String], refused: &WriteRefusal) {
         self.pushed.failed.extend(ids.iter().map(|id| ItemFailure {
             register_id: id.clone(),
             reason: refused.reason.name.to_owned(),
@@ -251,7 +251,7 @@ fn has_room(memory: &Memory, push: &Push<'_>) -> Result<(), Fault> {
         return refuse(format!("this node advertises for {places} {whose} already"));
     }
     let entries = known.map(|shelf| &shelf.entries);
-    let held = entries.filter(|_| push.rest != Rest::WithdrawAll);
+    let held = entries.filter(|_| push.rest != UnpushedEntries::WithdrawAll);
     let new = push.items.iter().filter(|item| held.is_none_or(|held| !held.contains_key(&item.register_id)));
     // Of a set that is larger only if ids are repeated, nothing is lost by asking for less.
     let all = held.map_or(0, BTreeMap::len) + new.count();

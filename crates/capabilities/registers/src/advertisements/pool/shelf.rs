@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
-use omnirelay_decisions::register::{Held, Rest, Stored, advertised};
+use omnirelay_decisions::register::{EntryBefore, StoredState, UnpushedEntries, advertised};
 use omnirelay_store::GroupRef;
 use omnirelay_wire::pb::omnirelay::registers::v1::AdvertisedRegister;
 use omnirelay_wire::pb::omnirelay::store::v1::AdvertisementValue;
@@ -20,7 +20,7 @@ const CLOCKS_PART: u32 = 16;
 
 /// The entries of one producer.
 #[derive(Default)]
-pub(super) struct Shelf {
+pub(super) struct ProducerEntries {
     /// What its records are bound to; `None`: the next write opens one.
     pub group: Option<GroupRef>,
     pub entries: BTreeMap<String, Entry>,
@@ -51,7 +51,7 @@ struct Unread {
 /// One register of one producer.
 #[derive(Clone)]
 pub(super) struct Entry {
-    pub held: Held,
+    pub held: EntryBefore,
     /// When its producer last said so; `None`: not since this process started.
     pub pushed: Option<Instant>,
     /// When it was changed last.
@@ -59,7 +59,7 @@ pub(super) struct Entry {
 }
 
 /// A record as the store has it.
-pub(super) struct Found {
+pub(super) struct StoredEntry {
     pub producer: Producer,
     pub register_id: String,
     /// `None`: it cannot be understood.
@@ -87,8 +87,8 @@ pub(super) struct Before {
     made: Option<AdvertisementValue>,
 }
 
-impl AsRef<Held> for Entry {
-    fn as_ref(&self) -> &Held {
+impl AsRef<EntryBefore> for Entry {
+    fn as_ref(&self) -> &EntryBefore {
         &self.held
     }
 }
@@ -105,14 +105,14 @@ impl Entry {
     }
 }
 
-impl Shelf {
+impl ProducerEntries {
     /// Notes what is pushed before the store was read: it says nothing of what is absent from it.
-    pub fn note_unread(&mut self, items: &[AdvertisedRegister], rest: &Rest) {
+    pub fn note_unread(&mut self, items: &[AdvertisedRegister], rest: &UnpushedEntries) {
         let unread = &mut self.unread;
         match rest {
-            Rest::Stays => {}
-            Rest::Withdraw(ids) => unread.withdrawn.extend(ids.iter().cloned()),
-            Rest::WithdrawAll => {
+            UnpushedEntries::Stays => {}
+            UnpushedEntries::Withdraw(ids) => unread.withdrawn.extend(ids.iter().cloned()),
+            UnpushedEntries::WithdrawAll => {
                 unread.complete = true;
                 unread.items.clear();
             }
@@ -136,18 +136,18 @@ impl Shelf {
         match step {
             Step::Add(_, value) | Step::Update(_, value) => {
                 let mut value = value.clone();
-                let mut stored = Stored::Missing;
+                let mut stored = StoredState::Missing;
                 if let Some(Entry { held: known, .. }) = &entry {
                     // Somebody may have come further since this was decided.
                     never_back(&mut value, &known.value);
                     stored = match known.stored {
-                        Stored::Missing => Stored::Missing,
-                        Stored::Same | Stored::Other => Stored::Other,
+                        StoredState::Missing => StoredState::Missing,
+                        StoredState::Same | StoredState::Other => StoredState::Other,
                     };
                 }
                 made = Some(value.clone());
                 self.withdrawn.remove(&id);
-                let held = Held { value, stored };
+                let held = EntryBefore { value, stored };
                 self.put(id.clone(), Entry { held, pushed: Some(Instant::now()), changed_at: at });
             }
             Step::Remove(_) => {
@@ -179,7 +179,7 @@ impl Shelf {
     }
 
     fn put(&mut self, id: String, entry: Entry) {
-        if entry.held.stored == Stored::Same {
+        if entry.held.stored == StoredState::Same {
             self.dirty.remove(&id);
         } else {
             self.dirty.insert(id.clone());
@@ -188,7 +188,7 @@ impl Shelf {
     }
 
     /// Takes in one record. True: it was as this shelf wants it.
-    pub fn take_in(&mut self, found: Found, taking: Taking) -> bool {
+    pub fn take_in(&mut self, found: StoredEntry, taking: Taking) -> bool {
         if self.withdrawn.contains(&found.register_id) {
             return false;
         }
@@ -199,27 +199,27 @@ impl Shelf {
         if !self.entries.contains_key(&found.register_id) {
             return self.take_in_unknown(found, bound, taking);
         }
-        let Found { register_id: id, value, changed_at, .. } = found;
+        let StoredEntry { register_id: id, value, changed_at, .. } = found;
         let unread = self.unread.items.get(&id).filter(|_| taking == Taking::First);
         let Some(known) = self.entries.get_mut(&id) else { return false };
         if let (Some(item), Some(was)) = (unread, &value) {
             known.held.value = advertised(Some(was), item);
         }
         if bound && value.as_ref() == Some(&known.held.value) {
-            let same = known.held.stored == Stored::Same;
-            known.held.stored = Stored::Same;
+            let same = known.held.stored == StoredState::Same;
+            known.held.stored = StoredState::Same;
             known.changed_at = changed_at;
             self.dirty.remove(&id);
             return same;
         }
-        known.held.stored = Stored::Other;
+        known.held.stored = StoredState::Other;
         self.dirty.insert(id);
         false
     }
 
     /// Takes in a record that this shelf has not.
-    fn take_in_unknown(&mut self, found: Found, bound: bool, taking: Taking) -> bool {
-        let Found { register_id: id, value, changed_at, .. } = found;
+    fn take_in_unknown(&mut self, found: StoredEntry, bound: bool, taking: Taking) -> bool {
+        let StoredEntry { register_id: id, value, changed_at, .. } = found;
         let goes = match taking {
             Taking::First => self.unread.complete || self.unread.withdrawn.contains(&id),
             // It had been withdrawn, and an older copy has come back.
@@ -234,8 +234,8 @@ impl Shelf {
             // What is left of a group that has been given up goes with it.
             return true;
         }
-        let stored = if bound && value.is_some() { Stored::Same } else { Stored::Other };
-        let held = Held { value: value.unwrap_or_default(), stored };
+        let stored = if bound && value.is_some() { StoredState::Same } else { StoredState::Other };
+        let held = EntryBefore { value: value.unwrap_or_default(), stored };
         self.entries.insert(id, Entry { held, pushed: None, changed_at });
         false
     }
@@ -246,7 +246,7 @@ impl Shelf {
         let mut whole = true;
         for (id, entry) in &mut self.entries {
             if !is_there(id) {
-                entry.held.stored = Stored::Missing;
+                entry.held.stored = StoredState::Missing;
                 self.dirty.insert(id.clone());
                 whole = false;
             }
@@ -262,13 +262,13 @@ impl Shelf {
             (Some(entry), Some(value)) if self.group.as_ref() == Some(group) => {
                 // It may have been changed meanwhile.
                 if entry.held.value.encode_to_vec() == *value {
-                    entry.held.stored = Stored::Same;
+                    entry.held.stored = StoredState::Same;
                     self.dirty.remove(id);
                 } else {
-                    entry.held.stored = Stored::Other;
+                    entry.held.stored = StoredState::Other;
                 }
             }
-            (Some(entry), None) => entry.held.stored = Stored::Missing,
+            (Some(entry), None) => entry.held.stored = StoredState::Missing,
             (None, None) => drop(self.withdrawn.remove(id)),
             (Some(_), Some(_)) | (None, Some(_)) => {}
         }
@@ -288,8 +288,8 @@ impl Shelf {
 
     pub fn all_to_be_written(&mut self) {
         self.dirty = self.entries.keys().cloned().collect();
-        for entry in self.entries.values_mut().filter(|entry| entry.held.stored == Stored::Same) {
-            entry.held.stored = Stored::Other;
+        for entry in self.entries.values_mut().filter(|entry| entry.held.stored == StoredState::Same) {
+            entry.held.stored = StoredState::Other;
         }
     }
 

@@ -27,11 +27,11 @@ pub(super) enum Outcome {
     Unreachable,
     /// It was not: the node has no session, or this one has ended.
     SessionOver(Option<GroupRef>),
-    Refused(Refused),
+    Refused(WriteRefusal),
 }
 
 /// Why the store refused.
-pub(super) struct Refused {
+pub(super) struct WriteRefusal {
     pub reason: Reason,
     pub message: String,
     /// True: whatever is written would be refused.
@@ -165,7 +165,7 @@ impl Pool {
 /// What an error of the store means for what was to be written.
 pub(super) fn outcome_of(error: &StoreError) -> Outcome {
     let refused =
-        |reason, concerns_all| Outcome::Refused(Refused { reason, message: chain(error), concerns_all });
+        |reason, concerns_all| Outcome::Refused(WriteRefusal { reason, message: chain(error), concerns_all });
     match error {
         StoreError::Unavailable(_)
         | StoreError::Denied { .. }

@@ -31,9 +31,9 @@ async fn nothing_is_pushed_before_the_node_is_registered() {
 async fn a_change_is_pushed_at_once_and_alone() {
     let daemon = daemon(&["a", "b"]).await;
     let mut through = daemon.resync.pushed_through();
-    type Change<'a> = (&'a str, Option<bool>, Rest, &'a [&'a str]);
-    let gone = |id: &str| Rest::Withdraw(BTreeSet::from([id.to_owned()]));
-    let none = Rest::Withdraw(BTreeSet::new());
+    type Change<'a> = (&'a str, Option<bool>, UnpushedEntries, &'a [&'a str]);
+    let gone = |id: &str| UnpushedEntries::Withdraw(BTreeSet::from([id.to_owned()]));
+    let none = UnpushedEntries::Withdraw(BTreeSet::new());
     let changes: [Change; 5] = [
         ("c", Some(true), none.clone(), &["a", "b", "c"]),
         ("a", Some(false), gone("a"), &["b", "c"]),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnirelay_decisions::register::{Held, Rest, Stored, plan};
+use omnirelay_decisions::register::{EntryBefore, StoredState, UnpushedEntries, plan};
 use omnirelay_identity::caller::Caller;
 use omnirelay_identity::client::OwnClient;
 use omnirelay_registry::act::{Act, Authority, Plan};
@@ -44,7 +44,7 @@ const INTERVAL: Duration = Duration::from_secs(300);
 struct Seen {
     at: Instant,
     items: Vec<String>,
-    rest: Rest,
+    rest: UnpushedEntries,
 }
 
 /// A pool in memory that falls ill when a test wants it to.
@@ -71,10 +71,10 @@ struct FakePool {
 
 #[tonic::async_trait]
 impl LocalPool for FakePool {
-    fn held(&self, producer: &Producer) -> BTreeMap<String, Held> {
+    fn held(&self, producer: &Producer) -> BTreeMap<String, EntryBefore> {
         let entries = self.entries.lock();
         let of = entries.get(producer).cloned().unwrap_or_default();
-        of.into_iter().map(|(id, value)| (id, Held { value, stored: Stored::Same })).collect()
+        of.into_iter().map(|(id, value)| (id, EntryBefore { value, stored: StoredState::Same })).collect()
     }
 
     async fn compare_with_store(&self) -> Result<bool, StoreError> {

@@ -6,7 +6,7 @@ use super::*;
 async fn what_is_true_never_runs_out_and_is_refreshed_without_an_event() {
     let store = memory();
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
-    a.push(&catalogue(), &["r"], Rest::WithdrawAll).await;
+    a.push(&catalogue(), &["r"], UnpushedEntries::WithdrawAll).await;
     sleep(MS * 600).await;
     let revision = b.registry.view().changed(&ADVERTISEMENT);
     for _ in 0..50 {
@@ -20,13 +20,13 @@ async fn what_is_true_never_runs_out_and_is_refreshed_without_an_event() {
 async fn what_an_outside_producer_pushes_once_in_a_ttl_never_blinks_and_ends_when_it_stops() {
     let store = memory();
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
-    a.push(&outside(), &["r"], Rest::WithdrawAll).await;
+    a.push(&outside(), &["r"], UnpushedEntries::WithdrawAll).await;
     for _ in 0..10 {
         for _ in 0..100 {
             sleep(TTL / 100).await;
             assert_eq!((a.available().len(), b.available().len()), (1, 1));
         }
-        assert_eq!(a.push(&outside(), &["r"], Rest::WithdrawAll).await, [0, 0, 0, 1, 0, 0]);
+        assert_eq!(a.push(&outside(), &["r"], UnpushedEntries::WithdrawAll).await, [0, 0, 0, 1, 0, 0]);
     }
     // It was refreshed once more, at half of the TTL, and no further.
     sleep(TTL * 3 / 2 - Duration::from_secs(2)).await;
@@ -35,16 +35,20 @@ async fn what_an_outside_producer_pushes_once_in_a_ttl_never_blinks_and_ends_whe
     assert_eq!((a.available().len(), b.available().len()), (0, 0));
     sleep(Duration::from_secs(10)).await;
     assert!(stored(store.as_ref(), "a").await.is_empty());
-    assert_eq!(a.push(&outside(), &["r"], Rest::WithdrawAll).await, [1, 0, 0, 0, 0, 0], "it is new again");
+    assert_eq!(
+        a.push(&outside(), &["r"], UnpushedEntries::WithdrawAll).await,
+        [1, 0, 0, 0, 0, 0],
+        "it is new again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_push_that_confirms_nothing_keeps_nothing_alive() {
     let a = daemon(memory(), "a").await;
-    a.push(&outside(), &["r"], Rest::WithdrawAll).await;
+    a.push(&outside(), &["r"], UnpushedEntries::WithdrawAll).await;
     for _ in 0..10 {
         sleep(TTL / 4).await;
-        a.push(&outside(), &[], Rest::Stays).await;
+        a.push(&outside(), &[], UnpushedEntries::Stays).await;
     }
     assert!(a.available().is_empty());
 }
@@ -52,7 +56,7 @@ async fn a_push_that_confirms_nothing_keeps_nothing_alive() {
 #[tokio::test(start_paused = true)]
 async fn a_file_lives_for_one_ttl() {
     let a = daemon(memory(), "a").await;
-    a.push(&Producer::file(), &["r"], Rest::WithdrawAll).await;
+    a.push(&Producer::file(), &["r"], UnpushedEntries::WithdrawAll).await;
     sleep(TTL - Duration::from_secs(1)).await;
     assert_eq!(a.available(), ["r"]);
     sleep(Duration::from_secs(2)).await;
@@ -62,10 +66,10 @@ async fn a_file_lives_for_one_ttl() {
 #[tokio::test(start_paused = true)]
 async fn a_file_that_is_pushed_twice_lives_for_one_ttl_from_then() {
     let a = daemon(memory(), "a").await;
-    a.push(&Producer::file(), &["r"], Rest::WithdrawAll).await;
+    a.push(&Producer::file(), &["r"], UnpushedEntries::WithdrawAll).await;
     // So soon that nothing else would be refreshed.
     sleep(TTL / 16).await;
-    a.push(&Producer::file(), &["r"], Rest::WithdrawAll).await;
+    a.push(&Producer::file(), &["r"], UnpushedEntries::WithdrawAll).await;
     sleep(TTL - Duration::from_secs(1)).await;
     assert_eq!(a.available(), ["r"]);
     sleep(Duration::from_secs(1)).await;
@@ -81,8 +85,8 @@ async fn a_file_that_is_pushed_twice_lives_for_one_ttl_from_then() {
 async fn entries_of_a_dead_node_go_with_their_ttl_and_those_of_others_stay() {
     let store = memory();
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
-    a.push(&catalogue(), &["r", "both"], Rest::WithdrawAll).await;
-    b.push(&catalogue(), &["both"], Rest::WithdrawAll).await;
+    a.push(&catalogue(), &["r", "both"], UnpushedEntries::WithdrawAll).await;
+    b.push(&catalogue(), &["both"], UnpushedEntries::WithdrawAll).await;
     sleep(MS * 600).await;
     assert_eq!(b.available(), ["both", "r"]);
     drop(a);
@@ -100,8 +104,8 @@ async fn entries_of_a_dead_node_go_with_their_ttl_and_those_of_others_stay() {
 async fn a_restarted_node_serves_what_it_advertised_as_unverified_until_it_is_pushed_again() {
     let store = memory();
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
-    a.push(&catalogue(), &["r1", "r2"], Rest::WithdrawAll).await;
-    a.push(&outside(), &["x1", "x2"], Rest::WithdrawAll).await;
+    a.push(&catalogue(), &["r1", "r2"], UnpushedEntries::WithdrawAll).await;
+    a.push(&outside(), &["x1", "x2"], UnpushedEntries::WithdrawAll).await;
     drop(a);
     sleep(TTL / 4).await;
     let a = daemon(store.clone(), "a").await;
@@ -113,8 +117,8 @@ async fn a_restarted_node_serves_what_it_advertised_as_unverified_until_it_is_pu
     assert_eq!(b.shown(), unverified);
     assert_eq!(a.pool.counts(), LocalCounts { entries: 4, unverified: 4, deferred: 0 });
     // One is pushed, another was withdrawn meanwhile: no write for what is as it was.
-    assert_eq!(a.push(&catalogue(), &["r1"], Rest::WithdrawAll).await, [0, 0, 1, 1, 0, 0]);
-    assert_eq!(a.push(&outside(), &["x1"], Rest::Stays).await, [0, 0, 0, 1, 0, 0]);
+    assert_eq!(a.push(&catalogue(), &["r1"], UnpushedEntries::WithdrawAll).await, [0, 0, 1, 1, 0, 0]);
+    assert_eq!(a.push(&outside(), &["x1"], UnpushedEntries::Stays).await, [0, 0, 0, 1, 0, 0]);
     sleep(MS * 600).await;
     assert_eq!(
         a.shown(),
@@ -132,10 +136,10 @@ async fn a_restarted_node_serves_what_it_advertised_as_unverified_until_it_is_pu
 async fn a_full_sync_that_comes_before_the_store_was_read_is_about_what_is_there() {
     let store = memory();
     let a = daemon(store.clone(), "a").await;
-    a.push(&outside(), &["r1", "r2"], Rest::WithdrawAll).await;
+    a.push(&outside(), &["r1", "r2"], UnpushedEntries::WithdrawAll).await;
     drop(a);
     let a = begun(store, "a", "a").await;
-    assert_eq!(a.push(&outside(), &["r2"], Rest::WithdrawAll).await[2], 1);
+    assert_eq!(a.push(&outside(), &["r2"], UnpushedEntries::WithdrawAll).await[2], 1);
     assert_eq!(a.available(), ["r2"]);
 }
 
@@ -143,7 +147,7 @@ async fn a_full_sync_that_comes_before_the_store_was_read_is_about_what_is_there
 async fn a_new_session_of_a_running_node_is_confirmed_without_a_push() {
     let store = Faulty::over(memory());
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
-    a.push(&catalogue(), &["r"], Rest::WithdrawAll).await;
+    a.push(&catalogue(), &["r"], UnpushedEntries::WithdrawAll).await;
     // Long enough for the sessions to run out, and not for the advertisements.
     store.fall_ill([Method::Pulse], Ill::Fails);
     sleep(SESSION * 3).await;

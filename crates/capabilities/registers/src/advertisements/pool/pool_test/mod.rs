@@ -9,7 +9,7 @@ mod sources;
 
 use std::collections::BTreeSet;
 
-use omnirelay_decisions::register::Rest;
+use omnirelay_decisions::register::UnpushedEntries;
 use omnirelay_identity::caller::Caller;
 use omnirelay_leadership_records::LEADERSHIP;
 use omnirelay_node::lab::{Lab, LabNode};
@@ -84,7 +84,7 @@ impl Daemon {
         &self,
         producer: &Producer,
         items: &[AdvertisedRegister],
-        rest: Rest,
+        rest: UnpushedEntries,
     ) -> Result<Pushed, Fault> {
         let push = Push {
             producer: producer.clone(),
@@ -98,7 +98,7 @@ impl Daemon {
         self.pool.push(push).await
     }
 
-    async fn push(&self, producer: &Producer, ids: &[&str], rest: Rest) -> Counts {
+    async fn push(&self, producer: &Producer, ids: &[&str], rest: UnpushedEntries) -> Counts {
         counts(&self.try_push(producer, &items(ids), rest).await.unwrap())
     }
 
@@ -129,8 +129,8 @@ fn caller() -> Caller {
     Caller::of_tests("registers")
 }
 
-fn these(ids: &[&str]) -> Rest {
-    Rest::Withdraw(ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>())
+fn these(ids: &[&str]) -> UnpushedEntries {
+    UnpushedEntries::Withdraw(ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>())
 }
 
 /// The keys of a node's records in the store.

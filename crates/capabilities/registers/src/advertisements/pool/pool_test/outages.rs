@@ -8,12 +8,12 @@ use crate::advertisements::advertisement_id;
 async fn what_is_taken_in_while_the_store_is_away_is_shown_and_written_once() {
     let store = Faulty::over(memory());
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
-    a.push(&outside(), &["stays", "goes"], Rest::WithdrawAll).await;
+    a.push(&outside(), &["stays", "goes"], UnpushedEntries::WithdrawAll).await;
     store.fall_ill(EVERY_CALL, Ill::Fails);
     sleep(MS * 1100).await;
     for version in 1..50 {
         let pushed = vec![item("stays"), AdvertisedRegister { latest_version: Some(version), ..item("new") }];
-        let pushed = a.try_push(&outside(), &pushed, Rest::WithdrawAll).await.unwrap();
+        let pushed = a.try_push(&outside(), &pushed, UnpushedEntries::WithdrawAll).await.unwrap();
         assert_eq!(pushed.deferred, if version == 1 { 2 } else { 1 }, "version {version}");
         assert!(pushed.failed.is_empty());
     }
@@ -21,7 +21,7 @@ async fn what_is_taken_in_while_the_store_is_away_is_shown_and_written_once() {
     assert_eq!(b.available(), ["goes", "stays"], "others see what they knew");
     sleep(TTL * 3).await;
     assert_eq!(a.available(), ["new", "stays"], "no deadline passes while the store is away");
-    a.push(&outside(), &["stays", "new"], Rest::WithdrawAll).await;
+    a.push(&outside(), &["stays", "new"], UnpushedEntries::WithdrawAll).await;
     let commits = store.count(Method::Commit);
     store.recover();
     sleep(SESSION * 2).await;
@@ -40,7 +40,7 @@ async fn a_push_that_outlives_its_session_is_written_in_the_next() {
     let ended = own_session(&a.registry).unwrap();
     store.close_group(a.registry.view().head().epoch, ended.clone()).await.unwrap();
     let begun = Instant::now();
-    assert_eq!(a.push(&catalogue(), &["r"], Rest::WithdrawAll).await, [1, 0, 0, 0, 0, 0]);
+    assert_eq!(a.push(&catalogue(), &["r"], UnpushedEntries::WithdrawAll).await, [1, 0, 0, 0, 0, 0]);
     assert_ne!(own_session(&a.registry).unwrap(), ended);
     assert_eq!(stored(store.as_ref(), "a").await, ["r/catalogue"]);
     assert!(begun.elapsed() < SESSION, "{:?}", begun.elapsed());
@@ -48,8 +48,10 @@ async fn a_push_that_outlives_its_session_is_written_in_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_starts_without_its_store_takes_in_and_serves() {
-    for (rest, left) in [(Rest::Stays, vec!["kept", "new", "old"]), (Rest::WithdrawAll, vec!["kept", "new"])]
-    {
+    for (rest, left) in [
+        (UnpushedEntries::Stays, vec!["kept", "new", "old"]),
+        (UnpushedEntries::WithdrawAll, vec!["kept", "new"]),
+    ] {
         let inner = memory();
         let before = daemon(inner.clone(), "a").await;
         let full = AdvertisedRegister {
@@ -58,7 +60,7 @@ async fn a_node_that_starts_without_its_store_takes_in_and_serves() {
             description: Some("as it was".to_owned()),
             ..item("kept")
         };
-        before.try_push(&outside(), &[full, item("old")], Rest::WithdrawAll).await.unwrap();
+        before.try_push(&outside(), &[full, item("old")], UnpushedEntries::WithdrawAll).await.unwrap();
         drop(before);
         let store = Faulty::over(inner.clone());
         store.fall_ill(EVERY_CALL, Ill::Fails);
@@ -92,10 +94,10 @@ async fn what_was_withdrawn_does_not_come_back_with_an_older_copy() {
     sleep(MS * 10).await;
     let store = Faulty::over(Arc::new(MemoryStore::new(clock)));
     let a = daemon(store.clone(), "a").await;
-    a.push(&outside(), &["r", "gone"], Rest::WithdrawAll).await;
+    a.push(&outside(), &["r", "gone"], UnpushedEntries::WithdrawAll).await;
     // A replica that has not heard of the withdrawal.
     let replica = daemon(old.clone(), "a").await;
-    replica.push(&outside(), &["r", "gone"], Rest::WithdrawAll).await;
+    replica.push(&outside(), &["r", "gone"], UnpushedEntries::WithdrawAll).await;
     drop(replica);
     a.push(&outside(), &[], these(&["gone"])).await;
     store.swap(old.clone());
@@ -108,7 +110,7 @@ async fn what_was_withdrawn_does_not_come_back_with_an_older_copy() {
 async fn a_withdrawal_that_waits_is_not_forgotten_for_a_push_that_is_refused() {
     let store = Faulty::over(memory());
     let a = daemon(store.clone(), "a").await;
-    a.push(&outside(), &["r", "s"], Rest::WithdrawAll).await;
+    a.push(&outside(), &["r", "s"], UnpushedEntries::WithdrawAll).await;
     store.fall_ill(EVERY_CALL, Ill::Fails);
     sleep(MS * 1100).await;
     assert_eq!(a.push(&outside(), &[], these(&["r"])).await, [0, 0, 1, 0, 0, 1]);
@@ -131,7 +133,7 @@ async fn one_entry_that_the_store_refuses_does_not_keep_others_waiting() {
     store.fall_ill(EVERY_CALL, Ill::Fails);
     sleep(MS * 1100).await;
     let long = AdvertisedRegister { description: Some("x".repeat(VALUE_BYTES_MAX)), ..item("big") };
-    let pushed = a.try_push(&outside(), &[item("a"), long, item("z")], Rest::Stays).await.unwrap();
+    let pushed = a.try_push(&outside(), &[item("a"), long, item("z")], UnpushedEntries::Stays).await.unwrap();
     assert_eq!(counts(&pushed), [3, 0, 0, 0, 0, 3]);
     store.recover();
     sleep(SESSION * 2).await;
@@ -143,10 +145,10 @@ async fn a_reply_that_is_lost_loses_nothing() {
     let store = Faulty::over(memory());
     let a = daemon(store.clone(), "a").await;
     store.fall_ill([Method::Commit], Ill::LosesReplies);
-    let pushed = a.push(&outside(), &["r1", "r2"], Rest::WithdrawAll).await;
+    let pushed = a.push(&outside(), &["r1", "r2"], UnpushedEntries::WithdrawAll).await;
     assert_eq!(pushed, [2, 0, 0, 0, 0, 2]);
     // Nobody knows yet whether r2 is there.
-    assert_eq!(a.push(&outside(), &["r2"], Rest::WithdrawAll).await, [1, 0, 1, 0, 0, 2]);
+    assert_eq!(a.push(&outside(), &["r2"], UnpushedEntries::WithdrawAll).await, [1, 0, 1, 0, 0, 2]);
     store.recover();
     sleep(SESSION).await;
     assert_eq!(stored(store.as_ref(), "a").await, ["r2/http:registers"]);
@@ -159,9 +161,9 @@ async fn after_an_epoch_in_which_all_is_lost_everything_is_written_again() {
     let clock = PausedClock(Instant::now());
     let store = Faulty::over(Arc::new(MemoryStore::new(clock)));
     let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
-    a.push(&catalogue(), &["r1", "r2"], Rest::WithdrawAll).await;
-    a.push(&outside(), &["x"], Rest::WithdrawAll).await;
-    b.push(&catalogue(), &["b1"], Rest::WithdrawAll).await;
+    a.push(&catalogue(), &["r1", "r2"], UnpushedEntries::WithdrawAll).await;
+    a.push(&outside(), &["x"], UnpushedEntries::WithdrawAll).await;
+    b.push(&catalogue(), &["b1"], UnpushedEntries::WithdrawAll).await;
     sleep(SESSION).await;
     store.swap(Arc::new(MemoryStore::new(clock)));
     sleep(SESSION * 3).await;
@@ -175,7 +177,7 @@ async fn after_an_epoch_in_which_all_is_lost_everything_is_written_again() {
 async fn what_is_lost_or_strange_in_the_store_is_found_and_put_right() {
     let store = memory();
     let a = daemon(store.clone(), "a").await;
-    a.push(&catalogue(), &["r1", "r2", "r3"], Rest::WithdrawAll).await;
+    a.push(&catalogue(), &["r1", "r2", "r3"], UnpushedEntries::WithdrawAll).await;
     let group =
         a.registry.view().get(&advertisement_id("a", "r1", "catalogue")).unwrap().record.group.clone();
     let strange = AdvertisementValue { is_public: true, name: "strange".to_owned(), ..Default::default() };
@@ -192,7 +194,10 @@ async fn what_is_lost_or_strange_in_the_store_is_found_and_put_right() {
     let epoch = a.registry.view().head().epoch;
     store.commit(Commit { epoch, writes, ..Commit::default() }).await.unwrap();
     assert!(!a.pool.compare_with_store().await.unwrap());
-    assert_eq!(a.push(&catalogue(), &["r1", "r2", "r3"], Rest::WithdrawAll).await, [1, 1, 1, 1, 0, 0]);
+    assert_eq!(
+        a.push(&catalogue(), &["r1", "r2", "r3"], UnpushedEntries::WithdrawAll).await,
+        [1, 1, 1, 1, 0, 0]
+    );
     assert_eq!(stored(store.as_ref(), "a").await, ["r1/catalogue", "r2/catalogue", "r3/catalogue"]);
     assert!(a.pool.compare_with_store().await.unwrap());
     assert_eq!(a.available(), ["r1", "r2", "r3"]);
@@ -202,7 +207,7 @@ async fn what_is_lost_or_strange_in_the_store_is_found_and_put_right() {
 async fn what_comparisons_find_is_written_though_they_never_rest() {
     let store = memory();
     let a = daemon(store.clone(), "a").await;
-    a.push(&outside(), &["r"], Rest::WithdrawAll).await;
+    a.push(&outside(), &["r"], UnpushedEntries::WithdrawAll).await;
     let there = stored(store.as_ref(), "a").await;
     let epoch = a.registry.view().head().epoch;
     let writes = vec![Write::Delete { id: advertisement_id("a", "r", outside().as_str()) }];
@@ -220,7 +225,7 @@ async fn what_is_pushed_while_the_store_is_compared_is_not_taken_for_lost() {
     let store = Faulty::over(memory());
     let a = daemon(store.clone(), "a").await;
     let many: Vec<AdvertisedRegister> = (0..2000).map(|n| item(&format!("r{n:04}"))).collect();
-    a.try_push(&catalogue(), &many, Rest::WithdrawAll).await.unwrap();
+    a.try_push(&catalogue(), &many, UnpushedEntries::WithdrawAll).await.unwrap();
     store.fall_ill([Method::Scan], Ill::AnswersLate);
     let pool = a.pool.clone();
     let comparing = tokio::spawn(async move { pool.compare_with_store().await.unwrap() });
@@ -238,9 +243,10 @@ async fn what_is_pushed_while_the_store_is_compared_is_not_taken_for_lost() {
 async fn what_the_store_refuses_is_not_shown() {
     let store = memory();
     let a = daemon(store.clone(), "a").await;
-    a.push(&outside(), &["r"], Rest::WithdrawAll).await;
+    a.push(&outside(), &["r"], UnpushedEntries::WithdrawAll).await;
     let long = AdvertisedRegister { description: Some("x".repeat(VALUE_BYTES_MAX)), ..item("big") };
-    let pushed = a.try_push(&outside(), &[item("small"), long, item("r")], Rest::Stays).await.unwrap();
+    let pushed =
+        a.try_push(&outside(), &[item("small"), long, item("r")], UnpushedEntries::Stays).await.unwrap();
     assert_eq!(counts(&pushed), [1, 0, 0, 1, 1, 0]);
     assert_eq!(pushed.failed[0].register_id, "big");
     assert_eq!(pushed.failed[0].reason, "INVALID_ARGUMENT");

@@ -6,11 +6,14 @@ use super::*;
 async fn a_full_sync_is_all_there_is_of_its_producer_and_of_no_other() {
     let store = memory();
     let a = daemon(store.clone(), "a").await;
-    assert_eq!(a.push(&catalogue(), &["r1", "r2", "r3"], Rest::WithdrawAll).await, [3, 0, 0, 0, 0, 0]);
-    assert_eq!(a.push(&outside(), &["x1", "r1"], Rest::WithdrawAll).await, [2, 0, 0, 0, 0, 0]);
-    assert_eq!(a.push(&catalogue(), &["r2", "r4"], Rest::WithdrawAll).await, [1, 0, 2, 1, 0, 0]);
+    assert_eq!(
+        a.push(&catalogue(), &["r1", "r2", "r3"], UnpushedEntries::WithdrawAll).await,
+        [3, 0, 0, 0, 0, 0]
+    );
+    assert_eq!(a.push(&outside(), &["x1", "r1"], UnpushedEntries::WithdrawAll).await, [2, 0, 0, 0, 0, 0]);
+    assert_eq!(a.push(&catalogue(), &["r2", "r4"], UnpushedEntries::WithdrawAll).await, [1, 0, 2, 1, 0, 0]);
     assert_eq!(a.available(), ["r1", "r2", "r4", "x1"], "r1 is still advertised by another");
-    assert_eq!(a.push(&catalogue(), &[], Rest::WithdrawAll).await, [0, 0, 2, 0, 0, 0]);
+    assert_eq!(a.push(&catalogue(), &[], UnpushedEntries::WithdrawAll).await, [0, 0, 2, 0, 0, 0]);
     assert_eq!(a.available(), ["r1", "x1"], "an empty catalogue wipes nothing of another producer");
     assert_eq!(stored(store.as_ref(), "a").await, ["r1/http:registers", "x1/http:registers"]);
 }
@@ -21,12 +24,12 @@ async fn what_changes_nothing_writes_nothing() {
     let a = daemon(store.clone(), "a").await;
     let ids: Vec<String> = (0..1000).map(|n| format!("r{n:04}")).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    assert_eq!(a.push(&catalogue(), &ids, Rest::WithdrawAll).await, [1000, 0, 0, 0, 0, 0]);
+    assert_eq!(a.push(&catalogue(), &ids, UnpushedEntries::WithdrawAll).await, [1000, 0, 0, 0, 0, 0]);
     let revision = a.registry.view().head().revision;
     let commits = store.count(Method::Commit);
     for _ in 0..3 {
         assert!(a.pool.compare_with_store().await.unwrap());
-        assert_eq!(a.push(&catalogue(), &ids, Rest::WithdrawAll).await, [0, 0, 0, 1000, 0, 0]);
+        assert_eq!(a.push(&catalogue(), &ids, UnpushedEntries::WithdrawAll).await, [0, 0, 0, 1000, 0, 0]);
     }
     assert_eq!(store.count(Method::Commit), commits);
     assert_eq!(a.registry.view().head().revision, revision, "and nobody is told of anything");
@@ -47,7 +50,7 @@ async fn versions_never_go_back_and_what_is_absent_stays() {
         (Some(8), None, [0, 1, 0, 0, 0, 0], (8, "first")),
         (Some(2), Some(""), [0, 1, 0, 0, 0, 0], (8, "")),
     ] {
-        let pushed = a.try_push(&outside(), &push(version, name), Rest::Stays).await.unwrap();
+        let pushed = a.try_push(&outside(), &push(version, name), UnpushedEntries::Stays).await.unwrap();
         assert_eq!(counts(&pushed), expected, "{version:?}");
         assert_eq!((now().latest_version, now().name.as_str()), shown);
     }
@@ -59,9 +62,9 @@ async fn ten_thousand_go_in_pieces_and_additions_first() {
     let a = daemon(store.clone(), "a").await;
     let old: Vec<AdvertisedRegister> = (0..600).map(|n| item(&format!("old{n:05}"))).collect();
     let new: Vec<AdvertisedRegister> = (0..10_000).map(|n| item(&format!("new{n:05}"))).collect();
-    a.try_push(&catalogue(), &old, Rest::WithdrawAll).await.unwrap();
+    a.try_push(&catalogue(), &old, UnpushedEntries::WithdrawAll).await.unwrap();
     let begun = a.registry.view().head().revision;
-    let pushed = a.try_push(&catalogue(), &new, Rest::WithdrawAll).await.unwrap();
+    let pushed = a.try_push(&catalogue(), &new, UnpushedEntries::WithdrawAll).await.unwrap();
     assert_eq!(counts(&pushed), [10_000, 0, 600, 0, 0, 0]);
     let entries = a.registry.view().recent(begun, 1000).unwrap();
     let removes: Vec<bool> = entries
@@ -87,7 +90,7 @@ async fn a_thousand_flips_of_one_flag_end_in_the_right_state() {
             let push = Push {
                 producer: outside(),
                 items: &[flipped],
-                rest: Rest::Stays,
+                rest: UnpushedEntries::Stays,
                 batch: BATCH_MAX,
                 caller: None,
                 progress: &|_, _| {},
@@ -101,7 +104,7 @@ async fn a_thousand_flips_of_one_flag_end_in_the_right_state() {
     let record = a.registry.view().get(&crate::advertisements::advertisement_id("a", "r", "http:registers"));
     let stored = record.unwrap().value::<AdvertisementValue>().unwrap().is_public;
     assert_eq!(memory_says, stored);
-    assert_eq!(a.push(&outside(), &["r"], Rest::Stays).await[4], 0);
+    assert_eq!(a.push(&outside(), &["r"], UnpushedEntries::Stays).await[4], 0);
     assert_eq!(a.available(), ["r"]);
 }
 
@@ -114,7 +117,7 @@ async fn a_push_of_many_is_cancelled_between_commits() {
     let push = Push {
         producer: catalogue(),
         items: &many,
-        rest: Rest::WithdrawAll,
+        rest: UnpushedEntries::WithdrawAll,
         batch: 100,
         caller: None,
         progress: &|step, of| done.lock().push((step, of)),
@@ -143,7 +146,7 @@ async fn push_as(a: &Daemon, caller: &Caller, items: &[AdvertisedRegister]) {
     let push = Push {
         producer: outside(),
         items,
-        rest: Rest::WithdrawAll,
+        rest: UnpushedEntries::WithdrawAll,
         batch: BATCH_MAX,
         caller: Some(caller),
         progress: &|_, _| {},
@@ -193,13 +196,13 @@ async fn a_callers_push_leaves_one_audit_record_if_it_changes_anything() {
 async fn there_is_an_end_to_what_fits() {
     let a = daemon(memory(), "a").await;
     let many: Vec<AdvertisedRegister> = (0..=ENTRIES_MAX).map(|n| item(&format!("r{n}"))).collect();
-    let refused = a.try_push(&outside(), &many, Rest::Stays).await.unwrap_err();
+    let refused = a.try_push(&outside(), &many, UnpushedEntries::Stays).await.unwrap_err();
     assert_eq!(refused.reason, "TOO_MANY_ADVERTISEMENTS");
     for n in 0..PRODUCERS_MAX {
         let producer = Producer::http(&format!("p{n}")).unwrap();
-        a.push(&producer, &["r"], Rest::Stays).await;
+        a.push(&producer, &["r"], UnpushedEntries::Stays).await;
     }
-    let refused = a.try_push(&outside(), &items(&["r"]), Rest::Stays).await.unwrap_err();
+    let refused = a.try_push(&outside(), &items(&["r"]), UnpushedEntries::Stays).await.unwrap_err();
     assert_eq!(refused.reason, "TOO_MANY_ADVERTISEMENTS");
     assert!(Producer::http(&"x".repeat(300)).is_err());
 }
@@ -209,21 +212,21 @@ async fn federated_clusters_leave_room_for_this_mesh() {
     let a = daemon(memory(), "a").await;
     let of = |n: usize| Producer::http(&format!("node:west/n{n}")).unwrap();
     for n in 0..FEDERATED_MAX {
-        a.push(&of(n), &["r"], Rest::Stays).await;
+        a.push(&of(n), &["r"], UnpushedEntries::Stays).await;
     }
-    let refused = a.try_push(&of(FEDERATED_MAX), &items(&["r"]), Rest::Stays).await.unwrap_err();
+    let refused = a.try_push(&of(FEDERATED_MAX), &items(&["r"]), UnpushedEntries::Stays).await.unwrap_err();
     assert_eq!(refused.reason, "TOO_MANY_ADVERTISEMENTS");
     assert!(refused.message.contains("nodes of that cluster"), "{}", refused.message);
     // Who is there goes on, until all of them together have as much as one may have.
-    a.push(&of(0), &["s"], Rest::Stays).await;
+    a.push(&of(0), &["s"], UnpushedEntries::Stays).await;
     let most = ENTRIES_MAX - FEDERATED_MAX - 1;
     let many: Vec<AdvertisedRegister> = (0..=most).map(|n| item(&format!("x{n}"))).collect();
-    let refused = a.try_push(&of(1), &many, Rest::Stays).await.unwrap_err();
+    let refused = a.try_push(&of(1), &many, UnpushedEntries::Stays).await.unwrap_err();
     assert!(refused.message.contains("a federated cluster may have"), "{}", refused.message);
     // Others have their places still, of this mesh and of other clusters.
-    a.push(&Producer::http("node:south/n1").unwrap(), &["r"], Rest::Stays).await;
+    a.push(&Producer::http("node:south/n1").unwrap(), &["r"], UnpushedEntries::Stays).await;
     for n in 0..PRODUCERS_MAX {
-        a.push(&Producer::http(&format!("p{n}")).unwrap(), &["t"], Rest::Stays).await;
+        a.push(&Producer::http(&format!("p{n}")).unwrap(), &["t"], UnpushedEntries::Stays).await;
     }
 }
 
@@ -231,11 +234,11 @@ async fn federated_clusters_leave_room_for_this_mesh() {
 async fn a_daemon_with_anothers_node_id_is_refused_and_told() {
     let store = memory();
     let a = daemon(store.clone(), "a").await;
-    a.push(&outside(), &["r"], Rest::Stays).await;
+    a.push(&outside(), &["r"], UnpushedEntries::Stays).await;
     let rival = begun(store.clone(), "a", "another secret").await;
     rival.node.loaded().await;
     sleep(SESSION).await;
-    let refused = rival.try_push(&outside(), &items(&["x"]), Rest::WithdrawAll).await.unwrap_err();
+    let refused = rival.try_push(&outside(), &items(&["x"]), UnpushedEntries::WithdrawAll).await.unwrap_err();
     assert_eq!(refused.reason, "NODE_ID_HELD");
     assert!(refused.message.contains("`a`"), "{}", refused.message);
     assert_eq!(a.available(), ["r"]);

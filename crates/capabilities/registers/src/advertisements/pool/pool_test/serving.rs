@@ -68,7 +68,7 @@ async fn no_first_read_shows_what_has_ended() {
                 let store = memory();
                 let (a, b) = (daemon(store.clone(), "a").await, daemon(store.clone(), "b").await);
                 sleep(MS * offset).await;
-                a.push(&Producer::file(), &["r"], Rest::Stays).await;
+                a.push(&Producer::file(), &["r"], UnpushedEntries::Stays).await;
                 let reads = if reader == "a" { &a } else { &b };
                 sleep(TTL - MS).await;
                 assert_eq!(left(reads, read).await, [Some(1)], "{read} at {reader}, {offset} ms");
@@ -85,7 +85,7 @@ async fn what_is_spared_after_a_restart_is_shown_with_the_end_of_that() {
         for away in [TTL / 4, TTL * 3] {
             let store = memory();
             let a = daemon(store.clone(), "a").await;
-            a.push(&Producer::file(), &["r"], Rest::Stays).await;
+            a.push(&Producer::file(), &["r"], UnpushedEntries::Stays).await;
             sleep(TTL - MS * 500).await;
             drop(a);
             sleep(away).await;
@@ -106,7 +106,7 @@ async fn while_the_store_is_away_nobody_is_told_of_an_end() {
     for read in READS {
         let path = Faulty::over(store.clone());
         let (a, b) = (daemon(store.clone(), "a").await, daemon(path.clone(), "b").await);
-        a.push(&Producer::file(), &["r"], Rest::Stays).await;
+        a.push(&Producer::file(), &["r"], UnpushedEntries::Stays).await;
         sleep(TTL - MS * 100).await;
         path.fall_ill(EVERY_CALL, Ill::Hangs);
         sleep(MS * 101).await;

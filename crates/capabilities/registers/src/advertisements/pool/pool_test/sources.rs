@@ -58,7 +58,7 @@ async fn nobody_is_shown_what_a_node_without_a_certificate_advertises() {
     remember(&a.registry, authority, AuthorityValue::default().encode_to_vec()).await;
     sleep(Duration::from_secs(5)).await;
     let b = daemon(store.clone(), "b").await;
-    b.push(&catalogue(), &["r"], Rest::Stays).await;
+    b.push(&catalogue(), &["r"], UnpushedEntries::Stays).await;
     sleep(Duration::from_secs(2)).await;
     assert_eq!(stored(&*store, "b").await, ["r/catalogue"]);
     assert_eq!(shown(&a), (vec![], vec![], 0), "it has no certificate");

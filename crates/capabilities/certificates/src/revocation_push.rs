@@ -20,8 +20,8 @@ use omnirelay_wire::reasons;
 use prost::Message as _;
 use tracing::{debug, info};
 
-use super::own::Keeper;
 use super::pb;
+use crate::identity_keeper::IdentityKeeper;
 use pb::revocation_exchange_service_client::RevocationExchangeServiceClient;
 use pb::revocation_exchange_service_server::RevocationExchangeService;
 
@@ -35,7 +35,7 @@ const WITHIN: Duration = Duration::from_secs(3);
 
 /// Hands the list to others, and takes it from them.
 pub struct Exchange {
-    pub keeper: Arc<Keeper>,
+    pub keeper: Arc<IdentityKeeper>,
     pub transport: Arc<Transport>,
 }
 
@@ -54,7 +54,7 @@ impl Exchange {
     ) -> Result<pb::OfferRevocationsResponse, Fault> {
         let value = RevocationValue::decode(&*asked.list);
         let value = value.map_err(|_| Fault::invalid("field `list` is no list of revocations"))?;
-        let Keeper { trust, .. } = &*self.keeper;
+        let IdentityKeeper { trust, .. } = &*self.keeper;
         let (trusted, now) = (trust.current(), unix_now());
         let list = trusted.bundle.as_ref();
         let list = list.and_then(|bundle| sound_list(bundle, Some(&value), &trusted.revocations));

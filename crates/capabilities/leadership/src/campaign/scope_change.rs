@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use omnirelay_decisions::lease::{
-    Ending, Held, Move, Numbers, SCOPE_DELETED, Standing, TOKEN_OVERTAKEN, elect, vacate,
+    Ending, HeldLease, Move, Numbers, SCOPE_DELETED, Standing, TOKEN_OVERTAKEN, elect, vacate,
 };
 use omnirelay_host::chance::correlation_id;
 use omnirelay_leadership_records::leadership_id;
@@ -16,10 +16,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, LeadershipValue};
 use prost::Message;
 
 use super::rounds::stepping_down;
-use super::{Campaigner, Known, Roster};
+use super::{Campaigner, Roster, ScopeState};
 
 /// What a move of one scope changes, on the condition that its record has this version.
-pub(super) struct Piece {
+pub(super) struct ScopeChange {
     pub scope: String,
     pub version: Version,
     /// That the version was read in.
@@ -43,7 +43,7 @@ pub(super) struct Piece {
     pub correlation_id: String,
 }
 
-impl Piece {
+impl ScopeChange {
     /// Whether it waits for the end of a group.
     pub fn awaits(&self, group: &GroupId) -> bool {
         self.also.iter().any(|also| matches!(also, Precondition::GroupOver(over) if over.id == *group))
@@ -54,11 +54,11 @@ impl Campaigner {
     /// What `act` changes; `None`: nothing.
     pub(super) fn piece(
         &self,
-        known: &Known,
+        known: &ScopeState,
         act: &Move,
         roster: &Roster,
         session: &GroupRef,
-    ) -> Option<Piece> {
+    ) -> Option<ScopeChange> {
         let making = Making::of(self, known);
         match act {
             Move::Rest | Move::Look { .. } => None,
@@ -67,7 +67,7 @@ impl Campaigner {
                 let session = roster.session_of(to)?;
                 // Not if it is cordoned meanwhile.
                 let also = vec![roster.record_of(to)?, Precondition::GroupLive(session.clone())];
-                Some(Piece { also, ..making.hand_over(to, &session, reason)? })
+                Some(ScopeChange { also, ..making.hand_over(to, &session, reason)? })
             }
             Move::StepDown { reason } => making.step_down(reason),
             Move::Remove => Some(making.remove()),
@@ -81,13 +81,13 @@ impl Campaigner {
 /// What pieces of one scope are made of.
 struct Making<'a> {
     campaigner: &'a Campaigner,
-    known: &'a Known,
+    known: &'a ScopeState,
     numbers: Numbers,
     correlation_id: String,
 }
 
 impl<'a> Making<'a> {
-    fn of(campaigner: &'a Campaigner, known: &'a Known) -> Self {
+    fn of(campaigner: &'a Campaigner, known: &'a ScopeState) -> Self {
         let order = known.value.order.as_ref().map(|order| order.correlation_id.clone());
         let correlation_id =
             order.filter(|id| !id.is_empty()).unwrap_or_else(|| correlation_id(known.scope()));
@@ -95,7 +95,7 @@ impl<'a> Making<'a> {
         Self { campaigner, known, numbers, correlation_id }
     }
 
-    fn campaign(self, ending: Option<Ending>, session: &GroupRef) -> Piece {
+    fn campaign(self, ending: Option<Ending>, session: &GroupRef) -> ScopeChange {
         let me = self.campaigner.registry.node_id();
         let vacant = self.vacated(ending);
         let value = elect(&vacant, me, session.instance, &self.correlation_id);
@@ -105,10 +105,10 @@ impl<'a> Making<'a> {
         let ended = ending.map(|ending| self.audited(ended_action(ending), self.changes(Some(&vacant))));
         let whole = self.whole("leaders.elected", Some(&value));
         let audits = whole.audits.into_iter().chain(ended).collect();
-        Piece { leases, transitions, audits, ..whole }
+        ScopeChange { leases, transitions, audits, ..whole }
     }
 
-    fn hand_over(self, to: &str, session: &GroupRef, reason: &'static str) -> Option<Piece> {
+    fn hand_over(self, to: &str, session: &GroupRef, reason: &'static str) -> Option<ScopeChange> {
         let ending = stepping_down(reason, self.known.now);
         let value = elect(&self.vacated(Some(ending)), to, session.instance, &self.correlation_id);
         let fence = self.fence()?;
@@ -117,22 +117,22 @@ impl<'a> Making<'a> {
         let mut transitions = self.ended(Some(ending));
         transitions.push((to.to_owned(), None));
         let whole = self.whole("leaders.handed-over", Some(&value));
-        Some(Piece { leases, fence: Some(fence), yields: true, transitions, ..whole })
+        Some(ScopeChange { leases, fence: Some(fence), yields: true, transitions, ..whole })
     }
 
-    fn step_down(self, reason: &'static str) -> Option<Piece> {
+    fn step_down(self, reason: &'static str) -> Option<ScopeChange> {
         let ending = stepping_down(reason, self.known.now);
         let value = self.vacated(Some(ending));
         let fence = self.fence()?;
         let leases = vec![LeaseOp::Release { scope: fence.scope.clone(), token: fence.token }];
         let transitions = self.ended(Some(ending));
         let whole = self.whole("leaders.stepped-down", Some(&value));
-        Some(Piece { leases, fence: Some(fence), yields: true, transitions, ..whole })
+        Some(ScopeChange { leases, fence: Some(fence), yields: true, transitions, ..whole })
     }
 
     /// What is left of a lease that is over is released too: so the entry in the log says whose it was. One
     /// whose holder was replaced is not, because that may trust it still.
-    fn remove(self) -> Piece {
+    fn remove(self) -> ScopeChange {
         let ending = stepping_down(SCOPE_DELETED, self.known.now);
         let fence = self.fence();
         let scope = self.known.scope().to_owned();
@@ -142,29 +142,29 @@ impl<'a> Making<'a> {
         let transitions = self.ended(Some(ending));
         let yields = fence.is_some();
         let whole = self.whole("leaders.removed", None);
-        Piece { leases: release.into_iter().collect(), fence, also, yields, transitions, ..whole }
+        ScopeChange { leases: release.into_iter().collect(), fence, also, yields, transitions, ..whole }
     }
 
-    fn drop_order(self) -> Option<Piece> {
+    fn drop_order(self) -> Option<ScopeChange> {
         let value = LeadershipValue { order: None, ..LeadershipValue::clone(&self.known.value) };
         let fence = self.fence()?;
         let whole = self.whole("leaders.order-dropped", Some(&value));
-        Some(Piece { fence: Some(fence), ..whole })
+        Some(ScopeChange { fence: Some(fence), ..whole })
     }
 
     /// Whoever leads is elected anew, above this token.
-    fn raise(self, token: u64) -> Piece {
+    fn raise(self, token: u64) -> ScopeChange {
         let token_floor = token.min(TOKEN_FLOOR_MAX);
         let value = LeadershipValue { token_floor, ..LeadershipValue::clone(&self.known.value) };
         let whole = self.whole("leaders.overtaken", Some(&value));
-        Piece { reason: TOKEN_OVERTAKEN.to_owned(), ..whole }
+        ScopeChange { reason: TOKEN_OVERTAKEN.to_owned(), ..whole }
     }
 
-    fn vacate(self, ending: Ending) -> Piece {
+    fn vacate(self, ending: Ending) -> ScopeChange {
         let value = self.vacated(Some(ending));
         let transitions = self.ended(Some(ending));
         let also = self.over().into_iter().collect();
-        Piece { also, transitions, ..self.whole(ended_action(ending), Some(&value)) }
+        ScopeChange { also, transitions, ..self.whole(ended_action(ending), Some(&value)) }
     }
 
     /// That the session of a lease which ran out is over for the store as well.
@@ -199,13 +199,13 @@ impl<'a> Making<'a> {
 
     /// That of the lease, while it is valid and this node's.
     fn fence(&self) -> Option<Fence> {
-        let (held, ..): (&Held, _, _) = self.known.valid()?;
+        let (held, ..): (&HeldLease, _, _) = self.known.valid()?;
         let mine = held.node == self.campaigner.registry.node_id();
         mine.then(|| Fence { scope: self.known.scope().to_owned(), token: held.token })
     }
 
     /// A piece without leases: the record, which is deleted when there is none after, and its audit record.
-    fn whole(self, action: &'static str, after: Option<&LeadershipValue>) -> Piece {
+    fn whole(self, action: &'static str, after: Option<&LeadershipValue>) -> ScopeChange {
         let id = leadership_id(self.known.scope());
         let audited = self.audited(action, self.changes(after));
         let current = after.and_then(|value| value.current.as_ref());
@@ -217,7 +217,7 @@ impl<'a> Making<'a> {
             Some(value) => Write::Put { id, value: Bytes::from(value.encode_to_vec()), group: None },
             None => Write::Delete { id },
         };
-        Piece {
+        ScopeChange {
             scope: self.known.scope().to_owned(),
             version: self.known.record.record.version,
             epoch: self.known.record.epoch,
@@ -274,7 +274,7 @@ impl<'a> Making<'a> {
     }
 }
 
-fn session_of(held: &Held) -> GroupRef {
+fn session_of(held: &HeldLease) -> GroupRef {
     GroupRef { id: session_id(&held.node), instance: held.session }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::shards::map::{self, Edit};
-use omnirelay_decisions::shards::member::{self, Member, Seen};
+use omnirelay_decisions::shards::member::{self, Member, MemberObservation};
 use omnirelay_decisions::shards::spec::{Spec, check_namespace};
 use omnirelay_gossip::Gossip;
 use omnirelay_gossip::heard::doubted_for;
@@ -340,11 +340,11 @@ impl Nodes {
 
     /// As owners of shards of a namespace.
     pub fn members(&self, namespace: &str, spec: &Spec, values: &Values<'_>) -> BTreeMap<String, Member> {
-        let seen: Vec<Seen<'_>> = self
+        let seen: Vec<MemberObservation<'_>> = self
             .roster
             .nodes()
             .into_iter()
-            .map(|node| Seen {
+            .map(|node| MemberObservation {
                 node,
                 silent_since: self.silent.get(node.id).copied(),
                 suspected: self.suspected.contains(node.id),

@@ -14,9 +14,9 @@ use omnirelay_certificate_records::{
 use omnirelay_core::spiffe::Holder;
 use omnirelay_core::text::chain;
 use omnirelay_host::wall_clock::{self, Stamp};
-use omnirelay_identity::own::{IdentityError, IdentityFiles, OwnIdentity};
+use omnirelay_identity::node_identity::{IdentityError, IdentityFiles, OwnIdentity};
 use omnirelay_identity::provided::Provision;
-use omnirelay_identity::trust::{Refused, Trust, unix_now};
+use omnirelay_identity::trust::{CertificateRefusal, Trust, unix_now};
 use omnirelay_node::transport::Transport;
 use omnirelay_pki::certificate::{Names, validity_of};
 use omnirelay_pki::key::Key;
@@ -38,8 +38,8 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::authority::bundle_of;
-use super::issue::{LIFETIME, Order, Others, issue, with_own};
-use super::lacking::Lacking;
+use super::issue::{LIFETIME, Order, OtherKeys, issue, with_own};
+use super::lacking::IdentityTrouble;
 use super::remote::RenewalError;
 use super::signer::Signer;
 use super::{Others as OtherDaemons, authority_in, own_act, pb};
@@ -57,7 +57,7 @@ pub(super) const ENTERED_WITHIN: Duration = Duration::from_millis(100);
 pub const MOVE_WITHIN: i64 = 60;
 
 /// Keeps who a node is, and whom it trusts.
-pub struct Keeper {
+pub struct IdentityKeeper {
     pub registry: Arc<Registry>,
     pub signer: Arc<Signer>,
     pub trust: Arc<Trust>,
@@ -78,14 +78,14 @@ pub struct Keeper {
     pub makes_authority: bool,
     /// Within how many seconds of a new root this node has a certificate that leads to it.
     pub move_within: i64,
-    pub tried: Mutex<Tried>,
-    pub kept: Kept,
-    pub lacking: Lacking,
+    pub tried: Mutex<RenewalOutcome>,
+    pub kept: KeptFiles,
+    pub lacking: IdentityTrouble,
 }
 
 /// What was written to the files of the identity, in this life.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub struct KeptFiles {
     revocations: Written,
     pub(super) token_keys: Written,
 }
@@ -115,7 +115,7 @@ impl Written {
 
 /// What came of renewing the certificate.
 #[derive(Debug, Default)]
-pub struct Tried {
+pub struct RenewalOutcome {
     /// Why it was not renewed when it was tried last.
     failed: Option<String>,
     /// When it was renewed last, in this life.
@@ -140,7 +140,7 @@ pub(super) enum KeepError {
     #[error("{0}")]
     Renewal(#[from] RenewalError),
     #[error("what was issued is not believed: {0}")]
-    Unbelieved(#[from] Refused),
+    Unbelieved(#[from] CertificateRefusal),
 }
 
 impl From<Fault> for KeepError {
@@ -154,7 +154,7 @@ fn sense(view: &View) -> [Version; 2] {
     [authority_id(), revocation_id()].map(|id| view.get(&id).map_or(Version(0), |found| found.record.version))
 }
 
-impl Keeper {
+impl IdentityKeeper {
     /// Takes up what was kept, so that a node that is cut off from the store believes nobody whom it did not believe.
     pub fn load(&self) {
         let (bundle, identity) = (self.files.bundle(), self.files.identity());
@@ -306,7 +306,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn tried(&self) -> MutexGuard<'_, Tried> {
+    pub(super) fn tried(&self) -> MutexGuard<'_, RenewalOutcome> {
         self.tried.lock()
     }
 
@@ -341,7 +341,9 @@ impl Keeper {
             // The root before can be retired once nobody has a certificate that leads to it alone.
             Ok(_) => renewal(own).min(self.moved(own, authority)),
             // It gets no other, until somebody says so.
-            Err(Refused::Revoked) if trusted.revocations.of(&own.leaf).is_some() => now.saturating_add(3600),
+            Err(CertificateRefusal::Revoked) if trusted.revocations.of(&own.leaf).is_some() => {
+                now.saturating_add(3600)
+            }
             Err(_) => 0,
         }
     }
@@ -523,7 +525,7 @@ pub(super) async fn issue_by_itself(
             request,
             names: names.clone(),
             lifetime,
-            others: Others::Keep,
+            others: OtherKeys::Keep,
             by: node_id,
             now: unix_now(),
             from: None,

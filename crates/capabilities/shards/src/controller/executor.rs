@@ -15,10 +15,10 @@ use omnirelay_wire::pb::omnirelay::store::v1::{AuditValue, NamespaceValue, Rebal
 use omnirelay_wire::timestamp::millis;
 use tracing::{debug, info, warn};
 
-use super::said::Plans;
 use super::{Controller, Map, Nodes};
-use crate::known::{NAMESPACE, OF_MAP, PLAN, namespace_id, plan_id, writes};
+use crate::controller::namespace_inputs::Plans;
 use crate::plans::{end_moves, new_id, put};
+use crate::shard_map_view::{NAMESPACE, OF_MAP, PLAN, namespace_id, plan_id, writes};
 use crate::{SHARDS_RUNBOOK, namespaces, pb};
 use pb::namespace::State;
 use pb::rebalance_plan::State as PlanState;
@@ -30,7 +30,7 @@ const MOVES_KEPT: usize = 1000;
 const CHANGED_MAX: usize = 120;
 
 /// A namespace that is worked on: what its record is after each commit.
-pub(super) struct Desk<'a> {
+pub(super) struct NamespaceExecutor<'a> {
     pub controller: &'a Controller,
     pub name: &'a str,
     pub value: NamespaceValue,
@@ -48,7 +48,7 @@ pub(super) struct Why {
     pub strategy: String,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> NamespaceExecutor<'a> {
     pub fn of(controller: &'a Controller, map: &Map<'a>, plans: &'a Plans, fence: &Fence) -> Self {
         let kinds = OF_MAP.iter().cloned().chain([PLAN]);
         let act = Act::new("shards.control", kinds, Authority::Leader(fence.clone()));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use omnirelay_core::time::Millis;
 use omnirelay_decisions::shards::map::status;
-use omnirelay_decisions::shards::worker_ids::Taken;
+use omnirelay_decisions::shards::worker_ids::WorkerIdBefore;
 use omnirelay_peer_records::{recorded_session, session_id};
 use omnirelay_registry::Registry;
 use omnirelay_registry::cursor::Cursor;
@@ -26,11 +26,11 @@ use tracing::warn;
 use xxhash_rust::xxh64::Xxh64;
 
 use super::SHARDS_RUNBOOK;
-use super::known::{Map, Maps, NAMESPACE, SHARD, of_namespace, parts};
 use super::loads::REPORT_LASTS;
 use super::pb;
 use super::workers::WorkerRights;
 use crate::metrics::ShardMetrics;
+use crate::shard_map_view::{Map, Maps, NAMESPACE, SHARD, of_namespace, parts};
 use pb::shard_record::Status;
 
 /// How long a request may be under way: one that is older is of no connection any more.
@@ -40,10 +40,10 @@ const UNDER_WAY_MAX: Duration = Duration::from_secs(10);
 const WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// A shard under one fence.
-pub type Held = (String, u64);
+pub type FencedShard = (String, u64);
 
 /// What workers beside this daemon may serve.
-pub struct Holdings {
+pub struct WorkerLeases {
     registry: Arc<Registry>,
     /// Who may ask.
     pub workers: Arc<WorkerRights>,
@@ -61,20 +61,20 @@ pub struct Holdings {
 #[derive(Default)]
 struct Book {
     /// Until when each worker may serve a shard, by the shard.
-    until: BTreeMap<Held, BTreeMap<String, Instant>>,
+    until: BTreeMap<FencedShard, BTreeMap<String, Instant>>,
     /// The last request of each worker in each namespace, as long as another one may be under way.
     last: BTreeMap<(String, String), Last>,
     /// How often something was dropped that somebody may wait for.
     drops: u64,
     /// What was said, or is about to be, to be served no more: nobody is let serve it again under this fence.
-    given_up: BTreeSet<Held>,
+    given_up: BTreeSet<FencedShard>,
     /// This node stops.
     closed: bool,
 }
 
 /// What answers to workers rest on.
 #[derive(PartialEq)]
-pub struct Ground {
+pub struct LeaseGround {
     namespaces: Cursor,
     shards: Cursor,
     through: Option<Millis>,
@@ -82,8 +82,8 @@ pub struct Ground {
 }
 
 /// What a worker has said.
-pub struct Heard {
-    pub serving: BTreeSet<Held>,
+pub struct WorkerReport {
+    pub serving: BTreeSet<FencedShard>,
     /// It serves something no more.
     pub dropped: bool,
 }
@@ -94,12 +94,12 @@ struct Last {
     /// What it was told, in short.
     told: Option<u64>,
     /// What it serves, and other nodes own.
-    beside: BTreeSet<Held>,
+    beside: BTreeSet<FencedShard>,
     /// No earlier one is under way any more by then.
     until: Instant,
 }
 
-impl Holdings {
+impl WorkerLeases {
     /// Of a process that begins now; `session_ttl` is how long its session lives.
     pub fn new(registry: Arc<Registry>, session_ttl: Duration, metrics: Arc<ShardMetrics>) -> Self {
         let begun = Instant::now();
@@ -124,17 +124,17 @@ impl Holdings {
     ///
     /// # Errors
     /// Those of [`WorkerRights::take`]; `LATE_REQUEST`: a later one of it was there before.
-    pub fn hear(&self, principal: &Arc<str>, asked: &pb::HoldShardsRequest) -> Result<Heard, Fault> {
+    pub fn hear(&self, principal: &Arc<str>, asked: &pb::HoldShardsRequest) -> Result<WorkerReport, Fault> {
         let worker = &asked.worker_id;
         let taken = self.workers.take(principal, &asked.namespace, worker)?;
         let served = |served: &pb::ServedShard| {
             (format!("{}/{}", asked.namespace, served.shard_id), served.fence_token.cast_unsigned())
         };
-        let serving: BTreeSet<Held> = asked.serving.iter().map(served).collect();
+        let serving: BTreeSet<FencedShard> = asked.serving.iter().map(served).collect();
         let now = Instant::now();
         let mut book = self.book.lock();
         book.forget(now);
-        if taken == Taken::Over {
+        if taken == WorkerIdBefore::Over {
             // Its numbers are of the worker before it, which serves nothing any more.
             book.last.remove(&key(asked));
         }
@@ -159,11 +159,11 @@ impl Holdings {
         if asked.leaving && serving.is_empty() {
             self.workers.leave(&asked.namespace, worker);
         }
-        Ok(Heard { serving, dropped })
+        Ok(WorkerReport { serving, dropped })
     }
 
     /// Whether another node owns a shard by now, with a later fence.
-    fn is_of_another(&self, (shard, fence): &Held) -> bool {
+    fn is_of_another(&self, (shard, fence): &FencedShard) -> bool {
         let record = self.registry.view().get(&RecordId::new(SHARD, shard.as_str()));
         let value = record.and_then(|record| record.value::<ShardValue>());
         value.is_some_and(|value| value.owner != self.registry.node_id() && value.fence_token > *fence)
@@ -177,7 +177,7 @@ impl Holdings {
         &self,
         principal: &str,
         asked: &pb::HoldShardsRequest,
-        serving: &BTreeSet<Held>,
+        serving: &BTreeSet<FencedShard>,
     ) -> Result<pb::HoldShardsResponse, Fault> {
         self.workers.check_holder(principal, &Maps::of(self.registry.view()).ready(&asked.namespace)?)?;
         let now = Instant::now();
@@ -195,9 +195,9 @@ impl Holdings {
     }
 
     /// What answers to workers rest on, besides what they say and the time.
-    pub fn ground(&self) -> Ground {
+    pub fn ground(&self) -> LeaseGround {
         let view = self.registry.view();
-        Ground {
+        LeaseGround {
             namespaces: view.changed(&NAMESPACE),
             shards: view.changed(&SHARD),
             through: view.confirmed_through(),
@@ -206,7 +206,7 @@ impl Holdings {
     }
 
     /// Whether a worker would be told something else than it was last.
-    pub fn has_news(&self, asked: &pb::HoldShardsRequest, serving: &BTreeSet<Held>) -> bool {
+    pub fn has_news(&self, asked: &pb::HoldShardsRequest, serving: &BTreeSet<FencedShard>) -> bool {
         let book = self.book.lock();
         let told = book.last.get(&key(asked)).and_then(|last| last.told);
         self.answer(&book, asked, serving).map_or(true, |(answer, _)| Some(digest(&answer)) != told)
@@ -217,7 +217,7 @@ impl Holdings {
         &self,
         book: &Book,
         asked: &pb::HoldShardsRequest,
-        serving: &BTreeSet<Held>,
+        serving: &BTreeSet<FencedShard>,
     ) -> Result<(pb::HoldShardsResponse, Option<Instant>), Fault> {
         // Read by whoever has the book: nobody goes by an older registry than the one before him.
         let maps = Maps::of(self.registry.view());
@@ -280,7 +280,7 @@ impl Holdings {
         map: &Map<'_>,
         book: &Book,
         asked: &pb::HoldShardsRequest,
-        serving: &BTreeSet<Held>,
+        serving: &BTreeSet<FencedShard>,
     ) -> Vec<pb::HeldShard> {
         let now = self.registry.view().now();
         let (grace, through) = (map.spec().policy.drain_grace, self.registry.view().confirmed_through());
@@ -395,7 +395,11 @@ impl Book {
     }
 
     /// Notes what a worker serves that other nodes own; answers what is new of it.
-    fn note_beside(&mut self, asked: &pb::HoldShardsRequest, beside: BTreeSet<Held>) -> Vec<Held> {
+    fn note_beside(
+        &mut self,
+        asked: &pb::HoldShardsRequest,
+        beside: BTreeSet<FencedShard>,
+    ) -> Vec<FencedShard> {
         let Some(last) = self.last.get_mut(&key(asked)) else { return Vec::new() };
         let new = beside.difference(&last.beside).cloned().collect();
         last.beside = beside;
@@ -422,7 +426,7 @@ impl Book {
     }
 
     /// Notes that a worker serves nothing of a namespace but this; whether that was news.
-    fn drop_unserved(&mut self, worker: &str, namespace: &str, serving: &BTreeSet<Held>) -> bool {
+    fn drop_unserved(&mut self, worker: &str, namespace: &str, serving: &BTreeSet<FencedShard>) -> bool {
         let mut dropped = false;
         let is_of = |key: &str| key.split_once('/').is_some_and(|(of, _)| of == namespace);
         for (held, workers) in &mut self.until {
@@ -462,7 +466,7 @@ fn is_of_this_epoch(record: &ViewRecord) -> bool {
 }
 
 /// A shard of this node that is to be served no more.
-fn to_stop(record: &Arc<ViewRecord>) -> Option<(Held, &Arc<ViewRecord>)> {
+fn to_stop(record: &Arc<ViewRecord>) -> Option<(FencedShard, &Arc<ViewRecord>)> {
     let value = record.value::<ShardValue>().filter(|value| !value.target.is_empty())?;
     Some(((record.record.id.key.clone(), value.fence_token), record))
 }

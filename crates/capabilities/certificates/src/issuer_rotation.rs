@@ -15,12 +15,12 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::authority::{DOMAIN, lives, store_unix};
-use super::own::{AGAIN, KeepError, Keeper};
 use super::protect::protect_from_the_beginning;
 use super::rotate::{Before, Next, rotated};
 use super::{authority_in, own_act, seal_keys};
+use crate::identity_keeper::{AGAIN, IdentityKeeper, KeepError};
 
-impl Keeper {
+impl IdentityKeeper {
     /// Makes the authority of a mesh that has none, where that is this daemon's to do; when to try again.
     pub(super) async fn make_authority(&self) -> Option<Instant> {
         // Before the registry was read nobody knows that there is none.

@@ -13,7 +13,7 @@ use crate::lease::place_among;
 pub const PARTS: usize = 256;
 
 /// What one node offers, or what is held of it: by the ids of the registers.
-pub type Offered = BTreeMap<String, AdvertisementValue>;
+pub type OfferedRegisters = BTreeMap<String, AdvertisementValue>;
 
 /// What a node of another cluster is called as a source of advertisements, such as `node-1@west`: no node of this mesh has such a
 /// name.
@@ -28,9 +28,9 @@ pub fn cluster_of(source: &str) -> Option<&str> {
 
 /// The digests of the parts of a set, as `exchange.proto` defines them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Digests([u64; PARTS]);
+pub struct RangeDigests([u64; PARTS]);
 
-impl Digests {
+impl RangeDigests {
     /// Of these registers.
     pub fn of<'a>(offered: impl IntoIterator<Item = (&'a String, &'a AdvertisementValue)>) -> Self {
         let mut parts = [0; PARTS];
@@ -78,7 +78,7 @@ pub fn item_of(register_id: &str, value: &AdvertisementValue) -> AdvertisedRegis
 }
 
 /// What one producer after the other offers of a register: the greatest versions, and the first texts that are not empty.
-pub fn offer(offered: &mut Offered, register_id: &str, value: &AdvertisementValue) {
+pub fn offer(offered: &mut OfferedRegisters, register_id: &str, value: &AdvertisementValue) {
     let Some(known) = offered.get_mut(register_id) else {
         offered.insert(register_id.to_owned(), value.clone());
         return;
@@ -103,7 +103,7 @@ pub fn rank<'a>(own: &str, among: impl IntoIterator<Item = &'a str>, asked: &str
 mod tests {
     use super::*;
 
-    fn set(items: &[(&str, &str)]) -> Offered {
+    fn set(items: &[(&str, &str)]) -> OfferedRegisters {
         let value = |name: &str| AdvertisementValue { name: name.to_owned(), ..Default::default() };
         items.iter().map(|(id, name)| ((*id).to_owned(), value(name))).collect()
     }
@@ -112,14 +112,14 @@ mod tests {
     fn what_differs_is_told_by_its_part_and_nothing_else_is() {
         let (before, now) =
             (set(&[("a", "1"), ("b", "1"), ("c", "1")]), set(&[("a", "1"), ("b", "2"), ("d", "1")]));
-        let (before, now) = (Digests::of(&before), Digests::of(&now));
+        let (before, now) = (RangeDigests::of(&before), RangeDigests::of(&now));
         let told: Vec<usize> = (0..PARTS).filter(|part| now.differs(before.parts(), *part)).collect();
         let mut expected = [part_of("b"), part_of("c"), part_of("d")];
         expected.sort_unstable();
         assert_eq!(told, expected);
         assert_ne!(before.whole(), now.whole());
         // What nobody has said is an empty set.
-        let empty = Digests::of(&Offered::new());
+        let empty = RangeDigests::of(&OfferedRegisters::new());
         assert!((0..PARTS).all(|part| !empty.differs(&[], part)));
         assert!(now.differs(&[], part_of("a")));
     }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn digests_are_as_the_definition_says() {
         // As computed by the definition with another implementation of the hash.
-        let digests = Digests::of(&set(&[("orders", "Orders")]));
+        let digests = RangeDigests::of(&set(&[("orders", "Orders")]));
         assert_eq!(part_of("orders"), 117);
         assert_eq!(format!("{:x}", digests.parts()[117]), "514a70ea4cacb7f5");
         assert_eq!(format!("{:x}", digests.whole()), "63ac91dab54e7494");
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn of_two_producers_the_first_names_and_the_greatest_counts() {
-        let mut offered = Offered::new();
+        let mut offered = OfferedRegisters::new();
         let value = |name: &str, text: &str, version| AdvertisementValue {
             name: name.to_owned(),
             description: text.to_owned(),

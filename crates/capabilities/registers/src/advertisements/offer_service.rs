@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnirelay_decisions::exchange::{Digests, Offered, PARTS, item_of, part_of};
+use omnirelay_decisions::range_digest::{OfferedRegisters, PARTS, RangeDigests, item_of, part_of};
 use omnirelay_identity::caller::Caller;
 use omnirelay_nouns::serve;
 use omnirelay_peer_records as peers;
@@ -34,11 +34,11 @@ pub struct AdvertisementExchange {
 }
 
 /// What is offered, with its digests, and when it was looked at.
-pub type Recent = Mutex<Option<(Instant, Arc<(Offered, Digests)>)>>;
+pub type Recent = Mutex<Option<(Instant, Arc<(OfferedRegisters, RangeDigests)>)>>;
 
 impl AdvertisementExchange {
     /// What is offered, looked at anew once it is a moment old: many may ask at once.
-    fn offered(&self) -> Arc<(Offered, Digests)> {
+    fn offered(&self) -> Arc<(OfferedRegisters, RangeDigests)> {
         let mut recent = self.recent.lock();
         if let Some((at, offered)) = &*recent
             && at.elapsed() < LOOK_EVERY
@@ -46,7 +46,7 @@ impl AdvertisementExchange {
             return offered.clone();
         }
         let offered = self.pool.offered();
-        let digests = Digests::of(&offered);
+        let digests = RangeDigests::of(&offered);
         let offered = Arc::new((offered, digests));
         *recent = Some((Instant::now(), offered.clone()));
         offered

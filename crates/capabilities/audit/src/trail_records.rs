@@ -1,6 +1,6 @@
 //! Where the seals and records of the trail stand in the store.
 
-use omnirelay_decisions::audit_seal::{ChainId, Stored};
+use omnirelay_decisions::audit_seal::{ChainId, StoredRecord};
 use omnirelay_registry::audit_record::AUDIT;
 use omnirelay_store::{Kind, PAGE_MAX, Record, Scan, ScanPage, Store, StoreError};
 use omnirelay_wire::pb::omnirelay::store::v1::AuditValue;
@@ -55,8 +55,8 @@ pub async fn stretch(
 }
 
 /// A record as a seal protects it.
-pub fn stored(record: &Record) -> Stored<'_> {
-    Stored {
+pub fn stored(record: &Record) -> StoredRecord<'_> {
+    StoredRecord {
         key: &record.id.key,
         value: &record.value,
         version: record.version.0,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use omnirelay_registry::view::{Derived, View, ViewRecord};
 use omnirelay_wire::pb::omnirelay::store::v1::{RebalancePlanValue, ShardReleaseValue};
 
-use crate::known::{PLAN, RELEASE};
+use crate::shard_map_view::{PLAN, RELEASE};
 
 /// The plans of a namespace, in the order of their ids.
 #[derive(Default)]
