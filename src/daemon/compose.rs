@@ -22,12 +22,12 @@ use omnirelay_events as events;
 use omnirelay_leadership as leadership;
 use omnirelay_leadership::blocked_by;
 use omnirelay_mesh_port as mesh_port;
-use omnirelay_node::{Capabilities, Kinds, Mount, Node, NodeError, NodeSpec};
+use omnirelay_node::{Kinds, Mount, Node, NodeCapabilities, NodeError, NodeSpec};
 use omnirelay_node_service as node_service;
 use omnirelay_node_service::dev::Process;
 use omnirelay_operations as operations;
 use omnirelay_peers as peers;
-use omnirelay_peers::{HeldByPeers, Peers};
+use omnirelay_peers::HeldByPeers;
 use omnirelay_registers as registers;
 use omnirelay_registers::advertisement_fetch::Exchange;
 use omnirelay_registers::advertisements::ADVERTISEMENT;
@@ -80,7 +80,7 @@ pub async fn start(spec: NodeSpec, given: FromProcess) -> Result<Node, NodeError
     let key = given.audit.key(&spec.node_id).map_err(NodeError::of(audit::NOT_KEPT))?;
     let audit_mac = key.mac().clone();
     let mount = |node: &mut Mount| compose(node, Arc::new(key), given);
-    Node::start(spec, Capabilities { kinds: KINDS, audit_mac, mount }).await
+    Node::start(spec, NodeCapabilities { kinds: KINDS, audit_mac, mount }).await
 }
 
 fn compose(node: &mut Mount, key: Arc<AuditKey>, given: FromProcess) -> Result<(), NodeError> {
@@ -94,7 +94,7 @@ fn compose(node: &mut Mount, key: Arc<AuditKey>, given: FromProcess) -> Result<(
         gossip: gossip.clone(),
         held: held_by_peers(),
     };
-    peers::mount(node, presence.clone(), shown)?;
+    let peers = peers::mount(node, presence.clone(), shown)?;
     mesh_port::mount(node, &presence, gossip.as_ref());
     let leads = leadership::mount(node)?;
     shards::mount(node, gossip.clone(), leads)?;
@@ -107,13 +107,8 @@ fn compose(node: &mut Mount, key: Arc<AuditKey>, given: FromProcess) -> Result<(
     audit::mount(node, given.audit, key, Box::new(vouched))?;
     operations::mount(node);
     events::mount(node);
-    let own = || node_service::describer(node, gossip.as_ref(), development);
-    let (shown, judged) = (own(), own());
-    node_service::mount(node, shown);
-    // It shows them and serves no watch.
-    let peers = Peers::new(node.registry.clone(), 0, held_by_peers()).calling(node.transport.clone());
-    let peers = peers.hearing(gossip.clone());
-    let known = MeshReads { registry: node.registry.clone(), own: judged, peers, gossip };
+    let own = node_service::mount(node, gossip.as_ref(), development);
+    let known = MeshReads { registry: node.registry.clone(), own, peers, gossip };
     check::mount(node, Arc::new(known));
     restoration::mount(node);
     snapshots::mount(node, snapshot_kinds());

@@ -37,7 +37,7 @@ const RELAY_SERVICES: [&str; 3] = ["relay/src/aero_registry/", "relay/src/agents
 /// What answers are made of besides.
 const READ: [&str; 6] = [
     "crates/certificate_records/",
-    "crates/gossip/src/heard.rs",
+    "crates/gossip/src/gossip_health.rs",
     "crates/gossip/src/reach.rs",
     "crates/leadership_records/",
     "crates/peer_records/",

@@ -1,6 +1,6 @@
 //! Gossip: drives the membership of this node, over datagrams and calls of the mesh transport.
 
-pub mod heard;
+pub mod gossip_health;
 pub mod metrics;
 mod outbound;
 pub mod reach;

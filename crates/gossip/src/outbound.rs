@@ -155,7 +155,7 @@ impl Gossip {
         }
         self.metrics.count(Direction::Outbound, is_answered, packet.len());
         self.step(|member, now| member.reached(now, node, number, is_answered));
-        if !self.restarted().remove(node) || !other_answers.load(Ordering::Relaxed) {
+        if !self.restarted.lock().remove(node) || !other_answers.load(Ordering::Relaxed) {
             return;
         }
         // It is there, and others say that it has started again: the connection to it is of before if it is silent.

@@ -13,7 +13,7 @@ use omnirelay_wire::timestamp::millis;
 use pb::peer_health::State;
 
 use crate::Gossip;
-use crate::heard::GossipHealth;
+use crate::gossip_health::GossipHealth;
 
 /// The most that are told.
 const TOLD_MAX: usize = 100;

@@ -1,13 +1,11 @@
 //! Telling: one line in the log for each change, and what follows for the connections to whoever has changed.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use omnirelay_host::log::{KeyedLogLimiter, LogLimiter, Turn};
 use omnirelay_membership::{Event, NodeId, Record};
-use parking_lot::MutexGuard;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -189,24 +187,19 @@ impl Gossip {
         match event {
             // What there was to whoever was there before reaches nobody. On the word of others it is looked first.
             Event::Restarted { node, from, .. } | Event::Returned { node, from, .. } if from != node => {
-                self.restarted().insert(node.clone());
+                self.restarted.lock().insert(node.clone());
             }
             Event::Restarted { node, .. } | Event::Returned { node, .. } | Event::Left { node, .. } => {
                 self.transport.reconnect(node.as_str());
             }
             Event::Forgotten { node } => {
-                self.restarted().remove(node);
+                self.restarted.lock().remove(node);
                 self.transport.forget(node.as_str());
                 self.metrics.forget(node.as_str());
             }
             Event::StreamsAlone { node } => self.transport.give_up_http3(node.as_str()),
             _ => {}
         }
-    }
-
-    /// Who is said to have started again by others alone.
-    pub(super) fn restarted(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
-        self.restarted.lock()
     }
 
     /// That a leader is suspected: nothing moves for that, and whoever waits for it is to know why.

@@ -511,9 +511,9 @@ fn what_is_remembered_is_bounded_and_garbage_is_not_remembered() {
     for number in 0..REMEMBERED + 10 {
         mesh.judged(&claims(json!({"jti": format!("{:x}", number + 1)}))).unwrap();
     }
-    assert!(mesh.bearers.lock().len() <= REMEMBERED);
+    assert!(mesh.bearers.judged.lock().len() <= REMEMBERED);
     let (other, _) = SigningKey::make().unwrap();
-    let before = mesh.bearers.lock().len();
+    let before = mesh.bearers.judged.lock().len();
     mesh.bearers.judge(other.sign(&claims(json!({}))).as_bytes()).unwrap().unwrap_err();
-    assert_eq!(mesh.bearers.lock().len(), before);
+    assert_eq!(mesh.bearers.judged.lock().len(), before);
 }

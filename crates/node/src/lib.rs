@@ -46,6 +46,10 @@ use crate::operations::Operations;
 use crate::readiness::{Readiness, item};
 use crate::transport::Transport;
 
+/// What [`metrics!`] makes metrics of.
+#[doc(hidden)]
+pub use prometheus;
+
 pub use mesh_port::{LatePort, MeshPort, OpenMeshPort};
 pub use mount::{Kinds, Mount, Phase};
 pub use ports::{
@@ -91,7 +95,7 @@ pub struct NodeSpec {
 }
 
 /// The capabilities of a node: which records are theirs, and how they are mounted.
-pub struct Capabilities<C> {
+pub struct NodeCapabilities<C> {
     /// The kinds of each, in the order in which they are brought back after an outage.
     pub kinds: &'static [Kinds],
     /// The key under which the node marks the audit records that it writes.
@@ -173,7 +177,7 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`]; nothing runs then.
-    pub async fn start<C>(spec: NodeSpec, capabilities: Capabilities<C>) -> Result<Self, NodeError>
+    pub async fn start<C>(spec: NodeSpec, capabilities: NodeCapabilities<C>) -> Result<Self, NodeError>
     where
         C: FnOnce(&mut Mount) -> Result<(), NodeError>,
     {

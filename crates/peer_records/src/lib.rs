@@ -32,7 +32,6 @@ pub const PEER: Kind = Kind::of("peer");
 
 /// How often, and how long apart, it is looked for the session of a node that is to be ended.
 const SESSION_LOOKS: usize = 10;
-
 const SESSION_LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How far a node's idea of the store's clock may be ahead: as long as a question to the store may take, in ms.

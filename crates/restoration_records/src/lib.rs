@@ -32,21 +32,21 @@ pub fn is_over(view: &View, epoch: Epoch) -> bool {
 }
 
 /// What a daemon has said of an epoch.
-pub struct Account {
+pub struct RestorationAccount {
     pub node_id: String,
     pub value: Arc<RestorationValue>,
     /// Its session lives, or was not heard of yet.
     pub may_live: bool,
 }
 
-pub fn accounts(view: &View, epoch: Epoch) -> Vec<Account> {
+pub fn accounts(view: &View, epoch: Epoch) -> Vec<RestorationAccount> {
     let records = view.list(&RESTORATION).records;
     let tenancy = view.tenancy();
     let each = records.iter().filter_map(|record| {
         let node_id = record.record.id.key.strip_prefix(NODE)?.to_owned();
         let value = record.value::<RestorationValue>().filter(|value| value.epoch == epoch.0)?;
         let may_live = tenancy.may_live(&session_id(&node_id), record.record.updated_at);
-        Some(Account { node_id, value, may_live })
+        Some(RestorationAccount { node_id, value, may_live })
     });
     each.collect()
 }

@@ -99,7 +99,6 @@ impl MemoryStore {
 
     /// What is kept, with the clock brought up to date.
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        // A step that panicked has been reported where it did; what it left is still readable.
         let mut kept = self.kept.lock();
         if let Some(wall) = self.clock.left_behind() {
             let Kept { tables, state, latest } = &mut *kept;

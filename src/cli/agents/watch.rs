@@ -39,13 +39,13 @@ fn id(given: &str) -> Result<String, String> {
 
 pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
     let request = json!({ "object": ["agents"], "relayId": args.relay, "agentId": args.agent });
-    let feed = Feed {
+    let feed = WatchFeed {
         object: "placement",
         id: |placement| text(placement, "agentId").to_owned(),
         columns: WATCHED,
         summary,
         named: args.agent.as_slice(),
-        ..Feed::of(&WATCH, &request, KIND)?
+        ..WatchFeed::of(&WATCH, &request, KIND)?
     };
     stream::run(session, feed, &args.watching, &TableArgs::default()).await
 }

@@ -50,20 +50,20 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
     let mut request = args.records.request();
     // What is new is later than any time in the past.
     request["since"] = Value::Null;
-    let mut feed = Feed {
+    let mut feed = WatchFeed {
         object: "record",
         id: |record| text(record, "recordId").to_owned(),
         columns: COLUMNS,
         summary,
-        keep: Keep::Nothing(Default::default()),
-        ..Feed::of(&WATCH, &request, KIND)?
+        keep: KeptObjects::Nothing(Default::default()),
+        ..WatchFeed::of(&WATCH, &request, KIND)?
     };
     let mut since = None;
     let resumes = cursor::is_kept(args.cursor_file.as_deref());
     if args.no_follow || !resumes {
         let (cursor, told) = show_newest(args, session, &feed).await?;
         since = Some(cursor).filter(|cursor| !cursor.is_empty());
-        feed.keep = Keep::Nothing(told.into_iter().collect());
+        feed.keep = KeptObjects::Nothing(told.into_iter().collect());
     }
     if args.no_follow {
         return Ok(Exit::Ok);
@@ -89,7 +89,7 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
 async fn show_newest(
     args: &TailArgs,
     session: &mut Session,
-    feed: &Feed<'_>,
+    feed: &WatchFeed<'_>,
 ) -> Result<(String, Vec<String>), CliError> {
     if args.limit == 0 {
         // Only where the registry stands is of interest.

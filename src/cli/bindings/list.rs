@@ -48,11 +48,11 @@ pub async fn run(args: &ListArgs, session: &mut Session) -> Result<Exit, CliErro
 
 /// Watches instead of listing.
 pub async fn watch(watching: &WatchArgs, table: &TableArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let feed = Feed {
+    let feed = WatchFeed {
         id: |binding| text(binding, "principal").to_owned(),
         columns: COLUMNS,
         summary: |binding| format!("{}: {}", text(binding, "principal"), scopes(binding)),
-        ..Feed::of(&WATCH, &json!({}), KIND)?
+        ..WatchFeed::of(&WATCH, &json!({}), KIND)?
     };
     stream::run(session, feed, watching, table).await
 }

@@ -72,11 +72,11 @@ pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, Cl
         append: args.append,
         ..WatchArgs::default()
     };
-    let feed = Feed {
+    let feed = WatchFeed {
         id: |drone| text(drone, "droneId").to_owned(),
         columns: COLUMNS,
         summary,
-        ..Feed::of(&LIST, &Value::Object(Map::new()), KIND)?
+        ..WatchFeed::of(&LIST, &Value::Object(Map::new()), KIND)?
     };
     let (relays, table) = (&args.relays, TableArgs::default());
     let ask = async |session: &Session| round(relays, session).await;

@@ -65,11 +65,11 @@ pub async fn run(args: &TailArgs, session: &mut Session) -> Result<Exit, CliErro
         let file = file.display();
         session.notes().progress(&format!("going on from the cursor in {file}; --since does not apply"));
     }
-    let feed = Feed {
+    let feed = WatchFeed {
         id: |event| text(event, "subject").to_owned(),
         line: Some(line::of),
-        keep: Keep::Nothing(Default::default()),
-        ..Feed::of(&WATCH, &json!({"type": args.types, "subject": args.subject}), "")?
+        keep: KeptObjects::Nothing(Default::default()),
+        ..WatchFeed::of(&WATCH, &json!({"type": args.types, "subject": args.subject}), "")?
     };
     let watching = WatchArgs {
         since: args.since.clone().filter(|_| !resumes),

@@ -17,6 +17,6 @@ pub use super::rpc::{Call, Leaf, Rpc};
 pub use super::screen::printable;
 pub use super::session::Session;
 pub use super::table::{Column, Moment, Table};
-pub use super::watch::{Feed, Keep};
+pub use super::watch::{KeptObjects, WatchFeed};
 pub use super::whole_list::WholeList;
 pub use super::{changed, ids, time};

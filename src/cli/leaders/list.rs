@@ -200,7 +200,7 @@ pub async fn watch(
             table::find(columns, column, "--columns")?;
         }
     }
-    let feed = Feed {
+    let feed = WatchFeed {
         object: "leadership",
         id: |scope| text(scope, "scope").to_owned(),
         columns,
@@ -215,7 +215,7 @@ pub async fn watch(
             list: "scopes",
             fields: &["renewedAt", "expiresAt"],
         }),
-        ..Feed::of(&WATCH, &json!({ "scope": scopes, "kind": filter.kind }), KIND)?
+        ..WatchFeed::of(&WATCH, &json!({ "scope": scopes, "kind": filter.kind }), KIND)?
     };
     stream::run(session, feed, watching, table).await
 }

@@ -84,7 +84,7 @@ pub async fn watch(
     table: &TableArgs,
     session: &mut Session,
 ) -> Result<Exit, CliError> {
-    let feed = Feed {
+    let feed = WatchFeed {
         id: |namespace| text(namespace, "namespace").to_owned(),
         columns: COLUMNS,
         summary: |namespace| {
@@ -92,7 +92,7 @@ pub async fn watch(
             format!("{} {}{reason}", text(namespace, "namespace"), state(namespace))
         },
         named: names,
-        ..Feed::of(&WATCH, &json!({ "namespace": names }), KIND)?
+        ..WatchFeed::of(&WATCH, &json!({ "namespace": names }), KIND)?
     };
     stream::run(session, feed, watching, table).await
 }

@@ -197,7 +197,7 @@ pub async fn watch(
         health: health.health || session.format().is_text(),
         ..WatchPeersRequest::default()
     };
-    let feed = Feed {
+    let feed = WatchFeed {
         id: |peer| text(peer, "nodeId").to_owned(),
         columns: COLUMNS,
         summary,
@@ -208,7 +208,7 @@ pub async fn watch(
             list: "peers",
             fields: &["leads", "lastSeen", "rttMs", "health", "shards", "unproven"],
         }),
-        ..Feed::of(&WATCH, &request, KIND)?
+        ..WatchFeed::of(&WATCH, &request, KIND)?
     };
     stream::run(session, feed, watching, table).await
 }

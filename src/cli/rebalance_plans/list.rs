@@ -89,7 +89,7 @@ pub async fn watch(
     table: &TableArgs,
     session: &mut Session,
 ) -> Result<Exit, CliError> {
-    let feed = Feed {
+    let feed = WatchFeed {
         object: "plan",
         id: |plan| text(plan, "planId").to_owned(),
         columns: COLUMNS,
@@ -104,7 +104,7 @@ pub async fn watch(
             )
         },
         named: plans,
-        ..Feed::of(&WATCH, &json!({ "planId": plans, "namespace": namespaces }), KIND)?
+        ..WatchFeed::of(&WATCH, &json!({ "planId": plans, "namespace": namespaces }), KIND)?
     };
     stream::run(session, feed, watching, table).await
 }

@@ -74,11 +74,11 @@ pub async fn watch(
     table: &TableArgs,
     session: &mut Session,
 ) -> Result<Exit, CliError> {
-    let feed = Feed {
+    let feed = WatchFeed {
         id: key,
         columns: WATCHED,
         summary,
-        ..Feed::of(&WATCH, &json!({ "registerId": registers, "source": sources }), "advertisement")?
+        ..WatchFeed::of(&WATCH, &json!({ "registerId": registers, "source": sources }), "advertisement")?
     };
     stream::run(session, feed, watching, table).await
 }

@@ -24,12 +24,12 @@ pub struct WatchVerbArgs {
 }
 
 pub async fn run(args: &WatchVerbArgs, session: &mut Session) -> Result<Exit, CliError> {
-    let feed = Feed {
+    let feed = WatchFeed {
         object: "relay",
         id: |relay| text(relay, "relayId").to_owned(),
         columns: WATCHED,
         summary: address,
-        ..Feed::of(&WATCH, &json!({ "object": ["relays"] }), KIND)?
+        ..WatchFeed::of(&WATCH, &json!({ "object": ["relays"] }), KIND)?
     };
     stream::run(session, feed, &args.watching, &TableArgs::default()).await
 }

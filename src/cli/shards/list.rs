@@ -141,7 +141,7 @@ pub async fn watch(
     table: &TableArgs,
     session: &mut Session,
 ) -> Result<Exit, CliError> {
-    let feed = Feed {
+    let feed = WatchFeed {
         object: "current",
         id: |shard| if field(shard, "shardId").is_null() { String::new() } else { id(shard) },
         columns: COLUMNS,
@@ -151,7 +151,7 @@ pub async fn watch(
             "snapshot" => summary(field(event, "current")),
             _ => String::new(),
         }),
-        ..Feed::of(&WATCH, &filter.fields(), KIND)?
+        ..WatchFeed::of(&WATCH, &filter.fields(), KIND)?
     };
     stream::run(session, feed, watching, table).await
 }

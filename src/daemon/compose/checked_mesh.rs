@@ -17,8 +17,8 @@ use omnirelay_wire::pb::omnirelay::mesh::control::v1 as pb;
 pub struct MeshReads {
     pub registry: Arc<Registry>,
     /// What this node says of itself.
-    pub own: Node,
-    pub peers: Peers,
+    pub own: Arc<Node>,
+    pub peers: Arc<Peers>,
     pub gossip: Option<Arc<Gossip>>,
 }
 

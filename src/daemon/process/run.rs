@@ -193,7 +193,7 @@ fn serve(args: &DaemonArgs, loaded: &Loaded) -> Result<(), Failure> {
     let Access { tokens, provision, federation, .. } = &spec.access;
     let (tokens, provision, federation) = (tokens.clone(), provision.clone(), federation.clone());
     let reloaded = Reloaded { log, directory: directory.path(), tokens, provision, federation };
-    let outcome = runtime.block_on(doing("live", live((spec, given), args, &reloaded, end)));
+    let outcome = runtime.block_on(doing("live", live(spec, given, args, &reloaded, end)));
     runtime.shutdown_background();
     outcome
 }
@@ -250,7 +250,8 @@ struct Reloaded<'a> {
 }
 
 async fn live(
-    (spec, given): (NodeSpec, FromProcess),
+    spec: NodeSpec,
+    given: FromProcess,
     args: &DaemonArgs,
     reloaded: &Reloaded<'_>,
     end: EndSignals,

@@ -30,7 +30,7 @@ use omnirelay_registry::view::View;
 use omnirelay_store::{CommitError, Version, Write};
 use omnirelay_wire::fault::Fault;
 use omnirelay_wire::pb::omnirelay::store::v1::{AuthorityValue, CertificateValue, RevocationValue};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use prost::Message as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -243,7 +243,7 @@ impl IdentityKeeper {
             let renewal = Instant::now() + left;
             return Some(again.map_or(renewal, |again: Instant| again.min(renewal)));
         }
-        let early = self.tried().renewed.and_then(|renewed| BETWEEN.checked_sub(renewed.elapsed()));
+        let early = self.tried.lock().renewed.and_then(|renewed| BETWEEN.checked_sub(renewed.elapsed()));
         let is_early =
             |left: &Duration| !left.is_zero() && self.is_by_issuer(&authority) && !self.begins_later();
         if let Some(left) = early.filter(is_early) {
@@ -262,7 +262,7 @@ impl IdentityKeeper {
             Err(KeepError::Renewal(RenewalError::Unusable { .. })) => UNUSABLE_AGAIN,
             Ok(()) | Err(_) => AGAIN,
         };
-        self.tried().failed = tried.err().map(|error| told_as_failed(&error));
+        self.tried.lock().failed = tried.err().map(|error| told_as_failed(&error));
         Some(Instant::now() + again_after)
     }
 
@@ -283,7 +283,7 @@ impl IdentityKeeper {
         if left < 0 {
             return Some("the certificate of this node has ended".to_owned());
         }
-        let why = self.tried().failed.clone();
+        let why = self.tried.lock().failed.clone();
         is_behind(own, now).then(|| {
             let minutes = u64::try_from(left / 60).unwrap_or(0);
             let left = humantime::format_duration(Duration::from_secs(minutes * 60));
@@ -304,10 +304,6 @@ impl IdentityKeeper {
             root: trusted.bundle.as_ref().and_then(|bundle| bundle.roots().iter().filter_map(ends).min()),
             behind: own.is_some_and(|own| is_behind(own, now)),
         }
-    }
-
-    pub(super) fn tried(&self) -> MutexGuard<'_, RenewalOutcome> {
-        self.tried.lock()
     }
 
     /// Who this node is, while that can be shown to somebody.
@@ -499,7 +495,7 @@ impl IdentityKeeper {
         info!(id = %own.leaf.id, serial = %own.leaf.serial, "certificate of this node issued");
         let own = Arc::new(own);
         self.trust.update(|trusted| trusted.own = Some(own.clone()));
-        self.tried().renewed = Some(Stamp::now());
+        self.tried.lock().renewed = Some(Stamp::now());
         if let Err(error) = self.files.keep_identity(&own) {
             error!(
                 error = &error as &dyn std::error::Error,

@@ -22,7 +22,7 @@ impl IdentityKeeper {
             return;
         };
         let lacking = self.lacking_names(&own);
-        if !std::mem::replace(&mut self.tried().has_told_names, true) && !lacking.is_empty() {
+        if !std::mem::replace(&mut self.tried.lock().has_told_names, true) && !lacking.is_empty() {
             warn!(
                 names = lacking.join(" "),
                 "the certificate of this node lacks names by which it is to be called; a renewal keeps those that it has, so it joins \

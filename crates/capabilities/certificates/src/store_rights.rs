@@ -91,7 +91,7 @@ impl StoreRights {
     ) -> Result<(), StoreError> {
         for (node, hash) in users {
             let state = (*hash, self.kinds.writable(registry, cluster, node));
-            if self.brought().get(node) == Some(&state) {
+            if self.brought.lock().get(node) == Some(&state) {
                 continue;
             }
             match store.set_rights(node, &state.1).await? {
@@ -106,17 +106,13 @@ impl StoreRights {
                     let all = users.iter().map(|(node, hash)| {
                         (node.clone(), (*hash, self.kinds.writable(registry, cluster, node)))
                     });
-                    self.brought().extend(all);
+                    self.brought.lock().extend(all);
                     return Ok(());
                 }
             }
-            self.brought().insert(node.clone(), state);
+            self.brought.lock().insert(node.clone(), state);
         }
         Ok(())
-    }
-
-    fn brought(&self) -> parking_lot::MutexGuard<'_, BTreeMap<String, (PasswordHash, WritableKinds)>> {
-        self.brought.lock()
     }
 }
 

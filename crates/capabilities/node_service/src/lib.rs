@@ -5,5 +5,5 @@ mod mount;
 mod mount_dev;
 pub mod node;
 
-pub use mount::{describer, mount};
+pub use mount::mount;
 pub use mount_dev::mount as mount_dev;

@@ -15,17 +15,19 @@ use tonic::codec::CompressionEncoding::Gzip;
 
 use crate::node::{Enrolment, MeshPortStanding, Node, Revoked};
 
-/// Serves what `own` says.
-pub fn mount(node: &mut Mount, own: Node) {
-    let told = NodeServiceServer::new(own).send_compressed(Gzip).accept_compressed(Gzip);
-    node.serve(PortName::Control, told);
+/// Mounts what tells of the daemon, of whose process it is known whether it is one of `omnirelay up`; gives what tells it.
+pub fn mount(node: &mut Mount, gossip: Option<&Arc<Gossip>>, development: bool) -> Arc<Node> {
+    let own = Arc::new(describer(node, gossip, development));
+    let server = NodeServiceServer::from_arc(own.clone());
+    node.serve(PortName::Control, server.send_compressed(Gzip).accept_compressed(Gzip));
     let (disk, told) = (node.disk.clone(), node.disk.clone());
     node.readiness.add(move || vec![item("data-disk", false, told.trouble())]);
     node.run(Phase::End, async move { disk.watch().await });
+    own
 }
 
-/// What says what the daemon is, of whose process it is known whether it is one of `omnirelay up`.
-pub fn describer(node: &Mount, gossip: Option<&Arc<Gossip>>, development: bool) -> Node {
+/// What says what the daemon is.
+fn describer(node: &Mount, gossip: Option<&Arc<Gossip>>, development: bool) -> Node {
     let (config, trust) = (node.config.clone(), node.trust.clone());
     let (judging, registry) = (node.trust.clone(), node.registry.clone());
     let (port, shown) = (node.mesh_port.subscribe(), node.trust.clone());

@@ -1,7 +1,7 @@
 //! How far a peer has come with handing over what it leads and owns.
 
 use omnirelay_nouns::{at_cursor, envelope, head_cursor};
-use omnirelay_peer_records::{check_node_id, not_found, peer_id, session_id};
+use omnirelay_peer_records::{check_node_id, leads, not_found, peer_id};
 use omnirelay_registry::Registry;
 use omnirelay_wire::envelope::Enveloped as _;
 use omnirelay_wire::fault::Fault;
@@ -23,11 +23,7 @@ pub async fn get(
     let record = record.ok_or_else(|| not_found(&request.node_id))?;
     let cursor = head_cursor(view);
     let value = record.value::<PeerValue>().unwrap_or_default();
-    let leads: Vec<String> = {
-        let tenancy = view.tenancy();
-        tenancy.held_by(&session_id(&request.node_id)).into_iter().map(|lease| lease.scope.clone()).collect()
-    };
-    let remaining = (held.scopes)(view, &request.node_id, leads);
+    let remaining = (held.scopes)(view, &request.node_id, leads(view, &request.node_id));
     let shards = (held.shards)(view, &request.node_id);
     let envelope = envelope(registry);
     let response = pb::GetDrainResponse {

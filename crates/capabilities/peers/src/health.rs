@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use omnirelay_core::time::{Millis, whole_ms};
-use omnirelay_gossip::heard::GossipHealth;
+use omnirelay_gossip::gossip_health::GossipHealth;
 use omnirelay_gossip::{Chapter, Health};
 use omnirelay_host::wall_clock;
 use omnirelay_nouns::SCHEMA_VERSION;

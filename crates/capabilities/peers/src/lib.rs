@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use omnirelay_gossip::Gossip;
-use omnirelay_gossip::heard::GossipHealth;
+use omnirelay_gossip::gossip_health::GossipHealth;
 use omnirelay_identity::caller::Caller;
 use omnirelay_node::transport::Transport;
 use omnirelay_nouns::feed::Watches;

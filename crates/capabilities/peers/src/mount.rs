@@ -76,8 +76,12 @@ pub fn mount_alone(node: &mut Mount, said: SaidAtStart) -> Result<Arc<Presence>,
     Ok(presence)
 }
 
-/// Mounts what keeps this node's `presence`, judges silent peers, and serves all.
-pub fn mount(node: &mut Mount, presence: Arc<Presence>, shown: ShownOfPeers) -> Result<(), NodeError> {
+/// Mounts what keeps this node's `presence`, judges silent peers, and serves all; gives what serves them.
+pub fn mount(
+    node: &mut Mount,
+    presence: Arc<Presence>,
+    shown: ShownOfPeers,
+) -> Result<Arc<Peers>, NodeError> {
     let registry = node.registry.clone();
     node.mergers.add(PEER, Arc::new(PeerMerger));
     node.run(Phase::Leave, keep_present(registry.clone(), presence.clone(), node.config.renew_every()));
@@ -91,10 +95,10 @@ pub fn mount(node: &mut Mount, presence: Arc<Presence>, shown: ShownOfPeers) -> 
     node.topics.add(topic(registry.clone()));
     let peers = Peers::new(registry, node.config.control.watches_max, shown.held);
     let peers = peers.calling(node.transport.clone());
-    let peers = peers.hearing(shown.gossip).beside(shown.federated);
-    let peers = PeerControlServiceServer::new(peers).send_compressed(Gzip).accept_compressed(Gzip);
-    node.serve(PortName::Control, peers);
-    Ok(())
+    let peers = Arc::new(peers.hearing(shown.gossip).beside(shown.federated));
+    let server = PeerControlServiceServer::from_arc(peers.clone());
+    node.serve(PortName::Control, server.send_compressed(Gzip).accept_compressed(Gzip));
+    Ok(peers)
 }
 
 fn of_node(node: &Mount, said: SaidAtStart) -> Presence {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omnirelay_gossip::heard::GossipHealth;
+use omnirelay_gossip::gossip_health::GossipHealth;
 use omnirelay_node::transport::measure::CarrierMeasurement;
 use omnirelay_node::transport::{NotCalled, Transport};
 use omnirelay_nouns::SCHEMA_VERSION;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream::unfold;
 use omnirelay_gossip::Gossip;
-use omnirelay_gossip::heard::GossipHealth;
+use omnirelay_gossip::gossip_health::GossipHealth;
 use omnirelay_nouns::feed::{Events, Feed, Frame, Noun, ShownChange};
 use omnirelay_peer_records::unproven::UnprovenNodes;
 use omnirelay_peer_records::{PEER, peer_id};

@@ -28,7 +28,9 @@ use omnirelay_registry::epoch_loss::{FollowedSpan, LostRecord, LostRecords, REST
 use omnirelay_registry::mutate::{Decision, request_hash};
 use omnirelay_registry::reactor::Paced;
 use omnirelay_registry::view::{View, ViewRecord};
-use omnirelay_restoration_records::{Account, RESTORATION, account_id, accounts, given_up_id, said};
+use omnirelay_restoration_records::{
+    RESTORATION, RestorationAccount, account_id, accounts, given_up_id, said,
+};
 use omnirelay_store::{
     CommitError, Epoch, GroupRef, Kind, Record, RecordId, Revision, StoreError, Version, Write,
 };
@@ -207,7 +209,7 @@ impl RecordRestorer {
 
     /// What is lost, but for what others have merged, and what somebody else knows to be gone, who had come further and has
     /// nothing of its sort to restore any more: that is let go.
-    fn still_lost(&self, accounts: &[Account]) -> LostRecords {
+    fn still_lost(&self, accounts: &[RestorationAccount]) -> LostRecords {
         let losses = self.registry.losses();
         let mut lost = losses.lost(self.registry.view());
         if lost.families.is_empty() {
@@ -281,18 +283,18 @@ impl RecordRestorer {
     }
 
     /// How long after an epoch was met it is for this daemon to put back what is nobody's own.
-    fn turn(&self, accounts: &[Account]) -> Duration {
+    fn turn(&self, accounts: &[RestorationAccount]) -> Duration {
         let turn = if self.have_all_said(accounts) { Duration::ZERO } else { TURN };
         turn + TAKE_OVER * self.place(accounts, |account| account.value.missing > 0)
     }
 
     /// How many come before this daemon: of those who live and have something of it to restore the ones that had come further, and of
     /// those alike the first by name.
-    fn place(&self, accounts: &[Account], has_to: impl Fn(&Account) -> bool) -> u32 {
+    fn place(&self, accounts: &[RestorationAccount], has_to: impl Fn(&RestorationAccount) -> bool) -> u32 {
         let own = accounts.iter().find(|account| account.node_id == self.registry.node_id());
         let reached = own.map_or(0, |own| own.value.reached);
         let own = (Reverse(reached), self.registry.node_id());
-        let comes_before = |account: &&Account| {
+        let comes_before = |account: &&RestorationAccount| {
             has_to(account)
                 && account.may_live
                 && (Reverse(account.value.reached), account.node_id.as_str()) < own
@@ -301,7 +303,7 @@ impl RecordRestorer {
     }
 
     /// Whether all nodes that were there have said how far they had come: then it is known who had come furthest.
-    fn have_all_said(&self, accounts: &[Account]) -> bool {
+    fn have_all_said(&self, accounts: &[RestorationAccount]) -> bool {
         let said: BTreeSet<&str> = accounts.iter().map(|account| account.node_id.as_str()).collect();
         let nodes = nodes_there(&self.registry);
         nodes.contains(self.registry.node_id()) && nodes.iter().all(|node| said.contains(node.as_str()))

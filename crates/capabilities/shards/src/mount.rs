@@ -62,7 +62,7 @@ pub fn mount(
     let controller =
         Controller::new(registry.clone(), gossip.clone(), leads.clone(), metrics.clone(), settings);
     let controller = Arc::new(controller);
-    mount_webhook(node, &config.webhook, (gossip.clone(), leads), metrics.clone());
+    mount_webhook(node, &config.webhook, gossip.clone(), leads, metrics.clone());
     let pruner = controller.clone();
     node.run(Phase::HandOver, async move { controller.run().await });
     node.run(Phase::HandOver, async move { pruner.prune().await });
@@ -96,7 +96,8 @@ pub fn mount(
 fn mount_webhook(
     node: &mut Mount,
     config: &WebhookConfig,
-    (gossip, leads): (Option<Arc<Gossip>>, Arc<dyn ScopeFences>),
+    gossip: Option<Arc<Gossip>>,
+    leads: Arc<dyn ScopeFences>,
     metrics: Arc<ShardMetrics>,
 ) {
     let Some(posts) = posts(config) else { return };

@@ -11,7 +11,7 @@ use omnirelay_decisions::shards::map::{self, Edit};
 use omnirelay_decisions::shards::member::{self, Member, MemberObservation};
 use omnirelay_decisions::shards::spec::{Spec, check_namespace};
 use omnirelay_gossip::Gossip;
-use omnirelay_gossip::heard::doubted_for;
+use omnirelay_gossip::gossip_health::doubted_for;
 use omnirelay_leadership_records as leaders;
 use omnirelay_nouns::listing::{self, PageToken};
 use omnirelay_peer_records as peers;

@@ -113,11 +113,11 @@ impl Bearers {
     }
 
     fn remembered(&self, digest: &Fingerprint) -> Option<Result<Arc<Bearer>, Fault>> {
-        let known = self.lock().get(digest).cloned()?;
+        let known = self.judged.lock().get(digest).cloned()?;
         Some(match self.over(&self.trust.current(), &known, unix_now()) {
             None => Ok(known),
             Some(why) => {
-                self.lock().remove(digest);
+                self.judged.lock().remove(digest);
                 Err(ended(why))
             }
         })
@@ -129,7 +129,7 @@ impl Bearers {
         if let Some(why) = self.over(&trusted, &bearer, now) {
             return Err(ended(why));
         }
-        let mut judged = self.lock();
+        let mut judged = self.judged.lock();
         if judged.len() >= REMEMBERED && !judged.contains_key(&digest) {
             judged.retain(|_, known| known.until >= now);
             if judged.len() >= REMEMBERED {
@@ -200,10 +200,6 @@ impl Bearers {
                 () = tokio::time::sleep(look) => {}
             }
         }
-    }
-
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<Fingerprint, Arc<Bearer>>> {
-        self.judged.lock()
     }
 }
 

@@ -18,7 +18,7 @@ macro_rules! metrics {
         impl $name {
             /// # Errors
             /// When two metrics have one name: a mistake in this file.
-            $vis fn new(all: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+            $vis fn new(all: &$crate::prometheus::Registry) -> Result<Self, $crate::prometheus::Error> {
                 use $crate::metrics::registrar::Registrar as _;
                 Ok(Self { $($field: all.$make($($given),+)?),+ })
             }
@@ -30,28 +30,28 @@ macro_rules! metrics {
 #[macro_export]
 macro_rules! metric_type {
     (counter) => {
-        prometheus::IntCounter
+        $crate::prometheus::IntCounter
     };
     (counters) => {
-        prometheus::IntCounterVec
+        $crate::prometheus::IntCounterVec
     };
     (gauge) => {
-        prometheus::IntGauge
+        $crate::prometheus::IntGauge
     };
     (gauges) => {
-        prometheus::IntGaugeVec
+        $crate::prometheus::IntGaugeVec
     };
     (seconds) => {
-        prometheus::Gauge
+        $crate::prometheus::Gauge
     };
     (seconds_by) => {
-        prometheus::GaugeVec
+        $crate::prometheus::GaugeVec
     };
     (ratios_by) => {
-        prometheus::GaugeVec
+        $crate::prometheus::GaugeVec
     };
     (histograms) => {
-        prometheus::HistogramVec
+        $crate::prometheus::HistogramVec
     };
 }
 

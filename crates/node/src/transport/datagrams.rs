@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use omnirelay_transport::datagrams::{self, Unsent};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::Transport;
 
@@ -32,25 +32,21 @@ impl Datagrams {
         }
     }
 
-    fn accepted(&self) -> MutexGuard<'_, HashMap<String, Vec<quinn::Connection>>> {
-        self.0.accepted.lock()
-    }
-
     /// The newest connection of a node that is open.
     fn of(&self, node: &str) -> Option<quinn::Connection> {
-        let accepted = self.accepted();
+        let accepted = self.0.accepted.lock();
         accepted.get(node)?.iter().rev().find(|connection| connection.close_reason().is_none()).cloned()
     }
 
     /// Uses none of the connections of a node any more; they go on.
     pub fn forget(&self, node: &str) {
-        self.accepted().remove(node);
+        self.0.accepted.lock().remove(node);
     }
 
     async fn serve(self, node: String, connection: quinn::Connection) {
         let id = connection.stable_id();
         {
-            let mut accepted = self.accepted();
+            let mut accepted = self.0.accepted.lock();
             let of_node = accepted.entry(node.clone()).or_default();
             of_node.push(connection.clone());
             if of_node.len() > OF_ONE_MAX {
@@ -71,7 +67,7 @@ struct Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let mut accepted = self.datagrams.accepted();
+        let mut accepted = self.datagrams.0.accepted.lock();
         if let Some(of_node) = accepted.get_mut(&self.node) {
             of_node.retain(|connection| connection.stable_id() != self.id);
             if of_node.is_empty() {
@@ -92,7 +88,7 @@ impl Transport {
     /// # Errors
     /// [`Unsent`].
     pub fn send_datagram(&self, node: &str, datagram: Bytes) -> Result<(), Unsent> {
-        let peer = self.peers().get(node).cloned();
+        let peer = self.peers.lock().get(node).cloned();
         let sent = peer.map_or(Err(Unsent::NoConnection), |peer| peer.send_datagram(datagram.clone()));
         match (sent, self.datagrams.of(node)) {
             (Err(Unsent::NoConnection), Some(accepted)) => datagrams::send(&accepted, datagram),
@@ -112,7 +108,7 @@ impl Transport {
     /// Has what is sent to a node next go over connections of its own, as where that has started again.
     pub fn reconnect(&self, node: &str) {
         self.datagrams.forget(node);
-        if let Some(peer) = self.peers().get(node) {
+        if let Some(peer) = self.peers.lock().get(node) {
             peer.reconnect();
         }
     }
@@ -120,14 +116,14 @@ impl Transport {
     /// Closes what there is to a node that is no member any more.
     pub fn forget(&self, node: &str) {
         self.datagrams.forget(node);
-        self.peers().remove(node);
-        self.rtts().remove(node);
+        self.peers.lock().remove(node);
+        self.rtts.lock().remove(node);
     }
 
     /// Has HTTP/2 used to a node for a while, as datagrams do not come through to it and calls do.
     pub fn give_up_http3(&self, node: &str) {
         self.datagrams.forget(node);
-        if let Some(peer) = self.peers().get(node) {
+        if let Some(peer) = self.peers.lock().get(node) {
             peer.give_up_http3();
         }
     }

@@ -42,23 +42,23 @@ impl Transport {
                 self.note_revocations(node, answer.revocations_number);
                 // Of what QUIC measures itself no call is part.
                 let rtt = self.used(node).and_then(|used| used.rtt).unwrap_or_else(|| begun.elapsed());
-                self.rtts().insert(node.to_owned(), (rtt, Instant::now()));
+                self.rtts.lock().insert(node.to_owned(), (rtt, Instant::now()));
             }
             Err(error) => {
                 tracing::debug!(peer = node, error, "peer not called");
-                self.rtts().remove(node);
+                self.rtts.lock().remove(node);
             }
         }
     }
 
     /// How far a node is, as it was measured last.
     pub fn rtt(&self, node: &str) -> Option<Duration> {
-        self.rtts().get(node).filter(|(_, at)| at.elapsed() < TOLD_FOR).map(|(rtt, _)| *rtt)
+        self.rtts.lock().get(node).filter(|(_, at)| at.elapsed() < TOLD_FOR).map(|(rtt, _)| *rtt)
     }
 
     fn forget_others(&self, known: &[String]) {
         let is_known = |node: &String| known.binary_search(node).is_ok();
-        self.rtts().retain(|node, _| is_known(node));
-        self.peers().retain(|node, _| is_known(node));
+        self.rtts.lock().retain(|node, _| is_known(node));
+        self.peers.lock().retain(|node, _| is_known(node));
     }
 }

@@ -21,7 +21,7 @@ use omnirelay_transport::carrier::{Protocol, Target};
 use omnirelay_transport::negotiate::Downgrade;
 use omnirelay_transport::peer::{Carriers, Observer, Peer, UsedCarrier, Way};
 use omnirelay_transport::tcp::Tcp;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokio::sync::watch;
 
@@ -156,7 +156,7 @@ impl Transport {
             .into_iter()
             .map(|Located { mesh: address, .. }| Target { address, name: name.clone() })
             .collect();
-        let mut peers = self.peers();
+        let mut peers = self.peers.lock();
         let Some(target) = targets.first().cloned() else {
             peers.remove(node);
             return Err(NotCalled::Unknown(node.to_owned()));
@@ -247,17 +247,9 @@ impl Transport {
         self.greets.greet(MeshChannel::to(peer, Way::REPEATABLE, Some(self.metrics.clone()))).await
     }
 
-    fn peers(&self) -> MutexGuard<'_, HashMap<String, Arc<Peer>>> {
-        self.peers.lock()
-    }
-
-    fn rtts(&self) -> MutexGuard<'_, HashMap<String, (Duration, Instant)>> {
-        self.rtts.lock()
-    }
-
     /// By what a node is called now; `None`: it was not called yet.
     pub fn used(&self, node: &str) -> Option<UsedCarrier> {
-        self.peers().get(node).map(|peer| peer.used())
+        self.peers.lock().get(node).map(|peer| peer.used())
     }
 }
 

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use omnirelay_core::time::Millis;
-use parking_lot::{Mutex, MutexGuard};
 
 use super::super::rules::{self, GroupState, GroupTable, GroupTableMut, Groups, Keep, State, Step};
 use super::super::{Beat, GroupId, Pulse, StoreError};
@@ -34,11 +33,6 @@ struct Renewing<'a> {
     renewed: Vec<(GroupId, GroupState)>,
     /// It changes what only a batch may.
     needs_batch: bool,
-}
-
-/// Nothing of ours panics while it holds the lock: that it is poisoned says nothing.
-pub(super) fn lock(lives: &Mutex<Lives>) -> MutexGuard<'_, Lives> {
-    lives.lock()
 }
 
 impl Lives {

@@ -19,7 +19,7 @@ use super::base::{self, Base};
 use super::boot::Boot;
 use super::disk::Seen;
 use super::failure::Failure;
-use super::lives::{Lives, lock};
+use super::lives::Lives;
 use super::options::Options;
 use super::overlay::Overlay;
 use super::renewals::Renewals;
@@ -147,8 +147,7 @@ impl Shared {
         }
     }
 
-    /// Nothing of ours panics while it holds a lock, and what redb may have left is found out
-    /// when it is used: a poisoned lock says nothing.
+    /// The database. What redb may have left when it panicked is found out when it is used.
     pub fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
         self.database.read()
     }
@@ -158,7 +157,7 @@ impl Shared {
     }
 
     pub fn lives(&self) -> MutexGuard<'_, Lives> {
-        lock(&self.lives)
+        self.lives.lock()
     }
 
     /// What the next batch goes on from: all that is shown, at this time.

@@ -16,7 +16,7 @@ use super::super::rules::{
 use super::super::{GroupId, LogEntry, StoreError};
 use super::base::{Base, FileTable};
 use super::failure::Failure;
-use super::lives::{Lives, lock};
+use super::lives::Lives;
 use super::overlay::{Overlay, Tree, Walk, is_before};
 use super::written::{STATE_KEY, Written};
 
@@ -218,11 +218,11 @@ impl Tables for Snapshot<'_> {
 
 impl GroupTable for Snapshot<'_> {
     fn group(&self, id: &GroupId) -> Option<GroupState> {
-        lock(self.lives).groups.get(id).cloned()
+        self.lives.lock().groups.get(id).cloned()
     }
 
     fn visit_groups(&self, visit: &mut dyn FnMut(&GroupId, &GroupState)) {
-        lock(self.lives).groups.iter().for_each(|(id, group)| visit(id, group));
+        self.lives.lock().groups.iter().for_each(|(id, group)| visit(id, group));
     }
 }
 

@@ -13,7 +13,7 @@ use super::live::News;
 use super::present::Present;
 
 /// What is watched.
-pub struct Feed<'a> {
+pub struct WatchFeed<'a> {
     /// What is called, which says what is known of an object.
     pub rpc: &'static Rpc,
     /// The call that opens the stream, without a cursor.
@@ -37,10 +37,10 @@ pub struct Feed<'a> {
     /// What a live table shows that moves without an event.
     pub present: Option<Present<'a>>,
     /// What is kept of the objects.
-    pub keep: Keep,
+    pub keep: KeptObjects,
 }
 
-impl Feed<'_> {
+impl WatchFeed<'_> {
     /// What is watched by `rpc` with this request: objects of a kind, which stand in the field of that name, and of which
     /// nothing but their ids and columns is said.
     ///
@@ -59,7 +59,7 @@ impl Feed<'_> {
             line: None,
             news: None,
             present: None,
-            keep: Keep::Latest,
+            keep: KeptObjects::Latest,
         })
     }
 
@@ -70,7 +70,7 @@ impl Feed<'_> {
 }
 
 /// Which objects of a watch are kept in memory.
-pub enum Keep {
+pub enum KeptObjects {
     /// All, as they are now: there are as many as there are objects.
     Latest,
     /// None: each is told once. These ids were told already.

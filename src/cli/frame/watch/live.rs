@@ -8,7 +8,7 @@ use omnirelay_core::text::count;
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
 
-use super::Feed;
+use super::WatchFeed;
 use super::present::Present;
 use crate::frame::document::{field, items, text};
 use crate::frame::error::CliError;
@@ -141,7 +141,7 @@ impl Live {
     }
 
     /// Notes what an event changes; nothing is drawn yet.
-    pub fn take(&mut self, feed: &Feed, event: &Value, screen: Screen) {
+    pub fn take(&mut self, feed: &WatchFeed, event: &Value, screen: Screen) {
         // The event knows better than an answer before it.
         self.present.remove(&(feed.id)(field(event, feed.object)));
         // With news a change is what has happened, not what is shown for the first time.
@@ -161,7 +161,13 @@ impl Live {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn draw(&mut self, out: &mut Out, feed: &Feed, known: &Known, status: &str) -> Result<(), CliError> {
+    pub fn draw(
+        &mut self,
+        out: &mut Out,
+        feed: &WatchFeed,
+        known: &Known,
+        status: &str,
+    ) -> Result<(), CliError> {
         self.touched.retain(|id, _| known.contains_key(id));
         let screen = out.measure().bounded();
         let lines = self.lines(feed, known, status, screen, out.format() == Format::Wide)?;
@@ -188,7 +194,7 @@ impl Live {
     /// Everything that is to be on the screen: rows, how many are hidden, news, status.
     fn lines(
         &mut self,
-        feed: &Feed,
+        feed: &WatchFeed,
         known: &Known,
         status: &str,
         screen: Screen,
@@ -222,7 +228,7 @@ impl Live {
     /// The table of the objects with these ids, those that changed marked.
     fn rows(
         &self,
-        feed: &Feed,
+        feed: &WatchFeed,
         known: &Known,
         ids: &[&String],
         screen: Screen,
@@ -283,7 +289,7 @@ impl Live {
     }
 
     /// The ids as they are drawn: by name, and with news those that changed last first, if not all fit.
-    fn order<'a>(&self, feed: &Feed, known: &'a Known, is_short: bool) -> Vec<&'a String> {
+    fn order<'a>(&self, feed: &WatchFeed, known: &'a Known, is_short: bool) -> Vec<&'a String> {
         let mut ids: Vec<&String> = known.keys().collect();
         if is_short && feed.news.is_some() {
             ids.sort_by_key(|id| Reverse(self.touched.get(*id)));
@@ -292,7 +298,7 @@ impl Live {
     }
 
     /// `2 more scopes unchanged`
-    fn hidden(&self, feed: &Feed, ids: &[&String]) -> Option<String> {
+    fn hidden(&self, feed: &WatchFeed, ids: &[&String]) -> Option<String> {
         let changed = ids.iter().filter(|id| self.touched.contains_key(**id)).count();
         match (feed.news, ids.len()) {
             (_, 0) => None,
@@ -352,7 +358,7 @@ mod tests {
     use super::*;
     use crate::frame::rpc::{Call, Rpc, Verb};
     use crate::frame::table::Column;
-    use crate::frame::watch::Keep;
+    use crate::frame::watch::KeptObjects;
 
     const WATCH: Rpc = Rpc {
         method: "",
@@ -368,8 +374,8 @@ mod tests {
         Some(text(event, "says").to_owned()).filter(|says| !says.is_empty())
     }
 
-    fn feed(news: Option<News>) -> Feed<'static> {
-        Feed {
+    fn feed(news: Option<News>) -> WatchFeed<'static> {
+        WatchFeed {
             rpc: &WATCH,
             call: Call::of(&WATCH, &json!({})).unwrap(),
             object: "item",
@@ -381,7 +387,7 @@ mod tests {
             named: &[],
             news,
             present: None,
-            keep: Keep::Latest,
+            keep: KeptObjects::Latest,
         }
     }
 

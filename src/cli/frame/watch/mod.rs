@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use self::cursor::Cursor;
-pub use self::feed::{Feed, Keep};
+pub use self::feed::{KeptObjects, WatchFeed};
 use self::live::Known;
 use self::present::Asking;
 use self::printer::Printer;
@@ -54,7 +54,7 @@ pub fn word(event: &Value) -> &str {
 
 /// A running watch.
 struct Watch<'a> {
-    feed: Feed<'a>,
+    feed: WatchFeed<'a>,
     args: &'a WatchArgs,
     cursor: Cursor,
     printer: Printer,
@@ -96,7 +96,7 @@ struct Link {
 /// The daemon's refusal; no connection at the start; the time was over before the condition was met.
 pub async fn run(
     session: &mut Session,
-    feed: Feed<'_>,
+    feed: WatchFeed<'_>,
     args: &WatchArgs,
     table: &TableArgs,
 ) -> Result<Exit, CliError> {
@@ -137,7 +137,7 @@ impl<'a> Watch<'a> {
     /// Usage, when it would wait for what cannot be.
     fn new(
         session: &Session,
-        feed: Feed<'a>,
+        feed: WatchFeed<'a>,
         args: &'a WatchArgs,
         table: &TableArgs,
         cursor: Cursor,
@@ -441,14 +441,14 @@ impl Watch<'_> {
     }
 
     fn keeps(&self) -> bool {
-        matches!(self.feed.keep, Keep::Latest)
+        matches!(self.feed.keep, KeptObjects::Latest)
     }
 
     /// Whether an object was told before the watch began.
     fn was_told(&self, id: &str) -> bool {
         match &self.feed.keep {
-            Keep::Latest => false,
-            Keep::Nothing(told) => told.contains(id),
+            KeptObjects::Latest => false,
+            KeptObjects::Nothing(told) => told.contains(id),
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::cursor::Cursor;
 use super::stream::Event;
-use super::{Feed, Watch};
+use super::{Watch, WatchFeed};
 use crate::frame::args::{TableArgs, WatchArgs};
 use crate::frame::error::CliError;
 use crate::frame::session::Session;
@@ -37,7 +37,7 @@ pub struct Round {
 /// before the condition was met.
 pub async fn run(
     session: &mut Session,
-    feed: Feed<'_>,
+    feed: WatchFeed<'_>,
     args: &WatchArgs,
     table: &TableArgs,
     pace: Pace,

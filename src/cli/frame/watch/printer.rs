@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use serde_json::{Value, json};
 
-use super::Feed;
+use super::WatchFeed;
 use super::live::{Known, Live};
 use crate::frame::document::{field, plain, text};
 use crate::frame::error::CliError;
@@ -49,7 +49,7 @@ impl Printer {
     pub fn event(
         &mut self,
         out: &mut Out,
-        feed: &Feed,
+        feed: &WatchFeed,
         event: &Value,
         before: Option<&Value>,
     ) -> Result<(), CliError> {
@@ -85,7 +85,7 @@ impl Printer {
     pub fn settle(
         &mut self,
         out: &mut Out,
-        feed: &Feed,
+        feed: &WatchFeed,
         known: &Known,
         status: &str,
     ) -> Result<(), CliError> {
@@ -121,7 +121,7 @@ impl Printer {
 }
 
 /// `2026-11-20T06:02:11Z  modified  relay-b119  status: suspect -> alive`
-fn log_line(feed: &Feed, event: &Value, before: Option<&Value>) -> String {
+fn log_line(feed: &WatchFeed, event: &Value, before: Option<&Value>) -> String {
     let at = time::millis(field(event, "time")).or_else(time::now_ms);
     if let Some(line) = feed.line {
         let at = at.map(time::exact_clock).unwrap_or_default();

@@ -38,14 +38,14 @@ fn session() -> Session {
 
 fn watch<'a>(session: &Session, args: &'a WatchArgs) -> Watch<'a> {
     Watch {
-        feed: Feed {
+        feed: WatchFeed {
             rpc: &LIST,
             call: super::super::rpc::Call::of(&LIST, &serde_json::json!({})).unwrap(),
             kind: "thing",
             named: &[],
             news: None,
             present: None,
-            keep: Keep::Latest,
+            keep: KeptObjects::Latest,
             object: "thing",
             id: |item| text(item, "id").to_owned(),
             columns: &[],
@@ -137,7 +137,7 @@ async fn what_becomes_of_a_record_that_was_told_before_is_told_too() {
     let cases = [("added", "old", 0), ("modified", "old", 1), ("removed", "old", 1), ("added", "new", 1)];
     for (kind, id, changes) in cases {
         let mut watch = watch(&session, &args);
-        watch.feed.keep = Keep::Nothing(["old".to_owned()].into());
+        watch.feed.keep = KeptObjects::Nothing(["old".to_owned()].into());
         listened(&mut watch, vec![event(kind, id)]).await;
         assert_eq!(watch.changes, changes, "{kind} {id}");
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use redis::{Value, cmd};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -90,7 +90,7 @@ impl Sentinels {
         // One that came late and is of a greater epoch than all others may alone have heard of a failover.
         let newer = late.iter().filter(|opinion| newest.is_some() && opinion.epoch > newest);
         let weighed: Vec<Opinion> = opinions.iter().chain(newer).cloned().collect();
-        let believed = locked(&self.belief).weigh(&weighed, asked, Instant::now());
+        let believed = self.belief.lock().weigh(&weighed, asked, Instant::now());
         let heard: Vec<Opinion> = opinions.iter().cloned().chain(late).collect();
         self.note_disagreement(&heard, store);
         believed.map_err(|doubt| {
@@ -116,12 +116,12 @@ impl Sentinels {
 
     /// An announcement: `to` is the master in place of `from`.
     pub fn replaced(&self, from: &Address, to: &Address) {
-        locked(&self.belief).replaced(from, to);
+        self.belief.lock().replaced(from, to);
     }
 
     /// Which Sentinels name which master, once they have disagreed for long.
     pub fn disagreement(&self) -> Option<String> {
-        let told = locked(&self.disagreement);
+        let told = self.disagreement.lock();
         told.since.filter(|since| since.elapsed() >= DISAGREE_FOR).and(told.what.clone())
     }
 
@@ -156,7 +156,7 @@ impl Sentinels {
             tokio::spawn(async move {
                 let answer = ask(&at, &manner, &service, &heard).await;
                 if let Ok(opinion) = &answer {
-                    locked(&heard).last.insert(at.clone(), (Instant::now(), opinion.clone()));
+                    heard.lock().last.insert(at.clone(), (Instant::now(), opinion.clone()));
                 }
                 // Nobody may wait any more.
                 let _ = told.try_send((at, answer));
@@ -167,7 +167,7 @@ impl Sentinels {
 
     /// The last opinions of those that have not answered in time.
     fn late(&self, in_time: &[Opinion]) -> Vec<Opinion> {
-        let heard = locked(&self.heard);
+        let heard = self.heard.lock();
         let late = heard.last.iter().filter(|(at, (when, _))| {
             when.elapsed() < LATE_COUNTS && in_time.iter().all(|opinion| opinion.sentinel != **at)
         });
@@ -175,7 +175,7 @@ impl Sentinels {
     }
 
     fn note_disagreement(&self, opinions: &[Opinion], store: &str) {
-        let mut noted = locked(&self.disagreement);
+        let mut noted = self.disagreement.lock();
         let Some(what) = disagreement(opinions) else {
             // Those that answered in time agree; the one that names another may be among those that did not.
             let all = opinions.len() == self.addresses.len();
@@ -197,16 +197,16 @@ impl Sentinels {
 
 /// Asks on the connection that is kept, and on a new one if there is none or it fails.
 async fn ask(at: &Address, manner: &Manner, service: &str, heard: &Mutex<Heard>) -> Result<Opinion, Failure> {
-    let kept = locked(heard).kept.remove(at).filter(|kept| !kept.dialed.driver.is_over());
+    let kept = heard.lock().kept.remove(at).filter(|kept| !kept.dialed.driver.is_over());
     if let Some(mut kept) = kept
         && let Ok(opinion) = kept.opinion(service).await
     {
-        locked(heard).kept.insert(at.clone(), kept);
+        heard.lock().kept.insert(at.clone(), kept);
         return Ok(opinion);
     }
     let mut kept = Kept { dialed: dial(at, manner).await?, refused: None };
     let opinion = kept.opinion(service).await?;
-    locked(heard).kept.insert(at.clone(), kept);
+    heard.lock().kept.insert(at.clone(), kept);
     Ok(opinion)
 }
 
@@ -261,8 +261,4 @@ fn masters(opinions: &[Opinion]) -> String {
     disagreement(opinions).unwrap_or_else(|| {
         opinions.first().map_or_else(String::new, |opinion| format!("all name {}", opinion.master))
     })
-}
-
-fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock()
 }
